@@ -1,0 +1,55 @@
+# What can be done here. Everything is installed into .venv, nothing outside this directory.
+
+VENV   := .venv
+PYTHON  = $(VENV)/bin/python
+PIP     = PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip --quiet --disable-pip-version-check
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean
+
+help: ## list the targets
+	@echo 'Slotgate. Targets (ARGS="..." is passed on):'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+run: $(VENV)/.installed-demo ## start real servers and the proxy on 127.0.0.1:6380; ARGS="--listen 127.0.0.1:7000 --shards 5"
+	@exec $(PYTHON) -m proxy demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## run all tests; ARGS="-k scan -x"
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## lint, formatting and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: $(VENV)/.installed-dev ## measure the proxy beside others; ARGS="--help"
+	@exec $(PYTHON) -m benchmarks $(ARGS)
+
+clean: ## remove .venv, caches and what was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say what is installed; they are older than pyproject.toml when it has to be done again.
+# --prefer-binary: a wheel that is a little older rather than a source that needs a compiler.
+$(VENV)/.installed-demo: pyproject.toml | $(PYTHON)
+	@echo 'Installing into $(VENV) (once) ...'
+	@$(PIP) install --prefer-binary --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(PYTHON)
+	@echo 'Installing into $(VENV) (once) ...'
+	@$(PIP) install --prefer-binary --editable '.[dev,demo]'
+	@touch $@ $(VENV)/.installed-demo
+
+$(PYTHON):
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo 'make: Python 3.11 or newer is needed, and is not on PATH as python3 or python3.11 to python3.14.' >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "make: $$found has no venv module (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 1; \
+	fi; \
+	$$found -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }

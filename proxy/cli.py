@@ -1,0 +1,213 @@
+"""The command ``slotgate``: serve, demo, check, commands.
+
+Exit codes: 0 done, 1 a configuration or a server that can not be used, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from proxy import __version__
+from proxy.config import Config, load, parse_listen
+from proxy.config.environment import sets_topology
+from proxy.config.model import ReadFrom
+from proxy.errors import ConfigError, SlotgateError
+from proxy.topology import build_topology, format_ranges
+
+# 128 + SIGPIPE, what a shell reports of any other tool in `... | head`.
+EXIT_PIPE = 141
+_EXIT_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors and no abbreviated options."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command with ``argv`` (the process's, without its name, by default); returns the exit code."""
+    parser = _build_parser()
+    try:
+        options = parser.parse_args(argv)
+        code: int = options.run(options)
+        # Here, not at exit, where a closed pipe would be a traceback.
+        sys.stdout.flush()
+    except ConfigError as error:
+        for where, words in error.problems:
+            print(f"slotgate: {where}: {words}", file=sys.stderr)
+        return 1
+    except SlotgateError as error:
+        print(f"slotgate: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    return code
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(prog="slotgate", description="A RESP-speaking sharding proxy in front of Redis servers.")
+    parser.add_argument("--version", action="version", version=f"slotgate {__version__} (engine: python)")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="run the proxy", epilog=_SOURCES)
+    _add_config_options(serve)
+    serve.set_defaults(run=_serve, parser=serve)
+
+    check = commands.add_parser("check", help="say every problem of a configuration, or what it means", epilog=_SOURCES)
+    _add_config_options(check)
+    check.set_defaults(run=_check, parser=check)
+
+    listing = commands.add_parser("commands", help="list the commands and what the proxy does with each")
+    listing.set_defaults(run=_commands)
+
+    demo = commands.add_parser("demo", help="start local servers and the proxy in front of them")
+    demo.add_argument("--shards", type=_at_least(1), default=3, metavar="N", help="primaries (default: 3)")
+    demo.add_argument("--replicas", type=_at_least(0), default=1, metavar="N", help="replicas of each (default: 1)")
+    demo.add_argument(
+        "--listen", type=_listen, default="127.0.0.1:6380", metavar="HOST:PORT", help="(default: %(default)s)"
+    )
+    demo.add_argument(
+        "--topology", choices=("cluster", "static", "sentinel"), default="static", help="(default: static)"
+    )
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+_SOURCES = "Flags win over SLOTGATE_ environment variables, those over the file, the file over the defaults."
+
+
+def _add_config_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-c", "--config", type=Path, metavar="FILE", help="the configuration, TOML")
+    add("--listen", action="append", metavar="HOST:PORT", help="where clients connect; may be given several times")
+    topology = parser.add_mutually_exclusive_group()
+    topology.add_argument(
+        "--static", metavar="PRIMARY[/REPLICA...],...", help="the shards: host:port of each primary and its replicas"
+    )
+    topology.add_argument("--cluster", metavar="HOST:PORT,...", help="seeds of a Redis Cluster")
+    topology.add_argument("--sentinel", metavar="HOST:PORT,...", help="sentinels; needs --masters")
+    add("--masters", metavar="NAME,...", help="the master names that are the shards; needs --sentinel")
+    add("--read-from", choices=get_args(ReadFrom), help="which servers of a shard serve reads")
+    add("--workers", type=_at_least(1), metavar="N", help="processes (this version: 1)")
+    add("--admin", metavar="HOST:PORT", help='where /metrics and /healthz are; "" is off')
+
+
+def _load(options: argparse.Namespace) -> Config:
+    """The configuration from file, environment and flags. Raises ConfigError."""
+    if (options.masters is None) != (options.sentinel is None):
+        options.parser.error("--sentinel and --masters need each other")
+    named = options.static or options.cluster or options.sentinel
+    if options.config is None and named is None and not sets_topology(os.environ):
+        options.parser.error("no shards are named: give -c FILE, --static, or set SLOTGATE_SHARDS")
+    return load(options.config, _flags(options))
+
+
+def _flags(options: argparse.Namespace) -> Mapping[str, object]:
+    """The options that were given, shaped as the file."""
+    given = {
+        "listen": options.listen,
+        "read_from": options.read_from,
+        "workers": options.workers,
+        "admin": options.admin,
+    }
+    flags: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    if options.static is not None:
+        flags |= {"topology": {"kind": "static"}, "shards": parse_static(options.static)}
+    elif options.cluster is not None:
+        flags["topology"] = {"kind": "cluster"}
+    elif options.sentinel is not None:
+        flags["topology"] = {"kind": "sentinel"}
+    return flags
+
+
+def parse_static(text: str) -> list[dict[str, object]]:
+    """``PRIMARY[/REPLICA...],...`` as ``[[shards]]``. A unix socket has no replicas here: its path has slashes."""
+    shards: list[dict[str, object]] = []
+    for part in text.split(","):
+        primary, *replicas = [part] if part.strip().startswith("unix:") else part.split("/")
+        shards.append({"primary": primary, "replicas": replicas})
+    return shards
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = _load(options)
+    # Imported when needed: `check` and `commands` start without an event loop.
+    from proxy.server import run
+
+    return run(config)
+
+
+def _check(options: argparse.Namespace) -> int:
+    try:
+        config = _load(options)
+    except ConfigError as error:
+        for where, words in error.problems:
+            print(f"{where}: {words}")
+        return 1
+    for name, value in _summary(config):
+        print(f"{name:<10} {value}")
+    return 0
+
+
+def _summary(config: Config) -> list[tuple[str, str]]:
+    topology = build_topology(config)
+    lines = [
+        ("listen", ", ".join(map(str, config.listen))),
+        ("admin", "off" if config.admin is None else str(config.admin)),
+        ("read_from", config.read_from),
+        ("users", ", ".join(f"{user.name} (no password)" if user.nopass else user.name for user in config.users)),
+    ]
+    for index, shard in enumerate(topology.shards):
+        replicas = f", replicas {', '.join(map(str, shard.replicas))}" if shard.replicas else ""
+        ranges = format_ranges(topology.ranges(index))
+        lines.append(("shard", f"{shard.name}: slots {ranges}, primary {shard.primary}{replicas}"))
+    return lines
+
+
+def _commands(_options: argparse.Namespace) -> int:
+    from proxy.commands.listing import render
+    from proxy.commands.table import CommandTable
+
+    print(render(CommandTable.builtin()).rstrip("\n"))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if options.topology != "static":
+        raise SlotgateError(f'demo: topology "{options.topology}" is not in this version yet: leave --topology out')
+    from proxy.demo import run
+
+    return run(shards=options.shards, replicas=options.replicas, listen=options.listen, topology=options.topology)
+
+
+def _at_least(lowest: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number, ``lowest`` or more."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest} on")
+        return int(text)
+
+    return number
+
+
+def _listen(text: str) -> str:
+    """A type for argparse: an address to listen at, as it was written."""
+    try:
+        parse_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

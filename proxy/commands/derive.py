@@ -1,0 +1,79 @@
+"""From a command's facts to what the proxy does with it; the overrides stand above the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from proxy.commands.facts import Fact, Handling
+from proxy.commands.legacy import legacy_range
+from proxy.commands.overrides import OVERRIDES, PRIMARY_ONLY, Override
+
+MERGE_OF_POLICY = {
+    "agg_sum": "sum",
+    "agg_min": "min",
+    "agg_max": "max",
+    "agg_logical_and": "logical_and",
+    "agg_logical_or": "logical_or",
+    "all_succeeded": "all_ok",
+    "one_succeeded": "one_ok",
+}
+"""Redis's response_policy tip to the merge's name (https://redis.io/docs/latest/develop/reference/command-tips/)."""
+
+FAN_OUT = {"all_shards": Handling.ALL_SHARDS, "all_nodes": Handling.ALL_NODES}
+
+
+def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
+    """The fact with its handling, merge and reason, and its subcommands likewise."""
+    subcommands = {name: decide(sub, overrides) for name, sub in fact.subcommands.items()}
+    fact = replace(fact, subcommands=subcommands, primary_only=fact.name in PRIMARY_ONLY)
+    override = _override(fact.name, overrides)
+    if override is None:
+        handling, merge = _derive(fact)
+        return replace(fact, handling=handling, merge=merge, reason="", getkeys=None)
+    return replace(
+        fact, handling=override.handling, merge=override.merge, reason=override.reason, getkeys=override.getkeys
+    )
+
+
+def _override(name: str, overrides: Mapping[str, Override]) -> Override | None:
+    """The command's own, else that of its subcommand's name in any container, else its container's."""
+    container, bar, subcommand = name.partition("|")
+    if name in overrides or not bar:
+        return overrides.get(name)
+    return overrides.get(f"*|{subcommand}") or overrides.get(container)
+
+
+def _derive(fact: Fact) -> tuple[Handling, str | None]:
+    """What fails closed comes first: neither a key nor a tip makes an administrator's command forwardable."""
+    if fact.subcommands or "admin" in fact.flags:
+        return Handling.REFUSED, None
+    if "pubsub" in fact.flags:
+        return Handling.LATER, None
+    if fact.keyed:
+        return _derive_keyed(fact)
+    if fact.blocking:
+        return Handling.LATER, None
+    if "no_auth" in fact.flags or "connection" in fact.categories:  # would change a shared connection's state
+        return Handling.REFUSED, None
+    handling = FAN_OUT.get(fact.request_policy or "")
+    response = fact.response_policy
+    if handling is None or (response is not None and response not in MERGE_OF_POLICY):
+        return Handling.UNCOVERED, None
+    return handling, MERGE_OF_POLICY[response] if response else "concat"
+
+
+def _derive_keyed(fact: Fact) -> tuple[Handling, str | None]:
+    if not _specs_tell_all(fact):
+        return Handling.UNCOVERED, None
+    response = fact.response_policy
+    splittable = fact.key_range is not None and fact.key_range[:2] == (1, -1)  # nothing but keys and their values
+    if fact.request_policy == "multi_shard" and splittable and (response is None or response in MERGE_OF_POLICY):
+        return Handling.MULTI_SHARD, MERGE_OF_POLICY[response] if response else "mget"
+    return Handling.KEYED, None
+
+
+def _specs_tell_all(fact: Fact) -> bool:
+    """Whether the specs find every key: if they explain why the keys move, they are taken to be all."""
+    _, whole = legacy_range(fact.key_specs)
+    return all(spec.complete for spec in fact.key_specs) and not (fact.movable_keys and whole)

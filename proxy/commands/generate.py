@@ -1,0 +1,78 @@
+"""Writes ``data/commands.json`` from the COMMAND replies of running servers: a developer's tool.
+
+    python -m proxy.commands.generate HOST:PORT HOST:PORT ...
+
+The servers are given older first: where two know a command, the later one's policies win, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import hiredis
+
+from proxy.commands import datafile, reply
+from proxy.commands.facts import Fact
+from proxy.commands.table import DATA
+
+TIMEOUT = 10.0
+"""Seconds for a server's answer."""
+
+
+def main(addresses: list[str]) -> int:
+    """Exit code 2 if no server is named."""
+    if not addresses:
+        print(__doc__, file=sys.stderr)
+        return 2
+    path = Path(__file__).parent / DATA
+    path.write_text(document(addresses), "utf-8")
+    print(f"{path.name} is written")
+    return 0
+
+
+def document(addresses: list[str]) -> str:
+    """The data file's text, of the servers at "host:port". Raises OSError, hiredis.ReplyError."""
+    facts: dict[str, Fact] = {}
+    servers = []
+    for address in addresses:
+        servers.append(_version(ask(address, b"INFO")))
+        for fact in reply.parse(_list(ask(address, b"COMMAND"))):
+            facts[fact.name] = reply.combine(facts[fact.name], fact) if fact.name in facts else fact
+    return datafile.dump(facts.values(), servers)
+
+
+def ask(address: str, command: bytes) -> object:
+    """A server's reply to a command without arguments, as hiredis decodes it. Raises OSError, hiredis.ReplyError."""
+    host, _, port = address.rpartition(":")
+    reader = hiredis.Reader()
+    with socket.create_connection((host, int(port)), TIMEOUT) as connection:
+        connection.sendall(hiredis.pack_command((command,)))
+        while (answer := reader.gets()) is False:
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionError(f"{address} closed the connection")
+            reader.feed(data)
+    if isinstance(answer, hiredis.ReplyError):
+        raise answer
+    return answer
+
+
+def _version(info: object) -> str:
+    """ "Redis 7.0.15", "Valkey 9.1.2": Valkey keeps redis_version for old clients."""
+    text = info.decode() if isinstance(info, bytes) else ""
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if "valkey_version" in fields:
+        return f"Valkey {fields['valkey_version']}"
+    return f"Redis {fields['redis_version']}"
+
+
+def _list(answer: object) -> list[object]:
+    if not isinstance(answer, list):
+        raise TypeError(f"COMMAND answered {answer!r}")
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""The positions of the keys in a command's arguments, as Redis's getKeysUsingKeySpecs (src/db.c) finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.commands.facts import BeginIndex, BeginKeyword, Fact, FindKeynum, FindRange, KeySpec
+from proxy.commands.getkeys import KeysError, sort_patterns, xread_blocks, xread_keys
+
+__all__ = ["KeysError", "blocks", "key_indexes", "sort_patterns"]
+
+
+def key_indexes(fact: Fact, args: Sequence[bytes]) -> list[int]:
+    """The positions of ``args``' keys (the command's name is position 0), ascending, each once.
+
+    ``args`` fits the fact's arity. Empty for a keyless command, and where a number of keys is 0. Raises KeysError where
+    the arguments do not fit the key specs; the command would be a syntax error then.
+    """
+    if fact.key_range is not None:
+        first, last, step = fact.key_range
+        return _span(args, first, last if last >= 0 else len(args) + last, step)
+    if fact.getkeys is not None:
+        positions = fact.getkeys(args)
+        if positions and positions[-1] >= len(args):
+            raise KeysError("keys are missing")
+        return positions
+    found: set[int] = set()
+    for spec in fact.key_specs:
+        if spec.is_key and spec.complete:
+            found.update(_spec_indexes(spec, args))
+    return sorted(found)
+
+
+def blocks(fact: Fact, args: Sequence[bytes]) -> bool:
+    """Whether this call may block: of what is flagged so, XREAD and XREADGROUP do with BLOCK only."""
+    if not fact.blocking:
+        return False
+    return xread_blocks(args) if fact.getkeys is xread_keys else True
+
+
+def _spec_indexes(spec: KeySpec, args: Sequence[bytes]) -> list[int]:
+    begin = _begin(spec.begin, args)
+    if begin is None:
+        return []
+    if isinstance(spec.find, FindKeynum):
+        return _counted(spec.find, begin, args)
+    if isinstance(spec.find, FindRange):
+        return _span(args, begin, _last(spec.find, begin, len(args)), spec.find.keystep)
+    return []
+
+
+def _begin(begin: BeginIndex | BeginKeyword | None, args: Sequence[bytes]) -> int | None:
+    if isinstance(begin, BeginIndex):
+        return begin.index
+    if isinstance(begin, BeginKeyword):
+        if begin.startfrom > 0:
+            positions = range(begin.startfrom, len(args) - 1)
+        else:
+            positions = range(len(args) + begin.startfrom, 0, -1)
+        keyword = begin.keyword.lower()
+        return next((at + 1 for at in positions if args[at].lower() == keyword), None)
+    return None
+
+
+def _last(find: FindRange, begin: int, count: int) -> int:
+    if find.lastkey >= 0:
+        return begin + find.lastkey
+    if find.limit > 1:
+        return begin + (count - begin) // find.limit + find.lastkey
+    return count + find.lastkey
+
+
+def _counted(find: FindKeynum, begin: int, args: Sequence[bytes]) -> list[int]:
+    at = begin + find.keynumidx
+    if not 0 < at < len(args):
+        raise KeysError("the number of keys is missing")
+    number = _integer(args[at])
+    if number < 0:
+        raise KeysError("the number of keys is negative")
+    first = begin + find.firstkey
+    if number > len(args):  # before multiplying: an attacker's number is not worked with
+        raise KeysError("the number of keys is greater than that of the arguments")
+    return _span(args, first, first + (number - 1) * find.keystep, find.keystep) if number else []
+
+
+def _integer(text: bytes) -> int:
+    """As Redis's string2ll: no sign but "-", no spaces, no leading zeros."""
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and text != b"0"):
+        raise KeysError("the number of keys is not an integer")
+    return int(text)
+
+
+def _span(args: Sequence[bytes], first: int, last: int, step: int) -> list[int]:
+    if not 0 < first <= last < len(args):
+        raise KeysError("keys are missing")
+    return list(range(first, last + 1, step))

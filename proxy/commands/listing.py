@@ -1,0 +1,36 @@
+"""The table of ``slotgate commands``, as text."""
+
+from __future__ import annotations
+
+from proxy.commands.facts import Fact
+from proxy.commands.table import CommandTable
+
+COLUMNS = ("command", "arity", "flags", "keys", "handling", "merge", "reason")
+
+FLAGS = ("readonly", "write", "blocking")
+
+
+def render(table: CommandTable) -> str:
+    """One line for each command, or each subcommand of a container, in columns, under a line of their names."""
+    rows = [COLUMNS, *(_row(fact) for top in table for fact in _callable(top))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _callable(fact: Fact) -> list[Fact]:
+    subcommands = [fact.subcommands[name] for name in sorted(fact.subcommands)]
+    alone = not subcommands or fact.accepts(1)
+    return [fact, *subcommands] if alone else subcommands
+
+
+def _row(fact: Fact) -> tuple[str, ...]:
+    return (
+        fact.name.replace("|", " "),
+        str(fact.arity),
+        " ".join(flag for flag in FLAGS if flag in fact.flags) or "-",
+        "yes" if fact.keyed else "no",
+        fact.handling.value,
+        fact.merge or "-",
+        fact.reason,
+    )

@@ -1,0 +1,99 @@
+"""The table of commands: found by name, completed by what the backends know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+
+from proxy.commands import datafile, reply
+from proxy.commands.derive import decide
+from proxy.commands.facts import Fact
+from proxy.errors import SlotgateError
+
+DATA = "data/commands.json"
+
+
+class UnknownSubcommand(SlotgateError):
+    """A container command was called with a subcommand that it does not have; ``fact`` is the container's."""
+
+    def __init__(self, fact: Fact) -> None:
+        self.fact = fact
+        super().__init__(f"unknown subcommand of {fact.name!r}")
+
+
+class CommandTable:
+    """Facts by command name; immutable. Iteration gives the top-level facts by name."""
+
+    __slots__ = ("_by_name", "_facts", "_known")
+
+    def __init__(self, facts: Iterable[Fact], known: frozenset[str] | None = None) -> None:
+        """``facts`` are decided; ``known`` names those that backends can only add to (default: all)."""
+        self._facts = {fact.name: fact for fact in sorted(facts, key=lambda fact: fact.name)}
+        self._known = frozenset(self._facts) if known is None else known
+        lower = {fact.name.encode(): fact for fact in self._facts.values()}
+        self._by_name = {name.upper(): fact for name, fact in lower.items()} | lower
+
+    @staticmethod
+    @cache
+    def builtin() -> CommandTable:
+        """Of the data file that is part of the package."""
+        text = files("proxy.commands").joinpath(DATA).read_text("utf-8")
+        return CommandTable(decide(fact) for fact in datafile.load(text))
+
+    def __iter__(self) -> Iterator[Fact]:
+        return iter(self._facts.values())
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def __repr__(self) -> str:
+        return f"<CommandTable of {len(self)} commands, {len(self) - len(self._known)} learned>"
+
+    def get(self, name: bytes) -> Fact | None:
+        """The command of that name in any case; of a container the container's own fact."""
+        return self._by_name.get(name) or self._by_name.get(name.lower())
+
+    def resolve(self, args: Sequence[bytes]) -> Fact | None:
+        """The fact of a whole command: its subcommand's, if it is a container and has an argument.
+
+        None if the command is unknown. Raises UnknownSubcommand.
+        """
+        fact = self.get(args[0])
+        if fact is None or not fact.subcommands or len(args) == 1:
+            return fact
+        found = fact.subcommands.get(args[1].lower())
+        if found is None:
+            raise UnknownSubcommand(fact)
+        return found
+
+    def learn(self, command_reply: Sequence[object]) -> CommandTable:
+        """A new table, completed by a backend's COMMAND reply (RESP2, as hiredis decodes it).
+
+        Facts add, never remove. What is known of itself keeps its handling: only subcommands, a looser arity and the
+        flag "write" are added to it.
+        """
+        facts = dict(self._facts)
+        for fact in reply.parse(command_reply):
+            old = facts.get(fact.name)
+            if old is None:
+                facts[fact.name] = decide(fact)
+            elif fact.name in self._known:
+                facts[fact.name] = _complete(old, fact)
+            else:
+                facts[fact.name] = decide(reply.combine(old, fact))
+        return CommandTable(facts.values(), self._known)
+
+
+def _complete(known: Fact, learned: Fact) -> Fact:
+    subcommands = dict(known.subcommands)
+    for name, sub in learned.subcommands.items() if subcommands else ():
+        old = subcommands.get(name)
+        subcommands[name] = decide(sub) if old is None else _complete(old, sub)
+    return replace(
+        known,
+        arity=reply.looser(known.arity, learned.arity),
+        flags=known.flags | (learned.flags & {"write"}),
+        subcommands=subcommands,
+    )

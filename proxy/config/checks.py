@@ -1,0 +1,213 @@
+"""What must hold between keys. Each check reads a valid Config and yields problems: (key path, words)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations, groupby
+
+from proxy.config.model import Config
+from proxy.config.secret import PASSWORD_KEYS
+from proxy.config.values import Address, format_range
+from proxy.slots import SLOTS
+
+Problem = tuple[str, str]
+
+
+def check_kind(config: Config) -> Iterator[Problem]:
+    """No kind of topology that is not built yet."""
+    if config.topology.kind != "static":
+        yield (
+            "topology.kind",
+            f'"{config.topology.kind}" is not in this version yet: '
+            'use "static" and name the servers under [[shards]] or with --static',
+        )
+
+
+def check_shards(config: Config) -> Iterator[Problem]:
+    """A static topology has shards."""
+    if config.topology.kind == "static" and not config.shards:
+        yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
+
+
+def check_workers(config: Config) -> Iterator[Problem]:
+    """One process only, for now."""
+    if config.workers != 1:
+        yield "workers", f"{config.workers} is not in this version yet: several workers come later, write 1"
+
+
+def check_read_from(config: Config) -> Iterator[Problem]:
+    """No policy that needs a latency probe, for now."""
+    if config.read_from == "nearest":
+        yield (
+            "read_from",
+            '"nearest" needs a latency probe, which is not in this version: use "any" or "prefer_replica"',
+        )
+
+
+def check_backoff(config: Config) -> Iterator[Problem]:
+    """The first wait is not longer than the longest."""
+    if config.backend.backoff_min > config.backend.backoff_max:
+        yield "backend.backoff_min", "is longer than backoff_max: make it shorter, or backoff_max longer"
+
+
+def check_output(config: Config) -> Iterator[Problem]:
+    """Reading stops before the client is closed."""
+    if config.limits.output_soft > config.limits.output_hard:
+        yield "limits.output_soft", "is larger than output_hard: make it smaller, or output_hard larger"
+
+
+def check_bulk(config: Config) -> Iterator[Problem]:
+    """One argument fits into a request."""
+    if config.limits.max_bulk > config.limits.max_request_size:
+        yield "limits.max_bulk", "is larger than max_request_size, so it is never reached: make it smaller"
+
+
+def check_backend_user(config: Config) -> Iterator[Problem]:
+    """Redis's AUTH takes no user without a password."""
+    if config.backend.username is not None and config.backend.password is None:
+        yield "backend.username", "needs a password: set password, password_env or password_file beside it"
+
+
+def check_users(config: Config) -> Iterator[Problem]:
+    """Each user once."""
+    for first, second, name in _repeated(user.name for user in config.users):
+        yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
+
+
+def check_shard_names(config: Config) -> Iterator[Problem]:
+    """Each name once."""
+    for first, second, name in _repeated(shard.name for shard in config.shards):
+        yield f"shards[{second}].name", f'"{name}" is the name of shards[{first}] too: choose another'
+
+
+def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int, str]]:
+    """Where a name stands first, where again, and the name."""
+    seen: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if seen.setdefault(name, position) != position:
+            yield seen[name], position, name
+
+
+def check_servers(config: Config) -> Iterator[Problem]:
+    """Each server once, as primary or replica of one shard."""
+    seen: dict[str, str] = {}
+    for path, address in _servers(config):
+        key = str(_canonical(address))
+        if key in seen:
+            yield path, f"{address} is {seen[key]} too: name each server once"
+        else:
+            seen[key] = path
+
+
+def check_slots(config: Config) -> Iterator[Problem]:
+    """Every slot has one shard."""
+    named = [(index, shard.slots) for index, shard in enumerate(config.shards) if shard.slots is not None]
+    if not named:
+        if len(config.shards) > SLOTS:
+            yield "shards", f"there are {len(config.shards)}, more than the {SLOTS} slots"
+        return
+    for index, shard in enumerate(config.shards):
+        if shard.slots is None:
+            yield (
+                f"shards[{index}].slots",
+                f'is missing on "{shard.name}": name the slots of every shard, or of none to divide them evenly',
+            )
+    owners: list[list[int]] = [[] for _ in range(SLOTS)]
+    for index, ranges in named:
+        for first, last in ranges:
+            for slot in range(first, last + 1):
+                owners[slot].append(index)
+    yield from _overlaps(config, owners)
+    if len(named) == len(config.shards):
+        yield from _gaps(owners)
+
+
+def _overlaps(config: Config, owners: list[list[int]]) -> Iterator[Problem]:
+    shared: dict[tuple[int, int], list[int]] = {}
+    for slot, indexes in enumerate(owners):
+        for pair in combinations(indexes, 2):
+            shared.setdefault(pair, []).append(slot)
+    for (first, second), slots in sorted(shared.items()):
+        other = f'shards[{first}] ("{config.shards[first].name}")'
+        yield f"shards[{second}].slots", f"overlaps {other} in {_ranges(slots)}: each slot belongs to one shard"
+
+
+def _gaps(owners: list[list[int]]) -> Iterator[Problem]:
+    unowned = [slot for slot, indexes in enumerate(owners) if not indexes]
+    if unowned:
+        yield "shards", f"no shard has the slots {_ranges(unowned)}: add them to one"
+
+
+def _ranges(slots: list[int]) -> str:
+    """Ascending slots as ranges: a run keeps slot minus position constant."""
+    runs = [[slot for _, slot in run] for _, run in groupby(enumerate(slots), lambda item: item[1] - item[0])]
+    return ",".join(format_range(run[0], run[-1]) for run in runs)
+
+
+def check_listeners(config: Config) -> Iterator[Problem]:
+    """Listeners do not take each other's address, nor a server's: the proxy would connect to itself."""
+    listeners = [(f"listen[{index}]", address) for index, address in enumerate(config.listen)]
+    if not listeners:
+        yield "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'
+    if config.admin is not None:
+        listeners.append(("admin", config.admin))
+    for (first, one), (second, other) in combinations(listeners, 2):
+        if not one.chosen_by_system and _same_place(one, other):
+            yield second, f"{other} is taken by {first}: choose another port"
+    for path, server in _servers(config):
+        for name, listener in listeners:
+            if _same_place(listener, server):
+                yield path, f"{server} is the proxy itself ({name}): name the server's own address"
+
+
+def _servers(config: Config) -> Iterator[tuple[str, Address]]:
+    for index, shard in enumerate(config.shards):
+        yield f"shards[{index}].primary", shard.primary
+        for position, replica in enumerate(shard.replicas):
+            yield f"shards[{index}].replicas[{position}]", replica
+
+
+def _canonical(address: Address) -> Address:
+    return Address("127.0.0.1", address.port) if address.host == "localhost" else address
+
+
+def _same_place(listener: Address, other: Address) -> bool:
+    """Whether what listens at one is reached at the other, as far as can be told without asking a name server."""
+    if listener.unix or other.unix:
+        return listener == other
+    if listener.port != other.port:
+        return False
+    one, two = _canonical(listener).host, _canonical(other).host
+    return one == two or (one in _ANY and _is_local(two)) or (two in _ANY and _is_local(one))
+
+
+_ANY = ("0.0.0.0", "::")
+
+
+def _is_local(host: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return parsed.is_loopback or parsed.is_unspecified
+
+
+Check = Callable[[Config], Iterator[Problem]]
+
+CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
+    (check_kind, (("topology", "kind"),)),
+    (check_shards, (("shards",), ("topology", "kind"))),
+    (check_workers, (("workers",),)),
+    (check_read_from, (("read_from",),)),
+    (check_listeners, (("listen",), ("admin",), ("shards", "primary"), ("shards", "replicas"))),
+    (check_shard_names, (("shards", "name"),)),
+    (check_servers, (("shards", "primary"), ("shards", "replicas"))),
+    (check_slots, (("shards", "slots"),)),
+    (check_backoff, (("backend", "backoff_min"), ("backend", "backoff_max"))),
+    (check_backend_user, (("backend", "username"), *(("backend", key) for key in PASSWORD_KEYS))),
+    (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
+    (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
+    (check_users, (("users",),)),
+)
+"""Each check with the keys it reads: where one of them is broken there is nothing to check."""

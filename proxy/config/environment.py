@@ -1,0 +1,100 @@
+"""``SLOTGATE_`` variables: every key of the file, tables joined by ``__``, lists as JSON.
+
+pydantic-settings reads them; here are the names that exist, and the words for those that do not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from proxy.config.model import Config
+from proxy.config.words import LISTS, TABLES, Problem, suggestion
+
+PREFIX = "SLOTGATE_"
+
+NAMES = frozenset(
+    f"{PREFIX}{table}__{key}".upper() if table else f"{PREFIX}{key}".upper()
+    for table, model in TABLES.items()
+    if table not in LISTS
+    for key in model.model_fields
+)
+"""Every variable that sets something."""
+
+# Kubernetes and Docker set these for a service called "slotgate"; they are nobody's mistake.
+_SERVICE_LINK = re.compile(
+    f"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
+)
+
+
+class _Shape(Config, BaseSettings):
+    """Config's keys in the form that pydantic-settings reads names from; never instantiated."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
+
+
+class _Variables(EnvSettingsSource):
+    """pydantic-settings' reader over a given environment, in which text may stand where a list may."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(_Shape)
+        self.env_vars = {name.lower(): value for name, value in environ.items()}
+        self.problems: list[Problem] = []
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """JSON lists and objects as they are; other text as it came, which an address may be."""
+        try:
+            decoded = json.loads(value)
+        except ValueError as error:
+            if field_name in TABLES:
+                self.problems.append((f"{PREFIX}{field_name.upper()}", f"is not JSON: {error}"))
+                return {}
+            return value
+        return decoded if isinstance(decoded, (list, dict)) else value
+
+
+def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    """What the variables set, shaped as the file, and the problems of those that could not be read."""
+    source = _Variables({name: value for name, value in environ.items() if name.upper() in NAMES})
+    data = source()
+    for name, _ in source.problems:
+        data.pop(name.removeprefix(PREFIX).lower(), None)
+    return data, source.problems
+
+
+def unknown_variables(environ: Mapping[str, str], meant: frozenset[str]) -> list[Problem]:
+    """A problem for each variable that looks like ours and sets nothing; ``meant`` are named by a password_env."""
+    return [
+        (name, _not_a_variable(name.upper()))
+        for name in sorted(environ)
+        if name.upper().startswith(PREFIX)
+        and name.upper() not in NAMES
+        and name not in meant
+        and not _SERVICE_LINK.fullmatch(name.upper())
+    ]
+
+
+def _not_a_variable(name: str) -> str:
+    table = name.removeprefix(PREFIX).split("__")[0].lower()
+    if table in LISTS and "__" in name:
+        return f"sets nothing: the whole list is one variable, as JSON: {PREFIX}{table.upper()}='[{{...}}]'"
+    close = suggestion(name, sorted(NAMES), PREFIX)
+    return f"is not a variable of Slotgate{close}" if close else "is not a variable of Slotgate: unset it"
+
+
+def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
+    """The variable that set the key at ``path`` (``backend.backoff_min``, ``shards[1].slots``), if one did."""
+    keys = path.split("[")[0].split(".")
+    present = {name.upper() for name in environ}
+    candidates = ("__".join(keys[:count]).upper() for count in (2, 1))
+    return next((f"{PREFIX}{name}" for name in candidates if f"{PREFIX}{name}" in present), None)
+
+
+def sets_topology(environ: Mapping[str, str]) -> bool:
+    """Whether the environment names the shards, or how they are found."""
+    return any(name.upper().startswith((f"{PREFIX}SHARDS", f"{PREFIX}TOPOLOGY")) for name in environ)

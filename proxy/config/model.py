@@ -1,0 +1,209 @@
+"""The configuration as frozen models: one class a table of the file, each default with its reason.
+
+Durations are seconds and sizes are bytes once parsed; defaults are written as an operator writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    model_validator,
+)
+
+from proxy.config.secret import PASSWORD_KEYS, Problems, read_secret
+from proxy.config.values import Count, Duration, ListenAddress, ServerAddress, Size, SlotRanges
+
+ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
+_DAY = 86400.0
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and unknown keys are refused. Inputs stay out of errors, they may be secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _default(value: object, why: str, **rules: Any) -> Any:
+    """A key that may be left out: its default as an operator writes it, and why it is that; ``rules`` are Field's."""
+    return Field(value, description=why, validate_default=True, **rules)
+
+
+class TopologySection(Section):
+    """``[topology]``: how the shards are found."""
+
+    kind: Literal["static", "cluster", "sentinel"] = _default(
+        "static", "The shards are the ones named in this file: needs nothing else to be running."
+    )
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _name(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value):
+        raise ValueError("is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)")
+    return value
+
+
+class ShardSection(Section):
+    """One ``[[shards]]``: a primary, its replicas, and the slots they hold."""
+
+    name: Annotated[str, AfterValidator(_name)] = _default(
+        "", "Named by its position, shard-1, shard-2 and so on: a name is only for people."
+    )
+    primary: ServerAddress = Field(description="Required: where writes go.")
+    replicas: tuple[ServerAddress, ...] = _default((), "None: a shard works without replicas.")
+    slots: SlotRanges | None = _default(
+        None, "Divided evenly, as redis-cli divides them: right for a new set of shards."
+    )
+
+
+def _name_shards(shards: tuple[ShardSection, ...]) -> tuple[ShardSection, ...]:
+    return tuple(
+        shard if shard.name else shard.model_copy(update={"name": f"shard-{position}"})
+        for position, shard in enumerate(shards, start=1)
+    )
+
+
+class BackendSection(Section):
+    """``[backend]``: connections to the servers."""
+
+    connections_per_node: Count = _default(
+        1, "Pipelining keeps one connection full; more only split the batches.", ge=1, le=1024
+    )
+    connect_timeout: Duration = _default(
+        "1s", "Inside one network a connection that takes longer is not coming.", gt=0, le=_DAY
+    )
+    request_timeout: Duration = _default(
+        "5s", "Longer than slow scripts and big KEYS usually take; includes holding.", gt=0, le=_DAY
+    )
+    retry_deadline: Duration = _default(
+        "2s", "Covers a failover or a moved slot, and still answers while people wait.", ge=0, le=_DAY
+    )
+    backoff_min: Duration = _default(
+        "50ms", "A restarted server is found again at once, without a busy loop.", gt=0, le=_DAY
+    )
+    backoff_max: Duration = _default(
+        "2s", "A server that was down for long is in use 2 seconds after it is back.", gt=0, le=_DAY
+    )
+    username: str | None = _default(None, "None: the servers' default user.")
+    password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")
+    password_env: str | None = _default(None, "None: see password.")
+    password_file: str | None = _default(None, "None: see password.")
+
+    @model_validator(mode="after")
+    def _resolve_password(self, info: ValidationInfo) -> Self:
+        secret = read_secret(self, info.context)
+        # Frozen from here on: `password` is what to send, wherever it was read from.
+        object.__setattr__(self, "password", None if secret is None else SecretStr(secret))
+        return self
+
+
+class LimitsSection(Section):
+    """``[limits]``: the bounds of every buffer."""
+
+    max_clients: Count = _default(10000, "Redis's own default.", ge=1)
+    max_request_size: Size = _default("1gb", "Redis's client-query-buffer-limit.", gt=0)
+    max_bulk: Size = _default("512mb", "Redis's proto-max-bulk-len.", gt=0)
+    max_arguments: Count = _default(1048576, "Redis's limit before 7.0, above any sane command.", ge=1)
+    max_inline: Size = _default("64kb", "Redis's limit of an inline command.", gt=0)
+    max_in_flight: Count = _default(
+        16384, "Deeper pipelines gain nothing; past it the client's socket is not read.", ge=1
+    )
+    output_soft: Size = _default("8mb", "Fills any network; past it the client is not read until it has read.", gt=0)
+    output_hard: Size = _default("1gb", "Room for one largest reply and more; past it the client is closed.", gt=0)
+    write_timeout: Duration = _default(
+        "60s", "Redis's own patience with a replica: a reader silent so long is gone.", gt=0, le=_DAY
+    )
+
+
+def _hash(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value.get_secret_value()):
+        raise ValueError("is not a SHA-256: write 64 hex digits, as `printf %s PASSWORD | sha256sum` prints them")
+    return SecretStr(value.get_secret_value().lower())
+
+
+Hash = Annotated[SecretStr, AfterValidator(_hash)]
+
+
+class User(Section):
+    """One ``[[users]]``: who may use the proxy. Passwords are kept as SHA-256 only."""
+
+    name: str = Field(min_length=1, pattern=r"^[^\s\x00]+$", description="Required: the name that AUTH gives.")
+    nopass: bool = _default(False, "A user needs a password unless this is said.", strict=True)
+    password: SecretStr | None = _default(None, "None: say one of the password keys, or nopass.")
+    password_env: str | None = _default(None, "None: see password.")
+    password_file: str | None = _default(None, "None: see password.")
+    password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(_one_or_many)] = _default(
+        (), "None: see password. Several at once let passwords be changed without a gap."
+    )
+
+    @model_validator(mode="after")
+    def _hash_password(self, info: ValidationInfo) -> Self:
+        secret = read_secret(self, info.context)
+        if secret is not None:
+            # The plain password is dropped here: nothing needs it again.
+            hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
+            object.__setattr__(self, "password_sha256", (hashed,))
+            object.__setattr__(self, "password", None)
+        if self.passwords and self.nopass:
+            raise Problems(("nopass", "is said beside a password: keep one of them"))
+        if not self.passwords and not self.nopass:
+            raise Problems(("", f"has no password: set one of {', '.join(PASSWORD_KEYS)}, or say nopass = true"))
+        return self
+
+    @property
+    def passwords(self) -> frozenset[str]:
+        """The SHA-256 of each password that is good, as lower-case hex."""
+        return frozenset(secret.get_secret_value() for secret in self.password_sha256)
+
+
+def _default_user(users: tuple[User, ...]) -> tuple[User, ...]:
+    return users or (User(name="default", nopass=True),)
+
+
+class LogSection(Section):
+    """``[log]``: what is written to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = _default(
+        "info", "One line for each event an operator asks about; nothing for each command."
+    )
+    format: Literal["text", "json"] = _default("text", "For people; json is for collectors.")
+
+
+class Config(Section):
+    """The whole configuration, parsed and checked. Equal configurations compare equal."""
+
+    listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(_one_or_many)] = _default(
+        ("127.0.0.1:6380",), "Loopback until told otherwise, beside a Redis that has 6379."
+    )
+    admin: Annotated[ListenAddress | None, BeforeValidator(lambda value: None if value == "" else value)] = _default(
+        "127.0.0.1:9121", "Loopback until told otherwise: metrics tell much about an application."
+    )
+    workers: Count = _default(1, "One process serves what one Redis serves.")
+    drain_timeout: Duration = _default(
+        "10s", "Twice the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
+    )
+    read_from: ReadFrom = _default("primary", "Never stale, as plain Redis.")
+    cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and their like work as on one server.")
+    topology: TopologySection = _default({}, "See its keys.")
+    shards: Annotated[tuple[ShardSection, ...], AfterValidator(_name_shards)] = _default(
+        (), "Required for a static topology: nobody can guess them."
+    )
+    backend: BackendSection = _default({}, "See its keys.")
+    limits: LimitsSection = _default({}, "See its keys.")
+    users: Annotated[tuple[User, ...], AfterValidator(_default_user)] = _default(
+        (), "The default user without a password, as Redis."
+    )
+    log: LogSection = _default({}, "See its keys.")

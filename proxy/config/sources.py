@@ -1,0 +1,136 @@
+"""``load``: the file, the environment and the flags become one Config, or all their problems at once."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from proxy.config.checks import CHECKS
+from proxy.config.environment import PREFIX, read_environment, unknown_variables, variable_of
+from proxy.config.model import Config
+from proxy.config.secret import PASSWORD_KEYS, Surroundings
+from proxy.config.words import LISTS, TABLES, Location, Problem, path_of, problems_of
+from proxy.errors import ConfigError
+
+Data = dict[str, Any]
+Keys = tuple[str, ...]
+"""A location without list positions: ``("shards", "slots")``."""
+
+
+def load(
+    path: Path | None, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> Config:
+    """The configuration from ``path`` (TOML), ``SLOTGATE_`` variables and ``flags``; what comes later wins.
+
+    ``flags`` has the shape of the file; a list in it replaces the file's. ``environ`` is the process's unless given.
+    A relative ``password_file`` starts at the file's folder. Raises ConfigError with every problem.
+    """
+    around = Surroundings(os.environ if environ is None else environ, path.parent if path else Path())
+    variables, problems = read_environment(around.environ)
+    unread: set[Keys] = {(name.removeprefix(PREFIX).lower(),) for name, _ in problems}
+    data = _overlay(_overlay(_read(path) if path else {}, variables), flags or {})
+    problems += unknown_variables(around.environ, _variables_meant(data))
+
+    config, found, broken = _validate(data, around)
+    for check, inputs in CHECKS:
+        if not any(_touch(one, other) for one in broken | unread for other in inputs):
+            found += check(config)
+    problems += [(where, words + _origin(where, around.environ, flags or {})) for where, words in found]
+    if problems:
+        raise ConfigError(tuple((_printable(where), _printable(words)) for where, words in problems))
+    return config
+
+
+def _printable(text: str) -> str:
+    """A problem stays one line whatever a key or a name in it holds."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _read(path: Path) -> Data:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(((str(path), f"can not be read: {error.strerror}"),)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(((str(path), f"is not TOML: {error}"),)) from None
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
+    """``base`` with what ``over`` sets: tables key by key, all else whole. One password key replaces another."""
+    merged = dict(base)
+    if any(key in over for key in PASSWORD_KEYS):
+        merged = {key: value for key, value in merged.items() if key not in PASSWORD_KEYS}
+    for key, value in over.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, Mapping)
+        merged[key] = _overlay(merged[key], value) if both else value
+    return merged
+
+
+def _variables_meant(data: Data) -> frozenset[str]:
+    """The variables that a ``password_env`` names."""
+    tables: list[Any] = []
+    for name in TABLES:
+        value = data.get(name)
+        tables += value if name in LISTS and isinstance(value, list) else [value]
+    named = (table.get("password_env") for table in tables if isinstance(table, dict))
+    return frozenset(name for name in named if isinstance(name, str))
+
+
+def _validate(data: Data, around: Surroundings) -> tuple[Config, list[Problem], set[Keys]]:
+    """A Config of what is right in ``data``, so that the checks can look at it; what is wrong; and which keys are."""
+    rest = copy.deepcopy(data)
+    problems: list[Problem] = []
+    broken: dict[Location, Keys] = {}
+    while True:
+        try:
+            return Config.model_validate(rest, context=around), problems, set(broken.values())
+        except ValidationError as error:
+            wrong = problems_of(error)
+        for location, words in wrong:
+            if any(known[: len(location)] == location for known in broken):
+                # Wrong again without what was wrong in it: that is needed, and nothing can be said of what holds it.
+                broken[location] = _keys(location)[:1]
+                rest.pop(str(location[0]), None)
+            else:
+                problems.append((path_of(location), words))
+                broken[location] = _keys(location)
+                _remove(rest, location)
+
+
+def _remove(data: Data, location: Location) -> None:
+    """Remove the value at ``location``: its key in the innermost table on the way, as a list without an item shifts."""
+    node: Any = data
+    table, key = data, location[0]
+    for part in location:
+        if isinstance(node, dict):
+            table, key = node, part
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            break
+    table.pop(str(key), None)
+
+
+def _keys(location: Location) -> Keys:
+    return tuple(part for part in location if isinstance(part, str))
+
+
+def _touch(one: Keys, other: Keys) -> bool:
+    """Whether one of the keys is the other or inside it."""
+    return one[: len(other)] == other[: len(one)]
+
+
+def _origin(where: str, environ: Mapping[str, str], flags: Mapping[str, object]) -> str:
+    """Who set a key, where it is not the file: operators look there first."""
+    if re.split(r"[.\[]", where)[0] in flags:
+        return " (from the command line)"
+    variable = variable_of(where, environ)
+    return f" (from {variable})" if variable else ""

@@ -1,0 +1,197 @@
+"""The values that a configuration is written in: durations, sizes, counts, addresses, slot ranges.
+
+Each parser takes what TOML, JSON or an environment variable gave and returns the value, or raises ValueError
+with words for the operator: what is wrong and what to write.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainValidator
+
+from proxy.slots import SLOTS
+
+# sun_path holds 108 bytes and a closing zero (unix(7)).
+UNIX_PATH_MAX = 107
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# Redis's units: 1k is 1000 bytes, 1kb is 1024 (the first lines of redis.conf).
+_SIZE = re.compile(r"([0-9]{1,12})\s*(b|k|kb|m|mb|g|gb)", re.IGNORECASE)
+_BYTES = {"b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
+_RANGE = re.compile(r"([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen or to connect. A unix socket has its path as ``host``, and ``unix`` is true."""
+
+    host: str
+    port: int
+    unix: bool = False
+
+    @property
+    def chosen_by_system(self) -> bool:
+        """Whether the system chooses a free port when the proxy starts to listen."""
+        return self.port == 0 and not self.unix
+
+    def __str__(self) -> str:
+        if self.unix:
+            return f"unix:{self.host}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def shown(value: object) -> str:
+    """A value as an error may show it: quoted, on one line, not long, and never where a password may hide."""
+    if isinstance(value, str) and ("://" in value or "@" in value):
+        return "this value"
+    text = json.dumps(value, default=lambda other: type(other).__name__)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def parse_duration(value: object) -> float:
+    """``"500ms"``, ``"2s"``, ``"1.5m"``, ``"1h"`` as seconds."""
+    if _is_bare_number(value):
+        raise ValueError(f'{shown(value)} has no unit: write "{value}s" or "{value}ms"')
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'{shown(value)} is not a duration: write a number and ms, s, m or h, as in "500ms" or "2s"')
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(value: object) -> int:
+    """``"64kb"``, ``"512mb"``, ``"1gb"`` as bytes, in Redis's units."""
+    if _is_bare_number(value):
+        raise ValueError(f'{shown(value)} has no unit: write "{value}b", "{value}kb" or "{value}mb"')
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(
+            f'{shown(value)} is not a size: write a whole number and b, kb, mb or gb, as in "64kb" or "512mb"'
+        )
+    return int(match[1]) * _BYTES[match[2].lower()]
+
+
+def parse_count(value: object) -> int:
+    """A whole number; text too, which is all that an environment variable can hold."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"{shown(value)} is not a whole number: write it without quotes, as in 1000")
+
+
+def _is_bare_number(value: object) -> bool:
+    if isinstance(value, str):
+        return _NUMBER.fullmatch(value.strip()) is not None
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def parse_listen(value: object) -> Address:
+    """An address to listen at; port 0 lets the system choose a free one."""
+    return _parse_address(value, lowest_port=0)
+
+
+def parse_server(value: object) -> Address:
+    """An address to connect to."""
+    return _parse_address(value, lowest_port=1)
+
+
+def _parse_address(value: object, *, lowest_port: int) -> Address:
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f'{shown(value)} is not an address: write "host:port", "[::1]:port" or "unix:/path"')
+    text = value.strip()
+    if "://" in text or "@" in text:
+        raise ValueError(
+            'is a URL: write "host:port" only; a user and a password of the servers go under [backend], '
+            "those of clients under [[users]]"
+        )
+    if text.startswith("unix:"):
+        return _parse_unix(text)
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError(f'{shown(value)} is not an address: write "host:port", "[::1]:port" or "unix:/path"')
+    if not re.fullmatch("[0-9]{1,9}", port) or not lowest_port <= int(port) <= 65535:
+        raise ValueError(f"{shown(value)} has no good port: it is a number from {lowest_port} to 65535")
+    return Address(_parse_host(host, port, value), int(port))
+
+
+def _parse_unix(text: str) -> Address:
+    path = text.removeprefix("unix:")
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise ValueError(f'{shown(text)} is not a unix socket: write the full path of a file, as in "unix:/run/x.sock"')
+    if len(path.encode()) > UNIX_PATH_MAX:
+        raise ValueError(f"the path of a unix socket is at most {UNIX_PATH_MAX} bytes long: choose a shorter one")
+    return Address(path, 0, unix=True)
+
+
+def _parse_host(host: str, port: str, value: object) -> str:
+    bracketed = host.startswith("[") and host.endswith("]")
+    if ":" in host or bracketed:
+        try:
+            parsed = ipaddress.IPv6Address(host[1:-1] if bracketed else host).compressed
+        except ValueError:
+            raise ValueError(f'{shown(value)} is not an address: write "host:port" or "[::1]:port"') from None
+        if not bracketed:
+            raise ValueError(f'{shown(value)} needs brackets around its IPv6 part: write "[{parsed}]:{port}"')
+        return parsed
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{shown(value)} has no good host: a name or an IP address stands before the port")
+    if re.fullmatch("[0-9.]+", host):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            raise ValueError(f"{shown(value)} has no good host: an IPv4 address is four numbers, 0 to 255") from None
+    return host.lower()
+
+
+def parse_slots(value: object) -> tuple[tuple[int, int], ...]:
+    """``"0-5460,7000"`` as ((0, 5460), (7000, 7000)), ascending."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f'{shown(value)} names no slots: write ranges in quotes, as in "0-5460" or "0-99,7000"')
+    if not value.strip():
+        raise ValueError("names no slots: leave it out on every shard to divide them evenly")
+    ranges = sorted(_parse_range(part.strip()) for part in value.split(","))
+    for (_, last), (following, end) in pairwise(ranges):
+        if following <= last:
+            raise ValueError(f"{format_range(following, min(last, end))} is named twice: name each slot once")
+    return tuple(ranges)
+
+
+def _parse_range(part: str) -> tuple[int, int]:
+    match = _RANGE.fullmatch(part)
+    if match is None:
+        raise ValueError(f'{shown(part)} is not a slot range: write "0-5460" or "7000", with commas between several')
+    first = int(match[1])
+    last = first if match[2] is None else int(match[2])
+    if max(first, last) >= SLOTS:
+        raise ValueError(f"{part} is out of range: slots are 0 to {SLOTS - 1}")
+    if first > last:
+        raise ValueError(f"{part} is reversed: write {last}-{first}")
+    return first, last
+
+
+def format_range(first: int, last: int) -> str:
+    """A range of slots as the configuration writes it."""
+    return str(first) if first == last else f"{first}-{last}"
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds."""
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes."""
+Count = Annotated[int, BeforeValidator(parse_count)]
+ListenAddress = Annotated[Address, PlainValidator(parse_listen)]
+ServerAddress = Annotated[Address, PlainValidator(parse_server)]
+SlotRanges = Annotated[tuple[tuple[int, int], ...], PlainValidator(parse_slots)]

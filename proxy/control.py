@@ -1,0 +1,54 @@
+"""Questions to a server on a connection of their own, outside the data path: what commands it has, what it is."""
+
+import asyncio
+from collections.abc import Sequence
+
+import hiredis
+
+from proxy.errors import BackendError
+from proxy.greeting import Credentials
+from proxy.resp import encode
+from proxy.topology import Node
+
+_CHUNK = 64 * 1024
+
+Reply = object
+"""As hiredis decodes RESP2: bytes, int, None, list, or ``hiredis.ReplyError``."""
+
+
+async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[str]], timeout: float) -> list[Reply]:
+    """The replies to ``commands``, asked in one go on a new connection; error replies are returned, not raised.
+
+    Raises ``BackendError`` if the server refuses the password or closes the connection, ``OSError`` and
+    ``TimeoutError`` (after ``timeout`` seconds) if it can not be reached.
+    """
+    async with asyncio.timeout(timeout):
+        if node.port:
+            reader, writer = await asyncio.open_connection(node.host, node.port)
+        else:
+            reader, writer = await asyncio.open_unix_connection(node.host)
+        try:
+            auth = credentials.arguments()
+            steps = [("AUTH", *auth)] if auth else []
+            writer.write(b"".join(encode.request(step) for step in (*steps, *commands)))
+            replies = await _read(reader, len(steps) + len(commands))
+        finally:
+            writer.close()
+    if steps and isinstance(replies[0], hiredis.ReplyError):
+        raise BackendError(f"the server refuses the proxy's AUTH: {replies[0]}")
+    return replies[len(steps) :]
+
+
+async def _read(reader: asyncio.StreamReader, count: int) -> list[Reply]:
+    parser = hiredis.Reader()
+    replies: list[Reply] = []
+    while len(replies) < count:
+        reply = parser.gets()
+        if reply is not False:
+            replies.append(reply)
+            continue
+        data = await reader.read(_CHUNK)
+        if not data:
+            raise BackendError("the server closed the connection")
+        parser.feed(data)
+    return replies

@@ -1,0 +1,83 @@
+"""Learning from the primaries what commands they have, their version, and how many databases."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.commands.table import CommandTable
+from proxy.control import Reply, ask
+from proxy.errors import BackendError
+from proxy.greeting import Credentials
+from proxy.topology import Node
+
+log = logging.getLogger(__name__)
+
+QUESTIONS = (("COMMAND",), ("INFO", "server"), ("CONFIG", "GET", "databases"))
+_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What one server said: its COMMAND reply, version ("7.0.15"), and number of databases; None where it would not."""
+
+    commands: Sequence[object] | None
+    version: str | None
+    databases: int | None
+
+
+async def learn(node: Node, credentials: Credentials) -> Learned | None:
+    """Ask ``node``; None, with a line in the log, if it can not be asked now."""
+    try:
+        commands, info, databases = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+    except (OSError, TimeoutError, BackendError) as error:
+        log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
+        return None
+    return Learned(
+        commands if isinstance(commands, list) else None,
+        _version(info),
+        _databases(databases),
+    )
+
+
+async def learn_all(nodes: Sequence[Node], credentials: Credentials) -> dict[Node, Learned]:
+    """What those of ``nodes`` that could be asked said."""
+    answers = await asyncio.gather(*(learn(node, credentials) for node in nodes))
+    return {node: answer for node, answer in zip(nodes, answers, strict=True) if answer is not None}
+
+
+def complete(table: CommandTable, answers: Sequence[Learned]) -> CommandTable:
+    """``table``, completed by what the servers know; the same replies of several servers are read once."""
+    seen: list[Sequence[object]] = []
+    for answer in answers:
+        if answer.commands is not None and answer.commands not in seen:
+            seen.append(answer.commands)
+            table = table.learn(answer.commands)
+    return table
+
+
+def lowest_version(answers: Sequence[Learned]) -> str | None:
+    """The lowest of the versions."""
+    versions = [answer.version for answer in answers if answer.version]
+    return min(versions, key=lambda version: [int(part) for part in version.split(".")]) if versions else None
+
+
+def fewest_databases(answers: Sequence[Learned]) -> int | None:
+    """The lowest of the numbers of databases."""
+    return min((answer.databases for answer in answers if answer.databases), default=None)
+
+
+def _version(info: Reply) -> str | None:
+    if not isinstance(info, bytes):
+        return None
+    for line in info.decode("utf-8", "replace").splitlines():
+        name, _, value = line.partition(":")
+        if name == "redis_version" and all(part.isdigit() for part in value.split(".")):
+            return value
+    return None
+
+
+def _databases(reply: Reply) -> int | None:
+    if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], bytes) and reply[1].isdigit():
+        return int(reply[1])
+    return None

@@ -1,0 +1,133 @@
+"""Carrying out plans: requests to backend connections, replies to the client's window, parts merged on the way."""
+
+from collections.abc import Callable
+
+from proxy.backend import Backend, Holder
+from proxy.engine.sink import DISCARD, Sink
+from proxy.engine.window import ReplyWindow
+from proxy.merge import Context, merge
+from proxy.metrics import Counters
+from proxy.planner import Forward, Scatter
+from proxy.routes import Routes
+
+
+class Gather:
+    """The sink of a Scatter's parts: merges their replies when the last one is there."""
+
+    __slots__ = ("_context", "_left", "_plan", "_replies", "_sink", "_token")
+
+    def __init__(self, plan: Scatter, sink: Sink, token: int, context: Callable[[], Context]) -> None:
+        self._plan = plan
+        self._sink = sink
+        self._token = token
+        self._context = context
+        self._replies: list[bytes] = [b""] * len(plan.parts)
+        self._left = len(plan.parts)
+
+    def __repr__(self) -> str:
+        return f"Gather({self._plan.name}, {self._left} of {len(self._replies)} to come)"
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take the reply to part ``token``."""
+        self._replies[token] = data[start:end]
+        self._left -= 1
+        if not self._left:
+            reply = merge(self._plan, self._replies, self._context())
+            self._sink.deliver(self._token, reply, 0, len(reply))
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: a merge needs whole replies."""
+        return False
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Never called, as nothing is accepted in pieces."""
+        raise AssertionError("a part of a scattered command was streamed")
+
+    def abort_stream(self, token: int) -> None:
+        """Never called, as nothing is accepted in pieces."""
+        raise AssertionError("a part of a scattered command was streamed")
+
+
+class Muted:
+    """The sink of a client that wants no reply (CLIENT REPLY OFF): the request's turn comes, and nothing is said."""
+
+    __slots__ = ("_window",)
+
+    def __init__(self, window: ReplyWindow) -> None:
+        self._window = window
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take a reply, and say nothing."""
+        self._window.deliver(token, b"", 0, 0)
+
+    def accepts_stream(self, token: int) -> bool:
+        """Yes: pieces are dropped as they come."""
+        return True
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Drop a piece."""
+        if last:
+            self._window.deliver(token, b"", 0, 0)
+
+    def abort_stream(self, token: int) -> None:
+        """Nothing of the reply was passed on, so nothing is broken."""
+        self._window.deliver(token, b"", 0, 0)
+
+
+class Dispatcher:
+    """Carries out plans for all clients of a worker. ``context`` tells what merges may say about the proxy."""
+
+    __slots__ = ("_context", "_counters")
+
+    def __init__(self, counters: Counters, context: Callable[[], Context]) -> None:
+        self._counters = counters
+        self._context = context
+
+    def forward(
+        self, plan: Forward, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float
+    ) -> None:
+        """Send ``frame`` to the shard of ``plan``; ``sink`` gets the reply under ``token``."""
+        self._send(routes, plan.shard, plan.read, frame, holder, sink, token, now)
+
+    def scatter(self, plan: Scatter, routes: Routes, holder: Holder, sink: Sink, token: int, now: float) -> None:
+        """Send the parts of ``plan``; ``sink`` gets their merged reply under ``token``."""
+        if len(plan.parts) > 1:
+            self._counters.splits += 1
+        gather = Gather(plan, sink, token, self._context)
+        if plan.replicas:
+            self._send_to_replicas(plan, routes, now)
+        for index, part in enumerate(plan.parts):
+            self._send(routes, part.shard, plan.read, part.frame, holder, gather, index, now)
+
+    def _send(
+        self,
+        routes: Routes,
+        shard: int,
+        read: bool,
+        frame: bytes,
+        holder: Holder,
+        sink: Sink,
+        token: int,
+        now: float,
+    ) -> None:
+        backend = (routes.readers if read else routes.writers)[shard]
+        if backend is None:
+            refusal = routes.refusal(shard, read)
+            sink.deliver(token, refusal, 0, len(refusal))
+            return
+        backend.push(sink, token, frame, 0, len(frame), now)
+        if not backend.dirty:
+            backend.schedule(holder)
+
+    def _send_to_replicas(self, plan: Scatter, routes: Routes, now: float) -> None:
+        """Replicas get it too if they are there; one that is not does not make the command fail."""
+        for part in plan.parts:
+            for backend in routes.replicas(part.shard):
+                if backend.ready:
+                    _push(backend, part.frame, now)
+
+
+def _push(backend: Backend, frame: bytes, now: float) -> None:
+    backend.push(DISCARD, 0, frame, 0, len(frame), now)
+    if not backend.dirty:
+        backend.schedule(None)

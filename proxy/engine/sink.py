@@ -1,0 +1,46 @@
+"""Where a backend's reply goes."""
+
+from typing import Protocol
+
+
+class Sink(Protocol):
+    """Takes the reply of a request that it sent under ``token``.
+
+    Exactly one ``deliver`` comes for each request, with the reply's frame at ``data[start:end]``; the sink copies what
+    it keeps. A sink that ``accepts_stream`` at that moment may get a large reply in pieces instead: any number of
+    ``stream`` calls, of which the last has ``last=True``.
+    """
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take a whole reply."""
+
+    def accepts_stream(self, token: int) -> bool:
+        """Whether the reply for ``token`` can be taken in pieces, from now on until it is whole."""
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Take the next piece of a reply."""
+
+    def abort_stream(self, token: int) -> None:
+        """The rest of a reply that was begun will never come."""
+
+
+class Discard:
+    """Drops what it gets: late replies of requests that were answered by a timeout."""
+
+    __slots__ = ()
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Drop it."""
+
+    def accepts_stream(self, token: int) -> bool:
+        """Yes: pieces are dropped as well as wholes."""
+        return True
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Drop it."""
+
+    def abort_stream(self, token: int) -> None:
+        """Nothing was begun."""
+
+
+DISCARD = Discard()

@@ -1,0 +1,112 @@
+"""A client's replies, put back into the order of its requests."""
+
+from collections.abc import Callable
+
+
+class ReplyWindow:
+    """Replies of one client, written in the order in which their requests came, whatever order they arrive in.
+
+    Each request takes the next sequence number (``reserve``). The reply in turn goes straight to the output; one that
+    is early is parked until its turn. ``take`` hands out what is ready to be written. ``wake`` is called when output
+    appears where there was none.
+
+    Uncompiled, parked replies lie in a dict; compiled they are offsets in a ring over one buffer, same methods.
+    """
+
+    __slots__ = ("_closed", "_head", "_out", "_parked", "_streaming", "_wake", "issued")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._head = 0
+        self._out: list[bytes] = []
+        self._parked: dict[int, bytes] = {}
+        self._wake = wake
+        self._closed = False
+        self._streaming = False
+        self.issued = 0
+
+    def __repr__(self) -> str:
+        return f"ReplyWindow(next {self._head} of {self.issued}, {len(self._parked)} parked)"
+
+    @property
+    def pending(self) -> int:
+        """Requests that have no reply in the output yet."""
+        return self.issued - self._head
+
+    @property
+    def idle(self) -> bool:
+        """Whether every request has its reply, and every reply has been taken."""
+        return self._head == self.issued and not self._out
+
+    def reserve(self) -> int:
+        """The sequence number of the next request."""
+        token = self.issued
+        self.issued = token + 1
+        return token
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take the reply at ``data[start:end]`` of request ``token``; an empty one means that nothing is answered."""
+        if token == self._head:
+            out = self._out
+            if not out:
+                self._wake()
+            out.append(data[start:end])
+            self._head = token + 1
+            if self._parked:
+                self._unpark()
+        elif not self._closed:
+            self._parked[token] = data[start:end]
+
+    def answer(self, frame: bytes) -> None:
+        """Reply ``frame`` to a request that is answered at once."""
+        self.deliver(self.reserve(), frame, 0, len(frame))
+
+    def accepts_stream(self, token: int) -> bool:
+        """Whether ``token`` is in its turn, so that its reply can be passed on piece by piece."""
+        return token == self._head or self._closed
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Pass on the next piece of the reply in turn."""
+        if self._closed:
+            return
+        self._streaming = not last
+        if not self._out:
+            self._wake()
+        self._out.append(data)
+        if last:
+            self._head = token + 1
+            if self._parked:
+                self._unpark()
+
+    def abort_stream(self, token: int) -> None:
+        """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
+        self._streaming = True
+        self.close()
+        self._wake()
+
+    @property
+    def broken(self) -> bool:
+        """A streamed reply broke off in the middle."""
+        return self._closed and self._streaming
+
+    def take(self) -> bytes:
+        """The bytes that are ready to be written, as one piece."""
+        out = self._out
+        piece = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return piece
+
+    def close(self) -> None:
+        """Drop what is kept and what will still come."""
+        self._closed = True
+        self._head = -1
+        self._parked.clear()
+        self._out.clear()
+
+    def _unpark(self) -> None:
+        head = self._head
+        parked = self._parked
+        out = self._out
+        while (reply := parked.pop(head, None)) is not None:
+            out.append(reply)
+            head += 1
+        self._head = head

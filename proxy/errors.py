@@ -1,0 +1,128 @@
+"""What can go wrong, in three classes, and the words for it in one place.
+
+A client's fault is answered with Redis's own error. A backend's fault names the shard and says whether the command can
+have run: ``SHARDDOWN`` and ``TIMEOUT`` were not executed or changed nothing, ``UNCERTAIN`` may have run. Our own faults
+are exceptions that reach the log. The functions here return the text of an error reply, its code first; clients' bytes
+are quoted in it decoded as Latin-1, one character a byte (``proxy.resp.encode.error`` writes it).
+"""
+
+from collections.abc import Sequence
+
+_QUOTED = 128
+
+
+class SlotgateError(Exception):
+    """Base class of what this package raises on purpose."""
+
+
+class ConfigError(SlotgateError):
+    """A configuration that can not be used; ``problems`` holds (key path, what is wrong and what to do)."""
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(f"{path}: {text}" for path, text in problems))
+
+
+class BackendError(SlotgateError):
+    """A backend that can not be used, in words that name the reason."""
+
+
+NOAUTH = "NOAUTH Authentication required."
+WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled."
+NO_PASSWORD_SET = (
+    "ERR AUTH <password> called without any password configured for the default user. "
+    "Are you sure your configuration is correct?"
+)
+NOPROTO = "NOPROTO unsupported protocol version"
+SYNTAX = "ERR syntax error"
+NOT_AN_INTEGER = "ERR value is not an integer or out of range"
+DB_OUT_OF_RANGE = "ERR DB index is out of range"
+CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
+NO_CLUSTER = "ERR This instance has cluster support disabled"
+MAX_CLIENTS = "ERR max number of clients reached"
+BAD_KEYS = "ERR Invalid arguments specified for command"
+BAD_CURSOR = "ERR invalid cursor"
+
+
+def text(raw: bytes) -> str:
+    """A client's bytes, for quoting in an error."""
+    return raw.decode("latin-1")
+
+
+def protocol(reason: str) -> str:
+    """The error before a close, for bytes that are no RESP."""
+    return f"ERR Protocol error: {reason}"
+
+
+def unknown_command(args: Sequence[bytes]) -> str:
+    """As Redis words it: the first 128 bytes of the name, and arguments until 128 bytes are filled."""
+    quoted = ""
+    for arg in args[1:]:
+        if len(quoted) >= _QUOTED:
+            break
+        quoted += f"'{text(arg)[: _QUOTED - len(quoted)]}' "
+    return f"ERR unknown command '{text(args[0])[:_QUOTED]}', with args beginning with: {quoted}"
+
+
+def unknown_subcommand(container: str, subcommand: bytes) -> str:
+    """As Redis words it."""
+    return f"ERR unknown subcommand '{text(subcommand)[:_QUOTED]}'. Try {container.upper()} HELP."
+
+
+def wrong_arity(name: str) -> str:
+    """As Redis words it; ``name`` is lower case, ``config|get`` for a subcommand."""
+    return f"ERR wrong number of arguments for '{name}' command"
+
+
+def later(name: str) -> str:
+    """A command that the proxy does not carry out yet."""
+    return (
+        f"ERR '{name}' is not supported by this version of Slotgate: transactions, blocking commands, pub/sub and "
+        "tracking need a connection of their own, which it does not give yet. Nothing was executed"
+    )
+
+
+def refused(name: str, reason: str) -> str:
+    """A command that a proxy must not pass on."""
+    because = f": {reason}" if reason else ""
+    return f"ERR '{name}' is refused by the proxy{because}. Run it on the server itself"
+
+
+def uncovered(name: str) -> str:
+    """A keyless command of which nobody says to which shards it should go."""
+    return (
+        f"ERR '{name}' names no key and declares no request_policy, so Slotgate can not tell which of the shards "
+        "it is for. Run it on the server itself"
+    )
+
+
+def shard_down(shard: str, address: str, reason: str) -> str:
+    """A shard that can not be reached; the command was not sent."""
+    return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
+
+
+def timed_out(shard: str, address: str, seconds: float) -> str:
+    """A read that was not answered in time."""
+    return f"TIMEOUT shard '{shard}' ({address}) did not answer within {seconds:g} s"
+
+
+def uncertain(shard: str, address: str, reason: str) -> str:
+    """A command that may have run: it was sent, and no answer came."""
+    return f"UNCERTAIN shard '{shard}' ({address}) {reason}: the command may or may not have been executed"
+
+
+def uncertain_partial(part: str) -> str:
+    """A write to several shards of which a part failed while others may have run; ``part`` is that part's error."""
+    return f"UNCERTAIN partial: {part}"
+
+
+def sort_denied(option: str) -> str:
+    """As Redis Cluster words it; ``option`` is BY or GET."""
+    return (
+        f"ERR {option} option of SORT denied in cluster mode when keys formed by the pattern may be in different slots."
+    )
+
+
+def no_replica(shard: str) -> str:
+    """``read_from = "replica"`` on a shard without one."""
+    return f"SHARDDOWN shard '{shard}' has no replica to read from and read_from is \"replica\". Nothing was executed"

@@ -1,0 +1,85 @@
+"""What is said on a new backend connection before any client's request: who we are, which protocol, which database."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import hiredis
+
+from proxy.errors import BackendError
+from proxy.resp import encode
+
+_UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How the proxy authenticates to backends; no password means that it does not."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def arguments(self) -> list[str]:
+        """The arguments of AUTH; none without a password."""
+        if not self.password:
+            return []
+        return [self.username, self.password] if self.username else [self.password]
+
+
+class Greeting:
+    """The first exchange on a connection. ``done`` gets True, or a ``BackendError`` that says why it can not be used.
+
+    A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet.
+    """
+
+    def __init__(self, protocol: int, db: int, primary: bool, credentials: Credentials) -> None:
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._primary = primary
+        self._reader = hiredis.Reader()
+        self._steps: list[tuple[str | int, ...]] = []
+        auth = credentials.arguments()
+        if protocol >= 3:
+            named = ["default", *auth][-2:] if auth else []
+            self._steps.append(("HELLO", 3, "AUTH", *named) if auth else ("HELLO", 3))
+        elif auth:
+            self._steps.append(("AUTH", *auth))
+        if db:
+            self._steps.append(("SELECT", db))
+        if not primary:
+            self._steps.append(("ROLE",))
+        self._steps.append(("PING",))
+
+    def request(self) -> bytes:
+        """The bytes to send."""
+        return b"".join(encode.request(step) for step in self._steps)
+
+    def feed(self, data: bytes) -> None:
+        """Take what the server answers."""
+        self._reader.feed(data)
+        try:
+            while self._steps and not self.done.done():
+                reply = self._reader.gets()
+                if reply is False:
+                    return
+                self._take(str(self._steps.pop(0)[0]), reply)
+        except (hiredis.ProtocolError, BackendError) as error:
+            if not self.done.done():
+                self.done.set_exception(error if isinstance(error, BackendError) else BackendError(str(error)))
+            return
+        if not self.done.done():
+            self.done.set_result(True)
+
+    def _take(self, step: str, reply: object) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            self._refused(step, str(reply))
+        elif step == "ROLE" and isinstance(reply, list) and reply[:1] == [b"slave"] and reply[3] in _UNSYNCED:
+            raise BackendError("the replica is not in sync with its primary")
+
+    def _refused(self, step: str, words: str) -> None:
+        code = words.partition(" ")[0]
+        if code == "NOAUTH":
+            raise BackendError("the server asks for a password: set backend.password")
+        if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
+            raise BackendError(f"the server refuses the proxy's {step}: {words}")
+        if code in ("NOPERM",):
+            return
+        raise BackendError(f"the server answers {step} with: {words}")

@@ -1,0 +1,154 @@
+"""One INFO document out of many: what one big server with all the shards' keys would say.
+
+Source: https://redis.io/docs/latest/commands/info/
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+_SUMMED_SECTIONS = frozenset({"Stats", "Memory", "Clients", "CPU", "Persistence"})
+_NOT_SUMMED = frozenset(
+    {
+        "aof_enabled",
+        "async_loading",
+        "loading",
+        "maxclients",
+        "total_system_memory",
+        "mem_fragmentation_ratio",
+        "rdb_last_save_time",
+    }
+)
+"""Settings, facts about the machine, states and points in time: of these the largest is given."""
+_FIXED = {
+    "redis_mode": "standalone",
+    "server_mode": "standalone",
+    "role": "master",
+    "connected_slaves": "0",
+    "loading": "0",
+    "cluster_enabled": "0",
+}
+"""What the proxy is to its clients, whatever its backends are."""
+_LOWEST = frozenset({"redis_version", "valkey_version", "uptime_in_seconds", "uptime_in_days"})
+_REPLICATION_KEPT = frozenset(
+    {"role", "connected_slaves", "master_failover_state", "master_replid", "master_repl_offset"}
+)
+_TABLES = frozenset({"Keyspace", "Commandstats", "Errorstats", "Latencystats"})
+
+Section = dict[str, str]
+
+
+def parse(document: str) -> dict[str, Section]:
+    """Sections by name, each its fields in order."""
+    sections: dict[str, Section] = {}
+    current: Section = {}
+    for line in document.splitlines():
+        if line.startswith("# "):
+            current = sections.setdefault(line[2:].strip(), {})
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            current[name] = value
+    return sections
+
+
+def write(sections: Mapping[str, Mapping[str, str]]) -> str:
+    """The document: as Redis writes it, lines end in CRLF and sections are parted by a blank line."""
+    return "\r\n".join(
+        f"# {name}\r\n" + "".join(f"{field}:{value}\r\n" for field, value in fields.items())
+        for name, fields in sections.items()
+    )
+
+
+def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]]) -> str:
+    """One document of several shards' ``documents``; fields in ``overlay`` replace those of its sections, if asked for.
+
+    A section of the overlay whose name no document has is added only if the documents have more than one section
+    (so ``INFO keyspace`` has the keyspace only).
+    """
+    parsed = [parse(document) for document in documents]
+    names = list(dict.fromkeys(name for sections in parsed for name in sections))
+    merged = {name: _section(name, [sections[name] for sections in parsed if name in sections]) for name in names}
+    for name, fields in overlay.items():
+        if name in merged:
+            merged[name].update((field, value) for field, value in fields.items())
+        elif len(merged) > 1:
+            merged[name] = dict(fields)
+    return write(merged)
+
+
+def _section(name: str, parts: Sequence[Section]) -> Section:
+    if name in _TABLES:
+        return _table(name, parts)
+    fields: Section = {}
+    for field in dict.fromkeys(field for part in parts for field in part):
+        values = [part[field] for part in parts if field in part]
+        if name == "Replication" and field not in _REPLICATION_KEPT:
+            continue
+        fields[field] = _FIXED[field] if field in _FIXED else _value(name, field, values)
+    for field in fields:
+        if field.endswith("_human") and field[:-6] in fields and fields[field[:-6]].isdigit():
+            fields[field] = human(int(fields[field[:-6]]))
+    return fields
+
+
+def _value(section: str, field: str, values: Sequence[str]) -> str:
+    if field in _LOWEST:
+        return min(values, key=_version)
+    if section not in _SUMMED_SECTIONS:
+        return values[0]
+    numbers = [_number(value) for value in values]
+    if None in numbers:
+        return values[0]
+    known = [number for number in numbers if number is not None]
+    total = max(known) if field in _NOT_SUMMED or field.endswith(("_ratio", "_perc")) else sum(known)
+    if isinstance(total, int):
+        return str(total)
+    return f"{total:.{len(values[0].partition('.')[2])}f}"
+
+
+def _table(name: str, parts: Sequence[Section]) -> Section:
+    """Lines of the form ``db0:keys=1,expires=0,avg_ttl=0``, added up column by column."""
+    if name == "Latencystats":
+        return dict(parts[0]) if parts else {}
+    lines: dict[str, list[dict[str, float]]] = {}
+    for part in parts:
+        for field, value in part.items():
+            pairs = (item.partition("=") for item in value.split(","))
+            lines.setdefault(field, []).append({key: float(number) for key, _, number in pairs})
+    return {field: _row(rows) for field, rows in sorted(lines.items())}
+
+
+def _row(rows: Sequence[Mapping[str, float]]) -> str:
+    columns = {column: sum(row.get(column, 0) for row in rows) for column in rows[0]}
+    if "avg_ttl" in columns:
+        expires = columns.get("expires", 0)
+        weighted = sum(row["avg_ttl"] * row.get("expires", 0) for row in rows if "avg_ttl" in row)
+        columns["avg_ttl"] = int(weighted / expires) if expires else 0
+    if "usec_per_call" in columns and columns.get("calls"):
+        columns["usec_per_call"] = columns["usec"] / columns["calls"]
+    return ",".join(
+        f"{column}={value:.2f}" if column == "usec_per_call" else f"{column}={int(value)}"
+        for column, value in columns.items()
+    )
+
+
+def _number(value: str) -> int | float | None:
+    for kind in (int, float):
+        converter: Callable[[str], int | float] = kind
+        try:
+            return converter(value)
+        except ValueError:
+            continue
+    return None
+
+
+def _version(value: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in value.split(".") if part.isdigit())
+
+
+def human(size: int) -> str:
+    """Bytes as Redis writes them for people: ``1.02M``."""
+    value = float(size)
+    for unit in "BKMGTP":
+        if value < 1024 or unit == "P":
+            break
+        value /= 1024
+    return f"{size}B" if unit == "B" else f"{value:.2f}{unit}"

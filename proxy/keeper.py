@@ -1,0 +1,144 @@
+"""Child processes that can not outlive this process, however it ends, not even when it is SIGKILLed.
+
+::
+
+    this process ── a pipe ──> keeper (leader of a process group of its own)
+         └── spawn() ────────> servers, in the keeper's process group
+
+The keeper reads its pipe until it ends, which is when this process is gone, and then kills its whole group and removes
+the directories it was told about. Next to ``PR_SET_PDEATHSIG`` this needs no code between fork and exec (unsafe with
+threads), does not depend on which thread started the child, and works on every POSIX system. A process group of their
+own also keeps the terminal's Ctrl-C from the children: whoever started them decides in which order they stop.
+
+The file is both sides: imported it is the parent's side, run by its path it is the keeper, so it imports nothing of
+this package.
+"""
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_KEEP, _FORGET, _END, _READY = b"+", b"-", b"\0", b"."
+
+
+class Keeper:
+    """The parent's side. One for a process is enough: :func:`keeper`."""
+
+    def __init__(self) -> None:
+        # -I -S: no site-packages and no search path, so it starts fast and nothing of the caller's reaches it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            cwd="/",
+            process_group=0,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        # Not inheritable, so no child holds it open: it ends with this process (or with one that this process forks
+        # without exec, which then counts as this process still running).
+        self._pipe = self._process.stdin
+        with self._process.stdout as ready:
+            if ready.read(1) != _READY:
+                self.close()
+                raise RuntimeError("the keeper of child processes did not start")
+
+    def __repr__(self) -> str:
+        return f"<Keeper pid={self._process.pid} alive={self.alive}>"
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def spawn(
+        self, args: Sequence[str | Path], *, cwd: Path, output: Path, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts a child in the keeper's group, its standard output and error appended to the file ``output``.
+
+        Raises OSError when it can not be executed.
+        """
+        with output.open("ab") as log:
+            return subprocess.Popen(
+                args,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=env,
+                process_group=self._process.pid,
+            )
+
+    def keep(self, directory: Path) -> None:
+        """Has ``directory`` removed if this process ends before it calls :meth:`forget`."""
+        self._pipe.write(_KEEP + os.fsencode(directory) + _END)
+
+    def forget(self, directory: Path) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.write(_FORGET + os.fsencode(directory) + _END)
+
+    def close(self) -> None:
+        """Kills whatever is left in the group, the keeper with it."""
+        self._pipe.close()
+        self._process.wait()
+
+
+_keeper: Keeper | None = None
+_lock = threading.Lock()
+
+
+def keeper() -> Keeper:
+    """This process's keeper, started when first asked for and closed at exit."""
+    global _keeper
+    with _lock:
+        if _keeper is None or not _keeper.alive:
+            _keeper = Keeper()
+            atexit.register(_keeper.close)
+        return _keeper
+
+
+def _main() -> None:
+    # The end of the pipe is the only thing that ends the keeper. SIGHUP comes for certain: the kernel sends it to a
+    # group with a stopped process in it (LocalServer.pause) as soon as the parent is gone.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.write(1, _READY)
+    os.close(1)
+    directories: dict[bytes, None] = {}
+    for message in sys.stdin.buffer.read().split(_END):
+        kind, directory = message[:1], message[1:]
+        if kind == _KEEP:
+            directories[directory] = None
+        elif kind == _FORGET:
+            directories.pop(directory, None)
+    group = os.getpgrp()
+    if os.fork() == 0:
+        os.setsid()
+        # Kills the keeper too. As long as it lives nobody else can get the group's number, and once it is gone a child
+        # that was forked at the last moment can not join the group any more and so never starts.
+        os.killpg(group, signal.SIGKILL)
+        for directory in directories:
+            _remove(directory)
+        os._exit(0)
+    signal.pause()
+
+
+def _remove(directory: bytes, attempts: int = 50) -> None:
+    """Removes a directory in which a process that is just dying may still create a file."""
+    for _ in range(attempts):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not os.path.exists(directory):
+            return
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,264 @@
+"""Combining the replies of a Scatter's parts into the reply of the whole; one function for each way, each with a name.
+
+The ways are Redis's response policies (https://redis.io/docs/latest/develop/reference/command-tips/) and those that the
+table of overrides names for commands without one. Everything here works on whole reply frames, in the order of the
+parts, and gives a frame in the protocol that the parts are in.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from proxy import errors, info
+from proxy.planner import Scatter, cursor_bits
+from proxy.resp import encode
+from proxy.resp.replies import BadReply, elements
+
+_ERROR = ord("-")
+_CURSOR_LIMIT = 2**63 - 1
+_NO_MERGE = "ERR the shards' answers do not fit together"
+_UNCERTAIN = b"-UNCERTAIN"
+
+_SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-file-pass", b"tls-client-key-file-pass"})
+
+Overlay = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a merge may say about the proxy itself: fields of INFO by section."""
+
+    overlay: Overlay = field(default_factory=dict)
+
+
+Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
+
+
+def merge(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """The reply to ``plan``'s command from the ``replies`` to its parts.
+
+    If a part failed: that part's error, when all failed or nothing was to be changed; else ``UNCERTAIN partial``, as
+    other parts have run.
+    """
+    failed = [reply for reply in replies if reply[0] == _ERROR]
+    if failed and plan.merge != "one_ok":
+        worst = next((reply for reply in failed if reply.startswith(_UNCERTAIN)), failed[0])
+        if not plan.changes or len(failed) == len(replies):
+            return worst
+        return encode.error(errors.uncertain_partial(errors.text(worst[1:-2])))
+    try:
+        return MERGERS[plan.merge](plan, replies, context)
+    except (BadReply, ValueError, IndexError):
+        return encode.error(_NO_MERGE)
+
+
+def _number(reply: bytes) -> int:
+    if reply[:1] != b":":
+        raise BadReply(f"not an integer: {reply[:32]!r}")
+    return int(reply[1:-2])
+
+
+def _text(reply: bytes) -> bytes:
+    """The content of a bulk, verbatim or simple string."""
+    if reply[:1] == b"+":
+        return reply[1:-2]
+    body = reply[reply.index(b"\r\n") + 2 : -2]
+    return body[4:] if reply[:1] == b"=" else body
+
+
+def _sum(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """agg_sum."""
+    return encode.integer(sum(map(_number, replies)))
+
+
+def _min(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """agg_min."""
+    return encode.integer(min(map(_number, replies)))
+
+
+def _max(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """agg_max."""
+    return encode.integer(max(map(_number, replies)))
+
+
+def _all_ok(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """all_succeeded: no part failed, so any part's reply."""
+    return replies[0]
+
+
+def _one_ok(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """one_succeeded: the first that did, else the most telling error."""
+    succeeded = [reply for reply in replies if reply[0] != _ERROR]
+    if succeeded:
+        return succeeded[0]
+    return next((reply for reply in replies if not reply.startswith(b"-NOTBUSY")), replies[0])
+
+
+def _logical(combine: Callable[[Sequence[int]], int]) -> Merger:
+    def merger(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+        if replies[0][:1] == b":":
+            return encode.integer(combine(list(map(_number, replies))))
+        rows = zip(*(map(_number, elements(reply)) for reply in replies), strict=True)
+        return encode.array(encode.integer(combine(row)) for row in rows)
+
+    return merger
+
+
+def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """No policy, no keys: the elements of all, in no order."""
+    items = [item for reply in replies for item in elements(reply)]
+    kind = replies[0][:1]
+    count = len(items) // 2 if kind == b"%" else len(items)
+    return b"%b%d\r\n%b" % (kind, count, b"".join(items))
+
+
+def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """No policy, with keys (MGET): the elements, each where its key stood."""
+    placed: dict[int, bytes] = {}
+    for part, reply in zip(plan.parts, replies, strict=True):
+        placed.update(zip(part.positions, elements(reply), strict=True))
+    return encode.array(placed[position] for position in range(len(placed)))
+
+
+def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """The shard's cursor, with the shard's index in the low bits; behind the last key of a shard comes the next one."""
+    cursor_frame, keys = elements(replies[0])
+    inner = int(_text(cursor_frame))
+    shard = plan.parts[0].shard
+    if not inner:
+        shard += 1
+    cursor = 0 if shard == plan.shards else inner << cursor_bits(plan.shards) | shard
+    if cursor > _CURSOR_LIMIT:
+        return encode.error("ERR the shard's cursor is too large to carry the shard's index")
+    return encode.array((encode.bulk(str(cursor)), keys))
+
+
+def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """One of the keys; null only if no shard has one."""
+    found = [reply for reply in replies if reply not in (b"$-1\r\n", b"_\r\n")]
+    return random.choice(found) if found else replies[0]
+
+
+def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    documents = [_text(reply).decode("utf-8", "replace") for reply in replies]
+    return encode.verbatim(info.merge(documents, context.overlay), 3 if replies[0][:1] == b"=" else 2)
+
+
+def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """The settings of the first shard, and those that only others have; passwords are not shown."""
+    merged: dict[bytes, bytes] = {}
+    for reply in replies:
+        items = elements(reply)
+        for name, value in zip(items[::2], items[1::2], strict=True):
+            merged.setdefault(name, encode.bulk("") if _text(name).lower() in _SECRETS else value)
+    return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
+
+
+def _slowlog(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """Newest first; no more than the longest part, which is as many as were asked for if there are as many."""
+    parts = [elements(reply) for reply in replies]
+    rows = [row for part in parts for row in part]
+    rows.sort(key=lambda row: _number(elements(row)[1]), reverse=True)
+    return encode.array(rows[: max(map(len, parts))])
+
+
+def _latency_latest(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """One row an event: the newest, with the highest of the maxima."""
+    rows: dict[bytes, list[bytes]] = {}
+    for reply in replies:
+        for row in map(elements, elements(reply)):
+            old = rows.setdefault(row[0], row)
+            newest = max(old, row, key=lambda item: _number(item[1]))
+            highest = max(old, row, key=lambda item: _number(item[3]))
+            rows[row[0]] = [*newest[:3], highest[3], *newest[4:]]
+    return encode.array(encode.array(row) for row in rows.values())
+
+
+def _latency_history(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    rows = [row for reply in replies for row in elements(reply)]
+    rows.sort(key=lambda row: _number(elements(row)[0]))
+    return encode.array(rows)
+
+
+def _latency_histogram(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """Calls and the counts of each bucket, added up."""
+    protocol = 3 if replies[0][:1] == b"%" else 2
+    calls: dict[bytes, int] = {}
+    buckets: dict[bytes, dict[int, int]] = {}
+    for reply in replies:
+        items = elements(reply)
+        for name, body in zip(items[::2], items[1::2], strict=True):
+            fields = elements(body)
+            calls[name] = calls.get(name, 0) + _number(fields[1])
+            counts = list(map(_number, elements(fields[3])))
+            own = buckets.setdefault(name, {})
+            _add_cumulated(own, dict(zip(counts[::2], counts[1::2], strict=True)))
+    return encode.mapping(
+        {
+            name: encode.mapping(
+                {
+                    encode.bulk("calls"): encode.integer(calls[name]),
+                    encode.bulk("histogram_usec"): encode.mapping(
+                        {encode.integer(bound): encode.integer(count) for bound, count in sorted(own.items())}, protocol
+                    ),
+                },
+                protocol,
+            )
+            for name, own in buckets.items()
+        },
+        protocol,
+    )
+
+
+def _add_cumulated(total: dict[int, int], more: Mapping[int, int]) -> None:
+    """Add a cumulative histogram to another that may have other bounds."""
+
+    def upto(histogram: Mapping[int, int], bound: int) -> int:
+        return max((count for own, count in histogram.items() if own <= bound), default=0)
+
+    before = dict(total)
+    for bound in sorted({*before, *more}):
+        total[bound] = upto(before, bound) + upto(more, bound)
+
+
+def _texts(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """A text of each shard, one below the other."""
+    joined = "\n".join(_text(reply).decode("utf-8", "replace") for reply in replies)
+    return encode.verbatim(joined, 3 if replies[0][:1] == b"=" else 2)
+
+
+def _memory_stats(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """Integers added up field by field; of ratios and of what one shard only has, the first."""
+    merged: dict[bytes, bytes] = {}
+    for reply in replies:
+        items = elements(reply)
+        for name, value in zip(items[::2], items[1::2], strict=True):
+            old = merged.get(name)
+            if old is None:
+                merged[name] = value
+            elif old[:1] == value[:1] == b":":
+                merged[name] = encode.integer(_number(old) + _number(value))
+    return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
+
+
+MERGERS: Mapping[str, Merger] = {
+    "sum": _sum,
+    "min": _min,
+    "max": _max,
+    "all_ok": _all_ok,
+    "one_ok": _one_ok,
+    "logical_and": _logical(lambda values: int(all(values))),
+    "logical_or": _logical(lambda values: int(any(values))),
+    "concat": _concat,
+    "mget": _by_key,
+    "scan": _scan,
+    "randomkey": _randomkey,
+    "info": _info,
+    "config_get": _config_get,
+    "slowlog": _slowlog,
+    "latency_latest": _latency_latest,
+    "latency_history": _latency_history,
+    "latency_histogram": _latency_histogram,
+    "text": _texts,
+    "memory_stats": _memory_stats,
+}

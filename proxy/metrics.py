@@ -1,0 +1,107 @@
+"""What is counted: the table of metrics, and the plain counters that the hot path adds to.
+
+Counters are ordinary integers; ``proxy.admin`` turns them into Prometheus samples when it is asked, so that counting
+costs an addition. Durations are in seconds, sizes in bytes.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family of ``/metrics``; names follow https://prometheus.io/docs/practices/naming/."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram", "info"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+COMMANDS = Metric("slotgate_commands", "counter", "Commands by name and outcome.", ("command", "outcome"))
+LATENCY = Metric(
+    "slotgate_backend_latency_seconds", "histogram", "Time from a forwarded request's arrival to its backend's reply."
+)
+BYTES = Metric("slotgate_client_bytes", "counter", "Bytes read from and written to clients.", ("direction",))
+CLIENTS = Metric("slotgate_clients", "gauge", "Connected clients.")
+ACCEPTED = Metric("slotgate_clients_accepted", "counter", "Client connections accepted.")
+REJECTED = Metric("slotgate_clients_rejected", "counter", "Client connections closed by the proxy.", ("reason",))
+SPLITS = Metric("slotgate_splits", "counter", "Requests split into parts for several shards.")
+CROSSSLOTS = Metric("slotgate_crossslots", "counter", "Requests refused because their keys are in several slots.")
+UP = Metric("slotgate_backend_up", "gauge", "1 if the connection is ready.", ("shard", "address", "role", "connection"))
+IN_FLIGHT = Metric(
+    "slotgate_backend_in_flight", "gauge", "Requests without a reply.", ("shard", "address", "role", "connection")
+)
+RECONNECTS = Metric(
+    "slotgate_backend_reconnects", "counter", "Connections lost.", ("shard", "address", "role", "connection")
+)
+TIMEOUTS = Metric("slotgate_timeouts", "counter", "Requests that were not answered in time.")
+RETRIES = Metric("slotgate_retries", "counter", "Requests sent again after a lost connection.")
+UNCERTAIN = Metric("slotgate_uncertain", "counter", "Requests answered UNCERTAIN.")
+SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
+BUILD = Metric("slotgate_build", "info", "Version and engine.", ("version", "engine"))
+
+BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the latency histogram: from a loopback round trip to past the default request timeout."""
+
+
+class CommandCounter:
+    """One command: how often it was carried out, of that answered with an error, and how often refused by the proxy."""
+
+    __slots__ = ("calls", "failed", "name", "rejected")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls = 0
+        self.failed = 0
+        self.rejected = 0
+
+
+class Counters:
+    """All counters of one worker."""
+
+    __slots__ = (
+        "accepted",
+        "bytes_in",
+        "bytes_out",
+        "commands",
+        "crossslots",
+        "latency_buckets",
+        "latency_sum",
+        "rejected",
+        "retries",
+        "splits",
+        "timeouts",
+        "uncertain",
+    )
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.commands: dict[str, CommandCounter] = {}
+        self.crossslots = 0
+        self.latency_buckets = [0] * (len(BUCKETS) + 1)
+        self.latency_sum = 0.0
+        self.rejected: dict[str, int] = {}
+        self.retries = 0
+        self.splits = 0
+        self.timeouts = 0
+        self.uncertain = 0
+
+    def command(self, name: str) -> CommandCounter:
+        """The counter of the command ``name`` (lower case, known to Redis); made at its first use."""
+        counter = self.commands.get(name)
+        if counter is None:
+            counter = self.commands[name] = CommandCounter(name)
+        return counter
+
+    def observe(self, seconds: float, count: int) -> None:
+        """Add ``count`` requests that took ``seconds`` each to the latency histogram."""
+        self.latency_buckets[bisect_left(BUCKETS, seconds)] += count
+        self.latency_sum += seconds * count
+
+    def reject(self, reason: str) -> None:
+        """Count a client closed for ``reason`` (a fixed word)."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1

@@ -1,0 +1,193 @@
+"""What becomes of a command: decided here, once, and carried out elsewhere without looking at it again.
+
+Pure: no I/O. The session's own commands (``Handling.SESSION``) have been answered before a command comes here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy import errors
+from proxy.commands.facts import Fact, Handling
+from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
+from proxy.commands.keys import blocks, key_indexes
+from proxy.resp import encode
+from proxy.slots import hashed_part, key_slot
+from proxy.topology import Topology
+
+FIRST_SHARD = 0
+"""Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
+_ALWAYS_MERGED = frozenset({"info", "config_get"})
+"""What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
+_CURSOR_MAX = 2**64 - 1
+_CURSOR_DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the request as it came to one shard; ``read`` if a replica may answer it."""
+
+    shard: int
+    read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A request for one shard; ``positions``: where its keys stood among the keys of the whole, for a merge by key."""
+
+    shard: int
+    frame: bytes
+    positions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Send ``parts``, then merge the replies. ``name`` is the command's, ``merge`` names a function of proxy.merge.
+
+    ``changes``: it may change data, so a failed part among others makes the outcome uncertain. ``replicas``: the
+    replicas of the shards get it too, their replies are not waited for.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    merge: str
+    read: bool = False
+    changes: bool = False
+    replicas: bool = False
+    shards: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Answer with an error; nothing is executed."""
+
+    text: str
+
+
+Plan = Forward | Scatter | Reject
+CrossSlot = Literal["split", "reject"]
+
+
+class Planner:
+    """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding."""
+
+    def __init__(self, topology: Topology, cross_slot: CrossSlot) -> None:
+        self._topology = topology
+        self._cross_slot = cross_slot
+        self._single = len(topology.shards) == 1
+
+    def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
+        """The plan for a known command whose arity is right."""
+        match fact.handling:
+            case Handling.LATER:
+                return Reject(errors.later(fact.name))
+            case Handling.REFUSED | Handling.SESSION:
+                return Reject(errors.refused(fact.name, fact.reason))
+            case Handling.UNCOVERED if not self._single:
+                return Reject(errors.uncovered(fact.name))
+            case Handling.ANY_SHARD | Handling.UNCOVERED:
+                return Forward(FIRST_SHARD, read=False)
+            case Handling.KEYED:
+                return self._keyed(fact, args)
+            case Handling.MULTI_SHARD:
+                return self._multi_shard(fact, args)
+            case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
+                return self._everywhere(fact, args, frame)
+
+    def _keyed(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+        if fact.blocking and blocks(fact, args):
+            return Reject(errors.later(fact.name))
+        if self._single:
+            return Forward(FIRST_SHARD, fact.replica_ok)
+        try:
+            slots = {key_slot(args[index]) for index in key_indexes(fact, args)}
+        except KeysError:
+            # The server words what is wrong with the arguments; without them it executes nothing.
+            return Forward(FIRST_SHARD, read=False)
+        if not slots:
+            return Forward(FIRST_SHARD, fact.replica_ok)
+        if len(slots) > 1:
+            return Reject(errors.CROSSSLOT)
+        (slot,) = slots
+        if fact.getkeys is sort_keys and (denied := _denied_pattern(args, slot)):
+            return Reject(errors.sort_denied(denied))
+        return Forward(self._topology.slot_shard[slot], fact.replica_ok)
+
+    def _multi_shard(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+        if self._single or fact.key_range is None:
+            return self._keyed(fact, args)
+        first, _, step = fact.key_range
+        if (len(args) - first) % step:
+            return Forward(FIRST_SHARD, read=False)
+        slot_shard = self._topology.slot_shard
+        groups: dict[int, tuple[list[bytes], list[int]]] = {}
+        slots = set()
+        for position, index in enumerate(range(first, len(args), step)):
+            slot = key_slot(args[index])
+            slots.add(slot)
+            items, positions = groups.setdefault(slot_shard[slot], ([], []))
+            items.extend(args[index : index + step])
+            positions.append(position)
+        if self._cross_slot == "reject" and len(slots) > 1:
+            return Reject(errors.CROSSSLOT)
+        if len(groups) == 1:
+            return Forward(next(iter(groups)), fact.replica_ok)
+        head = args[:first]
+        parts = tuple(
+            Part(shard, encode.request((*head, *items)), tuple(positions))
+            for shard, (items, positions) in groups.items()
+        )
+        merge = fact.merge or "concat"
+        return Scatter(fact.name, parts, merge, fact.replica_ok, not fact.readonly, shards=len(self._topology.shards))
+
+    def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
+        merge = fact.merge or "concat"
+        shards = len(self._topology.shards)
+        if merge == "scan":
+            return self._scan(fact, args)
+        if self._single and merge not in _ALWAYS_MERGED and fact.handling is not Handling.ALL_NODES:
+            return Forward(FIRST_SHARD, read=False)
+        parts = tuple(Part(shard, frame) for shard in range(shards))
+        return Scatter(
+            fact.name,
+            parts,
+            merge,
+            changes=not fact.readonly,
+            replicas=fact.handling is Handling.ALL_NODES,
+            shards=shards,
+        )
+
+    def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+        if self._single:
+            return Forward(FIRST_SHARD, read=False)
+        shards = len(self._topology.shards)
+        cursor = _cursor(args[1])
+        if cursor is None:
+            return Reject(errors.BAD_CURSOR)
+        bits = cursor_bits(shards)
+        shard = cursor & ((1 << bits) - 1)
+        if shard >= shards:
+            return Reject(errors.BAD_CURSOR)
+        own = encode.request((args[0], b"%d" % (cursor >> bits), *args[2:]))
+        return Scatter(fact.name, (Part(shard, own),), "scan", shards=shards)
+
+
+def cursor_bits(shards: int) -> int:
+    """How many low bits of a SCAN cursor carry the shard's index."""
+    return (shards - 1).bit_length()
+
+
+def _cursor(text: bytes) -> int | None:
+    if not text.isdigit() or len(text) > _CURSOR_DIGITS:
+        return None
+    cursor = int(text)
+    return cursor if cursor <= _CURSOR_MAX else None
+
+
+def _denied_pattern(args: Sequence[bytes], slot: int) -> str | None:
+    """The option (BY or GET) of a SORT that reads keys which may lie in another slot than the sorted key, or None."""
+    for option, pattern in sort_patterns(args):
+        tag = hashed_part(pattern)
+        if tag == pattern or b"*" in tag or key_slot(tag) != slot:
+            return option.decode().upper()
+    return None

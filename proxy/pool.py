@@ -1,0 +1,45 @@
+"""All backend connections of a worker, and the one timer that watches them."""
+
+import asyncio
+from collections.abc import Iterator
+
+from proxy.backend import Backend, Place, Surroundings
+from proxy.topology import Node, Shard
+
+_TICKS_PER_TIMEOUT = 20
+_TICK_MIN = 0.01
+_TICK_MAX = 0.25
+
+
+class Pool:
+    """Connections by what they are for; each is made when it is first asked for, and shared from then on."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._backends: dict[Place, Backend] = {}
+        self._loop = asyncio.get_running_loop()
+        shortest = min(around.timing.request_timeout, around.timing.retry_deadline)
+        self._interval = min(max(shortest / _TICKS_PER_TIMEOUT, _TICK_MIN), _TICK_MAX)
+        self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def __iter__(self) -> Iterator[Backend]:
+        return iter(self._backends.values())
+
+    def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int) -> Backend:
+        """The connection number ``index`` to ``node`` of ``shard`` that speaks ``protocol`` and has database ``db``."""
+        place = Place(shard.name, node, node == shard.primary, protocol, db, index)
+        backend = self._backends.get(place)
+        if backend is None:
+            backend = self._backends[place] = Backend(place, self._around)
+        return backend
+
+    async def close(self) -> None:
+        """Close every connection; what is in flight is answered with an error."""
+        self._timer.cancel()
+        await asyncio.gather(*(backend.close() for backend in self._backends.values()))
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        for backend in list(self._backends.values()):
+            backend.tick(now)
+        self._timer = self._loop.call_later(self._interval, self._tick)

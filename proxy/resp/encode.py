@@ -1,0 +1,78 @@
+"""Writing replies in RESP2 and RESP3, and requests.
+
+Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
+"""
+
+from collections.abc import Iterable, Mapping
+
+import hiredis
+
+OK = b"+OK\r\n"
+PONG = b"+PONG\r\n"
+EMPTY_ARRAY = b"*0\r\n"
+ZERO = b":0\r\n"
+ONE = b":1\r\n"
+
+
+def request(args: Iterable[bytes | str | int]) -> bytes:
+    """A command as a client sends it: an array of bulk strings."""
+    # hiredis declares a tuple of one; it takes any.
+    frame: bytes = hiredis.pack_command(tuple(args))  # type: ignore[arg-type]
+    return frame
+
+
+def simple(text: str) -> bytes:
+    """A simple string; ``text`` holds no line break."""
+    return b"+%b\r\n" % text.encode()
+
+
+def error(text: str) -> bytes:
+    """An error reply from its code and words (``ERR unknown ...``); line breaks become blanks, as Redis writes them.
+
+    Clients' bytes are quoted in errors as they came: ``text`` holds them decoded as Latin-1, one character a byte.
+    """
+    return b"-%b\r\n" % text.encode("latin-1", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def integer(value: int) -> bytes:
+    """An integer reply."""
+    return b":%d\r\n" % value
+
+
+def bulk(value: bytes | str) -> bytes:
+    """A bulk string."""
+    data = value.encode() if isinstance(value, str) else value
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def verbatim(value: str, protocol: int) -> bytes:
+    """A text for people: a verbatim string in RESP3, a bulk string in RESP2."""
+    if protocol < 3:
+        return bulk(value)
+    data = value.encode()
+    return b"=%d\r\ntxt:%b\r\n" % (len(data) + 4, data)
+
+
+def null(protocol: int) -> bytes:
+    """The null of a missing string."""
+    return b"_\r\n" if protocol >= 3 else b"$-1\r\n"
+
+
+def array(frames: Iterable[bytes]) -> bytes:
+    """An array of encoded ``frames``."""
+    items = list(frames)
+    return b"*%d\r\n%b" % (len(items), b"".join(items))
+
+
+def mapping(pairs: Mapping[bytes, bytes], protocol: int) -> bytes:
+    """A map of encoded keys to encoded values: a flat array in RESP2."""
+    items = b"".join(key + value for key, value in pairs.items())
+    if protocol >= 3:
+        return b"%%%d\r\n%b" % (len(pairs), items)
+    return b"*%d\r\n%b" % (len(pairs) * 2, items)
+
+
+def set_of(frames: Iterable[bytes], protocol: int) -> bytes:
+    """A set of encoded ``frames``: an array in RESP2."""
+    items = list(frames)
+    return b"%b%d\r\n%b" % (b"~" if protocol >= 3 else b"*", len(items), b"".join(items))

@@ -1,0 +1,195 @@
+"""Framing and splitting of what clients send.
+
+Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ and the behaviour of Redis 7's networking.c
+(processMultibulkBuffer, processInlineBuffer), whose error texts these are.
+"""
+
+import hiredis
+
+from proxy.resp.limits import RequestLimits
+
+_CR = 13
+_LF = 10
+_STAR = 42
+_DOLLAR = 36
+_LENGTH_DIGITS = 20
+
+
+class ProtocolError(Exception):
+    """The client's bytes are no RESP; the text is Redis's own, without the ``-ERR`` before it."""
+
+
+class RequestFramer:
+    """Finds where a request ends, without decoding it, and resumes where it stopped.
+
+    ``frame(data, start)`` returns the offset behind the request that begins at ``start``, or -1 when more bytes are
+    needed. After a -1 the caller keeps the bytes from ``start`` on, adds what comes, and calls ``frame(kept, 0)``
+    once ``len(kept) >= need``: no byte is looked at twice, so a request costs linear time however it is cut.
+    ``inline`` says whether the request just framed is an inline command, ``empty`` that it asks for nothing
+    (a blank line, ``*0``, ``*-1``), which Redis passes over in silence.
+    """
+
+    __slots__ = ("_at", "_authenticated", "_left", "_limits", "_strict", "empty", "inline", "need")
+
+    def __init__(self, limits: RequestLimits, unauthenticated: RequestLimits) -> None:
+        self._limits = limits
+        self._strict = unauthenticated
+        self._authenticated = True
+        self._at = 0
+        self._left = -1
+        self.need = 0
+        self.inline = False
+        self.empty = False
+
+    def set_authenticated(self, authenticated: bool) -> None:
+        """Hold requests to the limits for clients that have, or have not yet, authenticated."""
+        self._authenticated = authenticated
+
+    def frame(self, data: bytes | bytearray, start: int) -> int:
+        """The end of the request at ``start``, or -1 for "need more". Raises ``ProtocolError``."""
+        size = len(data)
+        at = self._at + start
+        left = self._left
+        if left < 0:
+            if start >= size:
+                return self._more(0, -1, 1)
+            self.inline = data[start] != _STAR
+            self.empty = False
+            if self.inline:
+                return self._inline(data, start, at)
+            end = data.find(b"\r", at)
+            if end < 0 or end + 2 > size:
+                if size - start > self._limits.inline:
+                    raise ProtocolError("too big mbulk count string")
+                return self._more(0, -1, size - start + 1)
+            count = _number(data, start + 1, end)
+            if count is None or count > self._limits.arguments:
+                raise ProtocolError("invalid multibulk length")
+            left = count
+            if left > self._strict.arguments and not self._authenticated:
+                raise ProtocolError("unauthenticated multibulk length")
+            at = end + 2
+            if left <= 0:
+                self.empty = True
+                return self._done(at)
+        while left:
+            if at >= size:
+                return self._more(at - start, left, at - start + 1)
+            if data[at] != _DOLLAR:
+                raise ProtocolError(f"expected '$', got '{chr(data[at])}'")
+            end = data.find(b"\r", at + 1, at + 1 + self._limits.inline)
+            if end < 0 or end + 2 > size:
+                if size - at > self._limits.inline:
+                    raise ProtocolError("too big bulk count string")
+                return self._more(at - start, left, size - start + 1)
+            length = _number(data, at + 1, end)
+            if length is None or length < 0 or length > self._limits.bulk:
+                raise ProtocolError("invalid bulk length")
+            if length > self._strict.bulk and not self._authenticated:
+                raise ProtocolError("unauthenticated bulk length")
+            after = end + 2 + length + 2
+            if after - start > self._limits.request:
+                raise ProtocolError("too big request")
+            if after > size:
+                # The header is read again when the rest is there: a few bytes, once per argument.
+                return self._more(at - start, left, after - start)
+            at = after
+            left -= 1
+        return self._done(at)
+
+    def _inline(self, data: bytes | bytearray, start: int, at: int) -> int:
+        end = data.find(b"\n", at)
+        if end < 0:
+            if len(data) - start > self._limits.inline:
+                raise ProtocolError("too big inline request")
+            return self._more(len(data) - start, -1, len(data) - start + 1)
+        self.empty = not bytes(data[start:end]).strip()
+        return self._done(end + 1)
+
+    def _more(self, at: int, left: int, need: int) -> int:
+        self._at = at
+        self._left = left
+        self.need = need
+        return -1
+
+    def _done(self, end: int) -> int:
+        self._at = 0
+        self._left = -1
+        self.need = 0
+        return end
+
+
+def _number(data: bytes | bytearray, start: int, end: int) -> int | None:
+    """The integer at [start, end) as Redis's string2ll reads it (no ``+``, blanks or leading zeros), or None."""
+    text = bytes(data[start:end])
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit() or len(digits) > _LENGTH_DIGITS or (digits[0] == 48 and len(text) > 1):
+        return None
+    return int(text)
+
+
+def split_request(frame: bytes) -> list[bytes]:
+    """The arguments of a whole request that is no inline command. Raises ``ProtocolError``."""
+    reader = hiredis.Reader()
+    try:
+        reader.feed(frame)
+        args = reader.gets()
+    except hiredis.ProtocolError as error:
+        raise ProtocolError("invalid request") from error
+    if not isinstance(args, list):
+        raise ProtocolError("invalid request")
+    return args
+
+
+_ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
+_HEX = b"0123456789abcdefABCDEF"
+
+
+def split_inline(line: bytes) -> list[bytes]:
+    """The arguments of an inline command, quoted as in redis-cli (sds.c, sdssplitargs). Raises ``ProtocolError``."""
+    args: list[bytes] = []
+    at = 0
+    size = len(line)
+    while True:
+        while at < size and line[at : at + 1].isspace():
+            at += 1
+        if at >= size:
+            return args
+        argument = bytearray()
+        while at < size and not line[at : at + 1].isspace():
+            char = line[at]
+            if char in b"\"'":
+                at = _quoted(line, at, argument)
+            else:
+                argument.append(char)
+                at += 1
+        args.append(bytes(argument))
+
+
+def _quoted(line: bytes, at: int, argument: bytearray) -> int:
+    """Append the quoted text that opens at ``at``; the offset behind its closing quote."""
+    quote = line[at]
+    at += 1
+    size = len(line)
+    while at < size:
+        char = line[at]
+        if char == quote:
+            if at + 1 < size and not line[at + 1 : at + 2].isspace():
+                break
+            return at + 1
+        if char == ord("\\") and at + 1 < size:
+            at, char = _escaped(line, at, quote)
+        argument.append(char)
+        at += 1
+    raise ProtocolError("unbalanced quotes in request")
+
+
+def _escaped(line: bytes, at: int, quote: int) -> tuple[int, int]:
+    """The byte that the backslash at ``at`` stands for, and the offset of the last byte read."""
+    after = line[at + 1]
+    if quote == ord("'"):
+        return (at + 1, after) if after == quote else (at, line[at])
+    digits = line[at + 2 : at + 4]
+    if after == ord("x") and len(digits) == 2 and digits[0] in _HEX and digits[1] in _HEX:
+        return at + 3, int(digits, 16)
+    return at + 1, _ESCAPES.get(after, after)

@@ -1,0 +1,115 @@
+"""Which backend connection serves a slot, for clients that speak one protocol, use one database and read one way."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proxy import errors
+from proxy.backend import Backend
+from proxy.pool import Pool
+from proxy.resp import encode
+from proxy.topology import Shard, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a client uses the shards. ``index`` picks among a node's connections, ``spread`` among a shard's replicas."""
+
+    protocol: int
+    db: int
+    read_from: str
+    index: int
+    spread: int
+
+
+class Routes:
+    """Connections by shard: ``writers`` to primaries, ``readers`` to where ``read_from`` says.
+
+    ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. A client's commands for one
+    node all go over one connection, so their order holds.
+    """
+
+    __slots__ = ("_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
+
+    def __init__(self, manner: Manner, topology: Topology, pool: Pool) -> None:
+        self.manner = manner
+        self._pool = pool
+        self._topology = topology
+        self.slot_shard = topology.slot_shard
+        self.primaries = [
+            pool.connection(shard, shard.primary, manner.protocol, manner.db, manner.index) for shard in topology.shards
+        ]
+        self.writers: list[Backend | None] = []
+        self.readers: list[Backend | None] = []
+        for backend in self.primaries:
+            backend.start()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take notice of connections that became usable, or stopped being so."""
+        self.writers[:] = [backend if backend.usable else None for backend in self.primaries]
+        if self.manner.read_from == "primary":
+            self.readers[:] = self.writers
+            return
+        self.readers[:] = [self._reader(index, shard) for index, shard in enumerate(self._topology.shards)]
+
+    def replicas(self, index: int) -> list[Backend]:
+        """Connections to the replicas of shard ``index``."""
+        shard = self._topology.shards[index]
+        manner = self.manner
+        found = [
+            self._pool.connection(shard, node, manner.protocol, manner.db, manner.index) for node in shard.replicas
+        ]
+        for backend in found:
+            backend.start()
+        return found
+
+    def refusal(self, index: int, read: bool) -> bytes:
+        """The error reply for a request that shard ``index`` can not be sent now."""
+        shard = self._topology.shards[index]
+        if read and self.manner.read_from == "replica":
+            if not shard.replicas:
+                return encode.error(errors.no_replica(shard.name))
+            return self.replicas(index)[0].down_error()
+        return self.primaries[index].down_error()
+
+    def _reader(self, index: int, shard: Shard) -> Backend | None:
+        policy = self.manner.read_from
+        replicas = self.replicas(index)
+        ready = [backend for backend in replicas if backend.ready]
+        primary = self.primaries[index]
+        if policy == "any" and (primary.ready or not ready):
+            ready.append(primary)
+        if ready:
+            return ready[self.manner.spread % len(ready)]
+        if policy == "replica":
+            return next((backend for backend in replicas if backend.usable), None)
+        return self.writers[index]
+
+
+class RouteBook:
+    """The routes of all clients; clients of one manner share theirs."""
+
+    def __init__(self, topology: Topology, pool: Pool, connections_per_node: int) -> None:
+        self._topology = topology
+        self._pool = pool
+        self._connections = connections_per_node
+        self._spread = max(len(shard.nodes) for shard in topology.shards)
+        self._routes: dict[Manner, Routes] = {}
+
+    def __iter__(self) -> Iterator[Routes]:
+        return iter(self._routes.values())
+
+    def routes(self, protocol: int, db: int, read_from: str, number: int) -> Routes:
+        """The routes for client ``number``; clients are dealt out evenly to connections and to replicas."""
+        index = number % self._connections
+        spread = 0 if read_from == "primary" else number // self._connections % self._spread
+        manner = Manner(protocol, db, read_from, index, spread)
+        routes = self._routes.get(manner)
+        if routes is None:
+            routes = self._routes[manner] = Routes(manner, self._topology, self._pool)
+        return routes
+
+    def refresh(self) -> None:
+        """A connection became usable, or stopped being so."""
+        for routes in list(self._routes.values()):
+            routes.refresh()

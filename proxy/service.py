@@ -1,0 +1,145 @@
+"""What all clients of a worker share: the facts, the routes, the limits, and the parts that do the work."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from proxy import __version__, fastlane
+from proxy.backend import Backend, Surroundings, Timing
+from proxy.clients import Clients
+from proxy.commands.table import CommandTable, UnknownSubcommand
+from proxy.config import Config
+from proxy.dispatch import Dispatcher
+from proxy.greeting import Credentials
+from proxy.merge import Context, Overlay
+from proxy.metrics import Counters
+from proxy.planner import Planner
+from proxy.pool import Pool
+from proxy.resp.limits import RequestLimits
+from proxy.resp.requests import split_request
+from proxy.routes import RouteBook, Routes
+from proxy.session import Account, World
+from proxy.topology import Topology
+from proxy.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Bounds of one client's connection; sizes in bytes, times in seconds."""
+
+    max_in_flight: int
+    output_soft: int
+    output_hard: int
+    write_timeout: float
+
+
+class Service:
+    """One worker's shared parts, made from a configuration and a topology inside a running loop."""
+
+    def __init__(self, config: Config, topology: Topology) -> None:
+        self.config = config
+        self.topology = topology
+        self.loop = asyncio.get_running_loop()
+        self.started = time.time()
+        self.counters = Counters()
+        self.turn = Turn(self.loop)
+        self.credentials = _credentials(config)
+        self.table = CommandTable.builtin()
+        self.heads = fastlane.heads(self.table, self.counters)
+        self.planner = Planner(topology, config.cross_slot)
+        self.clients = Clients(self.loop, self.counters, config.limits.max_clients)
+        self.world = World(_accounts(config), self.clients)
+        self.dispatcher = Dispatcher(self.counters, lambda: Context(self._overlay()))
+        limits = config.limits
+        self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
+        self.request_limits = RequestLimits(
+            limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
+        )
+        backend = config.backend
+        timing = Timing(
+            backend.connect_timeout,
+            backend.request_timeout,
+            backend.retry_deadline,
+            backend.backoff_min,
+            backend.backoff_max,
+        )
+        self.restarted: set[Backend] = set()
+        """Primaries' connections that were lost since their server's facts were asked for."""
+        self.changed = asyncio.Event()
+        """A backend connection changed its state."""
+        self.learned = asyncio.Event()
+        """Every primary has been asked for its facts."""
+        around = Surroundings(
+            self.turn, self.counters, timing, self.credentials, self._readonly, self._count_error, self._on_state
+        )
+        self.pool = Pool(around)
+        self._book = RouteBook(topology, self.pool, backend.connections_per_node)
+        self.routes(2, 0, 0)
+
+    def routes(self, protocol: int, db: int, number: int) -> Routes:
+        """The routes of client ``number``, in the protocol and database it uses."""
+        return self._book.routes(protocol, db, self.config.read_from, number)
+
+    def learn(self, table: CommandTable) -> None:
+        """Use a table that was completed by what the backends know."""
+        self.table = table
+        self.heads = fastlane.heads(table, self.counters)
+
+    def unreachable(self) -> list[str]:
+        """The names of the shards whose primary is not connected."""
+        up = {backend.place.shard for backend in self.pool if backend.place.primary and backend.ready}
+        return [shard.name for shard in self.topology.shards if shard.name not in up]
+
+    def _on_state(self, backend: Backend) -> None:
+        self._book.refresh()
+        if backend.place.primary and not backend.ready:
+            self.restarted.add(backend)
+        self.changed.set()
+
+    def _readonly(self, frame: bytes) -> bool:
+        """Whether the request in ``frame`` may be sent twice: Redis flags it readonly."""
+        try:
+            fact = self.table.resolve(split_request(frame))
+        except UnknownSubcommand:
+            return False
+        return fact is not None and fact.readonly
+
+    def _count_error(self, frame: bytes) -> None:
+        try:
+            fact = self.table.resolve(split_request(frame))
+        except UnknownSubcommand:
+            return
+        if fact is not None:
+            self.counters.command(fact.name).failed += 1
+
+    def _overlay(self) -> Overlay:
+        """What INFO says about the proxy: its own clients, and a section of its own."""
+        seconds = int(time.time() - self.started)
+        return {
+            "Server": {
+                "uptime_in_seconds": str(seconds),
+                "uptime_in_days": str(seconds // 86400),
+                "executable": "slotgate",
+                "config_file": "",
+            },
+            "Clients": {
+                "connected_clients": str(len(self.clients)),
+                "maxclients": str(self.config.limits.max_clients),
+            },
+            "Slotgate": {
+                "slotgate_version": __version__,
+                "slotgate_shards": str(len(self.topology.shards)),
+                "slotgate_backend_connections": str(sum(backend.ready for backend in self.pool)),
+                "slotgate_clients_accepted": str(self.counters.accepted),
+                "slotgate_splits": str(self.counters.splits),
+            },
+        }
+
+
+def _credentials(config: Config) -> Credentials:
+    password = config.backend.password
+    return Credentials(config.backend.username or "", password.get_secret_value() if password else "")
+
+
+def _accounts(config: Config) -> dict[str, Account]:
+    return {user.name: Account(user.name, user.passwords, user.nopass) for user in config.users}

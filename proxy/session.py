@@ -1,0 +1,293 @@
+"""One client's conversation: who it is, and the commands that are the proxy's own. Pure: no I/O, no clock.
+
+Sources: https://redis.io/docs/latest/commands/ (HELLO, AUTH, SELECT, RESET, QUIT, PING, ECHO, ROLE, CLUSTER ...), and
+what Redis 7 answers.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from proxy import errors
+from proxy.commands.facts import Fact
+from proxy.resp import encode
+from proxy.slots import key_slot
+
+DEFAULT_USER = "default"
+_HELLO_NOAUTH = (
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+    "option can be used to authenticate the client and select the RESP protocol version at the same time"
+)
+
+
+class ReplyMode(Enum):
+    """CLIENT REPLY: whether this client is answered; ``SKIP`` leaves out the next command's reply."""
+
+    ON = "on"
+    OFF = "off"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user: SHA-256 hex digests of its passwords, or ``nopass`` for one that any password fits."""
+
+    name: str
+    digests: frozenset[str] = field(default=frozenset(), repr=False)
+    nopass: bool = False
+
+    def accepts(self, password: bytes) -> bool:
+        """Whether ``password`` is this user's; takes the same time whichever it is."""
+        digest = hashlib.sha256(password).hexdigest()
+        matches = [hmac.compare_digest(digest, known) for known in self.digests]
+        return self.nopass or any(matches)
+
+
+class Directory(Protocol):
+    """The worker's clients, as one of them may see them."""
+
+    def sessions(self) -> Iterable["Session"]:
+        """All connected clients."""
+
+    def kill(self, session: "Session") -> None:
+        """Close a client's connection."""
+
+    def pause(self, seconds: float, writes_only: bool) -> None:
+        """Hold all clients' commands (or what is not readonly) for a while."""
+
+    def unpause(self) -> None:
+        """End the pause."""
+
+
+@dataclass(slots=True)
+class World:
+    """What all sessions of a worker share."""
+
+    accounts: Mapping[str, Account]
+    directory: Directory
+    server_version: str = "7.0.0"
+    """The lowest version of the backends; learned when they are reached."""
+    databases: int = 16
+    """How many databases every backend has; learned."""
+
+
+class Session:
+    """The state of one client. Attributes are grouped by lifetime: connection, authentication, conversation."""
+
+    __slots__ = (
+        "address",
+        "authenticated",
+        "closing",
+        "created",
+        "db",
+        "id",
+        "last_active",
+        "last_command",
+        "lib_name",
+        "lib_ver",
+        "local_address",
+        "name",
+        "no_evict",
+        "no_touch",
+        "protocol",
+        "reply_mode",
+        "user",
+        "world",
+    )
+
+    def __init__(self, world: World, client_id: int, address: str, local_address: str, now: float) -> None:
+        self.world = world
+        self.id = client_id
+        self.address = address
+        self.local_address = local_address
+        self.created = now
+        self.last_active = now
+        self.closing = False
+        self.lib_name = ""
+        self.lib_ver = ""
+        self.start_over()
+
+    def __repr__(self) -> str:
+        return f"Session({self.id} {self.address} user={self.user} db={self.db} resp={self.protocol})"
+
+    def start_over(self) -> None:
+        """The state of a new connection (RESET)."""
+        default = self.world.accounts.get(DEFAULT_USER)
+        self.user = DEFAULT_USER
+        self.authenticated = default is not None and default.nopass
+        self.db = 0
+        self.protocol = 2
+        self.name = ""
+        self.reply_mode = ReplyMode.ON
+        self.no_evict = False
+        self.no_touch = False
+        self.last_command = "NULL"
+
+    def refusal(self, fact: Fact) -> str | None:
+        """Why this client may not call ``fact`` now; None if it may."""
+        if not self.authenticated and "no_auth" not in fact.flags:
+            return errors.NOAUTH
+        return None
+
+    def authenticate(self, user: bytes, password: bytes) -> bool:
+        """Become ``user`` if the password is right."""
+        account = self.world.accounts.get(errors.text(user))
+        if account is None or not account.accepts(password):
+            return False
+        self.user = account.name
+        self.authenticated = True
+        return True
+
+    def rename(self, name: bytes) -> str | None:
+        """Take a name; why not, if it is not allowed."""
+        if not printable(name):
+            return "ERR Client names cannot contain spaces, newlines or special characters."
+        self.name = errors.text(name)
+        return None
+
+    def muted(self) -> bool:
+        """Whether the command that comes now is answered by nothing; ends a SKIP."""
+        mode = self.reply_mode
+        if mode is ReplyMode.SKIP:
+            self.reply_mode = ReplyMode.ON
+        return mode is not ReplyMode.ON
+
+
+Command = Callable[[Session, Sequence[bytes]], bytes]
+
+
+def printable(text: bytes) -> bool:
+    """Whether ``text`` has only the characters that Redis allows in names."""
+    return all(33 <= char <= 126 for char in text)
+
+
+def parse_integer(text: bytes) -> int | None:
+    """A signed decimal integer of at most 64 bits, as Redis's string2ll reads it; None if it is none."""
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and text != b"0"):
+        return None
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else None
+
+
+def _ping(session: Session, args: Sequence[bytes]) -> bytes:
+    if len(args) > 2:
+        return encode.error(errors.wrong_arity("ping"))
+    return encode.bulk(args[1]) if len(args) == 2 else encode.PONG
+
+
+def _echo(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.bulk(args[1])
+
+
+def _quit(session: Session, args: Sequence[bytes]) -> bytes:
+    session.closing = True
+    return encode.OK
+
+
+def _reset(session: Session, args: Sequence[bytes]) -> bytes:
+    session.start_over()
+    return encode.simple("RESET")
+
+
+def _select(session: Session, args: Sequence[bytes]) -> bytes:
+    db = parse_integer(args[1])
+    if db is None:
+        return encode.error(errors.NOT_AN_INTEGER)
+    if not 0 <= db < session.world.databases:
+        return encode.error(errors.DB_OUT_OF_RANGE)
+    session.db = db
+    return encode.OK
+
+
+def _auth(session: Session, args: Sequence[bytes]) -> bytes:
+    if len(args) > 3:
+        return encode.error(errors.SYNTAX)
+    default = session.world.accounts.get(DEFAULT_USER)
+    if len(args) == 2 and default is not None and default.nopass:
+        return encode.error(errors.NO_PASSWORD_SET)
+    user = args[1] if len(args) == 3 else DEFAULT_USER.encode()
+    if not session.authenticate(user, args[-1]):
+        return encode.error(errors.WRONGPASS)
+    return encode.OK
+
+
+def _hello(session: Session, args: Sequence[bytes]) -> bytes:
+    protocol = session.protocol
+    if len(args) >= 2:
+        asked = parse_integer(args[1])
+        if asked is None:
+            return encode.error("ERR Protocol version is not an integer or out of range")
+        if asked not in (2, 3):
+            return encode.error(errors.NOPROTO)
+        protocol = asked
+    credentials: tuple[bytes, bytes] | None = None
+    name: bytes | None = None
+    at = 2
+    while at < len(args):
+        option = args[at].lower()
+        if option == b"auth" and at + 2 < len(args):
+            credentials = (args[at + 1], args[at + 2])
+            at += 3
+        elif option == b"setname" and at + 1 < len(args):
+            name = args[at + 1]
+            at += 2
+        else:
+            return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[at])}'")
+    if credentials is not None and not session.authenticate(*credentials):
+        return encode.error(errors.WRONGPASS)
+    if not session.authenticated:
+        return encode.error(_HELLO_NOAUTH)
+    if name is not None and (wrong := session.rename(name)):
+        return encode.error(wrong)
+    session.protocol = protocol
+    return encode.mapping(
+        {
+            encode.bulk("server"): encode.bulk("redis"),
+            encode.bulk("version"): encode.bulk(session.world.server_version),
+            encode.bulk("proto"): encode.integer(protocol),
+            encode.bulk("id"): encode.integer(session.id),
+            encode.bulk("mode"): encode.bulk("standalone"),
+            encode.bulk("role"): encode.bulk("master"),
+            encode.bulk("modules"): encode.EMPTY_ARRAY,
+        },
+        protocol,
+    )
+
+
+def _role(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.array((encode.bulk("master"), encode.ZERO, encode.EMPTY_ARRAY))
+
+
+def _whoami(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.bulk(session.user)
+
+
+def _keyslot(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.integer(key_slot(args[2]))
+
+
+def no_cluster(session: Session, args: Sequence[bytes]) -> bytes:
+    """What a server without cluster mode answers."""
+    return encode.error(errors.NO_CLUSTER)
+
+
+COMMANDS: Mapping[str, Command] = {
+    "ping": _ping,
+    "echo": _echo,
+    "quit": _quit,
+    "reset": _reset,
+    "select": _select,
+    "auth": _auth,
+    "hello": _hello,
+    "role": _role,
+    "acl|whoami": _whoami,
+    "cluster|keyslot": _keyslot,
+    "readonly": no_cluster,
+    "readwrite": no_cluster,
+    "asking": no_cluster,
+}
+"""By the fact's name; CLIENT's subcommands are in ``proxy.clientcmds``."""

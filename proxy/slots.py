@@ -1,0 +1,31 @@
+"""Which of the 16,384 slots a key lives in.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (key distribution model, hash tags).
+"""
+
+from binascii import crc_hqx
+
+SLOTS = 16384
+
+_OPEN = ord("{")
+
+
+def hashed_part(key: bytes) -> bytes:
+    """The part of ``key`` that is hashed: between the first ``{`` and the next ``}``, if there is anything there."""
+    start = key.find(b"{")
+    if start < 0:
+        return key
+    end = key.find(b"}", start + 1)
+    if end <= start + 1:
+        return key
+    return key[start + 1 : end]
+
+
+def key_slot(key: bytes) -> int:
+    """The slot of ``key``, 0 to 16383: ``CRC16(hashed part) mod 16384``.
+
+    The standard library's ``crc_hqx`` is the CRC16 that Redis uses (CCITT/XMODEM: polynomial 0x1021, start value 0).
+    """
+    if _OPEN in key:
+        key = hashed_part(key)
+    return crc_hqx(key, 0) & 0x3FFF

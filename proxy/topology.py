@@ -1,0 +1,184 @@
+"""Where the keys live: an immutable snapshot, made whole by discovery or configuration and swapped whole.
+
+Slot numbers are those of Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
+0..16383, ``CRC16(key) mod 16384``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Protocol
+
+from proxy.slots import SLOTS
+
+Ranges = Sequence[tuple[int, int]]
+"""Slot ranges as (first, last), both ends included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One server. A unix socket has its path as ``host`` and port 0."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """``host:port``, ``[v6]:port`` or ``unix:/path``, as the configuration writes it."""
+        if self.port == 0:
+            return f"unix:{self.host}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.address
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One primary and its replicas: the servers that hold the same slots."""
+
+    name: str
+    primary: Node
+    replicas: tuple[Node, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The primary, then the replicas."""
+        return (self.primary, *self.replicas)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Topology:
+    """All shards and the owner of every slot.
+
+    ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner: 16384 of them, so every slot has one.
+    ``epoch`` grows with each snapshot. Raises ValueError for a snapshot that could not route.
+    """
+
+    epoch: int
+    shards: tuple[Shard, ...]
+    slot_shard: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.shards:
+            raise ValueError("a topology needs a shard")
+        if len(self.slot_shard) != SLOTS:
+            raise ValueError(f"slot_shard has {len(self.slot_shard)} entries, not {SLOTS}")
+        if min(self.slot_shard) < 0 or max(self.slot_shard) >= len(self.shards):
+            raise ValueError("slot_shard names a shard that does not exist")
+        _refuse_duplicates("shard name", (shard.name for shard in self.shards))
+        _refuse_duplicates("address", (node.address for shard in self.shards for node in shard.nodes))
+
+    @classmethod
+    def static(cls, shards: Iterable[Shard], slots: Sequence[Ranges] | None = None, *, epoch: int = 1) -> Topology:
+        """Build from plain data: ``slots[i]`` are the ranges of ``shards[i]``; None divides evenly.
+
+        Raises ValueError when a slot has no shard or two.
+        """
+        members = tuple(shards)
+        named = even_ranges(len(members)) if slots is None else slots
+        if len(named) != len(members):
+            raise ValueError(f"{len(members)} shards, but slots of {len(named)}")
+        owners = [-1] * SLOTS
+        for index, ranges in enumerate(named):
+            for first, last in ranges:
+                if not 0 <= first <= last < SLOTS:
+                    raise ValueError(f"{first}-{last} is not a slot range")
+                for slot in range(first, last + 1):
+                    if owners[slot] >= 0:
+                        raise ValueError(f"slot {slot} has two shards")
+                    owners[slot] = index
+        if -1 in owners:
+            raise ValueError(f"slot {owners.index(-1)} has no shard")
+        return cls(epoch, members, tuple(owners))
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one shard only, so that nothing is ever cross-slot."""
+        return len(self.shards) == 1
+
+    def ranges(self, shard_index: int) -> list[tuple[int, int]]:
+        """The slots of a shard as ascending (first, last) pairs, neighbours joined."""
+        found = []
+        for owner, run in groupby(range(SLOTS), self.slot_shard.__getitem__):
+            if owner == shard_index:
+                slots = list(run)
+                found.append((slots[0], slots[-1]))
+        return found
+
+    def __repr__(self) -> str:
+        shards = "; ".join(
+            f"{shard.name} {format_ranges(self.ranges(index))} at {', '.join(map(str, shard.nodes))}"
+            for index, shard in enumerate(self.shards)
+        )
+        return f"<Topology epoch={self.epoch}: {shards}>"
+
+
+def even_ranges(count: int) -> list[list[tuple[int, int]]]:
+    """Divide the slots over ``count`` shards, rounded as ``redis-cli --cluster create`` rounds.
+
+    Three shards get 0-5460, 5461-10922, 10923-16383. Raises ValueError unless 1 <= count <= 16384.
+    """
+    if not 1 <= count <= SLOTS:
+        raise ValueError(f"{count} shards can not share {SLOTS} slots")
+    # lround(n * 16384 / count) in whole numbers; the first slot of shard n, and of shard n + 1.
+    starts = [(2 * n * SLOTS + count) // (2 * count) for n in range(count + 1)]
+    return [[(first, following - 1)] for first, following in pairwise(starts)]
+
+
+def format_ranges(ranges: Iterable[tuple[int, int]]) -> str:
+    """``[(0, 5460), (7000, 7000)]`` as ``0-5460,7000``, the form that the configuration takes."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+class AddressLike(Protocol):
+    """What a configured address offers."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class ShardLike(Protocol):
+    """What a configured shard offers."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def primary(self) -> AddressLike: ...
+    @property
+    def replicas(self) -> Sequence[AddressLike]: ...
+    @property
+    def slots(self) -> Ranges | None: ...
+
+
+class ConfigLike(Protocol):
+    """What a configuration offers; a protocol, so that this module and ``config`` need not know each other."""
+
+    @property
+    def shards(self) -> Sequence[ShardLike]: ...
+
+
+def build_topology(config: ConfigLike, *, epoch: int = 1) -> Topology:
+    """The static topology that a checked configuration describes."""
+    shards = [
+        Shard(shard.name, _node(shard.primary), tuple(_node(replica) for replica in shard.replicas))
+        for shard in config.shards
+    ]
+    named = [shard.slots for shard in config.shards if shard.slots is not None]
+    return Topology.static(shards, named or None, epoch=epoch)
+
+
+def _node(address: AddressLike) -> Node:
+    return Node(address.host, address.port)
+
+
+def _refuse_duplicates(what: str, values: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"two shards share the {what} {value}")
+        seen.add(value)

@@ -1,0 +1,553 @@
+"""``load``: precedence, every problem at once, secrets kept."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.config import Address, Config, load
+from proxy.config.words import TABLES
+from proxy.errors import ConfigError
+
+ONE_SHARD = '[[shards]]\nprimary = "127.0.0.1:7001"\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "slotgate.toml"
+    path.write_text(text)
+    return path
+
+
+def loaded(folder: Path, text: str, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
+    return load(write(folder, text), flags, environ or {})
+
+
+def problems(
+    folder: Path, text: str, environ: Mapping[str, str] | None = None, **flags: object
+) -> list[tuple[str, str]]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, text, environ, **flags)
+    return list(caught.value.problems)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    config = loaded(tmp_path, ONE_SHARD)
+    assert config.listen == (Address("127.0.0.1", 6380),)
+    assert config.admin == Address("127.0.0.1", 9121)
+    assert config.drain_timeout == 10.0
+    assert config.read_from == "primary"
+    assert config.cross_slot == "split"
+    assert config.backend.backoff_min == 0.05
+    assert config.backend.password is None
+    assert config.limits.max_bulk == 512 * 1024**2
+    assert config.limits.output_hard == 1024**3
+    assert [(user.name, user.nopass, user.passwords) for user in config.users] == [("default", True, frozenset())]
+    assert [(shard.name, shard.primary, shard.replicas, shard.slots) for shard in config.shards] == [
+        ("shard-1", Address("127.0.0.1", 7001), (), None)
+    ]
+
+
+def test_every_default_has_a_reason_in_one_line() -> None:
+    for model in TABLES.values():
+        for name, field in model.model_fields.items():
+            assert len((field.description or "").splitlines()) == 1, name
+
+
+def test_a_config_is_frozen(tmp_path: Path) -> None:
+    config = loaded(tmp_path, ONE_SHARD)
+    with pytest.raises(ValidationError):
+        config.read_from = "any"
+    assert config == loaded(tmp_path, ONE_SHARD)
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    text = 'read_from = "replica"\nadmin = "127.0.0.1:1"\ndrain_timeout = "1s"\n' + ONE_SHARD
+    environ = {"SLOTGATE_READ_FROM": "any", "SLOTGATE_ADMIN": "127.0.0.1:2"}
+    config = loaded(tmp_path, text, environ, read_from="prefer_replica")
+    assert config.read_from == "prefer_replica"
+    assert str(config.admin) == "127.0.0.1:2"
+    assert config.drain_timeout == 1.0
+    assert config.cross_slot == "split"
+
+
+def test_flags_replace_the_shards_of_the_file(tmp_path: Path) -> None:
+    config = loaded(tmp_path, ONE_SHARD + 'slots = "0-16383"\n', shards=[{"primary": "a:1"}, {"primary": "a:2"}])
+    assert [str(shard.primary) for shard in config.shards] == ["a:1", "a:2"]
+    assert all(shard.slots is None for shard in config.shards)
+
+
+def test_every_kind_of_variable() -> None:
+    config = load(
+        None,
+        {},
+        {
+            "SLOTGATE_LISTEN": "[::1]:6390",
+            "SLOTGATE_ADMIN": "",
+            "SLOTGATE_SHARDS": '[{"primary": "a:1", "replicas": ["b:1"]}]',
+            "SLOTGATE_BACKEND__REQUEST_TIMEOUT": "7s",
+            "SLOTGATE_LIMITS": '{"max_clients": 5}',
+            "SLOTGATE_LIMITS__MAX_IN_FLIGHT": "9",
+            "SLOTGATE_USERS": '[{"name": "default", "nopass": true}]',
+            "slotgate_log__level": "debug",
+            "HOME": "/nowhere",
+        },
+    )
+    assert config.listen == (Address("::1", 6390),)
+    assert config.admin is None
+    assert str(config.shards[0].replicas[0]) == "b:1"
+    assert config.backend.request_timeout == 7.0
+    assert (config.limits.max_clients, config.limits.max_in_flight) == (5, 9)
+    assert config.log.level == "debug"
+
+
+def test_several_listeners_from_a_variable_are_json() -> None:
+    config = load(None, {"shards": [{"primary": "a:1"}]}, {"SLOTGATE_LISTEN": '["127.0.0.1:1", "unix:/run/s.sock"]'})
+    assert [str(address) for address in config.listen] == ["127.0.0.1:1", "unix:/run/s.sock"]
+
+
+def test_unknown_variables(tmp_path: Path) -> None:
+    environ = {
+        "SLOTGATE_LISTN": "x",
+        "SLOTGATE_QQQQ": "x",
+        "SLOTGATE_SHARDS__0__PRIMARY": "a:1",
+        # What Kubernetes sets for a service called "slotgate".
+        "SLOTGATE_SERVICE_HOST": "10.0.0.1",
+        "SLOTGATE_SERVICE_PORT_REDIS": "6380",
+        "SLOTGATE_PORT": "tcp://10.0.0.1:6380",
+        "SLOTGATE_PORT_6380_TCP_ADDR": "10.0.0.1",
+    }
+    assert problems(tmp_path, ONE_SHARD, environ) == [
+        ("SLOTGATE_LISTN", 'is not a variable of Slotgate; did you mean "SLOTGATE_LISTEN"?'),
+        ("SLOTGATE_QQQQ", "is not a variable of Slotgate: unset it"),
+        (
+            "SLOTGATE_SHARDS__0__PRIMARY",
+            "sets nothing: the whole list is one variable, as JSON: SLOTGATE_SHARDS='[{...}]'",
+        ),
+    ]
+
+
+def test_a_variable_that_is_wrong_is_named(tmp_path: Path) -> None:
+    environ = {"SLOTGATE_LOG__FORMAT": "jsn", "SLOTGATE_SHARDS": "[{", "SLOTGATE_USERS": "me"}
+    assert problems(tmp_path, "", environ) == [
+        ("SLOTGATE_SHARDS", "is not JSON: Expecting property name enclosed in double quotes: line 1 column 3 (char 2)"),
+        ("SLOTGATE_USERS", "is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("log.format", '"jsn" is not one of text, json; did you mean "json"? (from SLOTGATE_LOG__FORMAT)'),
+    ]
+
+
+def test_a_flag_that_is_wrong_is_named(tmp_path: Path) -> None:
+    assert problems(tmp_path, ONE_SHARD, {"SLOTGATE_ADMIN": "x"}, admin="127.0.0.1") == [
+        (
+            "admin",
+            '"127.0.0.1" is not an address: write "host:port", "[::1]:port" or "unix:/path" (from the command line)',
+        )
+    ]
+
+
+def test_toml_that_is_none_names_the_line(tmp_path: Path) -> None:
+    [(path, words)] = problems(tmp_path, "listen = [\n\n")
+    assert path == str(tmp_path / "slotgate.toml")
+    assert words.startswith("is not TOML: ")
+    [(_, words)] = problems(tmp_path, 'admin = "x"\nread_from any\n')
+    assert words == "is not TOML: Expected '=' after a key in a key/value pair (at line 2, column 11)"
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "none.toml", {}, {})
+    assert caught.value.problems == ((str(tmp_path / "none.toml"), "can not be read: No such file or directory"),)
+
+
+def test_unknown_keys(tmp_path: Path) -> None:
+    text = """
+        read_form = "any"
+        max_clients = 5
+        zzz = 1
+        [[shards]]
+        primary = "a:1"
+        replica = ["a:2"]
+        cross_slot = "split"
+        [backend]
+        zzz = 1
+        [limit]
+    """
+    keys = "listen, admin, workers, drain_timeout, read_from, cross_slot, topology, shards, backend, limits, users, log"
+    assert sorted(problems(tmp_path, text)) == [
+        (
+            "backend.zzz",
+            "is not a key: here are connections_per_node, connect_timeout, request_timeout, retry_deadline, "
+            "backoff_min, backoff_max, username, password, password_env, password_file",
+        ),
+        ("limit", 'is not a key; did you mean "limits"?'),
+        ("max_clients", "is not a key here: it belongs under [limits]"),
+        ("read_form", 'is not a key; did you mean "read_from"?'),
+        ("shards[0].cross_slot", "is not a key here: it belongs at the top of the file, before the first [table]"),
+        ("shards[0].replica", 'is not a key; did you mean "replicas"?'),
+        ("zzz", f"is not a key: at the top are {keys}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        (
+            'read_from = "replicas"',
+            "read_from",
+            '"replicas" is not one of primary, prefer_replica, replica, any, nearest; did you mean "replica"?',
+        ),
+        ("backend = 5", "backend", "is not a table: write it as [backend], with its keys below"),
+        ("listen = 5", "listen", 'is not a list: write it in brackets, as in ["127.0.0.1:7002"]'),
+        ("listen = []", "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'),
+        ('listen = ["a"]', "listen[0]", '"a" is not an address: write "host:port", "[::1]:port" or "unix:/path"'),
+        ("[backend]\nconnect_timeout = 1", "backend.connect_timeout", '1 has no unit: write "1s" or "1ms"'),
+        ('[backend]\nconnect_timeout = "0s"', "backend.connect_timeout", "must be more than 0"),
+        ('[backend]\nconnect_timeout = "25h"', "backend.connect_timeout", "is too long: at most 24h"),
+        ("[backend]\nconnections_per_node = 0", "backend.connections_per_node", "is too small: at least 1"),
+        ("[backend]\nconnections_per_node = 2000", "backend.connections_per_node", "is too large: at most 1024"),
+        ("[backend]\nusername = 5", "backend.username", "is not text: write it in quotes"),
+        (
+            '[backend]\nbackoff_min = "3s"',
+            "backend.backoff_min",
+            "is longer than backoff_max: make it shorter, or backoff_max longer",
+        ),
+        (
+            '[backend]\nusername = "u"',
+            "backend.username",
+            "needs a password: set password, password_env or password_file beside it",
+        ),
+        (
+            '[limits]\noutput_soft = "2gb"',
+            "limits.output_soft",
+            "is larger than output_hard: make it smaller, or output_hard larger",
+        ),
+        (
+            '[limits]\nmax_bulk = "2gb"',
+            "limits.max_bulk",
+            "is larger than max_request_size, so it is never reached: make it smaller",
+        ),
+        ("workers = 2", "workers", "2 is not in this version yet: several workers come later, write 1"),
+        (
+            'read_from = "nearest"',
+            "read_from",
+            '"nearest" needs a latency probe, which is not in this version: use "any" or "prefer_replica"',
+        ),
+        (
+            '[topology]\nkind = "cluster"',
+            "topology.kind",
+            '"cluster" is not in this version yet: use "static" and name the servers under [[shards]] or with --static',
+        ),
+        (
+            '[[users]]\nname = "app"',
+            "users[0]",
+            "has no password: set one of password, password_env, password_file, password_sha256, or say nopass = true",
+        ),
+        (
+            '[[users]]\nname = "app"\nnopass = true\npassword = "x"',
+            "users[0].nopass",
+            "is said beside a password: keep one of them",
+        ),
+        (
+            '[[users]]\nname = "app"\nnopass = "yes"',
+            "users[0].nopass",
+            "is not true or false: write one of them, without quotes",
+        ),
+        (
+            "[[users]]\nnopass = true",
+            "users[0].name",
+            'is missing: give the name that AUTH gives, as in name = "default"',
+        ),
+        (
+            '[[users]]\nname = "a b"\nnopass = true',
+            "users[0].name",
+            "is not a good name: it has no spaces and is not empty",
+        ),
+        (
+            '[[users]]\nname = "a"\nnopass = true\n[[users]]\nname = "a"\nnopass = true',
+            "users[1].name",
+            '"a" is the name of users[0] too: name each user once',
+        ),
+    ],
+)
+def test_one_mistake_is_one_problem(tmp_path: Path, text: str, path: str, words: str) -> None:
+    # Top-level keys come before the first table, so the shard goes last.
+    assert problems(tmp_path, f"{text}\n{ONE_SHARD}") == [(path, words)]
+
+
+def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
+    text = """
+        read_from = "nearest"
+        workers = true
+        [[shards]]
+        primary = "127.0.0.1:7001"
+        slots = "0-5460"
+        replica = []
+        [[shards]]
+        primary = "127.0.0.1:7002"
+        slots = "5000-16380"
+        [backend]
+        request_timeout = 5
+        password_env = "NOT_THERE"
+        backoff_min = "5s"
+        [limits]
+        output_soft = "2gb"
+        max_inline = "x"
+    """
+    found = [path for path, _ in problems(tmp_path, text, {"SLOTGATE_X": ""})]
+    assert found == [
+        "SLOTGATE_X",
+        "workers",
+        "shards[0].replica",
+        "backend.request_timeout",
+        "limits.max_inline",
+        "backend.password_env",
+        "read_from",
+        "shards[1].slots",
+        "shards",
+        "backend.backoff_min",
+        "limits.output_soft",
+    ]
+
+
+class TestShards:
+    def test_none(self, tmp_path: Path) -> None:
+        words = "there are none: name at least one primary under [[shards]], or with --static"
+        assert problems(tmp_path, "") == [("shards", words)]
+
+    def test_no_primary(self, tmp_path: Path) -> None:
+        assert problems(tmp_path, '[[shards]]\nname = "a"\n') == [
+            (
+                "shards[0].primary",
+                'is missing: name the server that takes the writes, as in primary = "127.0.0.1:7001"',
+            )
+        ]
+
+    def test_one_table_instead_of_a_list(self, tmp_path: Path) -> None:
+        assert problems(tmp_path, '[shards]\nprimary = "a:1"\n') == [
+            ("shards", "is not a list of tables: write [[shards]] for each; in an environment variable, JSON")
+        ]
+
+    def test_overlap_and_gap_name_the_exact_ranges(self, tmp_path: Path) -> None:
+        text = """
+            [[shards]]
+            name = "a"
+            primary = "127.0.0.1:7001"
+            slots = "0-5460,7000"
+            [[shards]]
+            name = "b"
+            primary = "127.0.0.1:7002"
+            slots = "5400-7000,7002-16382"
+        """
+        assert problems(tmp_path, text) == [
+            ("shards[1].slots", 'overlaps shards[0] ("a") in 5400-5460,7000: each slot belongs to one shard'),
+            ("shards", "no shard has the slots 7001,16383: add them to one"),
+        ]
+
+    def test_slots_on_all_or_none(self, tmp_path: Path) -> None:
+        text = '[[shards]]\nprimary = "a:1"\nslots = "0-16383"\n[[shards]]\nname = "b"\nprimary = "a:2"\n'
+        assert problems(tmp_path, text) == [
+            (
+                "shards[1].slots",
+                'is missing on "b": name the slots of every shard, or of none to divide them evenly',
+            )
+        ]
+
+    def test_reversed_and_out_of_range(self, tmp_path: Path) -> None:
+        text = '[[shards]]\nprimary = "a:1"\nslots = "9-0"\n[[shards]]\nprimary = "a:2"\nslots = "10-16384"\n'
+        assert problems(tmp_path, text) == [
+            ("shards[0].slots", "9-0 is reversed: write 0-9"),
+            ("shards[1].slots", "10-16384 is out of range: slots are 0 to 16383"),
+        ]
+
+    def test_duplicate_names(self, tmp_path: Path) -> None:
+        text = '[[shards]]\nname = "shard-2"\nprimary = "a:1"\n[[shards]]\nprimary = "a:2"\n'
+        assert problems(tmp_path, text) == [
+            ("shards[1].name", '"shard-2" is the name of shards[0] too: choose another')
+        ]
+
+    def test_duplicate_addresses(self, tmp_path: Path) -> None:
+        text = """
+            [[shards]]
+            primary = "127.0.0.1:7001"
+            replicas = ["127.0.0.1:7002"]
+            [[shards]]
+            primary = "localhost:7002"
+            replicas = ["[::1]:7002", "127.0.0.1:7001"]
+        """
+        assert problems(tmp_path, text) == [
+            ("shards[1].primary", "localhost:7002 is shards[0].replicas[0] too: name each server once"),
+            ("shards[1].replicas[1]", "127.0.0.1:7001 is shards[0].primary too: name each server once"),
+        ]
+
+    def test_a_bad_name(self, tmp_path: Path) -> None:
+        assert problems(tmp_path, '[[shards]]\nname = "a b"\nprimary = "a:1"\n') == [
+            (
+                "shards[0].name",
+                "is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)",
+            )
+        ]
+
+
+class TestListeners:
+    def test_two_the_same(self, tmp_path: Path) -> None:
+        text = 'listen = ["127.0.0.1:1", "localhost:1"]\nadmin = "0.0.0.0:1"\n' + ONE_SHARD
+        assert problems(tmp_path, text) == [
+            ("listen[1]", "localhost:1 is taken by listen[0]: choose another port"),
+            ("admin", "0.0.0.0:1 is taken by listen[0]: choose another port"),
+            ("admin", "0.0.0.0:1 is taken by listen[1]: choose another port"),
+        ]
+
+    def test_a_server_that_is_the_proxy(self, tmp_path: Path) -> None:
+        text = 'listen = ["0.0.0.0:7001", "unix:/run/a.sock"]\n' + ONE_SHARD + 'replicas = ["unix:/run/a.sock"]\n'
+        assert problems(tmp_path, text) == [
+            ("shards[0].primary", "127.0.0.1:7001 is the proxy itself (listen[0]): name the server's own address"),
+            (
+                "shards[0].replicas[0]",
+                "unix:/run/a.sock is the proxy itself (listen[1]): name the server's own address",
+            ),
+        ]
+
+    def test_free_ports_and_other_hosts_do_not_collide(self, tmp_path: Path) -> None:
+        text = 'listen = ["127.0.0.1:0", "127.0.0.1:0", "0.0.0.0:6379"]\nadmin = "127.0.0.1:0"\n'
+        config = loaded(tmp_path, text + '[[shards]]\nprimary = "redis-a:6379"\n')
+        assert len(config.listen) == 3
+
+
+class TestSecrets:
+    SECRET = "hunter2-very-secret"
+    HASH = hashlib.sha256(SECRET.encode()).hexdigest()
+
+    def test_a_users_password_is_kept_as_its_hash(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(self.SECRET + "\n")
+        text = f"""
+            [[users]]
+            name = "a"
+            password = "{self.SECRET}"
+            [[users]]
+            name = "b"
+            password_env = "SLOTGATE_B"
+            [[users]]
+            name = "c"
+            password_file = "secret"
+            [[users]]
+            name = "d"
+            password_sha256 = "{self.HASH.upper()}"
+            [[users]]
+            name = "e"
+            password_sha256 = ["{self.HASH}", "{"0" * 64}"]
+        """
+        config = loaded(tmp_path, text + ONE_SHARD, {"SLOTGATE_B": self.SECRET})
+        assert [user.passwords for user in config.users] == [
+            frozenset({self.HASH}),
+            frozenset({self.HASH}),
+            frozenset({self.HASH}),
+            frozenset({self.HASH}),
+            frozenset({self.HASH, "0" * 64}),
+        ]
+        assert all(user.password is None for user in config.users)
+        assert self.SECRET not in repr(config)
+        assert self.HASH not in repr(config)
+        assert self.SECRET not in config.model_dump_json(include={"users", "backend"})
+
+    @pytest.mark.parametrize("key", ["password", "password_env", "password_file"])
+    def test_the_backends_password(self, tmp_path: Path, key: str) -> None:
+        (tmp_path / "secret").write_text(self.SECRET)
+        value = {"password": self.SECRET, "password_env": "BACKEND", "password_file": "secret"}[key]
+        config = loaded(tmp_path, f'[backend]\n{key} = "{value}"\n' + ONE_SHARD, {"BACKEND": self.SECRET})
+        assert config.backend.password is not None
+        assert config.backend.password.get_secret_value() == self.SECRET
+        assert self.SECRET not in repr(config)
+
+    def test_a_password_from_the_environment_replaces_the_files(self, tmp_path: Path) -> None:
+        text = '[backend]\npassword_file = "not-there"\n' + ONE_SHARD
+        config = loaded(tmp_path, text, {"SLOTGATE_BACKEND__PASSWORD": self.SECRET})
+        assert config.backend.password is not None
+        assert config.backend.password_file is None
+
+    def test_problems(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").write_text("\n")
+        (tmp_path / "binary").write_bytes(b"\xff\xfe")
+        text = f"""
+            [[users]]
+            name = "a"
+            password = "{self.SECRET}"
+            password_env = "SET"
+            [[users]]
+            name = "b"
+            password_env = "UNSET"
+            [[users]]
+            name = "c"
+            password_env = "EMPTY"
+            [[users]]
+            name = "d"
+            password_file = "not-there"
+            [[users]]
+            name = "e"
+            password_file = "empty"
+            [[users]]
+            name = "f"
+            password_file = "binary"
+            [[users]]
+            name = "g"
+            password = ""
+            [[users]]
+            name = "h"
+            password_sha256 = ["{self.SECRET}"]
+            [[users]]
+            name = "i"
+            password_env = "LATIN"
+        """
+        environ = {"SET": self.SECRET, "EMPTY": "", "LATIN": "p\udce4ss"}
+        found = problems(tmp_path, text + ONE_SHARD, environ)
+        assert found == [
+            ("users[0].password_env", "is one password key too many beside password: keep one of them"),
+            ("users[1].password_env", "names the environment variable UNSET, which is not set: set it"),
+            ("users[2].password_env", "names the environment variable EMPTY, which is empty"),
+            (
+                "users[3].password_file",
+                f"names {tmp_path / 'not-there'}, which can not be read: No such file or directory",
+            ),
+            ("users[4].password_file", f"names {tmp_path / 'empty'}, which is empty"),
+            ("users[5].password_file", f"names {tmp_path / 'binary'}, which is not UTF-8 text"),
+            ("users[6].password", "is empty: leave it out, or set it"),
+            (
+                "users[7].password_sha256[0]",
+                "is not a SHA-256: write 64 hex digits, as `printf %s PASSWORD | sha256sum` prints them",
+            ),
+            ("users[8].password_env", "names the environment variable LATIN, which is not UTF-8 text"),
+        ]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            'backend = "{}"',
+            'users = "{}"',
+            'users = ["{}"]',
+            'listen = "user:{}@127.0.0.1:1"',
+            '[backend]\npassword = ["{}"]',
+            '[backend]\npassword_env = "A"\npassword = "{}"',
+            '[[users]]\npassword = "{}"\nnopass = 5',
+            '[[users]]\nname = "a"\npassword_sha256 = "{}"',
+            '[backend]\npasword = "{}"',
+        ],
+    )
+    def test_no_error_shows_one(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            loaded(tmp_path, text.format(self.SECRET) + "\n" + ONE_SHARD)
+        assert self.SECRET not in str(caught.value)
+        assert self.SECRET not in repr(caught.value.problems)
+
+
+def test_every_problem_is_one_line(tmp_path: Path) -> None:
+    text = """
+        read_from = "a\\nb"
+        listen = "a\\u2028b:1"
+        "a\\nb" = 1
+        [backend]
+        password_env = "a\\nb"
+    """
+    found = problems(tmp_path, text + ONE_SHARD, {"SLOTGATE_\udcff\n": ""})
+    assert len(found) == 5
+    assert all(len(f"{path}: {words}".splitlines()) == 1 for path, words in found)
+    assert "\n".join(f"{path}: {words}" for path, words in found).encode()
