@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import hiredis
 
@@ -20,6 +20,7 @@ from benchmarks.peers import Target
 from benchmarks.scenarios import KeySet, Scenario
 from proxy.errors import SlotgateError
 from proxy.keeper import keeper
+from proxy.resp.encode import request
 
 # After a run, so that closing its connections counts, for every proxy alike; seconds.
 _SETTLE: Final = 0.03
@@ -61,6 +62,8 @@ def run(target: Target, scenario: Scenario, requests: int, *, directory: Path, t
 
     Raises RunFailed when redis-benchmark reports an error, does not end in time, or says what is not a figure.
     """
+    if not target.is_running():
+        raise RunFailed("its process has ended")
     before = cpu_ns(target.pid)
     output = _load(benchmark_command(target, scenario, requests), directory / "redis-benchmark.out", timeout)
     time.sleep(_SETTLE)
@@ -169,8 +172,7 @@ def preload(target: Target, keys: KeySet) -> None:
 
 
 def _expect(connection: socket.socket, commands: list[tuple[str, ...]], expected: bytes) -> None:
-    # hiredis's stub says a tuple of exactly one element; it takes any number.
-    connection.sendall(b"".join(hiredis.pack_command(cast("tuple[str]", command)) for command in commands))
+    connection.sendall(b"".join(map(request, commands)))
     reader = hiredis.Reader()
     for command in commands:
         while (reply := reader.gets()) is False:

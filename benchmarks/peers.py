@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -43,6 +43,7 @@ class Target:
     host: str
     port: int
     pid: int
+    is_running: Callable[[], bool]
 
 
 class Proxy(ABC):
@@ -219,7 +220,7 @@ def running(names: Sequence[str], shards: LocalShards) -> Iterator[tuple[list[Ta
 def _direct(shards: LocalShards) -> Target:
     server, binary = shards.primaries[0], shards.binary
     version = f"{binary.kind} {binary.version}, one of the {len(shards.primaries)} shards"
-    return Target(DIRECT, version, server.host, server.port, server.pid)
+    return Target(DIRECT, version, server.host, server.port, server.pid, lambda: server.running)
 
 
 @contextlib.contextmanager
@@ -232,12 +233,16 @@ def _started(each: Proxy, command: tuple[str, ...], shards: LocalShards) -> Iter
         process = keeper().spawn([*command, *arguments], cwd=shards.directory, output=log, env=_environment())
         try:
             if _answers(process, port):
-                yield Target(each.name, version, LOOPBACK, port, process.pid)
+                yield _target(each.name, version, port, process)
                 return
         finally:
             _stop(process)
     words = " / ".join(log.read_text(errors="replace").splitlines()[-5:]) or "it wrote nothing"
     raise SlotgateError(f"{each.name} does not start: {words}")
+
+
+def _target(name: str, version: str, port: int, process: subprocess.Popen[bytes]) -> Target:
+    return Target(name, version, LOOPBACK, port, process.pid, lambda: process.poll() is None)
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:

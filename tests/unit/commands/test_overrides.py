@@ -221,7 +221,8 @@ def test_sent_to_all_by_their_tips() -> None:
 def test_any_shard_holds_nothing_that_depends_on_the_shard() -> None:
     named = {name for name in names_of(Handling.ANY_SHARD) if not name.endswith("|help")}
     assert named == {
-        *("acl|cat", "acl|genpass", "command|docs", "function|dump", "function|list", "function|stats"),
+        *("command", "command|count", "command|docs", "command|getkeys", "command|getkeysandflags"),
+        *("command|info", "command|list", "acl|cat", "acl|genpass", "function|dump", "function|list", "function|stats"),
         *("lolwut", "time"),
     }
 
