@@ -116,10 +116,12 @@ class Backend(asyncio.Protocol):
         "_stream",
         "_stream_left",
         "_transport",
+        "_turn",
         "dirty",
         "inflight",
         "place",
         "push",
+        "ready",
         "reconnects",
         "state",
     )
@@ -128,9 +130,12 @@ class Backend(asyncio.Protocol):
         # for good
         self.place = place
         self._around = around
+        self._turn = around.turn
         self._loop = asyncio.get_running_loop()
         # over connections
         self.state = State.NEW
+        self.ready = False
+        """Whether the connection stands: ``state`` is READY."""
         self.inflight = InFlight()
         self.push = self.inflight.push
         self.dirty = False
@@ -161,20 +166,15 @@ class Backend(asyncio.Protocol):
         """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
         return self.state is not State.FAILING and self.state is not State.CLOSED
 
-    @property
-    def ready(self) -> bool:
-        """Whether the connection stands."""
-        return self.state is State.READY
-
     def down_error(self) -> bytes:
         """The error reply for a request that is not sent."""
         return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
 
     def schedule(self, holder: Holder | None) -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
-        if self.state is State.READY and not self._paused:
+        if self.ready and not self._paused:
             self.dirty = True
-            self._around.turn.add(self)
+            self._turn.add(self)
             return
         if self._runner is None:
             self.start()
@@ -185,7 +185,7 @@ class Backend(asyncio.Protocol):
     def flush(self) -> None:
         """Write what is pushed."""
         self.dirty = False
-        if self.state is State.READY and self._transport is not None and self.inflight.unsent:
+        if self.ready and self._transport is not None and self.inflight.unsent:
             self._transport.write(self.inflight.take())
 
     # ---- the connection's life
@@ -227,9 +227,9 @@ class Backend(asyncio.Protocol):
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, timing.backoff_max)
                 continue
-            since = self._loop.time()
+            since = self._turn.now()
             await lost
-            if self._loop.time() - since > timing.backoff_max:
+            if self._turn.now() - since > timing.backoff_max:
                 backoff = timing.backoff_min
             else:
                 # A server that takes connections only to drop them is no reason to connect in a circle.
@@ -262,7 +262,7 @@ class Backend(asyncio.Protocol):
                 greeting.done.exception()
         if lost.done():
             raise errors.BackendError("the server closed the connection")
-        self._heard = self._loop.time()
+        self._heard = self._turn.now()
         self._change(State.READY)
         self.flush()
         self._release_holders()
@@ -282,7 +282,7 @@ class Backend(asyncio.Protocol):
         """The connection is gone: hold what may be sent again, answer the rest."""
         self._transport = None
         self.dirty = False
-        was_ready = self.state is State.READY
+        was_ready = self.ready
         if was_ready:
             self.reconnects += 1
             self._reason = _words(exc, 0.0) if exc else "the connection was lost"
@@ -314,7 +314,7 @@ class Backend(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The server reads again."""
         self._paused = False
-        if self.state is State.READY:
+        if self.ready:
             self.flush()
             self._release_holders()
 
@@ -333,7 +333,7 @@ class Backend(asyncio.Protocol):
             self._refuse_all()
         elif now - oldest > timing.request_timeout:
             self._expire(now - timing.request_timeout)
-            if self.state is State.READY and self._heard < now - timing.request_timeout and self._transport:
+            if self.ready and self._heard < now - timing.request_timeout and self._transport:
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
                 self._transport.abort()
 
@@ -374,6 +374,7 @@ class Backend(asyncio.Protocol):
     def _change(self, state: State) -> None:
         if state is not self.state:
             self.state = state
+            self.ready = state is State.READY
             self._around.on_state(self)
 
     # ---- the server side: replies come in
@@ -383,7 +384,7 @@ class Backend(asyncio.Protocol):
         if self._greeting is not None:
             self._greeting.feed(data)
             return
-        self._heard = self._loop.time()
+        self._heard = self._turn.now()
         try:
             if self._stream is not None:
                 data = self._pass_on(self._stream, data)

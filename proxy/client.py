@@ -10,6 +10,7 @@ What is read and not yet carried out is kept; reading stops while one of the rea
 import asyncio
 import logging
 from enum import IntFlag
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from proxy import clientcmds, errors, fastlane
@@ -54,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_awaiting_drain",
+        "_counters",
         "_framer",
         "_held_by",
         "_kept",
@@ -61,6 +63,7 @@ class ClientConnection(asyncio.Protocol):
         "_slow_timer",
         "_stop",
         "_transport",
+        "_turn",
         "_written",
         "closing",
         "number",
@@ -76,7 +79,9 @@ class ClientConnection(asyncio.Protocol):
         # for good
         self.service = service
         self.number = 0
-        self.window = ReplyWindow(self._wake)
+        self._counters = service.counters
+        self._turn = service.turn
+        self.window = ReplyWindow(partial(service.turn.add, self))
         self._muted: Muted | None = None
         # of the conversation
         self.session: Session
@@ -112,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=service.limits.output_soft)
         self.number = service.clients.next_number()
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self.session = Session(service.world, self.number, _address(peer, own), _address(own, own), service.loop.time())
+        self.session = Session(service.world, self.number, _address(peer, own), _address(own, own), self._turn.now())
         service.clients.add(self)
         self._adopt_session()
 
@@ -152,17 +157,15 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Carry out the requests in ``data``, and keep what is not whole yet."""
-        self.service.counters.bytes_in += len(data)
+        self._counters.bytes_in += len(data)
         kept = self._kept
         if kept is not None:
             kept += data
             if not self.stopped and len(kept) >= self._framer.need:
                 self._continue(kept)
-        elif self.closing:
-            return
         elif self.stopped:
             self._kept = bytearray(data)
-        else:
+        elif not self.closing:
             self._process(data)
 
     def _continue(self, kept: bytearray) -> None:
@@ -189,34 +192,35 @@ class ClientConnection(asyncio.Protocol):
             self._process(rest)
 
     def _process(self, data: bytes) -> None:
-        service = self.service
-        now = self.session.last_active = service.loop.time()
+        now = self.session.last_active = self._turn.now()
+        pos = fastlane.run(self, data, 0, now) if self.plain else 0
+        if pos != len(data):
+            self._process_from(data, pos, now)
+        window = self.window
+        if window.issued - window.head > self.service.limits.max_in_flight and not self.closing:
+            self._stop_for(Stop.FULL)
+
+    def _process_from(self, data: bytes, pos: int, now: float) -> None:
+        """Carry out what the fast lane left, one request at a time, and return to it after each."""
         framer = self._framer
         size = len(data)
-        pos = 0
         try:
-            while pos < size:
-                if self.plain and not service.clients.paused:
-                    pos = fastlane.run(self, data, pos, now)
-                    if self.stopped or pos == size:
-                        break
+            while pos < size and not self.stopped:
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
                 if not framer.empty and not self._request(data[pos:end], framer.inline, now):
                     break
                 pos = end
-                if self.stopped or self.closing:
+                if self.closing:
                     break
+                if self.plain and not self.stopped:
+                    pos = fastlane.run(self, data, pos, now)
         except ProtocolError as error:
             self._protocol_error(error)
             return
-        if self.closing:
-            return
-        if pos < size:
+        if pos < size and not self.closing:
             self._kept = bytearray(memoryview(data)[pos:])
-        if self.window.pending > service.limits.max_in_flight:
-            self._stop_for(Stop.FULL)
 
     def _protocol_error(self, error: Exception) -> None:
         self.service.counters.reject("protocol error")
@@ -312,14 +316,11 @@ class ClientConnection(asyncio.Protocol):
     def _adopt_session(self) -> None:
         """Take over what the session's state means for the flow of requests."""
         session = self.session
-        self.plain = session.authenticated and session.reply_mode is ReplyMode.ON
+        self.plain = session.authenticated and session.reply_mode is ReplyMode.ON and not self.service.clients.paused
         self._framer.set_authenticated(session.authenticated)
         self.routes = self.service.routes(session.protocol, session.db, self.number)
 
     # ---- what it is sent
-
-    def _wake(self) -> None:
-        self.service.turn.add(self)
 
     def flush(self) -> None:
         """Write the replies whose turn has come."""
@@ -328,10 +329,10 @@ class ClientConnection(asyncio.Protocol):
         if transport is None:
             return
         if data:
-            self.service.counters.bytes_out += len(data)
-            self._written += len(data)
+            self._counters.bytes_out += len(data)
             transport.write(data)
-        if self._stop or self._awaiting_drain or self.window.broken:
+        if self._stop or self._awaiting_drain or not data:
+            self._written += len(data)
             self._after_output()
 
     def _after_output(self) -> None:
@@ -370,9 +371,11 @@ class ClientConnection(asyncio.Protocol):
         if not self._held_by:
             self._go_for(Stop.HELD)
 
-    def unpause(self) -> None:
-        """CLIENT PAUSE is over."""
-        self._go_for(Stop.PAUSED)
+    def pause_changed(self) -> None:
+        """A CLIENT PAUSE has begun or is over."""
+        self._adopt_session()
+        if not self.service.clients.paused:
+            self._go_for(Stop.PAUSED)
 
     def pause_writing(self) -> None:
         """It reads more slowly than it is answered: no more requests until it has caught up."""

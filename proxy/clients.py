@@ -67,6 +67,7 @@ class Clients:
         until = self._loop.time() + seconds
         self._writes_only = writes_only and (self._writes_only or not self.paused)
         self.paused = True
+        self._tell()
         if self._pause_timer is None or until > self._pause_until:
             if self._pause_timer is not None:
                 self._pause_timer.cancel()
@@ -79,8 +80,11 @@ class Clients:
             self._pause_timer.cancel()
             self._pause_timer = None
         self.paused = False
+        self._tell()
+
+    def _tell(self) -> None:
         for client in self:
-            client.unpause()
+            client.pause_changed()
 
     def holds(self, fact: Fact) -> bool:
         """Whether the pause holds this command. CLIENT goes through, so that a pause can be ended."""

@@ -34,10 +34,9 @@ _LONGEST_DIGITS = 12
 class Head:
     """What is known of a request by its head: how many arguments follow the key, and whether a replica may answer."""
 
-    __slots__ = ("bulks", "counter", "name", "read")
+    __slots__ = ("bulks", "counter", "read")
 
-    def __init__(self, name: str, bulks: int, read: bool, counter: CommandCounter) -> None:
-        self.name = name
+    def __init__(self, bulks: int, read: bool, counter: CommandCounter) -> None:
         self.bulks = bulks
         self.read = read
         self.counter = counter
@@ -49,7 +48,7 @@ def heads(facts: Iterable[Fact], counters: Counters) -> dict[bytes, Head]:
     for fact in facts:
         for count in range(2, _MOST_ARGUMENTS + 1):
             if fact.accepts(count) and _one_key(fact, count):
-                head = Head(fact.name, count - 2, fact.replica_ok, counters.command(fact.name))
+                head = Head(count - 2, fact.replica_ok, counters.command(fact.name))
                 for name in (fact.name.upper(), fact.name):
                     found[b"*%d\r\n$%d\r\n%b\r\n$" % (count, len(name), name.encode())] = head
     return found
@@ -78,7 +77,7 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
     size = len(data)
     last = size - _SHORTEST
     token = window.issued
-    head: Head | None = None
+    counter: CommandCounter | None = None
     while pos <= last:
         # A name's length is one digit, or two: the head's end follows from it.
         at = pos + data[pos + 5] - 37
@@ -115,15 +114,15 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
         backend.push(window, token, data, pos, end, now)
         token += 1
         window.issued = token
-        head = entry
-        entry.counter.calls += 1
+        counter = entry.counter
+        counter.calls += 1
         pos = end
         if not backend.dirty:
             backend.schedule(client)
             if client.stopped:
                 break
-    if head is not None:
-        client.session.last_command = head.name
+    if counter is not None:
+        client.session.last_command = counter.name
     return pos
 
 

@@ -39,7 +39,7 @@ class Pool:
         await asyncio.gather(*(backend.close() for backend in self._backends.values()))
 
     def _tick(self) -> None:
-        now = self._loop.time()
+        now = self._around.turn.now()
         for backend in list(self._backends.values()):
             backend.tick(now)
         self._timer = self._loop.call_later(self._interval, self._tick)

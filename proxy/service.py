@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy import __version__, fastlane
@@ -36,13 +37,13 @@ class ClientLimits:
 class Service:
     """One worker's shared parts, made from a configuration and a topology inside a running loop."""
 
-    def __init__(self, config: Config, topology: Topology) -> None:
+    def __init__(self, config: Config, topology: Topology, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = config
         self.topology = topology
         self.loop = asyncio.get_running_loop()
         self.started = time.time()
         self.counters = Counters()
-        self.turn = Turn(self.loop)
+        self.turn = Turn(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
         self.heads = fastlane.heads(self.table, self.counters)

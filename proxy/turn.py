@@ -1,6 +1,7 @@
-"""Writes collected while the event loop turns, and flushed once at its end."""
+"""One turn of the event loop: its time, and the writes that are collected in it and flushed once at its end."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -12,13 +13,24 @@ class Flushable(Protocol):
 
 
 class Turn:
-    """Calls ``flush`` once on everything added during one turn of the loop, so that many clients share one write."""
+    """Calls ``flush`` once on everything added during one turn of the loop, so that many clients share one write.
 
-    __slots__ = ("_items", "_loop")
+    ``clock`` gives seconds that only grow. It is finer than the loop's own time, and read once a turn.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_clock", "_items", "_loop", "_now")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
+        self._clock = clock
+        self._now = clock()
         self._items: list[Flushable] = []
+
+    def now(self) -> float:
+        """The time of this turn: once something waits to be flushed, it stands still until the turn is over."""
+        if not self._items:
+            self._now = self._clock()
+        return self._now
 
     def add(self, item: Flushable) -> None:
         """Flush ``item`` at the end of this turn. The caller sees to it that an item is added once."""

@@ -58,9 +58,7 @@ class InFlight:
         """The bytes of all requests not written yet, as one piece; they count as written from now on."""
         unsent = self._unsent
         if len(unsent) == 1:
-            piece = unsent[0]
-            unsent.clear()
-            return piece
+            return unsent.pop()
         piece = b"".join(unsent)
         unsent.clear()
         return piece

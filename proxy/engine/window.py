@@ -13,29 +13,30 @@ class ReplyWindow:
     Uncompiled, parked replies lie in a dict; compiled they are offsets in a ring over one buffer, same methods.
     """
 
-    __slots__ = ("_closed", "_head", "_out", "_parked", "_streaming", "_wake", "issued")
+    __slots__ = ("_closed", "_out", "_parked", "_streaming", "_wake", "head", "issued")
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        self._head = 0
+        self.head = 0
         self._out: list[bytes] = []
         self._parked: dict[int, bytes] = {}
         self._wake = wake
         self._closed = False
         self._streaming = False
         self.issued = 0
+        """The sequence number of the next request; that of the reply in turn is ``head``."""
 
     def __repr__(self) -> str:
-        return f"ReplyWindow(next {self._head} of {self.issued}, {len(self._parked)} parked)"
+        return f"ReplyWindow(next {self.head} of {self.issued}, {len(self._parked)} parked)"
 
     @property
     def pending(self) -> int:
         """Requests that have no reply in the output yet."""
-        return self.issued - self._head
+        return self.issued - self.head
 
     @property
     def idle(self) -> bool:
         """Whether every request has its reply, and every reply has been taken."""
-        return self._head == self.issued and not self._out
+        return self.head == self.issued and not self._out
 
     def reserve(self) -> int:
         """The sequence number of the next request."""
@@ -45,12 +46,12 @@ class ReplyWindow:
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take the reply at ``data[start:end]`` of request ``token``; an empty one means that nothing is answered."""
-        if token == self._head:
+        if token == self.head:
             out = self._out
             if not out:
                 self._wake()
             out.append(data[start:end])
-            self._head = token + 1
+            self.head = token + 1
             if self._parked:
                 self._unpark()
         elif not self._closed:
@@ -62,7 +63,7 @@ class ReplyWindow:
 
     def accepts_stream(self, token: int) -> bool:
         """Whether ``token`` is in its turn, so that its reply can be passed on piece by piece."""
-        return token == self._head or self._closed
+        return token == self.head or self._closed
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Pass on the next piece of the reply in turn."""
@@ -73,7 +74,7 @@ class ReplyWindow:
             self._wake()
         self._out.append(data)
         if last:
-            self._head = token + 1
+            self.head = token + 1
             if self._parked:
                 self._unpark()
 
@@ -91,22 +92,24 @@ class ReplyWindow:
     def take(self) -> bytes:
         """The bytes that are ready to be written, as one piece."""
         out = self._out
-        piece = out[0] if len(out) == 1 else b"".join(out)
+        if len(out) == 1:
+            return out.pop()
+        piece = b"".join(out)
         out.clear()
         return piece
 
     def close(self) -> None:
         """Drop what is kept and what will still come."""
         self._closed = True
-        self._head = -1
+        self.head = -1
         self._parked.clear()
         self._out.clear()
 
     def _unpark(self) -> None:
-        head = self._head
+        head = self.head
         parked = self._parked
         out = self._out
         while (reply := parked.pop(head, None)) is not None:
             out.append(reply)
             head += 1
-        self._head = head
+        self.head = head

@@ -1,0 +1,109 @@
+"""Servers and proxies as processes: started once for each version, emptied between tests, their logs shown on failure."""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from tests.live.binaries import FULL, SMOKE, Source
+from tests.live.proxyprocess import ProxyProcess
+from tests.live.site import Site
+
+_LOG_TAIL = 4000
+
+Serve = Callable[..., ProxyProcess]
+"""Starts a proxy; takes what ``ProxyProcess`` takes but the directory, and ``ready`` as its ``start``."""
+
+
+def find(source: Source) -> ServerBinary:
+    """The server, or a skipped test that says why there is none."""
+    binary = source.binary()
+    if binary is None:
+        pytest.skip(source.missing)
+    return binary
+
+
+def build(binary: ServerBinary, directory: Path) -> Iterator[Site]:
+    """Three shards, a plain server and a proxy, running."""
+    plain = LocalServer(binary, directory)
+    with start_many(3, 0, binary=binary) as shards:
+        proxy = ProxyProcess(directory, "--static", shards.static)
+        try:
+            plain.start()
+            proxy.start()
+            yield Site(shards, plain, proxy)
+            proxy.stop()
+        finally:
+            proxy.kill()
+            plain.stop()
+
+
+@pytest.fixture(scope="session", params=FULL, ids=lambda source: source.name)
+def binary(request: pytest.FixtureRequest) -> ServerBinary:
+    """Each of the servers that the whole list of tests runs against."""
+    return find(request.param)
+
+
+@pytest.fixture(scope="session")
+def standing_site(binary: ServerBinary, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site of all tests of one version."""
+    yield from build(binary, tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture
+def site(standing_site: Site) -> Site:
+    """Three shards behind a proxy and a plain server, all empty."""
+    assert standing_site.proxy.running, standing_site.proxy.log
+    standing_site.clean()
+    return standing_site
+
+
+@pytest.fixture(scope="session", params=SMOKE, ids=lambda source: source.name)
+def standing_smoke_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site of one of the other versions."""
+    yield from build(find(request.param), tmp_path_factory.mktemp("smoke"))
+
+
+@pytest.fixture
+def smoke_site(standing_smoke_site: Site) -> Site:
+    """As ``site``, of the versions that a short list of tests runs against."""
+    standing_smoke_site.clean()
+    return standing_smoke_site
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts proxies of a test's own, and stops them when it is over."""
+    started: list[ProxyProcess] = []
+
+    def start(*arguments: str, ready: bool = True, **options: str) -> ProxyProcess:
+        proxy = ProxyProcess(tmp_path, *arguments, **options)
+        started.append(proxy)
+        proxy.start(ready=ready)
+        return proxy
+
+    try:
+        yield start
+        for proxy in started:
+            if proxy.running:
+                proxy.stop()
+    finally:
+        for proxy in started:
+            proxy.kill()
+
+
+@pytest.fixture(scope="module")
+def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
+    """Two shards with two replicas each."""
+    with start_many(2, 2, binary=binary) as shards:
+        yield shards
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The end of each running proxy's log, under a test that failed."""
+    report = yield
+    if report.failed:
+        report.sections += [(repr(proxy), proxy.log[-_LOG_TAIL:]) for proxy in ProxyProcess.running_now]
+    return report

@@ -1,0 +1,126 @@
+"""The proxy as an operator runs it: a process of its own, stopped by SIGTERM."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+from proxy.keeper import keeper
+from proxy.localservers import LOOPBACK, free_port
+
+_READY = 15.0
+_STOP = 15.0
+
+
+class ProxyProcess:
+    """``slotgate serve`` with ``arguments`` (beside where it listens) and the TOML text ``config``.
+
+    Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given.
+    """
+
+    running_now: ClassVar[set[Self]] = set()
+    """Those that a failing test may have talked to."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        config: str = "",
+        listen: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.address = listen or f"{LOOPBACK}:{free_port()}"
+        self.admin = f"{LOOPBACK}:{free_port()}"
+        name = f"proxy-{self.admin.rpartition(':')[2]}"
+        self._log = directory / f"{name}.log"
+        self._directory = directory
+        self._arguments = list(arguments)
+        if config:
+            file = directory / f"{name}.toml"
+            file.write_text(config)
+            self._arguments += ["-c", str(file)]
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLOTGATE_")}
+        self._environment = {**inherited, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ProxyProcess {self.address} admin={self.admin} {' '.join(self._arguments)}>"
+
+    @property
+    def log(self) -> str:
+        """What it wrote up to now."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, ready: bool = True) -> None:
+        """Start it, and wait until every shard is reachable (``ready`` False: until it serves)."""
+        command = [sys.executable, "-m", "proxy", "serve", "--listen", self.address, "--admin", self.admin]
+        self._process = keeper().spawn(
+            [*command, *self._arguments], cwd=self._directory, output=self._log, env=self._environment
+        )
+        self.running_now.add(self)
+        deadline = time.monotonic() + _READY
+        while time.monotonic() < deadline and self.running:
+            if self._answers(200 if ready else 0):
+                return
+            time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"{self!r} did not become ready:\n{self.log}")
+
+    def _answers(self, wanted: int) -> bool:
+        with contextlib.suppress(OSError):
+            status, _ = self.http("/readyz")
+            return status == wanted or not wanted
+        return False
+
+    def stop(self) -> None:
+        """SIGTERM; asserts that it ends by itself, with exit code 0 and no traceback in its log."""
+        assert self._process is not None
+        self.running_now.discard(self)
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(_STOP)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self!r} did not stop:\n{self.log}") from None
+        assert code == 0, f"{self!r} ended with {code}:\n{self.log}"
+        assert "Traceback" not in self.log, self.log
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.running_now.discard(self)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def http(self, path: str, *, method: str = "GET", accept: str = "") -> tuple[int, str]:
+        """Status and body of a request to the admin port. Raises OSError when it can not be asked."""
+        request = urllib.request.Request(f"http://{self.admin}{path}", method=method, headers={"Accept": accept})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def topology(self) -> dict[str, object]:
+        """What /topology says."""
+        found = json.loads(self.http("/topology")[1])
+        assert isinstance(found, dict)
+        return found

@@ -1,0 +1,82 @@
+"""What most tests use: three shards behind a running proxy, and a plain server of the same version beside them."""
+
+from dataclasses import dataclass
+
+from proxy.localservers import LocalServer, LocalShards
+from proxy.slots import key_slot
+from tests.live.proxyprocess import ProxyProcess
+from tests.live.wire import Wire, pipeline
+
+SLOTS = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """``proxy`` stands before ``shards``; ``plain`` is the reference."""
+
+    shards: LocalShards
+    plain: LocalServer
+    proxy: ProxyProcess
+
+    @property
+    def servers(self) -> tuple[LocalServer, ...]:
+        """All servers, the plain one last."""
+        return (*self.shards.servers, self.plain)
+
+    def client(self, protocol: int = 2) -> Wire:
+        """A new connection to the proxy."""
+        return Wire(self.proxy.address, protocol=protocol)
+
+    def direct(self, protocol: int = 2) -> Wire:
+        """A new connection to the plain server."""
+        return Wire(self.plain.address, protocol=protocol)
+
+    def shard(self, number: int) -> Wire:
+        """A new connection to the primary of shard ``number`` (from 0), past the proxy."""
+        return Wire(self.shards.primaries[number].address)
+
+    def tags(self) -> list[str]:
+        """A hash tag for each shard, in the order of the shards."""
+        return shard_tags(len(self.shards.primaries))
+
+    def clean(self) -> None:
+        """Empty all servers: keys, scripts, functions, statistics."""
+        for server in self.servers:
+            clean(server)
+
+
+def clean(server: LocalServer) -> None:
+    """Empty a server: keys, scripts, functions, statistics."""
+    commands = [("FLUSHALL",), ("SCRIPT", "FLUSH"), ("SLOWLOG", "RESET"), ("CONFIG", "RESETSTAT")]
+    if server.binary.kind == "valkey" or server.binary.version_info >= (7,):
+        commands.append(("FUNCTION", "FLUSH"))
+    with Wire(server.address) as wire:
+        wire.send(pipeline(*commands))
+        assert set(wire.replies(len(commands))) == {b"+OK\r\n"}
+
+
+def shard_of(key: str | bytes, shards: int = 3) -> int:
+    """Which of ``shards`` shards of equal size has the key."""
+    slot = key_slot(key.encode() if isinstance(key, str) else key)
+    return slot * shards // SLOTS
+
+
+def shard_tags(shards: int = 3) -> list[str]:
+    """A hash tag for each of ``shards`` shards of equal size."""
+    found: dict[int, str] = {}
+    number = 0
+    while len(found) < shards:
+        found.setdefault(shard_of(f"t{number}", shards), f"t{number}")
+        number += 1
+    return [found[shard] for shard in range(shards)]
+
+
+def calls(server: LocalServer, command: str) -> int:
+    """How often a server has carried out ``command`` (lower case, "config|get") since its statistics were reset."""
+    text = server.ask("INFO", "commandstats")
+    assert isinstance(text, bytes)
+    for line in text.decode().splitlines():
+        name, _, columns = line.partition(":")
+        if name == f"cmdstat_{command}":
+            return int(dict(column.split("=") for column in columns.split(","))["calls"])
+    return 0
