@@ -5,12 +5,17 @@ import importlib.metadata
 import os
 import platform
 import re
+import resource
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from benchmarks.measure import find_load_generator
+from benchmarks.measure import cpu_ns, find_load_generator
 from benchmarks.peers import Target
+
+_STAT: Final = Path("/proc/stat")
 
 
 def facts(targets: Sequence[Target]) -> dict[str, str]:
@@ -26,6 +31,31 @@ def facts(targets: Sequence[Target]) -> dict[str, str]:
         "load generator": _load_generator(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}, {libraries}",
     }
+
+
+class Bystanders:
+    """How much of the machine everything but this process and its children uses, since this was made."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def cores(self) -> float:
+        now = self._now()
+        elapsed, busy, own = (after - before for after, before in zip(now, self._before, strict=True))
+        return max(0.0, busy - own) / elapsed
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds: the clock, all CPU time of the machine, that of this process and its children, ended ones too."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        own = cpu_ns(os.getpid()) / 1e9 + ended.ru_utime + ended.ru_stime
+        return time.monotonic(), busy_ticks(_STAT.read_text()) / os.sysconf("SC_CLK_TCK"), own
+
+
+def busy_ticks(stat: str) -> int:
+    """All CPUs' time that was not idle, from the text of /proc/stat (man 5 proc): what a hypervisor took as well."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.split()[1:9])
+    return user + nice + system + irq + softirq + steal
 
 
 def cpu_model(cpuinfo: str) -> str:

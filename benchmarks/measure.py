@@ -28,6 +28,7 @@ _POLL: Final = 0.005
 # The most that preloading sends before it reads the replies; bytes.
 _BATCH: Final = 1024 * 1024
 _PRELOAD_TIMEOUT: Final = 20.0
+_HEADER: Final = '"test","rps"'
 _PROC: Final = Path("/proc")
 
 
@@ -93,9 +94,10 @@ def parse_csv(output: str) -> tuple[float, float]:
     Raises RunFailed with its own words when there are no such figures.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    header = next((index for index, line in enumerate(lines) if line.startswith('"test","rps"')), None)
+    header = next((index for index, line in enumerate(lines) if line.startswith(_HEADER)), None)
     if header is None or header + 1 >= len(lines) or not lines[header + 1].startswith('"'):
-        raise RunFailed(f"redis-benchmark: {lines[-1][:200] if lines else 'no output'}")
+        said = [line for line in lines if not line.startswith(_HEADER)]
+        raise RunFailed(f"redis-benchmark: {said[-1][:200] if said else 'it ended without a word'}")
     # From the right: the first field is the command, which may hold commas.
     names = lines[header].replace('"', "").split(",")
     fields = lines[header + 1].rsplit(",", len(names) - 1)

@@ -237,7 +237,7 @@ def _started(each: Proxy, command: tuple[str, ...], shards: LocalShards) -> Iter
                 return
         finally:
             _stop(process)
-    words = " / ".join(log.read_text(errors="replace").splitlines()[-5:]) or "it wrote nothing"
+    words = " / ".join(log.read_text(errors="replace").splitlines()[-3:]) or "it wrote nothing"
     raise SlotgateError(f"{each.name} does not start: {words}")
 
 

@@ -9,23 +9,22 @@ The journey of a request::
             no  → hiredis parses it → Session (what is the proxy's own)     session.py, clientcmds.py
                 → planner: Answer | Forward | Scatter | Reject              planner.py
                 → Dispatcher carries the plan out                           dispatch.py
-      → Backend: one write per loop turn, a FIFO of what is in flight       backend.py, engine/
+      → Backend: one write per loop turn, a FIFO of what is in flight       backend.py, engine/inflight.py
     backend bytes
-      → the reply is framed, the FIFO popped                                backend.py
+      → the reply is framed, the FIFO popped                                engine/replyreader.py
             → a client's reply: copied out in its turn, else parked         engine/window.py
             → a part of a Scatter: merged when the last part is there       merge.py
       → one write per client per loop turn                                  client.py
 
-The floors; a module imports only from floors below its own (``tests/unit/test_floors.py`` holds this true):
+The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, metrics                          no I/O, no asyncio
-    1  resp/, slots, engine/                    bytes in, offsets out
-    2  commands/, topology, config              facts
-    3  session, clientcmds, planner, merge      decisions: pure, sans-io
-    4  backend, pool, routes, dispatch,
-       control, discovery/, turn                the backend side
-    5  client, fastlane, admin                  the client side
-    6  server, localservers, demo, cli          processes, signals, listeners
+    0  errors, metrics                                                        no I/O, no asyncio
+    1  resp, slots, engine                                                    bytes in, offsets out
+    2  commands, topology, config                                             facts
+    3  session, clientcmds, planner, info, merge, retries                     decisions: pure, sans-io
+    4  turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery    the backend side
+    5  flow, fastlane, client, clients, service, admin                              the client side
+    6  logs, server, keeper, localservers, demo, cli                          processes, signals, listeners
 """
 
 __version__ = "0.1.0"

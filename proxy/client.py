@@ -4,26 +4,26 @@
                 └──▶ hiredis ──▶ Session | Planner ──▶ Dispatcher ──▶ Backend.push
     bytes ◀──one write per turn── ReplyWindow ◀──deliver── Backend, Gather, Session
 
-What is read and not yet carried out is kept; reading stops while one of the reasons in ``Stop`` holds.
+What is read and not yet carried out is kept; ``Flow`` says when it is read from.
 """
 
 import asyncio
 import logging
-from enum import IntFlag
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from proxy import clientcmds, errors, fastlane
-from proxy.backend import Backend
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.flow import Flow, Stop
 from proxy.planner import Reject, Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import ProtocolError, RequestFramer, split_inline, split_request
+from proxy.routes import Routes
 from proxy.session import ReplyMode, Session
 
 if TYPE_CHECKING:
@@ -34,44 +34,24 @@ log = logging.getLogger(__name__)
 _HTTP = frozenset({b"post", b"host:"})
 
 
-class Stop(IntFlag):
-    """Why a client is not read from."""
-
-    NONE = 0
-    HELD = 1
-    """A backend takes no more."""
-    FULL = 2
-    """Too many of its requests are in flight."""
-    SLOW = 4
-    """It does not read its replies."""
-    ORDER = 8
-    """What follows goes over other connections and must not overtake what is in flight."""
-    PAUSED = 16
-    """CLIENT PAUSE."""
-
-
 class ClientConnection(asyncio.Protocol):
     """A client: its session, its replies in order, and the flow of its bytes."""
 
     __slots__ = (
-        "_awaiting_drain",
         "_counters",
+        "_ending",
         "_framer",
-        "_held_by",
         "_kept",
         "_muted",
-        "_slow_timer",
-        "_stop",
         "_transport",
         "_turn",
-        "_written",
         "closing",
+        "flow",
         "number",
         "plain",
         "routes",
         "service",
         "session",
-        "stopped",
         "window",
     )
 
@@ -81,25 +61,26 @@ class ClientConnection(asyncio.Protocol):
         self.number = 0
         self._counters = service.counters
         self._turn = service.turn
-        self.window = ReplyWindow(partial(service.turn.add, self))
+        self.window = ReplyWindow(partial(service.turn.add, self), service.limits.output_hard)
         self._muted: Muted | None = None
+        # of the connection
+        self._transport: asyncio.Transport | None = None
+        self.flow: Flow
+        self._ending = False
+        self.closing = False
         # of the conversation
         self.session: Session
+        self.routes: Routes
         self.plain = False
-        self.closing = False
-        # of the flow
-        self.stopped = False
-        self._stop = Stop.NONE
-        self._held_by: set[Backend] = set()
-        self._awaiting_drain = False
+        """Whether the fast lane may forward for it: authenticated, answered, not paused."""
+        # of the request
         self._kept: bytearray | None = None
         self._framer = RequestFramer(service.request_limits, UNAUTHENTICATED)
-        self._written = 0
-        self._slow_timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport | None = None
 
     def __repr__(self) -> str:
-        return f"ClientConnection({self.session!r} {self.window!r} stop={self._stop!r})"
+        if self._transport is None:
+            return "ClientConnection(not connected)"
+        return f"ClientConnection({self.session!r} {self.window!r} {self.flow!r})"
 
     # ---- the connection
 
@@ -114,7 +95,11 @@ class ClientConnection(asyncio.Protocol):
             self.closing = True
             return
         self._transport = transport
-        transport.set_write_buffer_limits(high=service.limits.output_soft)
+        limits = service.limits
+        transport.set_write_buffer_limits(high=limits.output_soft)
+        self.flow = Flow(
+            service.loop, transport, limits.write_timeout, self._go_on, partial(self._abort, "write timeout")
+        )
         self.number = service.clients.next_number()
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.session = Session(service.world, self.number, _address(peer, own), _address(own, own), self._turn.now())
@@ -128,14 +113,14 @@ class ClientConnection(asyncio.Protocol):
         self._transport = None
         self.closing = True
         self._kept = None
-        if self._slow_timer is not None:
-            self._slow_timer.cancel()
+        self.flow.end_watch()
         self.window.close()
         self.service.clients.remove(self)
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it sent, then close."""
-        self._close_when_answered()
+        self._ending = True
+        self._after_output()
         return True
 
     def close(self) -> None:
@@ -146,11 +131,10 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Take no more requests; close when what is in flight is answered."""
+        self.closing = True
         self._kept = None
-        self._close_when_answered()
-
-    def _close_when_answered(self) -> None:
-        self._awaiting_drain = True
+        self._ending = True
+        self.flow.stop(Stop.ENDING)
         self._after_output()
 
     # ---- what it sends
@@ -161,11 +145,13 @@ class ClientConnection(asyncio.Protocol):
         kept = self._kept
         if kept is not None:
             kept += data
-            if not self.stopped and len(kept) >= self._framer.need:
+            if not self.flow.stopped and len(kept) >= self._framer.need:
                 self._continue(kept)
-        elif self.stopped:
+        elif self.closing:
+            return
+        elif self.flow.stopped:
             self._kept = bytearray(data)
-        elif not self.closing:
+        else:
             self._process(data)
 
     def _continue(self, kept: bytearray) -> None:
@@ -186,7 +172,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._kept is not None:
             self._kept += rest
-        elif self.stopped:
+        elif self.flow.stopped:
             self._kept = bytearray(rest)
         elif rest:
             self._process(rest)
@@ -197,15 +183,16 @@ class ClientConnection(asyncio.Protocol):
         if pos != len(data):
             self._process_from(data, pos, now)
         window = self.window
-        if window.issued - window.head > self.service.limits.max_in_flight and not self.closing:
-            self._stop_for(Stop.FULL)
+        limits = self.service.limits
+        if window.issued - window.head > limits.max_in_flight or window.parked_bytes > limits.output_soft:
+            self.flow.stop(Stop.FULL)
 
     def _process_from(self, data: bytes, pos: int, now: float) -> None:
         """Carry out what the fast lane left, one request at a time, and return to it after each."""
         framer = self._framer
         size = len(data)
         try:
-            while pos < size and not self.stopped:
+            while pos < size and not self.flow.stopped:
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
@@ -214,7 +201,7 @@ class ClientConnection(asyncio.Protocol):
                 pos = end
                 if self.closing:
                     break
-                if self.plain and not self.stopped:
+                if self.plain and not self.flow.stopped:
                     pos = fastlane.run(self, data, pos, now)
         except ProtocolError as error:
             self._protocol_error(error)
@@ -225,13 +212,7 @@ class ClientConnection(asyncio.Protocol):
     def _protocol_error(self, error: Exception) -> None:
         self.service.counters.reject("protocol error")
         self.window.answer(encode.error(errors.protocol(str(error))))
-        self._finish()
-
-    def _finish(self) -> None:
-        """Read no more; close when all is answered."""
-        self.closing = True
-        self._kept = None
-        self._close_when_answered()
+        self.drain()
 
     # ---- one request, the slow way
 
@@ -259,7 +240,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(None, errors.unknown_command(args))
             return True
         if service.clients.paused and service.clients.holds(fact):
-            self._stop_for(Stop.PAUSED)
+            self.flow.stop(Stop.PAUSED)
             return False
         session.last_command = fact.name
         if not fact.accepts(len(args)):
@@ -291,9 +272,9 @@ class ClientConnection(asyncio.Protocol):
         self.window.answer(b"" if muted else reply)
         self._adopt_session()
         if (session.db, session.protocol) != before and self.window.pending:
-            self._stop_for(Stop.ORDER)
+            self.flow.stop(Stop.ORDER)
         if session.closing:
-            self._finish()
+            self.drain()
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
         service = self.service
@@ -309,14 +290,15 @@ class ClientConnection(asyncio.Protocol):
             self._adopt_session()
         token = self.window.reserve()
         if isinstance(plan, Scatter):
-            service.dispatcher.scatter(plan, self.routes, self, sink, token, now)
+            service.dispatcher.scatter(plan, self.routes, self.flow, sink, token, now)
         else:
-            service.dispatcher.forward(plan, frame, self.routes, self, sink, token, now)
+            service.dispatcher.forward(plan, frame, self.routes, self.flow, sink, token, now)
 
     def _adopt_session(self) -> None:
         """Take over what the session's state means for the flow of requests."""
         session = self.session
-        self.plain = session.authenticated and session.reply_mode is ReplyMode.ON and not self.service.clients.paused
+        on = session.authenticated and session.reply_mode is ReplyMode.ON
+        self.plain = on and not self.service.clients.paused and self.service.fast_lane
         self._framer.set_authenticated(session.authenticated)
         self.routes = self.service.routes(session.protocol, session.db, self.number)
 
@@ -331,8 +313,8 @@ class ClientConnection(asyncio.Protocol):
         if data:
             self._counters.bytes_out += len(data)
             transport.write(data)
-        if self._stop or self._awaiting_drain or not data:
-            self._written += len(data)
+        if self.flow.stopped or self._ending or not data:
+            self.flow.added += len(data)
             self._after_output()
 
     def _after_output(self) -> None:
@@ -340,89 +322,44 @@ class ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if self.window.broken:
+        window, flow, limits = self.window, self.flow, self.service.limits
+        if window.broken:
             self._abort("broken reply")
-        elif self._stop & Stop.SLOW and transport.get_write_buffer_size() > self.service.limits.output_hard:
+        elif window.overflowing or flow.unread() > limits.output_hard:
             self._abort("output limit")
-        elif self._awaiting_drain and not self._stop & ~Stop.SLOW and self.window.idle:
+        elif self._ending and window.idle and (self.closing or not flow.reasons & ~Stop.SLOW):
             transport.close()
         else:
-            pending = self.window.pending
-            if self._stop & Stop.ORDER and not pending:
-                self._go_for(Stop.ORDER)
-            if self._stop & Stop.FULL and pending <= self.service.limits.max_in_flight // 2:
-                self._go_for(Stop.FULL)
+            if not window.pending:
+                flow.go(Stop.ORDER)
+            if window.pending <= limits.max_in_flight // 2 and window.parked_bytes <= limits.output_soft:
+                flow.go(Stop.FULL)
 
     def _abort(self, reason: str) -> None:
-        self.service.counters.reject(reason)
+        self._counters.reject(reason)
         log.warning("client closed address=%s reason=%r", self.session.address, reason)
         self.close()
 
     # ---- when it is read from
 
-    def hold(self, backend: Backend) -> None:
-        """``backend`` takes no more for now."""
-        self._held_by.add(backend)
-        self._stop_for(Stop.HELD)
+    def pause_writing(self) -> None:
+        """It reads more slowly than it is answered."""
+        self.flow.slow()
 
-    def release(self, backend: Backend) -> None:
-        """``backend`` takes requests again."""
-        self._held_by.discard(backend)
-        if not self._held_by:
-            self._go_for(Stop.HELD)
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self.flow.caught_up()
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over."""
         self._adopt_session()
         if not self.service.clients.paused:
-            self._go_for(Stop.PAUSED)
+            self.flow.go(Stop.PAUSED)
 
-    def pause_writing(self) -> None:
-        """It reads more slowly than it is answered: no more requests until it has caught up."""
-        self._stop_for(Stop.SLOW)
-        if self._transport is not None and self._slow_timer is None:
-            self._watch_reader()
-
-    def resume_writing(self) -> None:
-        """It has caught up."""
-        if self._slow_timer is not None:
-            self._slow_timer.cancel()
-            self._slow_timer = None
-        self._go_for(Stop.SLOW)
-
-    def _watch_reader(self) -> None:
-        """Close the client if ``write_timeout`` from now it has read nothing more."""
-        taken = self._written - self._unread()
-
-        def look() -> None:
-            if self._written - self._unread() > taken:
-                self._watch_reader()
-            else:
-                self._abort("write timeout")
-
-        self._slow_timer = self.service.loop.call_later(self.service.limits.write_timeout, look)
-
-    def _unread(self) -> int:
-        """Bytes that wait in this process for the client to read."""
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
-
-    def _stop_for(self, reason: Stop) -> None:
-        if not self._stop and self._transport is not None:
-            self._transport.pause_reading()
-        self._stop |= reason
-        self.stopped = True
-
-    def _go_for(self, reason: Stop) -> None:
-        if not self._stop & reason:
-            return
-        self._stop &= ~reason
-        self.stopped = bool(self._stop)
-        if self.stopped or self._transport is None:
-            return
-        self._transport.resume_reading()
+    def _go_on(self) -> None:
         if self._kept is not None:
             self._continue(self._kept)
-        if self._awaiting_drain:
+        if self._ending:
             self._after_output()
 
 

@@ -32,6 +32,8 @@ async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[
             steps = [("AUTH", *auth)] if auth else []
             writer.write(b"".join(encode.request(step) for step in (*steps, *commands)))
             replies = await _read(reader, len(steps) + len(commands))
+        except hiredis.ProtocolError as error:
+            raise BackendError(f"what answers is no Redis server: {error}") from error
         finally:
             writer.close()
     if steps and isinstance(replies[0], hiredis.ReplyError):

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from proxy.backend import Backend, Holder
+from proxy.backend import Backend
 from proxy.engine.sink import DISCARD, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.merge import Context, merge
 from proxy.metrics import Counters
 from proxy.planner import Forward, Scatter
 from proxy.routes import Routes
+from proxy.surroundings import Holder
 
 
 class Gather:
@@ -26,6 +27,11 @@ class Gather:
 
     def __repr__(self) -> str:
         return f"Gather({self._plan.name}, {self._left} of {len(self._replies)} to come)"
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._sink.owner
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take the reply to part ``token``."""
@@ -55,6 +61,11 @@ class Muted:
 
     def __init__(self, window: ReplyWindow) -> None:
         self._window = window
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._window
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a reply, and say nothing."""

@@ -101,6 +101,22 @@ def shard_down(shard: str, address: str, reason: str) -> str:
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
 
 
+def read_lost(shard: str, address: str) -> str:
+    """A read that may not be repeated, as a later write of the same client may have run."""
+    return (
+        f"SHARDDOWN shard '{shard}' ({address}) closed the connection before it answered, and as a later command of "
+        "this client may have been executed, the read was not repeated"
+    )
+
+
+def stalled(shard: str, address: str, seconds: float) -> str:
+    """A command that could not be sent, as the server did not take it."""
+    return (
+        f"SHARDDOWN shard '{shard}' ({address}) did not take the command within {seconds:g} s. "
+        "The command was not executed"
+    )
+
+
 def timed_out(shard: str, address: str, seconds: float) -> str:
     """A read that was not answered in time."""
     return f"TIMEOUT shard '{shard}' ({address}) did not answer within {seconds:g} s"

@@ -118,8 +118,8 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
         counter.calls += 1
         pos = end
         if not backend.dirty:
-            backend.schedule(client)
-            if client.stopped:
+            backend.schedule(client.flow)
+            if client.flow.stopped:
                 break
     if counter is not None:
         client.session.last_command = counter.name

@@ -1,10 +1,14 @@
 """All backend connections of a worker, and the one timer that watches them."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
-from proxy.backend import Backend, Place, Surroundings
+from proxy.backend import Backend
+from proxy.surroundings import Place, Surroundings
 from proxy.topology import Node, Shard
+
+log = logging.getLogger(__name__)
 
 _TICKS_PER_TIMEOUT = 20
 _TICK_MIN = 0.01
@@ -41,5 +45,9 @@ class Pool:
     def _tick(self) -> None:
         now = self._around.turn.now()
         for backend in list(self._backends.values()):
-            backend.tick(now)
+            try:
+                backend.tick(now)
+            except Exception:
+                # A fault of ours in one connection must not end the watch over the others.
+                log.exception("tick failed backend=%r", backend)
         self._timer = self._loop.call_later(self._interval, self._tick)

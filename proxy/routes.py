@@ -109,6 +109,17 @@ class RouteBook:
             routes = self._routes[manner] = Routes(manner, self._topology, self._pool)
         return routes
 
+    def elsewhere(self, backend: Backend) -> Backend:
+        """Where reads go now that went to the replica of ``backend``; itself if there is nowhere else."""
+        place = backend.place
+        shard = next(index for index, shard in enumerate(self._topology.shards) if shard.name == place.shard)
+        for manner, routes in self._routes.items():
+            if (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index):
+                reader = routes.readers[shard]
+                if reader is not None and reader is not backend:
+                    return reader
+        return backend
+
     def refresh(self) -> None:
         """A connection became usable, or stopped being so."""
         for routes in list(self._routes.values()):

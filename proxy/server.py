@@ -51,6 +51,7 @@ async def serve(config: Config) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP ignored: this version reloads nothing, restart instead")
     learner = loop.create_task(keep_learning(service), name="learn")
     servers: list[asyncio.AbstractServer] = []
     admin_server: asyncio.AbstractServer | None = None

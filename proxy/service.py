@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy import __version__, fastlane
-from proxy.backend import Backend, Surroundings, Timing
+from proxy.backend import Backend
 from proxy.clients import Clients
+from proxy.commands.facts import Fact
+from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
 from proxy.dispatch import Dispatcher
@@ -18,10 +20,16 @@ from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import split_request
+from proxy.retries import Look
 from proxy.routes import RouteBook, Routes
 from proxy.session import Account, World
+from proxy.slots import key_slot
+from proxy.surroundings import Surroundings, Timing
 from proxy.topology import Topology
 from proxy.turn import Turn
+
+_CHUNK = 256 * 1024
+"""The most bytes that uvloop reads at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Service:
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
+        self.fast_lane = min(limits.max_bulk, limits.max_request_size) >= _CHUNK
+        """The fast lane sees requests that lie in one chunk only, so larger limits need not be looked at there."""
         backend = config.backend
         timing = Timing(
             backend.connect_timeout,
@@ -71,7 +81,14 @@ class Service:
         self.learned = asyncio.Event()
         """Every primary has been asked for its facts."""
         around = Surroundings(
-            self.turn, self.counters, timing, self.credentials, self._readonly, self._count_error, self._on_state
+            self.turn,
+            self.counters,
+            timing,
+            self.credentials,
+            self._look,
+            self._count_error,
+            self._on_state,
+            lambda lost: self._book.elsewhere(lost),
         )
         self.pool = Pool(around)
         self._book = RouteBook(topology, self.pool, backend.connections_per_node)
@@ -97,21 +114,28 @@ class Service:
             self.restarted.add(backend)
         self.changed.set()
 
-    def _readonly(self, frame: bytes) -> bool:
-        """Whether the request in ``frame`` may be sent twice: Redis flags it readonly."""
+    def _look(self, frame: bytes) -> Look:
+        """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
+        fact, args = self._resolve(frame)
+        if fact is None:
+            return Look(False, None)
         try:
-            fact = self.table.resolve(split_request(frame))
-        except UnknownSubcommand:
-            return False
-        return fact is not None and fact.readonly
+            slots = frozenset(key_slot(args[index]) for index in key_indexes(fact, args))
+        except KeysError:
+            slots = frozenset()
+        return Look(fact.readonly, slots or None)
 
     def _count_error(self, frame: bytes) -> None:
-        try:
-            fact = self.table.resolve(split_request(frame))
-        except UnknownSubcommand:
-            return
+        fact, _ = self._resolve(frame)
         if fact is not None:
             self.counters.command(fact.name).failed += 1
+
+    def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
+        args = split_request(frame)
+        try:
+            return self.table.resolve(args), args
+        except UnknownSubcommand:
+            return None, args
 
     def _overlay(self) -> Overlay:
         """What INFO says about the proxy: its own clients, and a section of its own."""

@@ -1,8 +1,11 @@
 """One turn of the event loop: its time, and the writes that are collected in it and flushed once at its end."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Flushable(Protocol):
@@ -42,4 +45,8 @@ class Turn:
         items = self._items
         self._items = []
         for item in items:
-            item.flush()
+            try:
+                item.flush()
+            except Exception:
+                # A fault of ours in one connection must not keep the others' replies.
+                log.exception("flush failed item=%r", item)

@@ -72,11 +72,15 @@ class InFlight:
         self._entries.appendleft(entry)
 
     def oldest(self) -> float | None:
-        """When the oldest unanswered request came, or None."""
+        """When the oldest request came that somebody waits for, or None."""
         for sink, _, _, since in self._entries:
             if sink is not DISCARD:
                 return since
         return None
+
+    def first(self) -> float | None:
+        """When the request came whose reply comes next, whether or not somebody waits for it, or None."""
+        return self._entries[0][3] if self.written else None
 
     def expire(self, before: float) -> tuple[list[Entry], list[Entry]]:
         """Take the requests that came before ``before`` out of their senders' hands: (written ones, unwritten ones).
@@ -107,12 +111,12 @@ class InFlight:
         return late, unwritten
 
     def drain(self) -> tuple[list[Entry], list[Entry]]:
-        """Take everything out: (the written requests, the unwritten ones), each in order."""
+        """Take everything out that somebody waits for: (the written requests, the unwritten ones), each in order."""
         written = self.written
         items = self._entries
         self._entries = deque()
         self._unsent = []
         return (
-            [Entry(*item) for item in islice(items, written)],
-            [Entry(*item) for item in islice(items, written, None)],
+            [Entry(*item) for item in islice(items, written) if item[0] is not DISCARD],
+            [Entry(*item) for item in islice(items, written, None) if item[0] is not DISCARD],
         )

@@ -11,6 +11,10 @@ class Sink(Protocol):
     ``stream`` calls, of which the last has ``last=True``.
     """
 
+    @property
+    def owner(self) -> object:
+        """Whose request it is: the same object for all requests of one client."""
+
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a whole reply."""
 
@@ -28,6 +32,11 @@ class Discard:
     """Drops what it gets: late replies of requests that were answered by a timeout."""
 
     __slots__ = ()
+
+    @property
+    def owner(self) -> object:
+        """Nobody's."""
+        return self
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Drop it."""

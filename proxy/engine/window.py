@@ -2,31 +2,47 @@
 
 from collections.abc import Callable
 
+_LARGE = 4096
+"""Smaller parked replies are not counted in bytes: how many there may be is bounded."""
+
 
 class ReplyWindow:
     """Replies of one client, written in the order in which their requests came, whatever order they arrive in.
 
     Each request takes the next sequence number (``reserve``). The reply in turn goes straight to the output; one that
     is early is parked until its turn. ``take`` hands out what is ready to be written. ``wake`` is called when output
-    appears where there was none.
+    appears where there was none, and when more than ``limit`` bytes are parked (``overflowing``).
 
     Uncompiled, parked replies lie in a dict; compiled they are offsets in a ring over one buffer, same methods.
     """
 
-    __slots__ = ("_closed", "_out", "_parked", "_streaming", "_wake", "head", "issued")
+    __slots__ = ("_closed", "_limit", "_out", "_parked", "_streaming", "_wake", "head", "issued", "parked_bytes")
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], limit: int) -> None:
+        self._limit = limit
         self.head = 0
         self._out: list[bytes] = []
         self._parked: dict[int, bytes] = {}
         self._wake = wake
         self._closed = False
         self._streaming = False
+        self.parked_bytes = 0
+        """Bytes of the large parked replies."""
         self.issued = 0
         """The sequence number of the next request; that of the reply in turn is ``head``."""
 
     def __repr__(self) -> str:
         return f"ReplyWindow(next {self.head} of {self.issued}, {len(self._parked)} parked)"
+
+    @property
+    def owner(self) -> object:
+        """All requests of this window are one client's."""
+        return self
+
+    @property
+    def overflowing(self) -> bool:
+        """Whether more is parked than may be."""
+        return self.parked_bytes > self._limit
 
     @property
     def pending(self) -> int:
@@ -56,6 +72,10 @@ class ReplyWindow:
                 self._unpark()
         elif not self._closed:
             self._parked[token] = data[start:end]
+            if end - start > _LARGE:
+                self.parked_bytes += end - start
+                if self.overflowing:
+                    self._wake()
 
     def answer(self, frame: bytes) -> None:
         """Reply ``frame`` to a request that is answered at once."""
@@ -103,13 +123,17 @@ class ReplyWindow:
         self._closed = True
         self.head = -1
         self._parked.clear()
+        self.parked_bytes = 0
         self._out.clear()
 
     def _unpark(self) -> None:
         head = self.head
         parked = self._parked
         out = self._out
+        large = self.parked_bytes
         while (reply := parked.pop(head, None)) is not None:
             out.append(reply)
             head += 1
+            if large and len(reply) > _LARGE:
+                self.parked_bytes -= len(reply)
         self.head = head

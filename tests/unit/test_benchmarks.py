@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.machine import cpu_model
+from benchmarks.machine import Bystanders, busy_ticks, cpu_model
 from benchmarks.measure import RunFailed, Sample, cpu_ns, parse_csv, process_tree
 from benchmarks.peers import NAMES, PROXIES, Target, envoy_bootstrap, twemproxy_configuration
 from benchmarks.report import Ratio, ratio, render
@@ -62,10 +62,10 @@ class TestRedisBenchmarksOutput:
     @pytest.mark.parametrize(
         ("output", "words"),
         [
-            ("", "no output"),
+            ("", "without a word"),
             (f"{HEADER}\nError from server: ERR unknown command 'NOSUCH'\n", "ERR unknown command"),
             ("Could not connect to Redis at 127.0.0.1:1: Connection refused\n", "Connection refused"),
-            (f"{HEADER}\n", "test"),
+            (f"{HEADER}\n", "without a word"),
             (f'{HEADER}\n"GET","inf","0.1","0.1","0.1","0.1","0.1","0.1"\n', "inf commands"),
             ('"test","rps"\n"GET","1000.00"\n', "6.2 or later"),
         ],
@@ -222,6 +222,14 @@ class TestReport:
         for first in range(0, 9, 3):
             assert len({len(line) for line in tables[first : first + 3]}) == 1
             assert len({line.count("|") for line in tables[first : first + 3]}) == 1
+
+
+class TestMachine:
+    def test_busy_time_leaves_out_idle_and_guests(self) -> None:
+        assert busy_ticks("cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 1 1 1 1 1 1 1 1 1 1\n") == 1 + 2 + 4 + 8 + 16 + 32
+
+    def test_bystanders_are_never_negative(self) -> None:
+        assert Bystanders().cores() >= 0
 
     def test_name_of_the_processor(self) -> None:
         assert cpu_model("processor\t: 0\nmodel name\t: A  CPU @ 2 GHz\n") == "A  CPU @ 2 GHz"

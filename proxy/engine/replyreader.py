@@ -1,0 +1,150 @@
+"""A backend's bytes, cut into replies, each given to the sink that waits for it."""
+
+from collections.abc import Callable
+
+from proxy.engine.inflight import Entry, InFlight
+from proxy.engine.sink import DISCARD
+from proxy.metrics import Counters
+from proxy.resp.replies import BadReply, ReplyFramer
+
+_ERROR = 45
+_BULK = 36
+_SIMPLE = 43
+_INTEGER = 58
+_PUSH = 62
+_CR = 13
+_ZERO = 48
+
+STREAM_FROM = 64 * 1024
+"""A bulk reply of which more bytes than this are still to come is passed on in pieces, if its sink takes pieces."""
+
+
+class ReplyReader:
+    """Reads what one backend connection sends: ``feed`` delivers every whole reply to the oldest written request.
+
+    What is cut is kept and completed without looking at a byte twice. ``on_error`` is called with the request that an
+    error answers, to count it.
+    """
+
+    __slots__ = ("_counters", "_framer", "_inflight", "_kept", "_on_error", "_stream", "_stream_left")
+
+    def __init__(self, inflight: InFlight, counters: Counters, on_error: Callable[[bytes], None]) -> None:
+        self._inflight = inflight
+        self._counters = counters
+        self._on_error = on_error
+        self._framer = ReplyFramer()
+        self._kept: bytearray | None = None
+        self._stream: Entry | None = None
+        self._stream_left = 0
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a reply has been passed on in part."""
+        return self._stream is not None
+
+    def reset(self) -> None:
+        """The connection is gone: forget what is cut; a reply that was passed on in part is broken off."""
+        stream, self._stream = self._stream, None
+        self._kept = None
+        self._framer.reset()
+        if stream is not None:
+            stream.sink.abort_stream(stream.token)
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take the next bytes, which came at ``now``. Raises ``BadReply`` if they are no replies to what was sent."""
+        if self._stream is not None:
+            data = self._pass_on(self._stream, data, now)
+        elif self._kept is not None:
+            data = self._complete(self._kept, data, now)
+        pop = self._inflight.pop
+        expected = self._inflight.written
+        size = len(data)
+        pos = 0
+        since = 0.0
+        run = 0
+        while pos < size:
+            kind = data[pos]
+            end = -1
+            # The common replies by hand: short bulks, and what is one line long. Anything else, or cut: the framer.
+            if kind == _BULK and pos + 6 <= size:
+                first = data[pos + 1]
+                second = data[pos + 2]
+                if second == _CR:
+                    end = pos + first - 42 if first >= _ZERO else -1
+                elif data[pos + 3] == _CR and first >= _ZERO:
+                    end = pos + (first - _ZERO) * 10 + second - 41
+            elif kind == _SIMPLE or kind == _INTEGER:  # noqa: SIM109 - a tuple costs more, once per reply
+                end = data.find(b"\n", pos) + 1 or -1
+            if end < 0 or end > size:
+                end = self._framer.frame(data, pos)
+                if end < 0:
+                    self._keep(data, pos, expected)
+                    break
+            if kind == _PUSH:
+                pos = end
+                continue
+            if not expected:
+                raise BadReply("a reply that nothing was asked for")
+            expected -= 1
+            sink, token, frame, came = pop()
+            if kind == _ERROR and sink is not DISCARD:
+                self._on_error(frame)
+            sink.deliver(token, data, pos, end)
+            if came == since:
+                run += 1
+            else:
+                if run:
+                    self._counters.observe(now - since, run)
+                since = came
+                run = 1
+            pos = end
+        if run:
+            self._counters.observe(now - since, run)
+
+    def _keep(self, data: bytes, pos: int, expected: int) -> None:
+        """Keep the beginning of a reply, or pass it on at once if it is long and in its turn."""
+        missing = self._framer.need - (len(data) - pos)
+        if missing > STREAM_FROM and data[pos] == _BULK and expected:
+            entry = Entry(*self._inflight.pop())
+            if entry.sink.accepts_stream(entry.token):
+                self._framer.reset()
+                self._stream = entry
+                self._stream_left = missing
+                entry.sink.stream(entry.token, data[pos:], last=False)
+                return
+            self._inflight.push_front(entry)
+        self._kept = bytearray(memoryview(data)[pos:])
+
+    def _complete(self, kept: bytearray, data: bytes, now: float) -> bytes:
+        """Add ``data`` to the reply that was begun; what is to be read on (nothing while it is not whole)."""
+        kept += data
+        if len(kept) < self._framer.need:
+            return b""
+        end = self._framer.frame(kept, 0)
+        if end < 0:
+            return b""
+        self._kept = None
+        with memoryview(kept) as view:
+            reply = bytes(view[:end])
+            rest = bytes(view[end:])
+        if reply[0] != _PUSH:
+            if not self._inflight.written:
+                raise BadReply("a reply that nothing was asked for")
+            sink, token, frame, came = self._inflight.pop()
+            if reply[0] == _ERROR and sink is not DISCARD:
+                self._on_error(frame)
+            sink.deliver(token, reply, 0, end)
+            self._counters.observe(now - came, 1)
+        return rest
+
+    def _pass_on(self, entry: Entry, data: bytes, now: float) -> bytes:
+        """Pass the next piece of a long reply on; what is behind its end."""
+        left = self._stream_left - len(data)
+        if left > 0:
+            self._stream_left = left
+            entry.sink.stream(entry.token, data, last=False)
+            return b""
+        self._stream = None
+        self._counters.observe(now - entry.since, 1)
+        entry.sink.stream(entry.token, data[: self._stream_left], last=True)
+        return data[self._stream_left :]

@@ -1,0 +1,76 @@
+"""What a backend connection is for, and what it shares with the others of its worker."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.greeting import Credentials
+from proxy.metrics import Counters
+from proxy.retries import Look
+from proxy.topology import Node
+from proxy.turn import Turn
+
+if TYPE_CHECKING:
+    from proxy.backend import Backend
+
+
+class State(Enum):
+    """Where a backend connection stands. ``HELD`` keeps requests while it reconnects, ``FAILING`` refuses them."""
+
+    NEW = "new"
+    HELD = "held"
+    READY = "ready"
+    FAILING = "failing"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a backend may take; all in seconds."""
+
+    connect_timeout: float
+    request_timeout: float
+    retry_deadline: float
+    backoff_min: float
+    backoff_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a backend connection is for: the node and its role, and the state that the connection is in for good."""
+
+    shard: str
+    node: Node
+    primary: bool
+    protocol: int
+    db: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all backend connections of a worker share."""
+
+    turn: Turn
+    counters: Counters
+    timing: Timing
+    credentials: Credentials
+    look: Callable[[bytes], Look]
+    """What the request in a frame is, for the decision whether it may be sent twice."""
+    on_error: Callable[[bytes], None]
+    """Called with the frame of a request that a server answered with an error, to count it."""
+    on_state: Callable[["Backend"], None]
+    """Called whenever a connection becomes usable or stops being so."""
+    elsewhere: Callable[["Backend"], "Backend"]
+    """Where reads go now that went over a connection: the same one, or another server of its shard."""
+
+
+class Holder(Protocol):
+    """A client that stops reading while a backend takes no more."""
+
+    def hold(self, backend: "Backend") -> None:
+        """Stop reading until ``backend`` calls ``release``."""
+
+    def release(self, backend: "Backend") -> None:
+        """``backend`` takes requests again, or refuses them at once."""

@@ -1,0 +1,48 @@
+"""The commands that are compared, in groups; each group is one conversation, on keys of one slot unless it says not.
+
+Lines are written as in redis-cli. An argument ``%name`` stands for the key ``{tag}name``: a group is run with a tag of
+each shard in turn. ``<...>`` stands for a saved value, see ``Conversation``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.resp.requests import split_inline
+from tests.live.differential.aggregates import HASHES, LISTS, SETS, SORTED_SETS
+from tests.live.differential.keyspace import GENERIC, KEYLESS, SCRIPTS, SESSION
+from tests.live.differential.streams import GEO, STREAMS
+from tests.live.differential.strings import BITS, HYPERLOGLOG, STRINGS
+
+Group = tuple[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A named group of commands."""
+
+    name: str
+    lines: tuple[str, ...]
+
+    def commands(self, tag: str) -> list[list[bytes]]:
+        """The commands' arguments, with keys of the slot of ``tag``."""
+        return [[_argument(argument, tag) for argument in split_inline(line.encode())] for line in self.lines]
+
+
+def _argument(argument: bytes, tag: str) -> bytes:
+    if len(argument) > 1 and argument[:1] == b"%" and argument[1:2].isalpha():
+        return b"{%b}%b" % (tag.encode(), argument[1:])
+    return argument
+
+
+def conversations(texts: Sequence[dict[str, str]]) -> list[Conversation]:
+    """One conversation for each entry."""
+    return [
+        Conversation(name, tuple(line.strip() for line in text.splitlines() if line.strip()))
+        for texts_of_type in texts
+        for name, text in texts_of_type.items()
+    ]
+
+
+CONVERSATIONS = conversations(
+    [STRINGS, BITS, HYPERLOGLOG, LISTS, HASHES, SETS, SORTED_SETS, STREAMS, GEO, SCRIPTS, GENERIC, KEYLESS, SESSION]
+)

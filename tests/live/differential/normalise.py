@@ -1,0 +1,85 @@
+"""What two servers of the same version may answer differently, and how their answers are compared then.
+
+Everything that is not named here is compared byte for byte.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.resp.replies import elements
+
+Normaliser = Callable[[bytes], object]
+_AGGREGATES = b"*~%>"
+
+
+def unordered(frame: bytes) -> object:
+    """The elements of a set or array (and of those in it) in any order, its kind and size as they are."""
+    if frame[:1] not in (b"*", b"~") or frame.startswith(b"*-1"):
+        return frame
+    parts = [unordered(part) for part in elements(frame)]
+    return frame.partition(b"\r\n")[0], sorted(parts, key=repr)
+
+
+def unordered_pairs(frame: bytes) -> object:
+    """A map, or an array of keys and values in turn, its pairs in any order."""
+    if frame[:1] not in (b"*", b"%"):
+        return frame
+    items = elements(frame)
+    return frame.partition(b"\r\n")[0], sorted(zip(items[::2], items[1::2], strict=True))
+
+
+def integers(frame: bytes) -> object:
+    """The reply with every integer that is not negative replaced."""
+    return re.sub(rb":\d+\r\n", b":N\r\n", frame)
+
+
+def milliseconds(frame: bytes) -> object:
+    """The reply with every integer of five or six digits replaced: a time to live of which a moment has passed."""
+    return re.sub(rb":\d{5,6}\r\n", b":N\r\n", frame)
+
+
+def shape(frame: bytes) -> object:
+    """What kind of reply it is, and of an aggregate how many elements of what kind."""
+    if frame[:1] in _AGGREGATES and frame[1:2] not in _AGGREGATES:
+        return frame.partition(b"\r\n")[0], [part[:1] for part in elements(frame)]
+    return frame[:1]
+
+
+def hello(frame: bytes) -> object:
+    """Errors as they are; of the map the fields that are not about one server."""
+    if frame[:1] not in (b"*", b"%"):
+        return frame
+    items = elements(frame)
+    fields = dict(zip(items[::2], items[1::2], strict=True))
+    wanted = (b"proto", b"mode", b"role")
+    return frame[:1], [fields[b"$%d\r\n%b\r\n" % (len(name), name)] for name in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Replies to ``commands`` (as facts name them) are compared by ``normaliser``, because of ``reason``."""
+
+    commands: Sequence[str]
+    normaliser: Normaliser
+    reason: str
+
+
+RULES = (
+    Rule(
+        ("smembers", "sinter", "sunion", "sdiff", "sscan", "hkeys", "hvals", "hrandfield"),
+        unordered,
+        "a hash table's order depends on the server's random seed",
+    ),
+    Rule(("hgetall",), unordered_pairs, "a hash table's order depends on the server's random seed"),
+    Rule(("keys", "command|list", "acl|cat"), unordered, "in no order, and from several shards"),
+    Rule(("config|get", "command|docs"), unordered_pairs, "a map in no order"),
+    Rule(("pttl", "hpttl"), milliseconds, "a moment passes between setting and asking"),
+    Rule(("object|idletime", "lastsave"), integers, "seconds on the server's own clock"),
+    Rule(("xpending", "xinfo|stream", "xinfo|consumers"), integers, "milliseconds on the server's own clock"),
+    Rule(("xadd",), lambda frame: re.sub(rb"\d{13}-\d", b"ID", frame), "'*' makes an id of the server's clock"),
+    Rule(("time", "lolwut"), shape, "the server's clock, a random picture"),
+    Rule(("hello",), hello, "id, version, modules and kind of server are the proxy's own"),
+)
+
+NORMALISERS: Mapping[str, Normaliser] = {name: rule.normaliser for rule in RULES for name in rule.commands}

@@ -1,0 +1,96 @@
+"""The same commands, straight to one server and through the proxy to three: the replies are equal, byte for byte."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from proxy.commands.facts import Handling
+from proxy.commands.table import CommandTable, UnknownSubcommand
+from proxy.resp import encode
+from tests.live.differential.cases import CONVERSATIONS, Conversation
+from tests.live.differential.normalise import NORMALISERS
+from tests.live.site import Site
+
+pytestmark = pytest.mark.live
+TABLE = CommandTable.builtin()
+
+COMPARED = (Handling.KEYED, Handling.MULTI_SHARD)
+COVERED_AT_LEAST = 0.95
+
+
+def name_of(args: Sequence[bytes]) -> str:
+    """The command's name as facts give it; "" if it is unknown."""
+    try:
+        fact = TABLE.resolve(args)
+    except UnknownSubcommand:
+        return ""
+    return fact.name if fact is not None else ""
+
+
+def comparable(args: Sequence[bytes], reply: bytes) -> object:
+    """What of a reply must be equal."""
+    normaliser = NORMALISERS.get(name_of(args))
+    return reply if normaliser is None else normaliser(reply)
+
+
+def differences(commands: Sequence[list[bytes]], expected: Sequence[bytes], found: Sequence[bytes]) -> list[str]:
+    """One line for each command that was answered otherwise."""
+    return [
+        f"{b' '.join(args)!r}\n     server: {left[:300]!r}\n     proxy:  {right[:300]!r}"
+        for args, left, right in zip(commands, expected, found, strict=True)
+        if comparable(args, left) != comparable(args, right)
+    ]
+
+
+@pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
+@pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
+def test_one_command_at_a_time(site: Site, conversation: Conversation, protocol: int) -> None:
+    different: list[str] = []
+    for tag in site.tags():
+        site.clean()
+        commands = conversation.commands(tag)
+        with site.direct(protocol) as server, site.client(protocol) as proxy:
+            expected = [server.ask(*args) for args in commands]
+            found = [proxy.ask(*args) for args in commands]
+        different += differences(commands, expected, found)
+    assert not different, "\n".join(different)
+
+
+@pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
+@pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
+def test_all_in_one_write(site: Site, conversation: Conversation, protocol: int) -> None:
+    different: list[str] = []
+    for tag in site.tags():
+        site.clean()
+        commands = conversation.commands(tag)
+        request = b"".join(map(encode.request, commands))
+        with site.direct(protocol) as server, site.client(protocol) as proxy:
+            server.send(request)
+            proxy.send(request)
+            expected = server.replies(len(commands))
+            found = proxy.replies(len(commands))
+        different += differences(commands, expected, found)
+    assert not different, "\n".join(different)
+
+
+def test_the_list_is_broad(site: Site) -> None:
+    """Nearly every command with keys that this server has is compared, and reaches the server with a good reply."""
+    table = CommandTable.builtin()
+    commands = site.plain.ask("COMMAND")
+    assert isinstance(commands, list)
+    names = {row[0].decode() for row in commands}
+    wanted = {
+        fact.name
+        for top in table
+        if top.name in names
+        for fact in (top.subcommands.values() or [top])
+        if fact.handling in COMPARED and not (fact.blocking and fact.getkeys is None)
+    }
+    answered: set[str] = set()
+    tag = site.tags()[0]
+    for conversation in CONVERSATIONS:
+        site.clean()
+        with site.direct() as server:
+            answered |= {name_of(args) for args in conversation.commands(tag) if server.ask(*args)[:1] != b"-"}
+    missing = wanted - answered
+    assert len(missing) <= (1 - COVERED_AT_LEAST) * len(wanted), sorted(missing)

@@ -1,0 +1,1 @@
+"""The proxy's own objects in one process, on a virtual clock, between simulated clients and servers."""

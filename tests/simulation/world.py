@@ -1,0 +1,156 @@
+"""A whole run from one seed: servers, the proxy, clients, weather; and what must hold at its end."""
+
+import asyncio
+import gc
+import random
+from random import Random
+
+from proxy.client import ClientConnection
+from proxy.config import Config
+from proxy.service import Service
+from proxy.topology import build_topology
+from tests.simulation.client import SimulatedClient
+from tests.simulation.keys import once
+from tests.simulation.loop import run, virtual_loop
+from tests.simulation.server import SimulatedNetwork, SimulatedServer
+from tests.simulation.talk import Talk, Weather
+from tests.simulation.wire import Pace
+
+_PATIENCE = 60.0
+"""Virtual seconds after the storm in which everybody must have been answered."""
+
+
+class World:
+    """Everything that ``seed`` decides. ``problems`` is empty if all went well."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.problems: list[str] = []
+        self._rng = rng = Random(seed)
+        self._shards = rng.randint(1, 5)
+        self._weather = Weather(stormy=rng.random() < 0.7, stale=rng.random() < 0.25, single=self._shards == 1)
+        self._servers: list[SimulatedServer] = []
+        self.replies = 0
+
+    def run(self) -> list[str]:
+        """Run it; what went wrong, each in a line."""
+        # The proxy's own jitter comes from the module's generator.
+        random.seed(self.seed)
+        try:
+            run(self._live())
+        except Exception as error:  # noqa: BLE001 - whatever breaks, the seed must be told
+            self.problems.append(f"{type(error).__name__}: {error}")
+        return self.problems
+
+    async def _live(self) -> None:
+        loop = virtual_loop()
+        loop.set_exception_handler(lambda _, context: self.problems.append(f"in a callback: {context}"))
+        rng = self._rng
+        config = self._configuration()
+        loop.network = SimulatedNetwork(self._servers)
+        service = Service(config, build_topology(config), clock=loop.time)
+        clients: list[SimulatedClient] = []
+        storm = loop.create_task(self._storm(service)) if self._weather.stormy else None
+        numbers = range(rng.randint(2, 8))
+        tasks = [loop.create_task(self._client(number, service, clients)) for number in numbers]
+        if storm is not None:
+            await storm
+        _, stuck = await asyncio.wait(tasks, timeout=_PATIENCE + 10.0)
+        for task in stuck:
+            task.cancel()
+        if stuck:
+            self.problems.append(f"stuck: {clients} {list(service.clients)} {list(service.pool)}")
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        self.problems += [f"a client broke: {end!r}" for end in ends if isinstance(end, Exception)]
+        # What clients that vanished left in flight comes to its end too.
+        await asyncio.sleep(config.backend.request_timeout * 3)
+        self._judge(service, clients)
+        clients.clear()
+        tasks.clear()
+        self._judge_memory()
+        await service.pool.close()
+        await asyncio.sleep(1.0)
+
+    def _configuration(self) -> Config:
+        rng = self._rng
+        shards = []
+        for shard in range(self._shards):
+            pace = Pace(rng, rng.choice((0.0005, 0.003, 0.02)), rng.choice((100, 4096, 65536)))
+            count = 3 if self._weather.stale else 1
+            nodes = [SimulatedServer(f"10.2.{shard}.{node}", 6379, rng, pace) for node in range(count)]
+            for replica in nodes[1:]:
+                replica.replicate(nodes[0])
+            self._servers += nodes
+            primary, *replicas = [f"{host}:{port}" for host, port in (node.address for node in nodes)]
+            shards.append({"primary": primary, "replicas": replicas})
+        return Config.model_validate(
+            {
+                "shards": shards,
+                "read_from": rng.choice(("prefer_replica", "any", "replica")) if self._weather.stale else "primary",
+                "backend": {
+                    "connections_per_node": rng.choice((1, 1, 2)),
+                    "connect_timeout": "300ms",
+                    "request_timeout": "1s",
+                    "retry_deadline": rng.choice(("200ms", "500ms", "2s")),
+                    "backoff_min": "10ms",
+                    "backoff_max": "200ms",
+                },
+                "limits": {
+                    "max_in_flight": rng.choice((1, 7, 16384)),
+                    "output_soft": rng.choice(("1kb", "64kb", "8mb")),
+                },
+            }
+        )
+
+    async def _client(self, number: int, service: Service, clients: list[SimulatedClient]) -> None:
+        rng = Random(self._rng.random())
+        await asyncio.sleep(rng.random())
+        pace = Pace(rng, rng.choice((0.0005, 0.01)), rng.choice((100, 65536)))
+        client = SimulatedClient(number, service, rng, pace, Talk(number, rng, self._weather))
+        clients.append(client)
+        await client.run(rng.randint(1, 12))
+
+    async def _storm(self, service: Service) -> None:
+        """Bad luck for some seconds, and then everybody is well again."""
+        rng = self._rng
+        until = virtual_loop().time() + rng.uniform(1.0, 5.0)
+        while virtual_loop().time() < until:
+            await asyncio.sleep(rng.uniform(0.0, 0.5))
+            server = rng.choice(self._servers)
+            match rng.choice(("cut", "cut", "cut one", "crash", "stall", "deaf", "loading", "well")):
+                case "cut":
+                    server.cut()
+                case "cut one" if server.connections:
+                    rng.choice(list(server.connections)).wire.cut()
+                case "crash":
+                    server.crash()
+                case "stall":
+                    server.stall()
+                case "deaf":
+                    server.deaf = True
+                    server.stall()
+                case "loading":
+                    server.crash()
+                    server.loading = True
+                    server.refusing = False
+                case _:
+                    server.go_on()
+        for server in self._servers:
+            server.go_on()
+
+    def _judge(self, service: Service, clients: list[SimulatedClient]) -> None:
+        problems = self.problems
+        problems += [f"client {client.number}: {client.problem}" for client in clients if client.problem]
+        records = [server.executed for server in self._servers]
+        problems += [line for client in clients for line in once(client.talk.writes(), records)]
+        problems += [f"left in flight: {backend}" for backend in service.pool if len(backend.inflight)]
+        if len(service.clients):
+            problems.append(f"clients that are gone are still known: {list(service.clients)}")
+        self.replies = sum(client.replies for client in clients)
+
+    def _judge_memory(self) -> None:
+        """Nothing may keep a client that is gone: no FIFO, no holder, no timer."""
+        gc.collect()
+        kept = [thing for thing in gc.get_objects() if type(thing) is ClientConnection]
+        if kept:
+            self.problems.append(f"kept in memory: {kept} by {[type(one) for one in gc.get_referrers(kept[0])]}")

@@ -1,0 +1,146 @@
+"""Feeding framers: whole, cut, byte by byte, as the client's and the backend's connections do it; and what to feed."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from hypothesis import strategies as st
+
+
+class Framer(Protocol):
+    """What both framers offer."""
+
+    need: int
+
+    def frame(self, data: bytes | bytearray, start: int) -> int: ...
+
+
+class Watched(bytearray):
+    """Bytes that count what is searched, to show that a framer does linear work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searches = 0
+        self.searched = 0
+
+    def find(self, *arguments: object) -> int:  # type: ignore[override]  # any of bytearray's signatures
+        found: int = super().find(*arguments)  # type: ignore[arg-type]  # passed on as they are
+        sub, start, end = (*arguments, 0, len(self))[:3] if len(arguments) < 3 else arguments
+        assert isinstance(start, int)
+        assert isinstance(end, int)
+        assert isinstance(sub, bytes)
+        self.searches += 1
+        self.searched += (found if found >= 0 else min(end, len(self))) - start
+        return found
+
+
+class Fed:
+    """The frames that came out of pieces, what is left over, and how often the framer was asked."""
+
+    def __init__(self, framer: Framer, pieces: Iterable[bytes], kept: bytearray | None = None) -> None:
+        self.frames: list[bytes] = []
+        self.calls = 0
+        self.kept = bytearray() if kept is None else kept
+        self._framer = framer
+        for piece in pieces:
+            self.feed(piece)
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece; the framer is asked only when it has what it needs."""
+        self.kept += piece
+        at = 0
+        while at < len(self.kept) and (at or len(self.kept) >= self._framer.need):
+            self.calls += 1
+            end = self._framer.frame(self.kept, at)
+            if end < 0:
+                break
+            assert at < end <= len(self.kept)
+            self.frames.append(bytes(self.kept[at:end]))
+            at = end
+        del self.kept[:at]
+
+
+def single_bytes(data: bytes) -> Iterator[bytes]:
+    """``data`` byte by byte."""
+    return (data[at : at + 1] for at in range(len(data)))
+
+
+def chunks(data: bytes, size: int) -> Iterator[bytes]:
+    """``data`` in pieces of ``size`` bytes."""
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    """``data`` cut at ``places``, which are taken modulo its length."""
+    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+
+
+PLACES = st.lists(st.integers(0, 2**20), max_size=8)
+"""Where to cut."""
+
+NOISE = st.lists(
+    st.sampled_from([b"*", b"$", b":", b"-", b"+", b"%", b"~", b">", b"|", b"_", b"=", b"!", b"(", b",", b"#"])
+    | st.sampled_from([b"\r\n", b"\r", b"\n", b"0", b"1", b"2", b"3", b"10", b"-1", b" ", b"x", b"GET", b'"', b"'"])
+    | st.binary(max_size=3),
+    max_size=24,
+).map(b"".join)
+"""Bytes that look like RESP, and mostly are none."""
+
+_LINE = st.binary(max_size=8).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b""))
+_NUMBER = st.integers(-(2**63), 2**63 - 1)
+_DOUBLE = st.floats(allow_nan=False).map(lambda value: repr(value).encode())
+
+
+def _bulk(kind: bytes, content: bytes) -> bytes:
+    return b"%b%d\r\n%b\r\n" % (kind, len(content), content)
+
+
+def _aggregate(kind: bytes, items: list[bytes]) -> bytes:
+    count = len(items) // 2 if kind in b"%|" else len(items)
+    return b"%b%d\r\n%b" % (kind, count, b"".join(items))
+
+
+_RESP2_SCALAR = st.one_of(
+    _LINE.map(lambda text: b"+%b\r\n" % text),
+    _LINE.map(lambda text: b"-ERR %b\r\n" % text),
+    _NUMBER.map(lambda value: b":%d\r\n" % value),
+    st.binary(max_size=40).map(lambda content: _bulk(b"$", content)),
+    st.sampled_from([b"$-1\r\n", b"*-1\r\n", b"$0\r\n\r\n", b"*0\r\n", b"$2\r\n\r\n\r\n"]),
+)
+_RESP3_SCALAR = st.one_of(
+    _RESP2_SCALAR,
+    _DOUBLE.map(lambda text: b",%b\r\n" % text),
+    _NUMBER.map(lambda value: b"(%d\r\n" % (value * 2**64)),
+    st.binary(max_size=20).map(lambda content: _bulk(b"=", b"txt:" + content)),
+    st.sampled_from([b"_\r\n", b"#t\r\n", b"#f\r\n", b",inf\r\n", b",nan\r\n", b"~0\r\n", b"%0\r\n", b">0\r\n"]),
+)
+
+
+def _map_items(children: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[bytes]]:
+    # Keys are strings: hiredis, the oracle, can not hold others.
+    pairs = st.lists(st.tuples(_LINE.map(lambda text: b"+%b\r\n" % text), children), max_size=4)
+    return pairs.map(lambda found: [frame for pair in found for frame in pair])
+
+
+RESP2 = st.recursive(
+    _RESP2_SCALAR, lambda children: st.lists(children, max_size=5).map(lambda items: _aggregate(b"*", items))
+)
+"""Frames of any RESP2 value."""
+
+RESP3 = st.recursive(
+    _RESP3_SCALAR,
+    lambda children: st.one_of(
+        st.tuples(st.sampled_from([b"*", b"~", b">"]), st.lists(children, max_size=5)).map(lambda v: _aggregate(*v)),
+        _map_items(children).map(lambda items: _aggregate(b"%", items)),
+    ),
+)
+"""Frames of any RESP3 value that hiredis can decode."""
+
+AGGREGATES = st.one_of(
+    st.tuples(st.sampled_from([b"*", b"~", b">"]), st.lists(RESP3, max_size=6)),
+    st.tuples(st.just(b"%"), _map_items(RESP3)),
+).map(lambda made: (_aggregate(*made), made[1]))
+"""(frame, the frames of its direct elements)."""
+
+COMMANDS = st.lists(st.lists(st.binary(max_size=30), min_size=1, max_size=6), min_size=1, max_size=6)
+"""Some commands, each its arguments."""
