@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_REPLY_ON = ("client|reply", encode.OK)
 _HTTP = frozenset({b"post", b"host:"})
 
 
@@ -264,11 +265,14 @@ class ClientConnection(asyncio.Protocol):
         session = self.session
         counter = self.service.counters.command(fact.name)
         counter.calls += 1
-        muted = session.muted() and fact.name != "client|reply"
+        mode = session.reply_mode
+        muted = session.muted()
         before = session.db, session.protocol
         reply = clientcmds.run(session, fact.name, args, now)
         if reply[:1] == b"-":
             counter.failed += 1
+        if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
+            muted = False
         self.window.answer(b"" if muted else reply)
         self._adopt_session()
         if (session.db, session.protocol) != before and self.window.pending:

@@ -57,7 +57,7 @@ def _setinfo(session: Session, args: Sequence[bytes]) -> bytes:
     if option not in (b"lib-name", b"lib-ver"):
         return encode.error(f"ERR Unrecognized option '{errors.text(args[2])}'")
     if not printable(args[3]):
-        return encode.error(f"ERR {option.decode()} cannot contain spaces, newlines or special characters.")
+        return encode.error(f"ERR {errors.text(args[2])} cannot contain spaces, newlines or special characters.")
     if option == b"lib-name":
         session.lib_name = errors.text(args[3])
     else:
@@ -107,7 +107,9 @@ def _trackinginfo(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def _unblock(session: Session, args: Sequence[bytes]) -> bytes:
-    if len(args) > 4 or (len(args) == 4 and args[3].lower() not in (b"timeout", b"error")):
+    if len(args) > 4:
+        return encode.error(errors.wrong_subcommand("client", args[1]))
+    if len(args) == 4 and args[3].lower() not in (b"timeout", b"error"):
         return encode.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
     if parse_integer(args[2]) is None:
         return encode.error(errors.NOT_AN_INTEGER)
@@ -122,7 +124,7 @@ def _pause(session: Session, args: Sequence[bytes]) -> bytes:
             return encode.error("ERR CLIENT PAUSE mode must be WRITE or ALL")
         writes_only = mode == b"write"
     elif len(args) > 4:
-        return encode.error(errors.SYNTAX)
+        return encode.error(errors.wrong_subcommand("client", args[1]))
     milliseconds = parse_integer(args[2])
     if milliseconds is None:
         return encode.error("ERR timeout is not an integer or out of range")
@@ -182,6 +184,8 @@ def _kill(session: Session, args: Sequence[bytes], now: float) -> bytes:
                 return encode.error(errors.SYNTAX)
             skip_me = value.lower() == b"yes"
             continue
+        if option.lower() == b"user" and value.decode("utf-8", "replace") not in session.world.accounts:
+            return encode.error(f"ERR No such user '{errors.text(value)}'")
         made = _kill_filter(option.lower(), value, now)
         if isinstance(made, str):
             return encode.error(made)
@@ -209,7 +213,7 @@ def _kill_filter(option: bytes, value: bytes, now: float) -> Filter | str:
         case b"laddr":
             return lambda client: client.local_address == text
         case b"user":
-            return lambda client: client.user == text
+            return lambda client: client.user.encode() == value
         case b"type":
             if value.lower() not in _TYPES:
                 return f"ERR Unknown client type '{text}'"
@@ -218,7 +222,7 @@ def _kill_filter(option: bytes, value: bytes, now: float) -> Filter | str:
         case b"maxage":
             age = parse_integer(value)
             if age is None:
-                return errors.NOT_AN_INTEGER
+                return "ERR maxage is not an integer or out of range"
             return lambda client: now - client.created >= age
         case _:
             return errors.SYNTAX

@@ -36,6 +36,8 @@ NO_PASSWORD_SET = (
 NOPROTO = "NOPROTO unsupported protocol version"
 SYNTAX = "ERR syntax error"
 NOT_AN_INTEGER = "ERR value is not an integer or out of range"
+NOT_AN_INT32 = "ERR value is out of range, value must between -2147483648 and 2147483647"
+BAD_CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special characters."
 DB_OUT_OF_RANGE = "ERR DB index is out of range"
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 NO_CLUSTER = "ERR This instance has cluster support disabled"
@@ -45,8 +47,8 @@ BAD_CURSOR = "ERR invalid cursor"
 
 
 def text(raw: bytes) -> str:
-    """A client's bytes, for quoting in an error."""
-    return raw.decode("latin-1")
+    """A client's bytes, for quoting in an error; like Redis's C strings they end at a NUL."""
+    return raw.partition(b"\0")[0].decode("latin-1")
 
 
 def protocol(reason: str) -> str:
@@ -67,6 +69,12 @@ def unknown_command(args: Sequence[bytes]) -> str:
 def unknown_subcommand(container: str, subcommand: bytes) -> str:
     """As Redis words it."""
     return f"ERR unknown subcommand '{text(subcommand)[:_QUOTED]}'. Try {container.upper()} HELP."
+
+
+def wrong_subcommand(container: str, subcommand: bytes) -> str:
+    """As Redis words it where a subcommand finds too many arguments itself."""
+    name = container.upper()
+    return f"ERR unknown subcommand or wrong number of arguments for '{text(subcommand)[:_QUOTED]}'. Try {name} HELP."
 
 
 def wrong_arity(name: str) -> str:

@@ -27,7 +27,7 @@ _NINE = 57
 _BRACE = 123
 _SHORTEST = 20
 """Bytes of the shortest request that can be forwarded: a name of three letters, a key of one."""
-_MOST_ARGUMENTS = 9
+MOST_ARGUMENTS = 9
 _LONGEST_DIGITS = 12
 
 
@@ -46,7 +46,7 @@ def heads(facts: Iterable[Fact], counters: Counters) -> dict[bytes, Head]:
     """All heads of commands that the fast lane may forward."""
     found: dict[bytes, Head] = {}
     for fact in facts:
-        for count in range(2, _MOST_ARGUMENTS + 1):
+        for count in range(2, MOST_ARGUMENTS + 1):
             if fact.accepts(count) and _one_key(fact, count):
                 head = Head(count - 2, fact.replica_ok, counters.command(fact.name))
                 for name in (fact.name.upper(), fact.name):
@@ -101,10 +101,12 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
                 break
         else:
             break
+        if first < _ZERO or first > _NINE:
+            break
         end = key + length + 2
         if entry.bulks:
             end = skip_bulks(data, end, entry.bulks)
-        if first < _ZERO or first > _NINE or end > size or end < 0:
+        if end > size or end < 0:
             break
         name = data[key : key + length]
         slot = key_slot(name) if _BRACE in name else crc_hqx(name, 0) & 0x3FFF

@@ -43,6 +43,8 @@ def parse(document: str) -> dict[str, Section]:
     for line in document.splitlines():
         if line.startswith("# "):
             current = sections.setdefault(line[2:].strip(), {})
+        elif line.startswith("module:"):
+            current[line] = ""
         elif ":" in line:
             name, _, value = line.partition(":")
             current[name] = value
@@ -52,9 +54,14 @@ def parse(document: str) -> dict[str, Section]:
 def write(sections: Mapping[str, Mapping[str, str]]) -> str:
     """The document: as Redis writes it, lines end in CRLF and sections are parted by a blank line."""
     return "\r\n".join(
-        f"# {name}\r\n" + "".join(f"{field}:{value}\r\n" for field, value in fields.items())
+        f"# {name}\r\n" + "".join(f"{_line(field, value)}\r\n" for field, value in fields.items())
         for name, fields in sections.items()
     )
+
+
+def _line(field: str, value: str) -> str:
+    """A field's line; that of a module, of which there are several alike, is kept whole as the field."""
+    return field if ":" in field else f"{field}:{value}"
 
 
 def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]]) -> str:
@@ -98,7 +105,8 @@ def _value(section: str, field: str, values: Sequence[str]) -> str:
     if None in numbers:
         return values[0]
     known = [number for number in numbers if number is not None]
-    total = max(known) if field in _NOT_SUMMED or field.endswith(("_ratio", "_perc")) else sum(known)
+    highest = field in _NOT_SUMMED or field.endswith(("_ratio", "_perc")) or min(known) < 0
+    total = max(known) if highest else sum(known)
     if isinstance(total, int):
         return str(total)
     return f"{total:.{len(values[0].partition('.')[2])}f}"

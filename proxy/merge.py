@@ -155,11 +155,10 @@ def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> by
 
 
 def _slowlog(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Newest first; no more than the longest part, which is as many as were asked for if there are as many."""
-    parts = [elements(reply) for reply in replies]
-    rows = [row for part in parts for row in part]
+    """Newest first, no more than were asked for."""
+    rows = [row for reply in replies for row in elements(reply)]
     rows.sort(key=lambda row: _number(elements(row)[1]), reverse=True)
-    return encode.array(rows[: max(map(len, parts))])
+    return encode.array(rows[: plan.limit])
 
 
 def _latency_latest(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:

@@ -21,6 +21,7 @@ _ALWAYS_MERGED = frozenset({"info", "config_get"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 _CURSOR_MAX = 2**64 - 1
 _CURSOR_DIGITS = 20
+_SLOWLOG_DEFAULT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Scatter:
     changes: bool = False
     replicas: bool = False
     shards: int = 1
+    limit: int | None = None
+    """How many elements were asked for, where the merge must know; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class Planner:
             changes=not fact.readonly,
             replicas=fact.handling is Handling.ALL_NODES,
             shards=shards,
+            limit=_asked(args) if merge == "slowlog" else None,
         )
 
     def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
@@ -177,6 +181,13 @@ def cursor_bits(shards: int) -> int:
     return (shards - 1).bit_length()
 
 
+def _asked(args: Sequence[bytes]) -> int | None:
+    """How many entries SLOWLOG GET or COMMANDLOG GET asks for; None for all. What is no number the servers refuse."""
+    if len(args) < 3:
+        return _SLOWLOG_DEFAULT
+    return int(args[2]) if args[2].isdigit() and len(args[2]) <= _CURSOR_DIGITS else None
+
+
 def _cursor(text: bytes) -> int | None:
     if not text.isdigit() or len(text) > _CURSOR_DIGITS:
         return None
@@ -188,6 +199,8 @@ def _denied_pattern(args: Sequence[bytes], slot: int) -> str | None:
     """The option (BY or GET) of a SORT that reads keys which may lie in another slot than the sorted key, or None."""
     for option, pattern in sort_patterns(args):
         tag = hashed_part(pattern)
-        if tag == pattern or b"*" in tag or key_slot(tag) != slot:
+        before = pattern[: pattern.find(b"}")]
+        # What the pattern puts in front of the tag could bring another tag.
+        if tag == pattern or any(char in before for char in b"*?[\\") or key_slot(tag) != slot:
             return option.decode().upper()
     return None

@@ -19,7 +19,7 @@ from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.resp.limits import RequestLimits
-from proxy.resp.requests import split_request
+from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look
 from proxy.routes import RouteBook, Routes
 from proxy.session import Account, World
@@ -64,8 +64,10 @@ class Service:
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
-        self.fast_lane = min(limits.max_bulk, limits.max_request_size) >= _CHUNK
-        """The fast lane sees requests that lie in one chunk only, so larger limits need not be looked at there."""
+        self.fast_lane = (
+            min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= fastlane.MOST_ARGUMENTS
+        )
+        """The fast lane sees short requests that lie in one chunk, so larger limits need not be looked at there."""
         backend = config.backend
         timing = Timing(
             backend.connect_timeout,
@@ -131,11 +133,12 @@ class Service:
             self.counters.command(fact.name).failed += 1
 
     def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
-        args = split_request(frame)
+        """The fact of a request that was sent, None if it is not known or hiredis can not read it."""
         try:
+            args = split_request(frame)
             return self.table.resolve(args), args
-        except UnknownSubcommand:
-            return None, args
+        except (ProtocolError, UnknownSubcommand):
+            return None, []
 
     def _overlay(self) -> Overlay:
         """What INFO says about the proxy: its own clients, and a section of its own."""

@@ -134,7 +134,7 @@ class Session:
 
     def authenticate(self, user: bytes, password: bytes) -> bool:
         """Become ``user`` if the password is right."""
-        account = self.world.accounts.get(errors.text(user))
+        account = self.world.accounts.get(user.decode("utf-8", "replace"))
         if account is None or not account.accepts(password):
             return False
         self.user = account.name
@@ -144,7 +144,7 @@ class Session:
     def rename(self, name: bytes) -> str | None:
         """Take a name; why not, if it is not allowed."""
         if not printable(name):
-            return "ERR Client names cannot contain spaces, newlines or special characters."
+            return errors.BAD_CLIENT_NAME
         self.name = errors.text(name)
         return None
 
@@ -197,6 +197,8 @@ def _select(session: Session, args: Sequence[bytes]) -> bytes:
     db = parse_integer(args[1])
     if db is None:
         return encode.error(errors.NOT_AN_INTEGER)
+    if not -(2**31) <= db < 2**31:
+        return encode.error(errors.NOT_AN_INT32)
     if not 0 <= db < session.world.databases:
         return encode.error(errors.DB_OUT_OF_RANGE)
     session.db = db
@@ -237,12 +239,14 @@ def _hello(session: Session, args: Sequence[bytes]) -> bytes:
             at += 2
         else:
             return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[at])}'")
+    if name is not None and not printable(name):
+        return encode.error(errors.BAD_CLIENT_NAME)
     if credentials is not None and not session.authenticate(*credentials):
         return encode.error(errors.WRONGPASS)
     if not session.authenticated:
         return encode.error(_HELLO_NOAUTH)
-    if name is not None and (wrong := session.rename(name)):
-        return encode.error(wrong)
+    if name is not None:
+        session.rename(name)
     session.protocol = protocol
     return encode.mapping(
         {

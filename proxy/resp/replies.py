@@ -22,10 +22,11 @@ class ReplyFramer:
     stack: only the number of values still to come is kept, so depth costs nothing.
     """
 
-    __slots__ = ("_at", "_left", "need")
+    __slots__ = ("_at", "_left", "_searched", "need")
 
     def __init__(self) -> None:
         self._at = 0
+        self._searched = 0
         self._left = 1
         self.need = 0
 
@@ -35,8 +36,9 @@ class ReplyFramer:
         at = start + self._at
         left = self._left
         while left:
-            end = data.find(b"\r\n", at)
+            end = data.find(b"\r\n", max(at, start + self._searched))
             if end < 0:
+                self._searched = max(size - start - 1, 0)
                 return self._more(at - start, left, size - start + 1)
             kind = data[at]
             if kind in _LINE:
@@ -56,14 +58,14 @@ class ReplyFramer:
                 at = end + 2
             else:
                 raise BadReply(f"unexpected byte {kind:#04x} where a reply should begin")
-        self._at = 0
-        self._left = 1
+        self.reset()
         return at
 
     def reset(self) -> None:
         """Forget an unfinished reply (the connection is gone)."""
         self._at = 0
         self._left = 1
+        self._searched = 0
         self.need = 0
 
     def _more(self, at: int, left: int, need: int) -> int:
@@ -87,7 +89,9 @@ def elements(frame: bytes) -> list[bytes]:
     """
     if not frame or frame[0] not in _AGGREGATE:
         raise BadReply(f"not an aggregate: {frame[:32]!r}")
-    end = frame.index(b"\r\n")
+    end = frame.find(b"\r\n")
+    if end < 0:
+        raise BadReply(f"cut aggregate: {frame[:32]!r}")
     count = max(_length(frame, 0, end), 0) * (2 if frame[0] in _TWICE else 1)
     framer = ReplyFramer()
     found: list[bytes] = []

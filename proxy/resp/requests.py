@@ -125,7 +125,8 @@ def _number(data: bytes | bytearray, start: int, end: int) -> int | None:
     digits = text[1:] if text[:1] == b"-" else text
     if not digits.isdigit() or len(digits) > _LENGTH_DIGITS or (digits[0] == 48 and len(text) > 1):
         return None
-    return int(text)
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else None
 
 
 def split_request(frame: bytes) -> list[bytes]:
@@ -142,6 +143,7 @@ def split_request(frame: bytes) -> list[bytes]:
 
 
 _ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
+_ENDS_WORD = b" \n\r\t\0"
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -156,7 +158,7 @@ def split_inline(line: bytes) -> list[bytes]:
         if at >= size:
             return args
         argument = bytearray()
-        while at < size and not line[at : at + 1].isspace():
+        while at < size and line[at] not in _ENDS_WORD:
             char = line[at]
             if char in b"\"'":
                 at = _quoted(line, at, argument)

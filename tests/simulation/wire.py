@@ -149,7 +149,7 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None:
         """Read on."""
         self.incoming.unblock("paused")
-        self._end_reached()
+        self._loop.call_soon(self._end_reached)
 
     def is_closing(self) -> bool:
         """Whether the protocol closes it, or has lost it."""

@@ -1,6 +1,7 @@
 """Feeding framers: whole, cut, byte by byte, as the client's and the backend's connections do it; and what to feed."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Protocol
 
 from hypothesis import strategies as st
@@ -22,14 +23,11 @@ class Watched(bytearray):
         self.searches = 0
         self.searched = 0
 
-    def find(self, *arguments: object) -> int:  # type: ignore[override]  # any of bytearray's signatures
-        found: int = super().find(*arguments)  # type: ignore[arg-type]  # passed on as they are
-        sub, start, end = (*arguments, 0, len(self))[:3] if len(arguments) < 3 else arguments
-        assert isinstance(start, int)
-        assert isinstance(end, int)
-        assert isinstance(sub, bytes)
+    def find(self, sub: bytes, start: int = 0, end: int | None = None) -> int:  # type: ignore[override]  # narrower
+        stop = len(self) if end is None else min(end, len(self))
+        found = super().find(sub, start, stop)
         self.searches += 1
-        self.searched += (found if found >= 0 else min(end, len(self))) - start
+        self.searched += (found if found >= 0 else stop) - start
         return found
 
 
@@ -72,7 +70,7 @@ def chunks(data: bytes, size: int) -> Iterator[bytes]:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """``data`` cut at ``places``, which are taken modulo its length."""
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 PLACES = st.lists(st.integers(0, 2**20), max_size=8)

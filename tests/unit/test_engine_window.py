@@ -1,0 +1,231 @@
+"""A client's replies are written in the order of its requests, in whatever order they come."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.engine.window import ReplyWindow
+
+LIMIT = 1024 * 1024
+
+
+class Client:
+    """A window, the bytes taken out of it, and how often it woke its client since they were taken."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.wakes = 0
+        self.written = b""
+        self.window = ReplyWindow(self._wake, limit)
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def flush(self) -> bytes:
+        """What a turn of the loop does: take the output, if there was a call for it."""
+        self.wakes = 0
+        piece = self.window.take()
+        self.written += piece
+        return piece
+
+    def deliver(self, token: int, reply: bytes) -> None:
+        self.window.deliver(token, b"<" + reply + b">", 1, 1 + len(reply))
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+def test_a_reply_in_turn_goes_straight_out(client: Client) -> None:
+    window = client.window
+    assert window.idle
+    assert [window.reserve(), window.reserve()] == [0, 1]
+    assert (window.issued, window.head, window.pending, window.idle) == (2, 0, 2, False)
+    client.deliver(0, b"a")
+    assert client.wakes == 1
+    assert (window.head, window.pending) == (1, 1)
+    client.deliver(1, b"b")
+    assert client.wakes == 1  # output was waiting already
+    assert not window.idle
+    assert client.flush() == b"ab"
+    assert window.idle
+    assert window.take() == b""
+
+
+def test_an_early_reply_waits_for_its_turn(client: Client) -> None:
+    window = client.window
+    for _ in range(3):
+        window.reserve()
+    client.deliver(2, b"c")
+    client.deliver(1, b"b")
+    assert client.wakes == 0
+    assert window.pending == 3
+    client.deliver(0, b"a")
+    assert client.wakes == 1
+    assert window.pending == 0
+    assert client.flush() == b"abc"
+
+
+def test_an_answer_waits_for_the_requests_before_it(client: Client) -> None:
+    window = client.window
+    token = window.reserve()
+    window.answer(b"+OK\r\n")
+    assert client.flush() == b""
+    client.deliver(token, b":1\r\n")
+    assert client.flush() == b":1\r\n+OK\r\n"
+
+
+def test_nothing_can_be_a_reply(client: Client) -> None:
+    """CLIENT REPLY OFF: the turn passes, nothing is written."""
+    window = client.window
+    first = window.reserve()
+    window.answer(b"")
+    window.answer(b"b")
+    client.deliver(first, b"")
+    assert client.flush() == b"b"
+    assert window.idle
+
+
+def test_a_stream_passes_through_piece_by_piece(client: Client) -> None:
+    window = client.window
+    first, second = window.reserve(), window.reserve()
+    assert window.accepts_stream(first)
+    assert not window.accepts_stream(second)
+    window.stream(first, b"ab", last=False)
+    assert client.wakes == 1
+    assert client.flush() == b"ab"
+    assert window.pending == 2
+    client.deliver(second, b"z")
+    window.stream(first, b"cd", last=False)
+    assert client.flush() == b"cd"
+    window.stream(first, b"e", last=True)
+    assert client.wakes == 1
+    assert client.flush() == b"ez"
+    assert window.idle
+    assert not window.broken
+
+
+def test_a_stream_that_breaks_off_breaks_the_client(client: Client) -> None:
+    window = client.window
+    first, second = window.reserve(), window.reserve()
+    window.stream(first, b"ab", last=False)
+    client.deliver(second, b"z")
+    client.flush()
+    window.abort_stream(first)
+    assert client.wakes == 1  # to be closed
+    assert window.broken
+    assert client.flush() == b""
+    window.answer(b"+OK\r\n")
+    assert client.flush() == b""
+
+
+def test_a_closed_window_keeps_nothing_and_takes_everything(client: Client) -> None:
+    window = client.window
+    tokens = [window.reserve() for _ in range(4)]
+    client.deliver(tokens[1], b"x" * 10_000)
+    window.close()
+    assert window.parked_bytes == 0
+    assert not window.broken
+    assert not window.idle
+    client.deliver(tokens[0], b"a")
+    client.deliver(tokens[3], b"x" * 10_000)
+    assert window.accepts_stream(tokens[2])
+    window.stream(tokens[2], b"b", last=False)
+    window.stream(tokens[2], b"b", last=True)
+    window.answer(b"c")
+    assert window.take() == b""
+    assert window.parked_bytes == 0
+
+
+def test_what_is_parked_is_bounded() -> None:
+    client = Client(limit=50_000)
+    window = client.window
+    for _ in range(12):
+        window.reserve()
+    for token in range(1, 6):
+        client.deliver(token, b"x" * 10_000)
+    assert window.parked_bytes == 50_000
+    assert not window.overflowing
+    assert client.wakes == 0
+    client.deliver(6, b"x" * 10_000)
+    assert window.overflowing
+    assert client.wakes == 1
+    client.deliver(0, b"a")
+    assert window.parked_bytes == 0
+    assert not window.overflowing
+    assert len(client.flush()) == 60_001
+
+
+def test_repr_shows_the_state(client: Client) -> None:
+    window = client.window
+    window.reserve()
+    window.reserve()
+    client.deliver(1, b"b")
+    assert repr(window) == "ReplyWindow(next 0 of 2, 1 parked)"
+
+
+@given(st.data())
+def test_replies_come_out_in_the_order_of_the_requests(data: st.DataObject) -> None:
+    """Requests, completions in any order, streams, answers and flushes: the output is the replies in request order."""
+    client = Client()
+    window = client.window
+    expected: list[bytes] = []
+    waiting: list[int] = []
+    streaming: tuple[int, Iterator[bytes], int] | None = None
+    for step in range(data.draw(st.integers(0, 60), label="steps")):
+        action = data.draw(st.sampled_from(["request", "request", "deliver", "deliver", "answer", "stream", "flush"]))
+        reply = b"%d;" % step * data.draw(st.sampled_from([0, 1, 2, 3000]), label="size")
+        if action == "request":
+            waiting.append(window.reserve())
+            expected.append(b"")
+        elif action == "answer":
+            expected.append(reply)
+            window.answer(reply)
+        elif action == "deliver" and waiting:
+            token = data.draw(st.sampled_from(waiting), label="token")
+            waiting.remove(token)
+            expected[token] = reply
+            client.deliver(token, reply)
+        elif action == "stream":
+            if streaming is None and waiting and window.accepts_stream(waiting[0]):
+                token = waiting.pop(0)
+                expected[token] = reply + b"<1><2>"
+                window.stream(token, reply, last=False)
+                streaming = token, iter((b"<1>", b"<2>")), 2
+            elif streaming is not None:
+                token, pieces, left = streaming
+                window.stream(token, next(pieces), last=left == 1)
+                streaming = (token, pieces, left - 1) if left > 1 else None
+        elif action == "flush":
+            assert bool(client.flush()) <= True
+        # Whatever is there to be written has called for it.
+        done = b"".join(expected[: window.head])
+        assert window.head == min([*waiting, *([streaming[0]] if streaming else []), window.issued])
+        if len(done) > len(client.written) and not streaming:
+            assert client.wakes == 1
+        assert window.pending == window.issued - window.head
+    if streaming is not None:
+        token, pieces, _ = streaming
+        *rest, last = pieces
+        for piece in rest:
+            window.stream(token, piece, last=False)
+        window.stream(token, last, last=True)
+    for token in data.draw(st.permutations(waiting), label="the rest"):
+        expected[token] = b"last%d;" % token
+        client.deliver(token, expected[token])
+    client.flush()
+    assert client.written == b"".join(expected)
+    assert window.idle
+    assert window.parked_bytes == 0
+
+
+@given(st.permutations(range(30)))
+def test_any_order_of_completion(order: list[int]) -> None:
+    client = Client()
+    for _ in order:
+        client.window.reserve()
+    for token in order:
+        client.deliver(token, b"%d," % token)
+    assert client.flush() == b"".join(b"%d," % token for token in range(30))
