@@ -7,4 +7,6 @@
     measure     one run: redis-benchmark's figures, and the proxy's CPU time from /proc
     rounds      all runs, interleaved, within a time
     report      medians, ratios, tables
+    machine     what it ran on, and who else used it meanwhile
+    micro       the steps of a request by themselves (python -m benchmarks.micro)
 """

@@ -143,12 +143,16 @@ def split_request(frame: bytes) -> list[bytes]:
 
 
 _ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
-_ENDS_WORD = b" \n\r\t\0"
+_ENDS_WORD = b" \n\r\t"
 _HEX = b"0123456789abcdefABCDEF"
 
 
 def split_inline(line: bytes) -> list[bytes]:
-    """The arguments of an inline command, quoted as in redis-cli (sds.c, sdssplitargs). Raises ``ProtocolError``."""
+    """The arguments of an inline command, quoted as in redis-cli (sds.c, sdssplitargs). Raises ``ProtocolError``.
+
+    As in C, a NUL ends the line.
+    """
+    line = line.partition(b"\0")[0]
     args: list[bytes] = []
     at = 0
     size = len(line)
@@ -162,9 +166,9 @@ def split_inline(line: bytes) -> list[bytes]:
             char = line[at]
             if char in b"\"'":
                 at = _quoted(line, at, argument)
-            else:
-                argument.append(char)
-                at += 1
+                break
+            argument.append(char)
+            at += 1
         args.append(bytes(argument))
 
 

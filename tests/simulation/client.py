@@ -34,23 +34,25 @@ class SimulatedClient:
     def __repr__(self) -> str:
         return f"SimulatedClient({self.number}, {len(self._expected)} replies to come, lost={self._lost})"
 
-    async def run(self, batches: int) -> None:
-        """Talk for some ``batches`` of pipelined requests, and leave in one way or another."""
+    async def run(self, until: float) -> None:
+        """Talk until about ``until`` (virtual seconds), in batches of pipelined requests, and leave in one way or other."""
         rng = self._rng
-        for _ in range(batches):
-            if self._lost:
-                break
+        loop = asyncio.get_running_loop()
+        patience = rng.choice((0.05, 0.5, 2.0))
+        while not self._lost:
             if rng.random() < 0.1:
                 self._wire.outgoing.block("busy")
-            depth = rng.choice((1, 1, 1, 2, 5, 20, 100))
+            depth = rng.choice((1, 1, 1, 2, 5, 20, 50))
             self._say([self.talk.next() for _ in range(depth)])
             if rng.random() < 0.3:
                 await asyncio.sleep(rng.random() * 0.3)
             self._wire.outgoing.unblock("busy")
             if rng.random() < 0.7:
                 await self._answered()
-        if not self._lost:
-            await self._leave()
+            if loop.time() > until:
+                await self._leave()
+                break
+            await asyncio.sleep(rng.random() * patience)
         self.talk.abandon()
 
     async def _leave(self) -> None:

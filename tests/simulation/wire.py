@@ -21,12 +21,22 @@ class Peer(Protocol):
 class Pace:
     """How bytes travel: delays in seconds, and how they are cut on the way. All chance comes from ``rng``."""
 
-    def __init__(self, rng: Random, delay: float = 0.001, kernel: int = 64 * 1024, *, smooth: bool = False) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        delay: float = 0.001,
+        kernel: int = 64 * 1024,
+        buffer: int = 64 * 1024,
+        *,
+        smooth: bool = False,
+    ) -> None:
         self._rng = rng
         self._delay = delay
         self._smooth = smooth
         self.kernel = kernel
         """Bytes that a connection takes in without its reader, before the writer's buffer fills."""
+        self.buffer = buffer
+        """Bytes in the writer's buffer at which it is told to pause, if it sets no mark of its own."""
 
     def delay(self) -> float:
         """Until the next bytes arrive."""
@@ -118,7 +128,7 @@ class Wire(asyncio.Transport):
         self._closing = False
         self._gone = False
         self._paused = False
-        self._high = 64 * 1024
+        self._high = pace.buffer
         self.outgoing = Flow(pace, lambda data: self.peer.receive(data), self._drained)
         self.incoming = Flow(pace, protocol.data_received, self._end_reached)
         self._ended = False
@@ -140,7 +150,7 @@ class Wire(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the high mark; the low one is a quarter of it."""
-        self._high = 64 * 1024 if high is None else high
+        self._high = self._pace.buffer if high is None else high
 
     def pause_reading(self) -> None:
         """Read no more for now."""

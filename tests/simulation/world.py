@@ -30,6 +30,7 @@ class World:
         self._shards = rng.randint(1, 5)
         self._weather = Weather(stormy=rng.random() < 0.7, stale=rng.random() < 0.25, single=self._shards == 1)
         self._servers: list[SimulatedServer] = []
+        self._until = 0.0
         self.replies = 0
 
     def run(self) -> list[str]:
@@ -50,7 +51,8 @@ class World:
         loop.network = SimulatedNetwork(self._servers)
         service = Service(config, build_topology(config), clock=loop.time)
         clients: list[SimulatedClient] = []
-        storm = loop.create_task(self._storm(service)) if self._weather.stormy else None
+        self._until = loop.time() + rng.uniform(0.5, 4.0)
+        storm = loop.create_task(self._storm()) if self._weather.stormy else None
         numbers = range(rng.randint(2, 8))
         tasks = [loop.create_task(self._client(number, service, clients)) for number in numbers]
         if storm is not None:
@@ -75,7 +77,7 @@ class World:
         rng = self._rng
         shards = []
         for shard in range(self._shards):
-            pace = Pace(rng, rng.choice((0.0005, 0.003, 0.02)), rng.choice((100, 4096, 65536)))
+            pace = Pace(rng, rng.choice((0.0005, 0.01, 0.1)), rng.choice((100, 4096, 65536)), rng.choice((0, 65536)))
             count = 3 if self._weather.stale else 1
             nodes = [SimulatedServer(f"10.2.{shard}.{node}", 6379, rng, pace) for node in range(count)]
             for replica in nodes[1:]:
@@ -108,16 +110,17 @@ class World:
         pace = Pace(rng, rng.choice((0.0005, 0.01)), rng.choice((100, 65536)))
         client = SimulatedClient(number, service, rng, pace, Talk(number, rng, self._weather))
         clients.append(client)
-        await client.run(rng.randint(1, 12))
+        await client.run(self._until)
 
-    async def _storm(self, service: Service) -> None:
+    async def _storm(self) -> None:
         """Bad luck for some seconds, and then everybody is well again."""
         rng = self._rng
-        until = virtual_loop().time() + rng.uniform(1.0, 5.0)
-        while virtual_loop().time() < until:
-            await asyncio.sleep(rng.uniform(0.0, 0.5))
+        loop = virtual_loop()
+        often = rng.choice((0.01, 0.1, 0.5))
+        while loop.time() < self._until:
+            await asyncio.sleep(rng.uniform(0.0, often))
             server = rng.choice(self._servers)
-            match rng.choice(("cut", "cut", "cut one", "crash", "stall", "deaf", "loading", "well")):
+            match rng.choice(("cut", "cut one", "cut one", "crash", "stall", "stall", "deaf", "loading")):
                 case "cut":
                     server.cut()
                 case "cut one" if server.connections:
@@ -133,8 +136,7 @@ class World:
                     server.crash()
                     server.loading = True
                     server.refusing = False
-                case _:
-                    server.go_on()
+            loop.call_later(rng.choice((0.1, 1.0, 3.0)) * rng.random(), server.go_on)
         for server in self._servers:
             server.go_on()
 

@@ -1,5 +1,7 @@
 """A backend's bytes become replies, each at the sink whose turn it is, however they are cut."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,10 @@ class Connection:
         for token in range(count):
             self.fifo.push(sink, token, b"<%d>" % token, 0, 3, since)
         self.fifo.take()
+
+    def feed(self, pieces: Iterable[bytes], now: float = 0.0) -> None:
+        for piece in pieces:
+            self.reader.feed(piece, now)
 
     @property
     def observed(self) -> int:
@@ -59,8 +65,7 @@ REPLIES = [
 def test_replies_go_out_in_order(connection: Connection, size: int) -> None:
     sink = Recorder()
     connection.send(sink, len(REPLIES))
-    for piece in chunks(b"".join(REPLIES), size):
-        connection.reader.feed(piece, 0.5)
+    connection.feed(chunks(b"".join(REPLIES), size), 0.5)
     assert sink.replies == list(enumerate(REPLIES))
     assert len(connection.fifo) == 0
     assert connection.observed == len(REPLIES)
@@ -76,8 +81,7 @@ def test_any_replies_cut_anywhere(frames: list[bytes], places: list[int]) -> Non
         connection = Connection()
         sink = Recorder()
         connection.send(sink, len(expected))
-        for piece in pieces:
-            connection.reader.feed(piece, 1.0)
+        connection.feed(pieces, 1.0)
         assert [reply for _, reply in sink.replies] == expected
         assert connection.observed == len(expected)
         assert len(connection.failed) == sum(frame.startswith(b"-") for frame in expected)
@@ -99,8 +103,7 @@ def test_a_late_error_of_a_request_that_was_given_up_is_dropped(connection: Conn
     connection.send(sink, 2)
     connection.fifo.expire(1.0)
     connection.reader.feed(b"-ERR late\r\n", 2.0)
-    for piece in single_bytes(b"-ERR late\r\n"):
-        connection.reader.feed(piece, 2.0)
+    connection.feed(single_bytes(b"-ERR late\r\n"), 2.0)
     assert sink.replies == []
     assert connection.failed == []
     assert len(connection.fifo) == 0
@@ -112,8 +115,7 @@ def test_a_reply_that_nobody_asked_for(connection: Connection, size: int) -> Non
     connection.send(sink)
     connection.fifo.push(sink, 1, b"not written", 0, 11, 0.0)
     with pytest.raises(BadReply):
-        for piece in chunks(b"+OK\r\n+OK\r\n", size):
-            connection.reader.feed(piece, 0.0)
+        connection.feed(chunks(b"+OK\r\n+OK\r\n", size))
     assert sink.replies == [(0, b"+OK\r\n")]
     assert connection.fifo.unsent == 1
 
@@ -122,8 +124,7 @@ def test_a_reply_that_nobody_asked_for(connection: Connection, size: int) -> Non
 def test_what_is_no_reply(connection: Connection, size: int) -> None:
     connection.send(Recorder(), 3)
     with pytest.raises(BadReply):
-        for piece in chunks(b"+OK\r\nwhat?\r\n", size):
-            connection.reader.feed(piece, 0.0)
+        connection.feed(chunks(b"+OK\r\nwhat?\r\n", size))
 
 
 LARGE = b"$%d\r\n%b\r\n" % (3 * STREAM_FROM, b"0123456789ab" * (STREAM_FROM // 4))
@@ -159,8 +160,7 @@ def test_a_stream_that_ends_with_its_piece(connection: Connection) -> None:
 def test_a_large_reply_is_kept_whole_for_a_sink_that_does_not(connection: Connection) -> None:
     sink = Recorder(streams=False)
     connection.send(sink, 2)
-    for piece in chunks(LARGE + b":1\r\n", 1000):
-        connection.reader.feed(piece, 0.0)
+    connection.feed(chunks(LARGE + b":1\r\n", 1000))
     assert sink.replies == [(0, LARGE), (1, b":1\r\n")]
     assert sink.pieces == []
 
@@ -169,8 +169,7 @@ def test_small_and_nested_replies_are_not_streamed(connection: Connection) -> No
     sink = Recorder(streams=True)
     connection.send(sink, 2)
     small = b"$%d\r\n%b\r\n" % (STREAM_FROM // 2, b"x" * (STREAM_FROM // 2))
-    for piece in chunks(small + b"*1\r\n" + LARGE, 1000):
-        connection.reader.feed(piece, 0.0)
+    connection.feed(chunks(small + b"*1\r\n" + LARGE, 1000))
     assert sink.pieces == []
     assert sink.replies == [(0, small), (1, b"*1\r\n" + LARGE)]
 
@@ -216,6 +215,5 @@ def test_two_backends_answer_one_client() -> None:
 
 def test_what_nobody_waits_for_streams_away(connection: Connection) -> None:
     connection.send(DISCARD, 1)
-    for piece in chunks(LARGE, 1000):
-        connection.reader.feed(piece, 0.0)
+    connection.feed(chunks(LARGE, 1000))
     assert len(connection.fifo) == 0

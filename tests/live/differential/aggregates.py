@@ -200,7 +200,7 @@ HASHES = {
         HSETEX %h EX 100 FIELDS 2 x 1 y 2
         HSETEX %h FNX FIELDS 1 x 5
         HGETDEL %h FIELDS 2 x none
-        HGETDEL %h FIELDS 0
+        HGETDEL %h FIELDS 0 x
         HEXPIRE %h x FIELDS 1 a
         HEXPIRE %h 100 FIELDS 2 a
         HEXPIRE %none 100 FIELDS 1 a

@@ -112,6 +112,12 @@ GENERIC = {
         SET %s x
         SORT %s
     """,
+    "wrong arity of commands that not every server has": r"""
+        HGETDEL %h FIELDS 0
+        HSETEX %h
+        DELIFEQ %k
+        MSETEX 1
+    """,
     "wrong arity": r"""
         GET
         TTL
@@ -206,16 +212,13 @@ SCRIPTS = {
         EVAL "return #KEYS" 3 %a %b %c
         EVAL_RO "return redis.call('get', KEYS[1])" 1 %k
         EVAL_RO "return redis.call('set', KEYS[1], 1)" 1 %k
-        EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0
-        EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 %k
         EVALSHA ffffffffffffffffffffffffffffffffffffffff 0
         EVALSHA short 1 %k
         EVALSHA_RO ffffffffffffffffffffffffffffffffffffffff 1 %k
-        SCRIPT LOAD "return redis.call('strlen', KEYS[1])"
-        EVALSHA 4bba7c6ad0d68fe8bd2a1d4b2d5f7b2a5c0f6a1e 1 %k
-        SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db ffffffffffffffffffffffffffffffffffffffff
         SCRIPT LOAD "return 1"
-        EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 %k
+        SCRIPT LOAD "return redis.call('strlen', KEYS[1])"
+        EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0
+        EVALSHA E0E1F9FABFC9D4800C877A703B823AC0578FF8DB 1 %k
         EVALSHA_RO e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 %k
         SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db ffffffffffffffffffffffffffffffffffffffff
         SCRIPT LOAD "not a script ("

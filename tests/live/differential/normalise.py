@@ -4,13 +4,23 @@ Everything that is not named here is compared byte for byte.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from proxy.resp.replies import elements
 
 Normaliser = Callable[[bytes], object]
 _AGGREGATES = b"*~%>"
+
+
+def exact(frame: bytes) -> object:
+    """Every byte."""
+    return frame
+
+
+def error_code(frame: bytes) -> object:
+    """Of an error its code only."""
+    return frame.split(b" ")[0] if frame[:1] == b"-" else frame
 
 
 def unordered(frame: bytes) -> object:
@@ -58,11 +68,15 @@ def hello(frame: bytes) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Replies to ``commands`` (as facts name them) are compared by ``normaliser``, because of ``reason``."""
+    """Replies to ``commands`` (as facts name them) are compared by ``normaliser``, because of ``reason``.
+
+    ``kind``: only with servers of this kind ("redis", "valkey"); with any if it is empty.
+    """
 
     commands: Sequence[str]
     normaliser: Normaliser
     reason: str
+    kind: str = ""
 
 
 RULES = (
@@ -80,6 +94,10 @@ RULES = (
     Rule(("xadd",), lambda frame: re.sub(rb"\d{13}-\d", b"ID", frame), "'*' makes an id of the server's clock"),
     Rule(("time", "lolwut"), shape, "the server's clock, a random picture"),
     Rule(("hello",), hello, "id, version, modules and kind of server are the proxy's own"),
+    Rule(("client|kill", "client|list"), error_code, "the proxy words errors as Redis does", "valkey"),
 )
 
-NORMALISERS: Mapping[str, Normaliser] = {name: rule.normaliser for rule in RULES for name in rule.commands}
+
+def normaliser(command: str, kind: str) -> Normaliser:
+    """How replies of servers of this kind to ``command`` are compared."""
+    return next((rule.normaliser for rule in RULES if command in rule.commands and rule.kind in ("", kind)), exact)

@@ -8,7 +8,7 @@ from proxy.commands.facts import Handling
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.resp import encode
 from tests.live.differential.cases import CONVERSATIONS, Conversation
-from tests.live.differential.normalise import NORMALISERS
+from tests.live.differential.normalise import normaliser
 from tests.live.site import Site
 
 pytestmark = pytest.mark.live
@@ -27,19 +27,17 @@ def name_of(args: Sequence[bytes]) -> str:
     return fact.name if fact is not None else ""
 
 
-def comparable(args: Sequence[bytes], reply: bytes) -> object:
-    """What of a reply must be equal."""
-    normaliser = NORMALISERS.get(name_of(args))
-    return reply if normaliser is None else normaliser(reply)
-
-
-def differences(commands: Sequence[list[bytes]], expected: Sequence[bytes], found: Sequence[bytes]) -> list[str]:
-    """One line for each command that was answered otherwise."""
-    return [
-        f"{b' '.join(args)!r}\n     server: {left[:300]!r}\n     proxy:  {right[:300]!r}"
-        for args, left, right in zip(commands, expected, found, strict=True)
-        if comparable(args, left) != comparable(args, right)
-    ]
+def differences(
+    kind: str, commands: Sequence[list[bytes]], expected: Sequence[bytes], found: Sequence[bytes]
+) -> list[str]:
+    """One text for each command that the proxy answered otherwise than a server of this kind."""
+    different = []
+    for args, left, right in zip(commands, expected, found, strict=True):
+        compared = normaliser(name_of(args), kind)
+        if compared(left) != compared(right):
+            line = b" ".join(args)
+            different.append(f"{line!r}\n     server: {left[:300]!r}\n     proxy:  {right[:300]!r}")
+    return different
 
 
 @pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
@@ -52,7 +50,7 @@ def test_one_command_at_a_time(site: Site, conversation: Conversation, protocol:
         with site.direct(protocol) as server, site.client(protocol) as proxy:
             expected = [server.ask(*args) for args in commands]
             found = [proxy.ask(*args) for args in commands]
-        different += differences(commands, expected, found)
+        different += differences(site.plain.binary.kind, commands, expected, found)
     assert not different, "\n".join(different)
 
 
@@ -69,7 +67,7 @@ def test_all_in_one_write(site: Site, conversation: Conversation, protocol: int)
             proxy.send(request)
             expected = server.replies(len(commands))
             found = proxy.replies(len(commands))
-        different += differences(commands, expected, found)
+        different += differences(site.plain.binary.kind, commands, expected, found)
     assert not different, "\n".join(different)
 
 
