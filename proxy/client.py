@@ -43,6 +43,7 @@ class ClientConnection(asyncio.Protocol):
         "_ending",
         "_framer",
         "_kept",
+        "_most",
         "_muted",
         "_transport",
         "_turn",
@@ -61,8 +62,9 @@ class ClientConnection(asyncio.Protocol):
         self.service = service
         self.number = 0
         self._counters = service.counters
+        self._most = service.limits.max_in_flight
         self._turn = service.turn
-        self.window = ReplyWindow(partial(service.turn.add, self), service.limits.output_hard)
+        self.window = ReplyWindow(partial(service.turn.add, self), service.limits.output_soft)
         self._muted: Muted | None = None
         # of the connection
         self._transport: asyncio.Transport | None = None
@@ -184,8 +186,7 @@ class ClientConnection(asyncio.Protocol):
         if pos != len(data):
             self._process_from(data, pos, now)
         window = self.window
-        limits = self.service.limits
-        if window.issued - window.head > limits.max_in_flight or window.parked_bytes > limits.output_soft:
+        if window.issued - window.head > self._most:
             self.flow.stop(Stop.FULL)
 
     def _process_from(self, data: bytes, pos: int, now: float) -> None:
@@ -329,14 +330,16 @@ class ClientConnection(asyncio.Protocol):
         window, flow, limits = self.window, self.flow, self.service.limits
         if window.broken:
             self._abort("broken reply")
-        elif window.overflowing or flow.unread() > limits.output_hard:
+        elif max(window.parked_bytes, flow.unread()) > limits.output_hard:
             self._abort("output limit")
         elif self._ending and window.idle and (self.closing or not flow.reasons & ~Stop.SLOW):
             transport.close()
         else:
             if not window.pending:
                 flow.go(Stop.ORDER)
-            if window.pending <= limits.max_in_flight // 2 and window.parked_bytes <= limits.output_soft:
+            if window.overflowing:
+                flow.stop(Stop.FULL)
+            elif window.pending <= self._most // 2:
                 flow.go(Stop.FULL)
 
     def _abort(self, reason: str) -> None:

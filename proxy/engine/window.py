@@ -41,7 +41,7 @@ class ReplyWindow:
 
     @property
     def overflowing(self) -> bool:
-        """Whether more is parked than may be."""
+        """Whether more is parked than the limit: the client should send no more until some of it is written."""
         return self.parked_bytes > self._limit
 
     @property

@@ -20,7 +20,7 @@ def token(value: bytes) -> bytes:
 
 
 class SimulatedServer:
-    """One node. ``refusing``, ``deaf``, ``stalled`` and ``loading`` are its ailments."""
+    """One node. ``refusing``, ``deaf``, ``stalled``, ``slow`` and ``loading`` are its ailments."""
 
     def __init__(self, host: str, port: int, rng: Random, pace: Pace) -> None:
         self.address = (host, port)
@@ -31,6 +31,8 @@ class SimulatedServer:
         self.refusing = False
         self.deaf = False
         """Takes no connection and says nothing (a network that drops packets)."""
+        self.slow = 0.0
+        """Seconds that each command takes it."""
         self.loading = False
         self.primary = True
         self.pace = pace
@@ -51,6 +53,7 @@ class SimulatedServer:
     def go_on(self) -> None:
         """Be well again."""
         self._stalled = self.refusing = self.deaf = self.loading = False
+        self.slow = 0.0
         for connection in list(self.connections):
             connection.wire.outgoing.unblock("stalled")
             connection.arm()
@@ -107,13 +110,13 @@ class ServerConnection:
     def arm(self) -> None:
         """Have the next requests executed."""
         if self._timer is None and self._todo and not self.server.stalled:
-            self._timer = self._loop.call_later(self.server.pace.delay(), self._work)
+            self._timer = self._loop.call_later(self.server.slow + self.server.pace.delay(), self._work)
 
     def _work(self) -> None:
         self._timer = None
         if self.server.stalled:
             return
-        count = self.server.pace.slice(len(self._todo))
+        count = 1 if self.server.slow else self.server.pace.slice(len(self._todo))
         self.wire.send(b"".join(self._execute(self._todo.popleft()) for _ in range(count)))
         self.arm()
 

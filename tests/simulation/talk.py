@@ -15,7 +15,6 @@ Reply = object
 Check = Callable[[Reply], str | None]
 """Takes a decoded reply; what is wrong with it, or None."""
 
-_KEYS = 5
 _LARGE = 200_000
 
 
@@ -50,6 +49,7 @@ class Talk:
         self._rng = rng
         self._weather = weather
         self._said = 0
+        self._keys = rng.choice((1, 3, 6))
         self._db = 0
         self._protocol = 2
         self._mode = "on"
@@ -264,11 +264,11 @@ class Talk:
         return b"c%d:d%dp%d:" % (self._number, self._db, protocol)
 
     def _key(self, kind: bytes) -> bytes:
-        name = b"%b%b%d" % (self._scope(), kind, self._rng.randrange(_KEYS))
-        return name if name[-1:] != b"4" else b"{%b}tagged" % name
+        name = b"%b%b%d" % (self._scope(), kind, self._rng.randrange(self._keys))
+        return name if name[-1:] != b"2" else b"{%b}tagged" % name
 
     def _some(self, kind: bytes) -> list[bytes]:
-        return sorted({self._key(kind) for _ in range(self._rng.randint(1, _KEYS))})
+        return sorted({self._key(kind) for _ in range(self._rng.randint(1, 5))})
 
     def _expect_register(self, key: bytes) -> Check:
         register = self._registers[key]

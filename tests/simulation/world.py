@@ -120,7 +120,7 @@ class World:
         while loop.time() < self._until:
             await asyncio.sleep(rng.uniform(0.0, often))
             server = rng.choice(self._servers)
-            match rng.choice(("cut", "cut one", "cut one", "crash", "stall", "stall", "deaf", "loading")):
+            match rng.choice(("cut", "cut one", "cut one", "crash", "stall", "slow", "slow", "deaf", "loading")):
                 case "cut":
                     server.cut()
                 case "cut one" if server.connections:
@@ -129,6 +129,8 @@ class World:
                     server.crash()
                 case "stall":
                     server.stall()
+                case "slow":
+                    server.slow = rng.uniform(0.05, 0.9)
                 case "deaf":
                     server.deaf = True
                     server.stall()

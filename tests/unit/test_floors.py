@@ -1,0 +1,126 @@
+"""The floors of the house: the imports of every module hold the table in the package's docstring true."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import proxy
+
+ROOT = Path(proxy.__file__).parent
+STARTED = {"proxy.__main__", "proxy.cli", "proxy.commands.generate"}
+"""Run by name, so nothing needs to import them."""
+DEVELOPERS = {"proxy.commands.generate"}
+"""A tool that makes the data file; no part of what is served."""
+IO = {"asyncio", "socket", "selectors", "ssl", "uvloop"}
+PURE = range(4)
+
+
+def floors() -> dict[str, int]:
+    """Floor by name of a module or package, from rows of the form ``1  resp, slots, engine    bytes in, ...``."""
+    assert proxy.__doc__ is not None
+    rows = re.findall(r"^    (\d)  (.+?)(?:   +\S.*)?$", proxy.__doc__, re.MULTILINE)
+    assert [int(floor) for floor, _ in rows] == list(range(7))
+    found: dict[str, int] = {}
+    for floor, names in rows:
+        for name in names.split(", "):
+            assert name not in found, f"{name} is on two floors"
+            found[name] = int(floor)
+    return found
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """The syntax trees of the package, by full name."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text("utf-8"), str(path))
+    return found
+
+
+def top(module: str) -> str:
+    """The name that stands in the table: a package stands for what is in it."""
+    return module.split(".")[1]
+
+
+def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """All imports below ``node``, in functions too, but for what only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for statement in child.orelse:
+                yield from statements(statement)
+        elif isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        else:
+            yield from statements(child)
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The full names of the modules that ``module`` imports; of names in this package, the modules they come from."""
+    found: set[str] = set()
+    for statement in statements(modules()[module]):
+        if isinstance(statement, ast.Import):
+            found.update(alias.name for alias in statement.names)
+            continue
+        assert not statement.level, f"{module} has a relative import"
+        assert statement.module is not None
+        for alias in statement.names:
+            inner = f"{statement.module}.{alias.name}"
+            found.add(inner if inner in modules() else statement.module)
+    return frozenset(found)
+
+
+def own(module: str) -> set[str]:
+    """The modules of this package that ``module`` imports; the package itself (its version) is everybody's."""
+    return {name for name in imports(module) if name.startswith("proxy.")}
+
+
+MODULES = sorted(name for name in modules() if name != "proxy")
+
+
+def test_the_package_imports_nothing() -> None:
+    assert not imports("proxy")
+
+
+def test_the_table_names_every_module() -> None:
+    here = {top(name) for name in MODULES} - {"__main__"}
+    assert set(floors()) == here
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_lead_downwards(module: str) -> None:
+    table = floors() | {"__main__": 6}
+    too_high = {name for name in own(module) if table[top(name)] > table[top(module)]}
+    assert not too_high
+
+
+def test_nothing_imports_itself_in_a_circle() -> None:
+    try:
+        TopologicalSorter({name: own(name) for name in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {error.args[1]}")
+
+
+def test_what_is_imported_exists() -> None:
+    """A name that is no module would go unnoticed by the other tests."""
+    assert {name for module in MODULES for name in own(module)} <= set(modules())
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if floors().get(top(name), 9) in PURE])
+def test_the_core_does_no_io(module: str) -> None:
+    if module not in DEVELOPERS:
+        assert not {name.partition(".")[0] for name in imports(module)} & IO
+
+
+def test_every_module_is_used() -> None:
+    used = {name for module in modules() for name in own(module) if name != module}
+    # A package is used with what is in it.
+    used |= {".".join(name.split(".")[:-1]) for name in used}
+    assert set(MODULES) - used == STARTED - used
