@@ -1,0 +1,53 @@
+"""A worker's clients without their connections: sessions that talk, and are listed, killed and paused."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from proxy import clientcmds
+from proxy.commands.table import CommandTable
+from proxy.session import Account, Session, World
+
+TABLE = CommandTable.builtin()
+OPEN = {"default": Account("default", nopass=True)}
+
+
+def sha256(password: str) -> frozenset[str]:
+    return frozenset({hashlib.sha256(password.encode()).hexdigest()})
+
+
+class Room:
+    """All sessions of a worker, and what was done to them; the ``Directory`` that they look into."""
+
+    def __init__(self, accounts: Mapping[str, Account] = OPEN) -> None:
+        self.world = World(accounts, self)
+        self.clients: list[Session] = []
+        self.killed: list[int] = []
+        self.pauses: list[tuple[float, bool] | None] = []
+
+    def enter(self, now: float = 100.0) -> Session:
+        """A new client; the first has id 1 and port 5001."""
+        number = len(self.clients) + 1
+        session = Session(self.world, number, f"127.0.0.1:{5000 + number}", "127.0.0.1:6380", now)
+        self.clients.append(session)
+        return session
+
+    def sessions(self) -> Iterable[Session]:
+        return list(self.clients)
+
+    def kill(self, session: Session) -> None:
+        self.killed.append(session.id)
+
+    def pause(self, seconds: float, writes_only: bool) -> None:
+        self.pauses.append((seconds, writes_only))
+
+    def unpause(self) -> None:
+        self.pauses.append(None)
+
+
+def say(session: Session, *words: bytes | str, now: float = 100.0) -> bytes:
+    """The reply to a command of the session's own."""
+    args = [word.encode() if isinstance(word, str) else word for word in words]
+    fact = TABLE.resolve(args)
+    assert fact is not None
+    assert fact.accepts(len(args))
+    return clientcmds.run(session, fact.name, args, now)
