@@ -3,6 +3,9 @@
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2 and RESP3).
 """
 
+_DOLLAR = 36
+_CR = 13
+_ZERO = 48
 _BULK = frozenset(b"$=!")
 _LINE = frozenset(b"+-:_#,(")
 _TWICE = frozenset(b"%|")
@@ -36,6 +39,19 @@ class ReplyFramer:
         at = start + self._at
         left = self._left
         while left:
+            # By hand: bulks whose length has one or two digits, with all that follows at hand.
+            if at + 6 <= size and data[at] == _DOLLAR:
+                first = data[at + 1]
+                second = data[at + 2]
+                after = 0
+                if second == _CR:
+                    after = at + first - _ZERO + 6
+                elif data[at + 3] == _CR and first > _ZERO:
+                    after = at + (first - _ZERO) * 10 + second - _ZERO + 7
+                if at < after <= size and first >= _ZERO:
+                    at = after
+                    left -= 1
+                    continue
             end = data.find(b"\r\n", max(at, start + self._searched))
             if end < 0:
                 self._searched = max(size - start - 1, 0)

@@ -15,8 +15,8 @@ _DOLLAR = 36
 _ZERO = 48
 _NINE = 57
 _LENGTH_DIGITS = 20
-_SHORT = 106
-"""Bytes of the longest argument whose length has two digits: ``$99``, its bytes, and two line ends."""
+_SHORTEST = 6
+"""Bytes of the shortest argument, the empty one: ``$0`` and two line ends."""
 
 
 class ProtocolError(Exception):
@@ -62,12 +62,16 @@ class RequestFramer:
             self.empty = False
             if self.inline:
                 return self._inline(data, start, at)
-            end = data.find(b"\r", at)
-            if end < 0 or end + 2 > size:
-                if size - start > limits.inline:
-                    raise ProtocolError("too big mbulk count string")
-                return self._more(0, -1, size - start + 1)
-            count = _number(data, start + 1, end)
+            if start + 4 <= size and data[start + 2] == _CR and _ZERO < data[start + 1] <= _NINE:
+                count: int | None = data[start + 1] - _ZERO
+                end = start + 2
+            else:
+                end = data.find(b"\r", at)
+                if end < 0 or end + 2 > size:
+                    if size - start > limits.inline:
+                        raise ProtocolError("too big mbulk count string")
+                    return self._more(0, -1, size - start + 1)
+                count = _number(data, start + 1, end)
             if count is None or count > limits.arguments:
                 raise ProtocolError("invalid multibulk length")
             left = count
@@ -77,20 +81,22 @@ class RequestFramer:
             if left <= 0:
                 self.empty = True
                 return self._done(at)
-        short = min(size, start + limits.request) - _SHORT if limits.bulk > _SHORT else -1
         while left:
-            # By hand: lengths of one or two digits, with all that follows at hand, which is nearly all of them.
-            if at <= short and data[at] == _DOLLAR:
+            # By hand: lengths of one or two digits, which nearly all have, with all that follows at hand.
+            if at + _SHORTEST <= size and data[at] == _DOLLAR:
                 first = data[at + 1]
                 second = data[at + 2]
+                after = 0
                 if second == _CR and _ZERO <= first <= _NINE:
-                    at += first - _ZERO + 6
+                    after = at + first - _ZERO + 6
+                elif data[at + 3] == _CR and _ZERO < first <= _NINE and _ZERO <= second <= _NINE:
+                    after = at + (first - _ZERO) * 10 + second - _ZERO + 7
+                if at < after <= size and after - at <= limits.bulk:
+                    at = after
                     left -= 1
                     continue
-                if data[at + 3] == _CR and _ZERO < first <= _NINE and _ZERO <= second <= _NINE:
-                    at += (first - _ZERO) * 10 + second - _ZERO + 7
-                    left -= 1
-                    continue
+            if at - start > limits.request:
+                raise ProtocolError("too big request")
             if at >= size:
                 return self._more(at - start, left, at - start + 1)
             if data[at] != _DOLLAR:
@@ -113,6 +119,8 @@ class RequestFramer:
                 return self._more(at - start, left, after - start)
             at = after
             left -= 1
+        if at - start > limits.request:
+            raise ProtocolError("too big request")
         return self._done(at)
 
     def _inline(self, data: bytes | bytearray, start: int, at: int) -> int:

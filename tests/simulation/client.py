@@ -35,7 +35,7 @@ class SimulatedClient:
         return f"SimulatedClient({self.number}, {len(self._expected)} replies to come, lost={self._lost})"
 
     async def run(self, until: float) -> None:
-        """Talk until about ``until`` (virtual seconds) in batches of pipelined requests, then leave in one way or other."""
+        """Talk until about ``until`` (virtual seconds) in batches of pipelined requests, then leave somehow."""
         rng = self._rng
         loop = asyncio.get_running_loop()
         patience = rng.choice((0.05, 0.5, 2.0))

@@ -16,8 +16,8 @@ from tests.simulation.server import SimulatedNetwork, SimulatedServer
 from tests.simulation.talk import Talk, Weather
 from tests.simulation.wire import Pace
 
-_PATIENCE = 60.0
-"""Virtual seconds after the storm in which everybody must have been answered."""
+_PATIENCE = 120.0
+"""Virtual seconds after the storm, in which everybody must have been answered."""
 
 
 class World:
@@ -75,6 +75,7 @@ class World:
 
     def _configuration(self) -> Config:
         rng = self._rng
+        stormy = self._weather.stormy
         shards = []
         for shard in range(self._shards):
             pace = Pace(rng, rng.choice((0.0005, 0.01, 0.1)), rng.choice((100, 4096, 65536)), rng.choice((0, 65536)))
@@ -91,9 +92,9 @@ class World:
                 "read_from": rng.choice(("prefer_replica", "any", "replica")) if self._weather.stale else "primary",
                 "backend": {
                     "connections_per_node": rng.choice((1, 1, 2)),
-                    "connect_timeout": "300ms",
-                    "request_timeout": "1s",
-                    "retry_deadline": rng.choice(("200ms", "500ms", "2s")),
+                    "connect_timeout": "300ms" if stormy else "10s",
+                    "request_timeout": "1s" if stormy else "60s",
+                    "retry_deadline": rng.choice(("200ms", "500ms", "2s")) if stormy else "10s",
                     "backoff_min": "10ms",
                     "backoff_max": "200ms",
                 },

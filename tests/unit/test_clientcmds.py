@@ -111,14 +111,21 @@ def test_names(session: Session) -> None:
     assert say(session, "CLIENT", "GETNAME") == b"$-1\r\n"
 
 
-def test_reply_modes(session: Session) -> None:
-    say(session, "CLIENT", "REPLY", "OFF")
-    say(session, "CLIENT", "REPLY", "SKIP")
-    assert session.reply_mode is ReplyMode.OFF  # SKIP changes nothing when nothing is answered anyway
-    say(session, "CLIENT", "REPLY", "ON")
-    assert session.reply_mode is ReplyMode.ON
-    say(session, "CLIENT", "REPLY", "skip")
-    assert session.reply_mode is ReplyMode.SKIP
+@pytest.mark.parametrize(
+    ("modes", "mode"),
+    [
+        ("OFF", ReplyMode.OFF),
+        ("OFF ON", ReplyMode.ON),
+        ("skip", ReplyMode.SKIP),
+        ("SKIP OFF", ReplyMode.OFF),
+        ("OFF SKIP", ReplyMode.OFF),  # nothing is answered anyway
+        ("SKIP foo", ReplyMode.SKIP),
+    ],
+)
+def test_reply_modes(session: Session, modes: str, mode: ReplyMode) -> None:
+    for word in modes.split(" "):
+        say(session, "CLIENT", "REPLY", word)
+    assert session.reply_mode is mode
 
 
 def fields(line: str) -> dict[str, str]:
@@ -137,10 +144,10 @@ def test_info_is_one_line_of_redis_fields(session: Session) -> None:
     assert int(match[1]) == len(match[2])
     found = fields(match[2].rstrip("\n"))
     # The fields of Redis 7.2's CLIENT INFO, in its order.
-    assert list(found) == (
+    assert " ".join(found) == (
         "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf qbuf-free argv-mem multi-mem rbs rbp "
         "obl oll omem tot-mem events cmd user redir resp lib-name lib-ver"
-    ).split(" ")
+    )
     assert (found["id"], found["addr"], found["laddr"]) == ("1", "127.0.0.1:5001", "127.0.0.1:6380")
     assert (found["name"], found["db"], found["user"], found["resp"]) == ("job", "3", "default", "2")
     assert (found["age"], found["idle"], found["flags"], found["cmd"]) == ("7", "7", "N", "client|info")
