@@ -64,7 +64,7 @@ class ClientConnection(asyncio.Protocol):
         self._counters = service.counters
         self._most = service.limits.max_in_flight
         self._turn = service.turn
-        self.window = ReplyWindow(partial(service.turn.add, self), service.limits.output_soft)
+        self.window = ReplyWindow(partial(service.turn.wake, self), service.limits.output_soft)
         self._muted: Muted | None = None
         # of the connection
         self._transport: asyncio.Transport | None = None
@@ -308,6 +308,12 @@ class ClientConnection(asyncio.Protocol):
         self.routes = self.service.routes(session.protocol, session.db, self.number)
 
     # ---- what it is sent
+
+    @property
+    def answered(self) -> bool:
+        """Whether every request has its reply."""
+        window = self.window
+        return window.issued == window.head
 
     def flush(self) -> None:
         """Write the replies whose turn has come."""

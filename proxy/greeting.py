@@ -71,7 +71,12 @@ class Greeting:
     def _take(self, step: str, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
-        elif step == "ROLE" and isinstance(reply, list) and reply[:1] == [b"slave"] and reply[3] in _UNSYNCED:
+        elif (
+            step == "ROLE"
+            and isinstance(reply, list)
+            and reply[:1] == [b"slave"]
+            and _UNSYNCED.intersection(reply[3:4])
+        ):
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, step: str, words: str) -> None:

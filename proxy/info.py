@@ -115,7 +115,8 @@ def _value(section: str, field: str, values: Sequence[str]) -> str:
 def _table(name: str, parts: Sequence[Section]) -> Section:
     """Lines of the form ``db0:keys=1,expires=0,avg_ttl=0``, added up column by column."""
     if name == "Latencystats":
-        return dict(parts[0]) if parts else {}
+        # Percentiles can not be added up: of what several shards have run, the first one's.
+        return {field: value for part in reversed(parts) for field, value in part.items()}
     lines: dict[str, list[dict[str, float]]] = {}
     for part in parts:
         for field, value in part.items():

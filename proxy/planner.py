@@ -155,7 +155,8 @@ class Planner:
             fact.name,
             parts,
             merge,
-            changes=not fact.readonly,
+            # Redis flags what reads a server's own state (INFO, LASTSAVE ...) neither readonly nor write.
+            changes=fact.write or merge == "all_ok",
             replicas=fact.handling is Handling.ALL_NODES,
             shards=shards,
             limit=_asked(args) if merge == "slowlog" else None,

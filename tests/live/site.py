@@ -31,10 +31,6 @@ class Site:
         """A new connection to the plain server."""
         return Wire(self.plain.address, protocol=protocol)
 
-    def shard(self, number: int) -> Wire:
-        """A new connection to the primary of shard ``number`` (from 0), past the proxy."""
-        return Wire(self.shards.primaries[number].address)
-
     def tags(self) -> list[str]:
         """A hash tag for each shard, in the order of the shards."""
         return shard_tags(len(self.shards.primaries))
@@ -71,12 +67,13 @@ def shard_tags(shards: int = 3) -> list[str]:
     return [found[shard] for shard in range(shards)]
 
 
-def calls(server: LocalServer, command: str) -> int:
-    """How often a server has carried out ``command`` (lower case, "config|get") since its statistics were reset."""
-    text = server.ask("INFO", "commandstats")
-    assert isinstance(text, bytes)
-    for line in text.decode().splitlines():
-        name, _, columns = line.partition(":")
-        if name == f"cmdstat_{command}":
-            return int(dict(column.split("=") for column in columns.split(","))["calls"])
-    return 0
+def commands_seen(server: LocalServer) -> dict[str, int]:
+    """How often each command (lower case, "config|get") was carried out since the statistics were reset.
+
+    A command that was sent and refused is there too, with 0.
+    """
+    columns = {
+        name.removeprefix("cmdstat_"): dict(column.split("=") for column in value.split(","))
+        for name, value in server.info("commandstats").items()
+    }
+    return {name: int(column["calls"]) for name, column in columns.items()}

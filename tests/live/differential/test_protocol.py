@@ -72,21 +72,35 @@ CASES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("data", CASES.values(), ids=CASES.keys())
-def test_odd_bytes(site: Site, data: bytes) -> None:
+VALKEYS_OWN = {
+    "bytes behind an argument are not looked at": "Valkey 9 looks at them",
+    "text behind a closing quote": "Valkey 9 takes it as part of the argument",
+    "bytes of the upper half in a line": "Valkey 9 passes over a byte of the value 255",
+}
+"""Where Valkey answers otherwise than Redis, which is the reference."""
+
+
+def compare(site: Site, name: str) -> bytes:
+    """The bytes to send; skips the test where the two servers themselves are not of one mind."""
+    if site.plain.binary.kind == "valkey" and name in VALKEYS_OWN:
+        pytest.skip(VALKEYS_OWN[name])
+    return CASES[name]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_odd_bytes(site: Site, name: str) -> None:
     """Both sides say the same up to the close, which a QUIT brings about where the bytes themselves do not."""
+    data = compare(site, name)
     with site.direct() as server, site.client() as proxy:
         server.send(data + QUIT)
         proxy.send(data + QUIT)
         assert proxy.rest() == server.rest()
 
 
-SHORT = {name: data for name, data in CASES.items() if len(data) < LONG}
-
-
-@pytest.mark.parametrize("data", SHORT.values(), ids=SHORT.keys())
-def test_odd_bytes_one_by_one(site: Site, data: bytes) -> None:
+@pytest.mark.parametrize("name", [name for name, data in CASES.items() if len(data) < LONG])
+def test_odd_bytes_one_by_one(site: Site, name: str) -> None:
     """It does not matter how the bytes are cut."""
+    data = compare(site, name)
     with site.direct() as server, site.client() as proxy:
         server.send(data + QUIT)
         for offset in range(len(data)):

@@ -1,0 +1,169 @@
+"""What operators ask over HTTP."""
+
+from collections.abc import Mapping
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.live.conftest import Serve
+from tests.live.proxyprocess import ProxyProcess
+from tests.live.site import Site
+from tests.live.wire import Wire, pack
+from tests.processes import eventually
+
+pytestmark = pytest.mark.live
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+Labels = tuple[tuple[str, str], ...]
+
+
+def samples(proxy: ProxyProcess, accept: str = "") -> dict[tuple[str, Labels], float]:
+    """All samples of /metrics by name and labels."""
+    status, text = proxy.http("/metrics", accept=accept)
+    assert status == 200
+    families = parse_openmetrics(text) if accept else parse_text(text)
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def value(found: Mapping[tuple[str, Labels], float], name: str, **labels: str) -> float:
+    """One sample; 0 if it is not there."""
+    return found.get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+@pytest.fixture
+def proxy(site: Site, serve: Serve) -> ProxyProcess:
+    """A proxy that nobody has asked anything."""
+    return serve("--static", site.shards.static)
+
+
+def test_metrics_count_what_was_sent(proxy: ProxyProcess) -> None:
+    sent = received = 0
+    with Wire(proxy.address) as client:
+        requests = [pack("SET", f"k{number}", "value") for number in range(10)]
+        requests += [pack("GET", f"k{number}") for number in range(7)]
+        requests += [pack("set", "lower", 1), pack("MGET", "k1", "k2", "k3", "k4"), pack("INCR", "k1"), pack("GET")]
+        requests += [pack("RENAME", "a", "b"), pack("MULTI"), pack("NOSUCH"), pack("PING"), pack("DBSIZE")]
+        for request in requests:
+            client.send(request)
+            received += len(client.reply())
+            sent += len(request)
+        found = samples(proxy)
+        assert value(found, "slotgate_clients") == 1
+    assert value(found, "slotgate_clients_accepted_total") == 1
+    commands = "slotgate_commands_total"
+    assert value(found, commands, command="set", outcome="ok") == 11
+    assert value(found, commands, command="get", outcome="ok") == 7
+    assert value(found, commands, command="get", outcome="rejected") == 1
+    assert value(found, commands, command="mget", outcome="ok") == 1
+    assert value(found, commands, command="incr", outcome="error") == 1
+    assert value(found, commands, command="incr", outcome="ok") == 0
+    assert value(found, commands, command="rename", outcome="rejected") == 1
+    assert value(found, commands, command="multi", outcome="rejected") == 1
+    assert value(found, commands, command="ping", outcome="ok") == 1
+    assert value(found, commands, command="dbsize", outcome="ok") == 1
+    assert "nosuch" not in {dict(labels).get("command") for _, labels in found}
+    assert value(found, "slotgate_client_bytes_total", direction="in") == sent
+    assert value(found, "slotgate_client_bytes_total", direction="out") == received
+    assert value(found, "slotgate_crossslots_total") == 1
+    assert value(found, "slotgate_splits_total") == 2  # MGET and DBSIZE
+    assert value(found, "slotgate_shards") == 3
+    # The 19 one-key commands, and at least one part of each shard for DBSIZE.
+    assert value(found, "slotgate_backend_latency_seconds_count") >= 22
+    assert eventually(lambda: value(samples(proxy), "slotgate_clients") == 0)
+
+
+def test_a_latency_histogram(proxy: ProxyProcess) -> None:
+    with Wire(proxy.address) as client:
+        for number in range(50):
+            client.ask("SET", f"k{number}", 1)
+        found = samples(proxy)
+    buckets = sorted(
+        (float(dict(labels)["le"]), count)
+        for (name, labels), count in found.items()
+        if name == "slotgate_backend_latency_seconds_bucket"
+    )
+    counts = [count for _, count in buckets]
+    assert counts == sorted(counts)
+    assert counts[-1] == value(found, "slotgate_backend_latency_seconds_count") == 50
+    assert 0 < value(found, "slotgate_backend_latency_seconds_sum") < 50
+
+
+def test_metrics_know_the_servers(site: Site, proxy: ProxyProcess) -> None:
+    found = samples(proxy)
+    addresses = {dict(labels)["address"] for name, labels in found if name == "slotgate_backend_up"}
+    assert addresses == {server.address for server in site.shards.primaries}
+    assert {count for (name, _), count in found.items() if name == "slotgate_backend_up"} == {1.0}
+    assert {count for (name, _), count in found.items() if name == "slotgate_backend_in_flight"} == {0.0}
+
+
+def test_openmetrics(proxy: ProxyProcess) -> None:
+    with Wire(proxy.address) as client:
+        client.ask("SET", "k", 1)
+        assert value(samples(proxy, OPENMETRICS), "slotgate_commands_total", command="set", outcome="ok") == 1
+
+
+def test_alive_and_what_else_there_is(proxy: ProxyProcess) -> None:
+    assert proxy.http("/healthz") == (200, "alive\n")
+    assert proxy.http("/healthz", method="HEAD") == (200, "")
+    assert proxy.http("/readyz")[0] == 200
+    assert proxy.http("/healthz?verbose=1")[0] == 200
+    assert proxy.http("/nothing")[0] == 404
+    assert proxy.http("/healthz", method="DELETE")[0] == 405
+
+
+def test_odd_requests_do_no_harm(proxy: ProxyProcess) -> None:
+    for data in (b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET /metrics HTTP/1.1\r\nAccept\r\n\r\n", b"G"):
+        with Wire(proxy.admin) as client:
+            client.send(data)
+            client.socket.shutdown(1)
+            client.rest()
+    with Wire(proxy.admin) as client:
+        client.send(b"GET /" + b"x" * 200_000)
+        client.socket.shutdown(1)
+        client.rest()
+    assert proxy.http("/healthz")[0] == 200
+
+
+def test_ready_only_while_every_slot_has_its_primary(site: Site, proxy: ProxyProcess) -> None:
+    assert proxy.http("/readyz") == (200, "ready: every slot has a reachable primary\n")
+    second = site.shards.primaries[1]
+    second.kill()
+    try:
+        assert eventually(lambda: proxy.http("/readyz")[0] == 503)
+        assert proxy.http("/readyz")[1] == "no reachable primary in: shard-2\n"
+        assert proxy.http("/healthz")[0] == 200
+        found = samples(proxy)
+        down = [
+            dict(labels)["shard"] for (name, labels), up in found.items() if name == "slotgate_backend_up" and not up
+        ]
+        assert set(down) == {"shard-2"}
+        connected = {node["address"]: node["connected"] for node in nodes(proxy)}
+        assert connected[second.address] is False
+        assert sum(connected.values()) == 2
+    finally:
+        second.start()
+    assert eventually(lambda: proxy.http("/readyz")[0] == 200)
+    assert sum(count for (name, _), count in samples(proxy).items() if name == "slotgate_backend_reconnects_total") >= 1
+    with Wire(proxy.address) as client:
+        assert client.ask("SET", f"{{{site.tags()[1]}}}k", 1) == b"+OK\r\n"
+
+
+def test_topology(site: Site, proxy: ProxyProcess) -> None:
+    shards = proxy.topology()["shards"]
+    assert isinstance(shards, list)
+    assert [shard["name"] for shard in shards] == ["shard-1", "shard-2", "shard-3"]
+    assert [shard["slots"] for shard in shards] == [[[0, 5460]], [[5461, 10922]], [[10923, 16383]]]
+    assert [node["address"] for node in nodes(proxy)] == [server.address for server in site.shards.primaries]
+    assert {node["role"] for node in nodes(proxy)} == {"primary"}
+
+
+def nodes(proxy: ProxyProcess) -> list[dict[str, object]]:
+    """The servers that /topology names."""
+    shards = proxy.topology()["shards"]
+    assert isinstance(shards, list)
+    return [node for shard in shards for node in shard["nodes"]]

@@ -1,0 +1,301 @@
+"""Conversations as tables: what clients say, what the one server gets and does, what clients hear, step by step.
+
+Everything between them is the proxy's own; time is virtual and every step happens at once, but for ``passes``.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from random import Random
+
+import hiredis
+
+from proxy.client import ClientConnection
+from proxy.config import Config
+from proxy.resp import encode
+from proxy.service import Service
+from proxy.topology import build_topology
+from tests.simulation.loop import run, virtual_loop
+from tests.simulation.wire import Pace, Wire
+
+Step = Callable[["Stage"], Awaitable[None]]
+
+CONNECT_TIMEOUT = 0.3
+REQUEST_TIMEOUT = 1.0
+RETRY_DEADLINE = 0.5
+KERNEL = 100
+"""Bytes that the server's side takes without reading; what is more makes the proxy pause."""
+
+_AT_ONCE = 0.0005
+_SHARDS = [{"name": "alpha", "primary": "10.2.0.1:6379"}]
+_BACKEND = {
+    "connect_timeout": f"{CONNECT_TIMEOUT}s",
+    "request_timeout": f"{REQUEST_TIMEOUT}s",
+    "retry_deadline": f"{RETRY_DEADLINE}s",
+    "backoff_min": "10ms",
+    "backoff_max": "50ms",
+}
+_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "PING")
+
+
+class _Client:
+    """A client's end of its wire."""
+
+    def __init__(self, number: int, service: Service) -> None:
+        self.connection = ClientConnection(service)
+        self.wire = Wire(self.connection, Pace(Random(0), smooth=True), ("10.1.0.1", number))
+        self.wire.peer = self
+        self.reader = hiredis.Reader()
+        self.heard: list[str] = []
+        self.bytes = 0
+        self.connection.connection_made(self.wire)
+
+    def receive(self, data: bytes) -> None:
+        self.bytes += len(data)
+        self.reader.feed(data)
+        while (reply := self.reader.gets()) is not False:
+            self.heard.append(_text(reply))
+
+    def lost(self) -> None:
+        self.heard.append("closed")
+
+
+class _Connection:
+    """The server's end of a wire: greets as the stage says, and notes what it is asked."""
+
+    def __init__(self, stage: "Stage", wire: Wire) -> None:
+        self.wire = wire
+        self._stage = stage
+        self._reader = hiredis.Reader()
+        wire.peer = self
+
+    def receive(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (args := self._reader.gets()) is not False:
+            assert isinstance(args, list)
+            request = " ".join(arg.decode() for arg in args)
+            if request.startswith(_GREETING):
+                self._stage.greeted.append(request)
+            else:
+                self._stage.seen.append(request)
+            if request == "PING":
+                self.wire.send(self._stage.greeting)
+
+    def lost(self) -> None:
+        if self._stage.connection is self:
+            self._stage.connection = None
+
+
+@dataclass(eq=False)
+class Stage:
+    """Where a conversation is played."""
+
+    service: Service
+    clients: dict[str, _Client]
+    seen: list[str]
+    greeted: list[str]
+    connection: _Connection | None = None
+    door: str = "open"
+    greeting: bytes = encode.PONG
+    attempts: int = 0
+
+    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
+        """What the proxy's connect comes to."""
+        self.attempts += 1
+        if self.door == "deaf":
+            await virtual_loop().create_future()
+        if self.door == "shut":
+            raise ConnectionRefusedError(111, "Connection refused")
+        wire = Wire(protocol, Pace(Random(0), kernel=KERNEL, buffer=0, smooth=True))
+        self.connection = _Connection(self, wire)
+        protocol.connection_made(wire)
+        return wire
+
+    def client(self, name: str) -> _Client:
+        """The client of that name, connected when it is first named."""
+        if name not in self.clients:
+            self.clients[name] = _Client(len(self.clients), self.service)
+        return self.clients[name]
+
+
+def play(steps: Sequence[Step], **backend: str) -> None:
+    """Play a conversation; ``backend`` are settings. Raises AssertionError at the step that goes otherwise."""
+    run(_play(steps, {"shards": _SHARDS, "backend": {**_BACKEND, **backend}}))
+
+
+async def _play(steps: Sequence[Step], config: Mapping[str, object]) -> None:
+    loop = virtual_loop()
+    faults: list[object] = []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    parsed = Config.model_validate(config)
+    service = Service(parsed, build_topology(parsed), clock=loop.time)
+    stage = Stage(service, {}, [], [])
+    loop.network = stage
+    await asyncio.sleep(_AT_ONCE)
+    for number, step in enumerate(steps):
+        try:
+            await step(stage)
+            await asyncio.sleep(_AT_ONCE)
+        except AssertionError as error:
+            error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.pool)}")
+            raise
+    assert not faults
+    await service.pool.close()
+
+
+def _text(reply: object) -> str:
+    if isinstance(reply, hiredis.ReplyError):
+        return f"-{reply}"
+    if isinstance(reply, bytes):
+        return reply.decode() if len(reply) < 1000 else f"{len(reply)} bytes"
+    return str(reply)
+
+
+# ---- steps
+
+
+def says(name: str, *requests: str) -> Step:
+    """A client sends requests, each as words."""
+    return sends(name, b"".join(encode.request(request.split()) for request in requests))
+
+
+def sends(name: str, data: bytes) -> Step:
+    """A client sends bytes."""
+
+    async def step(stage: Stage) -> None:
+        stage.client(name).wire.send(data)
+
+    return step
+
+
+def hears(name: str, *replies: str) -> Step:
+    """What a client was answered since it was last asked: patterns of ``fnmatch``; ``closed`` ends a connection."""
+
+    async def step(stage: Stage) -> None:
+        client = stage.client(name)
+        heard, client.heard = client.heard, []
+        assert len(heard) == len(replies), f"{name} heard {heard}, not {replies}"
+        for reply, pattern in zip(heard, replies, strict=True):
+            assert fnmatchcase(reply, pattern), f"{name} heard {reply!r}, not {pattern!r}"
+
+    return step
+
+
+def got_bytes(name: str, least: int) -> Step:
+    """A client has ``least`` bytes or more, whole replies or not."""
+
+    async def step(stage: Stage) -> None:
+        assert stage.client(name).bytes >= least
+
+    return step
+
+
+def leaves(name: str) -> Step:
+    """A client's connection is cut."""
+
+    async def step(stage: Stage) -> None:
+        stage.client(name).wire.cut()
+
+    return step
+
+
+def sees(*requests: str) -> Step:
+    """What reached the server since this was last asked, on all connections, greetings left out."""
+
+    async def step(stage: Stage) -> None:
+        seen = stage.seen[:]
+        stage.seen.clear()
+        assert seen == list(requests)
+
+    return step
+
+
+def greeted(*requests: str) -> Step:
+    """What the server was greeted with since this was last asked."""
+
+    async def step(stage: Stage) -> None:
+        seen = stage.greeted[:]
+        stage.greeted.clear()
+        assert seen == list(requests)
+
+    return step
+
+
+def answers(*replies: bytes) -> Step:
+    """The server sends bytes."""
+
+    async def step(stage: Stage) -> None:
+        assert stage.connection is not None, "there is no connection"
+        stage.connection.wire.send(b"".join(replies))
+
+    return step
+
+
+def door(state: str, greeting: bytes = encode.PONG) -> Step:
+    """From now on a connect is taken and greeted so (``open``), refused (``shut``), or comes to nothing (``deaf``)."""
+
+    async def step(stage: Stage) -> None:
+        stage.door, stage.greeting = state, greeting
+
+    return step
+
+
+def reads(yes: bool) -> Step:
+    """The server reads its connection, or does not."""
+
+    async def step(stage: Stage) -> None:
+        assert stage.connection is not None
+        if yes:
+            stage.connection.wire.outgoing.unblock("not read")
+        else:
+            stage.connection.wire.outgoing.block("not read")
+
+    return step
+
+
+def cuts() -> Step:
+    """The server's connection is lost; what it had not read it never got."""
+
+    async def step(stage: Stage) -> None:
+        assert stage.connection is not None
+        stage.connection.wire.cut()
+
+    return step
+
+
+def connected(yes: bool) -> Step:
+    """Whether the proxy has a connection to the server."""
+
+    async def step(stage: Stage) -> None:
+        assert (stage.connection is not None) is yes
+
+    return step
+
+
+def tries(least: int, most: int) -> Step:
+    """How often the proxy has tried to connect up to now."""
+
+    async def step(stage: Stage) -> None:
+        assert least <= stage.attempts <= most
+
+    return step
+
+
+def drains() -> Step:
+    """The proxy stops, as at SIGTERM."""
+
+    async def step(stage: Stage) -> None:
+        for client in stage.service.clients:
+            client.drain()
+
+    return step
+
+
+def passes(seconds: float) -> Step:
+    """Time goes by."""
+
+    async def step(stage: Stage) -> None:
+        await asyncio.sleep(seconds)
+
+    return step

@@ -1,0 +1,113 @@
+"""The first words on a backend connection: what is sent, and what the answers mean."""
+
+import pytest
+
+from proxy.errors import BackendError
+from proxy.greeting import Credentials, Greeting
+from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
+from proxy.resp.requests import RequestFramer, split_request
+from tests.unit.feeding import Fed, single_bytes
+
+NOBODY = Credentials()
+DEFAULT = Credentials("", "secret")
+ANNA = Credentials("anna", "secret")
+
+
+def words(greeting: Greeting) -> list[str]:
+    """The commands that are sent, one line each."""
+    frames = Fed(RequestFramer(RequestLimits(), UNAUTHENTICATED), [greeting.request()]).frames
+    return [b" ".join(split_request(frame)).decode() for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "db", "primary", "credentials", "sent"),
+    [
+        (2, 0, True, NOBODY, ["PING"]),
+        (2, 0, False, NOBODY, ["ROLE", "PING"]),
+        (2, 3, True, NOBODY, ["SELECT 3", "PING"]),
+        (2, 0, True, DEFAULT, ["AUTH secret", "PING"]),
+        (2, 0, True, ANNA, ["AUTH anna secret", "PING"]),
+        (3, 0, True, NOBODY, ["HELLO 3", "PING"]),
+        (3, 0, True, DEFAULT, ["HELLO 3 AUTH default secret", "PING"]),
+        (3, 5, False, ANNA, ["HELLO 3 AUTH anna secret", "SELECT 5", "ROLE", "PING"]),
+    ],
+)
+async def test_what_is_said(protocol: int, db: int, primary: bool, credentials: Credentials, sent: list[str]) -> None:
+    assert words(Greeting(protocol, db, primary, credentials)) == sent
+
+
+OK = b"+OK\r\n"
+PONG = b"+PONG\r\n"
+HELLO = b"*2\r\n$5\r\nproto\r\n:3\r\n"
+MASTER = b"*3\r\n$6\r\nmaster\r\n:5\r\n*0\r\n"
+
+
+def role(state: str) -> bytes:
+    return b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$%d\r\n%b\r\n:100\r\n" % (len(state), state.encode())
+
+
+@pytest.mark.parametrize(
+    ("greeting", "answers"),
+    [
+        ((2, 0, True, NOBODY), PONG),
+        ((2, 7, True, ANNA), OK + OK + PONG),
+        ((3, 7, False, ANNA), HELLO + OK + role("connected") + PONG),
+        ((2, 0, False, NOBODY), MASTER + PONG),  # promoted meanwhile
+        ((2, 0, False, NOBODY), b"-NOPERM this user has no permissions to run the 'role' command\r\n" + PONG),
+        ((2, 0, True, NOBODY), b"-NOPERM this user has no permissions to run the 'ping' command\r\n"),
+    ],
+)
+async def test_a_server_that_can_be_used(greeting: tuple[int, int, bool, Credentials], answers: bytes) -> None:
+    for pieces in ([answers], single_bytes(answers)):
+        made = Greeting(*greeting)
+        for piece in pieces:
+            assert not made.done.done()
+            made.feed(piece)
+        assert made.done.result() is True
+
+
+@pytest.mark.parametrize(
+    ("greeting", "answers", "reason"),
+    [
+        ((2, 0, True, NOBODY), b"-NOAUTH Authentication required.\r\n", "asks for a password: set backend.password"),
+        (
+            (3, 0, True, NOBODY),
+            b"-NOAUTH HELLO must be called with...\r\n",
+            "asks for a password: set backend.password",
+        ),
+        ((2, 0, True, ANNA), b"-WRONGPASS invalid username-password pair\r\n", "refuses the proxy's AUTH: WRONGPASS"),
+        ((2, 0, True, ANNA), b"-ERR wrong number of arguments for 'auth'\r\n", "refuses the proxy's AUTH: ERR wrong"),
+        ((3, 0, True, ANNA), b"-WRONGPASS invalid username-password pair\r\n", "refuses the proxy's HELLO: WRONGPASS"),
+        ((3, 0, True, NOBODY), b"-ERR unknown command `HELLO`\r\n", "refuses the proxy's HELLO: ERR unknown command"),
+        ((2, 9, True, NOBODY), b"-ERR DB index is out of range\r\n", "answers SELECT with: ERR DB index"),
+        ((2, 0, True, NOBODY), b"-LOADING Redis is loading the dataset in memory\r\n", "answers PING with: LOADING"),
+        ((2, 0, False, NOBODY), role("sync"), "the replica is not in sync with its primary"),
+        ((2, 0, False, NOBODY), role("connect"), "the replica is not in sync with its primary"),
+        ((2, 0, True, NOBODY), b"HTTP/1.1 400 Bad Request\r\n", "Protocol error"),
+        ((2, 0, False, NOBODY), b"*1\r\n$5\r\nslave\r\n", "."),  # no Redis words it so
+    ],
+)
+async def test_a_server_that_can_not(greeting: tuple[int, int, bool, Credentials], answers: bytes, reason: str) -> None:
+    made = Greeting(*greeting)
+    made.feed(answers)
+    with pytest.raises(BackendError, match=reason):
+        made.done.result()
+    made.feed(PONG)  # what still comes changes nothing
+
+
+async def test_a_greeting_that_was_given_up_takes_what_comes() -> None:
+    made = Greeting(2, 0, True, NOBODY)
+    made.done.cancel()
+    made.feed(PONG)
+    assert made.done.cancelled()
+    made = Greeting(2, 0, True, NOBODY)
+    made.done.cancel()
+    made.feed(b"-ERR no\r\n")
+    assert made.done.cancelled()
+
+
+def test_credentials_hide_their_password() -> None:
+    assert "secret" not in repr(ANNA)
+    assert ANNA.arguments() == ["anna", "secret"]
+    assert DEFAULT.arguments() == ["secret"]
+    assert Credentials("anna", "").arguments() == []
