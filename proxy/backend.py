@@ -220,7 +220,7 @@ class Backend(asyncio.Protocol):
         self._around.counters.retries += len(verdict.again)
         place = self.place
         for entry in verdict.stale:
-            _answer(entry, encode.error(errors.read_lost(place.shard, place.node.address)))
+            self._answer(entry, encode.error(errors.read_lost(place.shard, place.node.address)))
         self._answer_uncertain(verdict.uncertain, "closed the connection before it answered")
         # To a replica only reads go, and another server of the shard can answer them as well.
         target = self if place.primary else self._around.elsewhere(self)
@@ -270,25 +270,29 @@ class Backend(asyncio.Protocol):
         seconds = self._around.timing.request_timeout
         for entry in late:
             if look(entry.frame).readonly:
-                _answer(entry, encode.error(errors.timed_out(place.shard, place.node.address, seconds)))
+                self._answer(entry, encode.error(errors.timed_out(place.shard, place.node.address, seconds)))
             else:
                 self._answer_uncertain((entry,), f"did not answer within {seconds:g} s")
         refusal = errors.stalled(place.shard, place.node.address, seconds) if self.ready else None
         for entry in unwritten:
-            _answer(entry, encode.error(refusal) if refusal else self.down_error())
+            self._answer(entry, encode.error(refusal) if refusal else self.down_error())
 
     def _refuse_all(self) -> None:
         written, unwritten = self.inflight.drain()
         self._answer_uncertain(written, f"was let go of: {self._reason}")
         for entry in unwritten:
-            _answer(entry, self.down_error())
+            self._answer(entry, self.down_error())
         self._release_holders()
 
     def _answer_uncertain(self, entries: Iterable[Entry], reason: str) -> None:
         place = self.place
         for entry in entries:
             self._around.counters.uncertain += 1
-            _answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
+            self._answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
+
+    def _answer(self, entry: Entry, error: bytes) -> None:
+        self._around.on_error(entry.sink, entry.frame)
+        entry.sink.deliver(entry.token, error, 0, len(error))
 
     def _release_holders(self) -> None:
         holders, self._holders = self._holders, {}
@@ -326,10 +330,6 @@ class Backend(asyncio.Protocol):
             self._abort()
         finally:
             self._turn.end_chunk()
-
-
-def _answer(entry: Entry, reply: bytes) -> None:
-    entry.sink.deliver(entry.token, reply, 0, len(reply))
 
 
 def _words(error: BaseException, connect_timeout: float) -> str:

@@ -233,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
         except UnknownSubcommand as unknown:
             self._refuse(unknown.fact, errors.unknown_subcommand(unknown.fact.name, args[1]))
             return True
-        if fact is None and args[0].lower() in _HTTP:
+        if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
             # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
             self.service.counters.reject("http")
             self.close()

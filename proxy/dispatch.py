@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from proxy.backend import Backend
-from proxy.engine.sink import DISCARD, Sink
+from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.merge import Context, merge
 from proxy.metrics import Counters
@@ -15,9 +15,12 @@ from proxy.surroundings import Holder
 class Gather:
     """The sink of a Scatter's parts: merges their replies when the last one is there."""
 
-    __slots__ = ("_context", "_left", "_plan", "_replies", "_sink", "_token")
+    __slots__ = ("_context", "_counters", "_left", "_plan", "_replies", "_sink", "_token")
 
-    def __init__(self, plan: Scatter, sink: Sink, token: int, context: Callable[[], Context]) -> None:
+    def __init__(
+        self, plan: Scatter, sink: Sink, token: int, context: Callable[[], Context], counters: Counters
+    ) -> None:
+        self._counters = counters
         self._plan = plan
         self._sink = sink
         self._token = token
@@ -39,6 +42,8 @@ class Gather:
         self._left -= 1
         if not self._left:
             reply = merge(self._plan, self._replies, self._context())
+            if reply[:1] == b"-":
+                self._counters.command(self._plan.name).failed += 1
             self._sink.deliver(self._token, reply, 0, len(reply))
 
     def accepts_stream(self, token: int) -> bool:
@@ -88,9 +93,10 @@ class Muted:
 class Dispatcher:
     """Carries out plans for all clients of a worker. ``context`` tells what merges may say about the proxy."""
 
-    __slots__ = ("_context", "_counters")
+    __slots__ = ("_context", "_counters", "_on_error")
 
-    def __init__(self, counters: Counters, context: Callable[[], Context]) -> None:
+    def __init__(self, counters: Counters, context: Callable[[], Context], on_error: OnError) -> None:
+        self._on_error = on_error
         self._counters = counters
         self._context = context
 
@@ -104,7 +110,7 @@ class Dispatcher:
         """Send the parts of ``plan``; ``sink`` gets their merged reply under ``token``."""
         if len(plan.parts) > 1:
             self._counters.splits += 1
-        gather = Gather(plan, sink, token, self._context)
+        gather = Gather(plan, sink, token, self._context, self._counters)
         if plan.replicas:
             self._send_to_replicas(plan, routes, now)
         for index, part in enumerate(plan.parts):
@@ -124,6 +130,7 @@ class Dispatcher:
         backend = (routes.readers if read else routes.writers)[shard]
         if backend is None:
             refusal = routes.refusal(shard, read)
+            self._on_error(sink, frame)
             sink.deliver(token, refusal, 0, len(refusal))
             return
         backend.push(sink, token, frame, 0, len(frame), now)

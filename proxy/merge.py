@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from proxy import errors, info
 from proxy.planner import Scatter, cursor_bits
 from proxy.resp import encode
-from proxy.resp.replies import BadReply, elements
+from proxy.resp.replies import BadReply, elements, header
 
 _ERROR = ord("-")
 _CURSOR_LIMIT = 2**63 - 1
@@ -106,10 +106,13 @@ def _logical(combine: Callable[[Sequence[int]], int]) -> Merger:
 
 def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """No policy, no keys: the elements of all, in no order."""
-    items = [item for reply in replies for item in elements(reply)]
-    kind = replies[0][:1]
-    count = len(items) // 2 if kind == b"%" else len(items)
-    return b"%b%d\r\n%b" % (kind, count, b"".join(items))
+    headers = [header(reply) for reply in replies]
+    kind = headers[0][0]
+    if any(other != kind for other, _, _ in headers):
+        raise BadReply("aggregates of different types")
+    count = sum(number for _, number, _ in headers)
+    bodies = (reply[at:] for reply, (_, _, at) in zip(replies, headers, strict=True))
+    return b"%b%d\r\n%b" % (kind, count, b"".join(bodies))
 
 
 def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:

@@ -11,6 +11,7 @@ from proxy import errors
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
+from proxy.commands.overrides import READS_ONLY
 from proxy.resp import encode
 from proxy.slots import hashed_part, key_slot
 from proxy.topology import Topology
@@ -155,8 +156,7 @@ class Planner:
             fact.name,
             parts,
             merge,
-            # Redis flags what reads a server's own state (INFO, LASTSAVE ...) neither readonly nor write.
-            changes=fact.write or merge == "all_ok",
+            changes=not (fact.readonly or fact.handling is Handling.SPECIAL or fact.name in READS_ONLY),
             replicas=fact.handling is Handling.ALL_NODES,
             shards=shards,
             limit=_asked(args) if merge == "slowlog" else None,

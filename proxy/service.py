@@ -12,7 +12,8 @@ from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
-from proxy.dispatch import Dispatcher
+from proxy.dispatch import Dispatcher, Gather
+from proxy.engine.sink import Sink
 from proxy.greeting import Credentials
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -58,7 +59,7 @@ class Service:
         self.planner = Planner(topology, config.cross_slot)
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients)
         self.world = World(_accounts(config), self.clients)
-        self.dispatcher = Dispatcher(self.counters, lambda: Context(self._overlay()))
+        self.dispatcher = Dispatcher(self.counters, lambda: Context(self._overlay()), self._count_error)
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
         self.request_limits = RequestLimits(
@@ -127,7 +128,9 @@ class Service:
             slots = frozenset()
         return Look(fact.readonly, slots or None)
 
-    def _count_error(self, frame: bytes) -> None:
+    def _count_error(self, sink: Sink, frame: bytes) -> None:
+        if isinstance(sink, Gather):
+            return  # a part; the whole is counted when it is answered
         fact, _ = self._resolve(frame)
         if fact is not None:
             self.counters.command(fact.name).failed += 1

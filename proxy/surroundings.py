@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.engine.sink import OnError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
 from proxy.retries import Look
@@ -58,8 +59,7 @@ class Surroundings:
     credentials: Credentials
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
-    on_error: Callable[[bytes], None]
-    """Called with the frame of a request that a server answered with an error, to count it."""
+    on_error: OnError
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
     elsewhere: Callable[["Backend"], "Backend"]

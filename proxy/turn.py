@@ -71,7 +71,7 @@ class Turn:
         self._answered = []
         for client in clients:
             if client.answered:
-                client.flush()
+                _flush(client)
             else:
                 self.add(client)
 
@@ -79,8 +79,12 @@ class Turn:
         items = self._items
         self._items = []
         for item in items:
-            try:
-                item.flush()
-            except Exception:
-                # A fault of ours in one connection must not keep the others' replies.
-                log.exception("flush failed item=%r", item)
+            _flush(item)
+
+
+def _flush(item: Flushable) -> None:
+    try:
+        item.flush()
+    except Exception:
+        # A fault of ours in one connection must not keep the others' replies.
+        log.exception("flush failed item=%r", item)

@@ -128,3 +128,10 @@ PRIMARY_ONLY: Mapping[str, str] = MappingProxyType(
     }
 )
 """Readonly commands that do not go to a replica, as their answer is the server's own (PRODUCT.md, section 3)."""
+
+_STATE = "reads the server's own state; Redis flags such commands neither readonly nor write"
+
+READS_ONLY: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("lastsave", "script|exists", "script|show", "slowlog|len", "commandlog|len"), _STATE)
+)
+"""Commands for all shards that change nothing though not flagged readonly. Special merges are all of that kind."""

@@ -67,9 +67,9 @@ class InFlight:
         """Remove the oldest request, whose reply has come. Raises ``IndexError`` when there is none."""
         return self._entries.popleft()
 
-    def push_front(self, entry: Entry) -> None:
-        """Put back the written request that was popped last."""
-        self._entries.appendleft(entry)
+    def peek(self) -> Entry:
+        """The oldest request. Raises ``IndexError`` when there is none."""
+        return Entry(*self._entries[0])
 
     def oldest(self) -> float | None:
         """When the oldest request came that somebody waits for, or None."""

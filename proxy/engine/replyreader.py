@@ -1,9 +1,7 @@
 """A backend's bytes, cut into replies, each given to the sink that waits for it."""
 
-from collections.abc import Callable
-
 from proxy.engine.inflight import Entry, InFlight
-from proxy.engine.sink import DISCARD
+from proxy.engine.sink import DISCARD, OnError
 from proxy.metrics import Counters
 from proxy.resp.replies import BadReply, ReplyFramer
 
@@ -28,7 +26,7 @@ class ReplyReader:
 
     __slots__ = ("_counters", "_framer", "_inflight", "_kept", "_on_error", "_stream", "_stream_left")
 
-    def __init__(self, inflight: InFlight, counters: Counters, on_error: Callable[[bytes], None]) -> None:
+    def __init__(self, inflight: InFlight, counters: Counters, on_error: OnError) -> None:
         self._inflight = inflight
         self._counters = counters
         self._on_error = on_error
@@ -78,7 +76,7 @@ class ReplyReader:
             if end < 0 or end > size:
                 end = self._framer.frame(data, pos)
                 if end < 0:
-                    self._keep(data, pos, expected)
+                    self._keep(data, pos)
                     break
             if kind == _PUSH:
                 pos = end
@@ -88,7 +86,7 @@ class ReplyReader:
             expected -= 1
             sink, token, frame, came = pop()
             if kind == _ERROR and sink is not DISCARD:
-                self._on_error(frame)
+                self._on_error(sink, frame)
             sink.deliver(token, data, pos, end)
             if came == since:
                 run += 1
@@ -101,27 +99,36 @@ class ReplyReader:
         if run:
             self._counters.observe(now - since, run)
 
-    def _keep(self, data: bytes, pos: int, expected: int) -> None:
+    def _keep(self, data: bytes, pos: int) -> None:
         """Keep the beginning of a reply, or pass it on at once if it is long and in its turn."""
-        missing = self._framer.need - (len(data) - pos)
-        if missing > STREAM_FROM and data[pos] == _BULK and expected:
-            entry = Entry(*self._inflight.pop())
-            if entry.sink.accepts_stream(entry.token):
-                self._framer.reset()
-                self._stream = entry
-                self._stream_left = missing
-                entry.sink.stream(entry.token, data[pos:], last=False)
-                return
-            self._inflight.push_front(entry)
-        self._kept = bytearray(memoryview(data)[pos:])
+        if self._may_stream(data[pos], len(data) - pos):
+            self._begin_stream(data[pos:])
+        else:
+            self._kept = bytearray(memoryview(data)[pos:])
+
+    def _may_stream(self, kind: int, got: int) -> bool:
+        """Whether a reply of which ``got`` bytes are there is long, and its reader takes pieces now."""
+        if kind != _BULK or self._framer.need - got <= STREAM_FROM or not self._inflight.written:
+            return False
+        entry = self._inflight.peek()
+        return entry.sink.accepts_stream(entry.token)
+
+    def _begin_stream(self, begun: bytes) -> None:
+        entry = Entry(*self._inflight.pop())
+        self._stream = entry
+        self._stream_left = self._framer.need - len(begun)
+        self._framer.reset()
+        entry.sink.stream(entry.token, begun, last=False)
 
     def _complete(self, kept: bytearray, data: bytes, now: float) -> bytes:
         """Add ``data`` to the reply that was begun; what is to be read on (nothing while it is not whole)."""
         kept += data
-        if len(kept) < self._framer.need:
-            return b""
-        end = self._framer.frame(kept, 0)
+        end = self._framer.frame(kept, 0) if len(kept) >= self._framer.need else -1
         if end < 0:
+            # Its header may be whole only now, or its turn may have come.
+            if self._may_stream(kept[0], len(kept)):
+                self._kept = None
+                self._begin_stream(bytes(kept))
             return b""
         self._kept = None
         with memoryview(kept) as view:
@@ -132,7 +139,7 @@ class ReplyReader:
                 raise BadReply("a reply that nothing was asked for")
             sink, token, frame, came = self._inflight.pop()
             if reply[0] == _ERROR and sink is not DISCARD:
-                self._on_error(frame)
+                self._on_error(sink, frame)
             sink.deliver(token, reply, 0, end)
             self._counters.observe(now - came, 1)
         return rest

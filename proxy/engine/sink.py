@@ -1,5 +1,6 @@
 """Where a backend's reply goes."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -53,3 +54,6 @@ class Discard:
 
 
 DISCARD = Discard()
+
+OnError = Callable[[Sink, bytes], None]
+"""Called with the sink and the frame of a request that is answered with an error, to count it."""

@@ -98,21 +98,26 @@ def _length(data: bytes | bytearray, at: int, end: int) -> int:
         raise BadReply(f"bad length {bytes(data[at:end])!r}") from error
 
 
+def header(frame: bytes) -> tuple[bytes, int, int]:
+    """Of an aggregate: its type byte, how many elements it has (pairs of a map; none if it is null), where they begin.
+
+    Raises ``BadReply`` if ``frame`` does not begin with the header of an aggregate.
+    """
+    end = frame.find(b"\r\n")
+    if end < 0 or frame[0] not in _AGGREGATE:
+        raise BadReply(f"not an aggregate: {frame[:32]!r}")
+    return frame[:1], max(_length(frame, 0, end), 0), end + 2
+
+
 def elements(frame: bytes) -> list[bytes]:
     """The frames of the direct elements of an array, set or push ``frame`` (of a map: keys and values in turn).
 
     A null array has no elements. Raises ``BadReply`` if ``frame`` is no complete aggregate.
     """
-    if not frame or frame[0] not in _AGGREGATE:
-        raise BadReply(f"not an aggregate: {frame[:32]!r}")
-    end = frame.find(b"\r\n")
-    if end < 0:
-        raise BadReply(f"cut aggregate: {frame[:32]!r}")
-    count = max(_length(frame, 0, end), 0) * (2 if frame[0] in _TWICE else 1)
+    kind, count, at = header(frame)
     framer = ReplyFramer()
     found: list[bytes] = []
-    at = end + 2
-    for _ in range(count):
+    for _ in range(count * 2 if kind[0] in _TWICE else count):
         after = framer.frame(frame, at)
         if after < 0:
             raise BadReply("cut aggregate")

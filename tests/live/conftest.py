@@ -1,6 +1,6 @@
 """Servers and proxies as processes: started once for each version, emptied between tests, their logs shown on failure."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -77,8 +77,14 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts proxies of a test's own, and stops them when it is over."""
     started: list[ProxyProcess] = []
 
-    def start(*arguments: str, ready: bool = True, **options: str) -> ProxyProcess:
-        proxy = ProxyProcess(tmp_path, *arguments, **options)
+    def start(
+        *arguments: str,
+        config: str = "",
+        listen: str = "",
+        environment: Mapping[str, str] | None = None,
+        ready: bool = True,
+    ) -> ProxyProcess:
+        proxy = ProxyProcess(tmp_path, *arguments, config=config, listen=listen, environment=environment)
         started.append(proxy)
         proxy.start(ready=ready)
         return proxy

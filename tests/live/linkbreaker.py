@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from proxy.localservers import LOOPBACK
 
@@ -110,7 +110,10 @@ class LinkBreaker:
 
     async def _end(self) -> None:
         await self._shut()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        relays = asyncio.all_tasks() - {cast(asyncio.Task[Any], asyncio.current_task())}
+        await asyncio.gather(*relays, return_exceptions=True)
+        # An aborted transport closes its socket in the loop's next turn.
+        await asyncio.sleep(0)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

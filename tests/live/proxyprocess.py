@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from proxy.keeper import keeper
 from proxy.localservers import LOOPBACK, free_port
@@ -26,7 +26,7 @@ class ProxyProcess:
     Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given.
     """
 
-    running_now: ClassVar[set[Self]] = set()
+    running_now: ClassVar[set["ProxyProcess"]] = set()
     """Those that a failing test may have talked to."""
 
     def __init__(

