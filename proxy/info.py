@@ -3,7 +3,7 @@
 Source: https://redis.io/docs/latest/commands/info/
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 _SUMMED_SECTIONS = frozenset({"Stats", "Memory", "Clients", "CPU", "Persistence"})
 _NOT_SUMMED = frozenset(
@@ -31,6 +31,7 @@ _LOWEST = frozenset({"redis_version", "valkey_version", "uptime_in_seconds", "up
 _REPLICATION_KEPT = frozenset(
     {"role", "connected_slaves", "master_failover_state", "master_replid", "master_repl_offset"}
 )
+_WHOLE = ("default", "all", "everything")
 _TABLES = frozenset({"Keyspace", "Commandstats", "Errorstats", "Latencystats"})
 
 Section = dict[str, str]
@@ -64,11 +65,10 @@ def _line(field: str, value: str) -> str:
     return field if ":" in field else f"{field}:{value}"
 
 
-def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]]) -> str:
-    """One document of several shards' ``documents``; fields in ``overlay`` replace those of its sections, if asked for.
+def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]], asked: Set[str]) -> str:
+    """One document of several shards' ``documents``; fields in ``overlay`` replace those of their sections.
 
-    A section of the overlay whose name no document has is added only if the documents have more than one section
-    (so ``INFO keyspace`` has the keyspace only).
+    A section of the overlay that no document has is added if it is among the ``asked`` ones (lower case; empty: all).
     """
     parsed = [parse(document) for document in documents]
     names = list(dict.fromkeys(name for sections in parsed for name in sections))
@@ -76,7 +76,7 @@ def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]]) ->
     for name, fields in overlay.items():
         if name in merged:
             merged[name].update((field, value) for field, value in fields.items())
-        elif len(merged) > 1:
+        elif not asked or asked & {name.lower(), *_WHOLE}:
             merged[name] = dict(fields)
     return write(merged)
 

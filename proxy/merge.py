@@ -15,6 +15,8 @@ from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header
 
 _ERROR = ord("-")
+_SLOWLOG_DEFAULT = 10
+_DIGITS = 20
 _CURSOR_LIMIT = 2**63 - 1
 _NO_MERGE = "ERR the shards' answers do not fit together"
 _UNCERTAIN = b"-UNCERTAIN"
@@ -144,7 +146,8 @@ def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
 
 def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     documents = [_text(reply).decode("utf-8", "replace") for reply in replies]
-    return encode.verbatim(info.merge(documents, context.overlay), 3 if replies[0][:1] == b"=" else 2)
+    sections = {option.decode("latin-1").lower() for option in plan.options}
+    return encode.verbatim(info.merge(documents, context.overlay, sections), 3 if replies[0][:1] == b"=" else 2)
 
 
 def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -161,7 +164,14 @@ def _slowlog(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes
     """Newest first, no more than were asked for."""
     rows = [row for reply in replies for row in elements(reply)]
     rows.sort(key=lambda row: _number(elements(row)[1]), reverse=True)
-    return encode.array(rows[: plan.limit])
+    return encode.array(rows[: _asked(plan.options)])
+
+
+def _asked(options: Sequence[bytes]) -> int | None:
+    """How many entries ``GET [count]`` asks for; None for all (-1). What is no number the servers refuse."""
+    if len(options) < 2:
+        return _SLOWLOG_DEFAULT
+    return int(options[1]) if options[1].isdigit() and len(options[1]) < _DIGITS else None
 
 
 def _latency_latest(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:

@@ -22,7 +22,6 @@ _ALWAYS_MERGED = frozenset({"info", "config_get"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 _CURSOR_MAX = 2**64 - 1
 _CURSOR_DIGITS = 20
-_SLOWLOG_DEFAULT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,8 @@ class Scatter:
     changes: bool = False
     replicas: bool = False
     shards: int = 1
-    limit: int | None = None
-    """How many elements were asked for, where the merge must know; None: all."""
+    options: tuple[bytes, ...] = ()
+    """The arguments behind the name, for special merges that must know what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ class Planner:
             changes=not (fact.readonly or fact.handling is Handling.SPECIAL or fact.name in READS_ONLY),
             replicas=fact.handling is Handling.ALL_NODES,
             shards=shards,
-            limit=_asked(args) if merge == "slowlog" else None,
+            options=tuple(args[1:]) if fact.handling is Handling.SPECIAL else (),
         )
 
     def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
@@ -180,13 +179,6 @@ class Planner:
 def cursor_bits(shards: int) -> int:
     """How many low bits of a SCAN cursor carry the shard's index."""
     return (shards - 1).bit_length()
-
-
-def _asked(args: Sequence[bytes]) -> int | None:
-    """How many entries SLOWLOG GET or COMMANDLOG GET asks for; None for all. What is no number the servers refuse."""
-    if len(args) < 3:
-        return _SLOWLOG_DEFAULT
-    return int(args[2]) if args[2].isdigit() and len(args[2]) <= _CURSOR_DIGITS else None
 
 
 def _cursor(text: bytes) -> int | None:

@@ -19,7 +19,9 @@ def path_outside_environment() -> str:
     """PATH without the directories of the virtual environment that runs the tests."""
     inside = Path(sys.prefix).resolve()
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return os.pathsep.join(folder for folder in folders if inside not in (Path(folder).resolve(), *Path(folder).resolve().parents))
+    return os.pathsep.join(
+        folder for folder in folders if inside not in (Path(folder).resolve(), *Path(folder).resolve().parents)
+    )
 
 
 def system_tool(name: str) -> Path | None:

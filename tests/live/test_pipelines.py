@@ -34,8 +34,9 @@ def mixed(count: int) -> Iterator[tuple[tuple[Argument, ...], bytes]]:
                 keys = [f"key:{number - 3}{letter}" for letter in "cabd"]
                 yield ("MGET", *keys), encode.array([*map(encode.bulk, "312"), b"$-1\r\n"])
             case _:
-                yield ("NOSUCH", number), encode.error(
-                    f"ERR unknown command 'NOSUCH', with args beginning with: '{number}' "
+                yield (
+                    ("NOSUCH", number),
+                    encode.error(f"ERR unknown command 'NOSUCH', with args beginning with: '{number}' "),
                 )
 
 

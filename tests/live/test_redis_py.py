@@ -145,7 +145,10 @@ def test_a_url_with_a_password(site: Site, serve: Serve) -> None:
     for credentials in (":friend@", "app:swordfish@"):
         with redis.Redis.from_url(f"redis://{credentials}{proxy.address}/0") as client:
             assert client.set("k", credentials)
-    with redis.Redis.from_url(f"redis://app:wrong@{proxy.address}/0") as client, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis.from_url(f"redis://app:wrong@{proxy.address}/0") as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
         client.ping()
     with redis.Redis.from_url(f"redis://{proxy.address}/0") as client, pytest.raises(redis.AuthenticationError):
         client.get("k")

@@ -176,7 +176,9 @@ def eventually_read(client: Wire, key: str, wanted: bytes, seconds: float = 10) 
 @pytest.mark.parametrize("policy", ["prefer_replica", "any", "replica"])
 def test_without_replicas(shards: LocalShards, serve: Serve, policy: str) -> None:
     """The primary takes over, but where reads are for replicas only: then an error names the shard. And back again."""
-    proxy = serve("--static", shards.static, "--read-from", policy, environment={"SLOTGATE_BACKEND__RETRY_DEADLINE": "200ms"})
+    proxy = serve(
+        "--static", shards.static, "--read-from", policy, environment={"SLOTGATE_BACKEND__RETRY_DEADLINE": "200ms"}
+    )
     fill(proxy.address, shards)
     key = f"{{{TAGS[0]}}}key"
     with Wire(proxy.address) as client:
