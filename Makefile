@@ -23,8 +23,8 @@ check: $(VENV)/.installed-dev ## lint, formatting and types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-bench: $(VENV)/.installed-dev ## measure the proxy beside others; ARGS="--help"
-	@exec $(PYTHON) -m benchmarks $(ARGS)
+bench: $(VENV)/.installed-bench ## measure the proxy beside others, write benchmarks/RESULTS.md; ARGS="--help"
+	@exec $(PYTHON) -m benchmarks --write $(ARGS)
 
 clean: ## remove .venv, caches and what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -40,6 +40,11 @@ $(VENV)/.installed-demo: pyproject.toml | $(PYTHON)
 $(VENV)/.installed-dev: pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV) (once) ...'
 	@$(PIP) install --prefer-binary --editable '.[dev,demo]'
+	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-bench: pyproject.toml | $(PYTHON)
+	@echo 'Installing into $(VENV) (once) ...'
+	@$(PIP) install --prefer-binary --editable '.[bench,demo]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(PYTHON):

@@ -222,12 +222,13 @@ class Backend(asyncio.Protocol):
         for entry in verdict.stale:
             self._answer(entry, encode.error(errors.read_lost(place.shard, place.node.address)))
         self._answer_uncertain(verdict.uncertain, "closed the connection before it answered")
-        # To a replica only reads go, and another server of the shard can answer them as well.
-        target = self if place.primary else self._around.elsewhere(self)
+        # What a replica may answer, another server of the shard can answer as well.
+        reader = self._around.elsewhere(self)
         for entry in (*verdict.again, *unwritten):
+            target = reader if reader is not self and self._around.look(entry.frame).replica_ok else self
             target.push(entry.sink, entry.token, entry.frame, 0, len(entry.frame), entry.since)
-        if target is not self and not target.dirty:
-            target.schedule(None)
+        if reader is not self and not reader.dirty:
+            reader.schedule(None)
 
     def pause_writing(self) -> None:
         """The server reads slowly: keep what comes, and stop the clients that send to it."""

@@ -43,12 +43,12 @@ class ClientConnection(asyncio.Protocol):
         "_ending",
         "_framer",
         "_kept",
-        "_most",
         "_muted",
         "_transport",
         "_turn",
         "closing",
         "flow",
+        "most",
         "number",
         "plain",
         "routes",
@@ -62,7 +62,8 @@ class ClientConnection(asyncio.Protocol):
         self.service = service
         self.number = 0
         self._counters = service.counters
-        self._most = service.limits.max_in_flight
+        self.most = service.limits.max_in_flight
+        """How many of its requests may be in flight."""
         self._turn = service.turn
         self.window = ReplyWindow(partial(service.turn.wake, self), service.limits.output_soft)
         self._muted: Muted | None = None
@@ -185,9 +186,6 @@ class ClientConnection(asyncio.Protocol):
         pos = fastlane.run(self, data, 0, now) if self.plain else 0
         if pos != len(data):
             self._process_from(data, pos, now)
-        window = self.window
-        if window.issued - window.head > self._most:
-            self.flow.stop(Stop.FULL)
 
     def _process_from(self, data: bytes, pos: int, now: float) -> None:
         """Carry out what the fast lane left, one request at a time, and return to it after each."""
@@ -195,6 +193,9 @@ class ClientConnection(asyncio.Protocol):
         size = len(data)
         try:
             while pos < size and not self.flow.stopped:
+                if self.window.pending >= self.most:
+                    self.flow.stop(Stop.FULL)
+                    break
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
@@ -321,17 +322,19 @@ class ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        flow = self.flow
+        if flow.stopped:
+            flow.added += len(data)
         if data:
             self._counters.bytes_out += len(data)
             transport.write(data)
-        if self.flow.stopped or self._ending or not data:
-            self.flow.added += len(data)
+        if flow.stopped or self._ending or not data:
             self._after_output()
 
     def _after_output(self) -> None:
         """Look whether what was waited for has come about: the end, or a reason to read again."""
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         window, flow, limits = self.window, self.flow, self.service.limits
         if window.broken:
@@ -345,7 +348,7 @@ class ClientConnection(asyncio.Protocol):
                 flow.go(Stop.ORDER)
             if window.overflowing:
                 flow.stop(Stop.FULL)
-            elif window.pending <= self._most // 2:
+            elif window.pending <= self.most // 2:
                 flow.go(Stop.FULL)
 
     def _abort(self, reason: str) -> None:

@@ -77,8 +77,9 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
     size = len(data)
     last = size - _SHORTEST
     token = window.issued
+    most = window.head + client.most
     counter: CommandCounter | None = None
-    while pos <= last:
+    while pos <= last and token < most:
         # A name's length is one digit, or two: the head's end follows from it.
         at = pos + data[pos + 5] - 37
         entry = known.get(data[pos:at])

@@ -8,10 +8,12 @@ from proxy.engine.inflight import Entry
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is known of a request: whether Redis flags it readonly, and the slots of its keys (None: any slot)."""
+    """What is known of a request: whether Redis flags it readonly, the slots of its keys (None: any slot), and whether
+    a replica may answer it."""
 
     readonly: bool
     slots: frozenset[int] | None
+    replica_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)

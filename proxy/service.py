@@ -126,7 +126,7 @@ class Service:
             slots = frozenset(key_slot(args[index]) for index in key_indexes(fact, args))
         except KeysError:
             slots = frozenset()
-        return Look(fact.readonly, slots or None)
+        return Look(fact.readonly, slots or None, fact.replica_ok)
 
     def _count_error(self, sink: Sink, frame: bytes) -> None:
         if isinstance(sink, Gather):

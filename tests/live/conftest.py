@@ -1,4 +1,4 @@
-"""Servers and proxies as processes: started once for each version, emptied between tests, their logs shown on failure."""
+"""Servers and proxies as processes: started once for each version, emptied between tests, logs shown on failure."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -24,10 +24,10 @@ def find(source: Source) -> ServerBinary:
     return binary
 
 
-def build(binary: ServerBinary, directory: Path) -> Iterator[Site]:
-    """Three shards, a plain server and a proxy, running."""
+def build(binary: ServerBinary, directory: Path, count: int = 3) -> Iterator[Site]:
+    """So many shards, a plain server and a proxy, running."""
     plain = LocalServer(binary, directory)
-    with start_many(3, 0, binary=binary) as shards:
+    with start_many(count, 0, binary=binary) as shards:
         proxy = ProxyProcess(directory, "--static", shards.static)
         try:
             plain.start()

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from proxy.keeper import keeper
 from proxy.localservers import LOOPBACK, free_port
@@ -119,8 +119,11 @@ class ProxyProcess:
             with error:
                 return error.code, error.read().decode()
 
-    def topology(self) -> dict[str, object]:
-        """What /topology says."""
-        found = json.loads(self.http("/topology")[1])
-        assert isinstance(found, dict)
-        return found
+    def topology(self) -> list[dict[str, Any]]:
+        """The shards that /topology names."""
+        shards: list[dict[str, Any]] = json.loads(self.http("/topology")[1])["shards"]
+        return shards
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The servers that /topology names."""
+        return [node for shard in self.topology() for node in shard["nodes"]]

@@ -23,7 +23,7 @@ def samples(proxy: ProxyProcess, accept: str = "") -> dict[tuple[str, Labels], f
     """All samples of /metrics by name and labels."""
     status, text = proxy.http("/metrics", accept=accept)
     assert status == 200
-    families: Iterable[Metric] = (parse_openmetrics if accept else parse_text)(text)  # type: ignore[no-untyped-call]
+    families: Iterable[Metric] = (parse_openmetrics if accept else parse_text)(text)
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
@@ -143,7 +143,7 @@ def test_ready_only_while_every_slot_has_its_primary(site: Site, proxy: ProxyPro
             dict(labels)["shard"] for (name, labels), up in found.items() if name == "slotgate_backend_up" and not up
         ]
         assert set(down) == {"shard-2"}
-        connected = {node["address"]: node["connected"] for node in nodes(proxy)}
+        connected = {node["address"]: node["connected"] for node in proxy.nodes()}
         assert connected[second.address] is False
         assert list(connected.values()).count(True) == 2
     finally:
@@ -155,16 +155,8 @@ def test_ready_only_while_every_slot_has_its_primary(site: Site, proxy: ProxyPro
 
 
 def test_topology(site: Site, proxy: ProxyProcess) -> None:
-    shards = proxy.topology()["shards"]
-    assert isinstance(shards, list)
+    shards = proxy.topology()
     assert [shard["name"] for shard in shards] == ["shard-1", "shard-2", "shard-3"]
     assert [shard["slots"] for shard in shards] == [[[0, 5460]], [[5461, 10922]], [[10923, 16383]]]
-    assert [node["address"] for node in nodes(proxy)] == [server.address for server in site.shards.primaries]
-    assert {node["role"] for node in nodes(proxy)} == {"primary"}
-
-
-def nodes(proxy: ProxyProcess) -> list[dict[str, object]]:
-    """The servers that /topology names."""
-    shards = proxy.topology()["shards"]
-    assert isinstance(shards, list)
-    return [node for shard in shards for node in shard["nodes"]]
+    assert [node["address"] for node in proxy.nodes()] == [server.address for server in site.shards.primaries]
+    assert {node["role"] for node in proxy.nodes()} == {"primary"}

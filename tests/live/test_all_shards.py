@@ -72,7 +72,7 @@ def test_scan_where_a_shard_is_empty(site: Site) -> None:
 
 
 def test_scan_while_keys_come_and_go(site: Site) -> None:
-    """What is there all the time is found, however much else changes (the tables of the servers are resized meanwhile)."""
+    """What is there all the time is found, however much else changes, the size of the servers' tables too."""
     with site.client() as client:
         staying = fill(client, 1000, "staying:")
         going = list(fill(client, 1000, "going:"))

@@ -83,6 +83,7 @@ def test_kill_by_id_and_address(site: Site) -> None:
     with site.client() as killer:
         for old in (True, False):
             with site.client() as victim:
+                assert victim.ask("PING") == b"+PONG\r\n"
                 address = "{}:{}".format(*victim.socket.getsockname())
                 if old:
                     assert killer.ask("CLIENT", "KILL", address) == OK

@@ -2,16 +2,18 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LOOPBACK, free_port
+from proxy.localservers import LOOPBACK, LocalServer, free_port
 from proxy.resp import encode
 from tests.live.conftest import Serve
 from tests.live.site import Site
@@ -55,10 +57,44 @@ def test_several_listeners(site: Site, serve: Serve) -> None:
         assert two.value("GET", "k") == b"1"
 
 
+def test_ipv6(site: Site, serve: Serve) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
+            port = probe.getsockname()[1]
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    proxy = serve("--static", site.shards.static, listen=f"[::1]:{port}")
+    with socket.create_connection(("::1", port)) as client:
+        client.sendall(pack("CLIENT", "INFO"))
+        assert f"laddr=[::1]:{port} ".encode() in client.recv(1000)
+    assert proxy.running
+
+
+def test_servers_behind_unix_sockets(site: Site, serve: Serve) -> None:
+    with tempfile.TemporaryDirectory(prefix="slotgate-") as name:  # short: a socket's path has 107 bytes at most
+        servers = [
+            LocalServer(site.plain.binary, Path(name), options=(f"unixsocket {name}/{number}",)) for number in range(2)
+        ]
+        try:
+            for server in servers:
+                server.start()
+            proxy = serve("--static", f"unix:{name}/0,unix:{name}/1")
+            for protocol in (2, 3):
+                with Wire(proxy.address, protocol=protocol) as client:
+                    assert client.ask("MSET", "a", 1, "b", 2, "c", 3, "d", 4) == OK
+                    assert client.value("MGET", "a", "b", "c", "d") == [b"1", b"2", b"3", b"4"]
+            assert {node["address"] for node in proxy.nodes()} == {f"unix:{name}/0", f"unix:{name}/1"}
+        finally:
+            for server in servers:
+                server.kill()
+
+
 def test_a_taken_port_is_said_in_one_line(site: Site) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "proxy", "serve", "--listen", site.proxy.address, "--static", site.shards.static]
-        + ["--admin", f"{LOOPBACK}:{free_port()}"],
+        [
+            *(sys.executable, "-m", "proxy", "serve", "--static", site.shards.static),
+            *("--listen", site.proxy.address, "--admin", f"{LOOPBACK}:{free_port()}"),
+        ],
         capture_output=True,
         text=True,
         timeout=30,

@@ -1,4 +1,4 @@
-"""The oldest server that must work and the ones in between: a short list, compared with a plain server of that version."""
+"""The oldest server that must work, and one in between: a short list, against a plain server of that version."""
 
 import pytest
 import redis

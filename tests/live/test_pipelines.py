@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.resp import encode
-from tests.live.site import Site
+from tests.live.conftest import Serve
+from tests.live.site import Site, shard_of
 from tests.live.wire import Argument, Wire, pack
 
 pytestmark = pytest.mark.live
@@ -41,15 +42,20 @@ def mixed(count: int) -> Iterator[tuple[tuple[Argument, ...], bytes]]:
 
 
 def check_pipeline(site: Site, count: int) -> None:
+    """``count`` commands in one write to the proxy come back whole and in order."""
+    with site.client() as client:
+        check_order(client, count)
+
+
+def check_order(client: Wire, count: int) -> None:
     """``count`` commands in one write come back whole and in order."""
     commands = list(mixed(count))
     data = b"".join(encode.request(args) for args, _ in commands)
-    with site.client() as client:
-        writer = threading.Thread(target=client.send, args=(data,))
-        writer.start()
-        replies = client.replies(count)
-        writer.join()
-        assert client.ask("PING") == b"+PONG\r\n"
+    writer = threading.Thread(target=client.send, args=(data,))
+    writer.start()
+    replies = client.replies(count)
+    writer.join()
+    assert client.ask("PING") == b"+PONG\r\n"
     wrong = [pair for pair in zip(commands, replies, strict=True) if pair[0][1] != pair[1]]
     assert not wrong, wrong[:3]
 
@@ -60,6 +66,13 @@ def test_ten_thousand_commands_in_one_write(site: Site) -> None:
 
 def test_more_commands_than_may_be_in_flight(site: Site) -> None:
     check_pipeline(site, 40_000)
+
+
+def test_order_over_several_connections_to_each_server(site: Site, serve: Serve) -> None:
+    proxy = serve("--static", site.shards.static, config="[backend]\nconnections_per_node = 3\n")
+    for _ in range(4):
+        with Wire(proxy.address) as client:
+            check_order(client, 3000)
 
 
 def test_replies_larger_than_what_may_wait_for_a_client(site: Site) -> None:
@@ -127,7 +140,7 @@ def cost(site: Site, work: Callable[[], None], times: int) -> float:
 
 
 def check_linear(site: Site, work: Callable[[int], None], size: int) -> None:
-    """Four times the size at once costs about what four times the work costs, where quadratic would be four times that."""
+    """Four times the size at once costs about what four times the work costs; quadratic would be four times that."""
     work(size)
     small = cost(site, lambda: work(size), 4)
     large = cost(site, lambda: work(size * 4), 1)
@@ -200,6 +213,23 @@ def test_a_large_value_does_not_mix_with_others(site: Site) -> None:
             assert quick.ask("GET", "{t}small") == encode.bulk(str(number))
         assert slow.reply() == encode.bulk(value)
         assert slow.reply() == encode.bulk("behind it")
+
+
+@pytest.mark.parametrize("command", ["SET", "set", "SeT"])
+def test_keys_and_values_of_every_length(site: Site, command: str) -> None:
+    """Lengths of one, two, three and more digits; all in one write, and each key lies in its shard."""
+    lengths = [*range(120), 998, 999, 1000, 1001, 9999, 10_000]
+    keys = [bytes(33 + (length + at) % 90 for at in range(length)) for length in lengths]
+    with site.client() as client:
+        client.send(b"".join(pack(command, key, key[::-1]) + pack("GET", key) for key in keys))
+        assert client.replies(2 * len(keys)) == [
+            reply for key in keys for reply in (b"+OK\r\n", encode.bulk(key[::-1]))
+        ]
+        assert client.value("DBSIZE") == len(keys)
+    for number, server in enumerate(site.shards.primaries):
+        listed = server.ask("KEYS", "*")
+        assert isinstance(listed, list)
+        assert sorted(listed) == sorted(key for key in keys if shard_of(key) == number)
 
 
 # ---- requests cut anywhere

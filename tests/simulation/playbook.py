@@ -119,9 +119,9 @@ class Stage:
         return self.clients[name]
 
 
-def play(steps: Sequence[Step], **backend: str) -> None:
-    """Play a conversation; ``backend`` are settings. Raises AssertionError at the step that goes otherwise."""
-    run(_play(steps, {"shards": _SHARDS, "backend": {**_BACKEND, **backend}}))
+def play(steps: Sequence[Step], limits: Mapping[str, object] | None = None, **backend: str) -> None:
+    """Play a conversation; ``limits`` and ``backend`` are settings. Raises AssertionError where it goes otherwise."""
+    run(_play(steps, {"shards": _SHARDS, "backend": {**_BACKEND, **backend}, "limits": limits or {}}))
 
 
 async def _play(steps: Sequence[Step], config: Mapping[str, object]) -> None:
@@ -187,6 +187,19 @@ def got_bytes(name: str, least: int) -> Step:
 
     async def step(stage: Stage) -> None:
         assert stage.client(name).bytes >= least
+
+    return step
+
+
+def listens(name: str, yes: bool) -> Step:
+    """A client reads what it is sent, or does not."""
+
+    async def step(stage: Stage) -> None:
+        flow = stage.client(name).wire.outgoing
+        if yes:
+            flow.unblock("deaf")
+        else:
+            flow.block("deaf")
 
     return step
 

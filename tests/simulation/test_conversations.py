@@ -18,6 +18,7 @@ from tests.simulation.playbook import (
     greeted,
     hears,
     leaves,
+    listens,
     passes,
     play,
     reads,
@@ -212,6 +213,32 @@ PAUSING = {
     ),
 }  # fmt: skip
 
+LIMITS = {"max_in_flight": 4, "output_soft": "1kb", "output_hard": "1mb", "write_timeout": "2s"}
+PIECE = b"$80000\r\n" + b"v" * 80_000 + b"\r\n"
+"""More than a client's side takes when it does not read."""
+
+BOUNDS = {
+    "only so many requests of a client are in flight": (
+        says("a", *["GET k"] * 9), says("b", "GET x"), sees(*["GET k"] * 4, "GET x"), answers(b"$-1\r\n" * 4),
+        passes(NOW), sees(*["GET k"] * 4), answers(b"$-1\r\n" * 5), passes(NOW), sees("GET k"), answers(b"$-1\r\n"),
+        hears("a", *["None"] * 9), hears("b", "None"),
+    ),
+    "who does not read is not read from, and goes on when it reads": (
+        says("a", "GET k"), listens("a", False), answers(PIECE), says("a", "GET k"), says("b", "GET x"),
+        sees("GET k", "GET x"), answers(b"$-1\r\n"), hears("b", "None"), hears("a"),
+        listens("a", True), passes(NOW), sees("GET k"), answers(b"$-1\r\n"), hears("a", "80000 bytes", "None"),
+    ),
+    "who reads nothing for long is closed": (
+        says("a", "GET k"), listens("a", False), answers(PIECE), passes(1.9), listens("b", True), says("b", "PING"),
+        hears("b", "PONG"), hears("a"), passes(0.3), hears("a", "closed"),
+    ),
+    "who lets too much pile up is closed, and its requests are let go of": (
+        says("a", *["GET k"] * 4), listens("a", False), answers(PIECE, PIECE), hears("a"),
+        answers(b"$1200000\r\n", b"v" * 1_200_000, b"\r\n"), hears("a", "closed"), answers(b"$-1\r\n"),
+        says("b", "GET k"), answers(b"$1\r\n1\r\n"), hears("b", "1"),
+    ),
+}  # fmt: skip
+
 DRAINING = {
     "what is in flight is answered, then the client is closed": (
         says("a", "SET k 1", "GET k"), drains(), hears("a"), answers(b"+OK\r\n$1\r\n1\r\n"),
@@ -289,6 +316,11 @@ def test_time(steps: Sequence[Step]) -> None:
 @pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in PAUSING.items()])
 def test_a_server_that_does_not_read(steps: Sequence[Step]) -> None:
     play(steps)
+
+
+@pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in BOUNDS.items()])
+def test_bounds(steps: Sequence[Step]) -> None:
+    play(steps, LIMITS)
 
 
 @pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in DRAINING.items()])

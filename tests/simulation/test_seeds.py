@@ -1,4 +1,4 @@
-"""Random runs. ``SLOTGATE_SEEDS=1000-1999`` runs these seeds instead, a single number one of them."""
+"""Random runs. ``SIMULATION_SEEDS=1000-1999`` runs these seeds instead, a single number one of them."""
 
 import gc
 import os
@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.world import World
 
-_SEEDS = os.environ.get("SLOTGATE_SEEDS", "0-149")
+_SEEDS = os.environ.get("SIMULATION_SEEDS", "0-149")
 
 
 def _seeds() -> range:
@@ -28,4 +28,4 @@ def _nothing_old_is_collected() -> Iterator[None]:
 @pytest.mark.parametrize("seed", _seeds())
 def test_every_request_has_its_reply(seed: int) -> None:
     problems = World(seed).run()
-    assert not problems, f"replay with SLOTGATE_SEEDS={seed}\n" + "\n".join(problems)
+    assert not problems, f"replay with SIMULATION_SEEDS={seed}\n" + "\n".join(problems)

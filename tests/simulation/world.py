@@ -52,11 +52,10 @@ class World:
         service = Service(config, build_topology(config), clock=loop.time)
         clients: list[SimulatedClient] = []
         self._until = loop.time() + rng.uniform(0.5, 4.0)
-        storm = loop.create_task(self._storm()) if self._weather.stormy else None
+        storm = loop.create_task(self._storm() if self._weather.stormy else self._replicas_crash())
         numbers = range(rng.randint(2, 8))
         tasks = [loop.create_task(self._client(number, service, clients)) for number in numbers]
-        if storm is not None:
-            await storm
+        await storm
         _, stuck = await asyncio.wait(tasks, timeout=_PATIENCE + 10.0)
         for task in stuck:
             task.cancel()
@@ -89,7 +88,7 @@ class World:
         return Config.model_validate(
             {
                 "shards": shards,
-                "read_from": rng.choice(("prefer_replica", "any", "replica")) if self._weather.stale else "primary",
+                "read_from": self._read_from(),
                 "backend": {
                     "connections_per_node": rng.choice((1, 1, 2)),
                     "connect_timeout": "300ms" if stormy else "10s",
@@ -103,6 +102,14 @@ class World:
                     "output_soft": rng.choice(("1kb", "64kb", "8mb")),
                 },
             }
+        )
+
+    def _read_from(self) -> str:
+        if not self._weather.stale:
+            return "primary"
+        # With "replica" alone there is nowhere to go when the replicas crash.
+        return self._rng.choice(
+            ("prefer_replica", "any", "replica") if self._weather.stormy else ("prefer_replica", "any")
         )
 
     async def _client(self, number: int, service: Service, clients: list[SimulatedClient]) -> None:
@@ -141,6 +148,16 @@ class World:
                     server.refusing = False
             loop.call_later(rng.choice((0.1, 1.0, 3.0)) * rng.random(), server.go_on)
         for server in self._servers:
+            server.go_on()
+
+    async def _replicas_crash(self) -> None:
+        """What nobody may notice: replicas come and go."""
+        replicas = [server for server in self._servers if not server.primary]
+        while replicas and virtual_loop().time() < self._until:
+            await asyncio.sleep(self._rng.uniform(0.0, 0.2))
+            self._rng.choice(replicas).crash()
+            virtual_loop().call_later(self._rng.random(), self._rng.choice(replicas).go_on)
+        for server in replicas:
             server.go_on()
 
     def _judge(self, service: Service, clients: list[SimulatedClient]) -> None:

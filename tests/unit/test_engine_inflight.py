@@ -38,14 +38,17 @@ def test_nothing_to_pop() -> None:
         InFlight().pop()
 
 
-def test_the_last_one_popped_can_be_put_back() -> None:
+def test_the_oldest_can_be_looked_at() -> None:
     fifo = InFlight()
-    for token in range(3):
+    with pytest.raises(IndexError):
+        fifo.peek()
+    for token in range(2):
         push(fifo, token)
     fifo.take()
-    entry = Entry(*fifo.pop())
-    fifo.push_front(entry)
-    assert [fifo.pop()[1] for _ in range(3)] == [0, 1, 2]
+    entry = fifo.peek()
+    assert isinstance(entry, Entry)
+    assert tuple(fifo.pop()) == entry
+    assert fifo.peek().token == 1
 
 
 def test_expired_requests_keep_their_place_if_they_were_written() -> None:
@@ -110,7 +113,6 @@ class AgainstTwoLists(RuleBasedStateMachine):
         self.unwritten: list[Request] = []
         self.count = 0
         self.clock = 0.0
-        self.popped: Request | None = None
 
     @rule(seconds=st.floats(0, 2), discard=st.sampled_from([False, False, False, True]))
     def push(self, seconds: float, discard: bool) -> None:
@@ -125,27 +127,18 @@ class AgainstTwoLists(RuleBasedStateMachine):
         assert self.fifo.take() == b"".join(request.frame for request in self.unwritten)
         self.written += self.unwritten
         self.unwritten = []
-        self.popped = None
 
     @precondition(lambda self: self.written)
     @rule()
     def pop(self) -> None:
-        request = self.popped = self.written.pop(0)
+        request = self.written.pop(0)
+        assert self.fifo.peek().since == request.since
         sink, token, frame, since = self.fifo.pop()
         assert since == request.since
         if not request.lost:
             assert (sink, token, frame) == (request.sink, request.token, request.frame)
         else:
             assert sink is DISCARD
-
-    @precondition(lambda self: self.popped is not None)
-    @rule()
-    def put_back(self) -> None:
-        request = self.popped
-        assert request is not None
-        self.fifo.push_front(Entry(request.sink, request.token, request.frame, request.since))
-        self.written.insert(0, request)
-        self.popped = None
 
     @rule(age=st.floats(0, 3))
     def expire(self, age: float) -> None:
@@ -160,7 +153,6 @@ class AgainstTwoLists(RuleBasedStateMachine):
         gone = [request for request in self.unwritten if request.since < before and not request.lost]
         assert [entry.token for entry in unwritten] == [request.token for request in gone]
         self.unwritten = [request for request in self.unwritten if request not in gone]
-        self.popped = None
 
     @rule()
     def drain(self) -> None:
@@ -170,7 +162,6 @@ class AgainstTwoLists(RuleBasedStateMachine):
         assert (len(self.fifo), self.fifo.unsent, self.fifo.written) == (0, 0, 0)
         self.written = []
         self.unwritten = []
-        self.popped = None
 
     @invariant()
     def agrees(self) -> None:

@@ -17,13 +17,13 @@ from tests.unit.recording import Recorder
 
 
 class Connection:
-    """A reader behind a FIFO of requests; ``failed`` has those that an error answered."""
+    """A reader behind a FIFO of requests; ``failed`` has those that an error answered, and who sent them."""
 
     def __init__(self) -> None:
         self.fifo = InFlight()
         self.counters = Counters()
-        self.failed: list[bytes] = []
-        self.reader = ReplyReader(self.fifo, self.counters, self.failed.append)
+        self.failed: list[tuple[Sink, bytes]] = []
+        self.reader = ReplyReader(self.fifo, self.counters, lambda sink, frame: self.failed.append((sink, frame)))
 
     def send(self, sink: Sink, count: int = 1, since: float = 0.0) -> None:
         """Requests 0 to ``count`` of ``sink``, written."""
@@ -70,7 +70,7 @@ def test_replies_go_out_in_order(connection: Connection, size: int) -> None:
     assert len(connection.fifo) == 0
     assert connection.observed == len(REPLIES)
     assert connection.counters.latency_sum == pytest.approx(0.5 * len(REPLIES))
-    assert connection.failed == [b"<8>"]
+    assert connection.failed == [(sink, b"<8>")]
 
 
 @given(st.lists(RESP2 | RESP3, min_size=1, max_size=8), PLACES)
@@ -155,6 +155,31 @@ def test_a_stream_that_ends_with_its_piece(connection: Connection) -> None:
     assert sink.replies == [(0, LARGE)]
     assert not connection.reader.streaming
     assert len(connection.fifo) == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+def test_a_header_that_is_cut_does_not_keep_a_reply_from_streaming(connection: Connection, size: int) -> None:
+    sink = Recorder(streams=True)
+    connection.send(sink, 1)
+    connection.feed((LARGE[:size], LARGE[size:100]))
+    assert connection.reader.streaming
+    connection.feed(chunks(LARGE[100:], 10_000))
+    assert sink.replies == [(0, LARGE)]
+    assert len(sink.pieces) > 10
+
+
+def test_a_large_reply_streams_as_soon_as_its_turn_comes(connection: Connection) -> None:
+    sink = Recorder(streams=False)
+    connection.send(sink, 1)
+    connection.feed(chunks(LARGE[:50_000], 1000))
+    assert sink.pieces == []
+    sink.streams = True
+    connection.feed((LARGE[50_000:51_000],))
+    assert sink.pieces == [(0, LARGE[:51_000], False)]
+    connection.feed((LARGE[51_000:],))
+    assert sink.replies == [(0, LARGE)]
+    assert len(connection.fifo) == 0
+    assert connection.observed == 1
 
 
 def test_a_large_reply_is_kept_whole_for_a_sink_that_does_not(connection: Connection) -> None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.info import human, merge, parse, write
+from proxy.info import human, parse, write
+from proxy.info import merge as merge_asked
 
 DOCUMENT = (
     "# Server\r\nredis_version:7.0.15\r\nredis_mode:cluster\r\narch_bits:64\r\ntcp_port:7001\r\n"
@@ -26,6 +27,10 @@ DOCUMENT = (
 )
 
 
+def merge(documents: list[str], overlay: dict[str, dict[str, str]], *asked: str) -> str:
+    return merge_asked(documents, overlay, set(asked))
+
+
 def section(document: str, name: str) -> dict[str, str]:
     return parse(document)[name]
 
@@ -37,7 +42,7 @@ def test_a_document_is_read_and_written_back() -> None:
 @pytest.mark.parametrize("document", ["", "# Keyspace\r\n", "# Modules\r\n", "# Keyspace\r\ndb0:keys=1,expires=0\r\n"])
 def test_short_documents(document: str) -> None:
     assert write(parse(document)) == document
-    assert merge([document, document], {"Slotgate": {"slotgate_version": "1"}}).startswith(document[:12])
+    assert merge([document], {"Slotgate": {"slotgate_version": "1"}}, "keyspace") == document
 
 
 @given(st.text(max_size=200))
@@ -144,17 +149,35 @@ def test_latencies_of_commands_that_only_one_shard_knows() -> None:
 
 
 def test_the_overlay_replaces_and_adds() -> None:
-    overlay = {"Clients": {"connected_clients": "7"}, "Slotgate": {"slotgate_version": "1"}}
-    whole = merge([DOCUMENT, DOCUMENT], overlay)
+    whole = merge([DOCUMENT, DOCUMENT], OVERLAY)
     assert section(whole, "Clients")["connected_clients"] == "7"
     assert section(whole, "Clients")["blocked_clients"] == "2"
     assert section(whole, "Slotgate") == {"slotgate_version": "1"}
 
 
-def test_the_overlay_adds_no_section_to_the_one_that_was_asked_for() -> None:
-    only = "# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n"
-    assert merge([only], {"Clients": {"connected_clients": "7"}, "Slotgate": {"slotgate_version": "1"}}) == only
-    assert merge([""], {"Slotgate": {"slotgate_version": "1"}}) == ""
+OVERLAY = {"Clients": {"connected_clients": "7"}, "Slotgate": {"slotgate_version": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "added"),
+    [
+        ((), True),
+        (("default",), True),
+        (("all",), True),
+        (("everything",), True),
+        (("slotgate",), True),
+        (("keyspace", "slotgate"), True),
+        (("keyspace",), False),
+        (("nosuch",), False),
+    ],
+)
+def test_the_overlays_own_section_comes_when_it_is_asked_for(asked: tuple[str, ...], added: bool) -> None:
+    only = "# Clients\r\nconnected_clients:1\r\n"
+    whole = merge([only], OVERLAY, *asked)
+    assert parse(whole).get("Slotgate") == ({"slotgate_version": "1"} if added else None)
+    assert section(whole, "Clients") == {"connected_clients": "7"}
+    assert merge([""], {"Slotgate": {"slotgate_version": "1"}}, "slotgate") == "# Slotgate\r\nslotgate_version:1\r\n"
+    assert merge([""], OVERLAY, "keyspace") == ""
 
 
 @pytest.mark.parametrize(

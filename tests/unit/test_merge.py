@@ -266,9 +266,11 @@ def test_a_scan_visits_every_shard_to_its_end(walks: list[list[int]]) -> None:
 # ---- what servers tell of themselves
 
 
-def info(*documents: str, protocol: int = 2, overlay: dict[str, dict[str, str]] | None = None) -> bytes:
+def info(
+    *documents: str, protocol: int = 2, overlay: dict[str, dict[str, str]] | None = None, asked: tuple[bytes, ...] = ()
+) -> bytes:
     replies = [encode.verbatim(document, protocol) for document in documents]
-    return merge(scatter("info", len(replies)), replies, Context(overlay or {}))
+    return merge(scatter("info", len(replies), options=asked), replies, Context(overlay or {}))
 
 
 def test_info_is_one_document() -> None:
@@ -288,6 +290,8 @@ def test_info_tells_of_the_proxy() -> None:
     server = "# Server\r\nredis_version:7.0.15\r\n\r\n# Clients\r\nconnected_clients:3\r\n"
     whole = server.replace("clients:3", "clients:7") + "\r\n# Slotgate\r\nslotgate_version:1\r\n"
     assert info(server, server, overlay=overlay) == encode.bulk(whole)
+    assert info("", "", overlay=overlay, asked=(b"SLOTGATE",)) == encode.bulk("# Slotgate\r\nslotgate_version:1\r\n")
+    assert info("", "", overlay=overlay, asked=(b"\xff",)) == encode.bulk("")
 
 
 def pairs(*items: tuple[str, str], protocol: int = 2) -> bytes:
@@ -324,10 +328,11 @@ def test_slowlog_is_newest_first() -> None:
     one = encode.array((entry(2, 30), entry(1, 10)))
     two = encode.array((entry(7, 40), entry(6, 20), entry(5, 5)))
     newest = [entry(7, 40), entry(2, 30), entry(6, 20), entry(1, 10), entry(5, 5)]
-    assert merged("slowlog", one, two, limit=10) == encode.array(newest)
-    assert merged("slowlog", one, two, limit=2) == encode.array(newest[:2])
-    assert merged("slowlog", one, two, limit=0) == b"*0\r\n"
-    assert merged("slowlog", one, two) == encode.array(newest)
+    for options, count in (((), 10), ((b"5",), 5), ((b"2",), 2), ((b"0",), 0), ((b"-1",), 5), ((b"3", b"slow"), 3)):
+        assert merged("slowlog", one, two, options=(b"GET", *options)) == encode.array(newest[:count])
+    many = encode.array(entry(number, number) for number in range(20))
+    assert len(elements(merged("slowlog", many, many, options=(b"GET",)))) == 10
+    assert len(elements(merged("slowlog", many, many, options=(b"get", b"30")))) == 30
     assert merged("slowlog", b"*0\r\n", b"*0\r\n") == b"*0\r\n"
 
 

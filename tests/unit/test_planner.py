@@ -213,7 +213,7 @@ def test_parts_are_the_whole(keys: list[bytes], name: str, shards: int) -> None:
         ("FLUSHDB ASYNC", "all_ok", True, False),
         ("SCRIPT LOAD x", "all_ok", True, True),
         ("SCRIPT FLUSH", "all_ok", True, True),
-        ("SCRIPT KILL", "one_ok", False, False),
+        ("SCRIPT KILL", "one_ok", True, False),
         ("FUNCTION LOAD x", "all_ok", True, False),
         ("RANDOMKEY", "randomkey", False, False),
         ("SLOWLOG RESET", "all_ok", True, True),
@@ -241,6 +241,7 @@ def test_sent_everywhere(line: str, merge: str, changes: bool, replicas: bool) -
         ("MEMORY DOCTOR", "text"),
         ("LASTSAVE", "min"),
         ("SCRIPT EXISTS 0123", "logical_and"),
+        ("SLOWLOG LEN", "sum"),
     ],
 )
 def test_what_only_reads_of_the_servers_changes_nothing(line: str, merge: str) -> None:
@@ -252,21 +253,20 @@ def test_what_only_reads_of_the_servers_changes_nothing(line: str, merge: str) -
 
 
 @pytest.mark.parametrize(
-    ("line", "limit"),
+    ("line", "options"),
     [
-        ("SLOWLOG GET", 10),
-        ("SLOWLOG GET 5", 5),
-        ("SLOWLOG GET 0", 0),
-        ("SLOWLOG GET -1", None),
-        ("SLOWLOG GET x", None),
-        ("COMMANDLOG GET 7 slow", 7),
-        ("DBSIZE", None),
+        ("SLOWLOG GET", (b"GET",)),
+        ("slowlog get 5", (b"get", b"5")),
+        ("INFO Server", (b"Server",)),
+        ("INFO", ()),
+        ("DBSIZE", ()),
+        ("SCRIPT LOAD x", ()),  # its merge need not know
     ],
 )
-def test_how_many_entries_are_asked_for(line: str, limit: int | None) -> None:
+def test_special_merges_are_told_what_was_asked_for(line: str, options: tuple[bytes, ...]) -> None:
     made = plan(line)
     assert isinstance(made, Scatter)
-    assert made.limit == limit
+    assert made.options == options
 
 
 def test_one_shard_answers_itself() -> None:
@@ -323,8 +323,7 @@ def test_what_no_fact_covers() -> None:
 
 def test_a_module_commands_policies_are_carried_out() -> None:
     args, frame = [b"NEW.COMMAND"], encode.request((b"NEW.COMMAND",))
-    fact = handled(Handling.ALL_SHARDS, merge="sum", flags=frozenset({"write"}))
-    made = Planner(THREE, "split").plan(fact, args, frame)
+    made = Planner(THREE, "split").plan(handled(Handling.ALL_SHARDS, merge="sum"), args, frame)
     assert made == Scatter("new.command", tuple(Part(n, frame) for n in range(3)), "sum", changes=True, shards=3)
     made = Planner(THREE, "split").plan(handled(Handling.ALL_SHARDS), args, frame)
     assert isinstance(made, Scatter)

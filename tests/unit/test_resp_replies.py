@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.resp.replies import BadReply, ReplyFramer, elements
+from proxy.resp.replies import BadReply, ReplyFramer, elements, header
 from tests.unit.feeding import AGGREGATES, NOISE, PLACES, RESP2, RESP3, Fed, Watched, chunks, cut, single_bytes
 
 REPLIES = [
@@ -178,6 +178,19 @@ def test_elements_decode_to_what_hiredis_decodes(items: list[bytes]) -> None:
         assert repr(reader.gets()) == repr(expected)
 
 
+@given(AGGREGATES)
+def test_the_header_of_an_aggregate(made: tuple[bytes, list[bytes]]) -> None:
+    frame, items = made
+    kind, count, at = header(frame)
+    assert kind == frame[:1]
+    assert count * (2 if kind == b"%" else 1) == len(items)
+    assert frame[at:] == b"".join(items)
+
+
+def test_the_header_of_a_null_array() -> None:
+    assert header(b"*-1\r\n") == (b"*", 0, 5)
+
+
 def test_an_attribute_belongs_to_the_element_behind_it() -> None:
     first = b"|1\r\n+ttl\r\n:3600\r\n:1\r\n"
     assert elements(b"*2\r\n" + first + b":2\r\n") == [first, b":2\r\n"]
@@ -194,3 +207,9 @@ def test_a_null_array_has_no_elements() -> None:
 def test_what_has_no_elements(frame: bytes) -> None:
     with pytest.raises(BadReply):
         elements(frame)
+
+
+@pytest.mark.parametrize("frame", [b"", b"+OK\r\n", b"$3\r\nabc\r\n", b"*1", b"*x\r\n"])
+def test_what_has_no_header(frame: bytes) -> None:
+    with pytest.raises(BadReply):
+        header(frame)

@@ -1,5 +1,17 @@
 """Keys of any type, scripts, commands without keys, and what the proxy answers by itself."""
 
+ONE_FUNCTION = (
+    r'"#!lua name=lib\n'
+    r"redis.register_function('first', function(keys, args) return {keys[1], args[1]} end)" + '"'
+)
+TWO_FUNCTIONS = (
+    r'"#!lua name=lib\n'
+    r"redis.register_function{function_name='first', callback=function(keys, args)"
+    r" return redis.call('set', keys[1], args[1]) end}\n"
+    r"redis.register_function{function_name='read', callback=function(keys)"
+    r" return redis.call('get', keys[1]) end, flags={'no-writes'}}" + '"'
+)
+
 GENERIC = {
     "life of keys": r"""
         SET %k v
@@ -112,12 +124,6 @@ GENERIC = {
         SET %s x
         SORT %s
     """,
-    "wrong arity of commands that not every server has": r"""
-        HGETDEL %h FIELDS 0
-        HSETEX %h
-        DELIFEQ %k
-        MSETEX 1
-    """,
     "wrong arity": r"""
         GET
         TTL
@@ -206,6 +212,8 @@ SCRIPTS = {
         EVAL "redis.setresp(3); return {verbatim_string = {format = 'txt', string = 'hi'}}" 0
         EVAL "redis.setresp(3); return {true, false, {double = 1.5}}" 0
         EVAL "redis.setresp(3); return redis.call('hgetall', KEYS[1])" 1 %none
+        EVAL "local t = 1 for i = 1, 100 do t = {t, i} end return t" 0
+        EVAL "local t = {} for i = 1, 5000 do t[i] = i end return t" 0
         EVAL "return 1" x
         EVAL "return 1" -1
         EVAL "return 1" 5 %a
@@ -228,10 +236,10 @@ SCRIPTS = {
         SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db
         SCRIPT HELP
     """,
-    "functions": r"""
-        FUNCTION LOAD "#!lua name=lib\nredis.register_function('first', function(keys, args) return {keys[1], args[1]} end)"
-        FUNCTION LOAD "#!lua name=lib\nredis.register_function('first', function(keys, args) return keys[1] end)"
-        FUNCTION LOAD REPLACE "#!lua name=lib\nredis.register_function{function_name='first', callback=function(keys, args) return redis.call('set', keys[1], args[1]) end}\nredis.register_function{function_name='read', callback=function(keys) return redis.call('get', keys[1]) end, flags={'no-writes'}}"
+    "functions": rf"""
+        FUNCTION LOAD {ONE_FUNCTION}
+        FUNCTION LOAD {ONE_FUNCTION}
+        FUNCTION LOAD REPLACE {TWO_FUNCTIONS}
         FUNCTION LOAD "no shebang"
         FCALL first 1 %k v
         FCALL read 1 %k
@@ -314,6 +322,25 @@ KEYLESS = {
 }
 
 SESSION = {
+    "what each server says of itself": r"""
+        INFO
+        INFO server
+        INFO nosuchsection
+        CLIENT LIST
+        CLIENT INFO
+        CLIENT ID
+        ROLE
+        MEMORY STATS
+        MEMORY DOCTOR
+        MEMORY MALLOC-STATS
+        LATENCY DOCTOR
+        LATENCY HISTOGRAM
+        COMMAND
+        ACL GENPASS
+        ACL GENPASS 5
+        LOLWUT
+        SLOWLOG GET 10
+    """,
     "connection": r"""
         PING
         PING hello

@@ -19,8 +19,8 @@ def exact(frame: bytes) -> object:
 
 
 def error_code(frame: bytes) -> object:
-    """Of an error its code only."""
-    return frame.split(b" ")[0] if frame[:1] == b"-" else frame
+    """Of an error its code, else what kind of reply it is."""
+    return frame.partition(b" ")[0] if frame[:1] == b"-" else frame[:1]
 
 
 def unordered(frame: bytes) -> object:
@@ -56,6 +56,11 @@ def shape(frame: bytes) -> object:
     return frame[:1]
 
 
+def kind_of(frame: bytes) -> object:
+    """What kind of reply it is; errors as they are."""
+    return frame if frame[:1] == b"-" else frame[:1]
+
+
 def hello(frame: bytes) -> object:
     """Errors as they are; of the map the fields that are not about one server."""
     if frame[:1] not in (b"*", b"%"):
@@ -80,6 +85,7 @@ class Rule:
 
 
 RULES = (
+    Rule(("client|kill", "client|list"), error_code, "the proxy words errors as Redis does", "valkey"),
     Rule(
         ("smembers", "sinter", "sunion", "sdiff", "sscan", "hkeys", "hvals", "hrandfield"),
         unordered,
@@ -94,7 +100,16 @@ RULES = (
     Rule(("xadd",), lambda frame: re.sub(rb"\d{13}-\d", b"ID", frame), "'*' makes an id of the server's clock"),
     Rule(("time", "lolwut"), shape, "the server's clock, a random picture"),
     Rule(("hello",), hello, "id, version, modules and kind of server are the proxy's own"),
-    Rule(("client|kill", "client|list"), error_code, "the proxy words errors as Redis does", "valkey"),
+    Rule(
+        ("info", "client|list", "client|info", "client|id", "role", "memory|stats", "memory|doctor"),
+        kind_of,
+        "about one server, or about its clients",
+    ),
+    Rule(
+        ("memory|malloc-stats", "latency|doctor", "latency|histogram", "command", "acl|genpass"),
+        kind_of,
+        "about one server, or random",
+    ),
 )
 
 

@@ -16,6 +16,7 @@ TABLE = CommandTable.builtin()
 
 COMPARED = (Handling.KEYED, Handling.MULTI_SHARD)
 COVERED_AT_LEAST = 0.95
+LEFT_OUT = {"object|freq": "a good reply needs a server with an LFU policy"}
 
 
 def name_of(args: Sequence[bytes]) -> str:
@@ -71,6 +72,13 @@ def test_all_in_one_write(site: Site, conversation: Conversation, protocol: int)
     assert not different, "\n".join(different)
 
 
+@pytest.mark.parametrize("line", ["HGETDEL h FIELDS 0", "HSETEX h", "DELIFEQ k", "MSETEX 1", "COMMANDLOG", "CLUSTERSCAN"])
+def test_wrong_arity_of_what_not_every_server_has(site: Site, line: str) -> None:
+    """The proxy knows commands of newer servers; to clients of an older one they are unknown."""
+    with site.direct() as server, site.client() as proxy:
+        assert proxy.ask(*line.split()) == server.ask(*line.split())
+
+
 def test_the_list_is_broad(site: Site) -> None:
     """Nearly every command with keys that this server has is compared, and reaches the server with a good reply."""
     table = CommandTable.builtin()
@@ -90,5 +98,5 @@ def test_the_list_is_broad(site: Site) -> None:
         site.clean()
         with site.direct() as server:
             answered |= {name_of(args) for args in conversation.commands(tag) if server.ask(*args)[:1] != b"-"}
-    missing = wanted - answered
+    missing = wanted - answered - set(LEFT_OUT)
     assert len(missing) <= (1 - COVERED_AT_LEAST) * len(wanted), sorted(missing)
