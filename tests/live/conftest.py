@@ -11,6 +11,8 @@ from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site
 
 _LOG_TAIL = 4000
+# On a busy machine any command may be a slow one: what SLOWLOG says would be chance.
+_QUIET = ("slowlog-log-slower-than -1",)
 
 Serve = Callable[..., ProxyProcess]
 """Starts a proxy; takes what ``ProxyProcess`` takes but the directory, and ``ready`` as its ``start``."""
@@ -26,8 +28,8 @@ def find(source: Source) -> ServerBinary:
 
 def build(binary: ServerBinary, directory: Path, count: int = 3) -> Iterator[Site]:
     """So many shards, a plain server and a proxy, running."""
-    plain = LocalServer(binary, directory)
-    with start_many(count, 0, binary=binary) as shards:
+    plain = LocalServer(binary, directory, options=_QUIET)
+    with start_many(count, 0, binary=binary, options=_QUIET) as shards:
         proxy = ProxyProcess(directory, "--static", shards.static)
         try:
             plain.start()

@@ -37,14 +37,20 @@ def value(found: Mapping[tuple[str, Labels], float], name: str, **labels: str) -
 
 
 @pytest.fixture
-def proxy(site: Site, serve: Serve) -> ProxyProcess:
+def proxy(site: Site) -> ProxyProcess:
+    """The proxy of the site."""
+    return site.proxy
+
+
+@pytest.fixture
+def fresh_proxy(site: Site, serve: Serve) -> ProxyProcess:
     """A proxy that nobody has asked anything."""
     return serve("--static", site.shards.static)
 
 
-def test_metrics_count_what_was_sent(proxy: ProxyProcess) -> None:
+def test_metrics_count_what_was_sent(fresh_proxy: ProxyProcess) -> None:
     sent = received = 0
-    with Wire(proxy.address) as client:
+    with Wire(fresh_proxy.address) as client:
         requests = [pack("SET", f"k{number}", "value") for number in range(10)]
         requests += [pack("GET", f"k{number}") for number in range(7)]
         requests += [pack("set", "lower", 1), pack("MGET", "k1", "k2", "k3", "k4"), pack("INCR", "k1"), pack("GET")]
@@ -53,7 +59,7 @@ def test_metrics_count_what_was_sent(proxy: ProxyProcess) -> None:
             client.send(request)
             received += len(client.reply())
             sent += len(request)
-        found = samples(proxy)
+        found = samples(fresh_proxy)
         assert value(found, "slotgate_clients") == 1
     assert value(found, "slotgate_clients_accepted_total") == 1
     commands = "slotgate_commands_total"
@@ -75,14 +81,14 @@ def test_metrics_count_what_was_sent(proxy: ProxyProcess) -> None:
     assert value(found, "slotgate_shards") == 3
     # The 19 one-key commands, and at least one part of each shard for DBSIZE.
     assert value(found, "slotgate_backend_latency_seconds_count") >= 22
-    assert eventually(lambda: value(samples(proxy), "slotgate_clients") == 0)
+    assert eventually(lambda: value(samples(fresh_proxy), "slotgate_clients") == 0)
 
 
-def test_a_latency_histogram(proxy: ProxyProcess) -> None:
-    with Wire(proxy.address) as client:
+def test_a_latency_histogram(fresh_proxy: ProxyProcess) -> None:
+    with Wire(fresh_proxy.address) as client:
         for number in range(50):
             client.ask("SET", f"k{number}", 1)
-        found = samples(proxy)
+        found = samples(fresh_proxy)
     buckets = sorted(
         (float(dict(labels)["le"]), count)
         for (name, labels), count in found.items()
@@ -94,18 +100,18 @@ def test_a_latency_histogram(proxy: ProxyProcess) -> None:
     assert 0 < value(found, "slotgate_backend_latency_seconds_sum") < 50
 
 
-def test_metrics_know_the_servers(site: Site, proxy: ProxyProcess) -> None:
-    found = samples(proxy)
+def test_metrics_know_the_servers(site: Site, fresh_proxy: ProxyProcess) -> None:
+    found = samples(fresh_proxy)
     addresses = {dict(labels)["address"] for name, labels in found if name == "slotgate_backend_up"}
     assert addresses == {server.address for server in site.shards.primaries}
     assert {count for (name, _), count in found.items() if name == "slotgate_backend_up"} == {1.0}
     assert {count for (name, _), count in found.items() if name == "slotgate_backend_in_flight"} == {0.0}
 
 
-def test_openmetrics(proxy: ProxyProcess) -> None:
-    with Wire(proxy.address) as client:
+def test_openmetrics(fresh_proxy: ProxyProcess) -> None:
+    with Wire(fresh_proxy.address) as client:
         client.ask("SET", "k", 1)
-        assert value(samples(proxy, OPENMETRICS), "slotgate_commands_total", command="set", outcome="ok") == 1
+        assert value(samples(fresh_proxy, OPENMETRICS), "slotgate_commands_total", command="set", outcome="ok") == 1
 
 
 def test_alive_and_what_else_there_is(proxy: ProxyProcess) -> None:

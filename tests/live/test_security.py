@@ -212,22 +212,3 @@ def test_servers_with_a_user(secret_shards: LocalShards, serve: Serve, tmp_path:
     rows = secret_shards.primaries[0].ask("CLIENT", "LIST")
     assert isinstance(rows, bytes)
     assert b"user=proxy" in rows
-
-
-@pytest.mark.parametrize("config", ["", "[backend]\npassword = 'wrong'\n"], ids=["no password", "a wrong one"])
-def test_a_password_that_the_servers_refuse(secret_shards: LocalShards, serve: Serve, config: str) -> None:
-    """Clients are told by an error which shard it is, and the log says what to do."""
-    proxy = serve(
-        "--static",
-        secret_shards.static,
-        config=config,
-        environment={"SLOTGATE_BACKEND__RETRY_DEADLINE": "100ms"},
-        ready=False,
-    )
-    assert proxy.http("/readyz")[0] == 503
-    with Wire(proxy.address) as client:
-        reply = client.ask("SET", "k", 1)
-        assert reply.startswith(b"-SHARDDOWN shard 'shard-"), reply
-        assert b"Nothing was executed" in reply or b"not executed" in reply
-    assert ("set backend.password" if not config else "refuses the proxy's AUTH") in proxy.log
-    assert "wrong" not in proxy.log.replace("WRONGPASS", "")

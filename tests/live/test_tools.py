@@ -73,7 +73,7 @@ def test_redis_benchmark(site: Site) -> None:
         pytest.skip("no redis-benchmark here (Debian, Ubuntu: apt-get install redis-tools)")
     host, _, port = site.proxy.address.rpartition(":")
     ended = subprocess.run(
-        [path, "-h", host, "-p", port, "-t", TESTS, "-q", "-P", "16", "-c", "20", "-n", "2000", "-r", "1000"],
+        [path, "-h", host, "-p", port, "-t", TESTS, "-q", "-P", "16", "-c", "20", "-n", "1000", "-r", "1000"],
         capture_output=True,
         text=True,
         timeout=100,

@@ -226,7 +226,7 @@ class Backend:
 class Lane:
     """A client in its plain state, with a writer and a reader for each of three shards."""
 
-    def __init__(self, held: int | None = None, down: int | None = None) -> None:
+    def __init__(self, held: int | None = None, down: int | None = None, most: int = 1000) -> None:
         self.counters = Counters()
         self.writers = [Backend(shard, False, shard == held) for shard in range(3)]
         self.readers = [Backend(shard, True, shard == held) for shard in range(3)]
@@ -234,6 +234,7 @@ class Lane:
         self.client = SimpleNamespace(
             service=SimpleNamespace(heads=heads(TABLE, self.counters)),
             window=self.window,
+            most=most,
             routes=SimpleNamespace(
                 writers=[None if backend.place[0] == down else backend for backend in self.writers],
                 readers=[None if backend.place[0] == down else backend for backend in self.readers],
@@ -316,6 +317,16 @@ def test_it_stops_when_a_shard_is_down() -> None:
     lane = Lane(down=0)
     first, second = request("SET a v"), request("SET b v")
     assert lane.run(first + second + first) == len(first)
+
+
+def test_it_stops_when_enough_is_in_flight() -> None:
+    lane = Lane(most=3)
+    frame = request("GET a")
+    assert lane.run(frame * 5) == 3 * len(frame)
+    assert lane.run(frame * 2) == 0
+    lane.window.deliver(0, b":1\r\n", 0, 4)
+    assert lane.run(frame * 2) == len(frame)
+    assert lane.window.pending == 3
 
 
 def reference(data: bytes) -> list[tuple[bytes, int, bool]]:

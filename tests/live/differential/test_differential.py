@@ -72,7 +72,9 @@ def test_all_in_one_write(site: Site, conversation: Conversation, protocol: int)
     assert not different, "\n".join(different)
 
 
-@pytest.mark.parametrize("line", ["HGETDEL h FIELDS 0", "HSETEX h", "DELIFEQ k", "MSETEX 1", "COMMANDLOG", "CLUSTERSCAN"])
+@pytest.mark.parametrize(
+    "line", ["HGETDEL h FIELDS 0", "HSETEX h", "DELIFEQ k", "MSETEX 1", "COMMANDLOG", "CLUSTERSCAN"]
+)
 def test_wrong_arity_of_what_not_every_server_has(site: Site, line: str) -> None:
     """The proxy knows commands of newer servers; to clients of an older one they are unknown."""
     with site.direct() as server, site.client() as proxy:
