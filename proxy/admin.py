@@ -34,9 +34,10 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """One family for each row of ``proxy.metrics``."""
         counters = self._service.counters
+        direct = sum(client.window.written for client in self._service.clients)
         yield self._commands()
         yield _histogram(counters)
-        yield _counter(metrics.BYTES, {("in",): counters.bytes_in, ("out",): counters.bytes_out})
+        yield _counter(metrics.BYTES, {("in",): counters.bytes_in, ("out",): counters.bytes_out + direct})
         yield _gauge(metrics.CLIENTS, {(): len(self._service.clients)})
         yield _counter(metrics.ACCEPTED, {(): counters.accepted})
         yield _counter(metrics.REJECTED, {(reason,): count for reason, count in counters.rejected.items()})
@@ -94,7 +95,7 @@ def _histogram(counters: metrics.Counters) -> Metric:
     family = HistogramMetricFamily(metrics.LATENCY.name, metrics.LATENCY.help)
     buckets: list[tuple[str, float]] = []
     total = 0
-    for bound, count in zip((*map(str, metrics.BUCKETS), "+Inf"), counters.latency_buckets, strict=True):
+    for bound, count in zip((*map(str, metrics.BUCKETS), "+Inf"), counters.latency_buckets(), strict=True):
         total += count
         buckets.append((bound, total))
     family.add_metric((), buckets, counters.latency_sum)

@@ -322,15 +322,12 @@ class Backend(asyncio.Protocol):
             self._greeting.feed(data)
             return
         self._heard = now = self._turn.now()
-        self._turn.begin_chunk()
         try:
             self._reader.feed(data, now)
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
             self._abort()
-        finally:
-            self._turn.end_chunk()
 
 
 def _words(error: BaseException, connect_timeout: float) -> str:

@@ -12,13 +12,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from proxy import clientcmds, errors, fastlane
+from proxy import clientcmds, errors
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.fastlane import run as run_fast_lane
 from proxy.flow import Flow, Stop
+from proxy.metrics import CommandCounter
 from proxy.planner import Reject, Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
@@ -48,6 +50,7 @@ class ClientConnection(asyncio.Protocol):
         "_turn",
         "closing",
         "flow",
+        "latest",
         "most",
         "number",
         "plain",
@@ -65,7 +68,7 @@ class ClientConnection(asyncio.Protocol):
         self.most = service.limits.max_in_flight
         """How many of its requests may be in flight."""
         self._turn = service.turn
-        self.window = ReplyWindow(partial(service.turn.wake, self), service.limits.output_soft)
+        self.window = ReplyWindow(partial(service.turn.add, self), service.limits.output_soft)
         self._muted: Muted | None = None
         # of the connection
         self._transport: asyncio.Transport | None = None
@@ -75,6 +78,8 @@ class ClientConnection(asyncio.Protocol):
         # of the conversation
         self.session: Session
         self.routes: Routes
+        self.latest: CommandCounter | None = None
+        """Of the command that the fast lane forwarded last, until the session is told."""
         self.plain = False
         """Whether the fast lane may forward for it: authenticated, answered, not paused."""
         # of the request
@@ -102,7 +107,12 @@ class ClientConnection(asyncio.Protocol):
         limits = service.limits
         transport.set_write_buffer_limits(high=limits.output_soft)
         self.flow = Flow(
-            service.loop, transport, limits.write_timeout, self._go_on, partial(self._abort, "write timeout")
+            service.loop,
+            transport,
+            self.window,
+            limits.write_timeout,
+            self._go_on,
+            partial(self._abort, "write timeout"),
         )
         self.number = service.clients.next_number()
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
@@ -119,11 +129,13 @@ class ClientConnection(asyncio.Protocol):
         self._kept = None
         self.flow.end_watch()
         self.window.close()
+        self._counters.bytes_out += self.window.written
         self.service.clients.remove(self)
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it sent, then close."""
         self._ending = True
+        self.flow.end()
         self._after_output()
         return True
 
@@ -138,8 +150,14 @@ class ClientConnection(asyncio.Protocol):
         self.closing = True
         self._kept = None
         self._ending = True
+        self.flow.end()
         self.flow.stop(Stop.ENDING)
         self._after_output()
+
+    def note_latest(self) -> None:
+        """Tell the session what the fast lane has forwarded."""
+        if self.latest is not None:
+            self.session.last_command = self.latest.name
 
     # ---- what it sends
 
@@ -155,8 +173,13 @@ class ClientConnection(asyncio.Protocol):
             return
         elif self.flow.stopped:
             self._kept = bytearray(data)
+        elif self.plain:
+            now = self.session.last_active = self._turn.now()
+            pos = run_fast_lane(self, data, 0, now)
+            if pos != len(data):
+                self._process_from(data, pos, now)
         else:
-            self._process(data)
+            self._process_from(data, 0, self._turn.now())
 
     def _continue(self, kept: bytearray) -> None:
         """Go on with what was kept: it begins with a request, perhaps not whole yet."""
@@ -171,7 +194,8 @@ class ClientConnection(asyncio.Protocol):
         with memoryview(kept) as view:
             first = bytes(view[:end])
             rest = bytes(view[end:])
-        self._process(first)
+        now = self._turn.now()
+        self._process_from(first, 0, now)
         if self.closing:
             return
         if self._kept is not None:
@@ -179,16 +203,11 @@ class ClientConnection(asyncio.Protocol):
         elif self.flow.stopped:
             self._kept = bytearray(rest)
         elif rest:
-            self._process(rest)
-
-    def _process(self, data: bytes) -> None:
-        now = self.session.last_active = self._turn.now()
-        pos = fastlane.run(self, data, 0, now) if self.plain else 0
-        if pos != len(data):
-            self._process_from(data, pos, now)
+            self._process_from(rest, 0, now)
 
     def _process_from(self, data: bytes, pos: int, now: float) -> None:
         """Carry out what the fast lane left, one request at a time, and return to it after each."""
+        self.session.last_active = now
         framer = self._framer
         size = len(data)
         try:
@@ -205,7 +224,7 @@ class ClientConnection(asyncio.Protocol):
                 if self.closing:
                     break
                 if self.plain and not self.flow.stopped:
-                    pos = fastlane.run(self, data, pos, now)
+                    pos = run_fast_lane(self, data, pos, now)
         except ProtocolError as error:
             self._protocol_error(error)
             return
@@ -245,6 +264,7 @@ class ClientConnection(asyncio.Protocol):
         if service.clients.paused and service.clients.holds(fact):
             self.flow.stop(Stop.PAUSED)
             return False
+        self.latest = None
         session.last_command = fact.name
         if not fact.accepts(len(args)):
             self._refuse(fact, errors.wrong_arity(fact.name))
@@ -309,12 +329,6 @@ class ClientConnection(asyncio.Protocol):
         self.routes = self.service.routes(session.protocol, session.db, self.number)
 
     # ---- what it is sent
-
-    @property
-    def answered(self) -> bool:
-        """Whether every request has its reply."""
-        window = self.window
-        return window.issued == window.head
 
     def flush(self) -> None:
         """Write the replies whose turn has come."""

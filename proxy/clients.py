@@ -54,7 +54,9 @@ class Clients:
 
     def sessions(self) -> Iterator[Session]:
         """The sessions of all clients."""
-        return (client.session for client in self)
+        for client in self:
+            client.note_latest()
+            yield client.session
 
     def kill(self, session: Session) -> None:
         """Close a client's connection at once."""

@@ -31,15 +31,25 @@ MOST_ARGUMENTS = 9
 _LONGEST_DIGITS = 12
 
 
+_LEARNED = 16384
+"""How many heads with a key's length may be learned: clients choose them."""
+
+
 class Head:
-    """What is known of a request by its head: how many arguments follow the key, and whether a replica may answer."""
+    """What is known of a request by its head: how many arguments follow the key, and whether a replica may answer.
 
-    __slots__ = ("bulks", "counter", "read")
+    Of a head with the key's length behind it also where the key lies: from ``start`` to ``end``, counted from the
+    beginning of the request.
+    """
 
-    def __init__(self, bulks: int, read: bool, counter: CommandCounter) -> None:
+    __slots__ = ("bulks", "counter", "end", "read", "start")
+
+    def __init__(self, bulks: int, read: bool, counter: CommandCounter, start: int = 0, end: int = 0) -> None:
         self.bulks = bulks
         self.read = read
         self.counter = counter
+        self.start = start
+        self.end = end
 
 
 def heads(facts: Iterable[Fact], counters: Counters) -> dict[bytes, Head]:
@@ -80,36 +90,21 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
     most = window.head + client.most
     counter: CommandCounter | None = None
     while pos <= last and token < most:
-        # A name's length is one digit, or two: the head's end follows from it.
-        at = pos + data[pos + 5] - 37
+        # A name's length is one digit, or two: the head's end follows from it. Most keys' lengths have two digits.
+        at = pos + data[pos + 5] - 33
         entry = known.get(data[pos:at])
         if entry is None:
-            at = pos + (data[pos + 5] - _ZERO) * 10 + data[pos + 6] - 36
-            entry = known.get(data[pos:at])
+            entry = learn(known, data, pos)
             if entry is None:
                 break
-        if at + 5 > size:
-            break
-        first = data[at]
-        second = data[at + 1]
-        if second == _CR:
-            length = first - _ZERO
-            key = at + 3
-        elif data[at + 2] == _CR and _ZERO <= second <= _NINE:
-            length = (first - _ZERO) * 10 + second - _ZERO
-            key = at + 4
-            if first == _ZERO:
-                break
-        else:
-            break
-        if first < _ZERO or first > _NINE:
-            break
-        end = key + length + 2
+        start = pos + entry.start
+        stop = pos + entry.end
+        end = stop + 2
         if entry.bulks:
             end = skip_bulks(data, end, entry.bulks)
         if end > size or end < 0:
             break
-        name = data[key : key + length]
+        name = data[start:stop]
         slot = key_slot(name) if _BRACE in name else crc_hqx(name, 0) & 0x3FFF
         backend = (readers if entry.read else writers)[slot_shard[slot]]
         if backend is None:
@@ -125,8 +120,34 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
             if client.flow.stopped:
                 break
     if counter is not None:
-        client.session.last_command = counter.name
+        client.latest = counter
     return pos
+
+
+def learn(known: dict[bytes, Head], data: bytes, pos: int) -> Head | None:
+    """The head of the request at ``data[pos:]`` with its key's length; remembered in ``known`` where it can be found.
+
+    None if the request is not the fast lane's, or not there to the end of its key's length.
+    """
+    at = pos + data[pos + 5] - 37
+    head = known.get(data[pos:at])
+    named = head is not None
+    if head is None:
+        at = pos + (data[pos + 5] - _ZERO) * 10 + data[pos + 6] - 36
+        head = known.get(data[pos:at])
+    if head is None or head.end or at + 5 > len(data):
+        return None
+    first, second = data[at], data[at + 1]
+    if second == _CR and _ZERO <= first <= _NINE:
+        start = at + 3 - pos
+        return Head(head.bulks, head.read, head.counter, start, start + first - _ZERO)
+    if data[at + 2] != _CR or not _ZERO < first <= _NINE or not _ZERO <= second <= _NINE:
+        return None
+    start = at + 4 - pos
+    found = Head(head.bulks, head.read, head.counter, start, start + (first - _ZERO) * 10 + second - _ZERO)
+    if named and len(known) < _LEARNED:
+        known[data[pos : at + 4]] = found
+    return found
 
 
 def skip_bulks(data: bytes, at: int, count: int) -> int:

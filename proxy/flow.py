@@ -5,6 +5,7 @@ from collections.abc import Callable
 from enum import IntFlag
 
 from proxy.backend import Backend
+from proxy.engine.window import ReplyWindow
 
 
 class Stop(IntFlag):
@@ -28,17 +29,20 @@ class Stop(IntFlag):
 class Flow:
     """Reading from a client stops while any reason holds, and goes on when the last one is gone (``on_go``).
 
+    While it is read from, single replies are written at once (``ReplyWindow.direct``).
     Also the ``Holder`` that backends hold, and the watch over a reader that makes no progress: after
     ``write_timeout`` seconds without any, ``on_stall`` is called.
     """
 
     __slots__ = (
+        "_ended",
         "_held_by",
         "_loop",
         "_on_go",
         "_on_stall",
         "_timer",
         "_transport",
+        "_window",
         "_write_timeout",
         "added",
         "reasons",
@@ -49,12 +53,16 @@ class Flow:
         self,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
+        window: ReplyWindow,
         write_timeout: float,
         on_go: Callable[[], None],
         on_stall: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._transport = transport
+        self._window = window
+        self._ended = False
+        window.direct = transport.write
         self._write_timeout = write_timeout
         self._on_go = on_go
         self._on_stall = on_stall
@@ -74,6 +82,12 @@ class Flow:
             self._transport.pause_reading()
         self.reasons |= reason
         self.stopped = True
+        self._window.direct = None
+
+    def end(self) -> None:
+        """The client sends no more: each reply may be the last one, and is looked at."""
+        self._ended = True
+        self._window.direct = None
 
     def go(self, reason: Stop) -> None:
         """``reason`` is gone."""
@@ -83,6 +97,8 @@ class Flow:
         self.stopped = bool(self.reasons)
         if not self.stopped and not self._transport.is_closing():
             self._transport.resume_reading()
+            if not self._ended:
+                self._window.direct = self._transport.write
             self._on_go()
 
     def hold(self, backend: Backend) -> None:

@@ -45,6 +45,10 @@ BUILD = Metric("slotgate_build", "info", "Version and engine.", ("version", "eng
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram: from a loopback round trip to past the default request timeout."""
 
+_FINE_PER_SECOND = 20_000
+_FINE_UPTO = 0.0256
+"""Below this, latencies are counted in steps of 50 µs, of which all bounds down here are multiples: no search."""
+
 
 class CommandCounter:
     """One command: how often it was carried out, of that answered with an error, and how often refused by the proxy."""
@@ -62,12 +66,13 @@ class Counters:
     """All counters of one worker."""
 
     __slots__ = (
+        "_coarse",
+        "_fine",
         "accepted",
         "bytes_in",
         "bytes_out",
         "commands",
         "crossslots",
-        "latency_buckets",
         "latency_sum",
         "rejected",
         "retries",
@@ -82,7 +87,8 @@ class Counters:
         self.bytes_out = 0
         self.commands: dict[str, CommandCounter] = {}
         self.crossslots = 0
-        self.latency_buckets = [0] * (len(BUCKETS) + 1)
+        self._coarse = [0] * (len(BUCKETS) + 1)
+        self._fine = [0] * int(_FINE_UPTO * _FINE_PER_SECOND)
         self.latency_sum = 0.0
         self.rejected: dict[str, int] = {}
         self.retries = 0
@@ -99,8 +105,18 @@ class Counters:
 
     def observe(self, seconds: float, count: int) -> None:
         """Add ``count`` requests that took ``seconds`` each to the latency histogram."""
-        self.latency_buckets[bisect_left(BUCKETS, seconds)] += count
         self.latency_sum += seconds * count
+        if seconds < _FINE_UPTO:
+            self._fine[int(seconds * _FINE_PER_SECOND)] += count
+        else:
+            self._coarse[bisect_left(BUCKETS, seconds)] += count
+
+    def latency_buckets(self) -> list[int]:
+        """How many requests fell into each bucket of ``BUCKETS``, and above the last; not cumulative."""
+        buckets = list(self._coarse)
+        for index, count in enumerate(self._fine):
+            buckets[bisect_left(BUCKETS, (index + 0.5) / _FINE_PER_SECOND)] += count
+        return buckets
 
     def reject(self, reason: str) -> None:
         """Count a client closed for ``reason`` (a fixed word)."""

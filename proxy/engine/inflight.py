@@ -1,7 +1,6 @@
 """The FIFO of requests on one backend connection: what is still to be written, and what waits for its reply."""
 
 from collections import deque
-from itertools import islice
 from typing import NamedTuple
 
 from proxy.engine.sink import DISCARD, Sink
@@ -26,11 +25,15 @@ class InFlight:
     Uncompiled, entries are tuples in a deque; compiled they are structs over one byte queue, with the same methods.
     """
 
-    __slots__ = ("_entries", "_unsent")
+    __slots__ = ("_entries", "_unsent", "popleft", "written")
 
     def __init__(self) -> None:
         self._entries: deque[Entry | tuple[Sink, int, bytes, float]] = deque()
         self._unsent: list[bytes] = []
+        self.written = 0
+        """How many requests are written and wait for their replies."""
+        self.popleft = self._entries.popleft
+        """``pop`` for the loop over replies, which sees to ``written`` itself."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -43,11 +46,6 @@ class InFlight:
         """How many requests are not written yet."""
         return len(self._unsent)
 
-    @property
-    def written(self) -> int:
-        """How many requests are written and wait for their replies."""
-        return len(self._entries) - len(self._unsent)
-
     def push(self, sink: Sink, token: int, data: bytes, start: int, end: int, since: float) -> None:
         """Add the request at ``data[start:end]``, not written yet."""
         frame = data[start:end]
@@ -57,15 +55,19 @@ class InFlight:
     def take(self) -> bytes:
         """The bytes of all requests not written yet, as one piece; they count as written from now on."""
         unsent = self._unsent
+        self.written += len(unsent)
         if len(unsent) == 1:
             return unsent.pop()
         piece = b"".join(unsent)
         unsent.clear()
         return piece
 
-    def pop(self) -> Entry | tuple[Sink, int, bytes, float]:
-        """Remove the oldest request, whose reply has come. Raises ``IndexError`` when there is none."""
-        return self._entries.popleft()
+    def pop(self) -> Entry:
+        """Remove the oldest request, whose reply has come. Raises ``IndexError`` when none is written."""
+        if not self.written:
+            raise IndexError("no request is written")
+        self.written -= 1
+        return Entry(*self._entries.popleft())
 
     def peek(self) -> Entry:
         """The oldest request. Raises ``IndexError`` when there is none."""
@@ -90,7 +92,7 @@ class InFlight:
         written = self.written
         late: list[Entry] = []
         unwritten: list[Entry] = []
-        keep: deque[Entry | tuple[Sink, int, bytes, float]] = deque()
+        keep: list[Entry | tuple[Sink, int, bytes, float]] = []
         unsent: list[bytes] = []
         for index, item in enumerate(self._entries):
             entry = Entry(*item)
@@ -106,17 +108,18 @@ class InFlight:
             else:
                 keep.append(item)
                 unsent.append(entry.frame)
-        self._entries = keep
+        self._entries.clear()
+        self._entries.extend(keep)
         self._unsent = unsent
         return late, unwritten
 
     def drain(self) -> tuple[list[Entry], list[Entry]]:
         """Take everything out that somebody waits for: (the written requests, the unwritten ones), each in order."""
-        written = self.written
-        items = self._entries
-        self._entries = deque()
+        items = [Entry(*item) for item in self._entries]
+        written, self.written = self.written, 0
+        self._entries.clear()
         self._unsent = []
         return (
-            [Entry(*item) for item in islice(items, written) if item[0] is not DISCARD],
-            [Entry(*item) for item in islice(items, written, None) if item[0] is not DISCARD],
+            [entry for entry in items[:written] if entry.sink is not DISCARD],
+            [entry for entry in items[written:] if entry.sink is not DISCARD],
         )

@@ -54,8 +54,9 @@ class ReplyReader:
             data = self._pass_on(self._stream, data, now)
         elif self._kept is not None:
             data = self._complete(self._kept, data, now)
-        pop = self._inflight.pop
-        expected = self._inflight.written
+        inflight = self._inflight
+        pop = inflight.popleft
+        expected = inflight.written
         size = len(data)
         pos = 0
         since = 0.0
@@ -84,6 +85,7 @@ class ReplyReader:
             if not expected:
                 raise BadReply("a reply that nothing was asked for")
             expected -= 1
+            inflight.written = expected
             sink, token, frame, came = pop()
             if kind == _ERROR and sink is not DISCARD:
                 self._on_error(sink, frame)
@@ -114,7 +116,7 @@ class ReplyReader:
         return entry.sink.accepts_stream(entry.token)
 
     def _begin_stream(self, begun: bytes) -> None:
-        entry = Entry(*self._inflight.pop())
+        entry = self._inflight.pop()
         self._stream = entry
         self._stream_left = self._framer.need - len(begun)
         self._framer.reset()

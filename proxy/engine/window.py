@@ -13,10 +13,25 @@ class ReplyWindow:
     is early is parked until its turn. ``take`` hands out what is ready to be written. ``wake`` is called when output
     appears where there was none, and when more than ``limit`` bytes are parked (``overflowing``).
 
+    While ``direct`` is set, a reply that nothing else waits beside is written by it at once: to most clients, which
+    send a request and wait, that is every reply.
+
     Uncompiled, parked replies lie in a dict; compiled they are offsets in a ring over one buffer, same methods.
     """
 
-    __slots__ = ("_closed", "_limit", "_out", "_parked", "_streaming", "_wake", "head", "issued", "parked_bytes")
+    __slots__ = (
+        "_closed",
+        "_limit",
+        "_out",
+        "_parked",
+        "_streaming",
+        "_wake",
+        "direct",
+        "head",
+        "issued",
+        "parked_bytes",
+        "written",
+    )
 
     def __init__(self, wake: Callable[[], None], limit: int) -> None:
         self._limit = limit
@@ -28,6 +43,9 @@ class ReplyWindow:
         self._streaming = False
         self.parked_bytes = 0
         """Bytes of the large parked replies."""
+        self.direct: Callable[[bytes], None] | None = None
+        self.written = 0
+        """Bytes that ``direct`` has written."""
         self.issued = 0
         """The sequence number of the next request; that of the reply in turn is ``head``."""
 
@@ -65,6 +83,11 @@ class ReplyWindow:
         if token == self.head:
             out = self._out
             if not out:
+                if self.issued == token + 1 and self.direct is not None:
+                    self.head = token + 1
+                    self.written += end - start
+                    self.direct(data[start:end])
+                    return
                 self._wake()
             out.append(data[start:end])
             self.head = token + 1
@@ -121,6 +144,7 @@ class ReplyWindow:
     def close(self) -> None:
         """Drop what is kept and what will still come."""
         self._closed = True
+        self.direct = None
         self.head = -1
         self._parked.clear()
         self.parked_bytes = 0

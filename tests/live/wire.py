@@ -33,6 +33,19 @@ def decode(frame: bytes) -> object:
     return reader.gets()
 
 
+def frames(data: bytes) -> list[bytes]:
+    """All the replies in ``data``, which ends with the last one."""
+    framer = ReplyFramer()
+    found: list[bytes] = []
+    at = 0
+    while at < len(data):
+        end = framer.frame(data, at)
+        assert end >= 0, f"a cut reply: {data[at : at + 100]!r}"
+        found.append(data[at:end])
+        at = end
+    return found
+
+
 class Wire:
     """A raw connection to ``address`` ("host:port" or "unix:/path"), over which RESP is spoken by hand."""
 

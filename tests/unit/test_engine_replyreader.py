@@ -37,7 +37,7 @@ class Connection:
 
     @property
     def observed(self) -> int:
-        return sum(self.counters.latency_buckets)
+        return sum(self.counters.latency_buckets())
 
 
 @pytest.fixture

@@ -270,7 +270,7 @@ def test_requests_go_to_their_shards() -> None:
             frames, [(2, False), (0, True), (1, True), (2, True), (0, False), (2, False)], strict=True
         )
     ]
-    assert lane.client.session.last_command == "set"
+    assert lane.client.latest is lane.counters.command("set")
     assert {name: counter.calls for name, counter in lane.counters.commands.items() if counter.calls} == {
         "set": 2,
         "get": 3,

@@ -30,13 +30,13 @@ def test_a_command_has_one_counter() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "bucket"),
-    [(0.0, 0), (0.0001, 0), (0.00011, 1), (0.1, BUCKETS.index(0.1)), (10.0, len(BUCKETS) - 1), (11.0, len(BUCKETS))],
+    [(0.0, 0), (0.00009, 0), (0.00011, 1), (0.1, BUCKETS.index(0.1)), (10.0, len(BUCKETS) - 1), (11.0, len(BUCKETS))],
 )
 def test_latencies_fall_into_buckets_with_their_upper_bound(seconds: float, bucket: int) -> None:
     counters = Counters()
     counters.observe(seconds, 3)
-    assert counters.latency_buckets[bucket] == 3
-    assert sum(counters.latency_buckets) == 3
+    assert counters.latency_buckets()[bucket] == 3
+    assert sum(counters.latency_buckets()) == 3
     assert counters.latency_sum == pytest.approx(3 * seconds)
 
 
