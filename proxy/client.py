@@ -24,7 +24,7 @@ from proxy.metrics import CommandCounter
 from proxy.planner import Reject, Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
-from proxy.resp.requests import ProtocolError, RequestFramer, split_inline, split_request
+from proxy.resp.requests import ProtocolError, RequestFramer, split_inline, split_ragged, split_request
 from proxy.routes import Routes
 from proxy.session import ReplyMode, Session
 
@@ -218,7 +218,10 @@ class ClientConnection(asyncio.Protocol):
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
-                if not framer.empty and not self._request(data[pos:end], framer.inline, now):
+                if framer.empty:
+                    self.session.muted()  # it counts as a command that CLIENT REPLY SKIP leaves out
+                    self._adopt_session()
+                elif not self._request(data[pos:end], now):
                     break
                 pos = end
                 if self.closing:
@@ -238,27 +241,32 @@ class ClientConnection(asyncio.Protocol):
 
     # ---- one request, the slow way
 
-    def _request(self, frame: bytes, inline: bool, now: float) -> bool:
+    def _request(self, frame: bytes, now: float) -> bool:
         """Carry out one request. False if it must wait (nothing was done)."""
-        args = split_inline(frame) if inline else split_request(frame)
+        framer = self._framer
+        if framer.inline or framer.ragged:
+            args = split_inline(frame) if framer.inline else split_ragged(frame)
+            frame = encode.request(args)
+        else:
+            args = split_request(frame)
         if not args:
             return True
-        if inline:
-            frame = encode.request(args)
         session = self.session
         service = self.service
         fact: Fact | None
         try:
             fact = service.table.resolve(args)
         except UnknownSubcommand as unknown:
-            self._refuse(unknown.fact, errors.unknown_subcommand(unknown.fact.name, args[1]))
-            return True
+            fact = unknown.fact
+            if fact.name not in service.absent:
+                self._refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
+                return True
         if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
             # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
             self.service.counters.reject("http")
             self.close()
             return True
-        if fact is None:
+        if fact is None or fact.name in service.absent:
             self._refuse(None, errors.unknown_command(args))
             return True
         if service.clients.paused and service.clients.holds(fact):

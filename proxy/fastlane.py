@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.client import ClientConnection
 
 _CR = 13
+_LF = 10
 _DOLLAR = 36
 _ZERO = 48
 _NINE = 57
@@ -102,7 +103,7 @@ def run(client: "ClientConnection", data: bytes, pos: int, now: float) -> int:
         end = stop + 2
         if entry.bulks:
             end = skip_bulks(data, end, entry.bulks)
-        if end > size or end < 0:
+        if end > size or end < 0 or data[stop] != _CR or data[stop + 1] != _LF:
             break
         name = data[start:stop]
         slot = key_slot(name) if _BRACE in name else crc_hqx(name, 0) & 0x3FFF
@@ -138,10 +139,10 @@ def learn(known: dict[bytes, Head], data: bytes, pos: int) -> Head | None:
     if head is None or head.end or at + 5 > len(data):
         return None
     first, second = data[at], data[at + 1]
-    if second == _CR and _ZERO <= first <= _NINE:
+    if second == _CR and _ZERO <= first <= _NINE and data[at + 2] == _LF:
         start = at + 3 - pos
         return Head(head.bulks, head.read, head.counter, start, start + first - _ZERO)
-    if data[at + 2] != _CR or not _ZERO < first <= _NINE or not _ZERO <= second <= _NINE:
+    if data[at + 2] != _CR or data[at + 3] != _LF or not _ZERO < first <= _NINE or not _ZERO <= second <= _NINE:
         return None
     start = at + 4 - pos
     found = Head(head.bulks, head.read, head.counter, start, start + (first - _ZERO) * 10 + second - _ZERO)
@@ -162,14 +163,21 @@ def skip_bulks(data: bytes, at: int, count: int) -> int:
         first = data[at + 1]
         second = data[at + 2]
         if second == _CR and _ZERO <= first <= _NINE:
+            begin = at + 4
             at += first - _ZERO + 6
         elif data[at + 3] == _CR and _ZERO < first <= _NINE and _ZERO <= second <= _NINE:
+            begin = at + 5
             at += (first - _ZERO) * 10 + second - _ZERO + 7
         else:
             end = data.find(b"\r", at + 1, at + _LONGEST_DIGITS)
             digits = data[at + 1 : end]
             if end < 0 or not digits.isdigit() or digits[0] == _ZERO:
                 return -1
-            at = end + int(digits) + 4
+            begin = end + 2
+            at = begin + int(digits) + 2
+        if at > size:
+            return at
+        if data[begin - 1] != _LF or data[at - 2] != _CR or data[at - 1] != _LF:
+            return -1
         count -= 1
     return at

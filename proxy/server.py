@@ -16,7 +16,7 @@ from proxy import __version__, logs
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Address, Config
-from proxy.discovery.learn import Learned, complete, fewest_databases, learn_all, lowest_version
+from proxy.discovery.learn import Learned, absent, complete, fewest_databases, learn_all, lowest_version
 from proxy.errors import SlotgateError
 from proxy.service import Service
 from proxy.topology import Node, build_topology
@@ -104,6 +104,7 @@ async def keep_learning(service: Service) -> None:
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
+            service.absent = absent(service.table, list(known.values()))
             service.learned.set()
         await service.changed.wait()
         service.changed.clear()

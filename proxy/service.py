@@ -55,6 +55,8 @@ class Service:
         self.turn = Turn(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
+        self.absent: frozenset[str] = frozenset()
+        """Names of commands that the table knows and no backend has: to clients they are unknown."""
         self.heads = fastlane.heads(self.table, self.counters)
         self.planner = Planner(topology, config.cross_slot)
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients)
@@ -148,6 +150,8 @@ class Service:
         seconds = int(time.time() - self.started)
         return {
             "Server": {
+                # Valkey calls it server_mode; libraries look at this one.
+                "redis_mode": "standalone",
                 "uptime_in_seconds": str(seconds),
                 "uptime_in_days": str(seconds // 86400),
                 "executable": "slotgate",

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from proxy.commands.facts import Handling
 from proxy.commands.table import CommandTable
 from proxy.control import Reply, ask
 from proxy.errors import BackendError
@@ -54,6 +55,18 @@ def complete(table: CommandTable, answers: Sequence[Learned]) -> CommandTable:
             seen.append(answer.commands)
             table = table.learn(answer.commands)
     return table
+
+
+def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
+    """The names of commands, and of their subcommands, that none of the servers has; nothing if one would not say."""
+    listed: set[str] = set()
+    for answer in answers:
+        if answer.commands is None:
+            return frozenset()
+        names = (entry[0] for entry in answer.commands if isinstance(entry, list) and entry)
+        listed.update(name.decode("utf-8", "replace").lower() for name in names if isinstance(name, bytes))
+    missing = [fact for fact in table if fact.name not in listed and fact.handling is not Handling.SESSION]
+    return frozenset(fact.name for top in missing for fact in (top, *top.subcommands.values()))
 
 
 def lowest_version(answers: Sequence[Learned]) -> str | None:

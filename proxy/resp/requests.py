@@ -30,10 +30,12 @@ class RequestFramer:
     needed. After a -1 the caller keeps the bytes from ``start`` on, adds what comes, and calls ``frame(kept, 0)``
     once ``len(kept) >= need``: no byte is looked at twice, so a request costs linear time however it is cut.
     ``inline`` says whether the request just framed is an inline command, ``empty`` that it asks for nothing
-    (a blank line, ``*0``, ``*-1``), which Redis passes over in silence.
+    (a blank line, ``*0``, ``*-1``), which Redis passes over in silence. ``ragged`` says that somewhere other bytes
+    stand where a line break should: Redis does not look at them, newer servers close the connection, so such a request
+    is split by ``split_ragged`` and written anew.
     """
 
-    __slots__ = ("_at", "_authenticated", "_left", "_limits", "_strict", "empty", "inline", "need")
+    __slots__ = ("_at", "_authenticated", "_left", "_limits", "_strict", "empty", "inline", "need", "ragged")
 
     def __init__(self, limits: RequestLimits, unauthenticated: RequestLimits) -> None:
         self._limits = limits
@@ -44,6 +46,7 @@ class RequestFramer:
         self.need = 0
         self.inline = False
         self.empty = False
+        self.ragged = False
 
     def set_authenticated(self, authenticated: bool) -> None:
         """Hold requests to the limits for clients that have, or have not yet, authenticated."""
@@ -60,6 +63,7 @@ class RequestFramer:
                 return self._more(0, -1, 1)
             self.inline = data[start] != _STAR
             self.empty = False
+            self.ragged = False
             if self.inline:
                 return self._inline(data, start, at)
             if start + 4 <= size and data[start + 2] == _CR and _ZERO < data[start + 1] <= _NINE:
@@ -77,6 +81,8 @@ class RequestFramer:
             left = count
             if left > self._strict.arguments and not self._authenticated:
                 raise ProtocolError("unauthenticated multibulk length")
+            if data[end + 1] != _LF:
+                self.ragged = True
             at = end + 2
             if left <= 0:
                 self.empty = True
@@ -92,6 +98,12 @@ class RequestFramer:
                 elif data[at + 3] == _CR and _ZERO < first <= _NINE and _ZERO <= second <= _NINE:
                     after = at + (first - _ZERO) * 10 + second - _ZERO + 7
                 if at < after <= size and after - at <= limits.bulk:
+                    if (
+                        data[after - 1] != _LF
+                        or data[after - 2] != _CR
+                        or data[at + (3 if second == _CR else 4)] != _LF
+                    ):
+                        self.ragged = True
                     at = after
                     left -= 1
                     continue
@@ -117,6 +129,8 @@ class RequestFramer:
             if after > size:
                 # The header is read again when the rest is there: a few bytes, once per argument.
                 return self._more(at - start, left, after - start)
+            if data[end + 1] != _LF or data[after - 2] != _CR or data[after - 1] != _LF:
+                self.ragged = True
             at = after
             left -= 1
         if at - start > limits.request:
@@ -153,6 +167,18 @@ def _number(data: bytes | bytearray, start: int, end: int) -> int | None:
         return None
     value = int(text)
     return value if -(2**63) <= value < 2**63 else None
+
+
+def split_ragged(frame: bytes) -> list[bytes]:
+    """The arguments of a whole ``ragged`` request, which hiredis would not take."""
+    at = frame.index(b"\r") + 2
+    args: list[bytes] = []
+    while at < len(frame):
+        end = frame.index(b"\r", at)
+        length = int(frame[at + 1 : end])
+        args.append(frame[end + 2 : end + 2 + length])
+        at = end + 2 + length + 2
+    return args
 
 
 def split_request(frame: bytes) -> list[bytes]:
