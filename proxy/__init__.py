@@ -6,8 +6,8 @@ The journey of a request::
       → ClientConnection frames the request, without decoding it            client.py, resp/
       → fast lane? one key, a plain command, a session in its plain state   fastlane.py
             yes → slot → the shard's backend connection                     slots.py
-            no  → hiredis parses it → Session (what is the proxy's own)     session.py, clientcmds.py
-                → planner: Answer | Forward | Scatter | Reject              planner.py
+            no  → hiredis parses it → Session (what is the proxy's own)     conversation.py, session.py, clientcmds.py
+                → planner: Forward | Scatter | Reject                       planner.py
                 → Dispatcher carries the plan out                           dispatch.py
       → Backend: one write per loop turn, a FIFO of what is in flight       backend.py, engine/inflight.py
     backend bytes
@@ -18,13 +18,13 @@ The journey of a request::
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, metrics                                                        no I/O, no asyncio
-    1  resp, slots, engine                                                    bytes in, offsets out
-    2  commands, topology, config                                             facts
-    3  session, clientcmds, planner, info, merge, retries                     decisions: pure, sans-io
-    4  turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery    the backend side
-    5  flow, fastlane, client, clients, service, admin                              the client side
-    6  logs, server, keeper, localservers, demo, cli                          processes, signals, listeners
+    0  errors, metrics                                                      no I/O, no asyncio
+    1  resp, slots, engine                                                  bytes in, offsets out
+    2  commands, topology, config                                           facts
+    3  session, clientcmds, planner, info, merge, retries                   decisions: pure, sans-io
+    4  turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   the backend side
+    5  flow, fastlane, conversation, client, clients, service, admin        the client side
+    6  logs, server, keeper, localservers, demo, cli                        processes, signals, listeners
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """One client's connection::
 
-    bytes ──frame──▶ fast lane ──▶ Backend.push          (one key, plain session)
-                └──▶ hiredis ──▶ Session | Planner ──▶ Dispatcher ──▶ Backend.push
+    bytes ──frame──▶ fast lane ──▶ Backend.push                       (one key, plain session)
+                └──▶ Conversation: hiredis ──▶ Session | Planner ──▶ Dispatcher ──▶ Backend.push
     bytes ◀──one write per turn── ReplyWindow ◀──deliver── Backend, Gather, Session
 
 What is read and not yet carried out is kept; ``Flow`` says when it is read from.
@@ -12,79 +12,39 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from proxy import clientcmds, errors
-from proxy.commands.facts import Fact, Handling
-from proxy.commands.table import UnknownSubcommand
-from proxy.dispatch import Muted
-from proxy.engine.sink import Sink
+from proxy import errors
+from proxy.conversation import Conversation
 from proxy.engine.window import ReplyWindow
 from proxy.fastlane import run as run_fast_lane
 from proxy.flow import Flow, Stop
-from proxy.metrics import CommandCounter
-from proxy.planner import Reject, Scatter
 from proxy.resp import encode
-from proxy.resp.limits import UNAUTHENTICATED
-from proxy.resp.requests import ProtocolError, RequestFramer, split_inline, split_ragged, split_request
-from proxy.routes import Routes
-from proxy.session import ReplyMode, Session
+from proxy.resp.requests import ProtocolError
+from proxy.session import Session
 
 if TYPE_CHECKING:
     from proxy.service import Service
 
 log = logging.getLogger(__name__)
 
-_REPLY_ON = ("client|reply", encode.OK)
-_HTTP = frozenset({b"post", b"host:"})
 
+class ClientConnection(Conversation, asyncio.Protocol):
+    """A client's bytes: framed and carried out, answered in order, and read only while there is room."""
 
-class ClientConnection(asyncio.Protocol):
-    """A client: its session, its replies in order, and the flow of its bytes."""
-
-    __slots__ = (
-        "_counters",
-        "_ending",
-        "_framer",
-        "_kept",
-        "_muted",
-        "_transport",
-        "_turn",
-        "closing",
-        "flow",
-        "latest",
-        "most",
-        "number",
-        "plain",
-        "routes",
-        "service",
-        "session",
-        "window",
-    )
+    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing", "most")
 
     def __init__(self, service: "Service") -> None:
+        super().__init__(service, ReplyWindow(partial(service.turn.add, self), service.limits.output_soft))
         # for good
-        self.service = service
-        self.number = 0
         self._counters = service.counters
+        self._turn = service.turn
         self.most = service.limits.max_in_flight
         """How many of its requests may be in flight."""
-        self._turn = service.turn
-        self.window = ReplyWindow(partial(service.turn.add, self), service.limits.output_soft)
-        self._muted: Muted | None = None
         # of the connection
         self._transport: asyncio.Transport | None = None
-        self.flow: Flow
         self._ending = False
         self.closing = False
-        # of the conversation
-        self.session: Session
-        self.routes: Routes
-        self.latest: CommandCounter | None = None
-        """Of the command that the fast lane forwarded last, until the session is told."""
-        self.plain = False
-        """Whether the fast lane may forward for it: authenticated, answered, not paused."""
         # of the request
         self._kept: bytearray | None = None
-        self._framer = RequestFramer(service.request_limits, UNAUTHENTICATED)
 
     def __repr__(self) -> str:
         if self._transport is None:
@@ -118,7 +78,7 @@ class ClientConnection(asyncio.Protocol):
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.session = Session(service.world, self.number, _address(peer, own), _address(own, own), self._turn.now())
         service.clients.add(self)
-        self._adopt_session()
+        self.adopt_session()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what is in flight for it is dropped when it comes."""
@@ -154,11 +114,6 @@ class ClientConnection(asyncio.Protocol):
         self.flow.stop(Stop.ENDING)
         self._after_output()
 
-    def note_latest(self) -> None:
-        """Tell the session what the fast lane has forwarded."""
-        if self.latest is not None:
-            self.session.last_command = self.latest.name
-
     # ---- what it sends
 
     def data_received(self, data: bytes) -> None:
@@ -167,7 +122,7 @@ class ClientConnection(asyncio.Protocol):
         kept = self._kept
         if kept is not None:
             kept += data
-            if not self.flow.stopped and len(kept) >= self._framer.need:
+            if not self.flow.stopped and len(kept) >= self.framer.need:
                 self._continue(kept)
         elif self.closing:
             return
@@ -184,7 +139,7 @@ class ClientConnection(asyncio.Protocol):
     def _continue(self, kept: bytearray) -> None:
         """Go on with what was kept: it begins with a request, perhaps not whole yet."""
         try:
-            end = self._framer.frame(kept, 0)
+            end = self.framer.frame(kept, 0)
         except ProtocolError as error:
             self._protocol_error(error)
             return
@@ -208,7 +163,7 @@ class ClientConnection(asyncio.Protocol):
     def _process_from(self, data: bytes, pos: int, now: float) -> None:
         """Carry out what the fast lane left, one request at a time, and return to it after each."""
         self.session.last_active = now
-        framer = self._framer
+        framer = self.framer
         size = len(data)
         try:
             while pos < size and not self.flow.stopped:
@@ -220,8 +175,8 @@ class ClientConnection(asyncio.Protocol):
                     break
                 if framer.empty:
                     self.session.muted()  # it counts as a command that CLIENT REPLY SKIP leaves out
-                    self._adopt_session()
-                elif not self._request(data[pos:end], now):
+                    self.adopt_session()
+                elif not self.request(data[pos:end], now):
                     break
                 pos = end
                 if self.closing:
@@ -238,103 +193,6 @@ class ClientConnection(asyncio.Protocol):
         self.service.counters.reject("protocol error")
         self.window.answer(encode.error(errors.protocol(str(error))))
         self.drain()
-
-    # ---- one request, the slow way
-
-    def _request(self, frame: bytes, now: float) -> bool:
-        """Carry out one request. False if it must wait (nothing was done)."""
-        framer = self._framer
-        if framer.inline or framer.ragged:
-            args = split_inline(frame) if framer.inline else split_ragged(frame)
-            frame = encode.request(args)
-        else:
-            args = split_request(frame)
-        if not args:
-            return True
-        session = self.session
-        service = self.service
-        fact: Fact | None
-        try:
-            fact = service.table.resolve(args)
-        except UnknownSubcommand as unknown:
-            fact = unknown.fact
-            if fact.name not in service.absent:
-                self._refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
-                return True
-        if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
-            # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
-            self.service.counters.reject("http")
-            self.close()
-            return True
-        if fact is None or fact.name in service.absent:
-            self._refuse(None, errors.unknown_command(args))
-            return True
-        if service.clients.paused and service.clients.holds(fact):
-            self.flow.stop(Stop.PAUSED)
-            return False
-        self.latest = None
-        session.last_command = fact.name
-        if not fact.accepts(len(args)):
-            self._refuse(fact, errors.wrong_arity(fact.name))
-        elif refusal := session.refusal(fact):
-            self._refuse(fact, refusal)
-        elif fact.handling is Handling.SESSION:
-            self._run_session(fact, args, now)
-        else:
-            self._run_plan(fact, args, frame, now)
-        return True
-
-    def _refuse(self, fact: Fact | None, text: str) -> None:
-        if fact is not None:
-            self.service.counters.command(fact.name).rejected += 1
-        muted = self.session.muted()
-        self.window.answer(b"" if muted else encode.error(text))
-        self._adopt_session()
-
-    def _run_session(self, fact: Fact, args: list[bytes], now: float) -> None:
-        session = self.session
-        counter = self.service.counters.command(fact.name)
-        counter.calls += 1
-        mode = session.reply_mode
-        muted = session.muted()
-        before = session.db, session.protocol
-        reply = clientcmds.run(session, fact.name, args, now)
-        if reply[:1] == b"-":
-            counter.failed += 1
-        if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
-            muted = False
-        self.window.answer(b"" if muted else reply)
-        self._adopt_session()
-        if (session.db, session.protocol) != before and self.window.pending:
-            self.flow.stop(Stop.ORDER)
-        if session.closing:
-            self.drain()
-
-    def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
-        service = self.service
-        plan = service.planner.plan(fact, args, frame)
-        if isinstance(plan, Reject):
-            service.counters.crossslots += plan.text is errors.CROSSSLOT
-            self._refuse(fact, plan.text)
-            return
-        service.counters.command(fact.name).calls += 1
-        sink: Sink = self.window
-        if self.session.muted():
-            sink = self._muted = self._muted or Muted(self.window)
-            self._adopt_session()
-        token = self.window.reserve()
-        if isinstance(plan, Scatter):
-            service.dispatcher.scatter(plan, self.routes, self.flow, sink, token, now)
-        else:
-            service.dispatcher.forward(plan, frame, self.routes, self.flow, sink, token, now)
-
-    def _adopt_session(self) -> None:
-        """Take over what the session's state means for the flow of requests."""
-        session = self.session
-        on = session.authenticated and session.reply_mode is ReplyMode.ON
-        self.plain = on and not self.service.clients.paused and self.service.fast_lane
-        self._framer.set_authenticated(session.authenticated)
-        self.routes = self.service.routes(session.protocol, session.db, self.number)
 
     # ---- what it is sent
 
@@ -390,7 +248,7 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over."""
-        self._adopt_session()
+        self.adopt_session()
         if not self.service.clients.paused:
             self.flow.go(Stop.PAUSED)
 

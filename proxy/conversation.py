@@ -1,0 +1,162 @@
+"""One client's requests, one at a time: answered by its session, planned and dispatched, or refused.
+
+What the fast lane does not take comes here, parsed by hiredis.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from proxy import clientcmds, errors
+from proxy.commands.facts import Fact, Handling
+from proxy.commands.table import UnknownSubcommand
+from proxy.dispatch import Muted
+from proxy.engine.sink import Sink
+from proxy.engine.window import ReplyWindow
+from proxy.flow import Flow, Stop
+from proxy.metrics import CommandCounter
+from proxy.planner import Reject, Scatter
+from proxy.resp import encode
+from proxy.resp.limits import UNAUTHENTICATED
+from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
+from proxy.routes import Routes
+from proxy.session import ReplyMode, Session
+
+if TYPE_CHECKING:
+    from proxy.service import Service
+
+_REPLY_ON = ("client|reply", encode.OK)
+_HTTP = frozenset({b"post", b"host:"})
+
+
+class Conversation(ABC):
+    """What one client and the proxy say to each other; ``ClientConnection`` moves the bytes.
+
+    ``session`` and ``flow`` are there from the connection on.
+    """
+
+    __slots__ = ("_muted", "flow", "framer", "latest", "number", "plain", "routes", "service", "session", "window")
+
+    def __init__(self, service: "Service", window: ReplyWindow) -> None:
+        # for good
+        self.service = service
+        self.window = window
+        self.number = 0
+        self._muted = Muted(window)
+        # of the connection
+        self.flow: Flow
+        self.framer = RequestFramer(service.request_limits, UNAUTHENTICATED)
+        # of the conversation
+        self.session: Session
+        self.routes: Routes
+        self.latest: CommandCounter | None = None
+        """Of the command that the fast lane forwarded last, until the session is told."""
+        self.plain = False
+        """Whether the fast lane may forward for it: authenticated, answered, not paused."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close at once."""
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Take no more requests; close when what is in flight is answered."""
+
+    def note_latest(self) -> None:
+        """Tell the session what the fast lane has forwarded."""
+        if self.latest is not None:
+            self.session.last_command = self.latest.name
+
+    def adopt_session(self) -> None:
+        """Take over what the session's state means for the requests that follow."""
+        session = self.session
+        on = session.authenticated and session.reply_mode is ReplyMode.ON
+        self.plain = on and not self.service.clients.paused and self.service.fast_lane
+        self.framer.set_authenticated(session.authenticated)
+        self.routes = self.service.routes(session.protocol, session.db, self.number)
+
+    def request(self, frame: bytes, now: float) -> bool:
+        """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
+        framer = self.framer
+        if framer.inline or framer.ragged:
+            args = split_inline(frame) if framer.inline else split_ragged(frame)
+            frame = encode.request(args)
+        else:
+            args = split_request(frame)
+        if not args:
+            return True
+        session = self.session
+        service = self.service
+        fact: Fact | None
+        try:
+            fact = service.table.resolve(args)
+        except UnknownSubcommand as unknown:
+            fact = unknown.fact
+            if fact.name not in service.absent:
+                self._refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
+                return True
+        if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
+            # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
+            self.service.counters.reject("http")
+            self.close()
+            return True
+        if fact is None or fact.name in service.absent:
+            self._refuse(None, errors.unknown_command(args))
+            return True
+        if service.clients.paused and service.clients.holds(fact):
+            self.flow.stop(Stop.PAUSED)
+            return False
+        self.latest = None
+        session.last_command = fact.name
+        if not fact.accepts(len(args)):
+            self._refuse(fact, errors.wrong_arity(fact.name))
+        elif refusal := session.refusal(fact):
+            self._refuse(fact, refusal)
+        elif fact.handling is Handling.SESSION:
+            self._run_session(fact, args, now)
+        else:
+            self._run_plan(fact, args, frame, now)
+        return True
+
+    def _refuse(self, fact: Fact | None, text: str) -> None:
+        if fact is not None:
+            self.service.counters.command(fact.name).rejected += 1
+        muted = self.session.muted()
+        self.window.answer(b"" if muted else encode.error(text))
+        self.adopt_session()
+
+    def _run_session(self, fact: Fact, args: list[bytes], now: float) -> None:
+        session = self.session
+        counter = self.service.counters.command(fact.name)
+        counter.calls += 1
+        mode = session.reply_mode
+        muted = session.muted()
+        before = session.db, session.protocol
+        reply = clientcmds.run(session, fact.name, args, now)
+        if reply[:1] == b"-":
+            counter.failed += 1
+        if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
+            muted = False
+        self.window.answer(b"" if muted else reply)
+        self.adopt_session()
+        if (session.db, session.protocol) != before and self.window.pending:
+            self.flow.stop(Stop.ORDER)
+        if session.closing:
+            self.drain()
+
+    def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
+        service = self.service
+        plan = service.planner.plan(fact, args, frame)
+        if isinstance(plan, Reject):
+            service.counters.crossslots += plan.text is errors.CROSSSLOT
+            self._refuse(fact, plan.text)
+            return
+        service.counters.command(fact.name).calls += 1
+        sink: Sink = self.window
+        if self.session.muted():
+            sink = self._muted
+            self.adopt_session()
+        token = self.window.reserve()
+        if isinstance(plan, Scatter):
+            service.dispatcher.scatter(plan, self.routes, self.flow, sink, token, now)
+        else:
+            service.dispatcher.forward(plan, frame, self.routes, self.flow, sink, token, now)
