@@ -182,6 +182,7 @@ class Backend(asyncio.Protocol):
             raise errors.BackendError("the server closed the connection")
         self._heard = self._turn.now()
         self._reason = ""
+        log.info("backend connected shard=%s address=%s", self.place.shard, node.address)
         self._change(State.READY)
         self.flush()
         self._release_holders()

@@ -16,7 +16,7 @@ from proxy import __version__, logs
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Address, Config
-from proxy.discovery.learn import Learned, absent, complete, fewest_databases, learn_all, lowest_version
+from proxy.discovery.learn import Learned, absent, complete, fewest_databases, learn_all, lowest_version, smallest_bulk
 from proxy.errors import SlotgateError
 from proxy.service import Service
 from proxy.topology import Node, build_topology
@@ -117,6 +117,7 @@ def _adopt(service: Service, answers: Sequence[Learned]) -> None:
     service.learn(complete(service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
     service.world.databases = fewest_databases(answers) or service.world.databases
+    service.limit_bulk(smallest_bulk(answers))
 
 
 async def _listen(service: Service, address: Address) -> asyncio.AbstractServer:
@@ -144,7 +145,7 @@ async def _listen_admin(admin: Admin, address: Address) -> asyncio.AbstractServe
 
 def _can_not_listen(address: Address, error: OSError) -> SlotgateError:
     return SlotgateError(
-        f"can not listen on {address}: {error.strerror or error}. "
+        f"can not listen on {address}: {os.strerror(error.errno) if error.errno else error}. "
         "Stop what uses it, or choose another address (listen, admin)"
     )
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy import __version__, fastlane
 from proxy.backend import Backend
@@ -107,6 +107,12 @@ class Service:
         """Use a table that was completed by what the backends know."""
         self.table = table
         self.heads = fastlane.heads(table, self.counters)
+
+    def limit_bulk(self, size: int | None) -> None:
+        """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
+        bulk = min(size or self.config.limits.max_bulk, self.config.limits.max_bulk)
+        self.request_limits = replace(self.request_limits, bulk=bulk)
+        self.fast_lane = self.fast_lane and bulk >= _CHUNK
 
     def unreachable(self) -> list[str]:
         """The names of the shards whose primary is not connected."""

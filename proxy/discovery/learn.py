@@ -14,30 +14,38 @@ from proxy.topology import Node
 
 log = logging.getLogger(__name__)
 
-QUESTIONS = (("COMMAND",), ("INFO", "server"), ("CONFIG", "GET", "databases"))
+QUESTIONS = (
+    ("COMMAND",),
+    ("INFO", "server"),
+    ("CONFIG", "GET", "databases"),
+    ("CONFIG", "GET", "proto-max-bulk-len"),
+)
 _TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one server said: its COMMAND reply, version ("7.0.15"), and number of databases; None where it would not."""
+    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, and the most bytes that it
+    takes in one argument; None where it would not."""
 
     commands: Sequence[object] | None
     version: str | None
     databases: int | None
+    max_bulk: int | None
 
 
 async def learn(node: Node, credentials: Credentials) -> Learned | None:
     """Ask ``node``; None, with a line in the log, if it can not be asked now."""
     try:
-        commands, info, databases = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        commands, info, databases, max_bulk = await ask(node, credentials, QUESTIONS, _TIMEOUT)
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
     return Learned(
         commands if isinstance(commands, list) else None,
         _version(info),
-        _databases(databases),
+        _setting(databases),
+        _setting(max_bulk),
     )
 
 
@@ -80,6 +88,11 @@ def fewest_databases(answers: Sequence[Learned]) -> int | None:
     return min((answer.databases for answer in answers if answer.databases), default=None)
 
 
+def smallest_bulk(answers: Sequence[Learned]) -> int | None:
+    """The lowest of the limits of an argument's bytes: past its own, a server closes the connection that all share."""
+    return min((answer.max_bulk for answer in answers if answer.max_bulk), default=None)
+
+
 def _version(info: Reply) -> str | None:
     if not isinstance(info, bytes):
         return None
@@ -90,7 +103,8 @@ def _version(info: Reply) -> str | None:
     return None
 
 
-def _databases(reply: Reply) -> int | None:
+def _setting(reply: Reply) -> int | None:
+    """The number in a CONFIG GET reply of one setting."""
     if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], bytes) and reply[1].isdigit():
         return int(reply[1])
     return None

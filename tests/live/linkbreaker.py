@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 _CHUNK = 64 * 1024
 _PATIENCE = 5.0
+_LAST_TURNS = 10
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER of a socket whose close is an RST, as when a machine is gone."""
 
@@ -110,10 +111,13 @@ class LinkBreaker:
 
     async def _end(self) -> None:
         await self._shut()
-        relays = asyncio.all_tasks() - {cast(asyncio.Task[Any], asyncio.current_task())}
-        await asyncio.gather(*relays, return_exceptions=True)
-        # An aborted transport closes its socket in the loop's next turn.
-        await asyncio.sleep(0)
+        # A connection that was just accepted gets its task, and an aborted transport closes, only in later turns.
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
+            relays = asyncio.all_tasks() - {cast(asyncio.Task[Any], asyncio.current_task())}
+            if relays:
+                await self._cut()
+                await asyncio.gather(*relays, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,5 +1,7 @@
 """What operators ask over HTTP."""
 
+import contextlib
+import socket
 from collections.abc import Iterable, Mapping
 
 import pytest
@@ -124,15 +126,12 @@ def test_alive_and_what_else_there_is(proxy: ProxyProcess) -> None:
 
 
 def test_odd_requests_do_no_harm(proxy: ProxyProcess) -> None:
-    for data in (b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET /metrics HTTP/1.1\r\nAccept\r\n\r\n", b"G"):
-        with Wire(proxy.admin) as client:
+    head = b"GET /metrics HTTP/1.1\r\nAccept\r\n\r\n"
+    for data in (b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xfe\r\n\r\n", head, b"G", b"GET /" + b"x" * 200_000):
+        with Wire(proxy.admin) as client, contextlib.suppress(OSError):  # it may close before all is sent
             client.send(data)
-            client.socket.shutdown(1)
+            client.socket.shutdown(socket.SHUT_WR)
             client.rest()
-    with Wire(proxy.admin) as client:
-        client.send(b"GET /" + b"x" * 200_000)
-        client.socket.shutdown(1)
-        client.rest()
     assert proxy.http("/healthz")[0] == 200
 
 

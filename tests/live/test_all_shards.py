@@ -4,38 +4,10 @@ import re
 
 import pytest
 
+from tests.live.keyspace import fill, info, scan, scan_step
 from tests.live.site import Site, shard_of
-from tests.live.wire import Argument, Wire, pack
 
 pytestmark = pytest.mark.live
-
-
-def fill(client: Wire, count: int, prefix: str = "key:") -> set[bytes]:
-    """Set ``count`` keys, and return them."""
-    keys = {f"{prefix}{number}".encode() for number in range(count)}
-    client.send(b"".join(pack("SET", key, "x") for key in keys))
-    assert set(client.replies(count)) == {b"+OK\r\n"}
-    return keys
-
-
-def scan_step(client: Wire, cursor: bytes, *options: Argument) -> tuple[bytes, list[bytes]]:
-    """The next cursor and the keys of one SCAN."""
-    reply = client.value("SCAN", cursor, *options)
-    assert isinstance(reply, list), reply
-    assert 0 <= int(reply[0]) < 2**63
-    return reply[0], reply[1]
-
-
-def scan(client: Wire, *options: Argument) -> list[bytes]:
-    """All keys that SCAN finds, duplicates and all."""
-    found: list[bytes] = []
-    cursor = b"0"
-    for _ in range(100_000):
-        cursor, keys = scan_step(client, cursor, *options)
-        found += keys
-        if cursor == b"0":
-            return found
-    raise AssertionError("SCAN does not end")
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -148,20 +120,6 @@ def test_randomkey_knows_every_shard(site: Site) -> None:
         assert client.ask("RANDOMKEY") == b"_\r\n"
 
 
-def info(client: Wire, *sections: str) -> dict[str, dict[str, str]]:
-    """INFO as sections of fields."""
-    text = client.value("INFO", *sections)
-    if isinstance(text, bytes):
-        text = text.decode()
-    assert isinstance(text, str)
-    found: dict[str, dict[str, str]] = {}
-    for section in re.split(r"\r\n(?=# )", text):
-        head, *lines = section.strip().splitlines()
-        assert head.startswith("# "), head
-        found[head[2:]] = dict(line.split(":", 1) for line in lines)
-    return found
-
-
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_info_is_one_servers_document(site: Site, protocol: int) -> None:
     with site.client(protocol) as client:
@@ -247,17 +205,6 @@ def test_scripts_are_loaded_everywhere(site: Site) -> None:
         assert client.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
         for tag in site.tags():
             assert client.ask("EVALSHA", sha, 1, tag, "x").startswith(b"-NOSCRIPT ")
-
-
-def test_a_script_once_seen_is_known_on_every_shard(site: Site) -> None:
-    """PRODUCT.md, section 4: NOSCRIPT means that nobody ever loaded it."""
-    with site.client() as client:
-        first, *others = site.tags()
-        assert client.value("EVAL", "return ARGV[1]", 1, first, "x") == b"x"
-        sha = "098e0f0d1448c0a81dafe820f66d460eb09263da"
-        assert client.value("EVALSHA", sha, 1, first, "y") == b"y"
-        for tag in others:
-            assert client.value("EVALSHA", sha, 1, tag, "y") == b"y"
 
 
 def test_functions_are_loaded_everywhere(site: Site) -> None:

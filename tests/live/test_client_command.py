@@ -196,6 +196,15 @@ def test_reply_modes_as_the_server(site: Site) -> None:
         assert proxy.rest() == server.rest()
 
 
+@pytest.mark.parametrize("empty", [b"\r\n", b"*0\r\n", b"*-1\r\n"])
+def test_an_empty_request_uses_up_a_skip(site: Site, empty: bytes) -> None:
+    request = pack("CLIENT", "REPLY", "SKIP") + empty + pipeline(("ECHO", 1), ("ECHO", 2), ("QUIT",))
+    with site.direct() as server, site.client() as proxy:
+        server.send(request)
+        proxy.send(request)
+        assert proxy.rest() == server.rest()
+
+
 def test_pause_holds_everybody(pair: tuple[Wire, Wire]) -> None:
     one, two = pair
     assert one.ask("CLIENT", "PAUSE", 60_000) == OK

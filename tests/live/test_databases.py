@@ -100,7 +100,14 @@ def test_reset_brings_back_the_first_database_and_protocol(site: Site) -> None:
         assert client.ask("CLIENT", "GETNAME") == b"$-1\r\n"
 
 
-def test_fewer_databases_on_the_servers(site: Site) -> None:
+def test_a_script_that_selects_changes_nobodys_database(site: Site) -> None:
+    with site.client() as one, site.client() as two:
+        assert one.ask("SET", "k", 0) == OK
+        assert one.ask("EVAL", "return redis.call('select', 5)", 1, "k") == OK
+        assert one.value("GET", "k") == two.value("GET", "k") == b"0"
+
+
+def test_no_more_databases_than_the_servers_have(site: Site) -> None:
     with site.client() as client:
         assert client.ask("SELECT", 15) == OK
         assert client.ask("SELECT", 16) == b"-ERR DB index is out of range\r\n"

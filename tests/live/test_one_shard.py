@@ -8,10 +8,10 @@ from proxy.localservers import ServerBinary
 from proxy.resp import encode
 from tests.live.conftest import build
 from tests.live.differential.cases import CONVERSATIONS, Conversation
-from tests.live.differential.test_differential import differences
+from tests.live.differential.compare import differences
+from tests.live.keyspace import fill, scan
+from tests.live.mixture import check_pipeline
 from tests.live.site import Site
-from tests.live.test_all_shards import fill, scan
-from tests.live.test_pipelines import check_pipeline
 from tests.live.wire import pipeline
 
 pytestmark = pytest.mark.live

@@ -5,10 +5,10 @@ import redis
 
 from proxy.localservers import LOOPBACK
 from tests.live.differential.cases import CONVERSATIONS, Conversation
-from tests.live.differential.test_differential import differences
+from tests.live.differential.compare import differences
+from tests.live.keyspace import fill, info, scan
+from tests.live.mixture import check_pipeline
 from tests.live.site import Site
-from tests.live.test_all_shards import fill, info, scan
-from tests.live.test_pipelines import check_pipeline
 
 pytestmark = pytest.mark.live
 

@@ -1,19 +1,19 @@
 """The commands that are compared, in groups; each group is one conversation, on keys of one slot unless it says not.
 
 Lines are written as in redis-cli. An argument ``%name`` stands for the key ``{tag}name``: a group is run with a tag of
-each shard in turn. ``<...>`` stands for a saved value, see ``Conversation``.
+each shard in turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.resp.requests import split_inline
-from tests.live.differential.aggregates import HASHES, LISTS, SETS, SORTED_SETS
-from tests.live.differential.keyspace import GENERIC, KEYLESS, SCRIPTS, SESSION
+from tests.live.differential.keyspace import GENERIC, SCRIPTS
+from tests.live.differential.lists import HASHES, LISTS
+from tests.live.differential.serverwide import KEYLESS, SESSION
+from tests.live.differential.sets import SETS, SORTED_SETS
 from tests.live.differential.streams import GEO, STREAMS
 from tests.live.differential.strings import BITS, HYPERLOGLOG, STRINGS
-
-Group = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ def _argument(argument: bytes, tag: str) -> bytes:
     return argument
 
 
-def conversations(texts: Sequence[dict[str, str]]) -> list[Conversation]:
-    """One conversation for each entry."""
+def conversations(groups: Sequence[Mapping[str, str]]) -> list[Conversation]:
+    """One conversation for each entry, name to lines, of ``groups``."""
     return [
         Conversation(name, tuple(line.strip() for line in text.splitlines() if line.strip()))
-        for texts_of_type in texts
-        for name, text in texts_of_type.items()
+        for group in groups
+        for name, text in group.items()
     ]
 
 

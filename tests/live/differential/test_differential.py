@@ -1,44 +1,19 @@
 """The same commands, straight to one server and through the proxy to three: the replies are equal, byte for byte."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from proxy.commands.facts import Handling
-from proxy.commands.table import CommandTable, UnknownSubcommand
+from proxy.commands.table import CommandTable
 from proxy.resp import encode
 from tests.live.differential.cases import CONVERSATIONS, Conversation
-from tests.live.differential.normalise import normaliser
+from tests.live.differential.compare import differences, name_of
 from tests.live.site import Site
 
 pytestmark = pytest.mark.live
-TABLE = CommandTable.builtin()
 
 COMPARED = (Handling.KEYED, Handling.MULTI_SHARD)
 COVERED_AT_LEAST = 0.95
 LEFT_OUT = {"object|freq": "a good reply needs a server with an LFU policy"}
-
-
-def name_of(args: Sequence[bytes]) -> str:
-    """The command's name as facts give it; "" if it is unknown."""
-    try:
-        fact = TABLE.resolve(args)
-    except UnknownSubcommand:
-        return ""
-    return fact.name if fact is not None else ""
-
-
-def differences(
-    kind: str, commands: Sequence[list[bytes]], expected: Sequence[bytes], found: Sequence[bytes]
-) -> list[str]:
-    """One text for each command that the proxy answered otherwise than a server of this kind."""
-    different = []
-    for args, left, right in zip(commands, expected, found, strict=True):
-        compared = normaliser(name_of(args), kind)
-        if compared(left) != compared(right):
-            line = b" ".join(args)
-            different.append(f"{line!r}\n     server: {left[:300]!r}\n     proxy:  {right[:300]!r}")
-    return different
 
 
 @pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])

@@ -1,0 +1,30 @@
+"""Two servers' answers to the same commands, side by side."""
+
+from collections.abc import Sequence
+
+from proxy.commands.table import CommandTable, UnknownSubcommand
+from tests.live.differential.normalise import normaliser
+
+TABLE = CommandTable.builtin()
+
+
+def name_of(args: Sequence[bytes]) -> str:
+    """The command's name as facts give it; "" if it is unknown."""
+    try:
+        fact = TABLE.resolve(args)
+    except UnknownSubcommand:
+        return ""
+    return fact.name if fact is not None else ""
+
+
+def differences(
+    kind: str, commands: Sequence[list[bytes]], expected: Sequence[bytes], found: Sequence[bytes]
+) -> list[str]:
+    """One text for each command that the proxy answered otherwise than a server of this kind."""
+    different = []
+    for args, left, right in zip(commands, expected, found, strict=True):
+        compared = normaliser(name_of(args), kind)
+        if compared(left) != compared(right):
+            line = b" ".join(args)
+            different.append(f"{line!r}\n     server: {left[:300]!r}\n     proxy:  {right[:300]!r}")
+    return different
