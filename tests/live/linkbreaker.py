@@ -120,14 +120,30 @@ class LinkBreaker:
                 await asyncio.gather(*relays, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = [writer]
+        self._writers.add(writer)
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
+            writers.append(server_writer)
+            self._writers.add(server_writer)
+            for end in writers:
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            await self._pump(reader, server_writer, server_reader, writer)
         except OSError:
-            writer.transport.abort()
-            return
-        for end in (writer, server_writer):
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._writers.add(end)
+            pass  # the server is not there, or the client is gone already
+        finally:
+            for end in writers:
+                self._writers.discard(end)
+                end.transport.abort()
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Until either side is gone."""
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         ends = [
             self._loop.create_task(self._requests(reader, server_writer)),
@@ -135,14 +151,13 @@ class LinkBreaker:
         ]
         pumps = [*ends, self._loop.create_task(self._replies(server_reader, queue))]
         self._pumps.update(pumps)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        self._pumps.difference_update(pumps)
-        for end in (writer, server_writer):
-            self._writers.discard(end)
-            end.transport.abort()
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            self._pumps.difference_update(pumps)
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
