@@ -85,6 +85,7 @@ class Greeting:
             raise BackendError("the server asks for a password: set backend.password")
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
-        if code in ("NOPERM",):
+        if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
+            # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return
         raise BackendError(f"the server answers {step} with: {words}")

@@ -126,6 +126,18 @@ def test_a_killed_server_is_its_shards_trouble_only(shards: LocalShards, serve: 
     )
 
 
+def test_a_script_that_never_ends_can_be_killed(serve: Serve) -> None:
+    """A server that answers BUSY is alive: clients get that answer, and SCRIPT KILL reaches it."""
+    with start_many(2, 0, binary=find_server(), options=("lua-time-limit 100",)) as shards:
+        proxy = serve(config=configured(*(server.address for server in shards.primaries)))
+        with Wire(proxy.address) as stuck, Wire(proxy.address) as other:
+            stuck.send(pack("EVAL", "while true do end", 1, f"{{{SECOND}}}k"))
+            assert stuck.reply().startswith(b"-UNCERTAIN ")
+            assert eventually(lambda: other.ask("GET", f"{{{SECOND}}}k").startswith(b"-BUSY "), 5)
+            assert other.ask("SCRIPT", "KILL") == b"+OK\r\n"
+            assert other.ask("GET", f"{{{SECOND}}}k") == b"$-1\r\n"
+
+
 def test_a_hanging_server_times_out_and_late_replies_reach_nobody(shards: LocalShards, serve: Serve) -> None:
     proxy = serve(config=configured(*(server.address for server in shards.primaries)))
     fill(proxy.address)
