@@ -1,7 +1,5 @@
 """Carrying out plans: requests to backend connections, replies to the client's window, parts merged on the way."""
 
-from collections.abc import Callable
-
 from proxy.backend import Backend
 from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
@@ -17,9 +15,7 @@ class Gather:
 
     __slots__ = ("_context", "_counters", "_left", "_plan", "_replies", "_sink", "_token")
 
-    def __init__(
-        self, plan: Scatter, sink: Sink, token: int, context: Callable[[], Context], counters: Counters
-    ) -> None:
+    def __init__(self, plan: Scatter, sink: Sink, token: int, context: Context, counters: Counters) -> None:
         self._counters = counters
         self._plan = plan
         self._sink = sink
@@ -41,7 +37,7 @@ class Gather:
         self._replies[token] = data[start:end]
         self._left -= 1
         if not self._left:
-            reply = merge(self._plan, self._replies, self._context())
+            reply = merge(self._plan, self._replies, self._context)
             if reply[:1] == b"-":
                 self._counters.command(self._plan.name).failed += 1
             self._sink.deliver(self._token, reply, 0, len(reply))
@@ -95,7 +91,7 @@ class Dispatcher:
 
     __slots__ = ("_context", "_counters", "_on_error")
 
-    def __init__(self, counters: Counters, context: Callable[[], Context], on_error: OnError) -> None:
+    def __init__(self, counters: Counters, context: Context, on_error: OnError) -> None:
         self._on_error = on_error
         self._counters = counters
         self._context = context

@@ -7,7 +7,7 @@ parts, and gives a frame in the protocol that the parts are in.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proxy import errors, info
 from proxy.planner import Scatter, cursor_bits
@@ -28,9 +28,9 @@ Overlay = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a merge may say about the proxy itself: fields of INFO by section."""
+    """What a merge may say about the proxy itself: fields of INFO by section, made when they are asked for."""
 
-    overlay: Overlay = field(default_factory=dict)
+    overlay: Callable[[], Overlay] = dict
 
 
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
@@ -147,7 +147,7 @@ def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
 def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     documents = [_text(reply).decode("utf-8", "replace") for reply in replies]
     sections = {option.decode("latin-1").lower() for option in plan.options}
-    return encode.verbatim(info.merge(documents, context.overlay, sections), 3 if replies[0][:1] == b"=" else 2)
+    return encode.verbatim(info.merge(documents, context.overlay(), sections), 3 if replies[0][:1] == b"=" else 2)
 
 
 def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:

@@ -61,7 +61,7 @@ class Service:
         self.planner = Planner(topology, config.cross_slot)
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients)
         self.world = World(_accounts(config), self.clients)
-        self.dispatcher = Dispatcher(self.counters, lambda: Context(self._overlay()), self._count_error)
+        self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error)
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
         self.request_limits = RequestLimits(

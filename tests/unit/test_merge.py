@@ -271,7 +271,7 @@ def info(
     *documents: str, protocol: int = 2, overlay: dict[str, dict[str, str]] | None = None, asked: tuple[bytes, ...] = ()
 ) -> bytes:
     replies = [encode.verbatim(document, protocol) for document in documents]
-    return merge(scatter("info", len(replies), options=asked), replies, Context(overlay or {}))
+    return merge(scatter("info", len(replies), options=asked), replies, Context(lambda: overlay or {}))
 
 
 def test_info_is_one_document() -> None:
