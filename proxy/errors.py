@@ -42,7 +42,6 @@ DB_OUT_OF_RANGE = "ERR DB index is out of range"
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 NO_CLUSTER = "ERR This instance has cluster support disabled"
 MAX_CLIENTS = "ERR max number of clients reached"
-BAD_KEYS = "ERR Invalid arguments specified for command"
 BAD_CURSOR = "ERR invalid cursor"
 
 

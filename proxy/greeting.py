@@ -33,7 +33,6 @@ class Greeting:
 
     def __init__(self, protocol: int, db: int, primary: bool, credentials: Credentials) -> None:
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._primary = primary
         self._reader = hiredis.Reader()
         self._steps: list[tuple[str | int, ...]] = []
         auth = credentials.arguments()

@@ -77,7 +77,7 @@ class Planner:
     def __init__(self, topology: Topology, cross_slot: CrossSlot) -> None:
         self._topology = topology
         self._cross_slot = cross_slot
-        self._single = len(topology.shards) == 1
+        self._single = topology.single
 
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         """The plan for a known command whose arity is right."""

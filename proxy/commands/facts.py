@@ -148,11 +148,6 @@ class Fact:
         return self.getkeys is not None or any(spec.is_key for spec in self.key_specs)
 
     @property
-    def keys_optional(self) -> bool:
-        """Whether a call without any key is whole (EVAL ... 0): an argument says how many there are."""
-        return any(isinstance(spec.find, FindKeynum) for spec in self.key_specs)
-
-    @property
     def replica_ok(self) -> bool:
         """Whether a replica may answer it (PRODUCT.md, section 3)."""
         return self.readonly and not self.primary_only

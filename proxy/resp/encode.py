@@ -11,7 +11,6 @@ OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"
 EMPTY_ARRAY = b"*0\r\n"
 ZERO = b":0\r\n"
-ONE = b":1\r\n"
 
 
 def request(args: Iterable[bytes | str | int]) -> bytes:

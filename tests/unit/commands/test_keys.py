@@ -199,8 +199,3 @@ def test_blocks(line: str, expected: bool) -> None:
 )
 def test_sort_patterns(line: str, expected: list[tuple[bytes, bytes]]) -> None:
     assert sort_patterns(line.encode().split()) == expected
-
-
-@pytest.mark.parametrize(("line", "expected"), [("EVAL s 0", True), ("FCALL_RO f 0", True), ("GET k", False)])
-def test_keys_optional(line: str, expected: bool) -> None:
-    assert fact_of(line)[0].keys_optional is expected
