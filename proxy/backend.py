@@ -17,6 +17,7 @@ from typing import cast
 from proxy import errors
 from proxy.engine.inflight import Entry, InFlight
 from proxy.engine.replyreader import ReplyReader
+from proxy.engine.sink import Sink
 from proxy.greeting import Greeting
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
@@ -94,6 +95,12 @@ class Backend(asyncio.Protocol):
     def down_error(self) -> bytes:
         """The error reply for a request that is not sent."""
         return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
+
+    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: Holder | None) -> None:
+        """Push a whole request, and have it written; see ``schedule``."""
+        self.push(sink, token, frame, 0, len(frame), since)
+        if not self.dirty:
+            self.schedule(holder)
 
     def schedule(self, holder: Holder | None) -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
@@ -227,9 +234,7 @@ class Backend(asyncio.Protocol):
         reader = self._around.elsewhere(self)
         for entry in (*verdict.again, *unwritten):
             target = reader if reader is not self and self._around.look(entry.frame).replica_ok else self
-            target.push(entry.sink, entry.token, entry.frame, 0, len(entry.frame), entry.since)
-        if reader is not self and not reader.dirty:
-            reader.schedule(None)
+            target.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
     def pause_writing(self) -> None:
         """The server reads slowly: keep what comes, and stop the clients that send to it."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from proxy import errors
 from proxy.resp import encode
-from proxy.session import COMMANDS, Command, ReplyMode, Session, no_cluster, parse_integer, printable
+from proxy.resp.numbers import parse_integer
+from proxy.session import COMMANDS, Command, ReplyMode, Session, no_cluster, printable
 
 _TYPES = (b"normal", b"master", b"replica", b"slave", b"pubsub")
 

@@ -1,6 +1,5 @@
 """Carrying out plans: requests to backend connections, replies to the client's window, parts merged on the way."""
 
-from proxy.backend import Backend
 from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.merge import Context, merge
@@ -129,19 +128,11 @@ class Dispatcher:
             self._on_error(sink, frame)
             sink.deliver(token, refusal, 0, len(refusal))
             return
-        backend.push(sink, token, frame, 0, len(frame), now)
-        if not backend.dirty:
-            backend.schedule(holder)
+        backend.send(sink, token, frame, now, holder)
 
     def _send_to_replicas(self, plan: Scatter, routes: Routes, now: float) -> None:
         """Replicas get it too if they are there; one that is not does not make the command fail."""
         for part in plan.parts:
             for backend in routes.replicas(part.shard):
                 if backend.ready:
-                    _push(backend, part.frame, now)
-
-
-def _push(backend: Backend, frame: bytes, now: float) -> None:
-    backend.push(DISCARD, 0, frame, 0, len(frame), now)
-    if not backend.dirty:
-        backend.schedule(None)
+                    backend.send(DISCARD, 0, part.frame, now, None)

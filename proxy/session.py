@@ -14,6 +14,7 @@ from typing import Protocol
 from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.resp import encode
+from proxy.resp.numbers import parse_integer
 from proxy.slots import key_slot
 
 DEFAULT_USER = "default"
@@ -162,15 +163,6 @@ Command = Callable[[Session, Sequence[bytes]], bytes]
 def printable(text: bytes) -> bool:
     """Whether ``text`` has only the characters that Redis allows in names."""
     return all(33 <= char <= 126 for char in text)
-
-
-def parse_integer(text: bytes) -> int | None:
-    """A signed decimal integer of at most 64 bits, as Redis's string2ll reads it; None if it is none."""
-    digits = text[1:] if text[:1] == b"-" else text
-    if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and text != b"0"):
-        return None
-    value = int(text)
-    return value if -(2**63) <= value < 2**63 else None
 
 
 def _ping(session: Session, args: Sequence[bytes]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from proxy.commands.facts import BeginIndex, BeginKeyword, Fact, FindKeynum, FindRange, KeySpec
 from proxy.commands.getkeys import KeysError, sort_patterns, xread_blocks, xread_keys
+from proxy.resp.numbers import parse_integer
 
 __all__ = ["KeysError", "blocks", "key_indexes", "sort_patterns"]
 
@@ -74,21 +75,15 @@ def _counted(find: FindKeynum, begin: int, args: Sequence[bytes]) -> list[int]:
     at = begin + find.keynumidx
     if not 0 < at < len(args):
         raise KeysError("the number of keys is missing")
-    number = _integer(args[at])
+    number = parse_integer(args[at])
+    if number is None:
+        raise KeysError("the number of keys is not an integer")
     if number < 0:
         raise KeysError("the number of keys is negative")
     first = begin + find.firstkey
     if number > len(args):  # before multiplying: an attacker's number is not worked with
         raise KeysError("the number of keys is greater than that of the arguments")
     return _span(args, first, first + (number - 1) * find.keystep, find.keystep) if number else []
-
-
-def _integer(text: bytes) -> int:
-    """As Redis's string2ll: no sign but "-", no spaces, no leading zeros."""
-    digits = text[1:] if text[:1] == b"-" else text
-    if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and text != b"0"):
-        raise KeysError("the number of keys is not an integer")
-    return int(text)
 
 
 def _span(args: Sequence[bytes], first: int, last: int, step: int) -> list[int]:

@@ -7,6 +7,7 @@ Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ and the be
 import hiredis
 
 from proxy.resp.limits import RequestLimits
+from proxy.resp.numbers import parse_integer
 
 _CR = 13
 _LF = 10
@@ -14,7 +15,6 @@ _STAR = 42
 _DOLLAR = 36
 _ZERO = 48
 _NINE = 57
-_LENGTH_DIGITS = 20
 _SHORTEST = 6
 """Bytes of the shortest argument, the empty one: ``$0`` and two line ends."""
 
@@ -75,7 +75,7 @@ class RequestFramer:
                     if size - start > limits.inline:
                         raise ProtocolError("too big mbulk count string")
                     return self._more(0, -1, size - start + 1)
-                count = _number(data, start + 1, end)
+                count = parse_integer(bytes(data[start + 1 : end]))
             if count is None or count > limits.arguments:
                 raise ProtocolError("invalid multibulk length")
             left = count
@@ -118,7 +118,7 @@ class RequestFramer:
                 if size - at > limits.inline:
                     raise ProtocolError("too big bulk count string")
                 return self._more(at - start, left, size - start + 1)
-            length = _number(data, at + 1, end)
+            length = parse_integer(bytes(data[at + 1 : end]))
             if length is None or length < 0 or length > limits.bulk:
                 raise ProtocolError("invalid bulk length")
             if length > self._strict.bulk and not self._authenticated:
@@ -157,16 +157,6 @@ class RequestFramer:
         self._left = -1
         self.need = 0
         return end
-
-
-def _number(data: bytes | bytearray, start: int, end: int) -> int | None:
-    """The integer at [start, end) as Redis's string2ll reads it (no ``+``, blanks or leading zeros), or None."""
-    text = bytes(data[start:end])
-    digits = text[1:] if text[:1] == b"-" else text
-    if not digits.isdigit() or len(digits) > _LENGTH_DIGITS or (digits[0] == 48 and len(text) > 1):
-        return None
-    value = int(text)
-    return value if -(2**63) <= value < 2**63 else None
 
 
 def split_ragged(frame: bytes) -> list[bytes]:
