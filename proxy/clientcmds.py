@@ -149,22 +149,27 @@ def _info(session: Session, args: Sequence[bytes], now: float) -> bytes:
 
 
 def _list(session: Session, args: Sequence[bytes], now: float) -> bytes:
-    wanted: Filter | None = None
-    if len(args) == 4 and args[2].lower() == b"type":
-        if args[3].lower() not in _TYPES:
-            return encode.error(f"ERR Unknown client type '{errors.text(args[3])}'")
-        normal = args[3].lower() == b"normal"
-        wanted = lambda _: normal  # noqa: E731 - one filter among others
-    elif len(args) > 3 and args[2].lower() == b"id":
-        ids = {parse_integer(arg) for arg in args[3:]}
-        if None in ids:
-            return encode.error("ERR Invalid client ID")
-        wanted = lambda client: client.id in ids  # noqa: E731 - one filter among others
-    elif len(args) > 2:
-        return encode.error(errors.SYNTAX)
-    clients = [client for client in session.world.directory.sessions() if wanted is None or wanted(client)]
+    wanted = _list_filter(args)
+    if isinstance(wanted, str):
+        return encode.error(wanted)
+    clients = [client for client in session.world.directory.sessions() if wanted(client)]
     clients.sort(key=lambda client: client.id)
     return encode.verbatim("".join(line(client, now) + "\n" for client in clients), session.protocol)
+
+
+def _list_filter(args: Sequence[bytes]) -> Filter | str:
+    """The filter that CLIENT LIST's options stand for, or the error they deserve."""
+    if len(args) == 2:
+        return lambda _: True
+    if len(args) == 4 and args[2].lower() == b"type":
+        if args[3].lower() not in _TYPES:
+            return f"ERR Unknown client type '{errors.text(args[3])}'"
+        normal = args[3].lower() == b"normal"
+        return lambda _: normal
+    if len(args) > 3 and args[2].lower() == b"id":
+        ids = {parse_integer(arg) for arg in args[3:]}
+        return "ERR Invalid client ID" if None in ids else lambda client: client.id in ids
+    return errors.SYNTAX
 
 
 def _kill(session: Session, args: Sequence[bytes], now: float) -> bytes:
