@@ -25,6 +25,21 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   the backend side
     5  flow, fastlane, conversation, client, clients, service, admin        the client side
     6  logs, server, keeper, localservers, demo, cli                        processes, signals, listeners
+
+Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they work
+the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.
 """
 
+import os as _os
+
 __version__ = "0.1.0"
+
+if _os.environ.get("SLOTGATE_ENGINE") == "python":
+    # From here on only sources are found in the package's folders.
+    import sys as _sys
+    from importlib.machinery import SOURCE_SUFFIXES as _SUFFIXES
+    from importlib.machinery import FileFinder as _Finder
+    from importlib.machinery import SourceFileLoader as _Loader
+
+    for _folder in __path__[0], *(_entry.path for _entry in _os.scandir(__path__[0]) if _entry.is_dir()):
+        _sys.path_importer_cache[_folder] = _Finder(_folder, (_Loader, _SUFFIXES))

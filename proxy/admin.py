@@ -20,6 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from proxy import __version__, metrics
+from proxy.enginekind import engine
 from proxy.service import Service
 
 _TIMEOUT = 10.0
@@ -34,10 +35,10 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """One family for each row of ``proxy.metrics``."""
         counters = self._service.counters
-        direct = sum(client.window.written for client in self._service.clients)
+        written = sum(client.window.written for client in self._service.clients)
         yield self._commands()
         yield _histogram(counters)
-        yield _counter(metrics.BYTES, {("in",): counters.bytes_in, ("out",): counters.bytes_out + direct})
+        yield _counter(metrics.BYTES, {("in",): counters.bytes_in, ("out",): counters.bytes_out + written})
         yield _gauge(metrics.CLIENTS, {(): len(self._service.clients)})
         yield _counter(metrics.ACCEPTED, {(): counters.accepted})
         yield _counter(metrics.REJECTED, {(reason,): count for reason, count in counters.rejected.items()})
@@ -49,7 +50,7 @@ class ServiceCollector(Collector):
         yield _gauge(metrics.SHARDS, {(): len(self._service.topology.shards)})
         yield from self._backends()
         build = InfoMetricFamily(metrics.BUILD.name, metrics.BUILD.help)
-        build.add_metric((), {"version": __version__, "engine": "python"})
+        build.add_metric((), {"version": __version__, "engine": engine()})
         yield build
 
     def _commands(self) -> Metric:

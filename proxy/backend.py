@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from typing import cast
 
 from proxy import errors
-from proxy.engine.inflight import Entry, InFlight
+from proxy.engine.entry import Entry
+from proxy.engine.inflight import InFlight
 from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import Sink
 from proxy.greeting import Greeting
@@ -27,8 +28,8 @@ from proxy.surroundings import Holder, Place, State, Surroundings
 log = logging.getLogger(__name__)
 
 
-class Backend(asyncio.Protocol):
-    """A connection to ``place``; see the module's text. ``push`` a request, then ``schedule`` if not ``dirty``."""
+class Backend:
+    """A connection to ``place``; see the module's text. push a request to ``inflight``, then ``schedule`` if not ``dirty``."""
 
     __slots__ = (
         "_around",
@@ -48,7 +49,6 @@ class Backend(asyncio.Protocol):
         "dirty",
         "inflight",
         "place",
-        "push",
         "ready",
         "reconnects",
         "state",
@@ -65,7 +65,6 @@ class Backend(asyncio.Protocol):
         self.ready = False
         """Whether the connection stands: ``state`` is READY."""
         self.inflight = InFlight()
-        self.push = self.inflight.push
         self.dirty = False
         self.reconnects = 0
         self._reader = ReplyReader(self.inflight, around.counters, around.on_error)
@@ -98,7 +97,7 @@ class Backend(asyncio.Protocol):
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: Holder | None) -> None:
         """Push a whole request, and have it written; see ``schedule``."""
-        self.push(sink, token, frame, 0, len(frame), since)
+        self.inflight.push(sink, token, frame, 0, len(frame), since)
         if not self.dirty:
             self.schedule(holder)
 
@@ -118,7 +117,7 @@ class Backend(asyncio.Protocol):
         """Write what is pushed."""
         self.dirty = False
         if self.ready and self._transport is not None and self.inflight.unsent:
-            self._transport.write(self.inflight.take())
+            self.inflight.write_to(self._transport)
 
     # ---- the connection's life
 
@@ -170,10 +169,11 @@ class Backend(asyncio.Protocol):
         try:
             async with asyncio.timeout(self._around.timing.connect_timeout):
                 self._greeting = greeting
+                protocol = cast(asyncio.Protocol, self)
                 if node.port:
-                    await self._loop.create_connection(lambda: self, node.host, node.port)
+                    await self._loop.create_connection(lambda: protocol, node.host, node.port)
                 else:
-                    await self._loop.create_unix_connection(lambda: self, node.host)
+                    await self._loop.create_unix_connection(lambda: protocol, node.host)
                 await asyncio.wait((greeting.done, lost), return_when=asyncio.FIRST_COMPLETED)
                 if not greeting.done.done():
                     raise errors.BackendError("the server closed the connection")

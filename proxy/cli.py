@@ -16,6 +16,7 @@ from proxy import __version__
 from proxy.config import Config, load, parse_listen
 from proxy.config.environment import sets_topology
 from proxy.config.model import ReadFrom
+from proxy.enginekind import engine
 from proxy.errors import ConfigError, SlotgateError
 from proxy.topology import build_topology, format_ranges
 
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _build_parser() -> _Parser:
     parser = _Parser(prog="slotgate", description="A RESP-speaking sharding proxy in front of Redis servers.")
-    parser.add_argument("--version", action="version", version=f"slotgate {__version__} (engine: python)")
+    parser.add_argument("--version", action="version", version=f"slotgate {__version__} (engine: {engine()})")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     serve = commands.add_parser("serve", help="run the proxy", epilog=_SOURCES)

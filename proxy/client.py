@@ -9,7 +9,6 @@ What is read and not yet carried out is kept; ``Flow`` says when it is read from
 
 import asyncio
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from proxy import errors
@@ -17,6 +16,7 @@ from proxy.conversation import Conversation
 from proxy.engine.window import ReplyWindow
 from proxy.fastlane import run as run_fast_lane
 from proxy.flow import Flow, Stop
+from proxy.landing import LANDS_FROM, Landing
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
 from proxy.session import Session
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ClientConnection(Conversation, asyncio.Protocol):
-    """A client's bytes: framed and carried out, answered in order, and read only while there is room."""
+class ClientConnection(Conversation):
+    """A client's bytes: framed and carried out, answered in order, and read only while there is room.
 
-    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing", "most")
+    The ``asyncio.Protocol`` of its connection.
+    """
+
+    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing")
 
     def __init__(self, service: "Service") -> None:
-        super().__init__(service, ReplyWindow(partial(service.turn.add, self), service.limits.output_soft))
+        super().__init__(service, ReplyWindow(self._wake, service.limits.output_soft))
         # for good
         self._counters = service.counters
         self._turn = service.turn
-        self.most = service.limits.max_in_flight
-        """How many of its requests may be in flight."""
         # of the connection
         self._transport: asyncio.Transport | None = None
         self._ending = False
@@ -49,7 +50,7 @@ class ClientConnection(Conversation, asyncio.Protocol):
     def __repr__(self) -> str:
         if self._transport is None:
             return "ClientConnection(not connected)"
-        return f"ClientConnection({self.session!r} {self.window!r} {self.flow!r})"
+        return f"ClientConnection({self.number} {self.window!r} {self.flow!r})"
 
     # ---- the connection
 
@@ -64,21 +65,16 @@ class ClientConnection(Conversation, asyncio.Protocol):
             self.closing = True
             return
         self._transport = transport
-        limits = service.limits
-        transport.set_write_buffer_limits(high=limits.output_soft)
-        self.flow = Flow(
-            service.loop,
-            transport,
-            self.window,
-            limits.write_timeout,
-            self._go_on,
-            partial(self._abort, "write timeout"),
-        )
-        self.number = service.clients.next_number()
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self.session = Session(service.world, self.number, _address(peer, own), _address(own, own), self._turn.now())
+        transport.set_write_buffer_limits(high=service.limits.output_soft)
+        self.begin(service.clients.next_number(), Flow(self, transport), self._turn.now())
         service.clients.add(self)
-        self.adopt_session()
+
+    def addresses(self) -> tuple[str, str]:
+        """The client's address and the proxy's own, as CLIENT LIST shows them."""
+        if self._transport is None:
+            return "", ""
+        peer, own = self._transport.get_extra_info("peername"), self._transport.get_extra_info("sockname")
+        return _address(peer, own), _address(own, own)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what is in flight for it is dropped when it comes."""
@@ -87,7 +83,7 @@ class ClientConnection(Conversation, asyncio.Protocol):
         self._transport = None
         self.closing = True
         self._kept = None
-        self.flow.end_watch()
+        self.flow.close()
         self.window.close()
         self._counters.bytes_out += self.window.written
         self.service.clients.remove(self)
@@ -128,29 +124,28 @@ class ClientConnection(Conversation, asyncio.Protocol):
             return
         elif self.flow.stopped:
             self._kept = bytearray(data)
-        elif self.plain:
-            now = self.session.last_active = self._turn.now()
-            pos = run_fast_lane(self, data, 0, now)
-            if pos != len(data):
-                self._process_from(data, pos, now)
         else:
-            self._process_from(data, 0, self._turn.now())
+            self._process(data, self._turn.now())
 
     def _continue(self, kept: bytearray) -> None:
         """Go on with what was kept: it begins with a request, perhaps not whole yet."""
+        framer = self.framer
         try:
-            end = self.framer.frame(kept, 0)
+            end = framer.frame(kept, 0)
         except ProtocolError as error:
             self._protocol_error(error)
             return
         if end < 0:
+            if self._lands(len(kept)):
+                self._kept = None
+                self._land(bytes(kept))
             return
         self._kept = None
         with memoryview(kept) as view:
             first = bytes(view[:end])
             rest = bytes(view[end:])
         now = self._turn.now()
-        self._process_from(first, 0, now)
+        self._process(first, now)
         if self.closing:
             return
         if self._kept is not None:
@@ -158,18 +153,25 @@ class ClientConnection(Conversation, asyncio.Protocol):
         elif self.flow.stopped:
             self._kept = bytearray(rest)
         elif rest:
-            self._process_from(rest, 0, now)
+            self._process(rest, now)
 
-    def _process_from(self, data: bytes, pos: int, now: float) -> None:
-        """Carry out what the fast lane left, one request at a time, and return to it after each."""
-        self.session.last_active = now
-        framer = self.framer
+    def _process(self, data: bytes, now: float) -> None:
+        """Carry out the requests in ``data``: by the fast lane, and one at a time what that leaves."""
+        self.last_active = now
         size = len(data)
+        pos = 0
+        end = 0
+        flow = self.flow
         try:
-            while pos < size and not self.flow.stopped:
-                if self.window.pending >= self.most:
-                    self.flow.stop(Stop.FULL)
+            while True:
+                if self.plain:
+                    pos = run_fast_lane(self, data, pos, now)
+                if pos >= size or flow.stopped:
                     break
+                if self.window.pending >= self.most:
+                    flow.stop(Stop.FULL)
+                    break
+                framer = self.framer
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
@@ -179,15 +181,37 @@ class ClientConnection(Conversation, asyncio.Protocol):
                 elif not self.request(data[pos:end], now):
                     break
                 pos = end
-                if self.closing:
+                if self.closing or flow.stopped:
                     break
-                if self.plain and not self.flow.stopped:
-                    pos = run_fast_lane(self, data, pos, now)
         except ProtocolError as error:
             self._protocol_error(error)
             return
-        if pos < size and not self.closing:
+        if pos >= size or self.closing:
+            return
+        if end < 0 and self._lands(size - pos):
+            self._land(data[pos:])
+        else:
             self._kept = bytearray(memoryview(data)[pos:])
+
+    def _lands(self, got: int) -> bool:
+        """Whether the request, of which ``got`` bytes are there, is a large one that nothing follows yet."""
+        framer = self.framer
+        return framer.last and framer.need - got >= LANDS_FROM and not self._ending
+
+    def _land(self, begun: bytes) -> None:
+        """Read the rest of the request that was ``begun`` straight to where it will lie."""
+        if self._transport is not None:
+            Landing(self, self._transport, self.framer.need, begun)
+            self.framer.reset()
+
+    def landed(self, request: bytes) -> None:
+        """A large request is there."""
+        if self.closing:
+            return
+        if self.flow.stopped:
+            self._kept = bytearray(request)
+        else:
+            self._process(request, self._turn.now())
 
     def _protocol_error(self, error: Exception) -> None:
         self.service.counters.reject("protocol error")
@@ -198,17 +222,11 @@ class ClientConnection(Conversation, asyncio.Protocol):
 
     def flush(self) -> None:
         """Write the replies whose turn has come."""
-        data = self.window.take()
         transport = self._transport
         if transport is None:
             return
-        flow = self.flow
-        if flow.stopped:
-            flow.added += len(data)
-        if data:
-            self._counters.bytes_out += len(data)
-            transport.write(data)
-        if flow.stopped or self._ending or not data:
+        size = self.window.write_to(transport)
+        if not size or self.flow.stopped or self._ending:
             self._after_output()
 
     def _after_output(self) -> None:
@@ -236,6 +254,13 @@ class ClientConnection(Conversation, asyncio.Protocol):
         log.warning("client closed address=%s reason=%r", self.session.address, reason)
         self.close()
 
+    def stalled(self) -> None:
+        """It has read nothing for too long."""
+        self._abort("write timeout")
+
+    def _wake(self) -> None:
+        self._turn.add(self)
+
     # ---- when it is read from
 
     def pause_writing(self) -> None:
@@ -252,7 +277,8 @@ class ClientConnection(Conversation, asyncio.Protocol):
         if not self.service.clients.paused:
             self.flow.go(Stop.PAUSED)
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """No reason is left not to read from it."""
         if self._kept is not None:
             self._continue(self._kept)
         if self._ending:

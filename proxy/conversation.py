@@ -3,7 +3,6 @@
 What the fast lane does not take comes here, parsed by hiredis.
 """
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from proxy import clientcmds, errors
@@ -28,50 +27,104 @@ _REPLY_ON = ("client|reply", encode.OK)
 _HTTP = frozenset({b"post", b"host:"})
 
 
-class Conversation(ABC):
+class Conversation:
     """What one client and the proxy say to each other; ``ClientConnection`` moves the bytes.
 
-    ``session`` and ``flow`` are there from the connection on.
+    Most clients only ever use the fast lane: what the others need is made when it is first asked for.
     """
 
-    __slots__ = ("_muted", "flow", "framer", "latest", "number", "plain", "routes", "service", "session", "window")
+    __slots__ = (
+        "_framer",
+        "_muted",
+        "_session",
+        "created",
+        "flow",
+        "last_active",
+        "latest",
+        "most",
+        "number",
+        "plain",
+        "routes",
+        "service",
+        "window",
+    )
 
     def __init__(self, service: "Service", window: ReplyWindow) -> None:
         # for good
         self.service = service
         self.window = window
         self.number = 0
-        self._muted = Muted(window)
-        # of the connection
+        self.most = service.limits.max_in_flight
+        """How many of its requests may be in flight."""
+        self._muted: Muted | None = None
+        # of the connection, from ``begin`` on
+        self.created = 0.0
+        self.last_active = 0.0
         self.flow: Flow
-        self.framer = RequestFramer(service.request_limits, UNAUTHENTICATED)
-        # of the conversation
-        self.session: Session
         self.routes: Routes
+        self._framer: RequestFramer | None = None
+        # of the conversation
+        self._session: Session | None = None
         self.latest: CommandCounter | None = None
-        """Of the command that the fast lane forwarded last, until the session is told."""
+        """Of the command that the fast lane carried out last, until the session is told."""
         self.plain = False
-        """Whether the fast lane may forward for it: authenticated, answered, not paused."""
+        """Whether the fast lane may work for it: authenticated, answered, not paused."""
 
-    @abstractmethod
+    def begin(self, number: int, flow: Flow, now: float) -> None:
+        """The connection stands; ``number`` is the client's id."""
+        service = self.service
+        self.number = number
+        self.flow = flow
+        self.created = self.last_active = now
+        if service.open:
+            self.plain = service.fast_lane and not service.clients.paused
+            self.routes = service.routes(2, 0, number)
+        else:
+            self.adopt_session()
+
+    @property
+    def session(self) -> Session:
+        """What the client has told of itself."""
+        session = self._session
+        if session is None:
+            session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
+        return session
+
+    @property
+    def framer(self) -> RequestFramer:
+        """Finds the requests that the fast lane leaves."""
+        framer = self._framer
+        if framer is None:
+            framer = self._framer = RequestFramer(self.service.request_limits, UNAUTHENTICATED)
+            framer.set_authenticated(self.session.authenticated)
+        return framer
+
+    def addresses(self) -> tuple[str, str]:
+        """The client's address and the proxy's own, as CLIENT LIST shows them."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Close at once."""
+        raise NotImplementedError
 
-    @abstractmethod
     def drain(self) -> None:
         """Take no more requests; close when what is in flight is answered."""
+        raise NotImplementedError
 
     def note_latest(self) -> None:
-        """Tell the session what the fast lane has forwarded."""
+        """Tell the session what the fast lane has carried out."""
+        session = self.session
+        session.last_active = self.last_active
         if self.latest is not None:
-            self.session.last_command = self.latest.name
+            session.last_command = self.latest.name
 
     def adopt_session(self) -> None:
         """Take over what the session's state means for the requests that follow."""
         session = self.session
         on = session.authenticated and session.reply_mode is ReplyMode.ON
         self.plain = on and not self.service.clients.paused and self.service.fast_lane
-        self.framer.set_authenticated(session.authenticated)
+        if self._framer is not None:
+            self._framer.set_authenticated(session.authenticated)
         self.routes = self.service.routes(session.protocol, session.db, self.number)
 
     def request(self, frame: bytes, now: float) -> bool:
@@ -153,10 +206,12 @@ class Conversation(ABC):
         service.counters.command(fact.name).calls += 1
         sink: Sink = self.window
         if self.session.muted():
+            if self._muted is None:
+                self._muted = Muted(self.window)
             sink = self._muted
             self.adopt_session()
         token = self.window.reserve()
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, self.routes, self.flow, sink, token, now)
         else:
-            service.dispatcher.forward(plan, frame, self.routes, self.flow, sink, token, now)
+            service.dispatcher.send(plan.shard, plan.read, frame, self.routes, self.flow, sink, token, now)

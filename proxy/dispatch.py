@@ -4,12 +4,12 @@ from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.merge import Context, merge
 from proxy.metrics import Counters
-from proxy.planner import Forward, Scatter
+from proxy.planner import Scatter
 from proxy.routes import Routes
 from proxy.surroundings import Holder
 
 
-class Gather:
+class Gather(Sink):
     """The sink of a Scatter's parts: merges their replies when the last one is there."""
 
     __slots__ = ("_context", "_counters", "_left", "_plan", "_replies", "_sink", "_token")
@@ -38,7 +38,8 @@ class Gather:
         if not self._left:
             reply = merge(self._plan, self._replies, self._context)
             if reply[:1] == b"-":
-                self._counters.command(self._plan.name).failed += 1
+                counter = self._counters.command(self._plan.name)
+                counter.failed += 1
             self._sink.deliver(self._token, reply, 0, len(reply))
 
     def accepts_stream(self, token: int) -> bool:
@@ -54,7 +55,7 @@ class Gather:
         raise AssertionError("a part of a scattered command was streamed")
 
 
-class Muted:
+class Muted(Sink):
     """The sink of a client that wants no reply (CLIENT REPLY OFF): the request's turn comes, and nothing is said."""
 
     __slots__ = ("_window",)
@@ -70,10 +71,6 @@ class Muted:
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a reply, and say nothing."""
         self._window.deliver(token, b"", 0, 0)
-
-    def accepts_stream(self, token: int) -> bool:
-        """Yes: pieces are dropped as they come."""
-        return True
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Drop a piece."""
@@ -95,12 +92,6 @@ class Dispatcher:
         self._counters = counters
         self._context = context
 
-    def forward(
-        self, plan: Forward, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float
-    ) -> None:
-        """Send ``frame`` to the shard of ``plan``; ``sink`` gets the reply under ``token``."""
-        self._send(routes, plan.shard, plan.read, frame, holder, sink, token, now)
-
     def scatter(self, plan: Scatter, routes: Routes, holder: Holder, sink: Sink, token: int, now: float) -> None:
         """Send the parts of ``plan``; ``sink`` gets their merged reply under ``token``."""
         if len(plan.parts) > 1:
@@ -109,26 +100,19 @@ class Dispatcher:
         if plan.replicas:
             self._send_to_replicas(plan, routes, now)
         for index, part in enumerate(plan.parts):
-            self._send(routes, part.shard, plan.read, part.frame, holder, gather, index, now)
+            self.send(part.shard, plan.read, part.frame, routes, holder, gather, index, now)
 
-    def _send(
-        self,
-        routes: Routes,
-        shard: int,
-        read: bool,
-        frame: bytes,
-        holder: Holder,
-        sink: Sink,
-        token: int,
-        now: float,
+    def send(
+        self, shard: int, read: bool, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float
     ) -> None:
+        """Send ``frame`` to ``shard``; ``sink`` gets the reply under ``token``."""
         backend = (routes.readers if read else routes.writers)[shard]
         if backend is None:
             refusal = routes.refusal(shard, read)
             self._on_error(sink, frame)
             sink.deliver(token, refusal, 0, len(refusal))
-            return
-        backend.send(sink, token, frame, now, holder)
+        else:
+            backend.send(sink, token, frame, now, holder)
 
     def _send_to_replicas(self, plan: Scatter, routes: Routes, now: float) -> None:
         """Replicas get it too if they are there; one that is not does not make the command fail."""

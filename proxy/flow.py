@@ -1,11 +1,13 @@
 """When a client is read from, and what happens to one that does not read."""
 
 import asyncio
-from collections.abc import Callable
 from enum import IntFlag
+from typing import TYPE_CHECKING
 
 from proxy.backend import Backend
-from proxy.engine.window import ReplyWindow
+
+if TYPE_CHECKING:
+    from proxy.client import ClientConnection
 
 
 class Stop(IntFlag):
@@ -27,54 +29,27 @@ class Stop(IntFlag):
 
 
 class Flow:
-    """Reading from a client stops while any reason holds, and goes on when the last one is gone (``on_go``).
+    """Reading from a client stops while any reason holds, and goes on when the last one is gone (``client.go_on``).
 
     While it is read from, single replies are written at once (``ReplyWindow.direct``).
     Also the ``Holder`` that backends hold, and the watch over a reader that makes no progress: after
-    ``write_timeout`` seconds without any, ``on_stall`` is called.
+    ``write_timeout`` seconds without any, ``client.stalled`` is called.
     """
 
-    __slots__ = (
-        "_ended",
-        "_held_by",
-        "_loop",
-        "_on_go",
-        "_on_stall",
-        "_timer",
-        "_transport",
-        "_window",
-        "_write_timeout",
-        "added",
-        "reasons",
-        "stopped",
-    )
+    __slots__ = ("_client", "_ended", "_held_by", "_timer", "_transport", "reasons", "stopped")
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        transport: asyncio.Transport,
-        window: ReplyWindow,
-        write_timeout: float,
-        on_go: Callable[[], None],
-        on_stall: Callable[[], None],
-    ) -> None:
-        self._loop = loop
+    def __init__(self, client: "ClientConnection", transport: asyncio.Transport) -> None:
+        self._client: ClientConnection | None = client
         self._transport = transport
-        self._window = window
         self._ended = False
-        window.direct = transport.write
-        self._write_timeout = write_timeout
-        self._on_go = on_go
-        self._on_stall = on_stall
-        self._held_by: set[Backend] = set()
+        client.window.direct = transport.write
+        self._held_by: set[Backend] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.added = 0
-        """Bytes written for the client while it was not read from."""
-        self.reasons = Stop.NONE
+        self.reasons = 0
         self.stopped = False
 
     def __repr__(self) -> str:
-        return f"Flow({self.reasons!r})"
+        return f"Flow({Stop(self.reasons)!r})"
 
     def stop(self, reason: Stop) -> None:
         """Do not read until ``reason`` is gone."""
@@ -82,12 +57,17 @@ class Flow:
             self._transport.pause_reading()
         self.reasons |= reason
         self.stopped = True
-        self._window.direct = None
+        self._set_direct(False)
 
     def end(self) -> None:
         """The client sends no more: each reply may be the last one, and is looked at."""
         self._ended = True
-        self._window.direct = None
+        self._set_direct(False)
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self.end_watch()
+        self._client = None
 
     def go(self, reason: Stop) -> None:
         """``reason`` is gone."""
@@ -95,22 +75,25 @@ class Flow:
             return
         self.reasons &= ~reason
         self.stopped = bool(self.reasons)
-        if not self.stopped and not self._transport.is_closing():
+        client = self._client
+        if not self.stopped and client is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-            if not self._ended:
-                self._window.direct = self._transport.write
-            self._on_go()
+            self._set_direct(not self._ended)
+            client.go_on()
 
     def hold(self, backend: Backend) -> None:
         """``backend`` takes no more for now."""
+        if self._held_by is None:
+            self._held_by = set()
         self._held_by.add(backend)
         self.stop(Stop.HELD)
 
     def release(self, backend: Backend) -> None:
         """``backend`` takes requests again."""
-        self._held_by.discard(backend)
-        if not self._held_by:
-            self.go(Stop.HELD)
+        if self._held_by is not None:
+            self._held_by.discard(backend)
+            if not self._held_by:
+                self.go(Stop.HELD)
 
     def slow(self) -> None:
         """The client reads more slowly than it is answered: no more requests until it has caught up."""
@@ -133,14 +116,22 @@ class Flow:
         """Bytes that wait in this process for the client to read."""
         return self._transport.get_write_buffer_size()
 
+    def _set_direct(self, direct: bool) -> None:
+        if self._client is not None:
+            self._client.window.direct = self._transport.write if direct else None
+
     def _watch(self) -> None:
         """Look after a while whether the client has read anything of what waits for it now."""
-        before = self.unread() - self.added
+        client = self._client
+        if client is None:
+            return
+        before = self.unread() - client.window.written
 
         def look() -> None:
-            if self.unread() - self.added < before:
+            if self.unread() - client.window.written < before:
                 self._watch()
             else:
-                self._on_stall()
+                client.stalled()
 
-        self._timer = self._loop.call_later(self._write_timeout, look)
+        service = client.service
+        self._timer = service.loop.call_later(service.limits.write_timeout, look)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy import errors, info
+from proxy.multikey import merge_by_key
 from proxy.planner import Scatter, cursor_bits
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header
@@ -119,10 +120,7 @@ def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 
 def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """No policy, with keys (MGET): the elements, each where its key stood."""
-    placed: dict[int, bytes] = {}
-    for part, reply in zip(plan.parts, replies, strict=True):
-        placed.update(zip(part.positions, elements(reply), strict=True))
-    return encode.array(placed[position] for position in range(len(placed)))
+    return merge_by_key(plan.parts, replies)
 
 
 def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:

@@ -107,7 +107,8 @@ class Counters:
         """Add ``count`` requests that took ``seconds`` each to the latency histogram."""
         self.latency_sum += seconds * count
         if seconds < _FINE_UPTO:
-            self._fine[int(seconds * _FINE_PER_SECOND)] += count
+            index = int(seconds * _FINE_PER_SECOND)
+            self._fine[index] += count
         else:
             self._coarse[bisect_left(BUCKETS, seconds)] += count
 

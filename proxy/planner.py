@@ -12,6 +12,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import READS_ONLY
+from proxy.multikey import Part, cut, skip_bulks
 from proxy.resp import encode
 from proxy.slots import hashed_part, key_slot
 from proxy.topology import Topology
@@ -33,15 +34,6 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A request for one shard; ``positions``: where its keys stood among the keys of the whole, for a merge by key."""
-
-    shard: int
-    frame: bytes
-    positions: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Scatter:
     """Send ``parts``, then merge the replies. ``name`` is the command's, ``merge`` names a function of proxy.merge.
 
@@ -50,7 +42,7 @@ class Scatter:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     merge: str
     read: bool = False
     changes: bool = False
@@ -93,7 +85,7 @@ class Planner:
             case Handling.KEYED:
                 return self._keyed(fact, args)
             case Handling.MULTI_SHARD:
-                return self._multi_shard(fact, args)
+                return self._multi_shard(fact, args, frame)
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
 
@@ -116,32 +108,24 @@ class Planner:
             return Reject(errors.sort_denied(denied))
         return Forward(self._topology.slot_shard[slot], fact.replica_ok)
 
-    def _multi_shard(self, fact: Fact, args: Sequence[bytes]) -> Plan:
-        if self._single or fact.key_range is None:
+    def _multi_shard(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
+        if self._single or fact.key_range is None or fact.key_range[0] != 1:
             return self._keyed(fact, args)
-        first, _, step = fact.key_range
-        if (len(args) - first) % step:
+        step = fact.key_range[2]
+        if (len(args) - 1) % step:
             return Forward(FIRST_SHARD, read=False)
-        slot_shard = self._topology.slot_shard
-        groups: dict[int, tuple[list[bytes], list[int]]] = {}
-        slots = set()
-        for position, index in enumerate(range(first, len(args), step)):
-            slot = key_slot(args[index])
-            slots.add(slot)
-            items, positions = groups.setdefault(slot_shard[slot], ([], []))
-            items.extend(args[index : index + step])
-            positions.append(position)
-        if self._cross_slot == "reject" and len(slots) > 1:
+        if self._cross_slot == "reject" and len(set(map(key_slot, args[1::step]))) > 1:
             return Reject(errors.CROSSSLOT)
-        if len(groups) == 1:
-            return Forward(next(iter(groups)), fact.replica_ok)
-        head = args[:first]
-        parts = tuple(
-            Part(shard, encode.request((*head, *items)), tuple(positions))
-            for shard, (items, positions) in groups.items()
+        name = frame.index(b"\n") + 1
+        shards = len(self._topology.shards)
+        found = cut(
+            frame, name, skip_bulks(frame, name, 1), (len(args) - 1) // step, step, self._topology.slot_shard, shards
         )
-        merge = fact.merge or "concat"
-        return Scatter(fact.name, parts, merge, fact.replica_ok, not fact.readonly, shards=len(self._topology.shards))
+        if found is None:
+            raise AssertionError("a request that was taken apart can not be cut")
+        if len(found.parts) == 1:
+            return Forward(found.parts[0].shard, fact.replica_ok)
+        return scatter_of(fact, found.parts, shards)
 
     def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         merge = fact.merge or "concat"
@@ -174,6 +158,11 @@ class Planner:
             return Reject(errors.BAD_CURSOR)
         own = encode.request((args[0], b"%d" % (cursor >> bits), *args[2:]))
         return Scatter(fact.name, (Part(shard, own),), "scan", shards=shards)
+
+
+def scatter_of(fact: Fact, parts: Sequence[Part], shards: int) -> Scatter:
+    """The plan for a command that was cut into ``parts``."""
+    return Scatter(fact.name, parts, fact.merge or "concat", fact.replica_ok, not fact.readonly, shards=shards)
 
 
 def cursor_bits(shards: int) -> int:

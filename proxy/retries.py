@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from proxy.engine.inflight import Entry
+from proxy.engine.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class RouteBook:
         self._pool = pool
         self._connections = connections_per_node
         self._spread = max(len(shard.nodes) for shard in topology.shards)
-        self._routes: dict[Manner, Routes] = {}
+        self._routes: dict[tuple[int, int, str, int, int], Routes] = {}
 
     def __iter__(self) -> Iterator[Routes]:
         return iter(self._routes.values())
@@ -103,17 +103,18 @@ class RouteBook:
         """The routes for client ``number``; clients are dealt out evenly to connections and to replicas."""
         index = number % self._connections
         spread = 0 if read_from == "primary" else number // self._connections % self._spread
-        manner = Manner(protocol, db, read_from, index, spread)
-        routes = self._routes.get(manner)
+        key = (protocol, db, read_from, index, spread)
+        routes = self._routes.get(key)
         if routes is None:
-            routes = self._routes[manner] = Routes(manner, self._topology, self._pool)
+            routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool)
         return routes
 
     def elsewhere(self, backend: Backend) -> Backend:
         """Where reads go now that went to the replica of ``backend``; itself if there is nowhere else."""
         place = backend.place
         shard = next(index for index, shard in enumerate(self._topology.shards) if shard.name == place.shard)
-        for manner, routes in self._routes.items():
+        for routes in self._routes.values():
+            manner = routes.manner
             if (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index):
                 reader = routes.readers[shard]
                 if reader is not None and reader is not backend:

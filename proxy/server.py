@@ -17,6 +17,7 @@ from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Address, Config
 from proxy.discovery.learn import Learned, absent, complete, fewest_databases, learn_all, lowest_version, smallest_bulk
+from proxy.enginekind import WARNING, engine
 from proxy.errors import SlotgateError
 from proxy.service import Service
 from proxy.topology import Node, build_topology
@@ -35,6 +36,8 @@ def run(config: Config) -> int:
     Raises ``SlotgateError`` if an address can not be listened on.
     """
     logs.configure(config.log.level, config.log.format)
+    if engine() == "python":
+        log.warning(WARNING)
     # What is there at the start stays: the collector need not look at it, nor look often at what requests leave behind.
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
@@ -65,8 +68,9 @@ async def serve(config: Config) -> None:
         if config.admin is not None:
             admin_server = await _listen_admin(admin, config.admin)
         log.info(
-            "serving version=%s engine=python listen=%s admin=%s shards=%d read_from=%s pid=%d",
+            "serving version=%s engine=%s listen=%s admin=%s shards=%d read_from=%s pid=%d",
             __version__,
+            engine(),
             ",".join(map(str, config.listen)),
             config.admin or "off",
             len(topology.shards),

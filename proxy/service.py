@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from proxy import __version__, fastlane
+from proxy import __version__
 from proxy.backend import Backend
 from proxy.clients import Clients
 from proxy.commands.facts import Fact
@@ -14,6 +14,7 @@ from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
 from proxy.dispatch import Dispatcher, Gather
 from proxy.engine.sink import Sink
+from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.greeting import Credentials
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -23,7 +24,7 @@ from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look
 from proxy.routes import RouteBook, Routes
-from proxy.session import Account, World
+from proxy.session import DEFAULT_USER, Account, World
 from proxy.slots import key_slot
 from proxy.surroundings import Surroundings, Timing
 from proxy.topology import Topology
@@ -57,10 +58,13 @@ class Service:
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
         """Names of commands that the table knows and no backend has: to clients they are unknown."""
-        self.heads = fastlane.heads(self.table, self.counters)
+        self.lane = Lane(self.table, self.counters, topology, config.cross_slot)
         self.planner = Planner(topology, config.cross_slot)
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients)
         self.world = World(_accounts(config), self.clients)
+        default = self.world.accounts.get(DEFAULT_USER)
+        self.open = default is not None and default.nopass
+        """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error)
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
@@ -68,7 +72,7 @@ class Service:
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
         self.fast_lane = (
-            min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= fastlane.MOST_ARGUMENTS
+            min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= MOST_ARGUMENTS
         )
         """The fast lane sees short requests that lie in one chunk, so larger limits need not be looked at there."""
         backend = config.backend
@@ -106,7 +110,7 @@ class Service:
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
-        self.heads = fastlane.heads(table, self.counters)
+        self.lane = Lane(table, self.counters, self.topology, self.config.cross_slot)
 
     def limit_bulk(self, size: int | None) -> None:
         """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""

@@ -7,8 +7,6 @@ from binascii import crc_hqx
 
 SLOTS = 16384
 
-_OPEN = ord("{")
-
 
 def hashed_part(key: bytes) -> bytes:
     """The part of ``key`` that is hashed: between the first ``{`` and the next ``}``, if there is anything there."""
@@ -26,6 +24,11 @@ def key_slot(key: bytes) -> int:
 
     The standard library's ``crc_hqx`` is the CRC16 that Redis uses (CCITT/XMODEM: polynomial 0x1021, start value 0).
     """
-    if _OPEN in key:
+    if b"{" in key:
         key = hashed_part(key)
     return crc_hqx(key, 0) & 0x3FFF
+
+
+def span_slot(data: bytes, start: int, stop: int) -> int:
+    """The slot of the key at ``data[start:stop]``, which lies within ``data``."""
+    return key_slot(data[start:stop])

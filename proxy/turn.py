@@ -21,7 +21,7 @@ class Turn:
     ``clock`` gives seconds that only grow. It is finer than the loop's own time, and read once a turn.
     """
 
-    __slots__ = ("_clock", "_items", "_loop", "_now", "answered", "reading")
+    __slots__ = ("_clock", "_items", "_loop", "_now")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop

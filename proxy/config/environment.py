@@ -26,6 +26,9 @@ NAMES = frozenset(
 )
 """Every variable that sets something."""
 
+ENGINE = f"{PREFIX}ENGINE"
+"""Read when the package is imported (``proxy.__init__``), so it can not stand in a file."""
+
 # Kubernetes and Docker set these for a service called "slotgate"; they are nobody's mistake.
 _SERVICE_LINK = re.compile(
     f"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
@@ -75,11 +78,14 @@ def unknown_variables(environ: Mapping[str, str], meant: frozenset[str]) -> list
         if name.upper().startswith(PREFIX)
         and name.upper() not in NAMES
         and name not in meant
+        and (name, environ[name]) != (ENGINE, "python")
         and not _SERVICE_LINK.fullmatch(name.upper())
     ]
 
 
 def _not_a_variable(name: str) -> str:
+    if name == ENGINE:
+        return 'is not "python": say that to leave the compiled engine aside, or unset it'
     table = name.removeprefix(PREFIX).split("__")[0].lower()
     if table in LISTS and "__" in name:
         return f"sets nothing: the whole list is one variable, as JSON: {PREFIX}{table.upper()}='[{{...}}]'"

@@ -1,39 +1,44 @@
 """The FIFO of requests on one backend connection: what is still to be written, and what waits for its reply."""
 
 from collections import deque
-from typing import NamedTuple
+from typing import Protocol
 
+from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 
+LARGE = 16 * 1024
+"""A request of so many bytes is written as it is; smaller ones are copied into one piece."""
 
-class Entry(NamedTuple):
-    """A request on its way: who gets the reply, the bytes (kept until answered), and when it came, in seconds."""
 
-    sink: Sink
-    token: int
-    frame: bytes
-    since: float
+class Transport(Protocol):
+    """What is needed of a transport to write to it."""
+
+    def write(self, data: bytes) -> None:
+        """Write one piece."""
+
+    def writelines(self, list_of_data: list[bytes]) -> None:
+        """Write several."""
 
 
 class InFlight:
     """Requests in the order they are sent, kept until answered.
 
-    A reply belongs to the oldest request that was written: ``pop`` gives it. Requests are pushed at the end; ``take``
-    hands out what is not written yet and counts it as written. What was never written can be taken back, and what
-    was written and lost can be pushed again, because the bytes are kept.
+    A reply belongs to the oldest request that was written: ``answer`` gives it to that one's sink. Requests are pushed
+    at the end; ``write_to`` writes what is not written yet. What was never written can be taken back, and what was
+    written and lost can be pushed again, because the bytes are kept.
 
-    Uncompiled, entries are tuples in a deque; compiled they are structs over one byte queue, with the same methods.
+    Here entries are tuples in a deque; the twin in inflight.pyx keeps structs in a ring and the bytes as they were
+    written. The methods are the same.
     """
 
-    __slots__ = ("_entries", "_unsent", "popleft", "written")
+    __slots__ = ("_entries", "_large", "_unsent", "written")
 
     def __init__(self) -> None:
-        self._entries: deque[Entry | tuple[Sink, int, bytes, float]] = deque()
+        self._entries: deque[tuple[Sink, int, bytes, float]] = deque()
         self._unsent: list[bytes] = []
+        self._large = False
         self.written = 0
         """How many requests are written and wait for their replies."""
-        self.popleft = self._entries.popleft
-        """``pop`` for the loop over replies, which sees to ``written`` itself."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,16 +56,35 @@ class InFlight:
         frame = data[start:end]
         self._entries.append((sink, token, frame, since))
         self._unsent.append(frame)
+        if end - start >= LARGE:
+            self._large = True
 
-    def take(self) -> bytes:
-        """The bytes of all requests not written yet, as one piece; they count as written from now on."""
+    def write_to(self, transport: Transport) -> None:
+        """Write all requests not written yet."""
         unsent = self._unsent
+        if not unsent:
+            return
+        self._unsent = []
         self.written += len(unsent)
         if len(unsent) == 1:
-            return unsent.pop()
-        piece = b"".join(unsent)
-        unsent.clear()
-        return piece
+            transport.write(unsent[0])
+        elif self._large:
+            transport.writelines(unsent)
+        else:
+            transport.write(b"".join(unsent))
+        self._large = False
+
+    def answer(self, data: bytes, start: int, end: int) -> float:
+        """Give the reply at ``data[start:end]`` to the oldest request's sink; when that request came.
+
+        Raises ``IndexError`` when none is written.
+        """
+        if not self.written:
+            raise IndexError("no request is written")
+        self.written -= 1
+        sink, token, _, since = self._entries.popleft()
+        sink.deliver(token, data, start, end)
+        return since
 
     def pop(self) -> Entry:
         """Remove the oldest request, whose reply has come. Raises ``IndexError`` when none is written."""
@@ -84,42 +108,39 @@ class InFlight:
         """When the request came whose reply comes next, whether or not somebody waits for it, or None."""
         return self._entries[0][3] if self.written else None
 
+    def entries(self) -> list[Entry]:
+        """All requests in order, the written ones first."""
+        return [Entry(*item) for item in self._entries]
+
     def expire(self, before: float) -> tuple[list[Entry], list[Entry]]:
         """Take the requests that came before ``before`` out of their senders' hands: (written ones, unwritten ones).
 
         The written ones keep their place, since their replies may still come, and those replies are dropped.
         """
         written = self.written
+        entries = self.entries()
         late: list[Entry] = []
         unwritten: list[Entry] = []
-        keep: list[Entry | tuple[Sink, int, bytes, float]] = []
-        unsent: list[bytes] = []
-        for index, item in enumerate(self._entries):
-            entry = Entry(*item)
-            expired = entry.since < before and entry.sink is not DISCARD
-            if index < written:
-                if expired:
-                    late.append(entry)
-                    keep.append((DISCARD, 0, b"", entry.since))
-                else:
-                    keep.append(item)
-            elif expired:
-                unwritten.append(entry)
+        keep: list[Entry] = []
+        for index, entry in enumerate(entries):
+            if entry.since >= before or entry.sink is DISCARD:
+                keep.append(entry)
+            elif index < written:
+                late.append(entry)
+                keep.append(Entry(DISCARD, 0, b"", entry.since))
             else:
-                keep.append(item)
-                unsent.append(entry.frame)
-        self._entries.clear()
-        self._entries.extend(keep)
-        self._unsent = unsent
+                unwritten.append(entry)
+        self._entries = deque(keep)
+        self._unsent = [entry.frame for entry in keep[written:]]
         return late, unwritten
 
     def drain(self) -> tuple[list[Entry], list[Entry]]:
         """Take everything out that somebody waits for: (the written requests, the unwritten ones), each in order."""
-        items = [Entry(*item) for item in self._entries]
+        entries = self.entries()
         written, self.written = self.written, 0
         self._entries.clear()
         self._unsent = []
         return (
-            [entry for entry in items[:written] if entry.sink is not DISCARD],
-            [entry for entry in items[written:] if entry.sink is not DISCARD],
+            [entry for entry in entries[:written] if entry.sink is not DISCARD],
+            [entry for entry in entries[written:] if entry.sink is not DISCARD],
         )

@@ -1,17 +1,14 @@
 """A backend's bytes, cut into replies, each given to the sink that waits for it."""
 
-from proxy.engine.inflight import Entry, InFlight
+from proxy.engine.entry import Entry
+from proxy.engine.inflight import InFlight
 from proxy.engine.sink import DISCARD, OnError
 from proxy.metrics import Counters
-from proxy.resp.replies import BadReply, ReplyFramer
+from proxy.resp.replies import BadReply, ReplyFramer, short_end
 
 _ERROR = 45
 _BULK = 36
-_SIMPLE = 43
-_INTEGER = 58
 _PUSH = 62
-_CR = 13
-_ZERO = 48
 
 STREAM_FROM = 64 * 1024
 """A bulk reply of which more bytes than this are still to come is passed on in pieces, if its sink takes pieces."""
@@ -55,41 +52,27 @@ class ReplyReader:
         elif self._kept is not None:
             data = self._complete(self._kept, data, now)
         inflight = self._inflight
-        pop = inflight.popleft
-        expected = inflight.written
+        view = data
         size = len(data)
         pos = 0
         since = 0.0
         run = 0
         while pos < size:
-            kind = data[pos]
-            end = -1
-            # The common replies by hand: short bulks, and what is one line long. Anything else, or cut: the framer.
-            if kind == _BULK and pos + 6 <= size:
-                first = data[pos + 1]
-                second = data[pos + 2]
-                if second == _CR:
-                    end = pos + first - 42 if first >= _ZERO else -1
-                elif data[pos + 3] == _CR and first >= _ZERO:
-                    end = pos + (first - _ZERO) * 10 + second - 41
-            elif kind == _SIMPLE or kind == _INTEGER:  # noqa: SIM109 - a tuple costs more, once per reply
-                end = data.find(b"\n", pos) + 1 or -1
-            if end < 0 or end > size:
+            end = short_end(data, pos)
+            if end < 0:
                 end = self._framer.frame(data, pos)
                 if end < 0:
                     self._keep(data, pos)
                     break
-            if kind == _PUSH:
-                pos = end
-                continue
-            if not expected:
+                kind = view[pos]
+                if kind == _PUSH:
+                    pos = end
+                    continue
+                if kind == _ERROR:
+                    self._tell_error()
+            if not inflight.written:
                 raise BadReply("a reply that nothing was asked for")
-            expected -= 1
-            inflight.written = expected
-            sink, token, frame, came = pop()
-            if kind == _ERROR and sink is not DISCARD:
-                self._on_error(sink, frame)
-            sink.deliver(token, data, pos, end)
+            came = inflight.answer(data, pos, end)
             if came == since:
                 run += 1
             else:
@@ -100,6 +83,13 @@ class ReplyReader:
             pos = end
         if run:
             self._counters.observe(now - since, run)
+
+    def _tell_error(self) -> None:
+        """The oldest request is answered with an error."""
+        if self._inflight.written:
+            entry = self._inflight.peek()
+            if entry.sink is not DISCARD:
+                self._on_error(entry.sink, entry.frame)
 
     def _keep(self, data: bytes, pos: int) -> None:
         """Keep the beginning of a reply, or pass it on at once if it is long and in its turn."""
@@ -139,11 +129,9 @@ class ReplyReader:
         if reply[0] != _PUSH:
             if not self._inflight.written:
                 raise BadReply("a reply that nothing was asked for")
-            sink, token, frame, came = self._inflight.pop()
-            if reply[0] == _ERROR and sink is not DISCARD:
-                self._on_error(sink, frame)
-            sink.deliver(token, reply, 0, end)
-            self._counters.observe(now - came, 1)
+            if reply[0] == _ERROR:
+                self._tell_error()
+            self._counters.observe(now - self._inflight.answer(reply, 0, end), 1)
         return rest
 
     def _pass_on(self, entry: Entry, data: bytes, now: float) -> bytes:

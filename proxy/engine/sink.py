@@ -1,26 +1,31 @@
 """Where a backend's reply goes."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 
-class Sink(Protocol):
+class Sink:
     """Takes the reply of a request that it sent under ``token``.
 
     Exactly one ``deliver`` comes for each request, with the reply's frame at ``data[start:end]``; the sink copies what
     it keeps. A sink that ``accepts_stream`` at that moment may get a large reply in pieces instead: any number of
     ``stream`` calls, of which the last has ``last=True``.
+
+    This one drops what it gets: as ``DISCARD`` it stands for requests that were answered by a timeout.
     """
+
+    __slots__ = ()
 
     @property
     def owner(self) -> object:
         """Whose request it is: the same object for all requests of one client."""
+        return self
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a whole reply."""
 
     def accepts_stream(self, token: int) -> bool:
         """Whether the reply for ``token`` can be taken in pieces, from now on until it is whole."""
+        return True
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Take the next piece of a reply."""
@@ -29,31 +34,7 @@ class Sink(Protocol):
         """The rest of a reply that was begun will never come."""
 
 
-class Discard:
-    """Drops what it gets: late replies of requests that were answered by a timeout."""
-
-    __slots__ = ()
-
-    @property
-    def owner(self) -> object:
-        """Nobody's."""
-        return self
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Drop it."""
-
-    def accepts_stream(self, token: int) -> bool:
-        """Yes: pieces are dropped as well as wholes."""
-        return True
-
-    def stream(self, token: int, data: bytes, last: bool) -> None:
-        """Drop it."""
-
-    def abort_stream(self, token: int) -> None:
-        """Nothing was begun."""
-
-
-DISCARD = Discard()
+DISCARD = Sink()
 
 OnError = Callable[[Sink, bytes], None]
 """Called with the sink and the frame of a request that is answered with an error, to count it."""

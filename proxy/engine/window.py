@@ -2,21 +2,25 @@
 
 from collections.abc import Callable
 
-_LARGE = 4096
-"""Smaller parked replies are not counted in bytes: how many there may be is bounded."""
+from proxy.engine.inflight import Transport
+from proxy.engine.sink import Sink
+
+LARGE = 4096
+"""Smaller parked replies are not counted in bytes: how many there may be is bounded. Larger ones are not copied."""
 
 
-class ReplyWindow:
+class ReplyWindow(Sink):
     """Replies of one client, written in the order in which their requests came, whatever order they arrive in.
 
     Each request takes the next sequence number (``reserve``). The reply in turn goes straight to the output; one that
-    is early is parked until its turn. ``take`` hands out what is ready to be written. ``wake`` is called when output
+    is early is parked until its turn. ``write_to`` writes what is ready. ``wake`` is called when output
     appears where there was none, and when more than ``limit`` bytes are parked (``overflowing``).
 
     While ``direct`` is set, a reply that nothing else waits beside is written by it at once: to most clients, which
     send a request and wait, that is every reply.
 
-    Uncompiled, parked replies lie in a dict; compiled they are offsets in a ring over one buffer, same methods.
+    Here parked replies lie in a dict; the twin in window.pyx has them in a ring and joins the output in C memory. The
+    methods are the same.
     """
 
     __slots__ = (
@@ -33,7 +37,7 @@ class ReplyWindow:
         "written",
     )
 
-    def __init__(self, wake: Callable[[], None], limit: int) -> None:
+    def __init__(self, wake: Callable[[], object], limit: int) -> None:
         self._limit = limit
         self.head = 0
         self._out: list[bytes] = []
@@ -45,17 +49,12 @@ class ReplyWindow:
         """Bytes of the large parked replies."""
         self.direct: Callable[[bytes], None] | None = None
         self.written = 0
-        """Bytes that ``direct`` has written."""
+        """Bytes that were written."""
         self.issued = 0
         """The sequence number of the next request; that of the reply in turn is ``head``."""
 
     def __repr__(self) -> str:
         return f"ReplyWindow(next {self.head} of {self.issued}, {len(self._parked)} parked)"
-
-    @property
-    def owner(self) -> object:
-        """All requests of this window are one client's."""
-        return self
 
     @property
     def overflowing(self) -> bool:
@@ -69,7 +68,7 @@ class ReplyWindow:
 
     @property
     def idle(self) -> bool:
-        """Whether every request has its reply, and every reply has been taken."""
+        """Whether every request has its reply, and every reply has been written."""
         return self.head == self.issued and not self._out
 
     def reserve(self) -> int:
@@ -95,7 +94,7 @@ class ReplyWindow:
                 self._unpark()
         elif not self._closed:
             self._parked[token] = data[start:end]
-            if end - start > _LARGE:
+            if end - start > LARGE:
                 self.parked_bytes += end - start
                 if self.overflowing:
                     self._wake()
@@ -132,14 +131,25 @@ class ReplyWindow:
         """A streamed reply broke off in the middle."""
         return self._closed and self._streaming
 
-    def take(self) -> bytes:
-        """The bytes that are ready to be written, as one piece."""
+    def write_to(self, transport: Transport) -> int:
+        """Write what is ready; how many bytes."""
         out = self._out
-        if len(out) == 1:
-            return out.pop()
-        piece = b"".join(out)
-        out.clear()
-        return piece
+        if len(out) > 1:
+            if max(map(len, out)) > LARGE:
+                self._out = []
+                size = sum(map(len, out))
+                self.written += size
+                transport.writelines(out)
+                return size
+            out[:] = [b"".join(out)]
+        if not out:
+            return 0
+        piece = out.pop()
+        if not piece:
+            return 0
+        self.written += len(piece)
+        transport.write(piece)
+        return len(piece)
 
     def close(self) -> None:
         """Drop what is kept and what will still come."""
@@ -158,6 +168,6 @@ class ReplyWindow:
         while (reply := parked.pop(head, None)) is not None:
             out.append(reply)
             head += 1
-            if large and len(reply) > _LARGE:
+            if large and len(reply) > LARGE:
                 self.parked_bytes -= len(reply)
         self.head = head

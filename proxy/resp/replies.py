@@ -4,17 +4,58 @@ Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2 and
 """
 
 _DOLLAR = 36
+_PLUS = 43
+_MINUS = 45
+_COLON = 58
 _CR = 13
 _ZERO = 48
+_NINE = 57
 _BULK = frozenset(b"$=!")
 _LINE = frozenset(b"+-:_#,(")
 _TWICE = frozenset(b"%|")
 _AGGREGATE = frozenset(b"*~>%|")
 _ATTRIBUTE = ord("|")
+_MOST = 2**40
+"""No length is larger: more than any server sends, and sums of them stay far from the bounds of C integers."""
 
 
 class BadReply(Exception):
     """A backend sent bytes that are no RESP: the connection can not be used any more."""
+
+
+def short_end(data: bytes, at: int) -> int:
+    """The end of the reply at ``at`` if it is one of the common short ones and all there, else -1: ask the framer.
+
+    Common are null, bulk strings of less than 1000 bytes, ``+OK`` and integers of one digit.
+    """
+    view = data
+    size = len(data)
+    if at + 6 > size:
+        if at + 5 == size and view[at] == _PLUS and view[at + 3] == _CR:
+            return size
+        return size if at + 4 == size and view[at] == _COLON and view[at + 2] == _CR else -1
+    first = view[at]
+    second = view[at + 2]
+    if first == _DOLLAR:
+        first = view[at + 1] - _ZERO
+        if first < 0:
+            return at + 5 if first == _MINUS - _ZERO and view[at + 3] == _CR else -1
+        if second == _CR:
+            at += first + 6
+        else:
+            third = view[at + 3]
+            if third == _CR:
+                at += first * 10 + second - _ZERO + 7
+            elif view[at + 4] == _CR:
+                at += first * 100 + second * 10 + third - _ZERO * 11 + 8
+            else:
+                return -1
+        return at if at <= size else -1
+    if first == _COLON:
+        return at + 4 if second == _CR else -1
+    if first == _PLUS:
+        return at + 5 if view[at + 3] == _CR else -1
+    return -1
 
 
 class ReplyFramer:
@@ -35,18 +76,19 @@ class ReplyFramer:
 
     def frame(self, data: bytes | bytearray, start: int) -> int:
         """The end of the reply at ``start``, or -1 for "need more". Raises ``BadReply``."""
+        view = data
         size = len(data)
         at = start + self._at
         left = self._left
         while left:
             # By hand: bulks whose length has one or two digits, with all that follows at hand.
-            if at + 6 <= size and data[at] == _DOLLAR:
-                first = data[at + 1]
-                second = data[at + 2]
+            if at + 6 <= size and view[at] == _DOLLAR:
+                first = view[at + 1]
+                second = view[at + 2]
                 after = 0
                 if second == _CR:
                     after = at + first - _ZERO + 6
-                elif data[at + 3] == _CR and first > _ZERO:
+                elif view[at + 3] == _CR and first > _ZERO:
                     after = at + (first - _ZERO) * 10 + second - _ZERO + 7
                 if at < after <= size and first >= _ZERO:
                     at = after
@@ -56,7 +98,7 @@ class ReplyFramer:
             if end < 0:
                 self._searched = max(size - start - 1, 0)
                 return self._more(at - start, left, size - start + 1)
-            kind = data[at]
+            kind = view[at]
             if kind in _LINE:
                 at = end + 2
                 left -= 1
@@ -70,7 +112,8 @@ class ReplyFramer:
             elif kind in _AGGREGATE:
                 count = max(_length(data, at, end), 0)
                 left += count * 2 if kind in _TWICE else count
-                left -= kind != _ATTRIBUTE
+                if kind != _ATTRIBUTE:
+                    left -= 1
                 at = end + 2
             else:
                 raise BadReply(f"unexpected byte {kind:#04x} where a reply should begin")
@@ -92,10 +135,14 @@ class ReplyFramer:
 
 
 def _length(data: bytes | bytearray, at: int, end: int) -> int:
+    """The number between ``at`` and ``end``, -1 for null. Raises ``BadReply``."""
     try:
-        return int(data[at + 1 : end])
+        length = int(data[at + 1 : end])
     except ValueError as error:
         raise BadReply(f"bad length {bytes(data[at:end])!r}") from error
+    if not -1 <= length <= _MOST:
+        raise BadReply(f"bad length {length}")
+    return length
 
 
 def header(frame: bytes) -> tuple[bytes, int, int]:
@@ -114,13 +161,18 @@ def elements(frame: bytes) -> list[bytes]:
 
     A null array has no elements. Raises ``BadReply`` if ``frame`` is no complete aggregate.
     """
-    kind, count, at = header(frame)
+    kind, number, at = header(frame)
+    count = number * 2 if kind in (b"%", b"|") else number
     framer = ReplyFramer()
+    view = frame
     found: list[bytes] = []
-    for _ in range(count * 2 if kind[0] in _TWICE else count):
-        after = framer.frame(frame, at)
+    while count:
+        after = short_end(frame, at)
         if after < 0:
-            raise BadReply("cut aggregate")
-        found.append(frame[at:after])
+            after = framer.frame(frame, at)
+            if after < 0:
+                raise BadReply("cut aggregate")
+        found.append(view[at:after])
         at = after
+        count -= 1
     return found

@@ -32,10 +32,10 @@ class RequestFramer:
     ``inline`` says whether the request just framed is an inline command, ``empty`` that it asks for nothing
     (a blank line, ``*0``, ``*-1``), which Redis passes over in silence. ``ragged`` says that somewhere other bytes
     stand where a line break should: Redis does not look at them, newer servers close the connection, so such a request
-    is split by ``split_ragged`` and written anew.
+    is split by ``split_ragged`` and written anew. After a -1 ``last`` says that ``need`` bytes are the whole request.
     """
 
-    __slots__ = ("_at", "_authenticated", "_left", "_limits", "_strict", "empty", "inline", "need", "ragged")
+    __slots__ = ("_at", "_authenticated", "_left", "_limits", "_strict", "empty", "inline", "last", "need", "ragged")
 
     def __init__(self, limits: RequestLimits, unauthenticated: RequestLimits) -> None:
         self._limits = limits
@@ -44,6 +44,7 @@ class RequestFramer:
         self._at = 0
         self._left = -1
         self.need = 0
+        self.last = False
         self.inline = False
         self.empty = False
         self.ragged = False
@@ -52,23 +53,30 @@ class RequestFramer:
         """Hold requests to the limits for clients that have, or have not yet, authenticated."""
         self._authenticated = authenticated
 
+    def reset(self) -> None:
+        """Forget the request that was begun."""
+        self._done(0)
+
     def frame(self, data: bytes | bytearray, start: int) -> int:
         """The end of the request at ``start``, or -1 for "need more". Raises ``ProtocolError``."""
         limits = self._limits
+        view = data
         size = len(data)
         at = self._at + start
         left = self._left
         if left < 0:
             if start >= size:
                 return self._more(0, -1, 1)
-            self.inline = data[start] != _STAR
+            self.inline = view[start] != _STAR
             self.empty = False
             self.ragged = False
             if self.inline:
                 return self._inline(data, start, at)
-            if start + 4 <= size and data[start + 2] == _CR and _ZERO < data[start + 1] <= _NINE:
-                count: int | None = data[start + 1] - _ZERO
+            if start + 4 <= size and view[start + 2] == _CR and _ZERO < view[start + 1] <= _NINE:
+                left = view[start + 1] - _ZERO
                 end = start + 2
+                if left > limits.arguments:
+                    raise ProtocolError("invalid multibulk length")
             else:
                 end = data.find(b"\r", at)
                 if end < 0 or end + 2 > size:
@@ -76,32 +84,32 @@ class RequestFramer:
                         raise ProtocolError("too big mbulk count string")
                     return self._more(0, -1, size - start + 1)
                 count = parse_integer(bytes(data[start + 1 : end]))
-            if count is None or count > limits.arguments:
-                raise ProtocolError("invalid multibulk length")
-            left = count
+                if count is None or count > limits.arguments:
+                    raise ProtocolError("invalid multibulk length")
+                left = max(count, 0)
             if left > self._strict.arguments and not self._authenticated:
                 raise ProtocolError("unauthenticated multibulk length")
-            if data[end + 1] != _LF:
+            if view[end + 1] != _LF:
                 self.ragged = True
             at = end + 2
-            if left <= 0:
+            if not left:
                 self.empty = True
                 return self._done(at)
         while left:
             # By hand: lengths of one or two digits, which nearly all have, with all that follows at hand.
-            if at + _SHORTEST <= size and data[at] == _DOLLAR:
-                first = data[at + 1]
-                second = data[at + 2]
+            if at + _SHORTEST <= size and view[at] == _DOLLAR:
+                first = view[at + 1]
+                second = view[at + 2]
                 after = 0
                 if second == _CR and _ZERO <= first <= _NINE:
                     after = at + first - _ZERO + 6
-                elif data[at + 3] == _CR and _ZERO < first <= _NINE and _ZERO <= second <= _NINE:
+                elif view[at + 3] == _CR and _ZERO < first <= _NINE and _ZERO <= second <= _NINE:
                     after = at + (first - _ZERO) * 10 + second - _ZERO + 7
                 if at < after <= size and after - at <= limits.bulk:
                     if (
-                        data[after - 1] != _LF
-                        or data[after - 2] != _CR
-                        or data[at + (3 if second == _CR else 4)] != _LF
+                        view[after - 1] != _LF
+                        or view[after - 2] != _CR
+                        or view[at + (3 if second == _CR else 4)] != _LF
                     ):
                         self.ragged = True
                     at = after
@@ -111,16 +119,17 @@ class RequestFramer:
                 raise ProtocolError("too big request")
             if at >= size:
                 return self._more(at - start, left, at - start + 1)
-            if data[at] != _DOLLAR:
-                raise ProtocolError(f"expected '$', got '{chr(data[at])}'")
+            if view[at] != _DOLLAR:
+                raise ProtocolError(f"expected '$', got '{chr(view[at])}'")
             end = data.find(b"\r", at + 1, at + 1 + limits.inline)
             if end < 0 or end + 2 > size:
                 if size - at > limits.inline:
                     raise ProtocolError("too big bulk count string")
                 return self._more(at - start, left, size - start + 1)
-            length = parse_integer(bytes(data[at + 1 : end]))
-            if length is None or length < 0 or length > limits.bulk:
+            number = parse_integer(bytes(data[at + 1 : end]))
+            if number is None or number < 0 or number > limits.bulk:
                 raise ProtocolError("invalid bulk length")
+            length = number
             if length > self._strict.bulk and not self._authenticated:
                 raise ProtocolError("unauthenticated bulk length")
             after = end + 2 + length + 2
@@ -128,8 +137,10 @@ class RequestFramer:
                 raise ProtocolError("too big request")
             if after > size:
                 # The header is read again when the rest is there: a few bytes, once per argument.
-                return self._more(at - start, left, after - start)
-            if data[end + 1] != _LF or data[after - 2] != _CR or data[after - 1] != _LF:
+                self._more(at - start, left, after - start)
+                self.last = left == 1
+                return -1
+            if view[end + 1] != _LF or view[after - 2] != _CR or view[after - 1] != _LF:
                 self.ragged = True
             at = after
             left -= 1
@@ -150,12 +161,14 @@ class RequestFramer:
         self._at = at
         self._left = left
         self.need = need
+        self.last = False
         return -1
 
     def _done(self, end: int) -> int:
         self._at = 0
         self._left = -1
         self.need = 0
+        self.last = False
         return end
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from proxy.engine.inflight import Entry, InFlight
+from proxy.engine.entry import Entry
+from proxy.engine.inflight import InFlight
 from proxy.engine.sink import DISCARD, Sink
 from tests.unit.recording import Recorder
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.engine.inflight import Entry
+from proxy.engine.entry import Entry
 from proxy.retries import Look, judge
 from tests.unit.recording import Recorder
 

@@ -1,0 +1,39 @@
+import cython
+
+from proxy.engine.inflight cimport InFlight
+from proxy.engine.replyreader cimport ReplyReader
+from proxy.engine.sink cimport Sink
+from proxy.turn cimport Turn
+
+
+cdef class Backend:
+    # for good
+    cdef readonly object place
+    cdef object _around
+    cdef Turn _turn
+    cdef object _loop
+    # over connections
+    cdef readonly object state
+    cdef readonly bint ready
+    cdef readonly InFlight inflight
+    cdef readonly bint dirty
+    cdef readonly int reconnects
+    cdef ReplyReader _reader
+    cdef dict _holders
+    cdef double _down_since
+    cdef str _reason
+    cdef object _runner
+    cdef bint _closing
+    # of one connection
+    cdef object _transport
+    cdef object _greeting
+    cdef object _lost
+    cdef bint _paused
+    cdef double _heard
+
+    cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)
+    cpdef object schedule(self, object holder)
+    cpdef object flush(self)
+
+    @cython.locals(now=double)
+    cpdef object data_received(self, bytes data)

@@ -1,0 +1,25 @@
+import cython
+
+from proxy.conversation cimport Conversation
+from proxy.fastlane cimport run as run_fast_lane
+from proxy.flow cimport Flow
+from proxy.metrics cimport Counters
+from proxy.resp.requests cimport RequestFramer
+from proxy.turn cimport Turn
+
+
+cdef class ClientConnection(Conversation):
+    cdef Counters _counters
+    cdef Turn _turn
+    cdef object _transport
+    cdef bint _ending
+    cdef readonly bint closing
+    cdef object _kept
+
+    cpdef object data_received(self, bytes data)
+    @cython.locals(size=Py_ssize_t)
+    cpdef object flush(self)
+    @cython.locals(framer=RequestFramer, flow=Flow, size=Py_ssize_t, pos=Py_ssize_t, end=Py_ssize_t)
+    cdef object _process(self, bytes data, double now)
+    @cython.locals(framer=RequestFramer)
+    cdef bint _lands(self, Py_ssize_t got) except -1

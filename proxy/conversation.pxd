@@ -1,0 +1,29 @@
+import cython
+
+from proxy.dispatch cimport Muted
+from proxy.engine.window cimport ReplyWindow
+from proxy.flow cimport Flow
+from proxy.metrics cimport CommandCounter
+from proxy.resp.requests cimport RequestFramer
+from proxy.routes cimport Routes
+
+
+cdef class Conversation:
+    # for good
+    cdef readonly object service
+    cdef readonly ReplyWindow window
+    cdef readonly Py_ssize_t number
+    cdef readonly Py_ssize_t most
+    cdef Muted _muted
+    # of the connection
+    cdef readonly double created
+    cdef readonly double last_active
+    cdef readonly Flow flow
+    cdef readonly Routes routes
+    cdef RequestFramer _framer
+    # of the conversation
+    cdef object _session
+    cdef public CommandCounter latest
+    cdef readonly bint plain
+
+    cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

@@ -1,0 +1,48 @@
+import cython
+
+from proxy.backend cimport Backend
+from proxy.engine.sink cimport Sink
+from proxy.engine.window cimport ReplyWindow
+from proxy.metrics cimport CommandCounter, Counters
+from proxy.multikey cimport Part
+from proxy.routes cimport Routes
+
+
+cdef class Gather(Sink):
+    cdef object _context
+    cdef Counters _counters
+    cdef Py_ssize_t _left
+    cdef object _plan
+    cdef list _replies
+    cdef Sink _sink
+    cdef Py_ssize_t _token
+
+    @cython.locals(reply=bytes, counter=CommandCounter)
+    cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef bint accepts_stream(self, Py_ssize_t token) except -1
+    cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
+    cpdef object abort_stream(self, Py_ssize_t token)
+
+
+cdef class Muted(Sink):
+    cdef ReplyWindow _window
+
+    cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
+    cpdef object abort_stream(self, Py_ssize_t token)
+
+
+cdef class Dispatcher:
+    cdef object _context
+    cdef Counters _counters
+    cdef object _on_error
+
+    @cython.locals(backend=Backend, refusal=bytes)
+    cpdef object send(
+        self, Py_ssize_t shard, bint read, bytes frame, Routes routes, object holder, Sink sink, Py_ssize_t token,
+        double now,
+    )
+    @cython.locals(gather=Gather, index=Py_ssize_t, part=Part)
+    cpdef object scatter(
+        self, object plan, Routes routes, object holder, Sink sink, Py_ssize_t token, double now,
+    )

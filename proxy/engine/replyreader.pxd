@@ -1,0 +1,25 @@
+import cython
+
+from proxy.engine.inflight cimport InFlight
+from proxy.metrics cimport Counters
+from proxy.resp.replies cimport ReplyFramer, short_end
+
+cdef int _ERROR
+cdef int _PUSH
+cdef int _BULK
+
+
+cdef class ReplyReader:
+    cdef InFlight _inflight
+    cdef Counters _counters
+    cdef object _on_error
+    cdef ReplyFramer _framer
+    cdef object _kept
+    cdef object _stream
+    cdef Py_ssize_t _stream_left
+
+    @cython.locals(
+        inflight=InFlight, view="const unsigned char *", size=Py_ssize_t, pos=Py_ssize_t, end=Py_ssize_t, kind=int,
+        since=double, came=double, run=Py_ssize_t,
+    )
+    cpdef object feed(self, bytes data, double now)

@@ -1,0 +1,3 @@
+cdef class Room:
+    cdef bytes _data
+    cdef readonly Py_ssize_t left

@@ -1,0 +1,34 @@
+from cpython.ref cimport PyObject
+
+from proxy.engine.sink cimport Sink
+
+
+cdef class ReplyWindow(Sink):
+    cdef readonly Py_ssize_t head
+    cdef readonly Py_ssize_t issued
+    cdef readonly Py_ssize_t parked_bytes
+    cdef readonly Py_ssize_t written
+    cdef public object direct
+    cdef object _wake
+    cdef Py_ssize_t _limit
+    cdef bint _closed
+    cdef bint _streaming
+    # What is ready: pieces, and behind them bytes that will be the next piece.
+    cdef bint _ready
+    cdef list _pieces
+    cdef char* _open
+    cdef Py_ssize_t _open_size
+    cdef Py_ssize_t _open_room
+    # What is early: a ring of bytes objects, by token.
+    cdef PyObject** _parked
+    cdef Py_ssize_t _parked_count
+    cdef Py_ssize_t _mask
+
+    cpdef Py_ssize_t reserve(self)
+    cpdef object answer(self, bytes frame)
+    cpdef Py_ssize_t write_to(self, object transport) except -1
+    cdef int _append(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _seal(self) except -1
+    cdef int _park(self, Py_ssize_t token, bytes reply) except -1
+    cdef int _unpark(self) except -1
+    cdef int _drop(self) except -1

@@ -1,0 +1,250 @@
+"""Twin of window.py: the same methods over C memory, and no Python object for a reply in its turn.
+
+A reply in turn is copied behind what is ready (``_open``), which becomes one ``bytes`` when it is written; a large one is
+a piece of its own. A reply that is early is one ``bytes`` in a ring, found by its token. Memory is given back when the
+client has nothing to wait for.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.string cimport memcpy
+
+from proxy.engine.sink cimport Sink
+
+LARGE = 4096
+cdef enum:
+    _LARGE = 4096
+    _FIRST_ROOM = 256
+    _FEWEST = 16
+
+
+cdef inline bytes _cut(bytes data, Py_ssize_t start, Py_ssize_t end):
+    if start == 0 and end == PyBytes_GET_SIZE(data):
+        return data
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
+
+
+cdef class ReplyWindow(Sink):
+    """Replies of one client, written in the order in which their requests came, whatever order they arrive in."""
+
+    def __cinit__(self, wake, Py_ssize_t limit):
+        self._wake = wake
+        self._limit = limit
+        self._open = NULL
+        self._parked = NULL
+        self._mask = -1
+
+    def __dealloc__(self):
+        self._drop()
+
+    def __repr__(self):
+        return f"ReplyWindow(next {self.head} of {self.issued}, {self._parked_count} parked)"
+
+    @property
+    def overflowing(self):
+        """Whether more is parked than the limit: the client should send no more until some of it is written."""
+        return self.parked_bytes > self._limit
+
+    @property
+    def pending(self):
+        """Requests that have no reply in the output yet."""
+        return self.issued - self.head
+
+    @property
+    def idle(self):
+        """Whether every request has its reply, and every reply has been written."""
+        return self.head == self.issued and not self._ready
+
+    cpdef Py_ssize_t reserve(self):
+        """The sequence number of the next request."""
+        cdef Py_ssize_t token = self.issued
+        self.issued = token + 1
+        return token
+
+    cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end):
+        """Take the reply at ``data[start:end]`` of request ``token``; an empty one means that nothing is answered."""
+        if token == self.head:
+            if not self._ready:
+                if self.issued == token + 1 and self.direct is not None:
+                    self.head = token + 1
+                    self.written += end - start
+                    self.direct(_cut(data, start, end))
+                    return
+                self._wake()
+            self._append(data, start, end)
+            self.head = token + 1
+            if self._parked_count:
+                self._unpark()
+        elif not self._closed:
+            self._park(token, _cut(data, start, end))
+            if end - start > _LARGE:
+                self.parked_bytes += end - start
+                if self.parked_bytes > self._limit:
+                    self._wake()
+
+    cpdef object answer(self, bytes frame):
+        """Reply ``frame`` to a request that is answered at once."""
+        self.deliver(self.reserve(), frame, 0, len(frame))
+
+    cpdef bint accepts_stream(self, Py_ssize_t token) except -1:
+        """Whether ``token`` is in its turn, so that its reply can be passed on piece by piece."""
+        return token == self.head or self._closed
+
+    cpdef object stream(self, Py_ssize_t token, bytes data, bint last):
+        """Pass on the next piece of the reply in turn."""
+        if self._closed:
+            return
+        self._streaming = not last
+        if not self._ready:
+            self._wake()
+        self._append(data, 0, len(data))
+        if last:
+            self.head = token + 1
+            if self._parked_count:
+                self._unpark()
+
+    cpdef object abort_stream(self, Py_ssize_t token):
+        """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
+        self._streaming = True
+        self.close()
+        self._wake()
+
+    @property
+    def broken(self):
+        """A streamed reply broke off in the middle."""
+        return self._closed and self._streaming
+
+    cpdef Py_ssize_t write_to(self, object transport) except -1:
+        """Write what is ready; how many bytes."""
+        cdef Py_ssize_t size = 0
+        cdef list pieces
+        cdef bytes piece
+        if not self._ready:
+            return 0
+        self._ready = False
+        if self._pieces is None:
+            size = self._open_size
+            piece = PyBytes_FromStringAndSize(self._open, size) if size else None
+        else:
+            self._seal()
+            pieces = self._pieces
+            self._pieces = None
+            for piece in pieces:
+                size += PyBytes_GET_SIZE(piece)
+            piece = None
+        self._open_size = 0
+        PyMem_Free(self._open)
+        self._open = NULL
+        self._open_room = 0
+        if not self._parked_count and self._mask >= _FEWEST:
+            PyMem_Free(self._parked)
+            self._parked = NULL
+            self._mask = -1
+        self.written += size
+        if piece is not None:
+            transport.write(piece)
+        elif size:
+            transport.writelines(pieces)
+        return size
+
+    def close(self):
+        """Drop what is kept and what will still come."""
+        self._closed = True
+        self.direct = None
+        self.head = -1
+        self.parked_bytes = 0
+        self._drop()
+
+    # ---- memory
+
+    cdef int _append(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1:
+        """Put ``data[start:end]`` behind what is ready."""
+        cdef Py_ssize_t length = end - start
+        cdef Py_ssize_t room
+        cdef char* grown
+        self._ready = True
+        if length > _LARGE:
+            self._seal()
+            if self._pieces is None:
+                self._pieces = []
+            self._pieces.append(_cut(data, start, end))
+            return 0
+        if self._open_size + length > self._open_room:
+            room = self._open_room * 2 if self._open_room else _FIRST_ROOM
+            while room < self._open_size + length:
+                room *= 2
+            grown = <char*> PyMem_Realloc(self._open, room)
+            if grown == NULL:
+                raise MemoryError
+            self._open = grown
+            self._open_room = room
+        memcpy(self._open + self._open_size, PyBytes_AS_STRING(data) + start, length)
+        self._open_size += length
+        return 0
+
+    cdef int _seal(self) except -1:
+        """Make a piece of what was copied."""
+        if self._open_size:
+            if self._pieces is None:
+                self._pieces = []
+            self._pieces.append(PyBytes_FromStringAndSize(self._open, self._open_size))
+            self._open_size = 0
+        return 0
+
+    cdef int _park(self, Py_ssize_t token, bytes reply) except -1:
+        """Keep ``reply`` until its turn."""
+        cdef Py_ssize_t size, index
+        cdef PyObject** grown
+        if token - self.head > self._mask:
+            size = self._mask + 1 if self._mask >= 0 else _FEWEST
+            while token - self.head >= size:
+                size *= 2
+            grown = <PyObject**> PyMem_Calloc(size, sizeof(PyObject*))
+            if grown == NULL:
+                raise MemoryError
+            for index in range(self.head, self.head + self._mask + 1):
+                grown[index & (size - 1)] = self._parked[index & self._mask]
+            PyMem_Free(self._parked)
+            self._parked = grown
+            self._mask = size - 1
+        Py_INCREF(reply)
+        self._parked[token & self._mask] = <PyObject*> reply
+        self._parked_count += 1
+        return 0
+
+    cdef int _unpark(self) except -1:
+        """Append what is in turn now."""
+        cdef PyObject* kept
+        cdef bytes reply
+        while self._parked_count:
+            kept = self._parked[self.head & self._mask]
+            if kept == NULL:
+                break
+            self._parked[self.head & self._mask] = NULL
+            self._parked_count -= 1
+            reply = <bytes> kept
+            Py_DECREF(reply)
+            self._append(reply, 0, PyBytes_GET_SIZE(reply))
+            if self.parked_bytes and PyBytes_GET_SIZE(reply) > _LARGE:
+                self.parked_bytes -= PyBytes_GET_SIZE(reply)
+            self.head += 1
+        return 0
+
+    cdef int _drop(self) except -1:
+        """Forget what is ready and what is parked."""
+        cdef Py_ssize_t index
+        self._ready = False
+        self._pieces = None
+        PyMem_Free(self._open)
+        self._open = NULL
+        self._open_size = self._open_room = 0
+        if self._parked_count:
+            for index in range(self._mask + 1):
+                if self._parked[index] != NULL:
+                    Py_DECREF(<object> self._parked[index])
+        self._parked_count = 0
+        PyMem_Free(self._parked)
+        self._parked = NULL
+        self._mask = -1
+        return 0

@@ -1,0 +1,50 @@
+import cython
+
+from proxy.backend cimport Backend
+from proxy.conversation cimport Conversation
+from proxy.engine.window cimport ReplyWindow
+from proxy.metrics cimport CommandCounter
+from proxy.multikey cimport Cut, Part, count_of, cut, skip_bulks
+from proxy.routes cimport Routes
+from proxy.slots cimport span_slot
+
+cdef int _CR
+cdef int _LF
+cdef int _ZERO
+cdef int _STAR
+cdef int _SHORTEST
+
+
+cdef class Head:
+    cdef readonly Py_ssize_t bulks
+    cdef readonly bint read
+    cdef readonly CommandCounter counter
+
+
+cdef class Split:
+    cdef readonly object fact
+    cdef readonly Py_ssize_t step
+    cdef readonly bint read
+    cdef readonly CommandCounter counter
+
+
+cdef class Lane:
+    cdef readonly dict heads
+    cdef readonly dict splits
+    cdef readonly Py_ssize_t shards
+
+
+@cython.locals(
+    lane=Lane, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
+    view="const unsigned char *", size=Py_ssize_t, last=Py_ssize_t, token=Py_ssize_t, most=Py_ssize_t, text=bytes,
+    entry=Head, found=Head, length=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t, stop=Py_ssize_t,
+    shard=Py_ssize_t, backend=Backend,
+)
+cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
+
+
+@cython.locals(
+    lane=Lane, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, routes=Routes, found=Cut,
+    window=ReplyWindow, token=Py_ssize_t, parts=list, part=Part,
+)
+cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2

@@ -1,0 +1,44 @@
+import cython
+
+from proxy.resp.replies cimport elements
+from proxy.slots cimport span_slot
+
+cdef int _CR
+cdef int _LF
+cdef int _DOLLAR
+cdef int _ZERO
+cdef int _LONGEST_DIGITS
+cdef tuple _COUNTS
+cdef list _NOWHERE
+
+
+cdef class Part:
+    cdef readonly Py_ssize_t shard
+    cdef readonly bytes frame
+    cdef readonly object positions
+
+
+cdef class Cut:
+    cdef readonly list parts
+    cdef readonly Py_ssize_t end
+
+
+@cython.locals(view="const unsigned char *", size=Py_ssize_t, length=Py_ssize_t, digits=int, digit=int)
+cpdef Py_ssize_t skip_bulks(bytes data, Py_ssize_t at, Py_ssize_t count)
+
+
+@cython.locals(view="const unsigned char *", at=Py_ssize_t, count=Py_ssize_t, digit=int)
+cpdef Py_ssize_t count_of(bytes data, Py_ssize_t start, Py_ssize_t end)
+
+
+@cython.locals(
+    view="const unsigned char *", heading=bytes, groups=list, places=list, order=list, position=Py_ssize_t,
+    begin=Py_ssize_t, start=Py_ssize_t, shard=Py_ssize_t, group=list, parts=list, arguments=Py_ssize_t,
+)
+cpdef Cut cut(
+    bytes data, Py_ssize_t name, Py_ssize_t at, Py_ssize_t count, Py_ssize_t step, tuple slot_shard, Py_ssize_t shards
+)
+
+
+@cython.locals(found=list, values=list, placed=list, count=Py_ssize_t, position=Py_ssize_t, part=Part, value=bytes)
+cpdef bytes merge_by_key(object parts, object replies)

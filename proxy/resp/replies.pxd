@@ -1,0 +1,35 @@
+import cython
+
+cdef int _CR
+cdef int _ZERO
+cdef int _NINE
+cdef int _DOLLAR
+cdef int _PLUS
+cdef int _COLON
+cdef int _MINUS
+
+
+@cython.locals(view="const unsigned char *", size=Py_ssize_t, first=int, second=int, third=int)
+cpdef Py_ssize_t short_end(bytes data, Py_ssize_t at)
+
+
+cdef class ReplyFramer:
+    cdef Py_ssize_t _at
+    cdef Py_ssize_t _left
+    cdef Py_ssize_t _searched
+    cdef readonly Py_ssize_t need
+
+    @cython.locals(
+        view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, left=Py_ssize_t, after=Py_ssize_t,
+        end=Py_ssize_t, length=Py_ssize_t, count=Py_ssize_t, kind=int, first=int, second=int,
+    )
+    cpdef Py_ssize_t frame(self, object data, Py_ssize_t start) except -2
+    cpdef object reset(self)
+    cdef Py_ssize_t _more(self, Py_ssize_t at, Py_ssize_t left, Py_ssize_t need)
+
+
+cdef Py_ssize_t _length(object data, Py_ssize_t at, Py_ssize_t end) except -2
+
+
+@cython.locals(framer=ReplyFramer, at=Py_ssize_t, after=Py_ssize_t, count=Py_ssize_t, found=list, view="const char *")
+cpdef list elements(bytes frame)

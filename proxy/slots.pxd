@@ -1,0 +1,2 @@
+cpdef int key_slot(bytes key)
+cpdef int span_slot(bytes data, Py_ssize_t start, Py_ssize_t stop)

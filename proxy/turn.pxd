@@ -1,0 +1,8 @@
+cdef class Turn:
+    cdef object _clock
+    cdef object _loop
+    cdef double _now
+    cdef list _items
+
+    cpdef double now(self) except? -1.0
+    cpdef object add(self, object item)
