@@ -13,11 +13,12 @@ from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
 from proxy.metrics import CommandCounter
-from proxy.planner import Reject, Scatter
+from proxy.planner import Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
 from proxy.routes import Routes
+from proxy.scatter import Scatter
 from proxy.session import ReplyMode, Session
 
 if TYPE_CHECKING:
@@ -49,12 +50,13 @@ class Conversation:
         "window",
     )
 
-    def __init__(self, service: "Service", window: ReplyWindow) -> None:
+    def prepare(self, service: "Service", window: ReplyWindow, most: int) -> None:
+        """Set everything; in place of ``__init__``, which is dear to inherit."""
         # for good
         self.service = service
         self.window = window
         self.number = 0
-        self.most = service.limits.max_in_flight
+        self.most = most
         """How many of its requests may be in flight."""
         self._muted: Muted | None = None
         # of the connection, from ``begin`` on

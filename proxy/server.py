@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -129,10 +130,10 @@ async def _listen(service: Service, address: Address) -> asyncio.AbstractServer:
     try:
         if not address.unix:
             return await loop.create_server(
-                lambda: ClientConnection(service), address.host, address.port, backlog=_BACKLOG
+                partial(ClientConnection, service), address.host, address.port, backlog=_BACKLOG
             )
         _remove_stale_socket(address.host)
-        return await loop.create_unix_server(lambda: ClientConnection(service), address.host, backlog=_BACKLOG)
+        return await loop.create_unix_server(partial(ClientConnection, service), address.host, backlog=_BACKLOG)
     except OSError as error:
         raise _can_not_listen(address, error) from error
 
