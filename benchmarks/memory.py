@@ -32,7 +32,7 @@ _WARM_UP: Final = 10
 _TRAFFIC: Final = (("set-1m", 400), ("get-1m", 400), ("set-16k", 7150), ("get-16k", 7150))
 _TRAFFIC_TIMEOUT: Final = 60.0
 # What is given back with a delay; seconds.
-_PATIENCE: Final = 6.0
+_PATIENCE: Final = 4.0
 _LOOK: Final = 0.25
 # The slow client waits until everybody's buffers are full, then reads about 200 MB a second.
 _HESITATE: Final = 1.0
