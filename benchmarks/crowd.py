@@ -28,7 +28,7 @@ def raise_file_limit(clients: int) -> int:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return clients if soft == resource.RLIM_INFINITY else min(clients, soft - _OWN_FILES)
+    return clients if soft == resource.RLIM_INFINITY else max(1, min(clients, soft - _OWN_FILES))
 
 
 @contextlib.contextmanager
