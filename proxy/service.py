@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from proxy import __version__, fastlane
 from proxy.backend import Backend
-from proxy.clients import Clients
+from proxy.census import Census
+from proxy.clients import Clients, Siblings
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
@@ -46,7 +47,13 @@ class ClientLimits:
 class Service:
     """One worker's shared parts, made from a configuration and a topology inside a running loop."""
 
-    def __init__(self, config: Config, topology: Topology, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: Config,
+        topology: Topology,
+        clock: Callable[[], float] = time.monotonic,
+        census: Census | None = None,
+    ) -> None:
         self.config = config
         self.topology = topology
         self.loop = asyncio.get_running_loop()
@@ -59,7 +66,9 @@ class Service:
         """Names of commands that the table knows and no backend has: to clients they are unknown."""
         self.heads = fastlane.heads(self.table, self.counters)
         self.planner = Planner(topology, config.cross_slot)
-        self.clients = Clients(self.loop, self.counters, config.limits.max_clients)
+        self.census = census or Census()
+        self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients)
         self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error)
         limits = config.limits
@@ -101,7 +110,7 @@ class Service:
 
     def routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number``, in the protocol and database it uses."""
-        return self._book.routes(protocol, db, self.config.read_from, number)
+        return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
@@ -164,11 +173,13 @@ class Service:
                 "config_file": "",
             },
             "Clients": {
-                "connected_clients": str(len(self.clients)),
+                "connected_clients": str(self.census.total()),
                 "maxclients": str(self.config.limits.max_clients),
             },
             "Slotgate": {
                 "slotgate_version": __version__,
+                "slotgate_workers": str(self.census.workers),
+                "slotgate_worker": str(self.census.index),
                 "slotgate_shards": str(len(self.topology.shards)),
                 "slotgate_backend_connections": str(sum(backend.ready for backend in self.pool)),
                 "slotgate_clients_accepted": str(self.counters.accepted),

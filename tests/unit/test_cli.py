@@ -131,10 +131,6 @@ class TestServe:
                 "[[shards]] or with --static (from the command line)",
             ),
             (
-                ["--static", "a:1", "--workers", "4"],
-                "workers: 4 is not in this version yet: several workers come later, write 1 (from the command line)",
-            ),
-            (
                 ["--static", "a:1", "--read-from", "nearest"],
                 'read_from: "nearest" needs a latency probe, which is not in this version: use "any" or '
                 '"prefer_replica" (from the command line)',
@@ -162,7 +158,7 @@ class TestServe:
             (["--static", "a:1", "--cluster", "b:1"], "argument --cluster: not allowed with argument --static"),
             (
                 ["--static", "a:1", "--workers", "none"],
-                "argument --workers: 'none' is not a whole number from 1 on",
+                'argument --workers: "none" is not a number of workers: write one, as in 4, or "auto"',
             ),
         ],
     )
@@ -187,6 +183,7 @@ class TestCheck:
         assert capsys.readouterr().out == (
             "listen     127.0.0.1:6390, unix:/run/slotgate.sock\n"
             "admin      127.0.0.1:9121\n"
+            "workers    1\n"
             "read_from  any\n"
             "users      default (no password)\n"
             "shard      a: slots 0-8191, primary 127.0.0.1:7001, replicas 127.0.0.1:7002, 127.0.0.1:7003\n"
