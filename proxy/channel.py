@@ -91,7 +91,9 @@ class Channel:
             del self._waiting[number]
 
     async def close(self) -> None:
-        """Send what is left, if the other side still reads, and close."""
+        """Send what is left, if the other side still reads, and close. ``run`` ends then."""
+        if self._closed:
+            return
         self._closed = True
         for answer in self._waiting.values():
             if not answer.done():

@@ -13,6 +13,7 @@ import pytest
 from proxy import cli
 from proxy.cli import main, parse_static
 from proxy.config import Config
+from proxy.config.values import cores
 
 GOOD = """
 listen = ["127.0.0.1:6390", "unix:/run/slotgate.sock"]
@@ -88,6 +89,12 @@ class TestServe:
         ]
         assert config.read_from == "prefer_replica"
         assert config.admin is None
+
+    @pytest.mark.parametrize(("text", "workers"), [("3", 3), ("auto", "auto")])
+    def test_workers(self, text: str, workers: object, served: list[Config]) -> None:
+        assert main(["serve", "--static", "a:1", "--workers", text]) == 0
+        assert served[0].workers == workers
+        assert served[0].worker_count == (workers if workers == 3 else cores())
 
     def test_flags_win_over_environment_and_file(
         self, good: str, served: list[Config], monkeypatch: pytest.MonkeyPatch
@@ -189,6 +196,10 @@ class TestCheck:
             "shard      a: slots 0-8191, primary 127.0.0.1:7001, replicas 127.0.0.1:7002, 127.0.0.1:7003\n"
             "shard      shard-2: slots 8192-16383, primary 127.0.0.1:7004\n"
         )
+
+    def test_workers_beside_the_cores_there_are(self, good: str, capsys: Output) -> None:
+        assert main(["check", "-c", good, "--workers", "auto"]) == 0
+        assert f"\nworkers    auto ({cores()} cores here)\n" in capsys.readouterr().out
 
     def test_every_problem_is_a_line(self, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "bad.toml"
