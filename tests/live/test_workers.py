@@ -44,7 +44,7 @@ def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
 
 @pytest.fixture(scope="module")
 def standing(shards: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
-    """Two workers to which a test does nothing that the next would notice."""
+    """Two workers that several tests share: each leaves both running, and nothing paused."""
     proxy = ProxyProcess(tmp_path_factory.mktemp("standing"), "--static", shards.static, "--workers", "2")
     try:
         proxy.start()
@@ -291,23 +291,23 @@ def test_pause_spans_workers_and_those_that_start_in_it(proxy: ProxyProcess) -> 
         assert two.ask("SET", "paused", 2) == OK
 
 
-def test_a_stuck_worker_holds_up_nobody_for_long(proxy: ProxyProcess) -> None:
+def test_a_stuck_worker_holds_up_nobody_for_long(standing: ProxyProcess) -> None:
     with ExitStack() as stack:
-        one, two = one_of_each(proxy, stack)
+        one, two = one_of_each(standing, stack)
         first = client_id(one)
-        pid = workers(proxy)[1]
+        pid = workers(standing)[1]
         os.kill(pid, signal.SIGSTOP)
         try:
             began = time.monotonic()
             assert [int(row["id"]) for row in listed(one)] == [first]
-            assert value(samples(proxy), "slotgate_workers") == 2
-            assert proxy.http("/readyz") == (503, "worker 1 does not answer\n")
-            assert proxy.http("/healthz")[0] == 200
+            assert value(samples(standing), "slotgate_workers") == 2
+            assert standing.http("/readyz") == (503, "worker 1 does not answer\n")
+            assert standing.http("/healthz")[0] == 200
             assert 2.5 < time.monotonic() - began < 8
             assert one.ask("PING") == b"+PONG\r\n"
         finally:
             os.kill(pid, signal.SIGCONT)
-        assert eventually(lambda: ready(proxy))
+        assert eventually(lambda: ready(standing))
         assert two.ask("PING") == b"+PONG\r\n"
         assert len(listed(one)) == 2
 
@@ -357,16 +357,16 @@ def test_stopped_while_it_starts(shards: LocalShards, serve: Serve) -> None:
     assert not any(runs(pid) for pid in pids)
 
 
-def test_sigterm_of_one_worker_replaces_it(proxy: ProxyProcess) -> None:
+def test_sigterm_of_one_worker_replaces_it(standing: ProxyProcess) -> None:
     with ExitStack() as stack:
-        one, two = one_of_each(proxy, stack)
-        old = workers(proxy)[1]
-        kill_worker(proxy, 1, signal.SIGTERM)
+        one, two = one_of_each(standing, stack)
+        old = workers(standing)[1]
+        kill_worker(standing, 1, signal.SIGTERM)
         assert two.closed()
         assert one.ask("PING") == b"+PONG\r\n"
-        one_of_each(proxy, stack)
-        assert workers(proxy)[1] != old
-    assert re.search(rf" ERROR worker ended worker=1 pid={old} exit=0 ", proxy.log)
+        one_of_each(standing, stack)
+        assert workers(standing)[1] != old
+    assert re.search(rf" ERROR worker ended worker=1 pid={old} exit=0 ", standing.log)
 
 
 def test_workers_do_not_outlive_their_supervisor(proxy: ProxyProcess) -> None:
