@@ -183,8 +183,13 @@ class Supervisor:
     async def _spawn(self, index: int) -> Member:
         ours, theirs = socket.socketpair()
         sockets = [each.fileno() for each in self._listeners.of(index)]
-        with theirs:
+        try:
             process = _start(index, theirs.fileno(), [self._memory, *sockets])
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         member = Member(index, process)
         start = {
             "config": b64encode(pickle.dumps(self._config)).decode(),
