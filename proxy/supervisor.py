@@ -108,6 +108,8 @@ class Member:
         self.channel: Channel
         self.report: Report | None = None
         """The latest; None as long as it does not serve."""
+        self.silent = False
+        """It did not answer the last time."""
 
     def __repr__(self) -> str:
         return f"Member({self.index} pid={self.process.pid} up={self.report is not None})"
@@ -261,12 +263,17 @@ class Supervisor:
         answers = await asyncio.gather(*(member.channel.ask(kind, body) for member in members), return_exceptions=True)
         found: dict[Member, Any] = {}
         for member, answer in zip(members, answers, strict=True):
-            if isinstance(answer, ChannelError | TimeoutError):
-                log.warning("worker does not answer worker=%d asked=%s", member.index, kind)
+            if isinstance(answer, TimeoutError):
+                if not member.silent:
+                    log.warning("worker does not answer worker=%d pid=%d", member.index, member.process.pid)
+                member.silent = True
+            elif isinstance(answer, ChannelError):
+                continue  # it is ending, which is said when it has
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 found[member] = answer
+                member.silent = False
         return found
 
     async def look(self) -> Overview:

@@ -326,6 +326,7 @@ def test_a_stuck_worker_holds_up_nobody_for_long(shards: LocalShards, standing: 
         assert eventually(lambda: ready(standing))
         assert two.ask("PING") == b"+PONG\r\n"
         assert len(listed(one)) == 2
+    assert standing.log.count(f"worker does not answer worker=1 pid={pid}\n") == 1
 
 
 def test_sigterm_drains_all_workers(shards: LocalShards, serve: Serve) -> None:
