@@ -65,15 +65,15 @@ class ClientConnection(Conversation):
         # uvloop's transports are none of asyncio's classes, but have their methods.
         transport = cast(asyncio.Transport, transport)
         service = self.service
-        if not service.clients.admit():
+        number = service.clients.enter(self)
+        if not number:
             transport.write(encode.error(errors.MAX_CLIENTS))
             transport.close()
             self.closing = True
             return
         self._transport = transport
         transport.set_write_buffer_limits(high=service.limits.output_soft)
-        self.begin(service.clients.next_number(), Flow(self, transport), self._turn.now())
-        service.clients.add(self)
+        self.begin(number, Flow(self, transport), self._turn.now())
 
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""

@@ -27,4 +27,5 @@ cdef class Conversation:
     cdef readonly bint plain
 
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
+    @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)
