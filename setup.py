@@ -11,11 +11,13 @@ Everything else about the package stands in pyproject.toml. ``SLOTGATE_BUILD`` s
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
+LINUX = sys.platform == "linux"
 # A module with a .pxd beside it is part of the engine: its .pyx (a twin in C's terms) or its .py is compiled.
 DIRECTIVES = {
     "language_level": 3,
@@ -35,7 +37,7 @@ def engine() -> list[Extension]:
     found = []
     for declarations in sorted(HERE.glob("proxy/**/*.pxd")):
         twin = declarations.with_suffix(".pyx")
-        source = twin if twin.exists() else declarations.with_suffix(".py")
+        source = twin if twin.exists() and (twin.stem != "wires" or LINUX) else declarations.with_suffix(".py")
         name = ".".join(declarations.relative_to(HERE).with_suffix("").parts)
         if declarations.stem == "__init__":
             continue

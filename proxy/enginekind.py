@@ -28,6 +28,7 @@ MODULES = (
     "proxy.scatter",
     "proxy.slots",
     "proxy.turn",
+    "proxy.wires",
 )
 """The modules that are compiled (those with a .pxd beside them)."""
 

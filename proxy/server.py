@@ -22,6 +22,7 @@ from proxy.report import Overview, take, together
 from proxy.service import Service
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
+from proxy.wires import Wires
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +70,12 @@ async def serve(config: Config) -> None:
     async with at_work(service):
         listeners = listen(config.listen)
         try:
-            servers = await accept(service, listeners.of(0))
+            wires = await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
                 log_serving(config, listeners, len(topology.shards))
                 await stop.wait()
                 admin.draining = True
-                await drain(service, servers)
+                await drain(service, wires)
         finally:
             listeners.close()
     log.info("stopped")
@@ -97,22 +98,19 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await service.pool.close()
 
 
-async def accept(service: Service, sockets: Sequence[socket.socket]) -> list[asyncio.AbstractServer]:
+async def accept(service: Service, sockets: Sequence[socket.socket]) -> Wires:
     """Take clients from listening sockets."""
-    loop = service.loop
-    servers: list[asyncio.AbstractServer] = []
+    wires = Wires(service.loop)
     for each in sockets:
-        create = loop.create_unix_server if each.family == socket.AF_UNIX else loop.create_server
-        servers.append(await create(partial(ClientConnection, service), sock=each, backlog=BACKLOG))
-    return servers
+        await wires.listen(each, partial(ClientConnection, service), BACKLOG)
+    return wires
 
 
-async def drain(service: Service, servers: Sequence[asyncio.AbstractServer]) -> None:
+async def drain(service: Service, wires: Wires) -> None:
     """Take no new clients or requests; wait until what is in flight is answered, ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
-    for server in servers:
-        server.close()
+    wires.stop_listening()
     for client in service.clients:
         client.drain()
     deadline = service.loop.time() + timeout

@@ -96,11 +96,11 @@ class Worker:
         service.siblings = self
         async with at_work(service):
             await channel.ask("up", take(service).plain(), timeout=_PATIENCE)
-            servers = await accept(service, [socket.socket(fileno=number) for number in start["sockets"]])
+            wires = await accept(service, [socket.socket(fileno=number) for number in start["sockets"]])
             log.info("serving pid=%d", os.getpid())
             reporter = service.loop.create_task(self._keep_reporting())
             await self._stop.wait()
-            await drain(service, servers)
+            await drain(service, wires)
             reporter.cancel()
         self._report(None)
         log.info("stopped")
