@@ -3,9 +3,9 @@
 The journey of a request::
 
     client bytes
-      → ClientConnection frames the request, without decoding it            client.py, resp/
+      → ClientConnection frames the request, without decoding it            client.py, resp/, landing.py (large ones)
       → fast lane? one key, a plain command, a session in its plain state   fastlane.py
-            yes → slot → the shard's backend connection                     slots.py
+            yes → slot → the shard's backend connection                     slots.py, multikey.py (several keys)
             no  → hiredis parses it → Session (what is the proxy's own)     conversation.py, session.py, clientcmds.py
                 → planner: Forward | Scatter | Reject                       planner.py
                 → Dispatcher carries the plan out                           dispatch.py
@@ -18,16 +18,16 @@ The journey of a request::
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, metrics                                                      no I/O, no asyncio
-    1  resp, slots, engine                                                  bytes in, offsets out
+    0  errors, metrics, enginekind                                          no I/O, no asyncio
+    1  resp, slots, multikey, engine                                        bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, planner, info, merge, retries                   decisions: pure, sans-io
     4  turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   the backend side
-    5  flow, fastlane, conversation, client, clients, service, admin        the client side
+    5  flow, fastlane, conversation, landing, client, clients, service, admin    the client side
     6  logs, server, keeper, localservers, demo, cli                        processes, signals, listeners
 
-Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they work
-the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.
+Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they
+work the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.
 """
 
 import os as _os

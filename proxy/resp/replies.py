@@ -8,7 +8,9 @@ _PLUS = 43
 _MINUS = 45
 _COLON = 58
 _CR = 13
+_LF = 10
 _ZERO = 48
+_ONE = 49
 _NINE = 57
 _BULK = frozenset(b"$=!")
 _LINE = frozenset(b"+-:_#,(")
@@ -31,30 +33,35 @@ def short_end(data: bytes, at: int) -> int:
     view = data
     size = len(data)
     if at + 6 > size:
-        if at + 5 == size and view[at] == _PLUS and view[at + 3] == _CR:
-            return size
-        return size if at + 4 == size and view[at] == _COLON and view[at + 2] == _CR else -1
+        if at + 5 == size and view[at] == _PLUS:
+            return size if view[at + 2] != _LF and view[at + 3] == _CR and view[at + 4] == _LF else -1
+        return size if at + 4 == size and view[at] == _COLON and view[at + 2] == _CR and view[at + 3] == _LF else -1
     first = view[at]
     second = view[at + 2]
     if first == _DOLLAR:
         first = view[at + 1] - _ZERO
         if first < 0:
-            return at + 5 if first == _MINUS - _ZERO and view[at + 3] == _CR else -1
+            null = first == _MINUS - _ZERO and second == _ONE and view[at + 3] == _CR and view[at + 4] == _LF
+            return at + 5 if null else -1
+        if first > 9:
+            return -1
         if second == _CR:
             at += first + 6
+        elif not first or not _ZERO <= second <= _NINE:
+            return -1
         else:
             third = view[at + 3]
             if third == _CR:
                 at += first * 10 + second - _ZERO + 7
-            elif view[at + 4] == _CR:
+            elif _ZERO <= third <= _NINE and view[at + 4] == _CR and view[at + 5] == _LF:
                 at += first * 100 + second * 10 + third - _ZERO * 11 + 8
             else:
                 return -1
         return at if at <= size else -1
     if first == _COLON:
-        return at + 4 if second == _CR else -1
+        return at + 4 if second == _CR and view[at + 3] == _LF else -1
     if first == _PLUS:
-        return at + 5 if view[at + 3] == _CR else -1
+        return at + 5 if second != _LF and view[at + 3] == _CR and view[at + 4] == _LF else -1
     return -1
 
 
