@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from proxy import cli
+from proxy import __version__, cli
 from proxy.cli import main, parse_static
 from proxy.config import Config
+from proxy.enginekind import engine
 
 GOOD = """
 listen = ["127.0.0.1:6390", "unix:/run/slotgate.sock"]
@@ -259,7 +260,7 @@ def test_version(capsys: Output) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out == "slotgate 0.1.0 (engine: python)\n"
+    assert capsys.readouterr().out == f"slotgate {__version__} (engine: {engine()})\n"
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, good: str) -> None:
@@ -272,7 +273,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, good: str
 
 def test_python_m_proxy_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "-m", "proxy", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == "slotgate 0.1.0 (engine: python)\n"
+    assert done.stdout == f"slotgate {__version__} (engine: {engine()})\n"
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from proxy.commands.table import CommandTable
 from proxy.merge import MERGERS, Context, merge
-from proxy.planner import Forward, Part, Scatter
+from proxy.multikey import Part
+from proxy.planner import Forward, Scatter
 from proxy.resp import encode
 from proxy.resp.replies import elements
 from proxy.resp.requests import split_request
