@@ -13,6 +13,7 @@ import pytest
 from proxy import __version__, cli
 from proxy.cli import main, parse_static
 from proxy.config import Config
+from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
 
 GOOD = """
@@ -57,7 +58,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, name: str, run: Callable[..., int
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("SLOTGATE_")]:
+    for name in [name for name in os.environ if name.upper().startswith("SLOTGATE_") and name != ENGINE]:
         monkeypatch.delenv(name)
 
 
