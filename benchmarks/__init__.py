@@ -3,10 +3,17 @@
 ::
 
     scenarios   what is sent: the declared table, with the targets
-    peers       the proxies: how each is found, configured and started over the same shards
-    measure     one run: redis-benchmark's figures, and the proxy's CPU time from /proc
+    peers       the proxies: how each is found and configured
+    processes   starting and stopping them, over the same shards
+    loadgen     redis-benchmark: its command line, its figures
+    proc        CPU time and memory of a process, as the kernel says
+    run         one run of one scenario
     rounds      all runs, interleaved, within a time
-    report      medians, ratios, tables
+    report      medians, ratios, verdicts
+    figures     ratios and tables
     machine     what it ran on, and who else used it meanwhile
-    micro       the steps of a request by themselves (python -m benchmarks.micro)
+
+    overhead    what measuring costs (python -m benchmarks.overhead), with lockstep, a load that is always the same
+    memory      idle clients, bursts, very large values (python -m benchmarks.memory), with crowd and usage
+    micro       the steps of a request by themselves (python -m benchmarks.micro), with steps: adapt it to the code
 """

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.measure import cpu_ns, find_load_generator
+from benchmarks.loadgen import find_load_generator
 from benchmarks.peers import Target
+from benchmarks.proc import cpu_ns
 
 _STAT: Final = Path("/proc/stat")
 

@@ -1,32 +1,48 @@
-"""``python -m benchmarks.micro``: what the steps on a request's way cost by themselves, in nanoseconds.
+"""``python -m benchmarks.micro``: what the steps on a request's way cost by themselves, compiled and not.
 
-The least of several repetitions, since all above it is the machine's. Good for comparing two states of the code.
+Each engine is measured in a process of its own, in turn, several times; the least counts, since all above it is the
+machine's. Good for comparing two states of the code; :mod:`benchmarks.steps` has the steps.
 """
 
+import argparse
+import json
+import subprocess
+import sys
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from benchmarks.scenarios import LARGE, MEDIUM, SMALL, KeySet
-from proxy.commands.keys import key_indexes
-from proxy.commands.table import CommandTable
-from proxy.resp.encode import request
-from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
-from proxy.resp.replies import ReplyFramer
-from proxy.resp.requests import RequestFramer, split_request
-from proxy.slots import key_slot
+from benchmarks.figures import NONE, table
+from benchmarks.peers import OURS, PROXIES, UNCOMPILED, is_compiled
+from benchmarks.steps import Step, steps
+from proxy.errors import SlotgateError
 
-_REPEATS: Final = 7
-_SECONDS: Final = 0.05
+_REPEATS: Final = 5
+_SECONDS: Final = 0.02
+# How often each engine has its turn.
+_TURNS: Final = 3
+_QUICK_TURNS: Final = 1
+_TIMEOUT: Final = 60.0
 
-Step = Callable[[], object]
+Nanoseconds = Mapping[str, float]
+"""By step."""
 
 
-def main() -> None:
-    steps = _steps()
-    width = max(map(len, steps))
-    for name, step in steps.items():
-        print(f"{name:<{width}} {nanoseconds(step):>10,.0f} ns")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 something failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro", description="The steps of a request alone.")
+    parser.add_argument("--quick", action="store_true", help="one turn: for a first impression")
+    parser.add_argument("--here", action="store_true", help="only this process's engine; prints JSON")
+    options = parser.parse_args(argv)
+    if options.here:
+        print(json.dumps({name: nanoseconds(step) for name, step in steps().items()}))
+        return 0
+    try:
+        print("\n".join(lines(measure(quick=options.quick))))
+    except SlotgateError as error:
+        print(f"benchmarks.micro: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def nanoseconds(step: Step) -> float:
@@ -39,61 +55,54 @@ def nanoseconds(step: Step) -> float:
     return min(timer.repeat(_REPEATS, number)) / number * 1e9
 
 
-def _steps() -> dict[str, Step]:
-    key = SMALL.key(1)
-    commands = {
-        "GET": ("GET", key),
-        "SET of 64 B": ("SET", key, SMALL.value),
-        "MGET of 10": ("MGET", *map(SMALL.key, range(10))),
-        "EVALSHA of 2 keys": ("EVALSHA", "0" * 40, "2", key, SMALL.key(2), "argument"),
-    }
-    large = {
-        "SET of 16 KB": ("SET", MEDIUM.key(1), MEDIUM.value),
-        "SET of 1 MB": ("SET", LARGE.key(1), LARGE.value),
-    }
-    replies = {"64 B": _bulk(SMALL), "16 KB": _bulk(MEDIUM), "10 of 64 B": b"*10\r\n" + _bulk(SMALL) * 10}
-    return {
-        **{f"frame request: {name}": _frame_request(request(args)) for name, args in (commands | large).items()},
-        **{f"split request: {name}": _split_request(request(args)) for name, args in commands.items()},
-        **{f"find command and keys: {name}": _find_keys(args) for name, args in commands.items()},
-        **{f"frame reply: {name}": _frame_reply(frame) for name, frame in replies.items()},
-        "slot of a key": _slot(key.encode()),
-        "slot of a key with a hash tag": _slot(b"{user1000}." + key.encode()),
-    }
+def measure(*, quick: bool = False) -> dict[str, Nanoseconds]:
+    """By engine, "compiled" and "python", or "python" alone. Raises SlotgateError when a process fails."""
+    engines = {"python": PROXIES[UNCOMPILED].environment()}
+    ours = PROXIES[OURS]
+    if is_compiled(ours.version(ours.find() or ())):
+        engines = {"compiled": ours.environment(), **engines}
+    found: dict[str, Nanoseconds] = {}
+    for _ in range(_QUICK_TURNS if quick else _TURNS):
+        for engine, environment in engines.items():
+            found[engine] = least(found.get(engine, {}), _elsewhere(environment))
+    return found
 
 
-def _bulk(keys: KeySet) -> bytes:
-    return f"${keys.size}\r\n{keys.value}\r\n".encode()
+def least(one: Nanoseconds, other: Nanoseconds) -> Nanoseconds:
+    """The lower of each step that both have, the only one of the others."""
+    return {name: min(one.get(name, time), time) for name, time in other.items()}
 
 
-def _frame_request(frame: bytes) -> Step:
-    framer = RequestFramer(RequestLimits(), UNAUTHENTICATED)
-    return lambda: framer.frame(frame, 0)
+def _elsewhere(environment: Mapping[str, str]) -> Nanoseconds:
+    command = [sys.executable, "-m", "benchmarks.micro", "--here"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True, env=environment)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SlotgateError(f"the steps can not be measured: {error}") from error
+    found: dict[str, float] = json.loads(said.stdout)
+    return found
 
 
-def _split_request(frame: bytes) -> Step:
-    return lambda: split_request(frame)
+def lines(found: Mapping[str, Nanoseconds]) -> Iterator[str]:
+    """A section."""
+    compiled, python = found.get("compiled", {}), found["python"]
+    yield "## Steps of a request by themselves (ns)"
+    yield ""
+    yield "The least of several repetitions, called from Python: the first row is in all others."
+    yield ""
+    yield from table(
+        ["step", "compiled", "not compiled", "x not compiled"],
+        ([name, _cell(compiled, name), f"{time:,.0f}", _ratio(compiled, name, time)] for name, time in python.items()),
+    )
 
 
-def _find_keys(args: Sequence[str]) -> Step:
-    table = CommandTable.builtin()
-    encoded = [argument.encode() for argument in args]
-
-    def find() -> list[int]:
-        fact = table.resolve(encoded)
-        return [] if fact is None else key_indexes(fact, encoded)
-
-    return find
+def _cell(found: Nanoseconds, name: str) -> str:
+    return f"{found[name]:,.0f}" if name in found else NONE
 
 
-def _frame_reply(frame: bytes) -> Step:
-    framer = ReplyFramer()
-    return lambda: framer.frame(frame, 0)
-
-
-def _slot(key: bytes) -> Step:
-    return lambda: key_slot(key)
+def _ratio(found: Nanoseconds, name: str, time: float) -> str:
+    return f"{found[name] / time:.2f}" if name in found else NONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

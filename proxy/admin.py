@@ -4,8 +4,10 @@ Source of the format: https://prometheus.io/docs/instrumenting/exposition_format
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterable, Iterator
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Set
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
@@ -20,111 +22,101 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from proxy import __version__, metrics
+from proxy.config import Address
 from proxy.enginekind import engine
-from proxy.service import Service
+from proxy.listeners import listen
+from proxy.report import Overview
+from proxy.tally import SUM, Labels, Tally
+from proxy.topology import Topology
 
 _TIMEOUT = 10.0
 
 
-class ServiceCollector(Collector):
-    """The worker's counters and the state of its connections, as Prometheus samples."""
+class TallyCollector(Collector):
+    """An overview's values and the topology's, as Prometheus samples."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, tally: Tally, topology: Topology) -> None:
+        self._tally = tally
+        self._topology = topology
 
     def collect(self) -> Iterable[Metric]:
         """One family for each row of ``proxy.metrics``."""
-        counters = self._service.counters
-        written = sum(client.window.written for client in self._service.clients)
-        yield self._commands()
-        yield _histogram(counters)
-        yield _counter(metrics.BYTES, {("in",): counters.bytes_in, ("out",): counters.bytes_out + written})
-        yield _gauge(metrics.CLIENTS, {(): len(self._service.clients)})
-        yield _counter(metrics.ACCEPTED, {(): counters.accepted})
-        yield _counter(metrics.REJECTED, {(reason,): count for reason, count in counters.rejected.items()})
-        yield _counter(metrics.SPLITS, {(): counters.splits})
-        yield _counter(metrics.CROSSSLOTS, {(): counters.crossslots})
-        yield _counter(metrics.TIMEOUTS, {(): counters.timeouts})
-        yield _counter(metrics.RETRIES, {(): counters.retries})
-        yield _counter(metrics.UNCERTAIN, {(): counters.uncertain})
-        yield _gauge(metrics.SHARDS, {(): len(self._service.topology.shards)})
-        yield from self._backends()
+        for metric in _COUNTED:
+            yield _family(metric, self._tally.values(metric))
+        yield _family(metrics.SHARDS, {(): len(self._topology.shards)})
         build = InfoMetricFamily(metrics.BUILD.name, metrics.BUILD.help)
         build.add_metric((), {"version": __version__, "engine": engine()})
         yield build
 
-    def _commands(self) -> Metric:
-        values: dict[tuple[str, ...], float] = {}
-        for name, command in self._service.counters.commands.items():
-            if command.calls or command.rejected:
-                values[name, "ok"] = command.calls - command.failed
-                values[name, "error"] = command.failed
-                values[name, "rejected"] = command.rejected
-        return _counter(metrics.COMMANDS, values)
 
-    def _backends(self) -> Iterator[Metric]:
-        up: dict[tuple[str, ...], float] = {}
-        in_flight: dict[tuple[str, ...], float] = {}
-        reconnects: dict[tuple[str, ...], float] = {}
-        for backend in self._service.pool:
-            place = backend.place
-            connection = f"{place.index}/resp{place.protocol}/db{place.db}"
-            labels = (place.shard, place.node.address, "primary" if place.primary else "replica", connection)
-            up[labels] = backend.ready
-            in_flight[labels] = len(backend.inflight)
-            reconnects[labels] = backend.reconnects
-        yield _gauge(metrics.UP, up)
-        yield _gauge(metrics.IN_FLIGHT, in_flight)
-        yield _counter(metrics.RECONNECTS, reconnects)
+_COUNTED = [
+    metric
+    for metric in vars(metrics).values()
+    if isinstance(metric, metrics.Metric) and metric not in (metrics.SHARDS, metrics.BUILD)
+]
 
 
-def _counter(metric: metrics.Metric, values: dict[tuple[str, ...], float]) -> Metric:
-    family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+def _family(metric: metrics.Metric, values: Mapping[Labels, float]) -> Metric:
+    if metric.kind == "histogram":
+        return _histogram(metric, values)
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels)
     for labels, value in values.items():
         family.add_metric(labels, value)
     return family
 
 
-def _gauge(metric: metrics.Metric, values: dict[tuple[str, ...], float]) -> Metric:
-    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for labels, value in values.items():
-        family.add_metric(labels, value)
-    return family
-
-
-def _histogram(counters: metrics.Counters) -> Metric:
-    family = HistogramMetricFamily(metrics.LATENCY.name, metrics.LATENCY.help)
+def _histogram(metric: metrics.Metric, values: Mapping[Labels, float]) -> Metric:
+    family = HistogramMetricFamily(metric.name, metric.help)
     buckets: list[tuple[str, float]] = []
-    total = 0
-    for bound, count in zip((*map(str, metrics.BUCKETS), "+Inf"), counters.latency_buckets(), strict=True):
-        total += count
+    total = 0.0
+    for bound in (*map(str, metrics.BUCKETS), "+Inf"):
+        total += values.get((bound,), 0)
         buckets.append((bound, total))
-    family.add_metric((), buckets, counters.latency_sum)
+    family.add_metric((), buckets, values.get((SUM,), 0))
     return family
+
+
+Look = Callable[[], Awaitable[Overview]]
+"""Asks all workers how they are."""
 
 
 class Admin:
-    """The HTTP side of one worker: answers GET and HEAD, one request a connection."""
+    """The HTTP side of the proxy: answers GET and HEAD, one request a connection. ``look`` is asked each time."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._registry = CollectorRegistry()
-        self._registry.register(ServiceCollector(service))
+    def __init__(self, topology: Topology, look: Look) -> None:
+        self._topology = topology
+        self._look = look
         self.draining = False
+
+    @contextlib.asynccontextmanager
+    async def listening(self, address: Address | None) -> AsyncIterator[None]:
+        """Answer at ``address``, if there is one. Raises SlotgateError if it can not be had."""
+        listeners = listen([address] if address is not None else [])
+        servers: list[asyncio.AbstractServer] = []
+        try:
+            for each in listeners.of(0):
+                start = asyncio.start_unix_server if each.family == socket.AF_UNIX else asyncio.start_server
+                servers.append(await start(self.serve, sock=each))
+            yield
+        finally:
+            for server in servers:
+                server.close()
+            listeners.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the request of one connection, then close it."""
         try:
             async with asyncio.timeout(_TIMEOUT):
                 request = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._respond(request.decode("latin-1")))
+                writer.write(await self._respond(request.decode("latin-1")))
                 await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    def _respond(self, request: str) -> bytes:
+    async def _respond(self, request: str) -> bytes:
         head, *lines = request.splitlines()
         method, _, rest = head.partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
@@ -134,30 +126,31 @@ class Admin:
         match path:
             case "/metrics":
                 encoder, content_type = choose_encoder(headers.get("accept", ""))
-                return _response(HTTPStatus.OK, content_type, encoder(self._registry), method)
+                registry = CollectorRegistry()
+                registry.register(TallyCollector((await self._look()).tally, self._topology))
+                return _response(HTTPStatus.OK, content_type, encoder(registry), method)
             case "/healthz":
                 return _response(HTTPStatus.OK, "text/plain", b"alive\n", method)
             case "/readyz":
-                status, text = self._ready()
+                status, text = await self._ready()
                 return _response(status, "text/plain", text.encode(), method)
             case "/topology":
-                body = json.dumps(self._topology(), indent=2).encode() + b"\n"
+                body = json.dumps(self._map((await self._look()).connected), indent=2).encode() + b"\n"
                 return _response(HTTPStatus.OK, "application/json", body, method)
             case _:
                 text = "try /metrics, /healthz, /readyz or /topology\n"
                 return _response(HTTPStatus.NOT_FOUND, "text/plain", text.encode(), method)
 
-    def _ready(self) -> tuple[HTTPStatus, str]:
+    async def _ready(self) -> tuple[HTTPStatus, str]:
         if self.draining:
             return HTTPStatus.SERVICE_UNAVAILABLE, "draining: the proxy is about to stop\n"
-        missing = self._service.unreachable()
-        if missing:
-            return HTTPStatus.SERVICE_UNAVAILABLE, f"no reachable primary in: {', '.join(missing)}\n"
+        unready = (await self._look()).unready
+        if unready:
+            return HTTPStatus.SERVICE_UNAVAILABLE, f"{unready}\n"
         return HTTPStatus.OK, "ready: every slot has a reachable primary\n"
 
-    def _topology(self) -> dict[str, object]:
-        topology = self._service.topology
-        up = {backend.place.node for backend in self._service.pool if backend.ready}
+    def _map(self, connected: Set[str]) -> dict[str, object]:
+        topology = self._topology
         return {
             "epoch": topology.epoch,
             "shards": [
@@ -168,7 +161,7 @@ class Admin:
                         {
                             "address": node.address,
                             "role": "primary" if node == shard.primary else "replica",
-                            "connected": node in up,
+                            "connected": node.address in connected,
                         }
                         for node in shard.nodes
                     ],

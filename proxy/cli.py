@@ -16,6 +16,7 @@ from proxy import __version__
 from proxy.config import Config, load, parse_listen
 from proxy.config.environment import sets_topology
 from proxy.config.model import ReadFrom
+from proxy.config.values import cores, parse_workers
 from proxy.enginekind import engine
 from proxy.errors import ConfigError, SlotgateError
 from proxy.topology import build_topology, format_ranges
@@ -102,7 +103,7 @@ def _add_config_options(parser: argparse.ArgumentParser) -> None:
     topology.add_argument("--sentinel", metavar="HOST:PORT,...", help="sentinels; needs --masters")
     add("--masters", metavar="NAME,...", help="the master names that are the shards; needs --sentinel")
     add("--read-from", choices=get_args(ReadFrom), help="which servers of a shard serve reads")
-    add("--workers", type=_at_least(1), metavar="N", help="processes (this version: 1)")
+    add("--workers", type=_workers, metavar="N|auto", help='processes that serve; "auto" is one for each core')
     add("--admin", metavar="HOST:PORT", help='where /metrics and /healthz are; "" is off')
 
 
@@ -168,6 +169,7 @@ def _summary(config: Config) -> list[tuple[str, str]]:
     lines = [
         ("listen", ", ".join(map(str, config.listen))),
         ("admin", "off" if config.admin is None else str(config.admin)),
+        ("workers", "1" if config.workers == 1 else f"{config.workers} ({cores()} cores here)"),
         ("read_from", config.read_from),
         ("users", ", ".join(f"{user.name} (no password)" if user.nopass else user.name for user in config.users)),
     ]
@@ -203,6 +205,14 @@ def _at_least(lowest: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _workers(text: str) -> int | str:
+    """A type for argparse: a whole number from 1 on, or "auto"."""
+    try:
+        return parse_workers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _listen(text: str) -> str:

@@ -1,11 +1,17 @@
 import cython
 
 from proxy.conversation cimport Conversation
+from proxy.engine.window cimport ReplyWindow
 from proxy.fastlane cimport run as run_fast_lane
 from proxy.flow cimport Flow
 from proxy.metrics cimport Counters
 from proxy.resp.requests cimport RequestFramer
 from proxy.turn cimport Turn
+
+
+cdef int _SLOW
+cdef int _ORDER
+cdef int _FULL
 
 
 cdef class ClientConnection(Conversation):
@@ -15,11 +21,14 @@ cdef class ClientConnection(Conversation):
     cdef bint _ending
     cdef readonly bint closing
     cdef object _kept
+    cdef readonly Py_ssize_t output_hard
 
     cpdef object data_received(self, bytes data)
     @cython.locals(size=Py_ssize_t)
     cpdef object flush(self)
     @cython.locals(framer=RequestFramer, flow=Flow, size=Py_ssize_t, pos=Py_ssize_t, end=Py_ssize_t)
     cdef object _process(self, bytes data, double now)
+    @cython.locals(window=ReplyWindow, flow=Flow)
+    cdef object _after_output(self)
     @cython.locals(framer=RequestFramer)
     cdef bint _lands(self, Py_ssize_t got) except -1

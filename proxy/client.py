@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SLOW = Stop.SLOW
+_ORDER = Stop.ORDER
+_FULL = Stop.FULL
+
 
 class ClientConnection(Conversation):
     """A client's bytes: framed and carried out, answered in order, and read only while there is room.
@@ -33,11 +37,13 @@ class ClientConnection(Conversation):
     The ``asyncio.Protocol`` of its connection.
     """
 
-    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing")
+    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing", "output_hard")
 
     def __init__(self, service: "Service") -> None:
-        super().__init__(service, ReplyWindow(self._wake, service.limits.output_soft))
         # for good
+        limits = service.limits
+        self.prepare(service, ReplyWindow(self._wake, limits.output_soft), limits.max_in_flight)
+        self.output_hard = limits.output_hard
         self._counters = service.counters
         self._turn = service.turn
         # of the connection
@@ -59,15 +65,15 @@ class ClientConnection(Conversation):
         # uvloop's transports are none of asyncio's classes, but have their methods.
         transport = cast(asyncio.Transport, transport)
         service = self.service
-        if not service.clients.admit():
+        number = service.clients.enter(self)
+        if not number:
             transport.write(encode.error(errors.MAX_CLIENTS))
             transport.close()
             self.closing = True
             return
         self._transport = transport
         transport.set_write_buffer_limits(high=service.limits.output_soft)
-        self.begin(service.clients.next_number(), Flow(self, transport), self._turn.now())
-        service.clients.add(self)
+        self.begin(number, Flow(self, transport), self._turn.now())
 
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""
@@ -234,20 +240,21 @@ class ClientConnection(Conversation):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        window, flow, limits = self.window, self.flow, self.service.limits
+        window = self.window
+        flow = self.flow
         if window.broken:
             self._abort("broken reply")
-        elif max(window.parked_bytes, flow.unread()) > limits.output_hard:
+        elif window.parked_bytes > self.output_hard or flow.unread() > self.output_hard:
             self._abort("output limit")
-        elif self._ending and window.idle and (self.closing or not flow.reasons & ~Stop.SLOW):
+        elif self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
             transport.close()
-        else:
+        elif flow.stopped or window.overflowing:
             if not window.pending:
-                flow.go(Stop.ORDER)
+                flow.go(_ORDER)
             if window.overflowing:
-                flow.stop(Stop.FULL)
+                flow.stop(_FULL)
             elif window.pending <= self.most // 2:
-                flow.go(Stop.FULL)
+                flow.go(_FULL)
 
     def _abort(self, reason: str) -> None:
         self._counters.reject(reason)

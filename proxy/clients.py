@@ -1,26 +1,35 @@
 """The worker's clients: who is connected, how many may be, and CLIENT PAUSE for all of them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
+from proxy.allclients import Args, Part, Pause
+from proxy.census import Census
 from proxy.client import ClientConnection
 from proxy.commands.facts import Fact
 from proxy.metrics import Counters
 from proxy.session import Session
 
 
+class Siblings(Protocol):
+    """The other workers, where there are any."""
+
+    def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
+        """Have them do their parts of a command about all clients, and later call ``then`` with what they answered."""
+
+
 class Clients:
     """All client connections; the ``Directory`` that sessions look into."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, counters: Counters, maximum: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, counters: Counters, maximum: int, census: Census) -> None:
         self._loop = loop
         self._counters = counters
+        self._census = census
         self._maximum = maximum
         self._clients: dict[int, ClientConnection] = {}
-        self._numbered = 0
-        self._pause_until = 0.0
+        self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
-        self._writes_only = False
         self.paused = False
 
     def __len__(self) -> int:
@@ -29,26 +38,22 @@ class Clients:
     def __iter__(self) -> Iterator[ClientConnection]:
         return iter(list(self._clients.values()))
 
-    def admit(self) -> bool:
-        """Whether one more client may come."""
-        if len(self._clients) >= self._maximum:
+    def enter(self, client: ClientConnection) -> int:
+        """Let one more client in: its id, from 1, never given twice. 0 if there is no room, beside those of all workers."""
+        census = self._census
+        if census.total() >= self._maximum:
             self._counters.reject("max clients")
-            return False
+            return 0
         self._counters.accepted += 1
-        return True
-
-    def next_number(self) -> int:
-        """The id of the next client: from 1, never given twice."""
-        self._numbered += 1
-        return self._numbered
-
-    def add(self, client: ClientConnection) -> None:
-        """A client is connected."""
-        self._clients[client.number] = client
+        number = census.next_number()
+        self._clients[number] = client
+        census.connected(len(self._clients))
+        return number
 
     def remove(self, client: ClientConnection) -> None:
         """A client is gone."""
         self._clients.pop(client.number, None)
+        self._census.connected(len(self._clients))
 
     # ---- what sessions may see and do
 
@@ -66,21 +71,19 @@ class Clients:
 
     def pause(self, seconds: float, writes_only: bool) -> None:
         """Hold commands for ``seconds``; of two pauses the longer and the stricter hold, as in Redis."""
-        until = self._loop.time() + seconds
-        self._writes_only = writes_only and (self._writes_only or not self.paused)
+        self._pause = Pause(self._loop.time() + seconds, writes_only).joined(self._pause)
         self.paused = True
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+        self._pause_timer = self._loop.call_at(self._pause.seconds, self.unpause)
         self._tell()
-        if self._pause_timer is None or until > self._pause_until:
-            if self._pause_timer is not None:
-                self._pause_timer.cancel()
-            self._pause_until = until
-            self._pause_timer = self._loop.call_at(until, self.unpause)
 
     def unpause(self) -> None:
         """End the pause."""
         if self._pause_timer is not None:
             self._pause_timer.cancel()
             self._pause_timer = None
+        self._pause = None
         self.paused = False
         self._tell()
 
@@ -90,9 +93,9 @@ class Clients:
 
     def holds(self, fact: Fact) -> bool:
         """Whether the pause holds this command. CLIENT goes through, so that a pause can be ended."""
-        if fact.name.startswith("client|"):
+        if fact.name.startswith("client|") or self._pause is None:
             return False
-        return not self._writes_only or not (fact.readonly or _harmless(fact))
+        return not self._pause.writes_only or not (fact.readonly or _harmless(fact))
 
 
 def _harmless(fact: Fact) -> bool:

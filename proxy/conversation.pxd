@@ -26,4 +26,6 @@ cdef class Conversation:
     cdef public CommandCounter latest
     cdef readonly bint plain
 
+    cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
+    @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

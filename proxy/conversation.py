@@ -3,9 +3,10 @@
 What the fast lane does not take comes here, parsed by hiredis.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proxy import clientcmds, errors
+from proxy import allclients, clientcmds, errors
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -13,14 +14,16 @@ from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
 from proxy.metrics import CommandCounter
-from proxy.planner import Reject, Scatter
+from proxy.planner import Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
 from proxy.routes import Routes
+from proxy.scatter import Scatter
 from proxy.session import ReplyMode, Session
 
 if TYPE_CHECKING:
+    from proxy.clients import Siblings
     from proxy.service import Service
 
 _REPLY_ON = ("client|reply", encode.OK)
@@ -49,12 +52,13 @@ class Conversation:
         "window",
     )
 
-    def __init__(self, service: "Service", window: ReplyWindow) -> None:
+    def prepare(self, service: "Service", window: ReplyWindow, most: int) -> None:
+        """Set everything; in place of ``__init__``, which is dear to inherit."""
         # for good
         self.service = service
         self.window = window
         self.number = 0
-        self.most = service.limits.max_in_flight
+        self.most = most
         """How many of its requests may be in flight."""
         self._muted: Muted | None = None
         # of the connection, from ``begin`` on
@@ -78,7 +82,8 @@ class Conversation:
         self.created = self.last_active = now
         if service.open:
             self.plain = service.fast_lane and not service.clients.paused
-            self.routes = service.routes(2, 0, number)
+            plain = service.plain_routes
+            self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
             self.adopt_session()
 
@@ -165,7 +170,10 @@ class Conversation:
         elif refusal := session.refusal(fact):
             self._refuse(fact, refusal)
         elif fact.handling is Handling.SESSION:
-            self._run_session(fact, args, now)
+            if service.siblings is not None and fact.name in allclients.WIDE:
+                self._run_wide(service.siblings, fact, args, now)
+            else:
+                self._run_session(fact, args, now)
         else:
             self._run_plan(fact, args, frame, now)
         return True
@@ -195,6 +203,33 @@ class Conversation:
             self.flow.stop(Stop.ORDER)
         if session.closing:
             self.drain()
+
+    def _run_wide(self, siblings: "Siblings", fact: Fact, args: list[bytes], now: float) -> None:
+        """A command about the clients of all workers. What follows it waits until the others have done their parts."""
+        session = self.session
+        wide = allclients.WIDE[fact.name]
+        wrong = wide.check(session.world, args)
+        if wrong is not None:
+            self._run_session(fact, args, now)
+            return
+        counter = self.service.counters.command(fact.name)
+        counter.calls += 1
+        muted = session.muted()
+        token = self.window.reserve()
+        self.flow.stop(Stop.ORDER)
+        own = wide.part(session.world, session.id, args, now)
+
+        def reply(others: Sequence[allclients.Part]) -> None:
+            data = wide.reply((own, *others), args, session.protocol)
+            counter.failed += data[:1] == b"-"
+            if muted:
+                data = b""
+            self.window.deliver(token, data, 0, len(data))
+            if session.closing:
+                self.drain()
+
+        siblings.ask(fact.name, args, session.id, reply)
+        self.adopt_session()
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
         service = self.service

@@ -4,20 +4,21 @@ from proxy.backend cimport Backend
 from proxy.engine.sink cimport Sink
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport CommandCounter, Counters
-from proxy.multikey cimport Part
+from proxy.merge cimport merge
 from proxy.routes cimport Routes
+from proxy.scatter cimport Part, Scatter
 
 
 cdef class Gather(Sink):
     cdef object _context
     cdef Counters _counters
     cdef Py_ssize_t _left
-    cdef object _plan
+    cdef Scatter _plan
     cdef list _replies
     cdef Sink _sink
     cdef Py_ssize_t _token
 
-    @cython.locals(reply=bytes, counter=CommandCounter)
+    @cython.locals(reply=bytes, counter=CommandCounter, view="const char *")
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
@@ -44,5 +45,5 @@ cdef class Dispatcher:
     )
     @cython.locals(gather=Gather, index=Py_ssize_t, part=Part)
     cpdef object scatter(
-        self, object plan, Routes routes, object holder, Sink sink, Py_ssize_t token, double now,
+        self, Scatter plan, Routes routes, object holder, Sink sink, Py_ssize_t token, double now,
     )

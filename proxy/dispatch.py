@@ -4,8 +4,8 @@ from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.merge import Context, merge
 from proxy.metrics import Counters
-from proxy.planner import Scatter
 from proxy.routes import Routes
+from proxy.scatter import Scatter
 from proxy.surroundings import Holder
 
 
@@ -24,7 +24,7 @@ class Gather(Sink):
         self._left = len(plan.parts)
 
     def __repr__(self) -> str:
-        return f"Gather({self._plan.name}, {self._left} of {len(self._replies)} to come)"
+        return f"Gather({self._plan.way.name}, {self._left} of {len(self._replies)} to come)"
 
     @property
     def owner(self) -> object:
@@ -33,12 +33,13 @@ class Gather(Sink):
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take the reply to part ``token``."""
-        self._replies[token] = data[start:end]
+        view = data
+        self._replies[token] = view[start:end]
         self._left -= 1
         if not self._left:
             reply = merge(self._plan, self._replies, self._context)
-            if reply[:1] == b"-":
-                counter = self._counters.command(self._plan.name)
+            if reply.startswith(b"-"):
+                counter = self._counters.command(self._plan.way.name)
                 counter.failed += 1
             self._sink.deliver(self._token, reply, 0, len(reply))
 
@@ -97,10 +98,10 @@ class Dispatcher:
         if len(plan.parts) > 1:
             self._counters.splits += 1
         gather = Gather(plan, sink, token, self._context, self._counters)
-        if plan.replicas:
+        if plan.way.replicas:
             self._send_to_replicas(plan, routes, now)
         for index, part in enumerate(plan.parts):
-            self.send(part.shard, plan.read, part.frame, routes, holder, gather, index, now)
+            self.send(part.shard, plan.way.read, part.frame, routes, holder, gather, index, now)
 
     def send(
         self, shard: int, read: bool, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float

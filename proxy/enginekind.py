@@ -7,7 +7,9 @@ from typing import Literal
 
 MODULES = (
     "proxy.backend",
+    "proxy.census",
     "proxy.client",
+    "proxy.clients",
     "proxy.conversation",
     "proxy.dispatch",
     "proxy.engine.inflight",
@@ -17,11 +19,13 @@ MODULES = (
     "proxy.engine.window",
     "proxy.fastlane",
     "proxy.flow",
+    "proxy.merge",
     "proxy.metrics",
     "proxy.multikey",
     "proxy.resp.replies",
     "proxy.resp.requests",
     "proxy.routes",
+    "proxy.scatter",
     "proxy.slots",
     "proxy.turn",
 )

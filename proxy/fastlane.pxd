@@ -2,10 +2,12 @@ import cython
 
 from proxy.backend cimport Backend
 from proxy.conversation cimport Conversation
+from proxy.dispatch cimport Dispatcher
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport CommandCounter
-from proxy.multikey cimport Cut, Part, count_of, cut, skip_bulks
+from proxy.multikey cimport Cut, count_of, cut, skip_bulks
 from proxy.routes cimport Routes
+from proxy.scatter cimport Part, Scatter, Way
 from proxy.slots cimport span_slot
 
 cdef int _CR
@@ -22,9 +24,8 @@ cdef class Head:
 
 
 cdef class Split:
-    cdef readonly object fact
+    cdef readonly Way way
     cdef readonly Py_ssize_t step
-    cdef readonly bint read
     cdef readonly CommandCounter counter
 
 
@@ -44,7 +45,11 @@ cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now
 
 
 @cython.locals(
-    lane=Lane, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, routes=Routes, found=Cut,
-    window=ReplyWindow, token=Py_ssize_t, parts=list, part=Part,
+    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, routes=Routes, found=Cut,
+    window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes,
 )
 cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
+
+
+@cython.locals(view="const unsigned char *")
+cdef Py_ssize_t _line_end(bytes data, Py_ssize_t at, Py_ssize_t last)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from proxy.commands.facts import Fact, Handling
 from proxy.metrics import CommandCounter, Counters
 from proxy.multikey import count_of, cut, skip_bulks
-from proxy.planner import CrossSlot, scatter_of
+from proxy.planner import CrossSlot, split_way
+from proxy.scatter import Scatter, Way
 from proxy.slots import span_slot
 from proxy.topology import Topology
 
@@ -47,12 +48,11 @@ class Head:
 class Split:
     """A command that is split by its keys."""
 
-    __slots__ = ("counter", "fact", "read", "step")
+    __slots__ = ("counter", "step", "way")
 
-    def __init__(self, fact: Fact, step: int, counter: CommandCounter) -> None:
-        self.fact = fact
+    def __init__(self, way: Way, step: int, counter: CommandCounter) -> None:
+        self.way = way
         self.step = step
-        self.read = fact.replica_ok
         self.counter = counter
 
 
@@ -75,8 +75,8 @@ class Lane:
             if fact.handling is Handling.MULTI_SHARD and fact.key_range is not None and cross_slot == "split":
                 first, _, step = fact.key_range
                 if first == 1:
+                    split = Split(split_way(fact, self.shards), step, counters.command(fact.name))
                     for name in names:
-                        split = Split(fact, step, counters.command(fact.name))
                         self.splits[b"$%d\r\n%b\r\n" % (len(name), name)] = split
 
 
@@ -114,10 +114,10 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
             at = pos + 11 + length
             if view[pos + 6] != _CR:
                 at = pos + 12 + length * 10 + view[pos + 6] - _ZERO
-            if at <= pos or at + 4 > size:
-                break
-            text = view[pos:at]
-            found = known.get(text)
+            found = None
+            if pos < at < size:
+                text = view[pos:at]
+                found = known.get(text)
             if found is None:
                 end = split(client, data, pos, now)
                 if end < 0:
@@ -173,11 +173,15 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     """Carry out the request at ``data[pos:]`` if it is one that is split by its keys; its end, else -1."""
     service = client.service
     lane = service.lane
-    at = data.find(b"\n", pos, pos + 8) + 1
-    name_end = data.find(b"\n", at + 4, at + 20) + 1
-    if not at or not name_end or data[pos] != _STAR:
+    view = data
+    size = len(data)
+    if view[pos] != _STAR:
         return -1
-    entry = lane.splits.get(data[at:name_end])
+    at = _line_end(data, pos, min(size, pos + 8))
+    name_end = _line_end(data, _line_end(data, at, size), min(size, at + 20))
+    if name_end < 0:
+        return -1
+    entry = lane.splits.get(view[at:name_end])
     if entry is None:
         return -1
     count = count_of(data, pos, at)
@@ -192,10 +196,23 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     client.latest = entry.counter
     token = window.reserve()
     parts = found.parts
+    dispatcher = service.dispatcher
     if len(parts) > 1:
-        plan = scatter_of(entry.fact, parts, lane.shards)
-        service.dispatcher.scatter(plan, routes, client.flow, window, token, now)
+        dispatcher.scatter(Scatter(entry.way, parts), routes, client.flow, window, token, now)
     else:
+        first = parts[0]
         frame = data[pos : found.end]
-        service.dispatcher.send(parts[0].shard, entry.read, frame, routes, client.flow, window, token, now)
+        dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, window, token, now)
     return found.end
+
+
+def _line_end(data: bytes, at: int, last: int) -> int:
+    """The offset behind the first line feed at ``at`` or behind it, but before ``last``; -1 if there is none."""
+    view = data
+    if at < 0:
+        return -1
+    while at < last:
+        if view[at] == _LF:
+            return at + 1
+        at += 1
+    return -1

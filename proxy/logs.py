@@ -1,4 +1,7 @@
-"""Structured logs: one line an event on standard error, as text for people or JSON for collectors."""
+"""Structured logs: one line an event on standard error, as text for people or JSON for collectors.
+
+Where there are several workers, each names itself in its lines: ``worker=0``.
+"""
 
 import json
 import logging
@@ -7,7 +10,11 @@ import time
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message."""
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, worker (if there are several), message."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for ``record``."""
@@ -16,6 +23,7 @@ class JsonFormatter(logging.Formatter):
             "time": f"{stamp}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._worker,
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -23,13 +31,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(event)
 
 
-def configure(level: str, form: str) -> None:
+def configure(level: str, form: str, worker: int | None = None) -> None:
     """Send the proxy's log lines to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     if form == "json":
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(JsonFormatter(worker))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        who = "" if worker is None else f"worker={worker} "
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {who}%(message)s"))
     root = logging.getLogger("proxy")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

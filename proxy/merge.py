@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from proxy import errors, info
 from proxy.multikey import merge_by_key
-from proxy.planner import Scatter, cursor_bits
+from proxy.planner import cursor_bits
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header
+from proxy.scatter import Scatter
 
 _ERROR = ord("-")
 _SLOWLOG_DEFAULT = 10
@@ -37,22 +38,25 @@ class Context:
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
 
 
-def merge(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
     """The reply to ``plan``'s command from the ``replies`` to its parts.
 
     If a part failed: that part's error, when all failed or nothing was to be changed; else ``UNCERTAIN partial``, as
     other parts have run.
     """
+    way = plan.way
     failed = [reply for reply in replies if reply[0] == _ERROR]
-    if failed and plan.merge != "one_ok":
-        worst = next((reply for reply in failed if reply.startswith(_UNCERTAIN)), failed[0])
-        if not plan.changes or len(failed) == len(replies):
-            return worst
-        return encode.error(errors.uncertain_partial(errors.text(worst[1:-2])))
+    if failed and way.merge != "one_ok":
+        return _failure(failed, way.changes and len(failed) < len(replies))
     try:
-        return MERGERS[plan.merge](plan, replies, context)
+        return MERGERS[way.merge](plan, replies, context)
     except (BadReply, ValueError, IndexError):
         return encode.error(_NO_MERGE)
+
+
+def _failure(failed: Sequence[bytes], partial: bool) -> bytes:
+    worst = next((reply for reply in failed if reply.startswith(_UNCERTAIN)), failed[0])
+    return encode.error(errors.uncertain_partial(errors.text(worst[1:-2]))) if partial else worst
 
 
 def _number(reply: bytes) -> int:
@@ -130,7 +134,7 @@ def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     shard = plan.parts[0].shard
     if not inner:
         shard += 1
-    cursor = 0 if shard == plan.shards else inner << cursor_bits(plan.shards) | shard
+    cursor = 0 if shard == plan.way.shards else inner << cursor_bits(plan.way.shards) | shard
     if cursor > _CURSOR_LIMIT:
         return encode.error("ERR the shard's cursor is too large to carry the shard's index")
     return encode.array((encode.bulk(str(cursor)), keys))

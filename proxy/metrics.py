@@ -29,16 +29,15 @@ ACCEPTED = Metric("slotgate_clients_accepted", "counter", "Client connections ac
 REJECTED = Metric("slotgate_clients_rejected", "counter", "Client connections closed by the proxy.", ("reason",))
 SPLITS = Metric("slotgate_splits", "counter", "Requests split into parts for several shards.")
 CROSSSLOTS = Metric("slotgate_crossslots", "counter", "Requests refused because their keys are in several slots.")
-UP = Metric("slotgate_backend_up", "gauge", "1 if the connection is ready.", ("shard", "address", "role", "connection"))
-IN_FLIGHT = Metric(
-    "slotgate_backend_in_flight", "gauge", "Requests without a reply.", ("shard", "address", "role", "connection")
-)
-RECONNECTS = Metric(
-    "slotgate_backend_reconnects", "counter", "Connections lost.", ("shard", "address", "role", "connection")
-)
+_BACKEND = ("shard", "address", "role", "connection", "worker")
+UP = Metric("slotgate_backend_up", "gauge", "1 if the connection is ready.", _BACKEND)
+IN_FLIGHT = Metric("slotgate_backend_in_flight", "gauge", "Requests without a reply.", _BACKEND)
+RECONNECTS = Metric("slotgate_backend_reconnects", "counter", "Connections lost.", _BACKEND)
 TIMEOUTS = Metric("slotgate_timeouts", "counter", "Requests that were not answered in time.")
 RETRIES = Metric("slotgate_retries", "counter", "Requests sent again after a lost connection.")
 UNCERTAIN = Metric("slotgate_uncertain", "counter", "Requests answered UNCERTAIN.")
+WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
+RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
 BUILD = Metric("slotgate_build", "info", "Version and engine.", ("version", "engine"))
 

@@ -1,6 +1,7 @@
 import cython
 
 from proxy.resp.replies cimport elements
+from proxy.scatter cimport Part
 from proxy.slots cimport span_slot
 
 cdef int _CR
@@ -10,12 +11,6 @@ cdef int _ZERO
 cdef int _LONGEST_DIGITS
 cdef tuple _COUNTS
 cdef list _NOWHERE
-
-
-cdef class Part:
-    cdef readonly Py_ssize_t shard
-    cdef readonly bytes frame
-    cdef readonly object positions
 
 
 cdef class Cut:
@@ -40,5 +35,8 @@ cpdef Cut cut(
 )
 
 
-@cython.locals(found=list, values=list, placed=list, count=Py_ssize_t, position=Py_ssize_t, part=Part, value=bytes)
+@cython.locals(
+    found=list, values=list, placed=list, count=Py_ssize_t, position=Py_ssize_t, index=Py_ssize_t, at=Py_ssize_t,
+    part=Part, reply=bytes, positions=list,
+)
 cpdef bytes merge_by_key(object parts, object replies)

@@ -6,6 +6,7 @@ Pure: offsets in, frames out.
 from collections.abc import Sequence
 
 from proxy.resp.replies import BadReply, elements
+from proxy.scatter import Part
 from proxy.slots import span_slot
 
 _CR = 13
@@ -16,25 +17,6 @@ _NINE = 57
 _LONGEST_DIGITS = 12
 _NOWHERE: list[int] = []
 _COUNTS = tuple(b"*%d\r\n" % count for count in range(129))
-
-
-class Part:
-    """A request for one shard; ``positions``: where its keys stood among the keys of the whole, for a merge by key."""
-
-    __slots__ = ("frame", "positions", "shard")
-
-    def __init__(self, shard: int, frame: bytes, positions: Sequence[int] = ()) -> None:
-        self.shard = shard
-        self.frame = frame
-        self.positions = positions
-
-    def __repr__(self) -> str:
-        return f"Part({self.shard}, {self.frame!r}, {tuple(self.positions)})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Part) and repr(self) == repr(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class Cut:
@@ -141,15 +123,19 @@ def cut(data: bytes, name: int, at: int, count: int, step: int, slot_shard: Sequ
 
 def merge_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> bytes:
     """One array of the elements of the parts' replies, each where its key stood. Raises ``BadReply``."""
-    found: list[list[bytes]] = [elements(reply) for reply in replies]
+    found: list[list[bytes]] = []
     count = 0
-    for values in found:
+    for reply in replies:
+        values = elements(reply)
         count += len(values)
+        found.append(values)
     placed: list[bytes] = [b""] * (count + 1)
     placed[0] = _COUNTS[count] if count < len(_COUNTS) else b"*%d\r\n" % count
-    for part, values in zip(parts, found, strict=True):
-        if len(values) != len(part.positions):
+    for index, part in enumerate(parts):
+        values = found[index]
+        positions = part.positions
+        if len(values) != len(positions):
             raise BadReply("not a value for each key")
-        for position, value in zip(part.positions, values, strict=True):
-            placed[position + 1] = value
+        for at, position in enumerate(positions):
+            placed[position + 1] = values[at]
     return b"".join(placed)

@@ -12,8 +12,9 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import READS_ONLY
-from proxy.multikey import Part, cut, skip_bulks
+from proxy.multikey import cut, skip_bulks
 from proxy.resp import encode
+from proxy.scatter import Part, Scatter, Way
 from proxy.slots import hashed_part, key_slot
 from proxy.topology import Topology
 
@@ -31,25 +32,6 @@ class Forward:
 
     shard: int
     read: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Scatter:
-    """Send ``parts``, then merge the replies. ``name`` is the command's, ``merge`` names a function of proxy.merge.
-
-    ``changes``: it may change data, so a failed part among others makes the outcome uncertain. ``replicas``: the
-    replicas of the shards get it too, their replies are not waited for.
-    """
-
-    name: str
-    parts: Sequence[Part]
-    merge: str
-    read: bool = False
-    changes: bool = False
-    replicas: bool = False
-    shards: int = 1
-    options: tuple[bytes, ...] = ()
-    """The arguments behind the name, for special merges that must know what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +107,7 @@ class Planner:
             raise AssertionError("a request that was taken apart can not be cut")
         if len(found.parts) == 1:
             return Forward(found.parts[0].shard, fact.replica_ok)
-        return scatter_of(fact, found.parts, shards)
+        return Scatter(split_way(fact, shards), found.parts)
 
     def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         merge = fact.merge or "concat"
@@ -135,15 +117,14 @@ class Planner:
         if self._single and merge not in _ALWAYS_MERGED and fact.handling is not Handling.ALL_NODES:
             return Forward(FIRST_SHARD, read=False)
         parts = tuple(Part(shard, frame) for shard in range(shards))
-        return Scatter(
+        way = Way(
             fact.name,
-            parts,
             merge,
+            shards,
             changes=not (fact.readonly or fact.handling is Handling.SPECIAL or fact.name in READS_ONLY),
             replicas=fact.handling is Handling.ALL_NODES,
-            shards=shards,
-            options=tuple(args[1:]) if fact.handling is Handling.SPECIAL else (),
         )
+        return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 
     def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
         if self._single:
@@ -157,12 +138,12 @@ class Planner:
         if shard >= shards:
             return Reject(errors.BAD_CURSOR)
         own = encode.request((args[0], b"%d" % (cursor >> bits), *args[2:]))
-        return Scatter(fact.name, (Part(shard, own),), "scan", shards=shards)
+        return Scatter(Way(fact.name, "scan", shards), (Part(shard, own),))
 
 
-def scatter_of(fact: Fact, parts: Sequence[Part], shards: int) -> Scatter:
-    """The plan for a command that was cut into ``parts``."""
-    return Scatter(fact.name, parts, fact.merge or "concat", fact.replica_ok, not fact.readonly, shards=shards)
+def split_way(fact: Fact, shards: int) -> Way:
+    """How a command is sent that is split by its keys."""
+    return Way(fact.name, fact.merge or "concat", shards, read=fact.replica_ok, changes=not fact.readonly)
 
 
 def cursor_bits(shards: int) -> int:

@@ -109,6 +109,11 @@ class RouteBook:
             routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool)
         return routes
 
+    def plain(self, read_from: str) -> list[Routes]:
+        """The routes for clients in RESP2 and database 0: one for each way to deal them out."""
+        ways = self._connections * (1 if read_from == "primary" else self._spread)
+        return [self.routes(2, 0, read_from, number) for number in range(ways)]
+
     def elsewhere(self, backend: Backend) -> Backend:
         """Where reads go now that went to the replica of ``backend``; itself if there is nowhere else."""
         place = backend.place

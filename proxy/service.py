@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from proxy import __version__
 from proxy.backend import Backend
-from proxy.clients import Clients
+from proxy.census import Census
+from proxy.clients import Clients, Siblings
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
@@ -47,7 +48,13 @@ class ClientLimits:
 class Service:
     """One worker's shared parts, made from a configuration and a topology inside a running loop."""
 
-    def __init__(self, config: Config, topology: Topology, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: Config,
+        topology: Topology,
+        clock: Callable[[], float] = time.monotonic,
+        census: Census | None = None,
+    ) -> None:
         self.config = config
         self.topology = topology
         self.loop = asyncio.get_running_loop()
@@ -60,7 +67,9 @@ class Service:
         """Names of commands that the table knows and no backend has: to clients they are unknown."""
         self.lane = Lane(self.table, self.counters, topology, config.cross_slot)
         self.planner = Planner(topology, config.cross_slot)
-        self.clients = Clients(self.loop, self.counters, config.limits.max_clients)
+        self.census = census or Census()
+        self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients)
         default = self.world.accounts.get(DEFAULT_USER)
         self.open = default is not None and default.nopass
@@ -101,11 +110,12 @@ class Service:
         )
         self.pool = Pool(around)
         self._book = RouteBook(topology, self.pool, backend.connections_per_node)
-        self.routes(2, 0, 0)
+        self.plain_routes = self._book.plain(config.read_from)
+        """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
     def routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number``, in the protocol and database it uses."""
-        return self._book.routes(protocol, db, self.config.read_from, number)
+        return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
@@ -168,11 +178,13 @@ class Service:
                 "config_file": "",
             },
             "Clients": {
-                "connected_clients": str(len(self.clients)),
+                "connected_clients": str(self.census.total()),
                 "maxclients": str(self.config.limits.max_clients),
             },
             "Slotgate": {
                 "slotgate_version": __version__,
+                "slotgate_workers": str(self.census.workers),
+                "slotgate_worker": str(self.census.index),
                 "slotgate_shards": str(len(self.topology.shards)),
                 "slotgate_backend_connections": str(sum(backend.ready for backend in self.pool)),
                 "slotgate_clients_accepted": str(self.counters.accepted),

@@ -30,12 +30,6 @@ def check_shards(config: Config) -> Iterator[Problem]:
         yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
 
 
-def check_workers(config: Config) -> Iterator[Problem]:
-    """One process only, for now."""
-    if config.workers != 1:
-        yield "workers", f"{config.workers} is not in this version yet: several workers come later, write 1"
-
-
 def check_read_from(config: Config) -> Iterator[Problem]:
     """No policy that needs a latency probe, for now."""
     if config.read_from == "nearest":
@@ -198,7 +192,6 @@ Check = Callable[[Config], Iterator[Problem]]
 CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_kind, (("topology", "kind"),)),
     (check_shards, (("shards",), ("topology", "kind"))),
-    (check_workers, (("workers",),)),
     (check_read_from, (("read_from",),)),
     (check_listeners, (("listen",), ("admin",), ("shards", "primary"), ("shards", "replicas"))),
     (check_shard_names, (("shards", "name"),)),

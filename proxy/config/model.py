@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from proxy.config.secret import PASSWORD_KEYS, Problems, read_secret
-from proxy.config.values import Count, Duration, ListenAddress, ServerAddress, Size, SlotRanges
+from proxy.config.values import Count, Duration, ListenAddress, ServerAddress, Size, SlotRanges, Workers, cores
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 _DAY = 86400.0
@@ -191,7 +191,7 @@ class Config(Section):
     admin: Annotated[ListenAddress | None, BeforeValidator(lambda value: None if value == "" else value)] = _default(
         "127.0.0.1:9121", "Loopback until told otherwise: metrics tell much about an application."
     )
-    workers: Count = _default(1, "One process serves what one Redis serves.")
+    workers: Workers = _default(1, "One process serves what one Redis serves.")
     drain_timeout: Duration = _default(
         "10s", "Twice the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
     )
@@ -207,3 +207,8 @@ class Config(Section):
         (), "The default user without a password, as Redis."
     )
     log: LogSection = _default({}, "See its keys.")
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes serve: ``"auto"`` is one for each core."""
+        return cores() if self.workers == "auto" else self.workers

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PlainValidator
 
@@ -19,6 +21,8 @@ from proxy.slots import SLOTS
 
 # sun_path holds 108 bytes and a closing zero (unix(7)).
 UNIX_PATH_MAX = 107
+# Far above any machine's cores: a slip of the pen, not a wish.
+WORKERS_MAX = 1024
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -86,6 +90,28 @@ def parse_count(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise ValueError(f"{shown(value)} is not a whole number: write it without quotes, as in 1000")
+
+
+def parse_workers(value: object) -> int | Literal["auto"]:
+    """A whole number from 1 on, or ``"auto"``."""
+    if isinstance(value, str) and value.strip() == "auto":
+        return "auto"
+    try:
+        count = parse_count(value)
+    except ValueError:
+        raise ValueError(f'{shown(value)} is not a number of workers: write one, as in 4, or "auto"') from None
+    if count < 1:
+        raise ValueError("is too small: at least 1")
+    if count > WORKERS_MAX:
+        raise ValueError(f"is too large: at most {WORKERS_MAX}")
+    return count
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _is_bare_number(value: object) -> bool:
@@ -192,6 +218,7 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 """Bytes."""
 Count = Annotated[int, BeforeValidator(parse_count)]
+Workers = Annotated[int | Literal["auto"], PlainValidator(parse_workers)]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen)]
 ServerAddress = Annotated[Address, PlainValidator(parse_server)]
 SlotRanges = Annotated[tuple[tuple[int, int], ...], PlainValidator(parse_slots)]

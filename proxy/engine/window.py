@@ -9,6 +9,10 @@ LARGE = 4096
 """Smaller parked replies are not counted in bytes: how many there may be is bounded. Larger ones are not copied."""
 
 
+def _nobody() -> None:
+    """Nobody is to be woken any more."""
+
+
 class ReplyWindow(Sink):
     """Replies of one client, written in the order in which their requests came, whatever order they arrive in.
 
@@ -123,8 +127,9 @@ class ReplyWindow(Sink):
     def abort_stream(self, token: int) -> None:
         """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
         self._streaming = True
+        wake = self._wake
         self.close()
-        self._wake()
+        wake()
 
     @property
     def broken(self) -> bool:
@@ -154,6 +159,7 @@ class ReplyWindow(Sink):
     def close(self) -> None:
         """Drop what is kept and what will still come."""
         self._closed = True
+        self._wake = _nobody
         self.direct = None
         self.head = -1
         self._parked.clear()

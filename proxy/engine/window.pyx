@@ -25,6 +25,10 @@ cdef inline bytes _cut(bytes data, Py_ssize_t start, Py_ssize_t end):
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 
 
+def _nobody():
+    """Nobody is to be woken any more."""
+
+
 cdef class ReplyWindow(Sink):
     """Replies of one client, written in the order in which their requests came, whatever order they arrive in."""
 
@@ -107,8 +111,9 @@ cdef class ReplyWindow(Sink):
     cpdef object abort_stream(self, Py_ssize_t token):
         """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
         self._streaming = True
+        wake = self._wake
         self.close()
-        self._wake()
+        wake()
 
     @property
     def broken(self):
@@ -151,6 +156,7 @@ cdef class ReplyWindow(Sink):
     def close(self):
         """Drop what is kept and what will still come."""
         self._closed = True
+        self._wake = _nobody
         self.direct = None
         self.head = -1
         self.parked_bytes = 0

@@ -6,6 +6,8 @@ cdef int _ZERO
 cdef int _ONE
 cdef int _NINE
 cdef int _DOLLAR
+cdef int _STAR
+cdef int _LONGEST
 cdef int _PLUS
 cdef int _COLON
 cdef int _MINUS
@@ -23,7 +25,7 @@ cdef class ReplyFramer:
 
     @cython.locals(
         view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, left=Py_ssize_t, after=Py_ssize_t,
-        end=Py_ssize_t, length=Py_ssize_t, count=Py_ssize_t, kind=int, first=int, second=int,
+        end=Py_ssize_t, length=Py_ssize_t, count=Py_ssize_t, kind=int, most=Py_ssize_t,
     )
     cpdef Py_ssize_t frame(self, object data, Py_ssize_t start) except -2
     cpdef object reset(self)
@@ -33,5 +35,5 @@ cdef class ReplyFramer:
 cdef Py_ssize_t _length(object data, Py_ssize_t at, Py_ssize_t end) except -2
 
 
-@cython.locals(framer=ReplyFramer, at=Py_ssize_t, after=Py_ssize_t, count=Py_ssize_t, found=list, view="const char *")
+@cython.locals(framer=ReplyFramer, at=Py_ssize_t, after=Py_ssize_t, count=Py_ssize_t, found=list, view="const unsigned char *")
 cpdef list elements(bytes frame)

@@ -4,6 +4,7 @@ Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2 and
 """
 
 _DOLLAR = 36
+_STAR = 42
 _PLUS = 43
 _MINUS = 45
 _COLON = 58
@@ -17,6 +18,8 @@ _LINE = frozenset(b"+-:_#,(")
 _TWICE = frozenset(b"%|")
 _AGGREGATE = frozenset(b"*~>%|")
 _ATTRIBUTE = ord("|")
+_LONGEST = 12
+"""More bytes than the type and the digits of a length by hand; 64 bits hold it by far."""
 _MOST = 2**40
 """No length is larger: more than any server sends, and sums of them stay far from the bounds of C integers."""
 
@@ -33,8 +36,13 @@ def short_end(data: bytes, at: int) -> int:
     view = data
     size = len(data)
     if at + 6 > size:
-        if at + 5 == size and view[at] == _PLUS:
-            return size if view[at + 2] != _LF and view[at + 3] == _CR and view[at + 4] == _LF else -1
+        if at + 5 == size and view[at + 3] == _CR and view[at + 4] == _LF:
+            first = view[at]
+            second = view[at + 2]
+            known = (first == _PLUS and second != _LF) or (
+                first == _DOLLAR and view[at + 1] == _MINUS and second == _ONE
+            )
+            return size if known else -1
         return size if at + 4 == size and view[at] == _COLON and view[at + 2] == _CR and view[at + 3] == _LF else -1
     first = view[at]
     second = view[at + 2]
@@ -88,16 +96,27 @@ class ReplyFramer:
         at = start + self._at
         left = self._left
         while left:
-            # By hand: bulks whose length has one or two digits, with all that follows at hand.
-            if at + 6 <= size and view[at] == _DOLLAR:
-                first = view[at + 1]
-                second = view[at + 2]
-                after = 0
-                if second == _CR:
-                    after = at + first - _ZERO + 6
-                elif view[at + 3] == _CR and first > _ZERO:
-                    after = at + (first - _ZERO) * 10 + second - _ZERO + 7
-                if at < after <= size and first >= _ZERO:
+            # By hand: bulk strings and arrays, whose length is all there.
+            kind = view[at] if at < size else 0
+            if kind == _DOLLAR or kind == _STAR:  # noqa: SIM109 - a tuple costs more, once per value
+                if at + 5 <= size and view[at + 1] == _MINUS and view[at + 2] == _ONE and view[at + 3] == _CR:
+                    at += 5
+                    left -= 1
+                    continue
+                length = 0
+                end = at + 1
+                most = min(size, at + _LONGEST)
+                while end < most and _ZERO <= view[end] <= _NINE:
+                    length = length * 10 + view[end] - _ZERO
+                    end += 1
+                if end > at + 1 and end + 1 < size and view[end] == _CR and view[end + 1] == _LF:
+                    if kind == _STAR:
+                        at = end + 2
+                        left += length - 1
+                        continue
+                    after = end + 4 + length
+                    if after > size:
+                        return self._more(at - start, left, after - start)
                     at = after
                     left -= 1
                     continue
@@ -105,7 +124,6 @@ class ReplyFramer:
             if end < 0:
                 self._searched = max(size - start - 1, 0)
                 return self._more(at - start, left, size - start + 1)
-            kind = view[at]
             if kind in _LINE:
                 at = end + 2
                 left -= 1
@@ -168,10 +186,14 @@ def elements(frame: bytes) -> list[bytes]:
 
     A null array has no elements. Raises ``BadReply`` if ``frame`` is no complete aggregate.
     """
-    kind, number, at = header(frame)
-    count = number * 2 if kind in (b"%", b"|") else number
-    framer = ReplyFramer()
     view = frame
+    if len(frame) >= 4 and view[0] == _STAR and view[2] == _CR and _ZERO <= view[1] <= _NINE:
+        count = view[1] - _ZERO
+        at = 4
+    else:
+        kind, number, at = header(frame)
+        count = number * 2 if kind in (b"%", b"|") else number
+    framer = ReplyFramer()
     found: list[bytes] = []
     while count:
         after = short_end(frame, at)

@@ -25,8 +25,8 @@ _STOP = 15.0
 class ProxyProcess:
     """``slotgate serve`` with ``arguments`` (beside where it listens) and the TOML text ``config``.
 
-    Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given and the one
-    that chooses the engine: that of the tests.
+    Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given, and the
+    engine's: it is that of the tests.
     """
 
     running_now: ClassVar[set["ProxyProcess"]] = set()

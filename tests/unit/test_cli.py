@@ -14,6 +14,7 @@ from proxy import __version__, cli
 from proxy.cli import main, parse_static
 from proxy.config import Config
 from proxy.config.environment import ENGINE
+from proxy.config.values import cores
 from proxy.enginekind import engine
 
 GOOD = """
@@ -91,6 +92,12 @@ class TestServe:
         assert config.read_from == "prefer_replica"
         assert config.admin is None
 
+    @pytest.mark.parametrize(("text", "workers"), [("3", 3), ("auto", "auto")])
+    def test_workers(self, text: str, workers: object, served: list[Config]) -> None:
+        assert main(["serve", "--static", "a:1", "--workers", text]) == 0
+        assert served[0].workers == workers
+        assert served[0].worker_count == (workers if workers == 3 else cores())
+
     def test_flags_win_over_environment_and_file(
         self, good: str, served: list[Config], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -133,10 +140,6 @@ class TestServe:
                 "[[shards]] or with --static (from the command line)",
             ),
             (
-                ["--static", "a:1", "--workers", "4"],
-                "workers: 4 is not in this version yet: several workers come later, write 1 (from the command line)",
-            ),
-            (
                 ["--static", "a:1", "--read-from", "nearest"],
                 'read_from: "nearest" needs a latency probe, which is not in this version: use "any" or '
                 '"prefer_replica" (from the command line)',
@@ -164,7 +167,7 @@ class TestServe:
             (["--static", "a:1", "--cluster", "b:1"], "argument --cluster: not allowed with argument --static"),
             (
                 ["--static", "a:1", "--workers", "none"],
-                "argument --workers: 'none' is not a whole number from 1 on",
+                'argument --workers: "none" is not a number of workers: write one, as in 4, or "auto"',
             ),
         ],
     )
@@ -189,11 +192,16 @@ class TestCheck:
         assert capsys.readouterr().out == (
             "listen     127.0.0.1:6390, unix:/run/slotgate.sock\n"
             "admin      127.0.0.1:9121\n"
+            "workers    1\n"
             "read_from  any\n"
             "users      default (no password)\n"
             "shard      a: slots 0-8191, primary 127.0.0.1:7001, replicas 127.0.0.1:7002, 127.0.0.1:7003\n"
             "shard      shard-2: slots 8192-16383, primary 127.0.0.1:7004\n"
         )
+
+    def test_workers_beside_the_cores_there_are(self, good: str, capsys: Output) -> None:
+        assert main(["check", "-c", good, "--workers", "auto"]) == 0
+        assert f"\nworkers    auto ({cores()} cores here)\n" in capsys.readouterr().out
 
     def test_every_problem_is_a_line(self, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "bad.toml"

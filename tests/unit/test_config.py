@@ -227,7 +227,10 @@ def test_unknown_keys(tmp_path: Path) -> None:
             "limits.max_bulk",
             "is larger than max_request_size, so it is never reached: make it smaller",
         ),
-        ("workers = 2", "workers", "2 is not in this version yet: several workers come later, write 1"),
+        ("workers = 0", "workers", "is too small: at least 1"),
+        ("workers = 2000", "workers", "is too large: at most 1024"),
+        ("workers = true", "workers", 'true is not a number of workers: write one, as in 4, or "auto"'),
+        ('workers = "many"', "workers", '"many" is not a number of workers: write one, as in 4, or "auto"'),
         (
             'read_from = "nearest"',
             "read_from",

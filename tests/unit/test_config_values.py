@@ -15,6 +15,7 @@ from proxy.config.values import (
     parse_server,
     parse_size,
     parse_slots,
+    parse_workers,
     shown,
 )
 
@@ -47,6 +48,11 @@ def test_sizes_are_redis_units(text: str, size: int) -> None:
 @pytest.mark.parametrize(("value", "count"), [(7, 7), ("7", 7), ("-1", -1), (0, 0)])
 def test_counts(value: object, count: int) -> None:
     assert parse_count(value) == count
+
+
+@pytest.mark.parametrize(("value", "workers"), [(1, 1), ("4", 4), (1024, 1024), ("auto", "auto"), (" auto ", "auto")])
+def test_workers(value: object, workers: object) -> None:
+    assert parse_workers(value) == workers
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from proxy.commands.facts import Fact, Handling
 from proxy.fastlane import MOST_ARGUMENTS, Head, Lane, Split, run
 from proxy.metrics import Counters
-from proxy.multikey import Part
-from proxy.planner import Forward, Planner, Scatter
+from proxy.planner import Forward, Planner, split_way
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
 from proxy.resp.requests import RequestFramer, split_request
+from proxy.scatter import Part, Scatter
 from proxy.slots import key_slot
 from tests.unit.feeding import NOISE
 from tests.unit.plans import TABLE, THREE, topology
@@ -149,8 +149,9 @@ def test_commands_with_many_keys_are_split(name: str) -> None:
     found = split_of([name.encode()])
     assert found is not None
     assert found.step == 1
-    assert found.fact is TABLE.resolve([name.encode()])
-    assert found.read is found.fact.replica_ok
+    fact = TABLE.resolve([name.encode()])
+    assert fact is not None
+    assert found.way == split_way(fact, 3)
     assert found.counter is COUNTERS.command(name.lower())
 
 
@@ -364,17 +365,16 @@ def reference(data: bytes) -> tuple[int, Sent]:
         assert fact.accepts(len(args))
         made = PLANNER.plan(fact, args, frame)
         assert isinstance(made, Forward | Scatter)
+        read = made.read if isinstance(made, Forward) else made.way.read
         parts = [Part(made.shard, frame)] if isinstance(made, Forward) else made.parts
         for part in parts:
-            found.setdefault((part.shard, made.read), []).append(part.frame)
+            found.setdefault((part.shard, read), []).append(part.frame)
         count += 1
         at = end
     return count, found
 
 
-NAMES = sorted(
-    {head.counter.name for head in LANE.heads.values()} | {entry.fact.name for entry in LANE.splits.values()}
-)
+NAMES = sorted({head.counter.name for head in LANE.heads.values()} | {entry.way.name for entry in LANE.splits.values()})
 CALL = st.lists(
     st.tuples(st.sampled_from(NAMES) | st.sampled_from(["mget", "mset", "del"]), st.lists(WORD, max_size=6)).map(
         lambda call: encode.request((call[0].upper(), *call[1]))

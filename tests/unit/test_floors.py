@@ -12,7 +12,7 @@ import pytest
 import proxy
 
 ROOT = Path(proxy.__file__).parent
-STARTED = {"proxy.__main__", "proxy.cli", "proxy.commands.generate"}
+STARTED = {"proxy.__main__", "proxy.cli", "proxy.commands.generate", "proxy.worker"}
 """Run by name, so nothing needs to import them."""
 DEVELOPERS = {"proxy.commands.generate"}
 """A tool that makes the data file; no part of what is served."""

@@ -40,6 +40,16 @@ def test_json_for_collectors(capsys: pytest.CaptureFixture[str]) -> None:
     assert event == {"level": "warning", "logger": "proxy.backend", "message": "first line\nsecond é"}
 
 
+def test_a_worker_names_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "text", 3)
+    logging.getLogger("proxy").info("serving")
+    logs.configure("info", "json", 0)
+    logging.getLogger("proxy").info("serving")
+    text, event = capsys.readouterr().err.splitlines()
+    assert text.endswith(" INFO worker=3 serving")
+    assert json.loads(event)["worker"] == 0
+
+
 def test_an_exception_stays_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json")
     try:

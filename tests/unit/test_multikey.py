@@ -4,10 +4,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.multikey import Cut, Part, count_of, cut, merge_by_key, skip_bulks
+from proxy.multikey import Cut, count_of, cut, merge_by_key, skip_bulks
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements
 from proxy.resp.requests import split_request
+from proxy.scatter import Part
 from proxy.slots import key_slot
 from tests.unit.feeding import NOISE, RESP3
 from tests.unit.plans import ONE, THREE
@@ -98,7 +99,7 @@ def test_parts_can_be_compared_and_shown() -> None:
 
 
 def test_elements_stand_where_their_keys_stood() -> None:
-    parts = [Part(2, b"", (0, 3)), Part(0, b"", (1,)), Part(1, b"", (2,))]
+    parts = [Part(2, b"", [0, 3]), Part(0, b"", [1]), Part(1, b"", [2])]
     replies = [b"*2\r\n$1\r\na\r\n$-1\r\n", b"*1\r\n$1\r\nb\r\n", b"*1\r\n*1\r\n:1\r\n"]
     assert merge_by_key(parts, replies) == b"*4\r\n$1\r\na\r\n$1\r\nb\r\n*1\r\n:1\r\n$-1\r\n"
 
@@ -129,7 +130,7 @@ def test_any_elements_in_any_places(values: list[tuple[int, bytes]]) -> None:
 )
 def test_replies_that_do_not_fit(replies: list[bytes]) -> None:
     with pytest.raises(BadReply):
-        merge_by_key([Part(0, b"", (0,)), Part(1, b"", (1,))], replies)
+        merge_by_key([Part(0, b"", [0]), Part(1, b"", [1])], replies)
 
 
 # ---- count_of

@@ -1,0 +1,244 @@
+"""The CLIENT subcommands that are about all clients, whatever worker has them: LIST, KILL, PAUSE, UNPAUSE.
+
+Each goes in three steps, so that it can span workers::
+
+    check    is it well-formed?             in the worker that is asked
+    part     what it means to its clients   in every worker
+    reply    the parts, put together        in the worker that is asked
+
+Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxy import errors
+from proxy.resp import encode
+from proxy.resp.numbers import parse_integer
+from proxy.session import Session, World
+
+_TYPES = (b"normal", b"master", b"replica", b"slave", b"pubsub")
+
+Args = Sequence[bytes]
+Part = Any
+"""A JSON value, as it may come from another worker."""
+Filter = Callable[[Session], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """A command about all clients."""
+
+    check: Callable[[World, Args], str | None]
+    """The error that it deserves, if any."""
+    part: Callable[[World, int, Args, float], Part]
+    """Carries it out for one worker's clients; the number is the asking client's id, the last one the loop's clock."""
+    reply: Callable[[Sequence[Part], Args, int], bytes]
+    """The reply made of the parts, in a protocol version."""
+
+
+def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
+    """The reply where there is one worker."""
+    wrong = wide.check(session.world, args)
+    if wrong is not None:
+        return encode.error(wrong)
+    return wide.reply([wide.part(session.world, session.id, args, now)], args, session.protocol)
+
+
+def line(session: Session, now: float) -> str:
+    """A client as CLIENT LIST shows it. What only a server knows (buffers of the query, memory) is 0."""
+    flags = "N" if not session.no_evict else "e"
+    return (
+        f"id={session.id} addr={session.address} laddr={session.local_address} fd=-1 name={session.name} "
+        f"age={int(now - session.created)} idle={int(now - session.last_active)} flags={flags} db={session.db} "
+        "sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
+        f"omem=0 tot-mem=0 events=r cmd={session.last_command} user={session.user} redir=-1 resp={session.protocol} "
+        f"lib-name={session.lib_name} lib-ver={session.lib_ver}"
+    )
+
+
+# ---- LIST
+
+
+def _check_list(world: World, args: Args) -> str | None:
+    wanted = _list_filter(args)
+    return wanted if isinstance(wanted, str) else None
+
+
+def _list_part(world: World, caller: int, args: Args, now: float) -> Part:
+    """Id and line of each client."""
+    wanted = _list_filter(args)
+    assert not isinstance(wanted, str)
+    return [(client.id, line(client, now)) for client in world.directory.sessions() if wanted(client)]
+
+
+def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    rows = sorted((number, text) for part in parts for number, text in part)
+    return encode.verbatim("".join(text + "\n" for _, text in rows), protocol)
+
+
+def _list_filter(args: Args) -> Filter | str:
+    """The filter that CLIENT LIST's options stand for, or the error they deserve."""
+    if len(args) == 2:
+        return lambda _: True
+    if len(args) == 4 and args[2].lower() == b"type":
+        if args[3].lower() not in _TYPES:
+            return f"ERR Unknown client type '{errors.text(args[3])}'"
+        normal = args[3].lower() == b"normal"
+        return lambda _: normal
+    if len(args) > 3 and args[2].lower() == b"id":
+        ids = {parse_integer(arg) for arg in args[3:]}
+        return "ERR Invalid client ID" if None in ids else lambda client: client.id in ids
+    return errors.SYNTAX
+
+
+# ---- KILL
+
+
+def _check_kill(world: World, args: Args) -> str | None:
+    wanted = _kill_filter(args, 0.0, world)
+    return wanted if isinstance(wanted, str) else None
+
+
+def _kill_part(world: World, caller: int, args: Args, now: float) -> Part:
+    """How many were closed; the caller itself only after it has its reply."""
+    wanted = _kill_filter(args, now, world)
+    assert not isinstance(wanted, str)
+    matches, skip_me = wanted
+    victims = [
+        client for client in world.directory.sessions() if matches(client) and not (skip_me and client.id == caller)
+    ]
+    for victim in victims:
+        if victim.id == caller:
+            victim.closing = True
+        else:
+            world.directory.kill(victim)
+    return len(victims)
+
+
+def _kill_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    killed = sum(parts)
+    if len(args) == 3:
+        return encode.OK if killed else encode.error("ERR No such client")
+    return encode.integer(killed)
+
+
+def _kill_filter(args: Args, now: float, world: World) -> tuple[Filter, bool] | str:
+    """What CLIENT KILL's options stand for, and whether the caller is spared; or the error they deserve."""
+    if len(args) == 3:
+        address = errors.text(args[2])
+        return lambda client: client.address == address, False
+    filters: list[Filter] = []
+    skip_me = True
+    if len(args) % 2:
+        return errors.SYNTAX
+    for option, value in zip(args[2::2], args[3::2], strict=True):
+        if option.lower() == b"skipme":
+            if value.lower() not in (b"yes", b"no"):
+                return errors.SYNTAX
+            skip_me = value.lower() == b"yes"
+            continue
+        if option.lower() == b"user" and value.decode("utf-8", "replace") not in world.accounts:
+            return f"ERR No such user '{errors.text(value)}'"
+        made = _kill_option(option.lower(), value, now)
+        if isinstance(made, str):
+            return made
+        filters.append(made)
+    return lambda client: all(matches(client) for matches in filters), skip_me
+
+
+def _kill_option(option: bytes, value: bytes, now: float) -> Filter | str:
+    """The filter that an option of CLIENT KILL stands for, or the error it deserves."""
+    text = errors.text(value)
+    match option:
+        case b"id":
+            client_id = parse_integer(value)
+            if client_id is None or client_id < 1:
+                return "ERR client-id should be greater than 0"
+            return lambda client: client.id == client_id
+        case b"addr":
+            return lambda client: client.address == text
+        case b"laddr":
+            return lambda client: client.local_address == text
+        case b"user":
+            return lambda client: client.user.encode() == value
+        case b"type":
+            if value.lower() not in _TYPES:
+                return f"ERR Unknown client type '{text}'"
+            normal = value.lower() == b"normal"
+            return lambda client: normal
+        case b"maxage":
+            age = parse_integer(value)
+            if age is None:
+                return "ERR maxage is not an integer or out of range"
+            return lambda client: now - client.created >= age
+        case _:
+            return errors.SYNTAX
+
+
+# ---- PAUSE, UNPAUSE
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long commands are held, in seconds (or until when, on a clock), and whether only those that may write."""
+
+    seconds: float
+    writes_only: bool
+
+    def joined(self, other: "Pause | None") -> "Pause":
+        """Of two pauses the longer and the stricter hold, as in Redis."""
+        if other is None:
+            return self
+        return Pause(max(self.seconds, other.seconds), self.writes_only and other.writes_only)
+
+
+def pause_asked(args: Args) -> Pause | str:
+    """The pause that CLIENT PAUSE's arguments ask for, or the error they deserve."""
+    writes_only = False
+    if len(args) == 4:
+        mode = args[3].lower()
+        if mode not in (b"write", b"all"):
+            return "ERR CLIENT PAUSE mode must be WRITE or ALL"
+        writes_only = mode == b"write"
+    elif len(args) > 4:
+        return errors.wrong_subcommand("client", args[1])
+    milliseconds = parse_integer(args[2])
+    if milliseconds is None:
+        return "ERR timeout is not an integer or out of range"
+    if milliseconds < 0:
+        return "ERR timeout is negative"
+    return Pause(milliseconds / 1000, writes_only)
+
+
+def _check_pause(world: World, args: Args) -> str | None:
+    asked = pause_asked(args)
+    return asked if isinstance(asked, str) else None
+
+
+def _pause_part(world: World, caller: int, args: Args, now: float) -> Part:
+    asked = pause_asked(args)
+    assert isinstance(asked, Pause)
+    world.directory.pause(asked.seconds, asked.writes_only)
+
+
+def _unpause_part(world: World, caller: int, args: Args, now: float) -> Part:
+    world.directory.unpause()
+
+
+def _nothing_wrong(world: World, args: Args) -> str | None:
+    return None
+
+
+def _ok(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    return encode.OK
+
+
+WIDE: Mapping[str, Wide] = {
+    "client|list": Wide(_check_list, _list_part, _list_reply),
+    "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
+    "client|pause": Wide(_check_pause, _pause_part, _ok),
+    "client|unpause": Wide(_nothing_wrong, _unpause_part, _ok),
+}
+"""By the fact's name."""

@@ -1,0 +1,20 @@
+import cython
+
+from proxy.census cimport Census
+from proxy.client cimport ClientConnection
+from proxy.metrics cimport Counters
+
+
+cdef class Clients:
+    cdef object _loop
+    cdef Counters _counters
+    cdef Census _census
+    cdef Py_ssize_t _maximum
+    cdef dict _clients
+    cdef object _pause
+    cdef object _pause_timer
+    cdef readonly bint paused
+
+    @cython.locals(census=Census, number=Py_ssize_t)
+    cpdef Py_ssize_t enter(self, ClientConnection client) except -1
+    cpdef object remove(self, ClientConnection client)

@@ -1,0 +1,75 @@
+"""A command that is sent in parts: which parts, and how their replies become one."""
+
+from collections.abc import Sequence
+
+
+class Part:
+    """A request for one shard; ``positions``: where its keys stood among the keys of the whole, for a merge by key."""
+
+    __slots__ = ("frame", "positions", "shard")
+
+    def __init__(self, shard: int, frame: bytes, positions: Sequence[int] = ()) -> None:
+        self.shard = shard
+        self.frame = frame
+        self.positions = positions
+
+    def __repr__(self) -> str:
+        return f"Part({self.shard}, {self.frame!r}, {tuple(self.positions)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and repr(self) == repr(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Way:
+    """How a command is sent in parts; the same for every call of it. ``name`` is the command's.
+
+    ``merge`` names a function of proxy.merge. ``read``: replicas may answer. ``changes``: it may change data, so a
+    failed part among others makes the outcome uncertain. ``replicas``: the replicas of the shards get it too, their
+    replies are not waited for. ``shards``: how many there are.
+    """
+
+    __slots__ = ("changes", "merge", "name", "read", "replicas", "shards")
+
+    def __init__(
+        self, name: str, merge: str, shards: int, read: bool = False, changes: bool = False, replicas: bool = False
+    ) -> None:
+        self.name = name
+        self.merge = merge
+        self.shards = shards
+        self.read = read
+        self.changes = changes
+        self.replicas = replicas
+
+    def __repr__(self) -> str:
+        words = [word for word in ("read", "changes", "replicas") if getattr(self, word)]
+        return f"Way({', '.join([self.name, self.merge, str(self.shards), *words])})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Way) and repr(self) == repr(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Scatter:
+    """The plan to send ``parts`` in a ``way``, then merge the replies.
+
+    ``options``: the arguments behind the name, for merges that must know what was asked for. A plan is not changed once
+    it is made; it is no frozen dataclass because one is made for every split command, which must be cheap.
+    """
+
+    __slots__ = ("options", "parts", "way")
+
+    def __init__(self, way: Way, parts: Sequence[Part], options: Sequence[bytes] = ()) -> None:
+        self.way = way
+        self.parts = parts
+        self.options = options
+
+    def __repr__(self) -> str:
+        return f"Scatter({self.way!r}, {list(self.parts)}, {list(self.options)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scatter) and repr(self) == repr(other)
+
+    __hash__ = None  # type: ignore[assignment]

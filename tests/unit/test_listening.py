@@ -1,0 +1,84 @@
+"""Sockets for several workers, of which nobody else gets one."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.config import Address
+from proxy.errors import SlotgateError
+from proxy.listeners import Listeners, listen
+
+ANY = Address("127.0.0.1", 0)
+
+
+@pytest.fixture
+def two() -> Iterator[Listeners]:
+    """For two workers, at one address."""
+    listeners = listen([ANY], 2)
+    yield listeners
+    listeners.close()
+
+
+def accepted(bound: socket.socket) -> int:
+    """How many connections wait there."""
+    count = 0
+    while True:
+        try:
+            bound.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+def test_one_port_for_all_workers(two: Listeners) -> None:
+    (address,) = two.addresses
+    assert address.port > 0
+    (one,), (other,) = two.of(0), two.of(1)
+    assert one.getsockname() == other.getsockname() == ("127.0.0.1", address.port)
+    for _ in range(64):
+        socket.create_connection(("127.0.0.1", address.port)).close()
+    counts = [accepted(one), accepted(other)]
+    assert sum(counts) == 64
+    if sys.platform == "linux":
+        assert min(counts) > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nobody_else_gets_in(two: Listeners, workers: int) -> None:
+    (address,) = two.addresses
+    words = f"can not listen on {address}: Address already in use. Stop what uses it, or choose another address"
+    with pytest.raises(SlotgateError) as caught:
+        listen([ANY, address], workers)
+    assert str(caught.value).startswith(words)
+    two.close()
+    listen([address], workers).close()
+
+
+def test_a_port_that_another_program_has() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SlotgateError, match="already in use"):
+        listen([Address("127.0.0.1", taken.getsockname()[1])], 2)
+
+
+def test_a_host_that_is_none() -> None:
+    with pytest.raises(SlotgateError, match=r"can not listen on nowhere\.invalid:1: .*[Nn]ame"):
+        listen([Address("nowhere.invalid", 1)])
+
+
+def test_a_unix_socket_is_shared_and_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    listeners = listen([Address(str(path), 0, unix=True)], 2)
+    assert listeners.of(0) == listeners.of(1)
+    assert path.is_socket()
+    listeners.close()
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(SlotgateError, match="already in use"):
+        listen([Address(str(path), 0, unix=True)])
+    assert path.read_text() == "mine"
