@@ -111,7 +111,15 @@ def _anything(rng: Random) -> Steps:
     if chance < 0.4:
         return [material.noise(rng)]
     if chance < 0.6:
-        return [b"$", b"%d" % rng.randrange(1200), b"\r\n", b"x" * rng.choice((0, 5, 50, 500, 1200)), b"\r\n", b"+"]
+        number = rng.randrange(10 ** rng.randrange(1, 7))
+        return [
+            rng.choice((b"$", b"*")),
+            b"%d" % number,
+            b"\r\n",
+            b"x" * rng.choice((0, 5, 50, 500, 1200)),
+            b"\r\n",
+            b"+",
+        ]
     if chance < 0.8:
         return [material.mutated(rng, material.reply(rng)), material.noise(rng, 4)]
     return [material.mutated(rng, material.bulk(material.word(rng)) + material.bulk(material.word(rng)))]

@@ -52,13 +52,18 @@ def request(rng: Random) -> bytes:
         return b"*2\r\n$3\r%cGET\r\n$1\r\na%b" % (rng.choice(b"\nx\r"), rng.choice((b"\r\n", b"xx", b"\n\r", b"\rx")))
     if chance < 0.9:
         return mutated(rng, b"*3\r\n$3\r\nSET\r\n" + bulk(word(rng)) + bulk(word(rng)))
+    if chance < 0.92:
+        # As long as a limit, give or take a byte.
+        return rng.choice((b"*", b"*1\r\n$", b"GET ")) + b"1" * (
+            rng.choice((16, 64)) + rng.choice((-5, -4, -2, -1, 0, 1))
+        )
     if chance < 0.95:
         return rng.choice((
             b"*1\r\n$-1\r\n", b"*1\r\nx", b"*x\r\n", b"*01\r\n$4\r\nPING\r\n", b"*1\r\n$04\r\nPING\r\n",
             b"*99999999999\r\n", b"*1\r\n$99999999999\r\n", b"*" + b"1" * 40, b"*1\r\n$" + b"1" * 40,
             b"*+1\r\n$4\r\nPING\r\n", b"*1 \r\n", b"*1\r\n$ 4\r\nPING\r\n", b"*9\r\n" * 2, b"*-5\r\n", b"*20\r\n",
-            b"*1\r\n$20000\r\n", b"*\r\n", b"*1\r\n$\r\n", b"*18446744073709551617\r\n",
-            b"*1\r\n$18446744073709551617\r\n", b"*1\r\n$-0\r\n\r\n",
+            b"*1\r\n$16384\r\n", b"*1\r\n$16385\r\n", b"*10\r\n", b"*11\r\n", b"*\r\n", b"*1\r\n$\r\n",
+            b"*18446744073709551617\r\n", b"*1\r\n$18446744073709551617\r\n", b"*1\r\n$-0\r\n\r\n",
         ))  # fmt: skip
     return noise(rng)
 

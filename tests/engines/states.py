@@ -4,6 +4,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from proxy.engine.replyreader import STREAM_FROM
 from tests.engines import material
 from tests.engines.subject import Steps, Subject, outcome
 from tests.engines.twins import Engine
@@ -259,6 +260,11 @@ def _conversation(rng: Random) -> Steps:
             else:
                 data += material.broken_reply(rng)
         cut = material.pieces(rng, data)
+        if rng.random() < 0.1:
+            # So much missing that it is just worth streaming, or just not.
+            large = material.bulk(b"v" * 65_700)
+            missing = STREAM_FROM + rng.choice((-1, 0, 1))
+            cut = [data + large[:-missing], *material.pieces(rng, large[-missing:])]
         steps += cut
         if len(data) < 1000:
             for _ in range(rng.choice((0, 0, 1, 2))):
