@@ -17,7 +17,7 @@ cdef class Backend:
     cdef readonly bint ready
     cdef readonly InFlight inflight
     cdef readonly bint dirty
-    cdef readonly int reconnects
+    cdef public int reconnects
     cdef ReplyReader _reader
     cdef dict _holders
     cdef double _down_since
@@ -29,6 +29,7 @@ cdef class Backend:
     cdef object _greeting
     cdef object _lost
     cdef bint _paused
+    cdef bint _blocked
     cdef double _heard
 
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)

@@ -33,6 +33,7 @@ class Backend:
 
     __slots__ = (
         "_around",
+        "_blocked",
         "_closing",
         "_down_since",
         "_greeting",
@@ -78,6 +79,7 @@ class Backend:
         self._greeting: Greeting | None = None
         self._lost: asyncio.Future[None] | None = None
         self._paused = False
+        self._blocked = False
         self._heard = 0.0
 
     def __repr__(self) -> str:
@@ -200,6 +202,7 @@ class Backend:
         # uvloop's transports are none of asyncio's classes, but have their methods.
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
+        self._blocked = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
 
@@ -263,7 +266,7 @@ class Backend:
             if waiting is not None and now - max(waiting, self._down_since) > timing.retry_deadline:
                 self._change(State.FAILING)
                 self._refuse_all()
-        elif self.ready and self._heard < before:
+        elif self.ready and self._heard < before and not self._blocked:
             first = self.inflight.first()
             if self._reader.streaming or (first is not None and first < before):
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
@@ -334,6 +337,36 @@ class Backend:
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
             self._abort()
+        if self._reader.streaming and not self._blocked and self._reader.holds_back(self._unblock):
+            self._block()
+
+    # ---- a reply that streams to a slow reader
+
+    def _block(self) -> None:
+        """Read no more until the reader of the reply that streams has caught up; others use another connection."""
+        self._blocked = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._around.on_blocked(self)
+
+    def _unblock(self) -> None:
+        """The reader has caught up, or is gone."""
+        self._blocked = False
+        self._heard = self._turn.now()
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def owners(self) -> set[object]:
+        """Whose requests are in flight here."""
+        owners = {entry.sink.owner for entry in self.inflight.entries()}
+        if (streaming := self._reader.owner) is not None:
+            owners.add(streaming)
+        return owners
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is in flight."""
+        return not len(self.inflight) and not self._reader.streaming
 
 
 def _words(error: BaseException, connect_timeout: float) -> str:

@@ -16,6 +16,7 @@ from proxy.config import Config
 from proxy.dispatch import Dispatcher, Gather
 from proxy.engine.sink import Sink
 from proxy.fastlane import MOST_ARGUMENTS, Lane
+from proxy.flow import Stop
 from proxy.greeting import Credentials
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -106,6 +107,7 @@ class Service:
             self._look,
             self._count_error,
             self._on_state,
+            self._on_blocked,
             lambda lost: self._book.elsewhere(lost),
         )
         self.pool = Pool(around)
@@ -116,6 +118,15 @@ class Service:
     def routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number``, in the protocol and database it uses."""
         return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
+
+    def _on_blocked(self, backend: Backend) -> None:
+        """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
+        owners = backend.owners()
+        for client in self.clients:
+            if client.window in owners:
+                client.flow.stop(Stop.ORDER)
+        self.pool.replace(backend)
+        self._book.refresh()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""

@@ -62,6 +62,8 @@ class Surroundings:
     on_error: OnError
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
+    on_blocked: Callable[["Backend"], None]
+    """Called when a connection is read from no more because a reply streams to a slow reader."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
 

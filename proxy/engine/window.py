@@ -32,6 +32,8 @@ class ReplyWindow(Sink):
         "_limit",
         "_out",
         "_parked",
+        "_resume",
+        "_slow",
         "_streaming",
         "_wake",
         "direct",
@@ -49,6 +51,8 @@ class ReplyWindow(Sink):
         self._wake = wake
         self._closed = False
         self._streaming = False
+        self._slow = False
+        self._resume: Callable[[], object] | None = None
         self.parked_bytes = 0
         """Bytes of the large parked replies."""
         self.direct: Callable[[bytes], None] | None = None
@@ -117,12 +121,31 @@ class ReplyWindow(Sink):
             return
         self._streaming = not last
         if not self._out:
-            self._wake()
-        self._out.append(data)
+            if self.direct is not None:
+                self.written += len(data)
+                self.direct(data)
+            else:
+                self._wake()
+                self._out.append(data)
+        else:
+            self._out.append(data)
         if last:
             self.head = token + 1
             if self._parked:
                 self._unpark()
+
+    def holds_back(self, resume: Callable[[], object]) -> bool:
+        """Whether the client is behind with reading; ``resume`` is called when it has caught up, or is gone."""
+        if self._slow:
+            self._resume = resume
+        return self._slow
+
+    def set_slow(self, slow: bool) -> None:
+        """The client is behind with reading, or has caught up."""
+        self._slow = slow
+        if not slow and self._resume is not None:
+            resume, self._resume = self._resume, None
+            resume()
 
     def abort_stream(self, token: int) -> None:
         """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
@@ -165,6 +188,7 @@ class ReplyWindow(Sink):
         self._parked.clear()
         self.parked_bytes = 0
         self._out.clear()
+        self.set_slow(False)
 
     def _unpark(self) -> None:
         head = self.head
