@@ -201,3 +201,5 @@ class ReplyWindow(Sink):
             if large and len(reply) > LARGE:
                 self.parked_bytes -= len(reply)
         self.head = head
+        if not parked:
+            self._parked = {}  # an emptied one keeps its size
