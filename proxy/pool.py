@@ -41,6 +41,8 @@ class Pool:
 
     def replace(self, backend: Backend) -> None:
         """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
+        if self._backends.get(backend.place) is not backend:
+            return  # it has been replaced before
         fresh = self._backends[backend.place] = Backend(backend.place, self._around)
         fresh.reconnects = backend.reconnects
         self._retired.append(backend)

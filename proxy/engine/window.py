@@ -120,14 +120,12 @@ class ReplyWindow(Sink):
         if self._closed:
             return
         self._streaming = not last
-        if not self._out:
-            if self.direct is not None:
-                self.written += len(data)
-                self.direct(data)
-            else:
-                self._wake()
-                self._out.append(data)
+        if not self._out and self.direct is not None and not (last and self._parked):
+            self.written += len(data)
+            self.direct(data)
         else:
+            if not self._out:
+                self._wake()
             self._out.append(data)
         if last:
             self.head = token + 1

@@ -100,7 +100,7 @@ cdef class ReplyWindow(Sink):
         if self._closed:
             return
         self._streaming = not last
-        if not self._ready and self.direct is not None:
+        if not self._ready and self.direct is not None and not (last and self._parked_count):
             self.written += len(data)
             self.direct(data)
         else:

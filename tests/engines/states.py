@@ -131,10 +131,10 @@ _REPLIES_OFTEN = (10, 40, 60, 60, 30, 2, 3, 3, 3, 1)
 def _turns(rng: Random) -> Steps:
     """Numbers stand for requests: what they mean is known only when it is seen which are waiting."""
     steps: Steps = []
-    weights = [rng.random() ** 2 + 0.02 for _ in range(9)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(10)]
     weights[0] += 0.7
     weights[1] += 0.7
-    names = ("reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early")
+    names = ("reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow")
     weights[5] *= 0.1
     weights[6] *= 0.1
     for name in rng.choices(names, weights, k=rng.choice((3, 10, 30, 90))):
@@ -146,7 +146,7 @@ def _turns(rng: Random) -> Steps:
                 steps.append((name, rng.random(), size, rng.choice((0, 0, 3))))
             case "answer" | "stream":
                 steps.append((name, rng.choices(_REPLIES, _REPLIES_OFTEN)[0], rng.random() < 0.4))
-            case "direct":
+            case "direct" | "slow":
                 steps.append((name, rng.random() < 0.6))
             case _:
                 steps.append((name,))
@@ -192,6 +192,9 @@ def _window(engine: Engine, steps: Steps) -> object:
                 log.append((paper.taken, paper.calls))
             case ("close",):
                 window.close()
+            case ("slow", yes):
+                window.set_slow(yes)
+                log.append(window.holds_back(lambda number=number: log.append(("resume", number))))
             case ("direct", yes):
                 window.direct = direct if yes else None
                 log.append(window.direct is direct)

@@ -142,7 +142,7 @@ async def _play(steps: Sequence[Step], config: Mapping[str, object]) -> None:
         except AssertionError as error:
             error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.pool)}")
             raise
-    assert not faults
+    assert not faults, faults
     await service.pool.close()
 
 

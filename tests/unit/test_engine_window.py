@@ -284,6 +284,44 @@ def test_a_lone_reply_is_written_at_once(client: Client) -> None:
     assert window.written == 7
 
 
+@pytest.mark.parametrize("early", [0, 1, 3])
+def test_a_stream_is_written_at_once_and_brings_what_waited_behind_it(client: Client, early: int) -> None:
+    window = client.window
+    direct: list[bytes] = []
+    window.direct = direct.append
+    tokens = [window.reserve() for _ in range(1 + early)]
+    window.stream(tokens[0], b"ab", last=False)
+    for token in tokens[1:]:
+        client.deliver(token, b"%d" % token)
+    window.stream(tokens[0], b"cd", last=False)
+    assert (b"".join(direct), client.wakes, window.written) == (b"abcd", 0, 4)
+    window.stream(tokens[0], b"e", last=True)
+    assert bool(client.wakes) is bool(early)  # what is not written yet has called for it
+    assert b"".join(direct) + client.flush() == b"abcde" + b"".join(b"%d" % token for token in tokens[1:])
+    assert window.idle
+    assert window.written == 5 + early
+
+
+def test_a_slow_client_holds_a_stream_back(client: Client) -> None:
+    window = client.window
+    resumed: list[str] = []
+    assert not window.holds_back(lambda: resumed.append("too early"))
+    window.set_slow(True)
+    assert window.holds_back(lambda: resumed.append("first"))
+    window.set_slow(True)
+    assert resumed == []
+    window.set_slow(False)
+    assert resumed == ["first"]
+    window.set_slow(False)
+    assert resumed == ["first"]
+    assert not window.holds_back(lambda: resumed.append("too late"))
+    window.set_slow(True)
+    assert window.holds_back(lambda: resumed.append("gone"))
+    window.close()
+    assert resumed == ["first", "gone"]
+    assert not window.holds_back(lambda: resumed.append("closed"))
+
+
 def test_a_closed_window_writes_nothing_at_once(client: Client) -> None:
     direct: list[bytes] = []
     client.window.direct = direct.append
