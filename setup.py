@@ -66,6 +66,8 @@ def remove_compiled(folder: Path) -> None:
 class BuildEngine(build_ext):
     """Translates by Cython and compiles: all modules or none."""
 
+    command_name = "build_ext"  # what a warning begins with
+
     def finalize_options(self) -> None:
         super().finalize_options()
         if self.parallel is None:
