@@ -85,8 +85,9 @@ class BuildEngine(build_ext):
             if BUILD == "require":
                 raise
             self.extensions: list[Extension] = []
+            why = "the C compiler failed" if isinstance(problem, CCompilerError) else problem
             self.warn(
-                f"the engine is not compiled: {problem}. Slotgate works without, and takes about 5 times the CPU under "
+                f"the engine is not compiled: {why}. Slotgate works without, and takes about 5 times the CPU under "
                 "pipelined load. (SLOTGATE_BUILD=require makes this an error.)"
             )
         finally:
@@ -117,7 +118,10 @@ class BuildEngine(build_ext):
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=FLAGS)
                 self.compiler.link_shared_object(objects, str(Path(folder, "nothing.so")), extra_postargs=FLAGS)
             except CCompilerError as problem:
-                raise BaseError(f"no C compiler that finds the headers of Python ({problem})") from problem
+                raise BaseError(
+                    f"there is no C compiler ({self.compiler.compiler_so[0]}) that finds the headers of Python "
+                    "(Debian, Ubuntu: apt-get install gcc libc6-dev python3-dev)"
+                ) from problem
 
     def _how(self) -> str:
         """What, besides the sources, decides what comes out."""
