@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Backend:
-    """A connection to ``place``; see the module's text. push a request to ``inflight``, then ``schedule`` if not ``dirty``."""
+    """A connection to ``place``; see the module's text.
+
+    Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
+    """
 
     __slots__ = (
         "_around",

@@ -5,9 +5,9 @@ What a request with one key begins with, up to its key's length, says everything
     *3\\r\\n$3\\r\\nSET\\r\\n$   7\\r\\nuser:42   \\r\\n$5\\r\\nhello\\r\\n
     └─── the head ────┘   └ hashed ┘   └ skipped by its length ┘
 
-``Lane.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case, with a number
-of arguments that fits its arity, whose only key is its first argument. ``Lane.splits`` has the commands that are split
-(MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
+``Lane.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case, with a
+number of arguments that fits its arity, whose only key is its first argument. ``Lane.splits`` has the commands that are
+split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """The client sockets of a worker: connections are taken from listening sockets, and each gets a protocol.
 
 Here the loop's own servers and transports do it. The twin in wires.pyx, for Linux, has transports of its own, with the
-methods of ``asyncio.Transport`` that clients use: what the loop's cost for each connection and each event was as much as
-all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
+methods of ``asyncio.Transport`` that clients use: what the loop's take for each connection and each event is as much
+as all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
 """
 
 import asyncio
