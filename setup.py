@@ -26,7 +26,6 @@ from setuptools.command.build_py import build_py
 from setuptools.errors import BaseError, CCompilerError
 
 HERE = Path(__file__).resolve().parent
-LINUX = sys.platform == "linux"
 BUILD = os.environ.get("SLOTGATE_BUILD", "auto")
 FLAGS = shlex.split(os.environ.get("SLOTGATE_CFLAGS", ""))
 DIRECTIVES = {
@@ -38,24 +37,29 @@ MOST_JOBS = 4  # a compiler takes 200 MB for the largest module
 
 
 def engine() -> list[Extension]:
-    """The modules to compile: those with a .pxd beside them; from the .pyx (a twin in C's terms), or else the .py."""
+    """The modules to compile: those with a .pxd beside them, from the .pyx (a twin in C's terms) or else the .py.
+
+    And the one that is of Linux only.
+    """
     if BUILD not in ("auto", "require", "skip"):
         raise SystemExit(f"SLOTGATE_BUILD is {BUILD!r}: say auto, require or skip")
     if BUILD == "skip":
         return []
-    found = []
-    for declarations in sorted(path.relative_to(HERE) for path in HERE.glob("proxy/**/*.pxd")):
+    sources = []
+    for declarations in HERE.glob("proxy/**/*.pxd"):
         twin = declarations.with_suffix(".pyx")
-        source = twin if (HERE / twin).exists() and (twin.stem != "wires" or LINUX) else declarations.with_suffix(".py")
-        found.append(
-            Extension(
-                ".".join(declarations.with_suffix("").parts),
-                [str(source)],
-                extra_compile_args=["-O3", "-g0", *FLAGS],
-                extra_link_args=FLAGS,
-            )
+        sources.append(twin if twin.exists() else declarations.with_suffix(".py"))
+    if sys.platform == "linux":
+        sources.append(HERE / "proxy/epollwires.pyx")
+    return [
+        Extension(
+            ".".join(source.with_suffix("").parts),
+            [str(source)],
+            extra_compile_args=["-O3", "-g0", *FLAGS],
+            extra_link_args=FLAGS,
         )
-    return found
+        for source in sorted(path.relative_to(HERE) for path in sources)
+    ]
 
 
 def remove_compiled(folder: Path) -> None:

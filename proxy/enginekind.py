@@ -13,6 +13,7 @@ MODULES = (
     "proxy.conversation",
     "proxy.dispatch",
     "proxy.engine.inflight",
+    "proxy.engine.receiver",
     "proxy.engine.replyreader",
     "proxy.engine.room",
     "proxy.engine.sink",
@@ -28,7 +29,6 @@ MODULES = (
     "proxy.scatter",
     "proxy.slots",
     "proxy.turn",
-    "proxy.wires",
 )
 """The modules that are compiled (those with a .pxd beside them)."""
 
