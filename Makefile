@@ -5,46 +5,67 @@ PYTHON  = $(VENV)/bin/python
 PIP     = PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip --quiet --disable-pip-version-check
 ARGS   ?=
 
+# What the engine is compiled from (setup.py), and the stamp that says that it is.
+DECLARED := $(wildcard proxy/*.pxd proxy/*/*.pxd)
+ENGINE   := $(DECLARED) $(wildcard $(DECLARED:.pxd=.py) $(DECLARED:.pxd=.pyx)) setup.py pyproject.toml
+COMPILED := $(VENV)/.compiled
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench compile clean
+.NOTPARALLEL:
+# They are for setup.py. The proxy takes every other SLOTGATE_ variable for a setting of its own.
+unexport SLOTGATE_BUILD SLOTGATE_CFLAGS
 
 help: ## list the targets
 	@echo 'Slotgate. Targets (ARGS="..." is passed on):'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
-run: $(VENV)/.installed-demo ## start real servers and the proxy on 127.0.0.1:6380; ARGS="--listen 127.0.0.1:7000 --shards 5"
+run: $(VENV)/.installed-demo $(COMPILED) ## start real servers and the proxy on 127.0.0.1:6380; ARGS="--listen 127.0.0.1:7000 --shards 5"
 	@exec $(PYTHON) -m proxy demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## run all tests; ARGS="-k scan -x"
+test: $(VENV)/.installed-dev $(COMPILED) ## run all tests; ARGS="-k scan -x"
 	@exec $(PYTHON) -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, formatting and types
+check: $(VENV)/.installed-dev $(COMPILED) ## lint, formatting and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-bench: $(VENV)/.installed-bench ## measure the proxy beside others, write benchmarks/RESULTS.md; ARGS="--help"
+bench: $(VENV)/.installed-bench $(COMPILED) ## measure the proxy beside others, write benchmarks/RESULTS.md; ARGS="--help"
 	@exec $(PYTHON) -m benchmarks --write $(ARGS)
+
+compile: $(COMPILED) ## compile the engine in place, if it changed; the targets above do so too
 
 clean: ## remove .venv, caches and what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find proxy -name '*.so' -exec rm -f {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# All modules of the engine or none. Without a C compiler setup.py says so, the plain engine runs, and the next make tries
+# again. SLOTGATE_BUILD=require fails instead.
+$(COMPILED): $(ENGINE) $(VENV)/.installed-demo
+	@echo 'Compiling the engine (once, and when it changed) ...'
+	@rm -f $@
+	@SLOTGATE_BUILD='$(or $(SLOTGATE_BUILD),auto)' SLOTGATE_CFLAGS='$(SLOTGATE_CFLAGS)' \
+	    $(PYTHON) setup.py --quiet build_ext --inplace
+	@if env -u SLOTGATE_ENGINE $(PYTHON) -m proxy --version | grep -q 'engine: compiled'; then touch $@; fi
+
 # The stamps say what is installed; they are older than pyproject.toml when it has to be done again.
+# pip does not compile: it would build in a folder of its own, from the beginning each time.
 # --prefer-binary: a wheel that is a little older rather than a source that needs a compiler.
 $(VENV)/.installed-demo: pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV) (once) ...'
-	@$(PIP) install --prefer-binary --editable '.[demo]'
+	@SLOTGATE_BUILD=skip $(PIP) install --prefer-binary --editable '.[compile,demo]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV) (once) ...'
-	@$(PIP) install --prefer-binary --editable '.[dev,demo]'
+	@SLOTGATE_BUILD=skip $(PIP) install --prefer-binary --editable '.[compile,dev,demo]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)/.installed-bench: pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV) (once) ...'
-	@$(PIP) install --prefer-binary --editable '.[bench,demo]'
+	@SLOTGATE_BUILD=skip $(PIP) install --prefer-binary --editable '.[compile,bench,demo]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(PYTHON):

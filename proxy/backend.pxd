@@ -1,12 +1,13 @@
 import cython
 
 from proxy.engine.inflight cimport InFlight
+from proxy.engine.receiver cimport Receiver
 from proxy.engine.replyreader cimport ReplyReader
 from proxy.engine.sink cimport Sink
 from proxy.turn cimport Turn
 
 
-cdef class Backend:
+cdef class Backend(Receiver):
     # for good
     cdef readonly object place
     cdef object _around

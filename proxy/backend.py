@@ -17,6 +17,7 @@ from typing import cast
 from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
+from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import Sink
 from proxy.greeting import Greeting
@@ -28,8 +29,11 @@ from proxy.surroundings import Holder, Place, State, Surroundings
 log = logging.getLogger(__name__)
 
 
-class Backend:
-    """A connection to ``place``; see the module's text. push a request to ``inflight``, then ``schedule`` if not ``dirty``."""
+class Backend(Receiver):
+    """A connection to ``place``; see the module's text.
+
+    Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
+    """
 
     __slots__ = (
         "_around",
@@ -171,11 +175,7 @@ class Backend:
         try:
             async with asyncio.timeout(self._around.timing.connect_timeout):
                 self._greeting = greeting
-                protocol = cast(asyncio.Protocol, self)
-                if node.port:
-                    await self._loop.create_connection(lambda: protocol, node.host, node.port)
-                else:
-                    await self._loop.create_unix_connection(lambda: protocol, node.host)
+                await self._around.connect(node.host, node.port, self)
                 await asyncio.wait((greeting.done, lost), return_when=asyncio.FIRST_COMPLETED)
                 if not greeting.done.done():
                     raise errors.BackendError("the server closed the connection")
@@ -205,6 +205,10 @@ class Backend:
         self._blocked = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
+
+    def eof_received(self) -> bool:
+        """The server sends no more: close."""
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: hold what may be sent again, answer the rest."""

@@ -19,7 +19,6 @@ from proxy.flow import Flow, Stop
 from proxy.landing import LANDS_FROM, Landing
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
-from proxy.session import Session
 
 if TYPE_CHECKING:
     from proxy.service import Service

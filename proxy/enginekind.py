@@ -13,6 +13,7 @@ MODULES = (
     "proxy.conversation",
     "proxy.dispatch",
     "proxy.engine.inflight",
+    "proxy.engine.receiver",
     "proxy.engine.replyreader",
     "proxy.engine.room",
     "proxy.engine.sink",
@@ -28,14 +29,13 @@ MODULES = (
     "proxy.scatter",
     "proxy.slots",
     "proxy.turn",
-    "proxy.wires",
 )
 """The modules that are compiled (those with a .pxd beside them)."""
 
 WARNING = (
     "the engine is not compiled: pipelined load costs about 5 times the CPU. To get the compiled one, install a C "
-    "compiler and the headers of Python, then Slotgate again (python -m pip install --force-reinstall --no-binary slotgate "
-    "slotgate; in a checkout: make compile)"
+    "compiler and the headers of Python, then Slotgate again "
+    "(python -m pip install --force-reinstall --no-binary slotgate slotgate; in a checkout: make compile)"
 )
 """Said once when the plain engine serves."""
 

@@ -22,7 +22,7 @@ from proxy.report import Overview, take, together
 from proxy.service import Service
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
-from proxy.wires import Wires
+from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ async def serve(config: Config) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
     topology = build_topology(config)
-    service = Service(config, topology)
+    service = Service(config, topology, wires=best_wires(loop))
 
     async def look() -> Overview:
         return together(topology, [take(service)])
@@ -70,12 +70,12 @@ async def serve(config: Config) -> None:
     async with at_work(service):
         listeners = listen(config.listen)
         try:
-            wires = await accept(service, listeners.of(0))
+            await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
                 log_serving(config, listeners, len(topology.shards))
                 await stop.wait()
                 admin.draining = True
-                await drain(service, wires)
+                await drain(service)
         finally:
             listeners.close()
     log.info("stopped")
@@ -98,19 +98,17 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await service.pool.close()
 
 
-async def accept(service: Service, sockets: Sequence[socket.socket]) -> Wires:
+async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
     """Take clients from listening sockets."""
-    wires = Wires(service.loop)
     for each in sockets:
-        await wires.listen(each, partial(ClientConnection, service), BACKLOG)
-    return wires
+        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG)
 
 
-async def drain(service: Service, wires: Wires) -> None:
+async def drain(service: Service) -> None:
     """Take no new clients or requests; wait until what is in flight is answered, ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
-    wires.stop_listening()
+    service.wires.stop_listening()
     for client in service.clients:
         client.drain()
     deadline = service.loop.time() + timeout

@@ -31,6 +31,7 @@ from proxy.slots import key_slot
 from proxy.surroundings import Surroundings, Timing
 from proxy.topology import Topology
 from proxy.turn import Turn
+from proxy.wires import LoopWires, Wires
 
 _CHUNK = 256 * 1024
 """The most bytes that uvloop reads at once."""
@@ -55,10 +56,12 @@ class Service:
         topology: Topology,
         clock: Callable[[], float] = time.monotonic,
         census: Census | None = None,
+        wires: Wires | None = None,
     ) -> None:
         self.config = config
         self.topology = topology
         self.loop = asyncio.get_running_loop()
+        self.wires = LoopWires(self.loop) if wires is None else wires
         self.started = time.time()
         self.counters = Counters()
         self.turn = Turn(self.loop, clock)
@@ -104,6 +107,7 @@ class Service:
             self.counters,
             timing,
             self.credentials,
+            self.wires.connect,
             self._look,
             self._count_error,
             self._on_state,

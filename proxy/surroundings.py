@@ -1,6 +1,6 @@
 """What a backend connection is for, and what it shares with the others of its worker."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -57,6 +57,8 @@ class Surroundings:
     counters: Counters
     timing: Timing
     credentials: Credentials
+    connect: Callable[[str, int, object], Awaitable[None]]
+    """Connects a protocol to a host and port, or to a unix socket (port 0)."""
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError

@@ -1,18 +1,31 @@
-"""The client sockets of a worker: connections are taken from listening sockets, and each gets a protocol.
+"""The sockets of a worker: connections that clients make and those to servers, each with its protocol.
 
-Here the loop's own servers and transports do it. The twin in wires.pyx, for Linux, has transports of its own, with the
-methods of ``asyncio.Transport`` that clients use: what the loop's cost for each connection and each event was as much as
+``LoopWires`` leaves them to the loop. ``EpollWires`` (epollwires.pyx: Linux, compiled) has transports of its own, with the
+methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is as much as
 all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
 """
 
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 
-class Wires:
-    """All client connections of a worker. Made inside its running loop."""
+class Wires(Protocol):
+    """All connections of a worker, to clients and to servers."""
+
+    async def listen(self, listener: socket.socket, factory: Callable[[], object], backlog: int) -> None:
+        """Take connections from ``listener``; each gets a protocol made by ``factory``."""
+
+    async def connect(self, host: str, port: int, protocol: object) -> None:
+        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+
+    def stop_listening(self) -> None:
+        """Take no more connections; those that stand go on."""
+
+
+class LoopWires:
+    """``Wires`` by the loop's own servers and transports."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -24,8 +37,25 @@ class Wires:
         protocols = cast(Callable[[], asyncio.Protocol], factory)
         self._servers.append(await create(protocols, sock=listener, backlog=backlog))
 
+    async def connect(self, host: str, port: int, protocol: object) -> None:
+        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+        wanted = cast(asyncio.Protocol, protocol)
+        if port:
+            await self._loop.create_connection(lambda: wanted, host, port)
+        else:
+            await self._loop.create_unix_connection(lambda: wanted, host)
+
     def stop_listening(self) -> None:
         """Take no more connections; those that stand go on."""
         for server in self._servers:
             server.close()
         self._servers.clear()
+
+
+def best_wires(loop: asyncio.AbstractEventLoop) -> Wires:
+    """The fastest there is here."""
+    try:
+        from proxy.epollwires import EpollWires
+    except ImportError:
+        return LoopWires(loop)
+    return EpollWires(loop)

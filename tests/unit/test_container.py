@@ -163,8 +163,39 @@ class TestDockerfile:
     def test_what_the_build_reads_is_copied(self, dockerfile: list[tuple[str, str]]) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         copied = " ".join(arguments for instruction, arguments in dockerfile if instruction == "COPY")
-        for name in [project["readme"], *project["license-files"], "pyproject.toml", "proxy"]:
+        for name in [project["readme"], *project["license-files"], "pyproject.toml", "setup.py", "proxy"]:
             assert name in copied.split()
+
+    def test_what_was_compiled_elsewhere_is_not_in_the_context(self) -> None:
+        assert "**/*.so" in (ROOT / ".dockerignore").read_text().splitlines()
+
+    def test_the_engine_is_compiled_or_the_build_fails(self, dockerfile: list[tuple[str, str]]) -> None:
+        runs = [arguments for instruction, arguments in dockerfile if instruction == "RUN"]
+        (compiler,) = [number for number, run in enumerate(runs) if re.search(r"apt-get install .*\bgcc\b", run)]
+        (wheel,) = [number for number, run in enumerate(runs) if "pip wheel" in run]
+        (asked,) = [number for number, run in enumerate(runs) if "--version" in run]
+        assert compiler < wheel < asked
+        assert runs[wheel].startswith("SLOTGATE_BUILD=require ")
+        assert runs[asked] == "/opt/slotgate/bin/slotgate --version | grep --fixed-strings '(engine: compiled)'"
+
+    def test_the_compiler_stays_out_of_the_image(
+        self, dockerfile: list[tuple[str, str]], final_stage: dict[str, str]
+    ) -> None:
+        last = max(number for number, (instruction, _) in enumerate(dockerfile) if instruction == "FROM")
+        assert not [arguments for _, arguments in dockerfile[last:] if "apt-get" in arguments]
+        assert final_stage["COPY"] == "--from=build /opt/slotgate /opt/slotgate"
+
+    @pytest.mark.parametrize("kind", ["compiled", "python"])
+    def test_only_the_compiled_engine_passes(
+        self, dockerfile: list[tuple[str, str]], kind: str, tmp_path: Path
+    ) -> None:
+        (asks,) = [run for instruction, run in dockerfile if instruction == "RUN" and "--version" in run]
+        command = tmp_path / "slotgate"
+        command.write_text(f"#!/bin/sh\necho 'slotgate 0.1.0 (engine: {kind})'\n")
+        command.chmod(0o755)
+        script = asks.replace("/opt/slotgate/bin/slotgate", str(command))
+        done = subprocess.run(["sh", "-c", script], stdout=subprocess.DEVNULL, timeout=30, check=False)
+        assert (done.returncode == 0) is (kind == "compiled")
 
 
 class TestHealthcheck:

@@ -87,12 +87,12 @@ def test_what_is_cut_is_well_formed(noise: bytes, count: int, step: int) -> None
 
 def test_parts_can_be_compared_and_shown() -> None:
     part = Part(1, b"x", [0, 2])
-    assert repr(part) == "Part(1, b'x', (0, 2))"
-    assert part == Part(1, b"x", (0, 2))
-    assert part != Part(1, b"x", (0, 1))
-    assert part != Part(0, b"x", (0, 2))
-    assert part != "Part(1, b'x', (0, 2))"
-    assert Part(1, b"x").positions == ()
+    assert repr(part) == "Part(1, b'x', [0, 2])"
+    assert part == Part(1, b"x", [0, 2])
+    assert part != Part(1, b"x", [0, 1])
+    assert part != Part(0, b"x", [0, 2])
+    assert part != "Part(1, b'x', [0, 2])"
+    assert Part(1, b"x").positions == []
 
 
 # ---- merge_by_key

@@ -1,10 +1,10 @@
-"""Twin of wires.py for Linux: client sockets behind an epoll of their own, which the loop sees as one descriptor.
+"""``Wires`` (wires.py) for Linux: all sockets behind an epoll of their own, which the loop sees as one descriptor.
 
-    loop ──readable──▶ Wires._ready ──epoll_wait──▶ Wire.read ──recv──▶ protocol.data_received
+    loop ──readable──▶ EpollWires._ready ──epoll_wait──▶ Wire.read ──recv──▶ protocol.data_received
                                                    └▶ accept4 ──▶ Wire, protocol.connection_made
     protocol ──write──▶ Wire ──send at once; what does not go is kept, and sent when there is room──▶ socket
 
-A ``Wire`` is the transport of one client: the methods of ``asyncio.Transport`` that clients use, with its semantics
+A ``Wire`` is one connection's transport: the methods of ``asyncio.Transport`` that are used here, with its semantics
 (https://docs.python.org/3/library/asyncio-protocol.html), ``asyncio.BufferedProtocol`` included.
 """
 
@@ -15,11 +15,12 @@ import socket
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, PyObject
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from proxy.client cimport ClientConnection
+from proxy.engine.receiver cimport Receiver
 
 cdef extern from "sys/epoll.h" nogil:
     enum:
@@ -60,6 +61,10 @@ cdef extern from * nogil:
     int setsockopt(int fd, int level, int name, const void* value, unsigned int size)
     int c_close "close"(int fd)
 
+cdef extern from "Python.h":
+    PyObject* new_bytes "PyBytes_FromStringAndSize"(char* data, Py_ssize_t size)
+    int resize_bytes "_PyBytes_Resize"(PyObject** data, Py_ssize_t size) except -1
+
 log = logging.getLogger(__name__)
 
 cdef enum:
@@ -67,14 +72,15 @@ cdef enum:
     _ACCEPTS = 64
     _CHUNK = 256 * 1024
     _CHUNKS = 4
+    _PLENTY = 64 * 1024
     _VECTORS = 64
     _HIGH = 64 * 1024
 
 _FULL_PAUSE = 1.0
 
 
-cdef class Wires:
-    """All client connections of a worker. Made inside its running loop."""
+cdef class EpollWires:
+    """All connections of a worker, to clients and to servers. Made inside its running loop."""
 
     cdef object _loop
     cdef int _epoll
@@ -114,6 +120,29 @@ cdef class Wires:
         self._listeners[self._numbered] = (listener, factory, listener.family != socket.AF_UNIX)
         self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, self._numbered)
 
+    async def connect(self, host, int port, protocol):
+        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+        if port:
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            places = [(family, address) for family, _, _, _, address in found]
+        else:
+            places = [(socket.AF_UNIX, host)]
+        failure = OSError(f"{host} has no address")
+        for family, address in places:
+            link = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            try:
+                await self._loop.sock_connect(link, address)
+            except OSError as error:
+                link.close()
+                failure = error
+            except BaseException:
+                link.close()
+                raise
+            else:
+                self._adopt(link.detach(), port != 0, protocol)
+                return
+        raise failure
+
     def stop_listening(self):
         """Take no more connections; those that stand go on."""
         for listener, _, _ in self._listeners.values():
@@ -145,7 +174,7 @@ cdef class Wires:
                     if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and wire._reading:
                         wire._read()
                 except Exception as error:
-                    log.exception("client failed")
+                    log.exception("a connection failed")
                     wire._fail(error)
         finally:
             self._busy = False
@@ -160,9 +189,8 @@ cdef class Wires:
 
     cdef object _accept(self, tuple listening):
         listener, factory, tcp = listening
-        cdef int fd, one = 1
+        cdef int fd
         cdef int door = listener.fileno()
-        cdef Wire wire
         for _ in range(_ACCEPTS):
             fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
@@ -173,25 +201,29 @@ cdef class Wires:
                 elif errno != EAGAIN:
                     log.error("accept failed reason=%r", os.strerror(errno))
                 return
-            if tcp:
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-            self._numbered += 1
-            wire = Wire.__new__(Wire)
-            wire._wires = self
-            wire._number = self._numbered
-            wire._fd = fd
-            wire._reading = True
-            wire._high = _HIGH
-            self._wires[self._numbered] = wire
-            try:
-                self._control(EPOLL_CTL_ADD, fd, EPOLLIN, self._numbered)
-                wire._mask = EPOLLIN
-                protocol = factory()
-                wire.set_protocol(protocol)
-                protocol.connection_made(wire)
-            except Exception as error:
-                log.exception("client could not be taken in")
-                wire._fail(error)
+            self._adopt(fd, tcp, factory())
+
+    cdef object _adopt(self, int fd, bint tcp, protocol):
+        """A connection stands on ``fd``, and is ``protocol``'s."""
+        cdef int one = 1
+        cdef Wire wire = Wire.__new__(Wire)
+        if tcp:
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        self._numbered += 1
+        wire._wires = self
+        wire._number = self._numbered
+        wire._fd = fd
+        wire._reading = True
+        wire._high = _HIGH
+        self._wires[self._numbered] = wire
+        try:
+            self._control(EPOLL_CTL_ADD, fd, EPOLLIN, self._numbered)
+            wire._mask = EPOLLIN
+            wire.set_protocol(protocol)
+            protocol.connection_made(wire)
+        except Exception as error:
+            log.exception("a connection could not be taken in")
+            wire._fail(error)
 
     def _rest(self, listener, reason):
         """No descriptors are left: try again in a while, not at once for ever."""
@@ -215,14 +247,16 @@ cdef class Wires:
 
 
 cdef class Wire:
-    """One client's transport."""
+    """The transport of one connection."""
 
-    cdef Wires _wires
+    cdef EpollWires _wires
     cdef uint64_t _number
     cdef int _fd
     cdef uint32_t _mask
     cdef object _protocol
-    cdef ClientConnection _client
+    cdef Receiver _receiver
+    cdef bint _buffered
+    cdef bint _plenty
     cdef bint _reading
     cdef bint _closing
     cdef bint _ending
@@ -246,8 +280,10 @@ cdef class Wire:
     cdef object _read(self):
         cdef ssize_t size
         cdef Py_buffer room
+        cdef PyObject* whole
+        cdef bytes data
         for _ in range(_CHUNKS):
-            if self._client is None:
+            if self._buffered:
                 PyObject_GetBuffer(self._protocol.get_buffer(-1), &room, PyBUF_WRITABLE)
                 try:
                     size = recv(self._fd, room.buf, room.len, 0)
@@ -256,9 +292,29 @@ cdef class Wire:
                 finally:
                     PyBuffer_Release(&room)
             else:
-                size = recv(self._fd, self._wires._buffer, _CHUNK, 0)
+                if self._plenty:
+                    # Straight into what is handed on, where the last ones were large; small ones are cheaper to copy.
+                    whole = new_bytes(NULL, _CHUNK)
+                    if whole == NULL:
+                        raise MemoryError
+                    size = recv(self._fd, PyBytes_AS_STRING(<object> whole), _CHUNK, 0)
+                    if size > 0:
+                        resize_bytes(&whole, size)
+                        data = <bytes> whole
+                        Py_DECREF(data)
+                    else:
+                        # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
+                        Py_DECREF(<object> whole)
+                else:
+                    size = recv(self._fd, self._wires._buffer, _CHUNK, 0)
+                    if size > 0:
+                        data = PyBytes_FromStringAndSize(self._wires._buffer, size)
                 if size > 0:
-                    self._client.data_received(PyBytes_FromStringAndSize(self._wires._buffer, size))
+                    self._plenty = size >= _PLENTY
+                    if self._receiver is not None:
+                        self._receiver.data_received(data)
+                    else:
+                        self._protocol.data_received(data)
                     if size < _CHUNK:
                         return
             if size == 0:
@@ -307,9 +363,10 @@ cdef class Wire:
         return 0
 
     def set_protocol(self, protocol):
-        """``protocol`` gets what comes from now on: a ``ClientConnection``, or an ``asyncio.BufferedProtocol``."""
+        """``protocol`` gets what comes from now on: an ``asyncio.Protocol`` or an ``asyncio.BufferedProtocol``."""
         self._protocol = protocol
-        self._client = protocol if isinstance(protocol, ClientConnection) else None
+        self._receiver = protocol if isinstance(protocol, Receiver) else None
+        self._buffered = self._receiver is None and hasattr(protocol, "get_buffer")
 
     # ---- writing
 
@@ -460,12 +517,12 @@ cdef class Wire:
         c_close(self._fd)
         self._fd = -1
         self._protocol = None
-        self._client = None
+        self._receiver = None
         if protocol is not None:
             try:
                 protocol.connection_lost(self._error)
             except Exception:
-                log.exception("client could not be let go")
+                log.exception("a connection could not be let go")
 
     def get_extra_info(self, name, default=None):
         """``peername`` and ``sockname``, as the socket says."""
