@@ -15,6 +15,7 @@ there, so that an old engine is never loaded beside new sources.
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,24 +37,29 @@ MOST_JOBS = 4  # a compiler takes 200 MB for the largest module
 
 
 def engine() -> list[Extension]:
-    """The modules to compile: those with a .pxd beside them; from the .pyx (a twin in C's terms), or else the .py."""
+    """The modules to compile: those with a .pxd beside them, from the .pyx (a twin in C's terms) or else the .py.
+
+    And the one that is of Linux only.
+    """
     if BUILD not in ("auto", "require", "skip"):
         raise SystemExit(f"SLOTGATE_BUILD is {BUILD!r}: say auto, require or skip")
     if BUILD == "skip":
         return []
-    found = []
-    for declarations in sorted(path.relative_to(HERE) for path in HERE.glob("proxy/**/*.pxd")):
+    sources = []
+    for declarations in HERE.glob("proxy/**/*.pxd"):
         twin = declarations.with_suffix(".pyx")
-        source = twin if (HERE / twin).exists() else declarations.with_suffix(".py")
-        found.append(
-            Extension(
-                ".".join(declarations.with_suffix("").parts),
-                [str(source)],
-                extra_compile_args=["-O3", "-g0", *FLAGS],
-                extra_link_args=FLAGS,
-            )
+        sources.append(twin if twin.exists() else declarations.with_suffix(".py"))
+    if sys.platform == "linux":
+        sources.append(HERE / "proxy/epollwires.pyx")
+    return [
+        Extension(
+            ".".join(source.with_suffix("").parts),
+            [str(source)],
+            extra_compile_args=["-O3", "-g0", *FLAGS],
+            extra_link_args=FLAGS,
         )
-    return found
+        for source in sorted(path.relative_to(HERE) for path in sources)
+    ]
 
 
 def remove_compiled(folder: Path) -> None:

@@ -10,11 +10,12 @@ from benchmarks.scenarios import LARGE, MEDIUM, SMALL, KeySet
 from proxy.commands.keys import key_indexes
 from proxy.commands.table import CommandTable
 from proxy.merge import Context, merge
-from proxy.planner import Planner, Scatter
+from proxy.planner import Planner
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
 from proxy.resp.replies import ReplyFramer
 from proxy.resp.requests import RequestFramer, split_request
+from proxy.scatter import Scatter
 from proxy.slots import key_slot
 from proxy.topology import Node, Shard, Topology
 

@@ -3,9 +3,9 @@
 The journey of a request::
 
     client bytes
-      → ClientConnection frames the request, without decoding it            client.py, resp/
+      → ClientConnection frames the request, without decoding it            client.py, resp/, landing.py (large ones)
       → fast lane? one key, a plain command, a session in its plain state   fastlane.py
-            yes → slot → the shard's backend connection                     slots.py
+            yes → slot → the shard's backend connection                     slots.py, multikey.py (several keys)
             no  → hiredis parses it → Session (what is the proxy's own)     conversation.py, session.py, clientcmds.py
                 → planner: Forward | Scatter | Reject                       planner.py
                 → Dispatcher carries the plan out                           dispatch.py
@@ -22,15 +22,15 @@ The floors; a module imports from lower floors, and from its own without a circl
     1  resp, slots, engine                                                  bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, planner, info, merge, retries   decisions: pure, sans-io
-    4  turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   the backend side
-    5  flow, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin   the client side
+    4  wires, epollwires, turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   backends
+    5  flow, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin   clients
     6  logs, channel, worker, server, supervisor, keeper, localservers, demo, cli                 processes, signals
 
 With ``workers = N`` all of this is in each of N processes (worker.py) on one port, under a supervisor (supervisor.py)
 that keeps what has to outlive a worker: the listening sockets, the numbers of clients, what was counted.
 
-Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they work
-the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.
+Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they
+work the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.
 """
 
 import os as _os

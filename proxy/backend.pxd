@@ -1,12 +1,13 @@
 import cython
 
 from proxy.engine.inflight cimport InFlight
+from proxy.engine.receiver cimport Receiver
 from proxy.engine.replyreader cimport ReplyReader
 from proxy.engine.sink cimport Sink
 from proxy.turn cimport Turn
 
 
-cdef class Backend:
+cdef class Backend(Receiver):
     # for good
     cdef readonly object place
     cdef object _around
@@ -17,7 +18,7 @@ cdef class Backend:
     cdef readonly bint ready
     cdef readonly InFlight inflight
     cdef readonly bint dirty
-    cdef readonly int reconnects
+    cdef public int reconnects
     cdef ReplyReader _reader
     cdef dict _holders
     cdef double _down_since
@@ -29,6 +30,7 @@ cdef class Backend:
     cdef object _greeting
     cdef object _lost
     cdef bint _paused
+    cdef bint _blocked
     cdef double _heard
 
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)

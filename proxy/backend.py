@@ -17,6 +17,7 @@ from typing import cast
 from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
+from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import Sink
 from proxy.greeting import Greeting
@@ -28,11 +29,15 @@ from proxy.surroundings import Holder, Place, State, Surroundings
 log = logging.getLogger(__name__)
 
 
-class Backend:
-    """A connection to ``place``; see the module's text. push a request to ``inflight``, then ``schedule`` if not ``dirty``."""
+class Backend(Receiver):
+    """A connection to ``place``; see the module's text.
+
+    Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
+    """
 
     __slots__ = (
         "_around",
+        "_blocked",
         "_closing",
         "_down_since",
         "_greeting",
@@ -78,6 +83,7 @@ class Backend:
         self._greeting: Greeting | None = None
         self._lost: asyncio.Future[None] | None = None
         self._paused = False
+        self._blocked = False
         self._heard = 0.0
 
     def __repr__(self) -> str:
@@ -169,11 +175,7 @@ class Backend:
         try:
             async with asyncio.timeout(self._around.timing.connect_timeout):
                 self._greeting = greeting
-                protocol = cast(asyncio.Protocol, self)
-                if node.port:
-                    await self._loop.create_connection(lambda: protocol, node.host, node.port)
-                else:
-                    await self._loop.create_unix_connection(lambda: protocol, node.host)
+                await self._around.connect(node.host, node.port, self)
                 await asyncio.wait((greeting.done, lost), return_when=asyncio.FIRST_COMPLETED)
                 if not greeting.done.done():
                     raise errors.BackendError("the server closed the connection")
@@ -200,8 +202,13 @@ class Backend:
         # uvloop's transports are none of asyncio's classes, but have their methods.
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
+        self._blocked = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
+
+    def eof_received(self) -> bool:
+        """The server sends no more: close."""
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: hold what may be sent again, answer the rest."""
@@ -263,7 +270,7 @@ class Backend:
             if waiting is not None and now - max(waiting, self._down_since) > timing.retry_deadline:
                 self._change(State.FAILING)
                 self._refuse_all()
-        elif self.ready and self._heard < before:
+        elif self.ready and self._heard < before and not self._blocked:
             first = self.inflight.first()
             if self._reader.streaming or (first is not None and first < before):
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
@@ -334,6 +341,36 @@ class Backend:
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
             self._abort()
+        if self._reader.streaming and not self._blocked and self._reader.holds_back(self._unblock):
+            self._block()
+
+    # ---- a reply that streams to a slow reader
+
+    def _block(self) -> None:
+        """Read no more until the reader of the reply that streams has caught up; others use another connection."""
+        self._blocked = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._around.on_blocked(self)
+
+    def _unblock(self) -> None:
+        """The reader has caught up, or is gone."""
+        self._blocked = False
+        self._heard = self._turn.now()
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def owners(self) -> set[object]:
+        """Whose requests are in flight here."""
+        owners = {entry.sink.owner for entry in self.inflight.entries()}
+        if (streaming := self._reader.owner) is not None:
+            owners.add(streaming)
+        return owners
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is in flight."""
+        return not len(self.inflight) and not self._reader.streaming
 
 
 def _words(error: BaseException, connect_timeout: float) -> str:

@@ -19,7 +19,6 @@ from proxy.flow import Flow, Stop
 from proxy.landing import LANDS_FROM, Landing
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
-from proxy.session import Session
 
 if TYPE_CHECKING:
     from proxy.service import Service
@@ -72,7 +71,8 @@ class ClientConnection(Conversation):
             self.closing = True
             return
         self._transport = transport
-        transport.set_write_buffer_limits(high=service.limits.output_soft)
+        # Half: the transport keeps what it has begun to write until all of it is written, and as much again meanwhile.
+        transport.set_write_buffer_limits(high=service.limits.output_soft // 2)
         self.begin(number, Flow(self, transport), self._turn.now())
 
     def addresses(self) -> tuple[str, str]:
@@ -272,10 +272,12 @@ class ClientConnection(Conversation):
 
     def pause_writing(self) -> None:
         """It reads more slowly than it is answered."""
+        self.window.set_slow(True)
         self.flow.slow()
 
     def resume_writing(self) -> None:
         """It has caught up."""
+        self.window.set_slow(False)
         self.flow.caught_up()
 
     def pause_changed(self) -> None:

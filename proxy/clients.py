@@ -39,7 +39,7 @@ class Clients:
         return iter(list(self._clients.values()))
 
     def enter(self, client: ClientConnection) -> int:
-        """Let one more client in: its id, from 1, never given twice. 0 if there is no room, beside those of all workers."""
+        """Let one more client in, if there is room: its id, from 1, never given twice by any worker; or 0."""
         census = self._census
         if census.total() >= self._maximum:
             self._counters.reject("max clients")

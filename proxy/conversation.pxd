@@ -1,6 +1,7 @@
 import cython
 
 from proxy.dispatch cimport Muted
+from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
 from proxy.metrics cimport CommandCounter
@@ -8,7 +9,7 @@ from proxy.resp.requests cimport RequestFramer
 from proxy.routes cimport Routes
 
 
-cdef class Conversation:
+cdef class Conversation(Receiver):
     # for good
     cdef readonly object service
     cdef readonly ReplyWindow window

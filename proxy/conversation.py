@@ -10,6 +10,7 @@ from proxy import allclients, clientcmds, errors
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
+from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
@@ -30,7 +31,7 @@ _REPLY_ON = ("client|reply", encode.OK)
 _HTTP = frozenset({b"post", b"host:"})
 
 
-class Conversation:
+class Conversation(Receiver):
     """What one client and the proxy say to each other; ``ClientConnection`` moves the bytes.
 
     Most clients only ever use the fast lane: what the others need is made when it is first asked for.

@@ -13,6 +13,7 @@ MODULES = (
     "proxy.conversation",
     "proxy.dispatch",
     "proxy.engine.inflight",
+    "proxy.engine.receiver",
     "proxy.engine.replyreader",
     "proxy.engine.room",
     "proxy.engine.sink",

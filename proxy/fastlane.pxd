@@ -15,6 +15,7 @@ cdef int _LF
 cdef int _ZERO
 cdef int _STAR
 cdef int _SHORTEST
+cdef bytes _NO_HEAD
 
 
 cdef class Head:
@@ -33,6 +34,8 @@ cdef class Lane:
     cdef readonly dict heads
     cdef readonly dict splits
     cdef readonly Py_ssize_t shards
+    cdef readonly bytes text
+    cdef readonly Head entry
 
 
 @cython.locals(

@@ -5,9 +5,9 @@ What a request with one key begins with, up to its key's length, says everything
     *3\\r\\n$3\\r\\nSET\\r\\n$   7\\r\\nuser:42   \\r\\n$5\\r\\nhello\\r\\n
     └─── the head ────┘   └ hashed ┘   └ skipped by its length ┘
 
-``Lane.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case, with a number
-of arguments that fits its arity, whose only key is its first argument. ``Lane.splits`` has the commands that are split
-(MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
+``Lane.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case, with a
+number of arguments that fits its arity, whose only key is its first argument. ``Lane.splits`` has the commands that are
+split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
 """
 
 from collections.abc import Iterable
@@ -32,6 +32,7 @@ _STAR = 42
 _SHORTEST = 20
 """Bytes of the shortest request that can be forwarded: a name of three letters, a key of one."""
 MOST_ARGUMENTS = 9
+_NO_HEAD = b"no head begins so"
 
 
 class Head:
@@ -59,12 +60,15 @@ class Split:
 class Lane:
     """All that the fast lane knows of commands, for one topology."""
 
-    __slots__ = ("heads", "shards", "splits")
+    __slots__ = ("entry", "heads", "shards", "splits", "text")
 
     def __init__(self, facts: Iterable[Fact], counters: Counters, topology: Topology, cross_slot: CrossSlot) -> None:
         self.heads: dict[bytes, Head] = {}
         self.splits: dict[bytes, Split] = {}
         self.shards = len(topology.shards)
+        self.text = _NO_HEAD
+        """The head that was met last, by any client: the next request often has the same."""
+        self.entry: Head | None = None
         for fact in facts:
             names = [name.encode() for name in (fact.name.upper(), fact.name)]
             for count in range(2, MOST_ARGUMENTS + 1):
@@ -94,7 +98,8 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
 
     Returns the offset of the first that is not. The client's session is in its plain state.
     """
-    known = client.service.lane.heads
+    lane = client.service.lane
+    known = lane.heads
     window = client.window
     routes = client.routes
     readers = routes.readers
@@ -105,8 +110,8 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     last = size - _SHORTEST
     token = window.issued
     most = window.head + client.most
-    text = b"none"
-    entry: Head | None = None
+    text = lane.text
+    entry = lane.entry
     while pos <= last and token < most:
         # Pipelines repeat themselves: the head is looked up only if it is not the one before.
         if not data.startswith(text, pos):
@@ -122,13 +127,14 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
                 end = split(client, data, pos, now)
                 if end < 0:
                     break
-                text = b"none"
+                text = _NO_HEAD
                 token = window.issued
                 pos = end
                 if client.flow.stopped:
                     break
                 continue
-            entry = found
+            entry = lane.entry = found
+            lane.text = text
         assert entry is not None
         # The key's length has one digit or two.
         at = pos + len(text)

@@ -38,7 +38,7 @@ class Context:
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
 
 
-def merge(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
     """The reply to ``plan``'s command from the ``replies`` to its parts.
 
     If a part failed: that part's error, when all failed or nothing was to be changed; else ``UNCERTAIN partial``, as

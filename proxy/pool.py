@@ -21,6 +21,8 @@ class Pool:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._backends: dict[Place, Backend] = {}
+        self._retired: list[Backend] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         shortest = min(around.timing.request_timeout, around.timing.retry_deadline)
         self._interval = min(max(shortest / _TICKS_PER_TIMEOUT, _TICK_MIN), _TICK_MAX)
@@ -37,17 +39,30 @@ class Pool:
             backend = self._backends[place] = Backend(place, self._around)
         return backend
 
+    def replace(self, backend: Backend) -> None:
+        """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
+        if self._backends.get(backend.place) is not backend:
+            return  # it has been replaced before
+        fresh = self._backends[backend.place] = Backend(backend.place, self._around)
+        fresh.reconnects = backend.reconnects
+        self._retired.append(backend)
+
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""
         self._timer.cancel()
-        await asyncio.gather(*(backend.close() for backend in self._backends.values()))
+        await asyncio.gather(*(backend.close() for backend in (*self._backends.values(), *self._retired)))
 
     def _tick(self) -> None:
         now = self._around.turn.now()
-        for backend in list(self._backends.values()):
+        for backend in [*self._backends.values(), *self._retired]:
             try:
                 backend.tick(now)
             except Exception:
                 # A fault of ours in one connection must not end the watch over the others.
                 log.exception("tick failed backend=%r", backend)
+        for backend in [backend for backend in self._retired if backend.spent]:
+            self._retired.remove(backend)
+            task = self._loop.create_task(backend.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
         self._timer = self._loop.call_later(self._interval, self._tick)

@@ -7,7 +7,7 @@ from proxy import errors
 from proxy.backend import Backend
 from proxy.pool import Pool
 from proxy.resp import encode
-from proxy.topology import Shard, Topology
+from proxy.topology import Node, Shard, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,14 @@ class Routes:
         self._pool = pool
         self._topology = topology
         self.slot_shard = topology.slot_shard
-        self.primaries = [
-            pool.connection(shard, shard.primary, manner.protocol, manner.db, manner.index) for shard in topology.shards
-        ]
+        self.primaries: list[Backend] = []
         self.writers: list[Backend | None] = []
         self.readers: list[Backend | None] = []
-        for backend in self.primaries:
-            backend.start()
         self.refresh()
 
     def refresh(self) -> None:
-        """Take notice of connections that became usable, or stopped being so."""
+        """Take notice of connections that became usable, or stopped being so, or were replaced."""
+        self.primaries[:] = [self._started(shard, shard.primary) for shard in self._topology.shards]
         self.writers[:] = [backend if backend.usable else None for backend in self.primaries]
         if self.manner.read_from == "primary":
             self.readers[:] = self.writers
@@ -55,13 +52,13 @@ class Routes:
     def replicas(self, index: int) -> list[Backend]:
         """Connections to the replicas of shard ``index``."""
         shard = self._topology.shards[index]
+        return [self._started(shard, node) for node in shard.replicas]
+
+    def _started(self, shard: Shard, node: Node) -> Backend:
         manner = self.manner
-        found = [
-            self._pool.connection(shard, node, manner.protocol, manner.db, manner.index) for node in shard.replicas
-        ]
-        for backend in found:
-            backend.start()
-        return found
+        backend = self._pool.connection(shard, node, manner.protocol, manner.db, manner.index)
+        backend.start()
+        return backend
 
     def refusal(self, index: int, read: bool) -> bytes:
         """The error reply for a request that shard ``index`` can not be sent now."""

@@ -1,7 +1,7 @@
 cdef class Part:
     cdef readonly Py_ssize_t shard
     cdef readonly bytes frame
-    cdef readonly object positions
+    cdef readonly list positions
 
 
 cdef class Way:

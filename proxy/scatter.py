@@ -8,13 +8,13 @@ class Part:
 
     __slots__ = ("frame", "positions", "shard")
 
-    def __init__(self, shard: int, frame: bytes, positions: Sequence[int] = ()) -> None:
+    def __init__(self, shard: int, frame: bytes, positions: list[int] | None = None) -> None:
         self.shard = shard
         self.frame = frame
-        self.positions = positions
+        self.positions = [] if positions is None else positions
 
     def __repr__(self) -> str:
-        return f"Part({self.shard}, {self.frame!r}, {tuple(self.positions)})"
+        return f"Part({self.shard}, {self.frame!r}, {self.positions})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Part) and repr(self) == repr(other)

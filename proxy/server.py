@@ -22,6 +22,7 @@ from proxy.report import Overview, take, together
 from proxy.service import Service
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
+from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ async def serve(config: Config) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
     topology = build_topology(config)
-    service = Service(config, topology)
+    service = Service(config, topology, wires=best_wires(loop))
 
     async def look() -> Overview:
         return together(topology, [take(service)])
@@ -69,12 +70,12 @@ async def serve(config: Config) -> None:
     async with at_work(service):
         listeners = listen(config.listen)
         try:
-            servers = await accept(service, listeners.of(0))
+            await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
                 log_serving(config, listeners, len(topology.shards))
                 await stop.wait()
                 admin.draining = True
-                await drain(service, servers)
+                await drain(service)
         finally:
             listeners.close()
     log.info("stopped")
@@ -97,22 +98,17 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await service.pool.close()
 
 
-async def accept(service: Service, sockets: Sequence[socket.socket]) -> list[asyncio.AbstractServer]:
+async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
     """Take clients from listening sockets."""
-    loop = service.loop
-    servers: list[asyncio.AbstractServer] = []
     for each in sockets:
-        create = loop.create_unix_server if each.family == socket.AF_UNIX else loop.create_server
-        servers.append(await create(partial(ClientConnection, service), sock=each, backlog=BACKLOG))
-    return servers
+        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG)
 
 
-async def drain(service: Service, servers: Sequence[asyncio.AbstractServer]) -> None:
+async def drain(service: Service) -> None:
     """Take no new clients or requests; wait until what is in flight is answered, ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
-    for server in servers:
-        server.close()
+    service.wires.stop_listening()
     for client in service.clients:
         client.drain()
     deadline = service.loop.time() + timeout

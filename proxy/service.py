@@ -16,6 +16,7 @@ from proxy.config import Config
 from proxy.dispatch import Dispatcher, Gather
 from proxy.engine.sink import Sink
 from proxy.fastlane import MOST_ARGUMENTS, Lane
+from proxy.flow import Stop
 from proxy.greeting import Credentials
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -30,6 +31,7 @@ from proxy.slots import key_slot
 from proxy.surroundings import Surroundings, Timing
 from proxy.topology import Topology
 from proxy.turn import Turn
+from proxy.wires import LoopWires, Wires
 
 _CHUNK = 256 * 1024
 """The most bytes that uvloop reads at once."""
@@ -54,10 +56,12 @@ class Service:
         topology: Topology,
         clock: Callable[[], float] = time.monotonic,
         census: Census | None = None,
+        wires: Wires | None = None,
     ) -> None:
         self.config = config
         self.topology = topology
         self.loop = asyncio.get_running_loop()
+        self.wires = LoopWires(self.loop) if wires is None else wires
         self.started = time.time()
         self.counters = Counters()
         self.turn = Turn(self.loop, clock)
@@ -103,9 +107,11 @@ class Service:
             self.counters,
             timing,
             self.credentials,
+            self.wires.connect,
             self._look,
             self._count_error,
             self._on_state,
+            self._on_blocked,
             lambda lost: self._book.elsewhere(lost),
         )
         self.pool = Pool(around)
@@ -116,6 +122,15 @@ class Service:
     def routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number``, in the protocol and database it uses."""
         return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
+
+    def _on_blocked(self, backend: Backend) -> None:
+        """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
+        owners = backend.owners()
+        for client in self.clients:
+            if client.window in owners:
+                client.flow.stop(Stop.ORDER)
+        self.pool.replace(backend)
+        self._book.refresh()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""

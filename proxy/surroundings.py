@@ -1,6 +1,6 @@
 """What a backend connection is for, and what it shares with the others of its worker."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -57,11 +57,15 @@ class Surroundings:
     counters: Counters
     timing: Timing
     credentials: Credentials
+    connect: Callable[[str, int, object], Awaitable[None]]
+    """Connects a protocol to a host and port, or to a unix socket (port 0)."""
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
+    on_blocked: Callable[["Backend"], None]
+    """Called when a connection is read from no more because a reply streams to a slow reader."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
 

@@ -37,6 +37,7 @@ from proxy.report import take
 from proxy.server import accept, at_work, drain, settle
 from proxy.service import Service
 from proxy.topology import build_topology
+from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
 
@@ -92,15 +93,17 @@ class Worker:
         settle()
         census = Census(start["workers"], start["index"], start["census"])
         self._channel = channel
-        self._service = service = Service(config, build_topology(config), census=census)
+        self._service = service = Service(
+            config, build_topology(config), census=census, wires=best_wires(asyncio.get_running_loop())
+        )
         service.siblings = self
         async with at_work(service):
             await channel.ask("up", take(service).plain(), timeout=_PATIENCE)
-            servers = await accept(service, [socket.socket(fileno=number) for number in start["sockets"]])
+            await accept(service, [socket.socket(fileno=number) for number in start["sockets"]])
             log.info("serving pid=%d", os.getpid())
             reporter = service.loop.create_task(self._keep_reporting())
             await self._stop.wait()
-            await drain(service, servers)
+            await drain(service)
             reporter.cancel()
         self._report(None)
         log.info("stopped")

@@ -1,5 +1,7 @@
 """A backend's bytes, cut into replies, each given to the sink that waits for it."""
 
+from collections.abc import Callable
+
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.sink import DISCARD, OnError
@@ -36,6 +38,15 @@ class ReplyReader:
     def streaming(self) -> bool:
         """Whether a reply has been passed on in part."""
         return self._stream is not None
+
+    @property
+    def owner(self) -> object | None:
+        """Whose reply is being passed on in pieces."""
+        return None if self._stream is None else self._stream.sink.owner
+
+    def holds_back(self, resume: Callable[[], object]) -> bool:
+        """Whether a reply is passed on in pieces to a reader that is behind; then ``resume`` is called some time."""
+        return self._stream is not None and self._stream.sink.holds_back(resume)
 
     def reset(self) -> None:
         """The connection is gone: forget what is cut; a reply that was passed on in part is broken off."""

@@ -10,6 +10,8 @@ class Room:
     __slots__ = ("_data", "left")
 
     def __init__(self, size: int, begun: bytes) -> None:
+        if size < len(begun):
+            raise ValueError("more is begun than there is room for")
         self._data = bytearray(size)
         self._data[: len(begun)] = begun
         self.left = size - len(begun)
@@ -21,10 +23,14 @@ class Room:
 
     def filled(self, count: int) -> None:
         """``count`` more bytes are there."""
+        if count < 0 or count > self.left:
+            raise ValueError("more is filled than there is room for")
         self.left -= count
 
     def take(self) -> bytes:
         """The whole; it is full, and taken once."""
+        if self.left:
+            raise ValueError("it is not full")
         whole = bytes(self._data)
         self._data = bytearray()
         return whole

@@ -30,6 +30,10 @@ class Sink:
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Take the next piece of a reply."""
 
+    def holds_back(self, resume: Callable[[], object]) -> bool:
+        """Whether its reader is behind, so that no more pieces should come until ``resume`` is called, once."""
+        return False
+
     def abort_stream(self, token: int) -> None:
         """The rest of a reply that was begun will never come."""
 

@@ -13,6 +13,8 @@ cdef class ReplyWindow(Sink):
     cdef Py_ssize_t _limit
     cdef bint _closed
     cdef bint _streaming
+    cdef bint _slow
+    cdef object _resume
     # What is ready: pieces, and behind them bytes that will be the next piece.
     cdef bint _ready
     cdef list _pieces

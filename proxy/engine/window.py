@@ -32,6 +32,8 @@ class ReplyWindow(Sink):
         "_limit",
         "_out",
         "_parked",
+        "_resume",
+        "_slow",
         "_streaming",
         "_wake",
         "direct",
@@ -49,6 +51,8 @@ class ReplyWindow(Sink):
         self._wake = wake
         self._closed = False
         self._streaming = False
+        self._slow = False
+        self._resume: Callable[[], object] | None = None
         self.parked_bytes = 0
         """Bytes of the large parked replies."""
         self.direct: Callable[[bytes], None] | None = None
@@ -116,13 +120,30 @@ class ReplyWindow(Sink):
         if self._closed:
             return
         self._streaming = not last
-        if not self._out:
-            self._wake()
-        self._out.append(data)
+        if not self._out and self.direct is not None and not (last and self._parked):
+            self.written += len(data)
+            self.direct(data)
+        else:
+            if not self._out:
+                self._wake()
+            self._out.append(data)
         if last:
             self.head = token + 1
             if self._parked:
                 self._unpark()
+
+    def holds_back(self, resume: Callable[[], object]) -> bool:
+        """Whether the client is behind with reading; ``resume`` is called when it has caught up, or is gone."""
+        if self._slow:
+            self._resume = resume
+        return self._slow
+
+    def set_slow(self, slow: bool) -> None:
+        """The client is behind with reading, or has caught up."""
+        self._slow = slow
+        if not slow and self._resume is not None:
+            resume, self._resume = self._resume, None
+            resume()
 
     def abort_stream(self, token: int) -> None:
         """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
@@ -165,6 +186,7 @@ class ReplyWindow(Sink):
         self._parked.clear()
         self.parked_bytes = 0
         self._out.clear()
+        self.set_slow(False)
 
     def _unpark(self) -> None:
         head = self.head
@@ -177,3 +199,5 @@ class ReplyWindow(Sink):
             if large and len(reply) > LARGE:
                 self.parked_bytes -= len(reply)
         self.head = head
+        if not parked:
+            self._parked = {}  # an emptied one keeps its size

@@ -100,13 +100,30 @@ cdef class ReplyWindow(Sink):
         if self._closed:
             return
         self._streaming = not last
-        if not self._ready:
-            self._wake()
-        self._append(data, 0, len(data))
+        if not self._ready and self.direct is not None and not (last and self._parked_count):
+            self.written += len(data)
+            self.direct(data)
+        else:
+            if not self._ready:
+                self._wake()
+            self._append(data, 0, len(data))
         if last:
             self.head = token + 1
             if self._parked_count:
                 self._unpark()
+
+    cpdef bint holds_back(self, object resume) except -1:
+        """Whether the client is behind with reading; ``resume`` is called when it has caught up, or is gone."""
+        if self._slow:
+            self._resume = resume
+        return self._slow
+
+    def set_slow(self, bint slow):
+        """The client is behind with reading, or has caught up."""
+        self._slow = slow
+        if not slow and self._resume is not None:
+            resume, self._resume = self._resume, None
+            resume()
 
     cpdef object abort_stream(self, Py_ssize_t token):
         """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
@@ -161,6 +178,7 @@ cdef class ReplyWindow(Sink):
         self.head = -1
         self.parked_bytes = 0
         self._drop()
+        self.set_slow(False)
 
     # ---- memory
 

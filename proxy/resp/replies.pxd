@@ -1,7 +1,9 @@
 import cython
 
 cdef int _CR
+cdef int _LF
 cdef int _ZERO
+cdef int _ONE
 cdef int _NINE
 cdef int _DOLLAR
 cdef int _STAR
@@ -11,7 +13,7 @@ cdef int _COLON
 cdef int _MINUS
 
 
-@cython.locals(view="const unsigned char *", size=Py_ssize_t, first=int, second=int, third=int)
+@cython.locals(view="const unsigned char *", size=Py_ssize_t, first=int, second=int, third=int, null=bint)
 cpdef Py_ssize_t short_end(bytes data, Py_ssize_t at)
 
 

@@ -9,7 +9,9 @@ _PLUS = 43
 _MINUS = 45
 _COLON = 58
 _CR = 13
+_LF = 10
 _ZERO = 48
+_ONE = 49
 _NINE = 57
 _BULK = frozenset(b"$=!")
 _LINE = frozenset(b"+-:_#,(")
@@ -34,31 +36,40 @@ def short_end(data: bytes, at: int) -> int:
     view = data
     size = len(data)
     if at + 6 > size:
-        if at + 5 == size and view[at + 3] == _CR:
+        if at + 5 == size and view[at + 3] == _CR and view[at + 4] == _LF:
             first = view[at]
-            return size if first == _PLUS or (first == _DOLLAR and view[at + 1] == _MINUS) else -1
-        return size if at + 4 == size and view[at] == _COLON and view[at + 2] == _CR else -1
+            second = view[at + 2]
+            known = (first == _PLUS and second != _LF) or (
+                first == _DOLLAR and view[at + 1] == _MINUS and second == _ONE
+            )
+            return size if known else -1
+        return size if at + 4 == size and view[at] == _COLON and view[at + 2] == _CR and view[at + 3] == _LF else -1
     first = view[at]
     second = view[at + 2]
     if first == _DOLLAR:
         first = view[at + 1] - _ZERO
         if first < 0:
-            return at + 5 if first == _MINUS - _ZERO and view[at + 3] == _CR else -1
+            null = first == _MINUS - _ZERO and second == _ONE and view[at + 3] == _CR and view[at + 4] == _LF
+            return at + 5 if null else -1
+        if first > 9:
+            return -1
         if second == _CR:
             at += first + 6
+        elif not first or not _ZERO <= second <= _NINE:
+            return -1
         else:
             third = view[at + 3]
             if third == _CR:
                 at += first * 10 + second - _ZERO + 7
-            elif view[at + 4] == _CR:
+            elif _ZERO <= third <= _NINE and view[at + 4] == _CR and view[at + 5] == _LF:
                 at += first * 100 + second * 10 + third - _ZERO * 11 + 8
             else:
                 return -1
         return at if at <= size else -1
     if first == _COLON:
-        return at + 4 if second == _CR else -1
+        return at + 4 if second == _CR and view[at + 3] == _LF else -1
     if first == _PLUS:
-        return at + 5 if view[at + 3] == _CR else -1
+        return at + 5 if second != _LF and view[at + 3] == _CR and view[at + 4] == _LF else -1
     return -1
 
 
@@ -88,7 +99,7 @@ class ReplyFramer:
             # By hand: bulk strings and arrays, whose length is all there.
             kind = view[at] if at < size else 0
             if kind == _DOLLAR or kind == _STAR:  # noqa: SIM109 - a tuple costs more, once per value
-                if at + 5 <= size and view[at + 1] == _MINUS and view[at + 3] == _CR:
+                if at + 5 <= size and view[at + 1] == _MINUS and view[at + 2] == _ONE and view[at + 3] == _CR:
                     at += 5
                     left -= 1
                     continue
@@ -98,7 +109,7 @@ class ReplyFramer:
                 while end < most and _ZERO <= view[end] <= _NINE:
                     length = length * 10 + view[end] - _ZERO
                     end += 1
-                if end > at + 1 and end + 1 < size and view[end] == _CR:
+                if end > at + 1 and end + 1 < size and view[end] == _CR and view[end + 1] == _LF:
                     if kind == _STAR:
                         at = end + 2
                         left += length - 1

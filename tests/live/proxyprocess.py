@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from proxy.config.environment import ENGINE
+from proxy.enginekind import engine
 from proxy.keeper import keeper
 from proxy.localservers import LOOPBACK, free_port
 
@@ -23,7 +25,8 @@ _STOP = 15.0
 class ProxyProcess:
     """``slotgate serve`` with ``arguments`` (beside where it listens) and the TOML text ``config``.
 
-    Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given.
+    Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given, and the
+    engine's: it is that of the tests.
     """
 
     running_now: ClassVar[set["ProxyProcess"]] = set()
@@ -47,7 +50,9 @@ class ProxyProcess:
             file = directory / f"{name}.toml"
             file.write_text(config)
             self._arguments += ["-c", str(file)]
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLOTGATE_")}
+        inherited = {
+            key: value for key, value in os.environ.items() if not key.startswith("SLOTGATE_") or key == ENGINE
+        }
         self._environment = {**inherited, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,6 +83,7 @@ class ProxyProcess:
         deadline = time.monotonic() + _READY
         while time.monotonic() < deadline and self.running:
             if self._answers(200 if ready else 0):
+                assert f'engine="{engine()}"' in self.http("/metrics")[1], "it is not the engine of the tests"
                 return
             time.sleep(0.02)
         self.kill()

@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
+from zlib import crc32
 
 import hiredis
 
 from proxy.client import ClientConnection
 from proxy.config import Config
+from proxy.landing import Landing
 from proxy.resp import encode
 from proxy.service import Service
 from proxy.topology import build_topology
@@ -74,7 +76,7 @@ class _Connection:
         self._reader.feed(data)
         while (args := self._reader.gets()) is not False:
             assert isinstance(args, list)
-            request = " ".join(arg.decode() for arg in args)
+            request = " ".join(map(word, args))
             if request.startswith(_GREETING):
                 self._stage.greeted.append(request)
             else:
@@ -140,8 +142,13 @@ async def _play(steps: Sequence[Step], config: Mapping[str, object]) -> None:
         except AssertionError as error:
             error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.pool)}")
             raise
-    assert not faults
+    assert not faults, faults
     await service.pool.close()
+
+
+def word(arg: bytes) -> str:
+    """An argument as ``sees`` has it: a long one by its size and checksum."""
+    return arg.decode() if len(arg) < 1000 else f"<{len(arg)} bytes, {crc32(arg):08x}>"
 
 
 def _text(reply: object) -> str:
@@ -200,6 +207,44 @@ def listens(name: str, yes: bool) -> Step:
             flow.unblock("deaf")
         else:
             flow.block("deaf")
+
+    return step
+
+
+def ends(name: str) -> Step:
+    """A client sends no more, and still listens."""
+
+    async def step(stage: Stage) -> None:
+        stage.client(name).wire.end()
+
+    return step
+
+
+def lands(name: str, yes: bool) -> Step:
+    """Whether a client's large request is on its way straight to where it will lie."""
+
+    async def step(stage: Stage) -> None:
+        client = stage.client(name)
+        assert isinstance(client.wire.get_protocol(), Landing) is yes
+        assert yes or client.wire.get_protocol() is client.connection
+
+    return step
+
+
+def took(size: int) -> Step:
+    """How many bytes the proxy says that it has read from clients."""
+
+    async def step(stage: Stage) -> None:
+        assert stage.service.counters.bytes_in == size
+
+    return step
+
+
+def known(count: int) -> Step:
+    """How many clients the proxy knows."""
+
+    async def step(stage: Stage) -> None:
+        assert len(stage.service.clients) == count
 
     return step
 

@@ -213,9 +213,12 @@ PAUSING = {
     ),
 }  # fmt: skip
 
-LIMITS = {"max_in_flight": 4, "output_soft": "1kb", "output_hard": "1mb", "write_timeout": "2s"}
+LIMITS = {"max_in_flight": 4, "output_soft": "1kb", "output_hard": "150kb", "write_timeout": "2s"}
 PIECE = b"$80000\r\n" + b"v" * 80_000 + b"\r\n"
 """More than a client's side takes when it does not read."""
+LONG = (b"$1200000\r\n", b"v" * 1_200_000, b"\r\n")
+"""So much that it is passed on while it comes."""
+ANY = "*"
 
 BOUNDS = {
     "only so many requests of a client are in flight": (
@@ -234,8 +237,19 @@ BOUNDS = {
     ),
     "who lets too much pile up is closed, and its requests are let go of": (
         says("a", *["GET k"] * 4), listens("a", False), answers(PIECE, PIECE), hears("a"),
-        answers(b"$1200000\r\n", b"v" * 1_200_000, b"\r\n"), hears("a", "closed"), answers(b"$-1\r\n"),
+        answers(PIECE), hears("a", "closed"), answers(b"$-1\r\n"),
         says("b", "GET k"), answers(b"$1\r\n1\r\n"), hears("b", "1"),
+    ),
+    "a large reply comes as fast as it is read, and others go on": (
+        says("a", "GET k"), says("b", "GET x"), listens("a", False), answers(*LONG), sees("GET k", "GET x"),
+        hears("a"), hears("b"), says("c", "GET y"), sees("GET y"), answers(b"$1\r\ny\r\n"), hears("c", "y"),
+        listens("a", True), passes(NOW), hears("a", "1200000 bytes"), says("a", "GET z"), sees("GET z"),
+        answers(b"$1\r\nz\r\n"), hears("a", "z"), tries(2, 2),
+    ),
+    "who does not read a large reply is closed, and what is behind it comes": (
+        says("a", "GET k"), says("b", "GET x"), listens("a", False), answers(*LONG, b"$1\r\nx\r\n"), passes(0.9),
+        hears("a"), passes(1.5), hears("a", "closed"), passes(NOW), hears("b", ANY),
+        says("b", "GET y"), sees("GET k", "GET x", "GET y"), answers(b"$1\r\ny\r\n"), hears("b", "y"),
     ),
 }  # fmt: skip
 

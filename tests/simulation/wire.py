@@ -54,10 +54,20 @@ class Pace:
 
 
 class Flow:
-    """The bytes of one direction that are on their way to ``taker``; ``moved`` is called after each piece."""
+    """The bytes of one direction that are on their way to ``taker``; ``moved`` is called after each piece.
 
-    def __init__(self, pace: Pace, taker: Callable[[bytes], None], moved: Callable[[], None]) -> None:
+    ``room`` says how many bytes a piece may have.
+    """
+
+    def __init__(
+        self,
+        pace: Pace,
+        taker: Callable[[bytes], None],
+        moved: Callable[[], None],
+        room: Callable[[], int] = lambda: _LONGEST_SLICE,
+    ) -> None:
         self._pace = pace
+        self._room = room
         self._taker = taker
         self._moved = moved
         self._loop = asyncio.get_running_loop()
@@ -78,6 +88,10 @@ class Flow:
         self._bytes += data
         self._arm()
 
+    def blocks(self, why: str) -> bool:
+        """Whether this is a reason why nothing arrives."""
+        return why in self._blocked
+
     def block(self, why: str) -> None:
         """Nothing arrives until this reason is gone."""
         self._blocked.add(why)
@@ -97,7 +111,7 @@ class Flow:
     def lose(self) -> None:
         """A part of what is on the way arrives, the rest never will."""
         self.stop()
-        got = bytes(self._bytes[: self._pace.part(len(self._bytes))])
+        got = bytes(self._bytes[: min(self._pace.part(len(self._bytes)), self._room())])
         self._bytes.clear()
         if got and not self._blocked:
             self._taker(got)
@@ -108,7 +122,7 @@ class Flow:
 
     def _arrive(self) -> None:
         self._timer = None
-        size = self._pace.slice(len(self._bytes))
+        size = min(self._pace.slice(len(self._bytes)), self._room())
         piece = bytes(self._bytes[:size])
         del self._bytes[:size]
         self._taker(piece)
@@ -116,13 +130,33 @@ class Flow:
         self._arm()
 
 
-class Wire(asyncio.Transport):
-    """The transport of ``protocol``, and by ``send``, ``cut``, ``end`` and the two flows what its peer can do to it."""
+class Served(Protocol):
+    """What the proxy's end of a wire calls: the methods of an ``asyncio.Protocol`` that stay, whoever reads."""
 
-    def __init__(self, protocol: asyncio.Protocol, pace: Pace, peername: tuple[str, int] = ("10.0.0.1", 1)) -> None:
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+
+class Reads(Served, Protocol):
+    """One that is given what came."""
+
+    def data_received(self, data: bytes) -> None: ...
+
+
+class Wire(asyncio.Transport):
+    """The transport of ``protocol``, and by ``send``, ``cut``, ``end`` and the two flows what its peer can do to it.
+
+    As with uvloop's transports, how it reads (``data_received`` or ``get_buffer``) is settled when it begins to read.
+    """
+
+    def __init__(self, protocol: Reads, pace: Pace, peername: tuple[str, int] = ("10.0.0.1", 1)) -> None:
         super().__init__({"peername": peername, "sockname": ("10.0.0.2", 2)})
         self.peer: Peer
-        self._protocol = protocol
+        self._protocol: Served = protocol
+        self._reads: Reads | asyncio.BufferedProtocol = protocol
         self._pace = pace
         self._loop = asyncio.get_running_loop()
         self._closing = False
@@ -130,7 +164,7 @@ class Wire(asyncio.Transport):
         self._paused = False
         self._high = pace.buffer
         self.outgoing = Flow(pace, lambda data: self.peer.receive(data), self._drained)
-        self.incoming = Flow(pace, protocol.data_received, self._end_reached)
+        self.incoming = Flow(pace, self._arrived, self._end_reached, self._room)
         self._ended = False
 
     # ---- for the protocol
@@ -152,12 +186,22 @@ class Wire(asyncio.Transport):
         """Set the high mark; the low one is a quarter of it."""
         self._high = self._pace.buffer if high is None else high
 
+    def set_protocol(self, protocol: Any) -> None:
+        """From now on everything is ``protocol``'s; what comes, only from the next ``resume_reading`` on."""
+        self._protocol = protocol
+
+    def get_protocol(self) -> Any:
+        """Whose everything is."""
+        return self._protocol
+
     def pause_reading(self) -> None:
         """Read no more for now."""
         self.incoming.block("paused")
 
     def resume_reading(self) -> None:
         """Read on."""
+        if self.incoming.blocks("paused"):
+            self._reads = self.get_protocol()
         self.incoming.unblock("paused")
         self._loop.call_soon(self._end_reached)
 
@@ -203,6 +247,21 @@ class Wire(asyncio.Transport):
 
     # ---- inside
 
+    def _room(self) -> int:
+        """How many bytes can be taken at once."""
+        if isinstance(self._reads, asyncio.BufferedProtocol):
+            return min(len(memoryview(self._reads.get_buffer(-1))), _LONGEST_SLICE)
+        return _LONGEST_SLICE
+
+    def _arrived(self, data: bytes) -> None:
+        """Hand over what came."""
+        if isinstance(self._reads, asyncio.BufferedProtocol):
+            with memoryview(self._reads.get_buffer(len(data))) as view:
+                view[: len(data)] = data
+            self._reads.buffer_updated(len(data))
+        else:
+            self._reads.data_received(data)
+
     def _go(self, error: Exception | None) -> None:
         if self._gone:
             return
@@ -222,5 +281,5 @@ class Wire(asyncio.Transport):
     def _end_reached(self) -> None:
         if self._ended and not self.incoming and not self.incoming.blocked:
             self._ended = False
-            if not self._protocol.eof_received():
+            if not self.get_protocol().eof_received():
                 self.close()

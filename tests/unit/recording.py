@@ -1,7 +1,9 @@
-"""Sinks that keep what they get."""
+"""Sinks that keep what they get, and a transport that keeps what is written."""
+
+from proxy.engine.sink import Sink
 
 
-class Recorder:
+class Recorder(Sink):
     """A sink: whole replies by token, pieces of streamed ones, and the order in which all that came."""
 
     def __init__(self, streams: bool = False) -> None:
@@ -9,10 +11,6 @@ class Recorder:
         self.pieces: list[tuple[int, bytes, bool]] = []
         self.aborted: list[int] = []
         self.streams = streams
-
-    @property
-    def owner(self) -> object:
-        return self
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         self.replies.append((token, bytes(data[start:end])))
@@ -27,3 +25,21 @@ class Recorder:
 
     def abort_stream(self, token: int) -> None:
         self.aborted.append(token)
+
+
+class Paper:
+    """A transport: ``writes`` has what each call wrote, in pieces."""
+
+    def __init__(self) -> None:
+        self.writes: list[list[bytes]] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append([data])
+
+    def writelines(self, list_of_data: list[bytes]) -> None:
+        self.writes.append(list(list_of_data))
+
+    def taken(self) -> bytes:
+        """All that was written since this was last asked."""
+        writes, self.writes = self.writes, []
+        return b"".join(piece for pieces in writes for piece in pieces)

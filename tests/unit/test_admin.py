@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy import __version__, metrics
 from proxy.admin import Admin
 from proxy.config import load
+from proxy.enginekind import engine
 from proxy.report import Overview, take, together
 from proxy.service import Service
 from proxy.topology import build_topology
@@ -131,7 +132,7 @@ async def test_metrics(site: Site) -> None:
     assert found["slotgate_workers", ()] == 1
     assert found["slotgate_worker_restarts_total", ()] == 0
     assert found["slotgate_shards", ()] == 2
-    assert found["slotgate_build_info", (("engine", "python"), ("version", __version__))] == 1
+    assert found["slotgate_build_info", (("engine", engine()), ("version", __version__))] == 1
     assert found["slotgate_backend_latency_seconds_count", ()] == 4
     assert found["slotgate_backend_latency_seconds_sum", ()] == pytest.approx(99.0006)
     assert found["slotgate_backend_latency_seconds_bucket", (("le", "0.0001"),)] == 0

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from proxy import cli
+from proxy import __version__, cli
 from proxy.cli import main, parse_static
 from proxy.config import Config
+from proxy.config.environment import ENGINE
 from proxy.config.values import cores
+from proxy.enginekind import engine
 
 GOOD = """
 listen = ["127.0.0.1:6390", "unix:/run/slotgate.sock"]
@@ -57,7 +59,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, name: str, run: Callable[..., int
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("SLOTGATE_")]:
+    for name in [name for name in os.environ if name.upper().startswith("SLOTGATE_") and name != ENGINE]:
         monkeypatch.delenv(name)
 
 
@@ -267,7 +269,7 @@ def test_version(capsys: Output) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out == "slotgate 0.1.0 (engine: python)\n"
+    assert capsys.readouterr().out == f"slotgate {__version__} (engine: {engine()})\n"
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, good: str) -> None:
@@ -280,7 +282,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, good: str
 
 def test_python_m_proxy_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "-m", "proxy", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == "slotgate 0.1.0 (engine: python)\n"
+    assert done.stdout == f"slotgate {__version__} (engine: {engine()})\n"
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

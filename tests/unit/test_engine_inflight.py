@@ -1,21 +1,32 @@
 """The FIFO of one backend connection, held against a model of two lists."""
 
 from dataclasses import dataclass, replace
+from itertools import permutations
+from sys import getrefcount
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy.engine.entry import Entry
-from proxy.engine.inflight import InFlight
+from proxy.engine.inflight import LARGE, InFlight
 from proxy.engine.sink import DISCARD, Sink
-from tests.unit.recording import Recorder
+from tests.unit.recording import Paper, Recorder
 
 
-def push(fifo: InFlight, token: int, since: float = 0.0, sink: Sink | None = None) -> bytes:
-    frame = b"<%d>" % token
+def push(fifo: InFlight, token: int, since: float = 0.0, sink: Sink | None = None, more: int = 0) -> bytes:
+    """Push a request of its own, with ``more`` bytes in it; the request."""
+    frame = b"<%d>" % token + b"." * more
     fifo.push(Recorder() if sink is None else sink, token, b"xx" + frame + b"yy", 2, 2 + len(frame), since)
     return frame
+
+
+def written(fifo: InFlight) -> bytes:
+    """What the FIFO writes now, in one call or none."""
+    paper = Paper()
+    fifo.write_to(paper)
+    assert len(paper.writes) <= 1
+    return paper.taken()
 
 
 def test_requests_are_written_once_and_answered_in_order() -> None:
@@ -23,13 +34,13 @@ def test_requests_are_written_once_and_answered_in_order() -> None:
     sink = Recorder()
     frames = [push(fifo, token, token / 10, sink) for token in range(3)]
     assert (len(fifo), fifo.unsent, fifo.written) == (3, 3, 0)
-    assert fifo.take() == b"".join(frames)
-    assert fifo.take() == b""
+    assert written(fifo) == b"".join(frames)
+    assert written(fifo) == b""
     assert (len(fifo), fifo.unsent, fifo.written) == (3, 0, 3)
     frames.append(push(fifo, 3, 0.3, sink))
     assert tuple(fifo.pop()) == (sink, 0, frames[0], 0.0)
     assert (len(fifo), fifo.unsent, fifo.written) == (3, 1, 2)
-    assert fifo.take() == frames[3]
+    assert written(fifo) == frames[3]
     assert [fifo.pop()[1] for _ in range(3)] == [1, 2, 3]
     assert len(fifo) == 0
 
@@ -45,7 +56,7 @@ def test_the_oldest_can_be_looked_at() -> None:
         fifo.peek()
     for token in range(2):
         push(fifo, token)
-    fifo.take()
+    written(fifo)
     entry = fifo.peek()
     assert isinstance(entry, Entry)
     assert tuple(fifo.pop()) == entry
@@ -57,12 +68,12 @@ def test_expired_requests_keep_their_place_if_they_were_written() -> None:
     for token in range(4):
         push(fifo, token, since=float(token))
         if token == 1:
-            fifo.take()
+            written(fifo)
     late, unwritten = fifo.expire(2.5)
     assert [entry.token for entry in late] == [0, 1]
     assert [entry.token for entry in unwritten] == [2]
     assert (len(fifo), fifo.written, fifo.unsent) == (3, 2, 1)
-    assert fifo.take() == b"<3>"
+    assert written(fifo) == b"<3>"
     assert [fifo.pop()[0] for _ in range(2)] == [DISCARD, DISCARD]
     assert fifo.pop()[1] == 3
 
@@ -70,7 +81,7 @@ def test_expired_requests_keep_their_place_if_they_were_written() -> None:
 def test_nothing_expires_twice() -> None:
     fifo = InFlight()
     push(fifo, 0)
-    fifo.take()
+    written(fifo)
     assert [len(entries) for entries in fifo.expire(1.0)] == [1, 0]
     assert [len(entries) for entries in fifo.expire(1.0)] == [0, 0]
     assert fifo.oldest() is None
@@ -87,9 +98,142 @@ def test_expiry_keeps_to_the_second() -> None:
 def test_repr_shows_the_state() -> None:
     fifo = InFlight()
     push(fifo, 0)
-    fifo.take()
+    written(fifo)
     push(fifo, 1)
     assert repr(fifo) == "InFlight(2 requests, 1 not written)"
+
+
+SMALL, LARGE_ONE, HUGE = b"s" * 100, b"l" * LARGE, b"h" * 300_000
+
+
+@pytest.mark.parametrize("frames", list(permutations((SMALL, LARGE_ONE, HUGE, SMALL))), ids=lambda frames: "-".join(
+    str(len(frame)) for frame in frames
+))  # fmt: skip
+def test_large_requests_go_out_in_their_place(frames: tuple[bytes, ...]) -> None:
+    fifo = InFlight()
+    for token, frame in enumerate(frames):
+        fifo.push(DISCARD, token, b"xx" + frame + b"yy", 2, 2 + len(frame), 0.0)
+    assert [entry.frame for entry in fifo.entries()] == list(frames)
+    assert written(fifo) == b"".join(frames)
+    assert [entry.frame for entry in fifo.entries()] == list(frames)
+    assert [fifo.pop().frame for _ in frames] == list(frames)
+
+
+def test_a_large_request_that_is_a_whole_piece_is_not_copied() -> None:
+    fifo = InFlight()
+    fifo.push(DISCARD, 0, HUGE, 0, len(HUGE), 0.0)
+    paper = Paper()
+    fifo.write_to(paper)
+    ((piece,),) = paper.writes
+    assert piece is HUGE
+    assert fifo.pop().frame is HUGE
+
+
+def test_large_requests_are_let_go_of_when_they_are_answered() -> None:
+    """And no sooner: what is lost can be sent again."""
+    fifo = InFlight()
+    before = getrefcount(HUGE)
+    for token in range(3):
+        fifo.push(DISCARD, token, HUGE, 0, len(HUGE), 0.0)
+    written(fifo)
+    assert getrefcount(HUGE) > before
+    fifo.answer(b"+OK\r\n", 0, 5)
+    fifo.pop()
+    assert getrefcount(HUGE) > before
+    fifo.answer(b"+OK\r\n", 0, 5)
+    assert getrefcount(HUGE) == before
+    fifo.push(DISCARD, 0, HUGE, 0, len(HUGE), 0.0)
+    fifo.drain()
+    assert getrefcount(HUGE) == before
+
+
+def test_sinks_are_let_go_of() -> None:
+    """When they are answered, given up, drained, or the FIFO is gone."""
+    sink = Recorder()
+    before = getrefcount(sink)
+    fifo = InFlight()
+    for _ in range(50):
+        push(fifo, 0, 0.0, sink)
+    written(fifo)
+    push(fifo, 1, 0.0, sink)
+    push(fifo, 2, 5.0, sink)
+    assert getrefcount(sink) >= before + 52
+    fifo.answer(b"+OK\r\n", 0, 5)
+    fifo.pop()
+    fifo.expire(1.0)
+    assert getrefcount(sink) == before + 1
+    fifo.drain()
+    assert getrefcount(sink) == before
+    push(fifo, 3, 0.0, sink)
+    written(fifo)
+    push(fifo, 4, 0.0, sink)
+    del fifo
+    sink.replies.clear()
+    assert getrefcount(sink) == before
+
+
+def test_an_answer_reaches_its_sink() -> None:
+    fifo = InFlight()
+    one, other = Recorder(), Recorder()
+    push(fifo, 7, 1.5, one)
+    push(fifo, 8, 2.5, other)
+    with pytest.raises(IndexError):
+        fifo.answer(b"+OK\r\n", 0, 5)  # not written yet
+    written(fifo)
+    assert fifo.answer(b"xx:1\r\nyy", 2, 6) == 1.5
+    assert fifo.answer(b":2\r\n", 0, 4) == 2.5
+    assert (one.replies, other.replies) == ([(7, b":1\r\n")], [(8, b":2\r\n")])
+    with pytest.raises(IndexError):
+        fifo.answer(b"+OK\r\n", 0, 5)
+
+
+class Again(Recorder):
+    """A sink that sends again as soon as it is answered."""
+
+    def __init__(self, fifo: InFlight) -> None:
+        super().__init__()
+        self.fifo = fifo
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        super().deliver(token, data, start, end)
+        assert len(self.fifo) == self.fifo.written  # its own request is gone by now
+        for more in range(40):
+            push(self.fifo, 100 + more, 0.0, DISCARD)
+
+
+def test_an_answered_sink_may_push() -> None:
+    fifo = InFlight()
+    sink = Again(fifo)
+    for token in range(16):
+        push(fifo, token, float(token), sink)
+    written(fifo)
+    assert fifo.answer(b":0\r\n", 0, 4) == 0.0
+    assert (fifo.written, fifo.unsent) == (15, 40)
+    assert [entry.token for entry in fifo.entries()] == [*range(1, 16), *range(100, 140)]
+
+
+def test_many_requests() -> None:
+    """Rings grow, wrap and are given back, and nothing is mixed up."""
+    fifo = InFlight()
+    pushed = popped = 0
+    for round_ in range(60):
+        for _ in range(round_ * 7):
+            push(fifo, pushed, float(pushed))
+            pushed += 1
+        written(fifo)
+        for _ in range(round_ * 5):
+            entry = fifo.pop()
+            assert (entry.token, entry.frame, entry.since) == (popped, b"<%d>" % popped, float(popped))
+            popped += 1
+    while fifo.written:
+        assert fifo.pop().frame == b"<%d>" % popped
+        popped += 1
+    for token in range(10_000):
+        push(fifo, token)
+    written(fifo)
+    assert [fifo.pop().token for _ in range(10_000)] == list(range(10_000))
+    frame = push(fifo, 1)
+    assert written(fifo) == frame
 
 
 @dataclass(frozen=True)
@@ -115,17 +259,21 @@ class AgainstTwoLists(RuleBasedStateMachine):
         self.count = 0
         self.clock = 0.0
 
-    @rule(seconds=st.floats(0, 2), discard=st.sampled_from([False, False, False, True]))
-    def push(self, seconds: float, discard: bool) -> None:
+    @rule(
+        seconds=st.floats(0, 2),
+        discard=st.sampled_from([False, False, False, True]),
+        size=st.sampled_from([0, 0, 0, 500, LARGE]),
+    )
+    def push(self, seconds: float, discard: bool, size: int) -> None:
         self.clock += seconds
         sink: Sink = DISCARD if discard else self.sink
-        frame = push(self.fifo, self.count, self.clock, sink)
+        frame = push(self.fifo, self.count, self.clock, sink, size)
         self.unwritten.append(Request(sink, self.count, frame, self.clock, discard))
         self.count += 1
 
     @rule()
     def take(self) -> None:
-        assert self.fifo.take() == b"".join(request.frame for request in self.unwritten)
+        assert written(self.fifo) == b"".join(request.frame for request in self.unwritten)
         self.written += self.unwritten
         self.unwritten = []
 

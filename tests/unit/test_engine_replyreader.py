@@ -13,7 +13,7 @@ from proxy.engine.window import ReplyWindow
 from proxy.metrics import Counters
 from proxy.resp.replies import BadReply
 from tests.unit.feeding import PLACES, RESP2, RESP3, chunks, cut, single_bytes
-from tests.unit.recording import Recorder
+from tests.unit.recording import Paper, Recorder
 
 
 class Connection:
@@ -29,7 +29,7 @@ class Connection:
         """Requests 0 to ``count`` of ``sink``, written."""
         for token in range(count):
             self.fifo.push(sink, token, b"<%d>" % token, 0, 3, since)
-        self.fifo.take()
+        self.fifo.write_to(Paper())
 
     def feed(self, pieces: Iterable[bytes], now: float = 0.0) -> None:
         for piece in pieces:
@@ -91,7 +91,7 @@ def test_each_client_gets_its_own(connection: Connection) -> None:
     one, other = Recorder(), Recorder()
     for token, sink in enumerate((one, other, one)):
         connection.fifo.push(sink, token, b"x", 0, 1, float(token))
-    connection.fifo.take()
+    connection.fifo.write_to(Paper())
     connection.reader.feed(b":0\r\n:1\r\n:2\r\n", 3.0)
     assert one.replies == [(0, b":0\r\n"), (2, b":2\r\n")]
     assert other.replies == [(1, b":1\r\n")]
@@ -223,18 +223,24 @@ def test_two_backends_answer_one_client() -> None:
     """Two readers, one window: the faster shard's replies wait, a large one in turn streams past them."""
     wakes: list[None] = []
     window = ReplyWindow(lambda: wakes.append(None), 1024 * 1024)
+    paper = Paper()
+
+    def written() -> bytes:
+        window.write_to(paper)
+        return paper.taken()
+
     one, other = Connection(), Connection()
     for connection in (one, other, one, other):
         connection.fifo.push(window, window.reserve(), b"x", 0, 1, 0.0)
-    one.fifo.take()
-    other.fifo.take()
+    one.fifo.write_to(Paper())
+    other.fifo.write_to(Paper())
     other.reader.feed(b":1\r\n:3\r\n", 0.0)
-    assert window.take() == b""
+    assert written() == b""
     half = len(LARGE) // 2
     one.reader.feed(LARGE[:half], 0.0)
-    assert window.take() == LARGE[:half]
+    assert written() == LARGE[:half]
     one.reader.feed(LARGE[half:] + b":2\r\n", 0.0)
-    assert window.take() == LARGE[half:] + b":1\r\n:2\r\n:3\r\n"
+    assert written() == LARGE[half:] + b":1\r\n:2\r\n:3\r\n"
     assert window.idle
 
 

@@ -1,18 +1,22 @@
 """A client's replies are written in the order of its requests, in whatever order they come."""
 
 from collections.abc import Iterator
+from itertools import permutations
+from sys import getrefcount
+from tracemalloc import get_traced_memory, start, stop
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.engine.window import ReplyWindow
+from proxy.engine.window import LARGE, ReplyWindow
+from tests.unit.recording import Paper
 
 LIMIT = 1024 * 1024
 
 
 class Client:
-    """A window, the bytes taken out of it, and how often it woke its client since they were taken."""
+    """A window, the bytes that it wrote, and how often it woke its client since then."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.wakes = 0
@@ -23,9 +27,14 @@ class Client:
         self.wakes += 1
 
     def flush(self) -> bytes:
-        """What a turn of the loop does: take the output, if there was a call for it."""
+        """What a turn of the loop does: write the output, in one call or none."""
         self.wakes = 0
-        piece = self.window.take()
+        paper = Paper()
+        before = self.window.written
+        size = self.window.write_to(paper)
+        assert len(paper.writes) == bool(size)
+        piece = paper.taken()
+        assert len(piece) == size == self.window.written - before
         self.written += piece
         return piece
 
@@ -51,7 +60,7 @@ def test_a_reply_in_turn_goes_straight_out(client: Client) -> None:
     assert not window.idle
     assert client.flush() == b"ab"
     assert window.idle
-    assert window.take() == b""
+    assert client.flush() == b""
 
 
 def test_an_early_reply_waits_for_its_turn(client: Client) -> None:
@@ -135,7 +144,7 @@ def test_a_closed_window_keeps_nothing_and_takes_everything(client: Client) -> N
     window.stream(tokens[2], b"b", last=False)
     window.stream(tokens[2], b"b", last=True)
     window.answer(b"c")
-    assert window.take() == b""
+    assert client.flush() == b""
     assert window.parked_bytes == 0
 
 
@@ -156,6 +165,170 @@ def test_what_is_parked_is_bounded() -> None:
     assert window.parked_bytes == 0
     assert not window.overflowing
     assert len(client.flush()) == 60_001
+
+
+SIZES = (10, LARGE, LARGE + 1, 100_000)
+
+
+@pytest.mark.parametrize("sizes", [*permutations(SIZES), (LARGE + 1,) * 4, (10,) * 4, (0, LARGE + 1, 0, 10)])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
+def test_large_replies_come_in_their_turn(client: Client, sizes: tuple[int, ...], order: tuple[int, ...]) -> None:
+    replies = [b"%d" % number * size for number, size in enumerate(sizes)]
+    for _ in replies:
+        client.window.reserve()
+    for token in order:
+        client.deliver(token, replies[token])
+    assert client.flush() == b"".join(replies)
+    assert client.window.idle
+    assert client.window.parked_bytes == 0
+    assert client.window.written == sum(sizes)
+
+
+def test_only_large_parked_replies_are_counted(client: Client) -> None:
+    for _ in range(4):
+        client.window.reserve()
+    client.deliver(1, b"x" * LARGE)
+    assert client.window.parked_bytes == 0
+    client.deliver(2, b"x" * (LARGE + 1))
+    client.deliver(3, b"x" * (LARGE + 2))
+    assert client.window.parked_bytes == 2 * LARGE + 3
+    client.deliver(0, b"")
+    assert client.window.parked_bytes == 0
+
+
+def test_a_large_reply_is_let_go_of_when_it_is_written(client: Client) -> None:
+    window = client.window
+    reply = b"x" * 200_000
+    before = getrefcount(reply)
+    for _ in range(3):
+        window.reserve()
+    window.deliver(1, reply, 0, len(reply))
+    window.deliver(2, reply, 0, len(reply))
+    assert getrefcount(reply) == before + 2  # parked, and not copied
+    window.deliver(0, reply, 0, len(reply))
+    assert getrefcount(reply) == before + 3
+    client.flush()
+    assert getrefcount(reply) == before
+    window.reserve()
+    window.answer(reply)
+    assert getrefcount(reply) == before + 1
+    window.close()
+    assert getrefcount(reply) == before
+
+
+def test_what_is_parked_is_let_go_of_with_the_window() -> None:
+    reply = b"x" * 200_000
+    before = getrefcount(reply)
+    window = ReplyWindow(lambda: None, LIMIT)
+    for token in range(40):
+        window.reserve()
+        if token:
+            window.deliver(token, reply, 0, len(reply))
+    assert getrefcount(reply) == before + 39
+    del window
+    assert getrefcount(reply) == before
+
+
+def test_nothing_is_kept_after_a_burst(client: Client) -> None:
+    """However much a client once had to wait for: what is written is given back."""
+    window = client.window
+
+    def burst(count: int) -> None:
+        tokens = [window.reserve() for _ in range(count)]
+        for token in reversed(tokens):
+            window.deliver(token, b"x" * 1000, 0, 1000)
+        client.flush()
+        client.written = b""
+        assert window.idle
+
+    burst(10)
+    start()
+    before, _ = get_traced_memory()
+    burst(5000)
+    after, _ = get_traced_memory()
+    stop()
+    assert after - before < 2000
+
+
+@pytest.mark.parametrize("early", [1, 15, 16, 17, 31, 32, 33, 5000])
+def test_any_number_may_be_early(client: Client, early: int) -> None:
+    for first in range(0, 3 * (early + 1), early + 1):
+        tokens = [client.window.reserve() for _ in range(early + 1)]
+        for token in reversed(tokens):
+            client.deliver(token, b"%d," % token)
+        assert client.flush() == b"".join(b"%d," % token for token in range(first, first + early + 1))
+
+
+def test_a_lone_reply_is_written_at_once(client: Client) -> None:
+    window = client.window
+    direct: list[bytes] = []
+    window.direct = direct.append
+    first = window.reserve()
+    client.deliver(first, b"a")
+    assert (direct, client.wakes, window.idle, window.written) == ([b"a"], 0, True, 1)
+    first, second = window.reserve(), window.reserve()
+    client.deliver(first, b"b")  # another one is on its way: they may share a write
+    client.deliver(second, b"c")
+    assert (direct, client.wakes) == ([b"a"], 1)
+    assert client.flush() == b"bc"
+    window.answer(b"d")
+    assert direct == [b"a", b"d"]
+    first, second = window.reserve(), window.reserve()
+    client.deliver(second, b"f")
+    client.deliver(first, b"e")
+    assert client.flush() == b"ef"
+    window.direct = None
+    window.answer(b"g")
+    assert client.flush() == b"g"
+    assert direct == [b"a", b"d"]
+    assert window.written == 7
+
+
+@pytest.mark.parametrize("early", [0, 1, 3])
+def test_a_stream_is_written_at_once_and_brings_what_waited_behind_it(client: Client, early: int) -> None:
+    window = client.window
+    direct: list[bytes] = []
+    window.direct = direct.append
+    tokens = [window.reserve() for _ in range(1 + early)]
+    window.stream(tokens[0], b"ab", last=False)
+    for token in tokens[1:]:
+        client.deliver(token, b"%d" % token)
+    window.stream(tokens[0], b"cd", last=False)
+    assert (b"".join(direct), client.wakes, window.written) == (b"abcd", 0, 4)
+    window.stream(tokens[0], b"e", last=True)
+    assert bool(client.wakes) is bool(early)  # what is not written yet has called for it
+    assert b"".join(direct) + client.flush() == b"abcde" + b"".join(b"%d" % token for token in tokens[1:])
+    assert window.idle
+    assert window.written == 5 + early
+
+
+def test_a_slow_client_holds_a_stream_back(client: Client) -> None:
+    window = client.window
+    resumed: list[str] = []
+    assert not window.holds_back(lambda: resumed.append("too early"))
+    window.set_slow(True)
+    assert window.holds_back(lambda: resumed.append("first"))
+    window.set_slow(True)
+    assert resumed == []
+    window.set_slow(False)
+    assert resumed == ["first"]
+    window.set_slow(False)
+    assert resumed == ["first"]
+    assert not window.holds_back(lambda: resumed.append("too late"))
+    window.set_slow(True)
+    assert window.holds_back(lambda: resumed.append("gone"))
+    window.close()
+    assert resumed == ["first", "gone"]
+    assert not window.holds_back(lambda: resumed.append("closed"))
+
+
+def test_a_closed_window_writes_nothing_at_once(client: Client) -> None:
+    direct: list[bytes] = []
+    client.window.direct = direct.append
+    first = client.window.reserve()
+    client.window.close()
+    client.deliver(first, b"a")
+    assert direct == []
 
 
 def test_repr_shows_the_state(client: Client) -> None:

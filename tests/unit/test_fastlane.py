@@ -1,33 +1,38 @@
-"""The fast lane forwards what the slow path would: the same bytes, to the same shard, to read or to write."""
+"""The fast lane sends what the slow path would: the same bytes, to the same shard, to read or to write."""
 
-from types import SimpleNamespace
-from typing import cast
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.client import ClientConnection
 from proxy.commands.facts import Fact, Handling
-from proxy.engine.window import ReplyWindow
-from proxy.fastlane import MOST_ARGUMENTS, Head, heads, run, skip_bulks
+from proxy.fastlane import MOST_ARGUMENTS, Head, Lane, Split, run
 from proxy.metrics import Counters
-from proxy.planner import Forward, Planner
+from proxy.planner import Forward, Planner, split_way
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
-from proxy.resp.requests import ProtocolError, RequestFramer, split_request
+from proxy.resp.requests import RequestFramer, split_request
+from proxy.scatter import Part, Scatter
 from proxy.slots import key_slot
 from tests.unit.feeding import NOISE
-from tests.unit.plans import TABLE, THREE
+from tests.unit.plans import TABLE, THREE, topology
+from tests.unit.recording import Paper
+from tests.unit.yard import DEADLINE, Sent, Yard, yard
 
 COUNTERS = Counters()
-HEADS = heads(TABLE, COUNTERS)
+LANE = Lane(TABLE, COUNTERS, THREE, "split")
 PLANNER = Planner(THREE, "split")
 
 
 def head_of(args: list[bytes]) -> Head | None:
     """The entry that a request's first bytes find."""
-    return HEADS.get(b"*%d\r\n$%d\r\n%b\r\n$" % (len(args), len(args[0]), args[0]))
+    return LANE.heads.get(b"*%d\r\n$%d\r\n%b\r\n$" % (len(args), len(args[0]), args[0]))
+
+
+def split_of(args: list[bytes]) -> Split | None:
+    """The entry that the name of a request with several keys finds."""
+    return LANE.splits.get(encode.bulk(args[0]))
 
 
 KEYS = [b"a", b"b", b"c", b"foo", b"{a}1", b"{}x", b"{", b"}{a}", b"\r\n", b""]
@@ -139,220 +144,239 @@ def test_what_does_not(line: str) -> None:
     assert head_of(line.encode().split()) is None
 
 
+@pytest.mark.parametrize("name", ["DEL", "UNLINK", "EXISTS", "TOUCH", "MGET", "mget"])
+def test_commands_with_many_keys_are_split(name: str) -> None:
+    found = split_of([name.encode()])
+    assert found is not None
+    assert found.step == 1
+    fact = TABLE.resolve([name.encode()])
+    assert fact is not None
+    assert found.way == split_way(fact, 3)
+    assert found.counter is COUNTERS.command(name.lower())
+
+
+def test_mset_is_split_by_pairs() -> None:
+    found = split_of([b"MSET"])
+    assert found is not None
+    assert found.step == 2
+
+
+@pytest.mark.parametrize("name", ["Mget", "GET", "MSETNX", "DBSIZE", "KEYS", "SUNION", "NOSUCH"])
+def test_what_is_not_split(name: str) -> None:
+    assert split_of([name.encode()]) is None
+
+
+def test_nothing_is_split_if_that_is_not_wanted() -> None:
+    lane = Lane(TABLE, COUNTERS, THREE, "reject")
+    assert not lane.splits
+    assert lane.heads.keys() == LANE.heads.keys()
+
+
+def test_a_lane_knows_how_many_shards_there_are() -> None:
+    assert [Lane([], COUNTERS, topology(count), "split").shards for count in (1, 3)] == [1, 3]
+
+
 def test_counters_are_those_of_the_commands() -> None:
     counters = Counters()
-    made = heads(TABLE, counters)
-    assert made[b"*2\r\n$3\r\nGET\r\n$"].counter is made[b"*2\r\n$3\r\nget\r\n$"].counter is counters.command("get")
-
-
-# ---- skip_bulks
-
-
-@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 12345])
-@pytest.mark.parametrize("trailing", [b"", b"$", b"*2\r\n"])
-def test_bulks_are_skipped_by_their_length(size: int, trailing: bytes) -> None:
-    bulk = encode.bulk(b"$" * size)
-    assert skip_bulks(b"xx" + bulk + trailing, 2, 1) == 2 + len(bulk)
-    assert skip_bulks(bulk * 3 + trailing, 0, 3) == 3 * len(bulk)
-    assert skip_bulks(bulk + trailing, 0, 0) == 0
-
-
-@given(st.lists(st.binary(max_size=150), min_size=1, max_size=5))
-def test_a_cut_bulk_is_never_taken_for_a_whole_one(values: list[bytes]) -> None:
-    data = b"".join(map(encode.bulk, values))
-    assert skip_bulks(data, 0, len(values)) == len(data)
-    for at in range(len(data)):
-        end = skip_bulks(data[:at], 0, len(values))
-        assert end == -1 or end > at
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"$",
-        b"$\r\n\r\nxx",
-        b"$\r\r\r\r\r",
-        b"$-1\r\nxx",
-        b"$01\r\nx\r\n",
-        b"$00\r\n\r\n",
-        b"$001\r\nx\r\n",
-        b"$+1\r\nx\r\n",
-        b"$x\r\nx\r\n",
-        b"$1x\r\nx\r\n",
-        b"$12x\r\nx\r\n",
-        b"$ 1\r\nx\r\n",
-        b"$\x00\r\nx\r\n",
-        b"$\x00\x00\r\nx\r\n",
-        b"$/\r\nx\r\n",
-        b"$:\r\nx\r\n",
-        b"$1/\r\nx\r\n",
-        b"$1:\r\nx\r\n",
-        b":1\r\nx\r\n",
-        b"*1\r\nx\r\n",
-        b"$" + b"9" * 20 + b"\r\n",
-        b"$" + b"9" * 12,
-    ],
-)
-def test_what_is_no_bulk(data: bytes) -> None:
-    for padding in (b"", b"x" * 50, b"\r\n" * 25):
-        assert skip_bulks(data + padding, 0, 1) == -1
+    made = Lane(TABLE, counters, THREE, "split")
+    assert made.heads[b"*2\r\n$3\r\nGET\r\n$"].counter is counters.command("get")
+    assert made.heads[b"*2\r\n$3\r\nget\r\n$"].counter is counters.command("get")
+    assert made.splits[b"$4\r\nMGET\r\n"].counter is counters.command("mget")
 
 
 # ---- run
 
 
-class Backend:
-    """Takes requests; a held one stops the client that sends to it."""
-
-    def __init__(self, shard: int, read: bool, held: bool = False) -> None:
-        self.dirty = False
-        self.place = shard, read
-        self.held = held
-        self.pushed: list[tuple[object, int, bytes, float]] = []
-        self.scheduled = 0
-
-    def push(self, sink: object, token: int, data: bytes, start: int, end: int, since: float) -> None:
-        self.pushed.append((sink, token, data[start:end], since))
-
-    def schedule(self, flow: SimpleNamespace) -> None:
-        self.scheduled += 1
-        if self.held:
-            flow.stopped = True
-        else:
-            self.dirty = True
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Yard]:
+    with yard() as made:
+        assert made.service.topology.slot_shard == THREE.slot_shard
+        yield made
 
 
-class Lane:
-    """A client in its plain state, with a writer and a reader for each of three shards."""
+@pytest.fixture
+def lane(shared: Yard) -> Yard:
+    """A new client, and its counters at zero."""
+    for counter in shared.service.counters.commands.values():
+        counter.calls = 0
+    shared.do(shared.enter)
+    return shared
 
-    def __init__(self, held: int | None = None, down: int | None = None, most: int = 1000) -> None:
-        self.counters = Counters()
-        self.writers = [Backend(shard, False, shard == held) for shard in range(3)]
-        self.readers = [Backend(shard, True, shard == held) for shard in range(3)]
-        self.window = ReplyWindow(lambda: None, 0)
-        self.client = SimpleNamespace(
-            service=SimpleNamespace(heads=heads(TABLE, self.counters)),
-            window=self.window,
-            most=most,
-            routes=SimpleNamespace(
-                writers=[None if backend.place[0] == down else backend for backend in self.writers],
-                readers=[None if backend.place[0] == down else backend for backend in self.readers],
-                slot_shard=THREE.slot_shard,
-            ),
-            flow=SimpleNamespace(stopped=False),
-            session=SimpleNamespace(last_command="NULL"),
-        )
 
-    def run(self, data: bytes, pos: int = 0) -> int:
-        return run(cast(ClientConnection, self.client), data, pos, 7.5)
+def drive(yard: Yard, data: bytes, pos: int = 0) -> tuple[int, Sent]:
+    """Where the fast lane ends in ``data``, and what it sent."""
 
-    @property
-    def sent(self) -> list[tuple[bytes, int, bool]]:
-        """(frame, shard, read) in the order of the requests."""
-        pushed = [(token, frame, *backend.place) for backend in self.writers + self.readers
-                  for _, token, frame, _ in backend.pushed]  # fmt: skip
-        assert sorted(token for token, *_ in pushed) == list(range(self.window.issued))
-        return [(frame, shard, read) for _, frame, shard, read in sorted(pushed)]
+    def both() -> tuple[int, Sent]:
+        return run(yard.client, data, pos, 7.5), yard.sent()
+
+    return yard.do(both)
 
 
 def request(line: str) -> bytes:
     return encode.request(line.split())
 
 
-def test_requests_go_to_their_shards() -> None:
-    lane = Lane()
+READ, WRITE = True, False
+
+
+def test_requests_go_to_their_shards(lane: Yard) -> None:
     frames = [request(line) for line in ("SET a v", "GET b", "GET {c}x", "get a", "DEL b", "SET foo " + "x" * 500)]
-    assert lane.run(b"".join(frames)) == sum(map(len, frames))
-    assert lane.sent == [
-        (frame, shard, read)
-        for frame, (shard, read) in zip(
-            frames, [(2, False), (0, True), (1, True), (2, True), (0, False), (2, False)], strict=True
-        )
-    ]
-    assert lane.client.latest is lane.counters.command("set")
-    assert {name: counter.calls for name, counter in lane.counters.commands.items() if counter.calls} == {
+    set_a, get_b, get_c, get_a, del_b, set_foo = frames
+    end, sent = drive(lane, b"".join(frames))
+    assert end == sum(map(len, frames))
+    assert sent == {
+        (2, WRITE): [set_a, set_foo],
+        (0, READ): [get_b],
+        (1, READ): [get_c],
+        (2, READ): [get_a],
+        (0, WRITE): [del_b],
+    }
+    assert lane.client.window.issued == lane.client.window.pending == 6
+    commands = lane.service.counters.commands
+    assert lane.client.latest is commands["set"]
+    assert {name: counter.calls for name, counter in commands.items() if counter.calls} == {
         "set": 2,
         "get": 3,
         "del": 1,
     }
-    assert {(sink, since) for backend in lane.writers for sink, _, _, since in backend.pushed} == {(lane.window, 7.5)}
-    assert [backend.scheduled for backend in lane.writers] == [1, 0, 1]
+    lane.client.note_latest()
+    assert lane.client.session.last_command == "set"
 
 
-@pytest.mark.parametrize("line", ["PING", "MGET a b", "Get a", "SET " + "k" * 100 + " v", "NOSUCH a", "GET a b"])
-def test_it_stops_at_what_is_not_its_own(line: str) -> None:
-    lane = Lane()
+def test_requests_with_many_keys_go_to_all_their_shards(lane: Yard) -> None:
+    data = b"".join(map(request, ("MGET a b foo", "GET a", "MSET a 1 c 2", "DEL b bar", "EXISTS c")))
+    end, sent = drive(lane, data)
+    assert end == len(data)
+    assert sent == {
+        (2, READ): [request("MGET a foo"), request("GET a")],
+        (0, READ): [request("MGET b")],
+        (2, WRITE): [request("MSET a 1")],
+        (1, WRITE): [request("MSET c 2")],
+        (0, WRITE): [request("DEL b bar")],
+        (1, READ): [request("EXISTS c")],
+    }
+    assert lane.client.window.pending == 5
+    calls = {name: counter.calls for name, counter in lane.service.counters.commands.items() if counter.calls}
+    assert calls == {"mget": 1, "get": 1, "mset": 1, "del": 1, "exists": 1}
+
+
+def test_what_is_split_is_answered_as_one(lane: Yard) -> None:
+    """The parts' replies, whichever comes first, make one reply in the client's window."""
+    window = lane.client.window
+    data = request("MGET a b a") + request("DEL c a")
+
+    def sequence() -> bytes:
+        assert run(lane.client, data, 0, 7.5) == len(data)
+        entries = [entry for backend in lane.service.pool for entry in backend.inflight.entries()]
+        replies = {request("MGET a a"): b"*2\r\n$1\r\n1\r\n$1\r\n3\r\n", request("MGET b"): b"*1\r\n$-1\r\n"}
+        for entry in reversed(entries):
+            reply = replies.get(entry.frame, b":1\r\n")
+            entry.sink.deliver(entry.token, reply, 0, len(reply))
+        lane.sent()
+        paper = Paper()
+        window.write_to(paper)
+        return paper.taken()
+
+    assert lane.do(sequence) == b"*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n3\r\n:2\r\n"
+    assert window.idle
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "PING",
+        "Get a",
+        "SET " + "k" * 100 + " v",
+        "NOSUCH a",
+        "GET a b",
+        "MSET a",
+        "MSET a b c",
+        "MGET",
+        "MSETNX a b c d",
+    ],
+)
+def test_it_stops_at_what_is_not_its_own(lane: Yard, line: str) -> None:
     first = request("GET a")
-    assert lane.run(first + request(line) + first) == len(first)
-    assert [frame for frame, _, _ in lane.sent] == [first]
-    lane = Lane()
-    assert lane.run(request(line)) == 0
-    assert lane.client.session.last_command == "NULL"
+    assert drive(lane, first + request(line) + first) == (len(first), {(2, READ): [first]})
+    lane.do(lane.enter)
+    assert drive(lane, request(line)) == (0, {})
+    assert lane.client.latest is None
 
 
-def test_it_stops_at_what_is_cut() -> None:
-    frame = request("SET a " + "v" * 30)
+@pytest.mark.parametrize(
+    "line", ["SET a " + "v" * 30, "MSET a 1 b 2 c " + "v" * 30, "MGET a b c", "DEL a " + "k" * 120]
+)
+def test_it_stops_at_what_is_cut(lane: Yard, line: str) -> None:
+    frame = request(line)
+    _, once = drive(lane, frame)
     for at in range(len(frame)):
-        lane = Lane()
-        assert lane.run(frame + frame[:at]) == len(frame)
-        assert len(lane.sent) == 1
+        assert drive(lane, frame + frame[:at]) == (len(frame), once)
 
 
-def test_it_starts_where_it_is_told() -> None:
-    lane = Lane()
+def test_it_starts_where_it_is_told(lane: Yard) -> None:
     frame = request("GET a")
-    assert lane.run(b"xyz" + frame, 3) == 3 + len(frame)
-    assert lane.sent == [(frame, 2, True)]
+    assert drive(lane, b"xyz" + frame, 3) == (3 + len(frame), {(2, READ): [frame]})
 
 
-def test_it_stops_when_a_backend_holds_the_client() -> None:
-    lane = Lane(held=0)
-    first, second, third = request("SET a v"), request("SET b v"), request("SET c v")
-    assert lane.run(first + second + third) == len(first + second)  # what was sent to the held one is kept there
-    assert [frame for frame, _, _ in lane.sent] == [first, second]
+@pytest.mark.parametrize("second", ["SET b v", "MSET c v b v"])
+def test_it_stops_when_a_backend_holds_the_client(second: str) -> None:
+    """What was sent to the one that is away is kept there."""
+    with yard(away=[0]) as lane:
+        first, third = request("SET a v"), request("SET c v")
+        end, sent = drive(lane, first + request(second) + third)
+        assert end == len(first + request(second))
+        assert sent[2, WRITE] == [first]
+        assert sent[0, WRITE] == [request(second.replace("c v ", ""))]
+        assert lane.client.flow.stopped
 
 
 def test_it_stops_when_a_shard_is_down() -> None:
-    lane = Lane(down=0)
-    first, second = request("SET a v"), request("SET b v")
-    assert lane.run(first + second + first) == len(first)
+    with yard(away=[0]) as lane:
+        first, second = request("SET a v"), request("SET b v")
+        lane.do(lambda: run(lane.client, second, 0, 0.0))
+        lane.passes(2 * DEADLINE)
+        lane.do(lane.enter)
+        assert drive(lane, first + second + first) == (len(first), {(2, WRITE): [first]})
 
 
-def test_it_stops_when_enough_is_in_flight() -> None:
-    lane = Lane(most=3)
+def test_it_stops_when_enough_is_in_flight(lane: Yard) -> None:
+    lane.do(lambda: lane.enter(most=3))
     frame = request("GET a")
-    assert lane.run(frame * 5) == 3 * len(frame)
-    assert lane.run(frame * 2) == 0
-    lane.window.deliver(0, b":1\r\n", 0, 4)
-    assert lane.run(frame * 2) == len(frame)
-    assert lane.window.pending == 3
+    assert drive(lane, frame * 5) == (3 * len(frame), {(2, READ): [frame] * 3})
+    assert drive(lane, frame * 2) == (0, {})
+    lane.client.window.deliver(0, b":1\r\n", 0, 4)
+    assert drive(lane, frame * 2) == (len(frame), {(2, READ): [frame]})
+    assert lane.client.window.pending == 3
 
 
-def reference(data: bytes) -> list[tuple[bytes, int, bool]]:
-    """What the slow path does with ``data``, up to the first request that is not forwarded to one shard."""
+def reference(data: bytes) -> tuple[int, Sent]:
+    """What the slow path does with ``data``: how many requests it sends, and what where."""
     framer = RequestFramer(RequestLimits(), UNAUTHENTICATED)
-    found: list[tuple[bytes, int, bool]] = []
+    found: Sent = {}
+    count = 0
     at = 0
-    try:
-        while at < len(data) and (end := framer.frame(data, at)) > 0:
-            frame = data[at:end]
-            args = split_request(frame)
-            fact = TABLE.resolve(args)
-            if fact is None or not fact.accepts(len(args)):
-                break
-            made = PLANNER.plan(fact, args, frame)
-            if not isinstance(made, Forward):
-                break
-            found.append((frame, made.shard, made.read))
-            at = end
-    except (ProtocolError, IndexError):
-        pass
-    return found
+    while at < len(data):
+        end = framer.frame(data, at)
+        assert end > at, "a request that is not whole was carried out"
+        frame = data[at:end]
+        args = split_request(frame)
+        fact = TABLE.resolve(args)
+        assert fact is not None
+        assert fact.accepts(len(args))
+        made = PLANNER.plan(fact, args, frame)
+        assert isinstance(made, Forward | Scatter)
+        read = made.read if isinstance(made, Forward) else made.way.read
+        parts = [Part(made.shard, frame)] if isinstance(made, Forward) else made.parts
+        for part in parts:
+            found.setdefault((part.shard, read), []).append(part.frame)
+        count += 1
+        at = end
+    return count, found
 
 
+NAMES = sorted({head.counter.name for head in LANE.heads.values()} | {entry.way.name for entry in LANE.splits.values()})
 CALL = st.lists(
-    st.tuples(st.sampled_from(sorted({head.counter.name for head in HEADS.values()})), st.lists(WORD, max_size=6)).map(
+    st.tuples(st.sampled_from(NAMES) | st.sampled_from(["mget", "mset", "del"]), st.lists(WORD, max_size=6)).map(
         lambda call: encode.request((call[0].upper(), *call[1]))
     ),
     max_size=6,
@@ -360,16 +384,16 @@ CALL = st.lists(
 
 
 @given(CALL, st.integers(0, 400))
-def test_what_it_forwards_is_what_the_slow_path_forwards(data: bytes, cut: int) -> None:
+def test_what_it_sends_is_what_the_slow_path_sends(shared: Yard, data: bytes, cut: int) -> None:
     data = data[: max(len(data) - cut, 0)] if cut < 200 else data
-    lane = Lane()
-    end = lane.run(data)
-    sent = lane.sent
-    assert sent == reference(data)[: len(sent)]
-    assert end == sum(len(frame) for frame, _, _ in sent)
+    client = shared.do(shared.enter)
+    end, sent = drive(shared, data)
+    assert (client.window.issued, sent) == reference(data[:end])
 
 
-HEAD_BYTES = st.sampled_from(sorted(HEADS))
+HEAD_BYTES = st.sampled_from(sorted(LANE.heads)) | st.sampled_from(
+    [b"*%d\r\n%b$" % (count, name) for name in sorted(LANE.splits) for count in (2, 3, 5)]
+)
 BROKEN = st.one_of(
     st.tuples(HEAD_BYTES, NOISE | st.binary(max_size=40)).map(b"".join),
     st.tuples(HEAD_BYTES, st.binary(max_size=2), st.just(b"\r\n"), NOISE, st.just(b"x" * 30)).map(b"".join),
@@ -386,14 +410,16 @@ BROKEN = st.one_of(
 @example(b"*2\r\n$3\r\nGET\r\n$00\r\n\r\naaaaaaaaaaaa")
 @example(b"*2\r\n$\x00\x00GET\r\n$1\r\nk\r\n")
 @example(b"*2\r\n$\xff\xffGET\r\n$1\r\nk\r\n")
-def test_broken_requests_do_no_harm(data: bytes) -> None:
-    """What it forwards of them, the framer takes for requests too; hiredis need not."""
-    lane = Lane()
-    end = lane.run(data)
+def test_broken_requests_do_no_harm(shared: Yard, data: bytes) -> None:
+    """What it sends of them, the framer takes for requests too; hiredis need not."""
+    client = shared.do(shared.enter)
+    end, sent = drive(shared, data)
     framer = RequestFramer(RequestLimits(), UNAUTHENTICATED)
     at = 0
-    for frame, shard, _ in lane.sent:
-        assert framer.frame(data, at) == at + len(frame)
-        assert 0 <= shard < 3
-        at += len(frame)
+    for _ in range(client.window.issued):
+        at = framer.frame(data, at)
     assert at == end
+    frames = [frame for frames in sent.values() for frame in frames]
+    assert len(frames) >= client.window.issued
+    for frame in frames:
+        assert framer.frame(frame, 0) == len(frame)

@@ -18,6 +18,8 @@ DEVELOPERS = {"proxy.commands.generate"}
 """A tool that makes the data file; no part of what is served."""
 IO = {"asyncio", "socket", "selectors", "ssl", "uvloop"}
 PURE = range(4)
+IMPORT_SYSTEM = {"os", "sys", "importlib.machinery"}
+"""What the package needs to leave its compiled modules aside."""
 
 
 def floors() -> dict[str, int]:
@@ -35,7 +37,7 @@ def floors() -> dict[str, int]:
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """The syntax trees of the package, by full name."""
+    """The syntax trees of the package's Python sources, by full name."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
@@ -73,7 +75,7 @@ def imports(module: str) -> frozenset[str]:
         assert statement.module is not None
         for alias in statement.names:
             inner = f"{statement.module}.{alias.name}"
-            found.add(inner if inner in modules() else statement.module)
+            found.add(inner if inner in modules() or inner in cimports() else statement.module)
     return frozenset(found)
 
 
@@ -82,15 +84,28 @@ def own(module: str) -> set[str]:
     return {name for name in imports(module) if name.startswith("proxy.")}
 
 
+@cache
+def cimports() -> dict[str, set[str]]:
+    """By module with declarations: the modules of this package that they and its twin in C's terms name."""
+    found: dict[str, set[str]] = {}
+    for path in (*ROOT.rglob("*.pxd"), *ROOT.rglob("*.pyx")):
+        name = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+        names = re.findall(r"^from (proxy[.\w]*) c?import ", path.read_text("utf-8"), re.MULTILINE)
+        found.setdefault(name, set()).update(names)
+    return found
+
+
+COMPILED_ONLY = sorted(set(cimports()) - set(modules()))
+"""Modules that have no Python source."""
 MODULES = sorted(name for name in modules() if name != "proxy")
 
 
-def test_the_package_imports_nothing() -> None:
-    assert not imports("proxy")
+def test_the_package_imports_nothing_of_its_own() -> None:
+    assert imports("proxy") <= IMPORT_SYSTEM
 
 
 def test_the_table_names_every_module() -> None:
-    here = {top(name) for name in MODULES} - {"__main__"}
+    here = {top(name) for name in (*MODULES, *COMPILED_ONLY)} - {"__main__"}
     assert set(floors()) == here
 
 
@@ -99,6 +114,17 @@ def test_imports_lead_downwards(module: str) -> None:
     table = floors() | {"__main__": 6}
     too_high = {name for name in own(module) if table[top(name)] > table[top(module)]}
     assert not too_high
+
+
+@pytest.mark.parametrize("module", sorted(cimports()))
+def test_declarations_lead_downwards_too(module: str) -> None:
+    table = floors()
+    too_high = {name for name in cimports()[module] if table[top(name)] > table[top(module)]}
+    assert not too_high
+    assert cimports()[module] <= set(modules())
+    if module in COMPILED_ONLY:
+        assert (ROOT.parent / module.replace(".", "/")).with_suffix(".pyi").exists()
+        assert module in {name for user in MODULES for name in own(user)}
 
 
 def test_nothing_imports_itself_in_a_circle() -> None:
@@ -110,7 +136,7 @@ def test_nothing_imports_itself_in_a_circle() -> None:
 
 def test_what_is_imported_exists() -> None:
     """A name that is no module would go unnoticed by the other tests."""
-    assert {name for module in MODULES for name in own(module)} <= set(modules())
+    assert {name for module in MODULES for name in own(module)} <= {*modules(), *COMPILED_ONLY}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if floors().get(top(name), 9) in PURE])

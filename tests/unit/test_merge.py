@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from proxy.commands.table import CommandTable
 from proxy.merge import MERGERS, Context, merge
-from proxy.planner import Forward, Part, Scatter
+from proxy.planner import Forward
 from proxy.resp import encode
 from proxy.resp.replies import elements
 from proxy.resp.requests import split_request
+from proxy.scatter import Part, Scatter, Way
 from proxy.slots import key_slot
 from tests.unit.feeding import NOISE, RESP3
 from tests.unit.plans import THREE, plan, topology
@@ -19,12 +20,12 @@ NOTHING = Context()
 NO_FIT = b"-ERR the shards' answers do not fit together\r\n"
 
 
-def scatter(way: str, count: int = 2, **more: object) -> Scatter:
-    return Scatter("x", tuple(Part(shard, b"") for shard in range(count)), way, **more)  # type: ignore[arg-type]
+def scatter(merge: str, count: int = 2, options: tuple[bytes, ...] = (), changes: bool = False) -> Scatter:
+    return Scatter(Way("x", merge, count, changes=changes), [Part(shard, b"", []) for shard in range(count)], options)
 
 
-def merged(way: str, *replies: bytes, **more: object) -> bytes:
-    return merge(scatter(way, len(replies), **more), replies, NOTHING)
+def merged(way: str, *replies: bytes, options: tuple[bytes, ...] = (), changes: bool = False) -> bytes:
+    return merge(scatter(way, len(replies), options, changes), list(replies), NOTHING)
 
 
 def test_every_way_that_a_fact_names_is_there() -> None:
@@ -111,8 +112,8 @@ ANY_REPLY = RESP3 | NOISE.filter(bool).map(lambda noise: encode.bulk(noise))
 @given(st.sampled_from(sorted(MERGERS)), st.lists(ANY_REPLY, min_size=1, max_size=3))
 def test_any_replies_make_one_reply(way: str, replies: list[bytes]) -> None:
     """Whatever servers answer, a merge neither raises nor answers what is no reply."""
-    parts = tuple(Part(shard, b"", (shard,)) for shard in range(len(replies)))
-    whole = merge(Scatter("x", parts, way, shards=3), replies, NOTHING)
+    parts = [Part(shard, b"", [shard]) for shard in range(len(replies))]
+    whole = merge(Scatter(Way("x", way, 3), parts), replies, NOTHING)
     cut = object()
     reader = hiredis.Reader(notEnoughData=cut)
     reader.feed(whole)
@@ -208,9 +209,9 @@ def test_many_shards_answer_as_one_server(commands: list[list[bytes]], protocol:
 
 
 def test_mget_puts_replies_where_their_keys_stood() -> None:
-    parts = (Part(2, b"", (0, 3)), Part(0, b"", (1,)), Part(1, b"", (2, 4)))
+    parts = [Part(2, b"", [0, 3]), Part(0, b"", [1]), Part(1, b"", [2, 4])]
     replies = [b"*2\r\n$1\r\na\r\n$-1\r\n", b"*1\r\n$1\r\nb\r\n", b"*2\r\n_\r\n$1\r\ne\r\n"]
-    whole = merge(Scatter("mget", parts, "mget", shards=3), replies, NOTHING)
+    whole = merge(Scatter(Way("mget", "mget", 3), parts), replies, NOTHING)
     assert elements(whole) == [b"$1\r\na\r\n", b"$1\r\nb\r\n", b"_\r\n", b"$-1\r\n", b"$1\r\ne\r\n"]
 
 
@@ -218,7 +219,7 @@ def test_mget_puts_replies_where_their_keys_stood() -> None:
 
 
 def scan(cursor: int, shards: int = 3, shard: int = 0) -> bytes:
-    part = Scatter("scan", (Part(shard, b""),), "scan", shards=shards)
+    part = Scatter(Way("scan", "scan", shards), [Part(shard, b"")])
     return merge(part, [b"*2\r\n%b*1\r\n$1\r\nk\r\n" % encode.bulk(str(cursor))], NOTHING)
 
 

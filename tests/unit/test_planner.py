@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.commands.facts import Fact, Handling
-from proxy.planner import FIRST_SHARD, Forward, Part, Plan, Planner, Reject, Scatter, cursor_bits
+from proxy.planner import FIRST_SHARD, Forward, Plan, Planner, Reject, cursor_bits
 from proxy.resp import encode
 from proxy.resp.requests import split_request
+from proxy.scatter import Part, Scatter, Way
 from proxy.slots import key_slot
 from proxy.topology import Topology
 from tests.unit.plans import ONE, TABLE, THREE, plan, request, topology
@@ -132,7 +133,7 @@ def test_keys_in_several_slots(line: str) -> None:
 
 def decoded(scatter: Plan) -> list[tuple[int, list[bytes], tuple[int, ...]]]:
     assert isinstance(scatter, Scatter)
-    return [(part.shard, split_request(part.frame), part.positions) for part in scatter.parts]
+    return [(part.shard, split_request(part.frame), tuple(part.positions)) for part in scatter.parts]
 
 
 def test_mget_is_split_by_shard() -> None:
@@ -143,7 +144,7 @@ def test_mget_is_split_by_shard() -> None:
         (1, [b"mget", b"c"], (2,)),
     ]
     assert isinstance(made, Scatter)
-    assert (made.name, made.merge, made.read, made.changes, made.replicas) == ("mget", "mget", True, False, False)
+    assert made.way == Way("mget", "mget", 3, read=True)
 
 
 def test_mset_is_split_with_its_values() -> None:
@@ -153,7 +154,7 @@ def test_mset_is_split_with_its_values() -> None:
         (0, [b"MSET", b"b", b"2"], (1,)),
     ]
     assert isinstance(made, Scatter)
-    assert (made.merge, made.read, made.changes) == ("all_ok", False, True)
+    assert (made.way.merge, made.way.read, made.way.changes) == ("all_ok", False, True)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_mset_is_split_with_its_values() -> None:
 def test_the_other_commands_that_are_split(line: str, merge: str, read: bool, changes: bool) -> None:
     made = plan(line)
     assert isinstance(made, Scatter)
-    assert (made.merge, made.read, made.changes) == (merge, read, changes)
+    assert (made.way.merge, made.way.read, made.way.changes) == (merge, read, changes)
     assert sum(len(split_request(part.frame)) - 1 for part in made.parts) == len(line.split()) - 1
 
 
@@ -198,7 +199,7 @@ def test_parts_are_the_whole(keys: list[bytes], name: str, shards: int) -> None:
     assert len({part.shard for part in made.parts}) == len(made.parts) > 1
     assert sorted(position for part in made.parts for position in part.positions) == list(range(len(keys)))
     for part in made.parts:
-        assert part.positions == tuple(sorted(part.positions))
+        assert list(part.positions) == sorted(part.positions)
         words = [word for position in part.positions for word in pairs[position]]
         assert split_request(part.frame) == [name.encode(), *words]
         assert {on.slot_shard[key_slot(keys[position])] for position in part.positions} == {part.shard}
@@ -221,10 +222,10 @@ def test_parts_are_the_whole(keys: list[bytes], name: str, shards: int) -> None:
 )
 def test_sent_everywhere(line: str, merge: str, changes: bool, replicas: bool) -> None:
     made = plan(line)
-    _, _, frame = request(line)
+    fact, _, frame = request(line)
     assert isinstance(made, Scatter)
-    assert made.parts == (Part(0, frame), Part(1, frame), Part(2, frame))
-    assert (made.merge, made.changes, made.replicas, made.read, made.shards) == (merge, changes, replicas, False, 3)
+    assert list(made.parts) == [Part(0, frame), Part(1, frame), Part(2, frame)]
+    assert made.way == Way(fact.name, merge, 3, changes=changes, replicas=replicas)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_what_only_reads_of_the_servers_changes_nothing(line: str, merge: str) -
     """Redis flags none of these readonly, but a part that fails leaves nothing uncertain."""
     made = plan(line)
     assert isinstance(made, Scatter)
-    assert (made.merge, made.changes) == (merge, False)
+    assert (made.way.merge, made.way.changes) == (merge, False)
     assert [part.shard for part in made.parts] == [0, 1, 2]
 
 
@@ -324,10 +325,10 @@ def test_what_no_fact_covers() -> None:
 def test_a_module_commands_policies_are_carried_out() -> None:
     args, frame = [b"NEW.COMMAND"], encode.request((b"NEW.COMMAND",))
     made = Planner(THREE, "split").plan(handled(Handling.ALL_SHARDS, merge="sum"), args, frame)
-    assert made == Scatter("new.command", tuple(Part(n, frame) for n in range(3)), "sum", changes=True, shards=3)
+    assert made == Scatter(Way("new.command", "sum", 3, changes=True), [Part(n, frame) for n in range(3)])
     made = Planner(THREE, "split").plan(handled(Handling.ALL_SHARDS), args, frame)
     assert isinstance(made, Scatter)
-    assert made.merge == "concat"
+    assert made.way.merge == "concat"
 
 
 def test_the_sessions_own_never_gets_through() -> None:
@@ -355,9 +356,9 @@ def test_every_command_gets_the_plan_that_its_handling_promises(on: Topology) ->
             assert 0 <= made.shard < len(on.shards)
             assert made.read <= fact.replica_ok
         if isinstance(made, Scatter):
-            assert not made.read or fact.replica_ok
-            assert made.changes or not fact.write
-            assert made.shards == len(on.shards)
+            assert not made.way.read or fact.replica_ok
+            assert made.way.changes or not fact.write
+            assert made.way.shards == len(on.shards)
             assert {part.shard for part in made.parts} <= set(range(len(on.shards)))
     for handling in (Handling.LATER, Handling.REFUSED, Handling.SESSION):
         assert kinds[handling] == {Reject}
@@ -440,7 +441,7 @@ def test_scan_goes_to_the_shard_in_its_cursor(line: str, shard: int, sent: list[
     (part,) = made.parts
     assert part.shard == shard
     assert split_request(part.frame) == [word.encode() for word in sent]
-    assert (made.merge, made.read, made.changes, made.shards) == ("scan", False, False, 3)
+    assert (made.way.merge, made.way.read, made.way.changes, made.way.shards) == ("scan", False, False, 3)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.resp.replies import BadReply, ReplyFramer, elements, header
+from proxy.resp.replies import BadReply, ReplyFramer, elements, header, short_end
 from tests.unit.feeding import AGGREGATES, NOISE, PLACES, RESP2, RESP3, Fed, Watched, chunks, cut, single_bytes
 
 CUT = object()
@@ -217,3 +217,59 @@ def test_what_has_no_elements(frame: bytes) -> None:
 def test_what_has_no_header(frame: bytes) -> None:
     with pytest.raises(BadReply):
         header(frame)
+
+
+# ---- short_end
+
+
+def framed(data: bytes, at: int) -> int | None:
+    """What the framer says: the end, -1 for "need more", None for what is no reply."""
+    try:
+        return ReplyFramer().frame(data, at)
+    except BadReply:
+        return None
+
+
+SHORT = [
+    b"+OK\r\n", b":0\r\n", b":7\r\n", b"$-1\r\n", b"$0\r\n\r\n", b"$2\r\n\r\n\r\n",
+    *(b"$%d\r\n%b\r\n" % (size, b"\r" * size) for size in (1, 9, 10, 11, 99, 100, 101, 999)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", SHORT)
+@pytest.mark.parametrize("before", [b"", b"+OK\r\n", b"$"])
+@pytest.mark.parametrize("trailing", [b"", b"$", b":1\r\n", b"\r\n", b"+OK\r\n+OK\r\n"])
+def test_short_replies_need_no_framer(reply: bytes, before: bytes, trailing: bytes) -> None:
+    end = short_end(before + reply + trailing, len(before))
+    if end < 0:
+        assert len(reply + trailing) < 6  # with so little behind it, it may be left to the framer
+    else:
+        assert end == len(before) + len(reply)
+
+
+@given(RESP2 | RESP3, st.sampled_from([b"", b"+OK\r\n", b"x"]), NOISE)
+def test_a_short_end_is_where_the_framer_ends(frame: bytes, before: bytes, trailing: bytes) -> None:
+    at = len(before)
+    assert short_end(before + frame + trailing, at) in (-1, at + len(frame))
+    for cut_at in range(len(frame)):
+        assert short_end(before + frame[:cut_at], at) == -1
+
+
+@given(NOISE | st.binary(max_size=30) | st.tuples(st.sampled_from(SHORT), st.binary(max_size=20)).map(b"".join))
+@example(b"$1\x00\x00\r\n" + b"x" * 30)
+@example(b"$0\x00\r\n" + b"x" * 30)
+@example(b"$00\r\n" + b"x" * 30)
+@example(b"$1x\r\n" + b"x" * 200)
+@example(b"$\xff\r\n" + b"x" * 300)
+@example(b"$-2\r\n" + b"x" * 30)
+@example(b"+ab\rcd\r\n")
+@example(b"+ab\rc")
+@example(b":1\r1\r\n")
+@example(b"+\r\n\r\n")
+def test_a_short_end_is_never_one_that_the_framer_does_not_see(data: bytes) -> None:
+    """Anything at all: bytes that are no reply are the framer's to refuse, wherever they are cut."""
+    for at in range(min(len(data), 4)):
+        end = short_end(data, at)
+        if end >= 0:
+            assert at < end <= len(data)
+            assert framed(data, at) == end

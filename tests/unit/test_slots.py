@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.slots import SLOTS, hashed_part, key_slot
+from proxy.slots import SLOTS, hashed_part, key_slot, span_slot
 
 
 def crc16(data: bytes) -> int:
@@ -82,3 +82,21 @@ def test_as_the_specification_computes_it(key: bytes) -> None:
 def test_keys_of_one_tag_share_their_slot(tag: bytes, behind: bytes, data: st.DataObject) -> None:
     before = data.draw(st.binary(max_size=10).filter(lambda text: b"{" not in text))
     assert key_slot(b"%b{%b}%b" % (before, tag, behind)) == crc16(tag) % SLOTS
+
+
+@given(st.binary(max_size=12) | BRACED, st.binary(max_size=40) | BRACED, st.binary(max_size=12) | BRACED)
+@example(b"{", b"a", b"}")
+@example(b"{x", b"{a}", b"}")
+@example(b"", b"{a", b"}b")
+def test_a_key_is_found_where_it_stands(before: bytes, key: bytes, behind: bytes) -> None:
+    """What stands around it, braces too, is none of its own."""
+    data = before + key + behind
+    assert span_slot(data, len(before), len(before) + len(key)) == plain_slot(key)
+    assert hashed_part(key) == data[len(before) : len(before) + len(key)] or b"{" in key
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_long_keys(size: int) -> None:
+    key = bytes(number * 7 % 256 for number in range(size)).replace(b"{", b"x")
+    assert key_slot(key) == plain_slot(key)
+    assert key_slot(b"{" + key + b"}") == plain_slot(key.partition(b"}")[0])

@@ -1,0 +1,2 @@
+cdef class Receiver:
+    cpdef object data_received(self, bytes data)

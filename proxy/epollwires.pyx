@@ -1,0 +1,535 @@
+"""``Wires`` (wires.py) for Linux: all sockets behind an epoll of their own, which the loop sees as one descriptor.
+
+    loop ──readable──▶ EpollWires._ready ──epoll_wait──▶ Wire.read ──recv──▶ protocol.data_received
+                                                   └▶ accept4 ──▶ Wire, protocol.connection_made
+    protocol ──write──▶ Wire ──send at once; what does not go is kept, and sent when there is room──▶ socket
+
+A ``Wire`` is one connection's transport: the methods of ``asyncio.Transport`` that are used here, with its semantics
+(https://docs.python.org/3/library/asyncio-protocol.html), ``asyncio.BufferedProtocol`` included.
+"""
+
+import logging
+import os
+import socket
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, PyObject
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+from proxy.engine.receiver cimport Receiver
+
+cdef extern from "sys/epoll.h" nogil:
+    enum:
+        EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+        EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+    ctypedef union epoll_data_t:
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+
+cdef extern from * nogil:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    #include <unistd.h>
+    extern int accept4(int, struct sockaddr *, socklen_t *, int);
+    """
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    int SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, IPPROTO_TCP, TCP_NODELAY
+    int accept4(int fd, void* address, void* length, int flags)
+    ssize_t recv(int fd, void* buffer, size_t size, int flags)
+    ssize_t send(int fd, const void* buffer, size_t size, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+    int setsockopt(int fd, int level, int name, const void* value, unsigned int size)
+    int c_close "close"(int fd)
+
+cdef extern from "Python.h":
+    PyObject* new_bytes "PyBytes_FromStringAndSize"(char* data, Py_ssize_t size)
+    int resize_bytes "_PyBytes_Resize"(PyObject** data, Py_ssize_t size) except -1
+
+log = logging.getLogger(__name__)
+
+cdef enum:
+    _EVENTS = 256
+    _ACCEPTS = 64
+    _CHUNK = 256 * 1024
+    _CHUNKS = 4
+    _PLENTY = 64 * 1024
+    _VECTORS = 64
+    _HIGH = 64 * 1024
+
+_FULL_PAUSE = 1.0
+
+
+cdef class EpollWires:
+    """All connections of a worker, to clients and to servers. Made inside its running loop."""
+
+    cdef object _loop
+    cdef int _epoll
+    cdef dict _listeners
+    cdef dict _wires
+    cdef list _ended
+    cdef char* _buffer
+    cdef epoll_event* _events
+    cdef uint64_t _numbered
+    cdef bint _busy
+
+    def __cinit__(self, loop):
+        self._loop = loop
+        self._listeners = {}
+        self._wires = {}
+        self._ended = []
+        self._buffer = <char*> PyMem_Malloc(_CHUNK)
+        self._events = <epoll_event*> PyMem_Malloc(_EVENTS * sizeof(epoll_event))
+        if self._buffer == NULL or self._events == NULL:
+            raise MemoryError
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            raise OSError(errno, os.strerror(errno))
+        loop.add_reader(self._epoll, self._ready)
+
+    def __dealloc__(self):
+        PyMem_Free(self._buffer)
+        PyMem_Free(self._events)
+        if self._epoll >= 0:
+            c_close(self._epoll)
+
+    async def listen(self, listener, factory, int backlog):
+        """Take connections from ``listener``; each gets a protocol made by ``factory``."""
+        listener.setblocking(False)
+        listener.listen(backlog)
+        self._numbered += 1
+        self._listeners[self._numbered] = (listener, factory, listener.family != socket.AF_UNIX)
+        self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, self._numbered)
+
+    async def connect(self, host, int port, protocol):
+        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+        if port:
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            places = [(family, address) for family, _, _, _, address in found]
+        else:
+            places = [(socket.AF_UNIX, host)]
+        failure = OSError(f"{host} has no address")
+        for family, address in places:
+            link = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            try:
+                await self._loop.sock_connect(link, address)
+            except OSError as error:
+                link.close()
+                failure = error
+            except BaseException:
+                link.close()
+                raise
+            else:
+                self._adopt(link.detach(), port != 0, protocol)
+                return
+        raise failure
+
+    def stop_listening(self):
+        """Take no more connections; those that stand go on."""
+        for listener, _, _ in self._listeners.values():
+            self._control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
+            listener.close()
+        self._listeners.clear()
+
+    def _ready(self):
+        """Something has happened on the sockets: handle it, up to a bound, so that the loop's others get their turn."""
+        cdef int count = epoll_wait(self._epoll, self._events, _EVENTS, 0)
+        cdef int index
+        cdef uint32_t events
+        cdef Wire wire
+        self._busy = True
+        try:
+            for index in range(count):
+                events = self._events[index].events
+                found = self._wires.get(self._events[index].data.u64)
+                if found is None:
+                    # Closed meanwhile, or a listening socket.
+                    listening = self._listeners.get(self._events[index].data.u64)
+                    if listening is not None:
+                        self._accept(listening)
+                    continue
+                wire = <Wire> found
+                try:
+                    if events & EPOLLOUT or (events & (EPOLLERR | EPOLLHUP) and not wire._reading):
+                        wire._send_kept()
+                    if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and wire._reading:
+                        wire._read()
+                except Exception as error:
+                    log.exception("a connection failed")
+                    wire._fail(error)
+        finally:
+            self._busy = False
+            self._end()
+
+    def _end(self):
+        """Tell the protocols of connections that are closed now."""
+        while self._ended:
+            ended, self._ended = self._ended, []
+            for wire in ended:
+                (<Wire> wire)._finish()
+
+    cdef object _accept(self, tuple listening):
+        listener, factory, tcp = listening
+        cdef int fd
+        cdef int door = listener.fileno()
+        for _ in range(_ACCEPTS):
+            fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd < 0:
+                if errno == EINTR or errno == ECONNABORTED:
+                    continue
+                if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                    self._rest(listener, os.strerror(errno))
+                elif errno != EAGAIN:
+                    log.error("accept failed reason=%r", os.strerror(errno))
+                return
+            self._adopt(fd, tcp, factory())
+
+    cdef object _adopt(self, int fd, bint tcp, protocol):
+        """A connection stands on ``fd``, and is ``protocol``'s."""
+        cdef int one = 1
+        cdef Wire wire = Wire.__new__(Wire)
+        if tcp:
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        self._numbered += 1
+        wire._wires = self
+        wire._number = self._numbered
+        wire._fd = fd
+        wire._reading = True
+        wire._high = _HIGH
+        self._wires[self._numbered] = wire
+        try:
+            self._control(EPOLL_CTL_ADD, fd, EPOLLIN, self._numbered)
+            wire._mask = EPOLLIN
+            wire.set_protocol(protocol)
+            protocol.connection_made(wire)
+        except Exception as error:
+            log.exception("a connection could not be taken in")
+            wire._fail(error)
+
+    def _rest(self, listener, reason):
+        """No descriptors are left: try again in a while, not at once for ever."""
+        log.error("can not accept connections reason=%r", reason)
+        self._control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
+
+        def again():
+            for number, (other, _, _) in self._listeners.items():
+                if other is listener:
+                    self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, number)
+
+        self._loop.call_later(_FULL_PAUSE, again)
+
+    cdef int _control(self, int operation, int fd, uint32_t events, uint64_t number) except -1:
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = number
+        if epoll_ctl(self._epoll, operation, fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+        return 0
+
+
+cdef class Wire:
+    """The transport of one connection."""
+
+    cdef EpollWires _wires
+    cdef uint64_t _number
+    cdef int _fd
+    cdef uint32_t _mask
+    cdef object _protocol
+    cdef Receiver _receiver
+    cdef bint _buffered
+    cdef bint _plenty
+    cdef bint _reading
+    cdef bint _closing
+    cdef bint _ending
+    cdef bint _slow
+    cdef object _error
+    # What could not be sent yet: bytes objects, of the first only what is behind ``_sent``.
+    cdef list _kept
+    cdef Py_ssize_t _sent
+    cdef Py_ssize_t _kept_size
+    cdef Py_ssize_t _high
+
+    def __dealloc__(self):
+        if self._fd >= 0 and self._wires is not None:
+            c_close(self._fd)
+
+    def __repr__(self):
+        return f"Wire({self._number} fd={self._fd} closing={self._closing} unsent={self._kept_size})"
+
+    # ---- reading
+
+    cdef object _read(self):
+        cdef ssize_t size
+        cdef Py_buffer room
+        cdef PyObject* whole
+        cdef bytes data
+        for _ in range(_CHUNKS):
+            if self._buffered:
+                PyObject_GetBuffer(self._protocol.get_buffer(-1), &room, PyBUF_WRITABLE)
+                try:
+                    size = recv(self._fd, room.buf, room.len, 0)
+                    if size > 0:
+                        self._protocol.buffer_updated(size)
+                finally:
+                    PyBuffer_Release(&room)
+            else:
+                if self._plenty:
+                    # Straight into what is handed on, where the last ones were large; small ones are cheaper to copy.
+                    whole = new_bytes(NULL, _CHUNK)
+                    if whole == NULL:
+                        raise MemoryError
+                    size = recv(self._fd, PyBytes_AS_STRING(<object> whole), _CHUNK, 0)
+                    if size > 0:
+                        resize_bytes(&whole, size)
+                        data = <bytes> whole
+                        Py_DECREF(data)
+                    else:
+                        # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
+                        Py_DECREF(<object> whole)
+                else:
+                    size = recv(self._fd, self._wires._buffer, _CHUNK, 0)
+                    if size > 0:
+                        data = PyBytes_FromStringAndSize(self._wires._buffer, size)
+                if size > 0:
+                    self._plenty = size >= _PLENTY
+                    if self._receiver is not None:
+                        self._receiver.data_received(data)
+                    else:
+                        self._protocol.data_received(data)
+                    if size < _CHUNK:
+                        return
+            if size == 0:
+                self._reading = False
+                if not self._protocol.eof_received():
+                    self.close()
+                if not self._ending:
+                    self._watch()
+                return
+            if size < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self._fail(OSError(errno, os.strerror(errno)))
+                return
+            if not self._reading:
+                return
+
+    def pause_reading(self):
+        """Read no more until ``resume_reading``."""
+        self._reading = False
+        self._watch()
+
+    def resume_reading(self):
+        """Read again."""
+        if not self._closing:
+            self._reading = True
+            self._watch()
+
+    cdef int _watch(self) except -1:
+        """Have the events reported that matter now."""
+        cdef uint32_t mask = 0
+        if self._fd < 0:
+            return 0
+        if self._reading:
+            mask |= EPOLLIN
+        if self._kept_size:
+            mask |= EPOLLOUT
+        if mask == self._mask:
+            return 0
+        if not mask:
+            self._wires._control(EPOLL_CTL_DEL, self._fd, 0, 0)
+        elif not self._mask:
+            self._wires._control(EPOLL_CTL_ADD, self._fd, mask, self._number)
+        else:
+            self._wires._control(EPOLL_CTL_MOD, self._fd, mask, self._number)
+        self._mask = mask
+        return 0
+
+    def set_protocol(self, protocol):
+        """``protocol`` gets what comes from now on: an ``asyncio.Protocol`` or an ``asyncio.BufferedProtocol``."""
+        self._protocol = protocol
+        self._receiver = protocol if isinstance(protocol, Receiver) else None
+        self._buffered = self._receiver is None and hasattr(protocol, "get_buffer")
+
+    # ---- writing
+
+    def write(self, bytes data):
+        """Send ``data``, now or as soon as it goes."""
+        cdef ssize_t size = 0
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(data)
+        if self._ending or self._closing or not length:
+            return
+        if not self._kept_size:
+            size = send(self._fd, PyBytes_AS_STRING(data), length, MSG_NOSIGNAL)
+            if size == length:
+                return
+            if size < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self._fail(OSError(errno, os.strerror(errno)))
+                    return
+                size = 0
+            self._kept = []
+            self._sent = size
+        self._kept.append(data)
+        self._kept_size += length - size
+        self._keep_on()
+
+    def writelines(self, list pieces):
+        """Send ``pieces``, now or as soon as they go."""
+        cdef bint first = not self._kept_size
+        cdef bytes piece
+        if self._ending or self._closing:
+            return
+        if first:
+            self._kept = []
+            self._sent = 0
+        for piece in pieces:
+            if piece:
+                self._kept.append(piece)
+                self._kept_size += PyBytes_GET_SIZE(piece)
+        if first:
+            self._send_kept()
+        if self._kept_size:
+            self._keep_on()
+
+    cdef object _keep_on(self):
+        """Something is kept: send it when it goes, and have the protocol stop if it is much."""
+        self._watch()
+        if self._kept_size > self._high and not self._slow:
+            self._slow = True
+            self._protocol.pause_writing()
+
+    cdef object _send_kept(self):
+        """Send of what is kept as much as goes."""
+        cdef iovec vectors[_VECTORS]
+        cdef msghdr message
+        cdef ssize_t size
+        cdef Py_ssize_t count, at, done
+        cdef bytes piece
+        while self._kept_size and self._fd >= 0:
+            count = 0
+            at = self._sent
+            for piece in self._kept:
+                vectors[count].iov_base = PyBytes_AS_STRING(piece) + at
+                vectors[count].iov_len = PyBytes_GET_SIZE(piece) - at
+                at = 0
+                count += 1
+                if count == _VECTORS:
+                    break
+            memset(&message, 0, sizeof(message))
+            message.msg_iov = vectors
+            message.msg_iovlen = count
+            size = sendmsg(self._fd, &message, MSG_NOSIGNAL)
+            if size < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    self._fail(OSError(errno, os.strerror(errno)))
+                    return
+                break
+            self._kept_size -= size
+            size += self._sent
+            done = 0
+            for piece in self._kept:
+                if size < PyBytes_GET_SIZE(piece):
+                    break
+                size -= PyBytes_GET_SIZE(piece)
+                done += 1
+            del self._kept[:done]
+            self._sent = size
+        if not self._kept_size:
+            self._kept = None
+            if self._closing:
+                self._end()
+                return
+        self._watch()
+        if self._slow and self._kept_size <= self._high // 4:
+            self._slow = False
+            self._protocol.resume_writing()
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """``pause_writing`` when more than ``high`` bytes are kept, ``resume_writing`` at a quarter of it."""
+        self._high = _HIGH if high is None else high
+
+    def get_write_buffer_size(self):
+        """How many bytes are kept because they do not go yet."""
+        return self._kept_size
+
+    # ---- the end
+
+    def is_closing(self):
+        """Whether it is closed, or will be once everything is sent."""
+        return self._closing
+
+    def close(self):
+        """Read no more, send what is kept, and close."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reading = False
+        if self._kept_size:
+            self._watch()
+        else:
+            self._end()
+
+    def abort(self):
+        """Close at once."""
+        self._closing = True
+        self._end()
+
+    def _fail(self, error):
+        if self._error is None:
+            self._error = error
+        self.abort()
+
+    cdef object _end(self):
+        """Nothing more is sent or read; the protocol is told at the end of this turn."""
+        if self._ending:
+            return
+        self._ending = True
+        self._reading = False
+        self._kept = None
+        self._kept_size = 0
+        self._wires._ended.append(self)
+        if not self._wires._busy and len(self._wires._ended) == 1:
+            self._wires._loop.call_soon(self._wires._end)
+
+    cdef object _finish(self):
+        cdef object protocol = self._protocol
+        self._wires._wires.pop(self._number, None)
+        c_close(self._fd)
+        self._fd = -1
+        self._protocol = None
+        self._receiver = None
+        if protocol is not None:
+            try:
+                protocol.connection_lost(self._error)
+            except Exception:
+                log.exception("a connection could not be let go")
+
+    def get_extra_info(self, name, default=None):
+        """``peername`` and ``sockname``, as the socket says."""
+        if self._fd < 0 or name not in ("peername", "sockname"):
+            return default
+        with socket.socket(fileno=os.dup(self._fd)) as copy:
+            try:
+                return copy.getpeername() if name == "peername" else copy.getsockname()
+            except OSError:
+                return default

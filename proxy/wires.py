@@ -1,0 +1,61 @@
+"""The sockets of a worker: connections that clients make and those to servers, each with its protocol.
+
+``LoopWires`` leaves them to the loop. ``EpollWires`` (epollwires.pyx: Linux, compiled) has transports of its own, with the
+methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is as much as
+all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Protocol, cast
+
+
+class Wires(Protocol):
+    """All connections of a worker, to clients and to servers."""
+
+    async def listen(self, listener: socket.socket, factory: Callable[[], object], backlog: int) -> None:
+        """Take connections from ``listener``; each gets a protocol made by ``factory``."""
+
+    async def connect(self, host: str, port: int, protocol: object) -> None:
+        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+
+    def stop_listening(self) -> None:
+        """Take no more connections; those that stand go on."""
+
+
+class LoopWires:
+    """``Wires`` by the loop's own servers and transports."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._servers: list[asyncio.AbstractServer] = []
+
+    async def listen(self, listener: socket.socket, factory: Callable[[], object], backlog: int) -> None:
+        """Take connections from ``listener``; each gets a protocol made by ``factory``."""
+        create = self._loop.create_unix_server if listener.family == socket.AF_UNIX else self._loop.create_server
+        protocols = cast(Callable[[], asyncio.Protocol], factory)
+        self._servers.append(await create(protocols, sock=listener, backlog=backlog))
+
+    async def connect(self, host: str, port: int, protocol: object) -> None:
+        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+        wanted = cast(asyncio.Protocol, protocol)
+        if port:
+            await self._loop.create_connection(lambda: wanted, host, port)
+        else:
+            await self._loop.create_unix_connection(lambda: wanted, host)
+
+    def stop_listening(self) -> None:
+        """Take no more connections; those that stand go on."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+
+def best_wires(loop: asyncio.AbstractEventLoop) -> Wires:
+    """The fastest there is here."""
+    try:
+        from proxy.epollwires import EpollWires
+    except ImportError:
+        return LoopWires(loop)
+    return EpollWires(loop)
