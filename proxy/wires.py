@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from proxy.enginekind import engine
+
 
 class Wires(Protocol):
     """All connections of a worker, to clients and to servers."""
@@ -54,6 +56,8 @@ class LoopWires:
 
 def best_wires(loop: asyncio.AbstractEventLoop) -> Wires:
     """The fastest there is here."""
+    if engine() == "python":
+        return LoopWires(loop)  # the other may still be found (an editable install looks for itself), and does not fit
     try:
         from proxy.epollwires import EpollWires
     except ImportError:

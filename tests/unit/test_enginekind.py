@@ -49,6 +49,11 @@ def test_it_is_compiled_only_if_every_module_is() -> None:
     assert plain in ([], list(MODULES)), "a mixture of compiled and plain modules"
 
 
+def compiled() -> bool:
+    """Whether a new interpreter has the compiled engine."""
+    return ask("from proxy.enginekind import engine; print(engine())") == "compiled"
+
+
 SAYS = "from proxy.enginekind import MODULES, engine; import importlib, sys;"
 PLAIN = f"{SAYS} [importlib.import_module(name) for name in MODULES];" + (
     "print(engine(), *{sys.modules[name].__file__.rpartition('.')[2] for name in MODULES})"
@@ -57,6 +62,14 @@ PLAIN = f"{SAYS} [importlib.import_module(name) for name in MODULES];" + (
 
 def test_the_compiled_one_can_be_left_aside() -> None:
     assert ask(PLAIN, SLOTGATE_ENGINE="python") == "python py"
+
+
+def test_the_plain_one_takes_no_part_of_the_compiled_one() -> None:
+    wires = (
+        "import asyncio; from proxy.wires import best_wires; print(type(best_wires(asyncio.new_event_loop())).__name__)"
+    )
+    assert ask(wires, SLOTGATE_ENGINE="python") == "LoopWires"
+    assert ask(wires) == ("EpollWires" if compiled() and sys.platform == "linux" else "LoopWires")
 
 
 def test_children_of_a_plain_one_are_plain() -> None:
