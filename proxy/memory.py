@@ -11,8 +11,8 @@ from proxy.service import Service
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_KEEP = 8 * 1024 * 1024
-"""Freed memory at the end of the heap is kept up to this: fresh pages cost more than all else done to a large value."""
+_KEEP = 32 * 1024 * 1024
+"""Freed memory at the end of the heap is kept up to this until it is quiet: fresh pages cost more than a copy."""
 _FROM_THE_HEAP = 32 * 1024 * 1024
 """Only larger blocks get pages of their own, which go back at once (glibc takes no higher bound)."""
 
