@@ -7,7 +7,7 @@ ARGS   ?=
 
 # What the engine is compiled from (setup.py), and the stamp that says that it is.
 DECLARED := $(wildcard proxy/*.pxd proxy/*/*.pxd)
-ENGINE   := $(DECLARED) $(wildcard $(DECLARED:.pxd=.py) $(DECLARED:.pxd=.pyx)) setup.py pyproject.toml
+ENGINE   := $(DECLARED) $(wildcard $(DECLARED:.pxd=.py) proxy/*.pyx proxy/*/*.pyx) setup.py pyproject.toml
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help

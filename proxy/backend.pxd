@@ -31,6 +31,7 @@ cdef class Backend(Receiver):
     cdef object _lost
     cdef bint _paused
     cdef bint _blocked
+    cdef bint _left
     cdef double _heard
 
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)

@@ -19,7 +19,7 @@ from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
-from proxy.engine.sink import Sink
+from proxy.engine.sink import DISCARD, Sink
 from proxy.greeting import Greeting
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
@@ -43,6 +43,7 @@ class Backend(Receiver):
         "_greeting",
         "_heard",
         "_holders",
+        "_left",
         "_loop",
         "_lost",
         "_paused",
@@ -84,6 +85,7 @@ class Backend(Receiver):
         self._lost: asyncio.Future[None] | None = None
         self._paused = False
         self._blocked = False
+        self._left = False
         self._heard = 0.0
 
     def __repr__(self) -> str:
@@ -258,6 +260,8 @@ class Backend(Receiver):
 
     def tick(self, now: float) -> None:
         """Answer what waited too long, and fail fast once nothing could be sent until the deadline."""
+        if self._blocked:
+            return
         timing = self._around.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()
@@ -270,7 +274,7 @@ class Backend(Receiver):
             if waiting is not None and now - max(waiting, self._down_since) > timing.retry_deadline:
                 self._change(State.FAILING)
                 self._refuse_all()
-        elif self.ready and self._heard < before and not self._blocked:
+        elif self.ready and self._heard < before:
             first = self.inflight.first()
             if self._reader.streaming or (first is not None and first < before):
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
@@ -342,27 +346,34 @@ class Backend(Receiver):
             self._log(logging.ERROR, "backend sent what is no reply")
             self._abort()
         if self._reader.streaming and not self._blocked and self._reader.holds_back(self._unblock):
-            self._block()
+            self._hold_back()
 
     # ---- a reply that streams to a slow reader
 
-    def _block(self) -> None:
-        """Read no more until the reader of the reply that streams has caught up; others use another connection."""
-        self._blocked = True
-        if self._transport is not None:
+    def _hold_back(self) -> None:
+        """Read no more until the reader of the reply that streams has caught up; others use another connection.
+
+        As long as others wait behind it, it is read on all the same: only the output limit bounds what is kept then.
+        """
+        if not self._left:
+            self._left = True
+            self._around.on_blocked(self)
+        if len(self.owners()) == 1 and self._transport is not None:
+            self._blocked = True
             self._transport.pause_reading()
-        self._around.on_blocked(self)
 
     def _unblock(self) -> None:
-        """The reader has caught up, or is gone."""
-        self._blocked = False
-        self._heard = self._turn.now()
-        if self._transport is not None:
-            self._transport.resume_reading()
+        """The reader has caught up, or is gone. What waited behind it has not waited for the server."""
+        if self._blocked:
+            self._blocked = False
+            self._heard = now = self._turn.now()
+            self.inflight.restart(now)
+            if self._transport is not None:
+                self._transport.resume_reading()
 
     def owners(self) -> set[object]:
         """Whose requests are in flight here."""
-        owners = {entry.sink.owner for entry in self.inflight.entries()}
+        owners = {entry.sink.owner for entry in self.inflight.entries() if entry.sink is not DISCARD}
         if (streaming := self._reader.owner) is not None:
             owners.add(streaming)
         return owners

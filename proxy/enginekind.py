@@ -34,8 +34,8 @@ MODULES = (
 
 WARNING = (
     "the engine is not compiled: pipelined load costs about 5 times the CPU. To get the compiled one, install a C "
-    "compiler and the headers of Python, then Slotgate again "
-    "(python -m pip install --force-reinstall --no-binary slotgate slotgate; in a checkout: make compile)"
+    "compiler and the headers of Python, then Slotgate again: in a checkout make compile, else pip install "
+    "--force-reinstall --no-deps --no-cache-dir and what it was installed from"
 )
 """Said once when the plain engine serves."""
 

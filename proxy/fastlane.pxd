@@ -34,12 +34,13 @@ cdef class Lane:
     cdef readonly dict heads
     cdef readonly dict splits
     cdef readonly Py_ssize_t shards
+    cdef readonly bint measure
     cdef readonly bytes text
     cdef readonly Head entry
 
 
 @cython.locals(
-    lane=Lane, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
+    lane=Lane, measure=bint, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
     view="const unsigned char *", size=Py_ssize_t, last=Py_ssize_t, token=Py_ssize_t, most=Py_ssize_t, text=bytes,
     entry=Head, found=Head, length=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t, stop=Py_ssize_t,
     shard=Py_ssize_t, backend=Backend,

@@ -60,12 +60,13 @@ class Split:
 class Lane:
     """All that the fast lane knows of commands, for one topology."""
 
-    __slots__ = ("entry", "heads", "shards", "splits", "text")
+    __slots__ = ("entry", "heads", "measure", "shards", "splits", "text")
 
     def __init__(self, facts: Iterable[Fact], counters: Counters, topology: Topology, cross_slot: CrossSlot) -> None:
         self.heads: dict[bytes, Head] = {}
         self.splits: dict[bytes, Split] = {}
         self.shards = len(topology.shards)
+        self.measure = counters.measure
         self.text = _NO_HEAD
         """The head that was met last, by any client: the next request often has the same."""
         self.entry: Head | None = None
@@ -99,6 +100,7 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     Returns the offset of the first that is not. The client's session is in its plain state.
     """
     lane = client.service.lane
+    measure = lane.measure
     known = lane.heads
     window = client.window
     routes = client.routes
@@ -165,7 +167,8 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
         backend.inflight.push(window, token, data, pos, end, now)
         token += 1
         window.issued = token
-        entry.counter.calls += 1
+        if measure:
+            entry.counter.calls += 1
         client.latest = entry.counter
         pos = end
         if not backend.dirty:

@@ -12,6 +12,7 @@ cdef class CommandCounter:
 
 
 cdef class Counters:
+    cdef readonly bint measure
     cdef public long long accepted
     cdef public long long bytes_in
     cdef public long long bytes_out

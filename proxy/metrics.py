@@ -62,7 +62,7 @@ class CommandCounter:
 
 
 class Counters:
-    """All counters of one worker."""
+    """All counters of one worker. Without ``measure`` the hot path counts no commands and times none."""
 
     __slots__ = (
         "_coarse",
@@ -73,6 +73,7 @@ class Counters:
         "commands",
         "crossslots",
         "latency_sum",
+        "measure",
         "rejected",
         "retries",
         "splits",
@@ -80,7 +81,8 @@ class Counters:
         "uncertain",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, measure: bool = True) -> None:
+        self.measure = measure
         self.accepted = 0
         self.bytes_in = 0
         self.bytes_out = 0

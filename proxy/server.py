@@ -11,7 +11,7 @@ from functools import partial
 
 import uvloop
 
-from proxy import logs
+from proxy import logs, memory
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Config
@@ -49,6 +49,7 @@ def run(config: Config) -> int:
 
 def settle() -> None:
     """What is there at the start stays: the collector need not look at it, nor look often at what requests leave."""
+    memory.keep_pages()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
 
@@ -84,15 +85,19 @@ async def serve(config: Config) -> None:
 @contextlib.asynccontextmanager
 async def at_work(service: Service) -> AsyncIterator[None]:
     """Begin when the backends have said what they know, and close all connections at the end."""
-    learner = service.loop.create_task(keep_learning(service), name="learn")
+    tasks = [
+        service.loop.create_task(keep_learning(service), name="learn"),
+        service.loop.create_task(memory.tend(service), name="tend memory"),
+    ]
     try:
         # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(service.learned.wait()), service.config.backend.connect_timeout)
         yield
     finally:
-        learner.cancel()
-        await asyncio.gather(learner, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for client in service.clients:
             client.close()
         await service.pool.close()

@@ -63,7 +63,7 @@ class Service:
         self.loop = asyncio.get_running_loop()
         self.wires = LoopWires(self.loop) if wires is None else wires
         self.started = time.time()
-        self.counters = Counters()
+        self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()

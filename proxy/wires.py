@@ -1,8 +1,8 @@
 """The sockets of a worker: connections that clients make and those to servers, each with its protocol.
 
-``LoopWires`` leaves them to the loop. ``EpollWires`` (epollwires.pyx: Linux, compiled) has transports of its own, with the
-methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is as much as
-all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
+``LoopWires`` leaves them to the loop. ``EpollWires`` (epollwires.pyx: Linux, compiled) has transports of its own, with
+the methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is as
+much as all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Wires(Protocol):
         """Take connections from ``listener``; each gets a protocol made by ``factory``."""
 
     async def connect(self, host: str, port: int, protocol: object) -> None:
-        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+        """Connect ``protocol`` to ``host:port``; to a unix socket, ``host``, if ``port`` is 0. Raises ``OSError``."""
 
     def stop_listening(self) -> None:
         """Take no more connections; those that stand go on."""
@@ -40,7 +40,7 @@ class LoopWires:
         self._servers.append(await create(protocols, sock=listener, backlog=backlog))
 
     async def connect(self, host: str, port: int, protocol: object) -> None:
-        """Connect ``protocol`` to ``host:port``, or to the unix socket ``host`` if ``port`` is 0. Raises ``OSError``."""
+        """Connect ``protocol`` to ``host:port``; to a unix socket, ``host``, if ``port`` is 0. Raises ``OSError``."""
         wanted = cast(asyncio.Protocol, protocol)
         if port:
             await self._loop.create_connection(lambda: wanted, host, port)

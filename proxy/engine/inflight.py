@@ -112,6 +112,10 @@ class InFlight:
         """All requests in order, the written ones first."""
         return [Entry(*item) for item in self._entries]
 
+    def restart(self, now: float) -> None:
+        """Count the time of all requests from ``now`` on."""
+        self._entries = deque((sink, token, frame, now) for sink, token, frame, _ in self._entries)
+
     def expire(self, before: float) -> tuple[list[Entry], list[Entry]]:
         """Take the requests that came before ``before`` out of their senders' hands: (written ones, unwritten ones).
 

@@ -153,6 +153,12 @@ cdef class InFlight:
         """All requests in order, the written ones first."""
         return list(self._walk())
 
+    def restart(self, double now):
+        """Count the time of all requests from ``now`` on."""
+        cdef Py_ssize_t index
+        for index in range(self._head, self._head + self._count):
+            self._requests[index & self._mask].since = now
+
     def expire(self, double before):
         """Take the requests that came before ``before`` out of their senders' hands: (written ones, unwritten ones)."""
         cdef Py_ssize_t index

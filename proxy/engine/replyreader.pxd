@@ -20,6 +20,6 @@ cdef class ReplyReader:
 
     @cython.locals(
         inflight=InFlight, view="const unsigned char *", size=Py_ssize_t, pos=Py_ssize_t, end=Py_ssize_t, kind=int,
-        since=double, came=double, run=Py_ssize_t,
+        since=double, came=double, run=Py_ssize_t, measure=bint,
     )
     cpdef object feed(self, bytes data, double now)

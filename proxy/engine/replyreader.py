@@ -68,6 +68,7 @@ class ReplyReader:
         pos = 0
         since = 0.0
         run = 0
+        measure = self._counters.measure
         while pos < size:
             end = short_end(data, pos)
             if end < 0:
@@ -86,7 +87,7 @@ class ReplyReader:
             came = inflight.answer(data, pos, end)
             if came == since:
                 run += 1
-            else:
+            elif measure:
                 if run:
                     self._counters.observe(now - since, run)
                 since = came

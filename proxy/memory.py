@@ -1,0 +1,54 @@
+"""How the C library keeps memory that was freed.
+
+Source: mallopt(3) and malloc_trim(3) of glibc. Elsewhere nothing is set.
+"""
+
+import asyncio
+import ctypes
+import gc
+
+from proxy.service import Service
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_KEEP = 32 * 1024 * 1024
+"""Freed memory at the end of the heap is kept up to this until it is quiet: fresh pages cost more than a copy."""
+_FROM_THE_HEAP = 32 * 1024 * 1024
+"""Only larger blocks get pages of their own, which go back at once (glibc takes no higher bound)."""
+
+_LOOK_EVERY = 2.0
+_QUIET = 4096
+"""Fewer bytes from clients in that time are no traffic."""
+_MANY = 500
+
+
+def keep_pages() -> None:
+    """Have pages used again for the next large value, in place of giving them back after each."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _FROM_THE_HEAP)
+        mallopt(_M_TRIM_THRESHOLD, _KEEP)
+
+
+def give_back() -> None:
+    """Give free pages within the heap back to the system; takes milliseconds."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+async def tend(service: Service) -> None:
+    """Give memory back after a burst: when it has become quiet, or half the clients or more have gone."""
+    received, moved, peak = service.counters.bytes_in, False, 0
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        quiet = service.counters.bytes_in - received < _QUIET
+        received = service.counters.bytes_in
+        clients = len(service.clients)
+        peak = max(peak, clients)
+        if (quiet and moved) or (peak > _MANY and clients <= peak // 2):
+            give_back()
+            moved, peak = False, clients
+        elif not quiet:
+            moved = True
