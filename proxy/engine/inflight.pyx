@@ -80,7 +80,8 @@ cdef class InFlight:
                     raise MemoryError
                 self._open = grown
                 self._open_room = room
-            memcpy(self._open + self._open_size, PyBytes_AS_STRING(data) + start, length)
+            if length:
+                memcpy(self._open + self._open_size, PyBytes_AS_STRING(data) + start, length)
             request.offset = self._open_size
             self._open_size += length
             self._open_count += 1

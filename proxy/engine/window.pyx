@@ -188,6 +188,8 @@ cdef class ReplyWindow(Sink):
         cdef Py_ssize_t room
         cdef char* grown
         self._ready = True
+        if not length:
+            return 0
         if length > _LARGE:
             self._seal()
             if self._pieces is None:

@@ -24,7 +24,7 @@ from tests.engines.twins import Engine, compiled, plain
 pytestmark = pytest.mark.skipif(engine() != "compiled", reason="the engine is not compiled: nothing to compare it with")
 
 SUBJECTS = {subject.name: subject for subject in (*bytes_in.SUBJECTS, *states.SUBJECTS, *clients.SUBJECTS)}
-TIMES = int(os.environ.get("ENGINES_TIMES", "1"))
+TIMES = float(os.environ.get("ENGINES_TIMES", "1"))
 REPLAY = os.environ.get("ENGINES_REPLAY", "")
 
 
@@ -44,12 +44,12 @@ def _quiet() -> Iterator[None]:
 def numbers(subject: Subject) -> range:
     """The cases to run."""
     if not REPLAY:
-        return range(subject.cases * TIMES)
+        return range(int(subject.cases * TIMES))
     name, _, number = REPLAY.partition(":")
     return range(int(number), int(number) + 1) if name == subject.name else range(0)
 
 
-@pytest.mark.timeout(120 * TIMES)
+@pytest.mark.timeout(120 * max(TIMES, 1))
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
 def test_both_engines_do_the_same(subject: Subject, engines: tuple[Engine, Engine]) -> None:
     for number in numbers(subject):
