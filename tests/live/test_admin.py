@@ -50,6 +50,7 @@ def fresh_proxy(site: Site, serve: Serve) -> ProxyProcess:
     return serve("--static", site.shards.static)
 
 
+@pytest.mark.smoke
 def test_metrics_count_what_was_sent(fresh_proxy: ProxyProcess) -> None:
     sent = received = 0
     with Wire(fresh_proxy.address) as client:

@@ -99,6 +99,7 @@ def own_name(command: tuple[Argument, ...], reply: bytes) -> bool:
 # ---- servers
 
 
+@pytest.mark.smoke
 def test_a_killed_server_is_its_shards_trouble_only(shards: LocalShards, serve: Serve) -> None:
     proxy = serve(config=configured(*(server.address for server in shards.primaries)))
     victim = shards.primaries[1]
@@ -243,6 +244,7 @@ def test_a_password_that_the_servers_refuse(serve: Serve, password: str, words: 
 # ---- links
 
 
+@pytest.mark.smoke
 def test_reads_over_a_link_that_breaks_have_no_error(linked: tuple[ProxyProcess, LinkBreaker]) -> None:
     proxy, link = linked
     fill(proxy.address)
@@ -425,6 +427,7 @@ def test_clients_that_vanish_leave_nothing_behind(linked: tuple[ProxyProcess, Li
 # ---- the proxy
 
 
+@pytest.mark.smoke
 def test_sigterm_answers_what_is_in_flight(linked: tuple[ProxyProcess, LinkBreaker]) -> None:
     proxy, link = linked
     with Wire(proxy.address) as busy, Wire(proxy.address) as idle, Wire(proxy.address) as half:

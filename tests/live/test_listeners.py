@@ -26,6 +26,7 @@ pytestmark = pytest.mark.live
 OK = b"+OK\r\n"
 
 
+@pytest.mark.smoke
 def test_a_unix_socket(site: Site, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "proxy.sock"
     proxy = serve("--static", site.shards.static, listen=f"unix:{path}")

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.live
 MB = 1 << 20
 
 
+@pytest.mark.smoke
 def test_ten_thousand_commands_in_one_write(site: Site) -> None:
     check_pipeline(site, 10_000)
 
@@ -25,6 +26,7 @@ def test_more_commands_than_may_be_in_flight(site: Site) -> None:
     check_pipeline(site, 40_000)
 
 
+@pytest.mark.smoke
 def test_order_over_several_connections_to_each_server(site: Site, serve: Serve) -> None:
     proxy = serve("--static", site.shards.static, config="[backend]\nconnections_per_node = 3\n")
     for _ in range(4):

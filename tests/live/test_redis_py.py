@@ -28,6 +28,7 @@ def client(site: Site, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
         yield client
 
 
+@pytest.mark.smoke
 def test_values_of_every_type(client: redis.Redis) -> None:
     assert client.ping()
     assert client.set("text", "grüße", ex=100)
@@ -63,6 +64,7 @@ def test_errors_are_the_librarys_own(client: redis.Redis) -> None:
     assert client.get("text") == "x"
 
 
+@pytest.mark.smoke
 def test_pipelines(client: redis.Redis) -> None:
     for _ in range(3):
         pipeline = client.pipeline(transaction=False)

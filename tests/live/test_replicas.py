@@ -153,6 +153,7 @@ def test_scripts_on_replicas(shards: LocalShards, serve: Serve) -> None:
     assert sum(asked(server, "evalsha_ro") for server in replicas(shards)) == 2
 
 
+@pytest.mark.smoke
 def test_reads_of_one_client_stay_in_order(shards: LocalShards, serve: Serve) -> None:
     """A pipeline of reads and writes comes back in the order it was asked, whoever answers."""
     proxy = serve("--static", shards.static, "--read-from", "any")

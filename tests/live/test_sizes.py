@@ -85,6 +85,7 @@ def test_many_keys_in_many_shards_cost_linear_time(site: Site) -> None:
         check_linear(site, set_and_get, 10_000)
 
 
+@pytest.mark.smoke
 def test_large_values_from_several_shards_in_one_reply(site: Site) -> None:
     values = {f"large:{number}": os.urandom(MB) * (number + 1) for number in range(6)}
     with site.client() as client:

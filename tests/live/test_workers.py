@@ -118,6 +118,7 @@ def ready(proxy: ProxyProcess) -> bool:
     return proxy.http("/readyz")[0] == 200
 
 
+@pytest.mark.smoke
 def test_connections_are_dealt_out_and_served_alike(standing: ProxyProcess) -> None:
     assert sorted(workers(standing)) == [0, 1]
     with ExitStack() as stack:
