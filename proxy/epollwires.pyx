@@ -85,6 +85,7 @@ cdef class EpollWires:
     cdef object _loop
     cdef int _epoll
     cdef dict _listeners
+    cdef set _resting
     cdef dict _wires
     cdef list _ended
     cdef char* _buffer
@@ -95,6 +96,7 @@ cdef class EpollWires:
     def __cinit__(self, loop):
         self._loop = loop
         self._listeners = {}
+        self._resting = set()
         self._wires = {}
         self._ended = []
         self._buffer = <char*> PyMem_Malloc(_CHUNK)
@@ -146,7 +148,8 @@ cdef class EpollWires:
     def stop_listening(self):
         """Take no more connections; those that stand go on."""
         for listener, _, _ in self._listeners.values():
-            self._control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
+            if listener not in self._resting:
+                self._control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
             listener.close()
         self._listeners.clear()
 
@@ -229,8 +232,10 @@ cdef class EpollWires:
         """No descriptors are left: try again in a while, not at once for ever."""
         log.error("can not accept connections reason=%r", reason)
         self._control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
+        self._resting.add(listener)
 
         def again():
+            self._resting.discard(listener)
             for number, (other, _, _) in self._listeners.items():
                 if other is listener:
                     self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, number)
@@ -258,6 +263,7 @@ cdef class Wire:
     cdef bint _buffered
     cdef bint _plenty
     cdef bint _reading
+    cdef bint _eof
     cdef bint _closing
     cdef bint _ending
     cdef bint _slow
@@ -319,6 +325,7 @@ cdef class Wire:
                         return
             if size == 0:
                 self._reading = False
+                self._eof = True
                 if not self._protocol.eof_received():
                     self.close()
                 if not self._ending:
@@ -338,7 +345,7 @@ cdef class Wire:
 
     def resume_reading(self):
         """Read again."""
-        if not self._closing:
+        if not self._closing and not self._eof:
             self._reading = True
             self._watch()
 

@@ -1,6 +1,8 @@
 """Whether the engine that the tests would run is the one that they should run."""
 
-import shutil
+import os
+import shlex
+import subprocess
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
@@ -50,7 +52,19 @@ def problem(package: Path, chosen: bool, compilable: bool) -> str | None:
 
 
 def compilable() -> bool:
-    """Whether the engine could be compiled here: Cython, a C compiler, and the headers of Python."""
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    header = Path(sysconfig.get_path("include"), "Python.h")
-    return find_spec("Cython") is not None and shutil.which(compiler) is not None and header.exists()
+    """Whether the engine could be compiled here, as setup.py finds out: Cython, a C compiler, the headers of Python."""
+    if find_spec("Cython") is None:
+        return False
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    include = sysconfig.get_path("include")
+    try:
+        tried = subprocess.run(
+            [*compiler, f"-I{include}", "-fsyntax-only", "-x", "c", "-"],
+            input="#include <Python.h>\n",
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+    except OSError:
+        return False
+    return tried.returncode == 0

@@ -173,7 +173,10 @@ def test_unknown_keys(tmp_path: Path) -> None:
         zzz = 1
         [limit]
     """
-    keys = "listen, admin, workers, drain_timeout, read_from, cross_slot, topology, shards, backend, limits, users, log"
+    keys = (
+        "listen, admin, workers, drain_timeout, measure, read_from, cross_slot, topology, shards, backend, limits, "
+        "users, log"
+    )
     assert sorted(problems(tmp_path, text)) == [
         (
             "backend.zzz",

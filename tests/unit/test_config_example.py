@@ -55,5 +55,7 @@ def test_every_key_is_said_to_operators(table: str, key: str) -> None:
     default = TABLES[table].model_fields[key].default
     if isinstance(default, tuple):
         default = ", ".join(default)
+    if isinstance(default, bool):
+        default = str(default).lower()
     if default not in (PydanticUndefined, None, "", False):
         assert f"| `{default}` |" in row

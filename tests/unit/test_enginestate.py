@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.enginestate import problem
+from tests.enginestate import compilable, problem
 
 SUFFIX = EXTENSION_SUFFIXES[0]
 
@@ -64,8 +64,8 @@ def test_compiled_for_another_python_is_not_compiled(package: Path) -> None:
 
 def test_a_part_is_wrong_everywhere(package: Path) -> None:
     touch(package / f"one{SUFFIX}", 2000)
-    for compilable in (True, False):
-        said = problem(package, chosen=False, compilable=compilable)
+    for could in (True, False):
+        said = problem(package, chosen=False, compilable=could)
         assert said == "the engine is compiled only in part, two is not: run make compile"
 
 
@@ -73,3 +73,16 @@ def test_a_module_of_one_system_may_be_missing(package: Path) -> None:
     touch(package / "linux.pyx", 1000)
     compile_all(package, 2000)
     assert problem(package, chosen=False, compilable=True) is None
+
+
+def test_a_compiler_that_is_not_there_compiles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", str(tmp_path / "missing"))
+    assert not compilable()
+
+
+def test_a_compiler_that_finds_no_headers_compiles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    assert not compilable()
