@@ -11,7 +11,7 @@ ENGINE   := $(DECLARED) $(wildcard $(DECLARED:.pxd=.py) proxy/*.pyx proxy/*/*.py
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench compile clean
+.PHONY: help run test check bench compile sanitize clean
 .NOTPARALLEL:
 # They are for setup.py. The proxy takes every other SLOTGATE_ variable for a setting of its own.
 unexport SLOTGATE_BUILD SLOTGATE_CFLAGS
@@ -35,6 +35,9 @@ bench: $(VENV)/.installed-bench $(COMPILED) ## measure the proxy beside others, 
 	@exec $(PYTHON) -m benchmarks --write $(ARGS)
 
 compile: $(COMPILED) ## compile the engine in place, if it changed; the targets above do so too
+
+sanitize: $(VENV)/.installed-dev ## run the engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@exec tests/sanitize.sh $(ARGS)
 
 clean: ## remove .venv, caches and what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

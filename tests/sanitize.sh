@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The engine under AddressSanitizer and UndefinedBehaviorSanitizer: built in build/sanitize, a copy, so that what is
 # compiled in the checkout stays as it is. What is found ends the run, and stands in its last lines.
-# Arguments go to pytest in place of those below; ENGINES_TIMES (0.1) is the part of the cases of tests/engines. PYTHON: the interpreter, with everything that the tests need.
+# Arguments go to pytest in place of those below; ENGINES_TIMES (0.1) is the part of the cases of tests/engines;
+# PYTHON is the interpreter, with everything that the tests need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(realpath --no-symlinks "${PYTHON:-.venv/bin/python}")
