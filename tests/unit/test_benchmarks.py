@@ -79,7 +79,7 @@ class TestRedisBenchmarksOutput:
             (f"{HEADER}\nError from server: ERR unknown command 'NOSUCH'\n", "ERR unknown command"),
             ("Could not connect to Redis at 127.0.0.1:1: Connection refused\n", "Connection refused"),
             (f"{HEADER}\n", "without a word"),
-            (f'{HEADER}\n"GET","inf","0.1","0.1","0.1","0.1","0.1","0.1"\n', "inf commands"),
+            (f'{HEADER}\n"GET","nan","0.1","0.1","0.1","0.1","0.1","0.1"\n', "nan commands"),
             ('"test","rps"\n"GET","1000.00"\n', "6.2 or later"),
         ],
     )
