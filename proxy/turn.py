@@ -38,12 +38,8 @@ class Turn:
     def add(self, item: Flushable) -> None:
         """Flush ``item`` at the end of this turn. The caller sees to it that an item is added once."""
         if not self._items:
-            self._loop.call_soon(self._defer)
+            self._loop.call_soon(self._run)
         self._items.append(item)
-
-    def _defer(self) -> None:
-        """One more round of the loop: what else has come by now shares the writes, and the loop sleeps less often."""
-        self._loop.call_soon(self._run)
 
     def _run(self) -> None:
         items = self._items
