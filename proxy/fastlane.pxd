@@ -42,7 +42,8 @@ cdef class Lane:
 @cython.locals(
     lane=Lane, measure=bint, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
     view="const unsigned char *", size=Py_ssize_t, last=Py_ssize_t, token=Py_ssize_t, most=Py_ssize_t, text=bytes,
-    entry=Head, found=Head, length=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t, stop=Py_ssize_t,
+    entry=Head, found=Head, length=Py_ssize_t, digit=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t,
+    stop=Py_ssize_t,
     shard=Py_ssize_t, backend=Backend,
 )
 cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now) except -2

@@ -56,6 +56,6 @@ class Landing(asyncio.BufferedProtocol):
 
 def _hand_over(transport: asyncio.Transport, protocol: object) -> None:
     """``protocol`` is the transport's from now on. How a transport reads is settled when it begins to read."""
-    transport.set_protocol(protocol)  # type: ignore[arg-type]
+    transport.set_protocol(protocol)  # type: ignore[arg-type]  # a client has the methods without the base class
     transport.pause_reading()
     transport.resume_reading()

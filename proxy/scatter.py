@@ -19,8 +19,6 @@ class Part:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Part) and repr(self) == repr(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class Way:
     """How a command is sent in parts; the same for every call of it. ``name`` is the command's.
@@ -49,8 +47,6 @@ class Way:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Way) and repr(self) == repr(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class Scatter:
     """The plan to send ``parts`` in a ``way``, then merge the replies.
@@ -71,5 +67,3 @@ class Scatter:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scatter) and repr(self) == repr(other)
-
-    __hash__ = None  # type: ignore[assignment]

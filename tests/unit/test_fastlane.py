@@ -313,6 +313,14 @@ def test_it_stops_at_what_is_cut(lane: Yard, line: str) -> None:
         assert drive(lane, frame + frame[:at]) == (len(frame), once)
 
 
+@pytest.mark.parametrize("length", [b":", b"1;", b"0:", b"00", b"01", b"/:", b"1/", b"+1"])
+def test_it_stops_at_a_length_that_is_none(lane: Yard, length: bytes) -> None:
+    """Even where as many bytes follow as its characters would mean: a server would close the shared connection."""
+    for size in range(25):
+        data = b"*2\r\n$3\r\nGET\r\n$%b\r\n%b\r\n" % (length, b"k" * size)
+        assert drive(lane, data) == (0, {})
+
+
 def test_it_starts_where_it_is_told(lane: Yard) -> None:
     frame = request("GET a")
     assert drive(lane, b"xyz" + frame, 3) == (3 + len(frame), {(2, READ): [frame]})
