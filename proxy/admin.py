@@ -27,23 +27,20 @@ from proxy.enginekind import engine
 from proxy.listeners import listen
 from proxy.report import Overview
 from proxy.tally import SUM, Labels, Tally
-from proxy.topology import Topology
 
 _TIMEOUT = 10.0
 
 
 class TallyCollector(Collector):
-    """An overview's values and the topology's, as Prometheus samples."""
+    """An overview's values as Prometheus samples."""
 
-    def __init__(self, tally: Tally, topology: Topology) -> None:
+    def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._topology = topology
 
     def collect(self) -> Iterable[Metric]:
         """One family for each row of ``proxy.metrics``."""
         for metric in _COUNTED:
             yield _family(metric, self._tally.values(metric))
-        yield _family(metrics.SHARDS, {(): len(self._topology.shards)})
         build = InfoMetricFamily(metrics.BUILD.name, metrics.BUILD.help)
         build.add_metric((), {"version": __version__, "engine": engine()})
         yield build
@@ -52,7 +49,7 @@ class TallyCollector(Collector):
 _COUNTED = [
     metric
     for metric in vars(metrics).values()
-    if isinstance(metric, metrics.Metric) and metric not in (metrics.SHARDS, metrics.BUILD)
+    if isinstance(metric, metrics.Metric) and metric is not metrics.BUILD
 ]
 
 
@@ -84,8 +81,7 @@ Look = Callable[[], Awaitable[Overview]]
 class Admin:
     """The HTTP side of the proxy: answers GET and HEAD, one request a connection. ``look`` is asked each time."""
 
-    def __init__(self, topology: Topology, look: Look) -> None:
-        self._topology = topology
+    def __init__(self, look: Look) -> None:
         self._look = look
         self.draining = False
 
@@ -127,7 +123,7 @@ class Admin:
             case "/metrics":
                 encoder, content_type = choose_encoder(headers.get("accept", ""))
                 registry = CollectorRegistry()
-                registry.register(TallyCollector((await self._look()).tally, self._topology))
+                registry.register(TallyCollector((await self._look()).tally))
                 return _response(HTTPStatus.OK, content_type, encoder(registry), method)
             case "/healthz":
                 return _response(HTTPStatus.OK, "text/plain", b"alive\n", method)
@@ -135,7 +131,7 @@ class Admin:
                 status, text = await self._ready()
                 return _response(status, "text/plain", text.encode(), method)
             case "/topology":
-                body = json.dumps(self._map((await self._look()).connected), indent=2).encode() + b"\n"
+                body = json.dumps((await self._look()).topology, indent=2).encode() + b"\n"
                 return _response(HTTPStatus.OK, "application/json", body, method)
             case _:
                 text = "try /metrics, /healthz, /readyz or /topology\n"
@@ -148,27 +144,6 @@ class Admin:
         if unready:
             return HTTPStatus.SERVICE_UNAVAILABLE, f"{unready}\n"
         return HTTPStatus.OK, "ready: every slot has a reachable primary\n"
-
-    def _map(self, connected: Set[str]) -> dict[str, object]:
-        topology = self._topology
-        return {
-            "epoch": topology.epoch,
-            "shards": [
-                {
-                    "name": shard.name,
-                    "slots": [list(span) for span in topology.ranges(index)],
-                    "nodes": [
-                        {
-                            "address": node.address,
-                            "role": "primary" if node == shard.primary else "replica",
-                            "connected": node.address in connected,
-                        }
-                        for node in shard.nodes
-                    ],
-                }
-                for index, shard in enumerate(topology.shards)
-            ],
-        }
 
 
 def _response(status: HTTPStatus, content_type: str, body: bytes, method: str) -> bytes:

@@ -113,7 +113,7 @@ def _load(options: argparse.Namespace) -> Config:
         options.parser.error("--sentinel and --masters need each other")
     named = options.static or options.cluster or options.sentinel
     if options.config is None and named is None and not sets_topology(os.environ):
-        options.parser.error("no shards are named: give -c FILE, --static, or set SLOTGATE_SHARDS")
+        options.parser.error("no shards are named: give -c FILE, --static, --cluster, --sentinel, or set SLOTGATE_SHARDS")
     return load(options.config, _flags(options))
 
 
@@ -129,9 +129,10 @@ def _flags(options: argparse.Namespace) -> Mapping[str, object]:
     if options.static is not None:
         flags |= {"topology": {"kind": "static"}, "shards": parse_static(options.static)}
     elif options.cluster is not None:
-        flags["topology"] = {"kind": "cluster"}
+        flags |= {"topology": {"kind": "cluster"}, "cluster": {"seeds": options.cluster.split(",")}}
     elif options.sentinel is not None:
-        flags["topology"] = {"kind": "sentinel"}
+        masters = {"sentinels": options.sentinel.split(","), "masters": options.masters.split(",")}
+        flags |= {"topology": {"kind": "sentinel"}, "sentinel": masters}
     return flags
 
 

@@ -36,6 +36,12 @@ RECONNECTS = Metric("slotgate_backend_reconnects", "counter", "Connections lost.
 TIMEOUTS = Metric("slotgate_timeouts", "counter", "Requests that were not answered in time.")
 RETRIES = Metric("slotgate_retries", "counter", "Requests sent again after a lost connection.")
 UNCERTAIN = Metric("slotgate_uncertain", "counter", "Requests answered UNCERTAIN.")
+REDIRECTIONS = Metric(
+    "slotgate_redirections", "counter", "Requests that a server refused and the proxy sends again, by its error.", ("error",)
+)
+REFRESHES = Metric("slotgate_topology_refreshes", "counter", "Looks at the topology, by what came of them.", ("outcome",))
+TOPOLOGY_AGE = Metric("slotgate_topology_age_seconds", "gauge", "Since the topology was last confirmed.", ("worker",))
+LAG = Metric("slotgate_replica_lag_seconds", "gauge", "How far a replica is behind.", ("shard", "address", "worker"))
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
@@ -74,6 +80,8 @@ class Counters:
         "crossslots",
         "latency_sum",
         "measure",
+        "redirections",
+        "refreshes",
         "rejected",
         "retries",
         "splits",
@@ -91,6 +99,8 @@ class Counters:
         self._coarse = [0] * (len(BUCKETS) + 1)
         self._fine = [0] * int(_FINE_UPTO * _FINE_PER_SECOND)
         self.latency_sum = 0.0
+        self.redirections: dict[str, int] = {}
+        self.refreshes: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
         self.retries = 0
         self.splits = 0
@@ -119,6 +129,14 @@ class Counters:
         for index, count in enumerate(self._fine):
             buckets[bisect_left(BUCKETS, (index + 0.5) / _FINE_PER_SECOND)] += count
         return buckets
+
+    def redirect(self, error: str) -> None:
+        """Count a request that a server refused with ``error`` (its first word) and that is sent again."""
+        self.redirections[error] = self.redirections.get(error, 0) + 1
+
+    def refresh(self, outcome: str) -> None:
+        """Count a look at the topology: "same", "changed" or "failed"."""
+        self.refreshes[outcome] = self.refreshes.get(outcome, 0) + 1
 
     def reject(self, reason: str) -> None:
         """Count a client closed for ``reason`` (a fixed word)."""

@@ -1,6 +1,6 @@
 """How the workers are: each takes a Report of itself, and all of them together are an Overview."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from proxy import metrics
 from proxy.metrics import BUCKETS
 from proxy.service import Service
 from proxy.tally import SUM, Tally
-from proxy.topology import Topology
+from proxy.topology import NOBODY, Topology, format_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +18,36 @@ class Report:
     tally: Tally
     unreachable: tuple[str, ...]
     """The names of the shards whose primary is not connected."""
+    gaps: str
+    """The slots that no shard serves, as ranges."""
     connected: frozenset[str]
     """The addresses of the servers that are."""
+    shards: Sequence[Mapping[str, Any]]
+    """The topology, as ``/topology`` shows it."""
+    epoch: int
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {
             "tally": self.tally.plain(),
             "unreachable": list(self.unreachable),
+            "gaps": self.gaps,
             "connected": sorted(self.connected),
+            "shards": self.shards,
+            "epoch": self.epoch,
         }
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> "Report":
         """What ``plain`` gave."""
-        return cls(Tally.of_plain(plain["tally"]), tuple(plain["unreachable"]), frozenset(plain["connected"]))
+        return cls(
+            Tally.of_plain(plain["tally"]),
+            tuple(plain["unreachable"]),
+            plain["gaps"],
+            frozenset(plain["connected"]),
+            plain["shards"],
+            plain["epoch"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +57,61 @@ class Overview:
     tally: Tally
     unready: str
     """Why the proxy should get no clients now; empty if it should."""
-    connected: frozenset[str]
-    """The addresses of the servers that every worker is connected to."""
+    topology: Mapping[str, Any]
+    """As ``/topology`` shows it: connected is what every worker is connected to."""
 
 
 def take(service: Service) -> Report:
     """How this worker is."""
     connected = frozenset(backend.place.node.address for backend in service.pool if backend.ready)
-    return Report(_tally(service), tuple(service.unreachable()), connected)
+    topology = service.topology
+    return Report(
+        _tally(service),
+        tuple(service.unreachable()),
+        format_ranges(topology.ranges(NOBODY)),
+        connected,
+        _shards(topology),
+        topology.epoch,
+    )
 
 
-def together(topology: Topology, reports: Sequence[Report]) -> Overview:
-    """The running workers' ``reports`` as one."""
+def _shards(topology: Topology) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": shard.name,
+            "slots": [list(span) for span in topology.ranges(index)],
+            "nodes": [
+                {"address": node.address, "role": "primary" if node == shard.primary else "replica"}
+                for node in shard.nodes
+            ],
+        }
+        for index, shard in enumerate(topology.shards)
+    ]
+
+
+def together(reports: Sequence[Report]) -> Overview:
+    """The running workers' ``reports`` as one. Workers find the same topology, each a moment sooner or later."""
     tally = Tally()
     for report in reports:
         tally.include(report.tally)
     tally.add(metrics.WORKERS, len(reports))
     tally.add(metrics.RESTARTS, 0)
-    unreachable = {name for report in reports for name in report.unreachable}
-    names = [shard.name for shard in topology.shards if shard.name in unreachable]
+    latest = max(reports, key=lambda report: report.epoch, default=None)
+    unreachable = {name: None for report in reports for name in report.unreachable}
     connected = frozenset.intersection(*(report.connected for report in reports)) if reports else frozenset[str]()
-    return Overview(tally, f"no reachable primary in: {', '.join(names)}" if names else "", connected)
+    shards = [] if latest is None else [_connected(shard, connected) for shard in latest.shards]
+    tally.add(metrics.SHARDS, len(shards))
+    reasons = []
+    if unreachable:
+        reasons.append(f"no reachable primary in: {', '.join(unreachable)}")
+    if gaps := next((report.gaps for report in reports if report.gaps), ""):
+        reasons.append(f"no shard serves the slots {gaps}")
+    return Overview(tally, "; ".join(reasons), {"epoch": latest.epoch if latest else 0, "shards": shards})
+
+
+def _connected(shard: Mapping[str, Any], connected: Set[str]) -> dict[str, Any]:
+    nodes = [{**node, "connected": node["address"] in connected} for node in shard["nodes"]]
+    return {**shard, "nodes": nodes}
 
 
 def _tally(service: Service) -> Tally:
@@ -82,6 +131,10 @@ def _tally(service: Service) -> Tally:
     tally.add(metrics.ACCEPTED, counters.accepted)
     for reason, count in counters.rejected.items():
         tally.add(metrics.REJECTED, count, reason)
+    for error, count in counters.redirections.items():
+        tally.add(metrics.REDIRECTIONS, count, error)
+    for outcome, count in counters.refreshes.items():
+        tally.add(metrics.REFRESHES, count, outcome)
     tally.add(metrics.SPLITS, counters.splits)
     tally.add(metrics.CROSSSLOTS, counters.crossslots)
     tally.add(metrics.TIMEOUTS, counters.timeouts)

@@ -40,6 +40,12 @@ class Routes:
         self.readers: list[Backend | None] = []
         self.refresh()
 
+    def adopt(self, topology: Topology) -> None:
+        """Use another snapshot."""
+        self._topology = topology
+        self.slot_shard = topology.slot_shard
+        self.refresh()
+
     def refresh(self) -> None:
         """Take notice of connections that became usable, or stopped being so, or were replaced."""
         self.primaries[:] = [self._started(shard, shard.primary) for shard in self._topology.shards]
@@ -90,7 +96,7 @@ class RouteBook:
         self._topology = topology
         self._pool = pool
         self._connections = connections_per_node
-        self._spread = max(len(shard.nodes) for shard in topology.shards)
+        self._spread = _most_nodes(topology)
         self._routes: dict[tuple[int, int, str, int, int], Routes] = {}
 
     def __iter__(self) -> Iterator[Routes]:
@@ -123,7 +129,18 @@ class RouteBook:
                     return reader
         return backend
 
+    def adopt(self, topology: Topology) -> None:
+        """Use another snapshot."""
+        self._topology = topology
+        self._spread = _most_nodes(topology)
+        for routes in list(self._routes.values()):
+            routes.adopt(topology)
+
     def refresh(self) -> None:
         """A connection became usable, or stopped being so."""
         for routes in list(self._routes.values()):
             routes.refresh()
+
+
+def _most_nodes(topology: Topology) -> int:
+    return max((len(shard.nodes) for shard in topology.shards), default=1)

@@ -57,13 +57,12 @@ def settle() -> None:
 async def serve(config: Config) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
-    topology = build_topology(config)
-    service = Service(config, topology, wires=best_wires(loop))
+    service = Service(config, build_topology(config), wires=best_wires(loop))
 
     async def look() -> Overview:
-        return together(topology, [take(service)])
+        return together([take(service)])
 
-    admin = Admin(topology, look)
+    admin = Admin(look)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -73,7 +72,7 @@ async def serve(config: Config) -> None:
         try:
             await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
-                log_serving(config, listeners, len(topology.shards))
+                log_serving(config, listeners)
                 await stop.wait()
                 admin.draining = True
                 await drain(service)
@@ -86,6 +85,7 @@ async def serve(config: Config) -> None:
 async def at_work(service: Service) -> AsyncIterator[None]:
     """Begin when the backends have said what they know, and close all connections at the end."""
     tasks = [
+        service.loop.create_task(service.source.run(service.adopt), name="discover"),
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
     ]
@@ -123,9 +123,10 @@ async def drain(service: Service) -> None:
 
 async def keep_learning(service: Service) -> None:
     """Ask every primary for its facts: at the start, and again when it comes back after a lost connection."""
-    primaries = [shard.primary for shard in service.topology.shards]
     known: dict[Node, Learned] = {}
     while True:
+        primaries = [shard.primary for shard in service.topology.shards]
+        known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
         if missing:
             answers = await learn_all(missing, service.credentials)

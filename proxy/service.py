@@ -13,6 +13,7 @@ from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
+from proxy.discovery.choose import source_of
 from proxy.dispatch import Dispatcher, Gather
 from proxy.engine.sink import Sink
 from proxy.fastlane import MOST_ARGUMENTS, Lane
@@ -114,6 +115,7 @@ class Service:
             self._on_blocked,
             lambda lost: self._book.elsewhere(lost),
         )
+        self.source = source_of(config)
         self.pool = Pool(around)
         self._book = RouteBook(topology, self.pool, backend.connections_per_node)
         self.plain_routes = self._book.plain(config.read_from)
@@ -131,6 +133,14 @@ class Service:
                 client.flow.stop(Stop.ORDER)
         self.pool.replace(backend)
         self._book.refresh()
+
+    def adopt(self, topology: Topology) -> None:
+        """Use another snapshot from now on."""
+        self.topology = topology
+        self.planner = Planner(topology, self.config.cross_slot)
+        self.lane = Lane(self.table, self.counters, topology, self.config.cross_slot)
+        self._book.adopt(topology)
+        self.changed.set()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""

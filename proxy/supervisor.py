@@ -41,7 +41,6 @@ from proxy.enginekind import engine
 from proxy.listeners import Listeners, listen
 from proxy.report import Overview, Report, together
 from proxy.tally import Tally
-from proxy.topology import build_topology
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +67,13 @@ async def supervise(config: Config) -> None:
     listeners = listen(config.listen, config.worker_count)
     try:
         supervisor = Supervisor(config, listeners)
-        admin = Admin(supervisor.topology, supervisor.look)
+        admin = Admin(supervisor.look)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stopping.set)
         loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
         async with admin.listening(config.admin):
             tasks = supervisor.start()
-            log_serving(config, listeners, len(supervisor.topology.shards))
+            log_serving(config, listeners)
             await supervisor.stopping.wait()
             admin.draining = True
             log.info("draining workers=%d timeout=%gs", config.worker_count, config.drain_timeout)
@@ -86,15 +85,15 @@ async def supervise(config: Config) -> None:
     log.info("stopped")
 
 
-def log_serving(config: Config, listeners: Listeners, shards: int) -> None:
+def log_serving(config: Config, listeners: Listeners) -> None:
     """Say what is served, and where."""
     log.info(
-        "serving version=%s engine=%s listen=%s admin=%s shards=%d read_from=%s workers=%d pid=%d",
+        "serving version=%s engine=%s listen=%s admin=%s topology=%s read_from=%s workers=%d pid=%d",
         __version__,
         engine(),
         ",".join(map(str, listeners.addresses)),
         config.admin or "off",
-        shards,
+        config.topology.kind,
         config.read_from,
         config.worker_count,
         os.getpid(),
@@ -132,7 +131,6 @@ class Supervisor:
         self._restarts = 0
         self._pause: Pause | None = None
         """CLIENT PAUSE; its ``seconds`` are a moment of this process's clock."""
-        self.topology = build_topology(config)
         self.stopping = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -284,13 +282,13 @@ class Supervisor:
         # What they report comes before their answers, and by the same way as what they report unasked.
         answers = await self._ask(asked, "report")
         reports = {member.index: member.report for member in self._members.values() if member.report is not None}
-        overview = together(self.topology, list(reports.values()))
+        overview = together(list(reports.values()))
         overview.tally.include(self._lost)
         overview.tally.add(metrics.RESTARTS, self._restarts)
         reasons = [f"worker {index} is not running" for index in range(self._workers) if index not in reports]
         reasons += [f"worker {member.index} does not answer" for member in asked if member not in answers]
         unready = "; ".join(reasons + [overview.unready] * bool(overview.unready))
-        return Overview(overview.tally, unready, overview.connected)
+        return Overview(overview.tally, unready, overview.topology)
 
 
 def _start(index: int, channel: int, others: Sequence[int]) -> subprocess.Popen[bytes]:

@@ -16,6 +16,9 @@ from proxy.slots import SLOTS
 Ranges = Sequence[tuple[int, int]]
 """Slot ranges as (first, last), both ends included."""
 
+NOBODY = -1
+"""The owner of a slot that no shard serves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -53,20 +56,20 @@ class Shard:
 class Topology:
     """All shards and the owner of every slot.
 
-    ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner: 16384 of them, so every slot has one.
-    ``epoch`` grows with each snapshot. Raises ValueError for a snapshot that could not route.
+    ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner, or ``NOBODY``: 16384 of them. ``epoch`` grows
+    with each snapshot. ``cluster``: the servers are a Redis Cluster, which checks the slots of a command itself and
+    redirects. Raises ValueError for a snapshot that could not route.
     """
 
     epoch: int
     shards: tuple[Shard, ...]
     slot_shard: tuple[int, ...]
+    cluster: bool = False
 
     def __post_init__(self) -> None:
-        if not self.shards:
-            raise ValueError("a topology needs a shard")
         if len(self.slot_shard) != SLOTS:
             raise ValueError(f"slot_shard has {len(self.slot_shard)} entries, not {SLOTS}")
-        if min(self.slot_shard) < 0 or max(self.slot_shard) >= len(self.shards):
+        if min(self.slot_shard) < NOBODY or max(self.slot_shard) >= len(self.shards):
             raise ValueError("slot_shard names a shard that does not exist")
         _refuse_duplicates("shard name", (shard.name for shard in self.shards))
         _refuse_duplicates("address", (node.address for shard in self.shards for node in shard.nodes))
@@ -75,32 +78,36 @@ class Topology:
     def static(cls, shards: Iterable[Shard], slots: Sequence[Ranges] | None = None, *, epoch: int = 1) -> Topology:
         """Build from plain data: ``slots[i]`` are the ranges of ``shards[i]``; None divides evenly.
 
-        Raises ValueError when a slot has no shard or two.
+        Raises ValueError when there is no shard, or when a slot has none or two.
         """
         members = tuple(shards)
-        named = even_ranges(len(members)) if slots is None else slots
-        if len(named) != len(members):
-            raise ValueError(f"{len(members)} shards, but slots of {len(named)}")
-        owners = [-1] * SLOTS
-        for index, ranges in enumerate(named):
-            for first, last in ranges:
-                if not 0 <= first <= last < SLOTS:
-                    raise ValueError(f"{first}-{last} is not a slot range")
-                for slot in range(first, last + 1):
-                    if owners[slot] >= 0:
-                        raise ValueError(f"slot {slot} has two shards")
-                    owners[slot] = index
-        if -1 in owners:
-            raise ValueError(f"slot {owners.index(-1)} has no shard")
-        return cls(epoch, members, tuple(owners))
+        if not members:
+            raise ValueError("a static topology needs a shard")
+        owners = _owners(even_ranges(len(members)) if slots is None else slots, len(members))
+        if NOBODY in owners:
+            raise ValueError(f"slot {owners.index(NOBODY)} has no shard")
+        return cls(epoch, members, owners)
+
+    @classmethod
+    def found(
+        cls, shards: Iterable[Shard], slots: Sequence[Ranges], *, cluster: bool = False, epoch: int = 1
+    ) -> Topology:
+        """What discovery has found: as ``static``, but slots may be nobody's."""
+        members = tuple(shards)
+        return cls(epoch, members, _owners(slots, len(members)), cluster)
+
+    @classmethod
+    def unknown(cls, *, cluster: bool = False) -> Topology:
+        """Before anything is known: no shards, and every slot is nobody's."""
+        return cls(0, (), (NOBODY,) * SLOTS, cluster)
 
     @property
     def single(self) -> bool:
-        """Whether there is one shard only, so that nothing is ever cross-slot."""
-        return len(self.shards) == 1
+        """Whether there is one shard only and nothing is ever cross-slot."""
+        return len(self.shards) == 1 and not self.cluster
 
     def ranges(self, shard_index: int) -> list[tuple[int, int]]:
-        """The slots of a shard as ascending (first, last) pairs, neighbours joined."""
+        """The slots of a shard (or of ``NOBODY``) as ascending (first, last) pairs, neighbours joined."""
         found = []
         for owner, run in groupby(range(SLOTS), self.slot_shard.__getitem__):
             if owner == shard_index:
@@ -114,6 +121,22 @@ class Topology:
             for index, shard in enumerate(self.shards)
         )
         return f"<Topology epoch={self.epoch}: {shards}>"
+
+
+def _owners(named: Sequence[Ranges], count: int) -> tuple[int, ...]:
+    """``slot_shard`` by the ranges of each of ``count`` shards."""
+    if len(named) != count:
+        raise ValueError(f"{count} shards, but slots of {len(named)}")
+    owners = [NOBODY] * SLOTS
+    for index, ranges in enumerate(named):
+        for first, last in ranges:
+            if not 0 <= first <= last < SLOTS:
+                raise ValueError(f"{first}-{last} is not a slot range")
+            for slot in range(first, last + 1):
+                if owners[slot] >= 0:
+                    raise ValueError(f"slot {slot} has two shards")
+                owners[slot] = index
+    return tuple(owners)
 
 
 def even_ranges(count: int) -> list[list[tuple[int, int]]]:
@@ -155,15 +178,26 @@ class ShardLike(Protocol):
     def slots(self) -> Ranges | None: ...
 
 
+class KindLike(Protocol):
+    """What a configured kind of topology offers."""
+
+    @property
+    def kind(self) -> str: ...
+
+
 class ConfigLike(Protocol):
     """What a configuration offers; a protocol, so that this module and ``config`` need not know each other."""
 
+    @property
+    def topology(self) -> KindLike: ...
     @property
     def shards(self) -> Sequence[ShardLike]: ...
 
 
 def build_topology(config: ConfigLike, *, epoch: int = 1) -> Topology:
-    """The static topology that a checked configuration describes."""
+    """What a checked configuration says of the topology: all of a static one, else nothing."""
+    if config.topology.kind != "static":
+        return Topology.unknown(cluster=config.topology.kind == "cluster")
     shards = [
         Shard(shard.name, _node(shard.primary), tuple(_node(replica) for replica in shard.replicas))
         for shard in config.shards

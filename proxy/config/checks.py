@@ -15,28 +15,35 @@ Problem = tuple[str, str]
 
 
 def check_kind(config: Config) -> Iterator[Problem]:
-    """No kind of topology that is not built yet."""
-    if config.topology.kind != "static":
-        yield (
-            "topology.kind",
-            f'"{config.topology.kind}" is not in this version yet: '
-            'use "static" and name the servers under [[shards]] or with --static',
-        )
+    """What a kind of topology needs is there, and what it makes no use of is not."""
+    kind = config.topology.kind
+    if kind == "cluster" and not config.cluster.seeds:
+        yield "cluster.seeds", "are missing: name two or three nodes of the cluster, or use --cluster"
+    if kind == "sentinel":
+        if not config.sentinel.sentinels:
+            yield "sentinel.sentinels", "are missing: name the sentinels, or use --sentinel"
+        if not config.sentinel.masters:
+            yield "sentinel.masters", "are missing: name the masters that are the shards, or use --masters"
+    if kind != "static":
+        if config.shards:
+            yield "shards", f'are named, but topology.kind is "{kind}": leave them out, or make it "static"'
+        if config.topology.discover_replicas:
+            yield "topology.discover_replicas", f'is for "static" only: a {kind} topology always discovers them'
+
+
+def check_masters(config: Config) -> Iterator[Problem]:
+    """Each master once, by a name that sentinels can have."""
+    for first, second, name in _repeated(config.sentinel.masters):
+        yield f"sentinel.masters[{second}]", f'"{name}" is sentinel.masters[{first}] too: name each master once'
+    for index, name in enumerate(config.sentinel.masters):
+        if not name or any(char.isspace() for char in name):
+            yield f"sentinel.masters[{index}]", "is no name of a master: sentinels take letters, digits and . - _"
 
 
 def check_shards(config: Config) -> Iterator[Problem]:
     """A static topology has shards."""
     if config.topology.kind == "static" and not config.shards:
         yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
-
-
-def check_read_from(config: Config) -> Iterator[Problem]:
-    """No policy that needs a latency probe, for now."""
-    if config.read_from == "nearest":
-        yield (
-            "read_from",
-            '"nearest" needs a latency probe, which is not in this version: use "any" or "prefer_replica"',
-        )
 
 
 def check_backoff(config: Config) -> Iterator[Problem]:
@@ -57,10 +64,11 @@ def check_bulk(config: Config) -> Iterator[Problem]:
         yield "limits.max_bulk", "is larger than max_request_size, so it is never reached: make it smaller"
 
 
-def check_backend_user(config: Config) -> Iterator[Problem]:
+def check_logins(config: Config) -> Iterator[Problem]:
     """Redis's AUTH takes no user without a password."""
-    if config.backend.username is not None and config.backend.password is None:
-        yield "backend.username", "needs a password: set password, password_env or password_file beside it"
+    for name, section in ("backend", config.backend), ("sentinel", config.sentinel):
+        if section.username is not None and section.password is None:
+            yield f"{name}.username", "needs a password: set password, password_env or password_file beside it"
 
 
 def check_users(config: Config) -> Iterator[Problem]:
@@ -156,6 +164,12 @@ def check_listeners(config: Config) -> Iterator[Problem]:
 
 
 def _servers(config: Config) -> Iterator[tuple[str, Address]]:
+    for table, key, addresses in (
+        ("cluster", "seeds", config.cluster.seeds),
+        ("sentinel", "sentinels", config.sentinel.sentinels),
+    ):
+        for index, address in enumerate(addresses):
+            yield f"{table}.{key}[{index}]", address
     for index, shard in enumerate(config.shards):
         yield f"shards[{index}].primary", shard.primary
         for position, replica in enumerate(shard.replicas):
@@ -190,15 +204,34 @@ def _is_local(host: str) -> bool:
 Check = Callable[[Config], Iterator[Problem]]
 
 CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
-    (check_kind, (("topology", "kind"),)),
+    (
+        check_kind,
+        (("topology",), ("cluster", "seeds"), ("sentinel", "sentinels"), ("sentinel", "masters"), ("shards",)),
+    ),
+    (check_masters, (("sentinel", "masters"),)),
     (check_shards, (("shards",), ("topology", "kind"))),
-    (check_read_from, (("read_from",),)),
-    (check_listeners, (("listen",), ("admin",), ("shards", "primary"), ("shards", "replicas"))),
+    (
+        check_listeners,
+        (
+            ("listen",),
+            ("admin",),
+            ("shards", "primary"),
+            ("shards", "replicas"),
+            ("cluster", "seeds"),
+            ("sentinel", "sentinels"),
+        ),
+    ),
     (check_shard_names, (("shards", "name"),)),
-    (check_servers, (("shards", "primary"), ("shards", "replicas"))),
+    (
+        check_servers,
+        (("shards", "primary"), ("shards", "replicas"), ("cluster", "seeds"), ("sentinel", "sentinels")),
+    ),
     (check_slots, (("shards", "slots"),)),
     (check_backoff, (("backend", "backoff_min"), ("backend", "backoff_max"))),
-    (check_backend_user, (("backend", "username"), *(("backend", key) for key in PASSWORD_KEYS))),
+    (
+        check_logins,
+        tuple((table, key) for table in ("backend", "sentinel") for key in ("username", *PASSWORD_KEYS)),
+    ),
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",),)),

@@ -21,7 +21,17 @@ from pydantic import (
 )
 
 from proxy.config.secret import PASSWORD_KEYS, Problems, read_secret
-from proxy.config.values import Count, Duration, ListenAddress, ServerAddress, Size, SlotRanges, Workers, cores
+from proxy.config.values import (
+    AddressMap,
+    Count,
+    Duration,
+    ListenAddress,
+    ServerAddress,
+    Size,
+    SlotRanges,
+    Workers,
+    cores,
+)
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 _DAY = 86400.0
@@ -38,16 +48,51 @@ def _default(value: object, why: str, **rules: Any) -> Any:
     return Field(value, description=why, validate_default=True, **rules)
 
 
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(_one_or_many)]
+
+
 class TopologySection(Section):
     """``[topology]``: how the shards are found."""
 
     kind: Literal["static", "cluster", "sentinel"] = _default(
         "static", "The shards are the ones named in this file: needs nothing else to be running."
     )
+    discover_replicas: bool = _default(
+        False, "A static topology is what the file says, unless it is told to look.", strict=True
+    )
+    refresh: Duration = _default(
+        "10s", "Redirections and lost connections make it look at once; this finds what nobody met.", gt=0, le=_DAY
+    )
+    remap: AddressMap = _default({}, "Servers are reached where they say they are.")
 
 
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+class ClusterSection(Section):
+    """``[cluster]``: where a Redis Cluster is found."""
+
+    seeds: Servers = _default((), "Required for a cluster: two or three of its nodes, of which one has to answer.")
+
+
+class SentinelSection(Section):
+    """``[sentinel]``: the sentinels, the master names that are the shards, and how to log in to the sentinels."""
+
+    sentinels: Servers = _default((), "Required with sentinels: one has to answer, it names the others.")
+    masters: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
+        (), "Required with sentinels: the slots are divided evenly over them, in this order."
+    )
+    username: str | None = _default(None, "None: the sentinels' default user.")
+    password: SecretStr | None = _default(None, "None: sentinels ask for none unless told to.")
+    password_env: str | None = _default(None, "None: see password.")
+    password_file: str | None = _default(None, "None: see password.")
+
+    @model_validator(mode="after")
+    def _resolve_password(self, info: ValidationInfo) -> Self:
+        secret = read_secret(self, info.context)
+        object.__setattr__(self, "password", None if secret is None else SecretStr(secret))
+        return self
 
 
 def _name(value: str) -> str:
@@ -86,10 +131,10 @@ class BackendSection(Section):
         "1s", "Inside one network a connection that takes longer is not coming.", gt=0, le=_DAY
     )
     request_timeout: Duration = _default(
-        "5s", "Longer than slow scripts and big KEYS usually take; includes holding.", gt=0, le=_DAY
+        "15s", "Holding for a failover, and then a slow script or a big KEYS.", gt=0, le=_DAY
     )
     retry_deadline: Duration = _default(
-        "2s", "Covers a failover or a moved slot, and still answers while people wait.", ge=0, le=_DAY
+        "10s", "Covers a failover of a cluster with a node timeout of 5 seconds, or of Sentinel.", ge=0, le=_DAY
     )
     backoff_min: Duration = _default(
         "50ms", "A restarted server is found again at once, without a busy loop.", gt=0, le=_DAY
@@ -193,14 +238,20 @@ class Config(Section):
     )
     workers: Workers = _default(1, "One process serves what one Redis serves.")
     drain_timeout: Duration = _default(
-        "10s", "Twice the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
+        "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
     )
     measure: bool = _default(
         True, "Counting commands and timing them costs less than 3 % of the CPU, and tells what goes on."
     )
     read_from: ReadFrom = _default("primary", "Never stale, as plain Redis.")
+    max_replica_lag: Duration = _default(
+        "5s", "Longer than a healthy replica is ever behind, and no reader waits long for one that hangs.", gt=0, le=_DAY
+    )
+    read_your_writes: Duration = _default("0s", "Off: what reads replicas can wait for them.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and their like work as on one server.")
     topology: TopologySection = _default({}, "See its keys.")
+    cluster: ClusterSection = _default({}, "See its keys.")
+    sentinel: SentinelSection = _default({}, "See its keys.")
     shards: Annotated[tuple[ShardSection, ...], AfterValidator(_name_shards)] = _default(
         (), "Required for a static topology: nobody can guess them."
     )

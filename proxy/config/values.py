@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -208,6 +209,30 @@ def _parse_range(part: str) -> tuple[int, int]:
     return first, last
 
 
+def parse_address_map(value: object) -> dict[str, str]:
+    """``{"10.0.0.5:6379" = "203.0.113.5:7000", "10.0.0.6" = "203.0.113.6"}``: a server's own address, or its host for
+    all its ports, and where it is reached."""
+    if not isinstance(value, Mapping):
+        raise ValueError('is not a table: write remap = { "10.0.0.5:6379" = "203.0.113.5:7000" }')
+    found: dict[str, str] = {}
+    for announced, reached in value.items():
+        if not isinstance(announced, str) or not isinstance(reached, str):
+            raise ValueError(f"{shown(announced)} has no address: write it in quotes")
+        with_port = _has_port(announced)
+        if with_port != _has_port(reached):
+            raise ValueError(f"{shown(announced)} and {shown(reached)}: write both with a port, or both without")
+        if with_port:
+            found[str(parse_server(announced))] = str(parse_server(reached))
+        else:
+            found[_parse_host(announced.strip(), "0", announced)] = _parse_host(reached.strip(), "0", reached)
+    return found
+
+
+def _has_port(text: str) -> bool:
+    host, colon, _ = text.strip().rpartition(":")
+    return bool(colon) and (":" not in host or host.endswith("]"))
+
+
 def format_range(first: int, last: int) -> str:
     """A range of slots as the configuration writes it."""
     return str(first) if first == last else f"{first}-{last}"
@@ -221,4 +246,5 @@ Count = Annotated[int, BeforeValidator(parse_count)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(parse_workers)]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen)]
 ServerAddress = Annotated[Address, PlainValidator(parse_server)]
+AddressMap = Annotated[dict[str, str], PlainValidator(parse_address_map)]
 SlotRanges = Annotated[tuple[tuple[int, int], ...], PlainValidator(parse_slots)]

@@ -1,1 +1,1 @@
-"""What is learned from the servers: their facts (``learn``). Where a topology comes from lives here too, with time."""
+"""Where a topology comes from, with time (``source``), and what is learned from the servers: their facts (``learn``)."""

@@ -53,9 +53,9 @@ async def site() -> AsyncIterator[Site]:
     service = Service(config, build_topology(config))
 
     async def look() -> Overview:
-        return together(service.topology, [take(service)])
+        return together([take(service)])
 
-    admin = Admin(service.topology, look)
+    admin = Admin(look)
     server = await asyncio.start_server(admin.serve, "127.0.0.1", 0)
     yield Site(service, admin, server.sockets[0].getsockname()[1])
     server.close()
