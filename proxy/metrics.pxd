@@ -21,6 +21,8 @@ cdef class Counters:
     cdef list _coarse
     cdef list _fine
     cdef public double latency_sum
+    cdef public dict redirections
+    cdef public dict refreshes
     cdef public dict rejected
     cdef public long long retries
     cdef public long long splits
