@@ -33,6 +33,10 @@ class Written(Sink):
         """The client's."""
         return self._window
 
+    def halt(self) -> None:
+        """The client's."""
+        self._window.halt()
+
     def answered(self) -> None:
         """One of the writes is."""
         self.unanswered -= 1
@@ -77,6 +81,15 @@ class Relay(Sink):
         """The client's."""
         return self._sink.owner
 
+    @property
+    def counted(self) -> bool:
+        """As the sink says."""
+        return self._sink.counted
+
+    def halt(self) -> None:
+        """The client's."""
+        self._sink.halt()
+
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Pass on the reply."""
         for written in self._written:
@@ -111,6 +124,7 @@ class OwnWrites:
         self._seconds = seconds
         self._slot_shard: tuple[int, ...] = ()
         self._shards: list[Written | None] = []
+        """By the shard's number and one, as ``NOBODY`` has its place too."""
         self._earlier: list[Written] = []
 
     def lately(self, shard: int, slot_shard: tuple[int, ...], now: float) -> bool:
@@ -119,9 +133,9 @@ class OwnWrites:
             self._renumber(slot_shard)
         if self._earlier and self._any_earlier(now):
             return True
-        if shard >= len(self._shards):
+        if shard + 1 >= len(self._shards):
             return False
-        written = self._shards[shard]
+        written = self._shards[shard + 1]
         return written is not None and (written.unanswered > 0 or now < written.until)
 
     def sink(self, shard: int, slot_shard: tuple[int, ...]) -> Sink:
@@ -140,11 +154,11 @@ class OwnWrites:
     def _written(self, shard: int, slot_shard: tuple[int, ...]) -> Written:
         if slot_shard is not self._slot_shard:
             self._renumber(slot_shard)
-        while shard >= len(self._shards):
+        while shard + 1 >= len(self._shards):
             self._shards.append(None)
-        written = self._shards[shard]
+        written = self._shards[shard + 1]
         if written is None:
-            written = self._shards[shard] = Written(self._window, self._turn, self._seconds)
+            written = self._shards[shard + 1] = Written(self._window, self._turn, self._seconds)
         return written
 
     def _renumber(self, slot_shard: tuple[int, ...]) -> None:

@@ -52,6 +52,8 @@ class Planner:
         self._topology = topology
         self._cross_slot = cross_slot
         self._single = topology.single
+        self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
+        """Why what all shards should answer can not be answered; empty if it can."""
 
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         """The plan for a known command whose arity is right."""
@@ -63,13 +65,19 @@ class Planner:
             case Handling.UNCOVERED if not self._single:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
-                return Forward(FIRST_SHARD, read=False)
+                return self._first()
             case Handling.KEYED:
                 return self._keyed(fact, args)
             case Handling.MULTI_SHARD:
                 return self._multi_shard(fact, args, frame)
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
+
+    def _first(self, read: bool = False) -> Plan:
+        """To the shard that any would do for."""
+        if not self._topology.shards:
+            return Reject(self._nobody)
+        return Forward(FIRST_SHARD, read)
 
     def _keyed(self, fact: Fact, args: Sequence[bytes]) -> Plan:
         if fact.blocking and blocks(fact, args):
@@ -80,9 +88,9 @@ class Planner:
             slots = {key_slot(args[index]) for index in key_indexes(fact, args)}
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
-            return Forward(FIRST_SHARD, read=False)
+            return self._first()
         if not slots:
-            return Forward(FIRST_SHARD, fact.replica_ok)
+            return self._first(fact.replica_ok)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         (slot,) = slots
@@ -95,13 +103,20 @@ class Planner:
             return self._keyed(fact, args)
         step = fact.key_range[2]
         if (len(args) - 1) % step:
-            return Forward(FIRST_SHARD, read=False)
+            return self._first()
         if self._cross_slot == "reject" and len(set(map(key_slot, args[1::step]))) > 1:
             return Reject(errors.CROSSSLOT)
         name = frame.index(b"\n") + 1
         shards = len(self._topology.shards)
         found = cut(
-            frame, name, skip_bulks(frame, name, 1), (len(args) - 1) // step, step, self._topology.slot_shard, shards
+            frame,
+            name,
+            skip_bulks(frame, name, 1),
+            (len(args) - 1) // step,
+            step,
+            self._topology.slot_shard,
+            shards,
+            self._topology.cluster,
         )
         if found is None:
             raise AssertionError("a request that was taken apart can not be cut")
@@ -110,6 +125,8 @@ class Planner:
         return Scatter(split_way(fact, shards), found.parts)
 
     def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
+        if self._nobody:
+            return Reject(self._nobody)
         merge = fact.merge or "concat"
         shards = len(self._topology.shards)
         if merge == "scan":

@@ -106,6 +106,25 @@ class Topology:
         """Whether there is one shard only and nothing is ever cross-slot."""
         return len(self.shards) == 1 and not self.cluster
 
+    @property
+    def whole(self) -> bool:
+        """Whether every slot has a shard."""
+        return NOBODY not in self.slot_shard
+
+    def index(self, name: str) -> int:
+        """The index of the shard called so, or ``NOBODY``."""
+        return next((index for index, shard in enumerate(self.shards) if shard.name == name), NOBODY)
+
+    def left_by(self, before: Topology) -> frozenset[Node]:
+        """The primaries of ``before`` that do not serve all their slots any more."""
+        primaries = [*(shard.primary for shard in self.shards), None]
+        pairs = set(zip(before.slot_shard, self.slot_shard, strict=True))
+        return frozenset(
+            before.shards[old].primary
+            for old, new in pairs
+            if old != NOBODY and before.shards[old].primary != primaries[new]
+        )
+
     def ranges(self, shard_index: int) -> list[tuple[int, int]]:
         """The slots of a shard (or of ``NOBODY``) as ascending (first, last) pairs, neighbours joined."""
         found = []
