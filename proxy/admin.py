@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
@@ -47,9 +47,7 @@ class TallyCollector(Collector):
 
 
 _COUNTED = [
-    metric
-    for metric in vars(metrics).values()
-    if isinstance(metric, metrics.Metric) and metric is not metrics.BUILD
+    metric for metric in vars(metrics).values() if isinstance(metric, metrics.Metric) and metric is not metrics.BUILD
 ]
 
 
