@@ -34,6 +34,7 @@ cdef class Lane:
     cdef readonly dict heads
     cdef readonly dict splits
     cdef readonly Py_ssize_t shards
+    cdef readonly bint by_slot
     cdef readonly bint measure
     cdef readonly bytes text
     cdef readonly Head entry
@@ -50,7 +51,7 @@ cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now
 
 
 @cython.locals(
-    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, routes=Routes, found=Cut,
+    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, keys=Py_ssize_t, routes=Routes, found=Cut,
     window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes,
 )
 cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2

@@ -59,12 +59,13 @@ class Split:
 class Lane:
     """All that the fast lane knows of commands, for one topology."""
 
-    __slots__ = ("entry", "heads", "measure", "shards", "splits", "text")
+    __slots__ = ("by_slot", "entry", "heads", "measure", "shards", "splits", "text")
 
     def __init__(self, facts: Iterable[Fact], counters: Counters, topology: Topology, cross_slot: CrossSlot) -> None:
         self.heads: dict[bytes, Head] = {}
         self.splits: dict[bytes, Split] = {}
         self.shards = len(topology.shards)
+        self.by_slot = topology.cluster
         self.measure = counters.measure
         self.text = _NO_HEAD
         """The head that was met last, by any client: the next request often has the same."""
@@ -199,7 +200,8 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     if count < 2 or (count - 1) % entry.step:
         return -1
     routes = client.routes
-    found = cut(data, at, name_end, (count - 1) // entry.step, entry.step, routes.slot_shard, lane.shards)
+    keys = (count - 1) // entry.step
+    found = cut(data, at, name_end, keys, entry.step, routes.slot_shard, lane.shards, lane.by_slot)
     if found is None:
         return -1
     window = client.window

@@ -7,7 +7,11 @@ from proxy import errors
 from proxy.backend import Backend
 from proxy.pool import Pool
 from proxy.resp import encode
-from proxy.topology import Node, Shard, Topology
+from proxy.surroundings import Place
+from proxy.topology import NOBODY, Node, Shard, Topology
+
+_SPREAD = 12
+"""Clients are dealt out so many ways over a shard's servers: evenly where it has 1, 2, 3, 4 or 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,9 @@ class Manner:
 class Routes:
     """Connections by shard: ``writers`` to primaries, ``readers`` to where ``read_from`` says.
 
-    ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. A client's commands for one
-    node all go over one connection, so their order holds.
+    ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. Behind the last shard stands
+    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their order
+    holds.
     """
 
     __slots__ = ("_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
@@ -49,11 +54,11 @@ class Routes:
     def refresh(self) -> None:
         """Take notice of connections that became usable, or stopped being so, or were replaced."""
         self.primaries[:] = [self._started(shard, shard.primary) for shard in self._topology.shards]
-        self.writers[:] = [backend if backend.usable else None for backend in self.primaries]
+        self.writers[:] = [*(backend if backend.usable else None for backend in self.primaries), None]
         if self.manner.read_from == "primary":
             self.readers[:] = self.writers
             return
-        self.readers[:] = [self._reader(index, shard) for index, shard in enumerate(self._topology.shards)]
+        self.readers[:] = [*(self._reader(index, shard) for index, shard in enumerate(self._topology.shards)), None]
 
     def replicas(self, index: int) -> list[Backend]:
         """Connections to the replicas of shard ``index``."""
@@ -65,6 +70,11 @@ class Routes:
         backend = self._pool.connection(shard, node, manner.protocol, manner.db, manner.index)
         backend.start()
         return backend
+
+    def nowhere(self) -> Place:
+        """For a request whose slot nobody serves: all but the node is known."""
+        manner = self.manner
+        return Place("", Node("", 0), True, manner.protocol, manner.db, manner.index)
 
     def refusal(self, index: int, read: bool) -> bytes:
         """The error reply for a request that shard ``index`` can not be sent now."""
@@ -96,7 +106,6 @@ class RouteBook:
         self._topology = topology
         self._pool = pool
         self._connections = connections_per_node
-        self._spread = _most_nodes(topology)
         self._routes: dict[tuple[int, int, str, int, int], Routes] = {}
 
     def __iter__(self) -> Iterator[Routes]:
@@ -105,7 +114,7 @@ class RouteBook:
     def routes(self, protocol: int, db: int, read_from: str, number: int) -> Routes:
         """The routes for client ``number``; clients are dealt out evenly to connections and to replicas."""
         index = number % self._connections
-        spread = 0 if read_from == "primary" else number // self._connections % self._spread
+        spread = 0 if read_from == "primary" else number // self._connections % _SPREAD
         key = (protocol, db, read_from, index, spread)
         routes = self._routes.get(key)
         if routes is None:
@@ -114,13 +123,15 @@ class RouteBook:
 
     def plain(self, read_from: str) -> list[Routes]:
         """The routes for clients in RESP2 and database 0: one for each way to deal them out."""
-        ways = self._connections * (1 if read_from == "primary" else self._spread)
+        ways = self._connections * (1 if read_from == "primary" else _SPREAD)
         return [self.routes(2, 0, read_from, number) for number in range(ways)]
 
     def elsewhere(self, backend: Backend) -> Backend:
         """Where reads go now that went to the replica of ``backend``; itself if there is nowhere else."""
         place = backend.place
-        shard = next(index for index, shard in enumerate(self._topology.shards) if shard.name == place.shard)
+        shard = self._topology.index(place.shard)
+        if shard == NOBODY:
+            return backend
         for routes in self._routes.values():
             manner = routes.manner
             if (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index):
@@ -132,7 +143,6 @@ class RouteBook:
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot."""
         self._topology = topology
-        self._spread = _most_nodes(topology)
         for routes in list(self._routes.values()):
             routes.adopt(topology)
 
@@ -140,7 +150,3 @@ class RouteBook:
         """A connection became usable, or stopped being so."""
         for routes in list(self._routes.values()):
             routes.refresh()
-
-
-def _most_nodes(topology: Topology) -> int:
-    return max((len(shard.nodes) for shard in topology.shards), default=1)

@@ -100,7 +100,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         for client in service.clients:
             client.close()
-        await service.pool.close()
+        await service.close()
 
 
 async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
@@ -137,6 +137,7 @@ async def keep_learning(service: Service) -> None:
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
             service.absent = absent(service.table, list(known.values()))
+        if primaries:
             service.learned.set()
         await service.changed.wait()
         service.changed.clear()
