@@ -124,7 +124,7 @@ class Service:
             lambda lost: self._book.elsewhere(lost),
             self._where,
         )
-        self.source = source_of(config)
+        self.source = source_of(config, self.credentials, self.counters)
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
         self.detours = Detours(around, self._at)
