@@ -10,6 +10,7 @@ reads are sent again (``proxy.retries`` says which), and anything else is answer
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import replace
@@ -291,6 +292,20 @@ class Backend(Receiver):
         self.flush()
         if not self._withheld:
             self._release_holders()
+
+    def give_up_reads(self) -> None:
+        """The replica answers nothing: send its reads elsewhere, and drop what it answers after all.
+
+        Nothing but reads is ever sent to a replica that anybody waits for.
+        """
+        other = self._around.elsewhere(self)
+        if other is self:
+            return
+        late, unwritten = self.inflight.expire(math.inf)
+        self._around.counters.retries += len(late)
+        for entry in (*late, *unwritten):
+            other.send(entry.sink, entry.token, entry.frame, entry.since, None)
+        self._release_holders()
 
     def pause_writing(self) -> None:
         """The server reads slowly: keep what comes, and stop the clients that send to it."""

@@ -15,6 +15,7 @@ from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
+from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
@@ -129,13 +130,35 @@ class Service:
         """Since when there have been slots that nobody serves, if there are."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
-        self._book = RouteBook(topology, self.pool, backend.connections_per_node)
+        self.monitor = Monitor(
+            lambda: self.topology,
+            self.credentials,
+            backend.connect_timeout,
+            config.max_replica_lag,
+            clock,
+            self._on_fitness,
+        )
+        self.reads_replicas = config.read_from != "primary"
+        """Whether replicas are read from, and so are watched."""
+        self.read_your_writes = config.read_your_writes if self.reads_replicas else 0.0
+        """For how many seconds a client's reads of a shard go to the primary after a write there."""
+        self._book = RouteBook(
+            topology,
+            self.pool,
+            backend.connections_per_node,
+            self.monitor,
+            keep_to_primary=self.read_your_writes > 0,
+        )
         self.plain_routes = self._book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
     def routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number``, in the protocol and database it uses."""
         return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
+
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+        return self._book.at_primaries(routes)
 
     def _on_blocked(self, backend: Backend) -> None:
         """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
@@ -222,6 +245,13 @@ class Service:
         if backend.place.primary and not backend.ready:
             self.restarted.add(backend)
         self.changed.set()
+
+    def _on_fitness(self, silent: list[Node]) -> None:
+        """Other servers are fit for reads, or nearer; what waits for replicas that are ``silent`` waits elsewhere."""
+        self._book.refresh()
+        for backend in [backend for backend in self.pool if backend.place.node in silent]:
+            if not backend.place.primary:
+                backend.give_up_reads()
 
     def _look(self, frame: bytes) -> Look:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
