@@ -125,7 +125,7 @@ class Service:
             lambda lost: self._book.elsewhere(lost),
             self._where,
         )
-        self.source = source_of(config)
+        self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
         """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
