@@ -24,7 +24,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner, info, merge, retries, refusals, lag   pure
     4  wires, epollwires, turn, greeting, surroundings, backend, pool, routes, dispatch, detour, control, discovery
     5  flow, ownwrites, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin
-    6  logs, memory, channel, worker, server, supervisor, keeper, localservers, demo, cli   processes
+    6  logs, memory, channel, worker, server, supervisor, keeper, localservers, localcluster, localsentinel, demo, cli
 
 With ``workers = N`` all of this is in each of N processes (worker.py) on one port, under a supervisor (supervisor.py)
 that keeps what has to outlive a worker: the listening sockets, the numbers of clients, what was counted.
