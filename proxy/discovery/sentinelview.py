@@ -186,7 +186,7 @@ _BEGIN = frozenset({"+selected-slave", "+failover-state-send-slaveof-noone", "+f
 
 
 def read_event(channel: bytes, payload: bytes) -> Event:
-    """``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; +switch-master is ``<master> <old> <old> <new> <new>``."""
+    """``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; +switch-master: ``<master> <old> <old> <new> <new>``."""
     what = channel.decode("utf-8", "replace")
     words = payload.decode("utf-8", "replace").split()
     if what == "+switch-master" or "@" in words[:-1]:
