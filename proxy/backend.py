@@ -180,7 +180,15 @@ class Backend(Receiver):
         """Connect and greet. The future is done when the connection is lost."""
         node = self.place.node
         lost = self._lost = self._loop.create_future()
-        greeting = Greeting(self.place.protocol, self.place.db, self.place.primary, self._around.credentials)
+        around = self._around
+        greeting = Greeting(
+            self.place.protocol,
+            self.place.db,
+            self.place.primary,
+            around.credentials,
+            verify=around.verify,
+            cluster=around.cluster,
+        )
         try:
             async with asyncio.timeout(self._around.timing.connect_timeout):
                 self._greeting = greeting

@@ -124,6 +124,8 @@ class Service:
             self._on_blocked,
             lambda lost: self._book.elsewhere(lost),
             self._where,
+            config.topology.kind == "sentinel" or config.topology.discover_replicas,
+            config.topology.kind == "cluster",
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
