@@ -386,7 +386,7 @@ class Backend(Receiver):
             self._answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether that is taken for a refusal, and the request with it."""
+        """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
         entry = self.inflight.peek()
         if entry.sink is DISCARD or entry.sink is ASKED:
             return False

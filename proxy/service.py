@@ -191,8 +191,8 @@ class Service:
         self.changed.set()
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
-        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a failover
-        is about to begin. None: go on."""
+        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
+        failover is about to begin. None: go on."""
         timer = self._held.pop(name, None)
         if timer is not None:
             timer.cancel()
