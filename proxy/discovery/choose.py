@@ -8,7 +8,7 @@ from proxy.greeting import Credentials
 from proxy.metrics import Counters
 
 
-def source_of(config: Config, credentials: Credentials, counters: Counters, hold: Hold | None = None) -> Source:
+def source_of(config: Config, credentials: Credentials, counters: Counters, hold: Hold) -> Source:
     """The source for ``config``; ``credentials`` are for the servers, ``hold`` can keep a shard's requests back."""
     if config.topology.kind == "sentinel":
         return SentinelSource(config, counters, hold)
