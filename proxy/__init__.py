@@ -22,10 +22,11 @@ The floors; a module imports from lower floors, and from its own without a circl
     1  resp, slots, engine                                                  bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
-    3  info, merge, retries, refusals                                       decisions: pure, sans-io
+    3  info, merge, retries, refusals, lag                                  decisions: pure, sans-io
     4  wires, epollwires, turn, greeting, surroundings, backend, pool, routes   backends
     4  dispatch, detour, control, discovery                                 backends
-    5  flow, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin   clients
+    5  flow, ownwrites, fastlane, conversation, landing, client, census     clients
+    5  clients, service, report, listeners, admin                           clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 

@@ -170,6 +170,14 @@ def sort_denied(option: str) -> str:
     )
 
 
+def unfit_replica(shard: str, address: str, reason: str) -> str:
+    """``read_from = "replica"`` on a shard whose replicas are connected and all unfit; ``reason`` of the first."""
+    return (
+        f"SHARDDOWN shard '{shard}' has no replica that is fit for reads and read_from is \"replica\": {address}: "
+        f"{reason}. Nothing was executed"
+    )
+
+
 def no_replica(shard: str) -> str:
     """``read_from = "replica"`` on a shard without one."""
     return f"SHARDDOWN shard '{shard}' has no replica to read from and read_from is \"replica\". Nothing was executed"

@@ -70,12 +70,13 @@ def take(service: Service) -> Report:
         tuple(service.unreachable()),
         format_ranges(topology.ranges(NOBODY)),
         connected,
-        _shards(topology),
+        shown(topology),
         topology.epoch,
     )
 
 
-def _shards(topology: Topology) -> list[dict[str, Any]]:
+def shown(topology: Topology) -> list[dict[str, Any]]:
+    """The shards as ``/topology`` shows them."""
     return [
         {
             "name": shard.name,
@@ -148,4 +149,6 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
+    for shard, node, lag in service.monitor.lags():
+        tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
     return tally

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from proxy import errors
 from proxy.backend import Backend
+from proxy.lag import Fitness, Unwatched, near
 from proxy.pool import Pool
 from proxy.resp import encode
 from proxy.surroundings import Place
@@ -29,14 +30,15 @@ class Routes:
     """Connections by shard: ``writers`` to primaries, ``readers`` to where ``read_from`` says.
 
     ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. Behind the last shard stands
-    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their order
-    holds.
+    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their
+    order holds.
     """
 
-    __slots__ = ("_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
+    __slots__ = ("_fitness", "_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
 
-    def __init__(self, manner: Manner, topology: Topology, pool: Pool) -> None:
+    def __init__(self, manner: Manner, topology: Topology, pool: Pool, fitness: Fitness) -> None:
         self.manner = manner
+        self._fitness = fitness
         self._pool = pool
         self._topology = topology
         self.slot_shard = topology.slot_shard
@@ -82,29 +84,57 @@ class Routes:
         if read and self.manner.read_from == "replica":
             if not shard.replicas:
                 return encode.error(errors.no_replica(shard.name))
-            return self.replicas(index)[0].down_error()
+            backend = self.replicas(index)[0]
+            if backend.ready:
+                return encode.error(errors.unfit_replica(shard.name, backend.place.node.address, self._reason(backend)))
+            return backend.down_error()
         return self.primaries[index].down_error()
 
     def _reader(self, index: int, shard: Shard) -> Backend | None:
         policy = self.manner.read_from
         replicas = self.replicas(index)
-        ready = [backend for backend in replicas if backend.ready]
+        fit = [backend for backend in replicas if backend.ready and not self._reason(backend)]
         primary = self.primaries[index]
-        if policy == "any" and (primary.ready or not ready):
-            ready.append(primary)
-        if ready:
-            return ready[self.manner.spread % len(ready)]
-        if policy == "replica":
-            return next((backend for backend in replicas if backend.usable), None)
-        return self.writers[index]
+        if policy in ("any", "nearest") and primary.ready and not self._reason(primary):
+            fit.append(primary)
+        if policy == "nearest":
+            distances = [self._fitness.distance(backend.place.node) for backend in fit]
+            shortest = min(distances, default=0.0)
+            fit = [backend for backend, distance in zip(fit, distances, strict=True) if near(distance, shortest)]
+        if fit:
+            return fit[self.manner.spread % len(fit)]
+        if policy != "replica":
+            return self.writers[index]
+        # One whose data is not too old answers at once; one that is not connected holds what it is sent.
+        spare = [backend for backend in replicas if backend.ready and self._fitness.spare(backend.place.node)]
+        spare += [backend for backend in replicas if backend.usable and not backend.ready]
+        return spare[0] if spare else None
+
+    def _reason(self, backend: Backend) -> str:
+        return self._fitness.reason(backend.place.node)
+
+
+UNWATCHED = Unwatched()
 
 
 class RouteBook:
-    """The routes of all clients; clients of one manner share theirs."""
+    """The routes of all clients; clients of one manner share theirs.
 
-    def __init__(self, topology: Topology, pool: Pool, connections_per_node: int) -> None:
+    ``fitness`` says who may be read from. ``keep_to_primary``: a read that was sent to a primary had a reason to be.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        pool: Pool,
+        connections_per_node: int,
+        fitness: Fitness = UNWATCHED,
+        keep_to_primary: bool = False,
+    ) -> None:
         self._topology = topology
         self._pool = pool
+        self._fitness = fitness
+        self._keep_to_primary = keep_to_primary
         self._connections = connections_per_node
         self._routes: dict[tuple[int, int, str, int, int], Routes] = {}
 
@@ -118,8 +148,13 @@ class RouteBook:
         key = (protocol, db, read_from, index, spread)
         routes = self._routes.get(key)
         if routes is None:
-            routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool)
+            routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool, self._fitness)
         return routes
+
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+        manner = routes.manner
+        return self.routes(manner.protocol, manner.db, "primary", manner.index)
 
     def plain(self, read_from: str) -> list[Routes]:
         """The routes for clients in RESP2 and database 0: one for each way to deal them out."""
@@ -127,14 +162,17 @@ class RouteBook:
         return [self.routes(2, 0, read_from, number) for number in range(ways)]
 
     def elsewhere(self, backend: Backend) -> Backend:
-        """Where reads go now that went to the replica of ``backend``; itself if there is nowhere else."""
+        """Where reads go now that went over ``backend``; itself if there is nowhere else."""
         place = backend.place
+        if place.primary and self._keep_to_primary:
+            return backend
         shard = self._topology.index(place.shard)
         if shard == NOBODY:
             return backend
         for routes in self._routes.values():
             manner = routes.manner
-            if (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index):
+            own = (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index)
+            if own and (manner.read_from != "primary" or place.primary):
                 reader = routes.readers[shard]
                 if reader is not None and reader is not backend:
                     return reader

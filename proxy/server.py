@@ -89,6 +89,8 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
     ]
+    if service.reads_replicas:
+        tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
     try:
         # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):

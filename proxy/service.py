@@ -15,6 +15,7 @@ from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
+from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
@@ -123,19 +124,45 @@ class Service:
             self._on_blocked,
             lambda lost: self._book.elsewhere(lost),
             self._where,
+            config.topology.kind == "sentinel" or config.topology.discover_replicas,
+            config.topology.kind == "cluster",
         )
-        self.source = source_of(config)
+        self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
+        self._held: dict[str, asyncio.TimerHandle] = {}
+        """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
-        self._book = RouteBook(topology, self.pool, backend.connections_per_node)
+        self.monitor = Monitor(
+            lambda: self.topology,
+            self.credentials,
+            backend.connect_timeout,
+            config.max_replica_lag,
+            clock,
+            self._on_fitness,
+        )
+        self.reads_replicas = config.read_from != "primary"
+        """Whether replicas are read from, and so are watched."""
+        self.read_your_writes = config.read_your_writes if self.reads_replicas else 0.0
+        """For how many seconds a client's reads of a shard go to the primary after a write there."""
+        self._book = RouteBook(
+            topology,
+            self.pool,
+            backend.connections_per_node,
+            self.monitor,
+            keep_to_primary=self.read_your_writes > 0,
+        )
         self.plain_routes = self._book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
     def routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number``, in the protocol and database it uses."""
         return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
+
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+        return self._book.at_primaries(routes)
 
     def _on_blocked(self, backend: Backend) -> None:
         """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
@@ -158,8 +185,22 @@ class Service:
             if backend.place.primary and backend.place.node in left:
                 owners |= backend.owners()
         self._halt(owners)
+        for name in [name for name in self._held if before.primary(name) != topology.primary(name)]:
+            self._held.pop(name).cancel()
         self.pool.adopt(topology)
         self.changed.set()
+
+    def hold_shard(self, name: str, seconds: float | None) -> None:
+        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
+        failover is about to begin. None: go on."""
+        timer = self._held.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None:
+            self._held[name] = self.loop.call_later(seconds, self.hold_shard, name, None)
+        for backend in self.pool:
+            if backend.place.primary and backend.place.shard == name:
+                backend.withhold(seconds is not None)
 
     def _halt(self, owners: Set[object]) -> None:
         """Take no more requests from these clients until all they sent are answered."""
@@ -218,10 +259,19 @@ class Service:
         return [shard.name for shard in self.topology.shards if shard.name not in up]
 
     def _on_state(self, backend: Backend) -> None:
+        if backend.ready and backend.place.primary and backend.place.shard in self._held:
+            backend.withhold(True)
         self._book.refresh()
         if backend.place.primary and not backend.ready:
             self.restarted.add(backend)
         self.changed.set()
+
+    def _on_fitness(self, silent: list[Node]) -> None:
+        """Other servers are fit for reads, or nearer; what waits for replicas that are ``silent`` waits elsewhere."""
+        self._book.refresh()
+        for backend in [backend for backend in self.pool if backend.place.node in silent]:
+            if not backend.place.primary:
+                backend.give_up_reads()
 
     def _look(self, frame: bytes) -> Look:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
