@@ -180,7 +180,15 @@ class Backend(Receiver):
         """Connect and greet. The future is done when the connection is lost."""
         node = self.place.node
         lost = self._lost = self._loop.create_future()
-        greeting = Greeting(self.place.protocol, self.place.db, self.place.primary, self._around.credentials)
+        around = self._around
+        greeting = Greeting(
+            self.place.protocol,
+            self.place.db,
+            self.place.primary,
+            around.credentials,
+            verify=around.verify,
+            cluster=around.cluster,
+        )
         try:
             async with asyncio.timeout(self._around.timing.connect_timeout):
                 self._greeting = greeting
@@ -378,7 +386,7 @@ class Backend(Receiver):
             self._answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether that is taken for a refusal, and the request with it."""
+        """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
         entry = self.inflight.peek()
         if entry.sink is DISCARD or entry.sink is ASKED:
             return False

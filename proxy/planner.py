@@ -12,6 +12,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import READS_ONLY
+from proxy.cursors import Cursors
 from proxy.multikey import cut, skip_bulks
 from proxy.resp import encode
 from proxy.scatter import Part, Scatter, Way
@@ -22,8 +23,6 @@ FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
 _ALWAYS_MERGED = frozenset({"info", "config_get"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
-_CURSOR_MAX = 2**64 - 1
-_CURSOR_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,7 @@ class Planner:
         self._topology = topology
         self._cross_slot = cross_slot
         self._single = topology.single
+        self._cursors = Cursors(topology)
         self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
         """Why what all shards should answer can not be answered; empty if it can."""
 
@@ -144,35 +144,20 @@ class Planner:
         return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 
     def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
-        if self._single:
+        if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
-        shards = len(self._topology.shards)
-        cursor = _cursor(args[1])
-        if cursor is None:
+        place = self._cursors.read(args[1])
+        if place is None:
             return Reject(errors.BAD_CURSOR)
-        bits = cursor_bits(shards)
-        shard = cursor & ((1 << bits) - 1)
-        if shard >= shards:
-            return Reject(errors.BAD_CURSOR)
-        own = encode.request((args[0], b"%d" % (cursor >> bits), *args[2:]))
-        return Scatter(Way(fact.name, "scan", shards), (Part(shard, own),))
+        shard, cursor = place
+        own = encode.request((args[0], b"%d" % cursor, *args[2:]))
+        way = Way(fact.name, "scan", len(self._topology.shards))
+        return Scatter(way, (Part(shard, own),), self._cursors.marks(shard))
 
 
 def split_way(fact: Fact, shards: int) -> Way:
     """How a command is sent that is split by its keys."""
     return Way(fact.name, fact.merge or "concat", shards, read=fact.replica_ok, changes=not fact.readonly)
-
-
-def cursor_bits(shards: int) -> int:
-    """How many low bits of a SCAN cursor carry the shard's index."""
-    return (shards - 1).bit_length()
-
-
-def _cursor(text: bytes) -> int | None:
-    if not text.isdigit() or len(text) > _CURSOR_DIGITS:
-        return None
-    cursor = int(text)
-    return cursor if cursor <= _CURSOR_MAX else None
 
 
 def _denied_pattern(args: Sequence[bytes], slot: int) -> str | None:

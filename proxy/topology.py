@@ -58,13 +58,14 @@ class Topology:
 
     ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner, or ``NOBODY``: 16384 of them. ``epoch`` grows
     with each snapshot. ``cluster``: the servers are a Redis Cluster, which checks the slots of a command itself and
-    redirects. Raises ValueError for a snapshot that could not route.
+    redirects. ``fixed``: no other snapshot will follow. Raises ValueError for a snapshot that could not route.
     """
 
     epoch: int
     shards: tuple[Shard, ...]
     slot_shard: tuple[int, ...]
     cluster: bool = False
+    fixed: bool = True
 
     def __post_init__(self) -> None:
         if len(self.slot_shard) != SLOTS:
@@ -94,17 +95,21 @@ class Topology:
     ) -> Topology:
         """What discovery has found: as ``static``, but slots may be nobody's."""
         members = tuple(shards)
-        return cls(epoch, members, _owners(slots, len(members)), cluster)
+        return cls(epoch, members, _owners(slots, len(members)), cluster, fixed=False)
 
     @classmethod
     def unknown(cls, *, cluster: bool = False) -> Topology:
         """Before anything is known: no shards, and every slot is nobody's."""
-        return cls(0, (), (NOBODY,) * SLOTS, cluster)
+        return cls(0, (), (NOBODY,) * SLOTS, cluster, fixed=False)
 
     @property
     def single(self) -> bool:
         """Whether there is one shard only and nothing is ever cross-slot."""
         return len(self.shards) == 1 and not self.cluster
+
+    def primary(self, name: str) -> Node | None:
+        """The primary of the shard called so."""
+        return next((shard.primary for shard in self.shards if shard.name == name), None)
 
     @property
     def whole(self) -> bool:
