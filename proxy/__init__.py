@@ -22,7 +22,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     1  resp, slots, engine                                                  bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, planner, info, merge, retries   decisions: pure, sans-io
-    4  wires, epollwires, turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   backends
+    4  tls, wires, epollwires, turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   I/O
     5  flow, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, localservers, demo, cli   processes
 

@@ -1,6 +1,7 @@
 """Questions to a server on a connection of their own, outside the data path: what commands it has, what it is."""
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 
 import hiredis
@@ -8,6 +9,7 @@ import hiredis
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.resp import encode
+from proxy.tls import Tls, lost_words, open_streams
 from proxy.topology import Node
 
 _CHUNK = 64 * 1024
@@ -23,15 +25,12 @@ async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[
     ``TimeoutError`` (after ``timeout`` seconds) if it can not be reached.
     """
     async with asyncio.timeout(timeout):
-        if node.port:
-            reader, writer = await asyncio.open_connection(node.host, node.port)
-        else:
-            reader, writer = await asyncio.open_unix_connection(node.host)
+        reader, writer = await open_streams(node, credentials.tls)
         try:
             auth = credentials.arguments()
             steps = [("AUTH", *auth)] if auth else []
             writer.write(b"".join(encode.request(step) for step in (*steps, *commands)))
-            replies = await _read(reader, len(steps) + len(commands))
+            replies = await _read(reader, len(steps) + len(commands), credentials.tls)
         except hiredis.ProtocolError as error:
             raise BackendError(f"what answers is no Redis server: {error}") from error
         finally:
@@ -41,16 +40,21 @@ async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[
     return replies[len(steps) :]
 
 
-async def _read(reader: asyncio.StreamReader, count: int) -> list[Reply]:
+async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> list[Reply]:
     parser = hiredis.Reader()
     replies: list[Reply] = []
+    heard = False
     while len(replies) < count:
         reply = parser.gets()
         if reply is not False:
             replies.append(reply)
             continue
-        data = await reader.read(_CHUNK)
+        try:
+            data = await reader.read(_CHUNK)
+        except (ssl.SSLError, ConnectionResetError) as error:
+            raise BackendError(lost_words(error, tls, heard)) from error
         if not data:
-            raise BackendError("the server closed the connection")
+            raise BackendError(lost_words(None, tls, heard))
+        heard = True
         parser.feed(data)
     return replies
