@@ -21,9 +21,9 @@ The floors; a module imports from lower floors, and from its own without a circl
     0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
     1  resp, slots, engine                                                  bytes in, offsets out
     2  commands, topology, config                                           facts
-    3  session, clientcmds, allclients, scatter, multikey, planner, info, merge, retries   decisions: pure, sans-io
-    4  tls, wires, epollwires, turn, greeting, surroundings, backend, pool, routes, dispatch, control, discovery   I/O
-    5  flow, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin   clients
+    3  session, clientcmds, allclients, scatter, multikey, cursors, planner, info, merge, retries, refusals, lag   pure
+    4  tls, wires, epollwires, turn, greeting, surroundings, backend, pool, routes, dispatch, detour, control, discovery
+    5  flow, ownwrites, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin
     6  logs, memory, channel, worker, server, supervisor, keeper, localservers, demo, cli   processes
 
 With ``workers = N`` all of this is in each of N processes (worker.py) on one port, under a supervisor (supervisor.py)

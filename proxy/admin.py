@@ -47,9 +47,7 @@ class TallyCollector(Collector):
 
 
 _COUNTED = [
-    metric
-    for metric in vars(metrics).values()
-    if isinstance(metric, metrics.Metric) and metric is not metrics.BUILD
+    metric for metric in vars(metrics).values() if isinstance(metric, metrics.Metric) and metric is not metrics.BUILD
 ]
 
 

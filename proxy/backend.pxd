@@ -25,6 +25,8 @@ cdef class Backend(Receiver):
     cdef str _reason
     cdef object _runner
     cdef bint _closing
+    cdef bint _retired
+    cdef bint _withheld
     # of one connection
     cdef object _transport
     cdef object _greeting

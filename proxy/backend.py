@@ -10,8 +10,10 @@ reads are sent again (``proxy.retries`` says which), and anything else is answer
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import cast
 
 from proxy import errors
@@ -19,7 +21,7 @@ from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
-from proxy.engine.sink import DISCARD, Sink
+from proxy.engine.sink import ASKED, DISCARD, Sink
 from proxy.greeting import Greeting
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
@@ -49,9 +51,11 @@ class Backend(Receiver):
         "_paused",
         "_reader",
         "_reason",
+        "_retired",
         "_runner",
         "_transport",
         "_turn",
+        "_withheld",
         "dirty",
         "inflight",
         "place",
@@ -73,12 +77,14 @@ class Backend(Receiver):
         self.inflight = InFlight()
         self.dirty = False
         self.reconnects = 0
-        self._reader = ReplyReader(self.inflight, around.counters, around.on_error)
+        self._reader = ReplyReader(self.inflight, around.counters, self._on_error)
         self._holders: dict[Holder, None] = {}
         self._down_since = self._turn.now()
         self._reason = "not connected yet"
         self._runner: asyncio.Task[None] | None = None
         self._closing = False
+        self._retired = False
+        self._withheld = False
         # of one connection
         self._transport: asyncio.Transport | None = None
         self._greeting: Greeting | None = None
@@ -111,7 +117,7 @@ class Backend(Receiver):
 
     def schedule(self, holder: Holder | None) -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
-        if self.ready and not self._paused:
+        if self.ready and not self._paused and not self._withheld:
             self.dirty = True
             self._turn.add(self)
             return
@@ -124,7 +130,7 @@ class Backend(Receiver):
     def flush(self) -> None:
         """Write what is pushed."""
         self.dirty = False
-        if self.ready and self._transport is not None and self.inflight.unsent:
+        if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
             self.inflight.write_to(self._transport)
 
     # ---- the connection's life
@@ -163,6 +169,7 @@ class Backend(Receiver):
                 if reason != self._reason:
                     self._reason = reason
                     self._log(logging.WARNING, "backend not reachable")
+                self._around.hint(None)
             # A server that takes connections only to drop them is no reason to connect in a circle.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
                 backoff = timing.backoff_min
@@ -192,8 +199,7 @@ class Backend(Receiver):
         self._reason = ""
         log.info("backend connected shard=%s address=%s", self.place.shard, node.address)
         self._change(State.READY)
-        self.flush()
-        self._release_holders()
+        self._go_on()
         return lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -224,25 +230,81 @@ class Backend(Receiver):
                 self._reason = "the server closed the connection"
             self._down_since = self._turn.now()
             self._change(State.HELD)
-            if not self._closing:
+            if not self._closing and not self._retired:
                 self._log(logging.WARNING, "backend connection lost")
+                self._around.hint(None)
         self._settle(*self.inflight.drain())
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
 
     def _settle(self, written: list[Entry], unwritten: list[Entry]) -> None:
-        """Answer what was written and may have run; send the rest again, here or where reads go now."""
-        verdict = judge(written, self._around.look)
+        """Answer what was written and may have run; send the rest again, here or where it belongs now."""
+        verdict = judge([entry for entry in written if entry.sink is not ASKED], self._around.look)
         self._around.counters.retries += len(verdict.again)
         place = self.place
         for entry in verdict.stale:
             self._answer(entry, encode.error(errors.read_lost(place.shard, place.node.address)))
         self._answer_uncertain(verdict.uncertain, "closed the connection before it answered")
+        self._send_on((*verdict.again, *unwritten))
+
+    def _send_on(self, entries: Iterable[Entry]) -> None:
+        """Send again what may be sent again, where it belongs now: perhaps here."""
+        around = self._around
         # What a replica may answer, another server of the shard can answer as well.
-        reader = self._around.elsewhere(self)
-        for entry in (*verdict.again, *unwritten):
-            target = reader if reader is not self and self._around.look(entry.frame).replica_ok else self
-            target.send(entry.sink, entry.token, entry.frame, entry.since, None)
+        reader = around.elsewhere(self)
+        for entry in entries:
+            look = around.look(entry.frame)
+            if look.replica_ok and (reader is not self or not (self.place.primary or self._retired)):
+                target: Backend | None = reader
+            else:
+                target = around.where(self.place, look)
+            if target is None:
+                around.wait(entry, self.place)
+            else:
+                target.send(entry.sink, entry.token, entry.frame, entry.since, None)
+
+    # ---- its place in the topology
+
+    def rename(self, shard: str) -> None:
+        """Its shard is called so from now on."""
+        self.place = replace(self.place, shard=shard)
+
+    def retire(self) -> None:
+        """Nobody sends here any more; what is not written yet goes where it belongs now."""
+        self._retired = True
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """As long as an answer is to come, what its client sent behind that must wait."""
+        if self.inflight.unsent and not self.inflight.written:
+            self._send_on(self.inflight.recall())
+        if not self.inflight.unsent:
+            self._release_holders()
+
+    def withhold(self, on: bool) -> None:
+        """Write nothing for now, and have who sends wait (a failover is about to begin); or go on."""
+        self._withheld = on
+        if not on and self.ready:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self.flush()
+        if not self._withheld:
+            self._release_holders()
+
+    def give_up_reads(self) -> None:
+        """The replica answers nothing: send its reads elsewhere, and drop what it answers after all.
+
+        Nothing but reads is ever sent to a replica that anybody waits for.
+        """
+        other = self._around.elsewhere(self)
+        if other is self:
+            return
+        late, unwritten = self.inflight.expire(math.inf)
+        self._around.counters.retries += len(late)
+        for entry in (*late, *unwritten):
+            other.send(entry.sink, entry.token, entry.frame, entry.since, None)
+        self._release_holders()
 
     def pause_writing(self) -> None:
         """The server reads slowly: keep what comes, and stop the clients that send to it."""
@@ -252,8 +314,7 @@ class Backend(Receiver):
         """The server reads again."""
         self._paused = False
         if self.ready:
-            self.flush()
-            self._release_holders()
+            self._go_on()
 
     # ---- time
 
@@ -261,6 +322,8 @@ class Backend(Receiver):
         """Answer what waited too long, and fail fast once nothing could be sent until the deadline."""
         if self._blocked:
             return
+        if self._retired:
+            self._give_back()
         timing = self._around.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()
@@ -286,6 +349,8 @@ class Backend(Receiver):
         self._around.counters.timeouts += len(late) + len(unwritten)
         seconds = self._around.timing.request_timeout
         for entry in late:
+            if entry.sink is ASKED:
+                continue
             if look(entry.frame).readonly:
                 self._answer(entry, encode.error(errors.timed_out(place.shard, place.node.address, seconds)))
             else:
@@ -296,7 +361,9 @@ class Backend(Receiver):
 
     def _refuse_all(self) -> None:
         written, unwritten = self.inflight.drain()
-        self._answer_uncertain(written, f"was let go of: {self._reason}")
+        self._answer_uncertain(
+            [entry for entry in written if entry.sink is not ASKED], f"was let go of: {self._reason}"
+        )
         for entry in unwritten:
             self._answer(entry, self.down_error())
         self._release_holders()
@@ -306,6 +373,18 @@ class Backend(Receiver):
         for entry in entries:
             self._around.counters.uncertain += 1
             self._answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
+
+    def _on_error(self, error: bytes) -> bool:
+        """The oldest request is answered with an error: whether that is taken for a refusal, and the request with it."""
+        entry = self.inflight.peek()
+        if entry.sink is DISCARD or entry.sink is ASKED:
+            return False
+        refusal = self._around.refusal(error, self.place.node)
+        if refusal is None:
+            self._around.on_error(entry.sink, entry.frame)
+            return False
+        self._around.refused(self, self.inflight.pop(), refusal)
+        return True
 
     def _answer(self, entry: Entry, error: bytes) -> None:
         self._around.on_error(entry.sink, entry.frame)

@@ -113,7 +113,9 @@ def _load(options: argparse.Namespace) -> Config:
         options.parser.error("--sentinel and --masters need each other")
     named = options.static or options.cluster or options.sentinel
     if options.config is None and named is None and not sets_topology(os.environ):
-        options.parser.error("no shards are named: give -c FILE, --static, --cluster, --sentinel, or set SLOTGATE_SHARDS")
+        options.parser.error(
+            "no shards are named: give -c FILE, --static, --cluster, --sentinel, or set SLOTGATE_SHARDS"
+        )
     return load(options.config, _flags(options))
 
 

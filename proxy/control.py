@@ -24,20 +24,64 @@ async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[
     Raises ``BackendError`` if the server refuses the password or closes the connection, ``OSError`` and
     ``TimeoutError`` (after ``timeout`` seconds) if it can not be reached.
     """
-    async with asyncio.timeout(timeout):
-        reader, writer = await open_streams(node, credentials.tls)
+    line = Line(node, credentials)
+    try:
+        async with asyncio.timeout(timeout):
+            return await line.connect(commands)
+    finally:
+        line.close()
+
+
+class Line:
+    """A connection to ``node`` for one question after the other, each when the one before is answered.
+
+    After any exception it is closed, and can be connected again.
+    """
+
+    def __init__(self, node: Node, credentials: Credentials) -> None:
+        self._node = node
+        self._credentials = credentials
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a question can be asked, as far as is known."""
+        return self._writer is not None
+
+    async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
+        """Connect, log in, and ask ``commands``, all in one go: their replies. Raises as ``ask``, without a timeout."""
+        self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
+        auth = self._credentials.arguments()
+        login = [("AUTH", *auth)] if auth else []
+        replies = await self.ask((*login, *commands))
+        if login and isinstance(replies[0], hiredis.ReplyError):
+            self.close()
+            raise BackendError(f"the server refuses the proxy's AUTH: {replies[0]}")
+        return replies[len(login) :]
+
+    async def ask(self, commands: Sequence[Sequence[str]]) -> list[Reply]:
+        """The replies to ``commands``. Raises ``BackendError``, ``OSError``; without a connection too."""
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            raise BackendError("there is no connection")
+        whole = False
         try:
-            auth = credentials.arguments()
-            steps = [("AUTH", *auth)] if auth else []
-            writer.write(b"".join(encode.request(step) for step in (*steps, *commands)))
-            replies = await _read(reader, len(steps) + len(commands), credentials.tls)
+            writer.write(b"".join(encode.request(command) for command in commands))
+            replies = await _read(reader, len(commands), self._credentials.tls)
+            whole = True
         except hiredis.ProtocolError as error:
             raise BackendError(f"what answers is no Redis server: {error}") from error
         finally:
-            writer.close()
-    if steps and isinstance(replies[0], hiredis.ReplyError):
-        raise BackendError(f"the server refuses the proxy's AUTH: {replies[0]}")
-    return replies[len(steps) :]
+            if not whole:
+                self.close()
+        return replies
+
+    def close(self) -> None:
+        """Let go of the connection, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
 
 
 async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> list[Reply]:

@@ -5,6 +5,7 @@ from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
 from proxy.metrics cimport CommandCounter
+from proxy.ownwrites cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.routes cimport Routes
 
@@ -21,6 +22,7 @@ cdef class Conversation(Receiver):
     cdef readonly double last_active
     cdef readonly Flow flow
     cdef readonly Routes routes
+    cdef readonly OwnWrites own_writes
     cdef RequestFramer _framer
     # of the conversation
     cdef object _session

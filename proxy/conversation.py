@@ -15,6 +15,7 @@ from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
 from proxy.metrics import CommandCounter
+from proxy.ownwrites import OwnWrites
 from proxy.planner import Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
@@ -47,6 +48,7 @@ class Conversation(Receiver):
         "latest",
         "most",
         "number",
+        "own_writes",
         "plain",
         "routes",
         "service",
@@ -67,6 +69,8 @@ class Conversation(Receiver):
         self.last_active = 0.0
         self.flow: Flow
         self.routes: Routes
+        self.own_writes: OwnWrites | None = None
+        """With ``read_your_writes`` only."""
         self._framer: RequestFramer | None = None
         # of the conversation
         self._session: Session | None = None
@@ -81,6 +85,8 @@ class Conversation(Receiver):
         self.number = number
         self.flow = flow
         self.created = self.last_active = now
+        if service.read_your_writes:
+            self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
             self.plain = service.fast_lane and not service.clients.paused
             plain = service.plain_routes
@@ -247,7 +253,29 @@ class Conversation(Receiver):
             sink = self._muted
             self.adopt_session()
         token = self.window.reserve()
+        routes = self.routes
+        if self.own_writes is not None:
+            if isinstance(plan, Scatter):
+                shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
+            else:
+                shards, read, writes = [plan.shard], plan.read, not fact.readonly
+            routes = self.reading(shards, read, now)
+            sink = self.writing(shards, writes, sink)
         if isinstance(plan, Scatter):
-            service.dispatcher.scatter(plan, self.routes, self.flow, sink, token, now)
+            service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
-            service.dispatcher.send(plan.shard, plan.read, frame, self.routes, self.flow, sink, token, now)
+            service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
+
+    def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
+        """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""
+        own_writes, routes = self.own_writes, self.routes
+        if not read or own_writes is None:
+            return routes
+        lately = any(own_writes.lately(shard, routes.slot_shard, now) for shard in shards)
+        return self.service.at_primaries(routes) if lately else routes
+
+    def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
+        """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""
+        if writes and self.own_writes is not None:
+            return self.own_writes.relay(shards, self.routes.slot_shard, sink)
+        return sink

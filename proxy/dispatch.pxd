@@ -37,6 +37,7 @@ cdef class Dispatcher:
     cdef object _context
     cdef Counters _counters
     cdef object _on_error
+    cdef object _wait
 
     @cython.locals(backend=Backend, refusal=bytes)
     cpdef object send(

@@ -1,12 +1,20 @@
 """Carrying out plans: requests to backend connections, replies to the client's window, parts merged on the way."""
 
+from collections.abc import Callable
+
+from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.merge import Context, merge
 from proxy.metrics import Counters
+from proxy.multikey import by_key
 from proxy.routes import Routes
 from proxy.scatter import Scatter
-from proxy.surroundings import Holder
+from proxy.surroundings import Holder, Place
+from proxy.topology import NOBODY
+
+
+Wait = Callable[[Entry, Place], None]
 
 
 class Gather(Sink):
@@ -40,8 +48,25 @@ class Gather(Sink):
             reply = merge(self._plan, self._replies, self._context)
             if reply.startswith(b"-"):
                 counter = self._counters.command(self._plan.way.name)
-                counter.failed += 1
+                counter.failed += self._sink.counted
             self._sink.deliver(self._token, reply, 0, len(reply))
+
+    @property
+    def counted(self) -> bool:
+        """The whole is counted when it is answered."""
+        return False
+
+    def halt(self) -> None:
+        """The client's."""
+        self._sink.halt()
+
+    def parts(self, token: int) -> list[tuple[Sink, int, bytes]]:
+        """One for each key of part ``token``, if it has several."""
+        parts = by_key(self._plan.parts[token])
+        if len(parts) < 2:
+            return []
+        inner = Gather(Scatter(self._plan.way, parts), self, token, self._context, self._counters)
+        return [(inner, index, part.frame) for index, part in enumerate(parts)]
 
     def accepts_stream(self, token: int) -> bool:
         """No: a merge needs whole replies."""
@@ -69,6 +94,10 @@ class Muted(Sink):
         """The client's."""
         return self._window
 
+    def halt(self) -> None:
+        """The client's."""
+        self._window.halt()
+
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a reply, and say nothing."""
         self._window.deliver(token, b"", 0, 0)
@@ -84,12 +113,16 @@ class Muted(Sink):
 
 
 class Dispatcher:
-    """Carries out plans for all clients of a worker. ``context`` tells what merges may say about the proxy."""
+    """Carries out plans for all clients of a worker. ``context`` tells what merges may say about the proxy.
 
-    __slots__ = ("_context", "_counters", "_on_error")
+    ``wait`` takes requests whose slot nobody serves.
+    """
 
-    def __init__(self, counters: Counters, context: Context, on_error: OnError) -> None:
+    __slots__ = ("_context", "_counters", "_on_error", "_wait")
+
+    def __init__(self, counters: Counters, context: Context, on_error: OnError, wait: Wait) -> None:
         self._on_error = on_error
+        self._wait = wait
         self._counters = counters
         self._context = context
 
@@ -108,7 +141,9 @@ class Dispatcher:
     ) -> None:
         """Send ``frame`` to ``shard``; ``sink`` gets the reply under ``token``."""
         backend = (routes.readers if read else routes.writers)[shard]
-        if backend is None:
+        if shard == NOBODY:
+            self._wait(Entry(sink, token, frame, now), routes.nowhere())
+        elif backend is None:
             refusal = routes.refusal(shard, read)
             self._on_error(sink, frame)
             sink.deliver(token, refusal, 0, len(refusal))

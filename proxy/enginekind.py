@@ -23,6 +23,7 @@ MODULES = (
     "proxy.merge",
     "proxy.metrics",
     "proxy.multikey",
+    "proxy.ownwrites",
     "proxy.resp.replies",
     "proxy.resp.requests",
     "proxy.routes",

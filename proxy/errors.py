@@ -116,6 +116,30 @@ def read_lost(shard: str, address: str) -> str:
     )
 
 
+def nobody(cluster: bool) -> str:
+    """A slot that no shard serves; the command was not sent."""
+    if cluster:
+        return (
+            "CLUSTERDOWN Hash slot not served: no node of the cluster that can be reached says that it serves it. "
+            "The command was not executed"
+        )
+    return "SHARDDOWN the primary of the key's slot is not known yet. The command was not executed"
+
+
+def incomplete(known: Sequence[object], cluster: bool) -> str:
+    """A command that all shards should answer while some slots are nobody's."""
+    what = "some slots are served by no shard" if known else "no shard has been found yet"
+    return f"{'CLUSTERDOWN' if cluster else 'SHARDDOWN'} {what}, see /readyz. The command was not executed"
+
+
+def redirected(shard: str, address: str, error: str, times: int) -> str:
+    """A command that servers sent on and on; ``error`` is what the last one said."""
+    return (
+        f"SHARDDOWN shard '{shard}' ({address}) and others redirected the command {times} times, at last by '{error}'. "
+        "The command was not executed"
+    )
+
+
 def stalled(shard: str, address: str, seconds: float) -> str:
     """A command that could not be sent, as the server did not take it."""
     return (
@@ -143,6 +167,14 @@ def sort_denied(option: str) -> str:
     """As Redis Cluster words it; ``option`` is BY or GET."""
     return (
         f"ERR {option} option of SORT denied in cluster mode when keys formed by the pattern may be in different slots."
+    )
+
+
+def unfit_replica(shard: str, address: str, reason: str) -> str:
+    """``read_from = "replica"`` on a shard whose replicas are connected and all unfit; ``reason`` of the first."""
+    return (
+        f"SHARDDOWN shard '{shard}' has no replica that is fit for reads and read_from is \"replica\": {address}: "
+        f"{reason}. Nothing was executed"
     )
 
 

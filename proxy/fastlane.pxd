@@ -3,9 +3,11 @@ import cython
 from proxy.backend cimport Backend
 from proxy.conversation cimport Conversation
 from proxy.dispatch cimport Dispatcher
+from proxy.engine.sink cimport Sink
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport CommandCounter
 from proxy.multikey cimport Cut, count_of, cut, skip_bulks
+from proxy.ownwrites cimport OwnWrites
 from proxy.routes cimport Routes
 from proxy.scatter cimport Part, Scatter, Way
 from proxy.slots cimport span_slot
@@ -21,6 +23,7 @@ cdef bytes _NO_HEAD
 cdef class Head:
     cdef readonly Py_ssize_t bulks
     cdef readonly bint read
+    cdef readonly bint writes
     cdef readonly CommandCounter counter
 
 
@@ -34,6 +37,7 @@ cdef class Lane:
     cdef readonly dict heads
     cdef readonly dict splits
     cdef readonly Py_ssize_t shards
+    cdef readonly bint by_slot
     cdef readonly bint measure
     cdef readonly bytes text
     cdef readonly Head entry
@@ -44,14 +48,14 @@ cdef class Lane:
     view="const unsigned char *", size=Py_ssize_t, last=Py_ssize_t, token=Py_ssize_t, most=Py_ssize_t, text=bytes,
     entry=Head, found=Head, length=Py_ssize_t, digit=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t,
     stop=Py_ssize_t,
-    shard=Py_ssize_t, backend=Backend,
+    shard=Py_ssize_t, backend=Backend, own_writes=OwnWrites,
 )
 cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
 
 
 @cython.locals(
-    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, routes=Routes, found=Cut,
-    window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes,
+    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, keys=Py_ssize_t, routes=Routes, found=Cut,
+    window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes, sink=Sink,
 )
 cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
 

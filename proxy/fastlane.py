@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from proxy.commands.facts import Fact, Handling
+from proxy.engine.sink import Sink
 from proxy.metrics import CommandCounter, Counters
 from proxy.multikey import count_of, cut, skip_bulks
 from proxy.planner import CrossSlot, split_way
@@ -35,13 +36,15 @@ _NO_HEAD = b"no head begins so"
 
 
 class Head:
-    """What is known of a request by its head: how many arguments follow the key, and whether a replica may answer."""
+    """What is known of a request by its head: how many arguments follow the key, whether a replica may answer, and
+    whether it may write."""
 
-    __slots__ = ("bulks", "counter", "read")
+    __slots__ = ("bulks", "counter", "read", "writes")
 
-    def __init__(self, bulks: int, read: bool, counter: CommandCounter) -> None:
+    def __init__(self, bulks: int, read: bool, writes: bool, counter: CommandCounter) -> None:
         self.bulks = bulks
         self.read = read
+        self.writes = writes
         self.counter = counter
 
 
@@ -59,12 +62,13 @@ class Split:
 class Lane:
     """All that the fast lane knows of commands, for one topology."""
 
-    __slots__ = ("entry", "heads", "measure", "shards", "splits", "text")
+    __slots__ = ("by_slot", "entry", "heads", "measure", "shards", "splits", "text")
 
     def __init__(self, facts: Iterable[Fact], counters: Counters, topology: Topology, cross_slot: CrossSlot) -> None:
         self.heads: dict[bytes, Head] = {}
         self.splits: dict[bytes, Split] = {}
         self.shards = len(topology.shards)
+        self.by_slot = topology.cluster
         self.measure = counters.measure
         self.text = _NO_HEAD
         """The head that was met last, by any client: the next request often has the same."""
@@ -73,7 +77,7 @@ class Lane:
             names = [name.encode() for name in (fact.name.upper(), fact.name)]
             for count in range(2, MOST_ARGUMENTS + 1):
                 if fact.accepts(count) and _one_key(fact, count):
-                    head = Head(count - 2, fact.replica_ok, counters.command(fact.name))
+                    head = Head(count - 2, fact.replica_ok, not fact.readonly, counters.command(fact.name))
                     for name in names:
                         self.heads[b"*%d\r\n$%d\r\n%b\r\n$" % (count, len(name), name)] = head
             if fact.handling is Handling.MULTI_SHARD and fact.key_range is not None and cross_slot == "split":
@@ -102,6 +106,7 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     measure = lane.measure
     known = lane.heads
     window = client.window
+    own_writes = client.own_writes
     routes = client.routes
     readers = routes.readers
     writers = routes.writers
@@ -164,9 +169,14 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
                 break
         shard = slot_shard[span_slot(data, start, stop)]
         backend = readers[shard] if entry.read else writers[shard]
+        if own_writes is not None and entry.read and own_writes.lately(shard, slot_shard, now):
+            backend = writers[shard]
         if backend is None:
             break
-        backend.inflight.push(window, token, data, pos, end, now)
+        if own_writes is not None and entry.writes:
+            backend.inflight.push(own_writes.sink(shard, slot_shard), token, data, pos, end, now)
+        else:
+            backend.inflight.push(window, token, data, pos, end, now)
         token += 1
         window.issued = token
         if measure:
@@ -199,7 +209,8 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     if count < 2 or (count - 1) % entry.step:
         return -1
     routes = client.routes
-    found = cut(data, at, name_end, (count - 1) // entry.step, entry.step, routes.slot_shard, lane.shards)
+    keys = (count - 1) // entry.step
+    found = cut(data, at, name_end, keys, entry.step, routes.slot_shard, lane.shards, lane.by_slot)
     if found is None:
         return -1
     window = client.window
@@ -209,12 +220,17 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     token = window.reserve()
     parts = found.parts
     dispatcher = service.dispatcher
+    sink: Sink = window
+    if client.own_writes is not None:
+        shards = [part.shard for part in parts]
+        routes = client.reading(shards, entry.way.read, now)
+        sink = client.writing(shards, entry.way.changes, window)
     if len(parts) > 1:
-        dispatcher.scatter(Scatter(entry.way, parts), routes, client.flow, window, token, now)
+        dispatcher.scatter(Scatter(entry.way, parts), routes, client.flow, sink, token, now)
     else:
         first = parts[0]
         frame = data[pos : found.end]
-        dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, window, token, now)
+        dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, sink, token, now)
     return found.end
 
 

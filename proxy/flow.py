@@ -44,6 +44,7 @@ class Flow:
         self._transport = transport
         self._ended = False
         client.window.direct = transport.write
+        client.window.on_halt = self.halt
         self._held_by: set[Backend] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.reasons = 0
@@ -81,6 +82,10 @@ class Flow:
             self._transport.resume_reading()
             self._set_direct(not self._ended)
             client.go_on()
+
+    def halt(self) -> None:
+        """A request is on a detour: what follows must not overtake it."""
+        self.stop(Stop.ORDER)
 
     def hold(self, backend: Backend) -> None:
         """``backend`` takes no more for now."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from proxy import errors, info
 from proxy.multikey import merge_by_key
-from proxy.planner import cursor_bits
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header
 from proxy.scatter import Scatter
@@ -128,13 +127,12 @@ def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 
 
 def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The shard's cursor, with the shard's index in the low bits; behind the last key of a shard comes the next one."""
+    """The shard's cursor, with what says whose it is in the low bits (proxy.cursors); behind its last key comes the next
+    shard."""
     cursor_frame, keys = elements(replies[0])
     inner = int(_text(cursor_frame))
-    shard = plan.parts[0].shard
-    if not inner:
-        shard += 1
-    cursor = 0 if shard == plan.way.shards else inner << cursor_bits(plan.way.shards) | shard
+    shift, own, following = plan.options
+    cursor = inner << int(shift) | int(own) if inner else int(following or 0)
     if cursor > _CURSOR_LIMIT:
         return encode.error("ERR the shard's cursor is too large to carry the shard's index")
     return encode.array((encode.bulk(str(cursor)), keys))

@@ -37,9 +37,14 @@ TIMEOUTS = Metric("slotgate_timeouts", "counter", "Requests that were not answer
 RETRIES = Metric("slotgate_retries", "counter", "Requests sent again after a lost connection.")
 UNCERTAIN = Metric("slotgate_uncertain", "counter", "Requests answered UNCERTAIN.")
 REDIRECTIONS = Metric(
-    "slotgate_redirections", "counter", "Requests that a server refused and the proxy sends again, by its error.", ("error",)
+    "slotgate_redirections",
+    "counter",
+    "Requests that a server refused and the proxy sends again, by its error.",
+    ("error",),
 )
-REFRESHES = Metric("slotgate_topology_refreshes", "counter", "Looks at the topology, by what came of them.", ("outcome",))
+REFRESHES = Metric(
+    "slotgate_topology_refreshes", "counter", "Looks at the topology, by what came of them.", ("outcome",)
+)
 TOPOLOGY_AGE = Metric("slotgate_topology_age_seconds", "gauge", "Since the topology was last confirmed.", ("worker",))
 LAG = Metric("slotgate_replica_lag_seconds", "gauge", "How far a replica is behind.", ("shard", "address", "worker"))
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")

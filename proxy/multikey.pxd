@@ -29,9 +29,11 @@ cpdef Py_ssize_t count_of(bytes data, Py_ssize_t start, Py_ssize_t end)
 @cython.locals(
     view="const unsigned char *", heading=bytes, groups=list, places=list, order=list, position=Py_ssize_t,
     begin=Py_ssize_t, start=Py_ssize_t, shard=Py_ssize_t, group=list, parts=list, arguments=Py_ssize_t,
+    slot=Py_ssize_t, slots=dict, owners=list,
 )
 cpdef Cut cut(
-    bytes data, Py_ssize_t name, Py_ssize_t at, Py_ssize_t count, Py_ssize_t step, tuple slot_shard, Py_ssize_t shards
+    bytes data, Py_ssize_t name, Py_ssize_t at, Py_ssize_t count, Py_ssize_t step, tuple slot_shard, Py_ssize_t shards,
+    bint by_slot,
 )
 
 

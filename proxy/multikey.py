@@ -79,17 +79,21 @@ def count_of(data: bytes, start: int, end: int) -> int:
     return count if view[start + 1] != _ZERO else -1
 
 
-def cut(data: bytes, name: int, at: int, count: int, step: int, slot_shard: Sequence[int], shards: int) -> Cut | None:
-    """Cut a request by the shards of its keys.
+def cut(
+    data: bytes, name: int, at: int, count: int, step: int, slot_shard: Sequence[int], shards: int, by_slot: bool
+) -> Cut | None:
+    """Cut a request by the shards of its keys, or by their slots if ``by_slot``.
 
     Its name's bulk string stands at ``data[name:at]``; behind it come ``count`` keys, each with ``step - 1`` arguments
     of its own. None if they are not all there, or not well formed.
     """
     view = data
     heading = view[name:at]
-    groups: list[list[bytes] | None] = [None] * shards
-    places: list[list[int]] = [_NOWHERE] * shards
+    groups: list[list[bytes] | None] = [None] * (shards + 1)
+    places: list[list[int]] = [_NOWHERE] * (shards + 1)
     order: list[int] = []
+    slots: dict[int, int] = {}
+    owners: list[int] = []
     for position in range(count):
         begin = at
         at = skip_bulks(data, begin, 1)
@@ -98,7 +102,18 @@ def cut(data: bytes, name: int, at: int, count: int, step: int, slot_shard: Sequ
         start = begin + 4
         while view[start - 1] != _LF:
             start += 1
-        shard = slot_shard[span_slot(data, start, at - 2)]
+        slot = span_slot(data, start, at - 2)
+        shard = slot_shard[slot]
+        if by_slot:
+            # Here a group is a slot, numbered as they come, and its shard stands beside it.
+            known = slots.get(slot)
+            if known is None:
+                known = slots[slot] = len(owners)
+                owners.append(shard)
+                if known >= len(groups):
+                    groups.append(None)
+                    places.append(_NOWHERE)
+            shard = known
         if step > 1:
             at = skip_bulks(data, at, step - 1)
             if at < 0:
@@ -117,8 +132,24 @@ def cut(data: bytes, name: int, at: int, count: int, step: int, slot_shard: Sequ
         assert group is not None
         arguments = len(places[shard]) * step + 1
         group[0] = _COUNTS[arguments] if arguments < len(_COUNTS) else b"*%d\r\n" % arguments
-        parts.append(Part(shard, b"".join(group), places[shard]))
+        parts.append(Part(owners[shard] if by_slot else shard, b"".join(group), places[shard]))
     return Cut(parts, at)
+
+
+def by_key(part: Part) -> list[Part]:
+    """A part in as many parts as it has keys."""
+    frame = part.frame
+    keys = len(part.positions)
+    name = frame.index(b"\n") + 1
+    step = (int(frame[1 : name - 2]) - 1) // keys
+    at = skip_bulks(frame, name, 1)
+    heading = b"*%d\r\n" % (step + 1) + frame[name:at]
+    parts = []
+    for position in range(keys):
+        begin = at
+        at = skip_bulks(frame, begin, step)
+        parts.append(Part(part.shard, heading + frame[begin:at], [position]))
+    return parts
 
 
 def merge_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> bytes:

@@ -12,6 +12,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import READS_ONLY
+from proxy.cursors import Cursors
 from proxy.multikey import cut, skip_bulks
 from proxy.resp import encode
 from proxy.scatter import Part, Scatter, Way
@@ -22,8 +23,6 @@ FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
 _ALWAYS_MERGED = frozenset({"info", "config_get"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
-_CURSOR_MAX = 2**64 - 1
-_CURSOR_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,9 @@ class Planner:
         self._topology = topology
         self._cross_slot = cross_slot
         self._single = topology.single
+        self._cursors = Cursors(topology)
+        self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
+        """Why what all shards should answer can not be answered; empty if it can."""
 
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         """The plan for a known command whose arity is right."""
@@ -63,13 +65,19 @@ class Planner:
             case Handling.UNCOVERED if not self._single:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
-                return Forward(FIRST_SHARD, read=False)
+                return self._first()
             case Handling.KEYED:
                 return self._keyed(fact, args)
             case Handling.MULTI_SHARD:
                 return self._multi_shard(fact, args, frame)
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
+
+    def _first(self, read: bool = False) -> Plan:
+        """To the shard that any would do for."""
+        if not self._topology.shards:
+            return Reject(self._nobody)
+        return Forward(FIRST_SHARD, read)
 
     def _keyed(self, fact: Fact, args: Sequence[bytes]) -> Plan:
         if fact.blocking and blocks(fact, args):
@@ -80,9 +88,9 @@ class Planner:
             slots = {key_slot(args[index]) for index in key_indexes(fact, args)}
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
-            return Forward(FIRST_SHARD, read=False)
+            return self._first()
         if not slots:
-            return Forward(FIRST_SHARD, fact.replica_ok)
+            return self._first(fact.replica_ok)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         (slot,) = slots
@@ -95,13 +103,20 @@ class Planner:
             return self._keyed(fact, args)
         step = fact.key_range[2]
         if (len(args) - 1) % step:
-            return Forward(FIRST_SHARD, read=False)
+            return self._first()
         if self._cross_slot == "reject" and len(set(map(key_slot, args[1::step]))) > 1:
             return Reject(errors.CROSSSLOT)
         name = frame.index(b"\n") + 1
         shards = len(self._topology.shards)
         found = cut(
-            frame, name, skip_bulks(frame, name, 1), (len(args) - 1) // step, step, self._topology.slot_shard, shards
+            frame,
+            name,
+            skip_bulks(frame, name, 1),
+            (len(args) - 1) // step,
+            step,
+            self._topology.slot_shard,
+            shards,
+            self._topology.cluster,
         )
         if found is None:
             raise AssertionError("a request that was taken apart can not be cut")
@@ -110,6 +125,8 @@ class Planner:
         return Scatter(split_way(fact, shards), found.parts)
 
     def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
+        if self._nobody:
+            return Reject(self._nobody)
         merge = fact.merge or "concat"
         shards = len(self._topology.shards)
         if merge == "scan":
@@ -127,35 +144,20 @@ class Planner:
         return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 
     def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
-        if self._single:
+        if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
-        shards = len(self._topology.shards)
-        cursor = _cursor(args[1])
-        if cursor is None:
+        place = self._cursors.read(args[1])
+        if place is None:
             return Reject(errors.BAD_CURSOR)
-        bits = cursor_bits(shards)
-        shard = cursor & ((1 << bits) - 1)
-        if shard >= shards:
-            return Reject(errors.BAD_CURSOR)
-        own = encode.request((args[0], b"%d" % (cursor >> bits), *args[2:]))
-        return Scatter(Way(fact.name, "scan", shards), (Part(shard, own),))
+        shard, cursor = place
+        own = encode.request((args[0], b"%d" % cursor, *args[2:]))
+        way = Way(fact.name, "scan", len(self._topology.shards))
+        return Scatter(way, (Part(shard, own),), self._cursors.marks(shard))
 
 
 def split_way(fact: Fact, shards: int) -> Way:
     """How a command is sent that is split by its keys."""
     return Way(fact.name, fact.merge or "concat", shards, read=fact.replica_ok, changes=not fact.readonly)
-
-
-def cursor_bits(shards: int) -> int:
-    """How many low bits of a SCAN cursor carry the shard's index."""
-    return (shards - 1).bit_length()
-
-
-def _cursor(text: bytes) -> int | None:
-    if not text.isdigit() or len(text) > _CURSOR_DIGITS:
-        return None
-    cursor = int(text)
-    return cursor if cursor <= _CURSOR_MAX else None
 
 
 def _denied_pattern(args: Sequence[bytes], slot: int) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from proxy.backend import Backend
 from proxy.surroundings import Place, Surroundings
-from proxy.topology import Node, Shard
+from proxy.topology import Node, Shard, Topology
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,10 @@ class Pool:
 
     def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int) -> Backend:
         """The connection number ``index`` to ``node`` of ``shard`` that speaks ``protocol`` and has database ``db``."""
-        place = Place(shard.name, node, node == shard.primary, protocol, db, index)
+        return self.at(Place(shard.name, node, node == shard.primary, protocol, db, index))
+
+    def at(self, place: Place) -> Backend:
+        """The connection for ``place``."""
         backend = self._backends.get(place)
         if backend is None:
             backend = self._backends[place] = Backend(place, self._around)
@@ -46,6 +49,18 @@ class Pool:
         fresh = self._backends[backend.place] = Backend(backend.place, self._around)
         fresh.reconnects = backend.reconnects
         self._retired.append(backend)
+
+    def adopt(self, topology: Topology) -> None:
+        """Let go of connections to servers that do not serve any more, or in another role."""
+        names = {(node, node == shard.primary): shard.name for shard in topology.shards for node in shard.nodes}
+        for place, backend in list(self._backends.items()):
+            name = names.get((place.node, place.primary))
+            if name is None:
+                del self._backends[place]
+                self._retired.append(backend)
+                backend.retire()
+            elif name != place.shard:
+                backend.rename(name)
 
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""

@@ -148,4 +148,6 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
+    for shard, node, lag in service.monitor.lags():
+        tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
     return tally

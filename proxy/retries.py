@@ -1,7 +1,8 @@
 """What becomes of requests that were sent and not answered when their connection is lost. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from proxy.engine.entry import Entry
 
@@ -14,6 +15,14 @@ class Look:
     readonly: bool
     slots: frozenset[int] | None
     replica_ok: bool = False
+
+
+class Outcome(Enum):
+    """What became of a request: ``RAN`` includes that it may have run, or was read."""
+
+    OPEN = "open"
+    RAN = "ran"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +47,7 @@ def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Verdict:
         owner = id(entry.sink.owner)
         if not seen.readonly:
             verdict.uncertain.append(entry)
-            slots = written.setdefault(owner, set())
-            written[owner] = None if slots is None or seen.slots is None else slots | seen.slots
+            written[owner] = _union(written.get(owner, set()), seen.slots)
         elif owner in written and _overlap(written[owner], seen.slots):
             verdict.stale.append(entry)
         else:
@@ -49,5 +57,29 @@ def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Verdict:
     return verdict
 
 
-def _overlap(written: set[int] | None, read: frozenset[int] | None) -> bool:
-    return written is None or read is None or not written.isdisjoint(read)
+def repeatable(requests: Sequence[tuple[Outcome, Look]]) -> list[bool]:
+    """Which of one client's ``requests``, in order, may be sent again: the refused ones, but none behind which one ran
+    on the same slot, unless both only read."""
+    may = [False] * len(requests)
+    written: set[int] | None = set()
+    touched: set[int] | None = set()
+    for index in range(len(requests) - 1, -1, -1):
+        outcome, look = requests[index]
+        if outcome is Outcome.RAN:
+            touched = _union(touched, look.slots)
+            if not look.readonly:
+                written = _union(written, look.slots)
+        elif outcome is Outcome.REFUSED:
+            may[index] = not _overlap(written if look.readonly else touched, look.slots)
+    return may
+
+
+def _union(slots: set[int] | None, more: frozenset[int] | None) -> set[int] | None:
+    return None if slots is None or more is None else slots | more
+
+
+def _overlap(slots: set[int] | None, others: frozenset[int] | None) -> bool:
+    """Whether they share one; None is any slot, an empty set none."""
+    if slots is None:
+        return True
+    return bool(slots) if others is None else not slots.isdisjoint(others)

@@ -1,5 +1,6 @@
 cdef class Routes:
     cdef readonly object manner
+    cdef object _fitness
     cdef object _pool
     cdef object _topology
     cdef readonly tuple slot_shard

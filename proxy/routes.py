@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 from proxy import errors
 from proxy.backend import Backend
+from proxy.lag import Fitness, Unwatched, near
 from proxy.pool import Pool
 from proxy.resp import encode
-from proxy.topology import Node, Shard, Topology
+from proxy.surroundings import Place
+from proxy.topology import NOBODY, Node, Shard, Topology
+
+_SPREAD = 12
+"""Clients are dealt out so many ways over a shard's servers: evenly where it has 1, 2, 3, 4 or 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +29,16 @@ class Manner:
 class Routes:
     """Connections by shard: ``writers`` to primaries, ``readers`` to where ``read_from`` says.
 
-    ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. A client's commands for one
-    node all go over one connection, so their order holds.
+    ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. Behind the last shard stands
+    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their order
+    holds.
     """
 
-    __slots__ = ("_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
+    __slots__ = ("_fitness", "_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
 
-    def __init__(self, manner: Manner, topology: Topology, pool: Pool) -> None:
+    def __init__(self, manner: Manner, topology: Topology, pool: Pool, fitness: Fitness) -> None:
         self.manner = manner
+        self._fitness = fitness
         self._pool = pool
         self._topology = topology
         self.slot_shard = topology.slot_shard
@@ -49,11 +56,11 @@ class Routes:
     def refresh(self) -> None:
         """Take notice of connections that became usable, or stopped being so, or were replaced."""
         self.primaries[:] = [self._started(shard, shard.primary) for shard in self._topology.shards]
-        self.writers[:] = [backend if backend.usable else None for backend in self.primaries]
+        self.writers[:] = [*(backend if backend.usable else None for backend in self.primaries), None]
         if self.manner.read_from == "primary":
             self.readers[:] = self.writers
             return
-        self.readers[:] = [self._reader(index, shard) for index, shard in enumerate(self._topology.shards)]
+        self.readers[:] = [*(self._reader(index, shard) for index, shard in enumerate(self._topology.shards)), None]
 
     def replicas(self, index: int) -> list[Backend]:
         """Connections to the replicas of shard ``index``."""
@@ -66,37 +73,69 @@ class Routes:
         backend.start()
         return backend
 
+    def nowhere(self) -> Place:
+        """For a request whose slot nobody serves: all but the node is known."""
+        manner = self.manner
+        return Place("", Node("", 0), True, manner.protocol, manner.db, manner.index)
+
     def refusal(self, index: int, read: bool) -> bytes:
         """The error reply for a request that shard ``index`` can not be sent now."""
         shard = self._topology.shards[index]
         if read and self.manner.read_from == "replica":
             if not shard.replicas:
                 return encode.error(errors.no_replica(shard.name))
-            return self.replicas(index)[0].down_error()
+            backend = self.replicas(index)[0]
+            if backend.ready:
+                return encode.error(errors.unfit_replica(shard.name, backend.place.node.address, self._reason(backend)))
+            return backend.down_error()
         return self.primaries[index].down_error()
 
     def _reader(self, index: int, shard: Shard) -> Backend | None:
         policy = self.manner.read_from
         replicas = self.replicas(index)
-        ready = [backend for backend in replicas if backend.ready]
+        fit = [backend for backend in replicas if backend.ready and not self._reason(backend)]
         primary = self.primaries[index]
-        if policy == "any" and (primary.ready or not ready):
-            ready.append(primary)
-        if ready:
-            return ready[self.manner.spread % len(ready)]
-        if policy == "replica":
-            return next((backend for backend in replicas if backend.usable), None)
-        return self.writers[index]
+        if policy in ("any", "nearest") and primary.ready and not self._reason(primary):
+            fit.append(primary)
+        if policy == "nearest":
+            distances = [self._fitness.distance(backend.place.node) for backend in fit]
+            shortest = min(distances, default=0.0)
+            fit = [backend for backend, distance in zip(fit, distances, strict=True) if near(distance, shortest)]
+        if fit:
+            return fit[self.manner.spread % len(fit)]
+        if policy != "replica":
+            return self.writers[index]
+        # One whose data is not too old answers at once; one that is not connected holds what it is sent.
+        spare = [backend for backend in replicas if backend.ready and self._fitness.spare(backend.place.node)]
+        spare += [backend for backend in replicas if backend.usable and not backend.ready]
+        return spare[0] if spare else None
+
+    def _reason(self, backend: Backend) -> str:
+        return self._fitness.reason(backend.place.node)
+
+
+UNWATCHED = Unwatched()
 
 
 class RouteBook:
-    """The routes of all clients; clients of one manner share theirs."""
+    """The routes of all clients; clients of one manner share theirs.
 
-    def __init__(self, topology: Topology, pool: Pool, connections_per_node: int) -> None:
+    ``fitness`` says who may be read from. ``keep_to_primary``: a read that was sent to a primary had a reason to be.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        pool: Pool,
+        connections_per_node: int,
+        fitness: Fitness = UNWATCHED,
+        keep_to_primary: bool = False,
+    ) -> None:
         self._topology = topology
         self._pool = pool
+        self._fitness = fitness
+        self._keep_to_primary = keep_to_primary
         self._connections = connections_per_node
-        self._spread = _most_nodes(topology)
         self._routes: dict[tuple[int, int, str, int, int], Routes] = {}
 
     def __iter__(self) -> Iterator[Routes]:
@@ -105,25 +144,35 @@ class RouteBook:
     def routes(self, protocol: int, db: int, read_from: str, number: int) -> Routes:
         """The routes for client ``number``; clients are dealt out evenly to connections and to replicas."""
         index = number % self._connections
-        spread = 0 if read_from == "primary" else number // self._connections % self._spread
+        spread = 0 if read_from == "primary" else number // self._connections % _SPREAD
         key = (protocol, db, read_from, index, spread)
         routes = self._routes.get(key)
         if routes is None:
-            routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool)
+            routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool, self._fitness)
         return routes
+
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+        manner = routes.manner
+        return self.routes(manner.protocol, manner.db, "primary", manner.index)
 
     def plain(self, read_from: str) -> list[Routes]:
         """The routes for clients in RESP2 and database 0: one for each way to deal them out."""
-        ways = self._connections * (1 if read_from == "primary" else self._spread)
+        ways = self._connections * (1 if read_from == "primary" else _SPREAD)
         return [self.routes(2, 0, read_from, number) for number in range(ways)]
 
     def elsewhere(self, backend: Backend) -> Backend:
-        """Where reads go now that went to the replica of ``backend``; itself if there is nowhere else."""
+        """Where reads go now that went over ``backend``; itself if there is nowhere else."""
         place = backend.place
-        shard = next(index for index, shard in enumerate(self._topology.shards) if shard.name == place.shard)
+        if place.primary and self._keep_to_primary:
+            return backend
+        shard = self._topology.index(place.shard)
+        if shard == NOBODY:
+            return backend
         for routes in self._routes.values():
             manner = routes.manner
-            if (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index):
+            own = (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index)
+            if own and (manner.read_from != "primary" or place.primary):
                 reader = routes.readers[shard]
                 if reader is not None and reader is not backend:
                     return reader
@@ -132,7 +181,6 @@ class RouteBook:
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot."""
         self._topology = topology
-        self._spread = _most_nodes(topology)
         for routes in list(self._routes.values()):
             routes.adopt(topology)
 
@@ -140,7 +188,3 @@ class RouteBook:
         """A connection became usable, or stopped being so."""
         for routes in list(self._routes.values()):
             routes.refresh()
-
-
-def _most_nodes(topology: Topology) -> int:
-    return max((len(shard.nodes) for shard in topology.shards), default=1)

@@ -89,6 +89,8 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
     ]
+    if service.reads_replicas:
+        tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
     try:
         # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
@@ -100,7 +102,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         for client in service.clients:
             client.close()
-        await service.pool.close()
+        await service.close()
 
 
 async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
@@ -137,6 +139,7 @@ async def keep_learning(service: Service) -> None:
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
             service.absent = absent(service.table, list(known.values()))
+        if primaries:
             service.learned.set()
         await service.changed.wait()
         service.changed.clear()

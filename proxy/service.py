@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
-from proxy import __version__
+from proxy import __version__, errors
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
@@ -13,8 +13,11 @@ from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
+from proxy.detour import Detours
 from proxy.discovery.choose import source_of
-from proxy.dispatch import Dispatcher, Gather
+from proxy.discovery.monitor import Monitor
+from proxy.dispatch import Dispatcher
+from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
 from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
@@ -23,15 +26,17 @@ from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
+from proxy.refusals import Refusal, refusal
+from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look
 from proxy.routes import RouteBook, Routes
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.slots import key_slot
-from proxy.surroundings import Surroundings, Timing
+from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
-from proxy.topology import Topology
+from proxy.topology import NOBODY, Node, Topology
 from proxy.turn import Turn
 from proxy.wires import LoopWires, Wires
 
@@ -80,7 +85,7 @@ class Service:
         default = self.world.accounts.get(DEFAULT_USER)
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
-        self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error)
+        self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
         self.request_limits = RequestLimits(
@@ -112,13 +117,39 @@ class Service:
             connecting(self.wires.connect, self.credentials.tls),
             self._look,
             self._count_error,
+            self._refusal,
+            lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
+            self._wait,
+            lambda node: self.source.hint(node),
             self._on_state,
             self._on_blocked,
             lambda lost: self._book.elsewhere(lost),
+            self._where,
         )
         self.source = source_of(config)
+        self._gaps_since = self.turn.now()
+        """Since when there have been slots that nobody serves, if there are."""
+        self.detours = Detours(around, self._at)
         self.pool = Pool(around)
-        self._book = RouteBook(topology, self.pool, backend.connections_per_node)
+        self.monitor = Monitor(
+            lambda: self.topology,
+            self.credentials,
+            backend.connect_timeout,
+            config.max_replica_lag,
+            clock,
+            self._on_fitness,
+        )
+        self.reads_replicas = config.read_from != "primary"
+        """Whether replicas are read from, and so are watched."""
+        self.read_your_writes = config.read_your_writes if self.reads_replicas else 0.0
+        """For how many seconds a client's reads of a shard go to the primary after a write there."""
+        self._book = RouteBook(
+            topology,
+            self.pool,
+            backend.connections_per_node,
+            self.monitor,
+            keep_to_primary=self.read_your_writes > 0,
+        )
         self.plain_routes = self._book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
@@ -126,22 +157,73 @@ class Service:
         """The routes of client ``number``, in the protocol and database it uses."""
         return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
 
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+        return self._book.at_primaries(routes)
+
     def _on_blocked(self, backend: Backend) -> None:
         """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
-        owners = backend.owners()
-        for client in self.clients:
-            if client.window in owners:
-                client.flow.stop(Stop.ORDER)
+        self._halt(backend.owners())
         self.pool.replace(backend)
         self._book.refresh()
 
     def adopt(self, topology: Topology) -> None:
-        """Use another snapshot from now on."""
-        self.topology = topology
+        """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
+        waits for that."""
+        before, self.topology = self.topology, topology
+        if before.whole:
+            self._gaps_since = self.turn.now()
         self.planner = Planner(topology, self.config.cross_slot)
         self.lane = Lane(self.table, self.counters, topology, self.config.cross_slot)
         self._book.adopt(topology)
+        left = topology.left_by(before)
+        owners: set[object] = set()
+        for backend in self.pool:
+            if backend.place.primary and backend.place.node in left:
+                owners |= backend.owners()
+        self._halt(owners)
+        self.pool.adopt(topology)
         self.changed.set()
+
+    def _halt(self, owners: Set[object]) -> None:
+        """Take no more requests from these clients until all they sent are answered."""
+        if owners:
+            for client in self.clients:
+                if client.window in owners:
+                    client.flow.stop(Stop.ORDER)
+
+    def _refusal(self, error: bytes, asked: Node) -> Refusal | None:
+        return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+
+    def _where(self, place: Place, look: Look) -> Backend | None:
+        """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""
+        topology = self.topology
+        index = topology.slot_shard[next(iter(look.slots))] if look.slots else topology.index(place.shard)
+        if index == NOBODY:
+            return None
+        return self._at(place, topology.shards[index].primary)
+
+    def _at(self, place: Place, primary: Node) -> Backend:
+        """The connection to ``primary``, for the rest as ``place``."""
+        name = next((shard.name for shard in self.topology.shards if shard.primary == primary), primary.address)
+        backend = self.pool.at(replace(place, shard=name, node=primary, primary=True))
+        backend.start()
+        return backend
+
+    def _wait(self, entry: Entry, place: Place) -> None:
+        """Nobody serves the slot of ``entry``: keep it until somebody does, if that has not been so for long."""
+        error = encode.error(errors.nobody(self.topology.cluster))
+        if self.turn.now() - self._gaps_since > self.config.backend.retry_deadline:
+            self.source.hint(None)
+            self._count_error(entry.sink, entry.frame)
+            entry.sink.deliver(entry.token, error, 0, len(error))
+        else:
+            self.detours.wait(entry, place, Refusal("CLUSTERDOWN", error))
+
+    async def close(self) -> None:
+        """Close every connection to a server; what is in flight is answered with an error."""
+        self.detours.close()
+        await self.pool.close()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
@@ -165,6 +247,13 @@ class Service:
             self.restarted.add(backend)
         self.changed.set()
 
+    def _on_fitness(self, silent: list[Node]) -> None:
+        """Other servers are fit for reads, or nearer; what waits for replicas that are ``silent`` waits elsewhere."""
+        self._book.refresh()
+        for backend in [backend for backend in self.pool if backend.place.node in silent]:
+            if not backend.place.primary:
+                backend.give_up_reads()
+
     def _look(self, frame: bytes) -> Look:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
         fact, args = self._resolve(frame)
@@ -177,8 +266,8 @@ class Service:
         return Look(fact.readonly, slots or None, fact.replica_ok)
 
     def _count_error(self, sink: Sink, frame: bytes) -> None:
-        if isinstance(sink, Gather):
-            return  # a part; the whole is counted when it is answered
+        if not sink.counted:
+            return
         fact, _ = self._resolve(frame)
         if fact is not None:
             self.counters.command(fact.name).failed += 1

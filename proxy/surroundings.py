@@ -1,13 +1,15 @@
 """What a backend connection is for, and what it shares with the others of its worker."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.engine.entry import Entry
 from proxy.engine.sink import OnError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
+from proxy.refusals import Refusal
 from proxy.retries import Look
 from proxy.topology import Node
 from proxy.turn import Turn
@@ -39,9 +41,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a backend connection is for: the node and its role, and the state that the connection is in for good."""
+    """What a backend connection is for: the node and its role, and the state that the connection is in for good.
 
-    shard: str
+    The shard's name is for people, and may change: it is not compared.
+    """
+
+    shard: str = field(compare=False)
     node: Node
     primary: bool
     protocol: int
@@ -62,12 +67,23 @@ class Surroundings:
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
+    refusal: Callable[[bytes, Node], Refusal | None]
+    """What an error of a node refuses, if it does; then ``refused`` is called."""
+    refused: Callable[["Backend", Entry, Refusal], None]
+    """Called with a request that was refused and taken out of the FIFO."""
+    wait: Callable[[Entry, Place], None]
+    """Called with a request that nobody can take now, and with where it was."""
+    hint: Callable[[Node | None], None]
+    """Something has changed: the topology should be looked at."""
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
     on_blocked: Callable[["Backend"], None]
     """Called when a connection is read from no more because a reply streams to a slow reader."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
+    where: Callable[[Place, Look], "Backend | None"]
+    """Which connection to a primary a request belongs on now that was sent as this place says; None: nobody serves its
+    slot."""
 
 
 class Holder(Protocol):

@@ -5,12 +5,12 @@ sockets have none.
 """
 
 import asyncio
-import contextlib
 import logging
+import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from proxy.config import Config
 from proxy.config.certificates import client_context
@@ -102,10 +102,7 @@ def connecting(plain: Connect, tls: Tls | None) -> Connect:
         if not port:
             await plain(host, port, protocol)
             return
-        loop = asyncio.get_running_loop()
-        wanted = cast(asyncio.Protocol, protocol)
-        with _failing(tls, host):
-            await loop.create_connection(lambda: wanted, host, port, **_options(tls, host))
+        await _shake(cast(asyncio.Protocol, protocol), host, port, tls)
 
     return connect
 
@@ -116,26 +113,57 @@ async def open_streams(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReade
         return await asyncio.open_unix_connection(node.host)
     if tls is None:
         return await asyncio.open_connection(node.host, node.port)
-    with _failing(tls, node.host):
-        return await asyncio.open_connection(node.host, node.port, **_options(tls, node.host))
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport = await _shake(protocol, node.host, node.port, tls)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
 
 
-def _options(tls: Tls, host: str) -> dict[str, Any]:
-    return {
-        "ssl": tls.context,
-        "server_hostname": tls.name(host),
-        "ssl_handshake_timeout": tls.patience,
-        "ssl_shutdown_timeout": tls.patience,
-    }
-
-
-@contextlib.contextmanager
-def _failing(tls: Tls, host: str) -> Iterator[None]:
-    """What a connect to ``host`` fails of becomes a ``BackendError`` that says what to do."""
+async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls) -> asyncio.Transport:
+    """Connect, and shake hands. Who cancels this waits until the handshake is over, ``tls.patience`` at most: uvloop
+    closes the socket of one that is cancelled, and then reads on."""
+    loop = asyncio.get_running_loop()
+    link = await _dial(host, port)
+    making = loop.create_connection(
+        lambda: protocol,
+        sock=link,
+        ssl=tls.context,
+        server_hostname=tls.name(host),
+        ssl_handshake_timeout=tls.patience,
+        ssl_shutdown_timeout=tls.patience,
+    )
+    shaking = loop.create_task(making)
     try:
-        yield
+        transport, _ = await asyncio.shield(shaking)
+    except asyncio.CancelledError:
+        await asyncio.wait((shaking,))
+        if shaking.exception() is None:
+            shaking.result()[0].abort()
+        raise
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
         raise BackendError(_words(error, tls, host)) from error
+    return transport
+
+
+async def _dial(host: str, port: int) -> socket.socket:
+    """A socket that is connected to the first address of ``host`` that can be reached. Raises ``OSError``."""
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host} has no address")
+    for family, kind, number, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        link = socket.socket(family, kind, number)
+        link.setblocking(False)
+        try:
+            await loop.sock_connect(link, address)
+        except OSError as error:
+            link.close()
+            failure = error
+        except BaseException:
+            link.close()
+            raise
+        else:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return link
+    raise failure
 
 
 def _words(error: Exception, tls: Tls, host: str) -> str:

@@ -58,13 +58,14 @@ class Topology:
 
     ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner, or ``NOBODY``: 16384 of them. ``epoch`` grows
     with each snapshot. ``cluster``: the servers are a Redis Cluster, which checks the slots of a command itself and
-    redirects. Raises ValueError for a snapshot that could not route.
+    redirects. ``fixed``: no other snapshot will follow. Raises ValueError for a snapshot that could not route.
     """
 
     epoch: int
     shards: tuple[Shard, ...]
     slot_shard: tuple[int, ...]
     cluster: bool = False
+    fixed: bool = True
 
     def __post_init__(self) -> None:
         if len(self.slot_shard) != SLOTS:
@@ -94,17 +95,36 @@ class Topology:
     ) -> Topology:
         """What discovery has found: as ``static``, but slots may be nobody's."""
         members = tuple(shards)
-        return cls(epoch, members, _owners(slots, len(members)), cluster)
+        return cls(epoch, members, _owners(slots, len(members)), cluster, fixed=False)
 
     @classmethod
     def unknown(cls, *, cluster: bool = False) -> Topology:
         """Before anything is known: no shards, and every slot is nobody's."""
-        return cls(0, (), (NOBODY,) * SLOTS, cluster)
+        return cls(0, (), (NOBODY,) * SLOTS, cluster, fixed=False)
 
     @property
     def single(self) -> bool:
         """Whether there is one shard only and nothing is ever cross-slot."""
         return len(self.shards) == 1 and not self.cluster
+
+    @property
+    def whole(self) -> bool:
+        """Whether every slot has a shard."""
+        return NOBODY not in self.slot_shard
+
+    def index(self, name: str) -> int:
+        """The index of the shard called so, or ``NOBODY``."""
+        return next((index for index, shard in enumerate(self.shards) if shard.name == name), NOBODY)
+
+    def left_by(self, before: Topology) -> frozenset[Node]:
+        """The primaries of ``before`` that do not serve all their slots any more."""
+        primaries = [*(shard.primary for shard in self.shards), None]
+        pairs = set(zip(before.slot_shard, self.slot_shard, strict=True))
+        return frozenset(
+            before.shards[old].primary
+            for old, new in pairs
+            if old != NOBODY and before.shards[old].primary != primaries[new]
+        )
 
     def ranges(self, shard_index: int) -> list[tuple[int, int]]:
         """The slots of a shard (or of ``NOBODY``) as ascending (first, last) pairs, neighbours joined."""

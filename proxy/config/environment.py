@@ -103,4 +103,7 @@ def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
 
 def sets_topology(environ: Mapping[str, str]) -> bool:
     """Whether the environment names the shards, or how they are found."""
-    return any(name.upper().startswith(tuple(f"{PREFIX}{table}" for table in ("SHARDS", "TOPOLOGY", "CLUSTER", "SENTINEL"))) for name in environ)
+    return any(
+        name.upper().startswith(tuple(f"{PREFIX}{table}" for table in ("SHARDS", "TOPOLOGY", "CLUSTER", "SENTINEL")))
+        for name in environ
+    )

@@ -258,7 +258,10 @@ class Config(Section):
     )
     read_from: ReadFrom = _default("primary", "Never stale, as plain Redis.")
     max_replica_lag: Duration = _default(
-        "5s", "Longer than a healthy replica is ever behind, and no reader waits long for one that hangs.", gt=0, le=_DAY
+        "5s",
+        "Longer than a healthy replica is ever behind, and no reader waits long for one that hangs.",
+        gt=0,
+        le=_DAY,
     )
     read_your_writes: Duration = _default("0s", "Off: what reads replicas can wait for them.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and their like work as on one server.")

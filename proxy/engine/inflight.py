@@ -1,6 +1,7 @@
 """The FIFO of requests on one backend connection: what is still to be written, and what waits for its reply."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.engine.entry import Entry
@@ -111,6 +112,17 @@ class InFlight:
     def entries(self) -> list[Entry]:
         """All requests in order, the written ones first."""
         return [Entry(*item) for item in self._entries]
+
+    def rewire(self, sinks: Sequence[Sink]) -> None:
+        """Give the replies of all requests, in order, to these sinks."""
+        pairs = zip(sinks, self._entries, strict=True)
+        self._entries = deque((sink, token, frame, since) for sink, (_, token, frame, since) in pairs)
+
+    def recall(self) -> list[Entry]:
+        """Take back what is not written yet."""
+        taken = [Entry(*self._entries.pop()) for _ in range(len(self._entries) - self.written)]
+        self._unsent = []
+        return [entry for entry in reversed(taken) if entry.sink is not DISCARD]
 
     def restart(self, now: float) -> None:
         """Count the time of all requests from ``now`` on."""

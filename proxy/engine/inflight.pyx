@@ -154,6 +154,28 @@ cdef class InFlight:
         """All requests in order, the written ones first."""
         return list(self._walk())
 
+    def rewire(self, sinks):
+        """Give the replies of all requests, in order, to these sinks."""
+        cdef Py_ssize_t index
+        cdef Request* request
+        cdef PyObject* before
+        cdef Sink sink
+        if len(sinks) != self._count:
+            raise ValueError("not a sink for each request")
+        for index in range(self._count):
+            sink = sinks[index]
+            request = &self._requests[(self._head + index) & self._mask]
+            before = request.sink
+            Py_INCREF(sink)
+            request.sink = <PyObject*> sink
+            Py_DECREF(<object> before)
+
+    def recall(self):
+        """Take back what is not written yet."""
+        entries = self.entries()[self.written:]
+        self._drop_unwritten()
+        return [entry for entry in entries if entry.sink is not DISCARD]
+
     def restart(self, double now):
         """Count the time of all requests from ``now`` on."""
         cdef Py_ssize_t index

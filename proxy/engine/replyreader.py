@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
-from proxy.engine.sink import DISCARD, OnError
 from proxy.metrics import Counters
 from proxy.resp.replies import BadReply, ReplyFramer, short_end
 
@@ -19,13 +18,13 @@ STREAM_FROM = 64 * 1024
 class ReplyReader:
     """Reads what one backend connection sends: ``feed`` delivers every whole reply to the oldest written request.
 
-    What is cut is kept and completed without looking at a byte twice. ``on_error`` is called with the request that an
-    error answers, to count it.
+    What is cut is kept and completed without looking at a byte twice. ``on_error`` is called with each error that answers
+    a written request; if it returns True it has taken the oldest request, and the error with it.
     """
 
     __slots__ = ("_counters", "_framer", "_inflight", "_kept", "_on_error", "_stream", "_stream_left")
 
-    def __init__(self, inflight: InFlight, counters: Counters, on_error: OnError) -> None:
+    def __init__(self, inflight: InFlight, counters: Counters, on_error: Callable[[bytes], bool]) -> None:
         self._inflight = inflight
         self._counters = counters
         self._on_error = on_error
@@ -80,8 +79,9 @@ class ReplyReader:
                 if kind == _PUSH:
                     pos = end
                     continue
-                if kind == _ERROR:
-                    self._tell_error()
+                if kind == _ERROR and inflight.written and self._on_error(view[pos:end]):
+                    pos = end
+                    continue
             if not inflight.written:
                 raise BadReply("a reply that nothing was asked for")
             came = inflight.answer(data, pos, end)
@@ -95,13 +95,6 @@ class ReplyReader:
             pos = end
         if run:
             self._counters.observe(now - since, run)
-
-    def _tell_error(self) -> None:
-        """The oldest request is answered with an error."""
-        if self._inflight.written:
-            entry = self._inflight.peek()
-            if entry.sink is not DISCARD:
-                self._on_error(entry.sink, entry.frame)
 
     def _keep(self, data: bytes, pos: int) -> None:
         """Keep the beginning of a reply, or pass it on at once if it is long and in its turn."""
@@ -141,8 +134,8 @@ class ReplyReader:
         if reply[0] != _PUSH:
             if not self._inflight.written:
                 raise BadReply("a reply that nothing was asked for")
-            if reply[0] == _ERROR:
-                self._tell_error()
+            if reply[0] == _ERROR and self._on_error(reply):
+                return rest
             self._counters.observe(now - self._inflight.answer(reply, 0, end), 1)
         return rest
 

@@ -20,6 +20,18 @@ class Sink:
         """Whose request it is: the same object for all requests of one client."""
         return self
 
+    @property
+    def counted(self) -> bool:
+        """Whether an error for it is a command that failed, and not just a part of one."""
+        return True
+
+    def halt(self) -> None:
+        """Take no more requests from its client until all it has sent are answered: one of them is on a detour."""
+
+    def parts(self, token: int) -> "list[tuple[Sink, int, bytes]]":
+        """Smaller requests that make up the request of ``token``: each with its sink and token; none if there are none."""
+        return []
+
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a whole reply."""
 
@@ -39,6 +51,8 @@ class Sink:
 
 
 DISCARD = Sink()
+ASKED = Sink()
+"""Takes the answer to ASKING."""
 
 OnError = Callable[[Sink, bytes], None]
 """Called with the sink and the frame of a request that is answered with an error, to count it."""

@@ -39,6 +39,7 @@ class ReplyWindow(Sink):
         "direct",
         "head",
         "issued",
+        "on_halt",
         "parked_bytes",
         "written",
     )
@@ -56,6 +57,8 @@ class ReplyWindow(Sink):
         self.parked_bytes = 0
         """Bytes of the large parked replies."""
         self.direct: Callable[[bytes], None] | None = None
+        self.on_halt: Callable[[], object] | None = None
+        """Called when its client should send no more until all it has sent are answered."""
         self.written = 0
         """Bytes that were written."""
         self.issued = 0
@@ -110,6 +113,11 @@ class ReplyWindow(Sink):
     def answer(self, frame: bytes) -> None:
         """Reply ``frame`` to a request that is answered at once."""
         self.deliver(self.reserve(), frame, 0, len(frame))
+
+    def halt(self) -> None:
+        """Have its client send no more until all it has sent are answered."""
+        if self.on_halt is not None:
+            self.on_halt()
 
     def accepts_stream(self, token: int) -> bool:
         """Whether ``token`` is in its turn, so that its reply can be passed on piece by piece."""
@@ -182,6 +190,7 @@ class ReplyWindow(Sink):
         self._closed = True
         self._wake = _nobody
         self.direct = None
+        self.on_halt = None
         self.head = -1
         self._parked.clear()
         self.parked_bytes = 0

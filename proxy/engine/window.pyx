@@ -91,6 +91,11 @@ cdef class ReplyWindow(Sink):
         """Reply ``frame`` to a request that is answered at once."""
         self.deliver(self.reserve(), frame, 0, len(frame))
 
+    def halt(self):
+        """Have its client send no more until all it has sent are answered."""
+        if self.on_halt is not None:
+            self.on_halt()
+
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1:
         """Whether ``token`` is in its turn, so that its reply can be passed on piece by piece."""
         return token == self.head or self._closed
@@ -175,6 +180,7 @@ cdef class ReplyWindow(Sink):
         self._closed = True
         self._wake = _nobody
         self.direct = None
+        self.on_halt = None
         self.head = -1
         self.parked_bytes = 0
         self._drop()

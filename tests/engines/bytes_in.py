@@ -174,15 +174,15 @@ def _many(rng: Random) -> Steps:
         data = material.mutated(rng, data)
     elif chance < 0.3:
         data = data[: rng.randrange(len(data) + 1)]
-    return [("keys", max(len(words) // step, 1), step), data]
+    return [("keys", max(len(words) // step, 1), step, rng.random() < 0.3), data]
 
 
 def _cut(engine: Engine, steps: Steps) -> object:
     multikey = engine["multikey"]
-    _, count, step = next((step for step in steps if isinstance(step, tuple)), ("", 1, 1))
+    _, count, step, by_slot = next((step for step in steps if isinstance(step, tuple)), ("", 1, 1, False))
     name = material.bulk(b"MSET")
     data = b"*1\r\n" + name + b"".join(step for step in steps if isinstance(step, bytes))
-    found = multikey.cut(data, 4, 4 + len(name), count, step, _SLOT_SHARD, _SHARDS)
+    found = multikey.cut(data, 4, 4 + len(name), count, step, _SLOT_SHARD, _SHARDS, by_slot)
     return None if found is None else (found.end, [(part.shard, part.frame, part.positions) for part in found.parts])
 
 

@@ -298,7 +298,7 @@ async def _play(engine: Engine, steps: Steps) -> object:
     windows = [repr(known) for known in service.clients]
     for known in clients:
         known.wire.cut()
-    await service.pool.close()
+    await service.close()
     await asyncio.sleep(0.1)
     return [
         [known.got for known in clients],

@@ -65,10 +65,10 @@ _OFTEN = (40, 40, 60, 60, 20, 10, 4, 1, 1, 1, 1)
 def _pushes(rng: Random) -> Steps:
     steps: Steps = []
     now = 0.0
-    weights = [rng.random() ** 2 + 0.02 for _ in range(9)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(11)]
     weights[0] += 1.0
     for name in rng.choices(
-        ("push", "push", "write", "answer", "pop", "expire", "drain", "peek", "entries"),
+        ("push", "push", "write", "answer", "pop", "expire", "drain", "peek", "entries", "rewire", "recall"),
         weights,
         k=rng.choice((3, 10, 30, 80)),
     ):
@@ -115,6 +115,10 @@ def _fifo(engine: Engine, steps: Steps) -> object:
                 log.append([_entry(entry) for entry in fifo.entries()])
             case ("expire", before):
                 log.append([[_entry(entry) for entry in entries] for entries in fifo.expire(before)])
+            case ("rewire",):
+                fifo.rewire([sinks["abcD"[at % 4]] for at in range(len(fifo))])
+            case ("recall",):
+                log.append([_entry(entry) for entry in fifo.recall()])
             case ("drain",):
                 log.append([[_entry(entry) for entry in entries] for entries in fifo.drain()])
         log.append((len(fifo), fifo.unsent, fifo.written, fifo.oldest(), fifo.first(), repr(fifo)))
@@ -286,8 +290,12 @@ def _reader(engine: Engine, steps: Steps) -> object:
     counters = engine["metrics"].Counters()
     sinks = {name: recorder(engine)(name, log, name == "S") for name in "abS"} | {"D": engine["engine.sink"].DISCARD}
 
-    def on_error(sink: Any, frame: bytes) -> None:
-        log.append(("error", sink.name, frame))
+    def on_error(error: bytes) -> bool:
+        if len(error) % 3 == 0:
+            log.append(("refused", error, _entry(fifo.pop())))
+            return True
+        log.append(("error", error, _entry(fifo.peek())))
+        return False
 
     reader = engine["engine.replyreader"].ReplyReader(fifo, counters, on_error)
     now = 0.0

@@ -143,7 +143,7 @@ async def _play(steps: Sequence[Step], config: Mapping[str, object]) -> None:
             error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.pool)}")
             raise
     assert not faults, faults
-    await service.pool.close()
+    await service.close()
 
 
 def word(arg: bytes) -> str:

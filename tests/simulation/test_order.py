@@ -139,7 +139,7 @@ async def _ask(requests: list[list[bytes]], cuts: list[int], delays: list[float]
             break
     await asyncio.sleep(1.0)
     wire.peer = _Gone()
-    await service.pool.close()
+    await service.close()
     return listener.got
 
 

@@ -69,7 +69,7 @@ class World:
         clients.clear()
         tasks.clear()
         self._judge_memory()
-        await service.pool.close()
+        await service.close()
         await asyncio.sleep(1.0)
 
     def _configuration(self) -> Config:

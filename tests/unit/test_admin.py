@@ -60,7 +60,7 @@ async def site() -> AsyncIterator[Site]:
     yield Site(service, admin, server.sockets[0].getsockname()[1])
     server.close()
     await server.wait_closed()
-    await service.pool.close()
+    await service.close()
 
 
 async def test_it_is_alive(site: Site) -> None:

@@ -78,6 +78,32 @@ def test_expired_requests_keep_their_place_if_they_were_written() -> None:
     assert fifo.pop()[1] == 3
 
 
+def test_replies_go_to_other_sinks() -> None:
+    fifo = InFlight()
+    first, second = Recorder(), Recorder()
+    for token in range(3):
+        push(fifo, token, sink=first)
+        if token == 1:
+            written(fifo)
+    fifo.rewire([second, first, second])
+    assert [(entry.sink, entry.token) for entry in fifo.entries()] == [(second, 0), (first, 1), (second, 2)]
+    with pytest.raises(ValueError, match=r"sink|shorter"):
+        fifo.rewire([first])
+
+
+def test_what_is_not_written_can_be_taken_back() -> None:
+    fifo = InFlight()
+    for token in range(4):
+        push(fifo, token)
+        if token == 1:
+            written(fifo)
+    assert [(entry.token, entry.frame) for entry in fifo.recall()] == [(2, b"<2>"), (3, b"<3>")]
+    assert (len(fifo), fifo.written, fifo.unsent) == (2, 2, 0)
+    push(fifo, 9)
+    assert written(fifo) == b"<9>"
+    assert fifo.recall() == []
+
+
 def test_nothing_expires_twice() -> None:
     fifo = InFlight()
     push(fifo, 0)

@@ -23,7 +23,17 @@ class Connection:
         self.fifo = InFlight()
         self.counters = Counters()
         self.failed: list[tuple[Sink, bytes]] = []
-        self.reader = ReplyReader(self.fifo, self.counters, lambda sink, frame: self.failed.append((sink, frame)))
+        self.refused: list[bytes] = []
+        self.reader = ReplyReader(self.fifo, self.counters, self._on_error)
+
+    def _on_error(self, error: bytes) -> bool:
+        if error.startswith(b"-MOVED"):
+            self.refused.append(self.fifo.pop().frame)
+            return True
+        entry = self.fifo.peek()
+        if entry.sink is not DISCARD:
+            self.failed.append((entry.sink, entry.frame))
+        return False
 
     def send(self, sink: Sink, count: int = 1, since: float = 0.0) -> None:
         """Requests 0 to ``count`` of ``sink``, written."""
@@ -96,6 +106,16 @@ def test_each_client_gets_its_own(connection: Connection) -> None:
     assert one.replies == [(0, b":0\r\n"), (2, b":2\r\n")]
     assert other.replies == [(1, b":1\r\n")]
     assert connection.counters.latency_sum == pytest.approx(3 + 2 + 1)
+
+
+@pytest.mark.parametrize("place", range(24))
+def test_a_refused_request_is_taken_out(connection: Connection, place: int) -> None:
+    sink = Recorder()
+    connection.send(sink, 3)
+    connection.feed(cut(b"+a\r\n-MOVED 1 a:2\r\n+c\r\n", [place]))
+    assert connection.refused == [b"<1>"]
+    assert [token for token, _ in sink.replies] == [0, 2]
+    assert len(connection.fifo) == 0
 
 
 def test_a_late_error_of_a_request_that_was_given_up_is_dropped(connection: Connection) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.multikey import Cut, count_of, cut, merge_by_key, skip_bulks
+from proxy.multikey import Cut, by_key, count_of, cut, merge_by_key, skip_bulks
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements
 from proxy.resp.requests import split_request
@@ -16,11 +16,48 @@ from tests.unit.plans import ONE, THREE
 NAME = encode.bulk(b"MSET")
 
 
-def cut_of(args: list[bytes], step: int, trailing: bytes = b"", before: bytes = b"", shards: int = 3) -> Cut | None:
+def cut_of(
+    args: list[bytes], step: int, trailing: bytes = b"", before: bytes = b"", shards: int = 3, by_slot: bool = False
+) -> Cut | None:
     """The arguments behind a name, cut; they stand between ``before`` and ``trailing``."""
     data = before + NAME + b"".join(map(encode.bulk, args)) + trailing
     slot_shard = THREE.slot_shard if shards == 3 else ONE.slot_shard
-    return cut(data, len(before), len(before) + len(NAME), len(args) // step, step, slot_shard, shards)
+    return cut(data, len(before), len(before) + len(NAME), len(args) // step, step, slot_shard, shards, by_slot)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 9, 200])
+def test_parts_by_slot(step: int, count: int) -> None:
+    """For servers that check slots themselves: a part has the keys of one slot, and goes to its shard."""
+    args = [b"k%d" % (number // step % max(1, count // 2)) for number in range(count * step)]
+    found = cut_of(args, step, by_slot=True)
+    assert found is not None
+    slots = [{key_slot(key) for key in split_request(part.frame)[1::step]} for part in found.parts]
+    assert all(len(each) == 1 for each in slots)
+    assert len(set(map(frozenset, slots))) == len(found.parts) == len({key_slot(key) for key in args[::step]})
+    assert [part.shard for part in found.parts] == [THREE.slot_shard[min(each)] for each in slots]
+    assert sorted(place for part in found.parts for place in part.positions) == list(range(count))
+
+
+def test_nobodys_slots_are_a_part_too() -> None:
+    nobody = (-1,) * len(THREE.slot_shard)
+    data = NAME + encode.bulk(b"a") + encode.bulk(b"b")
+    found = cut(data, 0, len(NAME), 2, 1, nobody, 0, True)
+    assert found is not None
+    assert [(part.shard, part.positions) for part in found.parts] == [(-1, [0]), (-1, [1])]
+    found = cut(data, 0, len(NAME), 2, 1, nobody, 3, False)
+    assert found is not None
+    assert [(part.shard, part.positions) for part in found.parts] == [(-1, [0, 1])]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_part_by_its_keys(step: int) -> None:
+    args = [b"a" * number for number in range(1, 5 * step + 1)]
+    whole = cut_of(args, step, shards=1)
+    assert whole is not None
+    parts = by_key(whole.parts[0])
+    assert [split_request(part.frame)[1:] for part in parts] == [args[at : at + step] for at in range(0, len(args), step)]
+    assert [part.positions for part in parts] == [[0], [1], [2], [3], [4]]
 
 
 def by_hand(args: list[bytes], step: int) -> list[Part]:
@@ -70,14 +107,14 @@ def test_a_cut_request_is_not_cut(step: int) -> None:
     args = [b"a", b"1", b"k" * 101, b"22", b"b", b""]
     whole = NAME + b"".join(map(encode.bulk, args))
     for at in range(len(NAME), len(whole)):
-        assert cut(whole[:at], 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3) is None
-    assert cut(whole, 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3) is not None
+        assert cut(whole[:at], 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3, False) is None
+    assert cut(whole, 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3, False) is not None
 
 
 @given(NOISE | st.binary(max_size=60), st.integers(1, 4), st.integers(1, 2))
 def test_what_is_cut_is_well_formed(noise: bytes, count: int, step: int) -> None:
     data = NAME + noise
-    found = cut(data, 0, len(NAME), count, step, THREE.slot_shard, 3)
+    found = cut(data, 0, len(NAME), count, step, THREE.slot_shard, 3, False)
     if found is None:
         return
     assert found.end == skip_bulks(data, len(NAME), count * step) <= len(data)

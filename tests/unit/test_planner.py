@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.commands.facts import Fact, Handling
-from proxy.planner import FIRST_SHARD, Forward, Plan, Planner, Reject, cursor_bits
+from proxy.cursors import shard_bits
+from proxy.planner import FIRST_SHARD, Forward, Plan, Planner, Reject
 from proxy.resp import encode
 from proxy.resp.requests import split_request
 from proxy.scatter import Part, Scatter, Way
@@ -418,8 +419,8 @@ def test_sort_with_patterns_elsewhere(line: str, option: str) -> None:
 # ---- SCAN: the cursor carries the shard
 
 
-def test_cursor_bits() -> None:
-    assert [cursor_bits(count) for count in (1, 2, 3, 4, 5, 8, 9, 1000)] == [0, 1, 2, 2, 3, 3, 4, 10]
+def test_shard_bits() -> None:
+    assert [shard_bits(count) for count in (0, 1, 2, 3, 4, 5, 8, 9, 1000)] == [0, 0, 1, 2, 2, 3, 3, 4, 10]
 
 
 @pytest.mark.parametrize(
@@ -454,7 +455,7 @@ def test_cursors_that_are_none(cursor: str) -> None:
 @given(st.integers(0, 2**62), st.integers(2, 9), st.data())
 def test_a_cursor_finds_back_to_its_shard(inner: int, shards: int, data: st.DataObject) -> None:
     shard = data.draw(st.integers(0, shards - 1))
-    cursor = inner << cursor_bits(shards) | shard
+    cursor = inner << shard_bits(shards) | shard
     made = plan(f"SCAN {cursor}", topology(shards))
     if cursor > 2**64 - 1:
         assert made == Reject("ERR invalid cursor")

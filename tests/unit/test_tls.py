@@ -7,8 +7,10 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+import uvloop
 
 from proxy.config import Config
 from proxy.control import ask
@@ -127,14 +129,19 @@ class Recorder(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.WriteTransport | None = None
+        self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(b"PING\r\n")
-        self.transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self.transport = cast(asyncio.WriteTransport, transport)
+        self.transport.write(b"PING\r\n")
 
     def data_received(self, data: bytes) -> None:
         self.came.set_result(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
 
 
 async def plainly(host: str, port: int, protocol: object) -> None:
@@ -148,6 +155,7 @@ async def test_both_ways_to_connect(papers: Papers) -> None:
         recorder = Recorder()
         await connecting(plainly, tls)("127.0.0.1", port, recorder)
         assert await recorder.came == b"+PONG\r\n"
+        assert recorder.transport is not None
         assert recorder.transport.get_extra_info("sslcontext") is tls.context
         recorder.transport.close()
 
@@ -243,6 +251,31 @@ async def test_a_server_with_tls_without_it(papers: Papers) -> None:
     assert (
         words == "the server closed the connection without a word: if it speaks TLS at this port, tls = true is missing"
     )
+
+
+def test_who_gives_up_in_the_handshake_leaves_nothing(papers: Papers) -> None:
+    """With uvloop, which the proxy runs on: it would read on from a connection that it has closed."""
+
+    async def give_up() -> list[object]:
+        said: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        async with serving(pong, server_side(papers.server)) as port:
+            connect = connecting(plainly, settings(papers))
+            for patience in range(60):
+                recorder = Recorder()
+                making = asyncio.ensure_future(connect("127.0.0.1", port, recorder))
+                for _ in range(patience):
+                    await asyncio.sleep(0.00005)
+                making.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await making
+                    assert recorder.transport is not None
+                    recorder.transport.close()
+                await asyncio.sleep(0.005)
+                assert recorder.transport is None or recorder.lost
+        return said
+
+    assert uvloop.run(give_up()) == []
 
 
 async def test_nobody_there_is_an_error_of_the_system(papers: Papers) -> None:

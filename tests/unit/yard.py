@@ -118,4 +118,4 @@ def yard(away: Collection[int] = ()) -> Iterator[Yard]:
             yield made
         finally:
             made.do(made.sent)
-            runner.run(made.service.pool.close())
+            runner.run(made.service.close())

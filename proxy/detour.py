@@ -1,0 +1,353 @@
+"""Requests that a server refused, on their way to one that takes them: redirections and retries, in each client's order.
+
+A refused request may be sent again only if no later request of its client on its slot has run. So at the first refusal
+all that is in flight on that connection is watched (once for any number of refusals), and its client is not read from
+until everything it sent is answered::
+
+    refused ──▶ Party: what its client had in flight there, in order ──▶ each answered, or refused too
+                                                                            │
+            a later one ran ──▶ the refusal is the answer        the others ▼
+                                            Chain, one for each slot: as many as go to one server, then the next
+                                                                            │
+                                                             again a Party, until all are answered
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from proxy import errors
+from proxy.backend import Backend
+from proxy.engine.entry import Entry
+from proxy.engine.sink import ASKED, DISCARD, Sink
+from proxy.refusals import HOPS, Refusal
+from proxy.resp import encode
+from proxy.retries import Look, Outcome, repeatable
+from proxy.surroundings import Place, Surroundings
+from proxy.topology import Node
+
+_ASKING = encode.request(("ASKING",))
+
+At = Callable[[Place, Node], Backend]
+"""The connection to a primary: this node, for the rest as this place."""
+
+
+class Ticket:
+    """One request on its way."""
+
+    __slots__ = ("due", "entry", "first", "hops", "look", "outcome", "place", "refusal")
+
+    def __init__(self, entry: Entry, place: Place) -> None:
+        self.entry = entry
+        self.place = place
+        self.look: Look | None = None
+        self.outcome = Outcome.OPEN
+        self.refusal: Refusal | None = None
+        self.hops = 0
+        self.first = 0.0
+        """When it was refused first."""
+        self.due = 0.0
+        """When it may be sent again."""
+
+    def refuse(self, refusal: Refusal, now: float) -> None:
+        """It was refused at ``now``."""
+        if not self.hops:
+            self.first = now
+        self.outcome = Outcome.REFUSED
+        self.refusal = refusal
+        self.due = now + refusal.wait(self.hops)
+        self.hops += 1
+
+
+class Watch(Sink):
+    """Stands for a sink, and notes what becomes of its requests."""
+
+    __slots__ = ("_party", "_sink", "_tickets")
+
+    def __init__(self, party: "Party", sink: Sink) -> None:
+        self._party = party
+        self._sink = sink
+        self._tickets: dict[int, Ticket] = {}
+
+    def add(self, ticket: Ticket) -> None:
+        """Watch one more."""
+        self._tickets[ticket.entry.token] = ticket
+
+    def refuse(self, token: int, place: Place, refusal: Refusal, now: float) -> None:
+        """It was refused by the server at ``place``."""
+        ticket = self._tickets.pop(token)
+        ticket.place = place
+        ticket.refuse(refusal, now)
+        self._party.settle()
+
+    def _ran(self, token: int) -> None:
+        ticket = self._tickets.pop(token, None)
+        if ticket is not None:
+            ticket.outcome = Outcome.RAN
+            self._party.settle()
+
+    @property
+    def owner(self) -> object:
+        """The sink's."""
+        return self._sink.owner
+
+    @property
+    def counted(self) -> bool:
+        """The sink's."""
+        return self._sink.counted
+
+    def halt(self) -> None:
+        """The sink's."""
+        self._sink.halt()
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Pass it on; it ran, or may have."""
+        self._sink.deliver(token, data, start, end)
+        self._ran(token)
+
+    def accepts_stream(self, token: int) -> bool:
+        """The sink's."""
+        return self._sink.accepts_stream(token)
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Pass it on; it ran."""
+        self._sink.stream(token, data, last)
+        self._ran(token)
+
+    def holds_back(self, resume: Callable[[], object]) -> bool:
+        """The sink's."""
+        return self._sink.holds_back(resume)
+
+    def abort_stream(self, token: int) -> None:
+        """Pass it on; it ran."""
+        self._sink.abort_stream(token)
+        self._ran(token)
+
+
+class Party:
+    """Requests of one client that are in flight together, in order; ``then`` is called when each has its outcome."""
+
+    __slots__ = ("_open", "_then", "_watches", "tickets")
+
+    def __init__(self, then: Callable[["Party"], None]) -> None:
+        self._then = then
+        self._open = 0
+        self._watches: dict[Sink, Watch] = {}
+        self.tickets: list[Ticket] = []
+
+    def add(self, ticket: Ticket) -> Watch:
+        """One more request, sent behind the others; the sink to send it with."""
+        ticket.outcome = Outcome.OPEN
+        self.tickets.append(ticket)
+        self._open += 1
+        sink = ticket.entry.sink
+        watch = self._watches.get(sink)
+        if watch is None:
+            watch = self._watches[sink] = Watch(self, sink)
+        watch.add(ticket)
+        return watch
+
+    def settle(self) -> None:
+        """One more has its outcome."""
+        self._open -= 1
+        if not self._open:
+            self._then(self)
+
+
+class Detours:
+    """All refused requests of a worker."""
+
+    def __init__(self, around: Surroundings, at: At) -> None:
+        self.around = around
+        self.at = at
+        self.loop = asyncio.get_running_loop()
+        self.chains: set[Chain] = set()
+
+    def __repr__(self) -> str:
+        return f"Detours({len(self.chains)} chains)"
+
+    def refused(self, backend: Backend, entry: Entry, refusal: Refusal) -> None:
+        """``backend`` refused ``entry``, the oldest of what was in flight on it."""
+        around = self.around
+        now = around.turn.now()
+        around.counters.redirect(refusal.kind)
+        around.hint(refusal.node)
+        if not isinstance(entry.sink, Watch):
+            self._watch(backend, entry).refuse(entry.token, backend.place, refusal, now)
+        else:
+            entry.sink.refuse(entry.token, backend.place, refusal, now)
+
+    def wait(self, entry: Entry, place: Place, refusal: Refusal) -> None:
+        """Nobody can take ``entry`` now: keep it until somebody can. ``place`` is where it would have gone."""
+        entry.sink.halt()
+        ticket = Ticket(entry, place)
+        ticket.refuse(refusal, self.around.turn.now())
+        self.around.hint(None)
+        self._resume((ticket,))
+
+    def close(self) -> None:
+        """Answer all with what refused them."""
+        for chain in list(self.chains):
+            chain.close()
+
+    def _watch(self, backend: Backend, refused: Entry) -> Watch:
+        """Watch all that is in flight on ``backend`` behind the ``refused`` one; the watch of that one."""
+        parties: dict[object, Party] = {}
+
+        def watched(entry: Entry) -> Watch:
+            party = parties.get(entry.sink.owner)
+            if party is None:
+                party = parties[entry.sink.owner] = Party(self._settled)
+            return party.add(Ticket(entry, backend.place))
+
+        first = watched(refused)
+        sinks: list[Sink] = []
+        for entry in backend.inflight.entries():
+            known = entry.sink is DISCARD or entry.sink is ASKED or isinstance(entry.sink, Watch)
+            sinks.append(entry.sink if known else watched(entry))
+        backend.inflight.rewire(sinks)
+        refused.sink.halt()
+        return first
+
+    def _settled(self, party: Party) -> None:
+        if any(ticket.outcome is Outcome.REFUSED for ticket in party.tickets):
+            party.tickets[0].entry.sink.halt()
+            self._resume(self.again(party))
+
+    def again(self, party: Party) -> list[Ticket]:
+        """Those of a settled party that may be sent again, in order; the other refused ones are answered."""
+        tickets = party.tickets
+        for ticket in tickets:
+            if ticket.look is None:
+                ticket.look = self.around.look(ticket.entry.frame)
+        may = repeatable([(ticket.outcome, ticket.look or Look(False, None)) for ticket in tickets])
+        for ticket, yes in zip(tickets, may, strict=True):
+            if ticket.outcome is Outcome.REFUSED and not yes:
+                self.give_up(ticket)
+        return [ticket for ticket, yes in zip(tickets, may, strict=True) if yes]
+
+    def _resume(self, tickets: Iterable[Ticket]) -> None:
+        """Send them again, those on one slot one behind the other."""
+        by_slot: dict[frozenset[int] | None, list[Ticket]] = {}
+        for ticket in tickets:
+            if ticket.look is None:
+                ticket.look = self.around.look(ticket.entry.frame)
+            by_slot.setdefault(ticket.look.slots, []).append(ticket)
+        if any(slots is None or len(slots) != 1 for slots in by_slot):
+            by_slot = {None: [ticket for group in by_slot.values() for ticket in group]}
+        for group in by_slot.values():
+            Chain(self, group).step()
+
+    def give_up(self, ticket: Ticket) -> None:
+        """Answer it with what refused it."""
+        refusal = ticket.refusal
+        assert refusal is not None
+        error = refusal.error
+        if refusal.kind in ("MOVED", "ASK"):
+            text = refusal.error[1:-2].decode("latin-1")
+            error = encode.error(errors.redirected(ticket.place.shard, ticket.place.node.address, text, ticket.hops))
+        self.answer(ticket, error)
+
+    def answer(self, ticket: Ticket, error: bytes) -> None:
+        """It ends with an error; it was not carried out."""
+        entry = ticket.entry
+        self.around.on_error(entry.sink, entry.frame)
+        entry.sink.deliver(entry.token, error, 0, len(error))
+
+
+class Chain:
+    """Refused requests of one client that must be carried out one behind the other."""
+
+    __slots__ = ("_detours", "_tickets", "_timer")
+
+    def __init__(self, detours: Detours, tickets: list[Ticket]) -> None:
+        self._detours = detours
+        self._tickets = tickets
+        self._timer: asyncio.TimerHandle | None = None
+        detours.chains.add(self)
+
+    def step(self) -> None:
+        """Send what may be sent now: from the first on, as many as go to the same server."""
+        detours = self._detours
+        self._timer = None
+        while self._tickets:
+            first = self._tickets[0]
+            now = detours.around.turn.now()
+            if self._is_late(first, now):
+                detours.give_up(self._tickets.pop(0))
+                continue
+            if now < first.due:
+                break
+            parts = self._parts(first)
+            if parts:
+                self._tickets[:1] = parts
+                first = parts[0]
+            target = self._target(first)
+            if target is None:
+                assert first.refusal is not None
+                first.due = now + first.refusal.wait(first.hops)
+                first.hops += 1
+            elif not target.usable:
+                detours.answer(self._tickets.pop(0), target.down_error())
+            else:
+                self._send(target)
+                return
+        if self._tickets:
+            self._timer = detours.loop.call_later(max(self._tickets[0].due - now, 0.001), self.step)
+        else:
+            detours.chains.discard(self)
+
+    def close(self) -> None:
+        """Answer all with what refused them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        tickets, self._tickets = self._tickets, []
+        for ticket in tickets:
+            self._detours.give_up(ticket)
+        self._detours.chains.discard(self)
+
+    def _is_late(self, ticket: Ticket, now: float) -> bool:
+        timing = self._detours.around.timing
+        return (
+            now - ticket.first >= timing.retry_deadline
+            or now - ticket.entry.since >= timing.request_timeout
+            or ticket.hops >= HOPS
+        )
+
+    def _parts(self, ticket: Ticket) -> list[Ticket]:
+        """What a part of a split command becomes of whose keys a server has only some: a ticket for each key."""
+        if ticket.refusal is None or ticket.refusal.kind != "TRYAGAIN":
+            return []
+        parts = []
+        for sink, token, frame in ticket.entry.sink.parts(ticket.entry.token):
+            part = Ticket(Entry(sink, token, frame, ticket.entry.since), ticket.place)
+            part.look = ticket.look
+            part.refusal = ticket.refusal
+            part.first, part.hops = ticket.first, ticket.hops
+            parts.append(part)
+        return parts
+
+    def _target(self, ticket: Ticket) -> Backend | None:
+        refusal, look = ticket.refusal, ticket.look
+        assert refusal is not None
+        assert look is not None
+        if refusal.node is not None:
+            return self._detours.at(ticket.place, refusal.node)
+        return self._detours.around.where(ticket.place, look)
+
+    def _send(self, target: Backend) -> None:
+        party = Party(self._settled)
+        count = 0
+        for ticket in self._tickets:
+            if count and self._target(ticket) is not target:
+                break
+            count += 1
+        group, self._tickets = self._tickets[:count], self._tickets[count:]
+        for ticket in group:
+            entry = ticket.entry
+            if ticket.refusal is not None and ticket.refusal.kind == "ASK":
+                target.send(ASKED, 0, _ASKING, entry.since, None)
+            target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
+
+    def _settled(self, party: Party) -> None:
+        self._tickets[:0] = self._detours.again(party)
+        self.step()

@@ -1,0 +1,225 @@
+"""Watching the servers that may be read from: each is asked its ROLE several times a second.
+
+Every worker watches for itself, over one connection to each server beside those of the data path. A primary is asked at
+the beginning of a period and its replicas in the middle, so that a replica that keeps up has its primary's newest
+sample when it is asked. ``proxy.lag`` says what is made of the answers.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Iterator
+
+from proxy.control import Line
+from proxy.errors import BackendError
+from proxy.greeting import Credentials
+from proxy.lag import Fault, Sight, Timeline, read_role
+from proxy.topology import Node, Shard, Topology
+
+log = logging.getLogger(__name__)
+
+_SHORTEST = 0.05
+_LONGEST = 0.25
+_PERIODS_OF_LAG = 4
+_GRACE = 2
+"""An answer is good for so many periods."""
+_PATIENCE = 2.0
+"""Seconds that an answer may take on one connection; then the question is asked over another."""
+_PAUSE = 2
+"""Periods until the next attempt to reach a server that can not be reached."""
+_KEPT_OVER_LAG = 500
+"""Samples of a primary that lie between now and the greatest lag allowed."""
+_QUESTION = (("ROLE",),)
+
+OnChange = Callable[[list[Node]], None]
+"""Called when other servers are fit, or have become nearer; with those that have just stopped answering."""
+
+
+class Monitor:
+    """Says which servers are fit to be read from (``proxy.lag.Fitness``), while ``run`` runs.
+
+    ``topology`` gives the snapshot in use. ``most``: how far a replica may be behind, in seconds; what answers nothing
+    for so long is no more read from either. Until its first answer a server is as good as the connection to it.
+    """
+
+    def __init__(
+        self,
+        topology: Callable[[], Topology],
+        credentials: Credentials,
+        connect_timeout: float,
+        most: float,
+        clock: Callable[[], float],
+        on_change: OnChange,
+    ) -> None:
+        self._topology = topology
+        self._credentials = credentials
+        self._connect_timeout = connect_timeout
+        self._most = most
+        self._clock = clock
+        self._on_change = on_change
+        self._period = min(max(most / _PERIODS_OF_LAG, _SHORTEST), _LONGEST)
+        self._seen: Topology | None = None
+        self._begun = clock()
+        self._watches: dict[Node, _Watch] = {}
+        self._timelines: dict[tuple[str, Node], Timeline] = {}
+
+    # ---- what is known
+
+    def reason(self, node: Node) -> str:
+        """Why ``node`` is not to be read from; empty if it is."""
+        watch = self._watches.get(node)
+        return watch.reason if watch else ""
+
+    def fit(self, node: Node) -> bool:
+        """Whether ``node`` is to be read from."""
+        return not self.reason(node)
+
+    def spare(self, node: Node) -> bool:
+        """Whether ``node`` may be read from where nothing else can be: its link is down, its data not too old yet."""
+        watch = self._watches.get(node)
+        return watch is None or watch.fault in (Fault.NONE, Fault.LINK)
+
+    def distance(self, node: Node) -> float:
+        """The round trip to ``node`` in seconds; infinite if it is not known."""
+        watch = self._watches.get(node)
+        return watch.sight.distance if watch else math.inf
+
+    def lags(self) -> Iterator[tuple[str, Node, float]]:
+        """Each replica that has answered: its shard, itself, and how far it is behind."""
+        now = self._clock()
+        for node, watch in self._watches.items():
+            if not watch.primary and watch.sight.role is not None:
+                yield watch.shard.name, node, watch.sight.behind(now, _GRACE * self._period)
+
+    # ---- the watch
+
+    async def run(self) -> None:
+        """Watch for as long as it runs; never returns."""
+        late = False
+        try:
+            while True:
+                self._follow(self._topology())
+                due = self._clock() + self._period
+                await asyncio.sleep(self._period)
+                # Who could not listen has heard nobody: what was answered meanwhile is read first.
+                late = not late and self._clock() > due + self._period
+                if late:
+                    continue
+                try:
+                    self._judge()
+                except Exception:
+                    # A fault of ours in what follows from one judgement must not end the watch.
+                    log.exception("watch failed")
+        finally:
+            for watch in self._watches.values():
+                watch.task.cancel()
+            await asyncio.gather(*(watch.task for watch in self._watches.values()), return_exceptions=True)
+            self._watches.clear()
+
+    def _follow(self, topology: Topology) -> None:
+        """Watch the servers of this snapshot, each in its role."""
+        if topology is self._seen:
+            return
+        self._seen = topology
+        wanted = {node: shard for shard in topology.shards if shard.replicas for node in shard.nodes}
+        for node, watch in list(self._watches.items()):
+            if node in wanted:
+                watch.shard = wanted[node]
+            else:
+                watch.task.cancel()
+                del self._watches[node]
+        known = self._timelines
+        self._timelines = {
+            (shard.name, shard.primary): known.get((shard.name, shard.primary)) or Timeline(self._most / _KEPT_OVER_LAG)
+            for shard in topology.shards
+        }
+        for node, shard in wanted.items():
+            if node not in self._watches:
+                self._watches[node] = watch = _Watch(node, shard, self._clock())
+                watch.task = asyncio.get_running_loop().create_task(self._watch(watch), name=f"watch {node}")
+
+    def _judge(self) -> None:
+        """Find out who is fit, and tell what has changed."""
+        now = self._clock()
+        changed = False
+        silent: list[Node] = []
+        for node, watch in self._watches.items():
+            fault, watch.reason = watch.sight.judge(watch.primary, now, self._most, _GRACE * self._period)
+            changed |= watch.sight.measure()
+            if fault is watch.fault:
+                continue
+            changed = True
+            if fault is Fault.SILENT:
+                silent.append(node)
+            if fault is Fault.NONE:
+                log.info("server is fit for reads again shard=%s address=%s", watch.shard.name, node.address)
+            else:
+                log.warning(
+                    "server is not fit for reads shard=%s address=%s reason=%r",
+                    watch.shard.name,
+                    node.address,
+                    watch.reason,
+                )
+            watch.fault = fault
+        if changed:
+            self._on_change(silent)
+
+    async def _watch(self, watch: "_Watch") -> None:
+        line = Line(watch.node, self._credentials)
+        try:
+            while True:
+                await self._next(0.0 if watch.primary else 0.5)
+                try:
+                    if not line.connected:
+                        async with asyncio.timeout(self._connect_timeout):
+                            await line.connect()
+                    asked = self._clock()
+                    async with asyncio.timeout(_PATIENCE):
+                        reply = (await line.ask(_QUESTION))[0]
+                except (OSError, TimeoutError, ValueError, BackendError) as error:
+                    # ValueError: a host name that can be no name.
+                    watch.sight.trouble = str(error) or "no answer in time"
+                    await asyncio.sleep(_PAUSE * self._period)
+                else:
+                    self._take(watch, reply, asked)
+        finally:
+            line.close()
+
+    async def _next(self, phase: float) -> None:
+        """Until the next period is as far as ``phase`` (0 its beginning, 1 its end)."""
+        at = (self._clock() - self._begun) / self._period - phase
+        await asyncio.sleep((math.floor(at) + 1 - at) * self._period)
+
+    def _take(self, watch: "_Watch", reply: object, asked: float) -> None:
+        now = self._clock()
+        role = read_role(reply)
+        timeline = self._timelines[watch.shard.name, watch.shard.primary]
+        if role is None and not watch.puzzled:
+            watch.puzzled = True
+            log.warning(
+                "server does not tell its role, so its lag is not known shard=%s address=%s answer=%r",
+                watch.shard.name,
+                watch.node.address,
+                str(reply),
+            )
+        if watch.primary and role is not None and role.primary and role.offset is not None:
+            timeline.add(asked, role.offset)
+        watch.sight.answer(role, asked, now, timeline)
+
+
+class _Watch:
+    """The watch over one server."""
+
+    def __init__(self, node: Node, shard: Shard, now: float) -> None:
+        self.node = node
+        self.shard = shard
+        self.sight = Sight(now)
+        self.fault = Fault.NONE
+        self.reason = ""
+        self.puzzled = False
+        self.task: asyncio.Task[None]
+
+    @property
+    def primary(self) -> bool:
+        """Whether it should be its shard's primary."""
+        return self.node == self.shard.primary

@@ -1,0 +1,47 @@
+import cython
+
+from proxy.engine.sink cimport Sink
+from proxy.engine.window cimport ReplyWindow
+from proxy.turn cimport Turn
+
+
+cdef class Written(Sink):
+    cdef ReplyWindow _window
+    cdef Turn _turn
+    cdef double _seconds
+    cdef readonly Py_ssize_t unanswered
+    cdef readonly double until
+
+    cpdef object answered(self)
+    cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef bint accepts_stream(self, Py_ssize_t token) except -1
+    cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
+    cpdef bint holds_back(self, object resume) except -1
+    cpdef object abort_stream(self, Py_ssize_t token)
+
+
+cdef class Relay(Sink):
+    cdef Sink _sink
+    cdef list _written
+
+    @cython.locals(written=Written)
+    cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef bint accepts_stream(self, Py_ssize_t token) except -1
+    cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
+    cpdef object abort_stream(self, Py_ssize_t token)
+
+
+cdef class OwnWrites:
+    cdef ReplyWindow _window
+    cdef Turn _turn
+    cdef double _seconds
+    cdef tuple _slot_shard
+    cdef list _shards
+    cdef list _earlier
+
+    @cython.locals(written=Written)
+    cpdef bint lately(self, Py_ssize_t shard, tuple slot_shard, double now) except -1
+    @cython.locals(written=Written)
+    cpdef Sink sink(self, Py_ssize_t shard, tuple slot_shard)
+    cdef Written _written(self, Py_ssize_t shard, tuple slot_shard)
+    cdef object _renumber(self, tuple slot_shard)

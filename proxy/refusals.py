@@ -1,0 +1,78 @@
+"""What a server says when it did not carry out a request and another one, or it itself a little later, will. Pure.
+
+Sources: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (MOVED, ASK, TRYAGAIN, CLUSTERDOWN),
+and the errors that Redis 7 and Valkey 9 have for a server that loads, lost its primary, or is a replica.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.topology import Node
+
+_OF_CLUSTER = frozenset({b"-MOVED", b"-ASK", b"-TRYAGAIN", b"-CLUSTERDOWN"})
+_OF_ANY = frozenset({b"-LOADING", b"-MASTERDOWN", b"-READONLY"})
+_IN_SCRIPT = b"script: "
+"""What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
+
+_FREE_HOPS = 3
+"""So many redirections in a row are followed at once: one is usual, a failover can bring a second and third."""
+HOPS = 64
+"""So many refusals of one request end it, should ``retry_deadline`` not."""
+_SHORTEST = 0.01
+_LONGEST = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request was not carried out. ``kind`` is the error's first word, ``error`` its frame.
+
+    ``node``: where the request should go instead (MOVED, ASK); None where nobody says.
+    """
+
+    kind: str
+    error: bytes
+    node: Node | None = None
+
+    def wait(self, hops: int) -> float:
+        """Seconds until it should be sent again when it has been refused ``hops`` times."""
+        if self.node is not None:
+            hops -= _FREE_HOPS
+            if hops <= 0:
+                return 0.0
+        return min(_SHORTEST * 2.0 ** min(hops, 10), _LONGEST)
+
+
+def refusal(error: bytes, asked: Node, cluster: bool, remap: Mapping[str, str]) -> Refusal | None:
+    """What the error frame that ``asked`` sent refuses; None for an error that is the client's business.
+
+    ``cluster``: the server is a Redis Cluster's. ``remap``: see ``remapped``.
+    """
+    code = error[:16].partition(b" ")[0]
+    if code in _OF_ANY:
+        return None if _IN_SCRIPT in error else Refusal(code[1:].decode(), error)
+    if not cluster or code not in _OF_CLUSTER:
+        return None
+    kind = code[1:].decode()
+    if kind not in ("MOVED", "ASK"):
+        return Refusal(kind, error)
+    words = error.decode("latin-1").split()
+    host, _, port = words[2].rpartition(":") if len(words) == 3 else ("", "", "")
+    if not port.isdigit() or not words[1].isdigit():
+        return None
+    if host == "?":
+        return Refusal(kind, error)
+    return Refusal(kind, error, remapped(Node(host.strip("[]") or asked.host, int(port)), remap))
+
+
+def remapped(node: Node, remap: Mapping[str, str]) -> Node:
+    """Where a server is reached that calls itself ``node``.
+
+    ``remap`` has ``host:port`` for ``host:port``, and a host for a host.
+    """
+    if not remap:
+        return node
+    reached = remap.get(node.address)
+    if reached is not None:
+        host, _, port = reached.rpartition(":")
+        return Node(host.strip("[]"), int(port))
+    return Node(remap.get(node.host, node.host), node.port)
