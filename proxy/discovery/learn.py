@@ -115,7 +115,7 @@ def _version(info: Reply) -> str | None:
 
 
 def _is_clustered(info: Reply) -> bool:
-    """Whether a server is in cluster mode. Valkey says server_mode too, unless it is told not to say redis_mode."""
+    """Whether a server is in cluster mode; Valkey calls it server_mode, unless it is told to pass for Redis."""
     return isinstance(info, bytes) and (b"redis_mode:cluster" in info or b"server_mode:cluster" in info)
 
 
