@@ -206,8 +206,6 @@ def _commands(_options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    if options.topology != "static":
-        raise SlotgateError(f'demo: topology "{options.topology}" is not in this version yet: leave --topology out')
     from proxy.demo import run
 
     return run(shards=options.shards, replicas=options.replicas, listen=options.listen, topology=options.topology)

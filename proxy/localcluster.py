@@ -24,9 +24,9 @@ from proxy.localservers import (
     kept_directory,
     stop_all,
 )
+from proxy.topology import even_ranges
 
 NODE_TIMEOUT: Final = 2.0
-_SLOTS: Final = 16384
 _PORT_ATTEMPTS: Final = 50
 # Where there is no cluster-port (before Redis 7) the bus is at the port plus this.
 _BUS_OFFSET: Final = 10_000
@@ -260,11 +260,11 @@ def start_cluster(
         stack.callback(stop_all, cluster.nodes)
         primaries = [cluster.start_node() for _ in range(shards)]
         followers = [(cluster.start_node(), primary) for primary in primaries for _ in range(replicas)]
-        for number, primary in enumerate(primaries):
+        for epoch, (primary, ranges) in enumerate(zip(primaries, even_ranges(shards), strict=True), start=1):
             # As redis-cli does: with equal epochs the nodes would have to settle on new ones first.
-            primary.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            slots = range(number * _SLOTS // shards, (number + 1) * _SLOTS // shards)
-            primary.ask("CLUSTER", "ADDSLOTS", *slots)
+            primary.ask("CLUSTER", "SET-CONFIG-EPOCH", epoch)
+            for first, last in ranges:
+                primary.ask("CLUSTER", "ADDSLOTS", *range(first, last + 1))
         for node in cluster.nodes:
             cluster.meet(node)
         for node, primary in followers:

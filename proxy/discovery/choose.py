@@ -2,6 +2,7 @@
 
 from proxy.config import Config
 from proxy.discovery.cluster import ClusterSource
+from proxy.discovery.roles import RolesSource
 from proxy.discovery.sentinel import Hold, SentinelSource
 from proxy.discovery.source import Fixed, Source
 from proxy.greeting import Credentials
@@ -14,4 +15,6 @@ def source_of(config: Config, credentials: Credentials, counters: Counters, hold
         return ClusterSource(config, credentials, counters)
     if config.topology.kind == "sentinel":
         return SentinelSource(config, counters, hold)
+    if config.topology.discover_replicas:
+        return RolesSource(config, credentials, counters)
     return Fixed()

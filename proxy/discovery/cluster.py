@@ -35,15 +35,14 @@ _EAGER = 15.0
 
 
 class ClusterSource:
-    """Follows the cluster of ``config.cluster``. ``tls``: its nodes are spoken to with TLS."""
+    """Follows the cluster of ``config.cluster``; ``credentials`` are for its nodes."""
 
-    def __init__(self, config: Config, credentials: Credentials, counters: Counters, tls: bool = False) -> None:
+    def __init__(self, config: Config, credentials: Credentials, counters: Counters) -> None:
         self._seeds = tuple(Node(address.host, address.port) for address in config.cluster.seeds)
         self._remap = config.topology.remap
         self._patience = config.backend.connect_timeout
         self._credentials = credentials
         self._counters = counters
-        self._tls = tls
         self._pace = Pace(config.topology.refresh)
         self._map = ClusterMap()
         self._seats = seats(self._map)
@@ -160,7 +159,7 @@ class ClusterSource:
         if isinstance(places, Exception) and not isinstance(nodes, Exception) and node not in self._older:
             self._older.add(node)
             places, nodes = await ask(node, self._credentials, [OLDER, NODES], self._patience)
-        return read(node, places, nodes, self._remap, self._tls)
+        return read(node, places, nodes, self._remap, self._credentials.tls is not None)
 
     # ---- what comes of it
 

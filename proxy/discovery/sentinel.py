@@ -184,9 +184,7 @@ class SentinelSource:
             self._silent.pop(node, None)
         for node in wanted:
             if node not in self._listeners:
-                subscription = Subscription(
-                    node, self._credentials, self._patience, self._on_message, self._on_change
-                )
+                subscription = Subscription(node, self._credentials, self._patience, self._on_message, self._on_change)
                 self._listeners[node] = asyncio.create_task(subscription.run(), name=f"listen to sentinel {node}")
 
     # ---- what comes of it
@@ -212,7 +210,8 @@ class SentinelSource:
         before, self._seats = self._seats, dict(self._chart.seats)
         self._tell(before, self._seats)
         for name in doubled:
-            log.error("two masters have one primary %s: shard=%s has no slots until that changes", self._seats[name].node, name)
+            primary = self._seats[name].node
+            log.error("two masters have one primary %s: shard=%s has no slots until that changes", primary, name)
         self._topology = topology
         adopt(topology)
 

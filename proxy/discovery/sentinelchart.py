@@ -1,8 +1,8 @@
 """Which server is the primary of each master, by what several sentinels say. Pure.
 
-A failover gives a master a higher epoch, which spreads from sentinel to sentinel: the highest is the newest. A lower one
-comes from a sentinel that lags or was cut off, unless more than half of all sentinels agree on it, and go on doing so:
-then the operator has begun anew (SENTINEL REMOVE and MONITOR).
+A failover gives a master a higher epoch, which spreads from sentinel to sentinel: the highest is the newest. A lower
+one comes from a sentinel that lags or was cut off, unless more than half of all sentinels agree on it, and go on doing
+so: then the operator has begun anew (SENTINEL REMOVE and MONITOR).
 """
 
 from __future__ import annotations

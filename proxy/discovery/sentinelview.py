@@ -1,6 +1,6 @@
 """What sentinels say, as plain facts: what they are asked, their replies, and the events that they publish. Pure.
 
-Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/ and the replies of Redis 7.0 and Valkey 9.
+Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/, and replies of Redis 7.0 and Valkey 9.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from proxy.refusals import remapped
 from proxy.topology import Node
 
 UNDECIDED = frozenset({"wait_start", "select_slave", "send_slaveof_noone", "wait_promotion"})
-"""Steps of a failover in which the replica may be promoted at any moment, and the sentinel still names the old primary."""
+"""Steps of a failover in which a replica may be promoted at any moment; the sentinel still names the old primary."""
 _DOWN = frozenset({"s_down", "o_down", "disconnected"})
 _QUESTIONS = 4
 """Asked about each master, beside who the sentinel is."""
@@ -35,8 +35,8 @@ class Follower:
 class Master:
     """A master, as one sentinel sees it.
 
-    ``epoch`` is that of its last failover (config-epoch), ``step`` that of a failover that this sentinel leads now, "" if
-    it leads none. ``peers``: the other sentinels that watch it, by their ids.
+    ``epoch`` is that of its last failover (config-epoch), ``step`` that of a failover that this sentinel leads now, ""
+    if it leads none. ``peers``: the other sentinels that watch it, by their ids.
     """
 
     node: Node
@@ -74,9 +74,7 @@ def questions(names: Sequence[str], replicas: str = "REPLICAS") -> list[tuple[st
 
 def is_old(replies: Sequence[object]) -> bool:
     """Whether the sentinel knows replicas by their old name only."""
-    return any(
-        isinstance(reply, Exception) and "subcommand" in str(reply).lower() for reply in replies[3::_QUESTIONS]
-    )
+    return any(isinstance(reply, Exception) and "subcommand" in str(reply).lower() for reply in replies[3::_QUESTIONS])
 
 
 def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Mapping[str, str]) -> Report:
@@ -168,7 +166,7 @@ def _node(host: str, port: str, remap: Mapping[str, str]) -> Node | None:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a sentinel published: the channel says what ("+switch-master"); ``master`` is "" if it is about none."""
+    """What a sentinel published: the channel says what ("+switch-master"); ``master`` is "" if it is about none."""
 
     what: str
     master: str
@@ -188,7 +186,7 @@ _BEGIN = frozenset({"+selected-slave", "+failover-state-send-slaveof-noone", "+f
 
 
 def read_event(channel: bytes, payload: bytes) -> Event:
-    """``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; of +switch-master, ``<master> <old> <old> <new> <new>``."""
+    """``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; +switch-master: ``<master> <old> <old> <new> <new>``."""
     what = channel.decode("utf-8", "replace")
     words = payload.decode("utf-8", "replace").split()
     if what == "+switch-master" or "@" in words[:-1]:
