@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from itertools import islice
 
 from proxy.config import Config
 from proxy.control import ask
@@ -51,8 +50,8 @@ class ClusterSource:
         """The nodes that know CLUSTER SLOTS only."""
         self._silent: dict[Node, str] = {}
         """The nodes that could not be asked, and why."""
-        self._behind: frozenset[Node] = frozenset()
-        """The nodes that were not believed at the last look."""
+        self._behind: set[Node] = set()
+        """The nodes that were not believed when they were asked last."""
         self._deaf = False
         """Nobody answered the last time."""
         self._gaps: str | None = None
@@ -93,11 +92,13 @@ class ClusterSource:
         if self._deaf:
             self._deaf = False
             log.info("the cluster can be asked again asked=%s", view.asked)
-        found = judge(self._map, [view])
-        if found.doubted:
-            others = await self._jury(view, found.owners)
-            found = judge(self._map, [view, *others])
-        self._tell_behind(found)
+        views = [view]
+        found = judge(self._map, views)
+        if found.witnesses or found.doubted:
+            nodes = [*found.witnesses, *(self._candidates(None) if found.doubted else ())]
+            views += await self._jury(view, nodes)
+            found = judge(self._map, views)
+        self._tell_behind(views, found)
         self._use(found.map, adopt)
 
     # ---- asking
@@ -130,12 +131,10 @@ class ClusterSource:
         down = {member.node for member in self._map.members.values() if member.failed}
         return sorted(nodes, key=lambda node: node in self._silent or node in down)
 
-    async def _jury(self, first: View, owners: Sequence[str]) -> list[View]:
-        """The answers of other nodes, first of all of the ``owners`` whose slots ``first`` claims for others."""
-        concerned = [self._map.members[owner].node for owner in owners]
-        wanted = dict.fromkeys([*concerned, *self._candidates(None)])
-        nodes = [node for node in wanted if node is not None and node != first.asked]
-        answers = await asyncio.gather(*(self._ask(node) for node in islice(nodes, _JURY)))
+    async def _jury(self, first: View, nodes: Sequence[Node]) -> list[View]:
+        """The answers of other ``nodes``, of the first so many."""
+        others = [node for node in dict.fromkeys(nodes) if node != first.asked]
+        answers = await asyncio.gather(*(self._ask(node) for node in others[:_JURY]))
         views = {view.me: view for view in answers if view is not None and view.me != first.me}
         return list(views.values())
 
@@ -168,6 +167,7 @@ class ClusterSource:
         self._map, self._seats = found, after
         nodes = found.nodes.union(self._seeds)
         self._older &= nodes
+        self._behind &= nodes
         self._silent = {node: reason for node, reason in self._silent.items() if node in nodes}
         same = [(seat.shard, seat.ranges) for seat in before] == [(seat.shard, seat.ranges) for seat in after]
         self._counters.refresh("same" if same else "changed")
@@ -198,8 +198,10 @@ class ClusterSource:
         else:
             log.warning("cluster node can not be asked address=%s reason=%r", node, reason)
 
-    def _tell_behind(self, found: Judgement) -> None:
-        behind = frozenset(view.asked for view in found.doubted)
-        for node in sorted(behind - self._behind, key=str):
-            log.info("cluster node is behind the others, or they do not agree: it is not believed address=%s", node)
-        self._behind = behind
+    def _tell_behind(self, views: Sequence[View], found: Judgement) -> None:
+        for view in views:
+            if view not in found.doubted:
+                self._behind.discard(view.asked)
+            elif view.asked not in self._behind:
+                self._behind.add(view.asked)
+                log.info("cluster node is behind others, and is not believed in all it says address=%s", view.asked)

@@ -2,15 +2,16 @@
 
 Whoever takes over slots gets a higher config epoch than who had them, unless its own is the highest already; so news is
 told from what is old by epochs, and where these leave it open, by asking several nodes. A claim on slots is better than
-that of the owner known so far if
+that of the owner known so far if the claimant does not deny it itself, and
 
 - nobody is known to have them,
 - the owner known so far says itself that it gave them up, or
 - its epoch is higher, and it comes from a node that is not behind: from the claimant itself, or from one that has heard
   the latest of the owner known so far.
 
-Any other claim that differs (of a node that lags, of one that was reset, of a cluster that was set up anew; also that
-nobody has the slots) needs more than half of several nodes.
+So whoever claims slots is asked before it is believed what another says of it: a node that does not know yet that slots
+went from A to B can know a new epoch of A. Any other claim that differs (of a node that lags, of one that was reset, of
+a cluster that was set up anew; also that nobody has the slots) needs more than half of several nodes.
 """
 
 from __future__ import annotations
@@ -55,19 +56,19 @@ def _owners(chart: Chart) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What comes of views: the map, which views were not believed in full, and the owners whose slots those claim for
-    others."""
+    """What comes of views: the map, which views were not believed in full, and the ``witnesses`` who know best: the old
+    and the new owners, as far as they were not heard."""
 
     map: ClusterMap
     doubted: tuple[View, ...] = ()
-    owners: tuple[str, ...] = ()
+    witnesses: tuple[Node, ...] = ()
 
 
 def judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
     """The map that follows ``known`` when nodes have said ``views``, at least one; the first was asked first."""
     chart = known.chart
     doubted: list[View] = []
-    owners: dict[str, None] = {}
+    concerned: dict[str, None] = {}
     if any(view.chart != chart for view in views):
         alone = max(len(known.members), *(len(view.members) for view in views)) == 1
         quorum = max(len(views) // 2 + 1, 1 if alone else 2)
@@ -78,12 +79,16 @@ def judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
             for view, claimant, _ in claims:
                 if claimant != decided[0] and view not in doubted:
                     doubted.append(view)
-                if claimant != decided[0] == owner:
-                    owners[owner] = None
+                if owner and claimant != owner:
+                    concerned |= {owner: None, claimant: None} if claimant != decided[0] else {claimant: None}
         chart = tuple(joined(segments))
     believed = [view for view in views if view not in doubted]
     following = ClusterMap(chart, _members(known, chart, views, believed))
-    return Judgement(replace(following, names=_names(known, following)), tuple(doubted), tuple(owners))
+    heard = {view.me for view in views}
+    places = {**known.members, **views[0].members}
+    asked = [places[identity].node for identity in concerned if identity in places and identity not in heard]
+    witnesses = tuple(node for node in asked if node is not None)
+    return Judgement(replace(following, names=_names(known, following)), tuple(doubted), witnesses)
 
 
 _Claim = tuple[View, str, int]
@@ -111,7 +116,8 @@ def _decide(owner: str, epoch: int, claims: Sequence[_Claim], quorum: int) -> tu
     confirmed = max((at for _, claimant, at in claims if claimant == owner), default=NO_EPOCH)
     if all(claimant == owner for _, claimant, _ in claims):
         return owner, max(epoch, confirmed)
-    better = [claim for claim in claims if _better(claim, owner, epoch)]
+    denied = {claimant for _, claimant, _ in claims} & {view.me for view, claimant, _ in claims if claimant != view.me}
+    better = [claim for claim in claims if claim[1] not in denied and _better(claim, owner, epoch)]
     if better:
         _, claimant, at = max(better, key=lambda claim: claim[2])
         return claimant, at
@@ -173,14 +179,16 @@ def _names(known: ClusterMap, following: ClusterMap) -> dict[str, str]:
     """The shards' names. A shard keeps its own when a node of it takes over from another; a new one has the lowest
     number that is free."""
     owners = following.owners()
-    names = {owner: known.names[owner] for owner in owners if owner in known.names}
-    left = [owner for owner in known.names if owner not in names]
+    names: dict[str, str] = {}
     for owner in owners:
-        if owner not in names:
+        if owner not in known.names:
+            left = (old for old, name in known.names.items() if name not in names.values())
             heir_of = next((old for old in left if _takes_over(known, following, old, owner)), None)
             if heir_of is not None:
-                left.remove(heir_of)
                 names[owner] = known.names[heir_of]
+    for owner in owners:
+        if owner in known.names and known.names[owner] not in names.values():
+            names[owner] = known.names[owner]
     numbers = (number for number in count(1) if f"{_NAME}{number}" not in names.values())
     for owner in owners:
         if owner not in names:
@@ -189,9 +197,15 @@ def _names(known: ClusterMap, following: ClusterMap) -> dict[str, str]:
 
 
 def _takes_over(known: ClusterMap, following: ClusterMap, old: str, new: str) -> bool:
-    """Whether ``new`` is of the shard that ``old`` was the owner of: one follows the other, or is where it was."""
-    before, after = known.members.get(new), following.members.get(old)
-    if (before is not None and before.primary == old) or (after is not None and after.primary == new):
+    """Whether ``new`` is of the shard that ``old`` was the owner of: one follows the other, or is where it was.
+
+    A failed primary can go on as the owner of a slot or two, with nodes that these were on the way to.
+    """
+    member = following.members.get(old)
+    if old in following.owners() and not (member is not None and member.failed):
+        return False
+    before = known.members.get(new)
+    if (before is not None and before.primary == old) or (member is not None and member.primary == new):
         return True
     return known.members[old].node == following.members[new].node
 
