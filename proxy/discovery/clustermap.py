@@ -11,7 +11,8 @@ that of the owner known so far if the claimant does not deny it itself, and
 
 So whoever claims slots is asked before it is believed what another says of it: a node that does not know yet that slots
 went from A to B can know a new epoch of A. Any other claim that differs (of a node that lags, of one that was reset, of
-a cluster that was set up anew; also that nobody has the slots) needs more than half of several nodes.
+a cluster that was set up anew; also that nobody has the slots) needs more than half of several nodes, and does not
+stand against an owner that confirms its own unless it is a stranger to them: many can be behind at the same time.
 """
 
 from __future__ import annotations
@@ -124,10 +125,19 @@ def _decide(owner: str, epoch: int, claims: Sequence[_Claim], quorum: int) -> tu
     if better:
         _, claimant, at = max(better, key=lambda claim: claim[2])
         return claimant, at
-    (claimant, votes), *_ = Counter(claimant for _, claimant, _ in claims).most_common(1)
-    if claimant != owner and votes >= quorum:
+    says = next((claimant == owner for view, claimant, _ in claims if view.me == owner), None)
+    votes = Counter(claim[1] for claim in claims if claim[1] != owner and _counts(claim[0], owner, epoch, says))
+    claimant, most = votes.most_common(1)[0] if votes else (owner, 0)
+    if most >= quorum:
         return claimant, max(at for _, other, at in claims if other == claimant)
     return owner, max(epoch, confirmed)
+
+
+def _counts(view: View, owner: str, epoch: int, says: bool | None) -> bool:
+    """Whether a view counts against ``owner``, who ``says`` whether it is still the owner; None if it was not heard.
+    Then a view that is behind counts for nothing. A stranger's word counts for nothing."""
+    heard = view.members.get(owner)
+    return heard is None or says is False or (says is None and heard.epoch >= epoch)
 
 
 def _better(claim: _Claim, owner: str, epoch: int) -> bool:

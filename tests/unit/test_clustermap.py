@@ -138,9 +138,27 @@ class TestSeveralViews:
     def test_half_are_not_most(self) -> None:
         before = known()
         less: Claims = {"A": (1, [LOW]), "B": (2, [])}
-        views = [view("A", less), view("a", less), view("B", START), view("b", START)]
+        views = [view("A", less), view("a", less), view("c", START), view("b", START)]
         assert owners(judge(before, views).map) == owners(before)
-        assert owners(judge(before, [*views, view("c", less)]).map) == [(*LOW, "A"), (*HIGH, "")]
+        assert owners(judge(before, [*views, view("d", less)]).map) == [(*LOW, "A"), (*HIGH, "")]
+
+    def test_many_that_lag_do_not_stand_against_the_owner(self) -> None:
+        before = known({"A": (3, [(0, 99)]), "B": (3, [(100, 16383)])})
+        late = [view(name, {"A": (3, [LOW]), "B": (3, [HIGH])}) for name in "abcd"]
+        assert owners(judge(before, late).map) == [(*LOW, "A"), (*HIGH, "B")]
+        owner = view("B", {"A": (3, [(0, 99)]), "B": (3, [(100, 16383)])})
+        assert owners(judge(before, [*late, owner]).map) == owners(before)
+
+    def test_a_cluster_that_was_restored_with_older_epochs(self) -> None:
+        before = known({"A": (7, [(0, 99)]), "B": (8, [(100, 16383)])})
+        views = [view(name, START) for name in "bAB"]
+        assert owners(judge(before, views).map) == [(*LOW, "A"), (*HIGH, "B")]
+        assert owners(judge(before, views[:1]).map) == owners(before)
+
+    def test_who_has_not_heard_of_the_owner_has_no_vote(self) -> None:
+        before = known(FAILED_OVER, a="A", B="b")
+        late = [view(name, {**START, "b": (2, [])}) for name in "acde"]
+        assert owners(judge(before, late).map) == owners(before)
 
     def test_who_denies_a_claim_is_believed(self) -> None:
         """Slots went from A to B, which had the highest epoch; then A got a new one. Who only heard that goes wrong."""
