@@ -65,7 +65,10 @@ B = seat(2, "b", (8192, 16383))
         pytest.param(
             (A, B),
             (seat(1, "a", (0, 16383), replicas="xy"),),
-            ["shard removed shard=shard-2 primary=b:1: no node of it has slots any more"],
+            [
+                "shard removed shard=shard-2 primary=b:1: no node of it has slots any more",
+                "slots moved slots=8192-16383 from=shard-2 to=shard-1",
+            ],
             id="removed",
         ),
         pytest.param(
