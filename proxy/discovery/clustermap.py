@@ -157,29 +157,32 @@ def _members(
 ) -> dict[str, Member]:
     """The nodes that there are: who is believed knows all of them. Owners that are not among them, or not as primaries,
     are as the last view of them says, and with them who follows them."""
-    base = believed[0].members if believed else known.members
-    members = {identity: _settled(known, member) for identity, member in base.items()}
+    base, teller = (believed[0].members, believed[0].me) if believed else (known.members, "")
+    members = {identity: _settled(known, member, teller) for identity, member in base.items()}
     for owner in owners:
         if owner in members and not members[owner].primary:
             continue
-        told = [each for each in (*(view.members for view in views), known.members) if owner in each]
-        source = max(told, key=lambda each: (not each[owner].primary, each[owner].epoch))
+        told = [view for view in views if owner in view.members]
+        source = max(told, key=lambda view: (not view.members[owner].primary, view.members[owner].epoch))
         members |= {
-            identity: _settled(known, member)
-            for identity, member in source.items()
+            identity: _settled(known, member, source.me)
+            for identity, member in source.members.items()
             if owner in (identity, member.primary)
         }
     return members
 
 
-def _settled(known: ClusterMap, member: Member) -> Member:
-    """``member``, reached as before if it announces nothing new: one node says its ip, another its host name, and who
-    has been asked where says the same of it in other words."""
+def _settled(known: ClusterMap, member: Member, teller: str) -> Member:
+    """``member`` as the node ``teller`` has it, reached as before if it announces nothing new: one node says its ip,
+    another its host name, and who has been asked where says the same of it in other words. That it lost its primary's
+    data has to be told by one of them: others may not have heard yet that it has them."""
     before = known.members.get(member.id)
     if before is None or before.node is None:
         return member
     if before == member:
         return before
+    if before.online and before.primary == member.primary and teller not in (member.id, member.primary):
+        member = replace(member, online=True)
     (ip, hostname, port), (old_ip, old_hostname, old_port) = member.announced, before.announced
     same = port == old_port and _agree(ip, old_ip) and _agree(hostname, old_hostname)
     if member.node is None or same:

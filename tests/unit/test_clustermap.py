@@ -284,6 +284,19 @@ class TestMembers:
         moved = Node("10.0.0.8", 7000)
         assert judge(after, [told(B=(moved, ("10.0.0.8", "node-B", 7000)))]).map.members["B"].node == moved
 
+    def test_a_replica_stays_in_use_until_it_or_its_primary_says_that_it_lost_its_data(self) -> None:
+        def told(me: str, followers: dict[str, str] = FOLLOWERS) -> View:
+            first = view(me, START, **followers)
+            return replace(first, members={**first.members, "b": replace(first.members["b"], online=False)})
+
+        before = known()
+        assert judge(before, [told("A")]).map.members["b"].online
+        assert judge(before, [told("a")]).map.members["b"].online
+        for teller in "bB":
+            assert not judge(before, [told(teller)]).map.members["b"].online
+        assert not judge(before, [told("A", {"a": "A", "b": "A"})]).map.members["b"].online
+        assert not judge(ClusterMap(), [told("A")]).map.members["b"].online
+
     def test_who_is_forgotten_is_gone(self) -> None:
         assert judge(known(), [view("A", START, a="A")]).map.nodes == {node(name) for name in "ABa"}
 
@@ -335,11 +348,12 @@ class TestSeats:
 
 
 def test_a_look_that_finds_nothing_new_takes_less_than_a_millisecond() -> None:
-    """Of a cluster of 100 shards that was resharded a lot."""
+    """Of a cluster of 50 shards with 20 ranges each."""
     many: Claims = {
-        f"N{number}": (number, [(first, first) for first in range(number, 16384, 100)]) for number in range(100)
+        f"N{number}": (number, [(first, first + 15) for first in range(16 * number, 16384, 16 * 50)])
+        for number in range(50)
     }
-    seen: View = view("N0", many, **{f"n{number}": f"N{number}" for number in range(100)})
+    seen = view("N0", many, **{f"n{number}": f"N{number}" for number in range(50)})
     before = judge(ClusterMap(), [seen]).map
 
     def seconds() -> float:
