@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy import localcluster
 from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import LocalServer, ServerBinary
+from proxy.localservers import LocalServer, ServerBinary, free_port
+from tests.certificates import Authority, speaks_tls
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire
@@ -239,3 +241,44 @@ def test_select_is_answered_as_by_a_node(binary: ServerBinary, serve: Serve, dat
                 assert client.ask("SET", "key", "of 3") == OK
                 assert client.ask("SELECT", "0") == OK
                 assert client.value("GET", "key") is None
+
+
+class TlsNode(ClusterNode):
+    """A node that speaks TLS to clients, at a port of its own, and to the other nodes."""
+
+    def _configuration(self) -> Iterator[str]:
+        yield from super()._configuration()
+        self.tls_port = free_port()
+        yield f"tls-port {self.tls_port}"
+
+
+def test_tls(binary: ServerBinary, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speaks_tls(binary)
+    authority = Authority(tmp_path / "papers")
+    server = authority.sign("server")
+    options = [
+        f"tls-cert-file {server.certificate}",
+        f"tls-key-file {server.key}",
+        f"tls-ca-cert-file {authority.pair.certificate}",
+        "tls-auth-clients no",
+        "tls-cluster yes",
+        "tls-replication yes",
+    ]
+    monkeypatch.setattr(localcluster, "ClusterNode", TlsNode)
+    with start_cluster(2, 1, binary=binary, options=options) as cluster:
+        ports = [node.tls_port for node in cluster.nodes if isinstance(node, TlsNode)]
+        config = f"""
+            [topology]
+            kind = "cluster"
+            [cluster]
+            seeds = "127.0.0.1:{ports[0]}"
+            [backend]
+            tls = true
+            tls_ca_file = "{authority.pair.certificate}"
+        """
+        proxy = serve(config=config)
+        assert set(primaries(proxy).values()) == {f"127.0.0.1:{port}" for port in ports[:2]}
+        until(lambda: replicas(proxy, "shard-2") == {f"127.0.0.1:{ports[3]}"}, 15.0)
+        with Wire(proxy.address) as client:
+            for number in range(50):
+                assert client.ask("SET", f"key:{number}", number) == OK
