@@ -98,6 +98,16 @@ class TestOneView:
         assert owners(found.map) == [(0, 9, "A"), (10, 16383, "")]
         assert judge(before, [view("Z", {"Z": (0, [])})]).map.chart == NOTHING
 
+    def test_that_is_believed_in_part_says_who_is_the_primary_there(self) -> None:
+        first = view("b", {"A": (1, [(100, 8191)]), "b": (3, [HIGH])}, a="A", B="b")
+        found = judge(known(), [first])
+        assert owners(found.map) == [(*LOW, "A"), (*HIGH, "b")]
+        assert found.doubted == (first,)
+        assert [(seat.shard.primary, seat.shard.replicas) for seat in seats(found.map)] == [
+            (node("A"), (node("a"),)),
+            (node("b"), (node("B"),)),
+        ]
+
     def test_epochs_that_went_up_are_kept(self) -> None:
         bumped: Claims = {"A": (7, [LOW]), "B": (2, [HIGH])}
         after = judge(known(), [view("B", bumped, **FOLLOWERS)]).map
@@ -336,11 +346,12 @@ class TestSeats:
         assert [seat.owner for seat in seated] == ["A"]
         assert gaps(seated) == [HIGH]
 
-    def test_of_two_at_one_address_the_one_that_is_alive(self) -> None:
-        first = view("A", {"A": (1, [LOW]), "B": (9, [HIGH])}, ["B"], a="A", b="A")
+    @pytest.mark.parametrize(("failed", "seated"), [("A", "B"), ("B", "A"), ("", "B"), ("AB", "B")])
+    def test_of_two_at_one_address_the_one_that_is_alive_or_newer(self, failed: str, seated: str) -> None:
+        first = view("a", {"A": (1, [LOW]), "B": (9, [HIGH])}, failed, a="A", b="A")
         members = {name: replace(member, node=node("A")) for name, member in first.members.items()}
-        seated = seats(judge(ClusterMap(), [replace(first, members=members)]).map)
-        assert [(seat.owner, seat.shard.replicas) for seat in seated] == [("A", ())]
+        found = seats(judge(ClusterMap(), [replace(first, members=members)]).map)
+        assert [(seat.owner, seat.shard.replicas) for seat in found] == [(seated, ())]
 
     def test_neighbours_with_other_epochs_are_one_range(self) -> None:
         found = ClusterMap(((0, 99, "A", 1), (100, 16383, "A", 2)), known().members, {"A": "shard-1"})

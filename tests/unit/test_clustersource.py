@@ -196,9 +196,16 @@ async def test_one_node_that_lags_is_not_believed(scene: Scene, caplog: pytest.L
         follower.hint(place("A"))
         await looked(scene)
         assert len(scene.adopted) == 1
-        assert lines(caplog) == [
-            f"cluster node is behind others, and is not believed in all it says address={place('a')}"
-        ]
+        words = f"cluster node is behind others, and is not believed in all it says address={place('a')}"
+        assert lines(caplog) == [words]
+        scene.tell(FAILED_OVER, {"a": "A", "B": "b"}, "a")
+        follower.hint(place("a"))
+        await looked(scene)
+        assert lines(caplog) == []
+        scene.tell(START, FOLLOWERS, "a")
+        follower.hint(place("a"))
+        await looked(scene)
+        assert lines(caplog) == [words]
 
 
 async def test_who_claims_slots_is_asked_too(scene: Scene) -> None:
@@ -329,6 +336,20 @@ async def test_a_primary_that_failed_is_looked_at_until_it_is_replaced(scene: Sc
         looks = sum(scene.counters.refreshes.values())
         await asyncio.sleep(0.1)
         assert sum(scene.counters.refreshes.values()) == looks
+
+
+async def test_a_replica_that_is_missing_is_looked_for_for_a_while(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.failed = ("b",)
+    monkeypatch.setattr(cluster, "_EAGER", 0.2)
+    async with following(scene):
+        await looked(scene, 5)
+        await asyncio.sleep(0.3)
+        looks = sum(scene.counters.refreshes.values())
+        await asyncio.sleep(0.1)
+        assert sum(scene.counters.refreshes.values()) == looks
+        assert len(scene.adopted) == 1
 
 
 async def test_a_server_that_is_no_node(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
