@@ -1,6 +1,7 @@
 """Questions to a server on a connection of their own, outside the data path: what commands it has, what it is."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 import hiredis
@@ -84,6 +85,16 @@ class Line:
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
+
+
+def reason(error: Exception, timeout: float) -> str:
+    """Why a server could not be asked within ``timeout`` seconds, in words."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        # asyncio's own words name the address once more.
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
 
 
 async def _read(reader: asyncio.StreamReader, count: int) -> list[Reply]:
