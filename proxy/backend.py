@@ -193,10 +193,7 @@ class Backend(Receiver):
             async with asyncio.timeout(self._around.timing.connect_timeout):
                 self._greeting = greeting
                 await self._around.connect(node.host, node.port, self)
-                await asyncio.wait((greeting.done, lost), return_when=asyncio.FIRST_COMPLETED)
-                if not greeting.done.done():
-                    raise errors.BackendError("the server closed the connection")
-                greeting.done.result()
+                await greeting.done
         except BaseException:
             self._abort()
             raise
@@ -231,6 +228,8 @@ class Backend(Receiver):
         self._transport = None
         self.dirty = False
         self._reader.reset()
+        if self._greeting is not None:
+            self._greeting.lost(exc)
         if self.ready:
             self.reconnects += 1
             if exc is not None:
@@ -386,7 +385,7 @@ class Backend(Receiver):
             self._answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether that is taken for a refusal, and the request with it."""
+        """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
         entry = self.inflight.peek()
         if entry.sink is DISCARD or entry.sink is ASKED:
             return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Sequence
 
 import hiredis
@@ -9,6 +10,7 @@ import hiredis
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.resp import encode
+from proxy.tls import Tls, lost_words, open_streams
 from proxy.topology import Node
 
 _CHUNK = 64 * 1024
@@ -50,11 +52,7 @@ class Line:
 
     async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
         """Connect, log in, and ask ``commands``, all in one go: their replies. Raises as ``ask``, without a timeout."""
-        node = self._node
-        if node.port:
-            self._reader, self._writer = await asyncio.open_connection(node.host, node.port)
-        else:
-            self._reader, self._writer = await asyncio.open_unix_connection(node.host)
+        self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
         auth = self._credentials.arguments()
         login = [("AUTH", *auth)] if auth else []
         replies = await self.ask((*login, *commands))
@@ -71,7 +69,7 @@ class Line:
         whole = False
         try:
             writer.write(b"".join(encode.request(command) for command in commands))
-            replies = await _read(reader, len(commands))
+            replies = await _read(reader, len(commands), self._credentials.tls)
             whole = True
         except hiredis.ProtocolError as error:
             raise BackendError(f"what answers is no Redis server: {error}") from error
@@ -91,22 +89,27 @@ def reason(error: Exception, timeout: float) -> str:
     """Why a server could not be asked within ``timeout`` seconds, in words."""
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        # asyncio's own words name the address once more.
-        return os.strerror(error.errno)
+    if isinstance(error, OSError) and error.errno is not None:
+        # asyncio's own words name the address once more. A name that can not be resolved has a number below 0.
+        return os.strerror(error.errno) if error.errno > 0 else error.strerror
     return str(error) or type(error).__name__
 
 
-async def _read(reader: asyncio.StreamReader, count: int) -> list[Reply]:
+async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> list[Reply]:
     parser = hiredis.Reader()
     replies: list[Reply] = []
+    heard = False
     while len(replies) < count:
         reply = parser.gets()
         if reply is not False:
             replies.append(reply)
             continue
-        data = await reader.read(_CHUNK)
+        try:
+            data = await reader.read(_CHUNK)
+        except (ssl.SSLError, ConnectionResetError) as error:
+            raise BackendError(lost_words(error, tls, heard)) from error
         if not data:
-            raise BackendError("the server closed the connection")
+            raise BackendError(lost_words(None, tls, heard))
+        heard = True
         parser.feed(data)
     return replies

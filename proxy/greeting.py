@@ -7,6 +7,7 @@ import hiredis
 
 from proxy.errors import BackendError
 from proxy.resp import encode
+from proxy.tls import Tls, lost_words
 
 _REPLICA = (b"slave", b"replica")
 """Dragonfly says replica."""
@@ -15,10 +16,14 @@ _UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How the proxy authenticates to backends; no password means that it does not."""
+    """Who the proxy is to servers of one kind, and over what it says so.
+
+    No password means that it does not authenticate, no ``tls`` that it speaks without.
+    """
 
     username: str = ""
     password: str = field(default="", repr=False)
+    tls: Tls | None = None
 
     def arguments(self) -> list[str]:
         """The arguments of AUTH; none without a password."""
@@ -47,6 +52,8 @@ class Greeting:
         cluster: bool = False,
     ) -> None:
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._tls = credentials.tls
+        self._heard = False
         self._reader = hiredis.Reader()
         self._role = "" if not verify else "master" if primary else "slave"
         """What it must be; "" if it may be anything."""
@@ -71,6 +78,7 @@ class Greeting:
 
     def feed(self, data: bytes) -> None:
         """Take what the server answers."""
+        self._heard = True
         self._reader.feed(data)
         try:
             while self._steps and not self.done.done():
@@ -84,6 +92,11 @@ class Greeting:
             return
         if not self.done.done():
             self.done.set_result(True)
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone, by ``error`` or in order."""
+        if not self.done.done():
+            self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
 
     def _take(self, step: str, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError):

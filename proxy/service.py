@@ -35,6 +35,7 @@ from proxy.routes import RouteBook, Routes
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.slots import key_slot
 from proxy.surroundings import Place, Surroundings, Timing
+from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
 from proxy.turn import Turn
 from proxy.wires import LoopWires, Wires
@@ -113,7 +114,7 @@ class Service:
             self.counters,
             timing,
             self.credentials,
-            self.wires.connect,
+            connecting(self.wires.connect, self.credentials.tls),
             self._look,
             self._count_error,
             self._refusal,
@@ -191,8 +192,8 @@ class Service:
         self.changed.set()
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
-        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a failover
-        is about to begin. None: go on."""
+        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
+        failover is about to begin. None: go on."""
         timer = self._held.pop(name, None)
         if timer is not None:
             timer.cancel()
@@ -329,7 +330,9 @@ class Service:
 
 def _credentials(config: Config) -> Credentials:
     password = config.backend.password
-    return Credentials(config.backend.username or "", password.get_secret_value() if password else "")
+    return Credentials(
+        config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
+    )
 
 
 def _accounts(config: Config) -> dict[str, Account]:

@@ -3,6 +3,7 @@
 - ``values``: durations, sizes, addresses, slot ranges
 - ``model``: the tables and keys, their defaults and why
 - ``secret``: passwords, from wherever they are kept
+- ``certificates``: TLS contexts, from their files
 - ``checks``: what must hold between keys
 - ``words``: pydantic's errors in an operator's words
 - ``sources``: ``load``, which brings them together

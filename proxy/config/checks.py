@@ -6,12 +6,15 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, groupby
 
+from proxy.config.certificates import TLS_FILES, client_context
 from proxy.config.model import Config
-from proxy.config.secret import PASSWORD_KEYS
+from proxy.config.secret import PASSWORD_KEYS, Problems
 from proxy.config.values import Address, format_range
 from proxy.slots import SLOTS
 
 Problem = tuple[str, str]
+
+_TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
 
 def check_kind(config: Config) -> Iterator[Problem]:
@@ -82,6 +85,20 @@ def check_logins(config: Config) -> Iterator[Problem]:
     for name, section in ("backend", config.backend), ("sentinel", config.sentinel):
         if section.username is not None and section.password is None:
             yield f"{name}.username", "needs a password: set password, password_env or password_file beside it"
+
+
+def check_tls(config: Config) -> Iterator[Problem]:
+    """The files of TLS can be used, and are not there for nothing: whoever names them wants it."""
+    backend = config.backend
+    if not backend.tls and not config.sentinel.tls:
+        for key in _TLS_KEYS:
+            if getattr(backend, key) != type(backend).model_fields[key].default:
+                yield f"backend.{key}", "has no effect without TLS: set tls = true beside it, or leave it out"
+        return
+    try:
+        client_context(backend)
+    except Problems as error:
+        yield from ((f"backend.{key}", words) for key, words in error.problems)
 
 
 def check_users(config: Config) -> Iterator[Problem]:
@@ -253,6 +270,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
         check_logins,
         tuple((table, key) for table in ("backend", "sentinel") for key in ("username", *PASSWORD_KEYS)),
     ),
+    (check_tls, (("sentinel", "tls"), *(("backend", key) for key in ("tls", *_TLS_KEYS)))),
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",),)),

@@ -20,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from proxy.config.secret import PASSWORD_KEYS, Problems, read_secret
+from proxy.config.certificates import TLS_FILES
+from proxy.config.secret import PASSWORD_KEYS, Problems, full_path, read_secret
 from proxy.config.values import (
     AddressMap,
     Count,
@@ -87,6 +88,7 @@ class SentinelSection(Section):
     password: SecretStr | None = _default(None, "None: sentinels ask for none unless told to.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
+    tls: bool = _default(False, "Sentinels speak no TLS unless told to. The files are those of the servers.")
 
     @model_validator(mode="after")
     def _resolve_password(self, info: ValidationInfo) -> Self:
@@ -146,12 +148,23 @@ class BackendSection(Section):
     password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
+    tls: bool = _default(False, "Redis speaks no TLS unless it is told to.")
+    tls_ca_file: str | None = _default(None, "None: the authorities that the system trusts.")
+    tls_cert_file: str | None = _default(None, "None: servers may do without (tls-auth-clients no).")
+    tls_key_file: str | None = _default(None, "None: see tls_cert_file.")
+    tls_server_name: str | None = _default(
+        None, "None: the host that is connected to.", min_length=1, pattern=r"^[^\s\x00]+$"
+    )
+    tls_verify: bool = _default(True, "TLS to whoever answers is no protection.")
 
     @model_validator(mode="after")
-    def _resolve_password(self, info: ValidationInfo) -> Self:
+    def _resolve(self, info: ValidationInfo) -> Self:
         secret = read_secret(self, info.context)
         # Frozen from here on: `password` is what to send, wherever it was read from.
         object.__setattr__(self, "password", None if secret is None else SecretStr(secret))
+        for key in TLS_FILES:
+            if (name := getattr(self, key)) is not None:
+                object.__setattr__(self, key, str(full_path(name, info.context)))
         return self
 
 

@@ -45,6 +45,12 @@ def given_keys(section: HasPassword) -> list[str]:
     return [key for key in PASSWORD_KEYS if getattr(section, key, None) not in (None, ())]
 
 
+def full_path(name: str, context: object) -> Path:
+    """The file that a table names; a relative one starts at the configuration's folder."""
+    around = context if isinstance(context, Surroundings) else Surroundings()
+    return (around.folder / name).absolute()
+
+
 def read_secret(section: HasPassword, context: object) -> str | None:
     """The password that a table gives or names, None when it does neither.
 

@@ -30,7 +30,7 @@ def load(
     """The configuration from ``path`` (TOML), ``SLOTGATE_`` variables and ``flags``; what comes later wins.
 
     ``flags`` has the shape of the file; a list in it replaces the file's. ``environ`` is the process's unless given.
-    A relative ``password_file`` starts at the file's folder. Raises ConfigError with every problem.
+    Names of files in it are relative to its folder. Raises ConfigError with every problem.
     """
     around = Surroundings(os.environ if environ is None else environ, path.parent if path else Path())
     variables, problems = read_environment(around.environ)

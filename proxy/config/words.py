@@ -83,7 +83,7 @@ def _words(detail: ErrorDetails) -> str:
             return _not_a_list(location)
         case "string_type" | "string_sub_type":
             return "is not text: write it in quotes"
-        case "bool_type":
+        case "bool_type" | "bool_parsing":
             return "is not true or false: write one of them, without quotes"
         case "greater_than":
             return "must be more than 0"

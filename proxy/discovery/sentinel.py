@@ -26,6 +26,7 @@ from proxy.discovery.subscription import Subscription
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
+from proxy.tls import sentinel_tls
 from proxy.topology import Node, Topology
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class SentinelSource:
     def __init__(self, config: Config, counters: Counters, hold: Hold) -> None:
         section = config.sentinel
         password = section.password.get_secret_value() if section.password else ""
-        self._credentials = Credentials(section.username or "", password)
+        self._credentials = Credentials(section.username or "", password, sentinel_tls(config))
         self._masters = section.masters
         self._configured = tuple(Node(address.host, address.port) for address in section.sentinels)
         self._remap = config.topology.remap

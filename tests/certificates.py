@@ -1,0 +1,52 @@
+"""Certificates for tests, made by the command ``openssl``."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SERVER_NAME = "redis.test"
+"""The name that every certificate is for, beside 127.0.0.1."""
+
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """An authority that signs; ``pair`` is its own certificate. Skips the test where there is no openssl."""
+
+    def __init__(self, directory: Path, name: str = "authority") -> None:
+        if shutil.which("openssl") is None:
+            pytest.skip("no openssl on PATH (Debian, Ubuntu: apt-get install openssl)")
+        directory.mkdir(exist_ok=True)
+        self._directory = directory
+        self.pair = self._pair(name)
+        files = ("-keyout", self.pair.key, "-out", self.pair.certificate)
+        openssl("req", "-x509", *_KEY, *files, "-subj", f"/CN={name}", "-days", "2")
+
+    def sign(self, name: str, *, days: int = 2) -> Pair:
+        """A certificate for servers and clients, good for so many days; -1: it expired yesterday."""
+        pair, request, extensions = self._pair(name), self._directory / f"{name}.csr", self._directory / f"{name}.ext"
+        openssl("req", "-new", *_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
+        extensions.write_text(f"basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:{SERVER_NAME}\n")
+        signer = ("-CA", self.pair.certificate, "-CAkey", self.pair.key, "-CAcreateserial")
+        wanted = ("-days", str(days), "-extfile", extensions)
+        openssl("x509", "-req", "-in", request, "-out", pair.certificate, *signer, *wanted)
+        return pair
+
+    def _pair(self, name: str) -> Pair:
+        return Pair(self._directory / f"{name}.crt", self._directory / f"{name}.key")
+
+
+def openssl(*arguments: str | Path) -> None:
+    """Run the command."""
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=30)
