@@ -89,9 +89,9 @@ def reason(error: Exception, timeout: float) -> str:
     """Why a server could not be asked within ``timeout`` seconds, in words."""
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
-    if isinstance(error, OSError) and error.errno is not None:
-        # asyncio's own words name the address once more. A name that can not be resolved has a number below 0.
-        return os.strerror(error.errno) if error.errno > 0 else error.strerror
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        # asyncio's own words name the address once more.
+        return os.strerror(error.errno or 0)
     return str(error) or type(error).__name__
 
 
