@@ -77,6 +77,7 @@ class Group:
         self.replicas: tuple[Node, ...] = tuple(configured[1:])
         self.passed_over: tuple[Node, ...] = ()
         """Servers that say they are primaries and were so beside the one that is gone now."""
+        self._refused: Node | None = None
         self._strays: set[Node] = set()
         """Servers that said they were primaries while the primary was there: nobody was promoted in its place."""
 
@@ -109,9 +110,12 @@ class Group:
             if answer.follows is not None
         }
         primary = self._elect(said, leaders)
-        if primary != self.primary and primary in taken:
-            log.error("shard=%s follows %s, the primary of another shard: it is left where it was", self.name, primary)
+        refused = primary if primary != self.primary and primary in taken else None
+        if refused is not None:
+            if refused != self._refused:
+                log.error("shard=%s follows %s, the primary of another shard: it stays where it was", self.name, primary)
             primary = self.primary
+        self._refused = refused
         self.primary = primary
         self._strays -= {primary, *leaders}
         gone = primary not in said or not said[primary].primary
