@@ -113,7 +113,7 @@ class Group:
         refused = primary if primary != self.primary and primary in taken else None
         if refused is not None:
             if refused != self._refused:
-                log.error("shard=%s follows %s, the primary of another shard: it stays where it was", self.name, primary)
+                log.error("shard=%s follows %s, the primary of another shard: it stays as it was", self.name, primary)
             primary = self.primary
         self._refused = refused
         self.primary = primary
