@@ -240,6 +240,11 @@ class SentinelSource:
 
     def _watch_failovers(self, asked: Collection[Node], began: float) -> None:
         """Hold on as long as the sentinel that leads a failover says that it goes on; let go when it is over."""
+        for node in asked:
+            # Its events may have been missed: it was not listened to.
+            for name, master in self._reports[node].masters.items() if node in self._reports else ():
+                if master.step in UNDECIDED and name not in self._leading:
+                    self._begin(name, node)
         for name, (node, since) in list(self._leading.items()):
             report = self._reports.get(node)
             if node not in asked or since > began:

@@ -180,6 +180,23 @@ def test_a_master_that_nobody_knows(
         third.stop()
 
 
+def test_a_sentinel_that_was_away_rolls_nothing_back(watched: WatchedShards, serve: Serve) -> None:
+    proxy = serve("--sentinel", watched.sentinel_addresses, "--masters", watched.masters)
+    away = watched.sentinels[2]
+    old = watched.primary("shard-2")
+    away.pause()
+    try:
+        watched.sentinels[0].ask("SENTINEL", "FAILOVER", "shard-2")
+        assert eventually(lambda: roles(proxy)["shard-2"]["primary"] != [old.address])
+    finally:
+        away.resume()
+    new = roles(proxy)["shard-2"]["primary"]
+    assert not eventually(lambda: roles(proxy)["shard-2"]["primary"] != new, 3)
+    assert eventually(lambda: away.primary_of("shard-2") == new[0])
+    # One failover, and the old primary's return as a replica.
+    assert proxy.log.count("failover shard=shard-2") == 1
+
+
 def test_all_sentinels_die_and_come_back(watched: WatchedShards, serve: Serve) -> None:
     proxy = serve_watched(serve, watched)
     with Counting(proxy.address, KEYS) as load:

@@ -94,7 +94,7 @@ async def test_one_sentinel_names_the_others() -> None:
     async with running(*sentinels):
         follower = Follower([sentinels[0].node])
         async with follower.at_work():
-            await until(lambda: all(each.listeners == 1 for each in sentinels))
+            await until(lambda: all(each.listeners == 1 for each in sentinels) and follower.adopted)
             assert follower.primaries() == {"alpha": A, "beta": C}
             assert [shard.replicas for shard in follower.adopted[-1].shards] == [(B,), (D,)]
             assert len(follower.adopted) == 1
@@ -196,6 +196,19 @@ async def test_a_failover_that_is_given_up_is_let_go(how: str) -> None:
         count = len(follower.done)
         await asyncio.sleep(0.2)
         assert len(follower.done) == count
+
+
+async def test_a_failover_whose_events_were_missed() -> None:
+    sentinels = three()
+    sentinels[1].masters["alpha"].step = "wait_start"  # nothing is decided yet, nor may ever be
+    async with running(*sentinels), Follower([each.node for each in sentinels]).at_work() as follower:
+        await until(lambda: all(each.listeners for each in sentinels) and follower.adopted)
+        assert follower.done == ["adopt 1"]
+        sentinels[1].masters["alpha"].step = "select_slave"
+        follower.source.hint()
+        await until(lambda: f"hold alpha {HOLD}" in follower.done)
+        sentinels[1].masters["alpha"] = Watched(B, 1, "reconf_slaves")
+        await until(lambda: follower.done[-2:] == ["adopt 2", "hold alpha None"])
 
 
 async def test_who_leads_a_failover_dies() -> None:
