@@ -10,6 +10,7 @@ import hiredis
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.resp import encode
+from proxy.tls import open_streams
 from proxy.topology import Node
 
 _CHUNK = 64 * 1024
@@ -58,12 +59,8 @@ class Subscription:
             backoff = min(backoff * 2, _BACKOFF_MAX)
 
     async def _listen(self) -> None:
-        node = self.node
         async with asyncio.timeout(self._patience):
-            if node.port:
-                reader, writer = await asyncio.open_connection(node.host, node.port)
-            else:
-                reader, writer = await asyncio.open_unix_connection(node.host)
+            reader, writer = await open_streams(self.node, self._credentials.tls)
         try:
             auth = self._credentials.arguments()
             steps = [("AUTH", *auth)] if auth else []
