@@ -154,7 +154,6 @@ def test_a_replica_that_hangs(flock: LocalShards, serve: Serve, policy: str) -> 
         load.wait(2000)
         replicas[0].pause()
         try:
-            # All clients get on: also those that had asked it.
             time.sleep(SOON)
             load.wait(2000, timeout=1.0)
             assert f"address={replicas[0].address} reason='it has not answered for" in proxy.log
