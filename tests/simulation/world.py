@@ -157,8 +157,9 @@ class World:
     def _give_up(self, service: Service) -> None:
         """A replica is held to be silent, rightly or not."""
         replicas = [backend for backend in service.pool if not backend.place.primary]
+        busy = [backend for backend in replicas if len(backend.inflight)]
         if replicas:
-            self._rng.choice(replicas).give_up_reads()
+            self._rng.choice(busy or replicas).give_up_reads()
 
     async def _replicas_crash(self, service: Service) -> None:
         """What nobody may notice: replicas come and go."""
