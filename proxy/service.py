@@ -145,6 +145,7 @@ class Service:
             config.max_replica_lag,
             clock,
             self._on_fitness,
+            self.source.hint,
         )
         self.reads_replicas = config.read_from != "primary"
         """Whether replicas are read from, and so are watched."""
