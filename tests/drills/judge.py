@@ -33,7 +33,14 @@ class Judge:
             return False
         verdict, key = self._verdict(command, reply, now, stale=self._stale and not final)
         self._tell(verdict, command, key, reply, now)
-        return verdict in (Verdict.RIGHT, Verdict.OLD)
+        return verdict not in (Verdict.LOST, Verdict.WRONG)
+
+    def unexplained(self, key: Key) -> None:
+        """The load is over: what replicas answered early and no write explains was wrong."""
+        for when, part, reply in key.early:
+            words = f"{key.name.decode()}: {part.name} was answered {str(reply)[:200]} by a replica"
+            _note(self.report.wrong, when, key_slot(key.name), words)
+        key.early.clear()
 
     def broken(self, commands: Sequence[Command], words: str) -> None:
         """A connection ended: what it had not answered may have run or not."""
@@ -60,7 +67,7 @@ class Judge:
                 verdicts = [(part.key.judge(part, b"OK", now), part.key) for part in command.parts]
                 return max(verdicts, key=lambda pair: _GRAVITY.index(pair[0]))
             case (("DEL" | "UNLINK" | "EXISTS"), int()):
-                verdict = _sum(command, reply, stale=stale)
+                verdict = Verdict.RIGHT if stale and command.name == "EXISTS" else _sum(command, reply)
                 first.undone_from = now  # which of them it was, and since when, a sum does not say
                 for part in command.parts:
                     part.key.carried_out(part, now)
@@ -89,16 +96,16 @@ class Judge:
         return seconds[-1]
 
 
-def _sum(command: Command, reply: int, *, stale: bool) -> Verdict:
+def _sum(command: Command, reply: int) -> Verdict:
     """What the reply of a DEL or EXISTS is, which is one number for all its keys."""
-    for verdict, past in ((Verdict.RIGHT, False), (Verdict.OLD if stale else Verdict.LOST, True)):
+    for verdict, past in ((Verdict.RIGHT, False), (Verdict.LOST, True)):
         bounds = [part.key.sums(part, past=past) for part in command.parts]
         if sum(least for least, _ in bounds) <= reply <= sum(most for _, most in bounds):
             return verdict
     return Verdict.WRONG
 
 
-_GRAVITY: Final = [Verdict.RIGHT, Verdict.OLD, Verdict.LOST, Verdict.WRONG]
+_GRAVITY: Final = [Verdict.RIGHT, Verdict.OLD, Verdict.EARLY, Verdict.LOST, Verdict.WRONG]
 
 
 def _note(notes: list[Note], when: float, slot: int, words: str) -> None:

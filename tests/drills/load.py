@@ -37,6 +37,7 @@ _ANSWER: Final = 60.0
 _SETTLE: Final = 30.0
 """How long the last look at the keys tries again, seconds."""
 _CHUNK: Final = 20
+_SPREAD: Final = 1.0
 
 
 class Client:
@@ -145,7 +146,7 @@ async def run(options: Options) -> Report:
     host, _, port = options.address.rpartition(":")
     clients = [Client(host, int(port), judge) for _ in range(options.clients)]
     own = [Keys(f"{name}:c{number}", options.slots) for number in range(options.clients)]
-    shared = await _share(clients[0], Keys(f"{name}:shared", options.slots))
+    shared = await _share(clients[0], Keys(f"{name}:shared", options.slots), stale=options.stale)
     over = _until(options.seconds)
     report.started = time.monotonic()
     report.replies = 0
@@ -157,19 +158,23 @@ async def run(options: Options) -> Report:
     report.ended = time.monotonic()
     telling.cancel()
     await asyncio.gather(*(_look(*pair) for pair in zip(clients, own, strict=True)))
+    for key in shared + [key for keys in own for _, key in keys.whole()]:
+        judge.unexplained(key)
     for client in clients:
         await client.close()
     return report
 
 
-async def _share(client: Client, keys: Keys) -> list[Key]:
-    """The keys that all read."""
+async def _share(client: Client, keys: Keys, *, stale: bool) -> list[Key]:
+    """The keys that all read; when it returns replicas have them too."""
     shared = [keys.key("read") for _ in range(_SHARED)]
     for key in shared:
         part = Part("SET", key, (b"shared value of %s" % key.name,))
         if not await client.ask([Command([part], "SET")]):
             raise ConnectionError(f"the load can not be set up: {client.report}")
         key.past.clear()
+    if stale:
+        await asyncio.sleep(_SPREAD)
     return shared
 
 

@@ -21,7 +21,8 @@ class Server:
 
     def __init__(self, mischief: Mischief) -> None:
         self.data: dict[bytes, Value] = {}
-        self.left = 0  # commands of the same client that are here already
+        self.chunk: list[list[bytes]] = []  # what came in one read, and how much of it is still to be answered
+        self.left = 0
         self._mischief = mischief
         self._commands = itertools.count(1)
 
@@ -29,8 +30,9 @@ class Server:
         parser = hiredis.Reader()
         while data := await reader.read(1 << 16):
             parser.feed(data)
-            chunk = list(iter(parser.gets, False))
-            for self.left, words in zip(range(len(chunk) - 1, -1, -1), chunk, strict=True):
+            self.chunk = list(iter(parser.gets, False))
+            for place, words in enumerate(self.chunk, start=1):
+                self.left = len(self.chunk) - place
                 number = next(self._commands)
                 said = self._mischief(number, self, words)
                 if said == b"close":
@@ -199,6 +201,21 @@ async def test_an_earlier_value_is_wrong_unless_reads_may_be_stale() -> None:
     earlier.clear()
     report = await load(old)
     assert report.lost, report
+
+
+async def test_a_value_of_the_same_pipeline_is_early_where_replicas_are_read() -> None:
+    def soon(number: int, server: Server, words: list[bytes]) -> bytes | None:
+        """A GET that a SET of the same key follows is answered as if it came behind it."""
+        if words[0] == b"GET" and number > 500:
+            for later in server.chunk[len(server.chunk) - server.left :]:
+                if later[:2] == [b"SET", words[1]]:
+                    return _encode(later[2])
+        return None
+
+    report = await load(soon, stale=True)
+    assert report.clean, report
+    report = await load(soon)
+    assert report.wrong, report
 
 
 @pytest.mark.live
