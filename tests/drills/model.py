@@ -27,7 +27,7 @@ class Verdict(enum.Enum):
     OLD = "old"
     """A value that the key had before its last writes: fine where reads may come from replicas."""
     EARLY = "early"
-    """A value that it did not have yet: a replica may get a write of the same pipeline before it is asked for what comes
+    """A value that it did not have yet: a replica may get a write of the same pipeline before it is asked what came
     before that. Right if one of the next writes explains it."""
     LOST = "lost"
     """It shows that writes that were acknowledged are gone."""
