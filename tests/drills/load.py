@@ -31,6 +31,8 @@ from tests.drills.report import Report
 
 CLIENTS: Final = 20
 RATE: Final = 4000
+DEPTH: Final = 2
+"""Pipelines of a client that are on the way at a time."""
 _SHARED: Final = 200
 _ANSWER: Final = 60.0
 """No reply for so many seconds: the connection is given up."""
@@ -179,11 +181,13 @@ async def _share(client: Client, keys: Keys, *, stale: bool) -> list[Key]:
 
 
 async def _work(client: Client, mixture: Mixture, pause: float, over: asyncio.Event) -> None:
-    """One client's load. Two pipelines are on the way at a time."""
+    """One client's load."""
     due = time.monotonic() + random.random() * pause
+    sizes: deque[int] = deque(maxlen=DEPTH - 1)
     while not over.is_set():
         commands = mixture.pipeline()
-        await client.ask(commands, leave=len(commands))
+        sizes.append(len(commands))
+        await client.ask(commands, leave=sum(sizes))
         # What was not sent while it had to wait is not made up for.
         due = max(due + pause, time.monotonic() - pause)
         await asyncio.sleep(max(0.0, due - time.monotonic()))

@@ -22,8 +22,6 @@ from tests.live.conftest import Serve
 pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.timeout(300)]
 
 _NODE_TIMEOUT = 2.0
-# 20 clients with two pipelines of up to 20 commands on the way.
-_IN_FLIGHT = 20 * 2 * 20
 
 
 @pytest.fixture
@@ -107,7 +105,7 @@ def test_a_primary_is_killed(cluster: LocalCluster, serve: Serve, tmp_path: Path
         cluster.wait_ok()
         load.run_for(2)
         report = load.stop()
-    assert_only_what_was_in_flight(report, died, slots, _IN_FLIGHT)
+    assert_only_what_was_in_flight(report, died, "shard-1", slots)
     assert report.slowest < promotion + 2.5, report
     assert report.quiet_rate() >= LEAST_RATE, report
 
@@ -158,7 +156,6 @@ def test_a_primary_hangs_for_a_while(binary: ServerBinary, serve: Serve, tmp_pat
 def test_late_replies_never_reach_another_request(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
     with start_cluster(3, 1, binary=binary, node_timeout=15.0) as cluster:
         victim = cluster.primaries()[0]
-        slots = slots_of(victim)
         short = {"SLOTGATE_BACKEND__REQUEST_TIMEOUT": "700ms", "SLOTGATE_BACKEND__RETRY_DEADLINE": "500ms"}
         with load_on(serve("--cluster", cluster.seeds, environment=short), tmp_path) as load:
             for _ in range(2):
@@ -171,4 +168,4 @@ def test_late_replies_never_reach_another_request(binary: ServerBinary, serve: S
     assert not report.broken, report
     assert set(report.kinds()) <= {"UNCERTAIN", "TIMEOUT", "SHARDDOWN"}, report
     assert report.errors
-    assert all(note.slot in slots or "partial" in note.words for note in report.errors), report
+    assert all("shard 'shard-1'" in note.words for note in report.errors), report
