@@ -53,7 +53,8 @@ class Judge:
         if words.startswith("UNCERTAIN"):
             for part in command.parts:
                 part.key.uncertain(part)
-        _note(self.report.errors, now, key_slot(command.parts[0].key.name), f"{words} [{command.name}]")
+        slot = key_slot(command.parts[0].key.name)
+        _note(self.report.errors, now, slot, f"{words} [{command.name}]", command.sent)
 
     def _verdict(self, command: Command, reply: object, now: float, *, stale: bool) -> tuple[Verdict, Key]:
         """The worst of the parts', and the key that it is about."""
@@ -108,6 +109,6 @@ def _sum(command: Command, reply: int) -> Verdict:
 _GRAVITY: Final = [Verdict.RIGHT, Verdict.OLD, Verdict.EARLY, Verdict.LOST, Verdict.WRONG]
 
 
-def _note(notes: list[Note], when: float, slot: int, words: str) -> None:
+def _note(notes: list[Note], when: float, slot: int, words: str, sent: float = 0.0) -> None:
     if len(notes) < _KEPT:
-        notes.append(Note(when, slot, words))
+        notes.append(Note(when, slot, words, sent))

@@ -15,16 +15,11 @@ from tests.live.conftest import Serve
 from tests.live.linkbreaker import LinkBreaker
 from tests.live.site import commands_seen
 
-pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.quick, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.timeout(180)]
 
 _LAG = 1.0
 _AWAY = _LAG + 1.0
 _SHORT = {"SLOTGATE_MAX_REPLICA_LAG": f"{_LAG:g}s"}
-
-
-@pytest.fixture(params=["prefer_replica", "any"])
-def policy(request: pytest.FixtureRequest) -> tuple[str, str]:
-    return "--read-from", request.param
 
 
 @contextlib.contextmanager
@@ -43,13 +38,20 @@ def replicated(kind: str, binary: ServerBinary) -> Iterator[tuple[tuple[str, ...
                 yield flags, watched.replicas(watched.names[0])[0]
 
 
-@pytest.mark.parametrize("kind", ["static", "cluster", "sentinel"])
+def kinds(quick: str) -> pytest.MarkDecorator:
+    """Each kind of topology with each policy that may read replicas; the CI runs one of them."""
+    pairs = [(kind, policy) for kind in ("static", "cluster", "sentinel") for policy in ("prefer_replica", "any")]
+    marked = [pytest.param(*pair, marks=[pytest.mark.quick] if "-".join(pair) == quick else []) for pair in pairs]
+    return pytest.mark.parametrize(("kind", "policy"), marked)
+
+
+@kinds(quick="sentinel-prefer_replica")
 def test_a_replica_dies_and_comes_back(
-    kind: str, binary: ServerBinary, policy: tuple[str, str], serve: Serve, tmp_path: Path
+    kind: str, policy: str, binary: ServerBinary, serve: Serve, tmp_path: Path
 ) -> None:
     with (
         replicated(kind, binary) as (flags, replica),
-        load_on(serve(*flags, *policy, environment=_SHORT), tmp_path, "--stale") as load,
+        load_on(serve(*flags, "--read-from", policy, environment=_SHORT), tmp_path, "--stale") as load,
     ):
         within(lambda: _reads(replica) > 100, 5)
         replica.kill()
@@ -62,13 +64,13 @@ def test_a_replica_dies_and_comes_back(
     assert report.slowest < 1.0, report
 
 
-@pytest.mark.parametrize("kind", ["static", "cluster", "sentinel"])
+@kinds(quick="cluster-any")
 def test_a_replica_hangs_and_goes_on(
-    kind: str, binary: ServerBinary, policy: tuple[str, str], serve: Serve, tmp_path: Path
+    kind: str, policy: str, binary: ServerBinary, serve: Serve, tmp_path: Path
 ) -> None:
     with (
         replicated(kind, binary) as (flags, replica),
-        load_on(serve(*flags, *policy, environment=_SHORT), tmp_path, "--stale") as load,
+        load_on(serve(*flags, "--read-from", policy, environment=_SHORT), tmp_path, "--stale") as load,
     ):
         within(lambda: _reads(replica) > 100, 5)
         replica.pause()
@@ -80,13 +82,14 @@ def test_a_replica_hangs_and_goes_on(
     assert report.slowest < _AWAY + 0.5, report
 
 
-def test_a_replica_falls_behind_and_catches_up(
-    binary: ServerBinary, policy: tuple[str, str], serve: Serve, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("policy", ["prefer_replica", pytest.param("any", marks=pytest.mark.quick)])
+def test_a_replica_falls_behind_and_catches_up(binary: ServerBinary, policy: str, serve: Serve, tmp_path: Path) -> None:
     with (
         start_many(2, 1, binary=binary) as shards,
         _slow_link(shards) as link,
-        load_on(serve("--static", shards.static, *policy, environment=_SHORT), tmp_path, "--stale") as load,
+        load_on(
+            serve("--static", shards.static, "--read-from", policy, environment=_SHORT), tmp_path, "--stale"
+        ) as load,
     ):
         replica = shards.replicas[0][0]
         within(lambda: _reads(replica) > 100, 5)
