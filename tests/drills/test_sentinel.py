@@ -64,6 +64,22 @@ def test_a_primary_is_killed(watched: WatchedShards, flags: tuple[str, ...], ser
     assert report.quiet_rate() >= LEAST_RATE, report
 
 
+def test_rolling_restart(watched: WatchedShards, flags: tuple[str, ...], serve: Serve, tmp_path: Path) -> None:
+    with load_on(serve(*flags), tmp_path) as load:
+        for name in watched.names:
+            primary = watched.primary(name)
+            for node in (*watched.replicas(name), primary):
+                if node is primary:
+                    watched.failover(name)
+                    primary.wait_link_up(40)
+                node.stop()
+                node.start()
+                node.wait_link_up()
+                load.run_for(1)
+        report = load.stop()
+    assert_nothing_seen(report)
+
+
 def test_a_sentinel_is_killed_and_then_a_primary(
     watched: WatchedShards, flags: tuple[str, ...], serve: Serve, tmp_path: Path
 ) -> None:
