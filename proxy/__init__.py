@@ -21,10 +21,14 @@ The floors; a module imports from lower floors, and from its own without a circl
     0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
     1  resp, slots, engine                                                  bytes in, offsets out
     2  commands, topology, config                                           facts
-    3  session, clientcmds, allclients, scatter, multikey, cursors, planner, info, merge, retries, refusals, lag   pure
-    4  tls, wires, epollwires, turn, greeting, surroundings, backend, pool, routes, dispatch, detour, control, discovery
-    5  flow, ownwrites, fastlane, conversation, landing, client, census, clients, service, report, listeners, admin
-    6  logs, memory, channel, worker, server, supervisor, keeper, localservers, demo, cli   processes
+    3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
+    3  info, merge, retries, refusals, lag                                  decisions: pure, sans-io
+    4  tls, wires, epollwires, turn, greeting, surroundings, backend, pool   backends
+    4  routes, dispatch, detour, control, discovery                         backends
+    5  flow, ownwrites, fastlane, conversation, landing, client, census     clients
+    5  clients, service, report, listeners, admin                           clients
+    6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
+    6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 
 With ``workers = N`` all of this is in each of N processes (worker.py) on one port, under a supervisor (supervisor.py)
 that keeps what has to outlive a worker: the listening sockets, the numbers of clients, what was counted.

@@ -180,7 +180,15 @@ class Backend(Receiver):
         """Connect and greet. The future is done when the connection is lost."""
         node = self.place.node
         lost = self._lost = self._loop.create_future()
-        greeting = Greeting(self.place.protocol, self.place.db, self.place.primary, self._around.credentials)
+        around = self._around
+        greeting = Greeting(
+            self.place.protocol,
+            self.place.db,
+            self.place.primary,
+            around.credentials,
+            verify=around.verify,
+            cluster=around.cluster,
+        )
         try:
             async with asyncio.timeout(self._around.timing.connect_timeout):
                 self._greeting = greeting
@@ -272,7 +280,10 @@ class Backend(Receiver):
     def retire(self) -> None:
         """Nobody sends here any more; what is not written yet goes where it belongs now."""
         self._retired = True
-        self._give_back()
+        if self.place.primary:
+            self._give_back()
+        else:
+            self._give_up()
 
     def _give_back(self) -> None:
         """As long as an answer is to come, what its client sent behind that must wait."""
@@ -280,6 +291,19 @@ class Backend(Receiver):
             self._send_on(self.inflight.recall())
         if not self.inflight.unsent:
             self._release_holders()
+
+    def give_up_reads(self) -> None:
+        """The replica answers nothing: its reads go elsewhere, if there is an elsewhere."""
+        if self._around.elsewhere(self) is not self:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Send what a replica has not answered elsewhere, and drop what it answers after all: nothing but reads is ever
+        sent to a replica that anybody waits for."""
+        late, unwritten = self.inflight.expire(math.inf)
+        self._around.counters.retries += len(late)
+        self._send_on((*late, *unwritten))
+        self._release_holders()
 
     def withhold(self, on: bool) -> None:
         """Write nothing for now, and have who sends wait (a failover is about to begin); or go on."""
@@ -291,20 +315,6 @@ class Backend(Receiver):
         self.flush()
         if not self._withheld:
             self._release_holders()
-
-    def give_up_reads(self) -> None:
-        """The replica answers nothing: send its reads elsewhere, and drop what it answers after all.
-
-        Nothing but reads is ever sent to a replica that anybody waits for.
-        """
-        other = self._around.elsewhere(self)
-        if other is self:
-            return
-        late, unwritten = self.inflight.expire(math.inf)
-        self._around.counters.retries += len(late)
-        for entry in (*late, *unwritten):
-            other.send(entry.sink, entry.token, entry.frame, entry.since, None)
-        self._release_holders()
 
     def pause_writing(self) -> None:
         """The server reads slowly: keep what comes, and stop the clients that send to it."""
@@ -375,7 +385,7 @@ class Backend(Receiver):
             self._answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether that is taken for a refusal, and the request with it."""
+        """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
         entry = self.inflight.peek()
         if entry.sink is DISCARD or entry.sink is ASKED:
             return False

@@ -19,7 +19,7 @@ from proxy.config.model import ReadFrom
 from proxy.config.values import cores, parse_workers
 from proxy.enginekind import engine
 from proxy.errors import ConfigError, SlotgateError
-from proxy.topology import build_topology, format_ranges
+from proxy.topology import build_topology, even_ranges, format_ranges
 
 # 128 + SIGPIPE, what a shell reports of any other tool in `... | head`.
 EXIT_PIPE = 141
@@ -128,14 +128,22 @@ def _flags(options: argparse.Namespace) -> Mapping[str, object]:
         "admin": options.admin,
     }
     flags: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    # One kind of topology replaces whatever the file says of the others.
     if options.static is not None:
-        flags |= {"topology": {"kind": "static"}, "shards": parse_static(options.static)}
+        flags |= _NOWHERE | {"shards": parse_static(options.static), "topology": {"kind": "static"}}
     elif options.cluster is not None:
-        flags |= {"topology": {"kind": "cluster"}, "cluster": {"seeds": options.cluster.split(",")}}
+        flags |= _NOWHERE | {"cluster": {"seeds": options.cluster.split(",")}, "topology": _found("cluster")}
     elif options.sentinel is not None:
-        masters = {"sentinels": options.sentinel.split(","), "masters": options.masters.split(",")}
-        flags |= {"topology": {"kind": "sentinel"}, "sentinel": masters}
+        asked = {"sentinels": options.sentinel.split(","), "masters": options.masters.split(",")}
+        flags |= _NOWHERE | {"sentinel": asked, "topology": _found("sentinel")}
     return flags
+
+
+_NOWHERE: dict[str, object] = {"shards": [], "cluster": {"seeds": []}, "sentinel": {"sentinels": [], "masters": []}}
+
+
+def _found(kind: str) -> dict[str, object]:
+    return {"kind": kind, "discover_replicas": False}
 
 
 def parse_static(text: str) -> list[dict[str, object]]:
@@ -176,10 +184,16 @@ def _summary(config: Config) -> list[tuple[str, str]]:
         ("read_from", config.read_from),
         ("users", ", ".join(f"{user.name} (no password)" if user.nopass else user.name for user in config.users)),
     ]
+    if config.topology.kind == "cluster":
+        lines.append(("cluster", f"asked of {', '.join(map(str, config.cluster.seeds))}"))
+    if config.topology.kind == "sentinel":
+        lines.append(("sentinel", f"asked of {', '.join(map(str, config.sentinel.sentinels))}"))
+        for name, ranges in zip(config.sentinel.masters, even_ranges(len(config.sentinel.masters)), strict=True):
+            lines.append(("shard", f"{name}: slots {format_ranges(ranges)}"))
     for index, shard in enumerate(topology.shards):
         replicas = f", replicas {', '.join(map(str, shard.replicas))}" if shard.replicas else ""
-        ranges = format_ranges(topology.ranges(index))
-        lines.append(("shard", f"{shard.name}: slots {ranges}, primary {shard.primary}{replicas}"))
+        slots = format_ranges(topology.ranges(index))
+        lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
     return lines
 
 
@@ -192,8 +206,6 @@ def _commands(_options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    if options.topology != "static":
-        raise SlotgateError(f'demo: topology "{options.topology}" is not in this version yet: leave --topology out')
     from proxy.demo import run
 
     return run(shards=options.shards, replicas=options.replicas, listen=options.listen, topology=options.topology)

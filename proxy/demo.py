@@ -5,29 +5,30 @@ The proxy runs as it would anywhere, ``slotgate serve`` in a process of its own.
 
 import contextlib
 import errno
+import http.client
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from proxy.config import Address, parse_listen
+from proxy.demosite import BRAND, Servers, Try, start
 from proxy.errors import SlotgateError
 from proxy.keeper import keeper
-from proxy.localservers import LOOPBACK, LocalShards, free_port, start_many
-from proxy.topology import Node, Shard, Topology, format_ranges
+from proxy.localservers import LOOPBACK, free_port
 
 _READY_TIMEOUT = 15.0
 # Longer than the proxy's own drain with a busy client needs in a demo; after it, it is killed.
 _DRAIN_TIMEOUT = 5.0
 _POLL = 0.05
+_WIDEST = 60
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
 
 
@@ -37,8 +38,8 @@ def run(shards: int, replicas: int, listen: str, topology: str) -> int:
     Raises SlotgateError when it can not start, or when the proxy ends before a signal came.
     """
     with _Stopped() as stopped:
-        address = _check(shards, replicas, listen, topology)
-        with start_many(shards, replicas) as servers, _proxy(servers, address) as proxy:
+        address = _check(shards, replicas, listen)
+        with start(topology, shards, replicas) as servers, _proxy(servers, address) as proxy:
             if proxy.wait_ready(stopped):
                 _print(_describe(servers, proxy))
                 proxy.wait_end(stopped)
@@ -46,12 +47,10 @@ def run(shards: int, replicas: int, listen: str, topology: str) -> int:
     return 0
 
 
-def _check(shards: int, replicas: int, listen: str, topology: str) -> Address:
+def _check(shards: int, replicas: int, listen: str) -> Address:
     """The address to listen at, with a port. Raises SlotgateError for what can not work, before anything is started."""
     if shards < 1 or replicas < 0:
         raise SlotgateError("it takes at least 1 shard, and 0 or more replicas")
-    if topology != "static":
-        raise SlotgateError(f"the {topology} topology is not built yet: use --topology static")
     try:
         address = parse_listen(listen)
     except ValueError as error:
@@ -116,7 +115,10 @@ class _Proxy:
     log: Path
 
     def wait_ready(self, stopped: _Stopped) -> bool:
-        """True when it answers PING, False when a signal came first. Raises SlotgateError if it ends or is silent."""
+        """True when it answers PING and has a way to every shard, False when a signal came first.
+
+        Raises SlotgateError if it ends or is silent.
+        """
         deadline = time.monotonic() + _READY_TIMEOUT
         while not stopped.signalled:
             self._check_runs()
@@ -151,8 +153,14 @@ class _Proxy:
         host = _WILDCARDS.get(self.address.host, self.address.host)
         with contextlib.suppress(OSError), socket.create_connection((host, self.address.port), 1.0) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            return connection.recv(64).startswith(b"+PONG") and self._has_shards()
         return False
+
+    def _has_shards(self) -> bool:
+        # Not urllib: it would ask a proxy of the environment.
+        with contextlib.closing(http.client.HTTPConnection(self.admin.host, self.admin.port, timeout=1.0)) as admin:
+            admin.request("GET", "/readyz")
+            return admin.getresponse().status == http.HTTPStatus.OK
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-10:]
@@ -160,7 +168,7 @@ class _Proxy:
 
 
 @contextlib.contextmanager
-def _proxy(servers: LocalShards, address: Address) -> Iterator[_Proxy]:
+def _proxy(servers: Servers, address: Address) -> Iterator[_Proxy]:
     admin = Address(LOOPBACK, free_port())
     log = servers.directory / "proxy.log"
     package = Path(__file__).resolve().parent.parent
@@ -168,7 +176,7 @@ def _proxy(servers: LocalShards, address: Address) -> Iterator[_Proxy]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SLOTGATE_")}
     # The same package that runs this, installed or not.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), environ.get("PYTHONPATH")]))
-    arguments = ["--listen", str(address), "--static", servers.static, "--admin", str(admin)]
+    arguments = ["--listen", str(address), "--admin", str(admin), *servers.flags]
     process = keeper().spawn(
         [sys.executable, "-m", "proxy", "serve", *arguments],
         cwd=servers.directory,
@@ -182,37 +190,35 @@ def _proxy(servers: LocalShards, address: Address) -> Iterator[_Proxy]:
         proxy.stop()
 
 
-def _describe(servers: LocalShards, proxy: _Proxy) -> str:
+def _describe(servers: Servers, proxy: _Proxy) -> str:
     """What a newcomer wants to know and to copy."""
     host = _WILDCARDS.get(proxy.address.host, proxy.address.host)
     port = proxy.address.port
     suffix = f"-p {port}" if host == LOOPBACK else f"-h {host} -p {port}"
-    # Valkey's own names, where only those are installed.
-    brand = "valkey" if shutil.which("valkey-cli") and not shutil.which("redis-cli") else "redis"
-    cli = f"{brand}-cli {suffix}"
+    cli = f"{BRAND}-cli {suffix}"
     where = f"port={port}" if host == LOOPBACK else f"host={host!r}, port={port}"
     python = f"import redis; r = redis.Redis({where}); r.set('greeting', 'hello'); print(r.get('greeting'))"
-    commands = (
-        (f"{cli} mset a 1 b 2 c 3", "three keys on three shards, in one command"),
+    commands: list[Try] = [
+        (f"{cli} mset a 1 b 2 c 3", "three keys, on as many shards, in one command"),
         (f"{cli} mget a b c", "their values, in the order asked"),
         (f"{cli} --scan", "the keys of all shards"),
         (f"{cli} dbsize", "their number"),
-        (f"{brand}-benchmark {suffix} -t set,get -P 16 -q", "how fast it is"),
-    )
-    width = max(len(command) for command, _ in commands)
+        (f"{BRAND}-benchmark {suffix} -t set,get -P 16 -q", "how fast it is"),
+    ]
     lines = [
         f"Slotgate listens at {proxy.address}, in front of {servers.binary}:",
         "",
-        *_topology_lines(servers),
+        *servers.lines,
         "",
         "Connect as to one Redis server:",
         f"  {cli}",
         f'  python -c "{python}"    # pip install redis',
         "",
         "Try:",
-        *(f"  {command:{width}}  # {meaning}" for command, meaning in commands),
+        *_columns(commands),
         "",
-        f"Watch:  http://{proxy.admin}/metrics  http://{proxy.admin}/readyz",
+        *_changes(servers.changes),
+        f"Watch:  http://{proxy.admin}/metrics  http://{proxy.admin}/readyz  http://{proxy.admin}/topology",
         f"Log:    {proxy.log}",
         "",
         "Ctrl-C stops everything and leaves nothing behind.",
@@ -220,18 +226,14 @@ def _describe(servers: LocalShards, proxy: _Proxy) -> str:
     return "\n".join(lines)
 
 
-def _topology_lines(servers: LocalShards) -> list[str]:
-    """Shard, slots, primary and replicas, as the proxy divides them."""
-    groups = zip(servers.primaries, servers.replicas, strict=True)
-    topology = Topology.static(
-        Shard(f"shard-{number}", Node(primary.host, primary.port), tuple(Node(r.host, r.port) for r in replicas))
-        for number, (primary, replicas) in enumerate(groups, start=1)
-    )
-    return [
-        f"  {shard.name:10} slots {format_ranges(topology.ranges(index)):12} primary {shard.primary.address:15}"
-        + "".join(f"  replica {replica.address}" for replica in shard.replicas)
-        for index, shard in enumerate(topology.shards)
-    ]
+def _changes(tries: Sequence[Try]) -> list[str]:
+    return ["Change what is behind it, while clients go on:", *_columns(tries), ""] if tries else []
+
+
+def _columns(tries: Sequence[Try]) -> list[str]:
+    """Commands and what they do, in two columns; a long command does not widen the first for all."""
+    width = min(_WIDEST, max(len(command) for command, _ in tries))
+    return [f"  {command:{width}}  # {meaning}" for command, meaning in tries]
 
 
 def _print(text: str) -> None:

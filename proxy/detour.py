@@ -1,4 +1,4 @@
-"""Requests that a server refused, on their way to one that takes them: redirections and retries, in each client's order.
+"""Requests that a server refused, on their way to one that takes them: redirections and retries, in order.
 
 A refused request may be sent again only if no later request of its client on its slot has run. So at the first refusal
 all that is in flight on that connection is watched (once for any number of refusals), and its client is not read from

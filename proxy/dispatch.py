@@ -13,7 +13,6 @@ from proxy.scatter import Scatter
 from proxy.surroundings import Holder, Place
 from proxy.topology import NOBODY
 
-
 Wait = Callable[[Entry, Place], None]
 
 

@@ -33,14 +33,28 @@ class Credentials:
 class Greeting:
     """The first exchange on a connection. ``done`` gets True, or a ``BackendError`` that says why it can not be used.
 
-    A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet.
+    A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
+    as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
+    a replica that has become a primary, would be lost on the others. ``cluster``: a replica of a Redis Cluster must be
+    told that it may answer reads.
     """
 
-    def __init__(self, protocol: int, db: int, primary: bool, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        protocol: int,
+        db: int,
+        primary: bool,
+        credentials: Credentials,
+        *,
+        verify: bool = False,
+        cluster: bool = False,
+    ) -> None:
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._tls = credentials.tls
         self._heard = False
         self._reader = hiredis.Reader()
+        self._role = "" if not verify else "master" if primary else "slave"
+        """What it must be; "" if it may be anything."""
         self._steps: list[tuple[str | int, ...]] = []
         auth = credentials.arguments()
         if protocol >= 3:
@@ -50,7 +64,9 @@ class Greeting:
             self._steps.append(("AUTH", *auth))
         if db:
             self._steps.append(("SELECT", db))
-        if not primary:
+        if cluster and not primary:
+            self._steps.append(("READONLY",))
+        if verify or not primary:
             self._steps.append(("ROLE",))
         self._steps.append(("PING",))
 
@@ -83,12 +99,19 @@ class Greeting:
     def _take(self, step: str, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
-        elif (
-            step == "ROLE"
-            and isinstance(reply, list)
-            and reply[:1] == [b"slave"]
-            and _UNSYNCED.intersection(reply[3:4])
-        ):
+        elif step == "ROLE" and isinstance(reply, list) and reply:
+            self._is(reply)
+
+    def _is(self, role: list[object]) -> None:
+        """``role``: https://redis.io/docs/latest/commands/role/."""
+        if role[0] == b"sentinel":
+            raise BackendError("the server is a sentinel, it holds no keys")
+        if role[0] == b"slave" and self._role == "master":
+            host = role[1].decode("utf-8", "replace") if len(role) > 2 and isinstance(role[1], bytes) else "?"
+            raise BackendError(f"the server is no primary, it replicates {host}:{role[2] if len(role) > 2 else '?'}")
+        if role[0] == b"master" and self._role == "slave":
+            raise BackendError("the server is no replica, it says that it is a primary")
+        if role[0] == b"slave" and _UNSYNCED.intersection(role[3:4]):
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, step: str, words: str) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 import hiredis
 
@@ -114,6 +114,11 @@ class LocalServer:
     ``password`` is both ``requirepass`` and ``masterauth``. Data, log and configuration are files in ``directory``.
     """
 
+    arguments: ClassVar[tuple[str, ...]] = ()
+    """What the command line has after the configuration file."""
+    keeps_configuration = False
+    """Whether a restart finds the configuration as the server itself has rewritten it, or as it was given."""
+
     def __init__(
         self,
         binary: ServerBinary,
@@ -165,7 +170,7 @@ class LocalServer:
         deadline = time.monotonic() + timeout
         for attempts_left in range(_PORT_ATTEMPTS if self._may_pick_port else 1, 0, -1):
             if self._may_pick_port:
-                self.port = free_port(self.host)
+                self._pick_port()
             self._launch()
             if self._wait_ready(deadline):
                 self._may_pick_port = False
@@ -237,12 +242,13 @@ class LocalServer:
     def wait_link_up(self, timeout: float = START_TIMEOUT) -> None:
         """Waits until this replica has its primary's data and follows it. Raises SlotgateError after ``timeout``."""
         deadline = time.monotonic() + timeout
-        while not self._link_is_up():
+        while not self.link_is_up():
             if time.monotonic() > deadline:
                 raise SlotgateError(f"{self!r}: its link to the primary is not up after {timeout:g} s")
             time.sleep(_POLL)
 
-    def _link_is_up(self) -> bool:
+    def link_is_up(self) -> bool:
+        """Whether this replica has its primary's data and follows it (False too when it does not answer)."""
         with contextlib.suppress(OSError, hiredis.ReplyError):
             return self.info("replication").get("master_link_status") == "up"
         return False
@@ -255,12 +261,17 @@ class LocalServer:
     def _file(self, suffix: str) -> Path:
         return self.directory / f"{self.port}.{suffix}"
 
+    def _pick_port(self) -> None:
+        self.port = free_port(self.host)
+
     def _launch(self) -> None:
-        self._file("conf").write_text("\n".join(self._configuration()) + "\n")
+        configuration = self._file("conf")
+        if not (self.keeps_configuration and configuration.exists()):
+            configuration.write_text("\n".join(self._configuration()) + "\n")
         self._file("log").unlink(missing_ok=True)
         try:
             self._process = keeper().spawn(
-                [self.binary.path, self._file("conf")], cwd=self.directory, output=self._file("log")
+                [self.binary.path, configuration, *self.arguments], cwd=self.directory, output=self._file("log")
             )
         except OSError as error:
             raise SlotgateError(f"{self.binary} can not be started: {error}") from error
@@ -274,8 +285,8 @@ class LocalServer:
             # Otherwise a primary's shutdown waits up to 10 s for a replica that a test has stopped.
             yield "shutdown-timeout 0"
         if self.password:
-            yield f"requirepass {_quote(self.password)}"
-            yield f"masterauth {_quote(self.password)}"
+            yield f"requirepass {quote(self.password)}"
+            yield f"masterauth {quote(self.password)}"
         if self.replica_of is not None:
             yield f"replicaof {self.replica_of.host} {self.replica_of.port}"
         yield from self.options
@@ -291,7 +302,7 @@ class LocalServer:
         return False
 
 
-def _quote(value: str) -> str:
+def quote(value: str) -> str:
     """As redis.conf wants a value in double quotes."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -338,9 +349,9 @@ def start_many(
     Raises SlotgateError when there is no server, or when one does not start.
     """
     binary = binary or find_server()
-    with _kept_directory() as directory, contextlib.ExitStack() as stack:
+    with kept_directory() as directory, contextlib.ExitStack() as stack:
         servers: list[LocalServer] = []
-        stack.callback(_stop_all, servers)
+        stack.callback(stop_all, servers)
 
         def start(primary: LocalServer | None) -> LocalServer:
             server = LocalServer(binary, directory, replica_of=primary, password=password, options=options)
@@ -355,8 +366,8 @@ def start_many(
         yield LocalShards(binary, directory, primaries, groups)
 
 
-def _stop_all(servers: Sequence[LocalServer]) -> None:
-    """All at once: each takes up to a tenth of a second to notice the signal."""
+def stop_all(servers: Sequence[LocalServer]) -> None:
+    """Stops them at the same time: each takes up to a tenth of a second to notice the signal."""
     for server in servers:
         server.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT
@@ -365,7 +376,8 @@ def _stop_all(servers: Sequence[LocalServer]) -> None:
 
 
 @contextlib.contextmanager
-def _kept_directory() -> Iterator[Path]:
+def kept_directory() -> Iterator[Path]:
+    """A temporary directory that is gone after the block, and when this process is killed."""
     with tempfile.TemporaryDirectory(prefix="slotgate-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         keeper().keep(directory)

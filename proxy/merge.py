@@ -127,8 +127,7 @@ def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 
 
 def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The shard's cursor, with what says whose it is in the low bits (proxy.cursors); behind its last key comes the next
-    shard."""
+    """The shard's cursor, and in the low bits whose it is (proxy.cursors); behind its last key comes the next shard."""
     cursor_frame, keys = elements(replies[0])
     inner = int(_text(cursor_frame))
     shift, own, following = plan.options

@@ -43,5 +43,7 @@ cdef class OwnWrites:
     cpdef bint lately(self, Py_ssize_t shard, tuple slot_shard, double now) except -1
     @cython.locals(written=Written)
     cpdef Sink sink(self, Py_ssize_t shard, tuple slot_shard)
+    @cython.locals(written=Written)
+    cpdef Sink relay(self, object shards, tuple slot_shard, Sink sink)
     cdef Written _written(self, Py_ssize_t shard, tuple slot_shard)
     cdef object _renumber(self, tuple slot_shard)

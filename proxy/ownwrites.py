@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
-from proxy.topology import NOBODY
 from proxy.turn import Turn
 
 
@@ -82,6 +81,11 @@ class Relay(Sink):
         """The client's."""
         return self._sink.owner
 
+    @property
+    def counted(self) -> bool:
+        """As the sink says."""
+        return self._sink.counted
+
     def halt(self) -> None:
         """The client's."""
         self._sink.halt()
@@ -120,6 +124,7 @@ class OwnWrites:
         self._seconds = seconds
         self._slot_shard: tuple[int, ...] = ()
         self._shards: list[Written | None] = []
+        """By the shard's number and one, as ``NOBODY`` has its place too."""
         self._earlier: list[Written] = []
 
     def lately(self, shard: int, slot_shard: tuple[int, ...], now: float) -> bool:
@@ -128,9 +133,9 @@ class OwnWrites:
             self._renumber(slot_shard)
         if self._earlier and self._any_earlier(now):
             return True
-        if not 0 <= shard < len(self._shards):
+        if shard + 1 >= len(self._shards):
             return False
-        written = self._shards[shard]
+        written = self._shards[shard + 1]
         return written is not None and (written.unanswered > 0 or now < written.until)
 
     def sink(self, shard: int, slot_shard: tuple[int, ...]) -> Sink:
@@ -141,7 +146,7 @@ class OwnWrites:
 
     def relay(self, shards: Iterable[int], slot_shard: tuple[int, ...], sink: Sink) -> Sink:
         """Where the reply to a write on ``shards`` goes, on its way to ``sink``."""
-        found = [self._written(shard, slot_shard) for shard in shards if shard != NOBODY]
+        found = [self._written(shard, slot_shard) for shard in shards]
         for written in found:
             written.unanswered += 1
         return Relay(sink, found)
@@ -149,11 +154,11 @@ class OwnWrites:
     def _written(self, shard: int, slot_shard: tuple[int, ...]) -> Written:
         if slot_shard is not self._slot_shard:
             self._renumber(slot_shard)
-        while shard >= len(self._shards):
+        while shard + 1 >= len(self._shards):
             self._shards.append(None)
-        written = self._shards[shard]
+        written = self._shards[shard + 1]
         if written is None:
-            written = self._shards[shard] = Written(self._window, self._turn, self._seconds)
+            written = self._shards[shard + 1] = Written(self._window, self._turn, self._seconds)
         return written
 
     def _renumber(self, slot_shard: tuple[int, ...]) -> None:

@@ -70,12 +70,13 @@ def take(service: Service) -> Report:
         tuple(service.unreachable()),
         format_ranges(topology.ranges(NOBODY)),
         connected,
-        _shards(topology),
+        shown(topology),
         topology.epoch,
     )
 
 
-def _shards(topology: Topology) -> list[dict[str, Any]]:
+def shown(topology: Topology) -> list[dict[str, Any]]:
+    """The shards as ``/topology`` shows them."""
     return [
         {
             "name": shard.name,

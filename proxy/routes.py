@@ -30,8 +30,8 @@ class Routes:
     """Connections by shard: ``writers`` to primaries, ``readers`` to where ``read_from`` says.
 
     ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. Behind the last shard stands
-    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their order
-    holds.
+    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their
+    order holds.
     """
 
     __slots__ = ("_fitness", "_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")

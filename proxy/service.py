@@ -125,8 +125,12 @@ class Service:
             self._on_blocked,
             lambda lost: self._book.elsewhere(lost),
             self._where,
+            config.topology.kind == "sentinel" or config.topology.discover_replicas,
+            config.topology.kind == "cluster",
         )
-        self.source = source_of(config)
+        self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
+        self._held: dict[str, asyncio.TimerHandle] = {}
+        """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
         self.detours = Detours(around, self._at)
@@ -182,8 +186,22 @@ class Service:
             if backend.place.primary and backend.place.node in left:
                 owners |= backend.owners()
         self._halt(owners)
+        for name in [name for name in self._held if before.primary(name) != topology.primary(name)]:
+            self._held.pop(name).cancel()
         self.pool.adopt(topology)
         self.changed.set()
+
+    def hold_shard(self, name: str, seconds: float | None) -> None:
+        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
+        failover is about to begin. None: go on."""
+        timer = self._held.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None:
+            self._held[name] = self.loop.call_later(seconds, self.hold_shard, name, None)
+        for backend in self.pool:
+            if backend.place.primary and backend.place.shard == name:
+                backend.withhold(seconds is not None)
 
     def _halt(self, owners: Set[object]) -> None:
         """Take no more requests from these clients until all they sent are answered."""
@@ -242,6 +260,8 @@ class Service:
         return [shard.name for shard in self.topology.shards if shard.name not in up]
 
     def _on_state(self, backend: Backend) -> None:
+        if backend.ready and backend.place.primary and backend.place.shard in self._held:
+            backend.withhold(True)
         self._book.refresh()
         if backend.place.primary and not backend.ready:
             self.restarted.add(backend)

@@ -84,6 +84,10 @@ class Surroundings:
     where: Callable[[Place, Look], "Backend | None"]
     """Which connection to a primary a request belongs on now that was sent as this place says; None: nobody serves its
     slot."""
+    verify: bool
+    """Whether a server must say that it has the role that it is used in: where roles change."""
+    cluster: bool
+    """Whether the servers are a Redis Cluster's."""
 
 
 class Holder(Protocol):

@@ -107,6 +107,10 @@ class Topology:
         """Whether there is one shard only and nothing is ever cross-slot."""
         return len(self.shards) == 1 and not self.cluster
 
+    def primary(self, name: str) -> Node | None:
+        """The primary of the shard called so."""
+        return next((shard.primary for shard in self.shards if shard.name == name), None)
+
     @property
     def whole(self) -> bool:
         """Whether every slot has a shard."""

@@ -20,6 +20,14 @@ _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 def check_kind(config: Config) -> Iterator[Problem]:
     """What a kind of topology needs is there, and what it makes no use of is not."""
     kind = config.topology.kind
+    for path, named, its in (
+        ("cluster.seeds", config.cluster.seeds, "cluster"),
+        ("sentinel.sentinels", config.sentinel.sentinels, "sentinel"),
+        ("sentinel.masters", config.sentinel.masters, "sentinel"),
+        ("shards", config.shards, "static"),
+    ):
+        if named and kind != its:
+            yield path, f'are named, but topology.kind is "{kind}": leave them out, or make it "{its}"'
     if kind == "cluster" and not config.cluster.seeds:
         yield "cluster.seeds", "are missing: name two or three nodes of the cluster, or use --cluster"
     if kind == "sentinel":
@@ -27,11 +35,15 @@ def check_kind(config: Config) -> Iterator[Problem]:
             yield "sentinel.sentinels", "are missing: name the sentinels, or use --sentinel"
         if not config.sentinel.masters:
             yield "sentinel.masters", "are missing: name the masters that are the shards, or use --masters"
-    if kind != "static":
-        if config.shards:
-            yield "shards", f'are named, but topology.kind is "{kind}": leave them out, or make it "static"'
-        if config.topology.discover_replicas:
-            yield "topology.discover_replicas", f'is for "static" only: a {kind} topology always discovers them'
+    if kind != "static" and config.topology.discover_replicas:
+        yield "topology.discover_replicas", f'is for "static" only: a {kind} topology always discovers them'
+
+
+def check_asked(config: Config) -> Iterator[Problem]:
+    """Who is asked for the servers is reached over the network, as they are."""
+    for path, address in _asked(config):
+        if address.unix:
+            yield path, f'{address} is a unix socket: write "host:port", which says where the other servers are too'
 
 
 def check_masters(config: Config) -> Iterator[Problem]:
@@ -45,7 +57,8 @@ def check_masters(config: Config) -> Iterator[Problem]:
 
 def check_shards(config: Config) -> Iterator[Problem]:
     """A static topology has shards."""
-    if config.topology.kind == "static" and not config.shards:
+    others = config.cluster.seeds or config.sentinel.sentinels or config.sentinel.masters
+    if config.topology.kind == "static" and not config.shards and not others:
         yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
 
 
@@ -180,13 +193,17 @@ def check_listeners(config: Config) -> Iterator[Problem]:
                 yield path, f"{server} is the proxy itself ({name}): name the server's own address"
 
 
-def _servers(config: Config) -> Iterator[tuple[str, Address]]:
+def _asked(config: Config) -> Iterator[tuple[str, Address]]:
     for table, key, addresses in (
         ("cluster", "seeds", config.cluster.seeds),
         ("sentinel", "sentinels", config.sentinel.sentinels),
     ):
         for index, address in enumerate(addresses):
             yield f"{table}.{key}[{index}]", address
+
+
+def _servers(config: Config) -> Iterator[tuple[str, Address]]:
+    yield from _asked(config)
     for index, shard in enumerate(config.shards):
         yield f"shards[{index}].primary", shard.primary
         for position, replica in enumerate(shard.replicas):
@@ -225,8 +242,12 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
         check_kind,
         (("topology",), ("cluster", "seeds"), ("sentinel", "sentinels"), ("sentinel", "masters"), ("shards",)),
     ),
+    (check_asked, (("cluster", "seeds"), ("sentinel", "sentinels"))),
     (check_masters, (("sentinel", "masters"),)),
-    (check_shards, (("shards",), ("topology", "kind"))),
+    (
+        check_shards,
+        (("shards",), ("topology", "kind"), ("cluster", "seeds"), ("sentinel", "sentinels"), ("sentinel", "masters")),
+    ),
     (
         check_listeners,
         (

@@ -103,7 +103,5 @@ def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
 
 def sets_topology(environ: Mapping[str, str]) -> bool:
     """Whether the environment names the shards, or how they are found."""
-    return any(
-        name.upper().startswith(tuple(f"{PREFIX}{table}" for table in ("SHARDS", "TOPOLOGY", "CLUSTER", "SENTINEL")))
-        for name in environ
-    )
+    tables = tuple(f"{PREFIX}{table}" for table in ("SHARDS", "TOPOLOGY", "CLUSTER", "SENTINEL"))
+    return any(name.upper().startswith(tables) for name in environ)

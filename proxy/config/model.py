@@ -259,7 +259,7 @@ class Config(Section):
     read_from: ReadFrom = _default("primary", "Never stale, as plain Redis.")
     max_replica_lag: Duration = _default(
         "5s",
-        "Longer than a healthy replica is ever behind, and no reader waits long for one that hangs.",
+        "Longer than a healthy replica is behind, and a hanging one is soon left alone.",
         gt=0,
         le=_DAY,
     )

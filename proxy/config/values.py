@@ -224,8 +224,14 @@ def parse_address_map(value: object) -> dict[str, str]:
         if with_port:
             found[str(parse_server(announced))] = str(parse_server(reached))
         else:
-            found[_parse_host(announced.strip(), "0", announced)] = _parse_host(reached.strip(), "0", reached)
+            found[_parse_bare_host(announced)] = _parse_bare_host(reached)
     return found
+
+
+def _parse_bare_host(text: str) -> str:
+    """A host that no port follows, so that an IPv6 address needs no brackets."""
+    host = text.strip()
+    return _parse_host(f"[{host}]" if ":" in host and not host.startswith("[") else host, "6379", text)
 
 
 def _has_port(text: str) -> bool:

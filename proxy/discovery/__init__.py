@@ -1,1 +1,1 @@
-"""Where a topology comes from, with time (``source``), and what is learned from the servers: their facts (``learn``)."""
+"""Where a topology comes from, over time (``source``), and what is learned from the servers (``learn``)."""

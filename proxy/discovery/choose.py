@@ -1,9 +1,14 @@
 """Which source of the topology a configuration asks for."""
 
 from proxy.config import Config
+from proxy.discovery.sentinel import Hold, SentinelSource
 from proxy.discovery.source import Fixed, Source
+from proxy.greeting import Credentials
+from proxy.metrics import Counters
 
 
-def source_of(config: Config) -> Source:
-    """The source for ``config``."""
+def source_of(config: Config, credentials: Credentials, counters: Counters, hold: Hold) -> Source:
+    """The source for ``config``; ``credentials`` are for the servers, ``hold`` can keep a shard's requests back."""
+    if config.topology.kind == "sentinel":
+        return SentinelSource(config, counters, hold)
     return Fixed()

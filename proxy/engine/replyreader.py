@@ -18,8 +18,8 @@ STREAM_FROM = 64 * 1024
 class ReplyReader:
     """Reads what one backend connection sends: ``feed`` delivers every whole reply to the oldest written request.
 
-    What is cut is kept and completed without looking at a byte twice. ``on_error`` is called with each error that answers
-    a written request; if it returns True it has taken the oldest request, and the error with it.
+    What is cut is kept and completed without looking at a byte twice. ``on_error`` is called with each error that
+    answers a written request; if it returns True it has taken the oldest request, and the error with it.
     """
 
     __slots__ = ("_counters", "_framer", "_inflight", "_kept", "_on_error", "_stream", "_stream_left")

@@ -115,6 +115,25 @@ class TestServe:
         assert main(["serve"]) == 0
         assert len(served) == 1
 
+    def test_a_cluster_instead_of_the_shards_of_the_file(self, good: str, served: list[Config]) -> None:
+        assert main(["serve", "-c", good, "--cluster", "a:1,b:2"]) == 0
+        [config] = served
+        assert config.topology.kind == "cluster"
+        assert [str(seed) for seed in config.cluster.seeds] == ["a:1", "b:2"]
+        assert config.shards == ()
+
+    def test_sentinels_instead_of_the_cluster_of_the_environment(
+        self, served: list[Config], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SLOTGATE_TOPOLOGY__KIND", "cluster")
+        monkeypatch.setenv("SLOTGATE_CLUSTER__SEEDS", "a:1")
+        assert main(["serve", "--sentinel", "s:1,t:1", "--masters", "x,y"]) == 0
+        assert main(["serve"]) == 0
+        assert [config.topology.kind for config in served] == ["sentinel", "cluster"]
+        assert [str(sentinel) for sentinel in served[0].sentinel.sentinels] == ["s:1", "t:1"]
+        assert served[0].sentinel.masters == ("x", "y")
+        assert (served[0].cluster.seeds, served[1].sentinel.masters) == ((), ())
+
     def test_problems_go_to_stderr_one_a_line(self, served: list[Config], capsys: Output) -> None:
         assert main(["serve", "--static", "a:1,a:1,b", "--admin", "x"]) == 1
         assert capsys.readouterr() == (
@@ -129,27 +148,19 @@ class TestServe:
     @pytest.mark.parametrize(
         ("argv", "words"),
         [
-            (
-                ["--cluster", "a:1,b:1"],
-                'topology.kind: "cluster" is not in this version yet: use "static" and name the servers under '
-                "[[shards]] or with --static (from the command line)",
-            ),
-            (
-                ["--sentinel", "a:1", "--masters", "x,y"],
-                'topology.kind: "sentinel" is not in this version yet: use "static" and name the servers under '
-                "[[shards]] or with --static (from the command line)",
-            ),
-            (
-                ["--static", "a:1", "--read-from", "nearest"],
-                'read_from: "nearest" needs a latency probe, which is not in this version: use "any" or '
-                '"prefer_replica" (from the command line)',
-            ),
             (["-c", "/not-there.toml"], "/not-there.toml: can not be read: No such file or directory"),
+            (
+                ["--cluster", "a:1,b"],
+                'cluster.seeds[1]: "b" is not an address: write "host:port", "[::1]:port" or "unix:/path" '
+                "(from the command line)",
+            ),
+            (
+                ["--sentinel", "a:1", "--masters", "x,x"],
+                'sentinel.masters[1]: "x" is sentinel.masters[0] too: name each master once (from the command line)',
+            ),
         ],
     )
-    def test_what_this_version_can_not_do(
-        self, argv: list[str], words: str, served: list[Config], capsys: Output
-    ) -> None:
+    def test_what_can_not_be_served(self, argv: list[str], words: str, served: list[Config], capsys: Output) -> None:
         assert main(["serve", *argv]) == 1
         assert capsys.readouterr() == ("", f"slotgate: {words}\n")
         assert served == []
@@ -157,10 +168,10 @@ class TestServe:
     @pytest.mark.parametrize(
         ("argv", "words"),
         [
-            ([], "no shards are named: give -c FILE, --static, or set SLOTGATE_SHARDS"),
+            ([], "no shards are named: give -c FILE, --static, --cluster, --sentinel, or set SLOTGATE_SHARDS"),
             (
                 ["--listen", "127.0.0.1:1"],
-                "no shards are named: give -c FILE, --static, or set SLOTGATE_SHARDS",
+                "no shards are named: give -c FILE, --static, --cluster, --sentinel, or set SLOTGATE_SHARDS",
             ),
             (["--sentinel", "a:1"], "--sentinel and --masters need each other"),
             (["--static", "a:1", "--masters", "x"], "--sentinel and --masters need each other"),
@@ -198,6 +209,21 @@ class TestCheck:
             "shard      a: slots 0-8191, primary 127.0.0.1:7001, replicas 127.0.0.1:7002, 127.0.0.1:7003\n"
             "shard      shard-2: slots 8192-16383, primary 127.0.0.1:7004\n"
         )
+
+    def test_a_cluster_is_not_asked(self, capsys: Output) -> None:
+        assert main(["check", "--cluster", "no-such-host:1,127.0.0.1:2"]) == 0
+        assert capsys.readouterr().out.splitlines()[-2:] == [
+            "users      default (no password)",
+            "cluster    asked of no-such-host:1, 127.0.0.1:2",
+        ]
+
+    def test_sentinels_are_not_asked(self, capsys: Output) -> None:
+        assert main(["check", "--sentinel", "no-such-host:1", "--masters", "x,y"]) == 0
+        assert capsys.readouterr().out.splitlines()[-3:] == [
+            "sentinel   asked of no-such-host:1",
+            "shard      x: slots 0-8191",
+            "shard      y: slots 8192-16383",
+        ]
 
     def test_workers_beside_the_cores_there_are(self, good: str, capsys: Output) -> None:
         assert main(["check", "-c", good, "--workers", "auto"]) == 0

@@ -36,8 +36,12 @@ def test_defaults(tmp_path: Path) -> None:
     config = loaded(tmp_path, ONE_SHARD)
     assert config.listen == (Address("127.0.0.1", 6380),)
     assert config.admin == Address("127.0.0.1", 9121)
-    assert config.drain_timeout == 10.0
+    assert config.drain_timeout == 20.0
     assert config.read_from == "primary"
+    assert (config.max_replica_lag, config.read_your_writes) == (5.0, 0.0)
+    assert (config.topology.kind, config.topology.discover_replicas) == ("static", False)
+    assert (config.topology.refresh, config.topology.remap) == (10.0, {})
+    assert (config.backend.request_timeout, config.backend.retry_deadline) == (15.0, 10.0)
     assert config.cross_slot == "split"
     assert config.backend.backoff_min == 0.05
     assert config.backend.password is None
@@ -174,8 +178,8 @@ def test_unknown_keys(tmp_path: Path) -> None:
         [limit]
     """
     keys = (
-        "listen, admin, workers, drain_timeout, measure, read_from, cross_slot, topology, shards, backend, limits, "
-        "users, log"
+        "listen, admin, workers, drain_timeout, measure, read_from, max_replica_lag, read_your_writes, cross_slot, "
+        "topology, cluster, sentinel, shards, backend, limits, users, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (
@@ -234,15 +238,42 @@ def test_unknown_keys(tmp_path: Path) -> None:
         ("workers = 2000", "workers", "is too large: at most 1024"),
         ("workers = true", "workers", 'true is not a number of workers: write one, as in 4, or "auto"'),
         ('workers = "many"', "workers", '"many" is not a number of workers: write one, as in 4, or "auto"'),
+        ('max_replica_lag = "0s"', "max_replica_lag", "must be more than 0"),
         (
-            'read_from = "nearest"',
-            "read_from",
-            '"nearest" needs a latency probe, which is not in this version: use "any" or "prefer_replica"',
+            '[topology]\nkind = "clusters"',
+            "topology.kind",
+            '"clusters" is not one of static, cluster, sentinel; did you mean "cluster"?',
+        ),
+        ('[topology]\nrefresh = "0s"', "topology.refresh", "must be more than 0"),
+        (
+            '[topology]\nremap = "a=b"',
+            "topology.remap",
+            'is not a table: write remap = { "10.0.0.5:6379" = "203.0.113.5:7000" }',
         ),
         (
-            '[topology]\nkind = "cluster"',
-            "topology.kind",
-            '"cluster" is not in this version yet: use "static" and name the servers under [[shards]] or with --static',
+            '[topology]\nremap = { "a:1" = "b" }',
+            "topology.remap",
+            '"a:1" and "b": write both with a port, or both without',
+        ),
+        (
+            '[topology]\ndiscover_replicas = "yes"',
+            "topology.discover_replicas",
+            "is not true or false: write one of them, without quotes",
+        ),
+        (
+            '[cluster]\nseeds = "a:1"',
+            "cluster.seeds",
+            'are named, but topology.kind is "static": leave them out, or make it "cluster"',
+        ),
+        (
+            '[sentinel]\nmasters = ["x"]',
+            "sentinel.masters",
+            'are named, but topology.kind is "static": leave them out, or make it "sentinel"',
+        ),
+        (
+            '[sentinel]\nusername = "u"',
+            "sentinel.username",
+            "needs a password: set password, password_env or password_file beside it",
         ),
         (
             '[[users]]\nname = "app"',
@@ -283,7 +314,7 @@ def test_one_mistake_is_one_problem(tmp_path: Path, text: str, path: str, words:
 
 def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     text = """
-        read_from = "nearest"
+        read_from = "farthest"
         workers = true
         [[shards]]
         primary = "127.0.0.1:7001"
@@ -304,11 +335,11 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     assert found == [
         "SLOTGATE_X",
         "workers",
+        "read_from",
         "shards[0].replica",
         "backend.request_timeout",
         "limits.max_inline",
         "backend.password_env",
-        "read_from",
         "shards[1].slots",
         "shards",
         "backend.backoff_min",
@@ -392,6 +423,105 @@ class TestShards:
                 "shards[0].name",
                 "is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)",
             )
+        ]
+
+
+class TestCluster:
+    def test_seeds(self, tmp_path: Path) -> None:
+        text = """
+            [topology]
+            kind = "cluster"
+            refresh = "30s"
+            remap = { "10.0.0.5:6379" = "[::1]:7000", "::2" = "Host-B" }
+            [cluster]
+            seeds = ["redis-a:6379", "10.0.0.1:6379"]
+        """
+        config = loaded(tmp_path, text)
+        assert config.cluster.seeds == (Address("redis-a", 6379), Address("10.0.0.1", 6379))
+        assert config.topology.refresh == 30.0
+        assert config.topology.remap == {"10.0.0.5:6379": "[::1]:7000", "::2": "host-b"}
+
+    def test_one_seed_is_no_list(self, tmp_path: Path) -> None:
+        config = loaded(tmp_path, 'topology = { kind = "cluster" }\ncluster = { seeds = "a:1" }\n')
+        assert config.cluster.seeds == (Address("a", 1),)
+
+    def test_from_the_environment(self) -> None:
+        environ = {
+            "SLOTGATE_TOPOLOGY__KIND": "cluster",
+            "SLOTGATE_CLUSTER__SEEDS": '["a:1", "b:1"]',
+            "SLOTGATE_TOPOLOGY__REMAP": '{"a": "b"}',
+        }
+        config = load(None, {}, environ)
+        assert len(config.cluster.seeds) == 2
+        assert config.topology.remap == {"a": "b"}
+
+    def test_what_is_missing_or_too_much(self, tmp_path: Path) -> None:
+        text = '[topology]\nkind = "cluster"\ndiscover_replicas = true\n' + ONE_SHARD
+        assert problems(tmp_path, text) == [
+            ("shards", 'are named, but topology.kind is "cluster": leave them out, or make it "static"'),
+            ("cluster.seeds", "are missing: name two or three nodes of the cluster, or use --cluster"),
+            ("topology.discover_replicas", 'is for "static" only: a cluster topology always discovers them'),
+        ]
+
+    def test_bad_seeds(self, tmp_path: Path) -> None:
+        text = """
+            listen = "127.0.0.1:7000"
+            [topology]
+            kind = "cluster"
+            [cluster]
+            seeds = ["a:1", "A:1", "unix:/run/a.sock", "127.0.0.1:7000"]
+        """
+        assert problems(tmp_path, text) == [
+            (
+                "cluster.seeds[2]",
+                'unix:/run/a.sock is a unix socket: write "host:port", which says where the other servers are too',
+            ),
+            ("cluster.seeds[3]", "127.0.0.1:7000 is the proxy itself (listen[0]): name the server's own address"),
+            ("cluster.seeds[1]", "a:1 is cluster.seeds[0] too: name each server once"),
+        ]
+
+
+class TestSentinel:
+    SECRET = "sentinel-very-secret"
+
+    def test_all_keys(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(self.SECRET + "\n")
+        text = """
+            [topology]
+            kind = "sentinel"
+            [sentinel]
+            sentinels = ["a:26379", "b:26379"]
+            masters = ["orders", "sessions"]
+            username = "proxy"
+            password_file = "secret"
+        """
+        config = loaded(tmp_path, text)
+        assert config.sentinel.sentinels == (Address("a", 26379), Address("b", 26379))
+        assert config.sentinel.masters == ("orders", "sessions")
+        assert config.sentinel.username == "proxy"
+        assert config.sentinel.password is not None
+        assert config.sentinel.password.get_secret_value() == self.SECRET
+        assert self.SECRET not in repr(config)
+
+    def test_nothing_is_named(self, tmp_path: Path) -> None:
+        assert problems(tmp_path, '[topology]\nkind = "sentinel"\n') == [
+            ("sentinel.sentinels", "are missing: name the sentinels, or use --sentinel"),
+            ("sentinel.masters", "are missing: name the masters that are the shards, or use --masters"),
+        ]
+
+    def test_bad_masters(self, tmp_path: Path) -> None:
+        text = """
+            [topology]
+            kind = "sentinel"
+            [sentinel]
+            sentinels = "a:26379"
+            masters = ["x", "", "x", "a b"]
+        """
+        words = "is no name of a master: sentinels take letters, digits and . - _"
+        assert problems(tmp_path, text) == [
+            ("sentinel.masters[2]", '"x" is sentinel.masters[0] too: name each master once'),
+            ("sentinel.masters[1]", words),
+            ("sentinel.masters[3]", words),
         ]
 
 

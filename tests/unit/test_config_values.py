@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.config.values import (
     Address,
+    parse_address_map,
     parse_count,
     parse_duration,
     parse_listen,
@@ -175,3 +176,33 @@ def words_of(parse: Callable[[object], object], value: object) -> str:
 def test_whatever_is_written_is_a_value_or_one_line(value: object) -> None:
     for parse in (parse_duration, parse_size, parse_count, parse_listen, parse_server, parse_slots):
         assert len(words_of(parse, value).splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("announced", "reached", "found"),
+    [
+        ("10.0.0.5:6379", "Example.org:7000", ("10.0.0.5:6379", "example.org:7000")),
+        ("10.0.0.5", "203.0.113.5", ("10.0.0.5", "203.0.113.5")),
+        ("0::1", "[::2]", ("::1", "::2")),
+        ("[0::1]:1", "[::2]:2", ("[::1]:1", "[::2]:2")),
+    ],
+)
+def test_address_maps_are_as_addresses_are_written(announced: str, reached: str, found: tuple[str, str]) -> None:
+    assert parse_address_map({announced: reached}) == dict([found])
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([], "is not a table"),
+        ({"a": 5}, "write it in quotes"),
+        ({"a:1": "b"}, "write both with a port, or both without"),
+        ({"[::1]": "[::1]:1"}, "write both with a port, or both without"),
+        ({"a:0": "b:1"}, "has no good port"),
+        ({"a b": "c"}, "has no good host"),
+        ({"::g": "c"}, "is not an address"),
+    ],
+)
+def test_what_is_no_address_map(value: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_address_map(value)

@@ -95,6 +95,42 @@ async def test_a_server_that_can_not(greeting: tuple[int, int, bool, Credentials
     made.feed(PONG)  # what still comes changes nothing
 
 
+@pytest.mark.parametrize(
+    ("primary", "flags", "sent"),
+    [
+        (True, {"verify": True}, ["ROLE", "PING"]),
+        (False, {"verify": True}, ["ROLE", "PING"]),
+        (True, {"cluster": True}, ["PING"]),
+        (False, {"cluster": True}, ["READONLY", "ROLE", "PING"]),
+    ],
+)
+async def test_what_is_said_where_roles_change(primary: bool, flags: dict[str, bool], sent: list[str]) -> None:
+    assert words(Greeting(2, 0, primary, NOBODY, **flags)) == sent
+
+
+@pytest.mark.parametrize(
+    ("primary", "answer", "reason"),
+    [
+        (True, MASTER, None),
+        (True, role("connected"), "the server is no primary, it replicates 127.0.0.1:6379"),
+        (True, b"*1\r\n$5\r\nslave\r\n", r"the server is no primary, it replicates \?:\?"),
+        (True, b"*2\r\n$8\r\nsentinel\r\n*0\r\n", "the server is a sentinel, it holds no keys"),
+        (True, b"-NOPERM this user has no permissions to run the 'role' command\r\n", None),
+        (False, role("connected"), None),
+        (False, role("sync"), "the replica is not in sync with its primary"),
+        (False, MASTER, "the server is no replica, it says that it is a primary"),
+    ],
+)
+async def test_a_role_that_must_be(primary: bool, answer: bytes, reason: str | None) -> None:
+    made = Greeting(2, 0, primary, NOBODY, verify=True)
+    made.feed(answer + PONG)
+    if reason is None:
+        assert made.done.result() is True
+    else:
+        with pytest.raises(BackendError, match=reason):
+            made.done.result()
+
+
 async def test_a_greeting_that_was_given_up_takes_what_comes() -> None:
     made = Greeting(2, 0, True, NOBODY)
     made.done.cancel()

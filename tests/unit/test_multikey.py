@@ -56,7 +56,8 @@ def test_a_part_by_its_keys(step: int) -> None:
     whole = cut_of(args, step, shards=1)
     assert whole is not None
     parts = by_key(whole.parts[0])
-    assert [split_request(part.frame)[1:] for part in parts] == [args[at : at + step] for at in range(0, len(args), step)]
+    wanted = [args[at : at + step] for at in range(0, len(args), step)]
+    assert [split_request(part.frame)[1:] for part in parts] == wanted
     assert [part.positions for part in parts] == [[0], [1], [2], [3], [4]]
 
 

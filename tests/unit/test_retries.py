@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engine.entry import Entry
-from proxy.retries import Look, judge
+from proxy.retries import Look, Outcome, judge, repeatable
 from tests.unit.recording import Recorder
 
 SINKS = {name: Recorder() for name in "xy"}
@@ -72,3 +72,33 @@ def test_no_request_is_forgotten_and_no_write_repeated(words: list[str]) -> None
             later = [other for other in words[index + 1 :] if other.startswith(f"{who}:w")]
             slots = set(what[1:].split("+"))
             assert all("*" not in other + what and not slots & set(other.split(":w")[1].split("+")) for other in later)
+
+
+RAN, REFUSED = Outcome.RAN, Outcome.REFUSED
+READ_1, WRITE_1 = Look(True, frozenset({1})), Look(False, frozenset({1}))
+WRITE_2, ANYWHERE = Look(False, frozenset({2})), Look(False, None)
+
+
+@pytest.mark.parametrize(
+    ("requests", "may"),
+    [
+        ([(REFUSED, WRITE_1)], [True]),
+        ([(RAN, WRITE_1)], [False]),
+        # MSET {t}1 {t}2 was refused, SET {t}1 behind it ran: the MSET must not overwrite it.
+        ([(REFUSED, WRITE_1), (RAN, WRITE_1)], [False, False]),
+        ([(RAN, WRITE_1), (REFUSED, WRITE_1)], [False, True]),
+        ([(REFUSED, WRITE_1), (REFUSED, WRITE_1)], [True, True]),
+        ([(REFUSED, WRITE_1), (RAN, WRITE_2)], [True, False]),
+        ([(REFUSED, WRITE_1), (RAN, READ_1)], [False, False]),
+        ([(REFUSED, READ_1), (RAN, READ_1)], [True, False]),
+        ([(REFUSED, READ_1), (RAN, WRITE_1)], [False, False]),
+        ([(REFUSED, READ_1), (RAN, ANYWHERE)], [False, False]),
+        ([(REFUSED, ANYWHERE), (RAN, WRITE_1)], [False, False]),
+        ([(REFUSED, ANYWHERE), (REFUSED, WRITE_1)], [True, True]),
+        ([(REFUSED, WRITE_1), (REFUSED, WRITE_2), (RAN, WRITE_1)], [False, True, False]),
+    ],
+)
+def test_what_was_refused_is_sent_again_unless_a_later_one_ran(
+    requests: list[tuple[Outcome, Look]], may: list[bool]
+) -> None:
+    assert repeatable(requests) == may

@@ -3,11 +3,12 @@
 import json
 
 from proxy import metrics
-from proxy.report import Report, together
+from proxy.report import Report, shown, together
 from proxy.tally import SUM, Tally
 from proxy.topology import Node, Shard, Topology
 
 TOPOLOGY = Topology.static([Shard("one", Node("a", 1)), Shard("two", Node("b", 2), (Node("c", 3),))])
+LATER = Topology.static([Shard("one", Node("c", 3)), Shard("two", Node("b", 2))], epoch=2)
 SET = ("set", "ok")
 
 
@@ -49,27 +50,61 @@ def test_of_the_dead_stays_what_was_counted() -> None:
     assert list(lost.values(metrics.RECONNECTS).values()) == [3]
 
 
+def report(
+    counted: Tally, unreachable: tuple[str, ...], connected: set[str], topology: Topology = TOPOLOGY, gaps: str = ""
+) -> Report:
+    return Report(counted, unreachable, gaps, frozenset(connected), shown(topology), topology.epoch)
+
+
 def test_it_goes_through_json() -> None:
-    report = Report(tally("0", 3, 1), ("two",), frozenset({"a:1", "c:3"}))
-    assert Report.of_plain(json.loads(json.dumps(report.plain()))) == report
+    before = report(tally("0", 3, 1), ("two",), {"a:1", "c:3"}, gaps="7-9")
+    assert Report.of_plain(json.loads(json.dumps(before.plain()))) == before
 
 
 def test_all_workers_together() -> None:
     overview = together(
-        TOPOLOGY,
         [
-            Report(tally("0", 3, 1), ("two",), frozenset({"a:1", "c:3"})),
-            Report(tally("1", 4, 2), ("two", "one"), frozenset({"c:3"})),
+            report(tally("0", 3, 1), ("two",), {"a:1", "c:3"}),
+            report(tally("1", 4, 2), ("two", "one"), {"c:3"}),
         ],
     )
-    assert overview.unready == "no reachable primary in: one, two"
-    assert overview.connected == {"c:3"}
+    assert overview.unready == "no reachable primary in: two, one"
+    assert overview.topology == {
+        "epoch": 1,
+        "shards": [
+            {
+                "name": "one",
+                "slots": [[0, 8191]],
+                "nodes": [{"address": "a:1", "role": "primary", "connected": False}],
+            },
+            {
+                "name": "two",
+                "slots": [[8192, 16383]],
+                "nodes": [
+                    {"address": "b:2", "role": "primary", "connected": False},
+                    {"address": "c:3", "role": "replica", "connected": True},
+                ],
+            },
+        ],
+    }
+    assert overview.tally.values(metrics.SHARDS) == {(): 2}
     assert overview.tally.values(metrics.COMMANDS) == {SET: 7}
     assert overview.tally.values(metrics.WORKERS) == {(): 2}
 
 
+def test_the_latest_topology_is_shown() -> None:
+    overview = together([report(tally("0", 1), (), {"c:3"}, LATER), report(tally("1", 1), (), {"c:3"})])
+    assert overview.topology["epoch"] == 2
+    assert overview.topology["shards"][0]["nodes"] == [{"address": "c:3", "role": "primary", "connected": True}]
+
+
+def test_slots_that_nobody_serves() -> None:
+    overview = together([report(tally("0", 1), (), set()), report(tally("1", 1), ("one",), set(), gaps="0-9,100")])
+    assert overview.unready == "no reachable primary in: one; no shard serves the slots 0-9,100"
+
+
 def test_no_worker_at_all() -> None:
-    overview = together(TOPOLOGY, [])
+    overview = together([])
     assert overview.unready == ""
-    assert overview.connected == frozenset()
+    assert overview.topology == {"epoch": 0, "shards": []}
     assert overview.tally.values(metrics.WORKERS) == {(): 0}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.config import load
 from proxy.slots import SLOTS
-from proxy.topology import Node, Shard, Topology, build_topology, even_ranges, format_ranges
+from proxy.topology import NOBODY, Node, Shard, Topology, build_topology, even_ranges, format_ranges
 
 A, B, C = (Shard(name, Node("127.0.0.1", port)) for name, port in (("a", 1), ("b", 2), ("c", 3)))
 
@@ -76,7 +76,7 @@ def test_one_shard_is_single() -> None:
         ([A], [[(16383, 0)]], "16383-0 is not a slot range"),
         ([A, Shard("a", Node("h", 9))], None, "two shards share the shard name a"),
         ([A, Shard("x", Node("h", 9), (A.primary,))], None, "two shards share the address 127.0.0.1:1"),
-        ([], None, "0 shards can not share 16384 slots"),
+        ([], None, "a static topology needs a shard"),
     ],
 )
 def test_what_could_not_route_is_refused(
@@ -86,12 +86,29 @@ def test_what_could_not_route_is_refused(
         Topology.static(shards, slots)
 
 
-@pytest.mark.parametrize("owners", [(), (0,) * (SLOTS - 1), (1,) * SLOTS, (-1,) * SLOTS])
-def test_slot_shard_names_a_shard_for_every_slot(owners: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("owners", [(), (0,) * (SLOTS - 1), (1,) * SLOTS, (-2,) * SLOTS])
+def test_slot_shard_names_a_shard_or_nobody_for_every_slot(owners: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="slot_shard"):
         Topology(1, (A,), owners)
-    with pytest.raises(ValueError, match="needs a shard"):
-        Topology(1, (), owners)
+
+
+def test_what_was_found_may_have_gaps() -> None:
+    topology = Topology.found([A, B], [[(0, 10)], [(12, 16382)]], cluster=True, epoch=5)
+    assert topology.ranges(NOBODY) == [(11, 11), (16383, 16383)]
+    assert (topology.cluster, topology.epoch) == (True, 5)
+    with pytest.raises(ValueError, match="slot 10 has two shards"):
+        Topology.found([A, B], [[(0, 10)], [(10, 20)]])
+
+
+def test_before_anything_is_known() -> None:
+    topology = Topology.unknown(cluster=True)
+    assert topology.shards == ()
+    assert topology.ranges(NOBODY) == [(0, 16383)]
+    assert topology.epoch < Topology.static([A]).epoch
+
+
+def test_one_shard_of_a_cluster_checks_slots_itself() -> None:
+    assert not Topology.found([A], [[(0, 16383)]], cluster=True).single
 
 
 def test_a_snapshot_is_immutable() -> None:

@@ -1,0 +1,254 @@
+"""The topology that sentinels know: asked for, and followed by what they publish.
+
+::
+
+    sentinels ──events──▶ Subscription, one for each ──▶ the one that published is asked at once
+        ▲                                                      │
+        └────── all are asked: in turn, after a hint ──────────┤
+                                                               ▼
+                                          Report ──▶ Chart ──▶ Topology ──▶ adopt
+
+A sentinel that leads a failover says so about a tenth of a second before the replica is promoted, while the old primary
+goes on taking writes, which are lost, for seconds. So from then on until the new primary is adopted, ``hold`` keeps the
+shard's requests back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from proxy.config import Config
+from proxy.control import ask
+from proxy.discovery.sentinelchart import Chart, Seat
+from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, Report, is_old, questions, read, read_event
+from proxy.discovery.source import Adopt, Pace
+from proxy.discovery.subscription import Subscription
+from proxy.errors import BackendError
+from proxy.greeting import Credentials
+from proxy.metrics import Counters
+from proxy.tls import sentinel_tls
+from proxy.topology import Node, Topology
+
+log = logging.getLogger(__name__)
+
+Hold = Callable[[str, float | None], None]
+"""Called with a shard's name: keep its requests back for at most so many seconds from now; None: let them go."""
+
+HOLD = 5.0
+"""Seconds, begun anew as long as the failover goes on: the sentinel notices the promotion within about one."""
+_GAP = 0.02
+"""Seconds between two looks after events: several that are published together are one look."""
+_EAGER = 15.0
+"""Seconds after a change for which the sentinels are asked often, as they learn of replicas only by and by."""
+
+
+class SentinelSource:
+    """Follows the masters of ``config.sentinel``."""
+
+    def __init__(self, config: Config, counters: Counters, hold: Hold | None = None) -> None:
+        section = config.sentinel
+        password = section.password.get_secret_value() if section.password else ""
+        self._credentials = Credentials(section.username or "", password, sentinel_tls(config))
+        self._masters = section.masters
+        self._configured = tuple(Node(address.host, address.port) for address in section.sentinels)
+        self._remap = config.topology.remap
+        self._patience = config.backend.connect_timeout
+        self._counters = counters
+        self._hold = hold or (lambda name, seconds: None)
+        self._pace = Pace(config.topology.refresh)
+        self._chart = Chart(section.masters)
+        self._reports: dict[Node, Report] = {}
+        self._leading: dict[str, tuple[Node, float]] = {}
+        """By master: the sentinel that leads its failover, and since when its requests are held."""
+        self._news: dict[Node, None] = {}
+        self._told = asyncio.Event()
+        self._listeners: dict[Node, asyncio.Task[None]] = {}
+        self._silent: dict[Node, str] = {}
+        """The sentinels that can not be asked, and why."""
+        self._deaf = False
+        self._missing: Collection[str] = ()
+        self._looked = asyncio.Event()
+        """All have been asked once: before that, one that lags could be taken for all."""
+        self._eager_until = 0.0
+        self._seats: Mapping[str, Seat] = {}
+        self._topology = Topology.unknown()
+
+    def hint(self, node: Node | None = None) -> None:
+        """Something says that the topology has changed."""
+        self._pace.hint(node)
+
+    async def run(self, adopt: Adopt) -> None:
+        """Never returns."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_looking(adopt), name="ask sentinels")
+                group.create_task(self._follow_news(adopt), name="follow sentinels")
+        finally:
+            for task in self._listeners.values():
+                task.cancel()
+
+    # ---- when to look, and at whom
+
+    async def _keep_looking(self, adopt: Adopt) -> None:
+        while True:
+            await self._pace.wait()
+            await self._look(None, adopt)
+            self._looked.set()
+            late = asyncio.get_running_loop().time() > self._eager_until
+            if self._leading or self._chart.doubtful or (self._chart.unsettled and not late):
+                self._pace.hint()
+
+    async def _follow_news(self, adopt: Adopt) -> None:
+        await self._looked.wait()
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            news, self._news = list(self._news), {}
+            await self._look([node for node in news if node in self._listeners], adopt)
+            await asyncio.sleep(_GAP)
+
+    def _on_change(self, node: Node) -> None:
+        self._news[node] = None
+        self._told.set()
+
+    def _on_message(self, node: Node, channel: bytes, message: bytes) -> None:
+        event = read_event(channel, message)
+        if event.master not in self._masters:
+            return
+        log.debug("sentinel event address=%s event=%s about=%r", node, event.what, message.decode("utf-8", "replace"))
+        if event.begins:
+            self._begin(event.master, node)
+        elif event.aborts and self._leading.get(event.master, (None,))[0] == node:
+            self._end(event.master)
+        self._on_change(node)
+
+    def _begin(self, name: str, node: Node) -> None:
+        if name not in self._leading:
+            log.info("failover begins shard=%s sentinel=%s: its requests are held until it is over", name, node)
+        self._leading[name] = (node, asyncio.get_running_loop().time())
+        self._hold(name, HOLD)
+
+    def _end(self, name: str) -> None:
+        if self._leading.pop(name, None) is not None:
+            self._hold(name, None)
+
+    # ---- a look
+
+    async def _look(self, nodes: Sequence[Node] | None, adopt: Adopt) -> None:
+        """Ask some sentinels, or all; and those that they name and nobody knew."""
+        began = asyncio.get_running_loop().time()
+        asked: set[Node] = set()
+        self._listen()
+        wanted = list(self._listeners if nodes is None else nodes)
+        while wanted:
+            asked.update(wanted)
+            await asyncio.gather(*(self._ask(node) for node in wanted))
+            self._listen()
+            wanted = [node for node in self._listeners if node not in self._reports and node not in asked]
+            wanted = [node for node in wanted if node not in self._silent]
+        try:
+            self._judge(adopt)
+        except Exception:
+            # A fault of ours must not end the search for good.
+            log.exception("what the sentinels say can not be used reports=%r", self._reports)
+        self._watch_failovers(asked, began)
+
+    async def _ask(self, node: Node) -> None:
+        try:
+            replies = await ask(node, self._credentials, questions(self._masters), self._patience)
+            if is_old(replies):
+                replies = await ask(node, self._credentials, questions(self._masters, "SLAVES"), self._patience)
+            self._reports[node] = read(node, self._masters, replies, self._remap)
+        except (OSError, TimeoutError, ValueError, BackendError, NoSentinel) as error:
+            self._reports.pop(node, None)
+            reason = str(error) or f"no answer within {self._patience:g} s"
+            if self._silent.get(node) != reason:
+                log.warning("sentinel can not be asked address=%s reason=%r", node, reason)
+            self._silent[node] = reason
+        else:
+            if self._silent.pop(node, None) is not None:
+                log.info("sentinel answers again address=%s", node)
+
+    def _listen(self) -> None:
+        """Subscribe to the sentinels that are configured, and those that they name, each once."""
+        known = {report.id for node, report in self._reports.items() if node in self._configured}
+        wanted = dict.fromkeys(self._configured)
+        for report in self._reports.values():
+            for master in report.masters.values():
+                wanted |= {node: None for identity, node in master.peers.items() if identity not in known}
+        if not self._reports:
+            # Nobody says who is there.
+            wanted |= dict.fromkeys(self._listeners)
+        for node in [node for node in self._listeners if node not in wanted]:
+            self._listeners.pop(node).cancel()
+            self._reports.pop(node, None)
+            self._silent.pop(node, None)
+        for node in wanted:
+            if node not in self._listeners:
+                subscription = Subscription(node, self._credentials, self._patience, self._on_message, self._on_change)
+                self._listeners[node] = asyncio.create_task(subscription.run(), name=f"listen to sentinel {node}")
+
+    # ---- what comes of it
+
+    def _judge(self, adopt: Adopt) -> None:
+        now = asyncio.get_running_loop().time()
+        reports = {report.id: report for report in self._reports.values()}.values()
+        if not reports:
+            self._counters.refresh("failed")
+            if not self._deaf:
+                log.error("no sentinel answers: look at sentinel.sentinels, at their password, and at the network")
+            self._deaf = True
+            return
+        self._deaf = False
+        self._chart.take(reports, now)
+        self._report_missing(reports)
+        topology, doubled = self._chart.topology(self._topology.epoch + 1)
+        if (topology.shards, topology.slot_shard) == (self._topology.shards, self._topology.slot_shard):
+            self._counters.refresh("same")
+            return
+        self._counters.refresh("changed")
+        self._eager_until = now + _EAGER
+        before, self._seats = self._seats, dict(self._chart.seats)
+        self._tell(before, self._seats)
+        for name in doubled:
+            primary = self._seats[name].node
+            log.error("two masters have one primary %s: shard=%s has no slots until that changes", primary, name)
+        self._topology = topology
+        adopt(topology)
+
+    def _report_missing(self, reports: Collection[Report]) -> None:
+        missing = self._chart.unknown(reports)
+        for name in missing:
+            if name not in self._missing:
+                log.error(
+                    "no sentinel knows a master called %r: look at sentinel.masters, and at what "
+                    "`redis-cli -p 26379 SENTINEL MASTERS` says",
+                    name,
+                )
+        self._missing = missing
+
+    def _tell(self, before: Mapping[str, Seat], after: Mapping[str, Seat]) -> None:
+        for name, seat in after.items():
+            old = before.get(name)
+            replicas = ",".join(map(str, seat.replicas)) or "none"
+            if old is None:
+                log.info("master found shard=%s primary=%s replicas=%s", name, seat.node, replicas)
+            elif old.node != seat.node:
+                log.warning("failover shard=%s primary=%s was=%s replicas=%s", name, seat.node, old.node, replicas)
+            elif old.replicas != seat.replicas:
+                log.info("replicas changed shard=%s replicas=%s", name, replicas)
+
+    def _watch_failovers(self, asked: Collection[Node], began: float) -> None:
+        """Hold on as long as the sentinel that leads a failover says that it goes on; let go when it is over."""
+        for name, (node, since) in list(self._leading.items()):
+            report = self._reports.get(node)
+            if node not in asked or since > began:
+                continue
+            if report is None or name not in report.masters:
+                # It is gone, and its failover with it; but it may have promoted the replica already. The hold ends by
+                # itself.
+                del self._leading[name]
+            elif report.masters[name].step in UNDECIDED:
+                self._hold(name, HOLD)
+            else:
+                self._end(name)
