@@ -1,7 +1,8 @@
 """A simulated client: says what ``Talk`` thinks up, at its own pace, and holds every reply against its request."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from random import Random
 
 import hiredis
@@ -15,11 +16,22 @@ from tests.simulation.wire import Pace, Wire
 class SimulatedClient:
     """One client from its connect to its end. ``problem`` says what first went wrong."""
 
-    def __init__(self, number: int, service: Service, rng: Random, pace: Pace, talk: Talk) -> None:
+    def __init__(
+        self,
+        number: int,
+        service: Service,
+        rng: Random,
+        pace: Pace,
+        talk: Talk,
+        depths: Sequence[int] = (1, 1, 1, 2, 5, 20, 50),
+    ) -> None:
         self.number = number
         self.talk = talk
         self.problem = ""
         self.replies = 0
+        self.errors: Counter[str] = Counter()
+        """How often each error was answered to a request of ``talk``, by its first word."""
+        self._depths = depths
         self._rng = rng
         self._reader = hiredis.Reader()
         self._expected: deque[Request] = deque()
@@ -42,12 +54,12 @@ class SimulatedClient:
         while not self._lost:
             if rng.random() < 0.1:
                 self._wire.outgoing.block("busy")
-            depth = rng.choice((1, 1, 1, 2, 5, 20, 50))
+            depth = rng.choice(self._depths)
             self._say([self.talk.next() for _ in range(depth)])
             if rng.random() < 0.3:
                 await asyncio.sleep(rng.random() * 0.3)
             self._wire.outgoing.unblock("busy")
-            if rng.random() < 0.7:
+            if self._depths == (1,) or rng.random() < 0.7:
                 await self._answered()
             if loop.time() > until:
                 await self._leave()
@@ -89,6 +101,8 @@ class SimulatedClient:
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
             self.replies += 1
+            if isinstance(reply, hiredis.ReplyError):
+                self.errors[str(reply).partition(" ")[0]] += 1
             if not self._expected:
                 self._wrong(reply, Request(b"", None), "a reply to no request")
                 return

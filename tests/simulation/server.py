@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import hiredis
@@ -67,6 +67,10 @@ class SimulatedServer:
         """Lose every connection."""
         for connection in list(self.connections):
             connection.wire.cut()
+
+    def accept(self, wire: Wire) -> None:
+        """A connection stands."""
+        ServerConnection(self, wire)
 
     def replicate(self, primary: "SimulatedServer") -> None:
         """Be a replica of ``primary``, without any lag."""
@@ -202,7 +206,7 @@ _COMMANDS: dict[bytes, Callable[[ServerConnection, list[bytes]], bytes]] = {
 class SimulatedNetwork:
     """Connects the proxy to the servers."""
 
-    def __init__(self, servers: list[SimulatedServer]) -> None:
+    def __init__(self, servers: Sequence[SimulatedServer]) -> None:
         self._servers = {server.address: server for server in servers}
 
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
@@ -214,6 +218,6 @@ class SimulatedNetwork:
         if server.refusing:
             raise ConnectionRefusedError(111, "Connection refused")
         wire = Wire(protocol, server.pace)
-        ServerConnection(server, wire)
+        server.accept(wire)
         protocol.connection_made(wire)
         return wire
