@@ -23,8 +23,8 @@ The floors; a module imports from lower floors, and from its own without a circl
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
     3  info, merge, retries, refusals, lag                                  decisions: pure, sans-io
-    4  tls, wires, epollwires, turn, greeting, surroundings, backend, pool   backends
-    4  routes, dispatch, detour, control, discovery                         backends
+    4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
+    4  pool, routes, dispatch, detour, control, discovery                   backends
     5  flow, ownwrites, fastlane, conversation, landing, client, census     clients
     5  clients, service, report, listeners, admin                           clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes

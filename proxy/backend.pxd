@@ -25,7 +25,8 @@ cdef class Backend(Receiver):
     cdef str _reason
     cdef object _runner
     cdef bint _closing
-    cdef bint _retired
+    cdef readonly bint retired
+    cdef object _leftovers
     cdef bint _withheld
     # of one connection
     cdef object _transport

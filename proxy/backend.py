@@ -12,20 +12,18 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
 from proxy import errors
-from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import ASKED, DISCARD, Sink
 from proxy.greeting import Greeting
+from proxy.leftovers import Leftovers
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.retries import judge
 from proxy.surroundings import Holder, Place, State, Surroundings
 
 log = logging.getLogger(__name__)
@@ -46,12 +44,12 @@ class Backend(Receiver):
         "_heard",
         "_holders",
         "_left",
+        "_leftovers",
         "_loop",
         "_lost",
         "_paused",
         "_reader",
         "_reason",
-        "_retired",
         "_runner",
         "_transport",
         "_turn",
@@ -61,6 +59,7 @@ class Backend(Receiver):
         "place",
         "ready",
         "reconnects",
+        "retired",
         "state",
     )
 
@@ -78,12 +77,14 @@ class Backend(Receiver):
         self.dirty = False
         self.reconnects = 0
         self._reader = ReplyReader(self.inflight, around.counters, self._on_error)
+        self._leftovers = Leftovers(self, around)
         self._holders: dict[Holder, None] = {}
         self._down_since = self._turn.now()
         self._reason = "not connected yet"
         self._runner: asyncio.Task[None] | None = None
         self._closing = False
-        self._retired = False
+        self.retired = False
+        """Nobody sends here any more."""
         self._withheld = False
         # of one connection
         self._transport: asyncio.Transport | None = None
@@ -238,38 +239,12 @@ class Backend(Receiver):
                 self._reason = "the server closed the connection"
             self._down_since = self._turn.now()
             self._change(State.HELD)
-            if not self._closing and not self._retired:
+            if not self._closing and not self.retired:
                 self._log(logging.WARNING, "backend connection lost")
                 self._around.hint(None)
-        self._settle(*self.inflight.drain())
+        self._leftovers.settle(*self.inflight.drain())
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
-
-    def _settle(self, written: list[Entry], unwritten: list[Entry]) -> None:
-        """Answer what was written and may have run; send the rest again, here or where it belongs now."""
-        verdict = judge([entry for entry in written if entry.sink is not ASKED], self._around.look)
-        self._around.counters.retries += len(verdict.again)
-        place = self.place
-        for entry in verdict.stale:
-            self._answer(entry, encode.error(errors.read_lost(place.shard, place.node.address)))
-        self._answer_uncertain(verdict.uncertain, "closed the connection before it answered")
-        self._send_on((*verdict.again, *unwritten))
-
-    def _send_on(self, entries: Iterable[Entry]) -> None:
-        """Send again what may be sent again, where it belongs now: perhaps here."""
-        around = self._around
-        # What a replica may answer, another server of the shard can answer as well.
-        reader = around.elsewhere(self)
-        for entry in entries:
-            look = around.look(entry.frame)
-            if look.replica_ok and (reader is not self or not (self.place.primary or self._retired)):
-                target: Backend | None = reader
-            else:
-                target = around.where(self.place, look)
-            if target is None:
-                around.wait(entry, self.place)
-            else:
-                target.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
     # ---- its place in the topology
 
@@ -279,7 +254,7 @@ class Backend(Receiver):
 
     def retire(self) -> None:
         """Nobody sends here any more; what is not written yet goes where it belongs now."""
-        self._retired = True
+        self.retired = True
         if self.place.primary:
             self._give_back()
         else:
@@ -288,7 +263,7 @@ class Backend(Receiver):
     def _give_back(self) -> None:
         """As long as an answer is to come, what its client sent behind that must wait."""
         if self.inflight.unsent and not self.inflight.written:
-            self._send_on(self.inflight.recall())
+            self._leftovers.send_on(self.inflight.recall())
         if not self.inflight.unsent:
             self._release_holders()
 
@@ -302,7 +277,7 @@ class Backend(Receiver):
         sent to a replica that anybody waits for."""
         late, unwritten = self.inflight.expire(math.inf)
         self._around.counters.retries += len(late)
-        self._send_on((*late, *unwritten))
+        self._leftovers.send_on((*late, *unwritten))
         self._release_holders()
 
     def withhold(self, on: bool) -> None:
@@ -332,13 +307,13 @@ class Backend(Receiver):
         """Answer what waited too long, and fail fast once nothing could be sent until the deadline."""
         if self._blocked:
             return
-        if self._retired:
+        if self.retired:
             self._give_back()
         timing = self._around.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()
         if oldest is not None and oldest < before:
-            self._expire(before)
+            self._leftovers.expire(*self.inflight.expire(before))
         if self.state is State.HELD:
             waiting = self.inflight.oldest()
             if waiting is None and self._holders:
@@ -352,37 +327,9 @@ class Backend(Receiver):
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
                 self._abort()
 
-    def _expire(self, before: float) -> None:
-        place = self.place
-        look = self._around.look
-        late, unwritten = self.inflight.expire(before)
-        self._around.counters.timeouts += len(late) + len(unwritten)
-        seconds = self._around.timing.request_timeout
-        for entry in late:
-            if entry.sink is ASKED:
-                continue
-            if look(entry.frame).readonly:
-                self._answer(entry, encode.error(errors.timed_out(place.shard, place.node.address, seconds)))
-            else:
-                self._answer_uncertain((entry,), f"did not answer within {seconds:g} s")
-        refusal = errors.stalled(place.shard, place.node.address, seconds) if self.ready else None
-        for entry in unwritten:
-            self._answer(entry, encode.error(refusal) if refusal else self.down_error())
-
     def _refuse_all(self) -> None:
-        written, unwritten = self.inflight.drain()
-        self._answer_uncertain(
-            [entry for entry in written if entry.sink is not ASKED], f"was let go of: {self._reason}"
-        )
-        for entry in unwritten:
-            self._answer(entry, self.down_error())
+        self._leftovers.refuse(*self.inflight.drain(), self._reason)
         self._release_holders()
-
-    def _answer_uncertain(self, entries: Iterable[Entry], reason: str) -> None:
-        place = self.place
-        for entry in entries:
-            self._around.counters.uncertain += 1
-            self._answer(entry, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _on_error(self, error: bytes) -> bool:
         """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
@@ -395,10 +342,6 @@ class Backend(Receiver):
             return False
         self._around.refused(self, self.inflight.pop(), refusal)
         return True
-
-    def _answer(self, entry: Entry, error: bytes) -> None:
-        self._around.on_error(entry.sink, entry.frame)
-        entry.sink.deliver(entry.token, error, 0, len(error))
 
     def _release_holders(self) -> None:
         holders, self._holders = self._holders, {}

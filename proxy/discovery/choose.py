@@ -1,6 +1,7 @@
 """Which source of the topology a configuration asks for."""
 
 from proxy.config import Config
+from proxy.discovery.roles import RolesSource
 from proxy.discovery.sentinel import Hold, SentinelSource
 from proxy.discovery.source import Fixed, Source
 from proxy.greeting import Credentials
@@ -11,4 +12,6 @@ def source_of(config: Config, credentials: Credentials, counters: Counters, hold
     """The source for ``config``; ``credentials`` are for the servers, ``hold`` can keep a shard's requests back."""
     if config.topology.kind == "sentinel":
         return SentinelSource(config, counters, hold)
+    if config.topology.discover_replicas:
+        return RolesSource(config, credentials, counters)
     return Fixed()

@@ -76,6 +76,7 @@ def _make(rng: Random) -> Steps:
             rng.choice(("primary", "primary", "prefer_replica")),
             rng.choice((1, 2)),
             rng.random() < 0.15,
+            rng.choice(("0s", "10ms", "1s")),
         ),
         ("luck", rng.randrange(2**32), rng.random() < 0.4),
     ]
@@ -208,9 +209,9 @@ def _observe(engine: Engine, steps: Steps) -> object:
 
 
 async def _play(engine: Engine, steps: Steps) -> object:
-    settings = next((step[1:] for step in steps if step[0] == "settings"), (16384, "8mb", "primary", 1, False))
+    settings = next((step[1:] for step in steps if step[0] == "settings"), (16384, "8mb", "primary", 1, False, "0s"))
     seed, lucky = next((step[1:] for step in steps if step[0] == "luck"), (0, True))
-    most, soft, read_from, connections, reject = settings
+    most, soft, read_from, connections, reject, own_writes = settings
     random.seed(seed)  # the backoff's jitter
     rng = Random(seed)
     loop = virtual_loop()
@@ -227,6 +228,7 @@ async def _play(engine: Engine, steps: Steps) -> object:
                 for shard in range(3)
             ],
             "read_from": read_from,
+            "read_your_writes": own_writes,
             "cross_slot": "reject" if reject else "split",
             "limits": {"max_in_flight": most, "output_soft": soft, "write_timeout": "1s"},
             "backend": {

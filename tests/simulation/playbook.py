@@ -41,7 +41,7 @@ _BACKEND = {
 _GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "PING")
 
 
-class _Client:
+class Client:
     """A client's end of its wire."""
 
     def __init__(self, number: int, service: Service) -> None:
@@ -94,7 +94,7 @@ class Stage:
     """Where a conversation is played."""
 
     service: Service
-    clients: dict[str, _Client]
+    clients: dict[str, Client]
     seen: list[str]
     greeted: list[str]
     connection: _Connection | None = None
@@ -114,10 +114,10 @@ class Stage:
         protocol.connection_made(wire)
         return wire
 
-    def client(self, name: str) -> _Client:
+    def client(self, name: str) -> Client:
         """The client of that name, connected when it is first named."""
         if name not in self.clients:
-            self.clients[name] = _Client(len(self.clients), self.service)
+            self.clients[name] = Client(len(self.clients), self.service)
         return self.clients[name]
 
 

@@ -262,12 +262,6 @@ class TestDemo:
             {"shards": 1, "replicas": 0, "listen": "127.0.0.1:0", "topology": "static"},
         ]
 
-    @pytest.mark.parametrize("kind", ["cluster", "sentinel"])
-    def test_other_topologies(self, kind: str, capsys: Output) -> None:
-        assert main(["demo", "--topology", kind]) == 1
-        words = f'slotgate: demo: topology "{kind}" is not in this version yet: leave --topology out\n'
-        assert capsys.readouterr() == ("", words)
-
     @pytest.mark.parametrize(
         ("argv", "words"),
         [

@@ -1,0 +1,166 @@
+"""Which server of a shard is its primary and which are its replicas, by what each says of its role. Pure.
+
+Source: https://redis.io/docs/latest/commands/role/
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.refusals import remapped
+from proxy.topology import Node, Shard
+
+log = logging.getLogger(__name__)
+
+QUESTIONS = (("ROLE",), ("INFO", "server"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server says of itself.
+
+    ``id``: the same at whatever address it is asked, "" if it may not be told. A primary says how much it has written
+    (``offset``) and which replicas follow it (``lists``), a replica whom it ``follows``.
+    """
+
+    id: str
+    primary: bool
+    offset: int = 0
+    lists: tuple[Node, ...] = ()
+    follows: Node | None = None
+
+
+def read(replies: Sequence[object], remap: Mapping[str, str]) -> Answer | str:
+    """The replies to ``QUESTIONS``; addresses as the proxy reaches them. Words: why nothing can be told from them."""
+    role, info = replies
+    if isinstance(role, Exception):
+        return f"it answers ROLE with: {role}"
+    identity = _id(info)
+    match role:
+        case [b"master", int(offset), list(replicas)]:
+            found = (_node(each[0], each[1], remap) for each in replicas if isinstance(each, list) and len(each) > 1)
+            return Answer(identity, True, offset, tuple(node for node in found if node is not None))
+        case [b"slave", host, port, *_]:
+            return Answer(identity, False, follows=_node(host, port, remap))
+    return "it is neither a primary nor a replica"
+
+
+def _id(info: object) -> str:
+    lines = info.decode("utf-8", "replace").splitlines() if isinstance(info, bytes) else ()
+    return next((line.partition(":")[2] for line in lines if line.startswith("run_id:")), "")
+
+
+def _node(host: object, port: object, remap: Mapping[str, str]) -> Node | None:
+    text = port.decode("utf-8", "replace") if isinstance(port, bytes) else str(port)
+    if not isinstance(host, bytes) or not host or not text.isdigit() or not 0 < int(text) < 65536:
+        return None
+    return remapped(Node(host.decode("utf-8", "replace").lower(), int(text)), remap)
+
+
+class Group:
+    """The servers of one shard, over time; ``configured`` are its candidates for ever, the primary first.
+
+    The primary stays one as long as it says so and nobody else is followed in its place. When it is gone, or says that
+    it is a replica, the one that it follows takes over, or a server that was promoted since: of several the one that
+    most others follow, then the one that has written most.
+    """
+
+    def __init__(self, name: str, configured: Sequence[Node]) -> None:
+        self.name = name
+        self._configured = tuple(configured)
+        self.primary = configured[0]
+        self.replicas: tuple[Node, ...] = tuple(configured[1:])
+        self._strays: set[Node] = set()
+        """Servers that said they were primaries while the primary was there: nobody was promoted in its place."""
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """Whom to ask."""
+        return tuple(dict.fromkeys((self.primary, *self._configured, *self.replicas)))
+
+    @property
+    def shard(self) -> Shard:
+        """As it is now."""
+        return Shard(self.name, self.primary, self.replicas)
+
+    def mentioned(self, answers: Mapping[Node, Answer]) -> set[Node]:
+        """Servers that were named by those that answered, and are to be asked too."""
+        found: set[Node] = set()
+        for answer in answers.values():
+            found.update(answer.lists)
+            if answer.follows is not None:
+                found.add(answer.follows)
+        return found
+
+    def take(self, answers: Mapping[Node, Answer], taken: Collection[Node] = ()) -> None:
+        """Reconsider, by what each server said that answers. ``taken``: the primaries of the other shards."""
+        names = self._names(answers)
+        said = {names.get(node, node): answer for node, answer in answers.items()}
+        leaders = {
+            node: names.get(answer.follows, answer.follows)
+            for node, answer in said.items()
+            if answer.follows is not None
+        }
+        primary = self._elect(said, leaders)
+        if primary != self.primary and primary in taken:
+            log.error("shard=%s follows %s, the primary of another shard: it is left where it was", self.name, primary)
+            primary = self.primary
+        self.primary = primary
+        self._strays -= {primary, *leaders}
+        self.replicas = self._follow(said, leaders, names)
+
+    def _names(self, answers: Mapping[Node, Answer]) -> dict[Node, Node]:
+        """One address for each server, whatever addresses it has: the one that is configured, or used now."""
+        first: dict[str, Node] = {}
+        known = [node for node in (*self._configured, *self.members) if node in answers]
+        for node in (*known, *sorted(answers, key=str)):
+            first.setdefault(answers[node].id or str(node), node)
+        return {node: first[answer.id or str(node)] for node, answer in answers.items()}
+
+    def _elect(self, said: Mapping[Node, Answer], leaders: Mapping[Node, Node]) -> Node:
+        followers = Counter(leaders.values())
+        members = self.members
+        primaries = [node for node in members if node in said and said[node].primary]
+        if self.primary in primaries:
+            rivals = [node for node in primaries if node != self.primary]
+            followed = [node for node in rivals if followers[node]]
+            if followers[self.primary] or not followed:
+                self._strays.update(rivals)
+                return self.primary
+            primaries = followed
+        else:
+            leader = self._leader(leaders)
+            if leader in said and said[leader].primary:
+                return leader
+            primaries = [node for node in primaries if node not in self._strays or followers[node]]
+        return max(primaries, key=lambda node: (followers[node], said[node].offset, str(node)), default=self.primary)
+
+    def _leader(self, leaders: Mapping[Node, Node]) -> Node:
+        """Whom the primary follows in the end; itself if nobody."""
+        node = self.primary
+        for _ in leaders:
+            node = leaders.get(node, node)
+        return node
+
+    def _follow(
+        self, said: Mapping[Node, Answer], leaders: Mapping[Node, Node], names: Mapping[Node, Node]
+    ) -> tuple[Node, ...]:
+        """The replicas of the primary, those of its replicas too. One that is configured and does not answer stays."""
+        head = said.get(self.primary)
+        lists = {names.get(node, node) for node in head.lists} if head is not None else set()
+        found = {node for node in lists if node in leaders}
+        found |= {node for node in self._configured if node not in names}
+        if head is None:
+            # It may be known to its replicas by a name that nobody can tell now.
+            found |= {node for node in self.replicas if node in leaders}
+        grows = True
+        while grows:
+            more = {node for node, leader in leaders.items() if leader in found or leader == self.primary} - found
+            found |= more
+            grows = bool(more)
+        found.discard(self.primary)
+        listed = [node for node in self._configured if node in found]
+        return (*listed, *sorted(found.difference(listed), key=lambda node: (node.host, node.port)))

@@ -1,0 +1,113 @@
+"""A static topology whose servers change their roles: each is asked what it is, time and again."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from proxy.config import Config
+from proxy.control import ask
+from proxy.discovery.replication import QUESTIONS, Answer, Group, read
+from proxy.discovery.source import Adopt, Pace
+from proxy.errors import BackendError
+from proxy.greeting import Credentials
+from proxy.metrics import Counters
+from proxy.topology import Node, Shard, Topology, build_topology
+
+log = logging.getLogger(__name__)
+
+_ROUNDS = 3
+"""A demoted primary names its successor, that one its replicas, those theirs."""
+
+
+class RolesSource:
+    """Follows the roles of the servers of ``config.shards``; which slots a shard has stays."""
+
+    def __init__(self, config: Config, credentials: Credentials, counters: Counters) -> None:
+        self._credentials = credentials
+        self._counters = counters
+        self._patience = config.backend.connect_timeout
+        self._remap = config.topology.remap
+        self._pace = Pace(config.topology.refresh)
+        self._topology = build_topology(config)
+        self._groups = [Group(shard.name, shard.nodes) for shard in self._topology.shards]
+        self._silent: dict[Node, str] = {}
+        """The servers that can not be asked, and why."""
+
+    def hint(self, node: Node | None = None) -> None:
+        """Something says that the roles have changed."""
+        self._pace.hint(node)
+
+    async def run(self, adopt: Adopt) -> None:
+        """Never returns."""
+        while True:
+            await self._pace.wait()
+            try:
+                await self._look(adopt)
+            except Exception:
+                # A fault of ours must not end the search for good.
+                log.exception("what the servers say of their roles can not be used")
+
+    async def _look(self, adopt: Adopt) -> None:
+        answers = await asyncio.gather(*(self._gather(group) for group in self._groups))
+        if not any(answers):
+            self._counters.refresh("failed")
+            return
+        for group, said in zip(self._groups, answers, strict=True):
+            group.take(said, [other.primary for other in self._groups if other is not group])
+        shards = _distinct(group.shard for group in self._groups)
+        if shards == self._topology.shards:
+            self._counters.refresh("same")
+            return
+        self._counters.refresh("changed")
+        for old, new in zip(self._topology.shards, shards, strict=True):
+            _tell(old, new)
+        self._topology = Topology(self._topology.epoch + 1, shards, self._topology.slot_shard)
+        adopt(self._topology)
+
+    async def _gather(self, group: Group) -> dict[Node, Answer]:
+        """What the members of the group say, and those that they name."""
+        answers: dict[Node, Answer] = {}
+        asked: set[Node] = set()
+        wanted = set(group.members)
+        for _ in range(_ROUNDS):
+            asked |= wanted
+            said = await asyncio.gather(*(self._ask(node) for node in wanted))
+            answers |= {node: answer for node, answer in zip(wanted, said, strict=True) if answer is not None}
+            wanted = group.mentioned(answers) - asked
+            if not wanted:
+                break
+        return answers
+
+    async def _ask(self, node: Node) -> Answer | None:
+        try:
+            answer = read(await ask(node, self._credentials, QUESTIONS, self._patience), self._remap)
+        except (OSError, TimeoutError, ValueError, BackendError) as error:
+            answer = str(error) or f"no answer within {self._patience:g} s"
+        if isinstance(answer, Answer):
+            if self._silent.pop(node, None) is not None:
+                log.info("server says its role again address=%s", node)
+            return answer
+        if self._silent.get(node) != answer:
+            log.warning("server can not be asked for its role address=%s reason=%r (see topology.remap)", node, answer)
+        self._silent[node] = answer
+        return None
+
+
+def _distinct(shards: Iterable[Shard]) -> tuple[Shard, ...]:
+    """Each server once: what serves one shard is left out of the replicas of others."""
+    found = tuple(shards)
+    taken = {shard.primary for shard in found}
+    distinct = []
+    for shard in found:
+        replicas = tuple(node for node in shard.replicas if node not in taken)
+        taken.update(replicas)
+        distinct.append(Shard(shard.name, shard.primary, replicas))
+    return tuple(distinct)
+
+
+def _tell(old: Shard, new: Shard) -> None:
+    replicas = ",".join(map(str, new.replicas)) or "none"
+    if old.primary != new.primary:
+        log.warning("failover shard=%s primary=%s was=%s replicas=%s", new.name, new.primary, old.primary, replicas)
+    elif old.replicas != new.replicas:
+        log.info("replicas changed shard=%s replicas=%s", new.name, replicas)

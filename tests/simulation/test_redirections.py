@@ -1,0 +1,351 @@
+"""Requests that a cluster's node refuses, and slots that move under traffic; one conversation a row.
+
+Two nodes, A and B: A has the slot of ``bar`` at first, B that of ``foo``. Time is virtual.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import hiredis
+import pytest
+
+from proxy.config import Config
+from proxy.resp import encode
+from proxy.service import Service
+from proxy.slots import key_slot
+from proxy.topology import Node, Shard, Topology
+from tests.simulation.loop import run, virtual_loop
+from tests.simulation.playbook import KERNEL, Client
+from tests.simulation.wire import Pace, Wire
+
+NODES = {"A": Node("10.2.0.1", 6379), "B": Node("10.2.0.2", 6379)}
+NAMES = {(node.host, node.port): name for name, node in NODES.items()}
+RETRY_DEADLINE, REQUEST_TIMEOUT = 0.5, 2.0
+SOON = 0.05
+"""Longer than the first waits before something is sent again."""
+_AT_ONCE = 0.0005
+BAR, FOO = key_slot(b"bar"), key_slot(b"foo")
+
+
+class _Node:
+    """One node: what it was asked, and its connections."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.wire: Wire | None = None
+        self.shut = False
+        self._reader = hiredis.Reader()
+
+    def take(self, wire: Wire) -> None:
+        self.wire = wire
+        self._reader = hiredis.Reader()
+        wire.peer = self
+
+    def receive(self, data: bytes) -> None:
+        assert self.wire is not None
+        self._reader.feed(data)
+        while (args := self._reader.gets()) is not False:
+            assert isinstance(args, list)
+            if args == [b"PING"]:
+                self.wire.send(encode.PONG)
+            else:
+                self.seen.append(" ".join(arg.decode() for arg in args))
+
+    def lost(self) -> None:
+        self.wire = None
+
+
+@dataclass
+class Stage:
+    """Where a conversation is played."""
+
+    service: Service
+    nodes: dict[str, _Node] = field(default_factory=lambda: {name: _Node() for name in NODES})
+    clients: dict[str, Client] = field(default_factory=dict)
+
+    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
+        """What the proxy's connect comes to."""
+        node = self.nodes[NAMES[host, port]]
+        if node.shut:
+            raise ConnectionRefusedError(111, "Connection refused")
+        wire = Wire(protocol, Pace(Random(0), kernel=KERNEL, smooth=True))
+        node.take(wire)
+        protocol.connection_made(wire)
+        return wire
+
+    def client(self, name: str) -> Client:
+        """The client of that name, connected when it is first named."""
+        if name not in self.clients:
+            self.clients[name] = Client(len(self.clients), self.service)
+        return self.clients[name]
+
+
+Step = Callable[[Stage], Awaitable[None] | None]
+
+
+def topology(bar: str = "A", foo: str = "B", epoch: int = 1, gap: bool = False) -> Topology:
+    """Who has the slot of ``bar`` (and all up to the middle), and of ``foo`` (and all behind it); ``gap``: nobody."""
+    halves = {bar: [(0, 8191)] if not gap else []}
+    halves.setdefault(foo, []).append((8192, 16383))
+    shards = [Shard(name, NODES[name]) for name in halves]
+    return Topology.found(shards, list(halves.values()), cluster=True, epoch=epoch)
+
+
+def play(steps: Sequence[Step]) -> None:
+    """Play a conversation. Raises AssertionError where it goes otherwise."""
+    run(_play(steps))
+
+
+async def _play(steps: Sequence[Step]) -> None:
+    loop = virtual_loop()
+    faults: list[object] = []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    config = Config.model_validate(
+        {
+            "topology": {"kind": "cluster"},
+            "cluster": {"seeds": ["10.2.0.1:6379"]},
+            "backend": {
+                "retry_deadline": f"{RETRY_DEADLINE}s",
+                "request_timeout": f"{REQUEST_TIMEOUT}s",
+                "backoff_min": "10ms",
+                "backoff_max": "50ms",
+            },
+        }
+    )
+    service = Service(config, topology(), clock=loop.time)
+    stage = Stage(service)
+    loop.network = stage
+    await asyncio.sleep(_AT_ONCE)
+    for number, step in enumerate(steps):
+        try:
+            done = step(stage)
+            if done is not None:
+                await done
+            await asyncio.sleep(_AT_ONCE)
+        except AssertionError as error:
+            error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.pool)}")
+            raise
+    assert not faults, faults
+    assert not service.detours.chains
+    await service.close()
+
+
+def says(name: str, *requests: str) -> Step:
+    """A client sends requests in one piece."""
+    data = b"".join(encode.request(request.split()) for request in requests)
+    return lambda stage: stage.client(name).wire.send(data)
+
+
+def sees(name: str, *requests: str) -> Step:
+    """What a node was asked since this was last looked at."""
+
+    def step(stage: Stage) -> None:
+        node = stage.nodes[name]
+        seen, node.seen = node.seen, []
+        assert seen == list(requests)
+
+    return step
+
+
+def answers(name: str, *replies: str) -> Step:
+    """A node answers: ``=x`` is a bulk string, anything else is a line."""
+    frames = [encode.bulk(reply[1:]) if reply[0] == "=" else f"{reply}\r\n".encode() for reply in replies]
+
+    def step(stage: Stage) -> None:
+        wire = stage.nodes[name].wire
+        assert wire is not None, f"{name} has no connection"
+        wire.send(b"".join(frames))
+
+    return step
+
+
+def hears(name: str, *replies: str) -> Step:
+    """What a client was answered since this was last looked at: each begins so."""
+
+    def step(stage: Stage) -> None:
+        client = stage.client(name)
+        heard, client.heard = client.heard, []
+        assert len(heard) == len(replies), f"{name} heard {heard}, not {replies}"
+        assert all(reply.startswith(start) for reply, start in zip(heard, replies, strict=True)), heard
+
+    return step
+
+
+def adopts(**owners: str | int | bool) -> Step:
+    """The proxy learns another topology."""
+    return lambda stage: stage.service.adopt(topology(epoch=2, **owners))  # type: ignore[arg-type]  # by name
+
+
+def cuts(name: str, shut: bool = False) -> Step:
+    """A node loses its connections; ``shut``: and takes no new one."""
+
+    def step(stage: Stage) -> None:
+        node = stage.nodes[name]
+        node.shut = shut
+        if node.wire is not None:
+            node.wire.cut()
+
+    return step
+
+
+def passes(seconds: float) -> Step:
+    """Time passes."""
+    return lambda stage: asyncio.sleep(seconds)
+
+
+def moved(slot: int, to: str) -> str:
+    return f"-MOVED {slot} {NODES[to]}"
+
+
+def ask(slot: int, to: str) -> str:
+    return f"-ASK {slot} {NODES[to]}"
+
+
+TRYAGAIN = "-TRYAGAIN Multiple keys request during rehashing of slot"
+DOWN = "-CLUSTERDOWN The cluster is down"
+NOBODY = "-CLUSTERDOWN Hash slot not served"
+
+CONVERSATIONS = {
+    "a redirection is followed": (
+        says("a", "SET bar 1"), sees("A", "SET bar 1"), answers("A", moved(BAR, "B")), sees("B", "SET bar 1"),
+        answers("B", "+OK"), hears("a", "OK"), says("a", "GET bar"), sees("A", "GET bar"), answers("A", "=1"),
+        hears("a", "1"),
+    ),
+    "two on one key that are both redirected keep their order": (
+        says("a", "SET bar 1", "SET bar 2"), sees("A", "SET bar 1", "SET bar 2"),
+        answers("A", moved(BAR, "B"), moved(BAR, "B")), sees("B", "SET bar 1", "SET bar 2"),
+        answers("B", "+OK", "+OK"), hears("a", "OK", "OK"),
+    ),
+    "nothing is sent again before it is known what became of what is behind": (
+        says("a", "SET bar 1", "SET bar 2"), answers("A", moved(BAR, "B")), passes(SOON), sees("B"),
+        answers("A", moved(BAR, "B")), sees("B", "SET bar 1", "SET bar 2"), answers("B", "+OK", "+OK"),
+        hears("a", "OK", "OK"),
+    ),
+    "what a later one on its slot has overtaken is not sent again": (
+        says("a", "SET bar 1", "SET bar 2"), answers("A", moved(BAR, "B"), "+OK"), passes(SOON), sees("B"),
+        hears("a", "-SHARDDOWN shard 'A' (10.2.0.1:6379) and others redirected the command 1 times", "OK"),
+    ),
+    "what ran on another slot does not matter": (
+        says("a", "SET bar 1", "SET hello 2"), answers("A", moved(BAR, "B"), "+OK"), sees("B", "SET bar 1"),
+        answers("B", "+OK"), hears("a", "OK", "OK"),
+    ),
+    "what another client does does not matter": (
+        says("a", "SET bar 1"), says("b", "SET bar 2"), answers("A", moved(BAR, "B"), "+OK"), sees("B", "SET bar 1"),
+        hears("b", "OK"), answers("B", "+OK"), hears("a", "OK"),
+    ),
+    "two reads may swap, a read and a write may not": (
+        says("a", "GET bar", "GET bar"), answers("A", moved(BAR, "B"), "=1"), sees("B", "GET bar"), answers("B", "=1"),
+        hears("a", "1", "1"), says("a", "GET bar", "SET bar 2"), answers("A", moved(BAR, "B"), "+OK"), sees("B"),
+        hears("a", "-SHARDDOWN", "OK"),
+    ),
+    "a multi-key command on a half moved slot does not overwrite what follows": (
+        says("a", "MSET {bar}1 1 {bar}2 2", "SET {bar}1 3"), answers("A", TRYAGAIN, "+OK"), passes(SOON),
+        sees("A", "MSET {bar}1 1 {bar}2 2", "SET {bar}1 3"), hears("a", TRYAGAIN, "OK"),
+    ),
+    "a multi-key command waits until its slot has moved": (
+        says("a", "MSET {bar}1 1 {bar}2 2"), answers("A", TRYAGAIN), passes(SOON),
+        sees("A", *["MSET {bar}1 1 {bar}2 2"] * 2), answers("A", moved(BAR, "B")), sees("B", "MSET {bar}1 1 {bar}2 2"),
+        answers("B", "+OK"), hears("a", "OK"),
+    ),
+    "asking goes before each request that was asked for": (
+        says("a", "SET bar 1", "GET bar"), answers("A", ask(BAR, "B"), ask(BAR, "B")),
+        sees("B", "ASKING", "SET bar 1", "ASKING", "GET bar"), answers("B", "+OK", "+OK", "+OK", "=1"),
+        hears("a", "OK", "1"),
+    ),
+    "a slot that has moved meanwhile is found by the last redirection": (
+        says("a", "SET bar 1", "GET bar"), answers("A", ask(BAR, "B"), moved(BAR, "B")),
+        sees("B", "ASKING", "SET bar 1", "GET bar"), answers("B", "+OK", "+OK", "=1"), hears("a", "OK", "1"),
+    ),
+    "what follows waits for what is redirected": (
+        says("a", "SET bar 1"), answers("A", moved(BAR, "B")), says("a", "GET bar", "GET foo"), passes(SOON),
+        sees("A", "SET bar 1"), sees("B", "SET bar 1"), answers("B", "+OK"), hears("a", "OK"),
+        sees("A", "GET bar"), sees("B", "GET foo"), answers("A", "=1"), answers("B", "=x"), hears("a", "1", "x"),
+    ),
+    "others do not wait": (
+        says("a", "SET bar 1"), answers("A", moved(BAR, "B")), says("b", "GET bar"), sees("A", "SET bar 1", "GET bar"),
+        answers("A", "=x"), hears("b", "x"), answers("B", "+OK"), hears("a", "OK"),
+    ),
+    "different slots go their own ways": (
+        says("a", "SET bar 1", "SET hello 2"), answers("A", TRYAGAIN, moved(866, "B")), sees("B", "SET hello 2"),
+        answers("B", "+OK"), passes(SOON), sees("A", "SET bar 1", "SET hello 2", "SET bar 1"), answers("A", "+OK"),
+        hears("a", "OK", "OK"),
+    ),
+    "a part of a split command is redirected by itself": (
+        says("a", "MGET bar foo"), sees("A", "MGET bar"), sees("B", "MGET foo"), answers("A", moved(BAR, "B")),
+        sees("B", "MGET bar"), answers("B", "*1", "=f", "*1", "=b"), hears("a", "[b'b', b'f']"),
+    ),
+    "a part that gets TRYAGAIN is cut by key": (
+        says("a", "MGET {bar}1 foo {bar}2"), sees("A", "MGET {bar}1 {bar}2"), sees("B", "MGET foo"),
+        answers("B", "*1", "=f"), answers("A", TRYAGAIN), passes(SOON), sees("A", "MGET {bar}1", "MGET {bar}2"),
+        answers("A", "*1", "=1", ask(BAR, "B")), sees("B", "ASKING", "MGET {bar}2"), answers("B", "+OK", "*1", "=2"),
+        hears("a", "[b'1', b'f', b'2']"),
+    ),
+    "a cluster that is down for a moment is latency": (
+        says("a", "SET bar 1", "GET bar"), answers("A", DOWN, DOWN), passes(SOON),
+        sees("A", "SET bar 1", "GET bar", "SET bar 1", "GET bar"), answers("A", "+OK", "=1"), hears("a", "OK", "1"),
+    ),
+    "and for long an error": (
+        says("a", "GET bar"), *[step for _ in range(4) for step in (answers("A", DOWN), passes(0.2))], hears("a", DOWN),
+    ),
+    "nodes that name each other end somewhere": (
+        says("a", "GET bar"),
+        *[step for _ in range(3) for step in (
+            answers("A", moved(BAR, "B")), passes(0.1), answers("B", moved(BAR, "A")), passes(0.1),
+        )],
+        hears("a", "-SHARDDOWN shard 'B' (10.2.0.2:6379) and others redirected the command 6 times, at last by 'MOVED"),
+    ),
+    "when the connection is lost behind a refusal": (
+        says("a", "SET bar 1", "SET bar 2"), answers("A", moved(BAR, "B")), cuts("A"), passes(SOON), sees("B"),
+        hears("a", "-SHARDDOWN", "-UNCERTAIN"),
+    ),
+    "a request that is lost on its detour may have run": (
+        says("a", "SET bar 1"), answers("A", ask(BAR, "B")), sees("B", "ASKING", "SET bar 1"), cuts("B"), passes(SOON),
+        sees("B"), hears("a", "-UNCERTAIN shard 'B'"),
+    ),
+    "a read that is lost on its detour is sent again": (
+        says("a", "GET bar"), answers("A", moved(BAR, "B")), cuts("B"), passes(SOON), sees("B", "GET bar"),
+        sees("A", "GET bar", "GET bar"), answers("A", moved(BAR, "B")), sees("B", "GET bar"), answers("B", "=1"),
+        hears("a", "1"),
+    ),
+    "a client that went away on its detour": (
+        says("a", "SET bar 1"), answers("A", moved(BAR, "B")), lambda stage: stage.client("a").wire.cut(),
+        answers("B", "+OK"), passes(SOON), says("b", "GET foo"), answers("B", "=x"), hears("b", "x"),
+    ),
+    "slots that move make a client wait for what it has in flight there": (
+        says("a", "SET bar 1"), sees("A", "SET bar 1"), adopts(bar="B"), says("a", "GET bar"), passes(SOON), sees("B"),
+        answers("A", "+OK"), hears("a", "OK"), sees("B", "GET bar"), answers("B", "=1"), hears("a", "1"),
+    ),
+    "and not those who have nothing there": (
+        says("a", "SET bar 1"), says("b", "SET foo 1"), sees("B", "SET foo 1"), adopts(bar="B"), says("b", "GET bar"),
+        sees("B", "GET bar"), answers("A", "+OK"), answers("B", "+OK", "=1"), hears("a", "OK"), hears("b", "OK", "1"),
+    ),
+    "what was not sent to a node that is gone goes where its slot is now": (
+        cuts("A", shut=True), passes(SOON), says("a", "SET bar 1", "GET bar"), passes(SOON), adopts(bar="B"),
+        sees("B", "SET bar 1"), answers("B", "+OK"), sees("B", "GET bar"), answers("B", "=1"), hears("a", "OK", "1"),
+    ),
+    "a slot that nobody serves is waited for": (
+        adopts(gap=True), says("a", "SET bar 1", "GET foo"), passes(0.2), hears("a"), sees("A"), adopts(),
+        passes(0.3), sees("A", "SET bar 1"), answers("A", "+OK"), answers("B", "=x"), hears("a", "OK", "x"),
+    ),
+    "but not for ever, and then no more": (
+        adopts(gap=True), says("a", "SET bar 1"), passes(1.0), hears("a", NOBODY), says("a", "GET bar", "GET foo"),
+        answers("B", "=x"), hears("a", NOBODY, "x"), says("a", "DBSIZE", "MGET bar foo"), answers("B", "*1", "=x"),
+        hears("a", "-CLUSTERDOWN some slots", NOBODY), adopts(), says("a", "GET bar"), answers("A", "=1"),
+        hears("a", "1"),
+    ),
+    "many that are redirected": (
+        says("a", *[f"SET bar {number}" for number in range(500)]), answers("A", *[moved(BAR, "B")] * 500),
+        sees("B", *[f"SET bar {number}" for number in range(500)]), answers("B", *["+OK"] * 500),
+        hears("a", *["OK"] * 500),
+    ),
+    "an error that only looks like one": (
+        says("a", "GET bar"), answers("A", "-MOVEDX 1 a:1"), hears("a", "-MOVEDX 1 a:1"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", CONVERSATIONS.values(), ids=CONVERSATIONS)
+def test_conversation(steps: Sequence[Step]) -> None:
+    play(steps)
