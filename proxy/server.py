@@ -15,7 +15,16 @@ from proxy import logs, memory
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Config
-from proxy.discovery.learn import Learned, absent, complete, fewest_databases, learn_all, lowest_version, smallest_bulk
+from proxy.discovery.learn import (
+    Learned,
+    absent,
+    all_select,
+    complete,
+    fewest_databases,
+    learn_all,
+    lowest_version,
+    smallest_bulk,
+)
 from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
@@ -152,4 +161,5 @@ def _adopt(service: Service, answers: Sequence[Learned]) -> None:
     service.learn(complete(service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
     service.world.databases = fewest_databases(answers) or service.world.databases
+    service.world.selects = all_select(answers)
     service.limit_bulk(smallest_bulk(answers))

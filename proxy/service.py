@@ -82,6 +82,9 @@ class Service:
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
         self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients)
+        if topology.cluster:
+            # Until its nodes have said what they have.
+            self.world.databases, self.world.selects = 1, False
         default = self.world.accounts.get(DEFAULT_USER)
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""

@@ -73,6 +73,8 @@ class World:
     """The lowest version of the backends; learned when they are reached."""
     databases: int = 16
     """How many databases every backend has; learned."""
+    selects: bool = True
+    """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
 
 
 class Session:
@@ -192,7 +194,7 @@ def _select(session: Session, args: Sequence[bytes]) -> bytes:
     if not -(2**31) <= db < 2**31:
         return encode.error(errors.NOT_AN_INT32)
     if not 0 <= db < session.world.databases:
-        return encode.error(errors.DB_OUT_OF_RANGE)
+        return encode.error(errors.DB_OUT_OF_RANGE if session.world.selects else errors.NO_SELECT)
     session.db = db
     return encode.OK
 

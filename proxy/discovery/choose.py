@@ -1,6 +1,7 @@
 """Which source of the topology a configuration asks for."""
 
 from proxy.config import Config
+from proxy.discovery.cluster import ClusterSource
 from proxy.discovery.roles import RolesSource
 from proxy.discovery.sentinel import Hold, SentinelSource
 from proxy.discovery.source import Fixed, Source
@@ -10,6 +11,8 @@ from proxy.metrics import Counters
 
 def source_of(config: Config, credentials: Credentials, counters: Counters, hold: Hold) -> Source:
     """The source for ``config``; ``credentials`` are for the servers, ``hold`` can keep a shard's requests back."""
+    if config.topology.kind == "cluster":
+        return ClusterSource(config, credentials, counters)
     if config.topology.kind == "sentinel":
         return SentinelSource(config, counters, hold)
     if config.topology.discover_replicas:

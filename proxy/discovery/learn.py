@@ -19,6 +19,7 @@ QUESTIONS = (
     ("INFO", "server"),
     ("CONFIG", "GET", "databases"),
     ("CONFIG", "GET", "proto-max-bulk-len"),
+    ("CONFIG", "GET", "cluster-databases"),
 )
 _TIMEOUT = 5.0
 
@@ -26,26 +27,31 @@ _TIMEOUT = 5.0
 @dataclass(frozen=True, slots=True)
 class Learned:
     """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, and the most bytes that it
-    takes in one argument; None where it would not."""
+    takes in one argument; None where it would not. ``selects``: it knows SELECT, as a cluster's nodes do from Valkey 9
+    on, which can have several databases."""
 
     commands: Sequence[object] | None
     version: str | None
     databases: int | None
     max_bulk: int | None
+    selects: bool = True
 
 
 async def learn(node: Node, credentials: Credentials) -> Learned | None:
     """Ask ``node``; None, with a line in the log, if it can not be asked now."""
     try:
-        commands, info, databases, max_bulk = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        commands, info, databases, max_bulk, of_cluster = await ask(node, credentials, QUESTIONS, _TIMEOUT)
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
+    several = _setting(of_cluster)
+    clustered = _is_clustered(info)
     return Learned(
         commands if isinstance(commands, list) else None,
         _version(info),
-        _setting(databases),
+        (several or 1) if clustered else _setting(databases),
         _setting(max_bulk),
+        not clustered or several is not None,
     )
 
 
@@ -88,6 +94,11 @@ def fewest_databases(answers: Sequence[Learned]) -> int | None:
     return min((answer.databases for answer in answers if answer.databases), default=None)
 
 
+def all_select(answers: Sequence[Learned]) -> bool:
+    """Whether SELECT is known to all."""
+    return all(answer.selects for answer in answers)
+
+
 def smallest_bulk(answers: Sequence[Learned]) -> int | None:
     """The lowest of the limits of an argument's bytes: past its own, a server closes the connection that all share."""
     return min((answer.max_bulk for answer in answers if answer.max_bulk), default=None)
@@ -101,6 +112,11 @@ def _version(info: Reply) -> str | None:
         if name == "redis_version" and all(part.isdigit() for part in value.split(".")):
             return value
     return None
+
+
+def _is_clustered(info: Reply) -> bool:
+    """Whether a server is in cluster mode; Valkey calls it server_mode, unless it is told to pass for Redis."""
+    return isinstance(info, bytes) and (b"redis_mode:cluster" in info or b"server_mode:cluster" in info)
 
 
 def _setting(reply: Reply) -> int | None:
