@@ -60,7 +60,7 @@ class SimulatedCluster:
         node.view = View(self.truth.owners, self.truth.primaries)
         for view in (self.truth, *(node.view for node in self.nodes)):
             view.primaries[group] = node
-            view.primary_epochs[group] = 0
+            view.primary_epochs[group] = view.epochs[group] = 0
         return group
 
     # ---- news

@@ -64,6 +64,8 @@ class View:
         self.primaries = dict(primaries)
         self.primary_epochs = dict.fromkeys(primaries, 0)
         """When each shard's primary was elected."""
+        self.epochs = dict.fromkeys(primaries, 0)
+        """The configuration epoch of each shard's primary: of its election, or of the latest slot that it got."""
         self._ranges: dict[Group | None, list[tuple[int, int]]] | None = None
 
     def give(self, slot: int, owner: Group, epoch: int) -> None:
@@ -71,6 +73,7 @@ class View:
         if epoch > self.slot_epochs[slot]:
             self.owners[slot] = owner
             self.slot_epochs[slot] = epoch
+            self.epochs[owner] = max(epoch, self.epochs[owner])
             self._ranges = None
 
     def promote(self, node: ClusterNode, epoch: int) -> None:
@@ -78,12 +81,8 @@ class View:
         if epoch > self.primary_epochs[node.group]:
             self.primaries[node.group] = node
             self.primary_epochs[node.group] = epoch
+            self.epochs[node.group] = max(epoch, self.epochs[node.group])
             self._ranges = None
-
-    def epoch(self, group: Group) -> int:
-        """The configuration epoch of the primary of ``group``: of its election, or of the latest slot it got."""
-        slots = (epoch for owner, epoch in zip(self.owners, self.slot_epochs, strict=True) if owner is group)
-        return max(self.primary_epochs[group], *slots, 0)
 
     def ranges(self, group: Group) -> Ranges:
         """The slots of ``group``, as ascending (first, last)."""
@@ -226,7 +225,7 @@ class ClusterNode(SimulatedServer):
         if not node.well and node is not self:
             flags.append("fail")
         words = [node.name, f"{host}:{port}@{port + 10000}", ",".join(flags), "-" if node is primary else primary.name]
-        words += ["0", "0", str(self.view.epoch(group)), "connected" if node.well else "disconnected"]
+        words += ["0", "0", str(self.view.epochs[group]), "connected" if node.well else "disconnected"]
         if node is primary:
             words += [str(first) if first == last else f"{first}-{last}" for first, last in self.view.ranges(group)]
         if node is self and self.leads:
@@ -246,8 +245,8 @@ class ClusterNode(SimulatedServer):
             "cluster_slots_ok": str(assigned),
             "cluster_known_nodes": str(known),
             "cluster_size": str(size),
-            "cluster_current_epoch": str(max(map(self.view.epoch, self.groups()))),
-            "cluster_my_epoch": str(self.view.epoch(self.group)),
+            "cluster_current_epoch": str(max(self.view.epochs.values())),
+            "cluster_my_epoch": str(self.view.epochs[self.group]),
         }
         return encode.bulk("".join(f"{name}:{value}\r\n" for name, value in fields.items()))
 

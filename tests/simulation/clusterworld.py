@@ -39,6 +39,11 @@ def rumours(cluster: SimulatedCluster, service: Service, rng: Random) -> Source:
     return Rumours(cluster, rng, rng.choice((0.3, 2.0, 60.0)), rng.choice((0.0, 0.05, 0.5)))
 
 
+def discovery(cluster: SimulatedCluster, service: Service, rng: Random) -> Source:
+    """The proxy's own."""
+    return service.source
+
+
 class ClusterWorld(World):
     """Everything that ``seed`` decides. ``problems`` is empty if all went well."""
 
