@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 import hiredis
@@ -11,6 +12,19 @@ from proxy.client import ClientConnection
 from proxy.service import Service
 from tests.simulation.talk import Request, Talk
 from tests.simulation.wire import Pace, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a client talks: how many requests at once, how long it rests at most (seconds, one of these for good), and
+    how often it waits for the replies first."""
+
+    depths: Sequence[int]
+    patience: Sequence[float]
+    waits: float
+
+
+CALM = Manner((1, 1, 1, 2, 5, 20, 50), (0.05, 0.5, 2.0), 0.7)
 
 
 class SimulatedClient:
@@ -23,7 +37,7 @@ class SimulatedClient:
         rng: Random,
         pace: Pace,
         talk: Talk,
-        depths: Sequence[int] = (1, 1, 1, 2, 5, 20, 50),
+        manner: Manner = CALM,
     ) -> None:
         self.number = number
         self.talk = talk
@@ -31,7 +45,7 @@ class SimulatedClient:
         self.replies = 0
         self.errors: Counter[str] = Counter()
         """How often each error was answered to a request of ``talk``, by its first word."""
-        self._depths = depths
+        self._manner = manner
         self._rng = rng
         self._reader = hiredis.Reader()
         self._expected: deque[Request] = deque()
@@ -50,16 +64,17 @@ class SimulatedClient:
         """Talk until about ``until`` (virtual seconds) in batches of pipelined requests, then leave somehow."""
         rng = self._rng
         loop = asyncio.get_running_loop()
-        patience = rng.choice((0.05, 0.5, 2.0))
+        manner = self._manner
+        patience = rng.choice(manner.patience)
         while not self._lost:
             if rng.random() < 0.1:
                 self._wire.outgoing.block("busy")
-            depth = rng.choice(self._depths)
+            depth = rng.choice(manner.depths)
             self._say([self.talk.next() for _ in range(depth)])
-            if rng.random() < 0.3:
+            if rng.random() < 0.3 * manner.waits:
                 await asyncio.sleep(rng.random() * 0.3)
             self._wire.outgoing.unblock("busy")
-            if self._depths == (1,) or rng.random() < 0.7:
+            if rng.random() < manner.waits:
                 await self._answered()
             if loop.time() > until:
                 await self._leave()

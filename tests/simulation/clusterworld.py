@@ -18,7 +18,7 @@ from proxy.config import Config
 from proxy.discovery.source import Source
 from proxy.service import Service
 from proxy.slots import key_slot
-from tests.simulation.client import SimulatedClient
+from tests.simulation.client import Manner, SimulatedClient
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.clusternode import ClusterNode
 from tests.simulation.loop import virtual_loop
@@ -27,7 +27,11 @@ from tests.simulation.talk import Talk, Weather
 from tests.simulation.wire import Pace
 from tests.simulation.world import World
 
-_DEEP = (1, 5, 20, 50, 200)
+_DEEP = Manner((1, 5, 20, 50, 200), (0.05, 0.5, 2.0), 0.7)
+_HASTY = Manner((1, 1, 2, 5), (0.001, 0.01, 0.05), 0.1)
+"""Always in the middle of something."""
+_POLITE = Manner((1,), (0.01, 0.1, 0.5), 1.0)
+"""Waits for each reply."""
 _REFUSALS = frozenset({"SHARDDOWN", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "MASTERDOWN"})
 
 Find = Callable[[SimulatedCluster, Service, Random], Source]
@@ -55,6 +59,7 @@ class ClusterWorld(World):
         refusals = frozenset[str]() if self.kind == "gentle" else _REFUSALS
         self._weather = Weather(stormy=stormy, stale=False, single=False, refusals=refusals, cluster=True)
         self._find = find
+        self._hasty = rng.random() < 0.5
         self._tags = [] if self.kind == "gentle" else [b"t%d" % rng.randrange(1000) for _ in range(rng.choice((1, 1, 3)))]
         self._moved: set[int] = set()
         self.cluster: SimulatedCluster
@@ -99,18 +104,20 @@ class ClusterWorld(World):
         rng = Random(self._rng.random())
         await asyncio.sleep(rng.random())
         pace = Pace(rng, rng.choice((0.0005, 0.01)), rng.choice((100, 65536)))
-        weather, depths = self._weather, _DEEP
-        if self.kind == "busy" and rng.random() < 0.4:
+        weather, manner = self._weather, _HASTY if self._hasty else _DEEP
+        if self.kind == "busy" and rng.random() < 0.25:
             # Whoever waits for each reply sees no error.
-            weather, depths = replace(weather, refusals=frozenset()), (1,)
-        talk = Talk(number, rng, weather, self._tags if rng.random() < 0.8 else ())
-        client = SimulatedClient(number, service, rng, pace, talk, depths)
+            weather, manner = replace(weather, refusals=frozenset()), _POLITE
+        talk = Talk(number, rng, weather, self._tags if rng.random() < 0.9 else ())
+        client = SimulatedClient(number, service, rng, pace, talk, manner)
         clients.append(client)
         await client.run(self._until)
 
     async def _happen(self, service: Service) -> None:
         rng = self._rng
         loop = virtual_loop()
+        if self._hasty:
+            self._until = loop.time() + rng.uniform(0.5, 1.5)
         service.source = self._find(self.cluster, service, rng)
         following = loop.create_task(service.source.run(service.adopt))
         tasks = [loop.create_task(work) for work in self._work()]

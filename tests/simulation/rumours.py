@@ -8,6 +8,8 @@ from proxy.topology import Node, Shard, Topology
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.clusternode import ClusterNode
 
+_SHORTEST = 0.05
+
 
 class Rumours:
     """Looks at any node's view every ``period`` seconds, and up to ``delay`` seconds after a hint."""
@@ -35,7 +37,7 @@ class Rumours:
                 await asyncio.wait_for(self._hinted.wait(), self._period * self._rng.random())
             except TimeoutError:
                 continue
-            await asyncio.sleep(self._delay * self._rng.random())
+            await asyncio.sleep(_SHORTEST + self._delay * self._rng.random())
             self._hinted.clear()
 
     def hint(self, node: Node | None = None) -> None:
