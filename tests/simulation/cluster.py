@@ -14,6 +14,9 @@ from tests.simulation.wire import Pace
 
 Change = Callable[[View], None]
 
+_REST = 1.0
+"""Seconds before a slot may come again to a shard."""
+
 
 class SimulatedCluster:
     """``shards`` shards of one primary and ``replicas`` replicas. ``lag``: seconds that news take at most."""
@@ -29,6 +32,8 @@ class SimulatedCluster:
         self._epoch = 0
         self._loop = asyncio.get_running_loop()
         self._moving: set[int] = set()
+        self._came: dict[tuple[int, Group], float] = {}
+        """When a shard got a slot last."""
         self._missed: dict[ClusterNode, list[Change]] = {}
         for number in range(shards):
             group = Group(number)
@@ -112,11 +117,15 @@ class SimulatedCluster:
     async def move(self, slot: int, target: Group, patience: float, *, clumsy: bool) -> None:
         """Move ``slot`` to ``target`` as ``redis-cli --cluster reshard`` does, with up to ``patience`` seconds a step.
 
+        Not if the target had it within the last second: an ASK that is still on its way would be taken for one of this
+        move, and a key come about twice. Redis does not see that either.
+
         ``clumsy``: the source is told first that the slot is gone, so that for a while each of the two names the other.
         """
         source = self.truth.owners[slot]
         assert source is not None
-        if source is target or slot in self._moving:
+        latest = self._came.get((slot, target))
+        if source is target or slot in self._moving or (latest is not None and self._loop.time() - latest < _REST):
             return
         self._moving.add(slot)
         target.coming[slot] = source
@@ -132,6 +141,7 @@ class SimulatedCluster:
             await self._both(source, target)
         epoch = self._next_epoch()
         self.truth.give(slot, target, epoch)
+        self._came[slot, target] = self._loop.time()
         self.moves += 1
 
         def change(view: View) -> None:
@@ -153,7 +163,7 @@ class SimulatedCluster:
 
     async def _both(self, source: Group, target: Group) -> None:
         """Nothing moves while one of the two does not answer."""
-        while not all(group.primary.well and not group.primary.paused for group in (source, target)):
+        while not all(group.primary.well and not group.primary.paused for group in (source, target)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     async def _step(self, patience: float) -> None:

@@ -45,6 +45,8 @@ class Group:
         """Slots that this shard's primary knows as migrating, and where to."""
         self.coming: dict[int, Group] = {}
         """Slots that it knows as importing, and from where."""
+        self.told = True
+        """Whether its replicas know that too: Valkey's do from 8 on, Redis's do not."""
 
     def __repr__(self) -> str:
         return f"Group({self.number} at {self.primary})"
@@ -161,13 +163,12 @@ class ClusterNode(SimulatedServer):
         here = [key for key in keys if key in self.databases[0]]
         missing = len(here) < len(keys)
         mine = owner is self.group and self.leads
-        if mine and slot in self.group.leaving and missing:
+        reads = readonly and not self.leads and owner is self.group and name in _READS
+        if (mine or (reads and self.group.told)) and slot in self.group.leaving and missing:
             return self._refuse(_AGAIN if here else self._redirect("ASK", slot, self.group.leaving[slot]))
         if self.leads and slot in self.group.coming and asking:
             return self._refuse(_AGAIN) if len(keys) > 1 and missing else None
-        if readonly and not self.leads and owner is self.group and name in _READS:
-            return None
-        return None if mine else self._refuse(self._redirect("MOVED", slot, owner))
+        return None if mine or reads else self._refuse(self._redirect("MOVED", slot, owner))
 
     def _redirect(self, word: str, slot: int, group: Group) -> bytes:
         host, port = self.view.primaries[group].address
@@ -207,7 +208,8 @@ class ClusterNode(SimulatedServer):
             primary = self.view.primaries[group]
             ordered = (primary, *(node for node in group.nodes if node is not primary))
             entries = [
-                encode.array((*map(_item, (*node.address, node.name)), encode.EMPTY_ARRAY)) for node in ordered
+                encode.array((_item(node.address[0]), _item(node.address[1]), _item(node.name), encode.EMPTY_ARRAY))
+                for node in ordered
             ]
             for first, last in self.view.ranges(group):
                 rows.append(encode.array((encode.integer(first), encode.integer(last), *entries)))
@@ -262,14 +264,6 @@ class ClusterConnection(ServerConnection):
         self._readonly = False
         if not server.frozen:
             wire.outgoing.unblock("stalled")
-
-    def hurry(self) -> None:
-        """Execute at once what still waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.wire.send(b"".join(self._execute(args) for args in self._todo))
-        self._todo.clear()
 
     def _execute(self, args: list[bytes]) -> bytes:
         name = args[0].upper()

@@ -57,10 +57,13 @@ class ClusterWorld(World):
         self.kind = rng.choice(("gentle", "busy", "busy", "stormy", "stormy"))
         stormy = self.kind == "stormy"
         refusals = frozenset[str]() if self.kind == "gentle" else _REFUSALS
-        self._weather = Weather(stormy=stormy, stale=False, single=False, refusals=refusals, cluster=True)
+        stale = self.kind != "gentle" and rng.random() < 0.2
+        self._weather = Weather(stormy=stormy, stale=stale, single=False, refusals=refusals, cluster=True)
         self._find = find
         self._hasty = rng.random() < 0.5
-        self._tags = [] if self.kind == "gentle" else [b"t%d" % rng.randrange(1000) for _ in range(rng.choice((1, 1, 3)))]
+        self._tags = (
+            [] if self.kind == "gentle" else [b"t%d" % rng.randrange(1000) for _ in range(rng.choice((1, 1, 3)))]
+        )
         self._moved: set[int] = set()
         self.cluster: SimulatedCluster
         self.errors: Counter[str] = Counter()
@@ -85,6 +88,7 @@ class ClusterWorld(World):
             {
                 "topology": {"kind": "cluster", "refresh": rng.choice(("1s", "10s"))},
                 "cluster": {"seeds": seeds},
+                "read_from": rng.choice(("prefer_replica", "any", "nearest")) if self._weather.stale else "primary",
                 "backend": {
                     "connections_per_node": rng.choice((1, 1, 2)),
                     "connect_timeout": "300ms" if stormy else "10s",
@@ -164,7 +168,9 @@ class ClusterWorld(World):
         while loop.time() < self._until:
             await asyncio.sleep(rng.uniform(0.0, often))
             node = rng.choice(cluster.nodes)
-            match rng.choice(("cut", "cut one", "cut one", "lose", "hang", "crash", "stall", "slow", "deaf", "loading")):
+            match rng.choice(
+                ("cut", "cut one", "cut one", "lose", "hang", "crash", "stall", "slow", "deaf", "loading")
+            ):
                 case "cut":
                     node.cut()
                 case "cut one" if node.connections:

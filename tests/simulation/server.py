@@ -103,6 +103,14 @@ class ServerConnection:
             self._todo.append(args)
         self.arm()
 
+    def hurry(self) -> None:
+        """Execute at once what still waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.wire.send(b"".join(self._execute(args) for args in self._todo))
+        self._todo.clear()
+
     def lost(self) -> None:
         """The connection is gone: of what has arrived a part is executed all the same, and answered to nobody."""
         self.server.connections.pop(self, None)
