@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.localservers import ServerBinary
+
 SERVER_NAME = "redis.test"
 """The name that every certificate is for, beside 127.0.0.1."""
 
@@ -45,6 +47,13 @@ class Authority:
 
     def _pair(self, name: str) -> Pair:
         return Pair(self._directory / f"{name}.crt", self._directory / f"{name}.key")
+
+
+def speaks_tls(binary: ServerBinary) -> None:
+    """Skips the test where the server was built without TLS."""
+    said = subprocess.run([binary.path, "-"], input="port 0\ntls-port 1\n", capture_output=True, text=True, timeout=10)
+    if "No tls-cert-file" not in said.stdout + said.stderr:
+        pytest.skip(f"{binary} was built without TLS")
 
 
 def openssl(*arguments: str | Path) -> None:

@@ -62,9 +62,7 @@ class TopologySection(Section):
     kind: Literal["static", "cluster", "sentinel"] = _default(
         "static", "The shards are the ones named in this file: needs nothing else to be running."
     )
-    discover_replicas: bool = _default(
-        False, "A static topology is what the file says, unless it is told to look.", strict=True
-    )
+    discover_replicas: bool = _default(False, "A static topology is what the file says, unless it is told to look.")
     refresh: Duration = _default(
         "10s", "Redirections and lost connections make it look at once; this finds what nobody met.", gt=0, le=_DAY
     )

@@ -163,6 +163,9 @@ class ClusterSource:
     # ---- what comes of it
 
     def _use(self, found: ClusterMap, adopt: Adopt) -> None:
+        if found is self._map:
+            self._counters.refresh("same")
+            return
         before, after = self._seats, seats(found)
         self._map, self._seats = found, after
         nodes = found.nodes.union(self._seeds)

@@ -11,7 +11,8 @@ that of the owner known so far if the claimant does not deny it itself, and
 
 So whoever claims slots is asked before it is believed what another says of it: a node that does not know yet that slots
 went from A to B can know a new epoch of A. Any other claim that differs (of a node that lags, of one that was reset, of
-a cluster that was set up anew; also that nobody has the slots) needs more than half of several nodes.
+a cluster that was set up anew; also that nobody has the slots) needs more than half of several nodes, and does not
+stand against an owner that confirms its own unless it is a stranger to them: many can be behind at the same time.
 """
 
 from __future__ import annotations
@@ -45,12 +46,9 @@ class ClusterMap:
         """The nodes that follow ``owner``."""
         return [member for member in self.members.values() if member.primary == owner]
 
-    def owners(self) -> list[str]:
-        """The ids of all owners, by their lowest slot."""
-        return _owners(self.chart)
-
 
 def _owners(chart: Chart) -> list[str]:
+    """The ids of all owners, by their lowest slots."""
     return list(dict.fromkeys(segment[2] for segment in chart if segment[2]))
 
 
@@ -81,14 +79,20 @@ def judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
                     doubted.append(view)
                 if owner and claimant != owner:
                     concerned |= {owner: None, claimant: None} if claimant != decided[0] else {claimant: None}
-        chart = tuple(joined(segments))
+        decisions = tuple(joined(segments))
+        chart = chart if decisions == chart else decisions
     believed = [view for view in views if view not in doubted]
-    following = ClusterMap(chart, _members(known, chart, views, believed))
+    owners = list(known.names) if chart is known.chart else _owners(chart)
+    members = _members(known, owners, views, believed)
+    if chart is known.chart:
+        following = known if members == known.members else replace(known, members=members)
+    else:
+        following = ClusterMap(chart, members, _names(known, owners, members))
     heard = {view.me for view in views}
     places = {**known.members, **views[0].members}
     asked = [places[identity].node for identity in concerned if identity in places and identity not in heard]
     witnesses = tuple(node for node in asked if node is not None)
-    return Judgement(replace(following, names=_names(known, following)), tuple(doubted), witnesses)
+    return Judgement(following, tuple(doubted), witnesses)
 
 
 _Claim = tuple[View, str, int]
@@ -121,10 +125,19 @@ def _decide(owner: str, epoch: int, claims: Sequence[_Claim], quorum: int) -> tu
     if better:
         _, claimant, at = max(better, key=lambda claim: claim[2])
         return claimant, at
-    (claimant, votes), *_ = Counter(claimant for _, claimant, _ in claims).most_common(1)
-    if claimant != owner and votes >= quorum:
+    says = next((claimant == owner for view, claimant, _ in claims if view.me == owner), None)
+    votes = Counter(claim[1] for claim in claims if claim[1] != owner and _counts(claim[0], owner, epoch, says))
+    claimant, most = votes.most_common(1)[0] if votes else (owner, 0)
+    if most >= quorum:
         return claimant, max(at for _, other, at in claims if other == claimant)
     return owner, max(epoch, confirmed)
+
+
+def _counts(view: View, owner: str, epoch: int, says: bool | None) -> bool:
+    """Whether a view counts against ``owner``, who ``says`` whether it is still the owner; None if it was not heard.
+    Then a view that is behind counts for nothing. A stranger's word counts for nothing."""
+    heard = view.members.get(owner)
+    return heard is None or says is False or (says is None and heard.epoch >= epoch)
 
 
 def _better(claim: _Claim, owner: str, epoch: int) -> bool:
@@ -139,30 +152,37 @@ def _better(claim: _Claim, owner: str, epoch: int) -> bool:
     return current and (at > epoch or view.me == owner)
 
 
-def _members(known: ClusterMap, chart: Chart, views: Sequence[View], believed: Sequence[View]) -> dict[str, Member]:
+def _members(
+    known: ClusterMap, owners: Sequence[str], views: Sequence[View], believed: Sequence[View]
+) -> dict[str, Member]:
     """The nodes that there are: who is believed knows all of them. Owners that are not among them, or not as primaries,
     are as the last view of them says, and with them who follows them."""
-    base = believed[0].members if believed else known.members
-    members = {identity: _settled(known, member) for identity, member in base.items()}
-    for owner in _owners(chart):
+    base, teller = (believed[0].members, believed[0].me) if believed else (known.members, "")
+    members = {identity: _settled(known, member, teller) for identity, member in base.items()}
+    for owner in owners:
         if owner in members and not members[owner].primary:
             continue
-        told = [each for each in (*(view.members for view in views), known.members) if owner in each]
-        source = max(told, key=lambda each: (not each[owner].primary, each[owner].epoch))
+        told = [view for view in views if owner in view.members]
+        source = max(told, key=lambda view: (not view.members[owner].primary, view.members[owner].epoch))
         members |= {
-            identity: _settled(known, member)
-            for identity, member in source.items()
+            identity: _settled(known, member, source.me)
+            for identity, member in source.members.items()
             if owner in (identity, member.primary)
         }
     return members
 
 
-def _settled(known: ClusterMap, member: Member) -> Member:
-    """``member``, reached as before if it announces nothing new: one node says its ip, another its host name, and who
-    has been asked where says the same of it in other words."""
+def _settled(known: ClusterMap, member: Member, teller: str) -> Member:
+    """``member`` as the node ``teller`` has it, reached as before if it announces nothing new: one node says its ip,
+    another its host name, and who has been asked where says the same of it in other words. That it lost its primary's
+    data has to be told by one of them: others may not have heard yet that it has them."""
     before = known.members.get(member.id)
     if before is None or before.node is None:
         return member
+    if before == member:
+        return before
+    if before.online and before.primary == member.primary and teller not in (member.id, member.primary):
+        member = replace(member, online=True)
     (ip, hostname, port), (old_ip, old_hostname, old_port) = member.announced, before.announced
     same = port == old_port and _agree(ip, old_ip) and _agree(hostname, old_hostname)
     if member.node is None or same:
@@ -175,15 +195,14 @@ def _agree(one: str, other: str) -> bool:
     return one == other or not one or not other
 
 
-def _names(known: ClusterMap, following: ClusterMap) -> dict[str, str]:
+def _names(known: ClusterMap, owners: Sequence[str], members: Mapping[str, Member]) -> dict[str, str]:
     """The shards' names. A shard keeps its own when a node of it takes over from another; a new one has the lowest
     number that is free."""
-    owners = following.owners()
     names: dict[str, str] = {}
     for owner in owners:
         if owner not in known.names:
             left = (old for old, name in known.names.items() if name not in names.values())
-            heir_of = next((old for old in left if _takes_over(known, following, old, owner)), None)
+            heir_of = next((old for old in left if _takes_over(known, owners, members, old, owner)), None)
             if heir_of is not None:
                 names[owner] = known.names[heir_of]
     for owner in owners:
@@ -196,18 +215,18 @@ def _names(known: ClusterMap, following: ClusterMap) -> dict[str, str]:
     return names
 
 
-def _takes_over(known: ClusterMap, following: ClusterMap, old: str, new: str) -> bool:
+def _takes_over(known: ClusterMap, owners: Sequence[str], members: Mapping[str, Member], old: str, new: str) -> bool:
     """Whether ``new`` is of the shard that ``old`` was the owner of: one follows the other, or is where it was.
 
     A failed primary can go on as the owner of a slot or two, with nodes that these were on the way to.
     """
-    member = following.members.get(old)
-    if old in following.owners() and not (member is not None and member.failed):
+    member = members.get(old)
+    if old in owners and not (member is not None and member.failed):
         return False
     before = known.members.get(new)
     if (before is not None and before.primary == old) or (member is not None and member.primary == new):
         return True
-    return known.members[old].node == following.members[new].node
+    return known.members[old].node == members[new].node
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +251,9 @@ def seats(known: ClusterMap) -> tuple[Seat, ...]:
         spans.setdefault(owner, []).append((first, last))
     taken: set[Node] = set()
     heads: list[Member] = []
-    owners = [known.members[owner] for owner in known.owners()]
-    for head in sorted(owners, key=lambda member: (member.failed, -member.epoch)):
+    for head in sorted(
+        (known.members[owner] for owner in known.names), key=lambda member: (member.failed, -member.epoch)
+    ):
         if head.node is not None and head.node not in taken:
             taken.add(head.node)
             heads.append(head)

@@ -29,7 +29,7 @@ def news(before: Sequence[Seat], after: Sequence[Seat]) -> Iterator[str]:
         if name not in new:
             yield f"shard removed shard={name} primary={seat.shard.primary}: no node of it has slots any more"
     for (giver, taker), ranges in _moved(before, after).items():
-        if giver in new and taker in old:
+        if taker in old:
             yield f"slots moved slots={shown(ranges)} from={giver} to={taker}"
 
 

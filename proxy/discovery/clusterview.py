@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from proxy.refusals import remapped
@@ -85,7 +86,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of CLUSTER NODES. Slots on the move are where they come from, until they have moved."""
+    """A line of CLUSTER NODES."""
 
     id: str
     ip: str
@@ -94,7 +95,7 @@ class _Line:
     flags: frozenset[str]
     primary: str
     epoch: int
-    slots: tuple[tuple[int, int], ...]
+    slots: str
 
 
 def read(asked: Node, places: object, nodes: object, remap: Mapping[str, str], tls: bool = False) -> View:
@@ -111,6 +112,7 @@ def read(asked: Node, places: object, nodes: object, remap: Mapping[str, str], t
         lines = [line for line in lines if "handshake" not in line.flags]
         known = {} if isinstance(places, Exception) else dict(_places(places, tls))
         (me,) = [line.id for line in lines if "myself" in line.flags]
+        chart = _chart(tuple(sorted((line.id, line.epoch, line.slots) for line in lines)))
     except (ValueError, TypeError, LookupError) as error:
         raise NoView(f"it answers CLUSTER NODES or SHARDS in a form that is not known: {error}") from error
     members = {}
@@ -119,7 +121,7 @@ def read(asked: Node, places: object, nodes: object, remap: Mapping[str, str], t
         online = not known or line.id in known or not line.primary
         place = known.get(line.id) or _Place(line.ip, line.ip, line.hostname, line.port, online)
         members[line.id] = _member(line, place, asked, remap)
-    return View(asked, me, members, _chart(lines))
+    return View(asked, me, members, chart)
 
 
 def _why(error: Exception) -> NoView:
@@ -153,24 +155,32 @@ def _member(line: _Line, place: _Place, asked: Node, remap: Mapping[str, str]) -
 
 
 def _line(text: str) -> _Line:
-    identity, address, flags, primary, _pinged, _ponged, epoch, _link, *slots = text.split()
+    identity, address, flags, primary, _pinged, _ponged, epoch, _link, *slots = text.split(None, 8)
     address, *names = address.split(",")
     ip, _, port = address.partition("@")[0].rpartition(":")
     hostname = names[0] if names and "=" not in names[0] else ""
-    spans = tuple(_span(span) for span in slots if not span.startswith("["))
-    if primary == "-" or spans:
+    if primary == "-" or slots:
         primary = ""
-    return _Line(identity, ip.strip("[]"), int(port), hostname, frozenset(flags.split(",")), primary, int(epoch), spans)
+    return _Line(
+        identity, ip.strip("[]"), int(port), hostname, frozenset(flags.split(",")), primary, int(epoch), *slots or [""]
+    )
 
 
-def _span(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
-    return int(first), int(last or first)
+def _spans(slots: str) -> Iterator[tuple[int, int]]:
+    """Slots on the move, in brackets, are where they come from, until they have moved."""
+    for text in slots.split():
+        if not text.startswith("["):
+            first, _, last = text.partition("-")
+            yield int(first), int(last or first)
 
 
-def _chart(lines: Sequence[_Line]) -> Chart:
-    """Who has which slots. Raises NoView where two have the same."""
-    claims = sorted((first, last, line.id, line.epoch) for line in lines for first, last in line.slots)
+@lru_cache(maxsize=16)
+def _chart(lines: Sequence[tuple[str, int, str]]) -> Chart:
+    """Who has which slots, by lines of id, epoch and slots. Raises NoView where two have the same.
+
+    Remembered, as most looks at a cluster find nothing new.
+    """
+    claims = sorted((*span, identity, epoch) for identity, epoch, slots in lines for span in _spans(slots))
     chart: list[Segment] = []
     at = 0
     for claim in claims:

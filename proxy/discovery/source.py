@@ -1,6 +1,7 @@
 """Where the topology comes from, over time."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Protocol
@@ -55,11 +56,11 @@ class Pace:
         """Until it is time to look (at once at the first call): the node of the latest hint that named one."""
         loop = asyncio.get_running_loop()
         if self._latest is not None:
-            try:
-                spread = random.uniform(1.0 - _JITTER, 1.0 + _JITTER)
-                await asyncio.wait_for(self._hinted.wait(), self._period * spread)
-            except TimeoutError:
-                pass
+            spread = random.uniform(1.0 - _JITTER, 1.0 + _JITTER)
+            # Not wait_for: before Python 3.12 it can swallow that its task is cancelled.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._period * spread):
+                    await self._hinted.wait()
             left = self._latest + SHORTEST - loop.time()
             if left > 0:
                 await asyncio.sleep(left)

@@ -1,7 +1,6 @@
 """TLS to real servers: everything works over it, and what does not says why."""
 
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from proxy.localsentinel import LocalSentinel
 from proxy.localservers import LocalServer, ServerBinary, free_port
 from proxy.resp import encode
-from tests.certificates import SERVER_NAME, Authority, Pair
+from tests.certificates import SERVER_NAME, Authority, Pair, speaks_tls
 from tests.live.conftest import Serve
 from tests.live.site import shard_tags
 from tests.live.wire import Wire, decode, pack, pipeline
@@ -56,9 +55,7 @@ class TlsServer(LocalServer):
 @pytest.fixture(scope="module")
 def tls_binary(binary: ServerBinary) -> ServerBinary:
     """A server that was built with TLS."""
-    said = subprocess.run([binary.path, "-"], input="port 0\ntls-port 1\n", capture_output=True, text=True, timeout=10)
-    if "No tls-cert-file" not in said.stdout + said.stderr:
-        pytest.skip(f"{binary} was built without TLS")
+    speaks_tls(binary)
     return binary
 
 

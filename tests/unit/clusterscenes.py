@@ -38,7 +38,7 @@ def recorded(
 
 def node(name: str) -> Node:
     """Where the node called so is reached."""
-    return Node(f"host-{name.lower()}", 7000)
+    return Node(f"node-{name}", 7000)
 
 
 Claims = Mapping[str, tuple[int, Sequence[tuple[int, int]]]]

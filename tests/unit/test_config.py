@@ -257,7 +257,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
             '"a:1" and "b": write both with a port, or both without',
         ),
         (
-            '[topology]\ndiscover_replicas = "yes"',
+            '[topology]\ndiscover_replicas = "perhaps"',
             "topology.discover_replicas",
             "is not true or false: write one of them, without quotes",
         ),
@@ -451,6 +451,7 @@ class TestCluster:
             "SLOTGATE_TOPOLOGY__KIND": "cluster",
             "SLOTGATE_CLUSTER__SEEDS": '["a:1", "b:1"]',
             "SLOTGATE_TOPOLOGY__REMAP": '{"a": "b"}',
+            "SLOTGATE_TOPOLOGY__DISCOVER_REPLICAS": "false",
         }
         config = load(None, {}, environ)
         assert len(config.cluster.seeds) == 2

@@ -106,6 +106,16 @@ def test_select_changes_the_database(session: Session) -> None:
     assert say(session, "SELECT", "16") == b"+OK\r\n"
 
 
+def test_select_before_clusters_had_databases(session: Session) -> None:
+    """What a node of Redis 7 answers."""
+    session.world.databases, session.world.selects = 1, False
+    assert say(session, "SELECT", "0") == b"+OK\r\n"
+    for db in "1", "16", "-1":
+        assert say(session, "SELECT", db) == b"-ERR SELECT is not allowed in cluster mode\r\n"
+    assert say(session, "SELECT", "x") == b"-ERR value is not an integer or out of range\r\n"
+    assert session.db == 0
+
+
 def test_quit_closes(session: Session) -> None:
     assert not session.closing
     say(session, "QUIT")
