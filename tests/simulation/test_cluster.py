@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from proxy.slots import key_slot
 from tests.simulation.clusternode import Group
 from tests.simulation.clusterstage import RETRY_DEADLINE, SLOT, Stage, play, staged
@@ -108,12 +110,13 @@ def test_a_command_of_several_keys_waits_for_them_to_be_together() -> None:
     play(scene())
 
 
-def test_a_part_whose_keys_are_apart_is_split_by_key() -> None:
+@pytest.mark.parametrize("gone", ["{t}1", "{t}2"])
+def test_a_part_whose_keys_are_apart_is_split_by_key(gone: str) -> None:
     async def scene() -> None:
         async with staged() as stage:
             other = key_in(stage, stage.groups[1])
             stage.groups[0].data.update({b"{t}1": b"a", b"{t}2": b"b"})
-            stage.begin_to_move(stage.groups[1], "{t}2")
+            stage.begin_to_move(stage.groups[1], gone)
             client = stage.client()
             client.say(f"MGET {{t}}1 {other} {{t}}2")
             await asyncio.sleep(0.3)
