@@ -124,7 +124,7 @@ class ClusterSource:
     def _candidates(self, hinted: Node | None) -> list[Node]:
         """Whom to ask, in this order: the one that a redirection led to, any that is known, the seeds. Those that did
         not answer last, or are said to be down, come after all others."""
-        known = list(self._map.nodes)
+        known = sorted(self._map.nodes, key=lambda node: (node.host, node.port))  # a set has no order to repeat
         random.shuffle(known)
         seeds = random.sample(self._seeds, len(self._seeds))
         nodes = dict.fromkeys([*((hinted,) if hinted is not None else ()), *known, *seeds])

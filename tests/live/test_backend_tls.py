@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.localsentinel import LocalSentinel
 from proxy.localservers import LocalServer, ServerBinary, free_port
 from proxy.resp import encode
 from tests.certificates import SERVER_NAME, Authority, Pair, speaks_tls
@@ -193,3 +194,23 @@ def test_what_works_in_the_end(papers: Papers, servers: list[TlsServer], serve: 
         with Wire(proxy.address) as client:
             assert client.ask("SET", "k", 1) == OK
         assert ("backend.tls_verify is off" in proxy.log) is (config is careless)
+
+
+def test_sentinels_and_what_they_watch(
+    tls_binary: ServerBinary, papers: Papers, servers: list[TlsServer], serve: Serve, tmp_path: Path
+) -> None:
+    primary, port = servers[2], free_port()
+    watch = f"sentinel monitor first {primary.host} {primary.tls_port} 1"
+    lines = papers.options(f"tls-port {port}", "tls-auth-clients yes", "tls-replication yes", watch)
+    sentinel = LocalSentinel(tls_binary, tmp_path, options=lines)
+    sentinel.start()
+    try:
+        head = "[topology]\nkind = 'sentinel'\n[sentinel]\nmasters = 'first'\n"
+        over_tls = f"{head}sentinels = '{sentinel.host}:{port}'\ntls = true\n"
+        with Wire(serve(config=configured(papers, own=papers.client, head=over_tls)).address) as client:
+            assert client.ask("SET", "k", 1) == OK
+        plainly = f"{head}sentinels = '{sentinel.host}:{port}'\n"
+        proxy = serve(config=configured(papers, own=papers.client, head=plainly), ready=False)
+        assert eventually(lambda: "without a word: if it speaks TLS at this port, tls = true is missing" in proxy.log)
+    finally:
+        sentinel.kill()

@@ -1,7 +1,9 @@
 """A simulated client: says what ``Talk`` thinks up, at its own pace, and holds every reply against its request."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 import hiredis
@@ -12,14 +14,38 @@ from tests.simulation.talk import Request, Talk
 from tests.simulation.wire import Pace, Wire
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a client talks: how many requests at once, how long it rests at most (seconds, one of these for good), and
+    how often it waits for the replies first."""
+
+    depths: Sequence[int]
+    patience: Sequence[float]
+    waits: float
+
+
+CALM = Manner((1, 1, 1, 2, 5, 20, 50), (0.05, 0.5, 2.0), 0.7)
+
+
 class SimulatedClient:
     """One client from its connect to its end. ``problem`` says what first went wrong."""
 
-    def __init__(self, number: int, service: Service, rng: Random, pace: Pace, talk: Talk) -> None:
+    def __init__(
+        self,
+        number: int,
+        service: Service,
+        rng: Random,
+        pace: Pace,
+        talk: Talk,
+        manner: Manner = CALM,
+    ) -> None:
         self.number = number
         self.talk = talk
         self.problem = ""
         self.replies = 0
+        self.errors: Counter[str] = Counter()
+        """How often each error was answered to a request of ``talk``, by its first word."""
+        self._manner = manner
         self._rng = rng
         self._reader = hiredis.Reader()
         self._expected: deque[Request] = deque()
@@ -38,16 +64,17 @@ class SimulatedClient:
         """Talk until about ``until`` (virtual seconds) in batches of pipelined requests, then leave somehow."""
         rng = self._rng
         loop = asyncio.get_running_loop()
-        patience = rng.choice((0.05, 0.5, 2.0))
+        manner = self._manner
+        patience = rng.choice(manner.patience)
         while not self._lost:
             if rng.random() < 0.1:
                 self._wire.outgoing.block("busy")
-            depth = rng.choice((1, 1, 1, 2, 5, 20, 50))
+            depth = rng.choice(manner.depths)
             self._say([self.talk.next() for _ in range(depth)])
-            if rng.random() < 0.3:
+            if rng.random() < 0.3 * manner.waits:
                 await asyncio.sleep(rng.random() * 0.3)
             self._wire.outgoing.unblock("busy")
-            if rng.random() < 0.7:
+            if rng.random() < manner.waits:
                 await self._answered()
             if loop.time() > until:
                 await self._leave()
@@ -89,6 +116,8 @@ class SimulatedClient:
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
             self.replies += 1
+            if isinstance(reply, hiredis.ReplyError):
+                self.errors[str(reply).partition(" ")[0]] += 1
             if not self._expected:
                 self._wrong(reply, Request(b"", None), "a reply to no request")
                 return

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import hiredis
@@ -68,6 +68,10 @@ class SimulatedServer:
         for connection in list(self.connections):
             connection.wire.cut()
 
+    def accept(self, wire: Wire) -> None:
+        """A connection stands."""
+        ServerConnection(self, wire)
+
     def replicate(self, primary: "SimulatedServer") -> None:
         """Be a replica of ``primary``, without any lag."""
         self.primary = False
@@ -98,6 +102,14 @@ class ServerConnection:
             assert isinstance(args, list)
             self._todo.append(args)
         self.arm()
+
+    def hurry(self) -> None:
+        """Execute at once what still waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.wire.send(b"".join(self._execute(args) for args in self._todo))
+        self._todo.clear()
 
     def lost(self) -> None:
         """The connection is gone: of what has arrived a part is executed all the same, and answered to nobody."""
@@ -202,7 +214,7 @@ _COMMANDS: dict[bytes, Callable[[ServerConnection, list[bytes]], bytes]] = {
 class SimulatedNetwork:
     """Connects the proxy to the servers."""
 
-    def __init__(self, servers: list[SimulatedServer]) -> None:
+    def __init__(self, servers: Sequence[SimulatedServer]) -> None:
         self._servers = {server.address: server for server in servers}
 
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
@@ -214,6 +226,6 @@ class SimulatedNetwork:
         if server.refusing:
             raise ConnectionRefusedError(111, "Connection refused")
         wire = Wire(protocol, server.pace)
-        ServerConnection(server, wire)
+        server.accept(wire)
         protocol.connection_made(wire)
         return wire

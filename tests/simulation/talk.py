@@ -1,7 +1,7 @@
 """What a simulated client says, and what must be answered: every reply can belong to one request only."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -39,13 +39,21 @@ class Weather:
     """Replicas are read from, which a client's own writes reach later."""
     single: bool
     """There is one shard, so that nothing is cross-slot."""
+    refusals: frozenset[str] = frozenset()
+    """Errors, by their first words, that say that nothing was executed."""
+    cluster: bool = False
+    """The servers are a Redis Cluster, which has one database."""
 
 
 class Talk:
-    """The conversation of client ``number``; ``next`` says the next thing and remembers what it means."""
+    """The conversation of client ``number``; ``next`` says the next thing and remembers what it means.
 
-    def __init__(self, number: int, rng: Random, weather: Weather) -> None:
+    With ``tags``, hash tags, its keys are in so few slots; else nearly each has its own.
+    """
+
+    def __init__(self, number: int, rng: Random, weather: Weather, tags: Sequence[bytes] = ()) -> None:
         self._number = number
+        self._tags = tags
         self._rng = rng
         self._weather = weather
         self._said = 0
@@ -64,6 +72,8 @@ class Talk:
             (self._crossslot, 1), (self._setname, 1), (self._getname, 2), (self._select, 1.0), (self._hello, 1.0),
             (self._client_reply, 1.5), (self._client_pause, 0.1),
         ]  # fmt: skip
+        if weather.cluster:
+            choices.remove((self._select, 1.0))
         self._choices: list[Callable[[], Request]] = [choice for choice, _ in choices]
         self._weights = [weight for _, weight in choices]
 
@@ -265,6 +275,9 @@ class Talk:
 
     def _key(self, kind: bytes) -> bytes:
         name = b"%b%b%d" % (self._scope(), kind, self._rng.randrange(self._keys))
+        if self._tags:
+            # The same key has the same tag.
+            return b"%b{%b}" % (name, self._tags[sum(name) % len(self._tags)])
         return name if name[-1:] != b"2" else b"{%b}tagged" % name
 
     def _some(self, kind: bytes) -> list[bytes]:
@@ -295,9 +308,9 @@ class Talk:
     def _read(self, args: tuple[bytes | str, ...], check: Check, *, large: bool = False) -> Request:
         def judge(reply: Reply) -> str | None:
             if isinstance(reply, hiredis.ReplyError):
-                if self._weather.stormy and str(reply).startswith(("SHARDDOWN", "TIMEOUT")):
-                    return None
-                return "an error that nothing explains"
+                code = str(reply).partition(" ")[0]
+                known = code in self._weather.refusals or (self._weather.stormy and code in ("SHARDDOWN", "TIMEOUT"))
+                return None if known else "an error that nothing explains"
             return check(reply)
 
         return Request(self._frame(args), judge, large=large)
@@ -306,11 +319,7 @@ class Talk:
         def judge(reply: Reply) -> str | None:
             outcome = Outcome.DONE
             if isinstance(reply, hiredis.ReplyError):
-                if not self._weather.stormy:
-                    return "an error in fine weather"
-                outcome = {"SHARDDOWN": Outcome.REFUSED, "UNCERTAIN": Outcome.UNCERTAIN}.get(
-                    str(reply).partition(" ")[0], Outcome.PENDING
-                )
+                outcome = self._excuse(str(reply))
                 if outcome is Outcome.PENDING:
                     return "an error that nothing explains"
             for write in writes:
@@ -318,6 +327,30 @@ class Talk:
             return check(reply) if outcome is Outcome.DONE else None
 
         return Request(self._frame(args), judge, writes)
+
+    def _excuse(self, error: str) -> Outcome:
+        """What became of a write that was answered so; pending, if that was no answer."""
+        code = error.partition(" ")[0]
+        weather = self._weather
+        if code in weather.refusals or (weather.stormy and code == "SHARDDOWN"):
+            return Outcome.REFUSED
+        # Of a split write a part may have run, and the other not.
+        parts = bool(weather.refusals) and error.startswith("UNCERTAIN partial")
+        return Outcome.UNCERTAIN if code == "UNCERTAIN" and (weather.stormy or parts) else Outcome.PENDING
+
+    def wrong(self, value_of: Callable[[bytes], bytes | None]) -> list[str]:
+        """What is wrong with what the servers keep in the end; ``value_of`` a key."""
+        found = []
+        for key, register in self._registers.items():
+            if value_of(key) not in register.possible(len(register.writes)):
+                found.append(f"{key!r} is {str(value_of(key))[:60]} in the end")
+        for key, log in self._logs.items():
+            if problem := log.check(value_of(key), len(log.writes)):
+                found.append(f"{key!r} in the end: {problem}")
+        for key, tally in self._tallies.items():
+            if problem := tally.check(value_of(key), len(tally.writes)):
+                found.append(f"{key!r} in the end: {problem}")
+        return found
 
 
 def _equal(expected: object) -> Check:

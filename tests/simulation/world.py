@@ -53,7 +53,7 @@ class World:
         service = Service(config, build_topology(config), clock=loop.time)
         clients: list[SimulatedClient] = []
         self._until = loop.time() + rng.uniform(0.5, 4.0)
-        storm = loop.create_task(self._storm(service) if self._weather.stormy else self._replicas_crash(service))
+        storm = loop.create_task(self._happen(service))
         numbers = range(rng.randint(2, 8))
         tasks = [loop.create_task(self._client(number, service, clients)) for number in numbers]
         await storm
@@ -121,6 +121,10 @@ class World:
         client = SimulatedClient(number, service, rng, pace, Talk(number, rng, self._weather))
         clients.append(client)
         await client.run(self._until)
+
+    async def _happen(self, service: Service) -> None:
+        """All that happens beside the clients."""
+        await (self._storm(service) if self._weather.stormy else self._replicas_crash())
 
     async def _storm(self, service: Service) -> None:
         """Bad luck for some seconds, and then everybody is well again."""
