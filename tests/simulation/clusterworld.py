@@ -134,7 +134,7 @@ class ClusterWorld(World):
         """What goes on at the same time."""
         movers = 1 if self.kind == "gentle" else self._rng.randint(1, 3)
         work = [self._reshard() for _ in range(movers)] + [self._fail_over()]
-        return [*work, self._storm()] if self.kind == "stormy" else work
+        return [*work, self._gales()] if self.kind == "stormy" else work
 
     async def _reshard(self) -> None:
         """Slots move, those of keys first of all."""
@@ -159,7 +159,7 @@ class ClusterWorld(World):
             await asyncio.sleep(pause * rng.uniform(0.2, 1.0))
             await cluster.fail_over(rng.choice(cluster.groups), rng.choice((0.0, 0.05, 0.3)))
 
-    async def _storm(self) -> None:
+    async def _gales(self) -> None:
         """Nodes crash, hang and lose connections; in the end all are well."""
         rng, cluster = self._rng, self.cluster
         loop = virtual_loop()

@@ -124,7 +124,7 @@ class World:
 
     async def _happen(self, service: Service) -> None:
         """All that happens beside the clients."""
-        await (self._storm(service) if self._weather.stormy else self._replicas_crash())
+        await (self._storm(service) if self._weather.stormy else self._replicas_crash(service))
 
     async def _storm(self, service: Service) -> None:
         """Bad luck for some seconds, and then everybody is well again."""
