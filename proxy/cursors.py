@@ -9,6 +9,7 @@ slots have moved the scan starts again, and when a shard has another primary tha
 All of it is computed from the topology, so that any worker and any proxy can go on with another one's cursor.
 """
 
+from array import array
 from binascii import crc_hqx
 
 from proxy.topology import Topology
@@ -28,8 +29,8 @@ class Cursors:
         self._mask = (1 << self._bits) - 1
         self._tags: list[int] = []
         if not topology.fixed:
-            owners = ",".join(f"{shard.name}" for shard in topology.shards).encode()
-            slots = crc_hqx(b"".join(b"%d," % owner for owner in topology.slot_shard), crc_hqx(owners, 0)) & _TAG
+            names = ",".join(shard.name for shard in topology.shards).encode()
+            slots = crc_hqx(array("h", topology.slot_shard).tobytes(), crc_hqx(names, 0)) & _TAG
             primaries = [crc_hqx(shard.primary.address.encode(), 0) & _TAG for shard in topology.shards]
             self._tags = [slots << _TAG_BITS | primary for primary in primaries]
 

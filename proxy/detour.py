@@ -218,7 +218,7 @@ class Detours:
         may = repeatable([(ticket.outcome, ticket.look or Look(False, None), ticket.whole) for ticket in tickets])
         for ticket, yes in zip(tickets, may, strict=True):
             if ticket.outcome is Outcome.REFUSED and not yes:
-                self.give_up(ticket)
+                self.give_up(ticket, errors.overtaken)
         return [ticket for ticket, yes in zip(tickets, may, strict=True) if yes]
 
     def _resume(self, tickets: Iterable[Ticket]) -> None:
@@ -233,14 +233,14 @@ class Detours:
         for group in by_slot.values():
             Chain(self, group).step()
 
-    def give_up(self, ticket: Ticket) -> None:
-        """Answer it with what refused it."""
+    def give_up(self, ticket: Ticket, words: Callable[[str, str, str], str] | None = None) -> None:
+        """Answer it with what refused it; ``words`` of a redirection, unless there were too many."""
         refusal = ticket.refusal
         assert refusal is not None
         error = refusal.error
         if refusal.kind in ("MOVED", "ASK"):
-            text = refusal.error[1:-2].decode("latin-1")
-            error = encode.error(errors.redirected(ticket.place.shard, ticket.place.node.address, text, ticket.hops))
+            said = (ticket.place.shard, ticket.place.node.address, refusal.error[1:-2].decode("latin-1"))
+            error = encode.error(words(*said) if words else errors.redirected(*said, ticket.hops))
         self.answer(ticket, error)
 
     def answer(self, ticket: Ticket, error: bytes) -> None:

@@ -110,9 +110,10 @@ def shard_down(shard: str, address: str, reason: str) -> str:
 
 
 def read_lost(shard: str, address: str) -> str:
-    """A read that may not be repeated, as a later write of the same client may have run."""
+    """A read that may not be repeated, as a later write of the same client may have run: what it would have read is
+    unknown."""
     return (
-        f"SHARDDOWN shard '{shard}' ({address}) closed the connection before it answered, and as a later command of "
+        f"UNCERTAIN shard '{shard}' ({address}) closed the connection before it answered, and as a later command of "
         "this client may have been executed, the read was not repeated"
     )
 
@@ -138,6 +139,14 @@ def redirected(shard: str, address: str, error: str, times: int) -> str:
     return (
         f"SHARDDOWN shard '{shard}' ({address}) and others redirected the command {times} times, at last by '{error}'. "
         "The command was not executed"
+    )
+
+
+def overtaken(shard: str, address: str, error: str) -> str:
+    """A command that a server sent on when a later one of its client on the same slot had run there."""
+    return (
+        f"SHARDDOWN shard '{shard}' ({address}) redirected the command by '{error}', and as a later command of this "
+        "client on the same slot has been executed, it was not sent again. The command was not executed"
     )
 
 

@@ -23,6 +23,7 @@ cdef class Counters:
     cdef public double latency_sum
     cdef public dict redirections
     cdef public dict refreshes
+    cdef public double confirmed
     cdef public dict rejected
     cdef public long long retries
     cdef public long long splits

@@ -4,6 +4,7 @@ Counters are ordinary integers; ``proxy.admin`` turns them into Prometheus sampl
 costs an addition. Durations are in seconds, sizes in bytes.
 """
 
+import time
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
@@ -82,6 +83,7 @@ class Counters:
         "bytes_in",
         "bytes_out",
         "commands",
+        "confirmed",
         "crossslots",
         "latency_sum",
         "measure",
@@ -106,6 +108,8 @@ class Counters:
         self.latency_sum = 0.0
         self.redirections: dict[str, int] = {}
         self.refreshes: dict[str, int] = {}
+        self.confirmed = 0.0
+        """When the topology was last found or found unchanged, by ``time.monotonic``; 0 where it never is."""
         self.rejected: dict[str, int] = {}
         self.retries = 0
         self.splits = 0
@@ -142,6 +146,8 @@ class Counters:
     def refresh(self, outcome: str) -> None:
         """Count a look at the topology: "same", "changed" or "failed"."""
         self.refreshes[outcome] = self.refreshes.get(outcome, 0) + 1
+        if outcome != "failed":
+            self.confirmed = time.monotonic()
 
     def reject(self, reason: str) -> None:
         """Count a client closed for ``reason`` (a fixed word)."""

@@ -1,5 +1,6 @@
 """How the workers are: each takes a Report of itself, and all of them together are an Overview."""
 
+import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -134,6 +135,8 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.REJECTED, count, reason)
     for error, count in counters.redirections.items():
         tally.add(metrics.REDIRECTIONS, count, error)
+    if counters.confirmed:
+        tally.add(metrics.TOPOLOGY_AGE, time.monotonic() - counters.confirmed, str(service.census.index))
     for outcome, count in counters.refreshes.items():
         tally.add(metrics.REFRESHES, count, outcome)
     tally.add(metrics.SPLITS, counters.splits)

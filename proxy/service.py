@@ -182,7 +182,8 @@ class Service:
         if before.whole:
             self._gaps_since = self.turn.now()
         self.planner = Planner(topology, self.config.cross_slot)
-        self.lane = Lane(self.table, self.counters, topology, self.config.cross_slot)
+        if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
+            self.lane = Lane(self.table, self.counters, topology, self.config.cross_slot)
         self._book.adopt(topology)
         left = topology.left_by(before)
         owners: set[object] = set()

@@ -167,7 +167,9 @@ class Supervisor:
             wait = 0.0 if lived > _YOUNG else min(max(2 * wait, _WAIT_MIN), _WAIT_MAX)
             log.error("worker ended worker=%d %s lived=%.1fs restart_in=%gs", index, end, lived, wait)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), wait)
+                # Not wait_for: before Python 3.12 it can lose the cancellation of its task.
+                async with asyncio.timeout(wait):
+                    await self.stopping.wait()
                 return
             self._restarts += 1
 

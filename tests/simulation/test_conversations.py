@@ -88,7 +88,7 @@ LOSING = {
     "a read is not repeated behind a write of the same client to the same key": (
         says("a", "GET k", "SET k 2", "GET k"), says("b", "GET k"), cuts(), passes(NOW),
         sees("GET k", "SET k 2", "GET k", "GET k", "GET k", "GET k"), answers(b"$1\r\n2\r\n", b"$1\r\n2\r\n"),
-        hears("a", "-SHARDDOWN shard 'alpha' * the read was not repeated", LOST, "2"), hears("b", "2"),
+        hears("a", "-UNCERTAIN shard 'alpha' * the read was not repeated", LOST, "2"), hears("b", "2"),
     ),
     "what was not written yet goes behind what was, and is no retry": (
         reads(False), says("a", *MANY), says("b", "SET k 1"), cuts(),
