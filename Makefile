@@ -27,7 +27,7 @@ test: $(VENV)/.installed-dev $(COMPILED) ## run all tests; ARGS="-k scan -x"
 	@exec $(PYTHON) -m pytest $(ARGS)
 
 drill: $(VENV)/.installed-dev $(COMPILED) ## fail over, reshard, kill and hang real servers under load; ARGS="-k cluster -x"
-	@exec $(PYTHON) -m pytest tests/drills -m drill $(ARGS)
+	@exec $(PYTHON) -m pytest tests/drills tests/live -m drill $(ARGS)
 
 check: $(VENV)/.installed-dev $(COMPILED) ## lint, formatting and types
 	$(PYTHON) -m ruff check .

@@ -108,6 +108,17 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
         yield shards
 
 
+_SLOW = ("test_cluster_discovery", "test_sentinel", "test_replica_reads", "test_discover_replicas")
+"""Minutes of waiting for real failovers: with the second kind of server they are for ``make drill``."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the slow tests of the second kind of server to the drills."""
+    for item in items:
+        if item.path.stem in _SLOW and FULL[1].name in item.name:
+            item.add_marker(pytest.mark.drill)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The end of each running proxy's log, under a test that failed."""
