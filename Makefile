@@ -11,7 +11,7 @@ ENGINE   := $(DECLARED) $(wildcard $(DECLARED:.pxd=.py) proxy/*.pyx proxy/*/*.py
 COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench compile sanitize clean
+.PHONY: help run test drill check bench compile sanitize clean
 .NOTPARALLEL:
 # They are for setup.py. The proxy takes every other SLOTGATE_ variable for a setting of its own.
 unexport SLOTGATE_BUILD SLOTGATE_CFLAGS
@@ -25,6 +25,9 @@ run: $(VENV)/.installed-demo $(COMPILED) ## start real servers and the proxy on 
 
 test: $(VENV)/.installed-dev $(COMPILED) ## run all tests; ARGS="-k scan -x"
 	@exec $(PYTHON) -m pytest $(ARGS)
+
+drill: $(VENV)/.installed-dev $(COMPILED) ## fail over, reshard, kill and hang real servers under load; ARGS="-k cluster -x"
+	@exec $(PYTHON) -m pytest tests/drills -m drill $(ARGS)
 
 check: $(VENV)/.installed-dev $(COMPILED) ## lint, formatting and types
 	$(PYTHON) -m ruff check .

@@ -231,9 +231,13 @@ def _changes(tries: Sequence[Try]) -> list[str]:
 
 
 def _columns(tries: Sequence[Try]) -> list[str]:
-    """Commands and what they do, in two columns; a long command does not widen the first for all."""
-    width = min(_WIDEST, max(len(command) for command, _ in tries))
-    return [f"  {command:{width}}  # {meaning}" for command, meaning in tries]
+    """Commands and what they do, in two columns; above a long command, for which there is no room in the first."""
+    width = max(len(command) for command, _ in tries if len(command) <= _WIDEST)
+    lines = []
+    for command, meaning in tries:
+        fits = len(command) <= width
+        lines += [f"  {command:{width}}  # {meaning}"] if fits else [f"  {'':{width}}  # {meaning}:", f"  {command}"]
+    return lines
 
 
 def _print(text: str) -> None:

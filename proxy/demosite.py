@@ -71,16 +71,13 @@ def _cluster_changes(cluster: LocalCluster, groups: Sequence[Sequence[LocalServe
     (primary, *replicas), *others = groups
     ids = {seen.address: seen.id for seen in cluster.nodes[0].known()}
     yield f"{BRAND}-cli --cluster check {primary.address}", "who has which slots"
-    if replicas:
-        yield f"{BRAND}-cli -p {replicas[0].port} cluster failover", "shard-1: the replica takes over"
     if others:
         to = others[0][0].address
         move = f"--cluster-from {ids[primary.address]} --cluster-to {ids[to]} --cluster-slots {_MOVED} --cluster-yes"
-        yield (
-            f"{BRAND}-cli --cluster reshard {primary.address} {move}",
-            f"{_MOVED} slots go from shard-1 to shard-2 (before the failover)",
-        )
+        yield f"{BRAND}-cli --cluster reshard {primary.address} {move}", f"{_MOVED} slots go from shard-1 to shard-2"
         yield f"{BRAND}-cli --cluster rebalance {primary.address}", "as many slots for each again"
+    if replicas:
+        yield f"{BRAND}-cli -p {replicas[0].port} cluster failover", "shard-1: the replica takes over"
     if len(groups) >= _VOTERS and replicas:
         crashing = others[-1]
         yield f"kill -9 {crashing[0].pid}", f"shard-{len(groups)}: a crash; its replica is elected after some seconds"

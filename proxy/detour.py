@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from proxy import errors
 from proxy.backend import Backend
 from proxy.engine.entry import Entry
-from proxy.engine.sink import ASKED, DISCARD, Sink
+from proxy.engine.sink import ASKED, Sink
 from proxy.refusals import HOPS, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
@@ -34,7 +34,7 @@ At = Callable[[Place, Node], Backend]
 class Ticket:
     """One request on its way."""
 
-    __slots__ = ("due", "entry", "first", "hops", "look", "outcome", "place", "refusal")
+    __slots__ = ("due", "entry", "first", "hops", "look", "outcome", "place", "refusal", "whole")
 
     def __init__(self, entry: Entry, place: Place) -> None:
         self.entry = entry
@@ -47,6 +47,8 @@ class Ticket:
         """When it was refused first."""
         self.due = 0.0
         """When it may be sent again."""
+        self.whole: object = self
+        """What it is a part of: the parts of one request may be carried out in any order."""
 
     def refuse(self, refusal: Refusal, now: float) -> None:
         """It was refused at ``now``."""
@@ -190,28 +192,22 @@ class Detours:
             chain.close()
 
     def _watch(self, backend: Backend, refused: Entry) -> Watch:
-        """Watch all that is in flight on ``backend`` behind the ``refused`` one; the watch of that one."""
-        parties: dict[object, Party] = {}
-
-        def watched(entry: Entry) -> Watch:
-            party = parties.get(entry.sink.owner)
-            if party is None:
-                party = parties[entry.sink.owner] = Party(self._settled)
-            return party.add(Ticket(entry, backend.place))
-
-        first = watched(refused)
+        """Watch what the client of the ``refused`` one has in flight on ``backend``; the watch of that one."""
+        # From here on nothing of that client comes behind what is watched. Others are not halted, and so not watched.
+        refused.sink.halt()
+        owner = refused.sink.owner
+        party = Party(self._settled)
+        first = party.add(Ticket(refused, backend.place))
         sinks: list[Sink] = []
         for entry in backend.inflight.entries():
-            known = entry.sink is DISCARD or entry.sink is ASKED or isinstance(entry.sink, Watch)
-            sinks.append(entry.sink if known else watched(entry))
-        backend.inflight.rewire(sinks)
-        refused.sink.halt()
+            others = entry.sink.owner is not owner or isinstance(entry.sink, Watch)
+            sinks.append(entry.sink if others else party.add(Ticket(entry, backend.place)))
+        if len(party.tickets) > 1:
+            backend.inflight.rewire(sinks)
         return first
 
     def _settled(self, party: Party) -> None:
-        if any(ticket.outcome is Outcome.REFUSED for ticket in party.tickets):
-            party.tickets[0].entry.sink.halt()
-            self._resume(self.again(party))
+        self._resume(self.again(party))
 
     def again(self, party: Party) -> list[Ticket]:
         """Those of a settled party that may be sent again, in order; the other refused ones are answered."""
@@ -219,7 +215,7 @@ class Detours:
         for ticket in tickets:
             if ticket.look is None:
                 ticket.look = self.around.look(ticket.entry.frame)
-        may = repeatable([(ticket.outcome, ticket.look or Look(False, None)) for ticket in tickets])
+        may = repeatable([(ticket.outcome, ticket.look or Look(False, None), ticket.whole) for ticket in tickets])
         for ticket, yes in zip(tickets, may, strict=True):
             if ticket.outcome is Outcome.REFUSED and not yes:
                 self.give_up(ticket)
@@ -232,7 +228,7 @@ class Detours:
             if ticket.look is None:
                 ticket.look = self.around.look(ticket.entry.frame)
             by_slot.setdefault(ticket.look.slots, []).append(ticket)
-        if any(slots is None or len(slots) != 1 for slots in by_slot):
+        if any(slots is None or len(slots) > 1 for slots in by_slot):
             by_slot = {None: [ticket for group in by_slot.values() for ticket in group]}
         for group in by_slot.values():
             Chain(self, group).step()
@@ -323,6 +319,7 @@ class Chain:
             part.look = ticket.look
             part.refusal = ticket.refusal
             part.first, part.hops = ticket.first, ticket.hops
+            part.whole = ticket.whole
             parts.append(part)
         return parts
 

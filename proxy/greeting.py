@@ -9,6 +9,8 @@ from proxy.errors import BackendError
 from proxy.resp import encode
 from proxy.tls import Tls, lost_words
 
+_REPLICA = (b"slave", b"replica")
+"""Dragonfly says replica."""
 _UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 
 
@@ -106,12 +108,12 @@ class Greeting:
         """``role``: https://redis.io/docs/latest/commands/role/."""
         if role[0] == b"sentinel":
             raise BackendError("the server is a sentinel, it holds no keys")
-        if role[0] == b"slave" and self._role == "master":
-            host = role[1].decode("utf-8", "replace") if len(role) > 2 and isinstance(role[1], bytes) else "?"
-            raise BackendError(f"the server is no primary, it replicates {host}:{role[2] if len(role) > 2 else '?'}")
+        if role[0] in _REPLICA and self._role == "master":
+            words = [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in role[1:3]]
+            raise BackendError(f"the server is no primary, it replicates {':'.join(words) or 'another'}")
         if role[0] == b"master" and self._role == "slave":
             raise BackendError("the server is no replica, it says that it is a primary")
-        if role[0] == b"slave" and _UNSYNCED.intersection(role[3:4]):
+        if role[0] in _REPLICA and _UNSYNCED.intersection(role[3:4]):
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, step: str, words: str) -> None:

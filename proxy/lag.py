@@ -142,6 +142,11 @@ class Sight:
             self._linked = now
         self.lag = 0.0 if role is None or role.offset is None else timeline.lag(role.offset, now)
 
+    def forget(self) -> None:
+        """It has another role now: the one that it said last does not count."""
+        self.role = None
+        self.lag = 0.0
+
     def behind(self, now: float, grace: float) -> float:
         """Its lag at ``now``. An answer is good for ``grace`` seconds; from then on its age adds to the lag."""
         age = now - self._answered

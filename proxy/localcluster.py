@@ -61,7 +61,7 @@ class ClusterNode(LocalServer):
 
     def known(self) -> list["SeenNode"]:
         """What it knows of each node, itself included (CLUSTER NODES). Raises as ``ask``."""
-        return [SeenNode.parse(line) for line in _text(self.ask("CLUSTER", "NODES")).splitlines()]
+        return [SeenNode.parse(line, self.host) for line in _text(self.ask("CLUSTER", "NODES")).splitlines()]
 
     def is_primary(self) -> bool:
         """What it says itself. Raises as ``ask``."""
@@ -105,11 +105,12 @@ class SeenNode:
     slots: tuple[str, ...]  # "0-5460", "7", and slots on the move: "[93->-<id>]", "[93-<-<id>]"
 
     @classmethod
-    def parse(cls, line: str) -> "SeenNode":
+    def parse(cls, line: str, host: str) -> "SeenNode":
+        """Of what the node at ``host`` says: as long as it has met nobody it does not know its own address."""
         name, address, flags, primary, _sent, _received, _epoch, link, *slots = line.split()
         return cls(
             name,
-            address.partition("@")[0],
+            (host if address.startswith(":") else "") + address.partition("@")[0],
             frozenset(flags.split(",")) - {"myself"},
             primary.strip("-"),
             link == "connected",

@@ -57,18 +57,23 @@ def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Verdict:
     return verdict
 
 
-def repeatable(requests: Sequence[tuple[Outcome, Look]]) -> list[bool]:
+def repeatable(requests: Sequence[tuple[Outcome, Look, object]]) -> list[bool]:
     """Which of one client's ``requests``, in order, may be sent again: the refused ones, but none behind which one ran
-    on the same slot, unless both only read."""
+    on the same slot, unless both only read, or both are parts of the same whole (the third of each)."""
     may = [False] * len(requests)
+    ran: list[tuple[Look, object]] = []
     written: set[int] | None = set()
     touched: set[int] | None = set()
     for index in range(len(requests) - 1, -1, -1):
-        outcome, look = requests[index]
+        outcome, look, whole = requests[index]
+        while ran and ran[0][1] is not whole:
+            # Parts of one whole stand together.
+            past, _ = ran.pop(0)
+            touched = _union(touched, past.slots)
+            if not past.readonly:
+                written = _union(written, past.slots)
         if outcome is Outcome.RAN:
-            touched = _union(touched, look.slots)
-            if not look.readonly:
-                written = _union(written, look.slots)
+            ran.append((look, whole))
         elif outcome is Outcome.REFUSED:
             may[index] = not _overlap(written if look.readonly else touched, look.slots)
     return may

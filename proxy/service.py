@@ -145,6 +145,7 @@ class Service:
             config.max_replica_lag,
             clock,
             self._on_fitness,
+            self.source.hint,
         )
         self.reads_replicas = config.read_from != "primary"
         """Whether replicas are read from, and so are watched."""
@@ -286,7 +287,8 @@ class Service:
             slots = frozenset(key_slot(args[index]) for index in key_indexes(fact, args))
         except KeysError:
             slots = frozenset()
-        return Look(fact.readonly, slots or None, fact.replica_ok)
+        # A read of no key reads no slot; a write without one may write anywhere.
+        return Look(fact.readonly, slots if fact.readonly else slots or None, fact.replica_ok)
 
     def _count_error(self, sink: Sink, frame: bytes) -> None:
         if not sink.counted:

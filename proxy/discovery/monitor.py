@@ -40,6 +40,7 @@ class Monitor:
 
     ``topology`` gives the snapshot in use. ``most``: how far a replica may be behind, in seconds; what answers nothing
     for so long is no more read from either. Until its first answer a server is as good as the connection to it.
+    ``hint`` is called when the topology should be looked at.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Monitor:
         most: float,
         clock: Callable[[], float],
         on_change: OnChange,
+        hint: Callable[[Node | None], None],
     ) -> None:
         self._topology = topology
         self._credentials = credentials
@@ -57,6 +59,7 @@ class Monitor:
         self._most = most
         self._clock = clock
         self._on_change = on_change
+        self._hint = hint
         self._period = min(max(most / _PERIODS_OF_LAG, _SHORTEST), _LONGEST)
         self._seen: Topology | None = None
         self._begun = clock()
@@ -97,10 +100,11 @@ class Monitor:
         """Watch for as long as it runs; never returns."""
         late = False
         try:
+            self._follow(self._topology())
             while True:
-                self._follow(self._topology())
                 due = self._clock() + self._period
                 await asyncio.sleep(self._period)
+                self._follow(self._topology())
                 # Who could not listen has heard nobody: what was answered meanwhile is read first.
                 late = not late and self._clock() > due + self._period
                 if late:
@@ -124,7 +128,7 @@ class Monitor:
         wanted = {node: shard for shard in topology.shards if shard.replicas for node in shard.nodes}
         for node, watch in list(self._watches.items()):
             if node in wanted:
-                watch.shard = wanted[node]
+                watch.move(wanted[node])
             else:
                 watch.task.cancel()
                 del self._watches[node]
@@ -151,6 +155,8 @@ class Monitor:
             changed = True
             if fault is Fault.SILENT:
                 silent.append(node)
+            if fault in (Fault.SILENT, Fault.LINK):
+                self._hint(None)  # so begins a failover, seen from a replica
             if fault is Fault.NONE:
                 log.info("server is fit for reads again shard=%s address=%s", watch.shard.name, node.address)
             else:
@@ -218,6 +224,12 @@ class _Watch:
         self.reason = ""
         self.puzzled = False
         self.task: asyncio.Task[None]
+
+    def move(self, shard: Shard) -> None:
+        """It is one of ``shard`` from now on; what it said as a primary says nothing of it as a replica."""
+        if (self.node == shard.primary) != self.primary:
+            self.sight.forget()
+        self.shard = shard
 
     @property
     def primary(self) -> bool:

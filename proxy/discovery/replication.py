@@ -40,10 +40,12 @@ def read(replies: Sequence[object], remap: Mapping[str, str]) -> Answer | str:
         return f"it answers ROLE with: {role}"
     identity = _id(info)
     match role:
-        case [b"master", int(offset), list(replicas)]:
+        # Dragonfly leaves the offset out, and says replica.
+        case [b"master", *offset, list(replicas)]:
             found = (_node(each[0], each[1], remap) for each in replicas if isinstance(each, list) and len(each) > 1)
-            return Answer(identity, True, offset, tuple(node for node in found if node is not None))
-        case [b"slave", host, port, *_]:
+            written = offset[0] if offset and isinstance(offset[0], int) else 0
+            return Answer(identity, True, written, tuple(node for node in found if node is not None))
+        case [b"slave" | b"replica", host, port, *_]:
             return Answer(identity, False, follows=_node(host, port, remap))
     return "it is neither a primary nor a replica"
 
@@ -73,6 +75,9 @@ class Group:
         self._configured = tuple(configured)
         self.primary = configured[0]
         self.replicas: tuple[Node, ...] = tuple(configured[1:])
+        self.passed_over: tuple[Node, ...] = ()
+        """Servers that say they are primaries and were so beside the one that is gone now."""
+        self._refused: Node | None = None
         self._strays: set[Node] = set()
         """Servers that said they were primaries while the primary was there: nobody was promoted in its place."""
 
@@ -105,11 +110,16 @@ class Group:
             if answer.follows is not None
         }
         primary = self._elect(said, leaders)
-        if primary != self.primary and primary in taken:
-            log.error("shard=%s follows %s, the primary of another shard: it is left where it was", self.name, primary)
+        refused = primary if primary != self.primary and primary in taken else None
+        if refused is not None:
+            if refused != self._refused:
+                log.error("shard=%s follows %s, the primary of another shard: it stays as it was", self.name, primary)
             primary = self.primary
+        self._refused = refused
         self.primary = primary
         self._strays -= {primary, *leaders}
+        gone = primary not in said or not said[primary].primary
+        self.passed_over = tuple(node for node in self.members if node in self._strays & said.keys()) if gone else ()
         self.replicas = self._follow(said, leaders, names)
 
     def _names(self, answers: Mapping[Node, Answer]) -> dict[Node, Node]:

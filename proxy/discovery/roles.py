@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable
 
 from proxy.config import Config
-from proxy.control import ask
+from proxy.control import ask, reason
 from proxy.discovery.replication import QUESTIONS, Answer, Group, read
 from proxy.discovery.source import Adopt, Pace
 from proxy.errors import BackendError
@@ -30,6 +30,7 @@ class RolesSource:
         self._pace = Pace(config.topology.refresh)
         self._topology = build_topology(config)
         self._groups = [Group(shard.name, shard.nodes) for shard in self._topology.shards]
+        self._passed_over: dict[str, tuple[Node, ...]] = {}
         self._silent: dict[Node, str] = {}
         """The servers that can not be asked, and why."""
 
@@ -54,6 +55,15 @@ class RolesSource:
             return
         for group, said in zip(self._groups, answers, strict=True):
             group.take(said, [other.primary for other in self._groups if other is not group])
+            if group.passed_over and group.passed_over != self._passed_over.get(group.name):
+                log.error(
+                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it: its data "
+                    "may be old. If it is good, make a replica follow it, or restart the proxy with it as the primary",
+                    group.name,
+                    group.primary,
+                    ",".join(map(str, group.passed_over)),
+                )
+            self._passed_over[group.name] = group.passed_over
         shards = _distinct(group.shard for group in self._groups)
         if shards == self._topology.shards:
             self._counters.refresh("same")
@@ -82,12 +92,12 @@ class RolesSource:
         try:
             answer = read(await ask(node, self._credentials, QUESTIONS, self._patience), self._remap)
         except (OSError, TimeoutError, ValueError, BackendError) as error:
-            answer = str(error) or f"no answer within {self._patience:g} s"
+            answer = reason(error, self._patience)
         if isinstance(answer, Answer):
             if self._silent.pop(node, None) is not None:
                 log.info("server says its role again address=%s", node)
             return answer
-        if self._silent.get(node) != answer:
+        if node not in self._silent:
             log.warning("server can not be asked for its role address=%s reason=%r (see topology.remap)", node, answer)
         self._silent[node] = answer
         return None

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from proxy.config import Config
-from proxy.control import ask
+from proxy.control import ask, reason
 from proxy.discovery.sentinelchart import Chart, Seat
 from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, Report, is_old, questions, read, read_event
 from proxy.discovery.source import Adopt, Pace
@@ -45,7 +45,7 @@ _EAGER = 15.0
 class SentinelSource:
     """Follows the masters of ``config.sentinel``."""
 
-    def __init__(self, config: Config, counters: Counters, hold: Hold | None = None) -> None:
+    def __init__(self, config: Config, counters: Counters, hold: Hold) -> None:
         section = config.sentinel
         password = section.password.get_secret_value() if section.password else ""
         self._credentials = Credentials(section.username or "", password, sentinel_tls(config))
@@ -54,7 +54,7 @@ class SentinelSource:
         self._remap = config.topology.remap
         self._patience = config.backend.connect_timeout
         self._counters = counters
-        self._hold = hold or (lambda name, seconds: None)
+        self._hold = hold
         self._pace = Pace(config.topology.refresh)
         self._chart = Chart(section.masters)
         self._reports: dict[Node, Report] = {}
@@ -63,8 +63,8 @@ class SentinelSource:
         self._news: dict[Node, None] = {}
         self._told = asyncio.Event()
         self._listeners: dict[Node, asyncio.Task[None]] = {}
-        self._silent: dict[Node, str] = {}
-        """The sentinels that can not be asked, and why."""
+        self._silent: set[Node] = set()
+        """The sentinels that can not be asked."""
         self._deaf = False
         self._missing: Collection[str] = ()
         self._looked = asyncio.Event()
@@ -94,9 +94,6 @@ class SentinelSource:
             await self._pace.wait()
             await self._look(None, adopt)
             self._looked.set()
-            late = asyncio.get_running_loop().time() > self._eager_until
-            if self._leading or self._chart.doubtful or (self._chart.unsettled and not late):
-                self._pace.hint()
 
     async def _follow_news(self, adopt: Adopt) -> None:
         await self._looked.wait()
@@ -152,6 +149,9 @@ class SentinelSource:
             # A fault of ours must not end the search for good.
             log.exception("what the sentinels say can not be used reports=%r", self._reports)
         self._watch_failovers(asked, began)
+        if self._leading or self._chart.doubtful or (self._chart.unsettled and began < self._eager_until):
+            # More is about to come, of which there may be no event.
+            self._pace.hint()
 
     async def _ask(self, node: Node) -> None:
         try:
@@ -161,13 +161,13 @@ class SentinelSource:
             self._reports[node] = read(node, self._masters, replies, self._remap)
         except (OSError, TimeoutError, ValueError, BackendError, NoSentinel) as error:
             self._reports.pop(node, None)
-            reason = str(error) or f"no answer within {self._patience:g} s"
-            if self._silent.get(node) != reason:
-                log.warning("sentinel can not be asked address=%s reason=%r", node, reason)
-            self._silent[node] = reason
+            if node not in self._silent:
+                log.warning("sentinel can not be asked address=%s reason=%r", node, reason(error, self._patience))
+            self._silent.add(node)
         else:
-            if self._silent.pop(node, None) is not None:
+            if node in self._silent:
                 log.info("sentinel answers again address=%s", node)
+            self._silent.discard(node)
 
     def _listen(self) -> None:
         """Subscribe to the sentinels that are configured, and those that they name, each once."""
@@ -182,7 +182,7 @@ class SentinelSource:
         for node in [node for node in self._listeners if node not in wanted]:
             self._listeners.pop(node).cancel()
             self._reports.pop(node, None)
-            self._silent.pop(node, None)
+            self._silent.discard(node)
         for node in wanted:
             if node not in self._listeners:
                 subscription = Subscription(node, self._credentials, self._patience, self._on_message, self._on_change)
@@ -240,6 +240,11 @@ class SentinelSource:
 
     def _watch_failovers(self, asked: Collection[Node], began: float) -> None:
         """Hold on as long as the sentinel that leads a failover says that it goes on; let go when it is over."""
+        for node in asked:
+            # Its events may have been missed: it was not listened to.
+            for name, master in self._reports[node].masters.items() if node in self._reports else ():
+                if master.step in UNDECIDED and name not in self._leading:
+                    self._begin(name, node)
         for name, (node, since) in list(self._leading.items()):
             report = self._reports.get(node)
             if node not in asked or since > began:

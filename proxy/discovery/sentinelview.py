@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from proxy.refusals import remapped
 from proxy.topology import Node
 
-UNDECIDED = frozenset({"wait_start", "select_slave", "send_slaveof_noone", "wait_promotion"})
+UNDECIDED = frozenset({"select_slave", "send_slaveof_noone", "wait_promotion"})
 """Steps of a failover in which a replica may be promoted at any moment; the sentinel still names the old primary."""
 _DOWN = frozenset({"s_down", "o_down", "disconnected"})
 _QUESTIONS = 4

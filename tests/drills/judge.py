@@ -22,7 +22,7 @@ class Judge:
         self._stale = stale
 
     def reply(self, command: Command, reply: object, now: float, *, final: bool = False) -> bool:
-        """Takes a reply; False if it was an error or not what it had to be."""
+        """Takes a reply; False if it was an error reply."""
         second = self._second(now)
         second.replies += 1
         second.slowest = max(second.slowest, now - command.sent)
@@ -33,7 +33,14 @@ class Judge:
             return False
         verdict, key = self._verdict(command, reply, now, stale=self._stale and not final)
         self._tell(verdict, command, key, reply, now)
-        return verdict in (Verdict.RIGHT, Verdict.OLD)
+        return True
+
+    def unexplained(self, key: Key) -> None:
+        """The load is over: what replicas answered early and no write explains was wrong."""
+        for when, part, reply in key.early:
+            words = f"{key.name.decode()}: {part.name} was answered {str(reply)[:200]} by a replica"
+            _note(self.report.wrong, when, key_slot(key.name), words)
+        key.early.clear()
 
     def broken(self, commands: Sequence[Command], words: str) -> None:
         """A connection ended: what it had not answered may have run or not."""
@@ -46,7 +53,8 @@ class Judge:
         if words.startswith("UNCERTAIN"):
             for part in command.parts:
                 part.key.uncertain(part)
-        _note(self.report.errors, now, key_slot(command.parts[0].key.name), f"{words} [{command.name}]")
+        slot = key_slot(command.parts[0].key.name)
+        _note(self.report.errors, now, slot, f"{words} [{command.name}]", command.sent)
 
     def _verdict(self, command: Command, reply: object, now: float, *, stale: bool) -> tuple[Verdict, Key]:
         """The worst of the parts', and the key that it is about."""
@@ -60,14 +68,14 @@ class Judge:
                 verdicts = [(part.key.judge(part, b"OK", now), part.key) for part in command.parts]
                 return max(verdicts, key=lambda pair: _GRAVITY.index(pair[0]))
             case (("DEL" | "UNLINK" | "EXISTS"), int()):
-                verdict = _sum(command, reply, stale=stale)
+                verdict = Verdict.RIGHT if stale and command.name == "EXISTS" else _sum(command, reply)
                 first.undone_from = now  # which of them it was, and since when, a sum does not say
                 for part in command.parts:
                     part.key.carried_out(part, now)
                 return verdict, first
             case (("MGET" | "MSET" | "DEL" | "UNLINK" | "EXISTS"), _):
                 return Verdict.WRONG, first
-            case "HGETALL", list():
+            case "HGETALL", list() if len(reply) % 2 == 0:
                 pairs_read = sorted(zip(reply[::2], reply[1::2], strict=True))
                 return first.judge(command.parts[0], pairs_read, now, stale=stale), first
         return first.judge(command.parts[0], reply, now, stale=stale), first
@@ -89,18 +97,18 @@ class Judge:
         return seconds[-1]
 
 
-def _sum(command: Command, reply: int, *, stale: bool) -> Verdict:
+def _sum(command: Command, reply: int) -> Verdict:
     """What the reply of a DEL or EXISTS is, which is one number for all its keys."""
-    for verdict, past in ((Verdict.RIGHT, False), (Verdict.OLD if stale else Verdict.LOST, True)):
+    for verdict, past in ((Verdict.RIGHT, False), (Verdict.LOST, True)):
         bounds = [part.key.sums(part, past=past) for part in command.parts]
         if sum(least for least, _ in bounds) <= reply <= sum(most for _, most in bounds):
             return verdict
     return Verdict.WRONG
 
 
-_GRAVITY: Final = [Verdict.RIGHT, Verdict.OLD, Verdict.LOST, Verdict.WRONG]
+_GRAVITY: Final = [Verdict.RIGHT, Verdict.OLD, Verdict.EARLY, Verdict.LOST, Verdict.WRONG]
 
 
-def _note(notes: list[Note], when: float, slot: int, words: str) -> None:
+def _note(notes: list[Note], when: float, slot: int, words: str, sent: float = 0.0) -> None:
     if len(notes) < _KEPT:
-        notes.append(Note(when, slot, words))
+        notes.append(Note(when, slot, words, sent))

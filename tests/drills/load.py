@@ -31,12 +31,14 @@ from tests.drills.report import Report
 
 CLIENTS: Final = 20
 RATE: Final = 4000
+DEPTH: Final = 2
+"""Pipelines of a client that are on the way at a time."""
 _SHARED: Final = 200
 _ANSWER: Final = 60.0
 """No reply for so many seconds: the connection is given up."""
-_SETTLE: Final = 30.0
-"""How long the last look at the keys tries again, seconds."""
+SETTLE: Final = 30.0
 _CHUNK: Final = 20
+_SPREAD: Final = 1.0
 
 
 class Client:
@@ -53,7 +55,7 @@ class Client:
         self._final = False
 
     async def ask(self, commands: Sequence[Command], *, leave: int = 0, final: bool = False) -> bool:
-        """Whether all was right of what was answered until no more than ``leave`` commands wait."""
+        """Whether none of what was answered until no more than ``leave`` commands wait was an error."""
         if self._writer is None and not await self._connect():
             return False
         assert self._writer is not None
@@ -67,6 +69,7 @@ class Client:
             while len(self._waiting) > leave:
                 self._answered.clear()
                 await asyncio.wait_for(self._answered.wait(), _ANSWER)
+                self._raise_what_ended_reading()
         except TimeoutError:
             self._end(f"no reply for {_ANSWER:g} s")
         return self._good and self._writer is not None
@@ -91,6 +94,7 @@ class Client:
             await asyncio.sleep(0.2)
             return False
         self._reading = asyncio.create_task(self._read(reader))
+        self._reading.add_done_callback(lambda _: self._answered.set())
         return True
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -107,6 +111,13 @@ class Client:
                     self._good &= self._judge.reply(self._waiting.popleft(), reply, now, final=self._final)
                 self._answered.set()
         self._end(words)
+
+    def _raise_what_ended_reading(self) -> None:
+        """A fault of the judge must not look like a reply that does not come."""
+        if self._reading is not None and self._reading.done() and not self._reading.cancelled():
+            error = self._reading.exception()
+            if error is not None:
+                raise error
 
     def _end(self, words: str) -> None:
         self._judge.broken(list(self._waiting), words)
@@ -126,7 +137,10 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``rate`` is commands a second of all clients together; ``seconds`` 0 is until a signal."""
+    """``rate`` is commands a second of all clients together; ``seconds`` 0 is until a signal.
+
+    ``settle``: for so many seconds the last look at the keys asks again what gave an error, or an old value.
+    """
 
     address: str
     seconds: float = 0.0
@@ -135,6 +149,7 @@ class Options:
     slots: range = range(16384)
     stale: bool = False
     seed: int = 0
+    settle: float = SETTLE
 
 
 async def run(options: Options) -> Report:
@@ -145,7 +160,7 @@ async def run(options: Options) -> Report:
     host, _, port = options.address.rpartition(":")
     clients = [Client(host, int(port), judge) for _ in range(options.clients)]
     own = [Keys(f"{name}:c{number}", options.slots) for number in range(options.clients)]
-    shared = await _share(clients[0], Keys(f"{name}:shared", options.slots))
+    shared = await _share(clients[0], Keys(f"{name}:shared", options.slots), stale=options.stale)
     over = _until(options.seconds)
     report.started = time.monotonic()
     report.replies = 0
@@ -156,38 +171,44 @@ async def run(options: Options) -> Report:
     await asyncio.gather(*(_work(*pair, pause, over) for pair in zip(clients, mixtures, strict=True)))
     report.ended = time.monotonic()
     telling.cancel()
-    await asyncio.gather(*(_look(*pair) for pair in zip(clients, own, strict=True)))
+    await asyncio.gather(*(_look(*pair, options.settle) for pair in zip(clients, own, strict=True)))
+    for key in shared + [key for keys in own for _, key in keys.whole()]:
+        judge.unexplained(key)
     for client in clients:
         await client.close()
     return report
 
 
-async def _share(client: Client, keys: Keys) -> list[Key]:
-    """The keys that all read."""
+async def _share(client: Client, keys: Keys, *, stale: bool) -> list[Key]:
+    """The keys that all read; when it returns replicas have them too."""
     shared = [keys.key("read") for _ in range(_SHARED)]
     for key in shared:
         part = Part("SET", key, (b"shared value of %s" % key.name,))
         if not await client.ask([Command([part], "SET")]):
             raise ConnectionError(f"the load can not be set up: {client.report}")
         key.past.clear()
+    if stale:
+        await asyncio.sleep(_SPREAD)
     return shared
 
 
 async def _work(client: Client, mixture: Mixture, pause: float, over: asyncio.Event) -> None:
-    """One client's load. Two pipelines are on the way at a time."""
+    """One client's load."""
     due = time.monotonic() + random.random() * pause
+    sizes: deque[int] = deque(maxlen=DEPTH - 1)
     while not over.is_set():
         commands = mixture.pipeline()
-        await client.ask(commands, leave=len(commands))
+        sizes.append(len(commands))
+        await client.ask(commands, leave=sum(sizes))
         # What was not sent while it had to wait is not made up for.
         due = max(due + pause, time.monotonic() - pause)
         await asyncio.sleep(max(0.0, due - time.monotonic()))
     await client.ask([])
 
 
-async def _look(client: Client, keys: Keys) -> None:
+async def _look(client: Client, keys: Keys, settle: float) -> None:
     """Reads every key back. Errors, and what replicas have not got yet, are asked again for a while."""
-    deadline = time.monotonic() + _SETTLE
+    deadline = time.monotonic() + settle
     whole = keys.whole()
     for start in range(0, len(whole), _CHUNK):
         while True:

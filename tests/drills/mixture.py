@@ -102,7 +102,8 @@ class Mixture:
 
     def _value(self) -> bytes:
         self._serial += 1
-        return b"%s=%d;" % (self._keys.texts[0].name, self._serial)
+        # Of many lengths, as the reply to an APPEND is no more than a length.
+        return b"%s=%d;%s" % (self._keys.texts[0].name, self._serial, b"." * self._rng.randrange(64))
 
     def _one(self, name: str, keys: Sequence[Key], *arguments: bytes) -> Command:
         return Command([Part(name, self._rng.choice(keys), arguments)], name)

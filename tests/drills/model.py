@@ -26,6 +26,9 @@ class Verdict(enum.Enum):
     RIGHT = "right"
     OLD = "old"
     """A value that the key had before its last writes: fine where reads may come from replicas."""
+    EARLY = "early"
+    """A value that it did not have yet: a replica may get a write of the same pipeline before it is asked what came
+    before that. Right if one of the next writes explains it."""
     LOST = "lost"
     """It shows that writes that were acknowledged are gone."""
     WRONG = "wrong"
@@ -48,6 +51,8 @@ def apply(name: str, value: Value, arguments: tuple[bytes, ...]) -> tuple[Value,
         case "GET", bytes() | None:
             return value, value
         case "INCR", bytes() | None:
+            if value is not None and not value.isdigit():
+                return value, "ERR"  # after a wrong reply: no server answers that
             number = int(value or 0) + 1
             return b"%d" % number, number
         case "APPEND", bytes() | None:
@@ -84,6 +89,8 @@ class Key:
     name: bytes
     possible: frozenset[Value] = frozenset({None})
     past: deque[tuple[float, frozenset[Value]]] = field(default_factory=lambda: deque(maxlen=_PAST))
+    early: list[tuple[float, Part, Reply]] = field(default_factory=list)
+    """Replies from replicas, and when they came, that no write explains yet."""
     undone_from: float = 0.0
     """When the first of the writes was acknowledged that the last verdict LOST is about."""
 
@@ -95,7 +102,7 @@ class Key:
     def uncertain(self, part: Part) -> None:
         """The part may have been carried out or not."""
         if part.name not in READS:
-            self.possible |= {apply(part.name, value, part.arguments)[0] for value in self.possible}
+            self._wrote(self.possible | {apply(part.name, value, part.arguments)[0] for value in self.possible})
 
     def judge(self, part: Part, reply: Reply, now: float, *, stale: bool = False) -> Verdict:
         """What the reply is; what is known changes with it. ``stale``: reads may come from replicas.
@@ -106,13 +113,17 @@ class Key:
         if reading and stale:
             if reply in self._replies(part, self.possible):
                 return Verdict.RIGHT
-            earlier = (before for _, before in self.past)
-            return Verdict.OLD if any(reply in self._replies(part, before) for before in earlier) else Verdict.WRONG
+            if any(reply in self._replies(part, before) for _, before in self.past):
+                return Verdict.OLD
+            self.early.append((now, part, reply))
+            return Verdict.EARLY
         after = self._fitting(part, reply, self.possible)
         if after:
-            if not reading:
+            if reading:
+                self.possible = after
+            else:
                 self.past.append((now, self.possible))
-            self.possible = after
+                self._wrote(after)
             return Verdict.RIGHT
         for number in range(len(self.past) - 1, -1, -1):
             when, before = self.past[number]
@@ -141,7 +152,11 @@ class Key:
         """The part was, whatever it answered."""
         if part.name not in READS:
             self.past.append((now, self.possible))
-            self.possible = frozenset(apply(part.name, value, part.arguments)[0] for value in self.possible)
+            self._wrote(frozenset(apply(part.name, value, part.arguments)[0] for value in self.possible))
+
+    def _wrote(self, possible: frozenset[Value]) -> None:
+        self.possible = possible
+        self.early = [entry for entry in self.early if entry[2] not in self._replies(entry[1], possible)]
 
     def _forget(self, number: int) -> None:
         """The writes from the ``number``-th on never were."""

@@ -24,6 +24,8 @@ class Note:
     when: float
     slot: int
     words: str
+    sent: float = 0.0
+    """When the command was sent; its reply may have had to wait for those before it."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,8 @@ class Server:
 
     def __init__(self, mischief: Mischief) -> None:
         self.data: dict[bytes, Value] = {}
-        self.left = 0  # commands of the same client that are here already
+        self.chunk: list[list[bytes]] = []  # what came in one read, and how much of it is still to be answered
+        self.left = 0
         self._mischief = mischief
         self._commands = itertools.count(1)
 
@@ -29,8 +30,9 @@ class Server:
         parser = hiredis.Reader()
         while data := await reader.read(1 << 16):
             parser.feed(data)
-            chunk = list(iter(parser.gets, False))
-            for self.left, words in zip(range(len(chunk) - 1, -1, -1), chunk, strict=True):
+            self.chunk = list(iter(parser.gets, False))
+            for place, words in enumerate(self.chunk, start=1):
+                self.left = len(self.chunk) - place
                 number = next(self._commands)
                 said = self._mischief(number, self, words)
                 if said == b"close":
@@ -79,7 +81,7 @@ async def load(mischief: Mischief, *, stale: bool = False) -> Report:
     server = await asyncio.start_server(Server(mischief).serve, "127.0.0.1", 0)
     async with server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        return await asyncio.wait_for(run(Options(address, 1.0, clients=4, stale=stale)), 30)
+        return await asyncio.wait_for(run(Options(address, 1.0, clients=4, stale=stale, settle=2.0)), 30)
 
 
 def once(name: bytes, act: Callable[[Server, list[bytes]], bytes | None]) -> Mischief:
@@ -130,8 +132,7 @@ async def test_writes_that_are_answered_and_not_done_are_lost() -> None:
         return b"+OK\r\n" if words[0] == b"SET" and number > 1000 and number % 10 == 0 else None
 
     report = await load(forget)
-    assert report.lost
-    assert not report.wrong, report
+    assert report.lost, report
 
 
 async def test_what_is_gone_at_the_end_is_lost() -> None:
@@ -181,7 +182,7 @@ async def test_a_connection_that_ends_is_told_and_made_again() -> None:
     report = await load(once(b"GET", lambda server, words: b"close"))
     assert len(report.broken) == 1
     assert report.true, report
-    assert report.rate > 3000
+    assert report.rate > 1000, "it went on"
 
 
 async def test_an_earlier_value_is_wrong_unless_reads_may_be_stale() -> None:
@@ -199,6 +200,21 @@ async def test_an_earlier_value_is_wrong_unless_reads_may_be_stale() -> None:
     earlier.clear()
     report = await load(old)
     assert report.lost, report
+
+
+async def test_a_value_of_the_same_pipeline_is_early_where_replicas_are_read() -> None:
+    def soon(number: int, server: Server, words: list[bytes]) -> bytes | None:
+        """A GET that a SET of the same key follows is answered as if it came behind it."""
+        if words[0] == b"GET" and number > 500:
+            for later in server.chunk[len(server.chunk) - server.left :]:
+                if later[:2] == [b"SET", words[1]]:
+                    return _encode(later[2])
+        return None
+
+    report = await load(soon, stale=True)
+    assert report.clean, report
+    report = await load(soon)
+    assert report.wrong, report
 
 
 @pytest.mark.live

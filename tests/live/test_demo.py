@@ -1,5 +1,7 @@
 """``slotgate demo`` as a newcomer runs it: a process that is started, used and stopped."""
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -32,6 +34,14 @@ class Demo:
         """Every process of the demo but itself."""
         return children(self.process.pid)
 
+    def first_primary(self) -> str:
+        """The address of shard-1's primary, as /topology has it."""
+        (url,) = re.findall(r"http://\S+/topology", self.said)
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            nodes = json.load(answer)["shards"][0]["nodes"]
+        (address,) = [node["address"] for node in nodes if node["role"] == "primary"]
+        return str(address)
+
     def stop(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         return self.process.wait(20)
@@ -43,9 +53,15 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
+    with started(tmp_path, "--shards", "2", "--replicas", "1") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def started(tmp_path: Path, *arguments: str) -> Iterator[Demo]:
     port = free_port()
     with subprocess.Popen(
-        command("--shards", "2", "--replicas", "1", "--listen", f"{LOOPBACK}:{port}"),
+        command("--listen", f"{LOOPBACK}:{port}", *arguments),
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -56,8 +72,10 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
             said += line
             if "Ctrl-C" in line:
                 break
-        yield Demo(process, port, said, tmp_path)
-        process.kill()
+        try:
+            yield Demo(process, port, said, tmp_path)
+        finally:
+            process.kill()
 
 
 def test_works_and_leaves_nothing_behind(demo: Demo) -> None:
@@ -85,6 +103,39 @@ def test_says_what_there_is_and_how_to_use_it(demo: Demo) -> None:
     (line,) = re.findall(r'python -c "(.+)"', demo.said)
     answered = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, timeout=20, check=True)
     assert answered.stdout == "b'hello'\n"
+
+
+@pytest.mark.parametrize(("topology", "others"), [("cluster", 0), ("sentinel", 3)])
+def test_follows_a_failover_of_its_servers(topology: str, others: int, tmp_path: Path) -> None:
+    with started(tmp_path, "--topology", topology) as demo:
+        pids = demo.everything
+        assert len(pids) == 3 * 2 + others + 1 + 1  # the servers, sentinels, the proxy and the keeper
+        ((port, replica),) = re.findall(r"shard-1 +slots 0-5460 +primary \S+:(\d+) +replica \S+:(\d+)", demo.said)
+        with redis.Redis(port=demo.port) as client:
+            keys = {f"key:{number}": str(number) for number in range(100)}
+            assert client.mset(keys)
+            (line,) = re.findall(r"^  \w+-cli -p (\d+ (?:sentinel|cluster) failover.*?) +#", demo.said, re.MULTILINE)
+            told, *words = line.split()
+            with redis.Redis(port=int(told)) as server:
+                assert server.execute_command(*words)
+            with redis.Redis(port=int(replica)) as promoted:
+                assert eventually(lambda: promoted.info("replication")["role"] == "master")
+            assert client.mget(keys) == [value.encode() for value in keys.values()]
+            assert client.mset(keys)
+        assert port != replica
+        assert eventually(lambda: demo.first_primary() == f"{LOOPBACK}:{replica}")
+        assert demo.stop(signal.SIGINT) == 0
+        assert not any(runs(pid) for pid in pids)
+        assert list(demo.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("topology", ["cluster", "sentinel"])
+def test_one_shard_without_replicas_has_nothing_to_fail_over(topology: str, tmp_path: Path) -> None:
+    with started(tmp_path, "--topology", topology, "--shards", "1", "--replicas", "0") as demo:
+        assert "failover" not in demo.said
+        with redis.Redis(port=demo.port) as client:
+            assert client.set("key", "value")
+        assert demo.stop(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -58,10 +58,11 @@ def test_a_cluster_that_can_not_come_about_says_why(binary: ServerBinary) -> Non
         ("aa 127.0.0.1:1@2 master,fail - 0 0 1 disconnected 0-5", False),
         ("aa 127.0.0.1:1@2 master,fail? - 0 0 1 connected 0-5", False),
         ("aa 127.0.0.1:1@2 handshake - 0 0 0 connected", False),
+        ("aa :1@2 myself,master - 0 0 0 connected 0-16383", True),
     ],
 )
 def test_a_line_of_cluster_nodes(line: str, sound: bool) -> None:
-    seen = SeenNode.parse(line)
+    seen = SeenNode.parse(line, "127.0.0.1")
     assert (seen.id, seen.address, seen.sound) == ("aa", "127.0.0.1:1", sound)
     assert seen.slots == tuple(line.split()[8:])
     assert seen.primary == ("bb" if "slave" in seen.flags else "")

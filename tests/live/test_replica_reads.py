@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 
+from proxy.localsentinel import start_watched
 from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.linkbreaker import LinkBreaker
@@ -154,7 +155,6 @@ def test_a_replica_that_hangs(flock: LocalShards, serve: Serve, policy: str) -> 
         load.wait(2000)
         replicas[0].pause()
         try:
-            # All clients get on: also those that had asked it.
             time.sleep(SOON)
             load.wait(2000, timeout=1.0)
             assert f"address={replicas[0].address} reason='it has not answered for" in proxy.log
@@ -408,3 +408,26 @@ def test_a_write_that_was_held_is_read_by_who_wrote_it(pairs: list[Pair], serve:
                 assert wire.ask("SET", "k", number) == OK
                 assert wire.value("GET", "k") == b"%d" % number
                 assert hog.reply() == OK
+
+
+def test_a_replica_that_hangs_and_is_dropped_by_the_sentinels(binary: ServerBinary, serve: Serve) -> None:
+    """What it was asked waits neither for the greatest lag nor for the request's timeout."""
+    with start_watched(1, 2, binary=binary, down_after=1.0) as watched, ExitStack() as stack:
+        (name,) = watched.names
+        replica = watched.replicas(name)[0]
+        fill(watched.primary(name), 2)
+        environment = {"SLOTGATE_MAX_REPLICA_LAG": "60s"}
+        flags = ("--sentinel", watched.sentinel_addresses, "--masters", watched.masters)
+        proxy = serve(*flags, "--read-from", "prefer_replica", environment=environment)
+        wires = [stack.enter_context(Wire(proxy.address)) for _ in range(6)]
+        until(lambda: takes(proxy, replica))
+        replica.pause()
+        stack.callback(replica.resume)
+        begun = time.monotonic()
+        for wire in wires:
+            wire.send(b"".join(pack("GET", f"k{number}") for number in range(KEYS)))
+        for wire in wires:
+            found = wire.replies(KEYS)
+            assert found == [f"${len(str(number))}\r\n{number}\r\n".encode() for number in range(KEYS)]
+        assert 0.5 < time.monotonic() - begun < 8.0
+        assert "not fit" not in proxy.log

@@ -134,7 +134,7 @@ class ClusterWorld(World):
         """What goes on at the same time."""
         movers = 1 if self.kind == "gentle" else self._rng.randint(1, 3)
         work = [self._reshard() for _ in range(movers)] + [self._fail_over()]
-        return [*work, self._storm()] if self.kind == "stormy" else work
+        return [*work, self._gales()] if self.kind == "stormy" else work
 
     async def _reshard(self) -> None:
         """Slots move, those of keys first of all."""
@@ -164,7 +164,7 @@ class ClusterWorld(World):
                 # There and back while a pipeline is under way, and a part of it is refused.
                 left.remove(group)
 
-    async def _storm(self) -> None:
+    async def _gales(self) -> None:
         """Nodes crash, hang and lose connections; in the end all are well."""
         rng, cluster = self._rng, self.cluster
         loop = virtual_loop()

@@ -16,6 +16,7 @@ from tests.simulation.server import SimulatedNetwork, SimulatedServer
 from tests.simulation.talk import Talk, Weather
 from tests.simulation.wire import Pace
 
+_WEATHER = ("cut", "cut one", "cut one", "crash", "stall", "slow", "slow", "deaf", "loading", "given up", "given up")
 _PATIENCE = 120.0
 """Virtual seconds after the storm, in which everybody must have been answered."""
 
@@ -89,6 +90,7 @@ class World:
             {
                 "shards": shards,
                 "read_from": self._read_from(),
+                "read_your_writes": rng.choice(("0s", "0s", "50ms", "1s")),
                 "backend": {
                     "connections_per_node": rng.choice((1, 1, 2)),
                     "connect_timeout": "300ms" if stormy else "10s",
@@ -122,9 +124,9 @@ class World:
 
     async def _happen(self, service: Service) -> None:
         """All that happens beside the clients."""
-        await (self._storm() if self._weather.stormy else self._replicas_crash())
+        await (self._storm(service) if self._weather.stormy else self._replicas_crash(service))
 
-    async def _storm(self) -> None:
+    async def _storm(self, service: Service) -> None:
         """Bad luck for some seconds, and then everybody is well again."""
         rng = self._rng
         loop = virtual_loop()
@@ -132,13 +134,15 @@ class World:
         while loop.time() < self._until:
             await asyncio.sleep(rng.uniform(0.0, often))
             server = rng.choice(self._servers)
-            match rng.choice(("cut", "cut one", "cut one", "crash", "stall", "slow", "slow", "deaf", "loading")):
+            match rng.choice(_WEATHER):
                 case "cut":
                     server.cut()
                 case "cut one" if server.connections:
                     rng.choice(list(server.connections)).wire.cut()
                 case "crash":
                     server.crash()
+                case "given up":
+                    self._give_up(service)
                 case "stall":
                     server.stall()
                 case "slow":
@@ -154,11 +158,21 @@ class World:
         for server in self._servers:
             server.go_on()
 
-    async def _replicas_crash(self) -> None:
+    def _give_up(self, service: Service) -> None:
+        """A replica is held to be silent, rightly or not."""
+        replicas = [backend for backend in service.pool if not backend.place.primary]
+        busy = [backend for backend in replicas if len(backend.inflight)]
+        if replicas:
+            self._rng.choice(busy or replicas).give_up_reads()
+
+    async def _replicas_crash(self, service: Service) -> None:
         """What nobody may notice: replicas come and go."""
         replicas = [server for server in self._servers if not server.primary]
         while replicas and virtual_loop().time() < self._until:
             await asyncio.sleep(self._rng.uniform(0.0, 0.2))
+            if self._rng.random() < 0.5:
+                self._give_up(service)
+                continue
             self._rng.choice(replicas).crash()
             virtual_loop().call_later(self._rng.random(), self._rng.choice(replicas).go_on)
         for server in replicas:

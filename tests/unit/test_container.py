@@ -1,5 +1,6 @@
 """The Dockerfile and the compose set-up hold together. No Docker engine is needed: the files are read."""
 
+import ipaddress
 import json
 import re
 import subprocess
@@ -36,8 +37,29 @@ COMPOSE_SCHEMA = {
             "propertyNames": {"pattern": "^[a-zA-Z0-9._-]+$"},
             "additionalProperties": {"$ref": "#/$defs/service"},
         },
+        "networks": {"type": "object", "additionalProperties": {"$ref": "#/$defs/network"}},
     },
     "$defs": {
+        "network": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "ipam": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "config": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "properties": {"subnet": {"type": "string", "pattern": r"^[\d.]+/\d+$"}},
+                            },
+                        },
+                    },
+                },
+            },
+        },
         "service": {
             "type": "object",
             "additionalProperties": False,
@@ -45,7 +67,16 @@ COMPOSE_SCHEMA = {
             "properties": {
                 "image": TEXT,
                 "build": TEXT,
-                "command": TEXTS,
+                "command": {"type": "array", "items": TEXT},
+                "environment": {"type": "object", "additionalProperties": TEXT},
+                "networks": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {"ipv4_address": {"type": "string", "format": "ipv4"}},
+                    },
+                },
                 "restart": {"enum": ["no", "always", "unless-stopped"]},
                 "ports": {
                     "type": "array",
@@ -74,7 +105,11 @@ COMPOSE_SCHEMA = {
                         "type": "object",
                         "additionalProperties": False,
                         "required": ["condition"],
-                        "properties": {"condition": {"enum": ["service_started", "service_healthy"]}},
+                        "properties": {
+                            "condition": {
+                                "enum": ["service_started", "service_healthy", "service_completed_successfully"]
+                            }
+                        },
                     },
                 },
             },
@@ -258,7 +293,7 @@ class TestCompose:
 
     def test_every_mounted_file_exists(self, services: dict[str, Any]) -> None:
         mounts = [mount for service in services.values() for mount in service.get("volumes", ())]
-        assert len(mounts) == 2
+        assert len(mounts) == 3
         for mount in mounts:
             assert (ROOT / mount.split(":")[0]).is_file(), mount
 
@@ -296,17 +331,56 @@ class TestCompose:
                     "build" in services[other] and final_stage["HEALTHCHECK"]
                 )
                 assert how["condition"] != "service_healthy" or healthy, f"{name} waits for {other}"
+                ends = services[other].get("restart") == "no"
+                assert (how["condition"] == "service_completed_successfully") is ends, f"{name} waits for {other}"
 
-    def test_the_shards_are_the_services(self, services: dict[str, Any], config: Config) -> None:
-        assert config.topology.kind == "static"
-        assert [shard.name for shard in config.shards] == ["shard-1", "shard-2", "shard-3"]
-        for shard in config.shards:
-            assert shard.primary.host in services
-            assert [replica.port for replica in shard.replicas] == [6379]
-            replica = services[shard.replicas[0].host]
-            assert replica["command"][-3:] == ["--replicaof", shard.primary.host, "6379"]
-            assert shard.primary.host in replica["depends_on"]
-            assert shard.replicas[0].host in services["proxy"]["depends_on"]
+    def test_the_nodes_go_by_their_names_and_keep_their_addresses(
+        self, services: dict[str, Any], compose: dict[str, Any]
+    ) -> None:
+        nodes = nodes_of(services)
+        assert len(nodes) == 6
+        (pool,) = compose["networks"]["default"]["ipam"]["config"]
+        addresses = [ipaddress.IPv4Address(node["networks"]["default"]["ipv4_address"]) for node in nodes.values()]
+        assert all(address in ipaddress.IPv4Network(pool["subnet"]) for address in addresses)
+        # The first addresses are dealt out to the containers that ask for none.
+        assert min(addresses) > ipaddress.IPv4Network(pool["subnet"])[len(services)]
+        assert services["cluster-init"]["environment"]["NODES"] == " ".join(f"{address}:6379" for address in addresses)
+        for name, node in nodes.items():
+            options = dict(zip(node["command"][1::2], node["command"][2::2], strict=True))
+            assert options.pop("--cluster-announce-hostname") == name
+            assert options == {
+                "--appendonly": "yes",
+                "--cluster-enabled": "yes",
+                "--cluster-node-timeout": "5000",
+                "--cluster-preferred-endpoint-type": "hostname",
+            }
+
+    def test_a_failover_is_covered_by_the_retry_deadline(self, services: dict[str, Any], config: Config) -> None:
+        for node in nodes_of(services).values():
+            timeout = int(node["command"][node["command"].index("--cluster-node-timeout") + 1]) / 1000
+            # What is suspected after the timeout is voted out, and voted for, within two more seconds or so.
+            assert timeout + 3 < config.backend.retry_deadline
+
+    def test_the_seeds_are_nodes(self, services: dict[str, Any], config: Config) -> None:
+        assert config.topology.kind == "cluster"
+        assert len(config.cluster.seeds) == 3
+        for seed in config.cluster.seeds:
+            assert seed.host in nodes_of(services)
+            assert seed.port == 6379
+
+    def test_the_cluster_is_made_when_all_nodes_are_there(self, services: dict[str, Any]) -> None:
+        init = services["cluster-init"]
+        assert init["restart"] == "no"
+        assert init["depends_on"].keys() == nodes_of(services).keys()
+        assert init["image"] == next(iter(nodes_of(services).values()))["image"]
+        (mount,) = init["volumes"]
+        assert init["command"] == ["sh", mount.split(":")[1]]
+        assert "cluster-init" in services["proxy"]["depends_on"]
+
+
+def nodes_of(services: dict[str, Any]) -> dict[str, Any]:
+    """The services that are nodes of the cluster."""
+    return {name: service for name, service in services.items() if re.fullmatch(r"redis-\d", name)}
 
 
 def test_prometheus_scrapes_the_admin_port(services: dict[str, Any], config: Config) -> None:

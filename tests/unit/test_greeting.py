@@ -113,9 +113,14 @@ async def test_what_is_said_where_roles_change(primary: bool, flags: dict[str, b
     [
         (True, MASTER, None),
         (True, role("connected"), "the server is no primary, it replicates 127.0.0.1:6379"),
-        (True, b"*1\r\n$5\r\nslave\r\n", r"the server is no primary, it replicates \?:\?"),
+        (True, b"*1\r\n$5\r\nslave\r\n", "the server is no primary, it replicates another"),
         (True, b"*2\r\n$8\r\nsentinel\r\n*0\r\n", "the server is a sentinel, it holds no keys"),
         (True, b"-NOPERM this user has no permissions to run the 'role' command\r\n", None),
+        (
+            True,
+            b"*3\r\n$7\r\nreplica\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n",
+            "it replicates 127.0.0.1:6379",
+        ),  # Dragonfly
         (False, role("connected"), None),
         (False, role("sync"), "the replica is not in sync with its primary"),
         (False, MASTER, "the server is no replica, it says that it is a primary"),

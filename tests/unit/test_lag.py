@@ -151,6 +151,14 @@ def test_data_grows_old_once_the_link_is_down() -> None:
     assert made.judge(False, 16.0, MOST, GRACE)[0] is Fault.NONE
 
 
+def test_a_role_that_changed_says_nothing() -> None:
+    made = sight(Role(True, False, 100))
+    assert made.judge(False, 10.0, MOST, GRACE)[0] is Fault.OLD
+    made.forget()
+    assert made.judge(False, 10.0, MOST, GRACE)[0] is Fault.NONE
+    assert made.behind(10.0, GRACE) == 0.0
+
+
 def test_silence_is_not_shorter_than_answers_are_apart() -> None:
     """With a lag of less than that allowed, a server would else be unfit between any two answers."""
     made = sight(FOLLOWS, at=10.0)

@@ -101,4 +101,12 @@ WRITE_2, ANYWHERE = Look(False, frozenset({2})), Look(False, None)
 def test_what_was_refused_is_sent_again_unless_a_later_one_ran(
     requests: list[tuple[Outcome, Look]], may: list[bool]
 ) -> None:
-    assert repeatable(requests) == may
+    assert repeatable([(outcome, look, object()) for outcome, look in requests]) == may
+
+
+def test_parts_of_one_request_may_run_in_any_order() -> None:
+    whole, other = object(), object()
+    parts = [(REFUSED, WRITE_1, whole), (RAN, WRITE_1, whole)]
+    assert repeatable(parts) == [True, False]
+    assert repeatable([*parts, (RAN, WRITE_1, other)]) == [False, False, False]
+    assert repeatable([(REFUSED, WRITE_1, other), *parts]) == [False, True, False]
