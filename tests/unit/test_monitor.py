@@ -16,7 +16,7 @@ from proxy.resp import encode
 from proxy.topology import Node, Shard, Topology
 
 MOST = 0.4
-SOON = 1.5
+SOON = 10.0
 
 
 class FakeServer:
