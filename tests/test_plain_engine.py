@@ -32,7 +32,7 @@ def test_without_the_compiled_engine(part: str, request: pytest.FixtureRequest) 
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *PARTS[part]],
         cwd=ROOT,
-        env={**os.environ, ENGINE: "python"},
+        env={"SIMULATION_SEEDS": "0-49", **os.environ, ENGINE: "python"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -309,7 +309,9 @@ class Talk:
         def judge(reply: Reply) -> str | None:
             if isinstance(reply, hiredis.ReplyError):
                 code = str(reply).partition(" ")[0]
-                known = code in self._weather.refusals or (self._weather.stormy and code in ("SHARDDOWN", "TIMEOUT"))
+                lost = code == "UNCERTAIN" and str(reply).endswith("the read was not repeated")
+                stormy = code in ("SHARDDOWN", "TIMEOUT") or lost
+                known = code in self._weather.refusals or (self._weather.stormy and stormy)
                 return None if known else "an error that nothing explains"
             return check(reply)
 
