@@ -30,7 +30,7 @@ def test_the_runs_are_about_what_they_should_be() -> None:
     """Or else they would show nothing: slots move, primaries change, and servers refuse in every way."""
     refused: dict[str, int] = {}
     moves = failovers = 0
-    for seed in range(12):
+    for seed in range(24):
         world = ClusterWorld(seed, rumours)
         world.run()
         moves += world.cluster.moves
@@ -40,4 +40,4 @@ def test_the_runs_are_about_what_they_should_be() -> None:
     assert moves > 50
     assert failovers > 20
     assert set(refused) == {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}
-    assert min(refused.values()) > 20
+    assert min(refused.values()) > 10
