@@ -12,6 +12,7 @@ from proxy.turn cimport Turn
 cdef int _SLOW
 cdef int _ORDER
 cdef int _FULL
+cdef int _BLOCKED
 
 
 cdef class ClientConnection(Conversation):

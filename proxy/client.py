@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _SLOW = Stop.SLOW
 _ORDER = Stop.ORDER
 _FULL = Stop.FULL
+_BLOCKED = Stop.BLOCKED
 
 
 class ClientConnection(Conversation):
@@ -89,6 +90,8 @@ class ClientConnection(Conversation):
         self._transport = None
         self.closing = True
         self._kept = None
+        if self.modes is not None:
+            self.modes.gone()
         self.flow.close()
         self.window.close()
         self._counters.bytes_out += self.window.written
@@ -96,6 +99,9 @@ class ClientConnection(Conversation):
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it sent, then close."""
+        if self.modes is not None and self.modes.blocked:
+            self.close()  # as Redis does: what it waits for must not be given to somebody who is gone
+            return False
         self._ending = True
         self.flow.end()
         self._after_output()
@@ -250,7 +256,7 @@ class ClientConnection(Conversation):
             transport.close()
         elif flow.stopped or window.overflowing:
             if not window.pending:
-                flow.go(_ORDER)
+                flow.go(_ORDER | _BLOCKED)
             if window.overflowing:
                 flow.stop(_FULL)
             elif window.pending <= self.most // 2:

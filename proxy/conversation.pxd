@@ -26,6 +26,7 @@ cdef class Conversation(Receiver):
     cdef RequestFramer _framer
     # of the conversation
     cdef object _session
+    cdef readonly object modes
     cdef public CommandCounter latest
     cdef readonly bint plain
 

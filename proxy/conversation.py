@@ -15,8 +15,9 @@ from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
 from proxy.metrics import CommandCounter
+from proxy.modes import Modes
 from proxy.ownwrites import OwnWrites
-from proxy.planner import Reject
+from proxy.planner import Pin, Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -46,6 +47,7 @@ class Conversation(Receiver):
         "flow",
         "last_active",
         "latest",
+        "modes",
         "most",
         "number",
         "own_writes",
@@ -74,6 +76,8 @@ class Conversation(Receiver):
         self._framer: RequestFramer | None = None
         # of the conversation
         self._session: Session | None = None
+        self.modes: Modes | None = None
+        """What it is in the middle of, if it ever was."""
         self.latest: CommandCounter | None = None
         """Of the command that the fast lane carried out last, until the session is told."""
         self.plain = False
@@ -135,9 +139,19 @@ class Conversation(Receiver):
         session = self.session
         on = session.authenticated and session.reply_mode is ReplyMode.ON
         self.plain = on and not self.service.clients.paused and self.service.fast_lane
+        modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
         self.routes = self.service.routes(session.protocol, session.db, self.number)
+        if modes is not None:
+            self.plain = self.plain and modes.plain
+            self.routes = modes.routes(self.routes)
+
+    def alone(self) -> bool:
+        """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
+        if self.window.pending:
+            self.flow.stop(Stop.ORDER)
+        return not self.window.pending
 
     def request(self, frame: bytes, now: float) -> bool:
         """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
@@ -157,7 +171,7 @@ class Conversation(Receiver):
         except UnknownSubcommand as unknown:
             fact = unknown.fact
             if fact.name not in service.absent:
-                self._refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
+                self.refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
                 return True
         if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
             # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
@@ -165,7 +179,7 @@ class Conversation(Receiver):
             self.close()
             return True
         if fact is None or fact.name in service.absent:
-            self._refuse(None, errors.unknown_command(args))
+            self.refuse(None, errors.unknown_command(args))
             return True
         if service.clients.paused and service.clients.holds(fact):
             self.flow.stop(Stop.PAUSED)
@@ -173,9 +187,11 @@ class Conversation(Receiver):
         self.latest = None
         session.last_command = fact.name
         if not fact.accepts(len(args)):
-            self._refuse(fact, errors.wrong_arity(fact.name))
+            self.refuse(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
-            self._refuse(fact, refusal)
+            self.refuse(fact, refusal)
+        elif (done := self._mode(fact, args, frame, now)) is not None:
+            return done
         elif fact.handling is Handling.SESSION:
             if service.siblings is not None and fact.name in allclients.WIDE:
                 self._run_wide(service.siblings, fact, args, now)
@@ -185,7 +201,19 @@ class Conversation(Receiver):
             self._run_plan(fact, args, frame, now)
         return True
 
-    def _refuse(self, fact: Fact | None, text: str) -> None:
+    def _mode(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
+        """Leave it to what the client is in the middle of, or begins now; None if that is nothing."""
+        modes = self.modes
+        if modes is None:
+            if fact.handling is not Handling.MODE:
+                return None
+            modes = self.modes = Modes(self)
+        return modes.take(fact, args, frame, now)
+
+    def refuse(self, fact: Fact | None, text: str) -> None:
+        """Answer a command with an error; nothing is executed."""
+        if self.modes is not None:
+            self.modes.spoil()
         if fact is not None:
             self.service.counters.command(fact.name).rejected += 1
         muted = self.session.muted()
@@ -200,6 +228,9 @@ class Conversation(Receiver):
         muted = session.muted()
         before = session.db, session.protocol
         reply = clientcmds.run(session, fact.name, args, now)
+        if fact.name == "reset" and self.modes is not None:
+            self.modes.gone()
+            self.modes = None
         if reply[:1] == b"-":
             counter.failed += 1
         if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
@@ -241,9 +272,10 @@ class Conversation(Receiver):
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
         service = self.service
         plan = service.planner.plan(fact, args, frame)
+        assert not isinstance(plan, Pin)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
-            self._refuse(fact, plan.text)
+            self.refuse(fact, plan.text)
             return
         service.counters.command(fact.name).calls += 1
         sink: Sink = self.window

@@ -1,3 +1,6 @@
+cdef int _BLOCKED
+
+
 cdef class Flow:
     cdef object _client
     cdef bint _ended

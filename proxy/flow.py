@@ -24,8 +24,11 @@ class Stop:
     """CLIENT PAUSE."""
     ENDING = 32
     """It will be closed when what is in flight is answered."""
+    BLOCKED = 64
+    """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""
 
 
+_BLOCKED = Stop.BLOCKED
 _NAMES = {value: name for name, value in vars(Stop).items() if name.isupper()}
 
 
@@ -54,10 +57,11 @@ class Flow:
         return f"Flow({'|'.join(name for bit, name in _NAMES.items() if self.reasons & bit)})"
 
     def stop(self, reason: int) -> None:
-        """Do not read until ``reason`` is gone."""
-        if not self.stopped and not self._transport.is_closing():
-            self._transport.pause_reading()
+        """Carry out nothing more, and do not read (unless it is ``BLOCKED``), until ``reason`` is gone."""
+        silent = self.reasons & ~_BLOCKED
         self.reasons |= reason
+        if not silent and self.reasons & ~_BLOCKED and not self._transport.is_closing():
+            self._transport.pause_reading()
         self.stopped = True
         self._set_direct(False)
 
@@ -75,11 +79,15 @@ class Flow:
         """``reason`` is gone."""
         if not self.reasons & reason:
             return
+        silent = self.reasons & ~_BLOCKED
         self.reasons &= ~reason
         self.stopped = bool(self.reasons)
         client = self._client
-        if not self.stopped and client is not None and not self._transport.is_closing():
+        if client is None or self._transport.is_closing():
+            return
+        if silent and not self.reasons & ~_BLOCKED:
             self._transport.resume_reading()
+        if not self.stopped:
             self._set_direct(not self._ended)
             client.go_on()
 

@@ -38,7 +38,7 @@ class Greeting:
     A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
     as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
     a replica that has become a primary, would be lost on the others. ``cluster``: a replica of a Redis Cluster must be
-    told that it may answer reads.
+    told that it may answer reads. ``identify``: ask for the connection's id (``client_id``).
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Greeting:
         *,
         verify: bool = False,
         cluster: bool = False,
+        identify: bool = False,
     ) -> None:
+        self.client_id = 0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._tls = credentials.tls
         self._heard = False
@@ -70,6 +72,8 @@ class Greeting:
             self._steps.append(("READONLY",))
         if verify or not primary:
             self._steps.append(("ROLE",))
+        if identify:
+            self._steps.append(("CLIENT", "ID"))
         self._steps.append(("PING",))
 
     def request(self) -> bytes:
@@ -101,6 +105,8 @@ class Greeting:
     def _take(self, step: str, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
+        elif step == "CLIENT" and isinstance(reply, int):
+            self.client_id = reply
         elif step == "ROLE" and isinstance(reply, list) and reply:
             self._is(reply)
 

@@ -34,13 +34,20 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Send the request as it came to the primary of one shard, over a connection that its client has for itself."""
+
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """Answer with an error; nothing is executed."""
 
     text: str
 
 
-Plan = Forward | Scatter | Reject
+Plan = Forward | Pin | Scatter | Reject
 CrossSlot = Literal["split", "reject"]
 
 
@@ -58,7 +65,7 @@ class Planner:
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         """The plan for a known command whose arity is right."""
         match fact.handling:
-            case Handling.LATER:
+            case Handling.LATER | Handling.MODE:
                 return Reject(errors.later(fact.name))
             case Handling.REFUSED | Handling.SESSION:
                 return Reject(errors.refused(fact.name, fact.reason))

@@ -22,6 +22,7 @@ from proxy.engine.sink import Sink
 from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.greeting import Credentials
+from proxy.leases import Leases
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.planner import Planner
@@ -138,6 +139,7 @@ class Service:
         """Since when there have been slots that nobody serves, if there are."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
+        self.leases = Leases(around)
         self.monitor = Monitor(
             lambda: self.topology,
             self.credentials,
@@ -246,6 +248,7 @@ class Service:
     async def close(self) -> None:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.detours.close()
+        await self.leases.close()
         await self.pool.close()
 
     def learn(self, table: CommandTable) -> None:

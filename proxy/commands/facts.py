@@ -34,6 +34,8 @@ class Handling(Enum):
     """The proxy's own answer; never reaches a backend."""
     SPECIAL = "special"
     """To every primary, with a merge that knows this command."""
+    MODE = "mode"
+    """Begins, ends or belongs to what a client is in the middle of (``proxy.modes``): a transaction, a block ..."""
     LATER = "later"
     """Not built yet: an error; never reaches a backend."""
     REFUSED = "refused"

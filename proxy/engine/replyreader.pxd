@@ -13,6 +13,7 @@ cdef class ReplyReader:
     cdef InFlight _inflight
     cdef Counters _counters
     cdef object _on_error
+    cdef object _on_push
     cdef ReplyFramer _framer
     cdef object _kept
     cdef object _stream

@@ -19,15 +19,23 @@ class ReplyReader:
     """Reads what one backend connection sends: ``feed`` delivers every whole reply to the oldest written request.
 
     What is cut is kept and completed without looking at a byte twice. ``on_error`` is called with each error that
-    answers a written request; if it returns True it has taken the oldest request, and the error with it.
+    answers a written request; if it returns True it has taken the oldest request, and the error with it. ``on_push``
+    gets what the server says unasked (RESP3); None drops it.
     """
 
-    __slots__ = ("_counters", "_framer", "_inflight", "_kept", "_on_error", "_stream", "_stream_left")
+    __slots__ = ("_counters", "_framer", "_inflight", "_kept", "_on_error", "_on_push", "_stream", "_stream_left")
 
-    def __init__(self, inflight: InFlight, counters: Counters, on_error: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        inflight: InFlight,
+        counters: Counters,
+        on_error: Callable[[bytes], bool],
+        on_push: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._inflight = inflight
         self._counters = counters
         self._on_error = on_error
+        self._on_push = on_push
         self._framer = ReplyFramer()
         self._kept: bytearray | None = None
         self._stream: Entry | None = None
@@ -77,6 +85,8 @@ class ReplyReader:
                     break
                 kind = view[pos]
                 if kind == _PUSH:
+                    if self._on_push is not None:
+                        self._on_push(view[pos:end])
                     pos = end
                     continue
                 if kind == _ERROR and inflight.written and self._on_error(view[pos:end]):
@@ -131,7 +141,10 @@ class ReplyReader:
         with memoryview(kept) as view:
             reply = bytes(view[:end])
             rest = bytes(view[end:])
-        if reply[0] != _PUSH:
+        if reply[0] == _PUSH:
+            if self._on_push is not None:
+                self._on_push(reply)
+        else:
             if not self._inflight.written:
                 raise BadReply("a reply that nothing was asked for")
             if reply[0] == _ERROR and self._on_error(reply):

@@ -19,6 +19,7 @@ cdef class ReplyWindow(Sink):
     # What is ready: pieces, and behind them bytes that will be the next piece.
     cdef bint _ready
     cdef list _pieces
+    cdef list _late
     cdef char* _open
     cdef Py_ssize_t _open_size
     cdef Py_ssize_t _open_room
@@ -29,9 +30,11 @@ cdef class ReplyWindow(Sink):
 
     cpdef Py_ssize_t reserve(self)
     cpdef object answer(self, bytes frame)
+    cpdef object push(self, bytes frame)
     cpdef Py_ssize_t write_to(self, object transport) except -1
     cdef int _append(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _seal(self) except -1
     cdef int _park(self, Py_ssize_t token, bytes reply) except -1
+    cdef int _say_late(self) except -1
     cdef int _unpark(self) except -1
     cdef int _drop(self) except -1

@@ -29,6 +29,7 @@ class ReplyWindow(Sink):
 
     __slots__ = (
         "_closed",
+        "_late",
         "_limit",
         "_out",
         "_parked",
@@ -52,6 +53,7 @@ class ReplyWindow(Sink):
         self._wake = wake
         self._closed = False
         self._streaming = False
+        self._late: list[bytes] = []
         self._slow = False
         self._resume: Callable[[], object] | None = None
         self.parked_bytes = 0
@@ -114,6 +116,17 @@ class ReplyWindow(Sink):
         """Reply ``frame`` to a request that is answered at once."""
         self.deliver(self.reserve(), frame, 0, len(frame))
 
+    def push(self, frame: bytes) -> None:
+        """Say ``frame`` to the client unasked: behind the replies that are ready, whatever is still to come."""
+        if self._closed:
+            return
+        if self._streaming:
+            self._late.append(frame)
+            return
+        if not self._out:
+            self._wake()
+        self._out.append(frame)
+
     def halt(self) -> None:
         """Have its client send no more until all it has sent are answered."""
         if self.on_halt is not None:
@@ -136,6 +149,7 @@ class ReplyWindow(Sink):
                 self._wake()
             self._out.append(data)
         if last:
+            self._say_late()
             self.head = token + 1
             if self._parked:
                 self._unpark()
@@ -193,9 +207,16 @@ class ReplyWindow(Sink):
         self.on_halt = None
         self.head = -1
         self._parked.clear()
+        self._late.clear()
         self.parked_bytes = 0
         self._out.clear()
         self.set_slow(False)
+
+    def _say_late(self) -> None:
+        """What was to be said while a reply streamed."""
+        late, self._late = self._late, []
+        for frame in late:
+            self.push(frame)
 
     def _unpark(self) -> None:
         head = self.head

@@ -91,6 +91,19 @@ cdef class ReplyWindow(Sink):
         """Reply ``frame`` to a request that is answered at once."""
         self.deliver(self.reserve(), frame, 0, len(frame))
 
+    cpdef object push(self, bytes frame):
+        """Say ``frame`` to the client unasked: behind the replies that are ready, whatever is still to come."""
+        if self._closed:
+            return
+        if self._streaming:
+            if self._late is None:
+                self._late = []
+            self._late.append(frame)
+            return
+        if not self._ready:
+            self._wake()
+        self._append(frame, 0, PyBytes_GET_SIZE(frame))
+
     def halt(self):
         """Have its client send no more until all it has sent are answered."""
         if self.on_halt is not None:
@@ -113,6 +126,8 @@ cdef class ReplyWindow(Sink):
                 self._wake()
             self._append(data, 0, len(data))
         if last:
+            if self._late is not None:
+                self._say_late()
             self.head = token + 1
             if self._parked_count:
                 self._unpark()
@@ -245,6 +260,15 @@ cdef class ReplyWindow(Sink):
         self._parked_count += 1
         return 0
 
+    cdef int _say_late(self) except -1:
+        """What was to be said while a reply streamed."""
+        cdef list late = self._late
+        cdef bytes frame
+        self._late = None
+        for frame in late:
+            self.push(frame)
+        return 0
+
     cdef int _unpark(self) except -1:
         """Append what is in turn now."""
         cdef PyObject* kept
@@ -268,6 +292,7 @@ cdef class ReplyWindow(Sink):
         cdef Py_ssize_t index
         self._ready = False
         self._pieces = None
+        self._late = None
         PyMem_Free(self._open)
         self._open = NULL
         self._open_size = self._open_room = 0

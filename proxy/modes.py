@@ -1,0 +1,56 @@
+"""What a client can be in the middle of that its session's plain state does not cover: a transaction, a block, a
+subscription. Made when a client first needs it; most never do.
+
+A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who carries it out.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from proxy.commands.facts import Fact
+from proxy.routes import Routes
+
+if TYPE_CHECKING:
+    from proxy.conversation import Conversation
+
+Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
+"""Carries out a command: (modes, fact, args, frame, now). False if it must wait (nothing was done)."""
+
+
+class Modes:
+    """The modes of one client."""
+
+    __slots__ = ("client",)
+
+    def __init__(self, client: "Conversation") -> None:
+        self.client = client
+
+    @property
+    def plain(self) -> bool:
+        """Whether the fast lane may work for it all the same."""
+        return True
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it waits in a blocking command."""
+        return False
+
+    def routes(self, routes: Routes) -> Routes:
+        """Which connections its commands go over, in place of ``routes``."""
+        return routes
+
+    def take(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
+        """A command of its, whose arity is right and which it may call: whether it was carried out (False: it must
+        wait), or None if it is not for a mode."""
+        command = COMMANDS.get(fact.name)
+        return None if command is None else command(self, fact, args, frame, now)
+
+    def spoil(self) -> None:
+        """A command of its was refused before it could be looked at."""
+
+    def gone(self) -> None:
+        """The client is gone, or starts over (RESET): let go of everything."""
+
+
+COMMANDS: Mapping[str, Command] = {}
+"""By the fact's name."""
