@@ -25,7 +25,8 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  info, merge, retries, refusals, lag                                  decisions: pure, sans-io
     4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
     4  leases, pool, routes, dispatch, detour, control, discovery           backends
-    5  flow, ownwrites, modes, fastlane, conversation, landing, client      clients
+    5  flow, ownwrites, errand, blocking, waiting, modes, fastlane          clients
+    5  conversation, landing, client                                        clients
     5  census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests

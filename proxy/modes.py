@@ -7,6 +7,8 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from proxy import waiting
+from proxy.blocking import Blocked
 from proxy.commands.facts import Fact
 from proxy.routes import Routes
 
@@ -20,10 +22,14 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("client",)
+    __slots__ = ("block", "client", "waited")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
+        self.block: Blocked | None = None
+        """The blocking command that it waits in."""
+        self.waited = 0
+        """The shards that its last WAIT asked, as ``Conversation.wrote`` has them."""
 
     @property
     def plain(self) -> bool:
@@ -33,7 +39,7 @@ class Modes:
     @property
     def blocked(self) -> bool:
         """Whether it waits in a blocking command."""
-        return False
+        return self.block is not None
 
     def routes(self, routes: Routes) -> Routes:
         """Which connections its commands go over, in place of ``routes``."""
@@ -50,7 +56,14 @@ class Modes:
 
     def gone(self) -> None:
         """The client is gone, or starts over (RESET): let go of everything."""
+        if self.block is not None:
+            self.block.cancel()
+
+    def leave(self) -> None:
+        """The client is to be closed when what it sent is answered: nothing may take for ever."""
+        if self.block is not None:
+            self.block.leave()
 
 
-COMMANDS: Mapping[str, Command] = {}
+COMMANDS: Mapping[str, Command] = {"wait": waiting.begin, "waitaof": waiting.begin}
 """By the fact's name."""

@@ -72,7 +72,7 @@ class Planner:
             case Handling.UNCOVERED if not self._single:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
-                return self._first()
+                return self._first(blocking=fact.blocking)
             case Handling.KEYED:
                 return self._keyed(fact, args)
             case Handling.MULTI_SHARD:
@@ -80,30 +80,30 @@ class Planner:
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
 
-    def _first(self, read: bool = False) -> Plan:
+    def _first(self, read: bool = False, blocking: bool = False) -> Plan:
         """To the shard that any would do for."""
         if not self._topology.shards:
             return Reject(self._nobody)
-        return Forward(FIRST_SHARD, read)
+        return Pin(FIRST_SHARD) if blocking else Forward(FIRST_SHARD, read)
 
     def _keyed(self, fact: Fact, args: Sequence[bytes]) -> Plan:
-        if fact.blocking and blocks(fact, args):
-            return Reject(errors.later(fact.name))
+        blocking = blocks(fact, args)
         if self._single:
-            return Forward(FIRST_SHARD, fact.replica_ok)
+            return self._first(fact.replica_ok, blocking)
         try:
             slots = {key_slot(args[index]) for index in key_indexes(fact, args)}
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
-            return self._first()
+            return self._first(blocking=blocking)
         if not slots:
-            return self._first(fact.replica_ok)
+            return self._first(fact.replica_ok, blocking)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         (slot,) = slots
         if fact.getkeys is sort_keys and (denied := _denied_pattern(args, slot)):
             return Reject(errors.sort_denied(denied))
-        return Forward(self._topology.slot_shard[slot], fact.replica_ok)
+        shard = self._topology.slot_shard[slot]
+        return Pin(shard) if blocking else Forward(shard, fact.replica_ok)
 
     def _multi_shard(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         if self._single or fact.key_range is None or fact.key_range[0] != 1:

@@ -56,6 +56,10 @@ _SESSION = {
     ),
 }
 
+_MODE = {
+    **_same(Handling.MODE, "asks every shard that this client wrote to", "wait", "waitaof"),
+}
+
 _LATER = {
     **_same(Handling.LATER, "a transaction needs its connection", "multi", "exec", "discard", "watch", "unwatch"),
     **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
@@ -106,7 +110,7 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_MODE, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
 _METADATA = "the age and use of a key's value are kept by each server for itself"
