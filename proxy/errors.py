@@ -111,9 +111,7 @@ def shard_down(shard: str, address: str, reason: str) -> str:
 
 def shard_left(shard: str) -> str:
     """A WAIT for what was written to a shard that is not there any more."""
-    return (
-        f"SHARDDOWN shard '{shard}', which this client wrote to, has left the topology: nobody can be asked"
-    )
+    return f"SHARDDOWN shard '{shard}', which this client wrote to, has left the topology: nobody can be asked"
 
 
 def no_lease(shard: str, address: str, limit: int, waited: float) -> str:

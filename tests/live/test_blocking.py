@@ -37,6 +37,16 @@ def ends(site: Site, request: pytest.FixtureRequest) -> Iterator[list[tuple[Wire
             wire.close()
 
 
+@pytest.fixture
+def hasty(site: Site) -> Iterator[None]:
+    """Servers that look a hundred times a second whose time is over, not ten times."""
+    for server in site.servers:
+        assert server.ask("CONFIG", "SET", "hz", 100) == b"OK"
+    yield
+    for server in site.servers:
+        server.ask("CONFIG", "SET", "hz", 10)
+
+
 SERVED = [
     ("BLPOP {t}a {t}b 0", ["RPUSH {t}b 1 2"]),
     ("BLPOP {t}a 5.5", ["RPUSH {t}a 1 2"]),
@@ -74,7 +84,11 @@ def test_served_by_another_client(site: Site, ends: list[tuple[Wire, Wire]], lin
 AT_ONCE = [
     *("BLPOP {t}a -1", "BLPOP {t}a x", "BLPOP {t}a", "BLPOP {t}a 1e300", "BLPOP {t}a 0.01", "BRPOP {t}a 0.01"),
     *("BLMOVE {t}a {t}b LEFT RIGHT 0.01", "BLMOVE {t}a {t}b UP RIGHT 0.01", "BRPOPLPUSH {t}a {t}b 0.01"),
-    *("BLMPOP 0.01 1 {t}a LEFT", "BLMPOP 0.01 0 {t}a LEFT", "BLMPOP 0.01 x {t}a LEFT", "BLMPOP 0.01 2 {t}a LEFT"),
+    *(
+        "BLMPOP 0.01 1 {t}a LEFT",
+        "BLMPOP 0.01 0 {t}a LEFT",
+        "BLMPOP 0.01 x {t}a LEFT",
+    ),
     *("BLMPOP x 1 {t}a LEFT", "BZPOPMIN {t}a 0.01", "BZPOPMAX {t}a 0.01", "BZMPOP 0.01 1 {t}a MIN"),
     *("BZMPOP 0.01 1 {t}a MIDDLE", "XREAD BLOCK 10 STREAMS {t}a $", "XREAD BLOCK x STREAMS {t}a $"),
     *("XREAD BLOCK -1 STREAMS {t}a $", "XREAD BLOCK 10 STREAMS {t}a {t}b $", "XREAD BLOCK 10", "XREAD STREAMS {t}a 0"),
@@ -87,17 +101,18 @@ AT_ONCE = [
 ]
 
 
-def test_without_another_client(site: Site, ends: list[tuple[Wire, Wire]]) -> None:
+def test_without_another_client(site: Site, ends: list[tuple[Wire, Wire]], hasty: None) -> None:
     """What is answered at once, or when the time is over; one at a time, then all in one write."""
-    for tag in site.tags():
+    (plain, _), (proxied, _) = ends
+    for tag, together in zip(site.tags(), (False, True, True), strict=True):
         requests = [words(line, tag) for line in AT_ONCE]
-        said = [[wire.ask(*request) for request in requests] for (wire, _) in ends]
-        assert said[0] == said[1]
-        site.clean()
-        for wire, _ in ends:
-            wire.send(pipeline(*(tuple(request) for request in requests)))
-        assert ends[0][0].replies(len(requests)) == ends[1][0].replies(len(requests)) == said[0]
-        site.clean()
+        different = []
+        for batch in [requests] if together else [[request] for request in requests]:
+            for wire in (plain, proxied):
+                wire.send(pipeline(*(tuple(request) for request in batch)))
+            replies = zip(batch, plain.replies(len(batch)), proxied.replies(len(batch)), strict=True)
+            different += [reply for reply in replies if reply[1] != reply[2]]
+        assert not different
 
 
 def test_keys_of_several_shards(site: Site) -> None:
@@ -199,7 +214,7 @@ def test_nothing_is_popped_for_nobody(site: Site) -> None:
 
     def live(key: str) -> None:
         with site.client() as client:
-            while (reply := client.ask("BLPOP", key, 0)).endswith(b"end\r\n") is False:
+            while not (reply := client.ask("BLPOP", key, 0)).endswith(b"end\r\n"):
                 popped.append(reply)
 
     threads = [threading.Thread(target=live, args=(key,)) for key in keys]
@@ -220,6 +235,10 @@ def test_nothing_is_popped_for_nobody(site: Site) -> None:
             other.send(b"".join(pack("RPUSH", key, "a", "b", "c") for key in keys))
             other.replies(len(keys))
             pushed += 3 * len(keys)
+            deadline = time.monotonic() + PATIENCE
+            while len(popped) < pushed:  # else one who comes to leave would be given one
+                assert time.monotonic() < deadline, (len(popped), pushed)
+                time.sleep(0.001)
         for key in keys:
             other.ask("RPUSH", key, "end")
         for thread in threads:
