@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from proxy import errors
+from proxy.colocation import SlotOf
 from proxy.commands.facts import Fact
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
@@ -73,6 +74,8 @@ class World:
     """The lowest version of the backends; learned when they are reached."""
     databases: int = 16
     """How many databases every backend has; learned."""
+    slot_of: SlotOf = key_slot
+    """The slot of a key, as the configuration's rules have it."""
     selects: bool = True
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
 
@@ -265,7 +268,7 @@ def _whoami(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def _keyslot(session: Session, args: Sequence[bytes]) -> bytes:
-    return encode.integer(key_slot(args[2]))
+    return encode.integer(session.world.slot_of(args[2]))
 
 
 def no_cluster(session: Session, args: Sequence[bytes]) -> bytes:
