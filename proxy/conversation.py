@@ -142,7 +142,7 @@ class Conversation(Receiver):
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        self.routes = self.service.routes(session.protocol, session.db, self.number)
+        self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
         if modes is not None:
             self.plain = self.plain and modes.plain
             self.routes = modes.routes(self.routes)
@@ -226,7 +226,7 @@ class Conversation(Receiver):
         counter.calls += 1
         mode = session.reply_mode
         muted = session.muted()
-        before = session.db, session.protocol
+        before = session.db, session.protocol, session.reads_replicas
         reply = clientcmds.run(session, fact.name, args, now)
         if fact.name == "reset" and self.modes is not None:
             self.modes.gone()
@@ -237,7 +237,7 @@ class Conversation(Receiver):
             muted = False
         self.window.answer(b"" if muted else reply)
         self.adopt_session()
-        if (session.db, session.protocol) != before and self.window.pending:
+        if (session.db, session.protocol, session.reads_replicas) != before and self.window.pending:
             self.flow.stop(Stop.ORDER)
         if session.closing:
             self.drain()
@@ -271,6 +271,11 @@ class Conversation(Receiver):
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
         service = self.service
+        if fact.handling is Handling.REFUSED and self.session.admin:
+            if fact.for_admins is None:
+                self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
+                return
+            fact = fact.for_admins
         plan = service.planner.plan(fact, args, frame)
         assert not isinstance(plan, Pin)
         if isinstance(plan, Reject):

@@ -51,9 +51,10 @@ _SESSION = {
         Handling.SESSION,
         "the proxy shows itself as one server, or as owner of all slots",
         *(f"cluster|{name}" for name in ("info", "slots", "shards", "nodes", "links", "myid", "myshardid", "keyslot")),
-        *(f"cluster|{name}" for name in ("countkeysinslot", "getkeysinslot", "count-failure-reports", "slot-stats")),
-        *(f"cluster|{name}" for name in ("replicas", "slaves")),
+        *(f"cluster|{name}" for name in ("count-failure-reports", "slot-stats", "replicas", "slaves")),
     ),
+    **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|countkeysinslot"),
+    **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|getkeysinslot"),
 }
 
 _LATER = {
@@ -108,6 +109,24 @@ _MERGED = {
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
     {**_KEYS, **_SESSION, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
+
+_SETTINGS = "the servers' settings: all of them, replicas too"
+
+FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
+    {
+        "config|set": Override(Handling.ALL_NODES, "all_ok", _SETTINGS),
+        "config|rewrite": Override(Handling.ALL_NODES, "all_ok", _SETTINGS),
+        "config|resetstat": Override(Handling.ALL_NODES, "all_ok", "the servers' statistics: all of them"),
+        "bgsave": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "bgrewriteaof": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "save": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),
+    }
+)
+"""Commands that are refused, but for users with ``admin = true``: what becomes of them then."""
+
+PRIVILEGED = frozenset({"monitor", "slotgate"})
+"""Commands, and containers with their subcommands, that only users with ``admin = true`` may run at all."""
 
 _METADATA = "the age and use of a key's value are kept by each server for itself"
 _CURSOR = "hash seeds differ between servers: a cursor is good on one only"

@@ -229,5 +229,5 @@ def test_any_shard_holds_nothing_that_depends_on_the_shard() -> None:
 
 def test_cluster_reads_are_the_sessions() -> None:
     reads = {name.split("|")[1] for name in names_of(Handling.SESSION) if name.startswith("cluster|")}
-    assert {"info", "slots", "shards", "nodes", "keyslot", "myid", "countkeysinslot"} <= reads
+    assert {"info", "slots", "shards", "nodes", "keyslot", "myid", "replicas"} <= reads
     assert not any(FACTS[f"cluster|{name}"].write for name in reads)
