@@ -220,6 +220,22 @@ class Conversation(Receiver):
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
 
+    def say(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command at once."""
+        self.service.counters.command(fact.name).calls += 1
+        muted = self.session.muted()
+        self.window.answer(b"" if muted else reply)
+        self.adopt_session()
+
+    def sink(self) -> Sink:
+        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
+        if not self.session.muted():
+            return self.window
+        if self._muted is None:
+            self._muted = Muted(self.window)
+        self.adopt_session()
+        return self._muted
+
     def _run_session(self, fact: Fact, args: list[bytes], now: float) -> None:
         session = self.session
         counter = self.service.counters.command(fact.name)
@@ -283,12 +299,7 @@ class Conversation(Receiver):
             self.refuse(fact, plan.text)
             return
         service.counters.command(fact.name).calls += 1
-        sink: Sink = self.window
-        if self.session.muted():
-            if self._muted is None:
-                self._muted = Muted(self.window)
-            sink = self._muted
-            self.adopt_session()
+        sink = self.sink()
         token = self.window.reserve()
         routes = self.routes
         if self.own_writes is not None:

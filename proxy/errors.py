@@ -111,6 +111,11 @@ def refused(name: str, reason: str) -> str:
     return f"ERR '{name}' is refused by the proxy{because}. Run it on the server itself"
 
 
+def no_such_node(name: str, known: Sequence[str]) -> str:
+    """A server that is none of the topology's."""
+    return f"ERR no server or shard is called '{name[:_QUOTED]}'. There are {', '.join(known) or 'none yet'}"
+
+
 def not_for_all(name: str, reason: str) -> str:
     """A command that a user may run who may run all, and that is for one server."""
     because = f": {reason}" if reason else ""

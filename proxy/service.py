@@ -168,7 +168,7 @@ class Service:
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
     def routes(self, protocol: int, db: int, number: int, reads_replicas: bool = False) -> Routes:
-        """The routes of client ``number``, in the protocol and database it uses; ``reads_replicas``: it said READONLY."""
+        """The routes of client ``number``, in the protocol and database it uses; ``reads_replicas``: it said so."""
         read_from = self.config.read_from
         if reads_replicas and read_from == "primary":
             read_from = "prefer_replica"

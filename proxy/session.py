@@ -49,11 +49,24 @@ class Account:
         return self.nopass or any(matches)
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What waits in the proxy for a client: requests in flight; bytes of replies that it has not read, and of those
+    that wait for an earlier one."""
+
+    in_flight: int = 0
+    unread: int = 0
+    parked: int = 0
+
+
 class Directory(Protocol):
     """The worker's clients, as one of them may see them."""
 
     def sessions(self) -> Iterable["Session"]:
         """All connected clients."""
+
+    def load(self, session: "Session") -> "Load":
+        """What waits in the proxy for a client."""
 
     def kill(self, session: "Session") -> None:
         """Close a client's connection."""

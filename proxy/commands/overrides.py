@@ -45,6 +45,7 @@ _SESSION = {
     **_same(Handling.SESSION, "answered by the proxy, as it is the proxy that is alive", "ping", "echo"),
     **_same(Handling.SESSION, "the proxy shows itself as a primary", "role"),
     **_same(Handling.SESSION, "chooses replicas for this client", "readonly", "readwrite"),
+    **_same(Handling.SESSION, "the clients of all workers", "slotgate|clients"),
     **_same(Handling.SESSION, "redirections are the proxy's work", "asking"),
     **_same(Handling.SESSION, "the proxy's own user", "acl|whoami"),
     **_same(
@@ -55,6 +56,10 @@ _SESSION = {
     ),
     **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|countkeysinslot"),
     **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|getkeysinslot"),
+}
+
+_OWN = {
+    **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate"),
 }
 
 _LATER = {
@@ -107,7 +112,7 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_OWN, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
 _SETTINGS = "the servers' settings: all of them, replicas too"

@@ -113,7 +113,10 @@ def check_advertised(config: Config) -> Iterator[Problem]:
         yield "advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'
     for index, address in enumerate(config.advertise):
         if address.unix:
-            yield f"advertise[{index}]", f'{address} is a unix socket: write "host:port", as cluster clients connect to it'
+            yield (
+                f"advertise[{index}]",
+                f'{address} is a unix socket: write "host:port", as cluster clients connect to it',
+            )
     for first, second, name in _repeated(map(str, config.advertise)):
         yield f"advertise[{second}]", f"{name} is advertise[{first}] too: name each address once"
     if config.present_as == "cluster" and not config.advertise and all(address.unix for address in config.listen):
