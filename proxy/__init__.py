@@ -19,7 +19,7 @@ The journey of a request::
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
     0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
-    1  resp, slots, engine                                                  bytes in, offsets out
+    1  resp, slots, colocation, engine                                      bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
     3  info, merge, retries, refusals, lag, settings                        decisions: pure, sans-io

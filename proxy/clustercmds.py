@@ -11,7 +11,7 @@ from proxy import errors
 from proxy.presented import Member, Presented
 from proxy.resp import encode
 from proxy.session import Session
-from proxy.slots import SLOTS, key_slot
+from proxy.slots import SLOTS
 from proxy.topology import Ranges
 
 _BUS = 10000
@@ -21,7 +21,7 @@ _BUS = 10000
 def run(session: Session, name: str, args: Sequence[bytes]) -> bytes:
     """The reply to the CLUSTER subcommand ``name`` (as a fact names it)."""
     if name == "cluster|keyslot":
-        return encode.integer(key_slot(args[2]))
+        return encode.integer(session.world.slot_of(args[2]))
     shown = session.world.presented
     if shown is None:
         return encode.error(errors.NO_CLUSTER)

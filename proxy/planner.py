@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy import errors
+from proxy.colocation import Colocation, slot_of
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
@@ -55,12 +56,21 @@ CrossSlot = Literal["split", "reject"]
 class Planner:
     """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
 
-    ``presents_cluster``: the proxy passes for a cluster, whose slots can be asked about.
+    ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
+    asked about.
     """
 
-    def __init__(self, topology: Topology, cross_slot: CrossSlot, presents_cluster: bool = False) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        cross_slot: CrossSlot,
+        rules: Colocation | None = None,
+        presents_cluster: bool = False,
+    ) -> None:
         self._presents_cluster = presents_cluster
         self._topology = topology
+        self._rules = rules
+        self._slot_of = slot_of(rules)
         self._cross_slot = cross_slot
         self._single = topology.single
         self._cursors = Cursors(topology)
@@ -99,7 +109,7 @@ class Planner:
         if self._single:
             return Forward(FIRST_SHARD, fact.replica_ok)
         try:
-            slots = {key_slot(args[index]) for index in key_indexes(fact, args)}
+            slots = {self._slot_of(args[index]) for index in key_indexes(fact, args)}
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
             return self._first()
@@ -132,7 +142,7 @@ class Planner:
         step = fact.key_range[2]
         if (len(args) - 1) % step:
             return self._first()
-        if self._cross_slot == "reject" and len(set(map(key_slot, args[1::step]))) > 1:
+        if self._cross_slot == "reject" and len(set(map(self._slot_of, args[1::step]))) > 1:
             return Reject(errors.CROSSSLOT)
         name = frame.index(b"\n") + 1
         shards = len(self._topology.shards)
@@ -145,6 +155,7 @@ class Planner:
             self._topology.slot_shard,
             shards,
             self._topology.cluster,
+            self._rules,
         )
         if found is None:
             raise AssertionError("a request that was taken apart can not be cut")

@@ -9,6 +9,7 @@ from proxy import __version__, errors
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
+from proxy.colocation import build_colocation, slot_of
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
@@ -35,7 +36,6 @@ from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look
 from proxy.routes import RouteBook, Routes
 from proxy.session import DEFAULT_USER, Account, World
-from proxy.slots import key_slot
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
@@ -78,13 +78,16 @@ class Service:
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
         """Names of commands that the table knows and no backend has: to clients they are unknown."""
-        self.lane = Lane(self.table, self.counters, topology, config.cross_slot)
+        self.rules = build_colocation(config.colocate)
+        self.slot_of = slot_of(self.rules)
+        """The slot of a key, or of a shard channel."""
+        self.lane = self._lane()
         self.presents_cluster = config.present_as == "cluster"
-        self.planner = Planner(topology, config.cross_slot, self.presents_cluster)
+        self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
         self.siblings: Siblings | None = None
-        self.world = World(_accounts(config), self.clients)
+        self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
         if self.presents_cluster:
             self.world.presented = _presented(config, lambda: self.topology)
         if topology.cluster:
@@ -190,9 +193,9 @@ class Service:
         before, self.topology = self.topology, topology
         if before.whole:
             self._gaps_since = self.turn.now()
-        self.planner = Planner(topology, self.config.cross_slot, self.presents_cluster)
+        self.planner = self._planner()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
-            self.lane = Lane(self.table, self.counters, topology, self.config.cross_slot)
+            self.lane = self._lane()
         self._book.adopt(topology)
         left = topology.left_by(before)
         owners: set[object] = set()
@@ -261,7 +264,13 @@ class Service:
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
-        self.lane = Lane(table, self.counters, self.topology, self.config.cross_slot)
+        self.lane = self._lane()
+
+    def _planner(self) -> Planner:
+        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
+
+    def _lane(self) -> Lane:
+        return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
 
     def limit_bulk(self, size: int | None) -> None:
         """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
@@ -295,7 +304,7 @@ class Service:
         if fact is None:
             return Look(False, None)
         try:
-            slots = frozenset(key_slot(args[index]) for index in key_indexes(fact, args))
+            slots = frozenset(self.slot_of(args[index]) for index in key_indexes(fact, args))
         except KeysError:
             slots = frozenset()
         # A read of no key reads no slot; a write without one may write anywhere.

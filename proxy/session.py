@@ -12,10 +12,12 @@ from enum import Enum
 from typing import Protocol
 
 from proxy import errors
+from proxy.colocation import SlotOf
 from proxy.commands.facts import Fact
 from proxy.presented import Presented
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
+from proxy.slots import key_slot
 
 DEFAULT_USER = "default"
 _HELLO_NOAUTH = (
@@ -88,6 +90,8 @@ class World:
     """The lowest version of the backends; learned when they are reached."""
     databases: int = 16
     """How many databases every backend has; learned."""
+    slot_of: SlotOf = key_slot
+    """The slot of a key, as the configuration's rules have it."""
     selects: bool = True
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
     presented: Presented | None = None

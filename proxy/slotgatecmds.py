@@ -14,7 +14,6 @@ from proxy.errand import Errand
 from proxy.flow import Stop
 from proxy.resp import encode
 from proxy.settings import settings
-from proxy.slots import key_slot
 from proxy.surroundings import Place, State
 from proxy.topology import NOBODY, Node, Shard, Topology, format_ranges
 
@@ -73,11 +72,10 @@ def nodes(service: "Service", protocol: int) -> bytes:
 
 def where(service: "Service", keys: list[bytes], protocol: int) -> bytes:
     """SLOTGATE WHERE key [key ...]."""
-    return encode.array(_where(service.topology, key, protocol) for key in keys)
+    return encode.array(_where(service.topology, service.slot_of(key), protocol) for key in keys)
 
 
-def _where(topology: Topology, key: bytes, protocol: int) -> bytes:
-    slot = key_slot(key)
+def _where(topology: Topology, slot: int, protocol: int) -> bytes:
     index = topology.slot_shard[slot]
     shard = None if index == NOBODY else topology.shards[index]
     return _map(
