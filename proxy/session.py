@@ -96,8 +96,10 @@ class Session:
         "no_evict",
         "no_touch",
         "protocol",
+        "queued",
         "reply_mode",
         "user",
+        "watched",
         "world",
     )
 
@@ -128,6 +130,10 @@ class Session:
         self.no_evict = False
         self.no_touch = False
         self.last_command = "NULL"
+        self.queued = -1
+        """How many commands wait for EXEC; -1 outside of a transaction."""
+        self.watched = 0
+        """How many keys are watched."""
 
     def refusal(self, fact: Fact) -> str | None:
         """Why this client may not call ``fact`` now; None if it may."""

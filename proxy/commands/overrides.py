@@ -56,8 +56,12 @@ _SESSION = {
     ),
 }
 
+_MODE = {
+    **_same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
+    **_same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
+}
+
 _LATER = {
-    **_same(Handling.LATER, "a transaction needs its connection", "multi", "exec", "discard", "watch", "unwatch"),
     **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
     **_same(Handling.LATER, "turns its connection into a stream", "monitor"),
 }
@@ -106,7 +110,7 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_MODE, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
 _METADATA = "the age and use of a key's value are kept by each server for itself"
