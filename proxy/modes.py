@@ -7,8 +7,9 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import transactions
+from proxy import slotgatecmds, transactions
 from proxy.commands.facts import Fact
+from proxy.errand import Errand
 from proxy.routes import Routes
 from proxy.transaction import Queue
 from proxy.watching import Watch
@@ -23,10 +24,12 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("client", "queue", "watch")
+    __slots__ = ("client", "errand", "queue", "watch")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
+        self.errand: Errand | None = None
+        """What SLOTGATE SEND sent last."""
         self.queue: Queue | None = None
         """The transaction that it has begun."""
         self.watch: Watch | None = None
@@ -62,8 +65,10 @@ class Modes:
 
     def gone(self) -> None:
         """The client is gone, or starts over (RESET): let go of everything."""
+        if self.errand is not None:
+            self.errand.cancel()
         transactions.discard(self)
 
 
-COMMANDS: Mapping[str, Command] = {**transactions.COMMANDS}
+COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS, **transactions.COMMANDS}
 """By the fact's name."""

@@ -23,7 +23,7 @@ from proxy.resp import encode
 from proxy.scatter import Scatter
 from proxy.session import Session
 from proxy.transaction import Queue, Queued
-from proxy.watching import Errand, Fate, Watch
+from proxy.watching import Fate, Trip, Watch
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -61,6 +61,8 @@ def enqueue(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes) -> None
     client, queue = modes.client, modes.queue
     assert queue is not None
     service = client.service
+    if fact.for_admins is not None and client.session.admin:
+        fact = fact.for_admins
     found = service.planner.member(fact, args, frame)
     most = service.request_limits.request
     if isinstance(found, Reject):
@@ -234,7 +236,7 @@ def _send_alone(
     if held is not None:
         held.execute(block, queue.moves, done)
     else:
-        Errand(client, queue.slots, block, done, repeat=repeat).start()
+        Trip(client, queue.slots, block, done, repeat=repeat).start()
 
 
 def _reject(client: "Conversation", rejected: Reject) -> bytes:

@@ -1,6 +1,6 @@
 """Requests that need a connection for themselves: WATCH, and the transactions that end one or change the database.
 
-An ``Errand`` takes a request to the primary of its slot over a lease, and again if it is refused there::
+A ``Trip`` takes a request to the primary of its slot over a lease, and again if it is refused there::
 
     ask for a lease ──▶ send ──▶ answered: ``then``
          ▲                 └──▶ refused (MOVED, LOADING ...), or lost before it can have done anything
@@ -35,7 +35,7 @@ _PART = 1
 
 
 class Fate(Enum):
-    """What became of an errand."""
+    """What became of a trip."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
@@ -50,7 +50,7 @@ Then = Callable[[Lease | None, Fate, bytes], None]
 """Gets the lease if there still is one, to be given back or kept; and the reply, or the error that tells the fate."""
 
 
-class Errand(Sink):
+class Trip(Sink):
     """One request, or one transaction's block, on its way over a lease.
 
     ``lease``: over this one and no other, once; else over one that is asked for. ``repeat``: it may be sent again when
@@ -249,7 +249,7 @@ Watched = Callable[["Watch | None", bytes], None]
 class Watch:
     """The keys that a client watches, all in one slot; see the module's text."""
 
-    __slots__ = ("_asking", "_client", "_db", "_errand", "_lease", "_odd", "_protocol", "slots")
+    __slots__ = ("_asking", "_client", "_db", "_lease", "_odd", "_protocol", "_trip", "slots")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
@@ -260,7 +260,7 @@ class Watch:
         self._odd = False
         """The lease is not in the state any more in which it was made."""
         self.slots: frozenset[int] = frozenset()
-        self._errand: Errand | None = None
+        self._trip: Trip | None = None
         """What is under way."""
 
     def __repr__(self) -> str:
@@ -281,9 +281,9 @@ class Watch:
         """Watch the first keys: those in ``slots``, by the request in ``frame``."""
 
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
-            self._errand = None
+            self._trip = None
             if lease is not None and not reply.startswith(b"-"):
-                self._keep(lease, errand.asking)
+                self._keep(lease, trip.asking)
                 then(self, reply)
                 return
             if lease is not None:
@@ -291,8 +291,8 @@ class Watch:
             then(None, reply)
 
         self.slots = slots
-        errand = self._errand = Errand(self._client, slots, frame, done, repeat=True)
-        errand.start()
+        trip = self._trip = Trip(self._client, slots, frame, done, repeat=True)
+        trip.start()
 
     def add(self, frame: bytes, then: Watched) -> None:
         """Watch more keys of its slot."""
@@ -302,7 +302,7 @@ class Watch:
             return
 
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
-            self._errand = None
+            self._trip = None
             if fate is Fate.ANSWERED and lease is not None:
                 self._keep(lease, self._asking)
                 then(self, reply)
@@ -313,8 +313,8 @@ class Watch:
             then(self, encode.OK)
 
         self._follow_session(lease)
-        self._errand = Errand(self._client, self.slots, frame, done, lease=lease, asking=self._asking)
-        self._errand.start()
+        self._trip = Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking)
+        self._trip.start()
 
     def execute(self, frame: bytes, moves: bool, then: Then) -> None:
         """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
@@ -328,13 +328,13 @@ class Watch:
             then(None, fate, reply)
 
         self._follow_session(lease)
-        Errand(self._client, self.slots, frame, done, lease=lease, asking=self._asking).start()
+        Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking).start()
 
     def release(self) -> None:
         """Watch no more."""
         lease, self._lease = self._lease, None
-        if self._errand is not None:
-            self._errand.abandon()
+        if self._trip is not None:
+            self._trip.abandon()
             return
         if lease is None:
             return
