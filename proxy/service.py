@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
-from proxy import __version__, errors
+from proxy import __version__, errors, transaction
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
@@ -33,7 +33,7 @@ from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
-from proxy.retries import Look
+from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.surroundings import Place, Surroundings, Timing
@@ -128,7 +128,7 @@ class Service:
             connecting(self.wires.connect, self.credentials.tls),
             self._look,
             self._count_error,
-            self._refusal,
+            self.refusal,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),
@@ -227,7 +227,8 @@ class Service:
                 if client.window in owners:
                     client.flow.stop(Stop.ORDER)
 
-    def _refusal(self, error: bytes, asked: Node) -> Refusal | None:
+    def refusal(self, error: bytes, asked: Node) -> Refusal | None:
+        """What an error frame refuses that ``asked`` sent; None if it is the client's business."""
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
@@ -300,6 +301,8 @@ class Service:
 
     def _look(self, frame: bytes) -> Look:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
+        if transaction.is_block(frame):
+            return together([self._look(request) for request in transaction.queued(frame)])
         fact, args = self._resolve(frame)
         if fact is None:
             return Look(False, None)
@@ -318,7 +321,9 @@ class Service:
             self.counters.command(fact.name).failed += 1
 
     def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
-        """The fact of a request that was sent, None if it is not known or hiredis can not read it."""
+        """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
+        if transaction.is_block(frame):
+            frame = transaction.EXEC
         try:
             args = split_request(frame)
             return self.table.resolve(args), args
