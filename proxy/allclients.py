@@ -48,11 +48,12 @@ def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
 
 def line(session: Session, now: float) -> str:
     """A client as CLIENT LIST shows it. What only a server knows (buffers of the query, memory) is 0."""
-    flags = "b" * session.blocked + "e" * session.no_evict or "N"
+    flags = "x" * (session.queued >= 0) + "b" * session.blocked + "e" * session.no_evict or "N"
     return (
         f"id={session.id} addr={session.address} laddr={session.local_address} fd=-1 name={session.name} "
         f"age={int(now - session.created)} idle={int(now - session.last_active)} flags={flags} db={session.db} "
-        "sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
+        f"sub=0 psub=0 ssub=0 multi={session.queued} watch={session.watched} qbuf=0 qbuf-free=0 argv-mem=0 "
+        "multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
         f"omem=0 tot-mem=0 events=r cmd={session.last_command} user={session.user} redir=-1 resp={session.protocol} "
         f"lib-name={session.lib_name} lib-ver={session.lib_ver}"
     )
@@ -91,6 +92,19 @@ def _list_filter(args: Args) -> Filter | str:
         ids = {parse_integer(arg) for arg in args[3:]}
         return "ERR Invalid client ID" if None in ids else lambda client: client.id in ids
     return errors.SYNTAX
+
+
+# ---- SLOTGATE CLIENTS
+
+
+def _clients_part(world: World, caller: int, args: Args, now: float) -> Part:
+    """As of CLIENT LIST, with what waits in the proxy for each."""
+    directory = world.directory
+    return [
+        (client.id, f"{line(client, now)} in-flight={load.in_flight} unread={load.unread} parked={load.parked}")
+        for client in directory.sessions()
+        for load in (directory.load(client),)
+    ]
 
 
 # ---- KILL
@@ -257,6 +271,7 @@ def _ok(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
 
 
 WIDE: Mapping[str, Wide] = {
+    "slotgate|clients": Wide(_nothing_wrong, _clients_part, _list_reply),
     "client|list": Wide(_check_list, _list_part, _list_reply),
     "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
     "client|pause": Wide(_check_pause, _pause_part, _ok),

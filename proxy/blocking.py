@@ -1,4 +1,4 @@
-"""Commands that block: each over a connection that its client has for itself meanwhile (``proxy.errand``).
+"""Commands that block: each over a connection that its client has for itself meanwhile (``proxy.pursuit``).
 
 While a client is blocked its socket is read, or nobody would see it leave; what it sends waits. When it leaves, the
 connection is closed, which ends the block at the server.
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.commands.facts import Fact
 from proxy.commands.getkeys import xread_block_at
 from proxy.engine.sink import Sink
-from proxy.errand import UNBLOCKED, Errand
 from proxy.flow import Stop
 from proxy.planner import Pin, Reject
+from proxy.pursuit import UNBLOCKED, Pursuit
 from proxy.resp import encode
 from proxy.surroundings import Place
 
@@ -94,7 +94,7 @@ class Halt:
         self.sink.deliver(self._token, data, 0, len(data))
 
 
-class Block(Errand):
+class Block(Pursuit):
     """One command that blocks."""
 
     __slots__ = ("_args", "_fact", "_frame", "_halt", "_modes")

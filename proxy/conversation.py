@@ -146,7 +146,7 @@ class Conversation(Receiver):
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        self.routes = self.service.routes(session.protocol, session.db, self.number)
+        self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
         if modes is not None:
             self.plain = self.plain and modes.plain
             self.routes = modes.routes(self.routes)
@@ -216,13 +216,31 @@ class Conversation(Receiver):
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""
+        if fact is not None and fact.name == "exec":
+            text = errors.exec_refused(text)
         if self.modes is not None:
-            self.modes.spoil()
+            self.modes.spoil(fact)
         if fact is not None:
             self.service.counters.command(fact.name).rejected += 1
         muted = self.session.muted()
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
+
+    def say(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command at once."""
+        self.service.counters.command(fact.name).calls += 1
+        muted = self.session.muted()
+        self.window.answer(b"" if muted else reply)
+        self.adopt_session()
+
+    def sink(self) -> Sink:
+        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
+        if not self.session.muted():
+            return self.window
+        if self._muted is None:
+            self._muted = Muted(self.window)
+        self.adopt_session()
+        return self._muted
 
     def _run_session(self, fact: Fact, args: list[bytes], now: float) -> None:
         session = self.session
@@ -230,7 +248,7 @@ class Conversation(Receiver):
         counter.calls += 1
         mode = session.reply_mode
         muted = session.muted()
-        before = session.db, session.protocol
+        before = session.db, session.protocol, session.reads_replicas
         reply = clientcmds.run(session, fact.name, args, now)
         if fact.name == "reset" and self.modes is not None:
             self.modes.gone()
@@ -241,7 +259,7 @@ class Conversation(Receiver):
             muted = False
         self.window.answer(b"" if muted else reply)
         self.adopt_session()
-        if (session.db, session.protocol) != before and self.window.pending:
+        if (session.db, session.protocol, session.reads_replicas) != before and self.window.pending:
             self.flow.stop(Stop.ORDER)
         if session.closing:
             self.drain()
@@ -275,6 +293,11 @@ class Conversation(Receiver):
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service
+        if fact.handling is Handling.REFUSED and self.session.admin:
+            if fact.for_admins is None:
+                self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
+                return None
+            fact = fact.for_admins
         plan = service.planner.plan(fact, args, frame)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
@@ -285,12 +308,7 @@ class Conversation(Receiver):
                 self.modes = Modes(self)
             return blocking.begin(self.modes, fact, args, frame, plan.shard)
         service.counters.command(fact.name).calls += 1
-        sink: Sink = self.window
-        if self.session.muted():
-            if self._muted is None:
-                self._muted = Muted(self.window)
-            sink = self._muted
-            self.adopt_session()
+        sink = self.sink()
         token = self.window.reserve()
         routes = self.routes
         if isinstance(plan, Scatter):

@@ -42,8 +42,14 @@ DB_OUT_OF_RANGE = "ERR DB index is out of range"
 NO_SELECT = "ERR SELECT is not allowed in cluster mode"
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 NO_CLUSTER = "ERR This instance has cluster support disabled"
+NESTED_MULTI = "ERR MULTI calls can not be nested"
+WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
+NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
+EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
 BAD_CURSOR = "ERR invalid cursor"
+BAD_SLOT = "ERR Invalid slot"
+BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
 
 
 def text(raw: bytes) -> str:
@@ -82,6 +88,19 @@ def wrong_arity(name: str) -> str:
     return f"ERR wrong number of arguments for '{name}' command"
 
 
+def no_permission(name: str) -> str:
+    """As Redis 7.0 words it."""
+    return f"NOPERM this user has no permissions to run the '{name}' command"
+
+
+def no_slots(name: str) -> str:
+    """A question about a slot of servers that know no slots."""
+    return (
+        f"ERR '{name}' can not be answered: the shards are no Redis Cluster, so they keep no account of the keys of a "
+        "slot. Use SCAN, and CLUSTER KEYSLOT for each key"
+    )
+
+
 def later(name: str) -> str:
     """A command that the proxy does not carry out yet."""
     return (
@@ -90,10 +109,55 @@ def later(name: str) -> str:
     )
 
 
+def without_multi(name: str) -> str:
+    """EXEC or DISCARD where there is no transaction, as Redis words it."""
+    return f"ERR {name.upper()} without MULTI"
+
+
+def exec_refused(why: str) -> str:
+    """EXEC was refused because of ``why``, an error's text; as Redis words it."""
+    return f"EXECABORT Transaction discarded because of: {why.removeprefix('ERR ')}"
+
+
+def for_all_shards(name: str) -> str:
+    """A command for all shards inside a transaction."""
+    return (
+        f"ERR '{name}' is for all shards, and a transaction is executed by one: call it outside of MULTI. "
+        "The transaction will be discarded"
+    )
+
+
+def not_in_transaction(name: str) -> str:
+    """A command that Redis would queue, and that is about connections or about the proxy itself."""
+    return (
+        f"ERR '{name}' can not be part of a transaction through Slotgate: it is not for one server to carry out. "
+        "Call it outside of MULTI. The transaction will be discarded"
+    )
+
+
+def transaction_too_big(limit: int) -> str:
+    """More bytes are queued than ``limits.max_request_size`` allows."""
+    return (
+        f"ERR the transaction holds more than {limit} bytes (limits.max_request_size): send it in several. "
+        "It will be discarded"
+    )
+
+
 def refused(name: str, reason: str) -> str:
     """A command that a proxy must not pass on."""
     because = f": {reason}" if reason else ""
     return f"ERR '{name}' is refused by the proxy{because}. Run it on the server itself"
+
+
+def no_such_node(name: str, known: Sequence[str]) -> str:
+    """A server that is none of the topology's."""
+    return f"ERR no server or shard is called '{name[:_QUOTED]}'. There are {', '.join(known) or 'none yet'}"
+
+
+def not_for_all(name: str, reason: str) -> str:
+    """A command that a user may run who may run all, and that is for one server."""
+    because = f": {reason}" if reason else ""
+    return f"ERR '{name}' is refused by the proxy{because}. Run it on one server, by SLOTGATE SEND <address> ..."
 
 
 def uncovered(name: str) -> str:

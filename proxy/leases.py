@@ -349,7 +349,8 @@ class Leases:
             yield Usage(node, station.count - len(station.idle), len(station.idle))
 
     def ask(self, place: Place, then: Then) -> Claim:
-        """Have ``then`` called with a lease for ``place`` (its ``index`` says nothing here); at once, or later."""
+        """Have ``then`` called with a lease for ``place`` (its ``index`` says nothing here), at once if one is idle; or
+        later, also with a refusal."""
         claim = Claim(replace(place, index=0), then)
         station = self._stations.get(place.node)
         if station is None:
@@ -364,7 +365,7 @@ class Leases:
             claim.timer = self._loop.call_later(self._wait, self._refuse, claim)
             station.waiting.append(claim)
         else:
-            self._refuse(claim)
+            self._loop.call_soon(self._refuse, claim)
         return claim
 
     def give_back(self, lease: Lease, *, untouched: bool = False) -> None:
@@ -440,8 +441,8 @@ class Leases:
             claim.settle(lease)
 
     def _refuse(self, claim: Claim) -> None:
-        station = self._stations[claim.place.node]
-        if claim in station.waiting:
+        station = self._stations.get(claim.place.node)
+        if station is not None and claim in station.waiting:
             station.waiting.remove(claim)
         self._around.counters.lease_refusals += 1
         place = claim.place

@@ -3,11 +3,12 @@
 Pure: no I/O. The session's own commands (``Handling.SESSION``) have been answered before a command comes here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from proxy import errors
+from proxy.colocation import Colocation, slot_of
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
@@ -15,8 +16,9 @@ from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
 from proxy.multikey import cut, skip_bulks
 from proxy.resp import encode
+from proxy.resp.numbers import parse_integer
 from proxy.scatter import Part, Scatter, Way
-from proxy.slots import hashed_part, key_slot
+from proxy.slots import SLOTS, hashed_part, key_slot
 from proxy.topology import Topology
 
 FIRST_SHARD = 0
@@ -52,10 +54,23 @@ CrossSlot = Literal["split", "reject"]
 
 
 class Planner:
-    """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding."""
+    """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
 
-    def __init__(self, topology: Topology, cross_slot: CrossSlot) -> None:
+    ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
+    asked about.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        cross_slot: CrossSlot,
+        rules: Colocation | None = None,
+        presents_cluster: bool = False,
+    ) -> None:
+        self._presents_cluster = presents_cluster
         self._topology = topology
+        self._rules = rules
+        self._slot_of = slot_of(rules)
         self._cross_slot = cross_slot
         self._single = topology.single
         self._cursors = Cursors(topology)
@@ -73,6 +88,8 @@ class Planner:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
                 return self._first(blocking=fact.blocking)
+            case Handling.SLOT:
+                return self._slot(fact, args)
             case Handling.KEYED:
                 return self._keyed(fact, args)
             case Handling.MULTI_SHARD:
@@ -80,7 +97,65 @@ class Planner:
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
 
-    def _first(self, read: bool = False, blocking: bool = False) -> Plan:
+    def member(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> frozenset[int] | Scatter | Reject:
+        """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part
+        to send and of what becomes of the reply."""
+        match fact.handling:
+            case Handling.REFUSED if "no_multi" in fact.flags:
+                return Reject(errors.NOT_IN_MULTI)
+            case Handling.MODE if fact.blocking:
+                return frozenset()  # WAIT: inside a transaction it does not block
+            case Handling.MODE if fact.name != "unwatch":
+                return Reject(errors.not_in_transaction(fact.name))
+            case Handling.SESSION | Handling.MODE:
+                return frozenset()
+            case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
+                if len(self._topology.shards) > 1:
+                    return Reject(errors.for_all_shards(fact.name))
+                part = self._everywhere(fact, args, frame)
+                return frozenset() if isinstance(part, Forward) else part
+            case Handling.KEYED | Handling.MULTI_SHARD:
+                return self.slots(fact, args)
+            case _:
+                plan = self.plan(fact, args, frame)
+                if isinstance(plan, Reject):
+                    return plan
+                return frozenset((int(args[2]),) if fact.handling is Handling.SLOT else ())
+
+    def together(self, slots: Collection[int]) -> Forward | Reject:
+        """Where a transaction goes whose keys are in ``slots``."""
+        if not slots or self._single:
+            place = self._first()
+            assert not isinstance(place, Pin)
+            return place
+        if len(slots) > 1:
+            return Reject(errors.CROSSSLOT)
+        (slot,) = slots
+        return Forward(self._topology.slot_shard[slot], read=False)
+
+    def watched(self, fact: Fact, args: Sequence[bytes], held: frozenset[int]) -> frozenset[int] | Reject:
+        """The slots of keys to watch when those in ``held`` are watched already: all must be in one."""
+        slots = self.slots(fact, args)
+        if isinstance(slots, Reject):
+            return slots
+        place = self.together(slots | held)
+        return place if isinstance(place, Reject) else slots
+
+    def slots(self, fact: Fact, args: Sequence[bytes]) -> frozenset[int] | Reject:
+        """The slot of a command's keys, empty if it has none; all of them where it does not matter."""
+        try:
+            slots = frozenset(self._slot_of(args[index]) for index in key_indexes(fact, args))
+        except KeysError:
+            return frozenset()
+        if self._single:
+            return slots
+        if len(slots) > 1:
+            return Reject(errors.CROSSSLOT)
+        if slots and fact.getkeys is sort_keys and (denied := _denied_pattern(args, *slots)):
+            return Reject(errors.sort_denied(denied))
+        return slots
+
+    def _first(self, read: bool = False, blocking: bool = False) -> Forward | Pin | Reject:
         """To the shard that any would do for."""
         if not self._topology.shards:
             return Reject(self._nobody)
@@ -91,7 +166,7 @@ class Planner:
         if self._single:
             return self._first(fact.replica_ok, blocking)
         try:
-            slots = {key_slot(args[index]) for index in key_indexes(fact, args)}
+            slots = {self._slot_of(args[index]) for index in key_indexes(fact, args)}
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
             return self._first(blocking=blocking)
@@ -105,13 +180,27 @@ class Planner:
         shard = self._topology.slot_shard[slot]
         return Pin(shard) if blocking else Forward(shard, fact.replica_ok)
 
+    def _slot(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+        """CLUSTER COUNTKEYSINSLOT slot, CLUSTER GETKEYSINSLOT slot count."""
+        if not self._presents_cluster:
+            return Reject(errors.NO_CLUSTER)
+        if not self._topology.cluster:
+            return Reject(errors.no_slots(fact.name))
+        numbers = [parse_integer(arg) for arg in args[2:]]
+        if None in numbers:
+            return Reject(errors.NOT_AN_INTEGER)
+        slot, *count = [number for number in numbers if number is not None]
+        if not 0 <= slot < SLOTS or (count and count[0] < 0):
+            return Reject(errors.BAD_SLOT_OR_COUNT if count else errors.BAD_SLOT)
+        return Forward(self._topology.slot_shard[slot], read=False)
+
     def _multi_shard(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         if self._single or fact.key_range is None or fact.key_range[0] != 1:
             return self._keyed(fact, args)
         step = fact.key_range[2]
         if (len(args) - 1) % step:
             return self._first()
-        if self._cross_slot == "reject" and len(set(map(key_slot, args[1::step]))) > 1:
+        if self._cross_slot == "reject" and len(set(map(self._slot_of, args[1::step]))) > 1:
             return Reject(errors.CROSSSLOT)
         name = frame.index(b"\n") + 1
         shards = len(self._topology.shards)
@@ -124,6 +213,7 @@ class Planner:
             self._topology.slot_shard,
             shards,
             self._topology.cluster,
+            self._rules,
         )
         if found is None:
             raise AssertionError("a request that was taken apart can not be cut")
@@ -131,7 +221,7 @@ class Planner:
             return Forward(found.parts[0].shard, fact.replica_ok)
         return Scatter(split_way(fact, shards), found.parts)
 
-    def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
+    def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Forward | Scatter | Reject:
         if self._nobody:
             return Reject(self._nobody)
         merge = fact.merge or "concat"
@@ -150,7 +240,7 @@ class Planner:
         )
         return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 
-    def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+    def _scan(self, fact: Fact, args: Sequence[bytes]) -> Forward | Scatter | Reject:
         if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
         place = self._cursors.read(args[1])

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
-from proxy import __version__, errors
+from proxy import __version__, errors, transaction
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
+from proxy.colocation import build_colocation, slot_of
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
@@ -27,14 +28,14 @@ from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
+from proxy.presented import Presented
 from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
-from proxy.retries import Look
+from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
 from proxy.session import DEFAULT_USER, Account, World
-from proxy.slots import key_slot
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
@@ -77,12 +78,18 @@ class Service:
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
         """Names of commands that the table knows and no backend has: to clients they are unknown."""
-        self.lane = Lane(self.table, self.counters, topology, config.cross_slot)
-        self.planner = Planner(topology, config.cross_slot)
+        self.rules = build_colocation(config.colocate)
+        self.slot_of = slot_of(self.rules)
+        """The slot of a key, or of a shard channel."""
+        self.lane = self._lane()
+        self.presents_cluster = config.present_as == "cluster"
+        self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
         self.siblings: Siblings | None = None
-        self.world = World(_accounts(config), self.clients)
+        self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
+        if self.presents_cluster:
+            self.world.presented = _presented(config, lambda: self.topology)
         if topology.cluster:
             # Until its nodes have said what they have.
             self.world.databases, self.world.selects = 1, False
@@ -121,7 +128,7 @@ class Service:
             connecting(self.wires.connect, self.credentials.tls),
             self._look,
             self._count_error,
-            self._refusal,
+            self.refusal,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),
@@ -149,7 +156,7 @@ class Service:
             self._on_fitness,
             self.source.hint,
         )
-        self.reads_replicas = config.read_from != "primary"
+        self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
         self.read_your_writes = config.read_your_writes if self.reads_replicas else 0.0
         """For how many seconds a client's reads of a shard go to the primary after a write there."""
@@ -163,9 +170,12 @@ class Service:
         self.plain_routes = self._book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
-    def routes(self, protocol: int, db: int, number: int) -> Routes:
-        """The routes of client ``number``, in the protocol and database it uses."""
-        return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
+    def routes(self, protocol: int, db: int, number: int, reads_replicas: bool = False) -> Routes:
+        """The routes of client ``number``, in the protocol and database it uses; ``reads_replicas``: it said so."""
+        read_from = self.config.read_from
+        if reads_replicas and read_from == "primary":
+            read_from = "prefer_replica"
+        return self._book.routes(protocol, db, read_from, self.census.rank(number))
 
     def at_primaries(self, routes: Routes) -> Routes:
         """The same connections to primaries as those of ``routes``, for reads too."""
@@ -183,9 +193,9 @@ class Service:
         before, self.topology = self.topology, topology
         if before.whole:
             self._gaps_since = self.turn.now()
-        self.planner = Planner(topology, self.config.cross_slot)
+        self.planner = self._planner()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
-            self.lane = Lane(self.table, self.counters, topology, self.config.cross_slot)
+            self.lane = self._lane()
         self._book.adopt(topology)
         left = topology.left_by(before)
         owners: set[object] = set()
@@ -235,10 +245,7 @@ class Service:
         return backend
 
     def refusal(self, error: bytes, asked: Node) -> Refusal | None:
-        """What an error of ``asked`` refuses, if it does."""
-        return self._refusal(error, asked)
-
-    def _refusal(self, error: bytes, asked: Node) -> Refusal | None:
+        """What an error frame refuses that ``asked`` sent; None if it is the client's business."""
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
@@ -275,7 +282,13 @@ class Service:
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
-        self.lane = Lane(table, self.counters, self.topology, self.config.cross_slot)
+        self.lane = self._lane()
+
+    def _planner(self) -> Planner:
+        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
+
+    def _lane(self) -> Lane:
+        return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
 
     def limit_bulk(self, size: int | None) -> None:
         """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
@@ -305,11 +318,13 @@ class Service:
 
     def _look(self, frame: bytes) -> Look:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
+        if transaction.is_block(frame):
+            return together([self._look(request) for request in transaction.queued(frame)])
         fact, args = self._resolve(frame)
         if fact is None:
             return Look(False, None)
         try:
-            slots = frozenset(key_slot(args[index]) for index in key_indexes(fact, args))
+            slots = frozenset(self.slot_of(args[index]) for index in key_indexes(fact, args))
         except KeysError:
             slots = frozenset()
         # A read of no key reads no slot; a write without one may write anywhere.
@@ -323,7 +338,9 @@ class Service:
             self.counters.command(fact.name).failed += 1
 
     def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
-        """The fact of a request that was sent, None if it is not known or hiredis can not read it."""
+        """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
+        if transaction.is_block(frame):
+            frame = transaction.EXEC
         try:
             args = split_request(frame)
             return self.table.resolve(args), args
@@ -336,7 +353,7 @@ class Service:
         return {
             "Server": {
                 # Valkey calls it server_mode; libraries look at this one.
-                "redis_mode": "standalone",
+                "redis_mode": "cluster" if self.presents_cluster else "standalone",
                 "uptime_in_seconds": str(seconds),
                 "uptime_in_days": str(seconds // 86400),
                 "executable": "slotgate",
@@ -347,6 +364,7 @@ class Service:
                 "blocked_clients": str(self.census.total_blocked()),
                 "maxclients": str(self.config.limits.max_clients),
             },
+            "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},
             "Slotgate": {
                 "slotgate_version": __version__,
                 "slotgate_workers": str(self.census.workers),
@@ -367,4 +385,10 @@ def _credentials(config: Config) -> Credentials:
 
 
 def _accounts(config: Config) -> dict[str, Account]:
-    return {user.name: Account(user.name, user.passwords, user.nopass) for user in config.users}
+    return {user.name: Account(user.name, user.passwords, user.nopass, user.admin) for user in config.users}
+
+
+def _presented(config: Config, topology: Callable[[], Topology]) -> Presented:
+    told = [(address.host, address.port) for address in config.advertise]
+    elsewhere = [(address.host, address.port) for address in config.listen if not address.unix]
+    return Presented(told, (told or elsewhere)[0], topology)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from proxy import errors
 from proxy.blocking import Halt
 from proxy.commands.facts import Fact
-from proxy.errand import UNBLOCKED, Errand
+from proxy.pursuit import UNBLOCKED, Pursuit
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.resp.replies import elements
@@ -48,6 +48,10 @@ def begin(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
     asked = [shard for shard in range(shards) if not wrote or wrote >> (shard % _MOST) & 1]
     Waiting(modes, fact, args, frame, asked, wrote != 0).start()
     return True
+
+
+COMMANDS = {"wait": begin, "waitaof": begin}
+"""By the fact's name."""
 
 
 class Waiting:
@@ -123,7 +127,7 @@ class Waiting:
             part.cancel()
 
 
-class Part(Errand):
+class Part(Pursuit):
     """The part of one shard."""
 
     __slots__ = ("_shard", "_whole")
