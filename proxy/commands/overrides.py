@@ -59,7 +59,7 @@ _SESSION = {
 }
 
 _OWN = {
-    **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate"),
+    **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
 }
 
 _MODE = {
