@@ -336,7 +336,7 @@ class Backend(Receiver):
         entry = self.inflight.peek()
         if entry.sink is DISCARD or entry.sink is ASKED:
             return False
-        refusal = self._around.refusal(error, self.place.node)
+        refusal = self._around.refusal(error, self.place.node, entry.frame)
         if refusal is None:
             self._around.on_error(entry.sink, entry.frame)
             return False

@@ -34,6 +34,7 @@ from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look
 from proxy.routes import RouteBook, Routes
+from proxy.scripts import NOT_FOUND, Scripts
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -95,6 +96,7 @@ class Service:
         self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
+        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -125,6 +127,7 @@ class Service:
             self._look,
             self._count_error,
             self._refusal,
+            lambda frame, backend, now: self.scripts.prepare_again(frame, backend, now),
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),
@@ -220,7 +223,9 @@ class Service:
                 if client.window in owners:
                     client.flow.stop(Stop.ORDER)
 
-    def _refusal(self, error: bytes, asked: Node) -> Refusal | None:
+    def _refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | None:
+        if error == NOT_FOUND:
+            return self.scripts.refusal(frame, [backend for backend in self.pool if backend.place.node == asked])
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
@@ -277,8 +282,10 @@ class Service:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
         self._book.refresh()
-        if backend.place.primary and not backend.ready:
-            self.restarted.add(backend)
+        if not backend.ready:
+            self.scripts.forget(backend)
+            if backend.place.primary:
+                self.restarted.add(backend)
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:
