@@ -7,7 +7,9 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from proxy import slotgatecmds
 from proxy.commands.facts import Fact
+from proxy.errand import Errand
 from proxy.routes import Routes
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("client",)
+    __slots__ = ("client", "errand")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
+        self.errand: Errand | None = None
+        """What SLOTGATE SEND sent last."""
 
     @property
     def plain(self) -> bool:
@@ -50,7 +54,9 @@ class Modes:
 
     def gone(self) -> None:
         """The client is gone, or starts over (RESET): let go of everything."""
+        if self.errand is not None:
+            self.errand.cancel()
 
 
-COMMANDS: Mapping[str, Command] = {}
+COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS}
 """By the fact's name."""

@@ -16,8 +16,9 @@ from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
 from proxy.multikey import cut, skip_bulks
 from proxy.resp import encode
+from proxy.resp.numbers import parse_integer
 from proxy.scatter import Part, Scatter, Way
-from proxy.slots import hashed_part, key_slot
+from proxy.slots import SLOTS, hashed_part, key_slot
 from proxy.topology import Topology
 
 FIRST_SHARD = 0
@@ -55,10 +56,18 @@ CrossSlot = Literal["split", "reject"]
 class Planner:
     """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
 
-    ``rules`` say what of a key is hashed.
+    ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
+    asked about.
     """
 
-    def __init__(self, topology: Topology, cross_slot: CrossSlot, rules: Colocation | None = None) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        cross_slot: CrossSlot,
+        rules: Colocation | None = None,
+        presents_cluster: bool = False,
+    ) -> None:
+        self._presents_cluster = presents_cluster
         self._topology = topology
         self._rules = rules
         self._slot_of = slot_of(rules)
@@ -79,6 +88,8 @@ class Planner:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
                 return self._first()
+            case Handling.SLOT:
+                return self._slot(fact, args)
             case Handling.KEYED:
                 return self._keyed(fact, args)
             case Handling.MULTI_SHARD:
@@ -110,6 +121,20 @@ class Planner:
         if fact.getkeys is sort_keys and (denied := _denied_pattern(args, slot)):
             return Reject(errors.sort_denied(denied))
         return Forward(self._topology.slot_shard[slot], fact.replica_ok)
+
+    def _slot(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+        """CLUSTER COUNTKEYSINSLOT slot, CLUSTER GETKEYSINSLOT slot count."""
+        if not self._presents_cluster:
+            return Reject(errors.NO_CLUSTER)
+        if not self._topology.cluster:
+            return Reject(errors.no_slots(fact.name))
+        numbers = [parse_integer(arg) for arg in args[2:]]
+        if None in numbers:
+            return Reject(errors.NOT_AN_INTEGER)
+        slot, *count = [number for number in numbers if number is not None]
+        if not 0 <= slot < SLOTS or (count and count[0] < 0):
+            return Reject(errors.BAD_SLOT_OR_COUNT if count else errors.BAD_SLOT)
+        return Forward(self._topology.slot_shard[slot], read=False)
 
     def _multi_shard(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         if self._single or fact.key_range is None or fact.key_range[0] != 1:

@@ -28,6 +28,7 @@ from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
+from proxy.presented import Presented
 from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
@@ -82,11 +83,14 @@ class Service:
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
         self.lane = self._lane()
-        self.planner = Planner(topology, config.cross_slot, self.rules)
+        self.presents_cluster = config.present_as == "cluster"
+        self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
         self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
+        if self.presents_cluster:
+            self.world.presented = _presented(config, lambda: self.topology)
         if topology.cluster:
             # Until its nodes have said what they have.
             self.world.databases, self.world.selects = 1, False
@@ -155,7 +159,7 @@ class Service:
             self._on_fitness,
             self.source.hint,
         )
-        self.reads_replicas = config.read_from != "primary"
+        self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
         self.read_your_writes = config.read_your_writes if self.reads_replicas else 0.0
         """For how many seconds a client's reads of a shard go to the primary after a write there."""
@@ -169,9 +173,12 @@ class Service:
         self.plain_routes = self._book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
-    def routes(self, protocol: int, db: int, number: int) -> Routes:
-        """The routes of client ``number``, in the protocol and database it uses."""
-        return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
+    def routes(self, protocol: int, db: int, number: int, reads_replicas: bool = False) -> Routes:
+        """The routes of client ``number``, in the protocol and database it uses; ``reads_replicas``: it said so."""
+        read_from = self.config.read_from
+        if reads_replicas and read_from == "primary":
+            read_from = "prefer_replica"
+        return self._book.routes(protocol, db, read_from, self.census.rank(number))
 
     def at_primaries(self, routes: Routes) -> Routes:
         """The same connections to primaries as those of ``routes``, for reads too."""
@@ -189,7 +196,7 @@ class Service:
         before, self.topology = self.topology, topology
         if before.whole:
             self._gaps_since = self.turn.now()
-        self.planner = Planner(topology, self.config.cross_slot, self.rules)
+        self.planner = self._planner()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
             self.lane = self._lane()
         self._book.adopt(topology)
@@ -264,6 +271,9 @@ class Service:
         self.table = table
         self.lane = self._lane()
 
+    def _planner(self) -> Planner:
+        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
+
     def _lane(self) -> Lane:
         return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
 
@@ -328,7 +338,7 @@ class Service:
         return {
             "Server": {
                 # Valkey calls it server_mode; libraries look at this one.
-                "redis_mode": "standalone",
+                "redis_mode": "cluster" if self.presents_cluster else "standalone",
                 "uptime_in_seconds": str(seconds),
                 "uptime_in_days": str(seconds // 86400),
                 "executable": "slotgate",
@@ -338,6 +348,7 @@ class Service:
                 "connected_clients": str(self.census.total()),
                 "maxclients": str(self.config.limits.max_clients),
             },
+            "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},
             "Slotgate": {
                 "slotgate_version": __version__,
                 "slotgate_workers": str(self.census.workers),
@@ -358,4 +369,10 @@ def _credentials(config: Config) -> Credentials:
 
 
 def _accounts(config: Config) -> dict[str, Account]:
-    return {user.name: Account(user.name, user.passwords, user.nopass) for user in config.users}
+    return {user.name: Account(user.name, user.passwords, user.nopass, user.admin) for user in config.users}
+
+
+def _presented(config: Config, topology: Callable[[], Topology]) -> Presented:
+    told = [(address.host, address.port) for address in config.advertise]
+    elsewhere = [(address.host, address.port) for address in config.listen if not address.unix]
+    return Presented(told, (told or elsewhere)[0], topology)

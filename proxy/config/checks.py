@@ -133,6 +133,22 @@ def check_users(config: Config) -> Iterator[Problem]:
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
 
 
+def check_advertised(config: Config) -> Iterator[Problem]:
+    """What cluster clients are told to connect to is there to be connected to, and is told."""
+    if config.advertise and config.present_as != "cluster":
+        yield "advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'
+    for index, address in enumerate(config.advertise):
+        if address.unix:
+            yield (
+                f"advertise[{index}]",
+                f'{address} is a unix socket: write "host:port", as cluster clients connect to it',
+            )
+    for first, second, name in _repeated(map(str, config.advertise)):
+        yield f"advertise[{second}]", f"{name} is advertise[{first}] too: name each address once"
+    if config.present_as == "cluster" and not config.advertise and all(address.unix for address in config.listen):
+        yield "advertise", 'is missing: with unix sockets only, cluster clients need a "host:port" to connect to'
+
+
 def check_shard_names(config: Config) -> Iterator[Problem]:
     """Each name once."""
     for first, second, name in _repeated(shard.name for shard in config.shards):
@@ -301,5 +317,6 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",),)),
+    (check_advertised, (("advertise",), ("present_as",), ("listen",))),
 )
 """Each check with the keys it reads: where one of them is broken there is nothing to check."""

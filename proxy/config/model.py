@@ -259,6 +259,7 @@ class User(Section):
 
     name: str = Field(min_length=1, pattern=r"^[^\s\x00]+$", description="Required: the name that AUTH gives.")
     nopass: bool = _default(False, "A user needs a password unless this is said.", strict=True)
+    admin: bool = _default(False, "What is about the servers themselves is for few.", strict=True)
     password: SecretStr | None = _default(None, "None: say one of the password keys, or nopass.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
@@ -324,6 +325,10 @@ class Config(Section):
     )
     read_your_writes: Duration = _default("0s", "Off: what reads replicas can wait for them.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and their like work as on one server.")
+    present_as: Literal["standalone", "cluster"] = _default(
+        "standalone", "Any client can use one server; a cluster client has to be asked to."
+    )
+    advertise: Servers = _default((), "Each client sees the address that it connected to: right without NAT.")
     topology: TopologySection = _default({}, "See its keys.")
     cluster: ClusterSection = _default({}, "See its keys.")
     sentinel: SentinelSection = _default({}, "See its keys.")

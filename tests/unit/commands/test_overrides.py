@@ -182,7 +182,7 @@ def test_what_is_known_to_change_a_connection(name: str) -> None:
 def test_administration_is_refused_or_reviewed() -> None:
     for fact in FACTS.values():
         if "admin" in fact.flags and fact.handling is not Handling.REFUSED:
-            assert fact.name in OVERRIDES or fact.name.split("|")[0] in {"client", "cluster"}, fact.name
+            assert fact.name in OVERRIDES or fact.name.split("|")[0] in {"client", "cluster", "slotgate"}, fact.name
 
 
 @pytest.mark.parametrize(
@@ -229,5 +229,5 @@ def test_any_shard_holds_nothing_that_depends_on_the_shard() -> None:
 
 def test_cluster_reads_are_the_sessions() -> None:
     reads = {name.split("|")[1] for name in names_of(Handling.SESSION) if name.startswith("cluster|")}
-    assert {"info", "slots", "shards", "nodes", "keyslot", "myid", "countkeysinslot"} <= reads
+    assert {"info", "slots", "shards", "nodes", "keyslot", "myid", "replicas"} <= reads
     assert not any(FACTS[f"cluster|{name}"].write for name in reads)
