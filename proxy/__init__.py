@@ -26,7 +26,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  presented, clustercmds                                               decisions: pure, sans-io
     4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
     4  leases, pool, routes, dispatch, detour, control, discovery           backends
-    5  flow, ownwrites, modes, fastlane, conversation, landing, client      clients
+    5  flow, ownwrites, modes, aside, fastlane, conversation, landing, client      clients
     5  errand, slotgatecmds                                                 clients
     5  census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes

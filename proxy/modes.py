@@ -7,7 +7,7 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import slotgatecmds
+from proxy import aside, slotgatecmds
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
@@ -58,5 +58,5 @@ class Modes:
             self.errand.cancel()
 
 
-COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS}
+COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS, **aside.COMMANDS}
 """By the fact's name."""

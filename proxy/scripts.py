@@ -21,9 +21,9 @@ from proxy.refusals import NOSCRIPT, Refusal
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_request
 
-NOT_FOUND = b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
-"""What a server answers to the digest of a script that it has not. A script that words an error of its own just so is
-not told apart, and is run again."""
+NOT_FOUND = frozenset((b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"-NOSCRIPT No matching script.\r\n"))
+"""What servers answer to the digest of a script that they have not: Redis, Valkey 9. A script that words an error of
+its own just so is not told apart, and is run again."""
 _BODY = {"eval": 1, "eval_ro": 1, "script|load": 2}
 """Which argument is a script."""
 _DIGESTS = {"evalsha": slice(1, 2), "evalsha_ro": slice(1, 2), "script|exists": slice(2, None)}
@@ -106,15 +106,15 @@ class Scripts:
         if args is not None:
             self.prepare("evalsha", args, (connection,), now)
 
-    def refusal(self, frame: bytes, connections: Iterable[Connection]) -> Refusal | None:
-        """What a server refused that has not got the script which ``frame`` calls; None if it is not kept here either.
-        ``connections``: those to that server."""
+    def refusal(self, error: bytes, frame: bytes, connections: Iterable[Connection]) -> Refusal | None:
+        """What a server refused by ``error``, as it has not got the script that ``frame`` calls; None if it is not kept
+        here either. ``connections``: those to that server."""
         args = _calling(frame)
         if args is None or args[1].lower() not in self._bodies:
             return None
         for connection in connections:
             self.forget(connection)
-        return Refusal(NOSCRIPT, NOT_FOUND)
+        return Refusal(NOSCRIPT, error)
 
     def forget(self, connection: Hashable) -> None:
         """The connection is lost."""

@@ -231,8 +231,8 @@ class Service:
                     client.flow.stop(Stop.ORDER)
 
     def _refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | None:
-        if error == NOT_FOUND:
-            return self.scripts.refusal(frame, [backend for backend in self.pool if backend.place.node == asked])
+        if error in NOT_FOUND:
+            return self.scripts.refusal(error, frame, [backend for backend in self.pool if backend.place.node == asked])
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:

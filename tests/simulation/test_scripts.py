@@ -1,5 +1,5 @@
-"""Scripts that are called by their digest: where they are loaded ahead, and what becomes of NOSCRIPT; one conversation a
-row. The nodes and the steps are those of ``test_redirections``."""
+"""Scripts that are called by their digest: where they are loaded ahead, and what becomes of NOSCRIPT; one conversation
+a row. The nodes and the steps are those of ``test_redirections``."""
 
 from hashlib import sha1
 
@@ -24,6 +24,7 @@ from tests.simulation.test_redirections import (
 
 LOAD, SHA = "SCRIPT LOAD return1", sha1(b"return1").hexdigest()
 CALL = f"EVALSHA {SHA} 1 bar"
+UPPER = CALL.replace(SHA, SHA.upper())
 NOSCRIPT = "-NOSCRIPT No matching script. Please use EVAL."
 KNOWN = (says("a", "EVAL return1 1 bar"), sees("A", "EVAL return1 1 bar"), answers("A", "=1"), hears("a", "1"))
 LOADED = (*KNOWN, says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"))
@@ -37,21 +38,22 @@ def redirected(stage: Stage) -> None:
 CONVERSATIONS: dict[str, tuple[Step, ...]] = {
     "a script is loaded ahead of its first call": LOADED,
     "and not again": (*LOADED, says("b", CALL, CALL.upper()[:7] + CALL[7:]), sees("A", CALL, CALL)),
-    "a digest may be in upper case": (*KNOWN, says("a", CALL.replace(SHA, SHA.upper())), sees("A", LOAD, CALL.replace(SHA, SHA.upper()))),
+    "a digest may be in upper case": (*KNOWN, says("a", UPPER), sees("A", LOAD, UPPER)),
     "on every node": (
         *LOADED, says("a", f"EVALSHA {SHA} 1 foo", f"EVALSHA_RO {SHA} 1 foo"),
-        sees("B", LOAD, f"EVALSHA {SHA} 1 foo", f"EVALSHA_RO {SHA} 1 foo"), answers("B", f"={SHA}", "=1", "=2"), hears("a", "1", "2"),
+        sees("B", LOAD, f"EVALSHA {SHA} 1 foo", f"EVALSHA_RO {SHA} 1 foo"), answers("B", f"={SHA}", "=1", "=2"),
+        hears("a", "1", "2"),
     ),
     "what nobody has sent is not loaded": (
         says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), hears("a", NOSCRIPT), passes(SOON), sees("A"),
     ),
     "what SCRIPT LOAD brought is known": (
-        says("a", LOAD), sees("A", LOAD), sees("B", LOAD), answers("A", f"={SHA}"), answers("B", f"={SHA}"), hears("a", SHA),
-        says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"),
+        says("a", LOAD), sees("A", LOAD), sees("B", LOAD), answers("A", f"={SHA}"), answers("B", f"={SHA}"),
+        hears("a", SHA), says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"),
     ),
     "what SCRIPT FLUSH took away is not": (
-        *LOADED, says("a", "SCRIPT FLUSH"), answers("A", "+OK"), answers("B", "+OK"), hears("a", "OK"), sees("A", "SCRIPT FLUSH"),
-        says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), hears("a", NOSCRIPT),
+        *LOADED, says("a", "SCRIPT FLUSH"), answers("A", "+OK"), answers("B", "+OK"), hears("a", "OK"),
+        sees("A", "SCRIPT FLUSH"), says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), hears("a", NOSCRIPT),
     ),
     "SCRIPT FLUSH with an argument that is wrong takes nothing": (
         *KNOWN, says("a", "SCRIPT FLUSH WHAT"), answers("A", "-ERR x"), answers("B", "-ERR x"), hears("a", "-ERR x"),
@@ -59,23 +61,25 @@ CONVERSATIONS: dict[str, tuple[Step, ...]] = {
     ),
     "SCRIPT EXISTS is asked where it would be called": (
         *KNOWN, says("a", f"SCRIPT EXISTS {SHA} x"), sees("A", LOAD, f"SCRIPT EXISTS {SHA} x"),
-        sees("B", LOAD, f"SCRIPT EXISTS {SHA} x"), answers("A", f"={SHA}", "*2\r\n:1\r\n:0"), answers("B", f"={SHA}", "*2\r\n:1\r\n:0"),
-        hears("a", "[1, 0]"),
+        sees("B", LOAD, f"SCRIPT EXISTS {SHA} x"), answers("A", f"={SHA}", "*2\r\n:1\r\n:0"),
+        answers("B", f"={SHA}", "*2\r\n:1\r\n:0"), hears("a", "[1, 0]"),
     ),
     "a connection that is lost has had nothing": (
-        *LOADED, cuts("A"), passes(SOON), says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"),
+        *LOADED, cuts("A"), passes(SOON), says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"),
+        hears("a", "1"),
     ),
     "a script that a server lost is loaded again": (
-        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"),
-        hears("a", "1"), redirected,
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", LOAD, CALL),
+        answers("A", f"={SHA}", "=1"), hears("a", "1"), redirected,
     ),
     "in order": (
-        *LOADED, says("a", "SET bar 1", CALL, CALL), sees("A", "SET bar 1", CALL, CALL), answers("A", "+OK", NOSCRIPT, NOSCRIPT),
-        sees("A", LOAD, CALL, CALL), answers("A", f"={SHA}", "=1", "=2"), hears("a", "OK", "1", "2"),
+        *LOADED, says("a", "SET bar 1", CALL, CALL), sees("A", "SET bar 1", CALL, CALL),
+        answers("A", "+OK", NOSCRIPT, NOSCRIPT), sees("A", LOAD, CALL, CALL), answers("A", f"={SHA}", "=1", "=2"),
+        hears("a", "OK", "1", "2"),
     ),
     "but not behind what has run": (
-        *LOADED, says("a", CALL, "GET bar"), sees("A", CALL, "GET bar"), answers("A", NOSCRIPT, "=1"), hears("a", NOSCRIPT, "1"),
-        passes(SOON), sees("A"),
+        *LOADED, says("a", CALL, "GET bar"), sees("A", CALL, "GET bar"), answers("A", NOSCRIPT, "=1"),
+        hears("a", NOSCRIPT, "1"), passes(SOON), sees("A"),
     ),
     "what can not be loaded is given up": (
         *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", LOAD, CALL),
@@ -90,7 +94,8 @@ CONVERSATIONS: dict[str, tuple[Step, ...]] = {
         answers("B", f"={SHA}", "+OK", "=1"), hears("a", "1"),
     ),
     "a new primary has it loaded": (
-        *LOADED, adopts(bar="B"), says("a", CALL), sees("B", LOAD, CALL), answers("B", f"={SHA}", "=1"), hears("a", "1"),
+        *LOADED, adopts(bar="B"), says("a", CALL), sees("B", LOAD, CALL), answers("B", f"={SHA}", "=1"),
+        hears("a", "1"),
     ),
     "what waited for a lost server too": (
         *LOADED, cuts("A", shut=True), says("a", CALL, "GET bar"), passes(SOON), adopts(bar="B"), passes(SOON),
