@@ -212,8 +212,10 @@ class Conversation(Receiver):
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""
+        if fact is not None and fact.name == "exec":
+            text = errors.exec_refused(text)
         if self.modes is not None:
-            self.modes.spoil()
+            self.modes.spoil(fact)
         if fact is not None:
             self.service.counters.command(fact.name).rejected += 1
         muted = self.session.muted()

@@ -153,6 +153,10 @@ class Dispatcher:
         else:
             backend.send(sink, token, frame, now, holder)
 
+    def merged(self, plan: Scatter, reply: bytes) -> bytes:
+        """What becomes of the ``reply`` to the one part of ``plan``."""
+        return merge(plan, [reply], self._context)
+
     def _send_to_replicas(self, plan: Scatter, routes: Routes, now: float) -> None:
         """Replicas get it too if they are there; one that is not does not make the command fail."""
         for part in plan.parts:

@@ -16,6 +16,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from hashlib import sha1
 from typing import Protocol
 
+from proxy import transaction
 from proxy.engine.sink import DISCARD, Sink
 from proxy.refusals import NOSCRIPT, Refusal
 from proxy.resp import encode
@@ -32,6 +33,10 @@ _CALLS = frozenset((b"evalsha", b"evalsha_ro"))
 _FLUSHES = (b"sync", b"async")
 _NAMED = 32
 """Bytes of a request in which its name stands."""
+
+
+Call = tuple[str, Sequence[bytes]]
+"""A command that is called: the fact's name, and the arguments, which are right in number."""
 
 
 class Connection(Hashable, Protocol):
@@ -79,38 +84,35 @@ class Scripts:
         while len(self._bodies) > self._most or self._size > self._memory:
             self._drop(next(iter(self._bodies)))
 
-    def ahead(self, connection: Hashable | None, calls: Iterable[tuple[str, Sequence[bytes]]]) -> list[bytes]:
-        """The requests to send over ``connection`` before ``calls`` (each the fact's name and the arguments, which are
-        right in number); from then on it has had them. None: a connection of which nothing is remembered."""
+    def ahead(self, connection: Hashable | None, calls: Iterable[Call]) -> list[bytes]:
+        """The requests to send over ``connection`` before ``calls``; from then on it has had them. None: a connection
+        of which nothing is remembered."""
         frames: list[bytes] = []
         had = set[bytes]() if connection is None else self._had.setdefault(connection, set())
         if len(had) > 2 * self._most:
             had.clear()
         for name, args in calls:
-            self._note(name, args)
+            self.note(name, args)
             frames += self._loads(had, args[_DIGESTS[name]] if name in _DIGESTS else ())
         return frames
 
     def prepare(self, name: str, args: Sequence[bytes], connections: Iterable[Connection | None], now: float) -> None:
         """A call is about to be sent over these connections: keep its script, or send ahead what it needs."""
-        self._note(name, args)
+        self.note(name, args)
         if name in _DIGESTS:
             for connection in connections:
                 if connection is not None:
-                    for frame in self.ahead(connection, ((name, args),)):
-                        connection.send(DISCARD, 0, frame, now, None)
+                    self.prepare_all(((name, args),), connection, now)
 
-    def prepare_again(self, frame: bytes, connection: Connection, now: float) -> None:
-        """The request in ``frame`` was not carried out elsewhere and is about to be sent over ``connection``."""
-        args = _calling(frame)
-        if args is not None:
-            self.prepare("evalsha", args, (connection,), now)
+    def prepare_all(self, calls: Iterable[Call], connection: Connection, now: float) -> None:
+        """These calls are about to be sent together over ``connection``."""
+        for frame in self.ahead(connection, calls):
+            connection.send(DISCARD, 0, frame, now, None)
 
     def refusal(self, error: bytes, frame: bytes, connections: Iterable[Connection]) -> Refusal | None:
         """What a server refused by ``error``, as it has not got the script that ``frame`` calls; None if it is not kept
         here either. ``connections``: those to that server."""
-        args = _calling(frame)
-        if args is None or args[1].lower() not in self._bodies:
+        if not any(args[1].lower() in self._bodies for _, args in calls_by_digest(frame)):
             return None
         for connection in connections:
             self.forget(connection)
@@ -127,7 +129,8 @@ class Scripts:
         self._had.clear()
         self._size = 0
 
-    def _note(self, name: str, args: Sequence[bytes]) -> None:
+    def note(self, name: str, args: Sequence[bytes]) -> None:
+        """A call is about to be sent: keep its script, if it brings one."""
         if name in _BODY:
             self.keep(args[_BODY[name]])
         elif name == "script|flush" and (len(args) == 2 or (len(args) == 3 and args[2].lower() in _FLUSHES)):
@@ -158,12 +161,20 @@ def _load(body: bytes) -> bytes:
     return encode.request((b"SCRIPT", b"LOAD", body))
 
 
-def _calling(frame: bytes) -> list[bytes] | None:
-    """The arguments of the request in ``frame``, if it calls a script by its digest."""
+def calls_by_digest(frame: bytes) -> list[Call]:
+    """The calls of scripts by their digests in a request, or in a transaction's block."""
+    if transaction.is_block(frame):
+        frames = transaction.queued(frame) if b"evalsha" in frame.lower() else []
+    else:
+        frames = [frame]
+    return [call for each in frames if (call := _call_by_digest(each)) is not None]
+
+
+def _call_by_digest(frame: bytes) -> Call | None:
     if b"evalsha" not in frame[:_NAMED].lower():
         return None
     try:
         args = split_request(frame)
     except ProtocolError:
         return None
-    return args if len(args) > 1 and args[0].lower() in _CALLS else None
+    return ("evalsha", args) if len(args) > 1 and args[0].lower() in _CALLS else None

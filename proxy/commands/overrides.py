@@ -59,11 +59,15 @@ _SESSION = {
 }
 
 _OWN = {
-    **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate"),
+    **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
+}
+
+_MODE = {
+    **_same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
+    **_same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
 }
 
 _LATER = {
-    **_same(Handling.LATER, "a transaction needs its connection", "multi", "exec", "discard", "watch", "unwatch"),
     **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
     **_same(Handling.LATER, "turns its connection into a stream", "monitor"),
 }
@@ -116,7 +120,7 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_OWN, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_OWN, **_MODE, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
 _SETTINGS = "the servers' settings: all of them, replicas too"

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
-from tests.live.site import Site, commands_seen
+from tests.live.site import Site, commands_seen, shard_of
 from tests.live.wire import Wire, pipeline
 
 pytestmark = pytest.mark.live
@@ -89,6 +89,24 @@ class TestByItsDigest:
                     assert server.ask("SCRIPT", "FLUSH") == b"OK"
                 client.send(pipeline(("SET", "k", "abc"), ("EVALSHA", SHA, 1, "k", "d"), ("EVALSHA", SHA, 1, "k", "e")))
                 assert client.replies(3) == [b"+OK\r\n", b":4\r\n", b":5\r\n"]
+
+    @pytest.mark.parametrize(
+        "begin", [(), (("WATCH", "{t}x"),), (("MULTI",), ("SELECT", 0))], ids=["plain", "watched", "select"]
+    )
+    def test_in_a_transaction(self, site: Site, begin: tuple[tuple[str | int, ...], ...]) -> None:
+        """Loaded before MULTI, over whatever connection that goes; what it brings is known afterwards."""
+        other = "return redis.call('strlen', KEYS[1])"
+        queued = (("EVALSHA", SHA, 1, "{t}k", "x"), ("EVAL", other, 1, "{t}k"))
+        multi = () if ("MULTI",) in begin else (("MULTI",),)
+        commands = (*begin, *multi, *queued, ("EXEC",))
+        with site.client() as client:
+            elsewhere = next(tag for tag in site.tags() if shard_of(tag) != shard_of("t"))
+            assert client.ask("EVAL", BODY, 1, elsewhere, "x") == b":1\r\n"
+            client.send(pipeline(*commands))
+            exec_reply = client.replies(len(commands))[-1]
+            assert exec_reply.endswith(b":1\r\n:1\r\n"), exec_reply
+            for tag in site.tags():
+                assert client.ask("EVALSHA", sha1(other.encode()).hexdigest(), 1, tag)[:1] == b":"
 
     def test_without_keys_it_is_one_shards(self, site: Site) -> None:
         with site.client() as client:

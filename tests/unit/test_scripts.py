@@ -5,10 +5,11 @@ from hashlib import sha1
 
 import pytest
 
+from proxy import transaction
 from proxy.engine.sink import DISCARD, Sink
 from proxy.refusals import NOSCRIPT, Refusal
 from proxy.resp import encode
-from proxy.scripts import NOT_FOUND, Scripts
+from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 
 REDIS, VALKEY = sorted(NOT_FOUND, key=len, reverse=True)
 
@@ -126,11 +127,11 @@ class TestRefusals:
         scripts, one, other = Scripts(10, 1000), Wired(), Wired()
         scripts.keep(b"body")
         frame = encode.request((b"evalSHA", digest(b"body"), b"0"))
-        scripts.prepare_again(frame, one, 7.5)
-        scripts.prepare_again(frame, other, 7.5)
+        scripts.prepare_all(calls_by_digest(frame), one, 7.5)
+        scripts.prepare_all(calls_by_digest(frame), other, 7.5)
         assert scripts.refusal(error, frame, (one,)) == Refusal(NOSCRIPT, error)
-        scripts.prepare_again(frame, one, 7.5)
-        scripts.prepare_again(frame, other, 7.5)
+        scripts.prepare_all(calls_by_digest(frame), one, 7.5)
+        scripts.prepare_all(calls_by_digest(frame), other, 7.5)
         assert (one.sent, other.sent) == ([load(b"body")] * 2, [load(b"body")])
 
     @pytest.mark.parametrize(
@@ -147,8 +148,14 @@ class TestRefusals:
         scripts, one = Scripts(10, 1000), Wired()
         scripts.keep(b"body")
         assert scripts.refusal(REDIS, frame, (one,)) is None
-        scripts.prepare_again(frame, one, 7.5)
+        scripts.prepare_all(calls_by_digest(frame), one, 7.5)
         assert not one.sent
+
+    def test_in_a_block(self) -> None:
+        args = [b"EvalSha_ro", digest(b"body"), b"0"]
+        frames = [encode.request((b"GET", b"evalsha")), encode.request(args), encode.request((b"EVAL", b"x", b"0"))]
+        assert calls_by_digest(transaction.block(frames)) == [("evalsha", args)]
+        assert calls_by_digest(transaction.block(frames[2:])) == []
 
     def test_it_is_sent_again_without_a_wait(self) -> None:
         assert Refusal(NOSCRIPT, REDIS).wait(1) == 0

@@ -25,10 +25,11 @@ class Conversation:
 
     def commands(self, tag: str) -> list[list[bytes]]:
         """The commands' arguments, with keys of the slot of ``tag``."""
-        return [[_argument(argument, tag) for argument in split_inline(line.encode())] for line in self.lines]
+        return [[with_tag(argument, tag) for argument in split_inline(line.encode())] for line in self.lines]
 
 
-def _argument(argument: bytes, tag: str) -> bytes:
+def with_tag(argument: bytes, tag: str) -> bytes:
+    """``%name`` as the key of that name in the slot of ``tag``, anything else as it is."""
     if len(argument) > 1 and argument[:1] == b"%" and argument[1:2].isalpha():
         return b"{%b}%b" % (tag.encode(), argument[1:])
     return argument
