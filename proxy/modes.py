@@ -7,7 +7,7 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import slotgatecmds, transactions, waiting
+from proxy import aside, slotgatecmds, transactions, waiting
 from proxy.blocking import Blocked
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
@@ -82,5 +82,10 @@ class Modes:
             self.block.leave()
 
 
-COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS, **transactions.COMMANDS, **waiting.COMMANDS}
+COMMANDS: Mapping[str, Command] = {
+    **slotgatecmds.COMMANDS,
+    **transactions.COMMANDS,
+    **aside.COMMANDS,
+    **waiting.COMMANDS,
+}
 """By the fact's name."""
