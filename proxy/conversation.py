@@ -296,7 +296,7 @@ class Conversation(Receiver):
         if fact.handling is Handling.REFUSED and self.session.admin:
             if fact.for_admins is None:
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
-                return None
+                return True
             fact = fact.for_admins
         plan = service.planner.plan(fact, args, frame)
         if isinstance(plan, Reject):
