@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, find_server, start_many
+from proxy.localservers import LocalServer, LocalShards, find_server, start_many
 from proxy.slots import key_slot
-from tests.live.conftest import Serve
+from tests.live.binaries import FULL
+from tests.live.conftest import Serve, find
+from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire, decode, pack
 from tests.processes import eventually
 
@@ -135,11 +137,23 @@ def test_a_server_that_hangs(serve: Serve) -> None:
         reads.close()
 
 
-@pytest.fixture(scope="module")
-def cluster(binary: ServerBinary) -> Iterator[LocalCluster]:
+@pytest.fixture(scope="module", params=FULL, ids=lambda source: source.name)
+def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
     """Two primaries with a replica each."""
-    with start_cluster(2, 1, binary=binary, node_timeout=1.0) as running:
+    with start_cluster(2, 1, binary=find(request.param), node_timeout=1.0) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """The cluster's proxy."""
+    running = ProxyProcess(tmp_path_factory.mktemp("moves"), "--cluster", cluster.seeds, config=QUICK)
+    try:
+        running.start()
+        yield running
+        running.stop()
+    finally:
+        running.kill()
 
 
 def move(slot: int, source: ClusterNode, target: ClusterNode) -> None:
@@ -151,8 +165,7 @@ def move(slot: int, source: ClusterNode, target: ClusterNode) -> None:
     source.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
 
 
-def test_a_slot_moves_away(cluster: LocalCluster, serve: Serve) -> None:
-    proxy = serve("--cluster", cluster.seeds, config=QUICK)
+def test_a_slot_moves_away(cluster: LocalCluster, proxy: ProxyProcess) -> None:
     first, second = cluster.primaries()
     slot = key_slot(b"a")
     source, target = (first, second) if slot < 8192 else (second, first)
@@ -169,9 +182,8 @@ def test_a_slot_moves_away(cluster: LocalCluster, serve: Serve) -> None:
             move(slot, target, source)
 
 
-def test_blocked_on_a_slot_that_is_on_its_way(cluster: LocalCluster, serve: Serve) -> None:
+def test_blocked_on_a_slot_that_is_on_its_way(cluster: LocalCluster, proxy: ProxyProcess) -> None:
     """A key that is not there yet is waited for where the slot goes (ASK)."""
-    proxy = serve("--cluster", cluster.seeds, config=QUICK)
     first, second = cluster.primaries()
     slot = key_slot(b"a")
     source, target = (first, second) if slot < 8192 else (second, first)
@@ -195,9 +207,8 @@ def test_blocked_on_a_slot_that_is_on_its_way(cluster: LocalCluster, serve: Serv
             client.close()
 
 
-def test_a_planned_failover(cluster: LocalCluster, serve: Serve) -> None:
+def test_a_planned_failover(cluster: LocalCluster, proxy: ProxyProcess) -> None:
     cluster.wait_ok()
-    proxy = serve("--cluster", cluster.seeds, config=QUICK)
     first, _ = cluster.primaries()
     key = next(f"k{number}" for number in range(100) if key_slot(b"k%d" % number) < 8192)
     replica = cluster.replicas_of(first)[0]
@@ -211,9 +222,8 @@ def test_a_planned_failover(cluster: LocalCluster, serve: Serve) -> None:
     cluster.wait_ok()
 
 
-def test_wait_in_a_cluster(cluster: LocalCluster, serve: Serve) -> None:
+def test_wait_in_a_cluster(cluster: LocalCluster, proxy: ProxyProcess) -> None:
     cluster.wait_ok()
-    proxy = serve("--cluster", cluster.seeds, config=QUICK)
     with Wire(proxy.address) as client:
         for number in range(20):
             assert client.ask("SET", f"key:{number}", number) == b"+OK\r\n"

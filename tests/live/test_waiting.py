@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards
+from proxy.localservers import LocalServer, LocalShards, ServerBinary
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags
 from tests.live.wire import Wire, pack, pipeline
-from tests.processes import eventually
 
 pytestmark = pytest.mark.live
 
@@ -18,10 +19,16 @@ OK = b"+OK\r\n"
 FIRST, SECOND = shard_tags(2)
 
 
-@pytest.fixture
-def proxy(replicated: LocalShards, serve: Serve) -> ProxyProcess:
+@pytest.fixture(scope="module")
+def proxy(replicated: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """Two shards with two replicas each."""
-    return serve("--static", replicated.static)
+    running = ProxyProcess(tmp_path_factory.mktemp("waiting"), "--static", replicated.static)
+    try:
+        running.start()
+        yield running
+        running.stop()
+    finally:
+        running.kill()
 
 
 @pytest.fixture
@@ -140,25 +147,30 @@ def test_a_shard_that_can_not_be_written_to(replicated: LocalShards, proxy: Prox
             server.ask("CONFIG", "SET", "min-replicas-to-write", 0)
 
 
-def test_waitaof(replicated: LocalShards, proxy: ProxyProcess) -> None:
-    if replicated.primaries[0].binary.kind == "redis":
+def test_waitaof(binary: ServerBinary, tmp_path: Path, serve: Serve) -> None:
+    if binary.kind == "redis":
         pytest.skip("WAITAOF is in Redis 7.2 and later")
-    servers = replicated.servers
-    with Wire(proxy.address) as client:
-        client.ask("SET", FIRST, 1)
-        assert client.ask("WAITAOF", 1, 0, 100).startswith(b"-ERR WAITAOF cannot be used when numlocal is set but")
-        for server in servers:
-            server.ask("CONFIG", "SET", "appendonly", "yes")
-        try:
-            assert eventually(lambda: all(s.info("persistence")["aof_rewrite_in_progress"] == "0" for s in servers))
+    with ExitStack() as stack:
+
+        def start(name: str, primary: LocalServer | None = None) -> LocalServer:
+            directory = tmp_path / name
+            directory.mkdir()
+            server = LocalServer(binary, directory, replica_of=primary, options=("appendonly yes",))
+            stack.callback(server.stop)
+            server.start()
+            return server
+
+        first, second = start("first"), start("second")
+        replica = start("replica", second)
+        replica.wait_link_up()
+        proxy = serve("--static", f"{first.address},{second.address}/{replica.address}")
+        with Wire(proxy.address) as client:
+            client.ask("SET", FIRST, 1)
+            assert client.ask("WAITAOF", 1, 0, 10000) == b"*2\r\n:1\r\n:0\r\n"
+            with Wire(proxy.address) as other:
+                other.ask("SET", SECOND, 1)
+                assert other.ask("WAITAOF", 1, 1, 10000) == b"*2\r\n:1\r\n:1\r\n"
             client.ask("MSET", FIRST, 1, SECOND, 2)
-            assert client.ask("WAITAOF", 1, 2, 10000) == b"*2\r\n:1\r\n:2\r\n"
-            replica = replicated.replicas[1][0]
-            replica.pause()
-            client.ask("MSET", FIRST, 1, SECOND, 2)
-            assert client.ask("WAITAOF", 0, 2, 100) == b"*2\r\n:1\r\n:1\r\n"
-            replica.resume()
-        finally:
-            replicated.replicas[1][0].resume()
-            for server in servers:
-                server.ask("CONFIG", "SET", "appendonly", "no")
+            assert client.ask("WAITAOF", 1, 1, 100) == b"*2\r\n:1\r\n:0\r\n"
+            first.ask("CONFIG", "SET", "appendonly", "no")
+            assert client.ask("WAITAOF", 1, 0, 100).startswith(b"-ERR WAITAOF cannot be used when numlocal is set but")
