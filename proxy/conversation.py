@@ -144,6 +144,7 @@ class Conversation(Receiver):
             self._framer.set_authenticated(session.authenticated)
         self.routes = self.service.routes(session.protocol, session.db, self.number)
         if modes is not None:
+            modes.adopted()
             self.plain = self.plain and modes.plain
             self.routes = modes.routes(self.routes)
 
@@ -278,12 +279,7 @@ class Conversation(Receiver):
             self.refuse(fact, plan.text)
             return
         service.counters.command(fact.name).calls += 1
-        sink: Sink = self.window
-        if self.session.muted():
-            if self._muted is None:
-                self._muted = Muted(self.window)
-            sink = self._muted
-            self.adopt_session()
+        sink = self.answering()
         token = self.window.reserve()
         routes = self.routes
         if self.own_writes is not None:
@@ -297,6 +293,15 @@ class Conversation(Receiver):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
+
+    def answering(self) -> Sink:
+        """Where the reply goes to the command that comes now; ends a SKIP."""
+        if not self.session.muted():
+            return self.window
+        if self._muted is None:
+            self._muted = Muted(self.window)
+        self.adopt_session()
+        return self._muted
 
     def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
         """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""

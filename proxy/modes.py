@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from proxy.commands.facts import Fact
 from proxy.routes import Routes
+from proxy.subscriptions import Subscriptions, publish, subscribe, unsubscribe
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -20,15 +21,16 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("client",)
+    __slots__ = ("client", "subscriptions")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
+        self.subscriptions: Subscriptions | None = None
 
     @property
     def plain(self) -> bool:
         """Whether the fast lane may work for it all the same."""
-        return True
+        return self.subscriptions is None or not self.subscriptions.restricted
 
     @property
     def blocked(self) -> bool:
@@ -42,6 +44,8 @@ class Modes:
     def take(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
         """A command of its, whose arity is right and which it may call: whether it was carried out (False: it must
         wait), or None if it is not for a mode."""
+        if self.subscriptions is not None and self.subscriptions.answers(fact, args):
+            return True
         command = COMMANDS.get(fact.name)
         return None if command is None else command(self, fact, args, frame, now)
 
@@ -50,7 +54,24 @@ class Modes:
 
     def gone(self) -> None:
         """The client is gone, or starts over (RESET): let go of everything."""
+        if self.subscriptions is not None:
+            self.subscriptions.gone()
+
+    def adopted(self) -> None:
+        """The session's state may have changed."""
+        if self.subscriptions is not None:
+            self.subscriptions.adopted()
+
+    def listening(self) -> Subscriptions:
+        """The client's subscriptions, from now on."""
+        if self.subscriptions is None:
+            self.subscriptions = Subscriptions(self.client)
+        return self.subscriptions
 
 
-COMMANDS: Mapping[str, Command] = {}
+COMMANDS: Mapping[str, Command] = {
+    **dict.fromkeys(("subscribe", "psubscribe", "ssubscribe"), subscribe),
+    **dict.fromkeys(("unsubscribe", "punsubscribe", "sunsubscribe"), unsubscribe),
+    **dict.fromkeys(("publish", "spublish"), publish),
+}
 """By the fact's name."""

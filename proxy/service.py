@@ -27,6 +27,7 @@ from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
+from proxy.pubsub import Hub
 from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
@@ -89,7 +90,9 @@ class Service:
         default = self.world.accounts.get(DEFAULT_USER)
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
-        self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
+        self.dispatcher = Dispatcher(
+            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+        )
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
         self.request_limits = RequestLimits(
@@ -140,6 +143,7 @@ class Service:
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around)
+        self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
             self.credentials,
@@ -196,6 +200,7 @@ class Service:
         for name in [name for name in self._held if before.primary(name) != topology.primary(name)]:
             self._held.pop(name).cancel()
         self.pool.adopt(topology)
+        self.hub.adopt(topology)
         self.changed.set()
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
@@ -248,6 +253,7 @@ class Service:
     async def close(self) -> None:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.detours.close()
+        await self.hub.close()
         await self.leases.close()
         await self.pool.close()
 

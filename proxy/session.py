@@ -91,6 +91,7 @@ class Session:
         "last_command",
         "lib_name",
         "lib_ver",
+        "listening",
         "local_address",
         "name",
         "no_evict",
@@ -128,6 +129,8 @@ class Session:
         self.no_evict = False
         self.no_touch = False
         self.last_command = "NULL"
+        self.listening = (0, 0, 0)
+        """How many channels, patterns and channels of shards it is subscribed to."""
 
     def refusal(self, fact: Fact) -> str | None:
         """Why this client may not call ``fact`` now; None if it may."""
