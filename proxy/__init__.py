@@ -19,15 +19,19 @@ The journey of a request::
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
     0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
-    1  resp, slots, engine                                                  bytes in, offsets out
+    1  resp, slots, colocation, engine                                      bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
-    3  info, merge, retries, refusals, lag, glob, channels                  decisions: pure, sans-io
+    3  info, merge, retries, refusals, lag, settings                        decisions: pure, sans-io
+    3  presented, clustercmds                                               decisions: pure, sans-io
+    3  glob, channels                                                       decisions: pure, sans-io
     4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
     4  leases, pool, routes, dispatch, detour, control, discovery           backends
     4  pubsub, pubsublink                                                   backends
     5  flow, ownwrites, modes, fastlane, conversation, landing, client      clients
-    5  subscriptions, census, clients, service, report, listeners, admin                   clients
+    5  errand, slotgatecmds                                                 clients
+    5  subscriptions                                                        clients
+    5  census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 

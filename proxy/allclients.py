@@ -98,6 +98,19 @@ def _list_filter(args: Args) -> Filter | str:
     return errors.SYNTAX
 
 
+# ---- SLOTGATE CLIENTS
+
+
+def _clients_part(world: World, caller: int, args: Args, now: float) -> Part:
+    """As of CLIENT LIST, with what waits in the proxy for each."""
+    directory = world.directory
+    return [
+        (client.id, f"{line(client, now)} in-flight={load.in_flight} unread={load.unread} parked={load.parked}")
+        for client in directory.sessions()
+        for load in (directory.load(client),)
+    ]
+
+
 # ---- KILL
 
 
@@ -241,6 +254,7 @@ def _ok(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
 
 
 WIDE: Mapping[str, Wide] = {
+    "slotgate|clients": Wide(_nothing_wrong, _clients_part, _list_reply),
     "client|list": Wide(_check_list, _list_part, _list_reply),
     "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
     "client|pause": Wide(_check_pause, _pause_part, _ok),

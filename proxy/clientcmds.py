@@ -5,10 +5,10 @@ Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
 
 from collections.abc import Mapping, Sequence
 
-from proxy import allclients, errors
+from proxy import allclients, clustercmds, errors
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
-from proxy.session import COMMANDS, Command, ReplyMode, Session, no_cluster, printable
+from proxy.session import COMMANDS, Command, ReplyMode, Session, printable
 
 
 def run(session: Session, name: str, args: Sequence[bytes], now: float) -> bytes:
@@ -22,7 +22,7 @@ def run(session: Session, name: str, args: Sequence[bytes], now: float) -> bytes
     if wide is not None:
         return allclients.run(wide, session, args, now)
     if name.startswith("cluster|"):
-        return no_cluster(session, args)
+        return clustercmds.run(session, name, args)
     return encode.error(errors.refused(name, "it is about the one server that a client is connected to"))
 
 

@@ -9,7 +9,7 @@ from proxy.census import Census
 from proxy.client import ClientConnection
 from proxy.commands.facts import Fact
 from proxy.metrics import Counters
-from proxy.session import Session
+from proxy.session import Load, Session
 
 
 class Siblings(Protocol):
@@ -62,6 +62,13 @@ class Clients:
         for client in self:
             client.note_latest()
             yield client.session
+
+    def load(self, session: Session) -> Load:
+        """What waits in the proxy for a client."""
+        client = self._clients.get(session.id)
+        if client is None:
+            return Load()
+        return Load(client.window.pending, client.flow.unread(), client.window.parked_bytes)
 
     def kill(self, session: Session) -> None:
         """Close a client's connection at once."""

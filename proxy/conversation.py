@@ -142,7 +142,7 @@ class Conversation(Receiver):
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        self.routes = self.service.routes(session.protocol, session.db, self.number)
+        self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
         if modes is not None:
             modes.adopted()
             self.plain = self.plain and modes.plain
@@ -221,13 +221,29 @@ class Conversation(Receiver):
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
 
+    def say(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command at once."""
+        self.service.counters.command(fact.name).calls += 1
+        muted = self.session.muted()
+        self.window.answer(b"" if muted else reply)
+        self.adopt_session()
+
+    def sink(self) -> Sink:
+        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
+        if not self.session.muted():
+            return self.window
+        if self._muted is None:
+            self._muted = Muted(self.window)
+        self.adopt_session()
+        return self._muted
+
     def _run_session(self, fact: Fact, args: list[bytes], now: float) -> None:
         session = self.session
         counter = self.service.counters.command(fact.name)
         counter.calls += 1
         mode = session.reply_mode
         muted = session.muted()
-        before = session.db, session.protocol
+        before = session.db, session.protocol, session.reads_replicas
         reply = clientcmds.run(session, fact.name, args, now)
         if fact.name == "reset" and self.modes is not None:
             self.modes.gone()
@@ -238,7 +254,7 @@ class Conversation(Receiver):
             muted = False
         self.window.answer(b"" if muted else reply)
         self.adopt_session()
-        if (session.db, session.protocol) != before and self.window.pending:
+        if (session.db, session.protocol, session.reads_replicas) != before and self.window.pending:
             self.flow.stop(Stop.ORDER)
         if session.closing:
             self.drain()
@@ -272,6 +288,11 @@ class Conversation(Receiver):
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
         service = self.service
+        if fact.handling is Handling.REFUSED and self.session.admin:
+            if fact.for_admins is None:
+                self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
+                return
+            fact = fact.for_admins
         plan = service.planner.plan(fact, args, frame)
         assert not isinstance(plan, Pin)
         if isinstance(plan, Reject):
@@ -279,7 +300,7 @@ class Conversation(Receiver):
             self.refuse(fact, plan.text)
             return
         service.counters.command(fact.name).calls += 1
-        sink = self.answering()
+        sink = self.sink()
         token = self.window.reserve()
         routes = self.routes
         if self.own_writes is not None:
@@ -293,15 +314,6 @@ class Conversation(Receiver):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
-
-    def answering(self) -> Sink:
-        """Where the reply goes to the command that comes now; ends a SKIP."""
-        if not self.session.muted():
-            return self.window
-        if self._muted is None:
-            self._muted = Muted(self.window)
-        self.adopt_session()
-        return self._muted
 
     def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
         """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""

@@ -44,6 +44,8 @@ CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 NO_CLUSTER = "ERR This instance has cluster support disabled"
 MAX_CLIENTS = "ERR max number of clients reached"
 BAD_CURSOR = "ERR invalid cursor"
+BAD_SLOT = "ERR Invalid slot"
+BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
 
 
 def text(raw: bytes) -> str:
@@ -82,6 +84,19 @@ def wrong_arity(name: str) -> str:
     return f"ERR wrong number of arguments for '{name}' command"
 
 
+def no_permission(name: str) -> str:
+    """As Redis 7.0 words it."""
+    return f"NOPERM this user has no permissions to run the '{name}' command"
+
+
+def no_slots(name: str) -> str:
+    """A question about a slot of servers that know no slots."""
+    return (
+        f"ERR '{name}' can not be answered: the shards are no Redis Cluster, so they keep no account of the keys of a "
+        "slot. Use SCAN, and CLUSTER KEYSLOT for each key"
+    )
+
+
 def later(name: str) -> str:
     """A command that the proxy does not carry out yet."""
     return (
@@ -103,6 +118,17 @@ def refused(name: str, reason: str) -> str:
     """A command that a proxy must not pass on."""
     because = f": {reason}" if reason else ""
     return f"ERR '{name}' is refused by the proxy{because}. Run it on the server itself"
+
+
+def no_such_node(name: str, known: Sequence[str]) -> str:
+    """A server that is none of the topology's."""
+    return f"ERR no server or shard is called '{name[:_QUOTED]}'. There are {', '.join(known) or 'none yet'}"
+
+
+def not_for_all(name: str, reason: str) -> str:
+    """A command that a user may run who may run all, and that is for one server."""
+    because = f": {reason}" if reason else ""
+    return f"ERR '{name}' is refused by the proxy{because}. Run it on one server, by SLOTGATE SEND <address> ..."
 
 
 def uncovered(name: str) -> str:

@@ -1,6 +1,7 @@
 import cython
 
 from proxy.backend cimport Backend
+from proxy.colocation cimport Colocation
 from proxy.conversation cimport Conversation
 from proxy.dispatch cimport Dispatcher
 from proxy.engine.sink cimport Sink
@@ -39,12 +40,13 @@ cdef class Lane:
     cdef readonly Py_ssize_t shards
     cdef readonly bint by_slot
     cdef readonly bint measure
+    cdef readonly Colocation rules
     cdef readonly bytes text
     cdef readonly Head entry
 
 
 @cython.locals(
-    lane=Lane, measure=bint, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
+    lane=Lane, measure=bint, rules=Colocation, slot=int, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
     view="const unsigned char *", size=Py_ssize_t, last=Py_ssize_t, token=Py_ssize_t, most=Py_ssize_t, text=bytes,
     entry=Head, found=Head, length=Py_ssize_t, digit=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t,
     stop=Py_ssize_t,

@@ -13,6 +13,7 @@ split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from proxy.colocation import Colocation
 from proxy.commands.facts import Fact, Handling
 from proxy.engine.sink import Sink
 from proxy.metrics import CommandCounter, Counters
@@ -62,13 +63,21 @@ class Split:
 class Lane:
     """All that the fast lane knows of commands, for one topology."""
 
-    __slots__ = ("by_slot", "entry", "heads", "measure", "shards", "splits", "text")
+    __slots__ = ("by_slot", "entry", "heads", "measure", "rules", "shards", "splits", "text")
 
-    def __init__(self, facts: Iterable[Fact], counters: Counters, topology: Topology, cross_slot: CrossSlot) -> None:
+    def __init__(
+        self,
+        facts: Iterable[Fact],
+        counters: Counters,
+        topology: Topology,
+        cross_slot: CrossSlot,
+        rules: Colocation | None = None,
+    ) -> None:
         self.heads: dict[bytes, Head] = {}
         self.splits: dict[bytes, Split] = {}
         self.shards = len(topology.shards)
         self.by_slot = topology.cluster
+        self.rules = rules
         self.measure = counters.measure
         self.text = _NO_HEAD
         """The head that was met last, by any client: the next request often has the same."""
@@ -104,6 +113,7 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     """
     lane = client.service.lane
     measure = lane.measure
+    rules = lane.rules
     known = lane.heads
     window = client.window
     own_writes = client.own_writes
@@ -167,7 +177,8 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
             end = skip_bulks(data, end, entry.bulks)
             if end < 0:
                 break
-        shard = slot_shard[span_slot(data, start, stop)]
+        slot = span_slot(data, start, stop) if rules is None else rules.span_slot(data, start, stop)
+        shard = slot_shard[slot]
         backend = readers[shard] if entry.read else writers[shard]
         if own_writes is not None and entry.read and own_writes.lately(shard, slot_shard, now):
             backend = writers[shard]
@@ -210,7 +221,7 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
         return -1
     routes = client.routes
     keys = (count - 1) // entry.step
-    found = cut(data, at, name_end, keys, entry.step, routes.slot_shard, lane.shards, lane.by_slot)
+    found = cut(data, at, name_end, keys, entry.step, routes.slot_shard, lane.shards, lane.by_slot, lane.rules)
     if found is None:
         return -1
     window = client.window

@@ -79,9 +79,12 @@ def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]], as
     merged = {name: _section(name, [sections[name] for sections in parsed if name in sections]) for name in names}
     for name, fields in overlay.items():
         if name in merged:
-            merged[name].update((field, value) for field, value in fields.items())
+            merged[name].update(fields)
         elif not asked or asked & {name.lower(), *_WHOLE}:
             merged[name] = dict(fields)
+    server = merged.get("Server", {})
+    if "server_mode" in server and "redis_mode" in server:
+        server["server_mode"] = server["redis_mode"]  # Valkey's name for it
     return write(merged)
 
 

@@ -7,9 +7,11 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from proxy import slotgatecmds, subscriptions
 from proxy.commands.facts import Fact
+from proxy.errand import Errand
 from proxy.routes import Routes
-from proxy.subscriptions import Subscriptions, publish, subscribe, unsubscribe
+from proxy.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -21,10 +23,12 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("client", "subscriptions")
+    __slots__ = ("client", "errand", "subscriptions")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
+        self.errand: Errand | None = None
+        """What SLOTGATE SEND sent last."""
         self.subscriptions: Subscriptions | None = None
 
     @property
@@ -54,6 +58,8 @@ class Modes:
 
     def gone(self) -> None:
         """The client is gone, or starts over (RESET): let go of everything."""
+        if self.errand is not None:
+            self.errand.cancel()
         if self.subscriptions is not None:
             self.subscriptions.gone()
 
@@ -69,9 +75,5 @@ class Modes:
         return self.subscriptions
 
 
-COMMANDS: Mapping[str, Command] = {
-    **dict.fromkeys(("subscribe", "psubscribe", "ssubscribe"), subscribe),
-    **dict.fromkeys(("unsubscribe", "punsubscribe", "sunsubscribe"), unsubscribe),
-    **dict.fromkeys(("publish", "spublish"), publish),
-}
+COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS, **subscriptions.COMMANDS}
 """By the fact's name."""

@@ -1,5 +1,6 @@
 import cython
 
+from proxy.colocation cimport Colocation
 from proxy.resp.replies cimport elements
 from proxy.scatter cimport Part
 from proxy.slots cimport span_slot
@@ -33,7 +34,7 @@ cpdef Py_ssize_t count_of(bytes data, Py_ssize_t start, Py_ssize_t end)
 )
 cpdef Cut cut(
     bytes data, Py_ssize_t name, Py_ssize_t at, Py_ssize_t count, Py_ssize_t step, tuple slot_shard, Py_ssize_t shards,
-    bint by_slot,
+    bint by_slot, Colocation rules,
 )
 
 

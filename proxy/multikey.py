@@ -5,6 +5,7 @@ Pure: offsets in, frames out.
 
 from collections.abc import Sequence
 
+from proxy.colocation import Colocation
 from proxy.resp.replies import BadReply, elements
 from proxy.scatter import Part
 from proxy.slots import span_slot
@@ -80,12 +81,20 @@ def count_of(data: bytes, start: int, end: int) -> int:
 
 
 def cut(
-    data: bytes, name: int, at: int, count: int, step: int, slot_shard: Sequence[int], shards: int, by_slot: bool
+    data: bytes,
+    name: int,
+    at: int,
+    count: int,
+    step: int,
+    slot_shard: Sequence[int],
+    shards: int,
+    by_slot: bool,
+    rules: Colocation | None,
 ) -> Cut | None:
     """Cut a request by the shards of its keys, or by their slots if ``by_slot``.
 
     Its name's bulk string stands at ``data[name:at]``; behind it come ``count`` keys, each with ``step - 1`` arguments
-    of its own. None if they are not all there, or not well formed.
+    of its own. ``rules`` say what of a key is hashed. None if they are not all there, or not well formed.
     """
     view = data
     heading = view[name:at]
@@ -102,7 +111,7 @@ def cut(
         start = begin + 4
         while view[start - 1] != _LF:
             start += 1
-        slot = span_slot(data, start, at - 2)
+        slot = span_slot(data, start, at - 2) if rules is None else rules.span_slot(data, start, at - 2)
         shard = slot_shard[slot]
         if by_slot:
             # Here a group is a slot, numbered as they come, and its shard stands beside it.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy import errors
+from proxy.colocation import Colocation, slot_of
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
@@ -15,8 +16,9 @@ from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
 from proxy.multikey import cut, skip_bulks
 from proxy.resp import encode
+from proxy.resp.numbers import parse_integer
 from proxy.scatter import Part, Scatter, Way
-from proxy.slots import hashed_part, key_slot
+from proxy.slots import SLOTS, hashed_part, key_slot
 from proxy.topology import Topology
 
 FIRST_SHARD = 0
@@ -52,10 +54,23 @@ CrossSlot = Literal["split", "reject"]
 
 
 class Planner:
-    """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding."""
+    """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
 
-    def __init__(self, topology: Topology, cross_slot: CrossSlot) -> None:
+    ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
+    asked about.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        cross_slot: CrossSlot,
+        rules: Colocation | None = None,
+        presents_cluster: bool = False,
+    ) -> None:
+        self._presents_cluster = presents_cluster
         self._topology = topology
+        self._rules = rules
+        self._slot_of = slot_of(rules)
         self._cross_slot = cross_slot
         self._single = topology.single
         self._cursors = Cursors(topology)
@@ -73,6 +88,8 @@ class Planner:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
                 return self._first()
+            case Handling.SLOT:
+                return self._slot(fact, args)
             case Handling.KEYED:
                 return self._keyed(fact, args)
             case Handling.MULTI_SHARD:
@@ -92,7 +109,7 @@ class Planner:
         if self._single:
             return Forward(FIRST_SHARD, fact.replica_ok)
         try:
-            slots = {key_slot(args[index]) for index in key_indexes(fact, args)}
+            slots = {self._slot_of(args[index]) for index in key_indexes(fact, args)}
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
             return self._first()
@@ -105,13 +122,27 @@ class Planner:
             return Reject(errors.sort_denied(denied))
         return Forward(self._topology.slot_shard[slot], fact.replica_ok)
 
+    def _slot(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+        """CLUSTER COUNTKEYSINSLOT slot, CLUSTER GETKEYSINSLOT slot count."""
+        if not self._presents_cluster:
+            return Reject(errors.NO_CLUSTER)
+        if not self._topology.cluster:
+            return Reject(errors.no_slots(fact.name))
+        numbers = [parse_integer(arg) for arg in args[2:]]
+        if None in numbers:
+            return Reject(errors.NOT_AN_INTEGER)
+        slot, *count = [number for number in numbers if number is not None]
+        if not 0 <= slot < SLOTS or (count and count[0] < 0):
+            return Reject(errors.BAD_SLOT_OR_COUNT if count else errors.BAD_SLOT)
+        return Forward(self._topology.slot_shard[slot], read=False)
+
     def _multi_shard(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         if self._single or fact.key_range is None or fact.key_range[0] != 1:
             return self._keyed(fact, args)
         step = fact.key_range[2]
         if (len(args) - 1) % step:
             return self._first()
-        if self._cross_slot == "reject" and len(set(map(key_slot, args[1::step]))) > 1:
+        if self._cross_slot == "reject" and len(set(map(self._slot_of, args[1::step]))) > 1:
             return Reject(errors.CROSSSLOT)
         name = frame.index(b"\n") + 1
         shards = len(self._topology.shards)
@@ -124,6 +155,7 @@ class Planner:
             self._topology.slot_shard,
             shards,
             self._topology.cluster,
+            self._rules,
         )
         if found is None:
             raise AssertionError("a request that was taken apart can not be cut")

@@ -9,6 +9,7 @@ from proxy import __version__, errors
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
+from proxy.colocation import build_colocation, slot_of
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
@@ -27,6 +28,7 @@ from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
+from proxy.presented import Presented
 from proxy.pubsub import Hub
 from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
@@ -35,7 +37,6 @@ from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look
 from proxy.routes import RouteBook, Routes
 from proxy.session import DEFAULT_USER, Account, World
-from proxy.slots import key_slot
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
@@ -78,12 +79,18 @@ class Service:
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
         """Names of commands that the table knows and no backend has: to clients they are unknown."""
-        self.lane = Lane(self.table, self.counters, topology, config.cross_slot)
-        self.planner = Planner(topology, config.cross_slot)
+        self.rules = build_colocation(config.colocate)
+        self.slot_of = slot_of(self.rules)
+        """The slot of a key, or of a shard channel."""
+        self.lane = self._lane()
+        self.presents_cluster = config.present_as == "cluster"
+        self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
         self.siblings: Siblings | None = None
-        self.world = World(_accounts(config), self.clients)
+        self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
+        if self.presents_cluster:
+            self.world.presented = _presented(config, lambda: self.topology)
         if topology.cluster:
             # Until its nodes have said what they have.
             self.world.databases, self.world.selects = 1, False
@@ -153,7 +160,7 @@ class Service:
             self._on_fitness,
             self.source.hint,
         )
-        self.reads_replicas = config.read_from != "primary"
+        self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
         self.read_your_writes = config.read_your_writes if self.reads_replicas else 0.0
         """For how many seconds a client's reads of a shard go to the primary after a write there."""
@@ -167,9 +174,12 @@ class Service:
         self.plain_routes = self._book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
-    def routes(self, protocol: int, db: int, number: int) -> Routes:
-        """The routes of client ``number``, in the protocol and database it uses."""
-        return self._book.routes(protocol, db, self.config.read_from, self.census.rank(number))
+    def routes(self, protocol: int, db: int, number: int, reads_replicas: bool = False) -> Routes:
+        """The routes of client ``number``, in the protocol and database it uses; ``reads_replicas``: it said so."""
+        read_from = self.config.read_from
+        if reads_replicas and read_from == "primary":
+            read_from = "prefer_replica"
+        return self._book.routes(protocol, db, read_from, self.census.rank(number))
 
     def at_primaries(self, routes: Routes) -> Routes:
         """The same connections to primaries as those of ``routes``, for reads too."""
@@ -187,9 +197,9 @@ class Service:
         before, self.topology = self.topology, topology
         if before.whole:
             self._gaps_since = self.turn.now()
-        self.planner = Planner(topology, self.config.cross_slot)
+        self.planner = self._planner()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
-            self.lane = Lane(self.table, self.counters, topology, self.config.cross_slot)
+            self.lane = self._lane()
         self._book.adopt(topology)
         left = topology.left_by(before)
         owners: set[object] = set()
@@ -260,7 +270,13 @@ class Service:
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
-        self.lane = Lane(table, self.counters, self.topology, self.config.cross_slot)
+        self.lane = self._lane()
+
+    def _planner(self) -> Planner:
+        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
+
+    def _lane(self) -> Lane:
+        return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
 
     def limit_bulk(self, size: int | None) -> None:
         """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
@@ -294,7 +310,7 @@ class Service:
         if fact is None:
             return Look(False, None)
         try:
-            slots = frozenset(key_slot(args[index]) for index in key_indexes(fact, args))
+            slots = frozenset(self.slot_of(args[index]) for index in key_indexes(fact, args))
         except KeysError:
             slots = frozenset()
         # A read of no key reads no slot; a write without one may write anywhere.
@@ -321,7 +337,7 @@ class Service:
         return {
             "Server": {
                 # Valkey calls it server_mode; libraries look at this one.
-                "redis_mode": "standalone",
+                "redis_mode": "cluster" if self.presents_cluster else "standalone",
                 "uptime_in_seconds": str(seconds),
                 "uptime_in_days": str(seconds // 86400),
                 "executable": "slotgate",
@@ -331,6 +347,7 @@ class Service:
                 "connected_clients": str(self.census.total()),
                 "maxclients": str(self.config.limits.max_clients),
             },
+            "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},
             "Slotgate": {
                 "slotgate_version": __version__,
                 "slotgate_workers": str(self.census.workers),
@@ -351,4 +368,10 @@ def _credentials(config: Config) -> Credentials:
 
 
 def _accounts(config: Config) -> dict[str, Account]:
-    return {user.name: Account(user.name, user.passwords, user.nopass) for user in config.users}
+    return {user.name: Account(user.name, user.passwords, user.nopass, user.admin) for user in config.users}
+
+
+def _presented(config: Config, topology: Callable[[], Topology]) -> Presented:
+    told = [(address.host, address.port) for address in config.advertise]
+    elsewhere = [(address.host, address.port) for address in config.listen if not address.unix]
+    return Presented(told, (told or elsewhere)[0], topology)

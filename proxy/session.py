@@ -12,7 +12,9 @@ from enum import Enum
 from typing import Protocol
 
 from proxy import errors
+from proxy.colocation import SlotOf
 from proxy.commands.facts import Fact
+from proxy.presented import Presented
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.slots import key_slot
@@ -39,6 +41,8 @@ class Account:
     name: str
     digests: frozenset[str] = field(default=frozenset(), repr=False)
     nopass: bool = False
+    admin: bool = False
+    """Whether it may run what is about the proxy and its servers."""
 
     def accepts(self, password: bytes) -> bool:
         """Whether ``password`` is this user's; takes the same time whichever it is."""
@@ -47,11 +51,24 @@ class Account:
         return self.nopass or any(matches)
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What waits in the proxy for a client: requests in flight; bytes of replies that it has not read, and of those
+    that wait for an earlier one."""
+
+    in_flight: int = 0
+    unread: int = 0
+    parked: int = 0
+
+
 class Directory(Protocol):
     """The worker's clients, as one of them may see them."""
 
     def sessions(self) -> Iterable["Session"]:
         """All connected clients."""
+
+    def load(self, session: "Session") -> "Load":
+        """What waits in the proxy for a client."""
 
     def kill(self, session: "Session") -> None:
         """Close a client's connection."""
@@ -73,8 +90,12 @@ class World:
     """The lowest version of the backends; learned when they are reached."""
     databases: int = 16
     """How many databases every backend has; learned."""
+    slot_of: SlotOf = key_slot
+    """The slot of a key, as the configuration's rules have it."""
     selects: bool = True
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
+    presented: Presented | None = None
+    """The cluster that the proxy passes for; None: it passes for one server."""
 
 
 class Session:
@@ -97,6 +118,7 @@ class Session:
         "no_evict",
         "no_touch",
         "protocol",
+        "reads_replicas",
         "reply_mode",
         "user",
         "world",
@@ -125,6 +147,7 @@ class Session:
         self.db = 0
         self.protocol = 2
         self.name = ""
+        self.reads_replicas = False
         self.reply_mode = ReplyMode.ON
         self.no_evict = False
         self.no_touch = False
@@ -132,10 +155,18 @@ class Session:
         self.listening = (0, 0, 0)
         """How many channels, patterns and channels of shards it is subscribed to."""
 
+    @property
+    def admin(self) -> bool:
+        """Whether its user may run what is about the proxy and its servers."""
+        account = self.world.accounts.get(self.user)
+        return self.authenticated and account is not None and account.admin
+
     def refusal(self, fact: Fact) -> str | None:
         """Why this client may not call ``fact`` now; None if it may."""
         if not self.authenticated and "no_auth" not in fact.flags:
             return errors.NOAUTH
+        if fact.privileged and not self.admin:
+            return errors.no_permission(fact.name)
         return None
 
     def authenticate(self, user: bytes, password: bytes) -> bool:
@@ -251,7 +282,7 @@ def _hello(session: Session, args: Sequence[bytes]) -> bytes:
             encode.bulk("version"): encode.bulk(session.world.server_version),
             encode.bulk("proto"): encode.integer(protocol),
             encode.bulk("id"): encode.integer(session.id),
-            encode.bulk("mode"): encode.bulk("standalone"),
+            encode.bulk("mode"): encode.bulk("cluster" if session.world.presented else "standalone"),
             encode.bulk("role"): encode.bulk("master"),
             encode.bulk("modules"): encode.EMPTY_ARRAY,
         },
@@ -267,13 +298,18 @@ def _whoami(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.bulk(session.user)
 
 
-def _keyslot(session: Session, args: Sequence[bytes]) -> bytes:
-    return encode.integer(key_slot(args[2]))
+def _read_from(replicas: bool) -> Command:
+    def command(session: Session, args: Sequence[bytes]) -> bytes:
+        if session.world.presented is None:
+            return encode.error(errors.NO_CLUSTER)
+        session.reads_replicas = replicas
+        return encode.OK
+
+    return command
 
 
-def no_cluster(session: Session, args: Sequence[bytes]) -> bytes:
-    """What a server without cluster mode answers."""
-    return encode.error(errors.NO_CLUSTER)
+def _asking(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -286,9 +322,8 @@ COMMANDS: Mapping[str, Command] = {
     "hello": _hello,
     "role": _role,
     "acl|whoami": _whoami,
-    "cluster|keyslot": _keyslot,
-    "readonly": no_cluster,
-    "readwrite": no_cluster,
-    "asking": no_cluster,
+    "readonly": _read_from(replicas=True),
+    "readwrite": _read_from(replicas=False),
+    "asking": _asking,
 }
-"""By the fact's name; CLIENT's subcommands are in ``proxy.clientcmds``."""
+"""By the fact's name; CLIENT's subcommands are in ``proxy.clientcmds``, CLUSTER's in ``proxy.clustercmds``."""

@@ -3,7 +3,7 @@
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
@@ -174,7 +174,7 @@ def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     service.counters.command(fact.name).calls += 1
     kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
     shard = service.hub.publisher(kind, args[1])
-    sink = client.answering()
+    sink = client.sink()
     if service.hub.busy:
         sink = _Counted(sink, service.hub, kind, args[1], shard)
     token = client.window.reserve()
@@ -213,3 +213,12 @@ class _Counted(Sink):
         if reply[:1] == b":":
             reply = encode.integer(int(reply[1:-2]) + self._hub.more(self._kind, self._channel, self._shard))
         self._sink.deliver(token, reply, 0, len(reply))
+
+
+COMMANDS: Mapping[str, Callable[["Modes", Fact, list[bytes], bytes, float], bool]] = {
+    **dict.fromkeys(_BEGIN, subscribe),
+    **dict.fromkeys(_END, unsubscribe),
+    "publish": publish,
+    "spublish": publish,
+}
+"""By the fact's name, as ``proxy.modes`` has them."""

@@ -9,9 +9,11 @@ import proxy
 from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
 from tests.enginestate import compilable, problem
+from tests.uncompiled import Runs
 
 UNCOMPILED = pytest.StashKey[list[str]]()
 """What the runs on the uncompiled engine (test_plain_engine.py) ended with."""
+UNCOMPILED_RUNS = pytest.StashKey[Runs]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,6 +21,22 @@ def pytest_configure(config: pytest.Config) -> None:
     wrong = problem(Path(proxy.__file__).parent, os.environ.get(ENGINE) == "python", compilable())
     if wrong is not None:
         raise pytest.UsageError(wrong)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin with the uncompiled runs that were asked for: they go on beside the other tests."""
+    parts = [
+        str(item.callspec.params["part"])
+        for item in session.items
+        if isinstance(item, pytest.Function) and item.path.stem == "test_plain_engine"
+    ]
+    if parts and engine() == "compiled" and not session.config.option.collectonly:
+        session.config.stash[UNCOMPILED_RUNS] = Runs(parts)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if UNCOMPILED_RUNS in config.stash:
+        config.stash[UNCOMPILED_RUNS].end()
 
 
 def pytest_report_header() -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.legacy import legacy_range
-from proxy.commands.overrides import OVERRIDES, PRIMARY_ONLY, Override
+from proxy.commands.overrides import FOR_ADMINS, OVERRIDES, PRIMARY_ONLY, PRIVILEGED, Override
 
 MERGE_OF_POLICY = {
     "agg_sum": "sum",
@@ -26,7 +26,10 @@ FAN_OUT = {"all_shards": Handling.ALL_SHARDS, "all_nodes": Handling.ALL_NODES}
 def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
     """The fact with its handling, merge and reason, and its subcommands likewise."""
     subcommands = {name: decide(sub, overrides) for name, sub in fact.subcommands.items()}
-    fact = replace(fact, subcommands=subcommands, primary_only=fact.name in PRIMARY_ONLY)
+    privileged = fact.name.partition("|")[0] in PRIVILEGED
+    fact = replace(fact, subcommands=subcommands, primary_only=fact.name in PRIMARY_ONLY, privileged=privileged)
+    if other := FOR_ADMINS.get(fact.name):
+        fact = replace(fact, for_admins=replace(fact, handling=other.handling, merge=other.merge, reason=other.reason))
     override = _override(fact.name, overrides)
     if override is None:
         handling, merge = _derive(fact)

@@ -40,6 +40,8 @@ class Handling(Enum):
     """Not built yet: an error; never reaches a backend."""
     REFUSED = "refused"
     """Makes no sense through a proxy: an error; never reaches a backend."""
+    SLOT = "slot"
+    """To the shard of the slot that its first argument names."""
     UNCOVERED = "uncovered"
     """No fact says where it goes: refused when there are several shards."""
 
@@ -121,6 +123,10 @@ class Fact:
     """Finds the keys where the specs can not; from an override."""
     primary_only: bool = False
     """A read whose answer is the server's own; from an override."""
+    privileged: bool = False
+    """For users with ``admin = true`` only; from an override."""
+    for_admins: Fact | None = None
+    """As what it is carried out for users with ``admin = true``, where others are refused it."""
     key_range: tuple[int, int, int] | None = field(init=False, compare=False)
     """(first, last, step) if the keys lie in one plain range; a negative last counts from the end (-1 is the last)."""
 

@@ -45,15 +45,21 @@ _SESSION = {
     **_same(Handling.SESSION, "answered by the proxy, as it is the proxy that is alive", "ping", "echo"),
     **_same(Handling.SESSION, "the proxy shows itself as a primary", "role"),
     **_same(Handling.SESSION, "chooses replicas for this client", "readonly", "readwrite"),
+    **_same(Handling.SESSION, "the clients of all workers", "slotgate|clients"),
     **_same(Handling.SESSION, "redirections are the proxy's work", "asking"),
     **_same(Handling.SESSION, "the proxy's own user", "acl|whoami"),
     **_same(
         Handling.SESSION,
         "the proxy shows itself as one server, or as owner of all slots",
         *(f"cluster|{name}" for name in ("info", "slots", "shards", "nodes", "links", "myid", "myshardid", "keyslot")),
-        *(f"cluster|{name}" for name in ("countkeysinslot", "getkeysinslot", "count-failure-reports", "slot-stats")),
-        *(f"cluster|{name}" for name in ("replicas", "slaves")),
+        *(f"cluster|{name}" for name in ("count-failure-reports", "slot-stats", "replicas", "slaves")),
     ),
+    **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|countkeysinslot"),
+    **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|getkeysinslot"),
+}
+
+_OWN = {
+    **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate"),
 }
 
 _LATER = {
@@ -111,8 +117,26 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_OWN, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
+
+_SETTINGS = "the servers' settings: all of them, replicas too"
+
+FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
+    {
+        "config|set": Override(Handling.ALL_NODES, "all_ok", _SETTINGS),
+        "config|rewrite": Override(Handling.ALL_NODES, "all_ok", _SETTINGS),
+        "config|resetstat": Override(Handling.ALL_NODES, "all_ok", "the servers' statistics: all of them"),
+        "bgsave": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "bgrewriteaof": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "save": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),
+    }
+)
+"""Commands that are refused, but for users with ``admin = true``: what becomes of them then."""
+
+PRIVILEGED = frozenset({"monitor", "slotgate"})
+"""Commands, and containers with their subcommands, that only users with ``admin = true`` may run at all."""
 
 _METADATA = "the age and use of a key's value are kept by each server for itself"
 _CURSOR = "hash seeds differ between servers: a cursor is good on one only"

@@ -10,6 +10,7 @@ from importlib.resources import files
 from proxy.commands import datafile, reply
 from proxy.commands.derive import decide
 from proxy.commands.facts import Fact
+from proxy.commands.own import OWN
 from proxy.errors import SlotgateError
 
 DATA = "data/commands.json"
@@ -38,9 +39,9 @@ class CommandTable:
     @staticmethod
     @cache
     def builtin() -> CommandTable:
-        """Of the data file that is part of the package."""
+        """Of the data file that is part of the package, and of what the proxy adds."""
         text = files("proxy.commands").joinpath(DATA).read_text("utf-8")
-        return CommandTable(decide(fact) for fact in datafile.load(text))
+        return CommandTable(decide(fact) for fact in (*datafile.load(text), *OWN))
 
     def __iter__(self) -> Iterator[Fact]:
         return iter(self._facts.values())

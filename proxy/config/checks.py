@@ -62,6 +62,32 @@ def check_shards(config: Config) -> Iterator[Problem]:
         yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
 
 
+def check_colocate(config: Config) -> Iterator[Problem]:
+    """Rules are for servers that do not check slots themselves; each prefix and each name is there once."""
+    if config.colocate and config.topology.kind == "cluster":
+        yield (
+            "colocate",
+            "has no place in front of a Redis Cluster: its servers compute the slots of keys themselves, and refuse "
+            'what they do not serve. Use hash tags in the keys, or topology.kind "static" or "sentinel"',
+        )
+    for first, second, name in _repeated(rule.name or f"#{index}" for index, rule in enumerate(config.colocate)):
+        yield (
+            f"colocate[{second}].name",
+            f'"{name}" is the name of colocate[{first}] too: put the prefixes into one rule',
+        )
+    seen: dict[str, str] = {}
+    for index, rule in enumerate(config.colocate):
+        for key, prefix in rule.named_prefixes():
+            path = f"colocate[{index}].{key}"
+            if prefix in seen:
+                yield path, f'"{prefix}" is {seen[prefix]} too: name each prefix once'
+                continue
+            seen[prefix] = path
+            shorter = next((other for other in rule.prefixes if other != prefix and prefix.startswith(other)), None)
+            if shorter is not None:
+                yield path, f'"{prefix}" begins with "{shorter}" of the same rule, which covers it: leave it out'
+
+
 def check_backoff(config: Config) -> Iterator[Problem]:
     """The first wait is not longer than the longest."""
     if config.backend.backoff_min > config.backend.backoff_max:
@@ -105,6 +131,22 @@ def check_users(config: Config) -> Iterator[Problem]:
     """Each user once."""
     for first, second, name in _repeated(user.name for user in config.users):
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
+
+
+def check_advertised(config: Config) -> Iterator[Problem]:
+    """What cluster clients are told to connect to is there to be connected to, and is told."""
+    if config.advertise and config.present_as != "cluster":
+        yield "advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'
+    for index, address in enumerate(config.advertise):
+        if address.unix:
+            yield (
+                f"advertise[{index}]",
+                f'{address} is a unix socket: write "host:port", as cluster clients connect to it',
+            )
+    for first, second, name in _repeated(map(str, config.advertise)):
+        yield f"advertise[{second}]", f"{name} is advertise[{first}] too: name each address once"
+    if config.present_as == "cluster" and not config.advertise and all(address.unix for address in config.listen):
+        yield "advertise", 'is missing: with unix sockets only, cluster clients need a "host:port" to connect to'
 
 
 def check_shard_names(config: Config) -> Iterator[Problem]:
@@ -265,6 +307,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
         (("shards", "primary"), ("shards", "replicas"), ("cluster", "seeds"), ("sentinel", "sentinels")),
     ),
     (check_slots, (("shards", "slots"),)),
+    (check_colocate, (("colocate",), ("topology", "kind"))),
     (check_backoff, (("backend", "backoff_min"), ("backend", "backoff_max"))),
     (
         check_logins,
@@ -274,5 +317,6 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",),)),
+    (check_advertised, (("advertise",), ("present_as",), ("listen",))),
 )
 """Each check with the keys it reads: where one of them is broken there is nothing to check."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -95,7 +96,7 @@ class SentinelSection(Section):
         return self
 
 
-def _name(value: str) -> str:
+def _name(value: str | None) -> str | None:
     if value and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value):
         raise ValueError("is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)")
     return value
@@ -119,6 +120,62 @@ def _name_shards(shards: tuple[ShardSection, ...]) -> tuple[ShardSection, ...]:
         shard if shard.name else shard.model_copy(update={"name": f"shard-{position}"})
         for position, shard in enumerate(shards, start=1)
     )
+
+
+class ColocateSection(Section):
+    """One ``[[colocate]]``: keys that belong together, by how they begin, and so share a slot."""
+
+    name: Annotated[str | None, AfterValidator(_name)] = _default(
+        None, "Required with prefixes: their keys are in the slot of a key that is called so."
+    )
+    prefixes: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
+        (), "None: a rule has these or prefix. All keys that begin with one of them share a slot."
+    )
+    prefix: str | None = _default(
+        None, "None: a rule has this or prefixes. How the keys begin whose fields it is about."
+    )
+    upto: Count | None = _default(None, "Required with prefix: so many fields are hashed, and no more.", ge=1, le=64)
+    separator: str = _default(":", "What divides the fields of keys by custom.")
+
+    def named_prefixes(self) -> Iterator[tuple[str, str]]:
+        """Each prefix with its key in this table."""
+        if self.prefix is not None:
+            yield "prefix", self.prefix
+        for index, prefix in enumerate(self.prefixes):
+            yield f"prefixes[{index}]", prefix
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        problems = [*_rule_problems(self)]
+        if problems:
+            raise Problems(*problems)
+        return self
+
+
+def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
+    if rule.prefix is None:
+        if not rule.prefixes:
+            yield "", "is about no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."
+        elif not rule.name:
+            yield "name", "is missing: the keys go into the slot of this name, so it should never change again"
+        for key in "upto", "separator":
+            if key in rule.model_fields_set:
+                yield key, "goes with prefix only: prefixes keep all their keys together"
+    else:
+        if rule.prefixes:
+            yield "prefixes", "are set beside prefix: make two rules of them"
+        if rule.upto is None:
+            yield "upto", f'is missing: write how many fields are hashed, 2 for "{rule.prefix}<name>"'
+        if len(rule.separator.encode()) != 1 or rule.separator in "{}":
+            yield "separator", 'is not one ASCII character, as in separator = ":"; braces are for hash tags'
+        elif rule.upto is not None and rule.prefix.count(rule.separator) >= rule.upto:
+            yield "upto", "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes"
+    for key, prefixes in ("prefix", rule.prefix is not None and [rule.prefix]), ("prefixes", rule.prefixes):
+        for prefix in prefixes or ():
+            if not prefix:
+                yield key, '"" is how every key begins: one shard is what keeps everything together'
+            elif "{" in prefix or "}" in prefix:
+                yield key, f'"{prefix}" has a brace: a hash tag in a key wins over rules, so leave it out'
 
 
 class BackendSection(Section):
@@ -198,6 +255,7 @@ class User(Section):
 
     name: str = Field(min_length=1, pattern=r"^[^\s\x00]+$", description="Required: the name that AUTH gives.")
     nopass: bool = _default(False, "A user needs a password unless this is said.", strict=True)
+    admin: bool = _default(False, "What is about the servers themselves is for few.", strict=True)
     password: SecretStr | None = _default(None, "None: say one of the password keys, or nopass.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
@@ -263,12 +321,17 @@ class Config(Section):
     )
     read_your_writes: Duration = _default("0s", "Off: what reads replicas can wait for them.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and their like work as on one server.")
+    present_as: Literal["standalone", "cluster"] = _default(
+        "standalone", "Any client can use one server; a cluster client has to be asked to."
+    )
+    advertise: Servers = _default((), "Each client sees the address that it connected to: right without NAT.")
     topology: TopologySection = _default({}, "See its keys.")
     cluster: ClusterSection = _default({}, "See its keys.")
     sentinel: SentinelSection = _default({}, "See its keys.")
     shards: Annotated[tuple[ShardSection, ...], AfterValidator(_name_shards)] = _default(
         (), "Required for a static topology: nobody can guess them."
     )
+    colocate: tuple[ColocateSection, ...] = _default((), "None: each key goes by its own slot, as in Redis Cluster.")
     backend: BackendSection = _default({}, "See its keys.")
     limits: LimitsSection = _default({}, "See its keys.")
     users: Annotated[tuple[User, ...], AfterValidator(_default_user)] = _default(

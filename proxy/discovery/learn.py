@@ -5,7 +5,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proxy.commands.facts import Handling
+from proxy.commands.facts import Fact, Handling
+from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
 from proxy.control import Reply, ask
 from proxy.errors import BackendError
@@ -79,8 +80,13 @@ def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
             return frozenset()
         names = (entry[0] for entry in answer.commands if isinstance(entry, list) and entry)
         listed.update(name.decode("utf-8", "replace").lower() for name in names if isinstance(name, bytes))
-    missing = [fact for fact in table if fact.name not in listed and fact.handling is not Handling.SESSION]
+    missing = [fact for fact in table if fact.name not in listed and not _own(fact)]
     return frozenset(fact.name for top in missing for fact in (top, *top.subcommands.values()))
+
+
+def _own(fact: Fact) -> bool:
+    """Whether the proxy carries it out whatever the servers know."""
+    return fact.handling is Handling.SESSION or fact in OWN
 
 
 def lowest_version(answers: Sequence[Learned]) -> str | None:

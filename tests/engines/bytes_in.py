@@ -1,6 +1,7 @@
 """Subjects that take bytes: framers, what finds ends and elements, slots, and the cut and merge of many keys."""
 
 from random import Random
+from typing import Any
 
 from tests.engines import material
 from tests.engines.subject import Steps, Subject, outcome
@@ -159,6 +160,24 @@ def _slots(engine: Engine, steps: Steps) -> object:
     return [*log, slots.key_slot(data), slots.SLOTS]
 
 
+def _rules(engine: Engine) -> Any:
+    rule = engine["colocation"].Rule
+    return engine["colocation"].Colocation(
+        [rule(b"a", 7), rule(b"ab", 0, 2, b"b"), rule(b"\xff", 0, 1, b"a"), rule(b"k", 9)]
+    )
+
+
+def _colocated(engine: Engine, steps: Steps) -> object:
+    rules = _rules(engine)
+    data = b"".join(steps)
+    at = 0
+    log: list[object] = []
+    for key in steps:
+        log += [rules.slot(key), rules.span_slot(data, at, at + len(key))]
+        at += len(key)
+    return log
+
+
 # ---- many keys
 
 _SHARDS = 4
@@ -182,7 +201,8 @@ def _cut(engine: Engine, steps: Steps) -> object:
     _, count, step, by_slot = next((step for step in steps if isinstance(step, tuple)), ("", 1, 1, False))
     name = material.bulk(b"MSET")
     data = b"*1\r\n" + name + b"".join(step for step in steps if isinstance(step, bytes))
-    found = multikey.cut(data, 4, 4 + len(name), count, step, _SLOT_SHARD, _SHARDS, by_slot)
+    rules = _rules(engine) if len(data) % 2 else None
+    found = multikey.cut(data, 4, 4 + len(name), count, step, _SLOT_SHARD, _SHARDS, by_slot, rules)
     return None if found is None else (found.end, [(part.shard, part.frame, part.positions) for part in found.parts])
 
 
@@ -211,6 +231,7 @@ SUBJECTS = (
     Subject("replies", _replies, _frame_replies, 18_000),
     Subject("offsets", _anything, _offsets, 20_000),
     Subject("slots", _keys, _slots, 15_000),
+    Subject("colocation", _keys, _colocated, 8_000),
     Subject("cut", _many, _cut, 8_000),
     Subject("merge", _answers, _merge, 6_000),
 )

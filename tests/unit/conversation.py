@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from proxy import clientcmds
 from proxy.commands.table import CommandTable
-from proxy.session import Account, Session, World
+from proxy.session import Account, Load, Session, World
 
 TABLE = CommandTable.builtin()
 OPEN = {"default": Account("default", nopass=True)}
@@ -33,6 +33,9 @@ class Room:
 
     def sessions(self) -> Iterable[Session]:
         return list(self.clients)
+
+    def load(self, session: Session) -> Load:
+        return Load(in_flight=session.id)
 
     def kill(self, session: Session) -> None:
         self.killed.append(session.id)

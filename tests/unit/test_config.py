@@ -179,7 +179,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
     """
     keys = (
         "listen, admin, workers, drain_timeout, measure, read_from, max_replica_lag, read_your_writes, cross_slot, "
-        "topology, cluster, sentinel, shards, backend, limits, users, log"
+        "present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, limits, users, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (
@@ -311,6 +311,86 @@ def test_unknown_keys(tmp_path: Path) -> None:
 def test_one_mistake_is_one_problem(tmp_path: Path, text: str, path: str, words: str) -> None:
     # Top-level keys come before the first table, so the shard goes last.
     assert problems(tmp_path, f"{text}\n{ONE_SHARD}") == [(path, words)]
+
+
+COLOCATE = "[[colocate]]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        ("", "colocate[0]", "is about no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."),
+        (
+            'prefixes = ["a"]',
+            "colocate[0].name",
+            "is missing: the keys go into the slot of this name, so it should never change again",
+        ),
+        (
+            'name = "a"\nprefixes = ["a"]\nupto = 2',
+            "colocate[0].upto",
+            "goes with prefix only: prefixes keep all their keys together",
+        ),
+        (
+            'name = "a"\nprefixes = ["a", ""]',
+            "colocate[0].prefixes",
+            '"" is how every key begins: one shard is what keeps everything together',
+        ),
+        (
+            'name = "a"\nprefixes = "{a}"',
+            "colocate[0].prefixes",
+            '"{a}" has a brace: a hash tag in a key wins over rules, so leave it out',
+        ),
+        (
+            'name = "a"\nprefixes = ["a", "b", "bc"]',
+            "colocate[0].prefixes[2]",
+            '"bc" begins with "b" of the same rule, which covers it: leave it out',
+        ),
+        (
+            'name = "a"\nprefixes = ["a", "a"]',
+            "colocate[0].prefixes[1]",
+            '"a" is colocate[0].prefixes[0] too: name each prefix once',
+        ),
+        ('prefix = "b:"', "colocate[0].upto", 'is missing: write how many fields are hashed, 2 for "b:<name>"'),
+        (
+            'prefix = "b:"\nupto = 1',
+            "colocate[0].upto",
+            "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes",
+        ),
+        ('prefix = "b:"\nupto = 0', "colocate[0].upto", "is too small: at least 1"),
+        (
+            'prefix = "b:"\nupto = 2\nseparator = "::"',
+            "colocate[0].separator",
+            'is not one ASCII character, as in separator = ":"; braces are for hash tags',
+        ),
+        (
+            'prefix = "b:"\nupto = 2\nname = "a"\nprefixes = ["a"]',
+            "colocate[0].prefixes",
+            "are set beside prefix: make two rules of them",
+        ),
+        (
+            'prefix = "b:"\nupto = 2\n[[colocate]]\nname = "a"\nprefixes = ["b:"]',
+            "colocate[1].prefixes[0]",
+            '"b:" is colocate[0].prefix too: name each prefix once',
+        ),
+        (
+            'name = "a"\nprefixes = ["a"]\n[[colocate]]\nname = "a"\nprefixes = ["b"]',
+            "colocate[1].name",
+            '"a" is the name of colocate[0] too: put the prefixes into one rule',
+        ),
+    ],
+)
+def test_a_rule_that_can_not_be(tmp_path: Path, text: str, path: str, words: str) -> None:
+    assert problems(tmp_path, f"{ONE_SHARD}{COLOCATE}{text}\n") == [(path, words)]
+
+
+def test_rules_in_front_of_a_cluster(tmp_path: Path) -> None:
+    text = '[topology]\nkind = "cluster"\n[cluster]\nseeds = "a:1"\n[[colocate]]\nprefix = "bull:"\nupto = 2\n'
+    [(path, words)] = problems(tmp_path, text)
+    assert path == "colocate"
+    assert words.startswith(
+        "has no place in front of a Redis Cluster: its servers compute the slots of keys themselves"
+    )
+    assert loaded(tmp_path, text.replace("cluster", "sentinel").replace("seeds", 'masters = "m"\nsentinels')).colocate
 
 
 def test_every_problem_is_said_at_once(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def cut_of(
     """The arguments behind a name, cut; they stand between ``before`` and ``trailing``."""
     data = before + NAME + b"".join(map(encode.bulk, args)) + trailing
     slot_shard = THREE.slot_shard if shards == 3 else ONE.slot_shard
-    return cut(data, len(before), len(before) + len(NAME), len(args) // step, step, slot_shard, shards, by_slot)
+    return cut(data, len(before), len(before) + len(NAME), len(args) // step, step, slot_shard, shards, by_slot, None)
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -42,10 +42,10 @@ def test_parts_by_slot(step: int, count: int) -> None:
 def test_nobodys_slots_are_a_part_too() -> None:
     nobody = (-1,) * len(THREE.slot_shard)
     data = NAME + encode.bulk(b"a") + encode.bulk(b"b")
-    found = cut(data, 0, len(NAME), 2, 1, nobody, 0, True)
+    found = cut(data, 0, len(NAME), 2, 1, nobody, 0, True, None)
     assert found is not None
     assert [(part.shard, part.positions) for part in found.parts] == [(-1, [0]), (-1, [1])]
-    found = cut(data, 0, len(NAME), 2, 1, nobody, 3, False)
+    found = cut(data, 0, len(NAME), 2, 1, nobody, 3, False, None)
     assert found is not None
     assert [(part.shard, part.positions) for part in found.parts] == [(-1, [0, 1])]
 
@@ -108,14 +108,14 @@ def test_a_cut_request_is_not_cut(step: int) -> None:
     args = [b"a", b"1", b"k" * 101, b"22", b"b", b""]
     whole = NAME + b"".join(map(encode.bulk, args))
     for at in range(len(NAME), len(whole)):
-        assert cut(whole[:at], 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3, False) is None
-    assert cut(whole, 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3, False) is not None
+        assert cut(whole[:at], 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3, False, None) is None
+    assert cut(whole, 0, len(NAME), len(args) // step, step, THREE.slot_shard, 3, False, None) is not None
 
 
 @given(NOISE | st.binary(max_size=60), st.integers(1, 4), st.integers(1, 2))
 def test_what_is_cut_is_well_formed(noise: bytes, count: int, step: int) -> None:
     data = NAME + noise
-    found = cut(data, 0, len(NAME), count, step, THREE.slot_shard, 3, False)
+    found = cut(data, 0, len(NAME), count, step, THREE.slot_shard, 3, False, None)
     if found is None:
         return
     assert found.end == skip_bulks(data, len(NAME), count * step) <= len(data)

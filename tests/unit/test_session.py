@@ -278,7 +278,7 @@ def test_an_accounts_repr_hides_its_passwords() -> None:
     account = Account("anna", sha256("one"))
     assert account.accepts(b"one")
     assert not account.accepts(b"One")
-    assert repr(account) == "Account(name='anna', nopass=False)"
+    assert repr(account) == "Account(name='anna', nopass=False, admin=False)"
 
 
 @pytest.mark.parametrize(

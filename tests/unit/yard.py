@@ -1,7 +1,7 @@
 """A worker's real parts before servers that do nothing: what its fast lane sends where can be looked at."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
@@ -37,12 +37,14 @@ class Yard:
     Slots are dealt as in ``tests.unit.plans.THREE``. Nothing is written: what was sent is taken back at once.
     """
 
-    def __init__(self, runner: asyncio.Runner, away: Collection[int] = ()) -> None:
+    def __init__(
+        self, runner: asyncio.Runner, away: Collection[int] = (), colocate: Sequence[Mapping[str, object]] = ()
+    ) -> None:
         self._runner = runner
-        self.service = runner.run(self._start(away))
+        self.service = runner.run(self._start(away, colocate))
         self.client = self.do(self.enter)
 
-    async def _start(self, away: Collection[int]) -> Service:
+    async def _start(self, away: Collection[int], colocate: Sequence[Mapping[str, object]]) -> Service:
         loop = virtual_loop()
         pace = Pace(Random(0), 0.0, smooth=True)
         servers = [
@@ -59,6 +61,7 @@ class Yard:
                 "shards": [
                     {"primary": f"10.2.{shard}.0:6379", "replicas": [f"10.2.{shard}.1:6379"]} for shard in range(SHARDS)
                 ],
+                "colocate": list(colocate),
                 "read_from": "replica",
                 "backend": {"retry_deadline": f"{DEADLINE}s", "backoff_min": "1s", "backoff_max": "1s"},
             }
@@ -110,10 +113,10 @@ class Yard:
 
 
 @contextmanager
-def yard(away: Collection[int] = ()) -> Iterator[Yard]:
+def yard(away: Collection[int] = (), colocate: Sequence[Mapping[str, object]] = ()) -> Iterator[Yard]:
     """A yard, in which the servers of the shards ``away`` are not to be reached."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        made = Yard(runner, away)
+        made = Yard(runner, away, colocate)
         try:
             yield made
         finally:

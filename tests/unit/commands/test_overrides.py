@@ -138,8 +138,8 @@ def test_what_changes_a_connection_is_never_sent_on_a_shared_one() -> None:
             "pubsub",
         }
         if (marked or (fact.blocking and not fact.keyed)) and not fact.name.endswith("|help"):
-            # COMMAND is in the category, but only tells.
-            assert fact.handling in kept or fact.name.partition("|")[0] == "command", fact.name
+            # COMMAND and PUBSUB are in the categories, but only tell.
+            assert fact.handling in kept or fact.name.partition("|")[0] in ("command", "pubsub"), fact.name
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_what_is_known_to_change_a_connection(name: str) -> None:
 def test_administration_is_refused_or_reviewed() -> None:
     for fact in FACTS.values():
         if "admin" in fact.flags and fact.handling is not Handling.REFUSED:
-            assert fact.name in OVERRIDES or fact.name.split("|")[0] in {"client", "cluster"}, fact.name
+            assert fact.name in OVERRIDES or fact.name.split("|")[0] in {"client", "cluster", "slotgate"}, fact.name
 
 
 @pytest.mark.parametrize(
@@ -229,5 +229,5 @@ def test_any_shard_holds_nothing_that_depends_on_the_shard() -> None:
 
 def test_cluster_reads_are_the_sessions() -> None:
     reads = {name.split("|")[1] for name in names_of(Handling.SESSION) if name.startswith("cluster|")}
-    assert {"info", "slots", "shards", "nodes", "keyslot", "myid", "countkeysinslot"} <= reads
+    assert {"info", "slots", "shards", "nodes", "keyslot", "myid", "replicas"} <= reads
     assert not any(FACTS[f"cluster|{name}"].write for name in reads)

@@ -1,0 +1,26 @@
+"""The facts of the commands that are the proxy's own, in the shape of Redis's."""
+
+from __future__ import annotations
+
+from proxy.commands.facts import Fact
+
+_FLAGS = frozenset({"admin", "noscript", "loading", "stale"})
+_CATEGORIES = frozenset({"admin", "slow", "dangerous"})
+
+_ARITIES = {"nodes": 2, "where": -3, "send": -4, "clients": 2, "config": -2, "help": 2}
+
+
+def _fact(name: str, arity: int) -> Fact:
+    return Fact(f"slotgate|{name}", arity, _FLAGS, _CATEGORIES)
+
+
+OWN = (
+    Fact(
+        "slotgate",
+        -2,
+        _FLAGS,
+        _CATEGORIES,
+        subcommands={name.encode(): _fact(name, arity) for name, arity in _ARITIES.items()},
+    ),
+)
+"""The SLOTGATE family: for users with ``admin = true``."""

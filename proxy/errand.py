@@ -1,0 +1,80 @@
+"""One request to one server, over a connection of its own that is then closed: so it may do anything to it."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from proxy import errors
+from proxy.engine.entry import Entry
+from proxy.engine.sink import Sink
+from proxy.leases import Lease
+from proxy.resp import encode
+from proxy.surroundings import Place
+
+if TYPE_CHECKING:
+    from proxy.service import Service
+
+
+class Errand(Sink):
+    """Sends ``frame`` to ``place``; ``sink`` gets what comes back under ``token``, or the error that says why nothing
+    does."""
+
+    __slots__ = ("_claim", "_frame", "_lease", "_service", "_sink", "_timer", "_token")
+
+    def __init__(self, service: "Service", sink: Sink, token: int, place: Place, frame: bytes) -> None:
+        self._service = service
+        self._sink = sink
+        self._token = token
+        self._frame = frame
+        self._lease: Lease | None = None
+        self._timer: asyncio.TimerHandle | None = service.loop.call_later(
+            service.config.backend.request_timeout, self._expire
+        )
+        self._claim = service.leases.ask(place, self._go)
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._sink.owner
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._claim.cancel()
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.drop()
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """The server answers."""
+        self._answer(data[start:end])
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: the connection is closed once the whole reply is there."""
+        return False
+
+    def _go(self, lease: Lease | str) -> None:
+        if isinstance(lease, str):
+            self._answer(encode.error(lease))
+            return
+        self._lease = lease
+        lease.on_lost = self._lost
+        lease.send(self, 0, self._frame, self._service.turn.now())
+
+    def _lost(self, reason: str, entries: list[Entry]) -> None:
+        assert self._lease is not None
+        place = self._lease.place
+        self._answer(
+            encode.error(errors.uncertain(place.shard, place.node.address, f"closed the connection ({reason})"))
+        )
+
+    def _expire(self) -> None:
+        place = self._claim.place
+        seconds = self._service.config.backend.request_timeout
+        words = f"did not answer within {seconds:g} s"
+        self._answer(encode.error(errors.uncertain(place.shard, place.node.address, words)))
+
+    def _answer(self, reply: bytes) -> None:
+        self.cancel()
+        self._sink.deliver(self._token, reply, 0, len(reply))

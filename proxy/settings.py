@@ -1,0 +1,48 @@
+"""The configuration in use as names and values, for people: without what is secret."""
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, SecretStr
+
+from proxy.config import Config
+
+
+def settings(config: Config) -> Iterator[tuple[str, str]]:
+    """Each key with its value: ``backend.request_timeout`` ``15.0``; of a list of tables ``shards[0].primary``.
+
+    Durations are seconds, sizes bytes. Passwords and their hashes are left out.
+    """
+    return _of_table("", config)
+
+
+def _of_table(prefix: str, table: BaseModel) -> Iterator[tuple[str, str]]:
+    for name in type(table).model_fields:
+        yield from _of_value(f"{prefix}{name}", getattr(table, name))
+
+
+def _of_value(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, BaseModel):
+        yield from _of_table(f"{name}.", value)
+    elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        for index, each in enumerate(value):
+            yield from _of_value(f"{name}[{index}]", each)
+    elif not _is_secret(value):
+        yield name, _words(value)
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, SecretStr) or (isinstance(value, tuple) and any(map(_is_secret, value)))
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(
+            f"{item[0]}-{item[1]}" if isinstance(item, tuple) and len(item) == 2 else str(item) for item in value
+        )
+    if isinstance(value, dict):
+        return ",".join(f"{key}={item}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,62 @@
+"""Runs of pytest on the uncompiled engine, beside the tests that go on meanwhile: most of those wait for servers."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from proxy.config.environment import ENGINE
+
+ROOT = Path(__file__).parent.parent
+PARTS = {
+    "unit": ["tests/unit"],
+    "simulation": ["tests/simulation"],
+    "differential": ["tests/live/differential"],
+    "smoke": ["tests/live", "-m", "smoke"],
+}
+
+
+class Runs:
+    """The ``parts``, one after the other in the background from now on. Each result is (exit status, what was said)."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self._results: dict[str, Future[tuple[int, str]]] = {part: Future() for part in parts}
+        self._process: subprocess.Popen[str] | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="uncompiled runs", daemon=True)
+        self._thread.start()
+
+    def result(self, part: str) -> tuple[int, str]:
+        """What a part came to, when it is over."""
+        return self._results[part].result()
+
+    def end(self) -> None:
+        """Stop what still runs."""
+        self._ended = True
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for part, result in self._results.items():
+            if not self._ended:
+                try:
+                    result.set_result(self._pytest(part))
+                except OSError as error:
+                    result.set_exception(error)
+
+    def _pytest(self, part: str) -> tuple[int, str]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "--tb=short", "-p", "no:cacheprovider", *PARTS[part]],
+            cwd=ROOT,
+            env={"SIMULATION_SEEDS": "0-49", **os.environ, ENGINE: "python"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        said, _ = self._process.communicate()
+        return self._process.returncode, said
