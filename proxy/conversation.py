@@ -50,6 +50,7 @@ class Conversation(Receiver):
         "modes",
         "most",
         "number",
+        "output_hard",
         "own_writes",
         "plain",
         "routes",
@@ -65,6 +66,8 @@ class Conversation(Receiver):
         self.number = 0
         self.most = most
         """How many of its requests may be in flight."""
+        self.output_hard = service.limits.output_hard
+        """How many bytes may wait for it."""
         self._muted: Muted | None = None
         # of the connection, from ``begin`` on
         self.created = 0.0
@@ -121,6 +124,10 @@ class Conversation(Receiver):
 
     def close(self) -> None:
         """Close at once."""
+        raise NotImplementedError
+
+    def abort(self, reason: str) -> None:
+        """Close at once, for a reason that is logged and counted."""
         raise NotImplementedError
 
     def drain(self) -> None:

@@ -68,6 +68,11 @@ class Modes:
         if self.subscriptions is not None:
             self.subscriptions.adopted()
 
+    def behind(self) -> None:
+        """It reads more slowly than it is answered, from now on."""
+        if self.subscriptions is not None:
+            self.subscriptions.behind()
+
     def listening(self) -> Subscriptions:
         """The client's subscriptions, from now on."""
         if self.subscriptions is None:

@@ -55,6 +55,10 @@ class ClientLimits:
     output_soft: int
     output_hard: int
     write_timeout: float
+    pubsub_soft: int
+    pubsub_patience: float
+    """How long a subscriber may have more than ``pubsub_soft`` waiting for it."""
+    pubsub_hard: int
 
 
 class Service:
@@ -101,7 +105,15 @@ class Service:
             self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
         )
         limits = config.limits
-        self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
+        self.limits = ClientLimits(
+            limits.max_in_flight,
+            limits.output_soft,
+            limits.output_hard,
+            limits.write_timeout,
+            limits.pubsub_output_soft,
+            limits.pubsub_output_patience,
+            limits.pubsub_output_hard,
+        )
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )

@@ -3,6 +3,7 @@
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,18 +24,21 @@ _BEGIN = {kind.subscribe.decode(): kind for kind in Kind}
 _END = {kind.unsubscribe.decode(): kind for kind in Kind}
 _ALLOWED = frozenset({*_BEGIN, *_END, "ping", "quit", "reset"})
 """In RESP2, while subscribed."""
+_LOOK_EVERY = 1.0
+"""Seconds after which it is looked again whether a slow client has caught up."""
 _PONG = encode.bulk("pong")
 
 
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_protocol", "names")
+    __slots__ = ("_claim", "_client", "_protocol", "_watch", "names")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
         self._protocol = client.session.protocol
         self._claim: Claim | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
 
     @property
@@ -114,10 +118,34 @@ class Subscriptions:
                 for name in names:
                     hub.join(kind, name, self, self._client.window.push, protocol)
 
+    def behind(self) -> None:
+        """The client does not read its messages as fast as they come: see how long that goes on."""
+        if self._watch is None and self.any:
+            self._look(None)
+
+    def _look(self, since: float | None) -> None:
+        """Close it if too much has waited for too long; ``since`` when it has been too much."""
+        self._watch = None
+        client = self._client
+        limits, loop = client.service.limits, client.service.loop
+        now = loop.time()
+        if client.flow.unread() <= limits.pubsub_soft:
+            since = None
+        elif since is None:
+            since = now
+        elif now - since >= limits.pubsub_patience:
+            client.abort("pubsub output limit")
+            return
+        if client.flow.reasons & Stop.SLOW:
+            self._watch = loop.call_later(_LOOK_EVERY, self._look, since)
+
     def gone(self) -> None:
         """End all, and say nothing."""
         if self._claim is not None:
             self._claim.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         for kind, names in self.names.items():
             for name in names:
                 self._client.service.hub.leave(kind, name, self)
@@ -138,6 +166,8 @@ class Subscriptions:
         client = self._client
         channels, patterns, of_shards = (len(self.names[kind]) for kind in Kind)
         client.session.listening = channels, patterns, of_shards
+        limits = client.service.limits
+        client.output_hard = limits.pubsub_hard if self.any else limits.output_hard
         client.adopt_session()
 
 
