@@ -7,7 +7,7 @@ stands there given up where it was.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from proxy import errors
@@ -168,19 +168,37 @@ class Hub:
         old.pop(listener, None)
         new[listener] = push
 
-    def leave(self, kind: Kind, name: bytes, listener: Listener) -> None:
-        """``listener`` hears of it no more."""
+    def leave(self, kind: Kind, name: bytes, listener: Listener) -> Sequence[Link]:
+        """``listener`` hears of it no more. Where the subscription was given up, if nobody needs it."""
         topic = self.topics[kind][name]
         topic.resp2.pop(listener, None)
         topic.resp3.pop(listener, None)
-        self.release(topic)
+        return self.release(topic)
 
-    def release(self, topic: Topic) -> None:
-        """Give up the subscription if nobody needs it."""
-        if not topic.listeners and not topic.claims and self.topics[topic.kind].get(topic.name) is topic:
-            del self.topics[topic.kind][topic.name]
-            for link in list(topic.at):
-                link.remove(topic)
+    def release(self, topic: Topic) -> Sequence[Link]:
+        """Give up the subscription if nobody needs it; where."""
+        if topic.listeners or topic.claims or self.topics[topic.kind].get(topic.name) is not topic:
+            return ()
+        del self.topics[topic.kind][topic.name]
+        links = list(topic.at)
+        for link in links:
+            link.remove(topic)
+        return links
+
+    def after(self, links: Collection[Link], then: Callable[[], None]) -> None:
+        """Have ``then`` called when the servers have carried out what was told over ``links``; at once if none."""
+        left = len(links)
+
+        def done() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        for link in links:
+            link.after(done)
+        if not links:
+            then()
 
     # ---- servers
 

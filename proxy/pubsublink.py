@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _MOST_NAMES = 1000
 """Of one command: a server that has others to serve should not be kept busy for long."""
-_LINGER = 1.0
+_LINGER = 10.0
 """Seconds that a connection is kept when nothing is subscribed over it any more."""
 _LOOKS = 3
 """How often it is looked after a server within the time that an answer may take."""
@@ -40,17 +40,27 @@ class _Asked:
     topics: "dict[bytes, Topic]"
 
 
+Done = Callable[[], None]
+"""What to call when a PING is answered."""
+
+
 class _Pong(Sink):
-    """Takes the answer to a PING, the oldest of ``asked``."""
+    """Takes the answer to a PING, the oldest of what ``asked`` has."""
 
     __slots__ = ("_asked",)
 
-    def __init__(self, asked: "deque[_Asked | None]") -> None:
+    def __init__(self, asked: "deque[_Asked | Done]") -> None:
         self._asked = asked
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """The server is there."""
-        self._asked.popleft()
+        """The server is there, and has carried out what it was told before."""
+        done = self._asked.popleft()
+        if not isinstance(done, _Asked):
+            done()
+
+
+def _nothing() -> None:
+    """For a PING that only asks whether the server is there."""
 
 
 class Link:
@@ -71,8 +81,10 @@ class Link:
         self._said: dict[Topic, None] = {}
         """What the server was told to subscribe to, over this connection."""
         self._changed: dict[Topic, None] = {}
-        self._asked: deque[_Asked | None] = deque()
-        """What waits for an answer, in order; None for a PING."""
+        self._asked: deque[_Asked | Done] = deque()
+        """What waits for an answer, in order."""
+        self._waiting: list[Done] = []
+        """Who waits until the server has carried out what it is told at the end of this turn."""
         self._pong = _Pong(self._asked)
         self._dirty = False
         self._down_since = around.turn.now()
@@ -80,6 +92,7 @@ class Link:
         self._over: asyncio.Future[str] | None = None
         """Gets the reason why the connection is of no use any more; empty if nothing is subscribed over it."""
         self._runner: asyncio.Task[None] | None = None
+        self._idle: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"Link({self.node.address}, {len(self.topics)} topics, {'up' if self._lease else self._reason})"
@@ -113,6 +126,14 @@ class Link:
         self.topics.pop(topic, None)
         topic.at.pop(self, None)
         self._note(topic)
+
+    def after(self, done: Done) -> None:
+        """Have ``done`` called when the server has carried out all it was told up to now, or is gone."""
+        if self._lease is None:
+            done()
+        else:
+            self._waiting.append(done)
+            self._schedule()
 
     async def close(self) -> None:
         """Close the connection, for good."""
@@ -162,8 +183,12 @@ class Link:
             lease.drop()
             self._lease = self._over = None
             self._said.clear()
-            self._asked.clear()
             self._changed.clear()
+            waiting = [*(asked for asked in self._asked if not isinstance(asked, _Asked)), *self._waiting]
+            self._asked.clear()
+            self._waiting.clear()
+            for done in waiting:
+                done()
             for topic in self.topics:
                 topic.at[self] = False
 
@@ -185,8 +210,7 @@ class Link:
             await asyncio.sleep(timeout / _LOOKS)
             first = lease.inflight.first()
             if first is None:
-                self._asked.append(None)
-                lease.send(self._pong, 0, _PING, turn.now())
+                self._ping(lease, _nothing)
             elif first < turn.now() - timeout:
                 self._end(f"nothing came back for {timeout:g} s")
 
@@ -194,6 +218,9 @@ class Link:
 
     def _note(self, topic: "Topic") -> None:
         self._changed[topic] = None
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._dirty:
             self._dirty = True
             self._around.turn.add(self)
@@ -219,8 +246,13 @@ class Link:
             self._ask(lease, group[0].kind.unsubscribe, group)
         for group in begun.values():
             self._ask(lease, group[0].kind.subscribe, group)
+        for done in self._waiting:
+            self._ping(lease, done)
+        self._waiting.clear()
         if not self.topics:
-            self._loop.call_later(_LINGER, self._end_if_idle)
+            if self._idle is not None:
+                self._idle.cancel()
+            self._idle = self._loop.call_later(_LINGER, self._end_if_idle)
 
     def _together(self, topic: "Topic") -> object:
         """What is equal for topics that one command can name: on a cluster channels of shards in one slot."""
@@ -233,6 +265,10 @@ class Link:
             names = {topic.name: topic for topic in topics[at : at + _MOST_NAMES]}
             self._asked.append(_Asked(word, names))
             lease.send(DISCARD, 0, encode.request((word, *names)), self._around.turn.now())
+
+    def _ping(self, lease: Lease, done: Done) -> None:
+        self._asked.append(done)
+        lease.send(self._pong, 0, _PING, self._around.turn.now())
 
     def _end_if_idle(self) -> None:
         if not self.topics:
@@ -248,7 +284,7 @@ class Link:
         except (BadReply, ValueError):
             return
         asked = self._asked[0] if self._asked else None
-        if asked is not None and asked.word == word and name in asked.topics:
+        if isinstance(asked, _Asked) and asked.word == word and name in asked.topics:
             topic = asked.topics.pop(name)
             if not asked.topics:
                 self._taken()
@@ -269,8 +305,9 @@ class Link:
         if not self._asked:
             return False
         asked = self._taken()
-        if asked is None:
-            return True  # an answer to PING all the same
+        if not isinstance(asked, _Asked):
+            asked()  # an answer to PING all the same
+            return True
         text = errors.text(error[1:-2])
         log.warning(
             "subscribe refused shard=%s address=%s command=%s reason=%r",
@@ -286,7 +323,7 @@ class Link:
         self._again(refused)
         return True
 
-    def _taken(self) -> _Asked | None:
+    def _taken(self) -> _Asked | Done:
         """The oldest command is answered, by other means than a reply."""
         if self._lease is not None:
             self._lease.inflight.pop()

@@ -13,6 +13,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.flow import Stop
 from proxy.pubsub import Claim, Hub
+from proxy.pubsublink import Link
 from proxy.resp import encode
 from proxy.slots import key_slot
 
@@ -94,8 +95,21 @@ class Subscriptions:
         self._changed()
         return b"".join(frames)
 
-    def ended(self, kind: Kind, names: Sequence[bytes]) -> bytes:
-        """Hear of ``names`` no more, or of none of that kind: the confirmations."""
+    def end(self, kind: Kind, names: Sequence[bytes]) -> None:
+        """Subscribe to ``names`` no more, or to none of that kind.
+
+        What follows waits until the servers know, as it may ask them who is subscribed, or be a PUBLISH that counts.
+        """
+        client = self._client
+        token = client.window.reserve()
+        links: set[Link] = set()
+        reply = self.ended(kind, names, links)
+        if links:
+            client.flow.stop(Stop.ORDER)
+        client.service.hub.after(links, lambda: client.window.deliver(token, reply, 0, len(reply)))
+
+    def ended(self, kind: Kind, names: Sequence[bytes], links: set[Link]) -> bytes:
+        """Hear of ``names`` no more, or of none of that kind: the confirmations. ``links`` gets what was told so."""
         frames = []
         own = self.names[kind]
         if not names and not own:
@@ -103,7 +117,7 @@ class Subscriptions:
         for name in names or list(own):
             if name in own:
                 del own[name]
-                self._client.service.hub.leave(kind, name, self)
+                links.update(self._client.service.hub.leave(kind, name, self))
             frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self._protocol))
         self._changed()
         return b"".join(frames)
@@ -193,7 +207,7 @@ def unsubscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now
     client = modes.client
     client.service.counters.command(fact.name).calls += 1
     client.session.muted()
-    client.window.answer(modes.listening().ended(_END[fact.name], args[1:]))
+    modes.listening().end(_END[fact.name], args[1:])
     return True
 
 
