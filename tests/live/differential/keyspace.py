@@ -229,6 +229,8 @@ SCRIPTS = {
         EVALSHA E0E1F9FABFC9D4800C877A703B823AC0578FF8DB 1 %k
         EVALSHA_RO e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 %k
         SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db ffffffffffffffffffffffffffffffffffffffff
+        SCRIPT SHOW e0e1f9fabfc9d4800c877a703b823ac0578ff8db
+        SCRIPT SHOW ffffffffffffffffffffffffffffffffffffffff
         SCRIPT LOAD "not a script ("
         SCRIPT KILL
         SCRIPT FLUSH
@@ -257,6 +259,8 @@ SCRIPTS = {
         FUNCTION FLUSH
         FUNCTION RESTORE garbage
         FUNCTION DUMP
+        FUNCTION RESTORE "\xf5@L#!lua name=lib\nredis.register_function('first', function(keys) return 1 end)\n\x00Z\xdb\xee\xaf\xa4\xdf\x8f\xb0"
+        FCALL first 1 %k
         FCALL read 1 %k
     """,
 }
