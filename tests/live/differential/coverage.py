@@ -1,7 +1,7 @@
 """Which of a server's commands are compared, straight and through the proxy, and why the others are not.
 
-Commands with subcommands are counted by these. A case counts where the plain server carried it out; an error counts
-only for what ``ONLY_ERRORS`` names.
+A command with subcommands counts for as much as the share of them that is compared. A case counts where the plain
+server carried it out; an error counts only for what ``ONLY_ERRORS`` names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,6 @@ LEFT_OUT: Mapping[str, str] = {
     "acl|save": _OWN_USERS,
     "acl|setuser": _OWN_USERS,
     "acl|users": _OWN_USERS,
-    "cluster|keyslot": "the proxy computes it; a server of Redis 7 without cluster mode answers an error",
     "failover": _PRIMARY,
     "migrate": "refused: would move keys behind the slot map's back",
     "module|load": _MODULES,
@@ -62,15 +61,16 @@ ONLY_ERRORS: Mapping[str, str] = {
 """By the command's name, beside the subcommands of CLUSTER: why an error is all that is compared."""
 
 
-def commands_of(site: Site) -> set[str]:
-    """The names of the plain server's commands and subcommands, as its COMMAND tells them."""
+def commands_of(site: Site) -> dict[str, set[str]]:
+    """The plain server's commands as its COMMAND tells them, each with its subcommands' names (its own if none)."""
     rows = site.plain.ask("COMMAND")
     assert isinstance(rows, list)
-    names: set[str] = set()
-    for row in rows:
-        subcommands = [sub[0] for sub in row[9]] if len(row) > 9 else []
-        names |= {name.decode() for name in subcommands or [row[0]]}
-    return names
+    return {row[0].decode(): {sub[0].decode() for sub in row[9]} or {row[0].decode()} for row in rows}
+
+
+def share(commands: Mapping[str, set[str]], found: set[str]) -> float:
+    """Which part of the commands is among ``found``."""
+    return sum(len(names & found) / len(names) for names in commands.values()) / len(commands)
 
 
 def compared(site: Site) -> set[str]:

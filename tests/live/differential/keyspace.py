@@ -11,6 +11,11 @@ TWO_FUNCTIONS = (
     r"redis.register_function{function_name='read', callback=function(keys)"
     r" return redis.call('get', keys[1]) end, flags={'no-writes'}}" + '"'
 )
+DUMPED = (
+    r'"\xf5@L#!lua name=lib\nredis.register_function'
+    r"('first', function(keys) return 1 end)"
+    r'\n\x00Z\xdb\xee\xaf\xa4\xdf\x8f\xb0"'
+)
 
 GENERIC = {
     "life of keys": r"""
@@ -259,7 +264,7 @@ SCRIPTS = {
         FUNCTION FLUSH
         FUNCTION RESTORE garbage
         FUNCTION DUMP
-        FUNCTION RESTORE "\xf5@L#!lua name=lib\nredis.register_function('first', function(keys) return 1 end)\n\x00Z\xdb\xee\xaf\xa4\xdf\x8f\xb0"
+        FUNCTION RESTORE {DUMPED}
         FCALL first 1 %k
         FCALL read 1 %k
     """,

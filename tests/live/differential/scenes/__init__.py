@@ -25,3 +25,8 @@ SCENES = [
     *_named("connection", CONNECTIONS),
     *_named("administration", ADMINISTRATION),
 ]
+
+VALKEYS_OWN = {
+    "transaction: MULTI and WATCH inside": "Valkey 9 words these errors otherwise, and they spoil the transaction",
+}
+"""Where Valkey does otherwise than Redis, which is the reference; by the scene's name, with what it does."""

@@ -24,13 +24,37 @@ ADMINISTRATION = {
     "data on disk": r"""
         a: SAVE
         a: BGSAVE WHAT
-        a: BGSAVE SCHEDULE
         a: SAVE x
-        a: BGREWRITEAOF
         a: BGREWRITEAOF x
+        a: BGSAVE
+        * rdb_bgsave_in_progress:0
+        a: BGREWRITEAOF
+        * aof_rewrite_in_progress:0
     """,
-    "DEBUG": r"""
+    "databases change places": r"""
+        a: SET %k zero
+        a: SELECT 3
+        a: SET %k three
+        a: SWAPDB 0 3
+        a: GET %k
+        a: SELECT 0
+        a: GET %k
+        a: SWAPDB 0 99
+        a: SWAPDB x 1
+        a: SWAPDB 0
+    """,
+    "what looks into servers": r"""
+        a: MODULE LIST
+        a: MODULE NOSUCH
+        a: PFADD %h x
+        a: PFDEBUG ENCODING %h
+        a: PFDEBUG WHAT %h
+        a: PFDEBUG ENCODING %none
+        a: PFSELFTEST
         a: DEBUG SLEEP 0
+        a: DEBUG SET-ACTIVE-EXPIRE 1
+        a: DEBUG CHANGE-REPL-ID x
+        a: DEBUG NOSUCH
         a: DEBUG
     """,
 }
