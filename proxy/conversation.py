@@ -311,6 +311,12 @@ class Conversation(Receiver):
                 shards, read, writes = [plan.shard], plan.read, not fact.readonly
             routes = self.reading(shards, read, now)
             sink = self.writing(shards, writes, sink)
+        if fact.scripting:
+            if isinstance(plan, Scatter):
+                targets = [routes.writers[part.shard] for part in plan.parts]
+            else:
+                targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
+            service.scripts.prepare(fact.name, args, targets, now)
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:

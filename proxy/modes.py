@@ -7,7 +7,7 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import slotgatecmds, transactions
+from proxy import aside, slotgatecmds, transactions
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
@@ -70,5 +70,5 @@ class Modes:
         transactions.discard(self)
 
 
-COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS, **transactions.COMMANDS}
+COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS, **transactions.COMMANDS, **aside.COMMANDS}
 """By the fact's name."""

@@ -35,6 +35,7 @@ from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
+from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -99,6 +100,7 @@ class Service:
         self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
+        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -129,6 +131,7 @@ class Service:
             self._look,
             self._count_error,
             self.refusal,
+            self._prepare,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),
@@ -227,8 +230,15 @@ class Service:
                 if client.window in owners:
                     client.flow.stop(Stop.ORDER)
 
-    def refusal(self, error: bytes, asked: Node) -> Refusal | None:
-        """What an error frame refuses that ``asked`` sent; None if it is the client's business."""
+    def _prepare(self, frame: bytes, backend: Backend, now: float) -> None:
+        if calls := calls_by_digest(frame):
+            self.scripts.prepare_all(calls, backend, now)
+
+    def refusal(self, error: bytes, asked: Node, frame: bytes = b"") -> Refusal | None:
+        """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
+        business."""
+        if error in NOT_FOUND:
+            return self.scripts.refusal(error, frame, [backend for backend in self.pool if backend.place.node == asked])
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
@@ -288,8 +298,10 @@ class Service:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
         self._book.refresh()
-        if backend.place.primary and not backend.ready:
-            self.restarted.add(backend)
+        if not backend.ready:
+            self.scripts.forget(backend)
+            if backend.place.primary:
+                self.restarted.add(backend)
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:

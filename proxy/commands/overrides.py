@@ -88,10 +88,14 @@ _ANY_SHARD = {
     **_same(Handling.ANY_SHARD, "a server's own facts, as that server words them", "command"),
     **_same(Handling.ANY_SHARD, "made by whoever is asked", "acl|genpass", "lolwut", "time"),
     **_same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
-    **_same(Handling.ANY_SHARD, "its engines are the same on all shards", "function|stats"),
 }
 
+_AROUND = "a server that is busy with a script reads nothing from the connection that all share"
+
 _MERGED = {
+    "script|kill": Override(Handling.MODE, "one_ok", _AROUND),
+    "function|kill": Override(Handling.MODE, "one_ok", _AROUND),
+    "function|stats": Override(Handling.MODE, "running", _AROUND),
     "lastsave": Override(Handling.ALL_SHARDS, "min", "no policy; the time up to which every shard is saved"),
     "script|show": Override(Handling.ALL_SHARDS, "one_ok", "no policy; EVAL leaves a script on its own shard only"),
     "scan": Override(Handling.SPECIAL, "scan", "policy special: the cursor names the shard"),
