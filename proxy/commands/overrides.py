@@ -138,6 +138,10 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
         "bgsave": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "bgrewriteaof": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "save": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "swapdb": Override(Handling.ALL_SHARDS, "all_ok", "no policy; the databases of every shard"),
+        "module|list": Override(Handling.ANY_SHARD, None, "loaded on all servers, or commands fail on some"),
+        "pfselftest": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard tests itself"),
+        "pfdebug": Override(Handling.KEYED, None, "flagged admin, but only looks at its key"),
         "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),
     }
 )
