@@ -352,7 +352,7 @@ class Backend(Receiver):
         if entry.sink in UNASKED:
             return False
         why = transaction.reason(error, rejected)
-        refusal = self._around.refusal(why, self.place.node)
+        refusal = self._around.refusal(why, self.place.node, entry.frame)
         if refusal is not None:
             self._around.refused(self, self.inflight.pop(), refusal)
             return True

@@ -47,6 +47,7 @@ class Leftovers:
             if target is None:
                 around.wait(entry, backend.place)
             else:
+                around.prepare(entry.frame, target, entry.since)
                 target.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
     def expire(self, written: Iterable[Entry], unwritten: Iterable[Entry]) -> None:

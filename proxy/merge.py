@@ -8,8 +8,10 @@ parts, and gives a frame in the protocol that the parts are in.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy import errors, info
+from proxy.channels import Kind
 from proxy.multikey import merge_by_key
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header
@@ -21,17 +23,30 @@ _DIGITS = 20
 _CURSOR_LIMIT = 2**63 - 1
 _NO_MERGE = "ERR the shards' answers do not fit together"
 _UNCERTAIN = b"-UNCERTAIN"
+_NULLS = (b"$-1\r\n", b"*-1\r\n", b"_\r\n")
 
 _SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-file-pass", b"tls-client-key-file-pass"})
 
 Overlay = Mapping[str, Mapping[str, str]]
 
 
+class Audience(Protocol):
+    """Knows who listens to messages: to a server all clients of a worker are one."""
+
+    def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
+        """How many are subscribed to it, when the shards' primaries count so many."""
+
+    def patterns(self, counts: Sequence[int]) -> int:
+        """How many patterns are subscribed to, when the shards' primaries count so many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a merge may say about the proxy itself: fields of INFO by section, made when they are asked for."""
+    """What a merge may say about the proxy itself: fields of INFO by section, made when they are asked for, and who
+    listens to messages."""
 
     overlay: Callable[[], Overlay] = dict
+    audience: Callable[[], Audience] | None = None
 
 
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
@@ -173,6 +188,32 @@ def _asked(options: Sequence[bytes]) -> int | None:
     return int(options[1]) if options[1].isdigit() and len(options[1]) < _DIGITS else None
 
 
+def _pubsub_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """Those of all shards, each once."""
+    return encode.array(dict.fromkeys(channel for reply in replies for channel in elements(reply)))
+
+
+def _pubsub_numsub(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """Name and number for each name that was asked for."""
+    kind = Kind.SHARD if plan.options[0].lower() == b"shardnumsub" else Kind.CHANNEL
+    columns = [elements(reply) for reply in replies]
+    frames = []
+    for at, name in enumerate(plan.options[1:]):
+        counts = [_number(column[2 * at + 1]) for column in columns]
+        frames += [columns[0][2 * at], encode.integer(_audience(context).heard(kind, name, counts))]
+    return encode.array(frames)
+
+
+def _pubsub_numpat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    return encode.integer(_audience(context).patterns(list(map(_number, replies))))
+
+
+def _audience(context: Context) -> Audience:
+    if context.audience is None:
+        raise ValueError("nobody knows who listens")
+    return context.audience()
+
+
 def _latency_latest(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """One row an event: the newest, with the highest of the maxima."""
     rows: dict[bytes, list[bytes]] = {}
@@ -232,6 +273,11 @@ def _add_cumulated(total: dict[int, int], more: Mapping[int, int]) -> None:
         total[bound] = upto(before, bound) + upto(more, bound)
 
 
+def _running(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """FUNCTION STATS of a server that runs a script, else of the first: the engines are the same on all."""
+    return next((reply for reply in replies if elements(reply)[1] not in _NULLS), replies[0])
+
+
 def _texts(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """A text of each shard, one below the other."""
     joined = "\n".join(_text(reply).decode("utf-8", "replace") for reply in replies)
@@ -270,6 +316,10 @@ MERGERS: Mapping[str, Merger] = {
     "latency_latest": _latency_latest,
     "latency_history": _latency_history,
     "latency_histogram": _latency_histogram,
+    "running": _running,
     "text": _texts,
     "memory_stats": _memory_stats,
+    "pubsub_channels": _pubsub_channels,
+    "pubsub_numsub": _pubsub_numsub,
+    "pubsub_numpat": _pubsub_numpat,
 }

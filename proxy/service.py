@@ -29,12 +29,14 @@ from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
+from proxy.pubsub import Hub
 from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
+from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -54,6 +56,10 @@ class ClientLimits:
     output_soft: int
     output_hard: int
     write_timeout: float
+    pubsub_soft: int
+    pubsub_patience: float
+    """How long a subscriber may have more than ``pubsub_soft`` waiting for it."""
+    pubsub_hard: int
 
 
 class Service:
@@ -96,9 +102,20 @@ class Service:
         default = self.world.accounts.get(DEFAULT_USER)
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
-        self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
+        self.dispatcher = Dispatcher(
+            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+        )
         limits = config.limits
-        self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
+        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
+        self.limits = ClientLimits(
+            limits.max_in_flight,
+            limits.output_soft,
+            limits.output_hard,
+            limits.write_timeout,
+            limits.pubsub_output_soft,
+            limits.pubsub_output_patience,
+            limits.pubsub_output_hard,
+        )
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -129,6 +146,7 @@ class Service:
             self._look,
             self._count_error,
             self.refusal,
+            self._prepare,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),
@@ -147,6 +165,7 @@ class Service:
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around)
+        self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
             self.credentials,
@@ -206,6 +225,7 @@ class Service:
         for name in [name for name in self._held if before.primary(name) != topology.primary(name)]:
             self._held.pop(name).cancel()
         self.pool.adopt(topology)
+        self.hub.adopt(topology)
         self.changed.set()
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
@@ -227,8 +247,15 @@ class Service:
                 if client.window in owners:
                     client.flow.stop(Stop.ORDER)
 
-    def refusal(self, error: bytes, asked: Node) -> Refusal | None:
-        """What an error frame refuses that ``asked`` sent; None if it is the client's business."""
+    def _prepare(self, frame: bytes, backend: Backend, now: float) -> None:
+        if calls := calls_by_digest(frame):
+            self.scripts.prepare_all(calls, backend, now)
+
+    def refusal(self, error: bytes, asked: Node, frame: bytes = b"") -> Refusal | None:
+        """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
+        business."""
+        if error in NOT_FOUND:
+            return self.scripts.refusal(error, frame, [backend for backend in self.pool if backend.place.node == asked])
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
@@ -259,6 +286,7 @@ class Service:
     async def close(self) -> None:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.detours.close()
+        await self.hub.close()
         await self.leases.close()
         await self.pool.close()
 
@@ -288,8 +316,10 @@ class Service:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
         self._book.refresh()
-        if backend.place.primary and not backend.ready:
-            self.restarted.add(backend)
+        if not backend.ready:
+            self.scripts.forget(backend)
+            if backend.place.primary:
+                self.restarted.add(backend)
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:

@@ -212,9 +212,15 @@ def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: 
         return
     block = transaction.block(item.along or item.frame for item in queue.items if item.along or not item.own)
     writes = any(not item.fact.readonly for item in queue.items if not item.own)
+    calls = [(item.fact.name, item.args) for item in queue.items if item.fact.scripting]
     if held is not None or queue.moves:
+        for name, args in calls:
+            service.scripts.note(name, args)
         _send_alone(client, queue, held, block, ending, repeat=not writes)
         return
+    backend = client.routes.writers[shard]
+    if calls and backend is not None:
+        service.scripts.prepare_all(calls, backend, now)
     sink = client.writing([shard], writes, ending.direct())
     service.dispatcher.send(shard, False, block, client.routes, client.flow, sink, token, now)
 

@@ -22,6 +22,7 @@ from proxy.leases import Claim, Lease, Leases
 from proxy.planner import FIRST_SHARD
 from proxy.refusals import Refusal
 from proxy.resp import encode
+from proxy.scripts import calls_by_digest
 from proxy.surroundings import Place
 from proxy.topology import NOBODY, Node, Shard, Topology
 
@@ -149,6 +150,8 @@ class Trip(Sink):
         self.lease = lease
         self._rejected = b""
         lease.on_lost = self._lost
+        for load in service.scripts.ahead(None, calls_by_digest(self._frame)):
+            lease.send(DISCARD, 0, load, now)
         if self.asking:
             lease.send(DISCARD, 0, _ASKING, now)
         if transaction.is_block(self._frame):

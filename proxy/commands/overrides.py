@@ -88,16 +88,25 @@ _ANY_SHARD = {
     **_same(Handling.ANY_SHARD, "a server's own facts, as that server words them", "command"),
     **_same(Handling.ANY_SHARD, "made by whoever is asked", "acl|genpass", "lolwut", "time"),
     **_same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
-    **_same(Handling.ANY_SHARD, "its engines are the same on all shards", "function|stats"),
 }
 
+_AROUND = "a server that is busy with a script reads nothing from the connection that all share"
+
 _MERGED = {
+    "script|kill": Override(Handling.MODE, "one_ok", _AROUND),
+    "function|kill": Override(Handling.MODE, "one_ok", _AROUND),
+    "function|stats": Override(Handling.MODE, "running", _AROUND),
     "lastsave": Override(Handling.ALL_SHARDS, "min", "no policy; the time up to which every shard is saved"),
     "script|show": Override(Handling.ALL_SHARDS, "one_ok", "no policy; EVAL leaves a script on its own shard only"),
     "scan": Override(Handling.SPECIAL, "scan", "policy special: the cursor names the shard"),
     "randomkey": Override(Handling.SPECIAL, "randomkey", "one key, and null only if no shard has one"),
     "info": Override(Handling.SPECIAL, "info", "policy special: one document of all shards"),
     "config|get": Override(Handling.SPECIAL, "config_get", "no policy; only reads"),
+    "pubsub|channels": Override(Handling.SPECIAL, "pubsub_channels", "no policy; those of all shards, each once"),
+    "pubsub|shardchannels": Override(Handling.SPECIAL, "pubsub_channels", "no policy; those of all shards, each once"),
+    "pubsub|numsub": Override(Handling.SPECIAL, "pubsub_numsub", "no policy; the proxy's own clients count each"),
+    "pubsub|shardnumsub": Override(Handling.SPECIAL, "pubsub_numsub", "no policy; the proxy's own clients count each"),
+    "pubsub|numpat": Override(Handling.SPECIAL, "pubsub_numpat", "no policy; each pattern once"),
     "slowlog|get": Override(Handling.SPECIAL, "slowlog", "newest first over all shards, no more than asked for"),
     "commandlog|get": Override(Handling.SPECIAL, "slowlog", "newest first over all shards, no more than asked for"),
     "slowlog|len": Override(Handling.ALL_NODES, "sum", "flagged admin, but only reads statistics"),
@@ -129,6 +138,10 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
         "bgsave": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "bgrewriteaof": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "save": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "swapdb": Override(Handling.ALL_SHARDS, "all_ok", "no policy; the databases of every shard"),
+        "module|list": Override(Handling.ANY_SHARD, None, "loaded on all servers, or commands fail on some"),
+        "pfselftest": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard tests itself"),
+        "pfdebug": Override(Handling.KEYED, None, "flagged admin, but only looks at its key"),
         "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),
     }
 )
