@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.simulation import test_redirections as cluster
+from tests.simulation import test_redirections as nodes
 from tests.simulation.playbook import (
     REQUEST_TIMEOUT,
     RETRY_DEADLINE,
@@ -21,6 +21,7 @@ from tests.simulation.playbook import (
     says,
     sees,
 )
+from tests.simulation.test_redirections import BAR, TRYAGAIN, adopts, ask, moved
 
 NOW = 0.1
 """Longer than the longest backoff."""
@@ -85,8 +86,9 @@ BLOCKS = {
         answers(b"$1\r\nx\r\n"), hears("a", *QUEUED, LOST, "x"),
     ),
     "one that only reads is": (
-        says("a", "MULTI", "GET k", "EXEC"), answers(b"+OK\r\n"), cuts(), passes(NOW), sees(*["MULTI", "GET k", "EXEC"] * 2),
-        answers(b"+OK\r\n+QUEUED\r\n*1\r\n$1\r\n1\r\n"), hears("a", "OK", "QUEUED", "[[]b'1']"),
+        says("a", "MULTI", "GET k", "EXEC"), answers(b"+OK\r\n"), cuts(), passes(NOW),
+        sees(*["MULTI", "GET k", "EXEC"] * 2), answers(b"+OK\r\n+QUEUED\r\n*1\r\n$1\r\n1\r\n"),
+        hears("a", "OK", "QUEUED", "[[]b'1']"),
     ),
     "one that was not written yet is sent whole": (
         reads(False), says("b", *MANY), says("a", *BLOCK), cuts(), passes(NOW), sees(*MANY, *BLOCK),
@@ -240,6 +242,108 @@ WATCHES = {
 }  # fmt: skip
 
 
+AT_BAR = ("MULTI", "SET bar 1", "INCR bar", "EXEC")
+PREVIOUS = "-EXECABORT Transaction discarded because of previous errors."
+RESULT = ("*2", "+OK", ":2")
+TOOK = ("+OK", "+QUEUED", "+QUEUED", *RESULT)
+SOON = 0.05
+HEARD = ("OK", "QUEUED", "QUEUED")
+
+MOVING = {
+    "a transaction is redirected as a whole": (
+        nodes.says("a", *AT_BAR), nodes.sees("A", *AT_BAR),
+        nodes.answers("A", "+OK", moved(BAR, "B"), moved(BAR, "B"), PREVIOUS), nodes.sees("B", *AT_BAR),
+        nodes.answers("B", *TOOK), nodes.hears("a", *HEARD, "[b'OK', 2]"),
+    ),
+    "and when EXEC is": (
+        nodes.says("a", *AT_BAR), nodes.answers("A", "+OK", "+QUEUED", "+QUEUED", moved(BAR, "B")),
+        nodes.sees("B", *AT_BAR), nodes.answers("B", *TOOK), nodes.hears("a", *HEARD, "[b'OK', 2]"),
+    ),
+    "asking goes before all of it": (
+        nodes.says("a", *AT_BAR), nodes.answers("A", "+OK", "+QUEUED", ask(BAR, "B"), PREVIOUS),
+        nodes.sees("B", "ASKING", *AT_BAR), nodes.answers("B", "+OK", *TOOK), nodes.hears("a", *HEARD, "[b'OK', 2]"),
+    ),
+    "half moved keys are waited for": (
+        nodes.says("a", *AT_BAR), nodes.answers("A", "+OK", "+QUEUED", TRYAGAIN, PREVIOUS), nodes.passes(SOON),
+        nodes.sees("A", *AT_BAR, *AT_BAR), nodes.answers("A", *TOOK), nodes.hears("a", *HEARD, "[b'OK', 2]"),
+    ),
+    "two of one client, and what is between them, keep their order": (
+        nodes.says("a", *AT_BAR, "SET bar 5", *AT_BAR),
+        nodes.answers("A", "+OK", moved(BAR, "B"), moved(BAR, "B"), PREVIOUS, moved(BAR, "B")),
+        nodes.answers("A", "+OK", moved(BAR, "B"), moved(BAR, "B"), PREVIOUS),
+        nodes.sees("B", *AT_BAR, "SET bar 5", *AT_BAR), nodes.answers("B", *TOOK, "+OK", *TOOK),
+        nodes.hears("a", *HEARD, "[b'OK', 2]", "OK", *HEARD, "[b'OK', 2]"),
+    ),
+    "what a later one has overtaken is not sent again": (
+        nodes.says("a", *AT_BAR, "SET bar 5"), nodes.answers("A", "+OK", moved(BAR, "B"), moved(BAR, "B"), PREVIOUS),
+        nodes.answers("A", "+OK"), nodes.passes(SOON), nodes.sees("B"),
+        nodes.hears("a", *HEARD, "-SHARDDOWN shard 'A'", "OK"),
+    ),
+    "another client's between its parts and others' behind it": (
+        nodes.says("a", *AT_BAR), nodes.says("b", "GET bar"),
+        nodes.answers("A", "+OK", moved(BAR, "B"), moved(BAR, "B"), PREVIOUS, "=0"), nodes.hears("b", "0"),
+        nodes.sees("B", *AT_BAR), nodes.answers("B", *TOOK), nodes.hears("a", *HEARD, "[b'OK', 2]"),
+    ),
+    "one that is lost on its detour may have run": (
+        nodes.says("a", *AT_BAR), nodes.answers("A", "+OK", "+QUEUED", ask(BAR, "B"), PREVIOUS),
+        nodes.sees("B", "ASKING", *AT_BAR), nodes.cuts("B"), nodes.passes(SOON), nodes.sees("B"),
+        nodes.hears("a", *HEARD, "-UNCERTAIN shard 'B'"),
+    ),
+    "one whose slot moved before it was written": (
+        nodes.cuts("A", shut=True), nodes.passes(SOON), nodes.says("a", *AT_BAR), nodes.passes(SOON), adopts(bar="B"),
+        nodes.sees("B", *AT_BAR), nodes.answers("B", *TOOK), nodes.hears("a", *HEARD, "[b'OK', 2]"),
+    ),
+    "keys in several slots": (
+        nodes.says("a", "MULTI", "SET bar 1", "SET foo 1", "EXEC"), nodes.sees("A"), nodes.sees("B"),
+        nodes.hears("a", *HEARD, "-CROSSSLOT"),
+    ),
+    "without keys": (
+        nodes.says("a", "MULTI", "TIME", "EXEC"), nodes.sees("A", "MULTI", "TIME", "EXEC"),
+        nodes.answers("A", "+OK", "+QUEUED", "*1", ":1"), nodes.hears("a", "OK", "QUEUED", "[1]"),
+    ),
+    "a slot that nobody serves is waited for": (
+        adopts(gap=True), nodes.says("a", *AT_BAR), nodes.passes(0.2), nodes.sees("A"), adopts(), nodes.passes(0.3),
+        nodes.sees("A", *AT_BAR), nodes.answers("A", *TOOK), nodes.hears("a", *HEARD, "[b'OK', 2]"),
+    ),
+    "a watch follows a redirection": (
+        nodes.says("a", "WATCH bar", *AT_BAR), nodes.sees("A", "WATCH bar"), nodes.answers("A", moved(BAR, "B")),
+        nodes.passes(SOON), nodes.sees("B", "WATCH bar"), nodes.answers("B", "+OK"), nodes.sees("B", *AT_BAR),
+        nodes.answers("B", *TOOK), nodes.hears("a", "OK", *HEARD, "[b'OK', 2]"),
+    ),
+    "what the proxy learns behind a redirection does not break a watch": (
+        nodes.says("a", "WATCH bar"), nodes.answers("A", moved(BAR, "B")), nodes.passes(SOON),
+        nodes.sees("B", "WATCH bar"), nodes.answers("B", "+OK"), adopts(bar="B"), nodes.says("a", *AT_BAR),
+        nodes.sees("B", *AT_BAR), nodes.answers("B", *TOOK), nodes.hears("a", "OK", *HEARD, "[b'OK', 2]"),
+    ),
+    "a watch on a key that is on its way": (
+        nodes.says("a", "WATCH bar", *AT_BAR), nodes.answers("A", ask(BAR, "B")), nodes.passes(SOON),
+        nodes.sees("B", "ASKING", "WATCH bar"), nodes.answers("B", "+OK", "+OK"), nodes.sees("B", "ASKING", *AT_BAR),
+        nodes.answers("B", "+OK", *TOOK), nodes.hears("a", "OK", *HEARD, "[b'OK', 2]"),
+    ),
+    "a watch waits until its slot is served": (
+        adopts(gap=True), nodes.says("a", "WATCH bar"), nodes.passes(0.2), adopts(), nodes.passes(0.3),
+        nodes.sees("A", "WATCH bar"), nodes.answers("A", "+OK"), nodes.hears("a", "OK"),
+    ),
+    "a slot that moved under a watch": (
+        nodes.says("a", "WATCH bar"), nodes.answers("A", "+OK"), nodes.hears("a", "OK"), adopts(bar="B"),
+        nodes.sees("A", "WATCH bar"), nodes.says("a", *AT_BAR), nodes.hears("a", *HEARD, "None"), nodes.sees("B"),
+        nodes.sees("A", "UNWATCH"),
+    ),
+    "a slot that moved under a watch, as the node knows first": (
+        nodes.says("a", "WATCH bar", *AT_BAR), nodes.answers("A", "+OK"),
+        nodes.answers("A", "+OK", "+QUEUED", "+QUEUED", moved(BAR, "B")), nodes.hears("a", "OK", *HEARD, "None"),
+    ),
+    "keys that are half moved under a watch": (
+        nodes.says("a", "WATCH bar", *AT_BAR), nodes.answers("A", "+OK"),
+        nodes.answers("A", "+OK", "+QUEUED", TRYAGAIN, PREVIOUS), nodes.hears("a", "OK", *HEARD, "None"),
+    ),
+    "reads behind a watch go to the primary of their own slot": (
+        nodes.says("a", "WATCH bar", "GET foo"), nodes.answers("A", "+OK"), nodes.sees("B", "GET foo"),
+        nodes.answers("B", "=f"), nodes.hears("a", "OK", "f"),
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in BLOCKS.items()])
 def test_a_block_on_a_shared_connection(steps: Sequence[Step]) -> None:
     play(steps)
@@ -253,3 +357,8 @@ def test_what_the_proxy_does_itself(steps: Sequence[Step]) -> None:
 @pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in WATCHES.items()])
 def test_a_connection_of_its_own(steps: Sequence[Step]) -> None:
     play(steps)
+
+
+@pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in MOVING.items()])
+def test_slots_that_move(steps: Sequence[nodes.Step]) -> None:
+    nodes.play(steps)
