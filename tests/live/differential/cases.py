@@ -14,6 +14,7 @@ from tests.live.differential.serverwide import KEYLESS, SESSION
 from tests.live.differential.sets import SETS, SORTED_SETS
 from tests.live.differential.streams import GEO, STREAMS
 from tests.live.differential.strings import BITS, HYPERLOGLOG, STRINGS
+from tests.live.differential.transactions import TRANSACTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +46,20 @@ def conversations(groups: Sequence[Mapping[str, str]]) -> list[Conversation]:
 
 
 CONVERSATIONS = conversations(
-    [STRINGS, BITS, HYPERLOGLOG, LISTS, HASHES, SETS, SORTED_SETS, STREAMS, GEO, SCRIPTS, GENERIC, KEYLESS, SESSION]
+    [
+        STRINGS,
+        BITS,
+        HYPERLOGLOG,
+        LISTS,
+        HASHES,
+        SETS,
+        SORTED_SETS,
+        STREAMS,
+        GEO,
+        SCRIPTS,
+        GENERIC,
+        KEYLESS,
+        SESSION,
+        TRANSACTIONS,
+    ]
 )
