@@ -16,6 +16,7 @@ from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
+from proxy.discovery.functions import Missing
 from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
@@ -131,6 +132,8 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
+        self.missing: Missing = {}
+        """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
         """Primaries' connections that were lost since their server's facts were asked for."""
         self.changed = asyncio.Event()
