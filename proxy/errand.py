@@ -60,6 +60,7 @@ class Errand(Sink):
             return
         self._lease = lease
         lease.on_lost = self._lost
+        lease.on_push = self._answer  # so is SUBSCRIBE answered in RESP3
         lease.send(self, 0, self._frame, self._service.turn.now())
 
     def _lost(self, reason: str, entries: list[Entry]) -> None:

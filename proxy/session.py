@@ -118,9 +118,11 @@ class Session:
         "no_evict",
         "no_touch",
         "protocol",
+        "queued",
         "reads_replicas",
         "reply_mode",
         "user",
+        "watched",
         "world",
     )
 
@@ -152,6 +154,10 @@ class Session:
         self.no_evict = False
         self.no_touch = False
         self.last_command = "NULL"
+        self.queued = -1
+        """How many commands wait for EXEC; -1 outside of a transaction."""
+        self.watched = 0
+        """How many keys are watched."""
         self.listening = (0, 0, 0)
         """How many channels, patterns and channels of shards it is subscribed to."""
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from proxy.config import Config
+
+_SECRET = frozenset({"password", "password_sha256"})
 
 
 def settings(config: Config) -> Iterator[tuple[str, str]]:
@@ -17,7 +19,8 @@ def settings(config: Config) -> Iterator[tuple[str, str]]:
 
 def _of_table(prefix: str, table: BaseModel) -> Iterator[tuple[str, str]]:
     for name in type(table).model_fields:
-        yield from _of_value(f"{prefix}{name}", getattr(table, name))
+        if name not in _SECRET:
+            yield from _of_value(f"{prefix}{name}", getattr(table, name))
 
 
 def _of_value(name: str, value: object) -> Iterator[tuple[str, str]]:
@@ -26,12 +29,8 @@ def _of_value(name: str, value: object) -> Iterator[tuple[str, str]]:
     elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         for index, each in enumerate(value):
             yield from _of_value(f"{name}[{index}]", each)
-    elif not _is_secret(value):
+    else:
         yield name, _words(value)
-
-
-def _is_secret(value: object) -> bool:
-    return isinstance(value, SecretStr) or (isinstance(value, tuple) and any(map(_is_secret, value)))
 
 
 def _words(value: object) -> str:

@@ -86,7 +86,7 @@ def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
 
 def _own(fact: Fact) -> bool:
     """Whether the proxy carries it out whatever the servers know."""
-    return fact.handling is Handling.SESSION or fact in OWN
+    return fact.handling is Handling.SESSION or fact.name in {own.name for own in OWN}
 
 
 def lowest_version(answers: Sequence[Learned]) -> str | None:

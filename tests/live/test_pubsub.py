@@ -380,7 +380,7 @@ def client(site: Site, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.mark.clients
 def test_redis_py(client: redis.Redis) -> None:
-    with client.pubsub() as listener:
+    with client.pubsub() as listener:  # type: ignore[no-untyped-call]
         listener.subscribe("a", "b")
         listener.psubscribe("pattern:*")
         kinds = [listener.get_message(timeout=5)["type"] for _ in range(3)]

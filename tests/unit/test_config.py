@@ -769,3 +769,35 @@ def test_every_problem_is_one_line(tmp_path: Path) -> None:
     assert len(found) == 5
     assert all(len(f"{path}: {words}".splitlines()) == 1 for path, words in found)
     assert "\n".join(f"{path}: {words}" for path, words in found).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            'advertise = "a:1"',
+            ("advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'),
+        ),
+        (
+            'present_as = "cluster"\nadvertise = ["a:1", "unix:/x"]',
+            ("advertise[1]", 'unix:/x is a unix socket: write "host:port", as cluster clients connect to it'),
+        ),
+        (
+            'present_as = "cluster"\nadvertise = ["a:1", "b:1", "a:1"]',
+            ("advertise[2]", "a:1 is advertise[0] too: name each address once"),
+        ),
+        (
+            'present_as = "cluster"\nlisten = "unix:/x"',
+            ("advertise", 'is missing: with unix sockets only, cluster clients need a "host:port" to connect to'),
+        ),
+    ],
+)
+def test_advertised_addresses(tmp_path: Path, text: str, found: tuple[str, str]) -> None:
+    assert problems(tmp_path, f"{text}\n{ONE_SHARD}") == [found]
+
+
+def test_present_as_cluster(tmp_path: Path) -> None:
+    config = loaded(tmp_path, f'present_as = "cluster"\nadvertise = "redis.example.com:6380"\n{ONE_SHARD}')
+    assert config.present_as == "cluster"
+    assert config.advertise == (Address("redis.example.com", 6380),)
+    assert not config.users[0].admin

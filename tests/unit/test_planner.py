@@ -459,3 +459,26 @@ def test_a_cursor_finds_back_to_its_shard(inner: int, shards: int, data: st.Data
         assert made == Reject("ERR invalid cursor")
         return
     assert decoded(made) == [(shard, [b"SCAN", b"%d" % inner], ())]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("CLUSTER COUNTKEYSINSLOT 0", Forward(0, WRITE)),
+        ("CLUSTER COUNTKEYSINSLOT 16383", Forward(2, WRITE)),
+        ("CLUSTER GETKEYSINSLOT 16383 5", Forward(2, WRITE)),
+        ("CLUSTER COUNTKEYSINSLOT 16384", Reject(errors.BAD_SLOT)),
+        ("CLUSTER COUNTKEYSINSLOT -1", Reject(errors.BAD_SLOT)),
+        ("CLUSTER COUNTKEYSINSLOT x", Reject(errors.NOT_AN_INTEGER)),
+        ("CLUSTER GETKEYSINSLOT x 5", Reject(errors.NOT_AN_INTEGER)),
+        ("CLUSTER GETKEYSINSLOT 1 -5", Reject(errors.BAD_SLOT_OR_COUNT)),
+        ("CLUSTER GETKEYSINSLOT 99999 5", Reject(errors.BAD_SLOT_OR_COUNT)),
+    ],
+)
+def test_slots_that_are_asked_about(line: str, wanted: Plan) -> None:
+    """As Redis 7.0.15 words it, of a cluster that the proxy passes for."""
+    fact, args, frame = request(line)
+    cluster = Topology(1, THREE.shards, THREE.slot_shard, cluster=True)
+    assert Planner(cluster, "split", presents_cluster=True).plan(fact, args, frame) == wanted
+    assert Planner(cluster, "split").plan(fact, args, frame) == Reject(errors.NO_CLUSTER)
+    assert Planner(THREE, "split", presents_cluster=True).plan(fact, args, frame) == Reject(errors.no_slots(fact.name))

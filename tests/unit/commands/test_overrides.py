@@ -206,14 +206,12 @@ def test_sent_to_all_by_their_tips() -> None:
         "flushdb": "all_ok",
         "function|delete": "all_ok",
         "function|flush": "all_ok",
-        "function|kill": "one_ok",
         "function|load": "all_ok",
         "function|restore": "all_ok",
         "keys": "concat",
         "memory|purge": "all_ok",
         "script|exists": "logical_and",
         "script|flush": "all_ok",
-        "script|kill": "one_ok",
         "script|load": "all_ok",
     }
 
@@ -222,7 +220,7 @@ def test_any_shard_holds_nothing_that_depends_on_the_shard() -> None:
     named = {name for name in names_of(Handling.ANY_SHARD) if not name.endswith("|help")}
     assert named == {
         *("command", "command|count", "command|docs", "command|getkeys", "command|getkeysandflags"),
-        *("command|info", "command|list", "acl|cat", "acl|genpass", "function|dump", "function|list", "function|stats"),
+        *("command|info", "command|list", "acl|cat", "acl|genpass", "function|dump", "function|list"),
         *("lolwut", "time"),
     }
 

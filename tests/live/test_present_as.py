@@ -1,0 +1,169 @@
+"""``present_as = "cluster"``: the clients that insist on a Redis Cluster, through the proxy, on every topology."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+
+from proxy.localcluster import start_cluster
+from proxy.localsentinel import start_watched
+from proxy.localservers import LOOPBACK, start_many
+from proxy.slots import key_slot
+from tests.live.binaries import FULL
+from tests.live.conftest import Serve, find
+from tests.live.proxyprocess import ProxyProcess
+from tests.live.test_node import RUN_TIMEOUT, installed, node
+from tests.live.wire import Wire, decode
+from tests.processes import eventually
+
+__all__ = ["installed"]
+
+pytestmark = [pytest.mark.live, pytest.mark.clients]
+
+CONFIG = 'present_as = "cluster"\n'
+
+
+@pytest.fixture(scope="module", params=["static", "cluster", "sentinel"])
+def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """Before two shards; those of the static one have a replica each."""
+    binary = find(FULL[0])
+    with ExitStack() as stack:
+        match request.param:
+            case "static":
+                where = ["--static", stack.enter_context(start_many(2, 1, binary=binary)).static]
+            case "cluster":
+                where = ["--cluster", stack.enter_context(start_cluster(2, 0, binary=binary)).seeds]
+            case _:
+                site = stack.enter_context(start_watched(2, 0, 1, binary=binary))
+                where = ["--sentinel", site.sentinel_addresses, "--masters", site.masters]
+        proxy = ProxyProcess(tmp_path_factory.mktemp("presented"), *where, config=CONFIG)
+        proxy.start()
+        try:
+            yield proxy
+            proxy.stop()
+        finally:
+            proxy.kill()
+
+
+@pytest.fixture
+def port(proxy: ProxyProcess) -> int:
+    """The proxy's; nothing is behind it."""
+    with Wire(proxy.address) as wire:
+        assert wire.ask("FLUSHALL") == b"+OK\r\n"
+    return int(proxy.address.rpartition(":")[2])
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_redis_py(port: int, protocol: int) -> None:
+    with redis.RedisCluster(host=LOOPBACK, port=port, protocol=protocol, decode_responses=True) as client:
+        assert [(node.host, node.port) for node in client.get_primaries()] == [(LOOPBACK, port)]
+        for number in range(30):
+            assert client.set(f"k{number}", number)
+        assert client.mget_nonatomic("k1", "k2", "none") == ["1", "2", None]
+        assert client.delete("k1", "k2", "k3") == 3
+        assert client.dbsize() == 27
+        pipeline = client.pipeline()
+        for number in range(100):
+            pipeline.incr(f"n{number}")
+        assert pipeline.execute() == [1] * 100
+        assert set(client.scan_iter("n*")) == {f"n{number}" for number in range(100)}
+        assert client.eval("return redis.call('incrby', KEYS[1], ARGV[1])", 1, "n1", 5) == 6
+        assert client.cluster_keyslot("k1") == key_slot(b"k1")
+        assert client.info("cluster")["cluster_enabled"] == 1
+
+
+async def test_redis_py_asyncio(port: int) -> None:
+    async with redis.asyncio.RedisCluster(host=LOOPBACK, port=port, decode_responses=True) as client:
+
+        async def work(number: int) -> None:
+            assert await client.set(f"k{number}", number)
+            assert await client.get(f"k{number}") == str(number)
+
+        await asyncio.gather(*(work(number) for number in range(50)))
+        pipeline = client.pipeline()
+        for number in range(50):
+            pipeline.get(f"k{number}")
+        assert await pipeline.execute() == [str(number) for number in range(50)]
+        assert await client.dbsize() == 50
+
+
+def test_ioredis(port: int, installed: Path) -> None:
+    command = [node(), "ioredis_cluster.js", LOOPBACK, str(port)]
+    ended = subprocess.run(command, cwd=installed, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stdout + ended.stderr
+
+
+def test_keys_of_a_slot_are_asked_of_a_cluster(proxy: ProxyProcess, port: int) -> None:
+    slot = key_slot(b"tag")
+    with Wire(proxy.address) as wire:
+        for number in range(3):
+            wire.ask("SET", f"{{tag}}{number}", number)
+        count, keys = wire.ask("CLUSTER", "COUNTKEYSINSLOT", slot), wire.ask("CLUSTER", "GETKEYSINSLOT", slot, 10)
+        if "--cluster" in repr(proxy):
+            assert count == b":3\r\n"
+            found = decode(keys)
+            assert isinstance(found, list)
+            assert set(found) == {b"{tag}0", b"{tag}1", b"{tag}2"}
+        else:
+            assert count.startswith(
+                b"-ERR 'cluster|countkeysinslot' can not be answered: the shards are no Redis Cluster"
+            )
+            assert keys.startswith(b"-ERR 'cluster|getkeysinslot' can not be answered")
+        assert wire.ask("CLUSTER", "RESET").startswith(b"-ERR 'cluster|reset' is refused by the proxy")
+
+
+def test_readonly_reads_from_replicas(proxy: ProxyProcess, port: int) -> None:
+    """Only the static one has replicas."""
+    if "--static" not in repr(proxy):
+        pytest.skip("no replicas here")
+    with Wire(proxy.address) as wire, Wire(proxy.address) as other:
+
+        def stale() -> bool:
+            """Whether the replica that is read from has what was written."""
+            return wire.ask("GET", "k") == b"$1\r\n1\r\n"
+
+        assert wire.ask("SET", "k", 1) == b"+OK\r\n"
+        assert wire.ask("READONLY") == b"+OK\r\n"
+        assert eventually(stale)
+        served = replica_reads(proxy)
+        for _ in range(20):
+            assert wire.ask("GET", "k") == b"$1\r\n1\r\n"
+        assert replica_reads(proxy) >= served + 20
+        assert wire.ask("READWRITE") == b"+OK\r\n"
+        served = replica_reads(proxy)
+        for _ in range(20):
+            assert wire.ask("GET", "k") == other.ask("GET", "k") == b"$1\r\n1\r\n"
+        assert replica_reads(proxy) == served
+
+
+def replica_reads(proxy: ProxyProcess) -> int:
+    """GETs that the replicas carried out."""
+    found = 0
+    for server in proxy.nodes():
+        if server["role"] == "replica":
+            with Wire(server["address"]) as wire:
+                stats = wire.ask("INFO", "commandstats").decode()
+            lines = [line for line in stats.splitlines() if line.startswith("cmdstat_get:")]
+            found += sum(int(line.partition("calls=")[2].partition(",")[0]) for line in lines)
+    return found
+
+
+def test_advertised_addresses_share_the_slots(serve: Serve, proxy: ProxyProcess) -> None:
+    if "--static" not in repr(proxy):
+        pytest.skip("one topology is enough")
+    shards = ",".join(node["address"] for node in proxy.nodes() if node["role"] == "primary")
+    other = serve(
+        "--static", shards, config='present_as = "cluster"\nadvertise = ["a.example:7000", "10.0.0.1:7001"]\n'
+    )
+    with Wire(other.address) as wire:
+        slots = decode(wire.ask("CLUSTER", "SLOTS"))
+        assert isinstance(slots, list)
+        assert [row[:2] + row[2][:2] for row in slots] == [
+            [0, 8191, b"a.example", 7000],
+            [8192, 16383, b"10.0.0.1", 7001],
+        ]
