@@ -47,6 +47,7 @@ WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
 NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
+NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
 BAD_CURSOR = "ERR invalid cursor"
 BAD_SLOT = "ERR Invalid slot"
 BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
@@ -145,11 +146,10 @@ def transaction_too_big(limit: int) -> str:
 
 def in_subscribe_mode(name: str) -> str:
     """As Redis words it, for a command that is not allowed while subscribed in RESP2."""
-    why = (
-        f"Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
+    return (
+        f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
         "context"
     )
-    return f"EXECABORT Transaction discarded because of: {why}" if name == "exec" else f"ERR {why}"
 
 
 def refused(name: str, reason: str) -> str:
