@@ -115,6 +115,22 @@ OVERRIDES: Mapping[str, Override] = MappingProxyType(
     {**_KEYS, **_SESSION, **_OWN, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
+_OF_ONE_SERVER = "it changes what one server is to the others, which the proxy only follows"
+_BETWEEN_SERVERS = "servers say it to each other"
+_FOR_ALL = "it is for the servers' administrators, who reach all of them as a user with admin = true"
+
+REFUSED_BECAUSE: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("replicaof", "slaveof", "failover"), _OF_ONE_SERVER),
+        **dict.fromkeys(("psync", "sync", "replconf"), _BETWEEN_SERVERS),
+        **dict.fromkeys(("config", "debug", "bgsave", "bgrewriteaof", "save"), _FOR_ALL),
+        "module": "what a server has loaded is its own affair",
+        "shutdown": "it would stop a server that others use",
+        **dict.fromkeys(("pfdebug", "pfselftest"), "for those who develop the server"),
+    }
+)
+"""Why, of what the facts refuse; a container stands for its subcommands."""
+
 _SETTINGS = "the servers' settings: all of them, replicas too"
 
 FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
