@@ -48,11 +48,12 @@ def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
 
 def line(session: Session, now: float) -> str:
     """A client as CLIENT LIST shows it. What only a server knows (buffers of the query, memory) is 0."""
-    flags = "N" if not session.no_evict else "e"
+    flags = "x" * (session.queued >= 0) + "e" * session.no_evict or "N"
     return (
         f"id={session.id} addr={session.address} laddr={session.local_address} fd=-1 name={session.name} "
         f"age={int(now - session.created)} idle={int(now - session.last_active)} flags={flags} db={session.db} "
-        "sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
+        f"sub=0 psub=0 ssub=0 multi={session.queued} watch={session.watched} qbuf=0 qbuf-free=0 argv-mem=0 "
+        "multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
         f"omem=0 tot-mem=0 events=r cmd={session.last_command} user={session.user} redir=-1 resp={session.protocol} "
         f"lib-name={session.lib_name} lib-ver={session.lib_ver}"
     )

@@ -6,6 +6,8 @@ from proxy.engine.replyreader cimport ReplyReader
 from proxy.engine.sink cimport Sink
 from proxy.turn cimport Turn
 
+cdef bytes _MULTI
+
 
 cdef class Backend(Receiver):
     # for good
@@ -36,6 +38,7 @@ cdef class Backend(Receiver):
     cdef bint _blocked
     cdef bint _left
     cdef double _heard
+    cdef bytes _rejected
 
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)
     cpdef object schedule(self, object holder)

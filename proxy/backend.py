@@ -15,11 +15,11 @@ import random
 from dataclasses import replace
 from typing import cast
 
-from proxy import errors
+from proxy import errors, transaction
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
-from proxy.engine.sink import ASKED, DISCARD, Sink
+from proxy.engine.sink import QUEUED, UNASKED, Sink
 from proxy.greeting import Greeting
 from proxy.leftovers import Leftovers
 from proxy.resp import encode
@@ -27,6 +27,9 @@ from proxy.resp.replies import BadReply
 from proxy.surroundings import Holder, Place, State, Surroundings
 
 log = logging.getLogger(__name__)
+
+_MULTI = transaction.MULTI
+_NO_MULTI = b"-ERR EXEC without MULTI"
 
 
 class Backend(Receiver):
@@ -50,6 +53,7 @@ class Backend(Receiver):
         "_paused",
         "_reader",
         "_reason",
+        "_rejected",
         "_runner",
         "_transport",
         "_turn",
@@ -94,6 +98,8 @@ class Backend(Receiver):
         self._blocked = False
         self._left = False
         self._heard = 0.0
+        self._rejected = b""
+        """The first error of a command of the transaction whose replies come."""
 
     def __repr__(self) -> str:
         place = self.place
@@ -111,7 +117,11 @@ class Backend(Receiver):
         return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: Holder | None) -> None:
-        """Push a whole request, and have it written; see ``schedule``."""
+        """Push a whole request, or a transaction's block, and have it written; see ``schedule``."""
+        if frame.startswith(_MULTI):
+            # All replies of the block but the last are to nobody: those requests have no bytes of their own.
+            for _ in range(transaction.replies(frame) - 1):
+                self.inflight.push(QUEUED, 0, b"", 0, 0, since)
         self.inflight.push(sink, token, frame, 0, len(frame), since)
         if not self.dirty:
             self.schedule(holder)
@@ -228,6 +238,7 @@ class Backend(Receiver):
         """The connection is gone: hold what may be sent again, answer the rest."""
         self._transport = None
         self.dirty = False
+        self._rejected = b""
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)
@@ -334,14 +345,33 @@ class Backend(Receiver):
     def _on_error(self, error: bytes) -> bool:
         """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
         entry = self.inflight.peek()
-        if entry.sink is DISCARD or entry.sink is ASKED:
+        if entry.sink is QUEUED:
+            self._rejected = self._rejected or error
             return False
-        refusal = self._around.refusal(error, self.place.node)
-        if refusal is None:
-            self._around.on_error(entry.sink, entry.frame)
+        rejected, self._rejected = self._rejected, b""
+        if entry.sink in UNASKED:
             return False
-        self._around.refused(self, self.inflight.pop(), refusal)
+        why = transaction.reason(error, rejected)
+        refusal = self._around.refusal(why, self.place.node, entry.frame)
+        if refusal is not None:
+            self._around.refused(self, self.inflight.pop(), refusal)
+            return True
+        self._around.on_error(entry.sink, entry.frame)
+        if not rejected and why is error:
+            return False
+        entry = self.inflight.pop()
+        reply = self._not_executed(error, why, rejected)
+        entry.sink.deliver(entry.token, reply, 0, len(reply))
         return True
+
+    def _not_executed(self, error: bytes, why: bytes, rejected: bytes) -> bytes:
+        """The reply to a transaction to which the server says ``error``."""
+        if error.startswith(_NO_MULTI):
+            # MULTI itself was refused, and what followed it was executed one by one.
+            place = self.place
+            said = f"refused MULTI with '{errors.text(rejected[1:-2])}'"
+            return encode.error(errors.uncertain(place.shard, place.node.address, said))
+        return transaction.aborted(why)
 
     def _release_holders(self) -> None:
         holders, self._holders = self._holders, {}
@@ -404,7 +434,7 @@ class Backend(Receiver):
 
     def owners(self) -> set[object]:
         """Whose requests are in flight here."""
-        owners = {entry.sink.owner for entry in self.inflight.entries() if entry.sink is not DISCARD}
+        owners = {entry.sink.owner for entry in self.inflight.entries() if entry.sink not in UNASKED}
         if (streaming := self._reader.owner) is not None:
             owners.add(streaming)
         return owners

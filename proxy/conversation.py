@@ -212,8 +212,10 @@ class Conversation(Receiver):
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""
+        if fact is not None and fact.name == "exec":
+            text = errors.exec_refused(text)
         if self.modes is not None:
-            self.modes.spoil()
+            self.modes.spoil(fact)
         if fact is not None:
             self.service.counters.command(fact.name).rejected += 1
         muted = self.session.muted()
@@ -309,6 +311,12 @@ class Conversation(Receiver):
                 shards, read, writes = [plan.shard], plan.read, not fact.readonly
             routes = self.reading(shards, read, now)
             sink = self.writing(shards, writes, sink)
+        if fact.scripting:
+            if isinstance(plan, Scatter):
+                targets = [routes.writers[part.shard] for part in plan.parts]
+            else:
+                targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
+            service.scripts.prepare(fact.name, args, targets, now)
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:

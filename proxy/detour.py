@@ -19,7 +19,7 @@ from proxy import errors
 from proxy.backend import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
-from proxy.refusals import HOPS, Refusal
+from proxy.refusals import HOPS, NOSCRIPT, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
 from proxy.surroundings import Place, Surroundings
@@ -34,7 +34,7 @@ At = Callable[[Place, Node], Backend]
 class Ticket:
     """One request on its way."""
 
-    __slots__ = ("due", "entry", "first", "hops", "look", "outcome", "place", "refusal", "whole")
+    __slots__ = ("due", "entry", "first", "hops", "in_vain", "look", "outcome", "place", "refusal", "whole")
 
     def __init__(self, entry: Entry, place: Place) -> None:
         self.entry = entry
@@ -43,6 +43,8 @@ class Ticket:
         self.outcome = Outcome.OPEN
         self.refusal: Refusal | None = None
         self.hops = 0
+        self.in_vain = False
+        """Whether it makes no sense to send it again."""
         self.first = 0.0
         """When it was refused first."""
         self.due = 0.0
@@ -55,6 +57,8 @@ class Ticket:
         if not self.hops:
             self.first = now
         self.outcome = Outcome.REFUSED
+        # A script that is not there once it was loaded can not be loaded.
+        self.in_vain = refusal.kind == NOSCRIPT and self.refusal is not None and self.refusal.kind == NOSCRIPT
         self.refusal = refusal
         self.due = now + refusal.wait(self.hops)
         self.hops += 1
@@ -172,7 +176,8 @@ class Detours:
         around = self.around
         now = around.turn.now()
         around.counters.redirect(refusal.kind)
-        around.hint(refusal.node)
+        if refusal.kind != NOSCRIPT:
+            around.hint(refusal.node)
         if not isinstance(entry.sink, Watch):
             self._watch(backend, entry).refuse(entry.token, backend.place, refusal, now)
         else:
@@ -304,7 +309,8 @@ class Chain:
     def _is_late(self, ticket: Ticket, now: float) -> bool:
         timing = self._detours.around.timing
         return (
-            now - ticket.first >= timing.retry_deadline
+            ticket.in_vain
+            or now - ticket.first >= timing.retry_deadline
             or now - ticket.entry.since >= timing.request_timeout
             or ticket.hops >= HOPS
         )
@@ -341,6 +347,7 @@ class Chain:
         group, self._tickets = self._tickets[:count], self._tickets[count:]
         for ticket in group:
             entry = ticket.entry
+            self._detours.around.prepare(entry.frame, target, entry.since)
             if ticket.refusal is not None and ticket.refusal.kind == "ASK":
                 target.send(ASKED, 0, _ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)

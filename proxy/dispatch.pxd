@@ -39,6 +39,8 @@ cdef class Dispatcher:
     cdef object _on_error
     cdef object _wait
 
+    cpdef Gather gather(self, Scatter plan, Sink sink, Py_ssize_t token)
+
     @cython.locals(backend=Backend, refusal=bytes)
     cpdef object send(
         self, Py_ssize_t shard, bint read, bytes frame, Routes routes, object holder, Sink sink, Py_ssize_t token,

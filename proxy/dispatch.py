@@ -129,11 +129,15 @@ class Dispatcher:
         """Send the parts of ``plan``; ``sink`` gets their merged reply under ``token``."""
         if len(plan.parts) > 1:
             self._counters.splits += 1
-        gather = Gather(plan, sink, token, self._context, self._counters)
+        gather = self.gather(plan, sink, token)
         if plan.way.replicas:
             self._send_to_replicas(plan, routes, now)
         for index, part in enumerate(plan.parts):
             self.send(part.shard, plan.way.read, part.frame, routes, holder, gather, index, now)
+
+    def gather(self, plan: Scatter, sink: Sink, token: int) -> Gather:
+        """What takes the replies to the parts of ``plan``, by their index; ``sink`` gets the merged one."""
+        return Gather(plan, sink, token, self._context, self._counters)
 
     def send(
         self, shard: int, read: bool, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float
@@ -148,6 +152,10 @@ class Dispatcher:
             sink.deliver(token, refusal, 0, len(refusal))
         else:
             backend.send(sink, token, frame, now, holder)
+
+    def merged(self, plan: Scatter, reply: bytes) -> bytes:
+        """What becomes of the ``reply`` to the one part of ``plan``."""
+        return merge(plan, [reply], self._context)
 
     def _send_to_replicas(self, plan: Scatter, routes: Routes, now: float) -> None:
         """Replicas get it too if they are there; one that is not does not make the command fail."""

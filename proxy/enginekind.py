@@ -10,6 +10,7 @@ MODULES = (
     "proxy.census",
     "proxy.client",
     "proxy.clients",
+    "proxy.colocation",
     "proxy.conversation",
     "proxy.dispatch",
     "proxy.engine.inflight",

@@ -42,6 +42,10 @@ DB_OUT_OF_RANGE = "ERR DB index is out of range"
 NO_SELECT = "ERR SELECT is not allowed in cluster mode"
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 NO_CLUSTER = "ERR This instance has cluster support disabled"
+NESTED_MULTI = "ERR MULTI calls can not be nested"
+WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
+NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
+EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
 BAD_CURSOR = "ERR invalid cursor"
 BAD_SLOT = "ERR Invalid slot"
@@ -102,6 +106,40 @@ def later(name: str) -> str:
     return (
         f"ERR '{name}' is not supported by this version of Slotgate: transactions, blocking commands, pub/sub and "
         "tracking need a connection of their own, which it does not give yet. Nothing was executed"
+    )
+
+
+def without_multi(name: str) -> str:
+    """EXEC or DISCARD where there is no transaction, as Redis words it."""
+    return f"ERR {name.upper()} without MULTI"
+
+
+def exec_refused(why: str) -> str:
+    """EXEC was refused because of ``why``, an error's text; as Redis words it."""
+    return f"EXECABORT Transaction discarded because of: {why.removeprefix('ERR ')}"
+
+
+def for_all_shards(name: str) -> str:
+    """A command for all shards inside a transaction."""
+    return (
+        f"ERR '{name}' is for all shards, and a transaction is executed by one: call it outside of MULTI. "
+        "The transaction will be discarded"
+    )
+
+
+def not_in_transaction(name: str) -> str:
+    """A command that Redis would queue, and that is about connections or about the proxy itself."""
+    return (
+        f"ERR '{name}' can not be part of a transaction through Slotgate: it is not for one server to carry out. "
+        "Call it outside of MULTI. The transaction will be discarded"
+    )
+
+
+def transaction_too_big(limit: int) -> str:
+    """More bytes are queued than ``limits.max_request_size`` allows."""
+    return (
+        f"ERR the transaction holds more than {limit} bytes (limits.max_request_size): send it in several. "
+        "It will be discarded"
     )
 
 

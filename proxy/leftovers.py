@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.engine.entry import Entry
-from proxy.engine.sink import ASKED
+from proxy.engine.sink import UNASKED
 from proxy.resp import encode
 from proxy.retries import judge
 from proxy.surroundings import Surroundings
@@ -38,7 +38,7 @@ class Leftovers:
         backend = self._backend
         # What a replica may answer, another server of the shard can answer as well.
         reader = around.elsewhere(backend)
-        for entry in entries:
+        for entry in _real(entries):
             look = around.look(entry.frame)
             if look.replica_ok and (reader is not backend or not (backend.place.primary or backend.retired)):
                 target: Backend | None = reader
@@ -47,6 +47,7 @@ class Leftovers:
             if target is None:
                 around.wait(entry, backend.place)
             else:
+                around.prepare(entry.frame, target, entry.since)
                 target.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
     def expire(self, written: Iterable[Entry], unwritten: Iterable[Entry]) -> None:
@@ -90,4 +91,4 @@ class Leftovers:
 
 def _real(entries: Iterable[Entry]) -> list[Entry]:
     """Without what the proxy itself asked."""
-    return [entry for entry in entries if entry.sink is not ASKED]
+    return [entry for entry in entries if entry.sink not in UNASKED]

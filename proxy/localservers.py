@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +100,19 @@ def find_server() -> ServerBinary:
     )
 
 
+_GIVEN: deque[int] = deque(maxlen=256)
+
+
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port of ``host`` that nobody listens on at this moment (somebody may take it before the caller does)."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of ``host`` that nobody listens on at this moment (somebody may take it before the caller does), and
+    that was not given lately: whoever asks for two wants two."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+        if port not in _GIVEN:
+            _GIVEN.append(port)
+            return port
 
 
 class LocalServer:

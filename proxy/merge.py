@@ -21,6 +21,7 @@ _DIGITS = 20
 _CURSOR_LIMIT = 2**63 - 1
 _NO_MERGE = "ERR the shards' answers do not fit together"
 _UNCERTAIN = b"-UNCERTAIN"
+_NULLS = (b"$-1\r\n", b"*-1\r\n", b"_\r\n")
 
 _SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-file-pass", b"tls-client-key-file-pass"})
 
@@ -232,6 +233,11 @@ def _add_cumulated(total: dict[int, int], more: Mapping[int, int]) -> None:
         total[bound] = upto(before, bound) + upto(more, bound)
 
 
+def _running(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """FUNCTION STATS of a server that runs a script, else of the first: the engines are the same on all."""
+    return next((reply for reply in replies if elements(reply)[1] not in _NULLS), replies[0])
+
+
 def _texts(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """A text of each shard, one below the other."""
     joined = "\n".join(_text(reply).decode("utf-8", "replace") for reply in replies)
@@ -270,6 +276,7 @@ MERGERS: Mapping[str, Merger] = {
     "latency_latest": _latency_latest,
     "latency_history": _latency_history,
     "latency_histogram": _latency_histogram,
+    "running": _running,
     "text": _texts,
     "memory_stats": _memory_stats,
 }

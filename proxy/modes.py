@@ -7,10 +7,12 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import slotgatecmds
+from proxy import aside, slotgatecmds, transactions
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
+from proxy.transaction import Queue
+from proxy.watching import Watch
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -22,17 +24,21 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("client", "errand")
+    __slots__ = ("client", "errand", "queue", "watch")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
         self.errand: Errand | None = None
         """What SLOTGATE SEND sent last."""
+        self.queue: Queue | None = None
+        """The transaction that it has begun."""
+        self.watch: Watch | None = None
+        """The keys that it watches."""
 
     @property
     def plain(self) -> bool:
         """Whether the fast lane may work for it all the same."""
-        return True
+        return self.queue is None
 
     @property
     def blocked(self) -> bool:
@@ -41,22 +47,28 @@ class Modes:
 
     def routes(self, routes: Routes) -> Routes:
         """Which connections its commands go over, in place of ``routes``."""
-        return routes
+        # What is read to be written back in a transaction must be what is watched.
+        return routes if self.watch is None else self.client.service.at_primaries(routes)
 
     def take(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
         """A command of its, whose arity is right and which it may call: whether it was carried out (False: it must
         wait), or None if it is not for a mode."""
+        if self.queue is not None and fact.name not in transactions.AT_ONCE:
+            transactions.enqueue(self, fact, args, frame)
+            return True
         command = COMMANDS.get(fact.name)
         return None if command is None else command(self, fact, args, frame, now)
 
-    def spoil(self) -> None:
+    def spoil(self, fact: Fact | None) -> None:
         """A command of its was refused before it could be looked at."""
+        transactions.spoil(self, fact)
 
     def gone(self) -> None:
         """The client is gone, or starts over (RESET): let go of everything."""
         if self.errand is not None:
             self.errand.cancel()
+        transactions.discard(self)
 
 
-COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS}
+COMMANDS: Mapping[str, Command] = {**slotgatecmds.COMMANDS, **transactions.COMMANDS, **aside.COMMANDS}
 """By the fact's name."""

@@ -3,7 +3,7 @@
 Pure: no I/O. The session's own commands (``Handling.SESSION``) have been answered before a command comes here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,7 +97,63 @@ class Planner:
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
 
-    def _first(self, read: bool = False) -> Plan:
+    def member(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> frozenset[int] | Scatter | Reject:
+        """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part
+        to send and of what becomes of the reply."""
+        match fact.handling:
+            case Handling.REFUSED if "no_multi" in fact.flags:
+                return Reject(errors.NOT_IN_MULTI)
+            case Handling.LATER | Handling.MODE if fact.blocking:
+                return frozenset()  # WAIT: inside a transaction it does not block
+            case Handling.MODE if fact.name != "unwatch":
+                return Reject(errors.not_in_transaction(fact.name))
+            case Handling.SESSION | Handling.MODE:
+                return frozenset()
+            case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
+                if len(self._topology.shards) > 1:
+                    return Reject(errors.for_all_shards(fact.name))
+                part = self._everywhere(fact, args, frame)
+                return frozenset() if isinstance(part, Forward) else part
+            case Handling.KEYED | Handling.MULTI_SHARD:
+                return self.slots(fact, args)
+            case _:
+                plan = self.plan(fact, args, frame)
+                if isinstance(plan, Reject):
+                    return plan
+                return frozenset((int(args[2]),) if fact.handling is Handling.SLOT else ())
+
+    def together(self, slots: Collection[int]) -> Forward | Reject:
+        """Where a transaction goes whose keys are in ``slots``."""
+        if not slots or self._single:
+            return self._first()
+        if len(slots) > 1:
+            return Reject(errors.CROSSSLOT)
+        (slot,) = slots
+        return Forward(self._topology.slot_shard[slot], read=False)
+
+    def watched(self, fact: Fact, args: Sequence[bytes], held: frozenset[int]) -> frozenset[int] | Reject:
+        """The slots of keys to watch when those in ``held`` are watched already: all must be in one."""
+        slots = self.slots(fact, args)
+        if isinstance(slots, Reject):
+            return slots
+        place = self.together(slots | held)
+        return place if isinstance(place, Reject) else slots
+
+    def slots(self, fact: Fact, args: Sequence[bytes]) -> frozenset[int] | Reject:
+        """The slot of a command's keys, empty if it has none; all of them where it does not matter."""
+        try:
+            slots = frozenset(self._slot_of(args[index]) for index in key_indexes(fact, args))
+        except KeysError:
+            return frozenset()
+        if self._single:
+            return slots
+        if len(slots) > 1:
+            return Reject(errors.CROSSSLOT)
+        if slots and fact.getkeys is sort_keys and (denied := _denied_pattern(args, *slots)):
+            return Reject(errors.sort_denied(denied))
+        return slots
+
+    def _first(self, read: bool = False) -> Forward | Reject:
         """To the shard that any would do for."""
         if not self._topology.shards:
             return Reject(self._nobody)
@@ -163,7 +219,7 @@ class Planner:
             return Forward(found.parts[0].shard, fact.replica_ok)
         return Scatter(split_way(fact, shards), found.parts)
 
-    def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
+    def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Forward | Scatter | Reject:
         if self._nobody:
             return Reject(self._nobody)
         merge = fact.merge or "concat"
@@ -182,7 +238,7 @@ class Planner:
         )
         return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 
-    def _scan(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+    def _scan(self, fact: Fact, args: Sequence[bytes]) -> Forward | Scatter | Reject:
         if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
         place = self._cursors.read(args[1])

@@ -14,6 +14,9 @@ _OF_ANY = frozenset({b"-LOADING", b"-MASTERDOWN", b"-READONLY"})
 _IN_SCRIPT = b"script: "
 """What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
 
+NOSCRIPT = "NOSCRIPT"
+"""The kind of a refusal for want of a script (``proxy.scripts``): it is loaded ahead when the request is sent again."""
+
 _FREE_HOPS = 3
 """So many redirections in a row are followed at once: one is usual, a failover can bring a second and third."""
 HOPS = 64
@@ -35,6 +38,8 @@ class Refusal:
 
     def wait(self, hops: int) -> float:
         """Seconds until it should be sent again when it has been refused ``hops`` times."""
+        if self.kind == NOSCRIPT:
+            return 0.0
         if self.node is not None:
             hops -= _FREE_HOPS
             if hops <= 0:

@@ -57,6 +57,13 @@ def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Verdict:
     return verdict
 
 
+def together(looks: Sequence[Look]) -> Look:
+    """What a transaction of these requests is: of those without a key it is known where they are carried out."""
+    slots = frozenset(slot for look in looks for slot in look.slots or ())
+    readonly = all(look.readonly for look in looks)
+    return Look(readonly, slots if slots or readonly else None)
+
+
 def repeatable(requests: Sequence[tuple[Outcome, Look, object]]) -> list[bool]:
     """Which of one client's ``requests``, in order, may be sent again: the refused ones, but none behind which one ran
     on the same slot, unless both only read, or both are parts of the same whole (the third of each)."""

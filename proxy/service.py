@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
-from proxy import __version__, errors
+from proxy import __version__, errors, transaction
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
@@ -33,8 +33,9 @@ from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
-from proxy.retries import Look
+from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
+from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -99,6 +100,7 @@ class Service:
         self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
         limits = config.limits
         self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
+        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -128,7 +130,8 @@ class Service:
             connecting(self.wires.connect, self.credentials.tls),
             self._look,
             self._count_error,
-            self._refusal,
+            self.refusal,
+            self._prepare,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),
@@ -227,7 +230,15 @@ class Service:
                 if client.window in owners:
                     client.flow.stop(Stop.ORDER)
 
-    def _refusal(self, error: bytes, asked: Node) -> Refusal | None:
+    def _prepare(self, frame: bytes, backend: Backend, now: float) -> None:
+        if calls := calls_by_digest(frame):
+            self.scripts.prepare_all(calls, backend, now)
+
+    def refusal(self, error: bytes, asked: Node, frame: bytes = b"") -> Refusal | None:
+        """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
+        business."""
+        if error in NOT_FOUND:
+            return self.scripts.refusal(error, frame, [backend for backend in self.pool if backend.place.node == asked])
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
@@ -287,8 +298,10 @@ class Service:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
         self._book.refresh()
-        if backend.place.primary and not backend.ready:
-            self.restarted.add(backend)
+        if not backend.ready:
+            self.scripts.forget(backend)
+            if backend.place.primary:
+                self.restarted.add(backend)
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:
@@ -300,6 +313,8 @@ class Service:
 
     def _look(self, frame: bytes) -> Look:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
+        if transaction.is_block(frame):
+            return together([self._look(request) for request in transaction.queued(frame)])
         fact, args = self._resolve(frame)
         if fact is None:
             return Look(False, None)
@@ -318,7 +333,9 @@ class Service:
             self.counters.command(fact.name).failed += 1
 
     def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
-        """The fact of a request that was sent, None if it is not known or hiredis can not read it."""
+        """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
+        if transaction.is_block(frame):
+            frame = transaction.EXEC
         try:
             args = split_request(frame)
             return self.table.resolve(args), args

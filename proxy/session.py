@@ -117,9 +117,11 @@ class Session:
         "no_evict",
         "no_touch",
         "protocol",
+        "queued",
         "reads_replicas",
         "reply_mode",
         "user",
+        "watched",
         "world",
     )
 
@@ -151,6 +153,10 @@ class Session:
         self.no_evict = False
         self.no_touch = False
         self.last_command = "NULL"
+        self.queued = -1
+        """How many commands wait for EXEC; -1 outside of a transaction."""
+        self.watched = 0
+        """How many keys are watched."""
 
     @property
     def admin(self) -> bool:

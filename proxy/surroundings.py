@@ -67,8 +67,11 @@ class Surroundings:
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
-    refusal: Callable[[bytes, Node], Refusal | None]
-    """What an error of a node refuses, if it does; then ``refused`` is called."""
+    refusal: Callable[[bytes, Node, bytes], Refusal | None]
+    """What an error of a node to the request in a frame refuses, if it does; then ``refused`` is called."""
+    prepare: Callable[[bytes, "Backend", float], None]
+    """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
+    what it needs there."""
     refused: Callable[["Backend", Entry, Refusal], None]
     """Called with a request that was refused and taken out of the FIFO."""
     wait: Callable[[Entry, Place], None]

@@ -147,6 +147,11 @@ class Fact:
         return "blocking" in self.flags
 
     @property
+    def scripting(self) -> bool:
+        """Of scripts or functions."""
+        return "scripting" in self.categories
+
+    @property
     def movable_keys(self) -> bool:
         return "movablekeys" in self.flags
 

@@ -62,8 +62,12 @@ _OWN = {
     **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
 }
 
+_MODE = {
+    **_same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
+    **_same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
+}
+
 _LATER = {
-    **_same(Handling.LATER, "a transaction needs its connection", "multi", "exec", "discard", "watch", "unwatch"),
     **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
     **_same(Handling.LATER, "turns its connection into a stream", "monitor"),
 }
@@ -84,10 +88,14 @@ _ANY_SHARD = {
     **_same(Handling.ANY_SHARD, "a server's own facts, as that server words them", "command"),
     **_same(Handling.ANY_SHARD, "made by whoever is asked", "acl|genpass", "lolwut", "time"),
     **_same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
-    **_same(Handling.ANY_SHARD, "its engines are the same on all shards", "function|stats"),
 }
 
+_AROUND = "a server that is busy with a script reads nothing from the connection that all share"
+
 _MERGED = {
+    "script|kill": Override(Handling.MODE, "one_ok", _AROUND),
+    "function|kill": Override(Handling.MODE, "one_ok", _AROUND),
+    "function|stats": Override(Handling.MODE, "running", _AROUND),
     "lastsave": Override(Handling.ALL_SHARDS, "min", "no policy; the time up to which every shard is saved"),
     "script|show": Override(Handling.ALL_SHARDS, "one_ok", "no policy; EVAL leaves a script on its own shard only"),
     "scan": Override(Handling.SPECIAL, "scan", "policy special: the cursor names the shard"),
@@ -112,7 +120,7 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_OWN, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_OWN, **_MODE, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
 _OF_ONE_SERVER = "it changes what one server is to the others, which the proxy only follows"

@@ -236,6 +236,10 @@ class LimitsSection(Section):
     )
     output_soft: Size = _default("8mb", "Fills any network; past it the client is not read until it has read.", gt=0)
     output_hard: Size = _default("1gb", "Room for one largest reply and more; past it the client is closed.", gt=0)
+    max_scripts: Count = _default(
+        1000, "Twice what Redis 7.4 keeps of EVAL: more are made for one call each, and are not called again.", ge=1
+    )
+    script_memory: Size = _default("16mb", "A thousand large scripts; larger ones than this are not kept.", gt=0)
     write_timeout: Duration = _default(
         "60s", "Redis's own patience with a replica: a reader silent so long is gone.", gt=0, le=_DAY
     )

@@ -26,7 +26,8 @@ class InFlight:
 
     A reply belongs to the oldest request that was written: ``answer`` gives it to that one's sink. Requests are pushed
     at the end; ``write_to`` writes what is not written yet. What was never written can be taken back, and what was
-    written and lost can be pushed again, because the bytes are kept.
+    written and lost can be pushed again, because the bytes are kept. A request without bytes of its own stands for a
+    reply to a part of the one behind it.
 
     Here entries are tuples in a deque; the twin in inflight.pyx keeps structs in a ring and the bytes as they were
     written. The methods are the same.
@@ -70,7 +71,7 @@ class InFlight:
         if len(unsent) == 1:
             transport.write(unsent[0])
         elif self._large:
-            transport.writelines(unsent)
+            transport.writelines([frame for frame in unsent if frame])
         else:
             transport.write(b"".join(unsent))
         self._large = False

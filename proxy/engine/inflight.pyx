@@ -57,18 +57,21 @@ cdef class InFlight:
     cpdef object push(self, Sink sink, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end, double since):
         """Add the request at ``data[start:end]``, not written yet."""
         cdef Py_ssize_t length = end - start
-        cdef Py_ssize_t room
+        cdef Py_ssize_t room, count
         cdef char* grown
         cdef Request* request
         if self._count > self._mask:
             self._grow()
         request = &self._requests[(self._head + self._count) & self._mask]
         if length >= _LARGE:
-            self._seal()
+            if self._open_size:
+                self._seal()
+            count = self._open_count + 1  # those without bytes lie at the beginning of the piece that follows
+            self._open_count = 0
             if start == 0 and end == len(data):
-                self._add_piece(data, 1)
+                self._add_piece(data, count)
             else:
-                self._add_piece(PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, length), 1)
+                self._add_piece(PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, length), count)
             request.offset = 0
         else:
             if self._open_size + length > self._open_room:

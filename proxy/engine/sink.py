@@ -53,6 +53,10 @@ class Sink:
 DISCARD = Sink()
 ASKED = Sink()
 """Takes the answer to ASKING."""
+QUEUED = Sink()
+"""Takes what a server answers to a transaction before it answers EXEC."""
+UNASKED = frozenset((DISCARD, ASKED, QUEUED))
+"""Those that stand for no client's request."""
 
 OnError = Callable[[Sink, bytes], None]
 """Called with the sink and the frame of a request that is answered with an error, to count it."""

@@ -133,7 +133,7 @@ def test_rolling_restart(cluster: LocalCluster, serve: Serve, tmp_path: Path, re
                     cluster.failover(replica)
                     cluster.wait_ok()
                     # What is on its way to the old primary has to be refused before that goes.
-                    load.run_for(1)
+                    load.run_for(2)
                 node.stop()
                 node.start()
                 cluster.wait_ok()

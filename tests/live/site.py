@@ -36,7 +36,9 @@ class Site:
         return shard_tags(len(self.shards.primaries))
 
     def clean(self) -> None:
-        """Empty all servers: keys, scripts, functions, statistics."""
+        """Empty all servers: keys, scripts (the proxy's too), functions, statistics."""
+        with self.client() as client:
+            assert client.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
         for server in self.servers:
             clean(server)
 

@@ -14,6 +14,7 @@ from tests.live.differential.serverwide import KEYLESS, SESSION
 from tests.live.differential.sets import SETS, SORTED_SETS
 from tests.live.differential.streams import GEO, STREAMS
 from tests.live.differential.strings import BITS, HYPERLOGLOG, STRINGS
+from tests.live.differential.transactions import TRANSACTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,11 @@ class Conversation:
 
     def commands(self, tag: str) -> list[list[bytes]]:
         """The commands' arguments, with keys of the slot of ``tag``."""
-        return [[_argument(argument, tag) for argument in split_inline(line.encode())] for line in self.lines]
+        return [[with_tag(argument, tag) for argument in split_inline(line.encode())] for line in self.lines]
 
 
-def _argument(argument: bytes, tag: str) -> bytes:
+def with_tag(argument: bytes, tag: str) -> bytes:
+    """``%name`` as the key of that name in the slot of ``tag``, anything else as it is."""
     if len(argument) > 1 and argument[:1] == b"%" and argument[1:2].isalpha():
         return b"{%b}%b" % (tag.encode(), argument[1:])
     return argument
@@ -44,5 +46,20 @@ def conversations(groups: Sequence[Mapping[str, str]]) -> list[Conversation]:
 
 
 CONVERSATIONS = conversations(
-    [STRINGS, BITS, HYPERLOGLOG, LISTS, HASHES, SETS, SORTED_SETS, STREAMS, GEO, SCRIPTS, GENERIC, KEYLESS, SESSION]
+    [
+        STRINGS,
+        BITS,
+        HYPERLOGLOG,
+        LISTS,
+        HASHES,
+        SETS,
+        SORTED_SETS,
+        STREAMS,
+        GEO,
+        SCRIPTS,
+        GENERIC,
+        KEYLESS,
+        SESSION,
+        TRANSACTIONS,
+    ]
 )

@@ -71,6 +71,19 @@ def hello(frame: bytes) -> object:
     return frame[:1], [fields[b"$%d\r\n%b\r\n" % (len(name), name)] for name in wanted]
 
 
+def transaction(frame: bytes) -> object:
+    """The replies of a transaction without what TIME and HELLO say of one server."""
+    frame = re.sub(rb"\*2\r\n\$10\r\n\d{10}\r\n\$\d\r\n\d+\r\n", b"TIME", frame)
+    return re.sub(
+        rb"([*%])\d+\r\n\$6\r\nserver\r\n.*?(:\d)\r\n.*?modules\r\n\*0\r\n", rb"\1HELLO\2", frame, flags=re.DOTALL
+    )
+
+
+def watched(frame: bytes) -> object:
+    """A line of MONITOR without the time and the address."""
+    return re.sub(rb"\A\+[\d.]+ \[(\d+) [^\]]+\]", rb"+[\1]", frame)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Replies to ``commands`` (as facts name them) are compared by ``normaliser``, because of ``reason``.
@@ -93,6 +106,10 @@ RULES = (
     ),
     Rule(("hgetall",), unordered_pairs, "a hash table's order depends on the server's random seed"),
     Rule(("keys", "command|list", "acl|cat"), unordered, "in no order, and from several shards"),
+    Rule(("pubsub|channels", "pubsub|shardchannels"), unordered, "in no order"),
+    Rule(("exec",), transaction, "as TIME and HELLO by themselves"),
+    Rule(("monitor",), watched, "the server's clock, the client's port"),
+    Rule(("client|getredir",), integers, "the id of a connection"),
     Rule(("config|get", "command|docs"), unordered_pairs, "a map in no order"),
     Rule(("pttl", "hpttl"), milliseconds, "a moment passes between setting and asking"),
     Rule(("object|idletime", "lastsave"), integers, "seconds on the server's own clock"),

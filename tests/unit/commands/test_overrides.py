@@ -130,7 +130,7 @@ def test_nothing_that_is_known_is_uncovered() -> None:
 
 def test_what_changes_a_connection_is_never_sent_on_a_shared_one() -> None:
     """By Redis's own marks: connection and transaction categories, pub/sub, keyless blocking, no_auth, asking."""
-    kept = (Handling.SESSION, Handling.LATER, Handling.REFUSED)
+    kept = (Handling.SESSION, Handling.MODE, Handling.LATER, Handling.REFUSED)
     for fact in FACTS.values():
         marked = fact.categories & {"connection", "transaction", "pubsub"} or fact.flags & {
             "no_auth",
@@ -176,7 +176,7 @@ def test_what_changes_a_connection_is_never_sent_on_a_shared_one() -> None:
 )
 def test_what_is_known_to_change_a_connection(name: str) -> None:
     """Not by marks: READONLY, ASKING, MONITOR and SCRIPT DEBUG carry none that says so in every version."""
-    assert FACTS[name].handling in (Handling.SESSION, Handling.LATER, Handling.REFUSED)
+    assert FACTS[name].handling in (Handling.SESSION, Handling.MODE, Handling.LATER, Handling.REFUSED)
 
 
 def test_administration_is_refused_or_reviewed() -> None:
@@ -206,14 +206,12 @@ def test_sent_to_all_by_their_tips() -> None:
         "flushdb": "all_ok",
         "function|delete": "all_ok",
         "function|flush": "all_ok",
-        "function|kill": "one_ok",
         "function|load": "all_ok",
         "function|restore": "all_ok",
         "keys": "concat",
         "memory|purge": "all_ok",
         "script|exists": "logical_and",
         "script|flush": "all_ok",
-        "script|kill": "one_ok",
         "script|load": "all_ok",
     }
 
@@ -222,7 +220,7 @@ def test_any_shard_holds_nothing_that_depends_on_the_shard() -> None:
     named = {name for name in names_of(Handling.ANY_SHARD) if not name.endswith("|help")}
     assert named == {
         *("command", "command|count", "command|docs", "command|getkeys", "command|getkeysandflags"),
-        *("command|info", "command|list", "acl|cat", "acl|genpass", "function|dump", "function|list", "function|stats"),
+        *("command|info", "command|list", "acl|cat", "acl|genpass", "function|dump", "function|list"),
         *("lolwut", "time"),
     }
 

@@ -1,0 +1,50 @@
+"""Commands that go around what keeps a server busy: SCRIPT KILL, FUNCTION KILL, FUNCTION STATS.
+
+While a script runs, its server reads nothing more from the connection that it came over, which many clients share: so
+they are sent over connections of their own, to the primaries and to the replicas that are there.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from proxy import errors
+from proxy.commands.facts import Fact
+from proxy.errand import Errand
+from proxy.scatter import Part, Scatter, Way
+from proxy.surroundings import Place
+
+if TYPE_CHECKING:
+    from proxy.modes import Modes
+    from proxy.service import Service
+
+_PLAIN_DB = 0
+"""A server that is busy takes no SELECT."""
+
+
+def aside(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """Send it to all servers at once, whatever they are asked already, and answer what is made of their replies."""
+    client = modes.client
+    service = client.service
+    places = list(_places(service, client.session.protocol))
+    if not places:
+        client.refuse(fact, errors.incomplete((), service.topology.cluster))
+        return True
+    service.counters.command(fact.name).calls += 1
+    plan = Scatter(
+        Way(fact.name, fact.merge or "one_ok", len(service.topology.shards)), [Part(0, frame) for _ in places]
+    )
+    gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
+    for index, place in enumerate(places):
+        Errand(service, gather, index, place, frame)
+    return True
+
+
+def _places(service: "Service", protocol: int) -> Iterator[Place]:
+    there = {backend.place.node for backend in service.pool if backend.ready}
+    for shard in service.topology.shards:
+        for node in shard.nodes:
+            if node == shard.primary or node in there:
+                yield Place(shard.name, node, node == shard.primary, protocol, _PLAIN_DB, 0)
+
+
+COMMANDS = dict.fromkeys(("script|kill", "function|kill", "function|stats"), aside)

@@ -1,0 +1,120 @@
+"""The end of a transaction: the server's reply to EXEC, and what the proxy itself has to add to it."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from proxy import allclients, clientcmds, transaction
+from proxy.dispatch import Muted
+from proxy.engine.sink import Sink
+from proxy.resp import encode
+from proxy.resp.replies import elements
+from proxy.session import ReplyMode
+from proxy.transaction import Queued
+
+if TYPE_CHECKING:
+    from proxy.clients import Siblings
+    from proxy.conversation import Conversation
+
+
+class Ending(Sink):
+    """Takes the reply to EXEC, and makes the client's of it: what the proxy carries out itself is carried out now."""
+
+    __slots__ = ("_client", "_frames", "_items", "_next", "_said", "_silent", "_token")
+
+    def __init__(self, client: "Conversation", items: Sequence[Queued], token: int, silent: bool) -> None:
+        self._client = client
+        self._items = items
+        self._token = token
+        self._silent = silent
+        """CLIENT REPLY has it that nothing is said."""
+        self._frames: Iterator[bytes] = iter(())
+        self._next = 0
+        self._said: list[bytes] = []
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._client.window
+
+    def halt(self) -> None:
+        """The client's."""
+        self._client.window.halt()
+
+    def direct(self) -> Sink:
+        """Where the reply may go if there is nothing to be done with it."""
+        if any(item.own or item.whole is not None for item in self._items):
+            return self
+        return Muted(self._client.window) if self._silent else self._client.window
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: it is looked at whole."""
+        return False
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take the server's reply."""
+        reply = data[start:end]
+        if reply.startswith(b"*") and reply not in transaction.NULLS:
+            self.finish(elements(reply))
+        else:
+            self._say(b"" if self._silent else reply)
+
+    def finish(self, frames: Sequence[bytes]) -> None:
+        """Put the server's replies, and those of the proxy, where they belong."""
+        self._frames = iter(frames)
+        if not self._silent:
+            self._said.append(b"*%d\r\n" % len(self._items))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        client = self._client
+        siblings = client.service.siblings
+        while self._next < len(self._items):
+            item = self._items[self._next]
+            self._next += 1
+            if item.own:
+                if item.along:
+                    next(self._frames)
+                wide = allclients.WIDE.get(item.fact.name)
+                if siblings is not None and wide is not None and wide.check(client.session.world, item.args) is None:
+                    self._ask(siblings, wide, item)
+                    return
+                self._add(self._own(item))
+                self._silent = self._silent or client.session.closing  # CLIENT KILL: the last that it hears
+            else:
+                reply = next(self._frames)
+                self._add(reply if item.whole is None else client.service.dispatcher.merged(item.whole, reply))
+        self._say(b"".join(self._said))
+
+    def _own(self, item: Queued) -> bytes:
+        """The reply to one of the proxy's own commands."""
+        session = self._client.session
+        if item.fact.name == "unwatch":
+            return encode.OK
+        reply = clientcmds.run(session, item.fact.name, item.args, self._client.service.turn.now())
+        if item.fact.name == "client|reply" and session.reply_mode is not ReplyMode.SKIP:
+            self._silent = session.reply_mode is ReplyMode.OFF
+        return reply
+
+    def _ask(self, siblings: "Siblings", wide: allclients.Wide, item: Queued) -> None:
+        """A command about the clients of all workers: go on when the others have done their parts."""
+        session = self._client.session
+        own = wide.part(session.world, session.id, item.args, self._client.service.turn.now())
+
+        def reply(others: Sequence[allclients.Part]) -> None:
+            self._add(wide.reply((own, *others), item.args, session.protocol))
+            self._go_on()
+
+        siblings.ask(item.fact.name, item.args, session.id, reply)
+
+    def _add(self, reply: bytes) -> None:
+        if not self._silent:
+            self._said.append(reply)
+
+    def _say(self, reply: bytes) -> None:
+        client = self._client
+        session = client.session
+        session.queued = -1
+        client.adopt_session()
+        client.window.deliver(self._token, reply, 0, len(reply))
+        if session.closing:
+            client.drain()

@@ -1,0 +1,132 @@
+"""A transaction as bytes: what is queued between MULTI and EXEC, the block that is sent, and its replies. Pure.
+
+A block is the requests ``MULTI``, the queued ones and ``EXEC`` in one frame, written as one and answered by as many
+replies, of which only the last matters::
+
+    MULTI  SET k 1  INCR n  EXEC          one frame, one entry of the FIFO
+    +OK    +QUEUED  +QUEUED *2 +OK :1     four replies: three to nobody, the last to the client
+
+Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Redis 7.0 answers.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from proxy.commands.facts import Fact, Handling
+from proxy.multikey import skip_bulks
+from proxy.resp import encode
+from proxy.scatter import Scatter
+
+MULTI = encode.request(("MULTI",))
+EXEC = encode.request(("EXEC",))
+QUEUED = b"+QUEUED\r\n"
+NULLS = (b"*-1\r\n", b"_\r\n")
+"""The reply to EXEC when a watched key was changed, in RESP2 and RESP3."""
+_ABORTED = b"-EXECABORT"
+_BECAUSE = b" because of: "
+
+
+class Queued:
+    """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
+    goes through, where one server's reply is not what a client should see."""
+
+    __slots__ = ("along", "args", "fact", "frame", "own", "whole")
+
+    def __init__(self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None) -> None:
+        self.fact = fact
+        self.args = args
+        self.frame = frame
+        self.whole = whole
+        self.own = fact.handling is Handling.SESSION or fact.name == "unwatch"
+        self.along = b""
+        """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
+
+    def __repr__(self) -> str:
+        return f"Queued({self.args})"
+
+
+class Queue:
+    """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
+
+    __slots__ = ("items", "size", "slots", "spoiled")
+
+    def __init__(self) -> None:
+        self.items: list[Queued] = []
+        self.slots: set[int] = set()
+        """Of the keys of all."""
+        self.size = 0
+        """Bytes that are kept."""
+        self.spoiled = False
+
+    def __repr__(self) -> str:
+        return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
+
+    def add(self, item: Queued, slots: Iterable[int]) -> None:
+        """One more; its keys are in ``slots``."""
+        self.items.append(item)
+        self.slots.update(slots)
+        self.size += len(item.frame)
+
+    def drop(self) -> None:
+        """It will not be executed: keep nothing of it, but that it was spoiled."""
+        self.items.clear()
+        self.slots.clear()
+        self.size = 0
+        self.spoiled = True
+
+    @property
+    def moves(self) -> bool:
+        """Whether it may change database or protocol in its middle."""
+        return any(item.fact.name in ("select", "hello") for item in self.items)
+
+
+def block(frames: Iterable[bytes]) -> bytes:
+    """The frame that executes ``frames``."""
+    return b"".join((MULTI, *frames, EXEC))
+
+
+def is_block(frame: bytes) -> bool:
+    """Whether a frame is a block; no other request that is sent begins with MULTI."""
+    return frame.startswith(MULTI)
+
+
+def requests(frame: bytes) -> Iterator[bytes]:
+    """The requests of a block, MULTI and EXEC among them."""
+    at = 0
+    while at < len(frame):
+        line = frame.index(b"\r\n", at)
+        end = skip_bulks(frame, line + 2, int(frame[at + 1 : line]))
+        if end < 0:
+            raise AssertionError("a block holds what is no request")
+        yield frame[at:end]
+        at = end
+
+
+def queued(frame: bytes) -> list[bytes]:
+    """The requests of a block, without MULTI and EXEC."""
+    return list(requests(frame))[1:-1]
+
+
+def replies(frame: bytes) -> int:
+    """How many replies a block gets, that of EXEC among them."""
+    return sum(1 for _ in requests(frame))
+
+
+def reason(error: bytes, first: bytes) -> bytes:
+    """The error behind ``error``, which answers EXEC, when ``first`` is the first error of a queued command (or empty):
+    why nothing was executed, as an error frame of its own."""
+    if not error.startswith(_ABORTED):
+        return error
+    _, because, words = error.partition(_BECAUSE)
+    return b"-" + words if because else first or error
+
+
+def aborted(why: bytes) -> bytes:
+    """The reply to EXEC when nothing was executed because of the error frame ``why``, as Redis words it."""
+    if why.startswith(_ABORTED):
+        return why
+    return b"-EXECABORT Transaction discarded because of: " + why[1:]
+
+
+def array(frames: Sequence[bytes], count: int) -> bytes:
+    """The reply to EXEC that has ``count`` elements, of which ``frames`` are said: CLIENT REPLY may leave some out."""
+    return b"*%d\r\n%b" % (count, b"".join(frames))

@@ -1,0 +1,273 @@
+"""MULTI, EXEC and DISCARD, WATCH and UNWATCH, carried out for a client.
+
+Commands are queued here, with Redis's errors; what EXEC makes of them::
+
+    nothing for a server              answered by the proxy
+    all else                          one block, over the shared connection of the shard's primary
+    with WATCH, SELECT or HELLO       the same block over a lease (proxy.watching)
+
+The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC is answered (proxy.ending).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING
+
+from proxy import clientcmds, errors, transaction
+from proxy.commands.facts import Fact
+from proxy.ending import Ending
+from proxy.flow import Stop
+from proxy.leases import Lease
+from proxy.planner import Reject
+from proxy.resp import encode
+from proxy.scatter import Scatter
+from proxy.session import Session
+from proxy.transaction import Queue, Queued
+from proxy.watching import Fate, Trip, Watch
+
+if TYPE_CHECKING:
+    from proxy.conversation import Conversation
+    from proxy.modes import Modes
+
+AT_ONCE = frozenset(("multi", "exec", "discard", "watch", "quit", "reset"))
+"""What is carried out inside a transaction too, and not queued."""
+_MOVING = frozenset(("select", "hello", "auth"))
+"""What may change the database or the protocol, and what that may depend on."""
+
+
+def answer(client: "Conversation", fact: Fact, reply: bytes) -> None:
+    """Answer a command that was carried out by the proxy alone."""
+    counter = client.service.counters.command(fact.name)
+    counter.calls += 1
+    counter.failed += reply.startswith(b"-")
+    client.window.answer(b"" if client.session.muted() else reply)
+    client.adopt_session()
+
+
+def multi(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """Begin a transaction."""
+    client = modes.client
+    if modes.queue is not None:
+        answer(client, fact, encode.error(errors.NESTED_MULTI))
+        return True
+    modes.queue = Queue()
+    client.session.queued = 0
+    answer(client, fact, encode.OK)
+    return True
+
+
+def enqueue(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes) -> None:
+    """Keep a command until EXEC, or say why it can not be in a transaction."""
+    client, queue = modes.client, modes.queue
+    assert queue is not None
+    service = client.service
+    if fact.for_admins is not None and client.session.admin:
+        fact = fact.for_admins
+    found = service.planner.member(fact, args, frame)
+    most = service.request_limits.request
+    if isinstance(found, Reject):
+        service.counters.crossslots += found.text is errors.CROSSSLOT
+        client.refuse(fact, found.text)
+        return
+    if queue.size + len(frame) > most:
+        client.refuse(fact, errors.transaction_too_big(most))
+        return
+    if not queue.spoiled:
+        if isinstance(found, Scatter):
+            queue.add(Queued(fact, args, found.parts[0].frame, found), ())
+        else:
+            queue.add(Queued(fact, args, frame), found)
+    client.session.queued += 1
+    client.window.answer(b"" if client.session.muted() else transaction.QUEUED)
+    client.adopt_session()
+
+
+def spoil(modes: "Modes", fact: Fact | None) -> None:
+    """A command was refused: EXEC will execute nothing. A refused EXEC ends the transaction."""
+    if fact is not None and fact.name == "exec":
+        discard(modes)
+    elif modes.queue is not None:
+        modes.queue.drop()
+
+
+def discard(modes: "Modes") -> None:
+    """End the transaction, and watch no more."""
+    _end(modes)
+    watch, modes.watch = modes.watch, None
+    if watch is not None:
+        watch.release()
+
+
+def _end(modes: "Modes") -> None:
+    modes.queue = None
+    modes.client.session.queued = -1
+    modes.client.session.watched = 0
+
+
+def discard_command(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """DISCARD."""
+    client = modes.client
+    if modes.queue is None:
+        answer(client, fact, encode.error(errors.without_multi(fact.name)))
+        return True
+    discard(modes)
+    answer(client, fact, encode.OK)
+    return True
+
+
+def unwatch(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """UNWATCH, outside of a transaction."""
+    discard(modes)
+    answer(modes.client, fact, encode.OK)
+    return True
+
+
+def watch(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """WATCH: whatever follows waits until the server has confirmed it, so no read can overtake it."""
+    client = modes.client
+    service = client.service
+    if modes.queue is not None:
+        answer(client, fact, encode.error(errors.WATCH_IN_MULTI))
+        return True
+    if not client.alone():
+        return False
+    held = modes.watch
+    slots = service.planner.watched(fact, args, frozenset() if held is None else held.slots)
+    if isinstance(slots, Reject):
+        answer(client, fact, _reject(client, slots))
+        return True
+    service.counters.command(fact.name).calls += 1
+    muted = client.session.muted()
+    token = client.window.reserve()
+    client.flow.stop(Stop.ORDER)
+
+    def watched(kept: Watch | None, reply: bytes) -> None:
+        modes.watch = kept
+        client.session.watched += len(args) - 1 if kept is not None and not reply.startswith(b"-") else 0
+        client.adopt_session()
+        client.window.deliver(token, reply, 0, 0 if muted else len(reply))
+
+    if held is None:
+        modes.watch = Watch(client)
+        modes.watch.begin(slots, frame, watched)
+    else:
+        held.add(frame, watched)
+    return True
+
+
+def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """EXEC."""
+    client, queue, held = modes.client, modes.queue, modes.watch
+    service = client.service
+    if queue is None:
+        answer(client, fact, encode.error(errors.without_multi(fact.name)))
+        return True
+    clients = service.clients
+    if clients.paused and any(clients.holds(item.fact) for item in queue.items):
+        client.flow.stop(Stop.PAUSED)
+        return False
+    if queue.spoiled:
+        discard(modes)
+        answer(client, fact, encode.error(errors.EXECABORT))
+        return True
+    if (held is not None or queue.moves) and not client.alone():
+        return False
+    shard = 0
+    if held is not None or any(not item.own for item in queue.items):
+        place = service.planner.together(queue.slots if held is None else queue.slots | held.slots)
+        if isinstance(place, Reject):
+            reply = _reject(client, place)
+            discard(modes)
+            answer(client, fact, reply)
+            return True
+        shard = place.shard
+    if held is not None and held.broken:
+        discard(modes)
+        answer(client, fact, transaction.NULLS[client.session.protocol == 3])
+        return True
+    for item in (fact, *(item.fact for item in queue.items)):
+        service.counters.command(item.name).calls += 1
+    modes.queue = modes.watch = None
+    _carry_out(client, queue, held, shard, now)
+    if not any(item.own for item in queue.items):
+        _end(modes)
+    client.adopt_session()
+    return True
+
+
+def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: int, now: float) -> None:
+    """Send the block, or carry out what has nothing for a server."""
+    service = client.service
+    own = any(item.own for item in queue.items)
+    remote = held is not None or not all(item.own for item in queue.items)
+    if remote and queue.moves:
+        _follow(client.session, queue.items)
+    token = client.window.reserve()
+    ending = Ending(client, queue.items, token, client.session.muted())
+    if own or held is not None:
+        # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
+        client.flow.stop(Stop.ORDER)
+    if not remote:
+        ending.finish([])
+        return
+    block = transaction.block(item.along or item.frame for item in queue.items if item.along or not item.own)
+    writes = any(not item.fact.readonly for item in queue.items if not item.own)
+    calls = [(item.fact.name, item.args) for item in queue.items if item.fact.scripting]
+    if held is not None or queue.moves:
+        for name, args in calls:
+            service.scripts.note(name, args)
+        _send_alone(client, queue, held, block, ending, repeat=not writes)
+        return
+    backend = client.routes.writers[shard]
+    if calls and backend is not None:
+        service.scripts.prepare_all(calls, backend, now)
+    sink = client.writing([shard], writes, ending.direct())
+    service.dispatcher.send(shard, False, block, client.routes, client.flow, sink, token, now)
+
+
+def _send_alone(
+    client: "Conversation", queue: Queue, held: Watch | None, block: bytes, ending: "Ending", *, repeat: bool
+) -> None:
+    """Send the block over a lease: that of the watched keys, or one for this."""
+
+    def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
+        if held is not None and (fate is Fate.REFUSED or (fate is Fate.LOST and repeat)):
+            # Nothing was changed, and what was watched can not be watched any more.
+            reply = transaction.NULLS[client.session.protocol == 3]
+        elif lease is not None:
+            lease.drop()  # its database or protocol may be another now
+        client.service.counters.command("exec").failed += reply.startswith(b"-")
+        ending.deliver(0, reply, 0, len(reply))
+
+    if held is not None:
+        held.execute(block, queue.moves, done)
+    else:
+        Trip(client, queue.slots, block, done, repeat=repeat).start()
+
+
+def _reject(client: "Conversation", rejected: Reject) -> bytes:
+    client.service.counters.crossslots += rejected.text is errors.CROSSSLOT
+    return encode.error(rejected.text)
+
+
+def _follow(session: Session, items: Sequence[Queued]) -> None:
+    """Have a server change database and protocol where the queued commands will have ``session`` do so."""
+    scratch = copy(session)
+    for item in items:
+        if item.fact.name in _MOVING:
+            before = scratch.db, scratch.protocol
+            clientcmds.run(scratch, item.fact.name, item.args, 0.0)
+            if scratch.protocol != before[1]:
+                item.along = encode.request(("HELLO", scratch.protocol))
+            elif scratch.db != before[0]:
+                item.along = encode.request(("SELECT", scratch.db))
+
+
+COMMANDS: Mapping[str, Callable[["Modes", Fact, list[bytes], bytes, float], bool]] = {
+    "multi": multi,
+    "exec": execute,
+    "discard": discard_command,
+    "watch": watch,
+    "unwatch": unwatch,
+}
+"""By the fact's name."""

@@ -1,0 +1,25 @@
+"""The texts of the scenes (``tests.live.differential.scene``), by subject."""
+
+from tests.live.differential.scene import Scene, scenes
+from tests.live.differential.scenes.blocking import BLOCKING
+from tests.live.differential.scenes.connections import CONNECTIONS
+from tests.live.differential.scenes.pubsub import PUBSUB, PUBSUB_2, PUBSUB_3
+from tests.live.differential.scenes.tracking import TRACKING, TRACKING_2
+from tests.live.differential.scenes.transactions import TRANSACTIONS, WATCHES
+
+
+def _named(subject: str, texts: dict[str, str], protocols: tuple[int, ...] = (2, 3)) -> list[Scene]:
+    return scenes({f"{subject}: {name}": text for name, text in texts.items()}, protocols)
+
+
+SCENES = [
+    *_named("transaction", TRANSACTIONS),
+    *_named("watch", WATCHES),
+    *_named("blocking", BLOCKING),
+    *_named("pubsub", PUBSUB),
+    *_named("pubsub", PUBSUB_2, (2,)),
+    *_named("pubsub", PUBSUB_3, (3,)),
+    *_named("tracking", TRACKING, (3,)),
+    *_named("tracking", TRACKING_2, (2,)),
+    *_named("connection", CONNECTIONS),
+]

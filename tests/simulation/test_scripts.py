@@ -1,0 +1,113 @@
+"""Scripts that are called by their digest: where they are loaded ahead, and what becomes of NOSCRIPT; one conversation
+a row. The nodes and the steps are those of ``test_redirections``."""
+
+from hashlib import sha1
+
+import pytest
+
+from tests.simulation.test_redirections import (
+    BAR,
+    SOON,
+    Stage,
+    Step,
+    adopts,
+    answers,
+    ask,
+    cuts,
+    hears,
+    moved,
+    passes,
+    play,
+    says,
+    sees,
+)
+
+LOAD, SHA = "SCRIPT LOAD return1", sha1(b"return1").hexdigest()
+CALL = f"EVALSHA {SHA} 1 bar"
+UPPER = CALL.replace(SHA, SHA.upper())
+NOSCRIPT = "-NOSCRIPT No matching script. Please use EVAL."
+KNOWN = (says("a", "EVAL return1 1 bar"), sees("A", "EVAL return1 1 bar"), answers("A", "=1"), hears("a", "1"))
+LOADED = (*KNOWN, says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"))
+
+
+def redirected(stage: Stage) -> None:
+    """The topology is not looked at for a script that is missing."""
+    assert stage.service.counters.redirections == {"NOSCRIPT": 1}
+
+
+CONVERSATIONS: dict[str, tuple[Step, ...]] = {
+    "a script is loaded ahead of its first call": LOADED,
+    "and not again": (*LOADED, says("b", CALL, CALL.upper()[:7] + CALL[7:]), sees("A", CALL, CALL)),
+    "a digest may be in upper case": (*KNOWN, says("a", UPPER), sees("A", LOAD, UPPER)),
+    "on every node": (
+        *LOADED, says("a", f"EVALSHA {SHA} 1 foo", f"EVALSHA_RO {SHA} 1 foo"),
+        sees("B", LOAD, f"EVALSHA {SHA} 1 foo", f"EVALSHA_RO {SHA} 1 foo"), answers("B", f"={SHA}", "=1", "=2"),
+        hears("a", "1", "2"),
+    ),
+    "what nobody has sent is not loaded": (
+        says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), hears("a", NOSCRIPT), passes(SOON), sees("A"),
+    ),
+    "what SCRIPT LOAD brought is known": (
+        says("a", LOAD), sees("A", LOAD), sees("B", LOAD), answers("A", f"={SHA}"), answers("B", f"={SHA}"),
+        hears("a", SHA), says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"),
+    ),
+    "what SCRIPT FLUSH took away is not": (
+        *LOADED, says("a", "SCRIPT FLUSH"), answers("A", "+OK"), answers("B", "+OK"), hears("a", "OK"),
+        sees("A", "SCRIPT FLUSH"), says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), hears("a", NOSCRIPT),
+    ),
+    "SCRIPT FLUSH with an argument that is wrong takes nothing": (
+        *KNOWN, says("a", "SCRIPT FLUSH WHAT"), answers("A", "-ERR x"), answers("B", "-ERR x"), hears("a", "-ERR x"),
+        sees("A", "SCRIPT FLUSH WHAT"), says("a", CALL), sees("A", LOAD, CALL),
+    ),
+    "SCRIPT EXISTS is asked where it would be called": (
+        *KNOWN, says("a", f"SCRIPT EXISTS {SHA} x"), sees("A", LOAD, f"SCRIPT EXISTS {SHA} x"),
+        sees("B", LOAD, f"SCRIPT EXISTS {SHA} x"), answers("A", f"={SHA}", "*2\r\n:1\r\n:0"),
+        answers("B", f"={SHA}", "*2\r\n:1\r\n:0"), hears("a", "[1, 0]"),
+    ),
+    "a connection that is lost has had nothing": (
+        *LOADED, cuts("A"), passes(SOON), says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"),
+        hears("a", "1"),
+    ),
+    "a script that a server lost is loaded again": (
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", LOAD, CALL),
+        answers("A", f"={SHA}", "=1"), hears("a", "1"), redirected,
+    ),
+    "in order": (
+        *LOADED, says("a", "SET bar 1", CALL, CALL), sees("A", "SET bar 1", CALL, CALL),
+        answers("A", "+OK", NOSCRIPT, NOSCRIPT), sees("A", LOAD, CALL, CALL), answers("A", f"={SHA}", "=1", "=2"),
+        hears("a", "OK", "1", "2"),
+    ),
+    "but not behind what has run": (
+        *LOADED, says("a", CALL, "GET bar"), sees("A", CALL, "GET bar"), answers("A", NOSCRIPT, "=1"),
+        hears("a", NOSCRIPT, "1"), passes(SOON), sees("A"),
+    ),
+    "what can not be loaded is given up": (
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", LOAD, CALL),
+        answers("A", "-ERR Error compiling script", NOSCRIPT), hears("a", NOSCRIPT), passes(SOON), sees("A"),
+    ),
+    "a redirection has it loaded there": (
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", moved(BAR, "B")), sees("B", LOAD, CALL),
+        answers("B", f"={SHA}", "=1"), hears("a", "1"),
+    ),
+    "not between ASKING and what is asked": (
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", ask(BAR, "B")), sees("B", LOAD, "ASKING", CALL),
+        answers("B", f"={SHA}", "+OK", "=1"), hears("a", "1"),
+    ),
+    "a new primary has it loaded": (
+        *LOADED, adopts(bar="B"), says("a", CALL), sees("B", LOAD, CALL), answers("B", f"={SHA}", "=1"),
+        hears("a", "1"),
+    ),
+    "what waited for a lost server too": (
+        *LOADED, cuts("A", shut=True), says("a", CALL, "GET bar"), passes(SOON), adopts(bar="B"), passes(SOON),
+        sees("B", LOAD, CALL), answers("B", f"={SHA}", "=1"), sees("B", "GET bar"), answers("B", "=2"),
+        hears("a", "1", "2"),
+    ),
+    "what may have run is not sent again": (
+        *LOADED, says("a", CALL), sees("A", CALL), cuts("A"), passes(SOON), hears("a", "-UNCERTAIN"), sees("A"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", CONVERSATIONS.values(), ids=CONVERSATIONS)
+def test_a_conversation(steps: tuple[Step, ...]) -> None:
+    play(steps)
