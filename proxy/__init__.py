@@ -28,7 +28,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  leases, pool, routes, dispatch, detour, control, discovery           backends
     5  flow, ownwrites, modes, fastlane, conversation, landing, client      clients
     5  ending, watching, transactions, aside                                clients
-    5  errand, slotgatecmds                                                 clients
+    5  errand, slotgatecmds, spectators                                                 clients
     5  census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests

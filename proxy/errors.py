@@ -48,6 +48,7 @@ NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
 BAD_CURSOR = "ERR invalid cursor"
+LOOKING_ON = "ERR Replica can't interact with the keyspace"
 BAD_SLOT = "ERR Invalid slot"
 BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
 

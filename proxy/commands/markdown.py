@@ -11,12 +11,12 @@ from proxy.commands.table import CommandTable
 _HEAD = """\
 # What each command gets
 
-Made by `slotgate commands --markdown`, from the table that the proxy itself goes by: the facts that Redis's and Valkey's own `COMMAND`
-gives, and a few reviewed exceptions, which carry their reason here. Commands of modules, and ones that are newer than this list, are
-learned from the servers when the proxy starts, and treated as their facts say.
+Made by `slotgate commands --markdown`, from the table that the proxy itself goes by: the facts that Redis's and
+Valkey's own `COMMAND` gives, and a few reviewed exceptions, which carry their reason here. Commands of modules, and
+ones that are newer than this list, are learned from the servers when the proxy starts, and treated as their facts say.
 
-Keys in several slots are refused with `-CROSSSLOT` where a command is not split. "May be read from a replica" holds where `read_from`
-allows it. With one shard (and no Redis Cluster) all keys are together, and nothing is ever cross-slot.
+Keys in several slots are refused with `-CROSSSLOT` where a command is not split. "May be read from a replica" holds
+where `read_from` allows it. With one shard (and no Redis Cluster) all keys are together: nothing is ever cross-slot.
 
 """
 
@@ -37,6 +37,8 @@ _GROUPS = (
     ("Connection", "connection"),
 )
 """Sections by the ACL category; a command is in the first that fits."""
+_CLUSTER = "Cluster"
+_OF_CLUSTER = frozenset({"asking", "cluster", "clusterscan", "readonly", "readwrite"})
 _REST = "Server, modules and the rest"
 
 WAY_WORDS: Mapping[Handling, str] = {
@@ -64,6 +66,7 @@ MERGE_WORDS: Mapping[str, str] = {
     "logical_or": "true where one says so",
     "concat": "the answers joined",
     "mget": "values in the order asked",
+    "running": "that of a shard that runs something",
     "scan": "one shard at a time, which the cursor names",
     "randomkey": "a key of one of them",
     "info": "one document of all",
@@ -79,7 +82,7 @@ MERGE_WORDS: Mapping[str, str] = {
 
 def render(table: CommandTable) -> str:
     """The whole document."""
-    sections: dict[str, list[str]] = {title: [] for title, _ in _GROUPS} | {_REST: []}
+    sections: dict[str, list[str]] = {title: [] for title in (*(title for title, _ in _GROUPS), _CLUSTER, _REST)}
     for top in table:
         for fact in callable_facts(top):
             sections[_section(top)].append(_row(fact))
@@ -91,6 +94,8 @@ def render(table: CommandTable) -> str:
 
 
 def _section(top: Fact) -> str:
+    if top.name in _OF_CLUSTER:
+        return _CLUSTER
     found = top.categories | {category for sub in top.subcommands.values() for category in sub.categories}
     return next((title for title, category in _GROUPS if category in found and not top.privileged), _REST)
 

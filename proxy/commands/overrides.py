@@ -60,6 +60,7 @@ _SESSION = {
 
 _OWN = {
     **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
+    **_same(Handling.MODE, "shows what this worker's clients run", "monitor"),
 }
 
 _MODE = {
@@ -69,7 +70,6 @@ _MODE = {
 
 _LATER = {
     **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
-    **_same(Handling.LATER, "turns its connection into a stream", "monitor"),
 }
 
 _REFUSED = {
