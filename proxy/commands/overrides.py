@@ -102,6 +102,11 @@ _MERGED = {
     "randomkey": Override(Handling.SPECIAL, "randomkey", "one key, and null only if no shard has one"),
     "info": Override(Handling.SPECIAL, "info", "policy special: one document of all shards"),
     "config|get": Override(Handling.SPECIAL, "config_get", "no policy; only reads"),
+    "pubsub|channels": Override(Handling.SPECIAL, "pubsub_channels", "no policy; those of all shards, each once"),
+    "pubsub|shardchannels": Override(Handling.SPECIAL, "pubsub_channels", "no policy; those of all shards, each once"),
+    "pubsub|numsub": Override(Handling.SPECIAL, "pubsub_numsub", "no policy; the proxy's own clients count each"),
+    "pubsub|shardnumsub": Override(Handling.SPECIAL, "pubsub_numsub", "no policy; the proxy's own clients count each"),
+    "pubsub|numpat": Override(Handling.SPECIAL, "pubsub_numpat", "no policy; each pattern once"),
     "slowlog|get": Override(Handling.SPECIAL, "slowlog", "newest first over all shards, no more than asked for"),
     "commandlog|get": Override(Handling.SPECIAL, "slowlog", "newest first over all shards, no more than asked for"),
     "slowlog|len": Override(Handling.ALL_NODES, "sum", "flagged admin, but only reads statistics"),
@@ -149,6 +154,10 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
         "bgsave": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "bgrewriteaof": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "save": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "swapdb": Override(Handling.ALL_SHARDS, "all_ok", "no policy; the databases of every shard"),
+        "module|list": Override(Handling.ANY_SHARD, None, "loaded on all servers, or commands fail on some"),
+        "pfselftest": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard tests itself"),
+        "pfdebug": Override(Handling.KEYED, None, "flagged admin, but only looks at its key"),
         "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),
     }
 )

@@ -75,7 +75,7 @@ def transaction(frame: bytes) -> object:
     """The replies of a transaction without what TIME and HELLO say of one server."""
     frame = re.sub(rb"\*2\r\n\$10\r\n\d{10}\r\n\$\d\r\n\d+\r\n", b"TIME", frame)
     return re.sub(
-        rb"([*%])\d+\r\n\$6\r\nserver\r\n.*?(:\d)\r\n.*?modules\r\n\*0\r\n", rb"\1HELLO\2", frame, flags=re.DOTALL
+        rb"([*%])\d+\r\n\$6\r\nserver\r\n.*?(:\d)\r\n.*?modules\r\n.*?\*0\r\n", rb"\1HELLO\2", frame, flags=re.DOTALL
     )
 
 
@@ -113,6 +113,7 @@ RULES = (
     Rule(("config|get", "command|docs"), unordered_pairs, "a map in no order"),
     Rule(("pttl", "hpttl"), milliseconds, "a moment passes between setting and asking"),
     Rule(("object|idletime", "lastsave"), integers, "seconds on the server's own clock"),
+    Rule(("object|freq",), integers, "a counter that grows by chance"),
     Rule(("xpending", "xinfo|stream", "xinfo|consumers"), integers, "milliseconds on the server's own clock"),
     Rule(("xadd",), lambda frame: re.sub(rb"\d{13}-\d", b"ID", frame), "'*' makes an id of the server's clock"),
     Rule(("time", "lolwut"), shape, "the server's clock, a random picture"),
