@@ -30,7 +30,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  pubsub, pubsublink                                                   backends
     5  flow, ownwrites, modes, fastlane, conversation, landing, client      clients
     5  ending, watching, transactions, aside                                clients
-    5  errand, slotgatecmds                                                 clients
+    5  errand, slotgatecmds, spectators                                     clients
     5  subscriptions                                                        clients
     5  census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes

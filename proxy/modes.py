@@ -7,7 +7,7 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import aside, slotgatecmds, subscriptions, transactions
+from proxy import aside, slotgatecmds, spectators, subscriptions, transactions
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
@@ -60,6 +60,9 @@ class Modes:
         if self.queue is not None and fact.name not in transactions.AT_ONCE:
             transactions.enqueue(self, fact, args, frame)
             return True
+        if barred := spectators.bars(self, fact):
+            self.client.refuse(fact, barred)
+            return True
         command = COMMANDS.get(fact.name)
         return None if command is None else command(self, fact, args, frame, now)
 
@@ -71,6 +74,7 @@ class Modes:
         """The client is gone, or starts over (RESET): let go of everything."""
         if self.errand is not None:
             self.errand.cancel()
+        self.client.service.spectators.remove(self.client)
         transactions.discard(self)
         if self.subscriptions is not None:
             self.subscriptions.gone()
@@ -94,6 +98,7 @@ class Modes:
 
 COMMANDS: Mapping[str, Command] = {
     **slotgatecmds.COMMANDS,
+    **spectators.COMMANDS,
     **transactions.COMMANDS,
     **aside.COMMANDS,
     **subscriptions.COMMANDS,

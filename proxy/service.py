@@ -39,6 +39,7 @@ from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
 from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
+from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
@@ -93,6 +94,7 @@ class Service:
         self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.spectators = Spectators(self.clients.tell_plain)
         self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
         if self.presents_cluster:
