@@ -50,6 +50,7 @@ class Conversation(Receiver):
         "modes",
         "most",
         "number",
+        "output_hard",
         "own_writes",
         "plain",
         "routes",
@@ -65,6 +66,8 @@ class Conversation(Receiver):
         self.number = 0
         self.most = most
         """How many of its requests may be in flight."""
+        self.output_hard = service.limits.output_hard
+        """How many bytes may wait for it."""
         self._muted: Muted | None = None
         # of the connection, from ``begin`` on
         self.created = 0.0
@@ -123,6 +126,10 @@ class Conversation(Receiver):
         """Close at once."""
         raise NotImplementedError
 
+    def abort(self, reason: str) -> None:
+        """Close at once, for a reason that is logged and counted."""
+        raise NotImplementedError
+
     def drain(self) -> None:
         """Take no more requests; close when what is in flight is answered."""
         raise NotImplementedError
@@ -144,6 +151,7 @@ class Conversation(Receiver):
             self._framer.set_authenticated(session.authenticated)
         self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
         if modes is not None:
+            modes.adopted()
             self.plain = self.plain and modes.plain
             self.routes = modes.routes(self.routes)
 

@@ -143,6 +143,15 @@ def transaction_too_big(limit: int) -> str:
     )
 
 
+def in_subscribe_mode(name: str) -> str:
+    """As Redis words it, for a command that is not allowed while subscribed in RESP2."""
+    why = (
+        f"Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
+        "context"
+    )
+    return f"EXECABORT Transaction discarded because of: {why}" if name == "exec" else f"ERR {why}"
+
+
 def refused(name: str, reason: str) -> str:
     """A command that a proxy must not pass on."""
     because = f": {reason}" if reason else ""

@@ -43,6 +43,7 @@ class Lease(Receiver):
         "_transport",
         "client_id",
         "inflight",
+        "on_error",
         "on_lost",
         "on_push",
         "place",
@@ -55,10 +56,12 @@ class Lease(Receiver):
         self.inflight = InFlight()
         self.on_lost: OnLost | None = None
         self.on_push: Callable[[bytes], None] | None = None
+        self.on_error: Callable[[bytes], bool] | None = None
+        """Gets each error first: whether it took the oldest request out of ``inflight``, and the error with it."""
         self._around = around
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
-        self._reader = ReplyReader(self.inflight, around.counters, lambda error: False, self._pushed)
+        self._reader = ReplyReader(self.inflight, around.counters, self._erred, self._pushed)
         self._greeting: Greeting | None = None
         self._transport: asyncio.Transport | None = None
         self._dirty = False
@@ -110,7 +113,7 @@ class Lease(Receiver):
 
     def drop(self) -> None:
         """Close it; nothing of it is heard any more."""
-        self.on_lost = self.on_push = None
+        self.on_lost = self.on_push = self.on_error = None
         self.inflight.drain()
         self._abort()
 
@@ -166,6 +169,9 @@ class Lease(Receiver):
     def _pushed(self, frame: bytes) -> None:
         if self.on_push is not None:
             self.on_push(frame)
+
+    def _erred(self, error: bytes) -> bool:
+        return self.on_error is not None and self.on_error(error)
 
     def _abort(self) -> None:
         if self._transport is not None:

@@ -23,7 +23,7 @@ from proxy.topology import Topology
 
 FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
-_ALWAYS_MERGED = frozenset({"info", "config_get"})
+_ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 
 

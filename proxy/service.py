@@ -29,6 +29,7 @@ from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
+from proxy.pubsub import Hub
 from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
@@ -55,6 +56,10 @@ class ClientLimits:
     output_soft: int
     output_hard: int
     write_timeout: float
+    pubsub_soft: int
+    pubsub_patience: float
+    """How long a subscriber may have more than ``pubsub_soft`` waiting for it."""
+    pubsub_hard: int
 
 
 class Service:
@@ -97,10 +102,20 @@ class Service:
         default = self.world.accounts.get(DEFAULT_USER)
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
-        self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
+        self.dispatcher = Dispatcher(
+            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+        )
         limits = config.limits
-        self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
+        self.limits = ClientLimits(
+            limits.max_in_flight,
+            limits.output_soft,
+            limits.output_hard,
+            limits.write_timeout,
+            limits.pubsub_output_soft,
+            limits.pubsub_output_patience,
+            limits.pubsub_output_hard,
+        )
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -150,6 +165,7 @@ class Service:
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around)
+        self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
             self.credentials,
@@ -209,6 +225,7 @@ class Service:
         for name in [name for name in self._held if before.primary(name) != topology.primary(name)]:
             self._held.pop(name).cancel()
         self.pool.adopt(topology)
+        self.hub.adopt(topology)
         self.changed.set()
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
@@ -269,6 +286,7 @@ class Service:
     async def close(self) -> None:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.detours.close()
+        await self.hub.close()
         await self.leases.close()
         await self.pool.close()
 

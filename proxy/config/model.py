@@ -240,6 +240,9 @@ class LimitsSection(Section):
         1000, "Twice what Redis 7.4 keeps of EVAL: more are made for one call each, and are not called again.", ge=1
     )
     script_memory: Size = _default("16mb", "A thousand large scripts; larger ones than this are not kept.", gt=0)
+    pubsub_output_soft: Size = _default("8mb", "Redis's client-output-buffer-limit of subscribers.", gt=0)
+    pubsub_output_patience: Duration = _default("60s", "Redis's, beside pubsub_output_soft.", ge=0, le=_DAY)
+    pubsub_output_hard: Size = _default("32mb", "Redis's, beside pubsub_output_soft.", gt=0)
     write_timeout: Duration = _default(
         "60s", "Redis's own patience with a replica: a reader silent so long is gone.", gt=0, le=_DAY
     )

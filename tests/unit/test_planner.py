@@ -287,8 +287,6 @@ def test_what_is_merged_even_of_one_shard() -> None:
     ("line", "words"),
     [
         ("MULTI", errors.later("multi")),
-        ("SUBSCRIBE c", errors.later("subscribe")),
-        ("PUBLISH c m", errors.later("publish")),
         ("WAIT 1 0", errors.later("wait")),
         ("MONITOR", errors.later("monitor")),
         ("CLIENT TRACKING on", errors.later("client|tracking")),
