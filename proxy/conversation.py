@@ -316,7 +316,7 @@ class Conversation(Receiver):
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
         service = self.service
-        if fact.handling is Handling.REFUSED and self.session.admin:
+        if fact.handling is Handling.REFUSED and self.session.admin and not service.planner.without_cluster(fact):
             if fact.for_admins is None:
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
                 return

@@ -85,6 +85,8 @@ class Planner:
         match fact.handling:
             case Handling.LATER | Handling.MODE:
                 return Reject(errors.later(fact.name))
+            case Handling.REFUSED if self.without_cluster(fact):
+                return Reject(errors.NO_CLUSTER)
             case Handling.REFUSED | Handling.SESSION:
                 return Reject(errors.refused(fact.name, fact.reason))
             case Handling.UNCOVERED if not self._single:
@@ -157,6 +159,10 @@ class Planner:
         if slots and fact.getkeys is sort_keys and (denied := _denied_pattern(args, *slots)):
             return Reject(errors.sort_denied(denied))
         return slots
+
+    def without_cluster(self, fact: Fact) -> bool:
+        """Whether ``fact`` is about a cluster and there is none, neither here nor to the clients."""
+        return fact.name.startswith("cluster|") and not (self._topology.cluster or self._presents_cluster)
 
     def _first(self, read: bool = False) -> Forward | Reject:
         """To the shard that any would do for."""
