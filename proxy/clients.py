@@ -31,6 +31,7 @@ class Clients:
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
         self.paused = False
+        self._blocked = 0
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -75,6 +76,19 @@ class Clients:
         client = self._clients.get(session.id)
         if client is not None:
             client.close()
+
+    def unblock(self, number: int, error: bool) -> bool:
+        """End the blocking command of client ``number``: whether it was in one."""
+        client = self._clients.get(number)
+        if client is None or client.modes is None or client.modes.block is None:
+            return False
+        client.modes.block.unblock(error)
+        return True
+
+    def count_blocked(self, change: int) -> None:
+        """One more client waits in a blocking command (1), or one less (-1)."""
+        self._blocked += change
+        self._census.blocked(self._blocked)
 
     def pause(self, seconds: float, writes_only: bool) -> None:
         """Hold commands for ``seconds``; of two pauses the longer and the stricter hold, as in Redis."""

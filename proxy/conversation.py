@@ -6,7 +6,7 @@ What the fast lane does not take comes here, parsed by hiredis.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proxy import allclients, clientcmds, errors
+from proxy import allclients, blocking, clientcmds, errors
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.clients import Siblings
     from proxy.service import Service
 
+EVERY_SHARD = 2**64 - 1
 _REPLY_ON = ("client|reply", encode.OK)
 _HTTP = frozenset({b"post", b"host:"})
 
@@ -56,6 +57,7 @@ class Conversation(Receiver):
         "routes",
         "service",
         "window",
+        "wrote",
     )
 
     def prepare(self, service: "Service", window: ReplyWindow, most: int) -> None:
@@ -83,6 +85,8 @@ class Conversation(Receiver):
         """What it is in the middle of, if it ever was."""
         self.latest: CommandCounter | None = None
         """Of the command that the fast lane carried out last, until the session is told."""
+        self.wrote = 0
+        """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast lane may work for it: authenticated, answered, not paused."""
 
@@ -221,8 +225,8 @@ class Conversation(Receiver):
             return done
         siblings = self.service.siblings
         if fact.handling is not Handling.SESSION:
-            self._run_plan(fact, args, frame, now)
-        elif siblings is not None and fact.name in allclients.WIDE:
+            return self._run_plan(fact, args, frame, now)
+        if siblings is not None and fact.name in allclients.WIDE:
             self._run_wide(siblings, fact, args, now)
         else:
             self._run_session(fact, args, now)
@@ -314,30 +318,33 @@ class Conversation(Receiver):
         siblings.ask(fact.name, args, session.id, reply)
         self.adopt_session()
 
-    def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
+    def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service
         if fact.handling is Handling.REFUSED and self.session.admin and not service.planner.without_cluster(fact):
             if fact.for_admins is None:
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
-                return
+                return True
             fact = fact.for_admins
         plan = service.planner.plan(fact, args, frame)
-        assert not isinstance(plan, Pin)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
             self.refuse(fact, plan.text)
-            return
+            return True
+        if isinstance(plan, Pin):
+            if self.modes is None:
+                self.modes = Modes(self)
+            return blocking.begin(self.modes, fact, args, frame, plan.shard)
         service.counters.command(fact.name).calls += 1
         sink = self.sink()
         token = self.window.reserve()
         routes = self.routes
+        if isinstance(plan, Scatter):
+            shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
+        else:
+            shards, read, writes = [plan.shard], plan.read, not fact.readonly
         if self.own_writes is not None:
-            if isinstance(plan, Scatter):
-                shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
-            else:
-                shards, read, writes = [plan.shard], plan.read, not fact.readonly
             routes = self.reading(shards, read, now)
-            sink = self.writing(shards, writes, sink)
+        sink = self.writing(shards, writes, sink)
         if fact.scripting:
             if isinstance(plan, Scatter):
                 targets = [routes.writers[part.shard] for part in plan.parts]
@@ -348,6 +355,7 @@ class Conversation(Receiver):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
+        return True
 
     def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
         """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""
@@ -359,6 +367,17 @@ class Conversation(Receiver):
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""
-        if writes and self.own_writes is not None:
+        if not writes:
+            return sink
+        for shard in shards:
+            self.wrote |= 1 << (shard & 63)
+        if self.own_writes is not None:
             return self.own_writes.relay(shards, self.routes.slot_shard, sink)
         return sink
+
+    def forget_shards(self) -> None:
+        """A number may stand for another shard from now on: what it wrote to may be any."""
+        if self.wrote:
+            self.wrote = EVERY_SHARD
+        if self.modes is not None:
+            self.modes.waited = 0

@@ -183,6 +183,20 @@ def shard_down(shard: str, address: str, reason: str) -> str:
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
 
 
+def shard_left(shard: str) -> str:
+    """A WAIT for what was written to a shard that is not there any more."""
+    return f"SHARDDOWN shard '{shard}', which this client wrote to, has left the topology: nobody can be asked"
+
+
+def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
+    """A command that needs a connection of its own, where all that there may be are in use."""
+    long = f" and none became free within {waited:g} s (backend.dedicated_wait)" if waited else ""
+    return (
+        f"ERR shard '{shard}' ({address}): all {limit} connections that clients may have for themselves are in use "
+        f"(backend.dedicated_connections){long}. The command was not executed"
+    )
+
+
 def read_lost(shard: str, address: str) -> str:
     """A read that may not be repeated, as a later write of the same client may have run: what it would have read is
     unknown."""

@@ -70,7 +70,7 @@ def _derive(fact: Fact) -> tuple[Handling, str | None]:
     if fact.keyed:
         return _derive_keyed(fact)
     if fact.blocking:
-        return Handling.LATER, None
+        return Handling.UNCOVERED, None
     if "no_auth" in fact.flags or "connection" in fact.categories:  # would change a shared connection's state
         return Handling.REFUSED, None
     handling = FAN_OUT.get(fact.request_policy or "")

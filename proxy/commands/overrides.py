@@ -66,6 +66,7 @@ _OWN = {
 _MODE = {
     **_same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
     **_same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
+    **_same(Handling.MODE, "asks every shard that this client wrote to", "wait", "waitaof"),
 }
 
 _LATER = {

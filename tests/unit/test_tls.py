@@ -273,7 +273,7 @@ def test_who_gives_up_in_the_handshake_leaves_nothing(papers: Papers) -> None:
                     recorder.transport.close()
                 await asyncio.sleep(0.005)
                 async with asyncio.timeout(5):
-                    while recorder.transport is not None and not recorder.lost:
+                    while recorder.transport is not None and not recorder.lost:  # noqa: ASYNC110  nobody says it
                         await asyncio.sleep(0.005)
         return said
 
