@@ -48,15 +48,22 @@ def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
 
 def line(session: Session, now: float) -> str:
     """A client as CLIENT LIST shows it. What only a server knows (buffers of the query, memory) is 0."""
-    flags = "x" * (session.queued >= 0) + "b" * session.blocked + "e" * session.no_evict or "N"
+    channels, patterns, shard_channels = session.listening
+    flags = (
+        "P" * any(session.listening) + "x" * (session.queued >= 0) + "b" * session.blocked + "e" * session.no_evict
+    ) or "N"
     return (
         f"id={session.id} addr={session.address} laddr={session.local_address} fd=-1 name={session.name} "
         f"age={int(now - session.created)} idle={int(now - session.last_active)} flags={flags} db={session.db} "
-        f"sub=0 psub=0 ssub=0 multi={session.queued} watch={session.watched} qbuf=0 qbuf-free=0 argv-mem=0 "
-        "multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
-        f"omem=0 tot-mem=0 events=r cmd={session.last_command} user={session.user} redir=-1 resp={session.protocol} "
+        f"sub={channels} psub={patterns} ssub={shard_channels} multi={session.queued} watch={session.watched} qbuf=0 "
+        "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r "
+        f"cmd={session.last_command} user={session.user} redir=-1 resp={session.protocol} "
         f"lib-name={session.lib_name} lib-ver={session.lib_ver}"
     )
+
+
+def _type(session: Session) -> bytes:
+    return b"pubsub" if any(session.listening) else b"normal"
 
 
 # ---- LIST
@@ -86,8 +93,8 @@ def _list_filter(args: Args) -> Filter | str:
     if len(args) == 4 and args[2].lower() == b"type":
         if args[3].lower() not in _TYPES:
             return f"ERR Unknown client type '{errors.text(args[3])}'"
-        normal = args[3].lower() == b"normal"
-        return lambda _: normal
+        wanted = args[3].lower()
+        return lambda client: _type(client) == wanted
     if len(args) > 3 and args[2].lower() == b"id":
         ids = {parse_integer(arg) for arg in args[3:]}
         return "ERR Invalid client ID" if None in ids else lambda client: client.id in ids
@@ -180,8 +187,8 @@ def _kill_option(option: bytes, value: bytes, now: float) -> Filter | str:
         case b"type":
             if value.lower() not in _TYPES:
                 return f"ERR Unknown client type '{text}'"
-            normal = value.lower() == b"normal"
-            return lambda client: normal
+            wanted = value.lower()
+            return lambda client: _type(client) == wanted
         case b"maxage":
             age = parse_integer(value)
             if age is None:

@@ -22,7 +22,6 @@ cdef class ClientConnection(Conversation):
     cdef bint _ending
     cdef readonly bint closing
     cdef object _kept
-    cdef readonly Py_ssize_t output_hard
 
     cpdef object data_received(self, bytes data)
     @cython.locals(size=Py_ssize_t)

@@ -37,13 +37,12 @@ class ClientConnection(Conversation):
     The ``asyncio.Protocol`` of its connection.
     """
 
-    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing", "output_hard")
+    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing")
 
     def __init__(self, service: "Service") -> None:
         # for good
         limits = service.limits
         self.prepare(service, ReplyWindow(self._wake, limits.output_soft), limits.max_in_flight)
-        self.output_hard = limits.output_hard
         self._counters = service.counters
         self._turn = service.turn
         # of the connection
@@ -73,7 +72,8 @@ class ClientConnection(Conversation):
             return
         self._transport = transport
         # Half: the transport keeps what it has begun to write until all of it is written, and as much again meanwhile.
-        transport.set_write_buffer_limits(high=service.limits.output_soft // 2)
+        limits = service.limits
+        transport.set_write_buffer_limits(high=min(limits.output_soft // 2, limits.pubsub_soft))
         self.begin(number, Flow(self, transport), self._turn.now())
 
     def addresses(self) -> tuple[str, str]:
@@ -135,7 +135,7 @@ class ClientConnection(Conversation):
             if self.flow.stopped:
                 # Who blocks is read from all the same, but not without a bound.
                 if len(kept) > self.service.request_limits.request and self.flow.reasons & _BLOCKED:
-                    self._abort("request limit")
+                    self.abort("request limit")
             elif len(kept) >= self.framer.need:
                 self._continue(kept)
         elif self.closing:
@@ -255,9 +255,9 @@ class ClientConnection(Conversation):
         window = self.window
         flow = self.flow
         if window.broken:
-            self._abort("broken reply")
+            self.abort("broken reply")
         elif window.parked_bytes > self.output_hard or flow.unread() > self.output_hard:
-            self._abort("output limit")
+            self.abort("output limit" if self.output_hard == self.service.limits.output_hard else "pubsub output limit")
         elif self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
             transport.close()
         elif flow.stopped or window.overflowing:
@@ -268,14 +268,15 @@ class ClientConnection(Conversation):
             elif window.pending <= self.most // 2:
                 flow.go(_FULL)
 
-    def _abort(self, reason: str) -> None:
+    def abort(self, reason: str) -> None:
+        """Close at once, for a reason that is logged and counted."""
         self._counters.reject(reason)
         log.warning("client closed address=%s reason=%r", self.session.address, reason)
         self.close()
 
     def stalled(self) -> None:
         """It has read nothing for too long."""
-        self._abort("write timeout")
+        self.abort("write timeout")
 
     def _wake(self) -> None:
         self._turn.add(self)
@@ -286,6 +287,8 @@ class ClientConnection(Conversation):
         """It reads more slowly than it is answered."""
         self.window.set_slow(True)
         self.flow.slow()
+        if self.modes is not None:
+            self.modes.behind()
 
     def resume_writing(self) -> None:
         """It has caught up."""

@@ -97,7 +97,7 @@ class Clients:
         if self._pause_timer is not None:
             self._pause_timer.cancel()
         self._pause_timer = self._loop.call_at(self._pause.seconds, self.unpause)
-        self._tell()
+        self.tell_plain()
 
     def unpause(self) -> None:
         """End the pause."""
@@ -106,9 +106,10 @@ class Clients:
             self._pause_timer = None
         self._pause = None
         self.paused = False
-        self._tell()
+        self.tell_plain()
 
-    def _tell(self) -> None:
+    def tell_plain(self) -> None:
+        """Whether the fast lane may be used has changed."""
         for client in self:
             client.pause_changed()
 

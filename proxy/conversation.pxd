@@ -16,6 +16,7 @@ cdef class Conversation(Receiver):
     cdef readonly ReplyWindow window
     cdef readonly Py_ssize_t number
     cdef readonly Py_ssize_t most
+    cdef public Py_ssize_t output_hard
     cdef Muted _muted
     # of the connection
     cdef readonly double created

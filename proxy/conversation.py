@@ -51,6 +51,7 @@ class Conversation(Receiver):
         "modes",
         "most",
         "number",
+        "output_hard",
         "own_writes",
         "plain",
         "routes",
@@ -67,6 +68,8 @@ class Conversation(Receiver):
         self.number = 0
         self.most = most
         """How many of its requests may be in flight."""
+        self.output_hard = service.limits.output_hard
+        """How many bytes may wait for it."""
         self._muted: Muted | None = None
         # of the connection, from ``begin`` on
         self.created = 0.0
@@ -96,7 +99,7 @@ class Conversation(Receiver):
         if service.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
-            self.plain = service.fast_lane and not service.clients.paused
+            self.plain = service.fast_lane and not (service.clients.paused or service.spectators.watching)
             plain = service.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
@@ -127,6 +130,10 @@ class Conversation(Receiver):
         """Close at once."""
         raise NotImplementedError
 
+    def abort(self, reason: str) -> None:
+        """Close at once, for a reason that is logged and counted."""
+        raise NotImplementedError
+
     def drain(self) -> None:
         """Take no more requests; close when what is in flight is answered."""
         raise NotImplementedError
@@ -142,12 +149,14 @@ class Conversation(Receiver):
         """Take over what the session's state means for the requests that follow."""
         session = self.session
         on = session.authenticated and session.reply_mode is ReplyMode.ON
-        self.plain = on and not self.service.clients.paused and self.service.fast_lane
+        service = self.service
+        self.plain = on and service.fast_lane and not (service.clients.paused or service.spectators.watching)
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
         self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
         if modes is not None:
+            modes.adopted()
             self.plain = self.plain and modes.plain
             self.routes = modes.routes(self.routes)
 
@@ -194,15 +203,33 @@ class Conversation(Receiver):
             self.refuse(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
-        elif (done := self._mode(fact, args, frame, now)) is not None:
-            return done
-        elif fact.handling is Handling.SESSION:
-            if service.siblings is not None and fact.name in allclients.WIDE:
-                self._run_wide(service.siblings, fact, args, now)
-            else:
-                self._run_session(fact, args, now)
+        elif service.spectators.watching:
+            return self._carry_out_in_sight(fact, args, frame, now)
         else:
+            return self._carry_out(fact, args, frame, now)
+        return True
+
+    def _carry_out_in_sight(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+        """As ``_carry_out``, shown to those who look on; what is refused is not."""
+        counter = self.service.counters.command(fact.name)
+        refused = counter.rejected
+        done = self._carry_out(fact, args, frame, now)
+        if done and counter.rejected == refused:
+            self.service.spectators.show(self.session, fact, args)
+        return done
+
+    def _carry_out(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+        """Carry out what may be carried out. False if it must wait (nothing was done)."""
+        done = self._mode(fact, args, frame, now)
+        if done is not None:
+            return done
+        siblings = self.service.siblings
+        if fact.handling is not Handling.SESSION:
             return self._run_plan(fact, args, frame, now)
+        if siblings is not None and fact.name in allclients.WIDE:
+            self._run_wide(siblings, fact, args, now)
+        else:
+            self._run_session(fact, args, now)
         return True
 
     def _mode(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
@@ -293,7 +320,7 @@ class Conversation(Receiver):
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service
-        if fact.handling is Handling.REFUSED and self.session.admin:
+        if fact.handling is Handling.REFUSED and self.session.admin and not service.planner.without_cluster(fact):
             if fact.for_admins is None:
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
                 return True

@@ -47,7 +47,9 @@ WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
 NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
+NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
 BAD_CURSOR = "ERR invalid cursor"
+LOOKING_ON = "ERR Replica can't interact with the keyspace"
 BAD_SLOT = "ERR Invalid slot"
 BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
 
@@ -140,6 +142,14 @@ def transaction_too_big(limit: int) -> str:
     return (
         f"ERR the transaction holds more than {limit} bytes (limits.max_request_size): send it in several. "
         "It will be discarded"
+    )
+
+
+def in_subscribe_mode(name: str) -> str:
+    """As Redis words it, for a command that is not allowed while subscribed in RESP2."""
+    return (
+        f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
+        "context"
     )
 
 

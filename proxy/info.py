@@ -14,10 +14,14 @@ _NOT_SUMMED = frozenset(
         "maxclients",
         "total_system_memory",
         "mem_fragmentation_ratio",
+        "pubsub_channels",
+        "pubsub_patterns",
+        "pubsubshard_channels",
         "rdb_last_save_time",
     }
 )
-"""Settings, facts about the machine, states and points in time: of these the largest is given."""
+"""Settings, facts about the machine, states and points in time, and what is on every shard: of these the largest is
+given."""
 _FIXED = {
     "redis_mode": "standalone",
     "server_mode": "standalone",

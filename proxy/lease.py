@@ -39,6 +39,7 @@ class Lease(Receiver):
         "_transport",
         "client_id",
         "inflight",
+        "on_error",
         "on_lost",
         "on_push",
         "place",
@@ -53,13 +54,15 @@ class Lease(Receiver):
         self.inflight = InFlight()
         self.on_lost: OnLost | None = None
         self.on_push: Callable[[bytes], None] | None = None
+        self.on_error: Callable[[bytes], bool] | None = None
+        """Gets each error first: whether it took the oldest request out of ``inflight``, and the error with it."""
         self.since = 0.0
         """When it became idle, or its check began."""
         self.stray = 0.0
         """Since when its server does not have the role any more that it was connected for; 0: it has."""
         self._around = around
         self._on_gone = on_gone
-        self._reader = ReplyReader(self.inflight, _UNMEASURED, lambda error: False, self._pushed)
+        self._reader = ReplyReader(self.inflight, _UNMEASURED, self._erred, self._pushed)
         self._greeting: Greeting | None = None
         self._transport: asyncio.Transport | None = None
         self._dirty = False
@@ -111,7 +114,7 @@ class Lease(Receiver):
 
     def drop(self) -> None:
         """Close it; nothing of it is heard any more."""
-        self.on_lost = self.on_push = None
+        self.on_lost = self.on_push = self.on_error = None
         self.inflight.drain()
         self._abort()
         self._on_gone(self)
@@ -173,6 +176,9 @@ class Lease(Receiver):
     def _pushed(self, frame: bytes) -> None:
         if self.on_push is not None:
             self.on_push(frame)
+
+    def _erred(self, error: bytes) -> bool:
+        return self.on_error is not None and self.on_error(error)
 
     def _abort(self) -> None:
         if self._transport is not None:

@@ -8,8 +8,10 @@ parts, and gives a frame in the protocol that the parts are in.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy import errors, info
+from proxy.channels import Kind
 from proxy.multikey import merge_by_key
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header
@@ -28,11 +30,23 @@ _SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-f
 Overlay = Mapping[str, Mapping[str, str]]
 
 
+class Audience(Protocol):
+    """Knows who listens to messages: to a server all clients of a worker are one."""
+
+    def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
+        """How many are subscribed to it, when the shards' primaries count so many."""
+
+    def patterns(self, counts: Sequence[int]) -> int:
+        """How many patterns are subscribed to, when the shards' primaries count so many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a merge may say about the proxy itself: fields of INFO by section, made when they are asked for."""
+    """What a merge may say about the proxy itself: fields of INFO by section, made when they are asked for, and who
+    listens to messages."""
 
     overlay: Callable[[], Overlay] = dict
+    audience: Callable[[], Audience] | None = None
 
 
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
@@ -174,6 +188,32 @@ def _asked(options: Sequence[bytes]) -> int | None:
     return int(options[1]) if options[1].isdigit() and len(options[1]) < _DIGITS else None
 
 
+def _pubsub_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """Those of all shards, each once."""
+    return encode.array(dict.fromkeys(channel for reply in replies for channel in elements(reply)))
+
+
+def _pubsub_numsub(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """Name and number for each name that was asked for."""
+    kind = Kind.SHARD if plan.options[0].lower() == b"shardnumsub" else Kind.CHANNEL
+    columns = [elements(reply) for reply in replies]
+    frames = []
+    for at, name in enumerate(plan.options[1:]):
+        counts = [_number(column[2 * at + 1]) for column in columns]
+        frames += [columns[0][2 * at], encode.integer(_audience(context).heard(kind, name, counts))]
+    return encode.array(frames)
+
+
+def _pubsub_numpat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    return encode.integer(_audience(context).patterns(list(map(_number, replies))))
+
+
+def _audience(context: Context) -> Audience:
+    if context.audience is None:
+        raise ValueError("nobody knows who listens")
+    return context.audience()
+
+
 def _latency_latest(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """One row an event: the newest, with the highest of the maxima."""
     rows: dict[bytes, list[bytes]] = {}
@@ -279,4 +319,7 @@ MERGERS: Mapping[str, Merger] = {
     "running": _running,
     "text": _texts,
     "memory_stats": _memory_stats,
+    "pubsub_channels": _pubsub_channels,
+    "pubsub_numsub": _pubsub_numsub,
+    "pubsub_numpat": _pubsub_numpat,
 }

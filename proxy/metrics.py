@@ -47,6 +47,11 @@ REFRESHES = Metric(
     "slotgate_topology_refreshes", "counter", "Looks at the topology, by what came of them.", ("outcome",)
 )
 TOPOLOGY_AGE = Metric("slotgate_topology_age_seconds", "gauge", "Since the topology was last confirmed.", ("worker",))
+LOADS = Metric("slotgate_script_loads", "counter", "Scripts loaded ahead of a call by their digest.")
+SCRIPTS = Metric("slotgate_scripts", "gauge", "Scripts that are kept to be loaded.", ("worker",))
+MISSING = Metric(
+    "slotgate_missing_library", "gauge", "1 for a function library that other shards have.", ("shard", "library")
+)
 LAG = Metric("slotgate_replica_lag_seconds", "gauge", "How far a replica is behind.", ("shard", "address", "worker"))
 LEASES = Metric(
     "slotgate_dedicated_connections",

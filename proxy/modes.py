@@ -7,11 +7,12 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import aside, slotgatecmds, transactions, waiting
+from proxy import aside, slotgatecmds, spectators, subscriptions, transactions, waiting
 from proxy.blocking import Blocked
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
+from proxy.subscriptions import Subscriptions
 from proxy.transaction import Queue
 from proxy.watching import Watch
 
@@ -25,7 +26,7 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("block", "client", "errand", "queue", "waited", "watch")
+    __slots__ = ("block", "client", "errand", "queue", "subscriptions", "waited", "watch")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
@@ -39,11 +40,12 @@ class Modes:
         """The shards that its last WAIT asked, as ``Conversation.wrote`` has them."""
         self.watch: Watch | None = None
         """The keys that it watches."""
+        self.subscriptions: Subscriptions | None = None
 
     @property
     def plain(self) -> bool:
         """Whether the fast lane may work for it all the same."""
-        return self.queue is None
+        return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
 
     @property
     def blocked(self) -> bool:
@@ -58,8 +60,13 @@ class Modes:
     def take(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
         """A command of its, whose arity is right and which it may call: whether it was carried out (False: it must
         wait), or None if it is not for a mode."""
+        if self.subscriptions is not None and self.subscriptions.answers(fact, args):
+            return True
         if self.queue is not None and fact.name not in transactions.AT_ONCE:
             transactions.enqueue(self, fact, args, frame)
+            return True
+        if barred := spectators.bars(self, fact):
+            self.client.refuse(fact, barred)
             return True
         command = COMMANDS.get(fact.name)
         return None if command is None else command(self, fact, args, frame, now)
@@ -74,7 +81,26 @@ class Modes:
             self.block.cancel()
         if self.errand is not None:
             self.errand.cancel()
+        self.client.service.spectators.remove(self.client)
         transactions.discard(self)
+        if self.subscriptions is not None:
+            self.subscriptions.gone()
+
+    def adopted(self) -> None:
+        """The session's state may have changed."""
+        if self.subscriptions is not None:
+            self.subscriptions.adopted()
+
+    def behind(self) -> None:
+        """It reads more slowly than it is answered, from now on."""
+        if self.subscriptions is not None:
+            self.subscriptions.behind()
+
+    def listening(self) -> Subscriptions:
+        """The client's subscriptions, from now on."""
+        if self.subscriptions is None:
+            self.subscriptions = Subscriptions(self.client)
+        return self.subscriptions
 
     def leave(self) -> None:
         """The client is to be closed when what it sent is answered: nothing may take for ever."""
@@ -84,8 +110,10 @@ class Modes:
 
 COMMANDS: Mapping[str, Command] = {
     **slotgatecmds.COMMANDS,
+    **spectators.COMMANDS,
     **transactions.COMMANDS,
     **aside.COMMANDS,
+    **subscriptions.COMMANDS,
     **waiting.COMMANDS,
 }
 """By the fact's name."""

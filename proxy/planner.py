@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy import errors
+from proxy.channels import BEGIN, END
 from proxy.colocation import Colocation, slot_of
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
@@ -23,7 +24,9 @@ from proxy.topology import Topology
 
 FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
-_ALWAYS_MERGED = frozenset({"info", "config_get"})
+_QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
+"""Of the commands about what a client is in the middle of, those that may stand in a transaction."""
+_ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 
 
@@ -82,6 +85,8 @@ class Planner:
         match fact.handling:
             case Handling.LATER | Handling.MODE:
                 return Reject(errors.later(fact.name))
+            case Handling.REFUSED if self.without_cluster(fact):
+                return Reject(errors.NO_CLUSTER)
             case Handling.REFUSED | Handling.SESSION:
                 return Reject(errors.refused(fact.name, fact.reason))
             case Handling.UNCOVERED if not self._single:
@@ -105,7 +110,9 @@ class Planner:
                 return Reject(errors.NOT_IN_MULTI)
             case Handling.MODE if fact.blocking:
                 return frozenset()  # WAIT: inside a transaction it does not block
-            case Handling.MODE if fact.name != "unwatch":
+            case Handling.MODE if fact.name == "spublish" and self._topology.cluster:
+                return frozenset((key_slot(args[1]),))
+            case Handling.MODE if fact.name not in _QUEUED:
                 return Reject(errors.not_in_transaction(fact.name))
             case Handling.SESSION | Handling.MODE:
                 return frozenset()
@@ -154,6 +161,10 @@ class Planner:
         if slots and fact.getkeys is sort_keys and (denied := _denied_pattern(args, *slots)):
             return Reject(errors.sort_denied(denied))
         return slots
+
+    def without_cluster(self, fact: Fact) -> bool:
+        """Whether ``fact`` is about a cluster and there is none, neither here nor to the clients."""
+        return fact.name.startswith("cluster|") and not (self._topology.cluster or self._presents_cluster)
 
     def _first(self, read: bool = False, blocking: bool = False) -> Forward | Pin | Reject:
         """To the shard that any would do for."""

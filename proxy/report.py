@@ -144,6 +144,11 @@ def _tally(service: Service) -> Tally:
     tally.add(metrics.TIMEOUTS, counters.timeouts)
     tally.add(metrics.RETRIES, counters.retries)
     tally.add(metrics.UNCERTAIN, counters.uncertain)
+    tally.add(metrics.LOADS, service.scripts.loads)
+    tally.add(metrics.SCRIPTS, len(service.scripts), str(service.census.index))
+    for shard, libraries in service.missing.items():
+        for name in libraries:
+            tally.add(metrics.MISSING, 1, shard, name)
     tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
     for backend in service.pool:
         place = backend.place

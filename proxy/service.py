@@ -16,6 +16,7 @@ from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
+from proxy.discovery.functions import Missing
 from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
@@ -29,6 +30,7 @@ from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
+from proxy.pubsub import Hub
 from proxy.refusals import Refusal, refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
@@ -37,6 +39,7 @@ from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
 from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
+from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
@@ -55,6 +58,10 @@ class ClientLimits:
     output_soft: int
     output_hard: int
     write_timeout: float
+    pubsub_soft: int
+    pubsub_patience: float
+    """How long a subscriber may have more than ``pubsub_soft`` waiting for it."""
+    pubsub_hard: int
 
 
 class Service:
@@ -87,6 +94,7 @@ class Service:
         self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.spectators = Spectators(self.clients.tell_plain)
         self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
         if self.presents_cluster:
@@ -97,10 +105,20 @@ class Service:
         default = self.world.accounts.get(DEFAULT_USER)
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
-        self.dispatcher = Dispatcher(self.counters, Context(self._overlay), self._count_error, self._wait)
+        self.dispatcher = Dispatcher(
+            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+        )
         limits = config.limits
-        self.limits = ClientLimits(limits.max_in_flight, limits.output_soft, limits.output_hard, limits.write_timeout)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
+        self.limits = ClientLimits(
+            limits.max_in_flight,
+            limits.output_soft,
+            limits.output_hard,
+            limits.write_timeout,
+            limits.pubsub_output_soft,
+            limits.pubsub_output_patience,
+            limits.pubsub_output_hard,
+        )
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -116,6 +134,8 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
+        self.missing: Missing = {}
+        """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
         """Primaries' connections that were lost since their server's facts were asked for."""
         self.changed = asyncio.Event()
@@ -150,6 +170,7 @@ class Service:
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
+        self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
             self.credentials,
@@ -209,6 +230,7 @@ class Service:
         for name in [name for name in self._held if before.primary(name) != topology.primary(name)]:
             self._held.pop(name).cancel()
         self.pool.adopt(topology)
+        self.hub.adopt(topology)
         self.leases.adopt(topology)
         if before.slot_shard != topology.slot_shard:
             for client in self.clients:
@@ -286,6 +308,7 @@ class Service:
     async def close(self) -> None:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.detours.close()
+        await self.hub.close()
         await self.leases.close()
         await self.pool.close()
 

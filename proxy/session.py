@@ -117,6 +117,7 @@ class Session:
         "last_command",
         "lib_name",
         "lib_ver",
+        "listening",
         "local_address",
         "name",
         "no_evict",
@@ -164,6 +165,8 @@ class Session:
         """How many commands wait for EXEC; -1 outside of a transaction."""
         self.watched = 0
         """How many keys are watched."""
+        self.listening = (0, 0, 0)
+        """How many channels, patterns and channels of shards it is subscribed to."""
 
     @property
     def admin(self) -> bool:

@@ -60,6 +60,7 @@ _SESSION = {
 
 _OWN = {
     **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
+    **_same(Handling.MODE, "shows what this worker's clients run", "monitor"),
 }
 
 _MODE = {
@@ -70,7 +71,6 @@ _MODE = {
 
 _LATER = {
     **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
-    **_same(Handling.LATER, "turns its connection into a stream", "monitor"),
 }
 
 _REFUSED = {
@@ -103,6 +103,11 @@ _MERGED = {
     "randomkey": Override(Handling.SPECIAL, "randomkey", "one key, and null only if no shard has one"),
     "info": Override(Handling.SPECIAL, "info", "policy special: one document of all shards"),
     "config|get": Override(Handling.SPECIAL, "config_get", "no policy; only reads"),
+    "pubsub|channels": Override(Handling.SPECIAL, "pubsub_channels", "no policy; those of all shards, each once"),
+    "pubsub|shardchannels": Override(Handling.SPECIAL, "pubsub_channels", "no policy; those of all shards, each once"),
+    "pubsub|numsub": Override(Handling.SPECIAL, "pubsub_numsub", "no policy; the proxy's own clients count each"),
+    "pubsub|shardnumsub": Override(Handling.SPECIAL, "pubsub_numsub", "no policy; the proxy's own clients count each"),
+    "pubsub|numpat": Override(Handling.SPECIAL, "pubsub_numpat", "no policy; each pattern once"),
     "slowlog|get": Override(Handling.SPECIAL, "slowlog", "newest first over all shards, no more than asked for"),
     "commandlog|get": Override(Handling.SPECIAL, "slowlog", "newest first over all shards, no more than asked for"),
     "slowlog|len": Override(Handling.ALL_NODES, "sum", "flagged admin, but only reads statistics"),
@@ -124,6 +129,22 @@ OVERRIDES: Mapping[str, Override] = MappingProxyType(
     {**_KEYS, **_SESSION, **_OWN, **_MODE, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
+_OF_ONE_SERVER = "it changes what one server is to the others, which the proxy only follows"
+_BETWEEN_SERVERS = "servers say it to each other"
+_FOR_ALL = "it is for the servers' administrators, who reach all of them as a user with admin = true"
+
+REFUSED_BECAUSE: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("replicaof", "slaveof", "failover"), _OF_ONE_SERVER),
+        **dict.fromkeys(("psync", "sync", "replconf"), _BETWEEN_SERVERS),
+        **dict.fromkeys(("config", "debug", "bgsave", "bgrewriteaof", "save"), _FOR_ALL),
+        "module": "what a server has loaded is its own affair",
+        "shutdown": "it would stop a server that others use",
+        **dict.fromkeys(("pfdebug", "pfselftest"), "for those who develop the server"),
+    }
+)
+"""Why, of what the facts refuse; a container stands for its subcommands."""
+
 _SETTINGS = "the servers' settings: all of them, replicas too"
 
 FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
@@ -134,6 +155,10 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
         "bgsave": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "bgrewriteaof": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "save": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
+        "swapdb": Override(Handling.ALL_SHARDS, "all_ok", "no policy; the databases of every shard"),
+        "module|list": Override(Handling.ANY_SHARD, None, "loaded on all servers, or commands fail on some"),
+        "pfselftest": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard tests itself"),
+        "pfdebug": Override(Handling.KEYED, None, "flagged admin, but only looks at its key"),
         "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),
     }
 )

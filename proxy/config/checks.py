@@ -100,6 +100,13 @@ def check_output(config: Config) -> Iterator[Problem]:
         yield "limits.output_soft", "is larger than output_hard: make it smaller, or output_hard larger"
 
 
+def check_pubsub_output(config: Config) -> Iterator[Problem]:
+    """What is bearable for a while is not more than what never is."""
+    if config.limits.pubsub_output_soft > config.limits.pubsub_output_hard:
+        path = "limits.pubsub_output_soft"
+        yield path, "is larger than pubsub_output_hard: make it smaller, or pubsub_output_hard larger"
+
+
 def check_bulk(config: Config) -> Iterator[Problem]:
     """One argument fits into a request."""
     if config.limits.max_bulk > config.limits.max_request_size:
@@ -315,6 +322,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     ),
     (check_tls, (("sentinel", "tls"), *(("backend", key) for key in ("tls", *_TLS_KEYS)))),
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
+    (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",),)),
     (check_advertised, (("advertise",), ("present_as",), ("listen",))),

@@ -132,7 +132,7 @@ class ColocateSection(Section):
         (), "None: a rule has these or prefix. All keys that begin with one of them share a slot."
     )
     prefix: str | None = _default(
-        None, "None: a rule has this or prefixes. How the keys begin whose fields it is about."
+        None, 'None: a rule has this or prefixes. How the keys begin whose fields it is about; "" is all keys.'
     )
     upto: Count | None = _default(None, "Required with prefix: so many fields are hashed, and no more.", ge=1, le=64)
     separator: str = _default(":", "What divides the fields of keys by custom.")
@@ -172,7 +172,7 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
             yield "upto", "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes"
     for key, prefixes in ("prefix", rule.prefix is not None and [rule.prefix]), ("prefixes", rule.prefixes):
         for prefix in prefixes or ():
-            if not prefix:
+            if not prefix and key == "prefixes":
                 yield key, '"" is how every key begins: one shard is what keeps everything together'
             elif "{" in prefix or "}" in prefix:
                 yield key, f'"{prefix}" has a brace: a hash tag in a key wins over rules, so leave it out'
@@ -246,6 +246,9 @@ class LimitsSection(Section):
         1000, "Twice what Redis 7.4 keeps of EVAL: more are made for one call each, and are not called again.", ge=1
     )
     script_memory: Size = _default("16mb", "A thousand large scripts; larger ones than this are not kept.", gt=0)
+    pubsub_output_soft: Size = _default("8mb", "Redis's client-output-buffer-limit of subscribers.", gt=0)
+    pubsub_output_patience: Duration = _default("60s", "Redis's, beside pubsub_output_soft.", ge=0, le=_DAY)
+    pubsub_output_hard: Size = _default("32mb", "Redis's, beside pubsub_output_soft.", gt=0)
     write_timeout: Duration = _default(
         "60s", "Redis's own patience with a replica: a reader silent so long is gone.", gt=0, le=_DAY
     )

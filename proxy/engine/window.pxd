@@ -20,6 +20,7 @@ cdef class ReplyWindow(Sink):
     cdef bint _ready
     cdef list _pieces
     cdef list _late
+    cdef Py_ssize_t _late_bytes
     cdef char* _open
     cdef Py_ssize_t _open_size
     cdef Py_ssize_t _open_room

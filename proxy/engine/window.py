@@ -30,6 +30,7 @@ class ReplyWindow(Sink):
     __slots__ = (
         "_closed",
         "_late",
+        "_late_bytes",
         "_limit",
         "_out",
         "_parked",
@@ -54,10 +55,11 @@ class ReplyWindow(Sink):
         self._closed = False
         self._streaming = False
         self._late: list[bytes] = []
+        self._late_bytes = 0
         self._slow = False
         self._resume: Callable[[], object] | None = None
         self.parked_bytes = 0
-        """Bytes of the large parked replies."""
+        """Bytes of the large parked replies, and of what is to be said once a reply has streamed."""
         self.direct: Callable[[bytes], None] | None = None
         self.on_halt: Callable[[], object] | None = None
         """Called when its client should send no more until all it has sent are answered."""
@@ -122,6 +124,10 @@ class ReplyWindow(Sink):
             return
         if self._streaming:
             self._late.append(frame)
+            self._late_bytes += len(frame)
+            self.parked_bytes += len(frame)
+            if self.overflowing:
+                self._wake()
             return
         if not self._out:
             self._wake()
@@ -208,6 +214,7 @@ class ReplyWindow(Sink):
         self.head = -1
         self._parked.clear()
         self._late.clear()
+        self._late_bytes = 0
         self.parked_bytes = 0
         self._out.clear()
         self.set_slow(False)
@@ -215,6 +222,8 @@ class ReplyWindow(Sink):
     def _say_late(self) -> None:
         """What was to be said while a reply streamed."""
         late, self._late = self._late, []
+        self.parked_bytes -= self._late_bytes
+        self._late_bytes = 0
         for frame in late:
             self.push(frame)
 

@@ -99,6 +99,10 @@ cdef class ReplyWindow(Sink):
             if self._late is None:
                 self._late = []
             self._late.append(frame)
+            self._late_bytes += PyBytes_GET_SIZE(frame)
+            self.parked_bytes += PyBytes_GET_SIZE(frame)
+            if self.parked_bytes > self._limit:
+                self._wake()
             return
         if not self._ready:
             self._wake()
@@ -265,6 +269,8 @@ cdef class ReplyWindow(Sink):
         cdef list late = self._late
         cdef bytes frame
         self._late = None
+        self.parked_bytes -= self._late_bytes
+        self._late_bytes = 0
         for frame in late:
             self.push(frame)
         return 0
@@ -293,6 +299,7 @@ cdef class ReplyWindow(Sink):
         self._ready = False
         self._pieces = None
         self._late = None
+        self._late_bytes = 0
         PyMem_Free(self._open)
         self._open = NULL
         self._open_size = self._open_room = 0

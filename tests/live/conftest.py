@@ -13,6 +13,7 @@ from tests.live.site import Site
 _LOG_TAIL = 4000
 # On a busy machine any command may be a slow one: what SLOWLOG says would be chance.
 _QUIET = ("slowlog-log-slower-than -1",)
+_DEBUG = "enable-debug-command yes"
 
 Serve = Callable[..., ProxyProcess]
 """Starts a proxy; takes what ``ProxyProcess`` takes but the directory, and ``ready`` as its ``start``."""
@@ -28,8 +29,9 @@ def find(source: Source) -> ServerBinary:
 
 def build(binary: ServerBinary, directory: Path, count: int = 3) -> Iterator[Site]:
     """So many shards, a plain server and a proxy, running."""
-    plain = LocalServer(binary, directory, options=_QUIET)
-    with start_many(count, 0, binary=binary, options=_QUIET) as shards:
+    options = (*_QUIET, _DEBUG) if binary.kind == "valkey" or binary.version_info >= (7,) else _QUIET
+    plain = LocalServer(binary, directory, options=options)
+    with start_many(count, 0, binary=binary, options=options) as shards:
         proxy = ProxyProcess(directory, "--static", shards.static)
         try:
             plain.start()
@@ -108,7 +110,14 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
         yield shards
 
 
-_SLOW = ("test_blocking_moves", "test_cluster_discovery", "test_sentinel", "test_replica_reads", "test_discover_replicas")
+_SLOW = (
+    "test_blocking_moves",
+    "test_cluster_discovery",
+    "test_discover_replicas",
+    "test_pubsub_cluster",
+    "test_replica_reads",
+    "test_sentinel",
+)
 """Minutes of waiting for real failovers: with the second kind of server they are for ``make drill``."""
 
 

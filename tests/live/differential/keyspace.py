@@ -11,6 +11,11 @@ TWO_FUNCTIONS = (
     r"redis.register_function{function_name='read', callback=function(keys)"
     r" return redis.call('get', keys[1]) end, flags={'no-writes'}}" + '"'
 )
+DUMPED = (
+    r'"\xf5@L#!lua name=lib\nredis.register_function'
+    r"('first', function(keys) return 1 end)"
+    r'\n\x00Z\xdb\xee\xaf\xa4\xdf\x8f\xb0"'
+)
 
 GENERIC = {
     "life of keys": r"""
@@ -229,6 +234,8 @@ SCRIPTS = {
         EVALSHA E0E1F9FABFC9D4800C877A703B823AC0578FF8DB 1 %k
         EVALSHA_RO e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 %k
         SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db ffffffffffffffffffffffffffffffffffffffff
+        SCRIPT SHOW e0e1f9fabfc9d4800c877a703b823ac0578ff8db
+        SCRIPT SHOW ffffffffffffffffffffffffffffffffffffffff
         SCRIPT LOAD "not a script ("
         SCRIPT KILL
         SCRIPT FLUSH
@@ -257,6 +264,8 @@ SCRIPTS = {
         FUNCTION FLUSH
         FUNCTION RESTORE garbage
         FUNCTION DUMP
+        FUNCTION RESTORE {DUMPED}
+        FCALL first 1 %k
         FCALL read 1 %k
     """,
 }

@@ -75,13 +75,18 @@ def transaction(frame: bytes) -> object:
     """The replies of a transaction without what TIME and HELLO say of one server."""
     frame = re.sub(rb"\*2\r\n\$10\r\n\d{10}\r\n\$\d\r\n\d+\r\n", b"TIME", frame)
     return re.sub(
-        rb"([*%])\d+\r\n\$6\r\nserver\r\n.*?(:\d)\r\n.*?modules\r\n\*0\r\n", rb"\1HELLO\2", frame, flags=re.DOTALL
+        rb"([*%])\d+\r\n\$6\r\nserver\r\n.*?(:\d)\r\n.*?modules\r\n.*?\*0\r\n", rb"\1HELLO\2", frame, flags=re.DOTALL
     )
 
 
 def watched(frame: bytes) -> object:
     """A line of MONITOR without the time and the address."""
     return re.sub(rb"\A\+[\d.]+ \[(\d+) [^\]]+\]", rb"+[\1]", frame)
+
+
+def page(frame: bytes) -> object:
+    """A page of SCAN without its cursor, its keys in any order; errors as they are."""
+    return frame if frame[:1] == b"-" else unordered(elements(frame)[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ RULES = (
     ),
     Rule(("hgetall",), unordered_pairs, "a hash table's order depends on the server's random seed"),
     Rule(("keys", "command|list", "acl|cat"), unordered, "in no order, and from several shards"),
+    Rule(("scan",), page, "the cursor names a shard and what is left there"),
     Rule(("pubsub|channels", "pubsub|shardchannels"), unordered, "in no order"),
     Rule(("exec",), transaction, "as TIME and HELLO by themselves"),
     Rule(("monitor",), watched, "the server's clock, the client's port"),
@@ -113,6 +119,7 @@ RULES = (
     Rule(("config|get", "command|docs"), unordered_pairs, "a map in no order"),
     Rule(("pttl", "hpttl"), milliseconds, "a moment passes between setting and asking"),
     Rule(("object|idletime", "lastsave"), integers, "seconds on the server's own clock"),
+    Rule(("object|freq",), integers, "a counter that grows by chance"),
     Rule(("xpending", "xinfo|stream", "xinfo|consumers"), integers, "milliseconds on the server's own clock"),
     Rule(("xadd",), lambda frame: re.sub(rb"\d{13}-\d", b"ID", frame), "'*' makes an id of the server's clock"),
     Rule(("time", "lolwut"), shape, "the server's clock, a random picture"),

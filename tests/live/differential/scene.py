@@ -5,7 +5,7 @@
     a< 2                 a reads two frames, replies or messages
     a~ 2                 the same, in any order
     a closed             a reads what is left, and the other side closes
-    * blocked 1          wait until one client is blocked, by INFO
+    * blocked_clients:1  wait until INFO says so
 
 Connections are single letters, opened when first named. Commands are written as in redis-cli; ``%name`` is a key of the
 scene's slot, ``@b`` is the client id of connection b. At the end each connection is asked for a sign of life, so that
@@ -92,7 +92,7 @@ class Play:
 
     def _do(self, name: str, sign: str, rest: str) -> Heard | None:
         if name == "*":
-            self._wait_blocked(int(rest.split()[1]))
+            self._wait_until(rest)
             return None
         wire = self._wire(name)
         step = f"{name}{sign} {rest}"
@@ -106,8 +106,8 @@ class Play:
             return self._heard(step, name, self._frames(wire, 1)) if sign == ":" else None
         if sign == " ":
             assert rest == "closed", step
-            self._wires.pop(name)
-            return self._heard(step, name, [wire.rest()])
+            with self._wires.pop(name):
+                return self._heard(step, name, [wire.rest()])
         return self._heard(step, name, self._frames(wire, int(rest)), ordered=sign == "<")
 
     def _heard(self, step: str, name: str, frames: Iterable[bytes], *, ordered: bool = True) -> Heard:
@@ -156,13 +156,13 @@ class Play:
             frame = frame.replace(b"redirect\r\n:%b\r\n" % number, b"redirect\r\n@%b\r\n" % name.encode())
         return frame
 
-    def _wait_blocked(self, count: int) -> None:
+    def _wait_until(self, line: str) -> None:
         deadline = time.monotonic() + _PATIENCE
         wire = self._wire("*")
-        wanted = b"\r\nblocked_clients:%d\r\n" % count
-        while wanted not in wire.ask("INFO", "clients"):
+        wanted = b"\r\n%b\r\n" % line.encode()
+        while wanted not in wire.ask("INFO"):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"INFO does not say {wanted.decode().strip()}")
+                raise TimeoutError(f"INFO does not say {line}")
             time.sleep(0.005)
 
 

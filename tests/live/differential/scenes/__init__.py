@@ -1,6 +1,7 @@
 """The texts of the scenes (``tests.live.differential.scene``), by subject."""
 
 from tests.live.differential.scene import Scene, scenes
+from tests.live.differential.scenes.administration import ADMINISTRATION
 from tests.live.differential.scenes.blocking import BLOCKING
 from tests.live.differential.scenes.connections import CONNECTIONS
 from tests.live.differential.scenes.pubsub import PUBSUB, PUBSUB_2, PUBSUB_3
@@ -22,4 +23,11 @@ SCENES = [
     *_named("tracking", TRACKING, (3,)),
     *_named("tracking", TRACKING_2, (2,)),
     *_named("connection", CONNECTIONS),
+    *_named("administration", ADMINISTRATION),
 ]
+
+VALKEYS_OWN = {
+    "transaction: MULTI and WATCH inside": "Valkey 9 words these errors otherwise, and they spoil the transaction",
+    "connection: READONLY, READWRITE and ASKING": "Valkey 9 takes READONLY and READWRITE without cluster mode",
+}
+"""Where Valkey does otherwise than Redis, which is the reference; by the scene's name, with what it does."""

@@ -26,36 +26,36 @@ BLOCKING = {
     """,
     "BLPOP served by another": r"""
         a> BLPOP %x %y 10
-        * blocked 1
+        * blocked_clients:1
         b: RPUSH %y one two
         a< 1
         b: LRANGE %y 0 -1
     """,
     "BRPOP served by another": r"""
         a> BRPOP %x %y 0
-        * blocked 1
+        * blocked_clients:1
         b: RPUSH %x one two
         a< 1
         b: LRANGE %x 0 -1
     """,
     "served by a transaction and a script": r"""
         a> BLPOP %l 10
-        * blocked 1
+        * blocked_clients:1
         b: MULTI
         b: RPUSH %l one
         b: RPUSH %l two
         b: EXEC
         a< 1
         a> BLPOP %m 10
-        * blocked 1
+        * blocked_clients:1
         b: EVAL "return redis.call('rpush', KEYS[1], 'x')" 1 %m
         a< 1
     """,
     "first come, first served": r"""
         a> BLPOP %l 10
-        * blocked 1
+        * blocked_clients:1
         b> BLPOP %l 10
-        * blocked 2
+        * blocked_clients:2
         c: RPUSH %l one
         a< 1
         c: RPUSH %l two
@@ -63,7 +63,7 @@ BLOCKING = {
     """,
     "the wrong type does not wake it": r"""
         a> BLPOP %l 10
-        * blocked 1
+        * blocked_clients:1
         b: SET %l text
         b: DEL %l
         b: RPUSH %l one
@@ -75,11 +75,11 @@ BLOCKING = {
         a> GET %k
         a> PING
         a> BLPOP %l 10
-        * blocked 1
+        * blocked_clients:1
         b: EXISTS %k
         b: RPUSH %l one
         a< 4
-        * blocked 1
+        * blocked_clients:1
         b: RPUSH %l two
         a< 1
     """,
@@ -96,7 +96,7 @@ BLOCKING = {
         a: BLMOVE %l %text LEFT LEFT 0
         a: BLMOVE %text %l LEFT LEFT 0
         a> BLMOVE %none %m LEFT RIGHT 10
-        * blocked 1
+        * blocked_clients:1
         b: LPUSH %none pushed
         a< 1
         b: LRANGE %m 0 -1
@@ -108,7 +108,7 @@ BLOCKING = {
         a: BRPOPLPUSH %none %m 0.01
         a: BRPOPLPUSH %l %m -1
         a> BRPOPLPUSH %none %m 10
-        * blocked 1
+        * blocked_clients:1
         b: LPUSH %none pushed
         a< 1
     """,
@@ -126,7 +126,7 @@ BLOCKING = {
         a: BLMPOP 0 5 %l LEFT
         a: BLMPOP 0 1 %l
         a> BLMPOP 10 2 %x %y RIGHT COUNT 5
-        * blocked 1
+        * blocked_clients:1
         b: RPUSH %y 1 2 3
         a< 1
     """,
@@ -142,11 +142,11 @@ BLOCKING = {
         a: SET %text x
         a: BZPOPMIN %text 0
         a> BZPOPMIN %x %y 10
-        * blocked 1
+        * blocked_clients:1
         b: ZADD %y 1 one 1.5 two
         a< 1
         a> BZPOPMAX %x 10
-        * blocked 1
+        * blocked_clients:1
         b: ZADD %x 1 one 1.5 two
         a< 1
     """,
@@ -160,7 +160,7 @@ BLOCKING = {
         a: BZMPOP x 1 %z MIN
         a: BZMPOP 0 1 %z
         a> BZMPOP 10 1 %x MAX COUNT 2
-        * blocked 1
+        * blocked_clients:1
         b: ZADD %x 1 one 1.5 two 2 three
         a< 1
     """,
@@ -172,11 +172,11 @@ BLOCKING = {
         a: XREAD BLOCK -1 STREAMS %s $
         a: XREAD BLOCK 0 STREAMS %s
         a> XREAD BLOCK 10000 STREAMS %s %t $ $
-        * blocked 1
+        * blocked_clients:1
         b: XADD %t 1-1 f v
         a< 1
         a> XREAD COUNT 5 BLOCK 0 STREAMS %s 1-1
-        * blocked 1
+        * blocked_clients:1
         b: XADD %s 2-1 f v g w
         a< 1
     """,
@@ -185,31 +185,31 @@ BLOCKING = {
         a: XREADGROUP GROUP g alice BLOCK 10 STREAMS %s >
         a: XREADGROUP GROUP none alice BLOCK 10 STREAMS %s >
         a> XREADGROUP GROUP g alice BLOCK 10000 STREAMS %s >
-        * blocked 1
+        * blocked_clients:1
         b: XADD %s 1-1 f v
         a< 1
         a: XREADGROUP GROUP g alice BLOCK 0 STREAMS %s 0
         a> XREADGROUP GROUP g alice NOACK BLOCK 0 STREAMS %s >
-        * blocked 1
+        * blocked_clients:1
         b: XGROUP DESTROY %s g
         a< 1
     """,
     "CLIENT UNBLOCK": r"""
         b: CLIENT UNBLOCK @a
         a> BLPOP %l 0
-        * blocked 1
+        * blocked_clients:1
         b: CLIENT UNBLOCK @a
         a< 1
         a> BLPOP %l 0
-        * blocked 1
+        * blocked_clients:1
         b: CLIENT UNBLOCK @a ERROR
         a< 1
         a> XREAD BLOCK 0 STREAMS %s $
-        * blocked 1
+        * blocked_clients:1
         b: CLIENT UNBLOCK @a TIMEOUT
         a< 1
         a> BLMOVE %l %m LEFT LEFT 0
-        * blocked 1
+        * blocked_clients:1
         b: CLIENT UNBLOCK @a
         a< 1
         b: CLIENT UNBLOCK @a
@@ -220,9 +220,9 @@ BLOCKING = {
     """,
     "a client that goes away takes nothing": r"""
         a> BLPOP %l 0
-        * blocked 1
+        * blocked_clients:1
         b: CLIENT KILL ID @a
-        * blocked 0
+        * blocked_clients:0
         b: RPUSH %l kept
         b: LRANGE %l 0 -1
         a closed
@@ -230,7 +230,7 @@ BLOCKING = {
     "replies not wanted": r"""
         a> CLIENT REPLY OFF
         a> BLPOP %l 10
-        * blocked 1
+        * blocked_clients:1
         b: RPUSH %l one two
         a: CLIENT REPLY ON
         b: LRANGE %l 0 -1
@@ -238,7 +238,7 @@ BLOCKING = {
     "of another database": r"""
         a: SELECT 3
         a> BLPOP %l 10
-        * blocked 1
+        * blocked_clients:1
         b: RPUSH %l zero
         b: SELECT 3
         b: RPUSH %l three
@@ -264,11 +264,11 @@ BLOCKING = {
         a: WAIT 1 0
         a: EXEC
         a> WAIT 2 0
-        * blocked 1
+        * blocked_clients:1
         b: CLIENT UNBLOCK @a
         a< 1
         a> WAIT 2 0
-        * blocked 1
+        * blocked_clients:1
         b: CLIENT UNBLOCK @a ERROR
         a< 1
     """,

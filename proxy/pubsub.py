@@ -1,0 +1,393 @@
+"""What all clients of a worker are subscribed to: one subscription at a server for each channel, however many listen.
+
+Where a subscription has to stand ``channels.reach`` says: on static shards everywhere, as a script or a transaction on
+any of them may publish; in a cluster, whose nodes tell each other, on one node (the home), and on every primary for
+what each tells of its own keys. When servers fail or slots move it is made anew where it belongs then, and only when it
+stands there given up where it was.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+from proxy import errors
+from proxy.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.glob import matcher
+from proxy.pubsublink import Link
+from proxy.slots import key_slot
+from proxy.surroundings import Surroundings
+from proxy.topology import NOBODY, Node, Topology
+
+Push = Callable[[bytes], None]
+Then = Callable[[str | None], None]
+"""Called with None when all stands, else with the text of the error reply that says why it does not."""
+
+_MESSAGES = (
+    (b">3\r\n$7\r\nmessage\r\n$", Kind.CHANNEL),
+    (b">4\r\n$8\r\npmessage\r\n$", Kind.PATTERN),
+    (b">3\r\n$8\r\nsmessage\r\n$", Kind.SHARD),
+)
+_NO_MESSAGE = (b"", Kind.CHANNEL)
+
+
+class Listener(Protocol):
+    """A client that is subscribed."""
+
+
+class Topic:
+    """Something that is subscribed to. ``resp2`` and ``resp3``: what each listener's messages are pushed by."""
+
+    __slots__ = ("_matches", "at", "claims", "kind", "name", "reach", "resp2", "resp3", "target")
+
+    def __init__(self, kind: Kind, name: bytes) -> None:
+        self.kind = kind
+        self.name = name
+        self.reach = Reach.EVERY
+        self.resp2: dict[Listener, Push] = {}
+        self.resp3: dict[Listener, Push] = {}
+        self.claims: dict[Claim, None] = {}
+        self.target: Sequence[Link] = ()
+        """Where it has to stand now."""
+        self.at: dict[Link, bool] = {}
+        """Where it is subscribed, or asked for (False): the targets, and where it was before, as long as needed."""
+        self._matches: Callable[[bytes], bool] | None = None
+
+    def __repr__(self) -> str:
+        return f"Topic({self.kind.name} {self.name!r}, {self.listeners} listeners)"
+
+    @property
+    def listeners(self) -> int:
+        """How many clients listen."""
+        return len(self.resp2) + len(self.resp3)
+
+    @property
+    def standing(self) -> bool:
+        """Whether every message will come."""
+        return bool(self.target) and all(self.at.get(link) for link in self.target)
+
+    def matches(self, channel: bytes) -> bool:
+        """Whether the pattern that this is matches ``channel``."""
+        if self._matches is None:
+            self._matches = matcher(self.name)
+        return self._matches(channel)
+
+
+class Claim:
+    """Somebody waits until ``topics`` stand. They are kept until it is over, or with ``keep`` until it is cancelled.
+
+    ``problem`` has the reason, when they do not stand.
+    """
+
+    __slots__ = ("_hub", "_keep", "_left", "_then", "_timer", "problem", "topics")
+
+    def __init__(self, hub: "Hub", topics: Sequence[Topic], then: Then, keep: bool) -> None:
+        self.topics = topics
+        self.problem: str | None = None
+        self._keep = keep
+        self._hub = hub
+        self._then: Then | None = then
+        self._left: set[Topic] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been settled or cancelled."""
+        return self._then is None
+
+    def cancel(self) -> None:
+        """It is not wanted any more."""
+        if self._then is not None or self._keep:
+            self._then = None
+            self._let_go()
+
+    def wait(self, timer: asyncio.TimerHandle) -> None:
+        """Not all stand yet."""
+        self._timer = timer
+        self._left = {topic for topic in self.topics if not topic.standing}
+
+    def stood(self, topic: Topic) -> None:
+        """``topic`` stands."""
+        self._left.discard(topic)
+        if not self._left:
+            self._left = {topic for topic in self.topics if not topic.standing}
+            if not self._left:
+                self.settle(None)
+
+    def settle(self, problem: str | None) -> None:
+        """All stand, or there is a problem."""
+        then, self._then = self._then, None
+        if then is not None:
+            self.problem = problem
+            then(problem)
+            if not self._keep:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for topic in self.topics:
+            topic.claims.pop(self, None)
+            self._hub.release(topic)
+
+
+class Hub:
+    """All subscriptions of a worker."""
+
+    def __init__(self, around: Surroundings, topology: Topology) -> None:
+        self._around = around
+        self._loop = asyncio.get_running_loop()
+        self._topology = topology
+        self._links: dict[Node, Link] = {}
+        self._home: Node | None = None
+        self._moving: asyncio.TimerHandle | None = None
+        self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        self.adopt(topology)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(topics)} {kind.name}" for kind, topics in self.topics.items())
+        return f"Hub({counts}, {len(self._links)} links)"
+
+    # ---- clients
+
+    def claim(self, kind: Kind, names: Sequence[bytes], then: Then, keep: bool = False) -> Claim:
+        """Have ``then`` called when every one of ``names`` stands; at once, if they do."""
+        topics = [self._topic(kind, name) for name in dict.fromkeys(names)]
+        claim = Claim(self, topics, then, keep)
+        for topic in topics:
+            topic.claims[claim] = None
+        for topic in topics:
+            if not topic.at:
+                self._place(topic)
+        if all(topic.standing for topic in topics):
+            claim.settle(None)
+        elif failing := next((link for topic in topics for link in topic.target if link.failing), None):
+            claim.settle(failing.error)
+        else:
+            timing = self._around.timing
+            patience = max(timing.retry_deadline, timing.connect_timeout)
+            claim.wait(self._loop.call_later(patience, self._give_up, claim))
+        return claim
+
+    def join(self, kind: Kind, name: bytes, listener: Listener, push: Push, protocol: int) -> None:
+        """``listener`` hears of a topic that stands, or speaks another protocol from now on."""
+        topic = self.topics[kind][name]
+        new, old = (topic.resp3, topic.resp2) if protocol >= 3 else (topic.resp2, topic.resp3)
+        old.pop(listener, None)
+        new[listener] = push
+
+    def leave(self, kind: Kind, name: bytes, listener: Listener) -> Sequence[Link]:
+        """``listener`` hears of it no more. Where the subscription was given up, if nobody needs it."""
+        topic = self.topics[kind][name]
+        topic.resp2.pop(listener, None)
+        topic.resp3.pop(listener, None)
+        return self.release(topic)
+
+    def release(self, topic: Topic) -> Sequence[Link]:
+        """Give up the subscription if nobody needs it; where."""
+        if topic.listeners or topic.claims or self.topics[topic.kind].get(topic.name) is not topic:
+            return ()
+        del self.topics[topic.kind][topic.name]
+        links = list(topic.at)
+        for link in links:
+            link.remove(topic)
+        return links
+
+    def after(self, links: Collection[Link], then: Callable[[], None]) -> None:
+        """Have ``then`` called when the servers have carried out what was told over ``links``; at once if none."""
+        left = len(links)
+
+        def done() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        for link in links:
+            link.after(done)
+        if not links:
+            then()
+
+    # ---- servers
+
+    def adopt(self, topology: Topology) -> None:
+        """Subscribe where a new snapshot says."""
+        self._topology = topology
+        primaries = [shard.primary for shard in topology.shards]
+        if self._home is None or self._home not in primaries:
+            self._home = min(primaries, key=_by_address, default=None)
+        self._place_all()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._moving is not None:
+            self._moving.cancel()
+        await asyncio.gather(*(link.close() for link in list(self._links.values())))
+
+    def deliver(self, link: Link, frame: bytes) -> bool:
+        """Pass on what came over ``link``, if it is a message."""
+        head, kind = next((message for message in _MESSAGES if frame.startswith(message[0])), _NO_MESSAGE)
+        if not head:
+            return False
+        start = frame.index(b"\n", len(head)) + 1
+        end = start + int(frame[len(head) : start])
+        topic = self.topics[kind].get(frame[start:end])
+        if topic is None or link not in topic.at:
+            return True
+        if topic.reach is Reach.MIXED and link.node != self._home and not is_event(_second(frame, end)):
+            return True
+        for push in topic.resp3.values():
+            push(frame)
+        if topic.resp2:
+            frame = as_resp2(frame)
+            for push in topic.resp2.values():
+                push(frame)
+        return True
+
+    def stood(self, topic: Topic) -> None:
+        """A server has confirmed ``topic``."""
+        if topic.standing:
+            for link in [link for link in topic.at if link not in topic.target]:
+                link.remove(topic)
+            for claim in list(topic.claims):
+                claim.stood(topic)
+
+    def refused(self, link: Link, topics: Sequence[Topic], error: str) -> None:
+        """A server does not let us subscribe: tell those who wait, unless it only is not the right one now."""
+        if error.partition(" ")[0] in _PASSING:
+            return
+        for claim in {claim: None for topic in topics for claim in topic.claims}:
+            claim.settle(error)
+
+    def lost(self, link: Link) -> None:
+        """``link`` is down: in a cluster any other node tells the same."""
+        if self._topology.cluster and link.node == self._home and self._moving is None:
+            self._moving = self._loop.call_later(self._around.timing.backoff_min, self._move_home, link.node)
+
+    def left(self, link: Link) -> None:
+        """``link`` has ended, as nothing is subscribed over it any more."""
+        if self._links.get(link.node) is link:
+            del self._links[link.node]
+
+    def _move_home(self, from_node: Node) -> None:
+        self._moving = None
+        nodes = sorted((shard.primary for shard in self._topology.shards), key=_by_address)
+        link = self._links.get(from_node)
+        if self._home != from_node or link is None or link.up or len(nodes) < 2:
+            return
+        self._home = nodes[(nodes.index(from_node) + 1) % len(nodes)]
+        self._place_all()
+
+    def _give_up(self, claim: Claim) -> None:
+        problem = errors.nobody(self._topology.cluster)
+        for topic in claim.topics:
+            for link in topic.target:
+                if not topic.at.get(link):
+                    problem = link.error
+        claim.settle(problem)
+
+    def _topic(self, kind: Kind, name: bytes) -> Topic:
+        topic = self.topics[kind].get(name)
+        if topic is None:
+            topic = self.topics[kind][name] = Topic(kind, name)
+        return topic
+
+    def _place_all(self) -> None:
+        for topics in self.topics.values():
+            for topic in list(topics.values()):
+                self._place(topic)
+
+    def _place(self, topic: Topic) -> None:
+        """Subscribe to ``topic`` where it has to stand now."""
+        topic.reach = reach(topic.kind, topic.name, self._topology.cluster)
+        topic.target = [self._link(index) for index in self._shards(topic)]
+        for link in topic.target:
+            if link not in topic.at:
+                link.add(topic)
+        self.stood(topic)
+
+    def _shards(self, topic: Topic) -> Sequence[int]:
+        """The indexes of the shards on whose primaries it has to stand."""
+        if topic.reach is Reach.HOME:
+            home = self.home
+            return [] if home == NOBODY else [home]
+        if topic.reach is Reach.SLOT:
+            owner = self._topology.slot_shard[key_slot(topic.name)]
+            return [] if owner == NOBODY else [owner]
+        return range(len(self._topology.shards))
+
+    def _link(self, index: int) -> Link:
+        shard = self._topology.shards[index]
+        link = self._links.get(shard.primary)
+        if link is None:
+            link = self._links[shard.primary] = Link(self, shard.name, shard.primary, self._around)
+        link.shard = shard.name
+        return link
+
+    # ---- who listens
+
+    @property
+    def home(self) -> int:
+        """The shard whose primary tells what all nodes of a cluster tell, or ``NOBODY``."""
+        return next((i for i, shard in enumerate(self._topology.shards) if shard.primary == self._home), NOBODY)
+
+    def publisher(self, kind: Kind, channel: bytes) -> int:
+        """The shard to publish on: always the same one for a channel, so that its messages keep their order."""
+        if kind is Kind.CHANNEL and self._topology.cluster:
+            return self.home
+        return self._topology.slot_shard[key_slot(channel)]
+
+    def more(self, kind: Kind, channel: bytes, shard: int) -> int:
+        """How many more clients hear a message on ``channel`` than its shard can know of: it sees this worker once."""
+        total = 0
+        heard = self.topics[kind].get(channel)
+        if heard is not None:
+            total += heard.listeners - self.own(kind, channel, shard)
+        if kind is Kind.CHANNEL:
+            for name, topic in self.topics[Kind.PATTERN].items():
+                if topic.matches(channel):
+                    total += topic.listeners - self.own(Kind.PATTERN, name, shard)
+        return total
+
+    def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
+        """How many are subscribed to it, when the shards' primaries count so many."""
+        topic = self.topics[kind].get(name)
+        listeners = 0 if topic is None else topic.listeners
+        if not self._topology.cluster:
+            # Every client of a proxy counts on every shard: here are those that hear what is published there.
+            shard = self.publisher(kind, name)
+            return counts[shard] - self.own(kind, name, shard) + listeners
+        return sum(count - self.own(kind, name, shard) for shard, count in enumerate(counts)) + listeners
+
+    def patterns(self, counts: Sequence[int]) -> int:
+        """How many patterns are subscribed to, when the shards' primaries count so many."""
+        if not self._topology.cluster:
+            return max(counts)
+        own = self.topics[Kind.PATTERN]
+        once = (sum(self.own(Kind.PATTERN, name, shard) for name in own) for shard in range(len(counts)))
+        return sum(count - here for count, here in zip(counts, once, strict=True)) + len(own)
+
+    def own(self, kind: Kind, name: bytes, shard: int) -> int:
+        """How often this worker is subscribed to it at a shard's primary: once or not at all."""
+        topic = self.topics[kind].get(name)
+        shards = self._topology.shards
+        link = self._links.get(shards[shard].primary) if 0 <= shard < len(shards) else None
+        return int(topic is not None and link is not None and topic.at.get(link, False))
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody listens to anything."""
+        return any(self.topics.values())
+
+
+_PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"})
+"""Errors that pass, or that another server would not give."""
+
+
+def _by_address(node: Node) -> str:
+    return node.address
+
+
+def _second(frame: bytes, end: int) -> bytes:
+    """The string behind the one that ends at ``end``."""
+    start = frame.index(b"\n", end + 3) + 1
+    return frame[start : start + int(frame[end + 3 : start])]

@@ -1,0 +1,344 @@
+"""The worker's subscriptions at one server: over one connection, and said again over the next when that is lost."""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy import errors
+from proxy.channels import Kind, told
+from proxy.engine.sink import DISCARD, Sink
+from proxy.leases import Lease
+from proxy.resp import encode
+from proxy.resp.replies import BadReply
+from proxy.slots import key_slot
+from proxy.surroundings import Place, Surroundings
+from proxy.topology import Node
+
+if TYPE_CHECKING:
+    from proxy.pubsub import Hub, Topic
+
+log = logging.getLogger(__name__)
+
+_MOST_NAMES = 1000
+"""Of one command: a server that has others to serve should not be kept busy for long."""
+_LINGER = 10.0
+"""Seconds that a connection is kept when nothing is subscribed over it any more."""
+_LOOKS = 3
+"""How often it is looked after a server within the time that an answer may take."""
+_PING = encode.request(("PING",))
+
+
+@dataclass(eq=False, slots=True)
+class _Asked:
+    """A command that the server has not confirmed yet: its word, and whose names are still to be confirmed."""
+
+    word: bytes
+    topics: "dict[bytes, Topic]"
+
+
+Done = Callable[[], None]
+"""What to call when a PING is answered."""
+
+
+class _Pong(Sink):
+    """Takes the answer to a PING, the oldest of what ``asked`` has."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self, asked: "deque[_Asked | Done]") -> None:
+        self._asked = asked
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """The server is there, and has carried out what it was told before."""
+        done = self._asked.popleft()
+        if not isinstance(done, _Asked):
+            done()
+
+
+def _nothing() -> None:
+    """For a PING that only asks whether the server is there."""
+
+
+class Link:
+    """The subscriptions at ``node``, of a shard called ``shard`` (for people).
+
+    What should be subscribed is kept in ``topics``; at the end of each turn the server is told what has changed. A
+    topic's ``at[link]`` is True while the server has confirmed it.
+    """
+
+    def __init__(self, hub: "Hub", shard: str, node: Node, around: Surroundings) -> None:
+        self.node = node
+        self.shard = shard
+        self.topics: dict[Topic, None] = {}
+        self._hub = hub
+        self._around = around
+        self._loop = asyncio.get_running_loop()
+        self._lease: Lease | None = None
+        self._said: dict[Topic, None] = {}
+        """What the server was told to subscribe to, over this connection."""
+        self._changed: dict[Topic, None] = {}
+        self._asked: deque[_Asked | Done] = deque()
+        """What waits for an answer, in order."""
+        self._waiting: list[Done] = []
+        """Who waits until the server has carried out what it is told at the end of this turn."""
+        self._pong = _Pong(self._asked)
+        self._dirty = False
+        self._down_since = around.turn.now()
+        self._reason = "not connected yet"
+        self._over: asyncio.Future[str] | None = None
+        """Gets the reason why the connection is of no use any more; empty if nothing is subscribed over it."""
+        self._runner: asyncio.Task[None] | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"Link({self.node.address}, {len(self.topics)} topics, {'up' if self._lease else self._reason})"
+
+    @property
+    def up(self) -> bool:
+        """Whether the connection stands."""
+        return self._lease is not None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the server could not be reached for so long that nobody waits for it any more."""
+        return not self.up and self._around.turn.now() - self._down_since > self._around.timing.retry_deadline
+
+    @property
+    def error(self) -> str:
+        """Why what it should be subscribed to is not, as the text of an error reply."""
+        return errors.shard_down(self.shard, self.node.address, self._reason)
+
+    def add(self, topic: "Topic") -> None:
+        """Subscribe to ``topic``."""
+        self.topics[topic] = None
+        topic.at[self] = False
+        self._note(topic)
+        if self._runner is None:
+            self._down_since = self._around.turn.now()
+            self._runner = self._loop.create_task(self._run())
+
+    def remove(self, topic: "Topic") -> None:
+        """Subscribe to ``topic`` no more."""
+        self.topics.pop(topic, None)
+        topic.at.pop(self, None)
+        self._note(topic)
+
+    def after(self, done: Done) -> None:
+        """Have ``done`` called when the server has carried out all it was told up to now, or is gone."""
+        if self._lease is None:
+            done()
+        else:
+            self._waiting.append(done)
+            self._schedule()
+
+    async def close(self) -> None:
+        """Close the connection, for good."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+
+    # ---- the connection
+
+    async def _run(self) -> None:
+        timing = self._around.timing
+        backoff = timing.backoff_min
+        try:
+            while self.topics:
+                lease = Lease(Place(self.shard, self.node, True, 3, 0, 0), self._around, lambda lease: None)
+                try:
+                    await lease.connect()
+                except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
+                    self._down(str(error) or type(error).__name__)
+                    await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+                    backoff = min(backoff * 2, timing.backoff_max)
+                    continue
+                backoff = timing.backoff_min
+                log.info("subscriber connected shard=%s address=%s", self.shard, self.node.address)
+                if reason := await self._listen(lease):
+                    self._down_since = self._around.turn.now()
+                    self._down(reason)
+        finally:
+            self._runner = None
+            self._hub.left(self)
+
+    async def _listen(self, lease: Lease) -> str:
+        """Use ``lease`` until it is lost, and say why; or until nothing is subscribed over it any more: "" then."""
+        self._lease = lease
+        self._reason = ""
+        self._over = self._loop.create_future()
+        lease.on_lost = lambda reason, entries: self._end(reason)
+        lease.on_push = self._on_push
+        lease.on_error = self._on_error
+        self._changed.update(self.topics)
+        self.flush()
+        watch = self._loop.create_task(self._watch(lease))
+        try:
+            return await self._over
+        finally:
+            watch.cancel()
+            lease.drop()
+            self._lease = self._over = None
+            self._said.clear()
+            self._changed.clear()
+            waiting = [*(asked for asked in self._asked if not isinstance(asked, _Asked)), *self._waiting]
+            self._asked.clear()
+            self._waiting.clear()
+            for done in waiting:
+                done()
+            for topic in self.topics:
+                topic.at[self] = False
+
+    def _end(self, reason: str) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(reason)
+
+    def _down(self, reason: str) -> None:
+        if self._reason != reason:
+            log.warning("subscriber down shard=%s address=%s reason=%r", self.shard, self.node.address, reason)
+        self._reason = reason
+        self._around.hint(self.node)
+        self._hub.lost(self)
+
+    async def _watch(self, lease: Lease) -> None:
+        """See that the server is there: it is asked now and then, and left when it does not answer."""
+        turn, timeout = self._around.turn, self._around.timing.request_timeout
+        while True:
+            await asyncio.sleep(timeout / _LOOKS)
+            first = lease.inflight.first()
+            if first is None:
+                self._ping(lease, _nothing)
+            elif first < turn.now() - timeout:
+                self._end(f"nothing came back for {timeout:g} s")
+
+    # ---- what the server is told
+
+    def _note(self, topic: "Topic") -> None:
+        self._changed[topic] = None
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._dirty:
+            self._dirty = True
+            self._around.turn.add(self)
+
+    def flush(self) -> None:
+        """Tell the server what has changed."""
+        self._dirty = False
+        lease = self._lease
+        if lease is None:
+            self._changed.clear()
+            return
+        begun: dict[object, list[Topic]] = {}
+        ended: dict[object, list[Topic]] = {}
+        for topic in self._changed:
+            if topic in self.topics and topic not in self._said:
+                self._said[topic] = None
+                begun.setdefault(self._together(topic), []).append(topic)
+            elif topic in self._said and topic not in self.topics:
+                del self._said[topic]
+                ended.setdefault(self._together(topic), []).append(topic)
+        self._changed.clear()
+        for group in ended.values():
+            self._ask(lease, group[0].kind.unsubscribe, group)
+        for group in begun.values():
+            self._ask(lease, group[0].kind.subscribe, group)
+        for done in self._waiting:
+            self._ping(lease, done)
+        self._waiting.clear()
+        if not self.topics:
+            if self._idle is not None:
+                self._idle.cancel()
+            self._idle = self._loop.call_later(_LINGER, self._end_if_idle)
+
+    def _together(self, topic: "Topic") -> object:
+        """What is equal for topics that one command can name: on a cluster channels of shards in one slot."""
+        if topic.kind is Kind.SHARD and self._around.cluster:
+            return key_slot(topic.name)
+        return topic.kind
+
+    def _ask(self, lease: Lease, word: bytes, topics: "Sequence[Topic]") -> None:
+        for at in range(0, len(topics), _MOST_NAMES):
+            names = {topic.name: topic for topic in topics[at : at + _MOST_NAMES]}
+            self._asked.append(_Asked(word, names))
+            lease.send(DISCARD, 0, encode.request((word, *names)), self._around.turn.now())
+
+    def _ping(self, lease: Lease, done: Done) -> None:
+        self._asked.append(done)
+        lease.send(self._pong, 0, _PING, self._around.turn.now())
+
+    def _end_if_idle(self) -> None:
+        if not self.topics:
+            self._end("")
+
+    # ---- what the server says
+
+    def _on_push(self, frame: bytes) -> None:
+        if self._hub.deliver(self, frame):
+            return
+        try:
+            word, name, _ = told(frame)
+        except (BadReply, ValueError):
+            return
+        asked = self._asked[0] if self._asked else None
+        if isinstance(asked, _Asked) and asked.word == word and name in asked.topics:
+            topic = asked.topics.pop(name)
+            if not asked.topics:
+                self._taken()
+            if topic in self._said and word == topic.kind.subscribe:
+                topic.at[self] = True
+                self._hub.stood(topic)
+        elif word == Kind.SHARD.unsubscribe:
+            self._put_out(name)
+
+    def _put_out(self, name: bytes) -> None:
+        """The server has ended the subscription to a shard's channel: its slot is another's now."""
+        topic = self._hub.topics[Kind.SHARD].get(name)
+        if topic is not None and topic in self._said:
+            del self._said[topic]
+            self._again([topic])
+
+    def _on_error(self, error: bytes) -> bool:
+        if not self._asked:
+            return False
+        asked = self._taken()
+        if not isinstance(asked, _Asked):
+            asked()  # an answer to PING all the same
+            return True
+        text = errors.text(error[1:-2])
+        log.warning(
+            "subscribe refused shard=%s address=%s command=%s reason=%r",
+            self.shard,
+            self.node.address,
+            asked.word.decode(),
+            text,
+        )
+        refused = [topic for topic in asked.topics.values() if topic in self._said]
+        for topic in refused:
+            del self._said[topic]
+        self._hub.refused(self, refused, text)
+        self._again(refused)
+        return True
+
+    def _taken(self) -> _Asked | Done:
+        """The oldest command is answered, by other means than a reply."""
+        if self._lease is not None:
+            self._lease.inflight.pop()
+        return self._asked.popleft()
+
+    def _again(self, topics: "Sequence[Topic]") -> None:
+        """Say it again after a while, where it is still wanted; perhaps it belongs elsewhere by then."""
+        for topic in topics:
+            if self in topic.at:
+                topic.at[self] = False
+        self._around.hint(self.node)
+        timing = self._around.timing
+        self._loop.call_later(min(timing.backoff_min * 4, timing.backoff_max), self._note_all, topics)
+
+    def _note_all(self, topics: "Sequence[Topic]") -> None:
+        for topic in topics:
+            if topic in self.topics:
+                self._note(topic)
