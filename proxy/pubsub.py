@@ -27,7 +27,6 @@ _MESSAGES = (
     (b">4\r\n$8\r\npmessage\r\n$", Kind.PATTERN),
     (b">3\r\n$8\r\nsmessage\r\n$", Kind.SHARD),
 )
-_NO_MESSAGE = (b"", Kind.CHANNEL)
 
 
 class Listener(Protocol):
@@ -141,6 +140,7 @@ class Hub:
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]
         self.adopt(topology)
 
     def __repr__(self) -> str:
@@ -225,23 +225,27 @@ class Hub:
 
     def deliver(self, link: Link, frame: bytes) -> bool:
         """Pass on what came over ``link``, if it is a message."""
-        head, kind = next((message for message in _MESSAGES if frame.startswith(message[0])), _NO_MESSAGE)
-        if not head:
-            return False
-        start = frame.index(b"\n", len(head)) + 1
-        end = start + int(frame[len(head) : start])
-        topic = self.topics[kind].get(frame[start:end])
+        for head, topics in self._heads:
+            if frame.startswith(head):
+                self._pass_on(link, frame, len(head), topics)
+                return True
+        return False
+
+    def _pass_on(self, link: Link, frame: bytes, at: int, topics: Mapping[bytes, Topic]) -> None:
+        """Pass on a message; the length of its topic's name begins at ``at``."""
+        start = frame.index(b"\n", at) + 1
+        end = start + int(frame[at:start])
+        topic = topics.get(frame[start:end])
         if topic is None or link not in topic.at:
-            return True
+            return
         if topic.reach is Reach.MIXED and link.node != self._home and not is_event(_second(frame, end)):
-            return True
+            return
         for push in topic.resp3.values():
             push(frame)
         if topic.resp2:
             frame = as_resp2(frame)
             for push in topic.resp2.values():
                 push(frame)
-        return True
 
     def stood(self, topic: Topic) -> None:
         """A server has confirmed ``topic``."""
