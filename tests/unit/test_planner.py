@@ -215,7 +215,6 @@ def test_parts_are_the_whole(keys: list[bytes], name: str, shards: int) -> None:
         ("FLUSHDB ASYNC", "all_ok", True, False),
         ("SCRIPT LOAD x", "all_ok", True, True),
         ("SCRIPT FLUSH", "all_ok", True, True),
-        ("SCRIPT KILL", "one_ok", True, False),
         ("FUNCTION LOAD x", "all_ok", True, False),
         ("RANDOMKEY", "randomkey", False, False),
         ("SLOWLOG RESET", "all_ok", True, True),
