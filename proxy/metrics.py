@@ -53,6 +53,15 @@ MISSING = Metric(
     "slotgate_missing_library", "gauge", "1 for a function library that other shards have.", ("shard", "library")
 )
 LAG = Metric("slotgate_replica_lag_seconds", "gauge", "How far a replica is behind.", ("shard", "address", "worker"))
+LEASES = Metric(
+    "slotgate_dedicated_connections",
+    "gauge",
+    "Connections that one client has for itself, or that are kept for the next: used, idle.",
+    ("shard", "address", "state", "worker"),
+)
+LEASE_REFUSALS = Metric(
+    "slotgate_dedicated_refused", "counter", "Requests refused because all dedicated connections were in use."
+)
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
@@ -91,6 +100,7 @@ class Counters:
         "confirmed",
         "crossslots",
         "latency_sum",
+        "lease_refusals",
         "measure",
         "redirections",
         "refreshes",
@@ -111,6 +121,7 @@ class Counters:
         self._coarse = [0] * (len(BUCKETS) + 1)
         self._fine = [0] * int(_FINE_UPTO * _FINE_PER_SECOND)
         self.latency_sum = 0.0
+        self.lease_refusals = 0
         self.redirections: dict[str, int] = {}
         self.refreshes: dict[str, int] = {}
         self.confirmed = 0.0

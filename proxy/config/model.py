@@ -199,6 +199,12 @@ class BackendSection(Section):
     backoff_max: Duration = _default(
         "2s", "A server that was down for long is in use 2 seconds after it is back.", gt=0, le=_DAY
     )
+    dedicated_connections: Count = _default(
+        1000, "A tenth of what a Redis server takes: many may block and watch, and none is shut out.", ge=1, le=1000000
+    )
+    dedicated_wait: Duration = _default(
+        "0s", "An error at once: who waits for a connection of its own looks as if it hung.", ge=0, le=_DAY
+    )
     username: str | None = _default(None, "None: the servers' default user.")
     password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")
     password_env: str | None = _default(None, "None: see password.")

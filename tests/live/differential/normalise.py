@@ -84,6 +84,11 @@ def watched(frame: bytes) -> object:
     return re.sub(rb"\A\+[\d.]+ \[(\d+) [^\]]+\]", rb"+[\1]", frame)
 
 
+def page(frame: bytes) -> object:
+    """A page of SCAN without its cursor, its keys in any order; errors as they are."""
+    return frame if frame[:1] == b"-" else unordered(elements(frame)[1])
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Replies to ``commands`` (as facts name them) are compared by ``normaliser``, because of ``reason``.
@@ -106,6 +111,7 @@ RULES = (
     ),
     Rule(("hgetall",), unordered_pairs, "a hash table's order depends on the server's random seed"),
     Rule(("keys", "command|list", "acl|cat"), unordered, "in no order, and from several shards"),
+    Rule(("scan",), page, "the cursor names a shard and what is left there"),
     Rule(("pubsub|channels", "pubsub|shardchannels"), unordered, "in no order"),
     Rule(("exec",), transaction, "as TIME and HELLO by themselves"),
     Rule(("monitor",), watched, "the server's clock, the client's port"),

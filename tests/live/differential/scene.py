@@ -106,8 +106,8 @@ class Play:
             return self._heard(step, name, self._frames(wire, 1)) if sign == ":" else None
         if sign == " ":
             assert rest == "closed", step
-            self._wires.pop(name)
-            return self._heard(step, name, [wire.rest()])
+            with self._wires.pop(name):
+                return self._heard(step, name, [wire.rest()])
         return self._heard(step, name, self._frames(wire, int(rest)), ordered=sign == "<")
 
     def _heard(self, step: str, name: str, frames: Iterable[bytes], *, ordered: bool = True) -> Heard:

@@ -83,10 +83,7 @@ KEYLESS = {
         CLUSTER MYID x
         CLUSTER
         CLUSTERSCAN 0
-        READONLY
-        READWRITE
         READONLY x
-        SLOWLOG GET x
     """,
     "statistics and histories": r"""
         LATENCY GRAPH nothing
