@@ -28,10 +28,9 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
     4  leases, pool, routes, dispatch, detour, control, discovery           backends
     4  pubsub, pubsublink                                                   backends
-    5  flow, ownwrites, modes, fastlane, conversation, landing, client      clients
-    5  ending, watching, transactions, aside                                clients
-    5  errand, slotgatecmds                                                 clients
-    5  subscriptions                                                        clients
+    5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
+    5  ending, watching, transactions, errand, aside, subscriptions          clients
+    5  slotgatecmds, spectators, conversation, landing, client               clients
     5  census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests

@@ -138,10 +138,12 @@ class Admin:
     async def _ready(self) -> tuple[HTTPStatus, str]:
         if self.draining:
             return HTTPStatus.SERVICE_UNAVAILABLE, "draining: the proxy is about to stop\n"
-        unready = (await self._look()).unready
-        if unready:
-            return HTTPStatus.SERVICE_UNAVAILABLE, f"{unready}\n"
-        return HTTPStatus.OK, "ready: every slot has a reachable primary\n"
+        overview = await self._look()
+        if overview.unready:
+            return HTTPStatus.SERVICE_UNAVAILABLE, f"{overview.unready}\n"
+        lacking = [f"shard {shard} lacks {library}" for shard, library in overview.tally.values(metrics.MISSING)]
+        note = f"function libraries: {', '.join(lacking)}\n" if lacking else ""
+        return HTTPStatus.OK, f"ready: every slot has a reachable primary\n{note}"
 
 
 def _response(status: HTTPStatus, content_type: str, body: bytes, method: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The CLIENT subcommands that are about all clients, whatever worker has them: LIST, KILL, PAUSE, UNPAUSE.
+"""The CLIENT subcommands that are about all clients, whatever worker has them: LIST, KILL, PAUSE, UNPAUSE, UNBLOCK.
 
 Each goes in three steps, so that it can span workers::
 
@@ -49,7 +49,9 @@ def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
 def line(session: Session, now: float) -> str:
     """A client as CLIENT LIST shows it. What only a server knows (buffers of the query, memory) is 0."""
     channels, patterns, shard_channels = session.listening
-    flags = "P" * any(session.listening) + "x" * (session.queued >= 0) + "e" * session.no_evict or "N"
+    flags = (
+        "P" * any(session.listening) + "x" * (session.queued >= 0) + "b" * session.blocked + "e" * session.no_evict
+    ) or "N"
     return (
         f"id={session.id} addr={session.address} laddr={session.local_address} fd=-1 name={session.name} "
         f"age={int(now - session.created)} idle={int(now - session.last_active)} flags={flags} db={session.db} "
@@ -246,6 +248,27 @@ def _unpause_part(world: World, caller: int, args: Args, now: float) -> Part:
     world.directory.unpause()
 
 
+# ---- UNBLOCK
+
+
+def _check_unblock(world: World, args: Args) -> str | None:
+    if len(args) > 4:
+        return errors.wrong_subcommand("client", args[1])
+    if len(args) == 4 and args[3].lower() not in (b"timeout", b"error"):
+        return "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
+    return errors.NOT_AN_INTEGER if parse_integer(args[2]) is None else None
+
+
+def _unblock_part(world: World, caller: int, args: Args, now: float) -> Part:
+    number = parse_integer(args[2])
+    assert number is not None
+    return int(world.directory.unblock(number, args[-1].lower() == b"error"))
+
+
+def _sum(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    return encode.integer(sum(part or 0 for part in parts))
+
+
 def _nothing_wrong(world: World, args: Args) -> str | None:
     return None
 
@@ -260,5 +283,6 @@ WIDE: Mapping[str, Wide] = {
     "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
     "client|pause": Wide(_check_pause, _pause_part, _ok),
     "client|unpause": Wide(_nothing_wrong, _unpause_part, _ok),
+    "client|unblock": Wide(_check_unblock, _unblock_part, _sum),
 }
 """By the fact's name."""

@@ -1,9 +1,9 @@
-"""What is counted over all workers as it happens: client ids, and how many clients are connected.
+"""What is counted over all workers as it happens: client ids, how many clients are connected, and how many block.
 
-Each worker writes two cells of its own and reads all of them::
+Each worker writes three cells of its own and reads all of them::
 
-    worker 0               worker 1               ...
-    | numbered | connected | numbered | connected | ...      8 bytes each
+    worker 0                         worker 1                         ...
+    | numbered | connected | blocked | numbered | connected | blocked | ...      8 bytes each
 
 With one worker the cells are this process's own; with several they are memory that the supervisor hands to each, so
 that a worker's successor goes on numbering where the dead one stopped.
@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 _CELL = 8
+_CELLS = 3
 
 
 def shared_file(workers: int) -> int:
@@ -24,7 +25,7 @@ def shared_file(workers: int) -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.truncate(descriptor, 2 * _CELL * workers)
+    os.truncate(descriptor, _CELLS * _CELL * workers)
     return descriptor
 
 
@@ -32,7 +33,7 @@ class Census:
     """The cells, as worker ``index`` of ``workers`` sees them; ``descriptor`` is a ``shared_file``'s."""
 
     def __init__(self, workers: int = 1, index: int = 0, descriptor: int | None = None) -> None:
-        size = 2 * _CELL * workers
+        size = _CELLS * _CELL * workers
         self._cells = memoryview(bytearray(size) if descriptor is None else mmap.mmap(descriptor, size)).cast("Q")
         self.workers = workers
         self.index = index
@@ -42,8 +43,8 @@ class Census:
 
     def next_number(self) -> int:
         """The id of this worker's next client: from 1, never given twice, by no worker."""
-        numbered = self._cells[2 * self.index]
-        self._cells[2 * self.index] = numbered + 1
+        numbered = self._cells[_CELLS * self.index]
+        self._cells[_CELLS * self.index] = numbered + 1
         return numbered * self.workers + self.index + 1
 
     def rank(self, number: int) -> int:
@@ -52,15 +53,27 @@ class Census:
 
     def connected(self, count: int) -> None:
         """This worker has ``count`` clients now."""
-        self._cells[2 * self.index + 1] = count
+        self._cells[_CELLS * self.index + 1] = count
+
+    def blocked(self, count: int) -> None:
+        """Of this worker's clients ``count`` wait in a blocking command now."""
+        self._cells[_CELLS * self.index + 2] = count
 
     def total(self) -> int:
         """The clients of all workers."""
+        return self._sum(1)
+
+    def total_blocked(self) -> int:
+        """Those of all workers that wait in a blocking command."""
+        return self._sum(2)
+
+    def _sum(self, cell: int) -> int:
         total = 0
         for at in range(self.workers):
-            total += self._cells[2 * at + 1]
+            total += self._cells[_CELLS * at + cell]
         return total
 
     def bury(self, index: int) -> None:
         """Worker ``index`` is dead, and its clients are gone with it."""
-        self._cells[2 * index + 1] = 0
+        self._cells[_CELLS * index + 1] = 0
+        self._cells[_CELLS * index + 2] = 0

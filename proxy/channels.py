@@ -4,6 +4,7 @@ Sources: https://redis.io/docs/latest/develop/interact/pubsub/, .../develop/use/
 Redis 7 answers.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 
 from proxy.glob import literal_prefix
@@ -31,6 +32,11 @@ class Kind(Enum):
     def unsubscribe(self) -> bytes:
         """The command that ends it, also the word that confirms that."""
         return self.value + b"unsubscribe"
+
+
+BEGIN: Mapping[str, Kind] = {kind.subscribe.decode(): kind for kind in Kind}
+END: Mapping[str, Kind] = {kind.unsubscribe.decode(): kind for kind in Kind}
+"""By the command that begins or ends it."""
 
 
 class Reach(Enum):

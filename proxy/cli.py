@@ -73,6 +73,7 @@ def _build_parser() -> _Parser:
     check.set_defaults(run=_check, parser=check)
 
     listing = commands.add_parser("commands", help="list the commands and what the proxy does with each")
+    listing.add_argument("--markdown", action="store_true", help="as docs/commands.md")
     listing.set_defaults(run=_commands)
 
     demo = commands.add_parser("demo", help="start local servers and the proxy in front of them")
@@ -197,10 +198,11 @@ def _summary(config: Config) -> list[tuple[str, str]]:
     return lines
 
 
-def _commands(_options: argparse.Namespace) -> int:
-    from proxy.commands.listing import render
+def _commands(options: argparse.Namespace) -> int:
+    from proxy.commands import listing, markdown
     from proxy.commands.table import CommandTable
 
+    render = markdown.render if options.markdown else listing.render
     print(render(CommandTable.builtin()).rstrip("\n"))
     return 0
 

@@ -120,6 +120,8 @@ class ClientConnection(Conversation):
         self._ending = True
         self.flow.end()
         self.flow.stop(Stop.ENDING)
+        if self.modes is not None:
+            self.modes.leave()
         self._after_output()
 
     # ---- what it sends
@@ -130,7 +132,11 @@ class ClientConnection(Conversation):
         kept = self._kept
         if kept is not None:
             kept += data
-            if not self.flow.stopped and len(kept) >= self.framer.need:
+            if self.flow.stopped:
+                # Who blocks is read from all the same, but not without a bound.
+                if len(kept) > self.service.request_limits.request and self.flow.reasons & _BLOCKED:
+                    self.abort("request limit")
+            elif len(kept) >= self.framer.need:
                 self._continue(kept)
         elif self.closing:
             return

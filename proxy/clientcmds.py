@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from proxy import allclients, clustercmds, errors
 from proxy.resp import encode
-from proxy.resp.numbers import parse_integer
 from proxy.session import COMMANDS, Command, ReplyMode, Session, printable
 
 
@@ -93,16 +92,6 @@ def _trackinginfo(session: Session, args: Sequence[bytes]) -> bytes:
     )
 
 
-def _unblock(session: Session, args: Sequence[bytes]) -> bytes:
-    if len(args) > 4:
-        return encode.error(errors.wrong_subcommand("client", args[1]))
-    if len(args) == 4 and args[3].lower() not in (b"timeout", b"error"):
-        return encode.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-    if parse_integer(args[2]) is None:
-        return encode.error(errors.NOT_AN_INTEGER)
-    return encode.ZERO
-
-
 def _capa(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.OK
 
@@ -117,6 +106,5 @@ _SUBCOMMANDS: Mapping[str, Command] = {
     "client|reply": _reply,
     "client|getredir": _getredir,
     "client|trackinginfo": _trackinginfo,
-    "client|unblock": _unblock,
     "client|capa": _capa,
 }

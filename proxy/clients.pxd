@@ -14,6 +14,7 @@ cdef class Clients:
     cdef object _pause
     cdef object _pause_timer
     cdef readonly bint paused
+    cdef Py_ssize_t _blocked
 
     @cython.locals(census=Census, number=Py_ssize_t)
     cpdef Py_ssize_t enter(self, ClientConnection client) except -1

@@ -31,6 +31,7 @@ class Clients:
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
         self.paused = False
+        self._blocked = 0
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -76,6 +77,19 @@ class Clients:
         if client is not None:
             client.close()
 
+    def unblock(self, number: int, error: bool) -> bool:
+        """End the blocking command of client ``number``: whether it was in one."""
+        client = self._clients.get(number)
+        if client is None or client.modes is None or client.modes.block is None:
+            return False
+        client.modes.block.unblock(error)
+        return True
+
+    def count_blocked(self, change: int) -> None:
+        """One more client waits in a blocking command (1), or one less (-1)."""
+        self._blocked += change
+        self._census.blocked(self._blocked)
+
     def pause(self, seconds: float, writes_only: bool) -> None:
         """Hold commands for ``seconds``; of two pauses the longer and the stricter hold, as in Redis."""
         self._pause = Pause(self._loop.time() + seconds, writes_only).joined(self._pause)
@@ -83,7 +97,7 @@ class Clients:
         if self._pause_timer is not None:
             self._pause_timer.cancel()
         self._pause_timer = self._loop.call_at(self._pause.seconds, self.unpause)
-        self._tell()
+        self.tell_plain()
 
     def unpause(self) -> None:
         """End the pause."""
@@ -92,9 +106,10 @@ class Clients:
             self._pause_timer = None
         self._pause = None
         self.paused = False
-        self._tell()
+        self.tell_plain()
 
-    def _tell(self) -> None:
+    def tell_plain(self) -> None:
+        """Whether the fast lane may be used has changed."""
         for client in self:
             client.pause_changed()
 

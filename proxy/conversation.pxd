@@ -29,6 +29,7 @@ cdef class Conversation(Receiver):
     cdef object _session
     cdef readonly object modes
     cdef public CommandCounter latest
+    cdef public unsigned long long wrote
     cdef readonly bint plain
 
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)

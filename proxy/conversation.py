@@ -6,7 +6,7 @@ What the fast lane does not take comes here, parsed by hiredis.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proxy import allclients, clientcmds, errors
+from proxy import allclients, blocking, clientcmds, errors
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.clients import Siblings
     from proxy.service import Service
 
+EVERY_SHARD = 2**64 - 1
 _REPLY_ON = ("client|reply", encode.OK)
 _HTTP = frozenset({b"post", b"host:"})
 
@@ -56,6 +57,7 @@ class Conversation(Receiver):
         "routes",
         "service",
         "window",
+        "wrote",
     )
 
     def prepare(self, service: "Service", window: ReplyWindow, most: int) -> None:
@@ -83,6 +85,8 @@ class Conversation(Receiver):
         """What it is in the middle of, if it ever was."""
         self.latest: CommandCounter | None = None
         """Of the command that the fast lane carried out last, until the session is told."""
+        self.wrote = 0
+        """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast lane may work for it: authenticated, answered, not paused."""
 
@@ -95,7 +99,7 @@ class Conversation(Receiver):
         if service.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
-            self.plain = service.fast_lane and not service.clients.paused
+            self.plain = service.fast_lane and not (service.clients.paused or service.spectators.watching)
             plain = service.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
@@ -145,7 +149,8 @@ class Conversation(Receiver):
         """Take over what the session's state means for the requests that follow."""
         session = self.session
         on = session.authenticated and session.reply_mode is ReplyMode.ON
-        self.plain = on and not self.service.clients.paused and self.service.fast_lane
+        service = self.service
+        self.plain = on and service.fast_lane and not (service.clients.paused or service.spectators.watching)
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
@@ -198,15 +203,33 @@ class Conversation(Receiver):
             self.refuse(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
-        elif (done := self._mode(fact, args, frame, now)) is not None:
-            return done
-        elif fact.handling is Handling.SESSION:
-            if service.siblings is not None and fact.name in allclients.WIDE:
-                self._run_wide(service.siblings, fact, args, now)
-            else:
-                self._run_session(fact, args, now)
+        elif service.spectators.watching:
+            return self._carry_out_in_sight(fact, args, frame, now)
         else:
-            self._run_plan(fact, args, frame, now)
+            return self._carry_out(fact, args, frame, now)
+        return True
+
+    def _carry_out_in_sight(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+        """As ``_carry_out``, shown to those who look on; what is refused is not."""
+        counter = self.service.counters.command(fact.name)
+        refused = counter.rejected
+        done = self._carry_out(fact, args, frame, now)
+        if done and counter.rejected == refused:
+            self.service.spectators.show(self.session, fact, args)
+        return done
+
+    def _carry_out(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+        """Carry out what may be carried out. False if it must wait (nothing was done)."""
+        done = self._mode(fact, args, frame, now)
+        if done is not None:
+            return done
+        siblings = self.service.siblings
+        if fact.handling is not Handling.SESSION:
+            return self._run_plan(fact, args, frame, now)
+        if siblings is not None and fact.name in allclients.WIDE:
+            self._run_wide(siblings, fact, args, now)
+        else:
+            self._run_session(fact, args, now)
         return True
 
     def _mode(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
@@ -295,30 +318,33 @@ class Conversation(Receiver):
         siblings.ask(fact.name, args, session.id, reply)
         self.adopt_session()
 
-    def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> None:
+    def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service
         if fact.handling is Handling.REFUSED and self.session.admin and not service.planner.without_cluster(fact):
             if fact.for_admins is None:
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
-                return
+                return True
             fact = fact.for_admins
         plan = service.planner.plan(fact, args, frame)
-        assert not isinstance(plan, Pin)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
             self.refuse(fact, plan.text)
-            return
+            return True
+        if isinstance(plan, Pin):
+            if self.modes is None:
+                self.modes = Modes(self)
+            return blocking.begin(self.modes, fact, args, frame, plan.shard)
         service.counters.command(fact.name).calls += 1
         sink = self.sink()
         token = self.window.reserve()
         routes = self.routes
+        if isinstance(plan, Scatter):
+            shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
+        else:
+            shards, read, writes = [plan.shard], plan.read, not fact.readonly
         if self.own_writes is not None:
-            if isinstance(plan, Scatter):
-                shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
-            else:
-                shards, read, writes = [plan.shard], plan.read, not fact.readonly
             routes = self.reading(shards, read, now)
-            sink = self.writing(shards, writes, sink)
+        sink = self.writing(shards, writes, sink)
         if fact.scripting:
             if isinstance(plan, Scatter):
                 targets = [routes.writers[part.shard] for part in plan.parts]
@@ -329,6 +355,7 @@ class Conversation(Receiver):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
+        return True
 
     def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
         """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""
@@ -340,6 +367,17 @@ class Conversation(Receiver):
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""
-        if writes and self.own_writes is not None:
+        if not writes:
+            return sink
+        for shard in shards:
+            self.wrote |= 1 << (shard & 63)
+        if self.own_writes is not None:
             return self.own_writes.relay(shards, self.routes.slot_shard, sink)
         return sink
+
+    def forget_shards(self) -> None:
+        """A number may stand for another shard from now on: what it wrote to may be any."""
+        if self.wrote:
+            self.wrote = EVERY_SHARD
+        if self.modes is not None:
+            self.modes.waited = 0

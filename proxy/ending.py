@@ -90,6 +90,9 @@ class Ending(Sink):
         session = self._client.session
         if item.fact.name == "unwatch":
             return encode.OK
+        modes = self._client.modes
+        if modes is not None and (told := modes.listening().in_transaction(item.fact, item.args)) is not None:
+            return told
         reply = clientcmds.run(session, item.fact.name, item.args, self._client.service.turn.now())
         if item.fact.name == "client|reply" and session.reply_mode is not ReplyMode.SKIP:
             self._silent = session.reply_mode is ReplyMode.OFF
@@ -114,6 +117,8 @@ class Ending(Sink):
         client = self._client
         session = client.session
         session.queued = -1
+        if client.modes is not None and client.modes.subscriptions is not None:
+            client.modes.subscriptions.forget()
         client.adopt_session()
         client.window.deliver(self._token, reply, 0, len(reply))
         if session.closing:

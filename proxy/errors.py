@@ -47,7 +47,9 @@ WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
 NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
+NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
 BAD_CURSOR = "ERR invalid cursor"
+LOOKING_ON = "ERR Replica can't interact with the keyspace"
 BAD_SLOT = "ERR Invalid slot"
 BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
 
@@ -145,11 +147,10 @@ def transaction_too_big(limit: int) -> str:
 
 def in_subscribe_mode(name: str) -> str:
     """As Redis words it, for a command that is not allowed while subscribed in RESP2."""
-    why = (
-        f"Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
+    return (
+        f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
         "context"
     )
-    return f"EXECABORT Transaction discarded because of: {why}" if name == "exec" else f"ERR {why}"
 
 
 def refused(name: str, reason: str) -> str:
@@ -180,6 +181,20 @@ def uncovered(name: str) -> str:
 def shard_down(shard: str, address: str, reason: str) -> str:
     """A shard that can not be reached; the command was not sent."""
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
+
+
+def shard_left(shard: str) -> str:
+    """A WAIT for what was written to a shard that is not there any more."""
+    return f"SHARDDOWN shard '{shard}', which this client wrote to, has left the topology: nobody can be asked"
+
+
+def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
+    """A command that needs a connection of its own, where all that there may be are in use."""
+    long = f" and none became free within {waited:g} s (backend.dedicated_wait)" if waited else ""
+    return (
+        f"ERR shard '{shard}' ({address}): all {limit} connections that clients may have for themselves are in use "
+        f"(backend.dedicated_connections){long}. The command was not executed"
+    )
 
 
 def read_lost(shard: str, address: str) -> str:

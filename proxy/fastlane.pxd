@@ -50,7 +50,7 @@ cdef class Lane:
     view="const unsigned char *", size=Py_ssize_t, last=Py_ssize_t, token=Py_ssize_t, most=Py_ssize_t, text=bytes,
     entry=Head, found=Head, length=Py_ssize_t, digit=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t,
     stop=Py_ssize_t,
-    shard=Py_ssize_t, backend=Backend, own_writes=OwnWrites,
+    shard=Py_ssize_t, one="unsigned long long", backend=Backend, own_writes=OwnWrites,
 )
 cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
 

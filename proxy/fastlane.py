@@ -126,6 +126,7 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     last = size - _SHORTEST
     token = window.issued
     most = window.head + client.most
+    one = 1
     text = lane.text
     entry = lane.entry
     while pos <= last and token < most:
@@ -184,6 +185,8 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
             backend = writers[shard]
         if backend is None:
             break
+        if entry.writes:
+            client.wrote |= one << (shard & 63)
         if own_writes is not None and entry.writes:
             backend.inflight.push(own_writes.sink(shard, slot_shard), token, data, pos, end, now)
         else:
@@ -233,9 +236,9 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     dispatcher = service.dispatcher
     sink: Sink = window
     if client.own_writes is not None:
-        shards = [part.shard for part in parts]
-        routes = client.reading(shards, entry.way.read, now)
-        sink = client.writing(shards, entry.way.changes, window)
+        routes = client.reading([part.shard for part in parts], entry.way.read, now)
+    if entry.way.changes:
+        sink = client.writing([part.shard for part in parts], True, window)
     if len(parts) > 1:
         dispatcher.scatter(Scatter(entry.way, parts), routes, client.flow, sink, token, now)
     else:

@@ -65,6 +65,11 @@ class Flow:
         self.stopped = True
         self._set_direct(False)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the client sends no more."""
+        return self._ended
+
     def end(self) -> None:
         """The client sends no more: each reply may be the last one, and is looked at."""
         self._ended = True

@@ -21,6 +21,7 @@ cdef class Counters:
     cdef list _coarse
     cdef list _fine
     cdef public double latency_sum
+    cdef public long long lease_refusals
     cdef public dict redirections
     cdef public dict refreshes
     cdef public double confirmed

@@ -47,7 +47,21 @@ REFRESHES = Metric(
     "slotgate_topology_refreshes", "counter", "Looks at the topology, by what came of them.", ("outcome",)
 )
 TOPOLOGY_AGE = Metric("slotgate_topology_age_seconds", "gauge", "Since the topology was last confirmed.", ("worker",))
+LOADS = Metric("slotgate_script_loads", "counter", "Scripts loaded ahead of a call by their digest.")
+SCRIPTS = Metric("slotgate_scripts", "gauge", "Scripts that are kept to be loaded.", ("worker",))
+MISSING = Metric(
+    "slotgate_missing_library", "gauge", "1 for a function library that other shards have.", ("shard", "library")
+)
 LAG = Metric("slotgate_replica_lag_seconds", "gauge", "How far a replica is behind.", ("shard", "address", "worker"))
+LEASES = Metric(
+    "slotgate_dedicated_connections",
+    "gauge",
+    "Connections that one client has for itself, or that are kept for the next: used, idle.",
+    ("shard", "address", "state", "worker"),
+)
+LEASE_REFUSALS = Metric(
+    "slotgate_dedicated_refused", "counter", "Requests refused because all dedicated connections were in use."
+)
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
@@ -86,6 +100,7 @@ class Counters:
         "confirmed",
         "crossslots",
         "latency_sum",
+        "lease_refusals",
         "measure",
         "redirections",
         "refreshes",
@@ -106,6 +121,7 @@ class Counters:
         self._coarse = [0] * (len(BUCKETS) + 1)
         self._fine = [0] * int(_FINE_UPTO * _FINE_PER_SECOND)
         self.latency_sum = 0.0
+        self.lease_refusals = 0
         self.redirections: dict[str, int] = {}
         self.refreshes: dict[str, int] = {}
         self.confirmed = 0.0

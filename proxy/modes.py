@@ -7,7 +7,8 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import aside, slotgatecmds, subscriptions, transactions
+from proxy import aside, slotgatecmds, spectators, subscriptions, transactions, waiting
+from proxy.blocking import Blocked
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
@@ -25,14 +26,18 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("client", "errand", "queue", "subscriptions", "watch")
+    __slots__ = ("block", "client", "errand", "queue", "subscriptions", "waited", "watch")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
+        self.block: Blocked | None = None
+        """The blocking command that it waits in."""
         self.errand: Errand | None = None
         """What SLOTGATE SEND sent last."""
         self.queue: Queue | None = None
         """The transaction that it has begun."""
+        self.waited = 0
+        """The shards that its last WAIT asked, as ``Conversation.wrote`` has them."""
         self.watch: Watch | None = None
         """The keys that it watches."""
         self.subscriptions: Subscriptions | None = None
@@ -45,7 +50,7 @@ class Modes:
     @property
     def blocked(self) -> bool:
         """Whether it waits in a blocking command."""
-        return False
+        return self.block is not None
 
     def routes(self, routes: Routes) -> Routes:
         """Which connections its commands go over, in place of ``routes``."""
@@ -60,6 +65,9 @@ class Modes:
         if self.queue is not None and fact.name not in transactions.AT_ONCE:
             transactions.enqueue(self, fact, args, frame)
             return True
+        if barred := spectators.bars(self, fact):
+            self.client.refuse(fact, barred)
+            return True
         command = COMMANDS.get(fact.name)
         return None if command is None else command(self, fact, args, frame, now)
 
@@ -69,8 +77,11 @@ class Modes:
 
     def gone(self) -> None:
         """The client is gone, or starts over (RESET): let go of everything."""
+        if self.block is not None:
+            self.block.cancel()
         if self.errand is not None:
             self.errand.cancel()
+        self.client.service.spectators.remove(self.client)
         transactions.discard(self)
         if self.subscriptions is not None:
             self.subscriptions.gone()
@@ -91,11 +102,18 @@ class Modes:
             self.subscriptions = Subscriptions(self.client)
         return self.subscriptions
 
+    def leave(self) -> None:
+        """The client is to be closed when what it sent is answered: nothing may take for ever."""
+        if self.block is not None:
+            self.block.leave()
+
 
 COMMANDS: Mapping[str, Command] = {
     **slotgatecmds.COMMANDS,
+    **spectators.COMMANDS,
     **transactions.COMMANDS,
     **aside.COMMANDS,
     **subscriptions.COMMANDS,
+    **waiting.COMMANDS,
 }
 """By the fact's name."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy import errors
+from proxy.channels import BEGIN, END
 from proxy.colocation import Colocation, slot_of
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
@@ -23,6 +24,8 @@ from proxy.topology import Topology
 
 FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
+_QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
+"""Of the commands about what a client is in the middle of, those that may stand in a transaction."""
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 
@@ -89,7 +92,7 @@ class Planner:
             case Handling.UNCOVERED if not self._single:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
-                return self._first()
+                return self._first(blocking=fact.blocking)
             case Handling.SLOT:
                 return self._slot(fact, args)
             case Handling.KEYED:
@@ -105,9 +108,11 @@ class Planner:
         match fact.handling:
             case Handling.REFUSED if "no_multi" in fact.flags:
                 return Reject(errors.NOT_IN_MULTI)
-            case Handling.LATER | Handling.MODE if fact.blocking:
+            case Handling.MODE if fact.blocking:
                 return frozenset()  # WAIT: inside a transaction it does not block
-            case Handling.MODE if fact.name != "unwatch":
+            case Handling.MODE if fact.name == "spublish" and self._topology.cluster:
+                return frozenset((key_slot(args[1]),))
+            case Handling.MODE if fact.name not in _QUEUED:
                 return Reject(errors.not_in_transaction(fact.name))
             case Handling.SESSION | Handling.MODE:
                 return frozenset()
@@ -127,7 +132,9 @@ class Planner:
     def together(self, slots: Collection[int]) -> Forward | Reject:
         """Where a transaction goes whose keys are in ``slots``."""
         if not slots or self._single:
-            return self._first()
+            place = self._first()
+            assert not isinstance(place, Pin)
+            return place
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         (slot,) = slots
@@ -159,30 +166,30 @@ class Planner:
         """Whether ``fact`` is about a cluster and there is none, neither here nor to the clients."""
         return fact.name.startswith("cluster|") and not (self._topology.cluster or self._presents_cluster)
 
-    def _first(self, read: bool = False) -> Forward | Reject:
+    def _first(self, read: bool = False, blocking: bool = False) -> Forward | Pin | Reject:
         """To the shard that any would do for."""
         if not self._topology.shards:
             return Reject(self._nobody)
-        return Forward(FIRST_SHARD, read)
+        return Pin(FIRST_SHARD) if blocking else Forward(FIRST_SHARD, read)
 
     def _keyed(self, fact: Fact, args: Sequence[bytes]) -> Plan:
-        if fact.blocking and blocks(fact, args):
-            return Reject(errors.later(fact.name))
+        blocking = blocks(fact, args)
         if self._single:
-            return Forward(FIRST_SHARD, fact.replica_ok)
+            return self._first(fact.replica_ok, blocking)
         try:
             slots = {self._slot_of(args[index]) for index in key_indexes(fact, args)}
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
-            return self._first()
+            return self._first(blocking=blocking)
         if not slots:
-            return self._first(fact.replica_ok)
+            return self._first(fact.replica_ok, blocking)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         (slot,) = slots
         if fact.getkeys is sort_keys and (denied := _denied_pattern(args, slot)):
             return Reject(errors.sort_denied(denied))
-        return Forward(self._topology.slot_shard[slot], fact.replica_ok)
+        shard = self._topology.slot_shard[slot]
+        return Pin(shard) if blocking else Forward(shard, fact.replica_ok)
 
     def _slot(self, fact: Fact, args: Sequence[bytes]) -> Plan:
         """CLUSTER COUNTKEYSINSLOT slot, CLUSTER GETKEYSINSLOT slot count."""

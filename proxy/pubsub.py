@@ -73,12 +73,17 @@ class Topic:
 
 
 class Claim:
-    """Somebody waits until ``topics`` stand; as long as it is not over they are kept."""
+    """Somebody waits until ``topics`` stand. They are kept until it is over, or with ``keep`` until it is cancelled.
 
-    __slots__ = ("_hub", "_left", "_then", "_timer", "topics")
+    ``problem`` has the reason, when they do not stand.
+    """
 
-    def __init__(self, hub: "Hub", topics: Sequence[Topic], then: Then) -> None:
+    __slots__ = ("_hub", "_keep", "_left", "_then", "_timer", "problem", "topics")
+
+    def __init__(self, hub: "Hub", topics: Sequence[Topic], then: Then, keep: bool) -> None:
         self.topics = topics
+        self.problem: str | None = None
+        self._keep = keep
         self._hub = hub
         self._then: Then | None = then
         self._left: set[Topic] = set()
@@ -91,7 +96,7 @@ class Claim:
 
     def cancel(self) -> None:
         """It is not wanted any more."""
-        if self._then is not None:
+        if self._then is not None or self._keep:
             self._then = None
             self._let_go()
 
@@ -112,8 +117,10 @@ class Claim:
         """All stand, or there is a problem."""
         then, self._then = self._then, None
         if then is not None:
+            self.problem = problem
             then(problem)
-            self._let_go()
+            if not self._keep:
+                self._let_go()
 
     def _let_go(self) -> None:
         if self._timer is not None:
@@ -142,10 +149,10 @@ class Hub:
 
     # ---- clients
 
-    def claim(self, kind: Kind, names: Sequence[bytes], then: Then) -> Claim:
+    def claim(self, kind: Kind, names: Sequence[bytes], then: Then, keep: bool = False) -> Claim:
         """Have ``then`` called when every one of ``names`` stands; at once, if they do."""
         topics = [self._topic(kind, name) for name in dict.fromkeys(names)]
-        claim = Claim(self, topics, then)
+        claim = Claim(self, topics, then, keep)
         for topic in topics:
             topic.claims[claim] = None
         for topic in topics:

@@ -144,6 +144,12 @@ def _tally(service: Service) -> Tally:
     tally.add(metrics.TIMEOUTS, counters.timeouts)
     tally.add(metrics.RETRIES, counters.retries)
     tally.add(metrics.UNCERTAIN, counters.uncertain)
+    tally.add(metrics.LOADS, service.scripts.loads)
+    tally.add(metrics.SCRIPTS, len(service.scripts), str(service.census.index))
+    for shard, libraries in service.missing.items():
+        for name in libraries:
+            tally.add(metrics.MISSING, 1, shard, name)
+    tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
     for backend in service.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"
@@ -152,6 +158,11 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
+    names = {node: shard.name for shard in service.topology.shards for node in shard.nodes}
+    for usage in service.leases.usage():
+        for state, count in (("used", usage.used), ("idle", usage.idle)):
+            where = (names.get(usage.node, ""), usage.node.address)
+            tally.add(metrics.LEASES, count, *where, state, str(service.census.index))
     for shard, node, lag in service.monitor.lags():
         tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
     return tally

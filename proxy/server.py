@@ -15,6 +15,7 @@ from proxy import logs, memory
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Config
+from proxy.discovery.functions import keep_comparing
 from proxy.discovery.learn import (
     Learned,
     absent,
@@ -98,6 +99,10 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
     ]
+    if service.census.index == 0:
+        # One of the workers is enough.
+        comparing = keep_comparing(service, service.config.topology.refresh)
+        tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if service.reads_replicas:
         tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
     try:

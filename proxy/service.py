@@ -16,6 +16,7 @@ from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
+from proxy.discovery.functions import Missing
 from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
@@ -38,6 +39,7 @@ from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
 from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
+from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
@@ -92,6 +94,7 @@ class Service:
         self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.spectators = Spectators(self.clients.tell_plain)
         self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
         if self.presents_cluster:
@@ -131,6 +134,8 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
+        self.missing: Missing = {}
+        """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
         """Primaries' connections that were lost since their server's facts were asked for."""
         self.changed = asyncio.Event()
@@ -164,7 +169,7 @@ class Service:
         """Since when there have been slots that nobody serves, if there are."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
-        self.leases = Leases(around)
+        self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
         self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
@@ -226,6 +231,10 @@ class Service:
             self._held.pop(name).cancel()
         self.pool.adopt(topology)
         self.hub.adopt(topology)
+        self.leases.adopt(topology)
+        if before.slot_shard != topology.slot_shard:
+            for client in self.clients:
+                client.forget_shards()
         self.changed.set()
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
@@ -246,6 +255,19 @@ class Service:
             for client in self.clients:
                 if client.window in owners:
                     client.flow.stop(Stop.ORDER)
+
+    def primary(self, shard: int, protocol: int, db: int) -> Place | None:
+        """Where the primary of ``shard`` is; None if it is nobody's, or nothing may be sent there now."""
+        if not 0 <= shard < len(self.topology.shards) or self.topology.shards[shard].name in self._held:
+            return None
+        found = self.topology.shards[shard]
+        return Place(found.name, found.primary, True, protocol, db, 0)
+
+    def shared(self, place: Place) -> Backend:
+        """The shared connection to the server of ``place``."""
+        backend = self.pool.at(replace(place, index=0))
+        backend.start()
+        return backend
 
     def _prepare(self, frame: bytes, backend: Backend, now: float) -> None:
         if calls := calls_by_digest(frame):
@@ -374,6 +396,7 @@ class Service:
             },
             "Clients": {
                 "connected_clients": str(self.census.total()),
+                "blocked_clients": str(self.census.total_blocked()),
                 "maxclients": str(self.config.limits.max_clients),
             },
             "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},

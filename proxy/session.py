@@ -79,6 +79,10 @@ class Directory(Protocol):
     def unpause(self) -> None:
         """End the pause."""
 
+    def unblock(self, number: int, error: bool) -> bool:
+        """End the blocking command of client ``number``, as if its time were over or by an error: whether it was in
+        one."""
+
 
 @dataclass(slots=True)
 class World:
@@ -104,6 +108,7 @@ class Session:
     __slots__ = (
         "address",
         "authenticated",
+        "blocked",
         "closing",
         "created",
         "db",
@@ -134,6 +139,8 @@ class Session:
         self.created = now
         self.last_active = now
         self.closing = False
+        self.blocked = False
+        """It waits in a blocking command."""
         self.lib_name = ""
         self.lib_ver = ""
         self.start_over()

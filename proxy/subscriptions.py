@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
-from proxy.channels import Kind, confirmation
+from proxy.channels import BEGIN, END, Kind, confirmation
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.flow import Stop
@@ -21,24 +21,23 @@ if TYPE_CHECKING:
     from proxy.conversation import Conversation
     from proxy.modes import Modes
 
-_BEGIN = {kind.subscribe.decode(): kind for kind in Kind}
-_END = {kind.unsubscribe.decode(): kind for kind in Kind}
-_ALLOWED = frozenset({*_BEGIN, *_END, "ping", "quit", "reset"})
+_ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
 """In RESP2, while subscribed."""
 _LOOK_EVERY = 1.0
 """Seconds after which it is looked again whether a slow client has caught up."""
-_PONG = encode.bulk("pong")
 
 
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_protocol", "_watch", "names")
+    __slots__ = ("_claim", "_client", "_expected", "_protocol", "_watch", "names")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
         self._protocol = client.session.protocol
         self._claim: Claim | None = None
+        self._expected: list[Claim] = []
+        """What a transaction is going to subscribe to."""
         self._watch: asyncio.TimerHandle | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
 
@@ -64,9 +63,52 @@ class Subscriptions:
             return False
         client.service.counters.command(fact.name).calls += 1
         muted = client.session.muted()
-        client.window.answer(b"" if muted else encode.array((_PONG, encode.bulk(args[1] if len(args) == 2 else b""))))
+        client.window.answer(b"" if muted else _pong(args))
         client.adopt_session()
         return True
+
+    def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
+        """Have all stand that the ``commands`` of a transaction subscribe to, before it is carried out.
+
+        None if they do; else what follows waits, and "" is returned; or the text of an error reply.
+        """
+        hub = self._client.service.hub
+        if not self._expected:
+            names: dict[Kind, list[bytes]] = {}
+            for name, args in commands:
+                if BEGIN.get(name, Kind.SHARD) is not Kind.SHARD:
+                    names.setdefault(BEGIN[name], []).extend(args[1:])
+            self._expected = [
+                hub.claim(kind, all_of, self._expected_stands, keep=True) for kind, all_of in names.items()
+            ]
+        problem = next((claim.problem for claim in self._expected if claim.problem), None)
+        if problem is not None:
+            self.forget()
+            return problem
+        if all(claim.over for claim in self._expected):
+            return None
+        self._client.flow.stop(Stop.ORDER)
+        return ""
+
+    def _expected_stands(self, problem: str | None) -> None:
+        self._client.flow.go(Stop.ORDER)
+
+    def forget(self) -> None:
+        """The transaction is over."""
+        expected, self._expected = self._expected, []
+        for claim in expected:
+            claim.cancel()
+
+    def in_transaction(self, fact: Fact, args: Sequence[bytes]) -> bytes | None:
+        """The reply to a command of a transaction that is carried out now; None if it is none of this."""
+        if fact.name == "ping" and self.restricted and len(args) < 3:
+            return _pong(args)
+        if fact.name in END:
+            return self.ended(END[fact.name], args[1:], set())
+        kind = BEGIN.get(fact.name)
+        if kind is Kind.SHARD:
+            return encode.error(errors.NO_SSUBSCRIBE)
+        return None if kind is None else self.begun(kind, args[1:])
 
     def begin(self, kind: Kind, names: Sequence[bytes]) -> None:
         """Subscribe; what the client sends next waits until it is confirmed."""
@@ -155,6 +197,7 @@ class Subscriptions:
 
     def gone(self) -> None:
         """End all, and say nothing."""
+        self.forget()
         if self._claim is not None:
             self._claim.cancel()
         if self._watch is not None:
@@ -185,11 +228,16 @@ class Subscriptions:
         client.adopt_session()
 
 
+def _pong(args: Sequence[bytes]) -> bytes:
+    """The answer to PING in the mode."""
+    return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))
+
+
 def subscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
     client = modes.client
     service = client.service
-    kind = _BEGIN[fact.name]
+    kind = BEGIN[fact.name]
     names = args[1:]
     if kind is Kind.SHARD and service.topology.cluster and len(set(map(key_slot, names))) > 1:
         client.refuse(fact, errors.CROSSSLOT)
@@ -207,7 +255,7 @@ def unsubscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now
     client = modes.client
     client.service.counters.command(fact.name).calls += 1
     client.session.muted()
-    modes.listening().end(_END[fact.name], args[1:])
+    modes.listening().end(END[fact.name], args[1:])
     return True
 
 
@@ -260,8 +308,8 @@ class _Counted(Sink):
 
 
 COMMANDS: Mapping[str, Callable[["Modes", Fact, list[bytes], bytes, float], bool]] = {
-    **dict.fromkeys(_BEGIN, subscribe),
-    **dict.fromkeys(_END, unsubscribe),
+    **dict.fromkeys(BEGIN, subscribe),
+    **dict.fromkeys(END, unsubscribe),
     "publish": publish,
     "spublish": publish,
 }

@@ -11,6 +11,7 @@ Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Red
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from proxy.channels import BEGIN, END
 from proxy.commands.facts import Fact, Handling
 from proxy.multikey import skip_bulks
 from proxy.resp import encode
@@ -24,6 +25,8 @@ NULLS = (b"*-1\r\n", b"_\r\n")
 _ABORTED = b"-EXECABORT"
 _BECAUSE = b" because of: "
 
+_OWN = frozenset({"unwatch", *BEGIN, *END})
+
 
 class Queued:
     """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
@@ -36,7 +39,7 @@ class Queued:
         self.args = args
         self.frame = frame
         self.whole = whole
-        self.own = fact.handling is Handling.SESSION or fact.name == "unwatch"
+        self.own = fact.handling is Handling.SESSION or fact.name in _OWN
         self.along = b""
         """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
 

@@ -14,6 +14,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from proxy import clientcmds, errors, transaction
+from proxy.channels import BEGIN
 from proxy.commands.facts import Fact
 from proxy.ending import Ending
 from proxy.flow import Stop
@@ -172,6 +173,14 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         return True
     if (held is not None or queue.moves) and not client.alone():
         return False
+    if any(item.fact.name in BEGIN for item in queue.items):
+        problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])
+        if problem == "":
+            return False
+        if problem is not None:
+            discard(modes)
+            answer(client, fact, transaction.aborted(encode.error(problem)))
+            return True
     shard = 0
     if held is not None or any(not item.own for item in queue.items):
         place = service.planner.together(queue.slots if held is None else queue.slots | held.slots)

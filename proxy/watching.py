@@ -139,10 +139,12 @@ class Trip(Sink):
 
     def _got(self, found: Lease | str) -> None:
         self._claim = None
-        if isinstance(found, str):
-            self._again(encode.error(found), None)
-        else:
+        if not isinstance(found, str):
             self._send(found)
+        elif found.startswith("SHARDDOWN"):
+            self._again(encode.error(found), None)
+        else:  # there are too many connections: to wait for one would not be to wait for the server
+            self._then(None, Fate.FAILED, encode.error(found))
 
     def _send(self, lease: Lease) -> None:
         service = self._client.service
@@ -252,7 +254,7 @@ Watched = Callable[["Watch | None", bytes], None]
 class Watch:
     """The keys that a client watches, all in one slot; see the module's text."""
 
-    __slots__ = ("_asking", "_client", "_db", "_lease", "_odd", "_protocol", "_trip", "slots")
+    __slots__ = ("_asking", "_client", "_db", "_lease", "_odd", "_protocol", "_topology", "_trip", "slots")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
@@ -260,6 +262,8 @@ class Watch:
         self._asking = False
         self._db = client.session.db
         self._protocol = client.session.protocol
+        self._topology: Topology | None = None
+        """What was known when the keys were watched: a redirection may have known better."""
         self._odd = False
         """The lease is not in the state any more in which it was made."""
         self.slots: frozenset[int] = frozenset()
@@ -275,9 +279,10 @@ class Watch:
         lease = self._lease
         if lease is None or not lease.standing:
             return True
-        if self._asking:
+        topology = self._client.service.topology
+        if self._asking or topology is self._topology:
             return False
-        shard = serving(self._client.service.topology, self.slots)
+        shard = serving(topology, self.slots)
         return shard is None or shard.primary != lease.place.node
 
     def begin(self, slots: frozenset[int], frame: bytes, then: Watched) -> None:
@@ -351,6 +356,7 @@ class Watch:
     def _keep(self, lease: Lease, asking: bool) -> None:
         self._lease = lease
         self._asking = asking
+        self._topology = self._client.service.topology
         lease.on_lost = self._lost
 
     def _lost(self, reason: str, entries: list[Entry]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.legacy import legacy_range
-from proxy.commands.overrides import FOR_ADMINS, OVERRIDES, PRIMARY_ONLY, PRIVILEGED, Override
+from proxy.commands.overrides import FOR_ADMINS, OVERRIDES, PRIMARY_ONLY, PRIVILEGED, REFUSED_BECAUSE, Override
 
 MERGE_OF_POLICY = {
     "agg_sum": "sum",
@@ -19,6 +19,9 @@ MERGE_OF_POLICY = {
     "one_succeeded": "one_ok",
 }
 """Redis's response_policy tip to the merge's name (https://redis.io/docs/latest/develop/reference/command-tips/)."""
+
+_ADMIN = "it administers a server, and no fact says that it may go to several"
+_CONNECTION = "it would change the state of a connection that others share"
 
 FAN_OUT = {"all_shards": Handling.ALL_SHARDS, "all_nodes": Handling.ALL_NODES}
 
@@ -33,7 +36,8 @@ def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
     override = _override(fact.name, overrides)
     if override is None:
         handling, merge = _derive(fact)
-        return replace(fact, handling=handling, merge=merge, reason="", getkeys=None)
+        reason = _why(fact) if handling is Handling.REFUSED else ""
+        return replace(fact, handling=handling, merge=merge, reason=reason, getkeys=None)
     return replace(
         fact, handling=override.handling, merge=override.merge, reason=override.reason, getkeys=override.getkeys
     )
@@ -47,6 +51,16 @@ def _override(name: str, overrides: Mapping[str, Override]) -> Override | None:
     return overrides.get(f"*|{subcommand}") or overrides.get(container)
 
 
+def _why(fact: Fact) -> str:
+    """Why the facts refuse it."""
+    known = REFUSED_BECAUSE.get(fact.name) or REFUSED_BECAUSE.get(fact.name.partition("|")[0])
+    if known is not None:
+        return known
+    if fact.subcommands:
+        return "only its subcommands are known"
+    return _ADMIN if "admin" in fact.flags else _CONNECTION
+
+
 def _derive(fact: Fact) -> tuple[Handling, str | None]:
     """What fails closed comes first: neither a key nor a tip makes an administrator's command forwardable."""
     if fact.subcommands or "admin" in fact.flags:
@@ -56,7 +70,7 @@ def _derive(fact: Fact) -> tuple[Handling, str | None]:
     if fact.keyed:
         return _derive_keyed(fact)
     if fact.blocking:
-        return Handling.LATER, None
+        return Handling.UNCOVERED, None
     if "no_auth" in fact.flags or "connection" in fact.categories:  # would change a shared connection's state
         return Handling.REFUSED, None
     handling = FAN_OUT.get(fact.request_policy or "")

@@ -79,9 +79,15 @@ def xread_keys(args: Sequence[bytes]) -> list[int]:
 
 def xread_blocks(args: Sequence[bytes]) -> bool:
     """Whether an XREAD or XREADGROUP has the BLOCK option."""
-    for _, name in _options(args, 1, XREAD_OPTIONS):
-        if name == b"block":
-            return True
+    return xread_block_at(args) is not None
+
+
+def xread_block_at(args: Sequence[bytes]) -> int | None:
+    """The position of the time that an XREAD or XREADGROUP may block, of its last BLOCK option; None without one."""
+    found = None
+    for at, name in _options(args, 1, XREAD_OPTIONS):
+        if name == b"block" and at + 1 < len(args):
+            found = at + 1
         if name == b"streams":
-            return False
-    return False
+            break
+    return found

@@ -60,16 +60,17 @@ _SESSION = {
 
 _OWN = {
     **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
+    **_same(Handling.MODE, "shows what this worker's clients run", "monitor"),
 }
 
 _MODE = {
     **_same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
     **_same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
+    **_same(Handling.MODE, "asks every shard that this client wrote to", "wait", "waitaof"),
 }
 
 _LATER = {
     **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
-    **_same(Handling.LATER, "turns its connection into a stream", "monitor"),
 }
 
 _REFUSED = {
@@ -127,6 +128,22 @@ _MERGED = {
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
     {**_KEYS, **_SESSION, **_OWN, **_MODE, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
+
+_OF_ONE_SERVER = "it changes what one server is to the others, which the proxy only follows"
+_BETWEEN_SERVERS = "servers say it to each other"
+_FOR_ALL = "it is for the servers' administrators, who reach all of them as a user with admin = true"
+
+REFUSED_BECAUSE: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("replicaof", "slaveof", "failover"), _OF_ONE_SERVER),
+        **dict.fromkeys(("psync", "sync", "replconf"), _BETWEEN_SERVERS),
+        **dict.fromkeys(("config", "debug", "bgsave", "bgrewriteaof", "save"), _FOR_ALL),
+        "module": "what a server has loaded is its own affair",
+        "shutdown": "it would stop a server that others use",
+        **dict.fromkeys(("pfdebug", "pfselftest"), "for those who develop the server"),
+    }
+)
+"""Why, of what the facts refuse; a container stands for its subcommands."""
 
 _SETTINGS = "the servers' settings: all of them, replicas too"
 

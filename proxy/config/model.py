@@ -132,7 +132,7 @@ class ColocateSection(Section):
         (), "None: a rule has these or prefix. All keys that begin with one of them share a slot."
     )
     prefix: str | None = _default(
-        None, "None: a rule has this or prefixes. How the keys begin whose fields it is about."
+        None, 'None: a rule has this or prefixes. How the keys begin whose fields it is about; "" is all keys.'
     )
     upto: Count | None = _default(None, "Required with prefix: so many fields are hashed, and no more.", ge=1, le=64)
     separator: str = _default(":", "What divides the fields of keys by custom.")
@@ -172,7 +172,7 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
             yield "upto", "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes"
     for key, prefixes in ("prefix", rule.prefix is not None and [rule.prefix]), ("prefixes", rule.prefixes):
         for prefix in prefixes or ():
-            if not prefix:
+            if not prefix and key == "prefixes":
                 yield key, '"" is how every key begins: one shard is what keeps everything together'
             elif "{" in prefix or "}" in prefix:
                 yield key, f'"{prefix}" has a brace: a hash tag in a key wins over rules, so leave it out'
@@ -198,6 +198,12 @@ class BackendSection(Section):
     )
     backoff_max: Duration = _default(
         "2s", "A server that was down for long is in use 2 seconds after it is back.", gt=0, le=_DAY
+    )
+    dedicated_connections: Count = _default(
+        1000, "A tenth of what a Redis server takes: many may block and watch, and none is shut out.", ge=1, le=1000000
+    )
+    dedicated_wait: Duration = _default(
+        "0s", "An error at once: who waits for a connection of its own looks as if it hung.", ge=0, le=_DAY
     )
     username: str | None = _default(None, "None: the servers' default user.")
     password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")

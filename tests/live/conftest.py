@@ -110,7 +110,13 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
         yield shards
 
 
-_SLOW = ("test_cluster_discovery", "test_sentinel", "test_replica_reads", "test_discover_replicas")
+_SLOW = (
+    "test_cluster_discovery",
+    "test_discover_replicas",
+    "test_pubsub_cluster",
+    "test_replica_reads",
+    "test_sentinel",
+)
 """Minutes of waiting for real failovers: with the second kind of server they are for ``make drill``."""
 
 

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from random import Random
 
 import pytest
 import redis
 import redis.asyncio
 
+from proxy.glob import matcher
 from proxy.localservers import LOOPBACK, LocalServer
 from tests.live.conftest import Serve
 from tests.live.site import Site, shard_of
 from tests.live.test_client_command import fields
-from tests.live.wire import Argument, Wire, pack, pipeline
+from tests.live.wire import Argument, Wire, decode, pack, pipeline
 from tests.processes import eventually
 
 pytestmark = pytest.mark.live
@@ -106,6 +108,53 @@ CONVERSATIONS: dict[str, Commands] = {
         ("SUBSCRIBE", "x" * 100_000),
     ],
     "to nobody": [("PUBLISH", "a", "m"), ("SPUBLISH", "a", "m"), ("PUBLISH", "", "")],
+    "in a transaction": [
+        ("MULTI",),
+        ("SUBSCRIBE", "a", "b"),
+        ("PING",),
+        ("PSUBSCRIBE", "q"),
+        ("UNSUBSCRIBE", "b"),
+        ("SUBSCRIBE", "c"),
+        ("SET", "k", "v"),
+        ("GET", "k"),
+        ("EXEC",),
+        ("PING",),
+        ("UNSUBSCRIBE", "a", "c"),
+        ("PUNSUBSCRIBE",),
+        ("GET", "k"),
+    ],
+    "alone in a transaction": [("MULTI",), ("SUBSCRIBE", "a"), ("EXEC",), ("PING",)],
+    "not in a transaction": [("MULTI",), ("SSUBSCRIBE", "a"), ("PING",), ("EXEC",), ("GET", "k")],
+    "in a transaction that is not carried out": [
+        ("MULTI",),
+        ("SUBSCRIBE", "a"),
+        ("DISCARD",),
+        ("GET", "k"),
+        ("MULTI",),
+        ("PSUBSCRIBE", "a"),
+        ("NOSUCH",),
+        ("EXEC",),
+        ("GET", "k"),
+    ],
+    "in a transaction that watches": [("WATCH", "k"), ("MULTI",), ("SUBSCRIBE", "a"), ("SET", "k", 1), ("EXEC",)],
+    "a transaction while subscribed": [
+        ("SUBSCRIBE", "a"),
+        ("MULTI",),
+        ("SUBSCRIBE", "c"),
+        ("GET", "q"),
+        ("EXEC",),
+        ("PING",),
+        ("UNSUBSCRIBE", "a"),
+        ("UNSUBSCRIBE",),
+        ("EXEC",),
+    ],
+    "published in a transaction": [
+        ("MULTI",),
+        ("PUBLISH", "nobody", 1),
+        ("SPUBLISH", "nobody", 1),
+        ("SET", "k", 1),
+        ("EXEC",),
+    ],
     "RESET": [("SUBSCRIBE", "a"), ("PSUBSCRIBE", "a"), ("RESET",), ("GET", "k"), ("SUBSCRIBE", "b")],
 }
 RESP3_ONLY: dict[str, Commands] = {
@@ -418,3 +467,25 @@ async def test_redis_py_asyncio(site: Site, protocol: int) -> None:
 
         _, found = await asyncio.gather(publish(), listen())
         assert found == [b"before", *(b"%d" % number for number in range(100))]
+
+
+def test_patterns_match_as_in_the_server(site: Site) -> None:
+    """The proxy counts by itself who hears a message."""
+    random = Random(1)
+    channels = ["", "*", "a-", "]", "\\", "^", "[", *("".join(random.choices("abc]-^*", k=n % 6)) for n in range(60))]
+    patterns = ["", *("".join(random.choices("abc**?[]^-\\", k=1 + n % 8)) for n in range(600))]
+    with site.direct() as listener, site.direct() as other:
+        listener.send(pack("SUBSCRIBE", *channels))
+        listener.replies(len(channels))
+        other.send(b"".join(pack("PUBSUB", "CHANNELS", pattern) for pattern in patterns))
+        for pattern, reply in zip(patterns, other.replies(len(patterns)), strict=True):
+            matches = matcher(pattern.encode())
+            assert {each for each in channels if matches(each.encode())} == {
+                each.decode() for each in elements_of(reply)
+            }, pattern
+
+
+def elements_of(reply: bytes) -> list[bytes]:
+    found = decode(reply)
+    assert isinstance(found, list)
+    return found

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.live
 
 BODY = "return redis.call('append', KEYS[1], ARGV[1])"
 SHA = sha1(BODY.encode()).hexdigest()
+READY = "ready: every slot has a reachable primary\n"
 NOSCRIPT = b"-NOSCRIPT No matching script."
 LIBRARY = "#!lua name=lib\nredis.register_function('twice', function(keys, args) return args[1] .. args[1] end)"
 
@@ -210,6 +211,22 @@ def test_functions_are_managed_everywhere(site: Site) -> None:
         failed = client.ask("FUNCTION", "DELETE", "lib")
         assert failed == b"-UNCERTAIN partial: ERR Library not found\r\n"
         assert client.ask("FUNCTION", "DELETE", "lib") == b"-ERR Library not found\r\n"
+
+
+def test_a_shard_without_a_library_is_reported(shards: LocalShards, serve: Serve) -> None:
+    """At the start, and when a server comes back empty; a report is over when the library is there."""
+    for server in shards.primaries[1:]:
+        assert server.ask("FUNCTION", "LOAD", LIBRARY) == b"lib"
+    proxy = serve("--static", shards.static, environment=FOLLOWING)
+    assert eventually(lambda: "lacks" in proxy.http("/readyz")[1])
+    assert proxy.http("/readyz") == (200, READY + "function libraries: shard shard-1 lacks lib\n")
+    assert 'slotgate_missing_library{library="lib",shard="shard-1"} 1.0' in proxy.http("/metrics")[1]
+    assert "functions missing shard=shard-1 libraries=lib" in proxy.log
+    assert shards.primaries[0].ask("FUNCTION", "LOAD", LIBRARY) == b"lib"
+    assert eventually(lambda: proxy.http("/readyz") == (200, READY))
+    shards.primaries[2].kill()
+    shards.primaries[2].start()
+    assert eventually(lambda: proxy.http("/readyz") == (200, READY + "function libraries: shard shard-3 lacks lib\n"))
 
 
 def test_debug_is_refused_with_the_reason(site: Site) -> None:

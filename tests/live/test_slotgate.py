@@ -80,8 +80,10 @@ def test_who_may_not(anybody: Wire) -> None:
         assert anybody.ask("SLOTGATE", *command.split()) == reply
     assert anybody.ask("SLOTGATE", "NOTHING") == b"-ERR unknown subcommand 'NOTHING'. Try SLOTGATE HELP.\r\n"
     assert anybody.ask("SLOTGATE") == b"-ERR wrong number of arguments for 'slotgate' command\r\n"
-    refused = b"-ERR 'config|set' is refused by the proxy. Run it on the server itself\r\n"
-    assert anybody.ask("CONFIG", "SET", "hz", "10") == refused
+    assert anybody.ask("CONFIG", "SET", "hz", "10") == (
+        b"-ERR 'config|set' is refused by the proxy: it is for the servers' administrators, who reach all of them as a "
+        b"user with admin = true. Run it on the server itself\r\n"
+    )
 
 
 def test_nodes(root: Wire, shards: LocalShards) -> None:
@@ -187,5 +189,7 @@ def test_settings_reach_all_servers(root: Wire, shards: LocalShards) -> None:
     root.ask("SET", "somewhere", "x")
     assert root.ask("DEBUG", "OBJECT", "somewhere").startswith(b"+Value at:")
     assert root.ask("DEBUG", "OBJECT", "nowhere") == b"-ERR no such key\r\n"
-    refused = b"-ERR 'shutdown' is refused by the proxy. Run it on one server, by SLOTGATE SEND <address> ...\r\n"
-    assert root.ask("SHUTDOWN") == refused
+    assert root.ask("SHUTDOWN") == (
+        b"-ERR 'shutdown' is refused by the proxy: it would stop a server that others use. "
+        b"Run it on one server, by SLOTGATE SEND <address> ...\r\n"
+    )

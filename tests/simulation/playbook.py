@@ -38,7 +38,7 @@ _BACKEND = {
     "backoff_min": "10ms",
     "backoff_max": "50ms",
 }
-_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "PING")
+_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "CLIENT ID", "PING")
 
 
 class Client:
@@ -83,6 +83,8 @@ class _Connection:
                 self._stage.seen.append(request)
             if request == "PING":
                 self.wire.send(self._stage.greeting)
+            elif request == "CLIENT ID":
+                self.wire.send(encode.integer(self._stage.attempts))
 
     def lost(self) -> None:
         if self._stage.connection is self:

@@ -50,6 +50,8 @@ class _Node:
             assert isinstance(args, list)
             if args == [b"PING"]:
                 self.wire.send(encode.PONG)
+            elif args == [b"CLIENT", b"ID"]:
+                self.wire.send(encode.integer(1))
             else:
                 self.seen.append(" ".join(arg.decode() for arg in args))
 

@@ -23,6 +23,7 @@ class Room:
         self.clients: list[Session] = []
         self.killed: list[int] = []
         self.pauses: list[tuple[float, bool] | None] = []
+        self.unblocked: list[tuple[int, bool]] = []
 
     def enter(self, now: float = 100.0) -> Session:
         """A new client; the first has id 1 and port 5001."""
@@ -45,6 +46,10 @@ class Room:
 
     def unpause(self) -> None:
         self.pauses.append(None)
+
+    def unblock(self, number: int, error: bool) -> bool:
+        self.unblocked.append((number, error))
+        return any(session.id == number and session.blocked for session in self.clients)
 
 
 def say(session: Session, *words: bytes | str, now: float = 100.0) -> bytes:

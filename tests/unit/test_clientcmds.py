@@ -250,3 +250,14 @@ def test_a_bad_pause_pauses_nothing() -> None:
     for words in (("x",), ("-1",), ("5", "foo")):
         say(session, "CLIENT", "PAUSE", *words)
     assert room.pauses == []
+
+
+def test_unblock_of_a_client_that_waits() -> None:
+    room = Room()
+    one, two = room.enter(), room.enter()
+    two.blocked = True
+    assert say(one, "CLIENT", "UNBLOCK", "2") == b":1\r\n"
+    assert say(one, "CLIENT", "UNBLOCK", "2", "error") == b":1\r\n"
+    assert say(one, "CLIENT", "UNBLOCK", "1", "timeout") == b":0\r\n"
+    assert room.unblocked == [(2, False), (2, True), (1, False)]
+    assert b"flags=b " in say(two, "CLIENT", "INFO")

@@ -99,6 +99,13 @@ class TestWhatARuleSays:
         assert self.rules is not None
         assert self.rules.span_slot(before + key + behind, len(before), len(before) + len(key)) == model(key)
 
+    @given(KEY)
+    def test_a_rule_about_all_keys(self, key: bytes) -> None:
+        rules = Colocation([Rule(b"", 0, 1, b":"), Rule(b"celery", 7)])
+        hashed = key if hashed_part(key) != key else key.partition(b":")[0]
+        expected = 7 if key.startswith(b"celery") and hashed_part(key) == key else key_slot(hashed)
+        assert rules.slot(key) == expected
+
     def test_no_rules_are_none(self) -> None:
         assert build_colocation(()) is None
         assert slot_of(None) is key_slot

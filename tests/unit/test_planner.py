@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from proxy import errors
 from proxy.commands.facts import Fact, Handling
 from proxy.cursors import shard_bits
-from proxy.planner import FIRST_SHARD, Forward, Plan, Planner, Reject
+from proxy.planner import FIRST_SHARD, Forward, Pin, Plan, Planner, Reject
 from proxy.resp import encode
 from proxy.resp.requests import split_request
 from proxy.scatter import Part, Scatter, Way
@@ -215,7 +215,6 @@ def test_parts_are_the_whole(keys: list[bytes], name: str, shards: int) -> None:
         ("FLUSHDB ASYNC", "all_ok", True, False),
         ("SCRIPT LOAD x", "all_ok", True, True),
         ("SCRIPT FLUSH", "all_ok", True, True),
-        ("SCRIPT KILL", "one_ok", True, False),
         ("FUNCTION LOAD x", "all_ok", True, False),
         ("RANDOMKEY", "randomkey", False, False),
         ("SLOWLOG RESET", "all_ok", True, True),
@@ -287,17 +286,52 @@ def test_what_is_merged_even_of_one_shard() -> None:
     ("line", "words"),
     [
         ("MULTI", errors.later("multi")),
-        ("WAIT 1 0", errors.later("wait")),
         ("MONITOR", errors.later("monitor")),
         ("CLIENT TRACKING on", errors.later("client|tracking")),
-        ("BLPOP a 0", errors.later("blpop")),
-        ("BLMPOP 0 1 a LEFT", errors.later("blmpop")),
-        ("XREAD BLOCK 0 STREAMS a $", errors.later("xread")),
-        ("XREADGROUP GROUP g c BLOCK 0 STREAMS a >", errors.later("xreadgroup")),
     ],
 )
 def test_not_yet(line: str, words: str) -> None:
     assert plan(line) == plan(line, ONE) == Reject(words)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "BLPOP a 0",
+        "BLPOP {a}1 {a}2 0",
+        "BRPOP a 0",
+        "BLMOVE a {a}2 LEFT RIGHT 0",
+        "BRPOPLPUSH a {a}2 0",
+        "BLMPOP 0 2 a {a}2 LEFT",
+        "BZPOPMIN a 0",
+        "BZPOPMAX a 0",
+        "BZMPOP 0 1 a MIN",
+        "XREAD BLOCK 0 STREAMS a $",
+        "XREAD COUNT 1 block 0 STREAMS a $",
+        "XREADGROUP GROUP g c BLOCK 0 STREAMS a >",
+    ],
+)
+def test_what_blocks_gets_a_connection_of_its_own(line: str) -> None:
+    assert plan(line) == Pin(THREE.slot_shard[key_slot(b"a")])
+    assert plan(line, ONE) == Pin(0)
+
+
+@pytest.mark.parametrize("line", ["XREAD BLOCK 0 STREAMS a b $", "BLMPOP 0 x a LEFT", "BZMPOP 0 9 a MIN"])
+def test_what_would_block_if_it_were_well_formed_is_not_sent_over_a_shared_one_either(line: str) -> None:
+    assert plan(line) == Pin(0)
+
+
+@pytest.mark.parametrize("line", ["BLPOP a b 0", "BLMOVE a b LEFT LEFT 0", "XREAD BLOCK 0 STREAMS a b $ $"])
+def test_what_blocks_on_keys_of_several_slots(line: str) -> None:
+    assert plan(line) == Reject(errors.CROSSSLOT)
+    assert plan(line, ONE) == Pin(0)
+
+
+def test_a_keyless_command_that_blocks() -> None:
+    fact = Fact("x.wait", -1, flags=frozenset({"blocking"}))
+    frame = encode.request(["x.wait"])
+    assert Planner(ONE, "split").plan(fact, [b"x.wait"], frame) == Pin(0)
+    assert Planner(THREE, "split").plan(fact, [b"x.wait"], frame) == Reject(errors.uncovered("x.wait"))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +396,7 @@ def test_every_command_gets_the_plan_that_its_handling_promises(on: Topology) ->
     for handling in (Handling.LATER, Handling.REFUSED, Handling.SESSION):
         assert kinds[handling] == {Reject}
     assert kinds[Handling.ANY_SHARD] == {Forward}
-    assert kinds[Handling.KEYED] == {Forward, Reject}  # rejected: what blocks
+    assert kinds[Handling.KEYED] == {Forward, Pin}
     assert kinds[Handling.MULTI_SHARD] == {Forward}
     assert kinds[Handling.ALL_NODES] == {Scatter}
     assert kinds[Handling.ALL_SHARDS] == ({Scatter} if on is THREE else {Forward})

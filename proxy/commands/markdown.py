@@ -1,0 +1,126 @@
+"""docs/commands.md: for every command what happens, as ``slotgate commands --markdown`` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proxy.commands.facts import Fact, Handling
+from proxy.commands.listing import callable_facts
+from proxy.commands.table import CommandTable
+
+_HEAD = """\
+# What each command gets
+
+Made by `slotgate commands --markdown`, from the table that the proxy itself goes by: the facts that Redis's and
+Valkey's own `COMMAND` gives, and a few reviewed exceptions, which carry their reason here. Commands of modules, and
+ones that are newer than this list, are learned from the servers when the proxy starts, and treated as their facts say.
+
+Keys in several slots are refused with `-CROSSSLOT` where a command is not split. "May be read from a replica" holds
+where `read_from` allows it. With one shard (and no Redis Cluster) all keys are together: nothing is ever cross-slot.
+
+"""
+
+_GROUPS = (
+    ("Keys", "keyspace"),
+    ("Strings", "string"),
+    ("Bitmaps", "bitmap"),
+    ("Hashes", "hash"),
+    ("Lists", "list"),
+    ("Sets", "set"),
+    ("Sorted sets", "sortedset"),
+    ("Streams", "stream"),
+    ("Geo", "geo"),
+    ("HyperLogLog", "hyperloglog"),
+    ("Transactions", "transaction"),
+    ("Scripts and functions", "scripting"),
+    ("Publish and subscribe", "pubsub"),
+    ("Connection", "connection"),
+)
+"""Sections by the ACL category; a command is in the first that fits."""
+_CLUSTER = "Cluster"
+_OF_CLUSTER = frozenset({"asking", "cluster", "clusterscan", "readonly", "readwrite"})
+_REST = "Server, modules and the rest"
+
+WAY_WORDS: Mapping[Handling, str] = {
+    Handling.KEYED: "to its keys' shard",
+    Handling.MULTI_SHARD: "split by its keys, sent to their shards at once",
+    Handling.ALL_SHARDS: "to every primary",
+    Handling.ALL_NODES: "to every primary and replica",
+    Handling.ANY_SHARD: "to one primary, always the same",
+    Handling.SESSION: "answered by the proxy",
+    Handling.SPECIAL: "to every primary",
+    Handling.MODE: "carried out by the proxy",
+    Handling.SLOT: "to the slot's shard",
+    Handling.LATER: "not supported yet: an error",
+    Handling.REFUSED: "refused with an error",
+    Handling.UNCOVERED: "to the shard if there is one only; with several, refused: no fact says where it goes",
+}
+
+MERGE_WORDS: Mapping[str, str] = {
+    "sum": "the answers added up",
+    "min": "the lowest answer",
+    "max": "the highest answer",
+    "all_ok": "OK when all succeed",
+    "one_ok": "what the first to succeed answers",
+    "logical_and": "true where all say so",
+    "logical_or": "true where one says so",
+    "concat": "the answers joined",
+    "mget": "values in the order asked",
+    "running": "that of a shard that runs something",
+    "scan": "one shard at a time, which the cursor names",
+    "randomkey": "a key of one of them",
+    "info": "one document of all",
+    "config_get": "the first one's settings, passwords left out",
+    "slowlog": "newest first",
+    "latency_latest": "one row an event",
+    "latency_history": "in order of time",
+    "latency_histogram": "counts added up",
+    "text": "one text below the other",
+    "memory_stats": "bytes and counts added up",
+}
+
+
+def render(table: CommandTable) -> str:
+    """The whole document."""
+    sections: dict[str, list[str]] = {title: [] for title in (*(title for title, _ in _GROUPS), _CLUSTER, _REST)}
+    for top in table:
+        for fact in callable_facts(top):
+            sections[_section(top)].append(_row(fact))
+    parts = (
+        f"## {title}\n\n| command | what happens | why |\n|---|---|---|\n{''.join(rows)}"
+        for title, rows in sections.items()
+    )
+    return _HEAD + "\n".join(parts)
+
+
+def _section(top: Fact) -> str:
+    if top.name in _OF_CLUSTER:
+        return _CLUSTER
+    found = top.categories | {category for sub in top.subcommands.values() for category in sub.categories}
+    return next((title for title, category in _GROUPS if category in found and not top.privileged), _REST)
+
+
+def _row(fact: Fact) -> str:
+    return f"| `{fact.name.replace('|', ' ').upper()}` | {_what(fact)} | {_cell(fact.reason)} |\n"
+
+
+def _what(fact: Fact) -> str:
+    words = _way(fact)
+    if fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and fact.replica_ok:
+        words += "; may be read from a replica"
+    if fact.primary_only:
+        words += "; read from the primary only"
+    if fact.privileged:
+        words += "; for users with `admin = true` only"
+    if fact.for_admins is not None:
+        words += f"; of users with `admin = true`: {_way(fact.for_admins)}"
+    return words
+
+
+def _way(fact: Fact) -> str:
+    merge = MERGE_WORDS.get(fact.merge or "", "")
+    return WAY_WORDS[fact.handling] + (f": {merge}" if merge else "")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

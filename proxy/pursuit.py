@@ -1,0 +1,329 @@
+"""What one client asks a shard over a connection of its own, until it is answered there.
+
+It is sent to the shard's primary, and again to whoever is that then, as long as it was not carried out: a failover or
+a resharding is time that passes, not an error. What the servers may take on purpose (``seconds``) does not begin anew.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from proxy import errors
+from proxy.engine.entry import Entry
+from proxy.engine.sink import ASKED, Sink
+from proxy.leases import Claim, Lease
+from proxy.refusals import Refusal
+from proxy.resp import encode
+from proxy.surroundings import Place
+
+if TYPE_CHECKING:
+    from proxy.service import Service
+
+_ASKING = encode.request(("ASKING",))
+_UNBLOCKED = b"-UNBLOCKED"
+_PAUSE = 0.05
+"""Seconds until a server is tried again that could not be reached."""
+_ONCE_MORE = 0.01
+"""Seconds until a server is told again to unblock a client that it did not find blocked: its command is on the way."""
+_LATE = 0.1
+"""Seconds after which the time is told anew that a command may still block."""
+_SHORTEST = 0.001
+"""Seconds that a command may block whose time is over: the server words what that means."""
+_STOOD = 1.0
+"""A command that a server kept for so many seconds was accepted there: what refuses it then is a new trouble."""
+UNBLOCKED = encode.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+
+
+class Pursuit(Sink):
+    """One pursuit. Who makes it says where to, what is sent and what becomes of the answer.
+
+    ``readonly``: it may be sent twice. ``seconds``: how long it may be kept waiting on purpose, ``math.inf`` for ever.
+    """
+
+    __slots__ = (
+        "_began",
+        "_claim",
+        "_entries",
+        "_error",
+        "_hops",
+        "_lease",
+        "_over",
+        "_patience",
+        "_readonly",
+        "_refusal",
+        "_seconds",
+        "_sent",
+        "_timer",
+        "_trouble",
+        "_unblocking",
+        "service",
+    )
+
+    def __init__(self, service: "Service", seconds: float, *, readonly: bool) -> None:
+        self.service = service
+        self._seconds = seconds
+        self._readonly = readonly
+        self._began = service.turn.now()
+        self._claim: Claim | None = None
+        self._lease: Lease | None = None
+        self._entries = 0
+        """How many replies are still to come."""
+        self._sent = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        """Until it is tried again."""
+        self._patience: asyncio.TimerHandle | None = None
+        """Until the server is given up."""
+        self._refusal: Refusal | None = None
+        self._hops = 0
+        self._trouble = 0.0
+        """Since when it is refused; 0: it is not."""
+        self._unblocking = False
+        """CLIENT UNBLOCK has been sent."""
+        self._error = False
+        self._over = False
+
+    # ---- what its maker says
+
+    def place(self) -> Place | bytes | None:
+        """Where it belongs now; an error reply if it can be sent nowhere any more; None if nobody knows yet."""
+        raise NotImplementedError
+
+    def requests(self, remaining: float | None) -> Sequence[bytes]:
+        """What is sent in one piece; the last one's reply is the answer. ``remaining``: for how many seconds it may
+        still be kept waiting, None if as long as it was told."""
+        raise NotImplementedError
+
+    def may_fail(self, reply: bytes) -> bool:
+        """Whether a request that is not the last one may be answered with this error; else it is the answer."""
+        return False
+
+    def answer(self, reply: bytes) -> None:
+        """It is over."""
+        raise NotImplementedError
+
+    def nothing(self) -> bytes:
+        """The reply if it is unblocked before a server has it."""
+        raise NotImplementedError
+
+    # ---- its life
+
+    def start(self) -> None:
+        """Set out."""
+        refusal, self._refusal = self._refusal, None
+        self._timer = None
+        place = self.place()
+        if isinstance(place, bytes):
+            self._finish(place)
+            return
+        if place is None:
+            self._retry(encode.error(errors.nobody(self.service.topology.cluster)))
+            return
+        asking = False
+        if refusal is not None and refusal.node is not None:
+            place = Place(place.shard, refusal.node, True, place.protocol, place.db, 0)
+            asking = refusal.kind == "ASK"
+        shared = self.service.shared(place)
+        if not shared.usable:
+            self._finish(shared.down_error())
+            return
+
+        def then(found: Lease | str) -> None:
+            self._claim = None
+            if isinstance(found, Lease):
+                self._send(found, asking)
+            elif found.startswith("SHARDDOWN"):
+                self._retry(encode.error(found))
+            else:
+                self._finish(encode.error(found))
+
+        claim = self.service.leases.ask(place, then)
+        self._claim = None if claim.cancelled else claim
+
+    def unblock(self, error: bool) -> None:
+        """End it as CLIENT UNBLOCK does: as if its time were over, or by an ``error``."""
+        self._error = error
+        if self._lease is None:
+            self._finish(UNBLOCKED if error else self.nothing())
+        elif not self._unblocking:
+            self._unblocking = True
+            self._tell(self._lease)
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more: end it at once, at the server too."""
+        self._over = True
+        self._rest()
+        if self._claim is not None:
+            self._claim.cancel()
+        if self._lease is not None:
+            self._lease.drop()
+            self._lease = None
+
+    def _send(self, lease: Lease, asking: bool) -> None:
+        service = self.service
+        now = self._sent = service.turn.now()
+        self._lease = lease
+        lease.on_lost = self._lost
+        remaining: float | None = None
+        if self._seconds < math.inf:
+            left = max(self._began + self._seconds - now, _SHORTEST)
+            if now - self._began > _LATE:
+                remaining = left
+            self._patience = service.loop.call_later(left + service.config.backend.request_timeout, self._give_up)
+        requests = self.requests(remaining)
+        self._entries = len(requests)
+        if asking:
+            lease.send(ASKED, 0, _ASKING, now)
+        for index, frame in enumerate(requests):
+            lease.send(self, index, frame, now)
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take a reply."""
+        view = data
+        reply: bytes = view[start:end]
+        self._entries -= 1
+        lease = self._lease
+        assert lease is not None
+        if reply[:1] == b"-":
+            refusal = self.service.refusal(reply, lease.place.node)
+            if refusal is not None:
+                self._refused(refusal)
+                return
+            if reply.startswith(_UNBLOCKED) and not self._unblocking:
+                # The server has another role now. It closes the connection.
+                self._trouble = 0.0
+                self._refused(Refusal("UNBLOCKED", reply))
+                return
+        if self._entries:
+            if reply[:1] == b"-" and not self.may_fail(reply):
+                self._lease = None
+                lease.drop()
+                self._finish(reply)
+            return
+        self._lease = None
+        self._rest()
+        # What blocks is about data: no connection is in another state behind it.
+        self.service.leases.give_back(lease, untouched=True)
+        self._finish(reply)
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: what it is must be known first."""
+        return False
+
+    def _refused(self, refusal: Refusal) -> None:
+        """It was not carried out: where it belongs now, it will be."""
+        service = self.service
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        self._rest()
+        if self._entries or refusal.kind == "UNBLOCKED":
+            lease.drop()
+        else:
+            service.leases.give_back(lease, untouched=True)
+        service.counters.redirect(refusal.kind)
+        service.source.hint(refusal.node)
+        if service.turn.now() - self._sent > _STOOD:
+            self._trouble = 0.0
+        self._refusal = refusal if refusal.node is not None else None
+        self._retry(refusal.error, refusal)
+
+    def _lost(self, reason: str, unanswered: list[Entry]) -> None:
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        self._rest()
+        place = lease.place
+        service = self.service
+        service.source.hint(None)
+        if self._readonly and not self._unblocking:
+            service.counters.retries += 1
+            self._retry(encode.error(errors.shard_down(place.shard, place.node.address, reason)))
+            return
+        self._uncertain(place, reason)
+
+    def _give_up(self) -> None:
+        """The server says nothing though it should."""
+        lease, self._lease = self._lease, None
+        self._patience = None
+        assert lease is not None
+        lease.drop()
+        self.service.counters.timeouts += 1
+        place, seconds = lease.place, self._seconds + self.service.config.backend.request_timeout
+        if self._readonly:
+            self._finish(encode.error(errors.timed_out(place.shard, place.node.address, seconds)))
+        else:
+            self._uncertain(place, f"did not answer within {seconds:g} s")
+
+    def _uncertain(self, place: Place, reason: str) -> None:
+        if self._unblocking and self._error:
+            self._finish(UNBLOCKED)
+            return
+        self.service.counters.uncertain += 1
+        self._finish(encode.error(errors.uncertain(place.shard, place.node.address, reason)))
+
+    def _retry(self, error: bytes, refusal: Refusal | None = None) -> None:
+        """Try again after a while, unless it has been refused for too long: then ``error`` is the answer."""
+        now = self.service.turn.now()
+        if self._over:
+            return
+        if not self._trouble:
+            self._trouble = now
+            self._hops = 0
+        self._hops += 1
+        if now - self._trouble >= self.service.config.backend.retry_deadline:
+            self._finish(error)
+        elif self._unblocking:
+            self._finish(UNBLOCKED if self._error else self.nothing())
+        else:
+            pause = _PAUSE if refusal is None else refusal.wait(self._hops - 1)
+            self._timer = self.service.loop.call_later(pause, self.start)
+
+    def _tell(self, lease: Lease) -> None:
+        """Have the server unblock it."""
+        if self._lease is not lease:
+            return
+        service = self.service
+        kind = "ERROR" if self._error else "TIMEOUT"
+        frame = encode.request(("CLIENT", "UNBLOCK", lease.client_id, kind))
+        service.shared(lease.place).send(_Told(self, lease), 0, frame, service.turn.now(), None)
+
+    def told(self, lease: Lease, found: bool) -> None:
+        """The server has heard it; if it has not found the client blocked, it may be about to block."""
+        if not found:
+            self.service.loop.call_later(_ONCE_MORE, self._tell, lease)
+
+    def _rest(self) -> None:
+        """No timer goes on."""
+        for timer in (self._timer, self._patience):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._patience = None
+
+    def _finish(self, reply: bytes) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._rest()
+        if self._claim is not None:
+            self._claim.cancel()
+            self._claim = None
+        self.answer(reply)
+
+
+class _Told(Sink):
+    """Takes the answer to CLIENT UNBLOCK."""
+
+    __slots__ = ("_lease", "_pursuit")
+
+    def __init__(self, pursuit: Pursuit, lease: Lease) -> None:
+        self._pursuit = pursuit
+        self._lease = lease
+
+    @property
+    def counted(self) -> bool:
+        """No client asked for it."""
+        return False
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take it."""
+        view = data
+        self._pursuit.told(self._lease, view[start:end] == b":1\r\n")

@@ -1,0 +1,193 @@
+"""Subscriptions in a cluster: each where it has to stand, also after nodes failed over and slots moved."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
+from proxy.localservers import ServerBinary
+from proxy.slots import key_slot
+from tests.live.conftest import Serve
+from tests.live.proxyprocess import ProxyProcess
+from tests.live.site import shard_tags
+from tests.live.test_cluster_discovery import move
+from tests.live.wire import Wire, pipeline
+from tests.processes import eventually
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def standing(binary: ServerBinary) -> Iterator[LocalCluster]:
+    """Three primaries with a replica each, which tell of their keys."""
+    with start_cluster(3, 1, binary=binary, node_timeout=1.0, options=("notify-keyspace-events KEA",)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(standing: LocalCluster) -> LocalCluster:
+    """The same, all nodes running and in agreement, whoever is a primary now."""
+    for node in standing.nodes:
+        if not node.running:
+            node.start()
+    standing.wait_ok()
+    return standing
+
+
+@pytest.fixture
+def proxy(cluster: LocalCluster, serve: Serve) -> ProxyProcess:
+    return serve("--cluster", cluster.seeds)
+
+
+def text(reply: bytes) -> str:
+    """What a message says."""
+    return reply.split(b"\r\n")[-2].decode()
+
+
+def subscribed(node: ClusterNode, command: str, channel: str) -> int:
+    """How many clients are subscribed there."""
+    found = node.ask("PUBSUB", command, channel)
+    assert isinstance(found, list)
+    return int(found[1])
+
+
+def owner(cluster: LocalCluster, channel: str) -> ClusterNode:
+    """The primary of a channel's slot."""
+    slot = key_slot(channel.encode())
+    for node in cluster.primaries():
+        for line in node.known():
+            if line.id == node.id:
+                for span in line.slots:
+                    first, _, last = span.partition("-")
+                    if first.isdigit() and int(first) <= slot <= int(last or first):
+                        return node
+    raise AssertionError(f"nobody serves the slot of {channel}")
+
+
+def hears_again(listener: Wire, publisher: Wire, command: str, channel: str) -> None:
+    """Until a message comes; from then on each comes, once and in order."""
+    number = 0
+
+    def heard() -> bool:
+        nonlocal number
+        number += 1
+        publisher.ask(command, channel, f"try{number}")
+        return not listener.silent(0.1)
+
+    assert eventually(heard, 20)
+    publisher.send(pipeline(*((command, channel, each) for each in range(200))))
+    publisher.replies(200)
+    texts = [text(listener.reply())]
+    while texts[-1] != "199":
+        texts.append(text(listener.reply()))
+    assert [each for each in texts if not each.startswith("try")] == [str(each) for each in range(200)]
+
+
+def test_messages_come_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    with Wire(proxy.address) as listener, Wire(proxy.address, protocol=3) as other, Wire(proxy.address) as publisher:
+        listener.ask("SUBSCRIBE", "news")
+        other.ask("PSUBSCRIBE", "n*")
+        assert sorted(subscribed(node, "NUMSUB", "news") for node in cluster.nodes) == [0] * 5 + [1]
+        for node in cluster.nodes:
+            node.ask("PUBLISH", "news", node.port)
+            assert text(listener.reply()) == text(other.reply()) == str(node.port)
+        assert publisher.value("PUBLISH", "news", "proxy") == 2
+        assert text(listener.reply()) == text(other.reply()) == "proxy"
+        assert publisher.value("PUBSUB", "NUMSUB", "news", "n") == [b"news", 1, b"n", 0]
+        assert publisher.value("PUBSUB", "NUMPAT") == 1
+        assert publisher.value("PUBSUB", "CHANNELS") == [b"news"]
+        assert listener.silent(0.05)
+        assert other.silent(0.05)
+
+
+def test_key_events_come_from_all_and_messages_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    with Wire(proxy.address) as listener, Wire(proxy.address) as events, Wire(proxy.address) as writer:
+        listener.ask("PSUBSCRIBE", "*")
+        events.ask("PSUBSCRIBE", "__keyevent@0__:set")
+        for tag in shard_tags():
+            writer.ask("SET", f"{{{tag}}}k", 1)
+            assert text(events.reply()) == f"{{{tag}}}k"
+            assert {text(listener.reply()) for _ in range(2)} == {"set", f"{{{tag}}}k"}
+        for node in cluster.primaries():
+            node.ask("PUBLISH", "ordinary", node.port)
+            assert text(listener.reply()) == str(node.port)
+        assert writer.value("PUBLISH", "ordinary", "x") == 1
+        assert text(listener.reply()) == "x"
+        assert listener.silent(0.05)
+        assert events.silent(0.05)
+
+
+def test_channels_of_shards(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    with Wire(proxy.address) as listener, Wire(proxy.address, protocol=3) as other, Wire(proxy.address) as publisher:
+        for tag in shard_tags():
+            listener.send(pipeline(("SSUBSCRIBE", f"{{{tag}}}a", f"{{{tag}}}b")))
+            listener.replies(2)
+            other.ask("SSUBSCRIBE", f"{{{tag}}}a")
+            assert [node for node in cluster.primaries() if subscribed(node, "SHARDNUMSUB", f"{{{tag}}}a")] == [
+                owner(cluster, tag)
+            ]
+            assert subscribed(owner(cluster, tag), "SHARDNUMSUB", f"{{{tag}}}a") == 1
+            assert publisher.value("SPUBLISH", f"{{{tag}}}a", tag) == 2
+            assert text(listener.reply()) == text(other.reply()) == tag
+            assert publisher.value("SPUBLISH", f"{{{tag}}}b", "b") == 1
+            assert text(listener.reply()) == "b"
+            assert publisher.value("PUBSUB", "SHARDNUMSUB", f"{{{tag}}}a") == [f"{{{tag}}}a".encode(), 2]
+        assert len(publisher.value("PUBSUB", "SHARDCHANNELS") or ()) == 6  # type: ignore[arg-type]
+        one, two, _ = shard_tags()
+        refused = publisher.ask("SSUBSCRIBE", one, two)
+        assert refused == b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
+        assert publisher.ask("SUNSUBSCRIBE").endswith(b"$-1\r\n:0\r\n")
+
+
+def test_a_slot_that_moves_takes_its_channels_along(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    channel = "moving"
+    slot = key_slot(channel.encode())
+    source = owner(cluster, channel)
+    target = next(node for node in cluster.primaries() if node is not source)
+    with Wire(proxy.address) as listener, Wire(proxy.address) as publisher:
+        listener.ask("SSUBSCRIBE", channel)
+        publisher.ask("SPUBLISH", channel, "before")
+        assert text(listener.reply()) == "before"
+        move(range(slot, slot + 1), source, target)
+        try:
+            hears_again(listener, publisher, "SPUBLISH", channel)
+            assert eventually(lambda: subscribed(target, "SHARDNUMSUB", channel) == 1)
+            late = Wire(proxy.address)  # one that asks where the slot is now
+            assert b"ssubscribe" in late.ask("SSUBSCRIBE", channel)
+            late.close()
+        finally:
+            move(range(slot, slot + 1), target, source)
+        hears_again(listener, publisher, "SPUBLISH", channel)
+
+
+def home(cluster: LocalCluster, channel: str) -> ClusterNode:
+    """Where an ordinary channel stands."""
+    (found,) = [node for node in cluster.running if subscribed(node, "NUMSUB", channel)]
+    return found
+
+
+def test_a_planned_failover(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    with Wire(proxy.address) as listener, Wire(proxy.address) as sharded, Wire(proxy.address) as publisher:
+        listener.ask("SUBSCRIBE", "news")
+        node = home(cluster, "news")
+        tag = next(tag for tag in shard_tags() if owner(cluster, tag) is node)
+        sharded.ask("SSUBSCRIBE", tag)
+        cluster.failover(cluster.replicas_of(node)[0])
+        hears_again(listener, publisher, "PUBLISH", "news")
+        hears_again(sharded, publisher, "SPUBLISH", tag)
+        assert eventually(lambda: not subscribed(node, "NUMSUB", "news"))
+        assert eventually(lambda: not subscribed(node, "SHARDNUMSUB", tag))
+        assert publisher.value("PUBLISH", "news", "x") == 1
+
+
+def test_a_primary_that_dies(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    """Ordinary messages are heard from another node before a replica has taken over; the shard's own after that."""
+    with Wire(proxy.address) as listener, Wire(proxy.address) as sharded, Wire(proxy.address) as publisher:
+        listener.ask("SUBSCRIBE", "news")
+        node = home(cluster, "news")
+        tag = next(tag for tag in shard_tags() if owner(cluster, tag) is node)
+        sharded.ask("SSUBSCRIBE", tag)
+        node.kill()
+        hears_again(listener, publisher, "PUBLISH", "news")
+        hears_again(sharded, publisher, "SPUBLISH", tag)
+        assert home(cluster, "news") is not node
