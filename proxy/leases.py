@@ -102,7 +102,7 @@ class Check(Sink):
 def unclean(info: bytes, place: Place) -> str:
     """What the reply to CLIENT INFO says against a connection that should be in the state of ``place``; "" if nothing.
 
-    Fields that a server does not have yet can not be wrong. A transaction shows in the flags: where there was one before
+    Fields that a server does not have yet can not be wrong. A transaction shows in the flags: where there was one,
     Valkey counts 0 commands, not -1. Source: https://redis.io/docs/latest/commands/client-list/
     """
     if info[:1] not in (b"$", b"="):
