@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from proxy import errors
 from proxy.channels import Kind, told
 from proxy.engine.sink import DISCARD, Sink
-from proxy.leases import Lease
+from proxy.lease import Lease
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.slots import key_slot

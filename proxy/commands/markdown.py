@@ -72,13 +72,13 @@ MERGE_WORDS: Mapping[str, str] = {
     "info": "one document of all",
     "config_get": "the first one's settings, passwords left out",
     "slowlog": "newest first",
-    "pubsub_channels": "each channel once",
-    "pubsub_numsub": "every client counted",
-    "pubsub_numpat": "each pattern once",
     "latency_latest": "one row an event",
     "latency_history": "in order of time",
     "latency_histogram": "counts added up",
     "text": "one text below the other",
+    "pubsub_channels": "each channel once",
+    "pubsub_numsub": "by channel: subscribers that this proxy has, and others at the servers",
+    "pubsub_numpat": "patterns, of this proxy and of others at the servers",
     "memory_stats": "bytes and counts added up",
 }
 
