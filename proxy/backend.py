@@ -222,7 +222,8 @@ class Backend(Receiver):
             raise errors.BackendError("the server closed the connection")
         self._heard = self._turn.now()
         self._reason = ""
-        log.info("backend connected shard=%s address=%s", self.place.shard, node.address)
+        level = logging.DEBUG if self.place.owner else logging.INFO
+        log.log(level, "backend connected shard=%s address=%s", self.place.shard, node.address)
         self._change(State.READY)
         self._go_on()
         return lost

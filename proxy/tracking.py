@@ -9,6 +9,7 @@ missed, as a connection was lost or slots moved, is made good by the invalidatio
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy import errors
@@ -32,7 +33,10 @@ _MESSAGE = b"*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n"
 _BROKEN = b">2\r\n$21\r\ntracking-redir-broken\r\n"
 _NULL = b"_\r\n"
 _NULL2 = b"$-1\r\n"
-CACHING = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes", "no")}
+_ON = ("CLIENT", "TRACKING", "ON")
+_AGAIN = 1
+"""The token of what servers are told again; that of CLIENT CACHING is 0."""
+_CACHING = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes", "no")}
 
 
 class Trackers:
@@ -74,26 +78,63 @@ class Trackers:
 class Tracker(Sink):
     """One client's tracking; what Backends call is ``surroundings.Owner``. Also takes the answers to CLIENT CACHING."""
 
-    __slots__ = ("_begun", "_client", "_companions", "_service", "_timer", "_token", "number", "tracking")
+    __slots__ = (
+        "_anew",
+        "_begun",
+        "_client",
+        "_closed",
+        "_companions",
+        "_left",
+        "_reply",
+        "_service",
+        "_timer",
+        "_token",
+        "number",
+        "tracking",
+    )
 
     def __init__(self, client: "Conversation", tracking: Tracking) -> None:
         self._client = client
         self._service = client.service
         self._companions: dict[Node, Lease] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._token = -1
+        self._token = 0
+        self._reply = b""
+        self._anew = False
         self._begun = False
+        self._closed = False
+        self._left = 0
+        """Answers to come to what servers were told again."""
         self.number = client.number
         self.tracking = tracking
 
-    def begin(self, token: int) -> None:
-        """Answer OK under ``token`` when the servers track, or would by now if they could be reached."""
-        self._token = token
+    def begin(self, token: int, reply: bytes, *, again: bool) -> None:
+        """Answer ``reply`` under ``token`` when the servers track, or would by now if they could be reached.
+
+        ``again``: it had other connections before, whose servers do not tell it any more.
+        """
+        self._token, self._reply, self._anew = token, reply, again
         self._timer = self._service.loop.call_later(self._service.config.backend.connect_timeout, self._ready)
         self._look()
 
+    def change(self, tracking: Tracking, token: int, reply: bytes, now: float) -> None:
+        """Other options from now on, over the same connections: ``reply`` under ``token`` when servers have them."""
+        # A prefix that a server knows must not be named again.
+        more = replace(tracking, prefixes=tuple(sorted({*tracking.prefixes} - {*self.tracking.prefixes})))
+        self.tracking = tracking
+        self._token, self._reply = token, reply
+        backends = self._service.pool.owned(self.number)
+        for backend in backends:
+            for options in more.options():
+                frame = encode.request((*_ON, *self._redirection(backend.place), *options))
+                self._left += 1
+                backend.send(self, _AGAIN, frame, now, None)
+        if not self._left:
+            self._answer()
+
     def close(self) -> None:
         """It is over."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for lease in self._companions.values():
@@ -104,10 +145,14 @@ class Tracker(Sink):
 
     async def steps(self, place: Place) -> list[Step]:
         """What a new connection to ``place`` is told. Raises BackendError."""
-        words: list[str | int | bytes] = ["CLIENT", "TRACKING", "ON"]
         if self.tracking.redirect and place.protocol < 3:
-            words += ["REDIRECT", await self._companion(place)]
-        return [(*words, *self.tracking.options())]
+            await self._accompany(place)
+        return [(*_ON, *self._redirection(place), *options) for options in self.tracking.options()]
+
+    def _redirection(self, place: Place) -> tuple[str | int, ...]:
+        """What a connection in RESP2 can not hear its companion does."""
+        lease = self._companions.get(place.node)
+        return ("REDIRECT", lease.client_id) if lease is not None and place.protocol < 3 else ()
 
     def pushed(self, frame: bytes) -> None:
         """A server says something unasked."""
@@ -138,7 +183,11 @@ class Tracker(Sink):
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """CLIENT CACHING is answered; if it failed, what was read behind it is not tracked."""
-        if data[start : start + 1] == b"-":
+        if token == _AGAIN:
+            self._left -= 1
+            if not self._left and not self._closed:
+                self._answer()
+        elif data[start : start + 1] == b"-":
             self.redirected()
 
     def before(self, shards: Sequence[int], now: float) -> None:
@@ -151,7 +200,7 @@ class Tracker(Sink):
         for shard in shards:
             backend = client.routes.writers[shard]
             if backend is not None:
-                backend.send(self, 0, CACHING[word], now, None)
+                backend.send(self, 0, _CACHING[word], now, None)
         client.adopt_session()
 
     def taken(self, fact: Fact) -> None:
@@ -164,6 +213,8 @@ class Tracker(Sink):
     # ---- what it hears
 
     def _tell(self, value: bytes) -> None:
+        if self._closed:
+            return
         client, redirect = self._client, self.tracking.redirect
         if value == _NULL and client.session.protocol < 3:
             value = _NULL2
@@ -187,11 +238,11 @@ class Tracker(Sink):
         elif any(target.session.listening):
             target.window.push(_MESSAGE + value)
 
-    async def _companion(self, place: Place) -> int:
-        """The id of the connection that hears what a connection in RESP2 can not."""
+    async def _accompany(self, place: Place) -> None:
+        """Have a connection that hears what one in RESP2 can not. Raises BackendError."""
         lease = self._companions.get(place.node)
         if lease is not None and lease.standing:
-            return lease.client_id
+            return
         found: asyncio.Future[Lease | str] = self._service.loop.create_future()
         claim = self._service.leases.ask(
             Place(place.shard, place.node, place.primary, 3, 0, 0),
@@ -205,13 +256,12 @@ class Tracker(Sink):
         if isinstance(lease_or_why, str):
             raise errors.BackendError(lease_or_why)
         lease = lease_or_why
-        if self._service.trackers.get(self.number) is not self:
+        if self._closed:
             lease.drop()
             raise errors.BackendError("the client does not track any more")
         lease.on_push = self.pushed
         lease.on_lost = lambda reason, entries: self._service.renew(self.number, place.node)
         self._companions[place.node] = lease
-        return lease.client_id
 
     # ---- the beginning
 
@@ -225,7 +275,13 @@ class Tracker(Sink):
         self._begun = True
         if self._timer is not None:
             self._timer.cancel()
-        self._client.window.deliver(self._token, encode.OK, 0, len(encode.OK))
+        self._answer()
+
+    def _answer(self) -> None:
+        self._client.window.deliver(self._token, self._reply, 0, len(self._reply))
+        if self._anew:
+            self._anew = False
+            self.missed()
 
 
 # ---- as commands
@@ -246,24 +302,22 @@ def track(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
         client.say(fact, encode.OK)
         return True
     before = session.tracking
-    if before == asked and not before.broken:
-        client.say(fact, encode.OK)
-        return True
     if before is None and len(service.trackers) >= service.trackers.most:
         client.refuse(fact, errors.too_many_trackers(service.trackers.most))
         return True
-    muted = session.muted()
-    stop(modes)
     service.counters.command(fact.name).calls += 1
+    reply = b"" if session.muted() else encode.OK
     session.tracking = asked
-    modes.tracker = tracker = service.trackers.begin(client, asked)
-    client.adopt_session()
-    if before is not None:
-        tracker.missed()  # what the old connections have been asked for
-    if muted:
-        return True
+    tracker = modes.tracker
+    if tracker is not None and before is not None and bool(before.redirect) == bool(asked.redirect):
+        tracker.change(asked, client.window.reserve(), reply, now)
+    else:
+        if tracker is not None:
+            service.trackers.end(tracker)
+        modes.tracker = service.trackers.begin(client, asked)
+        client.adopt_session()
+        modes.tracker.begin(client.window.reserve(), reply, again=tracker is not None)
     client.flow.stop(Stop.ORDER)
-    tracker.begin(client.window.reserve())
     return True
 
 

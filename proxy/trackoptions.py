@@ -45,12 +45,14 @@ class Tracking:
     def _choice(self) -> str:
         return "optin" if self.optin else "optout" if self.optout else ""
 
-    def options(self) -> list[bytes]:
-        """As arguments of CLIENT TRACKING ON, but for the redirection."""
-        words = [name for name in _MODES if getattr(self, name.decode())]
-        for prefix in self.prefixes:
-            words += [b"prefix", prefix]
-        return words
+    def options(self) -> Iterator[list[bytes]]:
+        """As arguments of CLIENT TRACKING ON, but for the redirection; of as many commands as it takes."""
+        modes = [name for name in _MODES if getattr(self, name.decode())]
+        named = [prefix for prefix in self.prefixes if prefix]
+        if named:
+            yield [*modes, *(word for prefix in named for word in (b"prefix", prefix))]
+        if not named or len(named) < len(self.prefixes):
+            yield modes  # every key, which can not stand beside a prefix
 
     def choose(self, word: bytes) -> str | None:
         """CLIENT CACHING YES | NO; why not, if it can not be."""

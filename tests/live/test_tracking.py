@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import pytest
 import redis
 from redis.cache import CacheConfig
+from redis.connection import CacheProxyConnection
 
 from proxy.localservers import LOOPBACK, LocalShards, start_many
 from tests.live.binaries import FULL
 from tests.live.conftest import find
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site, shard_tags
-from tests.live.wire import Wire, decode, pack, pipeline
+from tests.live.wire import Wire, pack, pipeline
 from tests.processes import eventually
 
 pytestmark = pytest.mark.live
@@ -150,7 +151,6 @@ def test_bcast(site: Site, writer: Wire) -> None:
             writer.ask("SET", f"c:{key}", 1)
         assert client.silent()
         assert client.ask("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "c:") == OK
-        assert client.reply() == NOTHING
         writer.ask("SET", f"c:{KEYS[2]}", 1)
         assert client.reply() == invalidation(f"c:{KEYS[2]}")
 
@@ -195,21 +195,18 @@ def test_optout(site: Site, writer: Wire) -> None:
 
 def test_an_invalidation_does_not_overtake_replies(site: Site, writer: Wire) -> None:
     """A value that is answered behind its invalidation would be cached for good: the first shard is slow here."""
+    busy = "for number = 1, 3000000 do end return 1"
+    late = 0
     with tracking(site) as client:
-        for _ in range(20):
-            busy = "local t = redis.call('time') local u = t[1] * 1e6 + t[2] + 30000 " + (
-                "repeat t = redis.call('time') until t[1] * 1e6 + t[2] > u return 1"
-            )
-            client.send(pipeline(("EVAL", busy, 1, KEYS[0]), ("GET", KEYS[1])))
-            seen = [client.reply()] if writer.ask("SET", KEYS[1], "x") == OK else []
-            seen += client.replies(1)
-            assert seen[0] == b":1\r\n"
-            value = decode(seen[1])
-            assert client.ask("GET", KEYS[1]) if value is not None else client.reply() == invalidation(KEYS[1])
-            writer.ask("DEL", KEYS[1])
-            client.send(pack("PING"))
-            while client.reply() != b"+PONG\r\n":
-                pass
+        for number in range(10):
+            key = f"{KEYS[1]}{number}"
+            client.send(pipeline(("EVAL", busy, 1, KEYS[0]), ("GET", key)))
+            assert writer.ask("SET", key, "x") == OK
+            assert client.reply() == b":1\r\n"
+            if client.reply() == b"_\r\n":  # it was read before it was written
+                assert client.reply() == invalidation(key)
+                late += 1
+    assert late
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -248,7 +245,7 @@ def test_connections_are_closed_with_the_client(site: Site) -> None:
         return found
 
     with tracking(site), tracking(site, "BCAST") as other:
-        assert trackers() == 6
+        assert eventually(lambda: trackers() == 6)
         assert other.ask("RESET") == b"+RESET\r\n"
         assert eventually(lambda: trackers() == 3)
     assert eventually(lambda: trackers() == 0)
@@ -260,7 +257,9 @@ def test_client_list(site: Site) -> None:
         assert b" redir=0 " in client.ask("CLIENT", "INFO")
 
 
-def test_redis_py_caches(site: Site, writer: Wire) -> None:
+def test_redis_py_caches(site: Site, writer: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wants Redis 7.4, for no reason that matters here: the servers of these tests are 7.0, or pass for 7.2."""
+    monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "7.0.0")
     port = int(site.proxy.address.rpartition(":")[2])
     with redis.Redis(host=LOOPBACK, port=port, protocol=3, decode_responses=True, cache_config=CacheConfig()) as client:
         for key in KEYS:
@@ -271,7 +270,7 @@ def test_redis_py_caches(site: Site, writer: Wire) -> None:
         assert cache.size == len(KEYS)
         for key in KEYS:
             assert writer.ask("SET", key, "two") == OK
-            assert eventually(lambda key=key: client.get(key) == "two")
+        assert eventually(lambda: [client.get(key) for key in KEYS] == ["two"] * 3)
         assert client.mget(*KEYS) == ["two"] * 3
 
 
