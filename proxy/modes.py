@@ -7,8 +7,9 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import aside, slotgatecmds, spectators, subscriptions, tracking, transactions, waiting
+from proxy import aside, publishing, slotgatecmds, spectators, subscriptions, tracking, transactions, waiting
 from proxy.blocking import Blocked
+from proxy.channels import END
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
@@ -107,6 +108,12 @@ class Modes:
         if self.subscriptions is not None:
             self.subscriptions.behind()
 
+    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
+        """The reply to one of the proxy's own commands when EXEC carries it out, if it belongs to a mode."""
+        if self.subscriptions is None and fact.name not in END:
+            return None
+        return self.listening().in_transaction(fact, args)
+
     def listening(self) -> Subscriptions:
         """The client's subscriptions, from now on."""
         if self.subscriptions is None:
@@ -126,6 +133,7 @@ COMMANDS: Mapping[str, Command] = {
     **aside.COMMANDS,
     **subscriptions.COMMANDS,
     **tracking.COMMANDS,
+    **publishing.COMMANDS,
     **waiting.COMMANDS,
 }
 """By the fact's name."""

@@ -19,7 +19,8 @@ from proxy.surroundings import Place, Surroundings
 from proxy.topology import Node
 
 if TYPE_CHECKING:
-    from proxy.pubsub import Hub, Topic
+    from proxy.pubsub import Hub
+    from proxy.pubsubtopic import Topic
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.engine.sink import Sink
 from proxy.flow import Stop
 from proxy.greeting import Step
-from proxy.leases import Lease
+from proxy.lease import Lease
 from proxy.resp import encode
 from proxy.surroundings import Place
 from proxy.topology import Node

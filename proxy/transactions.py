@@ -17,6 +17,7 @@ from proxy import clientcmds, errors, transaction
 from proxy.channels import BEGIN
 from proxy.commands.facts import Fact
 from proxy.ending import Ending
+from proxy.engine.sink import Sink
 from proxy.flow import Stop
 from proxy.leases import Lease
 from proxy.planner import Reject
@@ -225,7 +226,7 @@ def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: 
     if held is not None or queue.moves:
         for name, args in calls:
             service.scripts.note(name, args)
-        _send_alone(client, queue, held, block, ending, repeat=not writes)
+        _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes)
         return
     backend = client.routes.writers[shard]
     if calls and backend is not None:
@@ -237,7 +238,7 @@ def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: 
 
 
 def _send_alone(
-    client: "Conversation", queue: Queue, held: Watch | None, block: bytes, ending: "Ending", *, repeat: bool
+    client: "Conversation", queue: Queue, held: Watch | None, block: bytes, sink: Sink, *, repeat: bool
 ) -> None:
     """Send the block over a lease: that of the watched keys, or one for this."""
 
@@ -248,7 +249,7 @@ def _send_alone(
         elif lease is not None:
             lease.drop()  # its database or protocol may be another now
         client.service.counters.command("exec").failed += reply.startswith(b"-")
-        ending.deliver(0, reply, 0, len(reply))
+        sink.deliver(0, reply, 0, len(reply))
 
     if held is not None:
         held.execute(block, queue.moves, done)

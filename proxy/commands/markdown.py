@@ -75,6 +75,9 @@ MERGE_WORDS: Mapping[str, str] = {
     "latency_history": "in order of time",
     "latency_histogram": "counts added up",
     "text": "one text below the other",
+    "pubsub_channels": "each channel once",
+    "pubsub_numsub": "by channel: subscribers that this proxy has, and others at the servers",
+    "pubsub_numpat": "patterns, of this proxy and of others at the servers",
     "memory_stats": "bytes and counts added up",
 }
 

@@ -227,7 +227,7 @@ WATCHES = {
         says("a", "WATCH k"), sees("WATCH k"), leaves("a"), passes(NOW), says("b", "GET x"), sees("GET x"),
     ),
     "a client that leaves lets its watch go": (
-        says("a", "WATCH k"), answers(b"+OK\r\n"), sees("WATCH k"), leaves("a"), sees("UNWATCH"),
+        says("a", "WATCH k"), answers(b"+OK\r\n"), sees("WATCH k"), leaves("a"), sees("UNWATCH", "CLIENT INFO"),
     ),
     "a database is chosen inside": (
         says("a", "MULTI", "SELECT 3", "SET k 1", "EXEC"), sees("MULTI", "SET k 1", "EXEC"),
@@ -327,7 +327,7 @@ MOVING = {
     "a slot that moved under a watch": (
         nodes.says("a", "WATCH bar"), nodes.answers("A", "+OK"), nodes.hears("a", "OK"), adopts(bar="B"),
         nodes.sees("A", "WATCH bar"), nodes.says("a", *AT_BAR), nodes.hears("a", *HEARD, "None"), nodes.sees("B"),
-        nodes.sees("A", "UNWATCH"),
+        nodes.sees("A", "UNWATCH", "CLIENT INFO"),
     ),
     "a slot that moved under a watch, as the node knows first": (
         nodes.says("a", "WATCH bar", *AT_BAR), nodes.answers("A", "+OK"),
