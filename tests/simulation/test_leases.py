@@ -203,6 +203,15 @@ async def test_fields_that_a_server_does_not_know_can_not_be_wrong(world: World)
 
 
 @told()
+async def test_what_a_connection_is_besides(world: World) -> None:
+    for flags, where in (("U", place()), ("r", place(primary=False)), ("Ur", place(primary=False))):
+        world.state = CLEAN.replace("flags=N", f"flags={flags}")
+        world.service.leases.give_back(await world.lend(where))
+        await asyncio.sleep(SOON)
+    assert world.usage == [Usage(ONE, 0, 2)]
+
+
+@told()
 async def test_a_server_that_does_not_say_is_not_waited_for(world: World) -> None:
     world.state = None
     world.service.leases.give_back(await world.lend())
@@ -263,6 +272,7 @@ async def test_who_waits_is_served_in_turn(world: World) -> None:
     gone.cancel()
     await asyncio.sleep(1)
     assert heard == []
+    assert world.usage == [Usage(ONE, LIMIT, 0)]
     world.service.leases.give_back(leases[0], untouched=True)
     assert heard == [("first", leases[0])]
     world.service.leases.give_back(leases[1], untouched=True)  # in another database: another connection
