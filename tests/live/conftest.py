@@ -7,6 +7,7 @@ import pytest
 
 from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.binaries import FULL, SMOKE, Source
+from tests.live.nodejs import install
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site
 
@@ -103,6 +104,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             proxy.kill()
 
 
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest) -> Path:
+    """A directory with the Node.js clients and the scripts that use them, or a skipped test."""
+    assert request.config.cache is not None
+    return install(request.config.cache)
+
+
 @pytest.fixture(scope="module")
 def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
     """Two shards with two replicas each."""
@@ -111,6 +119,7 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
 
 
 _SLOW = (
+    "test_blocking_moves",
     "test_cluster_discovery",
     "test_discover_replicas",
     "test_pubsub_cluster",

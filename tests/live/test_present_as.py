@@ -16,12 +16,11 @@ from proxy.localservers import LOOPBACK, start_many
 from proxy.slots import key_slot
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
+from tests.live.nodejs import node
 from tests.live.proxyprocess import ProxyProcess
-from tests.live.test_node import RUN_TIMEOUT, installed, node
+from tests.live.test_node import RUN_TIMEOUT
 from tests.live.wire import Wire, decode
 from tests.processes import eventually
-
-__all__ = ["installed"]
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 
