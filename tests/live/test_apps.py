@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from proxy.localservers import LocalShards, find_server, start_many
+from tests.live.nodejs import node
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site
-from tests.live.test_node import node
 from tests.live.wire import Wire
 
 pytestmark = [pytest.mark.live, pytest.mark.clients, pytest.mark.timeout(300)]
