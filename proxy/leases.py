@@ -203,7 +203,7 @@ class Leases:
     def give_back(self, lease: Lease, *, untouched: bool = False) -> None:
         """The holder is done with it. ``untouched``: nothing was sent over it that could change a connection's state,
         so that the server need not be asked."""
-        lease.on_lost = lease.on_push = None
+        lease.on_lost = lease.on_push = lease.on_error = None
         if not lease.standing:
             return
         if len(lease.inflight):
