@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
+from proxy.flow import Stop
 from proxy.scatter import Part, Scatter, Way
 from proxy.surroundings import Place
 
@@ -17,14 +18,20 @@ if TYPE_CHECKING:
     from proxy.modes import Modes
     from proxy.service import Service
 
+_KILLS = ("script|kill", "function|kill")
 _PLAIN_DB = 0
 """A server that is busy takes no SELECT."""
 
 
 def aside(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
-    """Send it to all servers at once, whatever they are asked already, and answer what is made of their replies."""
+    """Send it to all servers, and answer what is made of their replies; what follows waits.
+
+    To kill what runs it goes at once, as what this client sent before may wait for just that.
+    """
     client = modes.client
     service = client.service
+    if fact.name not in _KILLS and not client.alone():
+        return False
     places = list(_places(service, client.session.protocol))
     if not places:
         client.refuse(fact, errors.incomplete((), service.topology.cluster))
@@ -34,6 +41,7 @@ def aside(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
         Way(fact.name, fact.merge or "one_ok", len(service.topology.shards)), [Part(0, frame) for _ in places]
     )
     gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
+    client.flow.stop(Stop.ORDER)
     for index, place in enumerate(places):
         Errand(service, gather, index, place, frame)
     return True
@@ -47,4 +55,4 @@ def _places(service: "Service", protocol: int) -> Iterator[Place]:
                 yield Place(shard.name, node, node == shard.primary, protocol, _PLAIN_DB, 0)
 
 
-COMMANDS = dict.fromkeys(("script|kill", "function|kill", "function|stats"), aside)
+COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), aside)

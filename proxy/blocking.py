@@ -15,6 +15,7 @@ from proxy.flow import Stop
 from proxy.planner import Pin, Reject
 from proxy.pursuit import UNBLOCKED, Pursuit
 from proxy.resp import encode
+from proxy.streamends import closed, end_said, open_ends, question
 from proxy.surroundings import Place
 
 if TYPE_CHECKING:
@@ -85,19 +86,15 @@ class Halt:
     def answer(self, reply: bytes) -> None:
         """It goes on."""
         self.end()
-        client = self._modes.client
-        if self.leaving and reply == UNBLOCKED:
-            client.close()
-            return
-        client.service.counters.command(self._name).failed += reply[:1] == b"-"
-        data = b"" if self._muted else reply
+        self._modes.client.service.counters.command(self._name).failed += reply[:1] == b"-"
+        data = b"" if self._muted or (self.leaving and reply == UNBLOCKED) else reply
         self.sink.deliver(self._token, data, 0, len(data))
 
 
 class Block(Pursuit):
     """One command that blocks."""
 
-    __slots__ = ("_args", "_fact", "_frame", "_halt", "_modes")
+    __slots__ = ("_args", "_ends", "_fact", "_frame", "_halt", "_modes", "_open")
 
     def __init__(self, modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, halt: Halt) -> None:
         super().__init__(modes.client.service, seconds(fact.name, args), readonly=fact.readonly)
@@ -106,6 +103,9 @@ class Block(Pursuit):
         self._args = args
         self._frame = frame
         self._halt = halt
+        self._open = open_ends(args) if fact.name == "xread" else {}
+        self._ends: dict[int, bytes] = {}
+        """What stands for ``$`` where it stood, once that is known."""
         modes.block = self
 
     def place(self) -> Place | bytes | None:
@@ -118,10 +118,23 @@ class Block(Pursuit):
         return self.service.primary(plan.shard, session.protocol, session.db)
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
-        """The command."""
-        if remaining is None:
-            return (self._frame,)
-        return (encode.request(shortened(self._fact.name, self._args, remaining)),)
+        """The command; before it, at first, where the streams end that it reads on from there."""
+        frame = self._frame
+        if remaining is not None or self._ends:
+            args = closed(self._args, self._ends)
+            frame = encode.request(args if remaining is None else shortened(self._fact.name, args, remaining))
+        asked = [question(key) for at, key in self._open.items() if at not in self._ends]
+        return (*asked, frame)
+
+    def heard(self, index: int, reply: bytes) -> bool:
+        """Where a stream ends. If that is not said, it is where it ends when the command comes to a server again."""
+        missing = [at for at in self._open if at not in self._ends]
+        end = end_said(reply)
+        if end is not None:
+            self._ends[missing[0]] = end
+        else:
+            del self._open[missing[0]]
+        return True
 
     def nothing(self) -> bytes:
         """The null that says that the time is over."""

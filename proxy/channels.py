@@ -23,6 +23,8 @@ class Kind(Enum):
     SHARD = b"s"
     """A channel that belongs to its slot's shard (Redis 7)."""
 
+    __hash__ = object.__hash__  # an Enum's own is Python, and hashes the name each time
+
     @property
     def subscribe(self) -> bytes:
         """The command that begins it, also the word that confirms it."""

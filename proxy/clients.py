@@ -64,6 +64,10 @@ class Clients:
             client.note_latest()
             yield client.session
 
+    def get(self, number: int) -> ClientConnection | None:
+        """The client with this id."""
+        return self._clients.get(number)
+
     def load(self, session: Session) -> Load:
         """What waits in the proxy for a client."""
         client = self._clients.get(session.id)
@@ -122,4 +126,9 @@ class Clients:
 
 def _harmless(fact: Fact) -> bool:
     """Neither data nor scripts: nothing that CLIENT PAUSE WRITE is there to hold."""
-    return not fact.write and "may_replicate" not in fact.flags and not fact.keyed
+    return (
+        fact.name not in ("publish", "spublish")
+        and not fact.write
+        and "may_replicate" not in fact.flags
+        and not fact.keyed
+    )

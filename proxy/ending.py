@@ -91,7 +91,7 @@ class Ending(Sink):
         if item.fact.name == "unwatch":
             return encode.OK
         modes = self._client.modes
-        if modes is not None and (told := modes.listening().in_transaction(item.fact, item.args)) is not None:
+        if modes is not None and (told := modes.in_transaction(item.fact, item.args)) is not None:
             return told
         reply = clientcmds.run(session, item.fact.name, item.args, self._client.service.turn.now())
         if item.fact.name == "client|reply" and session.reply_mode is not ReplyMode.SKIP:

@@ -22,6 +22,8 @@ from libc.string cimport memset
 
 from proxy.engine.receiver cimport Receiver
 
+from proxy.wires import keep_alive
+
 cdef extern from "sys/epoll.h" nogil:
     enum:
         EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
@@ -141,6 +143,8 @@ cdef class EpollWires:
                 link.close()
                 raise
             else:
+                if port:
+                    keep_alive(link)
                 self._adopt(link.detach(), port != 0, protocol)
                 return
         raise failure

@@ -15,20 +15,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 from proxy import errors
-from proxy.engine.entry import Entry
-from proxy.engine.inflight import InFlight
-from proxy.engine.receiver import Receiver
-from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import Sink
-from proxy.greeting import Greeting
-from proxy.metrics import Counters
+from proxy.lease import Lease
 from proxy.resp import encode
-from proxy.resp.replies import BadReply
 from proxy.surroundings import Place, Surroundings
 from proxy.topology import Node, Topology
+
+__all__ = ["Claim", "Lease", "Leases", "Then", "Usage", "unclean"]
 
 log = logging.getLogger(__name__)
 
@@ -38,175 +33,6 @@ _SWEEP = 1.0
 _UNWATCH = encode.request(("UNWATCH",))
 _INFO = encode.request(("CLIENT", "INFO"))
 _STRAY = "the server does not have the role any more in which it was used"
-_UNMEASURED = Counters(measure=False)
-"""How long these replies take says nothing about the servers: who blocks is answered late on purpose."""
-
-OnLost = Callable[[str, list[Entry]], None]
-"""Called with the reason, in words, and with what was sent and not answered."""
-
-
-class Lease(Receiver):
-    """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
-
-    ``on_lost`` is called once when the server closes it, never after ``drop``. ``on_push`` gets what it says unasked.
-    """
-
-    __slots__ = (
-        "_around",
-        "_dirty",
-        "_greeting",
-        "_lost",
-        "_on_gone",
-        "_reader",
-        "_reason",
-        "_transport",
-        "client_id",
-        "inflight",
-        "on_error",
-        "on_lost",
-        "on_push",
-        "place",
-        "since",
-        "stray",
-    )
-
-    def __init__(self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None]) -> None:
-        self.place = place
-        self.client_id = 0
-        """Its id at the server, as CLIENT UNBLOCK and CLIENT TRACKING REDIRECT name it."""
-        self.inflight = InFlight()
-        self.on_lost: OnLost | None = None
-        self.on_push: Callable[[bytes], None] | None = None
-        self.on_error: Callable[[bytes], bool] | None = None
-        """Gets each error first: whether it took the oldest request out of ``inflight``, and the error with it."""
-        self.since = 0.0
-        """When it became idle, or its check began."""
-        self.stray = 0.0
-        """Since when its server does not have the role any more that it was connected for; 0: it has."""
-        self._around = around
-        self._on_gone = on_gone
-        self._reader = ReplyReader(self.inflight, _UNMEASURED, self._erred, self._pushed)
-        self._greeting: Greeting | None = None
-        self._transport: asyncio.Transport | None = None
-        self._dirty = False
-        self._lost = False
-        self._reason = ""
-
-    def __repr__(self) -> str:
-        return f"Lease({self.place.node.address} db{self.place.db} {self.inflight!r})"
-
-    async def connect(self) -> None:
-        """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
-        around, place = self._around, self.place
-        greeting = self._greeting = Greeting(
-            place.protocol,
-            place.db,
-            place.primary,
-            around.credentials,
-            verify=around.verify,
-            cluster=around.cluster,
-            identify=True,
-        )
-        try:
-            async with asyncio.timeout(around.timing.connect_timeout):
-                await around.connect(place.node.host, place.node.port, self)
-                await greeting.done
-        except BaseException:
-            self._abort()
-            raise
-        finally:
-            self._greeting = None
-            if greeting.done.done() and not greeting.done.cancelled():
-                greeting.done.exception()
-        if self._lost:
-            raise errors.BackendError("the server closed the connection")
-        self.client_id = greeting.client_id
-
-    def send(self, sink: Sink, token: int, frame: bytes, since: float) -> None:
-        """Send one request; it is written at the end of this turn."""
-        self.inflight.push(sink, token, frame, 0, len(frame), since)
-        if not self._dirty:
-            self._dirty = True
-            self._around.turn.add(self)
-
-    def flush(self) -> None:
-        """Write what is to be sent."""
-        self._dirty = False
-        if self._transport is not None and self.inflight.unsent:
-            self.inflight.write_to(self._transport)
-
-    def drop(self) -> None:
-        """Close it; nothing of it is heard any more."""
-        self.on_lost = self.on_push = self.on_error = None
-        self.inflight.drain()
-        self._abort()
-        self._on_gone(self)
-
-    def lose(self, reason: str) -> None:
-        """Close it as if the server had; its holder is told ``reason``."""
-        self._reason = reason
-        self._abort()
-
-    @property
-    def standing(self) -> bool:
-        """Whether it is connected."""
-        return self._transport is not None and not self._lost
-
-    # ---- the transport's side
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection stands: greet."""
-        # uvloop's transports are none of asyncio's classes, but have their methods.
-        self._transport = cast(asyncio.Transport, transport)
-        if self._greeting is not None:
-            self._transport.write(self._greeting.request())
-
-    def data_received(self, data: bytes) -> None:
-        """Hand the replies to those who wait for them."""
-        if self._greeting is not None:
-            self._greeting.feed(data)
-            return
-        try:
-            self._reader.feed(data, self._around.turn.now())
-        except BadReply as error:
-            self._reason = f"its replies can not be read: {error}"
-            self._abort()
-
-    def eof_received(self) -> bool:
-        """The server sends no more: close."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._transport = None
-        self._lost = True
-        self._reader.reset()
-        if self._greeting is not None:
-            self._greeting.lost(exc)
-            return
-        written, unwritten = self.inflight.drain()
-        on_lost, self.on_lost = self.on_lost, None
-        self._on_gone(self)
-        if on_lost is not None:
-            on_lost(self._reason or (str(exc) if exc else "the server closed the connection"), [*written, *unwritten])
-
-    def pause_writing(self) -> None:
-        """The server reads slowly: what is sent over a lease is its holder's, and bounded by it."""
-
-    def resume_writing(self) -> None:
-        """The server reads again."""
-
-    def _pushed(self, frame: bytes) -> None:
-        if self.on_push is not None:
-            self.on_push(frame)
-
-    def _erred(self, error: bytes) -> bool:
-        return self.on_error is not None and self.on_error(error)
-
-    def _abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
 
 Then = Callable[[Lease | str], None]
 """Gets the lease, or the text of the error reply that says why there is none: SHARDDOWN if the server can not be
@@ -276,7 +102,8 @@ class Check(Sink):
 def unclean(info: bytes, place: Place) -> str:
     """What the reply to CLIENT INFO says against a connection that should be in the state of ``place``; "" if nothing.
 
-    Fields that a server does not have yet can not be wrong. Source: https://redis.io/docs/latest/commands/client-list/
+    Fields that a server does not have yet can not be wrong. A transaction shows in the flags: where there was one,
+    Valkey counts 0 commands, not -1. Source: https://redis.io/docs/latest/commands/client-list/
     """
     if info[:1] not in (b"$", b"="):
         return f"the server answers CLIENT INFO with {errors.text(info[:100]).strip()!r}"
@@ -288,7 +115,6 @@ def unclean(info: bytes, place: Place) -> str:
         "sub": "0",
         "psub": "0",
         "ssub": "0",
-        "multi": "-1",
         "watch": "0",
         "redir": "-1",
         "resp": str(place.protocol),
@@ -377,7 +203,7 @@ class Leases:
     def give_back(self, lease: Lease, *, untouched: bool = False) -> None:
         """The holder is done with it. ``untouched``: nothing was sent over it that could change a connection's state,
         so that the server need not be asked."""
-        lease.on_lost = lease.on_push = None
+        lease.on_lost = lease.on_push = lease.on_error = None
         if not lease.standing:
             return
         if len(lease.inflight):

@@ -7,127 +7,26 @@ stands there given up where it was.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
 
 from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
-from proxy.glob import matcher
 from proxy.pubsublink import Link
+from proxy.pubsubtopic import Claim, Listener, Push, Then, Topic
 from proxy.slots import key_slot
 from proxy.surroundings import Surroundings
 from proxy.topology import NOBODY, Node, Topology
-
-Push = Callable[[bytes], None]
-Then = Callable[[str | None], None]
-"""Called with None when all stands, else with the text of the error reply that says why it does not."""
 
 _MESSAGES = (
     (b">3\r\n$7\r\nmessage\r\n$", Kind.CHANNEL),
     (b">4\r\n$8\r\npmessage\r\n$", Kind.PATTERN),
     (b">3\r\n$8\r\nsmessage\r\n$", Kind.SHARD),
 )
-_NO_MESSAGE = (b"", Kind.CHANNEL)
 
-
-class Listener(Protocol):
-    """A client that is subscribed."""
-
-
-class Topic:
-    """Something that is subscribed to. ``resp2`` and ``resp3``: what each listener's messages are pushed by."""
-
-    __slots__ = ("_matches", "at", "claims", "kind", "name", "reach", "resp2", "resp3", "target")
-
-    def __init__(self, kind: Kind, name: bytes) -> None:
-        self.kind = kind
-        self.name = name
-        self.reach = Reach.EVERY
-        self.resp2: dict[Listener, Push] = {}
-        self.resp3: dict[Listener, Push] = {}
-        self.claims: dict[Claim, None] = {}
-        self.target: Sequence[Link] = ()
-        """Where it has to stand now."""
-        self.at: dict[Link, bool] = {}
-        """Where it is subscribed, or asked for (False): the targets, and where it was before, as long as needed."""
-        self._matches: Callable[[bytes], bool] | None = None
-
-    def __repr__(self) -> str:
-        return f"Topic({self.kind.name} {self.name!r}, {self.listeners} listeners)"
-
-    @property
-    def listeners(self) -> int:
-        """How many clients listen."""
-        return len(self.resp2) + len(self.resp3)
-
-    @property
-    def standing(self) -> bool:
-        """Whether every message will come."""
-        return bool(self.target) and all(self.at.get(link) for link in self.target)
-
-    def matches(self, channel: bytes) -> bool:
-        """Whether the pattern that this is matches ``channel``."""
-        if self._matches is None:
-            self._matches = matcher(self.name)
-        return self._matches(channel)
-
-
-class Claim:
-    """Somebody waits until ``topics`` stand. They are kept until it is over, or with ``keep`` until it is cancelled.
-
-    ``problem`` has the reason, when they do not stand.
-    """
-
-    __slots__ = ("_hub", "_keep", "_left", "_then", "_timer", "problem", "topics")
-
-    def __init__(self, hub: "Hub", topics: Sequence[Topic], then: Then, keep: bool) -> None:
-        self.topics = topics
-        self.problem: str | None = None
-        self._keep = keep
-        self._hub = hub
-        self._then: Then | None = then
-        self._left: set[Topic] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether it has been settled or cancelled."""
-        return self._then is None
-
-    def cancel(self) -> None:
-        """It is not wanted any more."""
-        if self._then is not None or self._keep:
-            self._then = None
-            self._let_go()
-
-    def wait(self, timer: asyncio.TimerHandle) -> None:
-        """Not all stand yet."""
-        self._timer = timer
-        self._left = {topic for topic in self.topics if not topic.standing}
-
-    def stood(self, topic: Topic) -> None:
-        """``topic`` stands."""
-        self._left.discard(topic)
-        if not self._left:
-            self._left = {topic for topic in self.topics if not topic.standing}
-            if not self._left:
-                self.settle(None)
-
-    def settle(self, problem: str | None) -> None:
-        """All stand, or there is a problem."""
-        then, self._then = self._then, None
-        if then is not None:
-            self.problem = problem
-            then(problem)
-            if not self._keep:
-                self._let_go()
-
-    def _let_go(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for topic in self.topics:
-            topic.claims.pop(self, None)
-            self._hub.release(topic)
+_AT_ONCE = 10_000
+"""Messages to clients, each counted, that are passed on in one turn of the loop: some milliseconds. Others' requests
+come in between, however many listen and however much is said."""
 
 
 class Hub:
@@ -141,6 +40,11 @@ class Hub:
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        self._left = _AT_ONCE
+        """What may still be passed on in this turn."""
+        self._late: deque[tuple[Link, bytes, int, Mapping[bytes, Topic]]] = deque()
+        """What has to wait for the next."""
+        self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]
         self.adopt(topology)
 
     def __repr__(self) -> str:
@@ -225,23 +129,44 @@ class Hub:
 
     def deliver(self, link: Link, frame: bytes) -> bool:
         """Pass on what came over ``link``, if it is a message."""
-        head, kind = next((message for message in _MESSAGES if frame.startswith(message[0])), _NO_MESSAGE)
-        if not head:
-            return False
-        start = frame.index(b"\n", len(head)) + 1
-        end = start + int(frame[len(head) : start])
-        topic = self.topics[kind].get(frame[start:end])
+        for head, topics in self._heads:
+            if frame.startswith(head):
+                if self._left > 0 and not self._late:
+                    self._pass_on(link, frame, len(head), topics)
+                else:
+                    self._late.append((link, frame, len(head), topics))
+                    link.hold(True)
+                return True
+        return False
+
+    def _pass_on(self, link: Link, frame: bytes, at: int, topics: Mapping[bytes, Topic]) -> None:
+        """Pass on a message; the length of its topic's name begins at ``at``."""
+        start = frame.index(b"\n", at) + 1
+        end = start + int(frame[at:start])
+        topic = topics.get(frame[start:end])
         if topic is None or link not in topic.at:
-            return True
+            return
         if topic.reach is Reach.MIXED and link.node != self._home and not is_event(_second(frame, end)):
-            return True
+            return
+        if self._left == _AT_ONCE:
+            self._loop.call_soon(self._go_on)
+        self._left -= 1 + topic.listeners
         for push in topic.resp3.values():
             push(frame)
         if topic.resp2:
             frame = as_resp2(frame)
             for push in topic.resp2.values():
                 push(frame)
-        return True
+
+    def _go_on(self) -> None:
+        """A new turn: pass on what was left of the one before."""
+        self._left = _AT_ONCE
+        late = self._late
+        while late and self._left > 0:
+            self._pass_on(*late.popleft())
+        if not late:
+            for link in self._links.values():
+                link.hold(False)
 
     def stood(self, topic: Topic) -> None:
         """A server has confirmed ``topic``."""

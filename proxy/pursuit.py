@@ -94,9 +94,10 @@ class Pursuit(Sink):
         still be kept waiting, None if as long as it was told."""
         raise NotImplementedError
 
-    def may_fail(self, reply: bytes) -> bool:
-        """Whether a request that is not the last one may be answered with this error; else it is the answer."""
-        return False
+    def heard(self, index: int, reply: bytes) -> bool:
+        """The reply to a request that is not the last one: whether the last one's is still wanted, else this is the
+        answer."""
+        return True
 
     def answer(self, reply: bytes) -> None:
         """It is over."""
@@ -172,9 +173,9 @@ class Pursuit(Sink):
             self._patience = service.loop.call_later(left + service.config.backend.request_timeout, self._give_up)
         requests = self.requests(remaining)
         self._entries = len(requests)
-        if asking:
-            lease.send(ASKED, 0, _ASKING, now)
         for index, frame in enumerate(requests):
+            if asking:
+                lease.send(ASKED, 0, _ASKING, now)
             lease.send(self, index, frame, now)
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
@@ -189,13 +190,13 @@ class Pursuit(Sink):
             if refusal is not None:
                 self._refused(refusal)
                 return
-            if reply.startswith(_UNBLOCKED) and not self._unblocking:
+            if reply.startswith(_UNBLOCKED) and reply != UNBLOCKED:
                 # The server has another role now. It closes the connection.
                 self._trouble = 0.0
                 self._refused(Refusal("UNBLOCKED", reply))
                 return
         if self._entries:
-            if reply[:1] == b"-" and not self.may_fail(reply):
+            if not self.heard(token, reply):
                 self._lease = None
                 lease.drop()
                 self._finish(reply)
@@ -234,7 +235,7 @@ class Pursuit(Sink):
         place = lease.place
         service = self.service
         service.source.hint(None)
-        if self._readonly and not self._unblocking:
+        if self._readonly:
             service.counters.retries += 1
             self._retry(encode.error(errors.shard_down(place.shard, place.node.address, reason)))
             return
@@ -254,9 +255,6 @@ class Pursuit(Sink):
             self._uncertain(place, f"did not answer within {seconds:g} s")
 
     def _uncertain(self, place: Place, reason: str) -> None:
-        if self._unblocking and self._error:
-            self._finish(UNBLOCKED)
-            return
         self.service.counters.uncertain += 1
         self._finish(encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from proxy import errors
 from proxy.channels import BEGIN, END, Kind, confirmation
 from proxy.commands.facts import Fact
-from proxy.engine.sink import Sink
 from proxy.flow import Stop
-from proxy.pubsub import Claim, Hub
 from proxy.pubsublink import Link
+from proxy.pubsubtopic import Claim
 from proxy.resp import encode
 from proxy.slots import key_slot
 
@@ -30,12 +29,13 @@ _LOOK_EVERY = 1.0
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_protocol", "_watch", "names")
+    __slots__ = ("_claim", "_client", "_expected", "_over", "_protocol", "_watch", "names")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
         self._protocol = client.session.protocol
         self._claim: Claim | None = None
+        self._over = False
         self._expected: list[Claim] = []
         """What a transaction is going to subscribe to."""
         self._watch: asyncio.TimerHandle | None = None
@@ -127,6 +127,8 @@ class Subscriptions:
 
     def begun(self, kind: Kind, names: Sequence[bytes]) -> bytes:
         """Hear of ``names``, all of which are claimed and stand: the confirmations."""
+        if self._over:
+            return b""
         frames = []
         hub = self._client.service.hub
         for name in names:
@@ -196,7 +198,8 @@ class Subscriptions:
             self._watch = loop.call_later(_LOOK_EVERY, self._look, since)
 
     def gone(self) -> None:
-        """End all, and say nothing."""
+        """End all, and say nothing; for good."""
+        self._over = True
         self.forget()
         if self._claim is not None:
             self._claim.cancel()
@@ -259,58 +262,8 @@ def unsubscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now
     return True
 
 
-def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
-    """PUBLISH, SPUBLISH."""
-    client = modes.client
-    service = client.service
-    service.counters.command(fact.name).calls += 1
-    kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
-    shard = service.hub.publisher(kind, args[1])
-    sink = client.sink()
-    if service.hub.busy:
-        sink = _Counted(sink, service.hub, kind, args[1], shard)
-    token = client.window.reserve()
-    service.dispatcher.send(shard, False, frame, client.routes, client.flow, sink, token, now)
-    return True
-
-
-class _Counted(Sink):
-    """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
-
-    __slots__ = ("_channel", "_hub", "_kind", "_shard", "_sink")
-
-    def __init__(self, sink: Sink, hub: Hub, kind: Kind, channel: bytes, shard: int) -> None:
-        self._sink = sink
-        self._hub = hub
-        self._kind = kind
-        self._channel = channel
-        self._shard = shard
-
-    @property
-    def owner(self) -> object:
-        """The client's."""
-        return self._sink.owner
-
-    def halt(self) -> None:
-        """The client's."""
-        self._sink.halt()
-
-    def accepts_stream(self, token: int) -> bool:
-        """No: it is a number."""
-        return False
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Pass on the number, put right; or an error."""
-        reply = data[start:end]
-        if reply[:1] == b":":
-            reply = encode.integer(int(reply[1:-2]) + self._hub.more(self._kind, self._channel, self._shard))
-        self._sink.deliver(token, reply, 0, len(reply))
-
-
 COMMANDS: Mapping[str, Callable[["Modes", Fact, list[bytes], bytes, float], bool]] = {
     **dict.fromkeys(BEGIN, subscribe),
     **dict.fromkeys(END, unsubscribe),
-    "publish": publish,
-    "spublish": publish,
 }
 """By the fact's name, as ``proxy.modes`` has them."""

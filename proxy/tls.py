@@ -17,6 +17,7 @@ from proxy.config.certificates import client_context
 from proxy.config.secret import Problems
 from proxy.errors import BackendError, ConfigError
 from proxy.topology import Node
+from proxy.wires import keep_alive
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,7 @@ async def _dial(host: str, port: int) -> socket.socket:
             raise
         else:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(link)
             return link
     raise failure
 

@@ -17,6 +17,7 @@ from proxy import clientcmds, errors, transaction
 from proxy.channels import BEGIN
 from proxy.commands.facts import Fact
 from proxy.ending import Ending
+from proxy.engine.sink import Sink
 from proxy.flow import Stop
 from proxy.leases import Lease
 from proxy.planner import Reject
@@ -225,17 +226,19 @@ def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: 
     if held is not None or queue.moves:
         for name, args in calls:
             service.scripts.note(name, args)
-        _send_alone(client, queue, held, block, ending, repeat=not writes)
+        _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes)
         return
     backend = client.routes.writers[shard]
     if calls and backend is not None:
         service.scripts.prepare_all(calls, backend, now)
+    if client.modes is not None and client.modes.tracker is not None:
+        client.modes.tracker.before([shard], now)
     sink = client.writing([shard], writes, ending.direct())
     service.dispatcher.send(shard, False, block, client.routes, client.flow, sink, token, now)
 
 
 def _send_alone(
-    client: "Conversation", queue: Queue, held: Watch | None, block: bytes, ending: "Ending", *, repeat: bool
+    client: "Conversation", queue: Queue, held: Watch | None, block: bytes, sink: Sink, *, repeat: bool
 ) -> None:
     """Send the block over a lease: that of the watched keys, or one for this."""
 
@@ -246,7 +249,7 @@ def _send_alone(
         elif lease is not None:
             lease.drop()  # its database or protocol may be another now
         client.service.counters.command("exec").failed += reply.startswith(b"-")
-        ending.deliver(0, reply, 0, len(reply))
+        sink.deliver(0, reply, 0, len(reply))
 
     if held is not None:
         held.execute(block, queue.moves, done)

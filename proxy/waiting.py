@@ -156,9 +156,10 @@ class Part(Pursuit):
             return (frame,)
         return (_PING, _RESTORE if self.service.topology.cluster else _SWAP, frame)
 
-    def may_fail(self, reply: bytes) -> bool:
-        """Servers that do not know what is replicated are older than those that need it."""
-        return reply.startswith(_UNKNOWN)
+    def heard(self, index: int, reply: bytes) -> bool:
+        """What must be replicated was not: nothing can be said. Servers that do not know it are so old that they need
+        none."""
+        return reply[:1] != b"-" or reply.startswith(_UNKNOWN)
 
     def answer(self, reply: bytes) -> None:
         """How many replicas have it."""

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from proxy.conversation import Conversation
 
 _ASKING = encode.request(("ASKING",))
-_UNWATCH = encode.request(("UNWATCH",))
 _PART = 1
 """The token of a reply to a part of a transaction that is not the last."""
 
@@ -135,13 +134,19 @@ class Trip(Sink):
         node = self._node or shard.primary
         session = client.session
         name = next((other.name for other in service.topology.shards if other.primary == node), node.address)
-        self._claim = service.leases.ask(Place(name, node, True, session.protocol, session.db, 0), self._got)
+        place = Place(name, node, True, session.protocol, session.db, 0)
+        shared = service.shared(place)
+        if shared.usable:
+            self._claim = service.leases.ask(place, self._got)
+        else:  # it has been away for long
+            self._then(None, Fate.FAILED, shared.down_error())
 
     def _got(self, found: Lease | str) -> None:
         self._claim = None
         if not isinstance(found, str):
             self._send(found)
         elif found.startswith("SHARDDOWN"):
+            self._node, self.asking = None, False
             self._again(encode.error(found), None)
         else:  # there are too many connections: to wait for one would not be to wait for the server
             self._then(None, Fate.FAILED, encode.error(found))
@@ -195,10 +200,14 @@ class Trip(Sink):
         if self._given:
             self._then(lease, Fate.REFUSED, refusal.error)
             return
-        service.leases.give_back(lease)
+        service.leases.give_back(lease, untouched=True)
         self._node = refusal.node
         self.asking = refusal.kind == "ASK"
-        self._again(refusal.error, refusal)
+        error = refusal.error
+        if refusal.node is not None:
+            place, said = lease.place, errors.text(error[1:-2])
+            error = encode.error(errors.redirected(place.shard, place.node.address, said, self._hops + 1))
+        self._again(error, refusal)
 
     def _lost(self, reason: str, entries: list[Entry]) -> None:
         lease, self.lease = self.lease, None
@@ -346,12 +355,7 @@ class Watch:
             return
         if lease is None:
             return
-        leases = self._client.service.leases
-        lease.on_lost = None
-        if self._odd:
-            lease.drop()
-        else:
-            lease.send(Freed(leases, lease), 0, _UNWATCH, self._client.service.turn.now())
+        give_back(self._client.service.leases, lease, self._odd)
 
     def _keep(self, lease: Lease, asking: bool) -> None:
         self._lease = lease
@@ -374,22 +378,8 @@ class Watch:
         self._protocol, self._db = session.protocol, session.db
 
 
-class Freed(Sink):
-    """Takes the reply to UNWATCH, and gives the lease back."""
-
-    __slots__ = ("_lease", "_leases")
-
-    def __init__(self, leases: Leases, lease: Lease) -> None:
-        self._leases = leases
-        self._lease = lease
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """It is as it was."""
-        self._leases.give_back(self._lease)
-
-
 def give_back(leases: Leases, lease: Lease, odd: bool) -> None:
-    """Let go of a lease that nothing is in flight on; ``odd``: it is not in the state any more that it was made in."""
+    """Let go of a lease, whatever it watches; ``odd``: it is not in the state any more that it was made in."""
     if odd:
         lease.drop()
     else:

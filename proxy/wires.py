@@ -12,6 +12,21 @@ from typing import Protocol, cast
 
 from proxy.enginekind import engine
 
+_KEEP_ALIVE = tuple(
+    (getattr(socket, name), seconds)
+    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+)
+"""After half a minute without a word a server is asked every 10 seconds whether it is there, three times."""
+
+
+def keep_alive(link: socket.socket) -> None:
+    """Have the system find out when the other side of a TCP connection is gone without a word: whoever waits on it for
+    as long as it takes, as blocked clients do, would wait for ever."""
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE:
+        link.setsockopt(socket.IPPROTO_TCP, option, value)
+
 
 class Wires(Protocol):
     """All connections of a worker, to clients and to servers."""
@@ -43,7 +58,9 @@ class LoopWires:
         """Connect ``protocol`` to ``host:port``; to a unix socket, ``host``, if ``port`` is 0. Raises ``OSError``."""
         wanted = cast(asyncio.Protocol, protocol)
         if port:
-            await self._loop.create_connection(lambda: wanted, host, port)
+            transport, _ = await self._loop.create_connection(lambda: wanted, host, port)
+            if (link := transport.get_extra_info("socket")) is not None:
+                keep_alive(link)
         else:
             await self._loop.create_unix_connection(lambda: wanted, host)
 

@@ -51,7 +51,6 @@ WAY_WORDS: Mapping[Handling, str] = {
     Handling.SPECIAL: "to every primary",
     Handling.MODE: "carried out by the proxy",
     Handling.SLOT: "to the slot's shard",
-    Handling.LATER: "not supported yet: an error",
     Handling.REFUSED: "refused with an error",
     Handling.UNCOVERED: "to the shard if there is one only; with several, refused: no fact says where it goes",
 }
@@ -76,6 +75,9 @@ MERGE_WORDS: Mapping[str, str] = {
     "latency_history": "in order of time",
     "latency_histogram": "counts added up",
     "text": "one text below the other",
+    "pubsub_channels": "each channel once",
+    "pubsub_numsub": "by channel: subscribers that this proxy has, and others at the servers",
+    "pubsub_numpat": "patterns, of this proxy and of others at the servers",
     "memory_stats": "bytes and counts added up",
 }
 

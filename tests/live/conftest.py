@@ -119,6 +119,7 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
 
 
 _SLOW = (
+    "test_blocking_moves",
     "test_cluster_discovery",
     "test_discover_replicas",
     "test_pubsub_cluster",

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
 
@@ -294,18 +295,25 @@ def test_what_is_published_after_the_confirmation_is_never_missed(site: Site) ->
             listener.ask("UNSUBSCRIBE", channel)
 
 
-def test_messages_keep_their_order(site: Site) -> None:
-    count = 3000
-    with ExitStack() as stack:
-        clients = [stack.enter_context(site.client(2 + number % 2)) for number in range(10)]
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.drill)])
+def test_many_messages_to_many_subscribers(site: Site, count: int) -> None:
+    """Each gets all of them in order; the server has one subscriber."""
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        clients = [stack.enter_context(site.client(2 + number % 2)) for number in range(100)]
         for client in clients:
             client.ask("SUBSCRIBE", "flood")
+        assert [numsub(server, "flood") for server in site.shards.primaries] == [1, 1, 1]
         publisher = stack.enter_context(site.client())
-        publisher.send(b"".join(pack("PUBLISH", "flood", number) for number in range(count)))
-        assert set(publisher.replies(count)) == {b":10\r\n"}
-        for client in clients:
-            texts = [reply.split(b"\r\n")[-2] for reply in client.replies(count)]
-            assert texts == [b"%d" % number for number in range(count)]
+        publishing = pool.submit(publisher.send, b"".join(pack("PUBLISH", "flood", each) for each in range(count)))
+        counted = pool.submit(publisher.replies, count)
+        pushes = b"".join(
+            b">3\r\n$7\r\nmessage\r\n$5\r\nflood\r\n$%d\r\n%d\r\n" % (len(str(each)), each) for each in range(count)
+        )
+        wanted = [pushes.replace(b">", b"*"), pushes]
+        for number, client in enumerate(clients):
+            assert client.exactly(len(pushes)) == wanted[number % 2]
+        publishing.result()
+        assert set(counted.result()) == {b":100\r\n"}
 
 
 def test_publish_keeps_its_place_in_a_pipeline(site: Site) -> None:

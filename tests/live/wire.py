@@ -117,6 +117,14 @@ class Wire:
             if len(self._kept) >= wanted:
                 return
 
+    def exactly(self, count: int) -> bytes:
+        """The next ``count`` bytes, whatever they are."""
+        if len(self._kept) < count:
+            self._read(count)
+        data = bytes(self._kept[:count])
+        del self._kept[:count]
+        return data
+
     def rest(self) -> bytes:
         """All that comes until the other side closes. Raises TimeoutError if it does not close."""
         kept, self._kept = self._kept, bytearray()

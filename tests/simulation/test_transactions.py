@@ -227,7 +227,7 @@ WATCHES = {
         says("a", "WATCH k"), sees("WATCH k"), leaves("a"), passes(NOW), says("b", "GET x"), sees("GET x"),
     ),
     "a client that leaves lets its watch go": (
-        says("a", "WATCH k"), answers(b"+OK\r\n"), sees("WATCH k"), leaves("a"), sees("UNWATCH"),
+        says("a", "WATCH k"), answers(b"+OK\r\n"), sees("WATCH k"), leaves("a"), sees("UNWATCH", "CLIENT INFO"),
     ),
     "a database is chosen inside": (
         says("a", "MULTI", "SELECT 3", "SET k 1", "EXEC"), sees("MULTI", "SET k 1", "EXEC"),
@@ -320,6 +320,19 @@ MOVING = {
         nodes.sees("B", "ASKING", "WATCH bar"), nodes.answers("B", "+OK", "+OK"), nodes.sees("B", "ASKING", *AT_BAR),
         nodes.answers("B", "+OK", *TOOK), nodes.hears("a", "OK", *HEARD, "[b'OK', 2]"),
     ),
+    "a watch that is sent to a node that is gone": (
+        nodes.cuts("B", shut=True), nodes.passes(SOON), nodes.says("a", "WATCH bar"),
+        nodes.answers("A", moved(BAR, "B")), nodes.passes(SOON), nodes.sees("A", "WATCH bar", "WATCH bar"),
+        nodes.answers("A", "+OK"), nodes.hears("a", "OK"),
+    ),
+    "nodes that name each other end somewhere": (
+        nodes.says("a", "WATCH bar"),
+        *[step for _ in range(4) for step in (
+            nodes.answers("A", moved(BAR, "B")), nodes.passes(0.1), nodes.answers("B", moved(BAR, "A")),
+            nodes.passes(0.1),
+        )][:-3],
+        nodes.hears("a", "-SHARDDOWN shard 'B' (10.2.0.2:6379) and others redirected the command 6 times"),
+    ),
     "a watch waits until its slot is served": (
         adopts(gap=True), nodes.says("a", "WATCH bar"), nodes.passes(0.2), adopts(), nodes.passes(0.3),
         nodes.sees("A", "WATCH bar"), nodes.answers("A", "+OK"), nodes.hears("a", "OK"),
@@ -327,7 +340,7 @@ MOVING = {
     "a slot that moved under a watch": (
         nodes.says("a", "WATCH bar"), nodes.answers("A", "+OK"), nodes.hears("a", "OK"), adopts(bar="B"),
         nodes.sees("A", "WATCH bar"), nodes.says("a", *AT_BAR), nodes.hears("a", *HEARD, "None"), nodes.sees("B"),
-        nodes.sees("A", "UNWATCH"),
+        nodes.sees("A", "UNWATCH", "CLIENT INFO"),
     ),
     "a slot that moved under a watch, as the node knows first": (
         nodes.says("a", "WATCH bar", *AT_BAR), nodes.answers("A", "+OK"),

@@ -282,16 +282,89 @@ def test_what_is_merged_even_of_one_shard() -> None:
         assert [part.shard for part in made.parts] == [0]
 
 
+def member(line: str, on: Topology = THREE) -> frozenset[int] | Scatter | Reject:
+    return Planner(on, "split").member(*request(line))
+
+
+@pytest.mark.parametrize(
+    ("line", "keys"),
+    [
+        ("SET a v", "a"),
+        ("MSET {a}1 v {a}2 v", "a"),
+        ("GET c", "c"),
+        ("BLPOP {c}1 {c}2 0", "c"),
+        ("XREAD BLOCK 0 STREAMS a $", "a"),
+        ("EVAL s 2 {a}1 {a}2 x", "a"),
+        ("SORT {a} BY w_{a}*", "a"),
+        ("EVAL s 0", ""),
+        ("ZUNION x a", ""),  # the server words what is wrong
+        ("TIME", ""),
+        ("WAIT 0 0", ""),
+        ("PING", ""),
+        ("SELECT 1", ""),
+        ("CLIENT LIST", ""),
+        ("UNWATCH", ""),
+    ],
+)
+def test_what_a_transaction_may_hold(line: str, keys: str) -> None:
+    slots = {key_slot(key.encode()) for key in keys.split()}
+    assert member(line) == slots
+    assert member(line, ONE) == slots or "{" in line
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("MULTI", errors.later("multi")),
-        ("MONITOR", errors.later("monitor")),
-        ("CLIENT TRACKING on", errors.later("client|tracking")),
+        ("MSET a 1 b 2", CROSSSLOT.text),
+        ("DEL a b", CROSSSLOT.text),
+        ("BLPOP a b 0", CROSSSLOT.text),
+        ("SORT a BY w_*", errors.sort_denied("BY")),
+        ("DBSIZE", errors.for_all_shards("dbsize")),
+        ("SCAN 0", errors.for_all_shards("scan")),
+        ("FLUSHALL", errors.for_all_shards("flushall")),
+        ("SCRIPT LOAD x", errors.for_all_shards("script|load")),
+        ("SHUTDOWN", errors.NOT_IN_MULTI),
+        ("SLOTGATE NODES", errors.not_in_transaction("slotgate|nodes")),
     ],
 )
-def test_not_yet(line: str, words: str) -> None:
-    assert plan(line) == plan(line, ONE) == Reject(words)
+def test_what_it_may_not_hold(line: str, words: str) -> None:
+    assert member(line) == Reject(words)
+
+
+def test_on_one_shard_it_may_hold_nearly_anything() -> None:
+    for line in ("MSET a 1 b 2", "SORT a BY w_*", "DBSIZE", "SCAN 0", "FLUSHALL"):
+        assert isinstance(member(line, ONE), frozenset)
+    for line in ("INFO", "CONFIG GET *", "SCRIPT LOAD x"):
+        made = member(line, ONE)
+        assert isinstance(made, Scatter)
+        assert [part.shard for part in made.parts] == [0]
+    assert isinstance(member("SHUTDOWN", ONE), Reject)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", Forward(FIRST_SHARD, WRITE)),
+        ("c", Forward(1, WRITE)),
+        ("a foo", CROSSSLOT),
+        ("{a}1 {a}2", Forward(2, WRITE)),
+    ],
+)
+def test_where_a_transaction_goes(keys: str, expected: Plan) -> None:
+    slots = {key_slot(key.encode()) for key in keys.split()}
+    assert Planner(THREE, "split").together(slots) == expected
+    assert Planner(ONE, "split").together(slots) == Forward(FIRST_SHARD, WRITE)
+
+
+def test_keys_that_are_watched_lie_in_one_slot() -> None:
+    planner = Planner(THREE, "split")
+    slot = frozenset({key_slot(b"a")})
+    fact, args, _ = request("WATCH {a}1 {a}2")
+    assert planner.watched(fact, args, frozenset()) == planner.watched(fact, args, slot) == slot
+    assert planner.watched(fact, args, frozenset({1})) == CROSSSLOT
+    fact, args, _ = request("WATCH a b")
+    assert planner.watched(fact, args, frozenset()) == CROSSSLOT
+    assert Planner(ONE, "split").watched(fact, args, slot) == frozenset({key_slot(b"a"), key_slot(b"b")})
 
 
 @pytest.mark.parametrize(
@@ -393,7 +466,7 @@ def test_every_command_gets_the_plan_that_its_handling_promises(on: Topology) ->
             assert made.way.changes or not fact.write
             assert made.way.shards == len(on.shards)
             assert {part.shard for part in made.parts} <= set(range(len(on.shards)))
-    for handling in (Handling.LATER, Handling.REFUSED, Handling.SESSION):
+    for handling in (Handling.MODE, Handling.REFUSED, Handling.SESSION):
         assert kinds[handling] == {Reject}
     assert kinds[Handling.ANY_SHARD] == {Forward}
     assert kinds[Handling.KEYED] == {Forward, Pin}

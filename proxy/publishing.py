@@ -1,0 +1,71 @@
+"""PUBLISH and SPUBLISH: sent to one shard, and counted as if every client of the proxy were a client of the server.
+
+In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from proxy.channels import Kind
+from proxy.commands.facts import Fact
+from proxy.engine.sink import Sink
+from proxy.pubsub import Hub
+from proxy.resp import encode
+
+if TYPE_CHECKING:
+    from proxy.modes import Modes
+
+
+def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """PUBLISH, SPUBLISH."""
+    client = modes.client
+    service = client.service
+    service.counters.command(fact.name).calls += 1
+    kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
+    shard = service.hub.publisher(kind, args[1])
+    sink = client.sink()
+    if service.hub.busy:
+        sink = _Counted(sink, service.hub, kind, args[1], shard)
+    token = client.window.reserve()
+    service.dispatcher.send(shard, False, frame, client.routes, client.flow, sink, token, now)
+    return True
+
+
+class _Counted(Sink):
+    """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
+
+    __slots__ = ("_channel", "_hub", "_kind", "_shard", "_sink")
+
+    def __init__(self, sink: Sink, hub: Hub, kind: Kind, channel: bytes, shard: int) -> None:
+        self._sink = sink
+        self._hub = hub
+        self._kind = kind
+        self._channel = channel
+        self._shard = shard
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._sink.owner
+
+    def halt(self) -> None:
+        """The client's."""
+        self._sink.halt()
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: it is a number."""
+        return False
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Pass on the number, put right; or an error."""
+        reply = data[start:end]
+        if reply[:1] == b":":
+            reply = encode.integer(int(reply[1:-2]) + self._hub.more(self._kind, self._channel, self._shard))
+        self._sink.deliver(token, reply, 0, len(reply))
+
+
+COMMANDS: Mapping[str, Callable[["Modes", Fact, list[bytes], bytes, float], bool]] = {
+    "publish": publish,
+    "spublish": publish,
+}
+"""By the fact's name, as ``proxy.modes`` has them."""
