@@ -35,6 +35,7 @@ LEFT_OUT: Mapping[str, str] = {
     "module|load": _MODULES,
     "module|loadex": _MODULES,
     "module|unload": _MODULES,
+    "pfselftest": "computes for seconds",
     "psync": _REPLICATION,
     "replconf": _REPLICATION,
     "replicaof": _PRIMARY,
