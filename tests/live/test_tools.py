@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,10 +107,11 @@ def test_redis_cli_hears_messages(site: Site, protocol: str) -> None:
     heard = []
     for at in addresses(site):
         host, _, port = at.rpartition(":")
-        command = [cli(), "-h", host, "-p", port, protocol, "PSUBSCRIBE", "n*"]
+        command = [str(cli()), "-h", host, "-p", port, protocol, "PSUBSCRIBE", "n*"]
         with Wire(at) as other, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
             try:
-                assert eventually(lambda other=other: other.ask("PUBLISH", "news", "hello") == b":1\r\n")
+                publish = partial(other.ask, "PUBLISH", "news", "hello")
+                assert eventually(lambda publish=publish: publish() == b":1\r\n")  # type: ignore[misc]
                 assert listener.stdout is not None
                 heard.append([listener.stdout.readline() for _ in range(7)])
             finally:
