@@ -8,7 +8,7 @@ stands there given up where it was.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
@@ -50,6 +50,9 @@ class Hub:
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(topics)} {kind.name}" for kind, topics in self.topics.items())
         return f"Hub({counts}, {len(self._links)} links)"
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self._links.values())
 
     # ---- clients
 

@@ -67,6 +67,7 @@ def test_a_server_that_hangs(shards: LocalShards, proxy: ProxyProcess) -> None:
         listener.ask("SUBSCRIBE", "a")
         first.pause()
         try:
+            assert eventually(lambda: f'slotgate_subscriber_up{{address="{first.address}"' in proxy.http("/metrics")[1])
             assert eventually(lambda: "subscriber down" in proxy.log)
             second.ask("PUBLISH", "a", 1)
             assert listener.reply().endswith(b"\r\n1\r\n")
