@@ -23,7 +23,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
     3  info, merge, retries, refusals, scripts, lag, settings, streamends    decisions: pure, sans-io
-    3  presented, clustercmds, transaction                                  decisions: pure, sans-io
+    3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  glob, channels                                                       decisions: pure, sans-io
     4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
     4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
@@ -31,7 +31,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
     5  ending, watching, transactions, errand, aside                         clients
     5  subscriptions, publishing                                            clients
-    5  slotgatecmds, spectators, conversation, landing, client               clients
+    5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
     5  census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests

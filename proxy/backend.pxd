@@ -29,6 +29,7 @@ cdef class Backend(Receiver):
     cdef bint _closing
     cdef readonly bint retired
     cdef object _leftovers
+    cdef object _owner
     cdef bint _withheld
     # of one connection
     cdef object _transport

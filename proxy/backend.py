@@ -50,6 +50,7 @@ class Backend(Receiver):
         "_leftovers",
         "_loop",
         "_lost",
+        "_owner",
         "_paused",
         "_reader",
         "_reason",
@@ -80,7 +81,10 @@ class Backend(Receiver):
         self.inflight = InFlight()
         self.dirty = False
         self.reconnects = 0
-        self._reader = ReplyReader(self.inflight, around.counters, self._on_error)
+        owner = self._owner = around.owner(place.owner) if place.owner else None
+        self._reader = ReplyReader(
+            self.inflight, around.counters, self._on_error, None if owner is None else owner.pushed
+        )
         self._leftovers = Leftovers(self, around)
         self._holders: dict[Holder, None] = {}
         self._down_since = self._turn.now()
@@ -192,6 +196,7 @@ class Backend(Receiver):
         node = self.place.node
         lost = self._lost = self._loop.create_future()
         around = self._around
+        steps = [] if self._owner is None else await self._owner.steps(self.place)
         greeting = Greeting(
             self.place.protocol,
             self.place.db,
@@ -199,6 +204,7 @@ class Backend(Receiver):
             around.credentials,
             verify=around.verify,
             cluster=around.cluster,
+            steps=steps,
         )
         try:
             async with asyncio.timeout(self._around.timing.connect_timeout):
@@ -216,7 +222,8 @@ class Backend(Receiver):
             raise errors.BackendError("the server closed the connection")
         self._heard = self._turn.now()
         self._reason = ""
-        log.info("backend connected shard=%s address=%s", self.place.shard, node.address)
+        level = logging.DEBUG if self.place.owner else logging.INFO
+        log.log(level, "backend connected shard=%s address=%s", self.place.shard, node.address)
         self._change(State.READY)
         self._go_on()
         return lost
@@ -242,6 +249,8 @@ class Backend(Receiver):
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)
+        elif self._owner is not None:
+            self._owner.missed()
         if self.ready:
             self.reconnects += 1
             if exc is not None:
@@ -262,6 +271,10 @@ class Backend(Receiver):
     def rename(self, shard: str) -> None:
         """Its shard is called so from now on."""
         self.place = replace(self.place, shard=shard)
+
+    def renew(self) -> None:
+        """Connect anew."""
+        self._abort()
 
     def retire(self) -> None:
         """Nobody sends here any more; what is not written yet goes where it belongs now."""
@@ -354,6 +367,8 @@ class Backend(Receiver):
         why = transaction.reason(error, rejected)
         refusal = self._around.refusal(why, self.place.node, entry.frame)
         if refusal is not None:
+            if self._owner is not None:
+                self._owner.redirected()
             self._around.refused(self, self.inflight.pop(), refusal)
             return True
         self._around.on_error(entry.sink, entry.frame)

@@ -5,7 +5,7 @@ Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
 
 from collections.abc import Mapping, Sequence
 
-from proxy import allclients, clustercmds, errors
+from proxy import allclients, clustercmds, errors, trackoptions
 from proxy.resp import encode
 from proxy.session import COMMANDS, Command, ReplyMode, Session, printable
 
@@ -78,18 +78,11 @@ def _reply(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def _getredir(session: Session, args: Sequence[bytes]) -> bytes:
-    return encode.integer(-1)
+    return encode.integer(-1 if session.tracking is None else session.tracking.redirect)
 
 
 def _trackinginfo(session: Session, args: Sequence[bytes]) -> bytes:
-    return encode.mapping(
-        {
-            encode.bulk("flags"): encode.set_of((encode.bulk("off"),), session.protocol),
-            encode.bulk("redirect"): encode.integer(-1),
-            encode.bulk("prefixes"): encode.EMPTY_ARRAY,
-        },
-        session.protocol,
-    )
+    return trackoptions.describe(session.tracking, session.protocol)
 
 
 def _capa(session: Session, args: Sequence[bytes]) -> bytes:

@@ -64,6 +64,10 @@ class Clients:
             client.note_latest()
             yield client.session
 
+    def get(self, number: int) -> ClientConnection | None:
+        """The client with this id."""
+        return self._clients.get(number)
+
     def load(self, session: Session) -> Load:
         """What waits in the proxy for a client."""
         client = self._clients.get(session.id)

@@ -351,6 +351,8 @@ class Conversation(Receiver):
             else:
                 targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
             service.scripts.prepare(fact.name, args, targets, now)
+        if self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.before(shards, now)
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:

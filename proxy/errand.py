@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
-from proxy.leases import Lease
+from proxy.lease import Lease
 from proxy.resp import encode
 from proxy.surroundings import Place
 

@@ -49,6 +49,9 @@ EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
 NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
 BAD_CURSOR = "ERR invalid cursor"
+NO_CACHING = (
+    "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+)
 LOOKING_ON = "ERR Replica can't interact with the keyspace"
 BAD_SLOT = "ERR Invalid slot"
 BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
@@ -95,19 +98,27 @@ def no_permission(name: str) -> str:
     return f"NOPERM this user has no permissions to run the '{name}' command"
 
 
+def too_many_trackers(most: int) -> str:
+    """CLIENT TRACKING where as many clients track already as may."""
+    return (
+        f"ERR {most} clients of this worker track keys already, each over connections of its own. "
+        "Raise backend.dedicated_connections"
+    )
+
+
+def other_worker(number: int) -> str:
+    """CLIENT TRACKING ... REDIRECT to a client of another worker."""
+    return (
+        f"ERR client {number} is connected to another worker of the proxy, which can not be redirected to. Connect "
+        "again until both are on one worker, or use RESP3, which needs no second connection"
+    )
+
+
 def no_slots(name: str) -> str:
     """A question about a slot of servers that know no slots."""
     return (
         f"ERR '{name}' can not be answered: the shards are no Redis Cluster, so they keep no account of the keys of a "
         "slot. Use SCAN, and CLUSTER KEYSLOT for each key"
-    )
-
-
-def later(name: str) -> str:
-    """A command that the proxy does not carry out yet."""
-    return (
-        f"ERR '{name}' is not supported by this version of Slotgate: transactions, blocking commands, pub/sub and "
-        "tracking need a connection of their own, which it does not give yet. Nothing was executed"
     )
 
 

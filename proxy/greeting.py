@@ -1,6 +1,7 @@
 """What is said on a new backend connection before any client's request: who we are, which protocol, which database."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import hiredis
@@ -8,6 +9,9 @@ import hiredis
 from proxy.errors import BackendError
 from proxy.resp import encode
 from proxy.tls import Tls, lost_words
+
+Step = tuple[str | int | bytes, ...]
+"""A command."""
 
 _REPLICA = (b"slave", b"replica")
 """Dragonfly says replica."""
@@ -38,7 +42,8 @@ class Greeting:
     A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
     as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
     a replica that has become a primary, would be lost on the others. ``cluster``: a replica of a Redis Cluster must be
-    told that it may answer reads. ``identify``: ask for the connection's id (``client_id``).
+    told that it may answer reads. ``identify``: ask for the connection's id (``client_id``). ``steps``: what else it is
+    told, all of which it must take.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Greeting:
         verify: bool = False,
         cluster: bool = False,
         identify: bool = False,
+        steps: Sequence[Step] = (),
     ) -> None:
         self.client_id = 0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -59,7 +65,7 @@ class Greeting:
         self._reader = hiredis.Reader()
         self._role = "" if not verify else "master" if primary else "slave"
         """What it must be; "" if it may be anything."""
-        self._steps: list[tuple[str | int, ...]] = []
+        self._steps: list[Step] = []
         auth = credentials.arguments()
         if protocol >= 3:
             named = ["default", *auth][-2:] if auth else []
@@ -74,6 +80,8 @@ class Greeting:
             self._steps.append(("ROLE",))
         if identify:
             self._steps.append(("CLIENT", "ID"))
+        self._further = set(steps)
+        self._steps += steps
         self._steps.append(("PING",))
 
     def request(self) -> bytes:
@@ -89,7 +97,7 @@ class Greeting:
                 reply = self._reader.gets()
                 if reply is False:
                     return
-                self._take(str(self._steps.pop(0)[0]), reply)
+                self._take(self._steps.pop(0), reply)
         except (hiredis.ProtocolError, BackendError) as error:
             if not self.done.done():
                 self.done.set_exception(error if isinstance(error, BackendError) else BackendError(str(error)))
@@ -102,12 +110,12 @@ class Greeting:
         if not self.done.done():
             self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
 
-    def _take(self, step: str, reply: object) -> None:
+    def _take(self, step: Step, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
-        elif step == "CLIENT" and isinstance(reply, int):
+        elif step[0] == "CLIENT" and isinstance(reply, int):
             self.client_id = reply
-        elif step == "ROLE" and isinstance(reply, list) and reply:
+        elif step[0] == "ROLE" and isinstance(reply, list) and reply:
             self._is(reply)
 
     def _is(self, role: list[object]) -> None:
@@ -122,12 +130,15 @@ class Greeting:
         if role[0] in _REPLICA and _UNSYNCED.intersection(role[3:4]):
             raise BackendError("the replica is not in sync with its primary")
 
-    def _refused(self, step: str, words: str) -> None:
+    def _refused(self, asked: Step, words: str) -> None:
+        step = str(asked[0])
         code = words.partition(" ")[0]
         if code == "NOAUTH":
             raise BackendError("the server asks for a password: set backend.password")
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
+        if asked in self._further:
+            raise BackendError(f"the server refuses {step} {asked[1]!s}: {words}")
         if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return

@@ -7,13 +7,14 @@ A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who car
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy import aside, publishing, slotgatecmds, spectators, subscriptions, transactions, waiting
+from proxy import aside, publishing, slotgatecmds, spectators, subscriptions, tracking, transactions, waiting
 from proxy.blocking import Blocked
 from proxy.channels import END
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
 from proxy.subscriptions import Subscriptions
+from proxy.tracking import Tracker
 from proxy.transaction import Queue
 from proxy.watching import Watch
 
@@ -27,7 +28,7 @@ Command = Callable[["Modes", Fact, list[bytes], bytes, float], bool]
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("block", "client", "errand", "queue", "subscriptions", "waited", "watch")
+    __slots__ = ("block", "client", "errand", "queue", "subscriptions", "tracker", "waited", "watch")
 
     def __init__(self, client: "Conversation") -> None:
         self.client = client
@@ -42,10 +43,14 @@ class Modes:
         self.watch: Watch | None = None
         """The keys that it watches."""
         self.subscriptions: Subscriptions | None = None
+        self.tracker: Tracker | None = None
+        """What hears which of the keys that it read are changed."""
 
     @property
     def plain(self) -> bool:
         """Whether the fast lane may work for it all the same."""
+        if self.tracker is not None and self.tracker.tracking.caching:
+            return False
         return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
 
     @property
@@ -55,6 +60,9 @@ class Modes:
 
     def routes(self, routes: Routes) -> Routes:
         """Which connections its commands go over, in place of ``routes``."""
+        if self.tracker is not None:
+            session = self.client.session
+            return self.client.service.own_routes(session.protocol, session.db, self.client.number)
         # What is read to be written back in a transaction must be what is watched.
         return routes if self.watch is None else self.client.service.at_primaries(routes)
 
@@ -69,6 +77,8 @@ class Modes:
         if barred := spectators.bars(self, fact):
             self.client.refuse(fact, barred)
             return True
+        if self.tracker is not None:
+            self.tracker.taken(fact)
         command = COMMANDS.get(fact.name)
         return None if command is None else command(self, fact, args, frame, now)
 
@@ -83,6 +93,7 @@ class Modes:
         if self.errand is not None:
             self.errand.cancel()
         self.client.service.spectators.remove(self.client)
+        tracking.stop(self)
         transactions.discard(self)
         if self.subscriptions is not None:
             self.subscriptions.gone()
@@ -121,6 +132,7 @@ COMMANDS: Mapping[str, Command] = {
     **transactions.COMMANDS,
     **aside.COMMANDS,
     **subscriptions.COMMANDS,
+    **tracking.COMMANDS,
     **publishing.COMMANDS,
     **waiting.COMMANDS,
 }

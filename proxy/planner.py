@@ -83,11 +83,9 @@ class Planner:
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         """The plan for a known command whose arity is right."""
         match fact.handling:
-            case Handling.LATER | Handling.MODE:
-                return Reject(errors.later(fact.name))
             case Handling.REFUSED if self.without_cluster(fact):
                 return Reject(errors.NO_CLUSTER)
-            case Handling.REFUSED | Handling.SESSION:
+            case Handling.REFUSED | Handling.SESSION | Handling.MODE:
                 return Reject(errors.refused(fact.name, fact.reason))
             case Handling.UNCOVERED if not self._single:
                 return Reject(errors.uncovered(fact.name))

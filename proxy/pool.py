@@ -31,9 +31,9 @@ class Pool:
     def __iter__(self) -> Iterator[Backend]:
         return iter(self._backends.values())
 
-    def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int) -> Backend:
+    def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int, owner: int = 0) -> Backend:
         """The connection number ``index`` to ``node`` of ``shard`` that speaks ``protocol`` and has database ``db``."""
-        return self.at(Place(shard.name, node, node == shard.primary, protocol, db, index))
+        return self.at(Place(shard.name, node, node == shard.primary, protocol, db, index, owner))
 
     def at(self, place: Place) -> Backend:
         """The connection for ``place``."""
@@ -61,6 +61,17 @@ class Pool:
                 backend.retire()
             elif name != place.shard:
                 backend.rename(name)
+
+    def owned(self, owner: int) -> list[Backend]:
+        """The connections that are for one client alone."""
+        return [backend for backend in self._backends.values() if backend.place.owner == owner]
+
+    def release(self, owner: int) -> None:
+        """Let go of the connections that were for one client alone."""
+        for backend in self.owned(owner):
+            del self._backends[backend.place]
+            self._retired.append(backend)
+            backend.retire()
 
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""

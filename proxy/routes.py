@@ -17,13 +17,17 @@ _SPREAD = 12
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a client uses the shards. ``index`` picks among a node's connections, ``spread`` among a shard's replicas."""
+    """How a client uses the shards. ``index`` picks among a node's connections, ``spread`` among a shard's replicas.
+
+    ``owner``: the number of a client that has connections to the primaries of its own.
+    """
 
     protocol: int
     db: int
     read_from: str
     index: int
     spread: int
+    owner: int = 0
 
 
 class Routes:
@@ -69,14 +73,15 @@ class Routes:
 
     def _started(self, shard: Shard, node: Node) -> Backend:
         manner = self.manner
-        backend = self._pool.connection(shard, node, manner.protocol, manner.db, manner.index)
+        owner = manner.owner if node == shard.primary else 0
+        backend = self._pool.connection(shard, node, manner.protocol, manner.db, manner.index, owner)
         backend.start()
         return backend
 
     def nowhere(self) -> Place:
         """For a request whose slot nobody serves: all but the node is known."""
         manner = self.manner
-        return Place("", Node("", 0), True, manner.protocol, manner.db, manner.index)
+        return Place("", Node("", 0), True, manner.protocol, manner.db, manner.index, manner.owner)
 
     def refusal(self, index: int, read: bool) -> bytes:
         """The error reply for a request that shard ``index`` can not be sent now."""
@@ -136,7 +141,7 @@ class RouteBook:
         self._fitness = fitness
         self._keep_to_primary = keep_to_primary
         self._connections = connections_per_node
-        self._routes: dict[tuple[int, int, str, int, int], Routes] = {}
+        self._routes: dict[tuple[int, int, str, int, int, int], Routes] = {}
 
     def __iter__(self) -> Iterator[Routes]:
         return iter(self._routes.values())
@@ -145,7 +150,18 @@ class RouteBook:
         """The routes for client ``number``; clients are dealt out evenly to connections and to replicas."""
         index = number % self._connections
         spread = 0 if read_from == "primary" else number // self._connections % _SPREAD
-        key = (protocol, db, read_from, index, spread)
+        return self._made((protocol, db, read_from, index, spread, 0))
+
+    def own(self, protocol: int, db: int, owner: int) -> Routes:
+        """The routes of the client ``owner`` over connections of its own, all to primaries."""
+        return self._made((protocol, db, "primary", 0, 0, owner))
+
+    def release(self, owner: int) -> None:
+        """There are no such routes any more."""
+        for key in [key for key in self._routes if key[5] == owner]:
+            del self._routes[key]
+
+    def _made(self, key: tuple[int, int, str, int, int, int]) -> Routes:
         routes = self._routes.get(key)
         if routes is None:
             routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool, self._fitness)
@@ -154,6 +170,8 @@ class RouteBook:
     def at_primaries(self, routes: Routes) -> Routes:
         """The same connections to primaries as those of ``routes``, for reads too."""
         manner = routes.manner
+        if manner.owner:
+            return routes
         return self.routes(manner.protocol, manner.db, "primary", manner.index)
 
     def plain(self, read_from: str) -> list[Routes]:
@@ -171,8 +189,10 @@ class RouteBook:
             return backend
         for routes in self._routes.values():
             manner = routes.manner
-            own = (manner.protocol, manner.db, manner.index) == (place.protocol, place.db, place.index)
-            if own and (manner.read_from != "primary" or place.primary):
+            own = (manner.protocol, manner.db, manner.index, manner.owner)
+            if own == (place.protocol, place.db, place.index, place.owner) and (
+                manner.read_from != "primary" or place.primary
+            ):
                 reader = routes.readers[shard]
                 if reader is not None and reader is not backend:
                     return reader

@@ -43,6 +43,7 @@ from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
+from proxy.tracking import Trackers
 from proxy.turn import Turn
 from proxy.wires import LoopWires, Wires
 
@@ -95,6 +96,7 @@ class Service:
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
         self.spectators = Spectators(self.clients.tell_plain)
+        self.trackers = Trackers(self, config.backend.dedicated_connections)
         self.siblings: Siblings | None = None
         self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
         if self.presents_cluster:
@@ -161,6 +163,7 @@ class Service:
             self._where,
             config.topology.kind == "sentinel" or config.topology.discover_replicas,
             config.topology.kind == "cluster",
+            lambda number: self.trackers.get(number),
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
@@ -201,6 +204,21 @@ class Service:
             read_from = "prefer_replica"
         return self._book.routes(protocol, db, read_from, self.census.rank(number))
 
+    def own_routes(self, protocol: int, db: int, number: int) -> Routes:
+        """The routes of client ``number`` over connections of its own."""
+        return self._book.own(protocol, db, number)
+
+    def release(self, number: int) -> None:
+        """Client ``number`` needs no connections of its own any more."""
+        self._book.release(number)
+        self.pool.release(number)
+
+    def renew(self, number: int, node: Node) -> None:
+        """Connect client ``number`` anew to ``node``, over each connection of its own."""
+        for backend in self.pool.owned(number):
+            if backend.place.node == node:
+                backend.renew()
+
     def at_primaries(self, routes: Routes) -> Routes:
         """The same connections to primaries as those of ``routes``, for reads too."""
         return self._book.at_primaries(routes)
@@ -232,6 +250,8 @@ class Service:
         self.pool.adopt(topology)
         self.hub.adopt(topology)
         self.leases.adopt(topology)
+        if left:
+            self.trackers.moved()
         if before.slot_shard != topology.slot_shard:
             for client in self.clients:
                 client.forget_shards()
@@ -291,7 +311,8 @@ class Service:
     def _at(self, place: Place, primary: Node) -> Backend:
         """The connection to ``primary``, for the rest as ``place``."""
         name = next((shard.name for shard in self.topology.shards if shard.primary == primary), primary.address)
-        backend = self.pool.at(replace(place, shard=name, node=primary, primary=True))
+        owner = place.owner if self.trackers.get(place.owner) else 0
+        backend = self.pool.at(replace(place, shard=name, node=primary, primary=True, owner=owner))
         backend.start()
         return backend
 
@@ -342,6 +363,8 @@ class Service:
             self.scripts.forget(backend)
             if backend.place.primary:
                 self.restarted.add(backend)
+        elif tracker := self.trackers.get(backend.place.owner):
+            tracker.stood()
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:

@@ -18,6 +18,7 @@ from proxy.presented import Presented
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.slots import key_slot
+from proxy.trackoptions import Tracking
 
 DEFAULT_USER = "default"
 _HELLO_NOAUTH = (
@@ -126,6 +127,7 @@ class Session:
         "queued",
         "reads_replicas",
         "reply_mode",
+        "tracking",
         "user",
         "watched",
         "world",
@@ -157,6 +159,7 @@ class Session:
         self.protocol = 2
         self.name = ""
         self.reads_replicas = False
+        self.tracking: Tracking | None = None
         self.reply_mode = ReplyMode.ON
         self.no_evict = False
         self.no_touch = False

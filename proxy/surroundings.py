@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.engine.entry import Entry
 from proxy.engine.sink import OnError
-from proxy.greeting import Credentials
+from proxy.greeting import Credentials, Step
 from proxy.metrics import Counters
 from proxy.refusals import Refusal
 from proxy.retries import Look
@@ -52,6 +52,24 @@ class Place:
     protocol: int
     db: int
     index: int
+    owner: int = 0
+    """The number of the only client that uses it; 0: it is shared."""
+
+
+class Owner(Protocol):
+    """The client that some connections are for alone."""
+
+    async def steps(self, place: Place) -> "list[Step]":
+        """What a new connection to ``place`` is told beside the usual. Raises ``BackendError``."""
+
+    def pushed(self, frame: bytes) -> None:
+        """A server says something unasked (RESP3)."""
+
+    def missed(self) -> None:
+        """A connection is lost."""
+
+    def redirected(self) -> None:
+        """A request was refused, and will be sent elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +109,8 @@ class Surroundings:
     """Whether a server must say that it has the role that it is used in: where roles change."""
     cluster: bool
     """Whether the servers are a Redis Cluster's."""
+    owner: Callable[[int], Owner | None]
+    """The client of this number, if it has connections of its own."""
 
 
 class Holder(Protocol):

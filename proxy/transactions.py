@@ -231,6 +231,8 @@ def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: 
     backend = client.routes.writers[shard]
     if calls and backend is not None:
         service.scripts.prepare_all(calls, backend, now)
+    if client.modes is not None and client.modes.tracker is not None:
+        client.modes.tracker.before([shard], now)
     sink = client.writing([shard], writes, ending.direct())
     service.dispatcher.send(shard, False, block, client.routes, client.flow, sink, token, now)
 

@@ -36,8 +36,6 @@ class Handling(Enum):
     """To every primary, with a merge that knows this command."""
     MODE = "mode"
     """Begins, ends or belongs to what a client is in the middle of (``proxy.modes``): a transaction, a block ..."""
-    LATER = "later"
-    """Not built yet: an error; never reaches a backend."""
     REFUSED = "refused"
     """Makes no sense through a proxy: an error; never reaches a backend."""
     SLOT = "slot"

@@ -51,7 +51,6 @@ WAY_WORDS: Mapping[Handling, str] = {
     Handling.SPECIAL: "to every primary",
     Handling.MODE: "carried out by the proxy",
     Handling.SLOT: "to the slot's shard",
-    Handling.LATER: "not supported yet: an error",
     Handling.REFUSED: "refused with an error",
     Handling.UNCOVERED: "to the shard if there is one only; with several, refused: no fact says where it goes",
 }

@@ -60,6 +60,8 @@ _SESSION = {
 
 _OWN = {
     **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
+    **_same(Handling.MODE, "over connections to the primaries of its own", "client|tracking"),
+    **_same(Handling.MODE, "goes ahead of the next command on its connection", "client|caching"),
     **_same(Handling.MODE, "shows what this worker's clients run", "monitor"),
 }
 
@@ -73,10 +75,6 @@ _MODE = {
     **_same(Handling.MODE, "sent to one primary, that of its channel; all subscribers are counted", "publish"),
     **_same(Handling.MODE, "sent to the primary of its channel's slot; all subscribers are counted", "spublish"),
     **_same(Handling.MODE, "asks every shard that this client wrote to", "wait", "waitaof"),
-}
-
-_LATER = {
-    **_same(Handling.LATER, "tracking needs a connection of its own", "client|tracking", "client|caching"),
 }
 
 _REFUSED = {
@@ -132,7 +130,7 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_OWN, **_MODE, **_LATER, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_OWN, **_MODE, **_REFUSED, **_ANY_SHARD, **_MERGED}
 )
 
 _OF_ONE_SERVER = "it changes what one server is to the others, which the proxy only follows"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.commands.facts import Fact, Handling
-from proxy.commands.keys import blocks
 from proxy.commands.table import CommandTable
 from proxy.localservers import LocalServer
 from tests.live.conftest import Serve
@@ -148,30 +147,12 @@ def test_a_write_that_one_shard_refuses(site: Site) -> None:
 
 # ---- what never reaches a server
 
-BLOCKING = [
-    shlex.split(line)
-    for line in """
-        BLPOP k 0
-        BRPOP k 0
-        BLMOVE {t}a {t}b LEFT RIGHT 0
-        BRPOPLPUSH {t}a {t}b 0
-        BLMPOP 0 1 k LEFT
-        BZPOPMIN k 0
-        BZPOPMAX k 0
-        BZMPOP 0 1 k MIN
-        XREAD BLOCK 0 STREAMS k $
-        XREADGROUP GROUP g c BLOCK 0 STREAMS k >
-        WAIT 1 0
-        WAITAOF 1 1 0
-    """.strip().splitlines()
-]
-
 
 def never_sent() -> Iterator[tuple[Fact, list[str]]]:
     """Every command that the proxy does not pass on, with enough arguments."""
     for top in CommandTable.builtin():
         for fact in top.subcommands.values() or (top,):
-            if fact.handling in (Handling.LATER, Handling.REFUSED) and fact.name not in ("post", "host:"):
+            if fact.handling is Handling.REFUSED and fact.name not in ("post", "host:"):
                 words = fact.name.split("|")
                 yield fact, words + ["1"] * (abs(fact.arity) - len(words))
 
@@ -182,17 +163,10 @@ def counts(server: LocalServer, names: set[str]) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_what_is_not_built_yet_reaches_no_server(site: Site, protocol: int) -> None:
-    table = CommandTable.builtin()
-    commands = [args for _, args in never_sent()] + BLOCKING
-    assert len(commands) > 60
+def test_what_is_refused_reaches_no_server(site: Site, protocol: int) -> None:
+    commands = [args for _, args in never_sent()]
+    assert len(commands) > 50
     names = {fact.name for fact, _ in never_sent()}
-    for args in BLOCKING:
-        line = [arg.encode() for arg in args]
-        fact = table.resolve(line)
-        assert fact is not None
-        assert fact.handling is Handling.LATER or blocks(fact, line)
-        names.add(fact.name)
     before = [counts(server, names) for server in site.shards.primaries]
     with site.client(protocol) as client:
         for args in commands:
@@ -208,9 +182,6 @@ def test_what_is_not_built_yet_reaches_no_server(site: Site, protocol: int) -> N
 
 def test_the_error_says_what_it_is(site: Site) -> None:
     with site.client() as client:
-        later = str(decode(client.ask("MULTI")))
-        assert "'multi' is not supported by this version" in later
-        assert "Nothing was executed" in later
         assert "'config|set' is refused by the proxy" in str(decode(client.ask("CONFIG", "SET", "maxmemory", 1)))
         assert "'shutdown' is refused by the proxy" in str(decode(client.ask("SHUTDOWN", "NOSAVE")))
     assert all(server.running for server in site.servers)

@@ -71,7 +71,6 @@ def test_bytes_are_quoted_one_character_each() -> None:
         (errors.NOPROTO, "NOPROTO"),
         (errors.CROSSSLOT, "CROSSSLOT"),
         (errors.SYNTAX, "ERR"),
-        (errors.later("blpop"), "ERR"),
         (errors.refused("shutdown", ""), "ERR"),
         (errors.uncovered("foo"), "ERR"),
         (errors.shard_down("s1", "h:1", "refused"), "SHARDDOWN"),

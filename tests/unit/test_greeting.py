@@ -1,5 +1,7 @@
 """The first words on a backend connection: what is sent, and what the answers mean."""
 
+from typing import Any
+
 import pytest
 
 from proxy.errors import BackendError
@@ -104,7 +106,7 @@ async def test_a_server_that_can_not(greeting: tuple[int, int, bool, Credentials
         (False, {"cluster": True}, ["READONLY", "ROLE", "PING"]),
     ],
 )
-async def test_what_is_said_where_roles_change(primary: bool, flags: dict[str, bool], sent: list[str]) -> None:
+async def test_what_is_said_where_roles_change(primary: bool, flags: dict[str, Any], sent: list[str]) -> None:
     assert words(Greeting(2, 0, primary, NOBODY, **flags)) == sent
 
 

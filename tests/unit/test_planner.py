@@ -364,19 +364,7 @@ def test_keys_that_are_watched_lie_in_one_slot() -> None:
     assert planner.watched(fact, args, frozenset({1})) == CROSSSLOT
     fact, args, _ = request("WATCH a b")
     assert planner.watched(fact, args, frozenset()) == CROSSSLOT
-    assert Planner(ONE, "split").watched(fact, args, slot) == {key_slot(b"a"), key_slot(b"b")}
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("MULTI", errors.later("multi")),
-        ("MONITOR", errors.later("monitor")),
-        ("CLIENT TRACKING on", errors.later("client|tracking")),
-    ],
-)
-def test_not_yet(line: str, words: str) -> None:
-    assert plan(line) == plan(line, ONE) == Reject(words)
+    assert Planner(ONE, "split").watched(fact, args, slot) == frozenset({key_slot(b"a"), key_slot(b"b")})
 
 
 @pytest.mark.parametrize(
@@ -478,7 +466,7 @@ def test_every_command_gets_the_plan_that_its_handling_promises(on: Topology) ->
             assert made.way.changes or not fact.write
             assert made.way.shards == len(on.shards)
             assert {part.shard for part in made.parts} <= set(range(len(on.shards)))
-    for handling in (Handling.LATER, Handling.REFUSED, Handling.SESSION):
+    for handling in (Handling.MODE, Handling.REFUSED, Handling.SESSION):
         assert kinds[handling] == {Reject}
     assert kinds[Handling.ANY_SHARD] == {Forward}
     assert kinds[Handling.KEYED] == {Forward, Pin}

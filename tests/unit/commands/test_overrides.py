@@ -130,7 +130,7 @@ def test_nothing_that_is_known_is_uncovered() -> None:
 
 def test_what_changes_a_connection_is_never_sent_on_a_shared_one() -> None:
     """By Redis's own marks: connection and transaction categories, pub/sub, keyless blocking, no_auth, asking."""
-    kept = (Handling.SESSION, Handling.MODE, Handling.LATER, Handling.REFUSED)
+    kept = (Handling.SESSION, Handling.MODE, Handling.REFUSED)
     for fact in FACTS.values():
         marked = fact.categories & {"connection", "transaction", "pubsub"} or fact.flags & {
             "no_auth",
@@ -176,7 +176,7 @@ def test_what_changes_a_connection_is_never_sent_on_a_shared_one() -> None:
 )
 def test_what_is_known_to_change_a_connection(name: str) -> None:
     """Not by marks: READONLY, ASKING, MONITOR and SCRIPT DEBUG carry none that says so in every version."""
-    assert FACTS[name].handling in (Handling.SESSION, Handling.MODE, Handling.LATER, Handling.REFUSED)
+    assert FACTS[name].handling in (Handling.SESSION, Handling.MODE, Handling.REFUSED)
 
 
 def test_administration_is_refused_or_reviewed() -> None:
