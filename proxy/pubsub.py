@@ -179,10 +179,8 @@ class Hub:
             for claim in list(topic.claims):
                 claim.stood(topic)
 
-    def refused(self, link: Link, topics: Sequence[Topic], error: str) -> None:
-        """A server does not let us subscribe: tell those who wait, unless it only is not the right one now."""
-        if error.partition(" ")[0] in _PASSING:
-            return
+    def refused(self, topics: Sequence[Topic], error: str) -> None:
+        """A server does not let us subscribe: tell those who wait."""
         for claim in {claim: None for topic in topics for claim in topic.claims}:
             claim.settle(error)
 
@@ -305,10 +303,6 @@ class Hub:
     def busy(self) -> bool:
         """Whether anybody listens to anything."""
         return any(self.topics.values())
-
-
-_PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"})
-"""Errors that pass, or that another server would not give."""
 
 
 def _by_address(node: Node) -> str:
