@@ -456,9 +456,11 @@ def test_redis_py(client: redis.Redis) -> None:
 async def test_redis_py_asyncio(site: Site, protocol: int) -> None:
     async with (
         redis.asyncio.Redis(host=LOOPBACK, port=port(site), protocol=protocol) as client,
-        client.pubsub(ignore_subscribe_messages=True) as listener,
+        client.pubsub() as listener,
     ):
         await listener.subscribe("a")
+        confirmed = await listener.get_message(timeout=5)
+        assert (confirmed["type"], confirmed["data"]) == ("subscribe", 1)
         assert await client.publish("a", "before") == 1
 
         async def publish() -> None:
