@@ -141,7 +141,9 @@ def test_the_queue_is_bounded(site: Site, serve: Serve) -> None:
         client.send(pipeline(("MULTI",), *[("SET", "k", "v" * 1500)] * 3, ("SET", "k", 1), ("EXEC",), ("EXISTS", "k")))
         replies = client.replies(7)
         assert replies[:3] == [OK, QUEUED, QUEUED]
-        assert replies[3].startswith(b"-ERR the transaction holds more than 4096 bytes (limits.max_request_size)")
+        assert replies[3].startswith(
+            b"-ERR the transaction takes more than 4096 bytes of memory (limits.max_request_size)"
+        )
         assert replies[4:] == [QUEUED, EXECABORT, b":0\r\n"]
 
 
