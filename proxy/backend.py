@@ -249,8 +249,9 @@ class Backend(Receiver):
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)
-        elif self._owner is not None:
+        elif self._owner is not None and self._heard:
             self._owner.missed()
+        self._heard = 0.0
         if self.ready:
             self.reconnects += 1
             if exc is not None:

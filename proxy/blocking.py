@@ -59,12 +59,13 @@ def begin(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, shard: in
 class Halt:
     """A client stops here until it is answered."""
 
-    __slots__ = ("_modes", "_muted", "_name", "_token", "leaving", "sink")
+    __slots__ = ("_modes", "_muted", "_name", "_reads", "_token", "leaving", "sink")
 
     def __init__(self, modes: "Modes", fact: Fact) -> None:
         client = modes.client
         self._modes = modes
         self._name = fact.name
+        self._reads = fact.readonly
         self._muted = client.session.muted()
         self._token = client.window.reserve()
         self.leaving = False
@@ -89,6 +90,8 @@ class Halt:
         self._modes.client.service.counters.command(self._name).failed += reply[:1] == b"-"
         data = b"" if self._muted or (self.leaving and reply == UNBLOCKED) else reply
         self.sink.deliver(self._token, data, 0, len(data))
+        if self._reads:
+            self._modes.read_aside()
 
 
 class Block(Pursuit):

@@ -98,6 +98,11 @@ class Modes:
         if self.subscriptions is not None:
             self.subscriptions.gone()
 
+    def read_aside(self) -> None:
+        """It has read over a connection that is not its own for good: nobody will tell it of those keys."""
+        if self.tracker is not None:
+            self.tracker.missed()
+
     def adopted(self) -> None:
         """The session's state may have changed."""
         if self.subscriptions is not None:

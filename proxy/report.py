@@ -153,7 +153,8 @@ def _tally(service: Service) -> Tally:
     for backend in service.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"
-        connection = f"{place.index}/resp{place.protocol}/db{place.db}"
+        number = "own" if place.owner else place.index
+        connection = f"{number}/resp{place.protocol}/db{place.db}"
         labels = (place.shard, place.node.address, role, connection, str(service.census.index))
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)

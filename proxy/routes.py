@@ -204,7 +204,8 @@ class RouteBook:
         for routes in list(self._routes.values()):
             routes.adopt(topology)
 
-    def refresh(self) -> None:
-        """A connection became usable, or stopped being so."""
-        for routes in list(self._routes.values()):
-            routes.refresh()
+    def refresh(self, owner: int = 0) -> None:
+        """A connection became usable, or stopped being so: a shared one, or one of this client's own."""
+        for key, routes in list(self._routes.items()):
+            if key[5] == owner:
+                routes.refresh()

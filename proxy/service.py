@@ -227,7 +227,7 @@ class Service:
         """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
         self._halt(backend.owners())
         self.pool.replace(backend)
-        self._book.refresh()
+        self._book.refresh(backend.place.owner)
 
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
@@ -362,7 +362,7 @@ class Service:
     def _on_state(self, backend: Backend) -> None:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
-        self._book.refresh()
+        self._book.refresh(backend.place.owner)
         if not backend.ready:
             self.scripts.forget(backend)
             if backend.place.primary:

@@ -169,12 +169,6 @@ class Tracker(Sink):
         """Something may have been changed that no server told."""
         self._tell(_NULL)
 
-    def unheard(self) -> None:
-        """What the client has just read came over a connection whose server tells nothing of it."""
-        self.tracking.caching = ""
-        if not self.tracking.bcast:
-            self.missed()
-
     def redirected(self) -> None:
         """A request was refused and is sent elsewhere, but CLIENT CACHING before it is not."""
         if self.tracking.optin:

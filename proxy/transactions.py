@@ -243,9 +243,8 @@ def _send_alone(
             lease.drop()  # its database or protocol may be another now
         client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
-        if client.modes is not None and client.modes.tracker is not None:
-            client.modes.tracker.unheard()
-            client.adopt_session()
+        if client.modes is not None:
+            client.modes.read_aside()
 
     if held is not None:
         held.execute(block, queue.moves, done)

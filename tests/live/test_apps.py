@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from proxy.localservers import LocalShards, find_server, start_many
+from tests.live.nodejs import node
 from tests.live.proxyprocess import ProxyProcess
-from tests.live.test_node import node
+from tests.live.site import Site
+from tests.live.wire import Wire
 
 pytestmark = [pytest.mark.live, pytest.mark.clients, pytest.mark.timeout(300)]
 
@@ -26,14 +28,17 @@ SOURCES = Path(__file__).parent / "apps"
 RECIPES = Path(__file__).parents[2] / "docs" / "applications.md"
 INSTALL_TIMEOUT = 100
 RUN_TIMEOUT = 90
-PYTHON_APPS = ("celery", "rq", "huey", "dramatiq", "arq")
+RULES = 8
+"""In the document, with two for Celery and none for Django and socket.io."""
+PYTHON_APPS = ("celery", "rq", "huey", "dramatiq", "arq", "channels", "django")
+NODE_APPS = ("bullmq", "socketio")
 
 
 def recipes() -> str:
     """All rules that the document gives, as one configuration."""
     blocks = re.findall(r"```toml\n(.*?)```", RECIPES.read_text(), re.DOTALL)
     rules = [block for block in blocks if "[[colocate]]" in block]
-    assert len(tomllib.loads("\n".join(rules))["colocate"]) >= len(PYTHON_APPS) + 1
+    assert len(tomllib.loads("\n".join(rules))["colocate"]) == RULES
     return "\n".join(rules)
 
 
@@ -88,13 +93,13 @@ class Stand:
 
     def __init__(self, shards: LocalShards, proxy: ProxyProcess, directory: Path) -> None:
         self.shards = shards
-        self._address = proxy.address.rpartition(":")
+        self.address = proxy.address
         self._directory = directory
         self._running: dict[str, subprocess.Popen[str]] = {}
 
     def start(self, name: str, command: list[str | Path], directory: Path) -> None:
         """Start an application."""
-        host, _, port = self._address
+        host, _, port = self.address.rpartition(":")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         with (self._directory / f"{name}.log").open("w") as log:
             self._running[name] = subprocess.Popen(
@@ -160,6 +165,8 @@ KEYS = {
     "huey": r"huey\.",
     "dramatiq": "dramatiq",
     "arq": "arq:(?!result)",
+    "channels": "asgi",
+    "django": "nothing",
 }
 """How the keys of each begin that are still there at the end."""
 
@@ -170,25 +177,39 @@ def test_it_works_unmodified_and_stays_on_one_shard(started: Stand, name: str) -
     assert len(set().union(*started.shards_of(KEYS[name]).values())) <= 1
 
 
-def test_bullmq_works_unmodified_and_its_queues_spread(stand: Stand, node_apps: Path) -> None:
-    shutil.copy(SOURCES / "bullmq_app.js", node_apps)
-    stand.start("bullmq", [node(), "bullmq_app.js"], node_apps)
-    stand.finish("bullmq")
+@pytest.mark.parametrize("name", NODE_APPS)
+def test_it_works_unmodified(stand: Stand, node_apps: Path, name: str) -> None:
+    shutil.copy(SOURCES / f"{name}_app.js", node_apps)
+    stand.start(name, [node(), f"{name}_app.js"], node_apps)
+    stand.finish(name)
+
+
+def test_queues_of_bullmq_spread(stand: Stand, node_apps: Path) -> None:
     queues = stand.shards_of("bull:queue[0-9]+")
     assert len(queues) == 8
     assert all(len(shards) == 1 for shards in queues.values())
     assert set().union(*queues.values()) == {0, 1, 2}
 
 
-def test_without_its_rule_it_meets_crossslot(stand: Stand, python_apps: Path, tmp_path: Path) -> None:
-    """What the rules are for; nothing of such a command is carried out."""
-    proxy = ProxyProcess(tmp_path, "--static", stand.shards.static)
-    other = Stand(stand.shards, proxy, tmp_path)
-    try:
-        proxy.start()
-        other.start("arq", [python_apps, SOURCES / "arq_app.py"], SOURCES)
-        with pytest.raises(AssertionError, match="CROSSSLOT"):
-            other.finish("arq")
-    finally:
-        other.end()
-        proxy.kill()
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("celery", "celery\x06\x163", "unacked", "unacked_index", "_kombu.binding.celery"),
+        ("1f-2.reply.celery.pidbox", "1f-2.reply.celery.pidbox\x06\x169"),
+        ("rq:queue:high", "rq:queue:low", "rq:job:1"),
+        ("bull:mail:wait", "bull:mail:active", "bull:mail:"),
+        ("huey.redis.mail", "huey.schedule.mail"),
+        ("dramatiq", "dramatiq:default", "dramatiq:__heartbeats__"),
+        ("arq:queue", "arq:job:1", "arq:result:1"),
+        ("asgispecific.1", "asgi:group:all", "asgi"),
+    ],
+    ids=lambda keys: keys[0],
+)
+def test_what_the_rules_are_for(stand: Stand, site: Site, keys: tuple[str, ...]) -> None:
+    """Together only with the rules; without them nothing is carried out."""
+    with Wire(stand.address) as with_rules, site.client() as without:
+        assert with_rules.ask("EVAL", "return #KEYS", len(keys), *keys) == b":%d\r\n" % len(keys)
+        assert (
+            without.ask("EVAL", "return #KEYS", len(keys), *keys)
+            == b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
+        )

@@ -182,6 +182,23 @@ def test_optin_of_a_transaction(site: Site, writer: Wire) -> None:
         assert set(client.replies(2)) == {invalidation(key), invalidation(f"{key}2")}
 
 
+def test_what_is_read_in_a_watched_transaction(site: Site, writer: Wire) -> None:
+    """That goes over another connection, which tells nobody: whatever was read must be taken for changed."""
+    with tracking(site) as client:
+        key = KEYS[1]
+        assert client.ask("WATCH", key) == OK
+        assert client.ask("GET", key) == b"_\r\n"
+        assert client.ask("MULTI") == OK
+        assert client.ask("GET", f"{key}2") == b"+QUEUED\r\n"
+        assert client.ask("EXEC") == b"*1\r\n_\r\n"
+        assert client.reply() == NOTHING
+        assert client.ask("XREAD", "BLOCK", 1, "STREAMS", f"{key}3", 0) == b"_\r\n"
+        assert client.reply() == NOTHING
+        assert client.ask("GET", key) == b"_\r\n"
+        assert writer.ask("SET", key, 1) == OK
+        assert client.reply() == invalidation(key)
+
+
 def test_optout(site: Site, writer: Wire) -> None:
     with tracking(site, "OPTOUT") as client:
         key = KEYS[0]
