@@ -126,4 +126,9 @@ class Clients:
 
 def _harmless(fact: Fact) -> bool:
     """Neither data nor scripts: nothing that CLIENT PAUSE WRITE is there to hold."""
-    return not fact.write and "may_replicate" not in fact.flags and not fact.keyed
+    return (
+        fact.name not in ("publish", "spublish")
+        and not fact.write
+        and "may_replicate" not in fact.flags
+        and not fact.keyed
+    )

@@ -255,7 +255,9 @@ class Conversation(Receiver):
 
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""
-        self.service.counters.command(fact.name).calls += 1
+        counter = self.service.counters.command(fact.name)
+        counter.calls += 1
+        counter.failed += reply.startswith(b"-")
         muted = self.session.muted()
         self.window.answer(b"" if muted else reply)
         self.adopt_session()

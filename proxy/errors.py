@@ -151,7 +151,7 @@ def not_in_transaction(name: str) -> str:
 def transaction_too_big(limit: int) -> str:
     """More bytes are queued than ``limits.max_request_size`` allows."""
     return (
-        f"ERR the transaction holds more than {limit} bytes (limits.max_request_size): send it in several. "
+        f"ERR the transaction takes more than {limit} bytes of memory (limits.max_request_size): send it in several. "
         "It will be discarded"
     )
 

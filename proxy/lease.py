@@ -124,6 +124,14 @@ class Lease(Receiver):
         self._reason = reason
         self._abort()
 
+    def read(self, on: bool) -> None:
+        """Take what the server says, or leave it where it is for a while."""
+        if self._transport is not None and not self._transport.is_closing():
+            if on:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
     @property
     def standing(self) -> bool:
         """Whether it is connected."""

@@ -102,7 +102,8 @@ class Check(Sink):
 def unclean(info: bytes, place: Place) -> str:
     """What the reply to CLIENT INFO says against a connection that should be in the state of ``place``; "" if nothing.
 
-    Fields that a server does not have yet can not be wrong. Source: https://redis.io/docs/latest/commands/client-list/
+    Fields that a server does not have yet can not be wrong. A transaction shows in the flags: where there was one,
+    Valkey counts 0 commands, not -1. Source: https://redis.io/docs/latest/commands/client-list/
     """
     if info[:1] not in (b"$", b"="):
         return f"the server answers CLIENT INFO with {errors.text(info[:100]).strip()!r}"
@@ -114,7 +115,6 @@ def unclean(info: bytes, place: Place) -> str:
         "sub": "0",
         "psub": "0",
         "ssub": "0",
-        "multi": "-1",
         "watch": "0",
         "redir": "-1",
         "resp": str(place.protocol),
@@ -203,7 +203,7 @@ class Leases:
     def give_back(self, lease: Lease, *, untouched: bool = False) -> None:
         """The holder is done with it. ``untouched``: nothing was sent over it that could change a connection's state,
         so that the server need not be asked."""
-        lease.on_lost = lease.on_push = None
+        lease.on_lost = lease.on_push = lease.on_error = None
         if not lease.standing:
             return
         if len(lease.inflight):

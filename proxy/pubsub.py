@@ -7,6 +7,7 @@ stands there given up where it was.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from proxy import errors
@@ -23,6 +24,10 @@ _MESSAGES = (
     (b">3\r\n$8\r\nsmessage\r\n$", Kind.SHARD),
 )
 
+_AT_ONCE = 10_000
+"""Messages to clients, each counted, that are passed on in one turn of the loop: some milliseconds. Others' requests
+come in between, however many listen and however much is said."""
+
 
 class Hub:
     """All subscriptions of a worker."""
@@ -35,6 +40,10 @@ class Hub:
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        self._left = _AT_ONCE
+        """What may still be passed on in this turn."""
+        self._late: deque[tuple[Link, bytes, int, Mapping[bytes, Topic]]] = deque()
+        """What has to wait for the next."""
         self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]
         self.adopt(topology)
 
@@ -122,7 +131,11 @@ class Hub:
         """Pass on what came over ``link``, if it is a message."""
         for head, topics in self._heads:
             if frame.startswith(head):
-                self._pass_on(link, frame, len(head), topics)
+                if self._left > 0 and not self._late:
+                    self._pass_on(link, frame, len(head), topics)
+                else:
+                    self._late.append((link, frame, len(head), topics))
+                    link.hold(True)
                 return True
         return False
 
@@ -135,12 +148,25 @@ class Hub:
             return
         if topic.reach is Reach.MIXED and link.node != self._home and not is_event(_second(frame, end)):
             return
+        if self._left == _AT_ONCE:
+            self._loop.call_soon(self._go_on)
+        self._left -= 1 + topic.listeners
         for push in topic.resp3.values():
             push(frame)
         if topic.resp2:
             frame = as_resp2(frame)
             for push in topic.resp2.values():
                 push(frame)
+
+    def _go_on(self) -> None:
+        """A new turn: pass on what was left of the one before."""
+        self._left = _AT_ONCE
+        late = self._late
+        while late and self._left > 0:
+            self._pass_on(*late.popleft())
+        if not late:
+            for link in self._links.values():
+                link.hold(False)
 
     def stood(self, topic: Topic) -> None:
         """A server has confirmed ``topic``."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from proxy import errors
 from proxy.channels import Kind, told
 from proxy.engine.sink import DISCARD, Sink
-from proxy.leases import Lease
+from proxy.lease import Lease
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.slots import key_slot
@@ -93,6 +93,8 @@ class Link:
         self._over: asyncio.Future[str] | None = None
         """Gets the reason why the connection is of no use any more; empty if nothing is subscribed over it."""
         self._runner: asyncio.Task[None] | None = None
+        self._held = False
+        """Whether the connection is not read from."""
         self._idle: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -136,6 +138,12 @@ class Link:
             self._waiting.append(done)
             self._schedule()
 
+    def hold(self, on: bool) -> None:
+        """Read no more for a while, as clients have yet to be told what was read; or go on."""
+        if self._lease is not None and self._held is not on:
+            self._held = on
+            self._lease.read(not on)
+
     async def close(self) -> None:
         """Close the connection, for good."""
         if self._runner is not None:
@@ -169,6 +177,7 @@ class Link:
     async def _listen(self, lease: Lease) -> str:
         """Use ``lease`` until it is lost, and say why; or until nothing is subscribed over it any more: "" then."""
         self._lease = lease
+        self._held = False
         self._reason = ""
         self._over = self._loop.create_future()
         lease.on_lost = lambda reason, entries: self._end(reason)

@@ -25,6 +25,9 @@ NULLS = (b"*-1\r\n", b"_\r\n")
 _ABORTED = b"-EXECABORT"
 _BECAUSE = b" because of: "
 
+_EACH = 256
+_EACH_ARGUMENT = 64
+"""What a command and its arguments take beside their bytes: many small ones must not take more than a large one may."""
 _OWN = frozenset({"unwatch", *BEGIN, *END})
 
 
@@ -46,6 +49,11 @@ class Queued:
     def __repr__(self) -> str:
         return f"Queued({self.args})"
 
+    @property
+    def size(self) -> int:
+        """How many bytes of memory it takes, about."""
+        return len(self.frame) + _EACH + _EACH_ARGUMENT * len(self.args)
+
 
 class Queue:
     """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
@@ -57,7 +65,7 @@ class Queue:
         self.slots: set[int] = set()
         """Of the keys of all."""
         self.size = 0
-        """Bytes that are kept."""
+        """Bytes of memory, about."""
         self.spoiled = False
 
     def __repr__(self) -> str:
@@ -67,7 +75,7 @@ class Queue:
         """One more; its keys are in ``slots``."""
         self.items.append(item)
         self.slots.update(slots)
-        self.size += len(item.frame)
+        self.size += item.size
 
     def drop(self) -> None:
         """It will not be executed: keep nothing of it, but that it was spoiled."""

@@ -37,24 +37,15 @@ _MOVING = frozenset(("select", "hello", "auth"))
 """What may change the database or the protocol, and what that may depend on."""
 
 
-def answer(client: "Conversation", fact: Fact, reply: bytes) -> None:
-    """Answer a command that was carried out by the proxy alone."""
-    counter = client.service.counters.command(fact.name)
-    counter.calls += 1
-    counter.failed += reply.startswith(b"-")
-    client.window.answer(b"" if client.session.muted() else reply)
-    client.adopt_session()
-
-
 def multi(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
     """Begin a transaction."""
     client = modes.client
     if modes.queue is not None:
-        answer(client, fact, encode.error(errors.NESTED_MULTI))
+        client.say(fact, encode.error(errors.NESTED_MULTI))
         return True
     modes.queue = Queue()
     client.session.queued = 0
-    answer(client, fact, encode.OK)
+    client.say(fact, encode.OK)
     return True
 
 
@@ -66,19 +57,21 @@ def enqueue(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes) -> None
     if fact.for_admins is not None and client.session.admin:
         fact = fact.for_admins
     found = service.planner.member(fact, args, frame)
-    most = service.request_limits.request
     if isinstance(found, Reject):
         service.counters.crossslots += found.text is errors.CROSSSLOT
         client.refuse(fact, found.text)
         return
-    if queue.size + len(frame) > most:
-        client.refuse(fact, errors.transaction_too_big(most))
-        return
     if not queue.spoiled:
         if isinstance(found, Scatter):
-            queue.add(Queued(fact, args, found.parts[0].frame, found), ())
+            item = Queued(fact, args, found.parts[0].frame, found)
+            slots = frozenset[int]()
         else:
-            queue.add(Queued(fact, args, frame), found)
+            item, slots = Queued(fact, args, frame), found
+        most = service.request_limits.request
+        if queue.size + item.size > most:
+            client.refuse(fact, errors.transaction_too_big(most))
+            return
+        queue.add(item, slots)
     client.session.queued += 1
     client.window.answer(b"" if client.session.muted() else transaction.QUEUED)
     client.adopt_session()
@@ -110,17 +103,17 @@ def discard_command(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes,
     """DISCARD."""
     client = modes.client
     if modes.queue is None:
-        answer(client, fact, encode.error(errors.without_multi(fact.name)))
+        client.say(fact, encode.error(errors.without_multi(fact.name)))
         return True
     discard(modes)
-    answer(client, fact, encode.OK)
+    client.say(fact, encode.OK)
     return True
 
 
 def unwatch(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
     """UNWATCH, outside of a transaction."""
     discard(modes)
-    answer(modes.client, fact, encode.OK)
+    modes.client.say(fact, encode.OK)
     return True
 
 
@@ -129,14 +122,14 @@ def watch(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
     client = modes.client
     service = client.service
     if modes.queue is not None:
-        answer(client, fact, encode.error(errors.WATCH_IN_MULTI))
+        client.say(fact, encode.error(errors.WATCH_IN_MULTI))
         return True
     if not client.alone():
         return False
     held = modes.watch
     slots = service.planner.watched(fact, args, frozenset() if held is None else held.slots)
     if isinstance(slots, Reject):
-        answer(client, fact, _reject(client, slots))
+        client.say(fact, _reject(client, slots))
         return True
     service.counters.command(fact.name).calls += 1
     muted = client.session.muted()
@@ -162,7 +155,7 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     client, queue, held = modes.client, modes.queue, modes.watch
     service = client.service
     if queue is None:
-        answer(client, fact, encode.error(errors.without_multi(fact.name)))
+        client.say(fact, encode.error(errors.without_multi(fact.name)))
         return True
     clients = service.clients
     if clients.paused and any(clients.holds(item.fact) for item in queue.items):
@@ -170,7 +163,7 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         return False
     if queue.spoiled:
         discard(modes)
-        answer(client, fact, encode.error(errors.EXECABORT))
+        client.say(fact, encode.error(errors.EXECABORT))
         return True
     if (held is not None or queue.moves) and not client.alone():
         return False
@@ -180,7 +173,7 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
             return False
         if problem is not None:
             discard(modes)
-            answer(client, fact, transaction.aborted(encode.error(problem)))
+            client.say(fact, transaction.aborted(encode.error(problem)))
             return True
     shard = 0
     if held is not None or any(not item.own for item in queue.items):
@@ -188,12 +181,12 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         if isinstance(place, Reject):
             reply = _reject(client, place)
             discard(modes)
-            answer(client, fact, reply)
+            client.say(fact, reply)
             return True
         shard = place.shard
     if held is not None and held.broken:
         discard(modes)
-        answer(client, fact, transaction.NULLS[client.session.protocol == 3])
+        client.say(fact, transaction.NULLS[client.session.protocol == 3])
         return True
     for item in (fact, *(item.fact for item in queue.items)):
         service.counters.command(item.name).calls += 1

@@ -146,6 +146,7 @@ class Trip(Sink):
         if not isinstance(found, str):
             self._send(found)
         elif found.startswith("SHARDDOWN"):
+            self._node, self.asking = None, False
             self._again(encode.error(found), None)
         else:  # there are too many connections: to wait for one would not be to wait for the server
             self._then(None, Fate.FAILED, encode.error(found))
@@ -202,7 +203,11 @@ class Trip(Sink):
         service.leases.give_back(lease, untouched=True)
         self._node = refusal.node
         self.asking = refusal.kind == "ASK"
-        self._again(refusal.error, refusal)
+        error = refusal.error
+        if refusal.node is not None:
+            place, said = lease.place, errors.text(error[1:-2])
+            error = encode.error(errors.redirected(place.shard, place.node.address, said, self._hops + 1))
+        self._again(error, refusal)
 
     def _lost(self, reason: str, entries: list[Entry]) -> None:
         lease, self.lease = self.lease, None

@@ -66,7 +66,7 @@ def _derive(fact: Fact) -> tuple[Handling, str | None]:
     if fact.subcommands or "admin" in fact.flags:
         return Handling.REFUSED, None
     if "pubsub" in fact.flags:
-        return Handling.MODE, None
+        return Handling.REFUSED, None
     if fact.keyed:
         return _derive_keyed(fact)
     if fact.blocking:

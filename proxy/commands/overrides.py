@@ -65,9 +65,15 @@ _OWN = {
     **_same(Handling.MODE, "shows what this worker's clients run", "monitor"),
 }
 
+_ONE_FOR_ALL = "subscribed at the servers once for all clients of a worker"
+
 _MODE = {
     **_same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
     **_same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
+    **_same(Handling.MODE, _ONE_FOR_ALL, "subscribe", "psubscribe", "ssubscribe"),
+    **_same(Handling.MODE, _ONE_FOR_ALL, "unsubscribe", "punsubscribe", "sunsubscribe"),
+    **_same(Handling.MODE, "sent to one primary, that of its channel; all subscribers are counted", "publish"),
+    **_same(Handling.MODE, "sent to the primary of its channel's slot; all subscribers are counted", "spublish"),
     **_same(Handling.MODE, "asks every shard that this client wrote to", "wait", "waitaof"),
 }
 

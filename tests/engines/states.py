@@ -135,10 +135,10 @@ _REPLIES_OFTEN = (10, 40, 60, 60, 30, 2, 3, 3, 3, 1)
 def _turns(rng: Random) -> Steps:
     """Numbers stand for requests: what they mean is known only when it is seen which are waiting."""
     steps: Steps = []
-    weights = [rng.random() ** 2 + 0.02 for _ in range(10)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(11)]
     weights[0] += 0.7
     weights[1] += 0.7
-    names = ("reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow")
+    names = ("reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push")
     weights[5] *= 0.1
     weights[6] *= 0.1
     for name in rng.choices(names, weights, k=rng.choice((3, 10, 30, 90))):
@@ -148,7 +148,7 @@ def _turns(rng: Random) -> Steps:
             case "deliver" | "early":
                 size = rng.choices(_REPLIES, _REPLIES_OFTEN)[0]
                 steps.append((name, rng.random(), size, rng.choice((0, 0, 3))))
-            case "answer" | "stream":
+            case "answer" | "stream" | "push":
                 steps.append((name, rng.choices(_REPLIES, _REPLIES_OFTEN)[0], rng.random() < 0.4))
             case "direct" | "slow":
                 steps.append((name, rng.random() < 0.6))
@@ -179,6 +179,8 @@ def _window(engine: Engine, steps: Steps) -> object:
                     window.deliver(token, b"x" * around + content + b"y" * around, around, around + size)
             case ("answer", size, _):
                 window.answer((b"%d!" % number * (size // 2 + 1))[:size])
+            case ("push", size, _):
+                window.push((b"%d?" % number * (size // 2 + 1))[:size])
             case ("stream", size, last) if waiting:
                 log.append([window.accepts_stream(token) for token in waiting[:3]])
                 if window.accepts_stream(waiting[0]):

@@ -112,3 +112,22 @@ def test_a_client_that_leaves_while_it_waits(shards: LocalShards, proxy: ProxyPr
         assert eventually(lambda: second.ask("PUBSUB", "NUMSUB", "left") == [b"left", 0])
     finally:
         first.start()
+
+
+def test_a_replica_that_is_promoted(binary: ServerBinary, serve: Serve) -> None:
+    """The old primary, which gets every message from the new one, is not listened to any more."""
+    with start_many(1, 1, binary=binary) as running:
+        (primary,), ((replica,),) = running.primaries, running.replicas
+        head = '[topology]\ndiscover_replicas = true\nrefresh = "200ms"\n'
+        proxy = serve(config=f'{head}[[shards]]\nprimary = "{primary.address}"\nreplicas = ["{replica.address}"]\n')
+        with Wire(proxy.address) as listener, Wire(proxy.address) as publisher:
+            listener.ask("SUBSCRIBE", "news")
+            replica.ask("REPLICAOF", "NO", "ONE")
+            primary.ask("REPLICAOF", replica.host, replica.port)
+            assert eventually(lambda: replica.ask("PUBSUB", "NUMSUB", "news") == [b"news", 1])
+            assert eventually(lambda: primary.ask("PUBSUB", "NUMSUB", "news") == [b"news", 0])
+            primary.wait_link_up()
+            for number in range(100):
+                assert publisher.value("PUBLISH", "news", number) == 1
+                assert listener.reply().endswith(b"\r\n%d\r\n" % number)
+            assert listener.silent(0.1)

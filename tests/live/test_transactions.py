@@ -50,15 +50,16 @@ def increase(client: Wire, key: str, times: int) -> int:
 
 def test_no_update_of_a_counter_is_lost(site: Site) -> None:
     """20 clients, one counter; each update is based on what was read."""
+    times = 50 if site.plain.binary.kind == "redis" else 10
     lost: list[int] = []
 
     def work(number: int) -> None:
         with site.client() as client:
-            lost.append(increase(client, "counter", 50))
+            lost.append(increase(client, "counter", times))
 
     together(20, work)
     with site.client() as client:
-        assert client.value("GET", "counter") == b"1000"
+        assert client.value("GET", "counter") == str(20 * times).encode()
     assert sum(lost) > 0, "the clients were never in each other's way"
 
 
@@ -140,7 +141,9 @@ def test_the_queue_is_bounded(site: Site, serve: Serve) -> None:
         client.send(pipeline(("MULTI",), *[("SET", "k", "v" * 1500)] * 3, ("SET", "k", 1), ("EXEC",), ("EXISTS", "k")))
         replies = client.replies(7)
         assert replies[:3] == [OK, QUEUED, QUEUED]
-        assert replies[3].startswith(b"-ERR the transaction holds more than 4096 bytes (limits.max_request_size)")
+        assert replies[3].startswith(
+            b"-ERR the transaction takes more than 4096 bytes of memory (limits.max_request_size)"
+        )
         assert replies[4:] == [QUEUED, EXECABORT, b":0\r\n"]
 
 
@@ -288,6 +291,7 @@ def test_a_lost_connection_breaks_a_watch(site: Site) -> None:
     with site.client() as client, Wire(site.shards.primaries[1].address) as server:
         assert client.ask("WATCH", key) == OK
         server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert client.ask("GET", key) == b"$-1\r\n"  # waits until the proxy has connected again
         client.send(pipeline(("MULTI",), ("SET", key, 1), ("EXEC",)))
         assert client.replies(3) == [OK, QUEUED, NULL]
         assert eventually(lambda: client.ask("WATCH", key) == OK)

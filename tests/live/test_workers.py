@@ -20,7 +20,7 @@ from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags
 from tests.live.test_admin import Labels, samples, value
 from tests.live.test_client_command import listed
-from tests.live.wire import Wire, pack, wait_until_refused
+from tests.live.wire import Wire, decode, pack, pipeline, wait_until_refused
 from tests.processes import children, eventually, runs
 
 pytestmark = pytest.mark.live
@@ -157,6 +157,26 @@ def test_metrics_are_sums(standing: ProxyProcess) -> None:
     assert standing.http("/readyz") == (200, "ready: every slot has a reachable primary\n")
     assert standing.http("/healthz") == (200, "alive\n")
     assert all(node["connected"] for node in standing.nodes())
+
+
+def test_a_transaction_about_all_clients(standing: ProxyProcess) -> None:
+    """What is about the clients of all workers is so inside a transaction too, and stands at its place."""
+    with ExitStack() as stack:
+        one, two = one_of_each(standing, stack)
+        first, second = client_id(one), client_id(two)
+        key = f"{{{FIRST}}}k"
+        ids = ("CLIENT", "LIST", "ID", str(first), str(second))
+        one.send(pipeline(("MULTI",), ("SET", key, 1), ids, ("GET", key), ("EXEC",), ("GET", key)))
+        *_, result, behind = one.replies(6)
+        found = decode(result)
+        assert isinstance(found, list)
+        ok, lines, value_ = found
+        assert (ok, value_, behind) == (b"OK", b"1", b"$1\r\n1\r\n")
+        assert [line.partition(b" ")[0] for line in lines.splitlines()] == [b"id=%d" % first, b"id=%d" % second]
+        one.send(pipeline(("MULTI",), ("CLIENT", "KILL", "ID", str(second)), ("CLIENT", "ID"), ("EXEC",)))
+        *_, result = one.replies(4)
+        assert decode(result) == [1, first]
+        assert two.closed()
 
 
 def backwards(before: Mapping[tuple[str, Labels], float], after: Mapping[tuple[str, Labels], float]) -> list[str]:

@@ -98,7 +98,8 @@ class SimulatedClient:
             await self._change()
 
     def _say(self, requests: list[Request]) -> None:
-        self._expected += [request for request in requests if request.check is not None]
+        for request in requests:
+            self._expected += [one for one in (request, *request.others) if one.check is not None]
         self._wire.send(b"".join(request.frame for request in requests))
 
     async def _answered(self) -> None:

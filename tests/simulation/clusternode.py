@@ -31,7 +31,9 @@ _KEYS: dict[bytes, Callable[[list[bytes]], list[bytes]]] = {
     b"DEL": lambda args: args[1:],
     b"EXISTS": lambda args: args[1:],
     b"MSET": lambda args: args[1::2],
+    b"WATCH": lambda args: args[1:],
 }
+_OWN = frozenset({b"ASKING", b"READONLY", b"READWRITE", b"CLUSTER", b"ROLE"})
 
 
 class Group:
@@ -261,15 +263,33 @@ class ClusterConnection(ServerConnection):
     def __init__(self, server: ClusterNode, wire: Wire) -> None:
         super().__init__(server, wire)
         self._asking = False
+        self._ending = False
         self._readonly = False
         if not server.frozen:
             wire.outgoing.unblock("stalled")
 
-    def _execute(self, args: list[bytes]) -> bytes:
-        name = args[0].upper()
-        asking, self._asking = self._asking, name == b"ASKING"
-        if self.server.loading:
-            return super()._execute(args)
+    def _refusal(self, name: bytes, args: list[bytes]) -> bytes | None:
+        asking = self._asking
+        if self._queue is None and not self._ending:
+            self._asking = name == b"ASKING"
+        if name in _OWN and not self.server.loading:
+            return None
+        refusal = super()._refusal(name, args)
+        if refusal is None and name in _KEYS:
+            refusal = self.server.refusal(name, _KEYS[name](args), asking, self._readonly)
+        return refusal
+
+    def _end(self, queue: list[list[bytes]]) -> bytes:
+        self._ending = True
+        try:
+            return super()._end(queue)
+        finally:
+            self._ending = self._asking = False
+
+    def _refuse_end(self, refusal: bytes) -> bytes:
+        return refusal if not self.server.loading else super()._refuse_end(refusal)
+
+    def _run(self, name: bytes, args: list[bytes]) -> bytes:
         match name:
             case b"ASKING":
                 return encode.OK
@@ -282,11 +302,7 @@ class ClusterConnection(ServerConnection):
                 return self._role(args)
             case b"SELECT" if args[1] != b"0":
                 return encode.error("ERR SELECT is not allowed in cluster mode")
-        if name in _KEYS:
-            refusal = self.server.refusal(name, _KEYS[name](args), asking, self._readonly)
-            if refusal is not None:
-                return refusal
-        return super()._execute(args)
+        return super()._run(name, args)
 
     def _role(self, args: list[bytes]) -> bytes:
         node = self.server

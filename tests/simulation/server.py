@@ -90,6 +90,9 @@ class ServerConnection:
         self._timer: asyncio.TimerHandle | None = None
         self._database = server.databases[0]
         self._protocol = 2
+        self._queue: list[list[bytes]] | None = None
+        self._dirty = False
+        self._watched: list[tuple[Database, bytes, bytes | None]] = []
         wire.peer = self
         server.connections[self] = None
         if server.stalled:
@@ -133,12 +136,47 @@ class ServerConnection:
         self.arm()
 
     def _execute(self, args: list[bytes]) -> bytes:
+        name = args[0].upper()
+        queue = self._queue
+        if name == b"MULTI":
+            self._queue, self._dirty = [], False
+            return encode.OK
+        if name == b"EXEC" and queue is not None:
+            return self._end(queue)
+        refusal = self._refusal(name, args)
+        if refusal is not None:
+            self._dirty = True
+            return refusal
+        if queue is not None:
+            queue.append(args)
+            return b"+QUEUED\r\n"
+        return self._run(name, args)
+
+    def _refusal(self, name: bytes, args: list[bytes]) -> bytes | None:
+        """The error that it answers instead of executing or queueing ``args``; None if it does."""
         if self.server.loading:
             return encode.error("LOADING Redis is loading the dataset in memory")
-        handler = _COMMANDS.get(args[0].upper())
-        if handler is None:
-            return encode.error(f"ERR unknown command '{args[0].decode()}'")
-        return handler(self, args)
+        return None if name in _COMMANDS else encode.error(f"ERR unknown command '{name.decode()}'")
+
+    def _run(self, name: bytes, args: list[bytes]) -> bytes:
+        return _COMMANDS[name](self, args)
+
+    def _end(self, queue: list[list[bytes]]) -> bytes:
+        """EXEC."""
+        self._queue = None
+        watched, self._watched = self._watched, []
+        if self._dirty:
+            return encode.error("EXECABORT Transaction discarded because of previous errors.")
+        for args in queue:
+            refusal = self._refusal(args[0].upper(), args)
+            if refusal is not None:
+                return self._refuse_end(refusal)
+        if any(database.get(key) != value for database, key, value in watched):
+            return b"_\r\n" if self._protocol >= 3 else b"*-1\r\n"
+        return encode.array([self._run(args[0].upper(), args) for args in queue])
+
+    def _refuse_end(self, refusal: bytes) -> bytes:
+        return b"-EXECABORT Transaction discarded because of: " + refusal[1:]
 
     # ---- commands
 
@@ -155,6 +193,20 @@ class ServerConnection:
 
     def _role(self, args: list[bytes]) -> bytes:
         return encode.array((encode.bulk("slave"), encode.bulk("x"), encode.integer(1), encode.bulk("connected")))
+
+    def _watch(self, args: list[bytes]) -> bytes:
+        self._watched += [(self._database, key, self._database.get(key)) for key in args[1:]]
+        return encode.OK
+
+    def _unwatch(self, args: list[bytes]) -> bytes:
+        self._watched.clear()
+        return encode.OK
+
+    def _client(self, args: list[bytes]) -> bytes:
+        if args[1] == b"ID":
+            return encode.integer(1)
+        number = next(db for db, database in self.server.databases.items() if database is self._database)
+        return encode.bulk(f"id=1 flags=N db={number} multi=-1 watch={len(self._watched)} resp={self._protocol}\n")
 
     def _value(self, key: bytes) -> bytes:
         value = self._database.get(key)
@@ -199,6 +251,9 @@ _COMMANDS: dict[bytes, Callable[[ServerConnection, list[bytes]], bytes]] = {
     b"SELECT": ServerConnection._select,
     b"PING": ServerConnection._ping,
     b"ROLE": ServerConnection._role,
+    b"CLIENT": ServerConnection._client,
+    b"WATCH": ServerConnection._watch,
+    b"UNWATCH": ServerConnection._unwatch,
     b"GET": ServerConnection._get,
     b"MGET": ServerConnection._mget,
     b"SET": ServerConnection._set,

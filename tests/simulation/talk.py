@@ -27,6 +27,8 @@ class Request:
     writes: list[Write] = field(default_factory=list)
     large: bool = False
     """Its reply may be so long that it is passed on in pieces."""
+    others: list["Request"] = field(default_factory=list)
+    """What is sent in one piece with it, each with a reply of its own; their frames are in its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Talk:
             (self._read_tally, 3), (self._mset, 5), (self._mget, 5), (self._del, 4), (self._exists, 2),
             (self._dbsize, 1), (self._echo, 6), (self._ping, 3), (self._unknown, 1), (self._arity, 1),
             (self._crossslot, 1), (self._setname, 1), (self._getname, 2), (self._select, 1.0), (self._hello, 1.0),
-            (self._client_reply, 1.5), (self._client_pause, 0.1),
+            (self._client_reply, 1.5), (self._client_pause, 0.1), (self._transaction, 8),
         ]  # fmt: skip
         if weather.cluster:
             choices.remove((self._select, 1.0))
@@ -92,6 +94,7 @@ class Talk:
         request = choice()
         if mode != "on":
             request.check = None
+            request.others.clear()
             for write in request.writes:
                 write.outcome = Outcome.UNCERTAIN
             if self._mode == "skip" and mode == "skip":
@@ -120,8 +123,51 @@ class Talk:
 
     # ---- commands for the servers
 
-    def _set(self) -> Request:
-        key = self._key(b"r")
+    def _transaction(self) -> Request:
+        """Some commands on one key, perhaps behind a WATCH of it, which nobody else changes."""
+        if self._mode == "skip":
+            return self._ping()
+        kind = self._rng.choice((b"r", b"l", b"t"))
+        key = self._key(kind)
+        choices = {
+            b"r": (self._set, self._get),
+            b"l": (self._append, self._read_log),
+            b"t": (self._incr, self._read_tally),
+        }
+        watches = self._rng.random() < 0.3
+        parts = []
+        said = [self._read(("WATCH", key), _equal(b"OK"))] if watches else []
+        for _ in range(self._rng.randint(0, 4)):
+            self._said += 1
+            parts.append(self._rng.choice(choices[kind])(key))
+        said.append(self._answered(("MULTI",), _equal(b"OK")))
+        said += [Request(part.frame, _equal(b"QUEUED")) for part in parts]
+        said.append(self._answered(("EXEC",), self._result(parts, watches)))
+        whole = b"".join(request.frame for request in said)
+        return Request(whole, said[0].check, [write for part in parts for write in part.writes], others=said[1:])
+
+    def _result(self, parts: list[Request], watches: bool) -> Check:
+        """The check of the reply to EXEC."""
+
+        def check(reply: Reply) -> str | None:
+            writing = [part for part in parts if part.writes]
+            if isinstance(reply, hiredis.ReplyError):
+                judges = writing or [self._read(("EXEC",), _equal(None))]
+                return next(filter(None, [judge.check(reply) for judge in judges if judge.check is not None]), None)
+            if reply is None and watches and (self._weather.stormy or self._weather.cluster):
+                for part in writing:
+                    for write in part.writes:
+                        write.outcome = Outcome.REFUSED
+                return None
+            if not isinstance(reply, list) or len(reply) != len(parts):
+                return f"not {len(parts)} results"
+            problems = [part.check(one) for part, one in zip(parts, reply, strict=True) if part.check is not None]
+            return next(filter(None, problems), None)
+
+        return check
+
+    def _set(self, key: bytes = b"") -> Request:
+        key = key or self._key(b"r")
         write = self._registers[key].write(key, self._value())
         return self._write(("SET", key, write.value or b""), [write], _equal(b"OK"))
 
@@ -136,8 +182,8 @@ class Talk:
         writes = [self._registers[key].write(key, None) for key in keys]
         return self._write(("DEL", *keys), writes, _between(0, len(keys)))
 
-    def _get(self) -> Request:
-        key = self._key(b"r")
+    def _get(self, key: bytes = b"") -> Request:
+        key = key or self._key(b"r")
         return self._read(("GET", key), self._expect_register(key), large=True)
 
     def _mget(self) -> Request:
@@ -155,13 +201,13 @@ class Talk:
         keys = self._some(b"r")
         return self._read(("EXISTS", *keys), _between(0, len(keys)))
 
-    def _append(self) -> Request:
-        key = self._key(b"l")
+    def _append(self, key: bytes = b"") -> Request:
+        key = key or self._key(b"l")
         write = self._logs[key].write(key, self._token() + b";")
         return self._write(("APPEND", key, write.value or b""), [write], _between(1, 10**6))
 
-    def _read_log(self) -> Request:
-        key = self._key(b"l")
+    def _read_log(self, key: bytes = b"") -> Request:
+        key = key or self._key(b"l")
         log = self._logs[key]
         sent = len(log.writes)
 
@@ -172,16 +218,16 @@ class Talk:
 
         return self._read(("GET", key), check)
 
-    def _incr(self) -> Request:
-        key = self._key(b"t")
+    def _incr(self, key: bytes = b"") -> Request:
+        key = key or self._key(b"t")
         tally = self._tallies[key]
         write = tally.write(key)
         sent = len(tally.writes)
         # The outcome is noted before the check, so this increment counts as done there.
         return self._write(("INCR", key), [write], lambda reply: tally.check(_integer(reply), sent))
 
-    def _read_tally(self) -> Request:
-        key = self._key(b"t")
+    def _read_tally(self, key: bytes = b"") -> Request:
+        key = key or self._key(b"t")
         tally = self._tallies[key]
         sent = len(tally.writes)
         stale = self._weather.stale

@@ -320,6 +320,19 @@ MOVING = {
         nodes.sees("B", "ASKING", "WATCH bar"), nodes.answers("B", "+OK", "+OK"), nodes.sees("B", "ASKING", *AT_BAR),
         nodes.answers("B", "+OK", *TOOK), nodes.hears("a", "OK", *HEARD, "[b'OK', 2]"),
     ),
+    "a watch that is sent to a node that is gone": (
+        nodes.cuts("B", shut=True), nodes.passes(SOON), nodes.says("a", "WATCH bar"),
+        nodes.answers("A", moved(BAR, "B")), nodes.passes(SOON), nodes.sees("A", "WATCH bar", "WATCH bar"),
+        nodes.answers("A", "+OK"), nodes.hears("a", "OK"),
+    ),
+    "nodes that name each other end somewhere": (
+        nodes.says("a", "WATCH bar"),
+        *[step for _ in range(4) for step in (
+            nodes.answers("A", moved(BAR, "B")), nodes.passes(0.1), nodes.answers("B", moved(BAR, "A")),
+            nodes.passes(0.1),
+        )][:-3],
+        nodes.hears("a", "-SHARDDOWN shard 'B' (10.2.0.2:6379) and others redirected the command 6 times"),
+    ),
     "a watch waits until its slot is served": (
         adopts(gap=True), nodes.says("a", "WATCH bar"), nodes.passes(0.2), adopts(), nodes.passes(0.3),
         nodes.sees("A", "WATCH bar"), nodes.answers("A", "+OK"), nodes.hears("a", "OK"),

@@ -184,6 +184,7 @@ class World:
         records = [server.executed for server in self._servers]
         problems += [line for client in clients for line in once(client.talk.writes(), records)]
         problems += [f"left in flight: {backend}" for backend in service.pool if len(backend.inflight)]
+        problems += [f"leases that nobody gave back: {usage}" for usage in service.leases.usage() if usage.used]
         if len(service.clients):
             problems.append(f"clients that are gone are still known: {list(service.clients)}")
         self.replies = sum(client.replies for client in clients)

@@ -402,3 +402,46 @@ def test_any_order_of_completion(order: list[int]) -> None:
     for token in order:
         client.deliver(token, b"%d," % token)
     assert client.flush() == b"".join(b"%d," % token for token in range(30))
+
+
+def test_what_is_pushed_goes_behind_what_is_ready(client: Client) -> None:
+    window = client.window
+    window.reserve()
+    window.reserve()
+    client.deliver(1, b"b")
+    window.push(b"!")
+    assert client.wakes == 1
+    client.deliver(0, b"a")
+    window.push(b"?")
+    assert client.flush() == b"!ab?"
+
+
+def test_what_is_pushed_does_not_cut_a_streaming_reply(client: Client) -> None:
+    window = client.window
+    token = window.reserve()
+    window.stream(token, b"begun,", last=False)
+    window.push(b"pushed")
+    assert window.parked_bytes == 6
+    assert client.flush() == b"begun,"
+    window.stream(token, b"ended,", last=True)
+    assert window.parked_bytes == 0
+    assert client.flush() == b"ended,pushed"
+
+
+def test_what_is_pushed_while_a_reply_streams_is_counted() -> None:
+    client = Client(limit=100)
+    window = client.window
+    token = window.reserve()
+    window.stream(token, b"begun,", last=False)
+    client.flush()
+    window.push(b"p" * 100)
+    assert not window.overflowing
+    assert client.wakes == 0
+    window.push(b"p")
+    assert window.overflowing
+    assert client.wakes == 1
+    window.stream(token, b"ended,", last=True)
+    assert not window.overflowing
+    window.close()
+    window.push(b"too late")
+    assert client.flush() == b""

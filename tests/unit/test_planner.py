@@ -364,7 +364,7 @@ def test_keys_that_are_watched_lie_in_one_slot() -> None:
     assert planner.watched(fact, args, frozenset({1})) == CROSSSLOT
     fact, args, _ = request("WATCH a b")
     assert planner.watched(fact, args, frozenset()) == CROSSSLOT
-    assert Planner(ONE, "split").watched(fact, args, slot) == {key_slot(b"a"), key_slot(b"b")}
+    assert Planner(ONE, "split").watched(fact, args, slot) == frozenset({key_slot(b"a"), key_slot(b"b")})
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class FakePool:
         self._made: dict[Place, FakeBackend] = {}
 
     def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int, owner: int = 0) -> FakeBackend:
-        place = Place(shard.name, node, node == shard.primary, protocol, db, index)
+        place = Place(shard.name, node, node == shard.primary, protocol, db, index, owner)
         return self._made.setdefault(place, FakeBackend(place, self._states.get(node.host, "ready")))
 
 

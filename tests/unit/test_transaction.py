@@ -79,7 +79,7 @@ def test_the_queue() -> None:
     assert [one.own for one in queue.items] == [False, True, True]
     assert queue.moves
     assert queue.slots == {5}
-    assert queue.size == sum(len(one.frame) for one in queue.items)
+    assert queue.size == sum(one.size for one in queue.items)
     queue.drop()
     assert (queue.items, queue.slots, queue.size, queue.spoiled) == ([], set(), 0, True)
 

@@ -50,7 +50,7 @@ async def main() -> None:
         assert await put_off.status() in (JobStatus.deferred, JobStatus.queued)
         assert await put_off.result(timeout=WAIT) == 3
         stuck = await pool.enqueue_job("forever")
-        while await stuck.status() is not JobStatus.in_progress:
+        while await stuck.status() is not JobStatus.in_progress:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
         assert await Job(stuck.job_id, pool).abort(timeout=WAIT)
         assert len(await pool.all_job_results()) == 33

@@ -11,8 +11,8 @@ const failures = new Map();
 
 async function work(job) {
   if (job.name === "third time") {
-    const count = (failures.get(job.id) ?? 0) + 1;
-    failures.set(job.id, count);
+    const count = (failures.get(job.queueName) ?? 0) + 1;
+    failures.set(job.queueName, count);
     if (count < 3) throw new Error("not yet");
     return count;
   }
@@ -24,6 +24,8 @@ async function use(name) {
   const queue = keep(new Queue(name, { connection }));
   const events = keep(new QueueEvents(name, { connection })); // a blocking read of a stream
   keep(new Worker(name, work, { connection, concurrency: 4 }));
+  queue.setMaxListeners(100); // one for each job that is waited for
+  events.setMaxListeners(100);
   await events.waitUntilReady();
   const result = (job) => job.waitUntilFinished(events, 30000);
   const add = (jobName, data, options) => queue.add(jobName, data, options);
@@ -54,6 +56,9 @@ async function use(name) {
 
 try {
   await Promise.all(NAMES.map(use));
+} catch (error) {
+  console.error(error);
+  process.exit(1);
 } finally {
   await Promise.allSettled(opened.reverse().map((each) => each.close()));
 }

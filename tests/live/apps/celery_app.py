@@ -1,4 +1,4 @@
-"""Celery, unmodified: ``celery_app.py HOST PORT`` starts a worker and gives it work; with ``worker`` it is the worker."""
+"""Celery, unmodified: ``celery_app.py HOST PORT`` starts a worker and gives it work; with ``worker`` it is one."""
 
 import subprocess
 import sys

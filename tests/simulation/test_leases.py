@@ -1,0 +1,376 @@
+"""The life of connections that clients have for themselves, before servers that do as they are told. Virtual time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import hiredis
+import pytest
+
+from proxy.config import Config
+from proxy.engine.sink import DISCARD
+from proxy.leases import Claim, Lease, Usage
+from proxy.resp import encode
+from proxy.service import Service
+from proxy.surroundings import Place
+from proxy.topology import Node, Shard, Topology, build_topology
+from tests.simulation.loop import run, virtual_loop
+from tests.simulation.wire import Pace, Wire
+
+ONE, TWO = Node("10.2.0.1", 6379), Node("10.2.0.2", 6379)
+LIMIT = 3
+REQUEST_TIMEOUT = 5.0
+CLEAN = "id=1 addr=a:1 name= flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0 redir=-1 resp=2"
+SOON = 0.01
+
+
+def place(node: Node = ONE, *, primary: bool = True, db: int = 0) -> Place:
+    return Place("shard-1", node, primary, 2, db, 0)
+
+
+class _Far:
+    """The far end of a connection."""
+
+    def __init__(self, world: "World", wire: Wire, node: Node) -> None:
+        self._world = world
+        self._reader = hiredis.Reader()
+        self.node = node
+        self.wire = wire
+        self.seen: list[str] = []
+        self.open = True
+        wire.peer = self
+
+    def receive(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (args := self._reader.gets()) is not False:
+            assert isinstance(args, list)
+            line = " ".join(arg.decode() for arg in args)
+            self.seen.append(line)
+            if (reply := self._world.reply(line)) is not None:
+                self.wire.send(reply)
+
+    def lost(self) -> None:
+        self.open = False
+
+
+class World:
+    """The servers. ``state`` is what they say to CLIENT INFO; None: nothing."""
+
+    def __init__(self) -> None:
+        self.state: str | None = CLEAN
+        self.refusing = False
+        self.ends: list[_Far] = []
+        self.heard: list[Lease | str] = []
+        self.service: Service
+
+    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
+        await asyncio.sleep(SOON / 10)
+        if self.refusing:
+            raise ConnectionRefusedError(111, "Connection refused")
+        wire = Wire(protocol, Pace(Random(0), smooth=True))
+        self.ends.append(_Far(self, wire, Node(host, port)))
+        protocol.connection_made(wire)
+        return wire
+
+    def reply(self, line: str) -> bytes | None:
+        match line:
+            case "CLIENT INFO":
+                if self.state is None or self.state[0] in "-+":
+                    return None if self.state is None else self.state.encode() + b"\r\n"
+                return encode.bulk(self.state + "\n")
+            case "CLIENT ID":
+                return encode.integer(len(self.ends))
+            case "PING":
+                return encode.PONG
+            case _:
+                return encode.OK
+
+    @property
+    def standing(self) -> list[_Far]:
+        """The connections of leases: those on which an id was asked for."""
+        return [end for end in self.ends if end.open and "CLIENT ID" in end.seen]
+
+    @property
+    def usage(self) -> list[Usage]:
+        return sorted(self.service.leases.usage(), key=lambda usage: usage.node.address)
+
+    def ask(self, where: Place | None = None) -> Claim:
+        """Ask; what comes is heard."""
+        return self.service.leases.ask(where or place(), self.heard.append)
+
+    async def lend(self, where: Place | None = None) -> Lease:
+        """A lease."""
+        self.ask(where)
+        await asyncio.sleep(SOON)
+        found = self.heard.pop()
+        assert isinstance(found, Lease), found
+        return found
+
+
+Story = Callable[[World], Awaitable[None]]
+
+
+def told(wait: float = 0.0) -> Callable[[Story], Callable[[], None]]:
+    """Plays a story; who waits for a lease waits so many seconds."""
+
+    def decorate(story: Story) -> Callable[[], None]:
+        async def play() -> None:
+            loop = virtual_loop()
+            faults: list[object] = []
+            loop.set_exception_handler(lambda _, context: faults.append(context))
+            config = Config.model_validate(
+                {
+                    "shards": [{"primary": ONE.address}],
+                    "backend": {
+                        "dedicated_connections": LIMIT,
+                        "dedicated_wait": f"{wait}s",
+                        "request_timeout": f"{REQUEST_TIMEOUT}s",
+                    },
+                }
+            )
+            world = World()
+            loop.network = world
+            world.service = Service(config, build_topology(config), clock=loop.time)
+            await asyncio.sleep(SOON)
+            await story(world)
+            await world.service.close()
+            await asyncio.sleep(SOON)
+            assert not world.standing
+            assert not faults, faults
+
+        def test() -> None:
+            run(play())
+
+        test.__name__ = story.__name__
+        return test
+
+    return decorate
+
+
+@told()
+async def test_one_that_is_idle_is_used_again(world: World) -> None:
+    lease = await world.lend()
+    assert lease.client_id == len(world.ends)
+    world.service.leases.give_back(lease, untouched=True)
+    assert world.usage == [Usage(ONE, 0, 1)]
+    world.ask()
+    assert world.heard == [lease]  # at once
+    assert world.usage == [Usage(ONE, 1, 0)]
+    assert "CLIENT INFO" not in world.standing[0].seen
+
+
+@told()
+async def test_its_state_is_checked_when_it_comes_back(world: World) -> None:
+    lease = await world.lend()
+    world.service.leases.give_back(lease)
+    assert world.usage == [Usage(ONE, 1, 0)]
+    await asyncio.sleep(SOON)
+    assert world.usage == [Usage(ONE, 0, 1)]
+    assert world.standing[0].seen[-2:] == ["UNWATCH", "CLIENT INFO"]
+    assert await world.lend() is lease
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *(CLEAN.replace(*change) for change in (("flags=N", "flags=x"), ("db=0", "db=3"))),
+        *(CLEAN.replace(*change) for change in ((" sub=0", " sub=1"), ("psub=0", "psub=1"), ("resp=2", "resp=3"))),
+        *(CLEAN.replace(*change) for change in (("watch=0", "watch=1"), ("redir=-1", "redir=7"), ("ssub=0", "ssub=2"))),
+        "-NOPERM this user has no permissions to run the 'client|info' command",
+        "+QUEUED",
+    ],
+)
+def test_one_that_is_not_clean_is_closed(state: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        for _ in range(2):
+            lease = await world.lend()
+            world.state = state
+            world.service.leases.give_back(lease)
+            await asyncio.sleep(SOON)
+            assert not world.standing
+            assert world.usage == []
+
+    told()(story)()
+    assert caplog.text.count("is not clean") == 1
+
+
+@told()
+async def test_fields_that_a_server_does_not_know_can_not_be_wrong(world: World) -> None:
+    world.state = "id=3 flags=N db=0 sub=0 psub=0 multi=-1 lib-name="
+    world.service.leases.give_back(await world.lend())
+    await asyncio.sleep(SOON)
+    assert world.usage == [Usage(ONE, 0, 1)]
+
+
+@told()
+async def test_a_server_that_does_not_say_is_not_waited_for(world: World) -> None:
+    world.state = None
+    world.service.leases.give_back(await world.lend())
+    await asyncio.sleep(REQUEST_TIMEOUT - 1)
+    assert world.usage == [Usage(ONE, 1, 0)]
+    await asyncio.sleep(3)
+    assert world.usage == []
+    assert not world.standing
+
+
+@told()
+async def test_one_with_a_reply_to_come_is_closed(world: World) -> None:
+    lease = await world.lend()
+    lease.send(DISCARD, 0, encode.request(["BLPOP", "k", "0"]), 0.0)
+    world.service.leases.give_back(lease, untouched=True)
+    await asyncio.sleep(SOON)
+    assert world.usage == []
+
+
+@told()
+async def test_the_limit(world: World) -> None:
+    leases = [await world.lend() for _ in range(LIMIT)]
+    world.ask()
+    assert world.heard == []  # a refusal is never heard before ask has returned
+    await asyncio.sleep(SOON)
+    assert world.heard == [
+        "ERR shard 'shard-1' (10.2.0.1:6379): all 3 connections that clients may have for themselves are in use "
+        "(backend.dedicated_connections). The command was not executed"
+    ]
+    assert world.service.counters.lease_refusals == 1
+    other = await world.lend(place(TWO))  # the limit is each server's own
+    leases[0].drop()
+    await world.lend()
+    assert world.usage == [Usage(ONE, LIMIT, 0), Usage(TWO, 1, 0)]
+    other.drop()
+    assert world.usage == [Usage(ONE, LIMIT, 0)]
+
+
+@told()
+async def test_an_idle_one_in_another_state_makes_room(world: World) -> None:
+    leases = [await world.lend() for _ in range(LIMIT)]
+    world.service.leases.give_back(leases[0], untouched=True)
+    lease = await world.lend(place(db=5))
+    assert lease.place.db == 5
+    assert not leases[0].standing
+    assert world.usage == [Usage(ONE, LIMIT, 0)]
+
+
+@told(wait=10.0)
+async def test_who_waits_is_served_in_turn(world: World) -> None:
+    leases = [await world.lend() for _ in range(LIMIT)]
+    heard: list[tuple[str, object]] = []
+    ask = world.service.leases.ask
+    ask(place(), lambda found: heard.append(("first", found)))
+    gone = ask(place(), lambda found: heard.append(("gone", found)))
+    ask(place(db=5), lambda found: heard.append(("second", found)))
+    ask(place(), lambda found: heard.append(("third", found)))
+    gone.cancel()
+    await asyncio.sleep(1)
+    assert heard == []
+    world.service.leases.give_back(leases[0], untouched=True)
+    assert heard == [("first", leases[0])]
+    world.service.leases.give_back(leases[1], untouched=True)  # in another database: another connection
+    await asyncio.sleep(SOON)
+    assert heard[1][0] == "second"
+    leases[2].drop()
+    await asyncio.sleep(SOON)
+    assert [name for name, _ in heard] == ["first", "second", "third"]
+    assert world.usage == [Usage(ONE, LIMIT, 0)]
+
+
+@told(wait=2.0)
+async def test_nobody_waits_for_longer(world: World) -> None:
+    for _ in range(LIMIT):
+        await world.lend()
+    world.ask()
+    await asyncio.sleep(1.9)
+    assert world.heard == []
+    await asyncio.sleep(0.2)
+    (said,) = world.heard
+    assert isinstance(said, str)
+    assert "none became free within 2 s (backend.dedicated_wait)" in said
+
+
+@told()
+async def test_what_nobody_needs_is_closed(world: World) -> None:
+    one, two = await world.lend(), await world.lend()
+    for lease in (one, two):
+        world.service.leases.give_back(lease, untouched=True)
+    for _ in range(10):  # the one that was used last is used again: the other one grows old
+        await asyncio.sleep(10)
+        world.service.leases.give_back(await world.lend(), untouched=True)
+    assert world.usage == [Usage(ONE, 0, 1)]
+    await asyncio.sleep(70)
+    assert world.usage == []
+
+
+@told()
+async def test_one_that_is_lost(world: World) -> None:
+    used, idle, checked = [await world.lend() for _ in range(3)]
+    lost: list[str] = []
+    used.on_lost = lambda reason, entries: lost.append(reason)
+    world.service.leases.give_back(idle, untouched=True)
+    world.state = None
+    world.service.leases.give_back(checked)
+    await asyncio.sleep(SOON)
+    for end in world.standing:
+        end.wire.cut()
+    await asyncio.sleep(SOON)
+    assert len(lost) == 1
+    assert world.usage == []
+    world.state = CLEAN
+    await world.lend()
+
+
+@told()
+async def test_a_server_that_can_not_be_reached(world: World) -> None:
+    world.refusing = True
+    world.ask()
+    await asyncio.sleep(SOON)
+    (said,) = world.heard
+    assert isinstance(said, str)
+    assert said.startswith("SHARDDOWN shard 'shard-1' (10.2.0.1:6379) can not be reached")
+    assert world.usage == []
+
+
+@told()
+async def test_one_that_is_not_wanted_any_more_when_it_is_there_is_kept(world: World) -> None:
+    world.ask().cancel()
+    await asyncio.sleep(SOON)
+    assert world.heard == []
+    assert world.usage == [Usage(ONE, 0, 1)]
+
+
+def moved(primary: Node, *replicas: Node) -> Topology:
+    return Topology.static([Shard("shard-1", primary, replicas)], epoch=2)
+
+
+@told(wait=100.0)
+async def test_a_server_that_has_another_role_now(world: World) -> None:
+    used, idle, checked = [await world.lend() for _ in range(3)]
+    lost: list[str] = []
+    used.on_lost = lambda reason, entries: lost.append(reason)
+    world.service.leases.give_back(idle, untouched=True)
+    world.ask()
+    await asyncio.sleep(SOON)
+    world.heard.clear()
+    world.ask()
+    world.service.leases.give_back(checked)
+    world.service.leases.adopt(moved(TWO, ONE))
+    (said,) = world.heard  # who waits is told to look again
+    assert isinstance(said, str)
+    assert said.startswith("SHARDDOWN ")
+    await asyncio.sleep(SOON)
+    assert world.usage == [Usage(ONE, 2, 0)]  # the checked one is closed; the used ones are told by their server
+    assert lost == []
+    await asyncio.sleep(REQUEST_TIMEOUT + 2)
+    assert len(lost) == 1
+    assert world.usage == []
+
+
+@told()
+async def test_a_role_that_comes_back(world: World) -> None:
+    lease = await world.lend()
+    world.service.leases.adopt(moved(TWO))
+    world.service.leases.adopt(moved(ONE))
+    await asyncio.sleep(REQUEST_TIMEOUT * 2)
+    assert lease.standing
+    world.service.leases.adopt(moved(TWO))
+    world.service.leases.give_back(lease, untouched=True)
+    assert world.usage == []
