@@ -32,7 +32,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  ending, watching, transactions, errand, aside                         clients
     5  subscriptions, publishing                                            clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  census, clients, service, report, listeners, admin                   clients
+    5  lostscripts, census, clients, service, report, listeners, admin                   clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 

@@ -287,6 +287,15 @@ def _ok(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
     return encode.OK
 
 
+def _script_part(world: World, caller: int, args: Args, now: float) -> Part:
+    body = world.scripts.body(args[0])
+    return None if body is None else body.decode("latin-1")
+
+
+def _flush_part(world: World, caller: int, args: Args, now: float) -> Part:
+    world.scripts.flush()
+
+
 WIDE: Mapping[str, Wide] = {
     "slotgate|clients": Wide(_nothing_wrong, _clients_part, _list_reply),
     "client|list": Wide(_check_list, _list_part, _list_reply),
@@ -294,5 +303,7 @@ WIDE: Mapping[str, Wide] = {
     "client|pause": Wide(_check_pause, _pause_part, _ok),
     "client|unpause": Wide(_nothing_wrong, _unpause_part, _ok),
     "client|unblock": Wide(_check_unblock, _unblock_part, _sum),
+    "script|show": Wide(_nothing_wrong, _script_part, _ok),
+    "script|flush": Wide(_nothing_wrong, _flush_part, _ok),
 }
-"""By the fact's name."""
+"""By the fact's name. Those about scripts are only asked of the other workers, by ``proxy.lostscripts``."""

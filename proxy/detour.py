@@ -58,7 +58,7 @@ class Ticket:
             self.first = now
         self.outcome = Outcome.REFUSED
         # A script that is not there once it was loaded can not be loaded.
-        self.in_vain = refusal.kind == NOSCRIPT and self.refusal is not None and self.refusal.kind == NOSCRIPT
+        self.in_vain = refusal.kind == NOSCRIPT and self.refusal == refusal and not refusal.pause
         self.refusal = refusal
         self.due = now + refusal.wait(self.hops)
         self.hops += 1

@@ -29,17 +29,19 @@ _LONGEST = 0.25
 class Refusal:
     """A request was not carried out. ``kind`` is the error's first word, ``error`` its frame.
 
-    ``node``: where the request should go instead (MOVED, ASK); None where nobody says.
+    ``node``: where the request should go instead (MOVED, ASK); None where nobody says. ``pause``: for want of a script
+    that others are asked for, seconds until they may have answered.
     """
 
     kind: str
     error: bytes
     node: Node | None = None
+    pause: float = 0.0
 
     def wait(self, hops: int) -> float:
         """Seconds until it should be sent again when it has been refused ``hops`` times."""
         if self.kind == NOSCRIPT:
-            return 0.0
+            return self.pause
         if self.node is not None:
             hops -= _FREE_HOPS
             if hops <= 0:

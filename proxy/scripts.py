@@ -12,7 +12,7 @@ is lost: the server behind it may be another then, or a new process. Pure: what 
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/ (script cache), and what Redis 7 answers.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from hashlib import sha1
 from typing import Protocol
 
@@ -60,6 +60,8 @@ class Scripts:
         self._size = 0
         self._had: dict[Hashable, set[bytes]] = {}
         """The digests that were loaded over a connection."""
+        self.on_flush: Callable[[], object] | None = None
+        """Called when a client empties the store."""
         self.loads = 0
         """How many scripts were loaded ahead."""
 
@@ -118,6 +120,10 @@ class Scripts:
             self.forget(connection)
         return Refusal(NOSCRIPT, error)
 
+    def body(self, digest: bytes) -> bytes | None:
+        """The script of this digest, if it is kept."""
+        return self._bodies.get(digest)
+
     def forget(self, connection: Hashable) -> None:
         """The connection is lost."""
         self._had.pop(connection, None)
@@ -135,6 +141,8 @@ class Scripts:
             self.keep(args[_BODY[name]])
         elif name == "script|flush" and (len(args) == 2 or (len(args) == 3 and args[2].lower() in _FLUSHES)):
             self.flush()
+            if self.on_flush is not None:
+                self.on_flush()
 
     def _loads(self, had: set[bytes], digests: Iterable[bytes]) -> list[bytes]:
         frames = []

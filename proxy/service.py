@@ -25,6 +25,7 @@ from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.greeting import Credentials
 from proxy.leases import Leases
+from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.planner import Planner
@@ -98,7 +99,9 @@ class Service:
         self.spectators = Spectators(self.clients.tell_plain)
         self.trackers = Trackers(self, config.backend.dedicated_connections)
         self.siblings: Siblings | None = None
-        self.world = World(_accounts(config), self.clients, slot_of=self.slot_of)
+        self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
+        self._lost_scripts = LostScripts(self)
+        self.world = World(_accounts(config), self.clients, scripts=self.scripts, slot_of=self.slot_of)
         if self.presents_cluster:
             self.world.presented = _presented(config, lambda: self.topology)
         if topology.cluster:
@@ -111,7 +114,6 @@ class Service:
             self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
         )
         limits = config.limits
-        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.limits = ClientLimits(
             limits.max_in_flight,
             limits.output_soft,
@@ -269,6 +271,10 @@ class Service:
             if backend.place.primary and backend.place.shard == name:
                 backend.withhold(seconds is not None)
 
+    def holds(self, name: str) -> bool:
+        """Whether nothing is sent to the primary of the shard called so, as a failover is about to begin."""
+        return name in self._held
+
     def _halt(self, owners: Set[object]) -> None:
         """Take no more requests from these clients until all they sent are answered."""
         if owners:
@@ -297,7 +303,8 @@ class Service:
         """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
         business."""
         if error in NOT_FOUND:
-            return self.scripts.refusal(error, frame, [backend for backend in self.pool if backend.place.node == asked])
+            there = [backend for backend in self.pool if backend.place.node == asked]
+            return self.scripts.refusal(error, frame, there) or self._lost_scripts.refusal(error, frame)
         return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
 
     def _where(self, place: Place, look: Look) -> Backend | None:

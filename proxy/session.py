@@ -17,6 +17,7 @@ from proxy.commands.facts import Fact
 from proxy.presented import Presented
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
+from proxy.scripts import Scripts
 from proxy.slots import key_slot
 from proxy.trackoptions import Tracking
 
@@ -95,6 +96,8 @@ class World:
     """The lowest version of the backends; learned when they are reached."""
     databases: int = 16
     """How many databases every backend has; learned."""
+    scripts: Scripts = field(default_factory=lambda: Scripts(0, 0))
+    """What this worker keeps of them."""
     slot_of: SlotOf = key_slot
     """The slot of a key, as the configuration's rules have it."""
     selects: bool = True

@@ -124,6 +124,7 @@ _SLOW = (
     "test_cluster_discovery",
     "test_discover_replicas",
     "test_pubsub_cluster",
+    "test_pubsub_failures",
     "test_replica_reads",
     "test_sentinel",
 )

@@ -1,5 +1,6 @@
 """Scripts through the proxy: whoever has sent one can call it by its digest, whatever happens to the servers."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha1
@@ -227,6 +228,36 @@ def test_a_shard_without_a_library_is_reported(shards: LocalShards, serve: Serve
     shards.primaries[2].kill()
     shards.primaries[2].start()
     assert eventually(lambda: proxy.http("/readyz") == (200, READY + "function libraries: shard shard-3 lacks lib\n"))
+
+
+def test_workers_know_each_others_scripts(shards: LocalShards, serve: Serve) -> None:
+    """One that was sent through one worker can be called through the others; SCRIPT FLUSH is for all."""
+    proxy = serve("--static", shards.static, "--workers", "2")
+    clients: dict[bytes, Wire] = {}
+    spare: list[Wire] = []
+    try:
+        while len(clients) < 2:
+            client = Wire(proxy.address)
+            [worker] = re.findall(rb"slotgate_worker:(\d)", client.ask("INFO", "slotgate"))
+            if worker in clients:
+                spare.append(client)
+            else:
+                clients[worker] = client
+        one, other = clients.values()
+        assert one.ask("EVALSHA", SHA, 1, "b", "x").startswith(NOSCRIPT)
+        assert one.ask("EVAL", BODY, 1, "b", "x") == b":1\r\n"
+        other.send(pipeline(("EVALSHA", SHA, 1, "c", "x"), ("EVALSHA", SHA, 1, "c", "x")))
+        assert other.replies(2) == [b":1\r\n", b":2\r\n"]
+
+        def flushed() -> bool:
+            """The others hear of it a moment later."""
+            assert other.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
+            return one.ask("EVALSHA", SHA, 1, "a", "x").startswith(NOSCRIPT)
+
+        assert eventually(flushed)
+    finally:
+        for client in (*clients.values(), *spare):
+            client.close()
 
 
 def test_debug_is_refused_with_the_reason(site: Site) -> None:
