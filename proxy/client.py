@@ -72,8 +72,7 @@ class ClientConnection(Conversation):
             return
         self._transport = transport
         # Half: the transport keeps what it has begun to write until all of it is written, and as much again meanwhile.
-        limits = service.limits
-        transport.set_write_buffer_limits(high=min(limits.output_soft // 2, limits.pubsub_soft))
+        transport.set_write_buffer_limits(high=service.limits.output_soft // 2)
         self.begin(number, Flow(self, transport), self._turn.now())
 
     def addresses(self) -> tuple[str, str]:

@@ -208,6 +208,11 @@ def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
     )
 
 
+def failing_over(shard: str) -> str:
+    """A shard whose primary gets nothing any more, and whose new primary is not known yet."""
+    return f"SHARDDOWN the primary of shard '{shard}' is being replaced. The command was not executed"
+
+
 def read_lost(shard: str, address: str) -> str:
     """A read that may not be repeated, as a later write of the same client may have run: what it would have read is
     unknown."""

@@ -114,6 +114,11 @@ class Flow:
             if not self._held_by:
                 self.go(Stop.HELD)
 
+    def slow_from(self, size: int) -> None:
+        """More than ``size`` bytes that wait for it make it slow, from now on."""
+        if self._client is not None and not self._transport.is_closing():
+            self._transport.set_write_buffer_limits(high=size)
+
     def slow(self) -> None:
         """The client reads more slowly than it is answered: no more requests until it has caught up."""
         self.stop(Stop.SLOW)

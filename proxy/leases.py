@@ -42,18 +42,22 @@ reached, so that another attempt may succeed."""
 class Claim:
     """A lease that is asked for. ``cancel``: it is not wanted any more (and given back if it comes all the same)."""
 
-    __slots__ = ("_then", "place", "timer")
+    __slots__ = ("_then", "place", "queue", "timer")
 
     def __init__(self, place: Place, then: Then) -> None:
         self.place = place
         self.timer: asyncio.TimerHandle | None = None
         """Runs while it waits for one to become free."""
+        self.queue: deque[Claim] | None = None
+        """Where it waits."""
         self._then: Then | None = then
 
     def cancel(self) -> None:
         """It is not wanted any more."""
         self._then = None
         self.stop()
+        if self.queue is not None and self in self.queue:
+            self.queue.remove(self)
 
     @property
     def cancelled(self) -> bool:
@@ -110,7 +114,6 @@ def unclean(info: bytes, place: Place) -> str:
     words = (word.partition(b"=") for word in info.split())
     found = {name.decode("latin-1"): value.decode("latin-1") for name, _, value in words}
     wanted = {
-        "flags": "N",
         "db": str(place.db),
         "sub": "0",
         "psub": "0",
@@ -119,9 +122,10 @@ def unclean(info: bytes, place: Place) -> str:
         "redir": "-1",
         "resp": str(place.protocol),
     }
-    if not place.primary and found.get("flags") == "r":  # READONLY, of the greeting
-        wanted["flags"] = "r"
     wrong = [name for name, value in wanted.items() if found.get(name, value) != value]
+    # Over a unix socket; with READONLY, which the greeting of a replica says.
+    if set(found.get("flags", "")) - set("NU" if place.primary else "NUr"):
+        wrong.append("flags")
     return " ".join(f"{name}={found[name]}" for name in wrong)
 
 
@@ -195,6 +199,7 @@ class Leases:
             self._connect(station, claim)
         elif self._wait:
             claim.timer = self._loop.call_later(self._wait, self._refuse, claim)
+            claim.queue = station.waiting
             station.waiting.append(claim)
         else:
             self._loop.call_soon(self._refuse, claim)
@@ -300,14 +305,10 @@ class Leases:
             lease.drop()
             return
         station = self._stations[place.node]
-        while station.waiting:
-            claim = station.waiting.popleft()
-            if claim.cancelled:
-                continue
-            if claim.place == place:
-                claim.settle(lease)
+        if station.waiting:
+            if station.waiting[0].place == place:
+                station.waiting.popleft().settle(lease)
             else:
-                station.waiting.appendleft(claim)
                 lease.drop()
             return
         lease.since = self._around.turn.now()
@@ -328,12 +329,10 @@ class Leases:
         """There is one less: room for who waits."""
         station = self._stations[node]
         station.count -= 1
-        while station.waiting and not self._closing:
+        if station.waiting and not self._closing:
             claim = station.waiting.popleft()
-            if not claim.cancelled:
-                claim.stop()
-                self._connect(station, claim)
-                break
+            claim.stop()
+            self._connect(station, claim)
         if not station.count and not station.waiting:
             del self._stations[node]
 

@@ -62,6 +62,18 @@ LEASES = Metric(
 LEASE_REFUSALS = Metric(
     "slotgate_dedicated_refused", "counter", "Requests refused because all dedicated connections were in use."
 )
+SUBSCRIPTIONS = Metric(
+    "slotgate_subscriptions",
+    "gauge",
+    "What clients are subscribed to, each once: channel, pattern, shard.",
+    ("kind", "worker"),
+)
+SUBSCRIBER = Metric(
+    "slotgate_subscriber_up",
+    "gauge",
+    "1 if the connection over which a worker is subscribed at a primary is ready.",
+    ("shard", "address", "worker"),
+)
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")

@@ -162,7 +162,9 @@ class Planner:
 
     def without_cluster(self, fact: Fact) -> bool:
         """Whether ``fact`` is about a cluster and there is none, neither here nor to the clients."""
-        return fact.name.startswith("cluster|") and not (self._topology.cluster or self._presents_cluster)
+        return fact.name.startswith(("cluster|", "clusterscan")) and not (
+            self._topology.cluster or self._presents_cluster
+        )
 
     def _first(self, read: bool = False, blocking: bool = False) -> Forward | Pin | Reject:
         """To the shard that any would do for."""

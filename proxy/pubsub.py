@@ -8,7 +8,7 @@ stands there given up where it was.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
@@ -50,6 +50,9 @@ class Hub:
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(topics)} {kind.name}" for kind, topics in self.topics.items())
         return f"Hub({counts}, {len(self._links)} links)"
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self._links.values())
 
     # ---- clients
 
@@ -176,10 +179,8 @@ class Hub:
             for claim in list(topic.claims):
                 claim.stood(topic)
 
-    def refused(self, link: Link, topics: Sequence[Topic], error: str) -> None:
-        """A server does not let us subscribe: tell those who wait, unless it only is not the right one now."""
-        if error.partition(" ")[0] in _PASSING:
-            return
+    def refused(self, topics: Sequence[Topic], error: str) -> None:
+        """A server does not let us subscribe: tell those who wait."""
         for claim in {claim: None for topic in topics for claim in topic.claims}:
             claim.settle(error)
 
@@ -302,10 +303,6 @@ class Hub:
     def busy(self) -> bool:
         """Whether anybody listens to anything."""
         return any(self.topics.values())
-
-
-_PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"})
-"""Errors that pass, or that another server would not give."""
 
 
 def _by_address(node: Node) -> str:

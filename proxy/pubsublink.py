@@ -30,6 +30,8 @@ _LINGER = 10.0
 """Seconds that a connection is kept when nothing is subscribed over it any more."""
 _LOOKS = 3
 """How often it is looked after a server within the time that an answer may take."""
+_PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"})
+"""Errors that pass, or that another server would not give."""
 _PING = encode.request(("PING",))
 
 
@@ -82,6 +84,8 @@ class Link:
         self._said: dict[Topic, None] = {}
         """What the server was told to subscribe to, over this connection."""
         self._changed: dict[Topic, None] = {}
+        self._singly: set[Topic] = set()
+        """What was refused together with others, and is asked for by itself."""
         self._asked: deque[_Asked | Done] = deque()
         """What waits for an answer, in order."""
         self._waiting: list[Done] = []
@@ -127,6 +131,7 @@ class Link:
     def remove(self, topic: "Topic") -> None:
         """Subscribe to ``topic`` no more."""
         self.topics.pop(topic, None)
+        self._singly.discard(topic)
         topic.at.pop(self, None)
         self._note(topic)
 
@@ -266,6 +271,8 @@ class Link:
 
     def _together(self, topic: "Topic") -> object:
         """What is equal for topics that one command can name: on a cluster channels of shards in one slot."""
+        if topic in self._singly:
+            return topic
         if topic.kind is Kind.SHARD and self._around.cluster:
             return key_slot(topic.name)
         return topic.kind
@@ -329,7 +336,13 @@ class Link:
         refused = [topic for topic in asked.topics.values() if topic in self._said]
         for topic in refused:
             del self._said[topic]
-        self._hub.refused(self, refused, text)
+        if text.partition(" ")[0] not in _PASSING:
+            if len(refused) > 1:
+                # One that is not allowed must not keep the others' from what they may.
+                self._singly.update(refused)
+                self._note_all(refused)
+                return True
+            self._hub.refused(refused, text)
         self._again(refused)
         return True
 

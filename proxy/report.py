@@ -146,6 +146,10 @@ def _tally(service: Service) -> Tally:
     tally.add(metrics.UNCERTAIN, counters.uncertain)
     tally.add(metrics.LOADS, service.scripts.loads)
     tally.add(metrics.SCRIPTS, len(service.scripts), str(service.census.index))
+    for kind, topics in service.hub.topics.items():
+        tally.add(metrics.SUBSCRIPTIONS, len(topics), kind.name.lower(), str(service.census.index))
+    for link in service.hub:
+        tally.add(metrics.SUBSCRIBER, link.up, link.shard, link.node.address, str(service.census.index))
     for shard, libraries in service.missing.items():
         for name in libraries:
             tally.add(metrics.MISSING, 1, shard, name)

@@ -271,6 +271,10 @@ class Service:
             if backend.place.primary and backend.place.shard == name:
                 backend.withhold(seconds is not None)
 
+    def holds(self, name: str) -> bool:
+        """Whether nothing is sent to the primary of the shard called so, as a failover is about to begin."""
+        return name in self._held
+
     def _halt(self, owners: Set[object]) -> None:
         """Take no more requests from these clients until all they sent are answered."""
         if owners:

@@ -29,12 +29,14 @@ _LOOK_EVERY = 1.0
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_over", "_protocol", "_watch", "names")
+    __slots__ = ("_claim", "_client", "_expected", "_limited", "_over", "_protocol", "_watch", "names")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
         self._protocol = client.session.protocol
         self._claim: Claim | None = None
+        self._limited = False
+        """Whether the limits are a subscriber's."""
         self._over = False
         self._expected: list[Claim] = []
         """What a transaction is going to subscribe to."""
@@ -227,7 +229,11 @@ class Subscriptions:
         channels, patterns, of_shards = (len(self.names[kind]) for kind in Kind)
         client.session.listening = channels, patterns, of_shards
         limits = client.service.limits
-        client.output_hard = limits.pubsub_hard if self.any else limits.output_hard
+        if self.any is not self._limited:
+            self._limited = self.any
+            usual = limits.output_soft // 2
+            client.output_hard = limits.pubsub_hard if self.any else limits.output_hard
+            client.flow.slow_from(min(usual, limits.pubsub_soft) if self.any else usual)
         client.adopt_session()
 
 

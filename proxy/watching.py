@@ -131,6 +131,9 @@ class Trip(Sink):
         if shard is None:
             self._again(encode.error(errors.nobody(service.topology.cluster)), None)
             return
+        if service.holds(shard.name):
+            self._again(encode.error(errors.failing_over(shard.name)), None)
+            return
         node = self._node or shard.primary
         session = client.session
         name = next((other.name for other in service.topology.shards if other.primary == node), node.address)
@@ -288,7 +291,10 @@ class Watch:
         lease = self._lease
         if lease is None or not lease.standing:
             return True
-        topology = self._client.service.topology
+        service = self._client.service
+        if service.holds(lease.place.shard):
+            return True  # what is written there now would be lost
+        topology = service.topology
         if self._asking or topology is self._topology:
             return False
         shard = serving(topology, self.slots)

@@ -110,6 +110,8 @@ def _what(fact: Fact) -> str:
     words = _way(fact)
     if fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and fact.replica_ok:
         words += "; may be read from a replica"
+    if fact.blocking and fact.handling is Handling.KEYED:
+        words += "; while it blocks, over a connection that its client has for itself, from the primary"
     if fact.primary_only:
         words += "; read from the primary only"
     if fact.privileged:

@@ -91,6 +91,7 @@ _REFUSED = {
 _ANY_SHARD = {
     **_same(Handling.ANY_SHARD, "a text that is the same on every server", "*|help", "acl|cat"),
     **_same(Handling.ANY_SHARD, "a server's own facts, as that server words them", "command"),
+    **_same(Handling.ANY_SHARD, "only reads: what needs a module needs it on all shards", "module|list"),
     **_same(Handling.ANY_SHARD, "made by whoever is asked", "acl|genpass", "lolwut", "time"),
     **_same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
 }

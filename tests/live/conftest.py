@@ -120,13 +120,15 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
 
 _SLOW = (
     "test_blocking_moves",
+    "test_clients",
     "test_cluster_discovery",
     "test_discover_replicas",
     "test_pubsub_cluster",
+    "test_pubsub_failures",
     "test_replica_reads",
     "test_sentinel",
 )
-"""Minutes of waiting for real failovers: with the second kind of server they are for ``make drill``."""
+"""Waiting for real failovers, starting real clients: with the second kind of server they are for ``make drill``."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

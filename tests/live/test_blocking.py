@@ -115,6 +115,20 @@ def test_without_another_client(site: Site, ends: list[tuple[Wire, Wire]], hasty
         assert not different
 
 
+def test_in_a_transaction_nothing_blocks(site: Site, ends: list[tuple[Wire, Wire]]) -> None:
+    lines = [
+        *("MULTI", "BLPOP {t}a 0", "BLMOVE {t}a {t}b LEFT LEFT 0", "BZPOPMIN {t}a 0", "XREAD BLOCK 0 STREAMS {t}s $"),
+        *("RPUSH {t}a 1 2", "BLPOP {t}a 0", "BLMPOP 0 1 {t}a LEFT", "WAIT 5 0", "BLPOP {t}a x", "EXEC", "PING"),
+    ]
+    for tag in site.tags():
+        requests = [tuple(words(line, tag)) for line in lines]
+        said = []
+        for wire, _ in ends:
+            wire.send(pipeline(*requests))
+            said.append(wire.replies(len(requests)))
+        assert said[0] == said[1]
+
+
 def test_keys_of_several_shards(site: Site) -> None:
     one, two, _ = site.tags()
     with site.client() as client:

@@ -114,14 +114,14 @@ def test_who_sends_on_and_on_while_it_waits_is_closed(shards: LocalShards, serve
     with Wire(proxy.address) as client, Wire(proxy.address) as other:
         client.send(pack("BLPOP", FIRST, 0))
         until_blocked(other)
-        client.send(pack("SET", FIRST + "x", "x" * 500_000))
+        client.send(pack("SET", FIRST + "late", "x" * 500_000))
         assert client.silent()
         with contextlib.suppress(ConnectionError):
             for _ in range(20):
-                client.send(pack("SET", FIRST + "x", "x" * 500_000))
+                client.send(pack("SET", FIRST + "late", "x" * 500_000))
         assert client.closed()
         until_blocked(other, 0)
-        assert other.ask("EXISTS", FIRST + "x") == b":0\r\n"
+        assert other.ask("EXISTS", FIRST + "late") == b":0\r\n"
     assert "reason='request limit'" in proxy.log
 
 

@@ -76,6 +76,29 @@ def test_redis_py(port: int, protocol: int) -> None:
         assert client.info("cluster")["cluster_enabled"] == 1
 
 
+def test_transactions_and_channels_of_redis_py(port: int) -> None:
+    with redis.RedisCluster(host=LOOPBACK, port=port, decode_responses=True) as client:
+        transaction = client.pipeline(transaction=True)
+        transaction.set("{t}a", 1)
+        transaction.incr("{t}a")
+        transaction.get("{t}a")
+        assert transaction.execute()[1:] == [2, "2"]
+        with client.pubsub() as pubsub:
+            for begin, publish, kind in (
+                (pubsub.subscribe, client.publish, "message"),
+                (pubsub.ssubscribe, client.spublish, "smessage"),
+            ):
+                begin(f"news of {kind}")
+                publish(f"news of {kind}", "hello")
+
+                def heard(kind: str = kind) -> bool:
+                    listen = pubsub.get_message if kind == "message" else pubsub.get_sharded_message
+                    found = listen(ignore_subscribe_messages=True)
+                    return found is not None and (found["type"], found["data"]) == (kind, "hello")
+
+                assert eventually(heard)
+
+
 async def test_redis_py_asyncio(port: int) -> None:
     async with redis.asyncio.RedisCluster(host=LOOPBACK, port=port, decode_responses=True) as client:
 

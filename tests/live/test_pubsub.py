@@ -456,9 +456,11 @@ def test_redis_py(client: redis.Redis) -> None:
 async def test_redis_py_asyncio(site: Site, protocol: int) -> None:
     async with (
         redis.asyncio.Redis(host=LOOPBACK, port=port(site), protocol=protocol) as client,
-        client.pubsub(ignore_subscribe_messages=True) as listener,
+        client.pubsub() as listener,
     ):
         await listener.subscribe("a")
+        confirmed = await listener.get_message(timeout=5)
+        assert (confirmed["type"], confirmed["data"]) == ("subscribe", 1)
         assert await client.publish("a", "before") == 1
 
         async def publish() -> None:
@@ -497,3 +499,33 @@ def elements_of(reply: bytes) -> list[bytes]:
     found = decode(reply)
     assert isinstance(found, list)
     return found
+
+
+def test_subscribers_of_other_workers_and_the_end(site: Site, serve: Serve) -> None:
+    """Each worker has a subscription; SIGTERM closes subscribers, who wait for nothing that could be finished."""
+    proxy = serve("--static", site.shards.static, "--workers", "2")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Wire(proxy.address)) for _ in range(16)]
+        for client in clients:
+            client.ask("SUBSCRIBE", "news")
+        publisher = stack.enter_context(Wire(proxy.address))
+        workers = [numsub(server, "news") for server in site.shards.primaries]
+        assert set(workers) <= {1, 2}
+        counted = publisher.value("PUBLISH", "news", "x")
+        assert isinstance(counted, int)
+        assert 1 <= counted <= 16
+        assert counted == 16 or workers == [2, 2, 2]
+        for client in clients:
+            assert client.reply() == b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nx\r\n"
+        proxy.stop()
+        assert all(client.closed() for client in clients)
+
+
+def test_publish_is_held_by_a_pause_of_writes(site: Site) -> None:
+    for connect in (site.direct, site.client):
+        with connect() as one, connect() as two:
+            one.ask("CLIENT", "PAUSE", 60_000, "WRITE")
+            two.send(pack("PUBLISH", "a", "m"))
+            assert two.silent(0.05)
+            one.ask("CLIENT", "UNPAUSE")
+            assert two.reply() == b":0\r\n"

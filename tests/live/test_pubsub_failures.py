@@ -67,6 +67,7 @@ def test_a_server_that_hangs(shards: LocalShards, proxy: ProxyProcess) -> None:
         listener.ask("SUBSCRIBE", "a")
         first.pause()
         try:
+            assert eventually(lambda: f'slotgate_subscriber_up{{address="{first.address}"' in proxy.http("/metrics")[1])
             assert eventually(lambda: "subscriber down" in proxy.log)
             second.ask("PUBLISH", "a", 1)
             assert listener.reply().endswith(b"\r\n1\r\n")
@@ -131,3 +132,21 @@ def test_a_replica_that_is_promoted(binary: ServerBinary, serve: Serve) -> None:
                 assert publisher.value("PUBLISH", "news", number) == 1
                 assert listener.reply().endswith(b"\r\n%d\r\n" % number)
             assert listener.silent(0.1)
+
+
+def test_what_a_server_does_not_allow(shards: LocalShards, proxy: ProxyProcess) -> None:
+    """Its word is passed on to who asked; others, whose names were asked for together, get what they may."""
+    first, _ = shards.primaries
+    with Wire(proxy.address) as listener, Wire(proxy.address) as other, Wire(proxy.address) as third:
+        first.ask("ACL", "SETUSER", "default", "resetchannels", "&good*")
+        try:
+            assert other.ask("SUBSCRIBE", "good", "bad").startswith(b"-NOPERM ")
+            assert other.ask("PING") == b"+PONG\r\n"
+            listener.send(pack("SUBSCRIBE", "bad"))
+            third.send(pack("SUBSCRIBE", "good"))
+            assert listener.reply().startswith(b"-NOPERM")
+            assert third.reply() == b"*3\r\n$9\r\nsubscribe\r\n$4\r\ngood\r\n:1\r\n"
+        finally:
+            first.ask("ACL", "SETUSER", "default", "allchannels")
+        assert first.ask("PUBSUB", "CHANNELS") == [b"good"]
+        assert heard(first, "good", third)

@@ -10,7 +10,7 @@ from redis.connection import CacheProxyConnection
 
 from proxy.localservers import LOOPBACK, LocalShards, start_many
 from tests.live.binaries import FULL
-from tests.live.conftest import find
+from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site, shard_tags
 from tests.live.wire import Wire, pack, pipeline
@@ -289,6 +289,18 @@ def test_redis_py_caches(site: Site, writer: Wire, monkeypatch: pytest.MonkeyPat
             assert writer.ask("SET", key, "two") == OK
         assert eventually(lambda: [client.get(key) for key in KEYS] == ["two"] * 3)
         assert client.mget(*KEYS) == ["two"] * 3
+
+
+def test_no_more_than_may(site: Site, serve: Serve) -> None:
+    proxy = serve("--static", site.shards.static, config="[backend]\ndedicated_connections = 1\n")
+    with Wire(proxy.address, protocol=3) as first, Wire(proxy.address, protocol=3) as second:
+        assert first.ask("CLIENT", "TRACKING", "ON") == OK
+        assert second.ask("CLIENT", "TRACKING", "ON") == (
+            b"-ERR 1 clients of this worker track keys already, each over connections of its own. "
+            b"Raise backend.dedicated_connections\r\n"
+        )
+        assert first.ask("CLIENT", "TRACKING", "OFF") == OK
+        assert second.ask("CLIENT", "TRACKING", "ON") == OK
 
 
 # ---- a server goes away

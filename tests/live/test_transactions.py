@@ -299,6 +299,21 @@ def test_a_lost_connection_breaks_a_watch(site: Site) -> None:
         assert client.replies(3) == [OK, QUEUED, b"*1\r\n+OK\r\n"]
 
 
+def test_what_a_tracking_client_reads_where_it_watches(site: Site) -> None:
+    """No server tells of changes to it, so it must not be kept: everything is invalidated."""
+    key = site.tags()[0]
+    with site.client(3) as client:
+        assert client.ask("CLIENT", "TRACKING", "ON") == OK
+        assert client.ask("WATCH", key) == OK
+        client.send(pipeline(("MULTI",), ("GET", key), ("EXEC",)))
+        *queued, result, push = client.replies(4)
+        assert (queued, result) == ([OK, QUEUED], b"*1\r\n_\r\n")
+        assert push == b">2\r\n$10\r\ninvalidate\r\n_\r\n"
+        client.send(pipeline(("MULTI",), ("GET", key), ("EXEC",)))
+        assert client.replies(3) == [OK, QUEUED, b"*1\r\n_\r\n"]
+        assert client.silent()
+
+
 @pytest.mark.clients
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py(site: Site, protocol: int) -> None:

@@ -90,7 +90,7 @@ def test_in_a_transaction(proxy: ProxyProcess, stopped: LocalServer) -> None:
 
 def test_nothing_was_written(proxy: ProxyProcess) -> None:
     with Wire(proxy.address) as client:
-        assert client.ask("WAIT", 1, 10000) == b":2\r\n"
+        assert client.ask("WAIT", 2, 10000) == b":2\r\n"
         assert client.ask("WAIT", 3, 50) == b":2\r\n"
 
 
@@ -155,7 +155,9 @@ def test_waitaof(binary: ServerBinary, tmp_path: Path, serve: Serve) -> None:
         def start(name: str, primary: LocalServer | None = None) -> LocalServer:
             directory = tmp_path / name
             directory.mkdir()
-            server = LocalServer(binary, directory, replica_of=primary, options=("appendonly yes",))
+            server = LocalServer(
+                binary, directory, replica_of=primary, options=("appendonly yes", "appendfsync always")
+            )
             stack.callback(server.stop)
             server.start()
             return server

@@ -173,7 +173,7 @@ async def test_its_state_is_checked_when_it_comes_back(world: World) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        *(CLEAN.replace(*change) for change in (("flags=N", "flags=x"), ("db=0", "db=3"))),
+        *(CLEAN.replace(*change) for change in (("flags=N", "flags=x"), ("db=0", "db=3"), ("flags=N", "flags=t"))),
         *(CLEAN.replace(*change) for change in ((" sub=0", " sub=1"), ("psub=0", "psub=1"), ("resp=2", "resp=3"))),
         *(CLEAN.replace(*change) for change in (("watch=0", "watch=1"), ("redir=-1", "redir=7"), ("ssub=0", "ssub=2"))),
         "-NOPERM this user has no permissions to run the 'client|info' command",
@@ -200,6 +200,15 @@ async def test_fields_that_a_server_does_not_know_can_not_be_wrong(world: World)
     world.service.leases.give_back(await world.lend())
     await asyncio.sleep(SOON)
     assert world.usage == [Usage(ONE, 0, 1)]
+
+
+@told()
+async def test_what_a_connection_is_besides(world: World) -> None:
+    for flags, where in (("U", place()), ("r", place(primary=False)), ("Ur", place(primary=False))):
+        world.state = CLEAN.replace("flags=N", f"flags={flags}")
+        world.service.leases.give_back(await world.lend(where))
+        await asyncio.sleep(SOON)
+    assert world.usage == [Usage(ONE, 0, 2)]
 
 
 @told()
@@ -263,6 +272,7 @@ async def test_who_waits_is_served_in_turn(world: World) -> None:
     gone.cancel()
     await asyncio.sleep(1)
     assert heard == []
+    assert world.usage == [Usage(ONE, LIMIT, 0)]
     world.service.leases.give_back(leases[0], untouched=True)
     assert heard == [("first", leases[0])]
     world.service.leases.give_back(leases[1], untouched=True)  # in another database: another connection

@@ -8,6 +8,7 @@ from tests.simulation import test_redirections as nodes
 from tests.simulation.playbook import (
     REQUEST_TIMEOUT,
     RETRY_DEADLINE,
+    Stage,
     Step,
     answers,
     cuts,
@@ -150,6 +151,16 @@ OWN = {
     ),
 }  # fmt: skip
 
+
+def replaced(seconds: float) -> Step:
+    """A failover of the shard is about to begin."""
+
+    async def step(stage: Stage) -> None:
+        stage.service.hold_shard("alpha", seconds)
+
+    return step
+
+
 WATCHED = ("WATCH k", "MULTI", "SET k 1", "EXEC")
 WON = b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"
 
@@ -228,6 +239,14 @@ WATCHES = {
     ),
     "a client that leaves lets its watch go": (
         says("a", "WATCH k"), answers(b"+OK\r\n"), sees("WATCH k"), leaves("a"), sees("UNWATCH", "CLIENT INFO"),
+    ),
+    "a watch while the primary is about to be replaced": (
+        replaced(0.3), says("a", "WATCH k"), passes(NOW), sees(), passes(0.3), sees("WATCH k"), answers(b"+OK\r\n"),
+        hears("a", "OK"),
+    ),
+    "a primary that is about to be replaced under a watch": (
+        says("a", "WATCH k"), answers(b"+OK\r\n"), replaced(0.3), says("a", "MULTI", "SET k 1", "EXEC"),
+        hears("a", "OK", "OK", "QUEUED", "None"), sees("WATCH k", "UNWATCH", "CLIENT INFO"),
     ),
     "a database is chosen inside": (
         says("a", "MULTI", "SELECT 3", "SET k 1", "EXEC"), sees("MULTI", "SET k 1", "EXEC"),

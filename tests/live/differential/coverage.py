@@ -29,11 +29,13 @@ LEFT_OUT: Mapping[str, str] = {
     "acl|save": _OWN_USERS,
     "acl|setuser": _OWN_USERS,
     "acl|users": _OWN_USERS,
+    "client|import-source": "refused: about the import of data into the one server that a client is connected to",
     "failover": _PRIMARY,
     "migrate": "refused: would move keys behind the slot map's back",
     "module|load": _MODULES,
     "module|loadex": _MODULES,
     "module|unload": _MODULES,
+    "pfselftest": "computes for seconds",
     "psync": _REPLICATION,
     "replconf": _REPLICATION,
     "replicaof": _PRIMARY,
@@ -50,7 +52,6 @@ _NOTHING_RUNS = "a good reply needs a script that runs at that moment (tests/liv
 
 ONLY_ERRORS: Mapping[str, str] = {
     "asking": _NO_CLUSTER,
-    "client|import-source": "a server that imports nothing refuses it",
     "clusterscan": _NO_CLUSTER,
     "function|kill": _NOTHING_RUNS,
     "latency|graph": "there are no samples",

@@ -50,7 +50,6 @@ ADMINISTRATION = {
         a: PFDEBUG ENCODING %h
         a: PFDEBUG WHAT %h
         a: PFDEBUG ENCODING %none
-        a: PFSELFTEST
         a: DEBUG SLEEP 0
         a: DEBUG SET-ACTIVE-EXPIRE 1
         a: DEBUG CHANGE-REPL-ID x
