@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.01
 """Seconds after which a request is sent again whose script the others are asked for: as many times as that takes."""
-_KNOWN_FOR = 1.0
-"""Seconds for which it holds that nobody has a script: a client that tries EVALSHA first need not wait each time."""
+_KNOWN_FOR = 0.1
+"""Seconds for which it holds that nobody has a script: longer than it takes to send again what waited for the answer."""
 _MOST = 1000
 
 
