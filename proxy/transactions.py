@@ -4,7 +4,7 @@ Commands are queued here, with Redis's errors; what EXEC makes of them::
 
     nothing for a server              answered by the proxy
     all else                          one block, over the shared connection of the shard's primary
-    with WATCH, SELECT or HELLO       the same block over a lease (proxy.watching)
+    with WATCH, SELECT or HELLO       the same block over a lease (proxy.trip, proxy.watching)
 
 The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC is answered (proxy.ending).
 """
@@ -25,7 +25,8 @@ from proxy.resp import encode
 from proxy.scatter import Scatter
 from proxy.session import Session
 from proxy.transaction import Queue, Queued
-from proxy.watching import Fate, Trip, Watch
+from proxy.trip import Fate, Trip
+from proxy.watching import Watch
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation

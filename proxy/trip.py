@@ -1,0 +1,264 @@
+"""A request that needs a connection for itself, on its way: WATCH, or a transaction.
+
+A ``Trip`` takes a request to the primary of its slot over a lease, and again if it is refused there::
+
+    ask for a lease ──▶ send ──▶ answered: ``then``
+         ▲                 └──▶ refused (MOVED, LOADING ...), or lost before it can have done anything
+         └── a moment later, until ``retry_deadline`` ──┘
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from proxy import errors, transaction
+from proxy.engine.entry import Entry
+from proxy.engine.sink import DISCARD, Sink
+from proxy.leases import Claim, Lease
+from proxy.planner import FIRST_SHARD
+from proxy.refusals import Refusal
+from proxy.resp import encode
+from proxy.scripts import calls_by_digest
+from proxy.surroundings import Place
+from proxy.topology import NOBODY, Node, Shard, Topology
+
+if TYPE_CHECKING:
+    from proxy.conversation import Conversation
+
+_ASKING = encode.request(("ASKING",))
+_PART = 1
+"""The token of a reply to a part of a transaction that is not the last."""
+
+
+class Fate(Enum):
+    """What became of a trip."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    """By a server that it had to go to and no other."""
+    FAILED = "failed"
+    """It was not carried out anywhere."""
+    LOST = "lost"
+    """It may have been carried out."""
+
+
+Then = Callable[[Lease | None, Fate, bytes], None]
+"""Gets the lease if there still is one, to be given back or kept; and the reply, or the error that tells the fate."""
+
+
+class Trip(Sink):
+    """One request, or one transaction's block, on its way over a lease.
+
+    ``lease``: over this one and no other, once; else over one that is asked for. ``repeat``: it may be sent again when
+    it was sent and its connection is lost.
+    """
+
+    __slots__ = (
+        "_claim",
+        "_client",
+        "_frame",
+        "_given",
+        "_hops",
+        "_node",
+        "_rejected",
+        "_repeat",
+        "_slots",
+        "_then",
+        "_timer",
+        "_until",
+        "asking",
+        "lease",
+    )
+
+    def __init__(
+        self,
+        client: "Conversation",
+        slots: Collection[int],
+        frame: bytes,
+        then: Then,
+        *,
+        lease: Lease | None = None,
+        asking: bool = False,
+        repeat: bool = False,
+    ) -> None:
+        self._client = client
+        self._slots = slots
+        self._frame = frame
+        self._then = then
+        self._given = lease is not None
+        self._repeat = repeat
+        self._claim: Claim | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._node: Node | None = None
+        self._hops = 0
+        self._rejected = b""
+        self.lease = lease
+        self.asking = asking
+        """Whether the server serves the slot only when it is asked to."""
+        service = client.service
+        self._until = service.turn.now() + service.config.backend.retry_deadline
+
+    def start(self) -> None:
+        """Set out."""
+        if self.lease is None:
+            self._look()
+        else:
+            self._send(self.lease)
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._client.window
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more, nor must it be carried out."""
+        if self.lease is not None:
+            self.lease.drop()
+        if self._claim is not None:
+            self._claim.cancel()
+        self._end_timer()
+
+    def _look(self) -> None:
+        """Ask for a lease to the server that has the slot now."""
+        self._timer = None
+        client = self._client
+        service = client.service
+        shard = serving(service.topology, self._slots)
+        if shard is None:
+            self._again(encode.error(errors.nobody(service.topology.cluster)), None)
+            return
+        if service.holds(shard.name):
+            self._again(encode.error(errors.failing_over(shard.name)), None)
+            return
+        node = self._node or shard.primary
+        session = client.session
+        name = next((other.name for other in service.topology.shards if other.primary == node), node.address)
+        place = Place(name, node, True, session.protocol, session.db, 0)
+        shared = service.shared(place)
+        if shared.usable:
+            self._claim = service.leases.ask(place, self._got)
+        else:  # it has been away for long
+            self._then(None, Fate.FAILED, shared.down_error())
+
+    def _got(self, found: Lease | str) -> None:
+        self._claim = None
+        if not isinstance(found, str):
+            self._send(found)
+        elif found.startswith("SHARDDOWN"):
+            self._node, self.asking = None, False
+            self._again(encode.error(found), None)
+        else:  # there are too many connections: to wait for one would not be to wait for the server
+            self._then(None, Fate.FAILED, encode.error(found))
+
+    def _send(self, lease: Lease) -> None:
+        service = self._client.service
+        now = service.turn.now()
+        self.lease = lease
+        self._rejected = b""
+        lease.on_lost = self._lost
+        for load in service.scripts.ahead(None, calls_by_digest(self._frame)):
+            lease.send(DISCARD, 0, load, now)
+        if self.asking:
+            lease.send(DISCARD, 0, _ASKING, now)
+        if transaction.is_block(self._frame):
+            for _ in range(transaction.replies(self._frame) - 1):
+                lease.inflight.push(self, _PART, b"", 0, 0, now)
+        lease.send(self, 0, self._frame, now)
+        self._timer = service.loop.call_later(service.config.backend.request_timeout, self._late)
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: it is looked at whole."""
+        return False
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take a reply."""
+        reply = data[start:end]
+        if token == _PART:
+            if reply.startswith(b"-") and not self._rejected:
+                self._rejected = reply
+            return
+        lease, self.lease = self.lease, None
+        assert lease is not None
+        lease.on_lost = None
+        self._end_timer()
+        if reply.startswith(b"-"):
+            service = self._client.service
+            why = transaction.reason(reply, self._rejected)
+            refusal = service.refusal(why, lease.place.node)
+            if refusal is not None:
+                self._refused(lease, refusal)
+                return
+            if why is not reply:
+                reply = transaction.aborted(why)
+        self._then(lease, Fate.ANSWERED, reply)
+
+    def _refused(self, lease: Lease, refusal: Refusal) -> None:
+        service = self._client.service
+        service.counters.redirect(refusal.kind)
+        service.source.hint(refusal.node)
+        if self._given:
+            self._then(lease, Fate.REFUSED, refusal.error)
+            return
+        service.leases.give_back(lease, untouched=True)
+        self._node = refusal.node
+        self.asking = refusal.kind == "ASK"
+        error = refusal.error
+        if refusal.node is not None:
+            place, said = lease.place, errors.text(error[1:-2])
+            error = encode.error(errors.redirected(place.shard, place.node.address, said, self._hops + 1))
+        self._again(error, refusal)
+
+    def _lost(self, reason: str, entries: list[Entry]) -> None:
+        lease, self.lease = self.lease, None
+        assert lease is not None
+        self._end_timer()
+        place = lease.place
+        if self._repeat:
+            self._node, self.asking = None, False
+            self._again(encode.error(errors.shard_down(place.shard, place.node.address, reason)), None)
+        else:
+            self._uncertain(place, "closed the connection before it answered")
+
+    def _late(self) -> None:
+        lease, self.lease = self.lease, None
+        assert lease is not None
+        lease.drop()
+        self._timer = None
+        place = lease.place
+        service = self._client.service
+        service.counters.timeouts += 1
+        seconds = service.config.backend.request_timeout
+        if self._repeat:
+            error = errors.timed_out(place.shard, place.node.address, seconds)
+            self._then(None, Fate.FAILED, encode.error(error))
+        else:
+            self._uncertain(place, f"did not answer within {seconds:g} s")
+
+    def _uncertain(self, place: Place, reason: str) -> None:
+        self._client.service.counters.uncertain += 1
+        error = errors.uncertain(place.shard, place.node.address, reason)
+        self._then(None, Fate.LOST, encode.error(error))
+
+    def _again(self, error: bytes, refusal: Refusal | None) -> None:
+        """Try once more, a little later; ``error`` is the answer if it is too late for that."""
+        service = self._client.service
+        if service.turn.now() >= self._until:
+            self._then(None, Fate.FAILED, error)
+            return
+        wait = (refusal or Refusal("", error)).wait(self._hops)
+        self._hops += 1
+        self._timer = service.loop.call_later(wait, self._look)
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def serving(topology: Topology, slots: Collection[int]) -> Shard | None:
+    """The shard that has these slots (or that any will do for, of none); None if nobody has."""
+    index = FIRST_SHARD if topology.single or not slots else topology.slot_shard[next(iter(slots))]
+    if index == NOBODY or not topology.shards:
+        return None
+    return topology.shards[index]
