@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _PAUSE = 0.01
 """Seconds after which a request is sent again whose script the others are asked for: as many times as that takes."""
 _KNOWN_FOR = 0.1
-"""Seconds for which it holds that nobody has a script: longer than it takes to send again what waited for the answer."""
+"""Seconds for which it holds that nobody has a script: longer than sending again what waited for the answer takes."""
 _MOST = 1000
 
 
