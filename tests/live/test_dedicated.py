@@ -77,6 +77,14 @@ def test_who_comes_then_waits_if_so_configured(shards: LocalShards, serve: Serve
     second.close()
 
 
+def test_the_only_one_makes_room_for_one_in_another_state(shards: LocalShards, serve: Serve) -> None:
+    proxy = serve("--static", shards.static, config="[backend]\ndedicated_connections = 1\n")
+    with Wire(proxy.address) as client:
+        for database in (0, 1, 1, 0):
+            client.ask("SELECT", database)
+            assert client.ask("BLPOP", FIRST, "0.01") == b"*-1\r\n"
+
+
 def test_they_are_used_again_and_clean(shards: LocalShards, serve: Serve) -> None:
     proxy = serve("--static", shards.static)
     server = next(server for server in shards.primaries if _has(server.address, proxy.address))
