@@ -98,7 +98,9 @@ def test_a_server_that_does_not_unblock_clients(shards: LocalShards, serve: Serv
             (("BLPOP", FIRST, 0), b"-UNCERTAIN shard"),
         ):
             client.send(pack(*command))
-            assert eventually(lambda: any(server.info("clients")["blocked_clients"] == "1" for server in shards.primaries))
+            assert eventually(
+                lambda: any(server.info("clients")["blocked_clients"] == "1" for server in shards.primaries)
+            )
             assert other.ask("CLIENT", "UNBLOCK", number) == b":1\r\n"
             assert client.reply().startswith(reply)
         assert eventually(lambda: all(server.info("clients")["blocked_clients"] == "0" for server in shards.primaries))

@@ -286,6 +286,15 @@ PUBSUB_3 = {
         a< 1
         a: UNSUBSCRIBE news
     """,
+    "back to RESP2 inside a transaction": r"""
+        a: MULTI
+        a: HELLO 2
+        a: SUBSCRIBE news
+        a: EXEC
+        b: PUBLISH news 1
+        a< 1
+        a: UNSUBSCRIBE news
+    """,
     "back to RESP2": r"""
         a: SUBSCRIBE news
         a: HELLO 2
