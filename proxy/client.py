@@ -29,6 +29,8 @@ _SLOW = Stop.SLOW
 _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
+_MUCH = 1 << 20
+"""Of more bytes that were kept one request is taken at a time."""
 
 
 class ClientConnection(Conversation):
@@ -145,32 +147,40 @@ class ClientConnection(Conversation):
             self._process(data, self._turn.now())
 
     def _continue(self, kept: bytearray) -> None:
-        """Go on with what was kept: it begins with a request, perhaps not whole yet."""
+        """Go on with what was kept: it begins with a request, perhaps not whole yet.
+
+        Who goes on sending while it is blocked may have much kept: that is not copied for each request of it.
+        """
         framer = self.framer
-        try:
-            end = framer.frame(kept, 0)
-        except ProtocolError as error:
-            self._protocol_error(error)
-            return
-        if end < 0:
-            if self._lands(len(kept)):
-                self._kept = None
-                self._land(bytes(kept))
-            return
-        self._kept = None
-        with memoryview(kept) as view:
-            first = bytes(view[:end])
-            rest = bytes(view[end:])
         now = self._turn.now()
-        self._process(first, now)
-        if self.closing:
-            return
-        if self._kept is not None:
-            self._kept += rest
-        elif self.flow.stopped:
-            self._kept = bytearray(rest)
-        elif rest:
-            self._process(rest, now)
+        while True:
+            try:
+                end = framer.frame(kept, 0)
+            except ProtocolError as error:
+                self._protocol_error(error)
+                return
+            self._kept = None
+            if end < 0:
+                if self._lands(len(kept)):
+                    self._land(bytes(kept))
+                else:
+                    self._kept = kept
+                return
+            with memoryview(kept) as view:
+                first = bytes(view[:end])
+            self._process(first, now)
+            if self.closing:
+                return
+            waits = self._kept is not None
+            if not waits:
+                del kept[:end]  # its start moves: nothing is copied
+            if waits or (kept and self.flow.stopped):
+                self._kept = kept
+                return
+            if len(kept) <= _MUCH:
+                if kept:
+                    self._process(bytes(kept), now)
+                return
 
     def _process(self, data: bytes, now: float) -> None:
         """Carry out the requests in ``data``: by the fast lane, and one at a time what that leaves."""

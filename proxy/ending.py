@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import allclients, clientcmds, transaction
+from proxy.channels import BEGIN, END
 from proxy.dispatch import Muted
 from proxy.engine.sink import Sink
 from proxy.resp import encode
@@ -14,6 +15,9 @@ from proxy.transaction import Queued
 if TYPE_CHECKING:
     from proxy.clients import Siblings
     from proxy.conversation import Conversation
+
+_TOLD = frozenset((*BEGIN, *END))
+"""What is confirmed whatever CLIENT REPLY says, as Redis does."""
 
 
 class Ending(Sink):
@@ -78,7 +82,11 @@ class Ending(Sink):
                 if siblings is not None and wide is not None and wide.check(client.session.world, item.args) is None:
                     self._ask(siblings, wide, item)
                     return
-                self._add(self._own(item))
+                reply = self._own(item)
+                if item.fact.name in _TOLD and not reply.startswith(b"-"):
+                    self._said.append(reply)
+                else:
+                    self._add(reply)
                 self._silent = self._silent or client.session.closing  # CLIENT KILL: the last that it hears
             else:
                 reply = next(self._frames)

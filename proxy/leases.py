@@ -194,9 +194,11 @@ class Leases:
         if not station.waiting and (lease := station.take(claim.place)) is not None:
             claim.settle(lease)
         elif station.count < self._limit or (not station.waiting and station.idle):
-            if station.count >= self._limit:
-                station.idle[0].drop()  # it is in another state than is wanted here
+            # One that is in another state than is wanted here makes room; last, as a station with none is no more.
+            unfit = station.idle[0] if station.count >= self._limit else None
             self._connect(station, claim)
+            if unfit is not None:
+                unfit.drop()
         elif self._wait:
             claim.timer = self._loop.call_later(self._wait, self._refuse, claim)
             claim.queue = station.waiting

@@ -117,7 +117,9 @@ class Modes:
         """The reply to one of the proxy's own commands when EXEC carries it out, if it belongs to a mode."""
         if self.subscriptions is None and fact.name not in END:
             return None
-        return self.listening().in_transaction(fact, args)
+        subscriptions = self.listening()
+        subscriptions.adopted()  # HELLO may have stood before it
+        return subscriptions.in_transaction(fact, args)
 
     def listening(self) -> Subscriptions:
         """The client's subscriptions, from now on."""

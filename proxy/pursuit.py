@@ -284,10 +284,18 @@ class Pursuit(Sink):
         frame = encode.request(("CLIENT", "UNBLOCK", lease.client_id, kind))
         service.shared(lease.place).send(_Told(self, lease), 0, frame, service.turn.now(), None)
 
-    def told(self, lease: Lease, found: bool) -> None:
-        """The server has heard it; if it has not found the client blocked, it may be about to block."""
-        if not found:
+    def told(self, lease: Lease, reply: bytes) -> None:
+        """The server has heard it; if it has not found the client blocked, it may be about to block. If it can not
+        do it, the connection is closed, which it understands as well."""
+        if reply.startswith(b":0"):
             self.service.loop.call_later(_ONCE_MORE, self._tell, lease)
+        elif reply.startswith(b"-") and self._lease is lease:
+            self._lease = None
+            lease.drop()
+            if self._readonly:
+                self._finish(UNBLOCKED if self._error else self.nothing())
+            else:
+                self._uncertain(lease.place, f"does not unblock a client ({errors.text(reply[1:-2])})")
 
     def _rest(self) -> None:
         """No timer goes on."""
@@ -324,4 +332,4 @@ class _Told(Sink):
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take it."""
         view = data
-        self._pursuit.told(self._lease, view[start:end] == b":1\r\n")
+        self._pursuit.told(self._lease, view[start:end])

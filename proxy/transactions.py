@@ -89,6 +89,8 @@ def spoil(modes: "Modes", fact: Fact | None) -> None:
 def discard(modes: "Modes") -> None:
     """End the transaction, and watch no more."""
     _end(modes)
+    if modes.subscriptions is not None:
+        modes.subscriptions.forget()
     watch, modes.watch = modes.watch, None
     if watch is not None:
         watch.release()
@@ -192,6 +194,7 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     for item in (fact, *(item.fact for item in queue.items)):
         service.counters.command(item.name).calls += 1
     modes.queue = modes.watch = None
+    client.session.watched = 0
     _carry_out(client, queue, held, shard, now)
     if not any(item.own for item in queue.items):
         _end(modes)

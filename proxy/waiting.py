@@ -45,7 +45,9 @@ def begin(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
         client.refuse(fact, errors.nobody(service.topology.cluster))
         return True
     wrote = client.wrote or modes.waited
-    asked = [shard for shard in range(shards) if not wrote or wrote >> (shard % _MOST) & 1]
+    every = range(shards)
+    # What it wrote to slots that nobody serves may be none of them: then any would do, and all are asked.
+    asked = [shard for shard in every if wrote >> (shard % _MOST) & 1] or every
     Waiting(modes, fact, args, frame, asked, wrote != 0).start()
     return True
 

@@ -155,6 +155,23 @@ def test_what_follows_waits_in_order(site: Site) -> None:
         assert replies[2].endswith(b"x\r\n")
 
 
+def test_much_follows(site: Site) -> None:
+    """More than is carried out in one go: small and large requests, and more that block."""
+    first = site.tags()[0]
+    large = b"x" * 700000
+    some = pipeline(("SET", "k", large), ("BLPOP", first, 0), *[("PING",)] * 20000, ("STRLEN", "k"))
+    replies = [OK, b"*2\r\n$%d\r\n%b\r\n$1\r\nx\r\n" % (len(first), first.encode())]
+    replies += [b"+PONG\r\n"] * 20000 + [b":700000\r\n"]
+    with site.client() as client, site.client() as other:
+        client.send(pack("BLPOP", first, 0))
+        until_blocked(other)
+        thread = threading.Thread(target=client.send, args=(some * 4,))
+        thread.start()
+        other.ask("RPUSH", first, *"xxxxx")
+        assert client.replies(1 + 4 * len(replies)) == [replies[1], *replies * 4]
+        thread.join()
+
+
 def test_who_waits_longest_is_served_first(site: Site) -> None:
     key = site.tags()[0]
     waiting = [site.client() for _ in range(5)]

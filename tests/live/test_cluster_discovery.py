@@ -9,6 +9,7 @@ import pytest
 from proxy import localcluster
 from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
 from proxy.localservers import LocalServer, ServerBinary, free_port
+from proxy.slots import key_slot
 from tests.certificates import Authority, speaks_tls
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
@@ -178,9 +179,13 @@ def test_an_incomplete_cluster(binary: ServerBinary, serve: Serve) -> None:
         first = cluster.nodes[0]
         for node in cluster.nodes:
             node.ask("CLUSTER", "DELSLOTS", *range(100))
-        proxy = serve("--cluster", cluster.seeds, ready=False)
+        proxy = serve("--cluster", cluster.seeds, ready=False, config='[backend]\nretry_deadline = "10ms"\n')
         until(lambda: "no shard serves the slots 0-99" in proxy.http("/readyz")[1])
         assert "the cluster is incomplete: no node that can be reached serves the slots 0-99" in proxy.log
+        key = next(key for key in map(str, range(10000)) if key_slot(key.encode()) < 100)
+        with Wire(proxy.address) as client:
+            assert client.ask("SET", key, 1).startswith(b"-CLUSTERDOWN")
+            assert client.ask("WAIT", 0, 100) == b":0\r\n"  # though it wrote to no shard that there is
         first.ask("CLUSTER", "ADDSLOTS", *range(100))
         until(lambda: proxy.http("/readyz")[0] == 200)
         assert slots(proxy) == {"shard-1": [[0, 8191]], "shard-2": [[8192, 16383]]}

@@ -77,6 +77,40 @@ def test_who_comes_then_waits_if_so_configured(shards: LocalShards, serve: Serve
     second.close()
 
 
+def test_the_only_one_makes_room_for_one_in_another_state(shards: LocalShards, serve: Serve) -> None:
+    proxy = serve("--static", shards.static, config="[backend]\ndedicated_connections = 1\n")
+    with Wire(proxy.address) as client:
+        for database in (0, 1, 1, 0):
+            client.ask("SELECT", database)
+            assert client.ask("BLPOP", FIRST, "0.01") == b"*-1\r\n"
+
+
+def test_a_server_that_does_not_unblock_clients(shards: LocalShards, serve: Serve) -> None:
+    """The proxy's user may not, or the server does not know how: nobody stays blocked for that."""
+    proxy = serve("--static", shards.static)
+    for server in shards.primaries:
+        server.ask("ACL", "SETUSER", "default", "-client|unblock")
+    with Wire(proxy.address) as client, Wire(proxy.address) as other:
+        number = client.value("CLIENT", "ID")
+        assert isinstance(number, int)
+        for command, reply in (
+            (("XREAD", "BLOCK", 0, "STREAMS", FIRST, "$"), b"*-1\r\n"),
+            (("BLPOP", FIRST, 0), b"-UNCERTAIN shard"),
+        ):
+            client.send(pack(*command))
+            assert eventually(
+                lambda: any(server.info("clients")["blocked_clients"] == "1" for server in shards.primaries)
+            )
+            assert other.ask("CLIENT", "UNBLOCK", number) == b":1\r\n"
+            assert client.reply().startswith(reply)
+        assert eventually(lambda: all(server.info("clients")["blocked_clients"] == "0" for server in shards.primaries))
+        client.send(pack("BLPOP", FIRST, 0))
+        assert eventually(lambda: any(server.info("clients")["blocked_clients"] == "1" for server in shards.primaries))
+        proxy.stop()
+    for server in shards.primaries:
+        server.ask("ACL", "SETUSER", "default", "+client|unblock")
+
+
 def test_they_are_used_again_and_clean(shards: LocalShards, serve: Serve) -> None:
     proxy = serve("--static", shards.static)
     server = next(server for server in shards.primaries if _has(server.address, proxy.address))

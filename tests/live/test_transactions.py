@@ -108,6 +108,23 @@ def test_keys_in_several_slots(site: Site, protocol: int) -> None:
         assert client.replies(3) == [OK, QUEUED, b"*1\r\n+OK\r\n"]
 
 
+def test_what_a_refused_transaction_was_to_subscribe_to_is_forgotten(site: Site) -> None:
+    first, second, _ = site.tags()
+    with site.client(3) as client:
+        client.send(pipeline(("MULTI",), ("SUBSCRIBE", "a"), ("SET", first, 1), ("SET", second, 1), ("EXEC",)))
+        assert client.replies(5)[-1] == CROSSSLOT
+        client.send(pipeline(("MULTI",), ("SUBSCRIBE", "b"), ("EXEC",)))
+        assert client.replies(3)[-1] == b"*1\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:1\r\n"
+
+
+def test_nothing_is_watched_after_a_transaction(site: Site) -> None:
+    with site.client() as client:
+        client.send(pipeline(("WATCH", "k"), ("MULTI",), ("CLIENT", "INFO"), ("EXEC",), ("CLIENT", "INFO")))
+        *_, inside, after = client.replies(5)
+        assert b" watch=0 " in inside
+        assert b" watch=0 " in after
+
+
 def test_what_is_for_all_shards_is_refused_when_it_is_queued(site: Site) -> None:
     with site.client() as client:
         for line in ("DBSIZE", "KEYS *", "SCAN 0", "FLUSHALL", "RANDOMKEY", "INFO", "SCRIPT LOAD x"):

@@ -211,6 +211,18 @@ PUBSUB = {
         a: UNSUBSCRIBE news
         a: CLIENT REPLY ON
     """,
+    "nor inside a transaction": r"""
+        a> CLIENT REPLY OFF
+        a> MULTI
+        a> SUBSCRIBE news
+        a> PING
+        a> EXEC
+        a< 1
+        b: PUBLISH news 1
+        a< 1
+        a: UNSUBSCRIBE news
+        a: CLIENT REPLY ON
+    """,
 }
 
 PUBSUB_2 = {
@@ -269,6 +281,15 @@ PUBSUB_3 = {
         a: MULTI
         a: SUBSCRIBE news
         a: PING
+        a: EXEC
+        b: PUBLISH news 1
+        a< 1
+        a: UNSUBSCRIBE news
+    """,
+    "back to RESP2 inside a transaction": r"""
+        a: MULTI
+        a: HELLO 2
+        a: SUBSCRIBE news
         a: EXEC
         b: PUBLISH news 1
         a< 1
