@@ -110,7 +110,7 @@ class World:
 Story = Callable[[World], Awaitable[None]]
 
 
-def told(wait: float = 0.0) -> Callable[[Story], Callable[[], None]]:
+def told(wait: float = 0.0, limit: int = LIMIT) -> Callable[[Story], Callable[[], None]]:
     """Plays a story; who waits for a lease waits so many seconds."""
 
     def decorate(story: Story) -> Callable[[], None]:
@@ -122,7 +122,7 @@ def told(wait: float = 0.0) -> Callable[[Story], Callable[[], None]]:
                 {
                     "shards": [{"primary": ONE.address}],
                     "backend": {
-                        "dedicated_connections": LIMIT,
+                        "dedicated_connections": limit,
                         "dedicated_wait": f"{wait}s",
                         "request_timeout": f"{REQUEST_TIMEOUT}s",
                     },
@@ -384,3 +384,33 @@ async def test_a_role_that_comes_back(world: World) -> None:
     world.service.leases.adopt(moved(TWO))
     world.service.leases.give_back(lease, untouched=True)
     assert world.usage == []
+
+
+@told(wait=60)
+async def test_who_waits_and_does_not_want_it_any_more_when_told_why(world: World) -> None:
+    """As an errand does, which lets go of all it has before it says what came of it."""
+    claims: list[Claim] = []
+
+    def then(lease: Lease | str) -> None:
+        world.heard.append(lease)
+        claims[0].cancel()
+
+    leases = [await world.lend() for _ in range(LIMIT)]
+    claims.append(world.service.leases.ask(place(), then))
+    world.service.leases.adopt(moved(TWO))
+    assert [str(found)[:9] for found in world.heard] == ["SHARDDOWN"]
+    for lease in leases:
+        lease.drop()
+
+
+def test_room_for_one_only() -> None:
+    """Who is in the way is closed, and the one that takes its place is known."""
+
+    async def story(world: World) -> None:
+        world.service.leases.give_back(await world.lend(), untouched=True)
+        lease = await world.lend(place(db=5))
+        assert world.usage == [Usage(ONE, 1, 0)]
+        world.service.leases.give_back(lease, untouched=True)
+        assert world.usage == [Usage(ONE, 0, 1)]
+
+    told(limit=1)(story)()
