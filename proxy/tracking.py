@@ -259,14 +259,20 @@ class Tracker(Sink):
         if lease is not None and lease.standing:
             return
         found: asyncio.Future[Lease | str] = self._service.loop.create_future()
-        claim = self._service.leases.ask(
-            Place(place.shard, place.node, place.primary, 3, 0, 0),
-            lambda lease: None if found.done() else found.set_result(lease),
-        )
+
+        def came(lease: Lease | str) -> None:
+            if not found.done():
+                found.set_result(lease)
+            elif isinstance(lease, Lease):
+                lease.drop()
+
+        claim = self._service.leases.ask(Place(place.shard, place.node, place.primary, 3, 0, 0), came)
         try:
             lease_or_why = await found
         except asyncio.CancelledError:
             claim.cancel()
+            if not found.cancelled() and isinstance(late := found.result(), Lease):
+                late.drop()
             raise
         if isinstance(lease_or_why, str):
             raise errors.BackendError(lease_or_why)

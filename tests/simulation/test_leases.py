@@ -3,17 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
+from types import SimpleNamespace
+from typing import cast
 
 import hiredis
 import pytest
 
 from proxy.config import Config
+from proxy.conversation import Conversation
 from proxy.engine.sink import DISCARD
 from proxy.leases import Claim, Lease, Usage
 from proxy.resp import encode
 from proxy.service import Service
 from proxy.surroundings import Place
 from proxy.topology import Node, Shard, Topology, build_topology
+from proxy.tracking import Tracker
+from proxy.trackoptions import Tracking
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.wire import Pace, Wire
 
@@ -414,3 +419,30 @@ def test_room_for_one_only() -> None:
         assert world.usage == [Usage(ONE, 0, 1)]
 
     told(limit=1)(story)()
+
+
+@pytest.mark.parametrize("first", ["lease", "end"])
+def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody keeps the lease then."""
+
+    async def story(world: World) -> None:
+        client = SimpleNamespace(service=world.service, number=1)
+        tracker = Tracker(cast(Conversation, client), Tracking(redirect=2))
+        task = asyncio.create_task(tracker.steps(place()))
+        ask = world.service.leases.ask
+
+        def asked(where: Place, then: Callable[[Lease | str], None]) -> Claim:
+            def came(lease: Lease | str) -> None:
+                if first == "end":
+                    task.cancel()
+                then(lease)
+                task.cancel()
+
+            return ask(where, came)
+
+        monkeypatch.setattr(world.service.leases, "ask", asked)
+        await asyncio.sleep(SOON)
+        assert task.cancelled()
+        assert world.usage == []
+
+    told()(story)()
