@@ -8,35 +8,51 @@ import pytest
 import proxy
 from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
+from tests.beside import OTHER, Runs
 from tests.enginestate import compilable, problem
-from tests.uncompiled import Runs
 
-UNCOMPILED = pytest.StashKey[list[str]]()
-"""What the runs on the uncompiled engine (test_plain_engine.py) ended with."""
-UNCOMPILED_RUNS = pytest.StashKey[Runs]()
+CLOSING_LINES = pytest.StashKey[list[str]]()
+"""What the runs beside this one (test_beside.py) ended with."""
+RUNS = pytest.StashKey[Runs]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[UNCOMPILED] = []
+    config.stash[CLOSING_LINES] = []
     wrong = problem(Path(proxy.__file__).parent, os.environ.get(ENGINE) == "python", compilable())
     if wrong is not None:
         raise pytest.UsageError(wrong)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to the run beside this one what it will do."""
+    if OTHER not in _parts(items):
+        return
+    theirs = {item: None for item in items if "live" in item.path.parts and OTHER in item.name}
+    items[:] = [item for item in items if item not in theirs]
+    config.hook.pytest_deselected(items=list(theirs))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin with the uncompiled runs that were asked for: they go on beside the other tests."""
-    parts = [
+    """Begin with the runs beside this one that were asked for."""
+    parts = _parts(session.items)
+    if engine() == "python":
+        parts = [part for part in parts if part == OTHER]
+    if parts and not session.config.option.collectonly:
+        session.config.stash[RUNS] = Runs(parts)
+
+
+def _parts(items: list[pytest.Item]) -> list[str]:
+    return [
         str(item.callspec.params["part"])
-        for item in session.items
-        if isinstance(item, pytest.Function) and item.path.stem == "test_plain_engine"
+        for item in items
+        if isinstance(item, pytest.Function) and item.path.stem == "test_beside"
     ]
-    if parts and engine() == "compiled" and not session.config.option.collectonly:
-        session.config.stash[UNCOMPILED_RUNS] = Runs(parts)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if UNCOMPILED_RUNS in config.stash:
-        config.stash[UNCOMPILED_RUNS].end()
+    if RUNS in config.stash:
+        config.stash[RUNS].end()
 
 
 def pytest_report_header() -> str:
@@ -47,7 +63,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.stash[UNCOMPILED]:
-        terminalreporter.section("on the uncompiled engine")
-        for line in config.stash[UNCOMPILED]:
+    if config.stash[CLOSING_LINES]:
+        terminalreporter.section("beside")
+        for line in config.stash[CLOSING_LINES]:
             terminalreporter.write_line(line)

@@ -1,22 +1,29 @@
-"""Runs of pytest on the uncompiled engine, beside the tests that go on meanwhile: most of those wait for servers."""
+"""Runs of pytest beside the one that was started: most tests wait for servers, and the machine has two cores.
+
+What they run: the uncompiled engine, and the live tests with the second kind of server.
+"""
 
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
 from proxy.config.environment import ENGINE
 
 ROOT = Path(__file__).parent.parent
-PARTS = {
+OTHER = "valkey"
+"""In the names of live tests with the second kind of server."""
+UNCOMPILED: Mapping[str, Sequence[str]] = {
     "unit": ["tests/unit"],
     "simulation": ["tests/simulation"],
     "differential": ["tests/live/differential"],
     "smoke": ["tests/live", "-m", "smoke"],
 }
+OTHER_SERVER: Mapping[str, Sequence[str]] = {OTHER: ["tests/live", "-k", OTHER]}
+PARTS = {**UNCOMPILED, **OTHER_SERVER}
 
 
 class Runs:
@@ -26,7 +33,7 @@ class Runs:
         self._results: dict[str, Future[tuple[int, str]]] = {part: Future() for part in parts}
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="uncompiled runs", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="runs beside", daemon=True)
         self._thread.start()
 
     def result(self, part: str) -> tuple[int, str]:
@@ -49,10 +56,19 @@ class Runs:
                     result.set_exception(error)
 
     def _pytest(self, part: str) -> tuple[int, str]:
+        environment = {"SIMULATION_SEEDS": "0-49", **os.environ, ENGINE: "python"} if part in UNCOMPILED else None
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "--tb=short", "-p", "no:cacheprovider", *PARTS[part]],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "--tb=short",
+                "-p",
+                "no:cacheprovider",
+                *PARTS[part],
+            ],
             cwd=ROOT,
-            env={"SIMULATION_SEEDS": "0-49", **os.environ, ENGINE: "python"},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
