@@ -6,19 +6,21 @@ Source: https://redis.io/docs/latest/commands/keys/ and what Redis 7 matches (ut
 import re
 from collections.abc import Callable
 
-_SPECIAL = frozenset(b"*?[\\")
+_SPECIAL = re.compile(rb"[*?[\\]")
+LONGEST = 1024
+"""Bytes of a pattern that is taken apart: with more of them that would hold up all others."""
 
 
 def literal_prefix(pattern: bytes) -> tuple[bytes, bool]:
     """What all that ``pattern`` matches begins with, as far as it is plain text, and whether that is all of it."""
-    for at, char in enumerate(pattern):
-        if char in _SPECIAL:
-            return pattern[:at], False
-    return pattern, True
+    found = _SPECIAL.search(pattern)
+    return (pattern, True) if found is None else (pattern[: found.start()], False)
 
 
 def matcher(pattern: bytes) -> Callable[[bytes], bool]:
-    """Tells whether a text matches ``pattern``."""
+    """Tells whether a text matches ``pattern``; of one that is longer than ``LONGEST``, whether it is the same."""
+    if len(pattern) > LONGEST:
+        return lambda text: text == pattern
     # Between stars everything has one length, so the first place where a part fits is as good as any other: each is
     # atomic, which keeps the regular expression from trying others.
     first, *parts = _parts(pattern)

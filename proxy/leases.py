@@ -236,8 +236,8 @@ class Leases:
                 lease.stray = lease.stray or now
         for station in list(self._stations.values()):
             for claim in [claim for claim in station.waiting if (claim.place.node, claim.place.primary) not in roles]:
+                station.waiting.remove(claim)  # first: who is told may cancel it
                 claim.settle(errors.shard_down(claim.place.shard, claim.place.node.address, _STRAY))
-                station.waiting.remove(claim)
 
     async def close(self) -> None:
         """Close them all."""
@@ -253,6 +253,7 @@ class Leases:
     # ---- connecting
 
     def _connect(self, station: Station, claim: Claim) -> None:
+        self._stations[claim.place.node] = station  # it is forgotten with its last lease, which may have made room
         station.count += 1
         task = self._loop.create_task(self._connected(station, claim))
         self._connecting.add(task)

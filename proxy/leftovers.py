@@ -24,7 +24,7 @@ class Leftovers:
 
     def settle(self, written: Iterable[Entry], unwritten: Iterable[Entry]) -> None:
         """The connection is lost: answer what was written and may have run; send the rest again."""
-        verdict = judge(_real(written), self._around.look)
+        verdict = judge(self._real(written), self._around.look)
         self._around.counters.retries += len(verdict.again)
         place = self._backend.place
         for entry in verdict.stale:
@@ -38,7 +38,7 @@ class Leftovers:
         backend = self._backend
         # What a replica may answer, another server of the shard can answer as well.
         reader = around.elsewhere(backend)
-        for entry in _real(entries):
+        for entry in self._real(entries):
             look = around.look(entry.frame)
             if look.replica_ok and (reader is not backend or not (backend.place.primary or backend.retired)):
                 target: Backend | None = reader
@@ -55,7 +55,7 @@ class Leftovers:
         around = self._around
         place = self._backend.place
         seconds = around.timing.request_timeout
-        for entry in _real(written):
+        for entry in self._real(written):
             around.counters.timeouts += 1
             if around.look(entry.frame).readonly:
                 self._answer(entry, errors.timed_out(place.shard, place.node.address, seconds))
@@ -65,14 +65,14 @@ class Leftovers:
             refusal = encode.error(errors.stalled(place.shard, place.node.address, seconds))
         else:
             refusal = self._backend.down_error()
-        for entry in _real(unwritten):
+        for entry in self._real(unwritten):
             around.counters.timeouts += 1
             self._deliver(entry, refusal)
 
     def refuse(self, written: Iterable[Entry], unwritten: Iterable[Entry], reason: str) -> None:
         """The server is given up, for ``reason``."""
-        self._uncertain(_real(written), f"was let go of: {reason}")
-        for entry in _real(unwritten):
+        self._uncertain(self._real(written), f"was let go of: {reason}")
+        for entry in self._real(unwritten):
             self._deliver(entry, self._backend.down_error())
 
     def _uncertain(self, entries: Iterable[Entry], reason: str) -> None:
@@ -88,7 +88,10 @@ class Leftovers:
         self._around.on_error(entry.sink, entry.frame)
         entry.sink.deliver(entry.token, error, 0, len(error))
 
-
-def _real(entries: Iterable[Entry]) -> list[Entry]:
-    """Without what the proxy itself asked."""
-    return [entry for entry in entries if entry.sink not in UNASKED]
+    def _real(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Without what the proxy itself asked, which is asked again where it is needed."""
+        kept = list(entries)
+        real = [entry for entry in kept if entry.sink not in UNASKED]
+        if len(real) < len(kept):
+            self._around.unprepared(self._backend)
+        return real

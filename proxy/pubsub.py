@@ -173,9 +173,12 @@ class Hub:
 
     def stood(self, topic: Topic) -> None:
         """A server has confirmed ``topic``."""
-        if topic.standing:
-            for link in [link for link in topic.at if link not in topic.target]:
+        standing = topic.standing
+        for link in [link for link in topic.at if link not in topic.target]:
+            # Where its shard's new primary tells already, the old one, a replica by now, would tell the same again.
+            if standing or any(other.shard == link.shard and topic.at.get(other) for other in topic.target):
                 link.remove(topic)
+        if standing:
             for claim in list(topic.claims):
                 claim.stood(topic)
 

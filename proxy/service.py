@@ -156,6 +156,7 @@ class Service:
             self._count_error,
             self.refusal,
             self._prepare,
+            self.scripts.forget,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),

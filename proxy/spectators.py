@@ -5,7 +5,7 @@ fast lane, as that does not take commands apart.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
@@ -73,11 +73,19 @@ def _redacted(name: str, args: Sequence[bytes]) -> Sequence[bytes]:
     """The arguments without passwords."""
     if name == "auth":
         return [args[0], *(_REDACTED for _ in args[1:])]
-    lower = [arg.lower() for arg in args]
-    if name == "hello" and b"auth" in lower[2:]:
-        at = lower.index(b"auth", 2)
-        return [*args[: at + 1], *(_REDACTED for _ in args[at + 1 : at + 3]), *args[at + 3 :]]
+    if name == "hello":
+        return list(_hello(args))
     return args
+
+
+def _hello(args: Sequence[bytes]) -> Iterator[bytes]:
+    """Of HELLO two are hidden behind each AUTH that may be its option, also where the command is wrong."""
+    hidden = named = 0
+    for arg in args:
+        yield _REDACTED if hidden else arg
+        option = b"" if hidden or named else arg.lower()
+        hidden = 2 if option == b"auth" else max(hidden - 1, 0)
+        named = option == b"setname"
 
 
 # ---- as commands

@@ -90,6 +90,8 @@ class Surroundings:
     prepare: Callable[[bytes, "Backend", float], None]
     """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
     what it needs there."""
+    unprepared: Callable[["Backend"], None]
+    """Called when some of what was sent ahead over a connection may not have come there."""
     refused: Callable[["Backend", Entry, Refusal], None]
     """Called with a request that was refused and taken out of the FIFO."""
     wait: Callable[[Entry, Place], None]

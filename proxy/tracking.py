@@ -34,6 +34,8 @@ _BROKEN = b">2\r\n$21\r\ntracking-redir-broken\r\n"
 _NULL = b"_\r\n"
 _NULL2 = b"$-1\r\n"
 _ON = ("CLIENT", "TRACKING", "ON")
+_MOST_WAITING = 1000
+"""So many replies and invalidations may wait for an earlier reply before what follows becomes one for everything."""
 _AGAIN = 1
 """The token of what servers are told again; that of CLIENT CACHING is 0."""
 _CACHING = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes", "no")}
@@ -79,6 +81,7 @@ class Tracker(Sink):
     """One client's tracking; what Backends call is ``surroundings.Owner``. Also takes the answers to CLIENT CACHING."""
 
     __slots__ = (
+        "_all_behind",
         "_anew",
         "_begun",
         "_client",
@@ -103,6 +106,8 @@ class Tracker(Sink):
         self._anew = False
         self._begun = False
         self._closed = False
+        self._all_behind = -1
+        """Which request would come next when everything was said to have changed, last of all."""
         self._left = 0
         """Answers to come to what servers were told again."""
         self.number = client.number
@@ -224,7 +229,7 @@ class Tracker(Sink):
             modes = client.modes
             if client.window.pending and not (modes is not None and modes.blocked):
                 # It must not overtake the reply to a read that came before it and waits for its turn.
-                client.window.answer(_INVALIDATE + value)
+                self._line_up(value)
             else:
                 client.window.push(_INVALIDATE + value)
             return
@@ -238,20 +243,36 @@ class Tracker(Sink):
         elif any(target.session.listening):
             target.window.push(_MESSAGE + value)
 
+    def _line_up(self, value: bytes) -> None:
+        """Say it behind what the client waits for: in the end that everything has changed, as the line is bounded."""
+        window = self._client.window
+        if window.pending > _MOST_WAITING:
+            if window.issued == self._all_behind:
+                return  # that is the last word already, and no read has come since
+            self._all_behind = window.issued + 1
+            value = _NULL
+        window.answer(_INVALIDATE + value)
+
     async def _accompany(self, place: Place) -> None:
         """Have a connection that hears what one in RESP2 can not. Raises BackendError."""
         lease = self._companions.get(place.node)
         if lease is not None and lease.standing:
             return
         found: asyncio.Future[Lease | str] = self._service.loop.create_future()
-        claim = self._service.leases.ask(
-            Place(place.shard, place.node, place.primary, 3, 0, 0),
-            lambda lease: None if found.done() else found.set_result(lease),
-        )
+
+        def came(lease: Lease | str) -> None:
+            if not found.done():
+                found.set_result(lease)
+            elif isinstance(lease, Lease):
+                lease.drop()
+
+        claim = self._service.leases.ask(Place(place.shard, place.node, place.primary, 3, 0, 0), came)
         try:
             lease_or_why = await found
         except asyncio.CancelledError:
             claim.cancel()
+            if not found.cancelled() and isinstance(late := found.result(), Lease):
+                late.drop()
             raise
         if isinstance(lease_or_why, str):
             raise errors.BackendError(lease_or_why)

@@ -134,6 +134,30 @@ def test_a_replica_that_is_promoted(binary: ServerBinary, serve: Serve) -> None:
             assert listener.silent(0.1)
 
 
+def test_a_replica_that_is_promoted_while_another_shard_is_down(binary: ServerBinary, serve: Serve) -> None:
+    """What the one shard says comes once, though the subscription does not stand on the other."""
+    with start_many(2, 1, binary=binary) as running:
+        primary, other = running.primaries
+        ((replica,), (others,)) = running.replicas
+        head = BACKEND + '[topology]\ndiscover_replicas = true\nrefresh = "200ms"\n'
+        proxy = serve(
+            config=head
+            + f'[[shards]]\nprimary = "{primary.address}"\nreplicas = ["{replica.address}"]\n'
+            + f'[[shards]]\nprimary = "{other.address}"\nreplicas = ["{others.address}"]\n'
+        )
+        with Wire(proxy.address) as listener:
+            listener.ask("SUBSCRIBE", "news")
+            other.kill()
+            replica.ask("REPLICAOF", "NO", "ONE")
+            primary.ask("REPLICAOF", replica.host, replica.port)
+            assert eventually(lambda: replica.ask("PUBSUB", "NUMSUB", "news") == [b"news", 1])
+            primary.wait_link_up()
+            assert eventually(lambda: primary.ask("PUBSUB", "NUMSUB", "news") == [b"news", 0])
+            replica.ask("PUBLISH", "news", 1)
+            assert listener.reply().endswith(b"\r\n1\r\n")
+            assert listener.silent(0.1)
+
+
 def test_what_a_server_does_not_allow(shards: LocalShards, proxy: ProxyProcess) -> None:
     """Its word is passed on to who asked; others, whose names were asked for together, get what they may."""
     first, _ = shards.primaries

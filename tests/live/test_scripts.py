@@ -1,6 +1,7 @@
 """Scripts through the proxy: whoever has sent one can call it by its digest, whatever happens to the servers."""
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha1
@@ -258,6 +259,27 @@ def test_workers_know_each_others_scripts(shards: LocalShards, serve: Serve) -> 
     finally:
         for client in (*clients.values(), *spare):
             client.close()
+
+
+def test_a_script_is_loaded_into_a_server_that_comes_back_slowly(shards: LocalShards, serve: Serve) -> None:
+    """What was to be sent ahead is lost with each attempt to connect, and sent ahead again."""
+    server = shards.primaries[0]
+    config = '[backend]\nretry_deadline = "10s"\nbackoff_max = "100ms"\n'
+    proxy = serve(config=f'{config}[[shards]]\nprimary = "{server.address}"\n')
+    with Wire(proxy.address) as wire:
+        wire.ask("SCRIPT", "LOAD", BODY)
+        server.kill()
+        assert eventually(lambda: "backend connection lost" in proxy.log)
+        with socket.create_server((server.host, server.port)) as loading:
+            loading.settimeout(10)
+            wire.send(pipeline(("MULTI",), ("EVALSHA", SHA, 1, "k", "x"), ("EXEC",)))
+            for _ in range(8):
+                connection, _ = loading.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(b"-LOADING Redis is loading the dataset in memory\r\n" * 4)
+        server.start()
+        assert wire.replies(3)[-1] == b"*1\r\n:1\r\n"
 
 
 def test_debug_is_refused_with_the_reason(site: Site) -> None:

@@ -3,17 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
+from types import SimpleNamespace
+from typing import cast
 
 import hiredis
 import pytest
 
 from proxy.config import Config
+from proxy.conversation import Conversation
 from proxy.engine.sink import DISCARD
 from proxy.leases import Claim, Lease, Usage
 from proxy.resp import encode
 from proxy.service import Service
 from proxy.surroundings import Place
 from proxy.topology import Node, Shard, Topology, build_topology
+from proxy.tracking import Tracker
+from proxy.trackoptions import Tracking
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.wire import Pace, Wire
 
@@ -110,7 +115,7 @@ class World:
 Story = Callable[[World], Awaitable[None]]
 
 
-def told(wait: float = 0.0) -> Callable[[Story], Callable[[], None]]:
+def told(wait: float = 0.0, limit: int = LIMIT) -> Callable[[Story], Callable[[], None]]:
     """Plays a story; who waits for a lease waits so many seconds."""
 
     def decorate(story: Story) -> Callable[[], None]:
@@ -122,7 +127,7 @@ def told(wait: float = 0.0) -> Callable[[Story], Callable[[], None]]:
                 {
                     "shards": [{"primary": ONE.address}],
                     "backend": {
-                        "dedicated_connections": LIMIT,
+                        "dedicated_connections": limit,
                         "dedicated_wait": f"{wait}s",
                         "request_timeout": f"{REQUEST_TIMEOUT}s",
                     },
@@ -384,3 +389,60 @@ async def test_a_role_that_comes_back(world: World) -> None:
     world.service.leases.adopt(moved(TWO))
     world.service.leases.give_back(lease, untouched=True)
     assert world.usage == []
+
+
+@told(wait=60)
+async def test_who_waits_and_does_not_want_it_any_more_when_told_why(world: World) -> None:
+    """As an errand does, which lets go of all it has before it says what came of it."""
+    claims: list[Claim] = []
+
+    def then(lease: Lease | str) -> None:
+        world.heard.append(lease)
+        claims[0].cancel()
+
+    leases = [await world.lend() for _ in range(LIMIT)]
+    claims.append(world.service.leases.ask(place(), then))
+    world.service.leases.adopt(moved(TWO))
+    assert [str(found)[:9] for found in world.heard] == ["SHARDDOWN"]
+    for lease in leases:
+        lease.drop()
+
+
+def test_room_for_one_only() -> None:
+    """Who is in the way is closed, and the one that takes its place is known."""
+
+    async def story(world: World) -> None:
+        world.service.leases.give_back(await world.lend(), untouched=True)
+        lease = await world.lend(place(db=5))
+        assert world.usage == [Usage(ONE, 1, 0)]
+        world.service.leases.give_back(lease, untouched=True)
+        assert world.usage == [Usage(ONE, 0, 1)]
+
+    told(limit=1)(story)()
+
+
+@pytest.mark.parametrize("first", ["lease", "end"])
+def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody keeps the lease then."""
+
+    async def story(world: World) -> None:
+        client = SimpleNamespace(service=world.service, number=1)
+        tracker = Tracker(cast(Conversation, client), Tracking(redirect=2))
+        task = asyncio.create_task(tracker.steps(place()))
+        ask = world.service.leases.ask
+
+        def asked(where: Place, then: Callable[[Lease | str], None]) -> Claim:
+            def came(lease: Lease | str) -> None:
+                if first == "end":
+                    task.cancel()
+                then(lease)
+                task.cancel()
+
+            return ask(where, came)
+
+        monkeypatch.setattr(world.service.leases, "ask", asked)
+        await asyncio.sleep(SOON)
+        assert task.cancelled()
+        assert world.usage == []
+
+    told()(story)()

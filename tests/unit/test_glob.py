@@ -52,3 +52,13 @@ def test_no_pattern_takes_long() -> None:
 )
 def test_what_a_pattern_begins_with(pattern: str, prefix: str, whole: bool) -> None:
     assert literal_prefix(pattern.encode()) == (prefix.encode(), whole)
+
+
+def test_a_long_pattern_is_not_taken_apart() -> None:
+    for pattern in (b"a" * 10_000_000, b"*?[ab]" * 1_000_000):
+        began = time.process_time()
+        literal_prefix(pattern)
+        matches = matcher(pattern)
+        assert matches(pattern)
+        assert not matches(b"a" * 1000)
+        assert time.process_time() - began < 1.0
