@@ -15,7 +15,7 @@ from typing import Any, NoReturn, get_args
 from proxy import __version__
 from proxy.config import Config, load, parse_listen
 from proxy.config.environment import sets_topology
-from proxy.config.model import ReadFrom
+from proxy.config.model import ColocateSection, ReadFrom
 from proxy.config.values import cores, parse_workers
 from proxy.enginekind import engine
 from proxy.errors import ConfigError, SlotgateError
@@ -185,6 +185,8 @@ def _summary(config: Config) -> list[tuple[str, str]]:
         ("read_from", config.read_from),
         ("users", ", ".join(f"{user.name} (no password)" if user.nopass else user.name for user in config.users)),
     ]
+    if config.present_as != "standalone":
+        lines.append(("present_as", config.present_as))
     if config.topology.kind == "cluster":
         lines.append(("cluster", f"asked of {', '.join(map(str, config.cluster.seeds))}"))
     if config.topology.kind == "sentinel":
@@ -195,7 +197,14 @@ def _summary(config: Config) -> list[tuple[str, str]]:
         replicas = f", replicas {', '.join(map(str, shard.replicas))}" if shard.replicas else ""
         slots = format_ranges(topology.ranges(index))
         lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
+    lines.extend(("colocate", _rule_words(rule)) for rule in config.colocate)
     return lines
+
+
+def _rule_words(rule: ColocateSection) -> str:
+    if rule.name is not None:
+        return f"keys that begin with {', '.join(map(repr, rule.prefixes))}: all in the slot of {rule.name!r}"
+    return f"keys that begin with {rule.prefix!r}: hashed up to field {rule.upto}, divided by {rule.separator!r}"
 
 
 def _commands(options: argparse.Namespace) -> int:

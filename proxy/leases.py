@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from proxy import errors
+from proxy.control import reason
 from proxy.engine.sink import Sink
 from proxy.lease import Lease
 from proxy.resp import encode
@@ -267,7 +268,8 @@ class Leases:
             place = claim.place
             self._around.hint(None)
             self._leave(place.node)
-            claim.settle(errors.shard_down(place.shard, place.node.address, str(error) or type(error).__name__))
+            words = reason(error, self._around.timing.connect_timeout)
+            claim.settle(errors.shard_down(place.shard, place.node.address, words))
             return
         except BaseException:
             self._leave(claim.place.node)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy import errors
+from proxy import control, errors
 from proxy.channels import Kind, told
 from proxy.engine.sink import DISCARD, Sink
 from proxy.lease import Lease
@@ -166,7 +166,7 @@ class Link:
                 try:
                     await lease.connect()
                 except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
-                    self._down(str(error) or type(error).__name__)
+                    self._down(control.reason(error, timing.connect_timeout))
                     await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, timing.backoff_max)
                     continue

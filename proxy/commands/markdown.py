@@ -15,7 +15,8 @@ Made by `slotgate commands --markdown`, from the table that the proxy itself goe
 Valkey's own `COMMAND` gives, and a few reviewed exceptions, which carry their reason here. Commands of modules, and
 ones that are newer than this list, are learned from the servers when the proxy starts, and treated as their facts say.
 
-Keys in several slots are refused with `-CROSSSLOT` where a command is not split. "May be read from a replica" holds
+Keys in several slots are refused with `-CROSSSLOT` where a command is not split. Inside of MULTI nothing is split: all
+keys of a transaction are in one slot, and what goes to every primary is refused. "May be read from a replica" holds
 where `read_from` allows it. With one shard (and no Redis Cluster) all keys are together: nothing is ever cross-slot.
 
 """

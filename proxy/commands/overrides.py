@@ -78,7 +78,7 @@ _MODE = {
 }
 
 _REFUSED = {
-    **_same(Handling.REFUSED, "carries no policy; would swap databases under shared connections", "swapdb"),
+    **_same(Handling.REFUSED, "would swap databases under connections that clients share", "swapdb"),
     **_same(Handling.REFUSED, "sent between servers only: skips the check of slots", "restore-asking"),
     **_same(Handling.REFUSED, "sent between KeyDB servers only: carries writes, flagged readonly", "rreplay"),
     **_same(Handling.REFUSED, "HTTP, not Redis; Redis 6 and KeyDB close the connection on it", "post", "host:"),

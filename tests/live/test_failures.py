@@ -152,6 +152,10 @@ def test_a_hanging_server_times_out_and_late_replies_reach_nobody(shards: LocalS
         assert re.match(rb"-TIMEOUT shard 'shard-2' \(.+\) did not answer within 1\.5 s\r\n", read.reply())
         assert re.match(rb"-UNCERTAIN shard 'shard-2' \(.+\) did not answer within 1.5 s", write.reply())
         assert REQUEST_TIMEOUT <= time.monotonic() - started < REQUEST_TIMEOUT + 1.0
+        assert re.match(
+            rb"-SHARDDOWN shard 'shard-2' \(.+\) can not be reached: no answer within \S+ s\. ",
+            other.ask("SCRIPT", "KILL"),
+        )
         shards.primaries[1].resume()
         with Load(proxy.address, reads, right=own_name) as load:
             load.wait(500)

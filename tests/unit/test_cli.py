@@ -225,6 +225,21 @@ class TestCheck:
             "shard      y: slots 8192-16383",
         ]
 
+    def test_what_it_passes_for_and_which_keys_go_together(self, tmp_path: Path, capsys: Output) -> None:
+        path = tmp_path / "slotgate.toml"
+        path.write_text(
+            'present_as = "cluster"\n[[shards]]\nprimary = "127.0.0.1:7001"\n'
+            '[[colocate]]\nname = "celery"\nprefixes = ["celery", "unacked"]\n'
+            '[[colocate]]\nprefix = "bull:"\nupto = 2\n'
+        )
+        assert main(["check", "-c", str(path)]) == 0
+        assert capsys.readouterr().out.splitlines()[-4:] == [
+            "present_as cluster",
+            "shard      shard-1: slots 0-16383, primary 127.0.0.1:7001",
+            "colocate   keys that begin with 'celery', 'unacked': all in the slot of 'celery'",
+            "colocate   keys that begin with 'bull:': hashed up to field 2, divided by ':'",
+        ]
+
     def test_workers_beside_the_cores_there_are(self, good: str, capsys: Output) -> None:
         assert main(["check", "-c", good, "--workers", "auto"]) == 0
         assert f"\nworkers    auto ({cores()} cores here)\n" in capsys.readouterr().out
