@@ -123,6 +123,7 @@ _SLOW = (
     "test_clients",
     "test_cluster_discovery",
     "test_discover_replicas",
+    "test_node",
     "test_pubsub_cluster",
     "test_pubsub_failures",
     "test_replica_reads",
