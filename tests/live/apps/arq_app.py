@@ -1,7 +1,9 @@
 """arq, unmodified: ``arq_app.py HOST PORT`` runs a worker and gives it work."""
 
 import asyncio
+import os
 import sys
+import traceback
 from datetime import timedelta
 from typing import Any
 
@@ -39,28 +41,27 @@ async def main() -> None:
         allow_abort_jobs=True,
     )
     running = asyncio.create_task(worker.async_run())
-    try:
-        jobs = [await pool.enqueue_job("add", number, number) for number in range(30)]
-        assert [await job.result(timeout=WAIT) for job in jobs] == [2 * number for number in range(30)]
-        assert await (await pool.enqueue_job("third_time")).result(timeout=WAIT) == 3
-        put_off = await pool.enqueue_job("add", 1, 2, _defer_by=timedelta(seconds=0.5), _job_id="once")
-        assert await pool.enqueue_job("add", 1, 2, _job_id="once") is None, (
-            "a job's id is taken by a watched transaction"
-        )
-        assert await put_off.status() in (JobStatus.deferred, JobStatus.queued)
-        assert await put_off.result(timeout=WAIT) == 3
-        stuck = await pool.enqueue_job("forever")
-        while await stuck.status() is not JobStatus.in_progress:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.05)
-        assert await Job(stuck.job_id, pool).abort(timeout=WAIT)
-        assert len(await pool.all_job_results()) == 33
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await worker.close()
-        await pool.aclose()
-    print("done")
+    jobs = [await pool.enqueue_job("add", number, number) for number in range(30)]
+    assert [await job.result(timeout=WAIT) for job in jobs] == [2 * number for number in range(30)]
+    assert await (await pool.enqueue_job("third_time")).result(timeout=WAIT) == 3
+    put_off = await pool.enqueue_job("add", 1, 2, _defer_by=timedelta(seconds=0.5), _job_id="once")
+    assert await pool.enqueue_job("add", 1, 2, _job_id="once") is None, "a job's id is taken by a watched transaction"
+    assert await put_off.status() in (JobStatus.deferred, JobStatus.queued)
+    assert await put_off.result(timeout=WAIT) == 3
+    stuck = await pool.enqueue_job("forever")
+    while await stuck.status() is not JobStatus.in_progress:
+        assert not running.done(), running.result()
+        await asyncio.sleep(0.05)
+    assert await Job(stuck.job_id, pool).abort(timeout=WAIT)
+    assert len(await pool.all_job_results()) == 33
+    print("done", flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    loop = asyncio.new_event_loop()
+    ended = loop.create_task(main())
+    loop.run_until_complete(asyncio.wait([ended]))
+    if (error := ended.exception()) is not None:
+        traceback.print_exception(error)
+    # Nobody waits for the worker: cancelled, it may not notice, as what it awaits takes the cancellation for its own.
+    os._exit(error is not None)
