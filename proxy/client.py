@@ -91,12 +91,15 @@ class ClientConnection(Conversation):
         self._transport = None
         self.closing = True
         self._kept = None
-        if self.modes is not None:
-            self.modes.gone()
-        self.flow.close()
-        self.window.close()
-        self._counters.bytes_out += self.window.written
-        self.service.clients.remove(self)
+        try:
+            if self.modes is not None:
+                self.modes.gone()
+        finally:
+            # Whatever is wrong there, a client that is gone must not stay in the list.
+            self.flow.close()
+            self.window.close()
+            self._counters.bytes_out += self.window.written
+            self.service.clients.remove(self)
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it sent, then close."""

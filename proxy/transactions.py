@@ -168,9 +168,10 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         discard(modes)
         client.say(fact, encode.error(errors.EXECABORT))
         return True
-    if (held is not None or queue.moves) and not client.alone():
+    listens = any(item.fact.name in BEGIN for item in queue.items)
+    if (held is not None or queue.moves or listens) and not client.alone():
         return False
-    if any(item.fact.name in BEGIN for item in queue.items):
+    if listens:
         problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])
         if problem == "":
             return False
