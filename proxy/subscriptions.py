@@ -262,6 +262,8 @@ def subscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: 
 def unsubscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
     """UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE."""
     client = modes.client
+    if not client.alone():
+        return False  # PUBSUB before it is to see what ends here
     client.service.counters.command(fact.name).calls += 1
     client.session.muted()
     modes.listening().end(END[fact.name], args[1:])
