@@ -7,7 +7,8 @@ The journey of a request::
       → fast lane? one key, a plain command, a session in its plain state   fastlane.py
             yes → slot → the shard's backend connection                     slots.py, multikey.py (several keys)
             no  → hiredis parses it → Session (what is the proxy's own)     conversation.py, session.py, clientcmds.py
-                → planner: Forward | Scatter | Reject                       planner.py
+                → modes: what the client is in the middle of, or begins     modes.py (see below)
+                → planner: Forward | Pin | Scatter | Reject                 planner.py
                 → Dispatcher carries the plan out                           dispatch.py
       → Backend: one write per loop turn, a FIFO of what is in flight       backend.py, engine/inflight.py
     backend bytes
@@ -15,6 +16,18 @@ The journey of a request::
             → a client's reply: copied out in its turn, else parked         engine/window.py
             → a part of a Scatter: merged when the last part is there       merge.py
       → one write per client per loop turn                                  client.py
+
+What a client can be in the middle of, and where else a request can be carried out than on a shared connection::
+
+    MULTI ... EXEC, WATCH        transaction.py (pure), transactions.py, watching.py, trip.py, ending.py
+    blocking commands, WAIT      blocking.py, waiting.py, streamends.py, over pursuit.py
+    SUBSCRIBE ..., PUBLISH       channels.py, glob.py (pure), subscriptions.py, publishing.py;
+                                 the servers' side: pubsub.py, pubsublink.py, pubsubtopic.py
+    CLIENT TRACKING              trackoptions.py (pure), tracking.py: backend connections of its own
+    MONITOR, SLOTGATE            spectators.py, slotgatecmds.py, settings.py, errand.py (one request to one server)
+    scripts                      scripts.py (what is kept), lostscripts.py (other workers), aside.py (SCRIPT KILL)
+    CLUSTER reads                clustercmds.py, presented.py (``present_as = "cluster"``)
+    connections for these        lease.py (one), leases.py (the pool)
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
@@ -32,7 +45,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  ending, trip, watching, transactions, errand, aside                   clients
     5  subscriptions, publishing                                            clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, census, clients, service, report, listeners, admin                   clients
+    5  lostscripts, census, clients, service, report, listeners, admin      clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 

@@ -197,7 +197,7 @@ class Backend(Receiver):
         lost = self._lost = self._loop.create_future()
         around = self._around
         steps = [] if self._owner is None else await self._owner.steps(self.place)
-        greeting = Greeting(
+        greeting = self._greeting = Greeting(
             self.place.protocol,
             self.place.db,
             self.place.primary,
@@ -207,17 +207,12 @@ class Backend(Receiver):
             steps=steps,
         )
         try:
-            async with asyncio.timeout(self._around.timing.connect_timeout):
-                self._greeting = greeting
-                await self._around.connect(node.host, node.port, self)
-                await greeting.done
+            await greeting.exchange(around.connect(node.host, node.port, self), around.timing.connect_timeout)
         except BaseException:
             self._abort()
             raise
         finally:
             self._greeting = None
-            if greeting.done.done() and not greeting.done.cancelled():
-                greeting.done.exception()
         if lost.done():
             raise errors.BackendError("the server closed the connection")
         self._heard = self._turn.now()

@@ -19,13 +19,11 @@ from proxy import errors
 from proxy.backend import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
-from proxy.refusals import HOPS, NOSCRIPT, Refusal
+from proxy.refusals import ASKING, HOPS, NOSCRIPT, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
 from proxy.surroundings import Place, Surroundings
 from proxy.topology import Node
-
-_ASKING = encode.request(("ASKING",))
 
 At = Callable[[Place, Node], Backend]
 """The connection to a primary: this node, for the rest as this place."""
@@ -349,7 +347,7 @@ class Chain:
             entry = ticket.entry
             self._detours.around.prepare(entry.frame, target, entry.since)
             if ticket.refusal is not None and ticket.refusal.kind == "ASK":
-                target.send(ASKED, 0, _ASKING, entry.since, None)
+                target.send(ASKED, 0, ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
 
     def _settled(self, party: Party) -> None:

@@ -1,7 +1,7 @@
 """What is said on a new backend connection before any client's request: who we are, which protocol, which database."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 
 import hiredis
@@ -60,6 +60,8 @@ class Greeting:
     ) -> None:
         self.client_id = 0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # Who has given up waiting does not look at why it failed.
+        self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._tls = credentials.tls
         self._heard = False
         self._reader = hiredis.Reader()
@@ -83,6 +85,13 @@ class Greeting:
         self._further = set(steps)
         self._steps += steps
         self._steps.append(("PING",))
+
+    async def exchange(self, connecting: Awaitable[None], seconds: float) -> None:
+        """Wait until ``connecting`` has made the connection and the server has answered all. Raises ``BackendError``,
+        ``TimeoutError`` after so many seconds, and what ``connecting`` raises."""
+        async with asyncio.timeout(seconds):
+            await connecting
+            await self.done
 
     def request(self) -> bytes:
         """The bytes to send."""

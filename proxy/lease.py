@@ -85,16 +85,14 @@ class Lease(Receiver):
             identify=True,
         )
         try:
-            async with asyncio.timeout(around.timing.connect_timeout):
-                await around.connect(place.node.host, place.node.port, self)
-                await greeting.done
+            await greeting.exchange(
+                around.connect(place.node.host, place.node.port, self), around.timing.connect_timeout
+            )
         except BaseException:
             self._abort()
             raise
         finally:
             self._greeting = None
-            if greeting.done.done() and not greeting.done.cancelled():
-                greeting.done.exception()
         if self._lost:
             raise errors.BackendError("the server closed the connection")
         self.client_id = greeting.client_id

@@ -13,14 +13,13 @@ from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
-from proxy.refusals import Refusal
+from proxy.refusals import ASKING, Refusal
 from proxy.resp import encode
 from proxy.surroundings import Place
 
 if TYPE_CHECKING:
     from proxy.service import Service
 
-_ASKING = encode.request(("ASKING",))
 _UNBLOCKED = b"-UNBLOCKED"
 _PAUSE = 0.05
 """Seconds until a server is tried again that could not be reached."""
@@ -175,7 +174,7 @@ class Pursuit(Sink):
         self._entries = len(requests)
         for index, frame in enumerate(requests):
             if asking:
-                lease.send(ASKED, 0, _ASKING, now)
+                lease.send(ASKED, 0, ASKING, now)
             lease.send(self, index, frame, now)
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:

@@ -7,8 +7,11 @@ and the errors that Redis 7 and Valkey 9 have for a server that loads, lost its 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.resp import encode
 from proxy.topology import Node
 
+ASKING = encode.request(("ASKING",))
+"""What goes ahead of a request that an ASK sends elsewhere, or of a transaction's block."""
 _OF_CLUSTER = frozenset({b"-MOVED", b"-ASK", b"-TRYAGAIN", b"-CLUSTERDOWN"})
 _OF_ANY = frozenset({b"-LOADING", b"-MASTERDOWN", b"-READONLY"})
 _IN_SCRIPT = b"script: "

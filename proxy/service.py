@@ -318,9 +318,10 @@ class Service:
 
     def _at(self, place: Place, primary: Node) -> Backend:
         """The connection to ``primary``, for the rest as ``place``."""
-        name = next((shard.name for shard in self.topology.shards if shard.primary == primary), primary.address)
         owner = place.owner if self.trackers.get(place.owner) else 0
-        backend = self.pool.at(replace(place, shard=name, node=primary, primary=True, owner=owner))
+        backend = self.pool.at(
+            replace(place, shard=self.topology.called(primary), node=primary, primary=True, owner=owner)
+        )
         backend.start()
         return backend
 

@@ -116,6 +116,10 @@ class Topology:
         """Whether every slot has a shard."""
         return NOBODY not in self.slot_shard
 
+    def called(self, primary: Node) -> str:
+        """The name of the shard with this primary; its address if there is none."""
+        return next((shard.name for shard in self.shards if shard.primary == primary), primary.address)
+
     def index(self, name: str) -> int:
         """The index of the shard called so, or ``NOBODY``."""
         return next((index for index, shard in enumerate(self.shards) if shard.name == name), NOBODY)

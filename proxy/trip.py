@@ -17,7 +17,7 @@ from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.leases import Claim, Lease
 from proxy.planner import FIRST_SHARD
-from proxy.refusals import Refusal
+from proxy.refusals import ASKING, Refusal
 from proxy.resp import encode
 from proxy.scripts import calls_by_digest
 from proxy.surroundings import Place
@@ -26,7 +26,6 @@ from proxy.topology import NOBODY, Node, Shard, Topology
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
 
-_ASKING = encode.request(("ASKING",))
 _PART = 1
 """The token of a reply to a part of a transaction that is not the last."""
 
@@ -133,8 +132,7 @@ class Trip(Sink):
             return
         node = self._node or shard.primary
         session = client.session
-        name = next((other.name for other in service.topology.shards if other.primary == node), node.address)
-        place = Place(name, node, True, session.protocol, session.db, 0)
+        place = Place(service.topology.called(node), node, True, session.protocol, session.db, 0)
         shared = service.shared(place)
         if shared.usable:
             self._claim = service.leases.ask(place, self._got)
@@ -160,7 +158,7 @@ class Trip(Sink):
         for load in service.scripts.ahead(None, calls_by_digest(self._frame)):
             lease.send(DISCARD, 0, load, now)
         if self.asking:
-            lease.send(DISCARD, 0, _ASKING, now)
+            lease.send(DISCARD, 0, ASKING, now)
         if transaction.is_block(self._frame):
             for _ in range(transaction.replies(self._frame) - 1):
                 lease.inflight.push(self, _PART, b"", 0, 0, now)
