@@ -4,8 +4,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import redis
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.localservers import LOOPBACK, LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.binaries import FULL, SMOKE, Source
 from tests.live.nodejs import install
 from tests.live.proxyprocess import ProxyProcess
@@ -62,6 +63,13 @@ def site(standing_site: Site) -> Site:
     assert standing_site.proxy.running, standing_site.proxy.log
     standing_site.clean()
     return standing_site
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def client(site: Site, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """redis-py at the proxy; it decodes replies to text."""
+    with redis.Redis(host=LOOPBACK, port=site.proxy.port, protocol=request.param, decode_responses=True) as client:
+        yield client
 
 
 @pytest.fixture(scope="session", params=SMOKE, ids=lambda source: source.name)

@@ -9,9 +9,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
@@ -72,6 +72,21 @@ class ProxyProcess:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def port(self) -> int:
+        """Where it listens, if not at a unix socket."""
+        return int(self.address.rpartition(":")[2])
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Self]:
+        """Started; stopped in order at the end, and killed if that fails."""
+        try:
+            self.start()
+            yield self
+            self.stop()
+        finally:
+            self.kill()
 
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until every shard is reachable (``ready`` False: until it serves)."""

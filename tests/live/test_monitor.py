@@ -39,12 +39,8 @@ def proxy(standing_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Before three shards, with a user who may."""
     static = standing_site.shards.static
     proxy = ProxyProcess(tmp_path_factory.mktemp("monitor"), "--static", static, config=USERS)
-    proxy.start()
-    try:
+    with proxy.serving():
         yield proxy
-        proxy.stop()
-    finally:
-        proxy.kill()
 
 
 def watch(address: str, *credentials: str) -> list[str]:

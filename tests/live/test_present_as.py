@@ -42,12 +42,8 @@ def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 site = stack.enter_context(start_watched(2, 0, 1, binary=binary))
                 where = ["--sentinel", site.sentinel_addresses, "--masters", site.masters]
         proxy = ProxyProcess(tmp_path_factory.mktemp("presented"), *where, config=CONFIG)
-        proxy.start()
-        try:
+        with proxy.serving():
             yield proxy
-            proxy.stop()
-        finally:
-            proxy.kill()
 
 
 @pytest.fixture
@@ -55,7 +51,7 @@ def port(proxy: ProxyProcess) -> int:
     """The proxy's; nothing is behind it."""
     with Wire(proxy.address) as wire:
         assert wire.ask("FLUSHALL") == b"+OK\r\n"
-    return int(proxy.address.rpartition(":")[2])
+    return proxy.port
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

@@ -1,7 +1,7 @@
 """Channels, patterns and channels of shards: as a plain server, whatever server a message comes from."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
@@ -422,17 +422,6 @@ def test_a_subscriber_that_is_too_slow_for_too_long_is_closed(site: Site, serve:
     assert "reason='pubsub output limit'" in proxy.log
 
 
-def port(site: Site) -> int:
-    """The proxy's port."""
-    return int(site.proxy.address.rpartition(":")[2])
-
-
-@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
-def client(site: Site, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    with redis.Redis(host=LOOPBACK, port=port(site), protocol=request.param, decode_responses=True) as client:
-        yield client
-
-
 @pytest.mark.clients
 def test_redis_py(client: redis.Redis) -> None:
     with client.pubsub() as listener:  # type: ignore[no-untyped-call]
@@ -455,7 +444,7 @@ def test_redis_py(client: redis.Redis) -> None:
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_redis_py_asyncio(site: Site, protocol: int) -> None:
     async with (
-        redis.asyncio.Redis(host=LOOPBACK, port=port(site), protocol=protocol) as client,
+        redis.asyncio.Redis(host=LOOPBACK, port=site.proxy.port, protocol=protocol) as client,
         client.pubsub() as listener,
     ):
         await listener.subscribe("a")

@@ -1,7 +1,6 @@
 """redis-py, sync and asyncio, with nothing told but host and port."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -14,18 +13,6 @@ from tests.live.site import Site
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 
 INCREASE = "return redis.call('incrby', KEYS[1], ARGV[1])"
-
-
-def port(site: Site) -> int:
-    """The proxy's port."""
-    return int(site.proxy.address.rpartition(":")[2])
-
-
-@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
-def client(site: Site, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """A client that decodes replies to text."""
-    with redis.Redis(host=LOOPBACK, port=port(site), protocol=request.param, decode_responses=True) as client:
-        yield client
 
 
 @pytest.mark.smoke
@@ -129,15 +116,15 @@ def test_what_a_library_asks_about_the_server(site: Site, client: redis.Redis) -
 
 
 def test_databases_and_pools(site: Site) -> None:
-    pool = redis.ConnectionPool(host=LOOPBACK, port=port(site), db=3, max_connections=10)
+    pool = redis.ConnectionPool(host=LOOPBACK, port=site.proxy.port, db=3, max_connections=10)
     clients = [redis.Redis(connection_pool=pool) for _ in range(10)]
     for number, client in enumerate(clients):
         assert client.set(f"k{number}", number)
     assert clients[0].dbsize() == 10
     pool.disconnect()
-    with redis.Redis(host=LOOPBACK, port=port(site)) as other:
+    with redis.Redis(host=LOOPBACK, port=site.proxy.port) as other:
         assert other.dbsize() == 0
-    with redis.Redis(host=LOOPBACK, port=port(site), single_connection_client=True, client_name="one") as single:
+    with redis.Redis(host=LOOPBACK, port=site.proxy.port, single_connection_client=True, client_name="one") as single:
         assert single.client_getname() in ("one", b"one")
 
 
@@ -159,7 +146,7 @@ def test_a_url_with_a_password(site: Site, serve: Serve) -> None:
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_asyncio(site: Site, protocol: int) -> None:
     async with redis.asyncio.Redis(
-        host=LOOPBACK, port=port(site), protocol=protocol, decode_responses=True, max_connections=50
+        host=LOOPBACK, port=site.proxy.port, protocol=protocol, decode_responses=True, max_connections=50
     ) as client:
 
         async def work(number: int) -> None:

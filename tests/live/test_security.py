@@ -42,12 +42,8 @@ def standing_guarded(standing_site: Site, tmp_path_factory: pytest.TempPathFacto
         config=USERS,
         environment={"TEST_PASSWORD": "from the environment"},
     )
-    try:
-        proxy.start()
+    with proxy.serving():
         yield proxy
-        proxy.stop()
-    finally:
-        proxy.kill()
 
 
 @pytest.fixture

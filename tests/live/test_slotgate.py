@@ -43,12 +43,8 @@ def proxy(
     """Before them."""
     arguments = ["--static", shards.static, "--workers", str(request.param), "--read-from", "prefer_replica"]
     proxy = ProxyProcess(tmp_path_factory.mktemp("slotgate"), *arguments, config=USERS)
-    proxy.start()
-    try:
+    with proxy.serving():
         yield proxy
-        proxy.stop()
-    finally:
-        proxy.kill()
 
 
 @pytest.fixture

@@ -46,12 +46,8 @@ def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
 def standing_proxy(shards: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """Two workers that several tests share."""
     proxy = ProxyProcess(tmp_path_factory.mktemp("standing"), "--static", shards.static, "--workers", "2")
-    try:
-        proxy.start()
+    with proxy.serving():
         yield proxy
-        proxy.stop()
-    finally:
-        proxy.kill()
 
 
 @pytest.fixture
