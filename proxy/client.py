@@ -77,6 +77,11 @@ class ClientConnection(Conversation):
         transport.set_write_buffer_limits(high=service.limits.output_soft // 2)
         self.begin(number, Flow(self, transport), self._turn.now())
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is no connection any more."""
+        return self._transport is None
+
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""
         if self._transport is None:

@@ -122,6 +122,11 @@ class Conversation(Receiver):
             framer.set_authenticated(self.session.authenticated)
         return framer
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is no connection any more."""
+        raise NotImplementedError
+
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""
         raise NotImplementedError

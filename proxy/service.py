@@ -41,6 +41,7 @@ from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
 from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
+from proxy.slices import Slices
 from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -85,6 +86,7 @@ class Service:
         self.started = time.time()
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, clock)
+        self.slices = Slices(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
@@ -178,7 +180,7 @@ class Service:
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
-        self.hub = Hub(around, topology)
+        self.hub = Hub(around, topology, self.slices)
         self.monitor = Monitor(
             lambda: self.topology,
             self.credentials,
