@@ -31,7 +31,7 @@ What a client can be in the middle of, and where else a request can be carried o
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
+    0  errors, enginekind, metrics, tally, jobs                             no I/O, no asyncio
     1  resp, slots, colocation, engine                                      bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io

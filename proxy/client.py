@@ -312,12 +312,6 @@ class ClientConnection(Conversation):
         self.window.set_slow(False)
         self.flow.caught_up()
 
-    def pause_changed(self) -> None:
-        """A CLIENT PAUSE has begun or is over."""
-        self.adopt_session()
-        if not self.service.clients.paused:
-            self.flow.go(Stop.PAUSED)
-
     def go_on(self) -> None:
         """No reason is left not to read from it."""
         if self._kept is not None:

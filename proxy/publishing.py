@@ -10,7 +10,7 @@ from proxy.channels import Kind
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.resp import encode
-from proxy.slices import Job
+from proxy.jobs import Job
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation

@@ -14,7 +14,8 @@ from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim, Listener, Push, Then, Topic
-from proxy.slices import ENOUGH, MORE, Job, Slices
+from proxy.jobs import ENOUGH, MORE, Job
+from proxy.slices import Slices
 from proxy.slots import key_slot
 from proxy.surroundings import Surroundings
 from proxy.topology import NOBODY, Node, Topology

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.channels import Kind, Reach
 from proxy.glob import matches
-from proxy.slices import MORE, Job
+from proxy.jobs import MORE, Job
 
 if TYPE_CHECKING:
     from proxy.pubsub import Hub

@@ -36,7 +36,9 @@ from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
 
-_COLLECT_AFTER = 20_000
+_COLLECT_AFTER = (10_000, 5, 1_000_000)
+"""So much garbage may lie about, young and middle-aged: each look takes milliseconds. The old are never looked at
+unasked, which would take tenths of a second where there are many clients: ``memory.tend`` does that."""
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 
@@ -61,7 +63,7 @@ def settle() -> None:
     """What is there at the start stays: the collector need not look at it, nor look often at what requests leave."""
     memory.keep_pages()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def serve(config: Config) -> None:

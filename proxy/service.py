@@ -98,7 +98,7 @@ class Service:
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
-        self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.spectators = Spectators(self.clients.tell_plain)
         self.trackers = Trackers(self, config.backend.dedicated_connections)

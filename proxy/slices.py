@@ -2,7 +2,6 @@
 
 ::
 
-    a job      a generator, which yields wherever it may be interrupted: after every 10 to 50 µs of work
     run(job)   does it at once as far as this turn's time goes; the rest in the turns that follow, the jobs by turns
 
 All jobs of a worker share the time of a turn. Who sent what a job is for waits itself (``Stop.ORDER``), until the job
@@ -13,8 +12,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from proxy.jobs import Job
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +25,6 @@ _AT_A_TIME = 0.001
 """Seconds until it is another job's time."""
 
 T = TypeVar("T")
-Job = Generator[bool, None, T]
-"""Yields MORE or ENOUGH; may return something."""
-MORE = False
-"""It goes on while there is time."""
-ENOUGH = True
-"""It goes on in the next turn: what follows from what it did takes time too."""
 
 
 class Owner(Protocol):
@@ -72,8 +67,8 @@ class Slices:
         self._jobs.append((job, owner))
         return False
 
-    async def wait(self, job: Job[T]) -> T:
-        """Do ``job``; what it returns."""
+    def wait(self, job: Job[T]) -> asyncio.Future[T]:
+        """Do ``job``; what it returns, some time."""
         done: asyncio.Future[T] = self._loop.create_future()
 
         def whole() -> Job[None]:
@@ -87,7 +82,7 @@ class Slices:
                     done.set_result(found)
 
         self.run(whole())
-        return await done
+        return done
 
     def _begin(self, now: float) -> None:
         self._ends = now + _A_TURN
@@ -129,30 +124,16 @@ class Slices:
         self._loop.call_soon(self._go_on)
 
 
-def at_once(job: Job[T]) -> T:
-    """Do all of ``job`` now: what it returns."""
+async def awaited(job: Job[T]) -> T:
+    """Do ``job`` in a task that is in no hurry: some of it in each turn."""
+    clock = time.perf_counter
+    until = clock() + _A_TURN
     while True:
         try:
-            next(job)
+            enough = next(job)
         except StopIteration as end:
             found: T = end.value
             return found
-
-
-def awaited(job: Job[T]) -> Coroutine[Any, Any, T]:
-    """``job`` as a task does it that is in no hurry: some of it in each turn."""
-
-    async def do() -> T:
-        clock = time.perf_counter
-        until = clock() + _A_TURN
-        while True:
-            try:
-                enough = next(job)
-            except StopIteration as end:
-                found: T = end.value
-                return found
-            if enough or clock() > until:
-                await asyncio.sleep(0)
-                until = clock() + _A_TURN
-
-    return do()
+        if enough or clock() > until:
+            await asyncio.sleep(0)
+            until = clock() + _A_TURN

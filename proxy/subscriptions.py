@@ -14,7 +14,7 @@ from proxy.flow import Stop
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim
 from proxy.resp import encode
-from proxy.slices import MORE, Job, at_once
+from proxy.jobs import MORE, Job, at_once
 from proxy.slots import key_slot
 
 if TYPE_CHECKING:
