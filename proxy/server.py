@@ -80,7 +80,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
     async with at_work(service):
-        listeners = listen(config.listen)
+        listeners = listen(config.listen, idle=config.limits.tcp_keepalive_seconds)
         try:
             await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
