@@ -46,9 +46,7 @@ class Ending(Sink):
         self._client.window.halt()
 
     def direct(self) -> Sink:
-        """Where the reply may go if there is nothing to be done with it."""
-        if any(item.own or item.whole is not None for item in self._items):
-            return self
+        """Where the reply goes if there is nothing to be done with it."""
         return Muted(self._client.window) if self._silent else self._client.window
 
     def accepts_stream(self, token: int) -> bool:

@@ -30,6 +30,7 @@ from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
 from proxy.service import Service
+from proxy.slices import apart
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
 from proxy.wires import best_wires
@@ -152,11 +153,11 @@ async def keep_learning(service: Service) -> None:
             answers = await learn_all(missing, service.credentials)
             known |= answers
             if answers:
-                _adopt(service, list(known.values()))
+                await _adopt(service, list(known.values()))
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.absent = absent(service.table, list(known.values()))
+            service.absent = await apart(True, absent, service.table, list(known.values()))
         if primaries:
             service.learned.set()
         await service.changed.wait()
@@ -166,8 +167,8 @@ async def keep_learning(service: Service) -> None:
             known.pop(backend.place.node, None)
 
 
-def _adopt(service: Service, answers: Sequence[Learned]) -> None:
-    service.learn(complete(service.table, answers))
+async def _adopt(service: Service, answers: Sequence[Learned]) -> None:
+    service.learn(await apart(True, complete, service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)

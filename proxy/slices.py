@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from proxy.jobs import Job
 
@@ -25,6 +25,7 @@ _AT_A_TIME = 0.001
 """Seconds until it is another job's time."""
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Owner(Protocol):
@@ -124,16 +125,7 @@ class Slices:
         self._loop.call_soon(self._go_on)
 
 
-async def awaited(job: Job[T]) -> T:
-    """Do ``job`` in a task that is in no hurry: some of it in each turn."""
-    clock = time.perf_counter
-    until = clock() + _A_TURN
-    while True:
-        try:
-            enough = next(job)
-        except StopIteration as end:
-            found: T = end.value
-            return found
-        if enough or clock() > until:
-            await asyncio.sleep(0)
-            until = clock() + _A_TURN
+async def apart(much: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``function`` returns, which is pure; called in a thread if it has ``much`` to do. The interpreter is the
+    loop's again every 5 ms then, so that is how late it can be."""
+    return await asyncio.to_thread(function, *args, **kwargs) if much else function(*args, **kwargs)

@@ -21,6 +21,7 @@ from proxy.discovery.source import Adopt, Pace
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
+from proxy.slices import apart
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ _JURY = 8
 """So many nodes at most are asked beside the first one where its answer is doubted."""
 _HEDGE = 0.3
 """Seconds without an answer after which the next node is asked beside the one that is silent."""
+_MUCH = 1000
+"""Ranges of slots: of a cluster that was resharded often, or has a thousand nodes."""
+_LONG = 32 * 1024
+"""Bytes of CLUSTER NODES with about so many."""
 _EAGER = 15.0
 """Seconds after a change for which the cluster is looked at often if a shard lacks replicas: they take a while."""
 
@@ -93,13 +98,16 @@ class ClusterSource:
             self._deaf = False
             log.info("the cluster can be asked again asked=%s", view.asked)
         views = [view]
-        found = judge(self._map, views)
+        found = await self._judge(views)
         if found.witnesses or found.doubted:
             nodes = [*found.witnesses, *(self._candidates(None) if found.doubted else ())]
             views += await self._jury(view, nodes)
-            found = judge(self._map, views)
+            found = await self._judge(views)
         self._tell_behind(views, found)
-        self._use(found.map, adopt)
+        await self._use(found.map, adopt)
+
+    async def _judge(self, views: Sequence[View]) -> Judgement:
+        return await apart(len(self._map.chart) + sum(len(view.chart) for view in views) > _MUCH, judge, self._map, views)
 
     # ---- asking
 
@@ -158,15 +166,17 @@ class ClusterSource:
         if isinstance(places, Exception) and not isinstance(nodes, Exception) and node not in self._older:
             self._older.add(node)
             places, nodes = await ask(node, self._credentials, [OLDER, NODES], self._patience)
-        return read(node, places, nodes, self._remap, self._credentials.tls is not None)
+        much = isinstance(nodes, bytes) and len(nodes) > _LONG
+        return await apart(much, read, node, places, nodes, self._remap, self._credentials.tls is not None)
 
     # ---- what comes of it
 
-    def _use(self, found: ClusterMap, adopt: Adopt) -> None:
+    async def _use(self, found: ClusterMap, adopt: Adopt) -> None:
         if found is self._map:
             self._counters.refresh("same")
             return
-        before, after = self._seats, seats(found)
+        much = len(found.chart) > _MUCH
+        before, after = self._seats, await apart(much, seats, found)
         self._map, self._seats = found, after
         nodes = found.nodes.union(self._seeds)
         self._older &= nodes
@@ -175,13 +185,13 @@ class ClusterSource:
         same = [(seat.shard, seat.ranges) for seat in before] == [(seat.shard, seat.ranges) for seat in after]
         self._counters.refresh("same" if same else "changed")
         if not same:
-            for line in news(before, after):
+            for line in await apart(much, lambda: list(news(before, after))):
                 log.info(line)
         self._tell_gaps(missing(after))
         if not same:
             self._epoch += 1
             self._eager_until = asyncio.get_running_loop().time() + _EAGER
-            adopt(topology(after, self._epoch))
+            adopt(await apart(much, topology, after, self._epoch))
 
     def _tell_gaps(self, gaps: str) -> None:
         if gaps and gaps != self._gaps:
