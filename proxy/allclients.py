@@ -36,7 +36,8 @@ class Wide:
     check: Callable[[World, Args], str | None]
     """The error that it deserves, if any."""
     part: Callable[[World, int, Args, float], Job[Part]]
-    """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the last one the loop's clock."""
+    """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the
+    last one the loop's clock."""
     reply: Callable[[Sequence[Part], Args, int], bytes]
     """The reply made of the parts, in a protocol version."""
 

@@ -14,7 +14,6 @@ from proxy.metrics import Counters
 from proxy.session import Load, Session
 from proxy.slices import Slices
 
-
 _SUSPECTS = 3
 """So many clients are named whose requests came before a long turn."""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from proxy.channels import Kind
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
-from proxy.resp import encode
 from proxy.jobs import Job
+from proxy.resp import encode
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation

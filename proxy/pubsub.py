@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.jobs import ENOUGH, MORE, Job
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim, Listener, Push, Then, Topic
-from proxy.jobs import ENOUGH, MORE, Job
-from proxy.slices import Slices
 from proxy.slots import key_slot
 from proxy.surroundings import Surroundings
 from proxy.topology import NOBODY, Node, Topology
@@ -35,9 +34,9 @@ _FEW = 100
 class Hub:
     """All subscriptions of a worker."""
 
-    def __init__(self, around: Surroundings, topology: Topology, slices: Slices) -> None:
+    def __init__(self, around: Surroundings, topology: Topology) -> None:
         self._around = around
-        self._slices = slices
+        self._slices = around.slices
         self._loop = asyncio.get_running_loop()
         self._topology = topology
         self._links: dict[Node, Link] = {}

@@ -171,6 +171,7 @@ class Service:
             config.topology.kind == "sentinel" or config.topology.discover_replicas,
             config.topology.kind == "cluster",
             lambda number: self.trackers.get(number),
+            self.slices,
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
@@ -180,7 +181,7 @@ class Service:
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
-        self.hub = Hub(around, topology, self.slices)
+        self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
             self.credentials,

@@ -11,10 +11,10 @@ from proxy import errors
 from proxy.channels import BEGIN, END, Kind, confirmation
 from proxy.commands.facts import Fact
 from proxy.flow import Stop
+from proxy.jobs import MORE, Job, at_once
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim
 from proxy.resp import encode
-from proxy.jobs import MORE, Job, at_once
 from proxy.slots import key_slot
 
 if TYPE_CHECKING:

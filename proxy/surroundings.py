@@ -11,6 +11,7 @@ from proxy.greeting import Credentials, Step
 from proxy.metrics import Counters
 from proxy.refusals import Refusal
 from proxy.retries import Look
+from proxy.slices import Slices
 from proxy.topology import Node
 from proxy.turn import Turn
 
@@ -113,6 +114,7 @@ class Surroundings:
     """Whether the servers are a Redis Cluster's."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
+    slices: Slices
 
 
 class Holder(Protocol):

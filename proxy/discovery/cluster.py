@@ -107,7 +107,9 @@ class ClusterSource:
         await self._use(found.map, adopt)
 
     async def _judge(self, views: Sequence[View]) -> Judgement:
-        return await apart(len(self._map.chart) + sum(len(view.chart) for view in views) > _MUCH, judge, self._map, views)
+        return await apart(
+            len(self._map.chart) + sum(len(view.chart) for view in views) > _MUCH, judge, self._map, views
+        )
 
     # ---- asking
 
