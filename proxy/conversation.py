@@ -4,6 +4,7 @@ What the fast lane does not take comes here, parsed by hiredis.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy import allclients, blocking, clientcmds, errors
@@ -328,20 +329,23 @@ class Conversation(Receiver):
         session = self.session
         siblings = self.service.siblings
         own = yield from wide.part(session.world, session.id, args, now)
-
-        def reply(others: Sequence[allclients.Part]) -> None:
-            data = wide.reply((own, *others), args, session.protocol)
-            self.service.counters.command(fact.name).failed += data[:1] == b"-"
-            if muted:
-                data = b""
-            self.window.deliver(token, data, 0, len(data))
-            if session.closing:
-                self.drain()
-
         if siblings is None:
-            reply(())
+            self._answer_wide(fact, args, token, muted, (own,))
         else:
-            siblings.ask(fact.name, args, session.id, reply)
+            then = partial(self._answer_wide, fact, args, token, muted)
+            siblings.ask(fact.name, args, session.id, lambda others: then((own, *others)))
+
+    def _answer_wide(
+        self, fact: Fact, args: list[bytes], token: int, muted: bool, parts: Sequence[allclients.Part]
+    ) -> None:
+        session = self.session
+        data = allclients.WIDE[fact.name].reply(parts, args, session.protocol)
+        self.service.counters.command(fact.name).failed += data[:1] == b"-"
+        if muted:
+            data = b""
+        self.window.deliver(token, data, 0, len(data))
+        if session.closing:
+            self.drain()
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service

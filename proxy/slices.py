@@ -73,14 +73,9 @@ class Slices:
         done: asyncio.Future[T] = self._loop.create_future()
 
         def whole() -> Job[None]:
-            try:
-                found = yield from job
-            except Exception as error:
-                if not done.done():
-                    done.set_exception(error)
-            else:
-                if not done.done():
-                    done.set_result(found)
+            found = yield from job
+            if not done.done():
+                done.set_result(found)
 
         self.run(whole())
         return done

@@ -107,9 +107,8 @@ class ClusterSource:
         await self._use(found.map, adopt)
 
     async def _judge(self, views: Sequence[View]) -> Judgement:
-        return await apart(
-            len(self._map.chart) + sum(len(view.chart) for view in views) > _MUCH, judge, self._map, views
-        )
+        much = len(self._map.chart) + sum(len(view.chart) for view in views) > _MUCH
+        return await apart(much, judge, self._map, views)
 
     # ---- asking
 
