@@ -166,6 +166,7 @@ class Service:
             self._where,
             config.topology.kind == "sentinel" or config.topology.discover_replicas,
             config.topology.kind == "cluster",
+            lambda node, identity: self.source.stranger(node, identity),
             lambda number: self.trackers.get(number),
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
@@ -185,6 +186,7 @@ class Service:
             clock,
             self._on_fitness,
             self.source.hint,
+            around.stranger if around.cluster else None,
         )
         self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
@@ -306,7 +308,11 @@ class Service:
         if error in NOT_FOUND:
             there = [backend for backend in self.pool if backend.place.node == asked]
             return self.scripts.refusal(error, frame, there) or self._lost_scripts.refusal(error, frame)
-        return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        found = refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        if found is None or found.node is None:
+            return found
+        # To a node that nobody has named who is known it does not go: by what its cluster says when it is asked, it may.
+        return replace(found, node=self.source.member(found.node), witness=asked)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
         """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from proxy.config import Config
 from proxy.control import ask, reason
 from proxy.discovery.replication import QUESTIONS, Answer, Group, read
-from proxy.discovery.source import Adopt, Pace
+from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
@@ -19,7 +19,7 @@ _ROUNDS = 3
 """A demoted primary names its successor, that one its replicas, those theirs."""
 
 
-class RolesSource:
+class RolesSource(Unlisted):
     """Follows the roles of the servers of ``config.shards``; which slots a shard has stays."""
 
     def __init__(self, config: Config, credentials: Credentials, counters: Counters) -> None:

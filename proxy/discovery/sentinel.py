@@ -21,7 +21,7 @@ from proxy.config import Config
 from proxy.control import ask, reason
 from proxy.discovery.sentinelchart import Chart, Seat
 from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, Report, is_old, questions, read, read_event
-from proxy.discovery.source import Adopt, Pace
+from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.discovery.subscription import Subscription
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
@@ -42,7 +42,7 @@ _EAGER = 15.0
 """Seconds after a change for which the sentinels are asked often, as they learn of replicas only by and by."""
 
 
-class SentinelSource:
+class SentinelSource(Unlisted):
     """Follows the masters of ``config.sentinel``."""
 
     def __init__(self, config: Config, counters: Counters, hold: Hold) -> None:

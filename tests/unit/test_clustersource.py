@@ -67,8 +67,8 @@ class Scene:
                 return [error] * len(commands)
             else:
                 raise error
-        assert [command[0] for command in commands] == ["CLUSTER", "CLUSTER"]
-        return [OLD if self.old and commands[0][1] == "SHARDS" else [], self.lines(name)]
+        assert [command[0] for command in commands] == ["CLUSTER", "CLUSTER", "CLUSTER"]
+        return [OLD if self.old and commands[0][1] == "SHARDS" else [], self.lines(name), name.encode()]
 
     def lines(self, me: str) -> bytes:
         lines = []
