@@ -49,8 +49,8 @@ class Greeting:
     A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
     as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
     a replica that has become a primary, would be lost on the others. ``cluster``: a replica of a Redis Cluster must be
-    told that it may answer reads. ``stranger``: says whether the id that the server says is one of that cluster's.
-    ``identify``: ask for the connection's id (``client_id``). ``steps``: what else it is told, all of which it must take.
+    told that it may answer reads. ``stranger``: why the server is not to be used that has a certain id. ``identify``:
+    ask for the connection's id (``client_id``). ``steps``: what else it is told, all of which it must take.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Greeting:
             raise BackendError(f"the server is no primary, it replicates {':'.join(words) or 'another'}")
         if role[0] == b"master" and self._role == "slave":
             raise BackendError("the server is no replica, it says that it is a primary")
-        if role[0] in _REPLICA and _UNSYNCED.intersection(role[3:4]):
+        if role[0] in _REPLICA and any(state in _UNSYNCED for state in role[3:4] if isinstance(state, bytes)):
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, asked: Step, words: str) -> None:

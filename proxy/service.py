@@ -311,7 +311,7 @@ class Service:
         found = refusal(error, asked, self.topology.cluster, self.config.topology.remap)
         if found is None or found.node is None:
             return found
-        # To a node that nobody has named who is known it does not go: by what its cluster says when it is asked, it may.
+        # It goes to nobody whom no member has named; but its cluster is asked, and may name it.
         return replace(found, node=self.source.member(found.node), witness=asked)
 
     def _where(self, place: Place, look: Look) -> Backend | None:

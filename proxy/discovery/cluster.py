@@ -6,8 +6,9 @@
                                                       │ a claim that is no newer than what is known
                                                       └──▶ the owner known so far, and others ──▶ Views ──▶ judge
 
-Only members that are known are asked, and the seeds; who answers at their addresses and is no member counts for nothing.
-Where nothing is known, or no member has answered for a while, the seeds are asked all at once, and taken at their word.
+Only members that are known are asked, and the seeds. Who answers at their addresses and is no member counts for
+nothing. Where nothing is known, or no member has answered for a while, the seeds are asked all at once, and taken at
+their word.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from proxy.discovery.clustermap import ClusterMap, Judgement, judge, seats, topo
 from proxy.discovery.clustermembers import same_cluster
 from proxy.discovery.clusternews import missing, news
 from proxy.discovery.clusterview import MYID, NODES, OLDER, SHARDS, NoView, View, read
+from proxy.discovery.odd import Told
 from proxy.discovery.source import Adopt, Pace
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
@@ -36,8 +38,6 @@ _HEDGE = 0.3
 _FORSAKEN = 3.0
 """Seconds without an answer from any member after which the seeds are believed, whatever cluster they are of: members
 that are out of reach for a moment must not be given up for who answers at the address of a seed."""
-_MOST_ODD = 100
-"""So many different oddities of one node are logged."""
 _EAGER = 15.0
 """Seconds after a change for which the cluster is looked at often if a shard lacks replicas: they take a while."""
 
@@ -63,8 +63,7 @@ class ClusterSource:
         """The nodes that were not believed when they were asked last."""
         self._strangers: dict[Node, str] = {}
         """Where somebody answers who is no member, and the id."""
-        self._odd: dict[Node, set[str]] = {}
-        """What was passed over in the answers of nodes, and said so."""
+        self._oddities = Told(log)
         self._mixed: set[Node] = set()
         """The seeds that were not believed, as others are of another cluster."""
         self._addresses: dict[Node, Node] = {}
@@ -157,8 +156,8 @@ class ClusterSource:
         chosen, *others = same_cluster(views)
         if not self._map.blank:
             log.warning(
-                "no member of the cluster answers any more, but its seeds do, and are of another cluster, which is used "
-                "from now on seeds=%s",
+                "no member of the cluster answers any more, but its seeds do, and are of another cluster, which is "
+                "used from now on seeds=%s",
                 ",".join(str(view.asked) for view in chosen),
             )
         self._tell_mixed(chosen, [view for other in others for view in other])
@@ -215,8 +214,8 @@ class ClusterSource:
         return list(views.values())
 
     def _candidates(self, hinted: Node | None) -> list[Node]:
-        """Whom to ask, in this order: the one that a redirection led to or came from, any that is known, the seeds. Those
-        that did not answer last, or are said to be down, or where a stranger was, come after all others."""
+        """Whom to ask, in this order: the one that a redirection led to or came from, any that is known, the seeds.
+        Those that did not answer last, or are said to be down, or where a stranger was, come after all others."""
         known = sorted(self._map.nodes, key=lambda node: (node.host, node.port))  # a set has no order to repeat
         random.shuffle(known)
         seeds = random.sample(self._seeds, len(self._seeds))
@@ -243,7 +242,7 @@ class ClusterSource:
             return None
         if self._silent.pop(node, None) is not None:
             log.info("cluster node answers again address=%s", node)
-        self._tell_odd(view)
+        self._oddities.tell(node, view.odd)
         return view
 
     async def _view(self, node: Node) -> View:
@@ -269,7 +268,7 @@ class ClusterSource:
         self._behind &= nodes
         self._silent = {node: reason for node, reason in self._silent.items() if node in nodes}
         self._strangers = {node: identity for node, identity in self._strangers.items() if node in nodes}
-        self._odd = {node: words for node, words in self._odd.items() if node in nodes}
+        self._oddities.keep(nodes)
         same = [(seat.shard, seat.ranges) for seat in before] == [(seat.shard, seat.ranges) for seat in after]
         self._counters.refresh("same" if same else "changed")
         if not same:
@@ -318,13 +317,6 @@ class ClusterSource:
             )
         self._mixed = mixed
 
-    def _tell_odd(self, view: View) -> None:
-        told = self._odd.setdefault(view.asked, set())
-        for words in view.odd:
-            if words not in told and len(told) < _MOST_ODD:
-                log.warning("passed over what a cluster node says address=%s part=%r", view.asked, words)
-                told.add(words)
-
     def _tell_behind(self, views: Sequence[View], found: Judgement) -> None:
         for view in views:
             if view not in found.doubted:
@@ -335,4 +327,6 @@ class ClusterSource:
 
 
 def _unknown(node: Node, identity: str) -> str:
-    return f"{node} is not the node that the cluster has at this address: its id {identity[:40]} is unknown to the cluster"
+    return (
+        f"{node} is not the node that the cluster has at this address: its id {identity[:40]} is unknown to the cluster"
+    )

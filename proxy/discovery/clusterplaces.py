@@ -9,29 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from proxy.discovery.odd import Odd
 from proxy.topology import Node
-
-_MOST_NOTES = 20
-
-
-class Odd:
-    """What was passed over in a node's replies, in words: each once, and of many the first ones."""
-
-    def __init__(self) -> None:
-        self._words: dict[str, None] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._words)
-
-    def note(self, where: str, what: str) -> None:
-        """``where``: the reply and the part of it; ``what`` is wrong with it, which must be the same at each look."""
-        if len(self._words) < _MOST_NOTES:
-            self._words[f"{where}: {what}"] = None
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """All of it."""
-        return tuple(self._words)
 
 
 @dataclass(frozen=True, slots=True)

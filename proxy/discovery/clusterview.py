@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from proxy.discovery.clusterplaces import Odd, Place, places
+from proxy.discovery.clusterplaces import Place, places
+from proxy.discovery.odd import Odd
 from proxy.refusals import remapped
 from proxy.slots import SLOTS
 from proxy.topology import Node
@@ -32,8 +33,8 @@ Chart = tuple[Segment, ...]
 
 NO_EPOCH = -1
 UNREAD = "?"
-"""The owner of slots of which a node's answer leaves open whose they are: two have them in it, or none has and a part of
-the answer could not be read."""
+"""The owner of slots of which a node's answer leaves open whose they are: two have them in it, or none has and a part
+of the answer could not be read."""
 _DOWN = frozenset({"fail", "fail?"})
 _FIELDS = 8
 """Of a line of CLUSTER NODES, before its slots."""
@@ -113,10 +114,16 @@ def read(
         raise _why(nodes)
     odd = Odd()
     lines, unread = _lines(_text(nodes), odd)
-    me = _me(lines, unread, _text(myid))
+    me = _text(myid) or _me(lines, unread)
     if not lines or me is None:
         told = odd.words[0] if odd else "it does not say which of the nodes it is"
         raise NoView(f"it answers CLUSTER NODES in a form that is not known: {told}")
+    if any(line.id != me and "myself" in line.flags for line in lines):
+        odd.note("CLUSTER NODES", "it lists itself under an id that it does not have")
+        lines = [line for line in lines if line.id == me or "myself" not in line.flags]
+    if me not in unread and all(line.id != me for line in lines):
+        odd.note("CLUSTER NODES", "it does not list itself")
+        unread[me] = ""
     where = places(found, tls, odd)
     claims = tuple(sorted((line.id, line.epoch, line.spans) for line in lines))
     chart, doubled = _chart(claims, bool(unread))
@@ -130,11 +137,8 @@ def read(
     return View(asked, me, members, chart, odd.words, frozenset(unread))
 
 
-def _me(lines: Sequence[_Line], unread: Mapping[str, str], myid: str) -> str | None:
+def _me(lines: Sequence[_Line], unread: Mapping[str, str]) -> str | None:
     """The id of the node that says all this; None if that can not be told."""
-    named = {line.id for line in lines} | unread.keys()
-    if myid and myid in named:
-        return myid
     own = [line.id for line in lines if "myself" in line.flags]
     own += [identity for identity, text in unread.items() if identity and "myself" in text]
     return own[0] if len(own) == 1 else None
@@ -209,14 +213,12 @@ def _line(words: Sequence[str]) -> _Line | str:
     spans = tuple(_span(word) for word in slots if word[0] != "[" and _is_slots(word))
     if primary == "-" or spans:
         primary = ""
-    return _Line(
-        identity, ip.strip("[]"), port, hostname, frozenset(flags.split(",")), primary, int(epoch), spans
-    )
+    return _Line(identity, ip.strip("[]"), port, hostname, frozenset(flags.split(",")), primary, int(epoch), spans)
 
 
 def _is_slots(word: str) -> bool:
-    """Whether it is a slot or a range of them. Slots on the move, in brackets, are where they come from, until they have
-    moved."""
+    """Whether it is a slot or a range of them. Slots on the move, in brackets, are where they come from, until they
+    have moved."""
     if word[0] == "[":
         return True
     if not _SLOTS.fullmatch(word):
@@ -234,8 +236,8 @@ def _span(word: str) -> tuple[int, int]:
 def _chart(
     claims: Iterable[tuple[str, int, Sequence[tuple[int, int]]]], partial: bool
 ) -> tuple[Chart, tuple[int, ...]]:
-    """Who has which slots, by ids, epochs and slots; and where begins what two have: it is ``UNREAD``, as a node has one
-    owner of each slot, so that such an answer says nothing of it. ``partial``: slots of nobody are that too.
+    """Who has which slots, by ids, epochs and slots; and where begins what two have: it is ``UNREAD``, as a node has
+    one owner of each slot, so that such an answer says nothing of it. ``partial``: slots of nobody are that too.
 
     Remembered, as most looks at a cluster find nothing new.
     """

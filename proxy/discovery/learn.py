@@ -115,7 +115,7 @@ def _version(info: Reply) -> str | None:
         return None
     for line in info.decode("utf-8", "replace").splitlines():
         name, _, value = line.partition(":")
-        if name == "redis_version" and all(part.isdigit() for part in value.split(".")):
+        if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
 

@@ -41,8 +41,8 @@ class Monitor:
 
     ``topology`` gives the snapshot in use. ``most``: how far a replica may be behind, in seconds; what answers nothing
     for so long is no more read from either. Until its first answer a server is as good as the connection to it.
-    ``hint`` is called when the topology should be looked at. ``stranger``: see ``proxy.greeting.Stranger``, by the node;
-    None where servers have no ids.
+    ``hint`` is called when the topology should be looked at. ``stranger``: see ``proxy.greeting.Stranger``, by the
+    node; None where servers have no ids.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from proxy.config import Config
 from proxy.control import ask, reason
+from proxy.discovery.odd import Told
 from proxy.discovery.replication import QUESTIONS, Answer, Group, read
 from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.errors import BackendError
@@ -33,6 +34,7 @@ class RolesSource(Unlisted):
         self._passed_over: dict[str, tuple[Node, ...]] = {}
         self._silent: dict[Node, str] = {}
         """The servers that can not be asked, and why."""
+        self._oddities = Told(log)
 
     def hint(self, node: Node | None = None) -> None:
         """Something says that the roles have changed."""
@@ -57,8 +59,9 @@ class RolesSource(Unlisted):
             group.take(said, [other.primary for other in self._groups if other is not group])
             if group.passed_over and group.passed_over != self._passed_over.get(group.name):
                 log.error(
-                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it: its data "
-                    "may be old. If it is good, make a replica follow it, or restart the proxy with it as the primary",
+                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it, or was "
+                    "started anew since: its data may be old. If it is good, make a replica follow it, or restart the "
+                    "proxy with it as the primary",
                     group.name,
                     group.primary,
                     ",".join(map(str, group.passed_over)),
@@ -94,6 +97,7 @@ class RolesSource(Unlisted):
         except (OSError, TimeoutError, ValueError, BackendError) as error:
             answer = reason(error, self._patience)
         if isinstance(answer, Answer):
+            self._oddities.tell(node, answer.odd)
             if self._silent.pop(node, None) is not None:
                 log.info("server says its role again address=%s", node)
             return answer

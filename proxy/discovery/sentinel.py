@@ -6,7 +6,7 @@
         ▲                                                      │
         └────── all are asked: in turn, after a hint ──────────┤
                                                                ▼
-                                          Report ──▶ Chart ──▶ Topology ──▶ adopt
+                                Report ──▶ Trust ──▶ Chart ──▶ Topology ──▶ adopt
 
 A sentinel that leads a failover says so about a tenth of a second before the replica is promoted, while the old primary
 goes on taking writes, which are lost, for seconds. So from then on until the new primary is adopted, ``hold`` keeps the
@@ -19,7 +19,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from proxy.config import Config
 from proxy.control import ask, reason
+from proxy.discovery import replication as roles
+from proxy.discovery.odd import Told
 from proxy.discovery.sentinelchart import Chart, Seat
+from proxy.discovery.sentineltrust import Trust
 from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, Report, is_old, questions, read, read_event
 from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.discovery.subscription import Subscription
@@ -43,9 +46,9 @@ _EAGER = 15.0
 
 
 class SentinelSource(Unlisted):
-    """Follows the masters of ``config.sentinel``."""
+    """Follows the masters of ``config.sentinel``; ``credentials`` are for their servers."""
 
-    def __init__(self, config: Config, counters: Counters, hold: Hold) -> None:
+    def __init__(self, config: Config, counters: Counters, hold: Hold, credentials: Credentials | None = None) -> None:
         section = config.sentinel
         password = section.password.get_secret_value() if section.password else ""
         self._credentials = Credentials(section.username or "", password, sentinel_tls(config))
@@ -57,7 +60,17 @@ class SentinelSource(Unlisted):
         self._hold = hold
         self._pace = Pace(config.topology.refresh)
         self._chart = Chart(section.masters)
+        self._servers = credentials or Credentials()
         self._reports: dict[Node, Report] = {}
+        """What each sentinel said last, whoever it is."""
+        self._trust = Trust(self._configured)
+        self._believed: dict[Node, Report] = {}
+        """The same, as far as it counts."""
+        self._run_ids: dict[str, tuple[Node, str]] = {}
+        """By master: the server, and its run id."""
+        self._distrusted: dict[Node, tuple[str, ...]] = {}
+        """By sentinel: the masters about which it is not believed."""
+        self._oddities = Told(log)
         self._leading: dict[str, tuple[Node, float]] = {}
         """By master: the sentinel that leads its failover, and since when its requests are held."""
         self._news: dict[Node, None] = {}
@@ -114,7 +127,8 @@ class SentinelSource(Unlisted):
             return
         log.debug("sentinel event address=%s event=%s about=%r", node, event.what, message.decode("utf-8", "replace"))
         if event.begins:
-            self._begin(event.master, node)
+            if node in self._believed and event.master in self._believed[node].masters:
+                self._begin(event.master, node)
         elif event.aborts and self._leading.get(event.master, (None,))[0] == node:
             self._end(event.master)
         self._on_change(node)
@@ -140,6 +154,7 @@ class SentinelSource(Unlisted):
         while wanted:
             asked.update(wanted)
             await asyncio.gather(*(self._ask(node) for node in wanted))
+            await self._believe()
             self._listen()
             wanted = [node for node in self._listeners if node not in self._reports and node not in asked]
             wanted = [node for node in wanted if node not in self._silent]
@@ -149,7 +164,12 @@ class SentinelSource(Unlisted):
             # A fault of ours must not end the search for good.
             log.exception("what the sentinels say can not be used reports=%r", self._reports)
         self._watch_failovers(asked, began)
-        if self._leading or self._chart.doubtful or (self._chart.unsettled and began < self._eager_until):
+        if (
+            self._leading
+            or self._chart.doubtful
+            or self._trust.forsaken
+            or (self._chart.unsettled and began < self._eager_until)
+        ):
             # More is about to come, of which there may be no event.
             self._pace.hint()
 
@@ -158,7 +178,8 @@ class SentinelSource(Unlisted):
             replies = await ask(node, self._credentials, questions(self._masters), self._patience)
             if is_old(replies):
                 replies = await ask(node, self._credentials, questions(self._masters, "SLAVES"), self._patience)
-            self._reports[node] = read(node, self._masters, replies, self._remap)
+            report = self._reports[node] = read(node, self._masters, replies, self._remap)
+            self._oddities.tell(node, report.odd)
         except (OSError, TimeoutError, ValueError, BackendError, NoSentinel) as error:
             self._reports.pop(node, None)
             if node not in self._silent:
@@ -173,15 +194,17 @@ class SentinelSource(Unlisted):
         """Subscribe to the sentinels that are configured, and those that they name, each once."""
         known = {report.id for node, report in self._reports.items() if node in self._configured}
         wanted = dict.fromkeys(self._configured)
-        for report in self._reports.values():
+        for report in self._believed.values():
             for master in report.masters.values():
                 wanted |= {node: None for identity, node in master.peers.items() if identity not in known}
-        if not self._reports:
+        if not any(report.masters for report in self._believed.values()):
             # Nobody says who is there.
             wanted |= dict.fromkeys(self._listeners)
         for node in [node for node in self._listeners if node not in wanted]:
             self._listeners.pop(node).cancel()
             self._reports.pop(node, None)
+            self._believed.pop(node, None)
+            self._distrusted.pop(node, None)
             self._silent.discard(node)
         for node in wanted:
             if node not in self._listeners:
@@ -190,9 +213,45 @@ class SentinelSource(Unlisted):
 
     # ---- what comes of it
 
+    async def _believe(self) -> None:
+        """Find out which of the reports count."""
+        now = asyncio.get_running_loop().time()
+        servers = {name: {seat.node, *seat.replicas} for name, seat in self._chart.seats.items()}
+        await asyncio.gather(*(self._hear_master(name) for name in self._trust.forsaken))
+        self._believed = self._trust.believed(self._reports, servers, now)
+        for report in self._believed.values():
+            self._run_ids |= {name: (each.node, each.run_id) for name, each in report.masters.items() if each.run_id}
+        for node, report in self._reports.items():
+            names = tuple(name for name in report.masters if name not in self._believed[node].masters)
+            if names and names != self._distrusted.get(node):
+                log.error(
+                    "sentinel is not believed address=%s masters=%s: the other sentinels do not know it, or it watches "
+                    "other servers than they do",
+                    node,
+                    ",".join(names),
+                )
+            elif not names and node in self._distrusted:
+                log.info("sentinel is believed by now address=%s", node)
+            self._distrusted.pop(node, None)
+            if names:
+                self._distrusted[node] = names
+
+    async def _hear_master(self, name: str) -> None:
+        """Ask a primary itself of which only strangers tell anything: it may still be the server that it was."""
+        seat = self._chart.seats.get(name)
+        node, run_id = self._run_ids.get(name, (None, ""))
+        if seat is None or node != seat.node:
+            return
+        try:
+            answer = roles.read(await ask(seat.node, self._servers, roles.QUESTIONS, self._patience), self._remap)
+        except (OSError, TimeoutError, ValueError, BackendError):
+            return
+        if isinstance(answer, roles.Answer) and answer.primary and answer.id == run_id:
+            self._trust.deny(name, asyncio.get_running_loop().time())
+
     def _judge(self, adopt: Adopt) -> None:
         now = asyncio.get_running_loop().time()
-        reports = {report.id: report for report in self._reports.values()}.values()
+        reports = {report.id: report for report in self._believed.values()}.values()
         if not reports:
             self._counters.refresh("failed")
             if not self._deaf:
@@ -242,11 +301,11 @@ class SentinelSource(Unlisted):
         """Hold on as long as the sentinel that leads a failover says that it goes on; let go when it is over."""
         for node in asked:
             # Its events may have been missed: it was not listened to.
-            for name, master in self._reports[node].masters.items() if node in self._reports else ():
+            for name, master in self._believed[node].masters.items() if node in self._believed else ():
                 if master.step in UNDECIDED and name not in self._leading:
                     self._begin(name, node)
         for name, (node, since) in list(self._leading.items()):
-            report = self._reports.get(node)
+            report = self._believed.get(node)
             if node not in asked or since > began:
                 continue
             if report is None or name not in report.masters:

@@ -27,7 +27,7 @@ class Source(Protocol):
         says that the cluster is down. Cheap: called for each of thousands of them."""
 
     def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody knows it who can be believed."""
+        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
 
     def stranger(self, node: Node, identity: str) -> str:
         """Why the server at ``node``, whose id in its cluster is ``identity``, is not to be used; "" if it is."""

@@ -1,4 +1,4 @@
-"""Servers that take the address of another: what a reused container address, or somebody with bad intent, looks like."""
+"""Servers that take the address of another: as a reused container address, or somebody with bad intent, has it."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from proxy.slots import SLOTS
 
 
 class ClusterStranger(ClusterNode):
-    """A node of no cluster but its own, at the address of ``place``, which must not run; ``same_bus``: at its bus too."""
+    """A node of a cluster of its own, at the address of ``place``, which must not run; ``same_bus``: at its bus too."""
 
     def __init__(self, binary: ServerBinary, directory: Path, place: ClusterNode, *, same_bus: bool = False) -> None:
         super().__init__(binary, directory)

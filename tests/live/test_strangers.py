@@ -99,9 +99,7 @@ def test_a_stranger_at_a_replica_s_address(
 
 
 @pytest.mark.parametrize("epoch", [3, 50])
-def test_a_stranger_at_a_primary_s_address(
-    cluster: LocalCluster, serve: Serve, tmp_path: Path, epoch: int
-) -> None:
+def test_a_stranger_at_a_primary_s_address(cluster: LocalCluster, serve: Serve, tmp_path: Path, epoch: int) -> None:
     """Its replica takes over, and that alone counts."""
     proxy = serve(config=quick(*cluster.nodes[:3]))
     victim, heir = cluster.nodes[1], cluster.nodes[4]
@@ -177,9 +175,7 @@ def test_a_cluster_that_is_set_up_anew_is_found_by_its_seeds(
             stranger.kill()
 
 
-def test_a_replica_that_was_wiped_and_joined_again(
-    cluster: LocalCluster, serve: Serve, tmp_path: Path
-) -> None:
+def test_a_replica_that_was_wiped_and_joined_again(cluster: LocalCluster, serve: Serve, tmp_path: Path) -> None:
     """Others list what it was as ``:0@0 slave,fail,noaddr`` until that is forgotten."""
     proxy = serve(config=quick(cluster.nodes[0]))
     primary, victim = cluster.nodes[0], cluster.nodes[3]
@@ -196,8 +192,7 @@ def test_a_replica_that_was_wiped_and_joined_again(
             assert "can not be asked" not in running.log.replace(f"address={victim.address}", "")
         cluster.meet(again)
         cluster.replicate(again, primary)
-        for running in proxy, late:
-            until(lambda running=running: again.address in roles(running)["shard-1"][1])
+        until(lambda: all(again.address in roles(running)["shard-1"][1] for running in (proxy, late)))
         until(lambda: use(proxy, 0.5)[1] == [] and "cmdstat_get" in again.info("commandstats"))
         # Slots still move, and the map with them.
         cluster.failover(again)

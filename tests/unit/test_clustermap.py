@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.discovery.clustermap import ClusterMap, gaps, judge, seats, topology
-from proxy.discovery.clusterview import NOTHING, View, joined
+from proxy.discovery.clusterview import View, joined
 from proxy.topology import NOBODY, Node
 from tests.unit.clusterscenes import Claims, chart, node, recorded, view
 

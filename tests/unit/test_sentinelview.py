@@ -95,9 +95,17 @@ def test_the_primary(about: list[bytes], address: list[bytes], node: Node, epoch
     assert (seen.node, seen.epoch, seen.step) == (node, epoch, step)
 
 
-@pytest.mark.parametrize("address", [None, [b"", b"6379"], [b"127.0.0.1", b"0"], [b"127.0.0.1", b"x"], [b"127.0.0.1"]])
-def test_a_master_without_an_address_is_unknown(address: object) -> None:
-    assert read(ASKED, ["alpha"], [MYID, MASTER, address, [], []], {}).masters == {}
+def test_a_master_without_an_address_is_unknown() -> None:
+    assert read(ASKED, ["alpha"], [MYID, MASTER, None, [], []], {}).masters == {}
+
+
+@pytest.mark.parametrize(
+    "address", [[b"", b"6379"], [b"127.0.0.1", b"0"], [b"127.0.0.1", b"x"], [b"127.0.0.1"], 5, "²".encode()]
+)
+def test_an_odd_address_leaves_the_one_among_the_master_s_fields(address: object) -> None:
+    report = read(ASKED, ["alpha"], [MYID, MASTER, address, [], []], {})
+    assert report.masters["alpha"].node == PRIMARY
+    assert report.odd == ("SENTINEL GET-MASTER-ADDR-BY-NAME alpha: it is no address",)
 
 
 def test_replicas_without_an_address_are_left_out() -> None:
