@@ -1,8 +1,10 @@
 """Servers that take the address of another: as a reused container address, or somebody with bad intent, has it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.localcluster import ClusterNode
+from proxy.localsentinel import LocalSentinel
 from proxy.localservers import LocalServer, ServerBinary
 from proxy.slots import SLOTS
 
@@ -32,4 +34,13 @@ class Stranger(LocalServer):
 
     def __init__(self, binary: ServerBinary, directory: Path, place: LocalServer) -> None:
         super().__init__(binary, directory)
+        self.port, self._may_pick_port = place.port, False
+
+
+class SentinelStranger(LocalSentinel):
+    """A sentinel that watches other servers under the same names, at the address of ``place``, which must not run."""
+
+    def __init__(self, directory: Path, place: LocalSentinel, watched: Mapping[str, LocalServer]) -> None:
+        watch = [f"sentinel monitor {name} {server.host} {server.port} 1" for name, server in watched.items()]
+        super().__init__(place.binary, directory, options=watch)
         self.port, self._may_pick_port = place.port, False

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.discovery.clustermap import ClusterMap, gaps, judge, seats, topology
+from proxy.discovery.clustermembers import members_of, same_cluster
 from proxy.discovery.clusterview import View, joined
 from proxy.topology import NOBODY, Node
 from tests.unit.clusterscenes import Claims, chart, node, recorded, view
@@ -213,6 +214,85 @@ class TestSeveralViews:
         assert owners(found.map) == [(*LOW, "a"), (*HIGH, "b")]
         assert [seen.me for seen in found.doubted] == ["A"]
         assert found.map.members["A"].primary == "a"
+
+
+class TestStrangers:
+    """Who is no member: nobody who is known knows its id."""
+
+    @pytest.mark.parametrize("epoch", [0, 1, 2, 3, 50])
+    @pytest.mark.parametrize("place", "aAbX")
+    def test_a_view_of_one_counts_for_nothing(self, epoch: int, place: str) -> None:
+        """At the address of a member or not, with all slots and whatever epoch."""
+        before = known()
+        seen = replace(view("X", {"X": (epoch, [(0, 16383)])}), asked=node(place))
+        found = judge(before, [seen])
+        assert found.map is before
+        assert (found.strangers, found.doubted, found.witnesses) == ((seen,), (), ())
+        beside = judge(before, [view("A", START, **FOLLOWERS), seen])
+        assert beside.map == before
+        assert beside.strangers == (seen,)
+        assert (beside.doubted, beside.witnesses) == ((), ())
+
+    def test_that_it_knows_the_members_makes_it_none(self) -> None:
+        before = known()
+        seen = view("X", {**START, "X": (50, [])}, **FOLLOWERS)
+        taken = view("X", {"A": (1, []), "B": (2, []), "X": (50, [(0, 16383)])}, a="X", b="X")
+        for claimed in seen, taken:
+            assert judge(before, [claimed]).map is before
+            assert judge(before, [view("a", START, **FOLLOWERS), claimed]).map == before
+
+    def test_nor_do_others_who_are_none(self) -> None:
+        anew: Claims = {"X": (7, [LOW]), "Y": (8, [HIGH])}
+        strangers = [view(name, anew, x="X", y="Y") for name in "XYxy"]
+        before = known()
+        assert judge(before, strangers).map is before
+        found = judge(before, [*strangers, view("b", START, **FOLLOWERS)])
+        assert owners(found.map) == owners(before)
+        assert found.strangers == tuple(strangers)
+
+    def test_who_is_named_by_a_member_is_one(self) -> None:
+        moved: Claims = {"A": (1, [LOW]), "B": (2, []), "C": (3, [HIGH])}
+        found = judge(known(), [view("C", moved, **FOLLOWERS), view("A", {**START, "C": (0, [])}, **FOLLOWERS)])
+        assert owners(found.map) == [(*LOW, "A"), (*HIGH, "C")]
+        assert found.strangers == ()
+        # And who that one names.
+        more: Claims = {**moved, "D": (4, [(0, 99)])}
+        views = [view("D", more), view("C", {**moved, "D": (0, [])}), view("A", {**START, "C": (0, [])})]
+        assert {seen.me for seen in members_of(known().members, views)} == {"A", "C", "D"}
+
+    def test_a_node_that_was_wiped_and_met_again(self) -> None:
+        """At the address of what it was, which is listed without one."""
+        first = view("A", START, ["a"], a="A", b="B", new="A")
+        wiped = {
+            **first.members,
+            "a": replace(first.members["a"], node=None, announced=("", "", 0)),
+            "new": replace(first.members["new"], node=node("a")),
+        }
+        found = judge(known(), [replace(first, members=wiped)])
+        assert seats(found.map)[0].shard.replicas == (node("a"),)
+        assert "new" in found.map.members
+
+    def test_seeds_of_several_clusters(self) -> None:
+        anew: Claims = {"X": (7, [LOW]), "Y": (8, [HIGH])}
+        ours = [view(name, START, **FOLLOWERS) for name in "Ab"]
+        other = view("X", anew)
+        lone = view("Z", {"Z": (0, [])})
+        claims = view("Q", {**START, "Q": (9, [])}, **FOLLOWERS)
+        for views in ([*ours, other], [other, *ours], [lone, other, claims, *ours]):
+            assert {seen.me for seen in same_cluster(views)[0]} == {"A", "b"}
+        assert same_cluster([lone, other])[0] == [other]
+        assert same_cluster([other, ours[0]])[0] == [ours[0]]
+        assert same_cluster([lone]) == [[lone]]
+
+    def test_what_a_redirection_can_call_a_node(self) -> None:
+        found = judge(ClusterMap(), [recorded("redis_7_hostname", host="127.0.0.1")]).map
+        port = next(
+            member.node.port for member in found.members.values() if member.announced[1] == "host-a" and member.node
+        )
+        addresses = found.addresses({"host-a": "outside"})
+        assert addresses[Node("127.0.0.1", port)] == addresses[Node("outside", port)] == Node("host-a", port)
+        assert Node("host-a", port) in addresses
+        assert Node("host-b", port) not in addresses
 
 
 class TestNames:
