@@ -312,7 +312,10 @@ class Service:
         if found is None or found.node is None:
             return found
         # It goes to nobody whom no member has named; but its cluster is asked, and may name it.
-        return replace(found, node=self.source.member(found.node), witness=asked)
+        named = self.source.member(found.node)
+        if named is None and any(found.node in shard.nodes for shard in self.topology.shards):
+            named = found.node
+        return replace(found, node=named, witness=asked)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
         """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""

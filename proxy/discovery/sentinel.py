@@ -16,10 +16,11 @@ shard's requests back.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from proxy.config import Config
 from proxy.control import ask, reason
-from proxy.discovery import replication as roles
+from proxy.discovery import replication
 from proxy.discovery.odd import Told
 from proxy.discovery.sentinelchart import Chart, Seat
 from proxy.discovery.sentineltrust import Trust
@@ -60,14 +61,16 @@ class SentinelSource(Unlisted):
         self._hold = hold
         self._pace = Pace(config.topology.refresh)
         self._chart = Chart(section.masters)
-        self._servers = credentials or Credentials()
+        self._of_servers = credentials or Credentials()
         self._reports: dict[Node, Report] = {}
         """What each sentinel said last, whoever it is."""
         self._trust = Trust(self._configured)
         self._believed: dict[Node, Report] = {}
         """The same, as far as it counts."""
+        self._servers: dict[str, Collection[Node]] = {}
+        """By master: its servers."""
         self._run_ids: dict[str, tuple[Node, str]] = {}
-        """By master: the server, and its run id."""
+        """By master: the primary, and its run id."""
         self._distrusted: dict[Node, tuple[str, ...]] = {}
         """By sentinel: the masters about which it is not believed."""
         self._oddities = Told(log)
@@ -215,12 +218,12 @@ class SentinelSource(Unlisted):
 
     async def _believe(self) -> None:
         """Find out which of the reports count."""
-        now = asyncio.get_running_loop().time()
-        servers = {name: {seat.node, *seat.replicas} for name, seat in self._chart.seats.items()}
-        await asyncio.gather(*(self._hear_master(name) for name in self._trust.forsaken))
-        self._believed = self._trust.believed(self._reports, servers, now)
-        for report in self._believed.values():
-            self._run_ids |= {name: (each.node, each.run_id) for name, each in report.masters.items() if each.run_id}
+        for name in self._trust.forsaken:
+            if await self._is_what_it_was(name):
+                self._trust.deny(name, asyncio.get_running_loop().time())
+        self._believed = self._trust.believed(self._reports, self._servers, asyncio.get_running_loop().time())
+        for name in self._masters:
+            await self._confirm(name)
         for node, report in self._reports.items():
             names = tuple(name for name in report.masters if name not in self._believed[node].masters)
             if names and names != self._distrusted.get(node):
@@ -236,18 +239,40 @@ class SentinelSource(Unlisted):
             if names:
                 self._distrusted[node] = names
 
-    async def _hear_master(self, name: str) -> None:
-        """Ask a primary itself of which only strangers tell anything: it may still be the server that it was."""
+    async def _confirm(self, name: str) -> None:
+        """Whoever takes over was one of the master's servers: another does not while the primary denies that it was
+        replaced. Sentinels take a stranger's word for that, if it knows one of them."""
+        views = {node: report.masters[name] for node, report in self._believed.items() if name in report.masters}
+        seat = self._chart.seats.get(name)
+        odd = {
+            node
+            for node, master in views.items()
+            if seat is not None and master.epoch > seat.epoch and master.node not in self._servers[name]
+        }
+        if odd and await self._is_what_it_was(name):
+            for node in odd:
+                report = self._believed[node]
+                masters = {other: master for other, master in report.masters.items() if other != name}
+                self._believed[node] = replace(report, masters=masters)
+                del views[node]
+        if views:
+            self._servers[name] = {server for master in views.values() for server in master.servers}
+            for master in views.values():
+                if master.run_id:
+                    self._run_ids[name] = (master.node, master.run_id)
+
+    async def _is_what_it_was(self, name: str) -> bool:
+        """Whether the primary says that it is one, and is the server that it was: not restarted either."""
         seat = self._chart.seats.get(name)
         node, run_id = self._run_ids.get(name, (None, ""))
         if seat is None or node != seat.node:
-            return
+            return False
         try:
-            answer = roles.read(await ask(seat.node, self._servers, roles.QUESTIONS, self._patience), self._remap)
+            said = await ask(seat.node, self._of_servers, replication.QUESTIONS, self._patience)
         except (OSError, TimeoutError, ValueError, BackendError):
-            return
-        if isinstance(answer, roles.Answer) and answer.primary and answer.id == run_id:
-            self._trust.deny(name, asyncio.get_running_loop().time())
+            return False
+        answer = replication.read(said, self._remap)
+        return isinstance(answer, replication.Answer) and answer.primary and answer.id == run_id
 
     def _judge(self, adopt: Adopt) -> None:
         now = asyncio.get_running_loop().time()

@@ -66,7 +66,7 @@ class Trust:
         found = _listed(ids, voices.values())
         if not found:
             own = {node: voices[node] for node in self._configured if node in voices}
-            near = {node: voice for node, voice in own.items() if _servers(voice[1]).intersection(servers)}
+            near = {node: voice for node, voice in own.items() if voice[1].servers.intersection(servers)}
             if not ids or near:
                 found = _listed(_begin(near or own), voices.values())
             elif own and now - self._forsaken.setdefault(name, now) >= FORSAKEN:
@@ -111,8 +111,4 @@ def _begin(voices: Mapping[Node, _Voice]) -> set[str]:
 
 def _together(one: _Voice, other: _Voice) -> bool:
     lists = other[0].id in one[1].peers and one[0].id in other[1].peers
-    return lists or not _servers(one[1]).isdisjoint(_servers(other[1]))
-
-
-def _servers(master: Master) -> set[Node]:
-    return {master.node, *(follower.node for follower in master.followers)}
+    return lists or not one[1].servers.isdisjoint(other[1].servers)

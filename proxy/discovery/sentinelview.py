@@ -50,6 +50,11 @@ class Master:
     peers: Mapping[str, Node]
     run_id: str = field(default="", compare=False)
 
+    @property
+    def servers(self) -> set[Node]:
+        """The primary and its replicas, in whatever state."""
+        return {self.node, *(follower.node for follower in self.followers)}
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

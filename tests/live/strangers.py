@@ -42,5 +42,6 @@ class SentinelStranger(LocalSentinel):
 
     def __init__(self, directory: Path, place: LocalSentinel, watched: Mapping[str, LocalServer]) -> None:
         watch = [f"sentinel monitor {name} {server.host} {server.port} 1" for name, server in watched.items()]
-        super().__init__(place.binary, directory, options=watch)
+        # Nobody may tell it anything. Else ours do, at this address, and take its word for its epoch in return.
+        super().__init__(place.binary, directory, options=[*watch, "user default on nopass ~* &* +@all -publish"])
         self.port, self._may_pick_port = place.port, False

@@ -15,7 +15,7 @@ from proxy.metrics import Counters
 from proxy.topology import NOBODY, Node, Topology
 from tests.unit.sentinels import FakeSentinel, Watched, running
 
-A, B, C, D = (Node("10.0.0.1", 7000 + number) for number in range(4))
+A, B, C, D, X = (Node("10.0.0.1", 7000 + number) for number in range(5))
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def three(**masters: Watched) -> tuple[FakeSentinel, FakeSentinel, FakeSentinel]
 
     def own() -> dict[str, Watched]:
         return {
-            name: Watched(watched.node, watched.epoch, watched.step, watched.replicas)
+            name: Watched(watched.node, watched.epoch, watched.step, watched.replicas, watched.run_id)
             for name, watched in masters.items()
         }
 
@@ -456,20 +456,44 @@ class Primary:
         writer.close()
 
 
+@asynccontextmanager
+async def serving(primary: Primary) -> AsyncIterator[Node]:
+    server = await asyncio.start_server(primary.serve, "127.0.0.1", 0)
+    async with server:
+        yield Node("127.0.0.1", server.sockets[0].getsockname()[1])
+
+
 async def test_the_primary_itself_denies_that_it_was_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The only sentinel is a stranger by now: nothing of it counts as long as the primary is the server that it was."""
     monkeypatch.setattr(sentineltrust, "FORSAKEN", 0.2)
     primary = Primary("r1")
-    server = await asyncio.start_server(primary.serve, "127.0.0.1", 0)
-    here = Node("127.0.0.1", server.sockets[0].getsockname()[1])
-    sentinel = FakeSentinel("s1", {"alpha": Watched(here, run_id="r1"), "beta": Watched(C)})
-    async with server, running(sentinel), Follower([sentinel.node]).at_work() as follower:
-        await until(lambda: follower.primaries() == {"alpha": here, "beta": C})
-        sentinel.id, sentinel.masters = "x", {"alpha": Watched(A, 9), "beta": Watched(D, 9)}
-        follower.source.hint()
-        await until(lambda: follower.primaries()["beta"] == D)  # who is not there denies nothing
-        asked = primary.asked
-        await until(lambda: primary.asked > asked + 5)
-        assert follower.primaries()["alpha"] == here
-        primary.run_id = "r2"
-        await until(lambda: follower.primaries()["alpha"] == A)
+    async with serving(primary) as here:
+        sentinel = FakeSentinel("s1", {"alpha": Watched(here, run_id="r1"), "beta": Watched(C)})
+        async with running(sentinel), Follower([sentinel.node]).at_work() as follower:
+            await until(lambda: follower.primaries() == {"alpha": here, "beta": C})
+            sentinel.id, sentinel.masters = "x", {"alpha": Watched(A, 9), "beta": Watched(D, 9)}
+            follower.source.hint()
+            await until(lambda: follower.primaries()["beta"] == D)  # who is not there denies nothing
+            asked = primary.asked
+            await until(lambda: primary.asked > asked + 5)
+            assert follower.primaries()["alpha"] == here
+            primary.run_id = "r2"
+            await until(lambda: follower.primaries()["alpha"] == A)
+
+
+async def test_only_a_server_of_a_master_takes_over_while_the_primary_is_what_it_was() -> None:
+    """Our own sentinels name a stranger: that is what they do once another's has told them of a higher epoch."""
+    primary = Primary("r1")
+    async with serving(primary) as here:
+        sentinels = three(alpha=Watched(here, replicas=(B,), run_id="r1"))
+        async with running(*sentinels), Follower([each.node for each in sentinels]).at_work() as follower:
+            await until(lambda: all(each.listeners for each in sentinels) and follower.adopted)
+            for each in sentinels:
+                each.masters["alpha"] = Watched(X, 7, replicas=(here, B))
+                each.publish("+switch-master", f"alpha {here.host} {here.port} {X.host} {X.port}")
+            await until(lambda: primary.asked > 2)
+            assert follower.primaries() == {"alpha": here}
+            # A replica of its own does, whatever the primary says.
+            sentinels[0].masters["alpha"] = Watched(B, 8, replicas=(here,))
+            sentinels[0].publish("+switch-master", f"alpha {X.host} {X.port} {B.host} {B.port}")
+            await until(lambda: follower.primaries() == {"alpha": B})
