@@ -69,6 +69,8 @@ class SentinelSource(Unlisted):
         """The same, as far as it counts."""
         self._servers: dict[str, Collection[Node]] = {}
         """By master: its servers."""
+        self._denied: set[str] = set()
+        """The masters of which the primary says otherwise than sentinels that are believed."""
         self._run_ids: dict[str, tuple[Node, str]] = {}
         """By master: the primary, and its run id."""
         self._distrusted: dict[Node, tuple[str, ...]] = {}
@@ -152,6 +154,20 @@ class SentinelSource(Unlisted):
         """Ask some sentinels, or all; and those that they name and nobody knew."""
         began = asyncio.get_running_loop().time()
         asked: set[Node] = set()
+        try:
+            await self._gather(nodes, asked)
+            self._judge(adopt)
+        except Exception:
+            # A fault of ours must not end the search for good.
+            log.exception("what the sentinels say can not be used reports=%r", self._reports)
+        self._watch_failovers(asked, began)
+        eager = self._chart.unsettled and began < self._eager_until
+        if self._leading or self._chart.doubtful or self._trust.forsaken or self._denied or eager:
+            # More is about to come, of which there may be no event.
+            self._pace.hint()
+
+    async def _gather(self, nodes: Sequence[Node] | None, asked: set[Node]) -> None:
+        """The reports of ``nodes``, or of all; ``asked`` gets those that were asked."""
         self._listen()
         wanted = list(self._listeners if nodes is None else nodes)
         while wanted:
@@ -161,20 +177,6 @@ class SentinelSource(Unlisted):
             self._listen()
             wanted = [node for node in self._listeners if node not in self._reports and node not in asked]
             wanted = [node for node in wanted if node not in self._silent]
-        try:
-            self._judge(adopt)
-        except Exception:
-            # A fault of ours must not end the search for good.
-            log.exception("what the sentinels say can not be used reports=%r", self._reports)
-        self._watch_failovers(asked, began)
-        if (
-            self._leading
-            or self._chart.doubtful
-            or self._trust.forsaken
-            or (self._chart.unsettled and began < self._eager_until)
-        ):
-            # More is about to come, of which there may be no event.
-            self._pace.hint()
 
     async def _ask(self, node: Node) -> None:
         try:
@@ -221,11 +223,13 @@ class SentinelSource(Unlisted):
         for name in self._trust.forsaken:
             if await self._is_what_it_was(name):
                 self._trust.deny(name, asyncio.get_running_loop().time())
-        self._believed = self._trust.believed(self._reports, self._servers, asyncio.get_running_loop().time())
+        believed = self._trust.believed(self._reports, self._servers, asyncio.get_running_loop().time())
         for name in self._masters:
-            await self._confirm(name)
+            await self._confirm(name, believed)
+        self._believed = believed
         for node, report in self._reports.items():
-            names = tuple(name for name in report.masters if name not in self._believed[node].masters)
+            counted = believed[node].masters if node in believed else {}
+            names = tuple(name for name in report.masters if name not in counted)
             if names and names != self._distrusted.get(node):
                 log.error(
                     "sentinel is not believed address=%s masters=%s: the other sentinels do not know it, or it watches "
@@ -239,21 +243,23 @@ class SentinelSource(Unlisted):
             if names:
                 self._distrusted[node] = names
 
-    async def _confirm(self, name: str) -> None:
+    async def _confirm(self, name: str, believed: dict[Node, Report]) -> None:
         """Whoever takes over was one of the master's servers: another does not while the primary denies that it was
         replaced. Sentinels take a stranger's word for that, if it knows one of them."""
-        views = {node: report.masters[name] for node, report in self._believed.items() if name in report.masters}
+        views = {node: report.masters[name] for node, report in believed.items() if name in report.masters}
         seat = self._chart.seats.get(name)
         odd = {
             node
             for node, master in views.items()
             if seat is not None and master.epoch > seat.epoch and master.node not in self._servers[name]
         }
+        self._denied.discard(name)
         if odd and await self._is_what_it_was(name):
+            self._denied.add(name)
             for node in odd:
-                report = self._believed[node]
+                report = believed[node]
                 masters = {other: master for other, master in report.masters.items() if other != name}
-                self._believed[node] = replace(report, masters=masters)
+                believed[node] = replace(report, masters=masters)
                 del views[node]
         if views:
             self._servers[name] = {server for master in views.values() for server in master.servers}
@@ -285,7 +291,7 @@ class SentinelSource(Unlisted):
             return
         self._deaf = False
         self._chart.take(reports, now)
-        self._report_missing(reports)
+        self._report_missing(self._reports.values())
         topology, doubled = self._chart.topology(self._topology.epoch + 1)
         if (topology.shards, topology.slot_shard) == (self._topology.shards, self._topology.slot_shard):
             self._counters.refresh("same")
