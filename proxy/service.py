@@ -174,6 +174,8 @@ class Service:
         """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
+        self.stranger = around.stranger if around.cluster else None
+        """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
@@ -186,7 +188,7 @@ class Service:
             clock,
             self._on_fitness,
             self.source.hint,
-            around.stranger if around.cluster else None,
+            self.stranger,
         )
         self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
