@@ -13,6 +13,7 @@ import logging
 import math
 import random
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from proxy import errors, transaction
@@ -204,6 +205,7 @@ class Backend(Receiver):
             around.credentials,
             verify=around.verify,
             cluster=around.cluster,
+            stranger=partial(around.stranger, node) if around.cluster else None,
             steps=steps,
         )
         try:

@@ -1,7 +1,7 @@
 """What is said on a new backend connection before any client's request: who we are, which protocol, which database."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import hiredis
@@ -13,8 +13,15 @@ from proxy.tls import Tls, lost_words
 Step = tuple[str | int | bytes, ...]
 """A command."""
 
+IDENTITY = ("CLUSTER", "MYID")
+"""Asks a node of a Redis Cluster for its id, by which the others know it: https://redis.io/docs/latest/commands/cluster-myid/
+"""
+Stranger = Callable[[str], str]
+"""Why a server with this id is not to be used; "" if it is. Called with "" where it says none."""
+
 _REPLICA = (b"slave", b"replica")
 """Dragonfly says replica."""
+NEEDS_PASSWORD = "the server asks for a password: set backend.password"
 _UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 
 
@@ -42,8 +49,8 @@ class Greeting:
     A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
     as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
     a replica that has become a primary, would be lost on the others. ``cluster``: a replica of a Redis Cluster must be
-    told that it may answer reads. ``identify``: ask for the connection's id (``client_id``). ``steps``: what else it is
-    told, all of which it must take.
+    told that it may answer reads. ``stranger``: why the server is not to be used that has a certain id. ``identify``:
+    ask for the connection's id (``client_id``). ``steps``: what else it is told, all of which it must take.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Greeting:
         *,
         verify: bool = False,
         cluster: bool = False,
+        stranger: Stranger | None = None,
         identify: bool = False,
         steps: Sequence[Step] = (),
     ) -> None:
@@ -76,6 +84,9 @@ class Greeting:
             self._steps.append(("AUTH", *auth))
         if db:
             self._steps.append(("SELECT", db))
+        self._stranger = stranger
+        if stranger is not None:
+            self._steps.append(IDENTITY)
         if cluster and not primary:
             self._steps.append(("READONLY",))
         if verify or not primary:
@@ -120,7 +131,10 @@ class Greeting:
             self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
 
     def _take(self, step: Step, reply: object) -> None:
-        if isinstance(reply, hiredis.ReplyError):
+        if step is IDENTITY and self._stranger is not None:
+            if words := refused_identity(reply, self._stranger):
+                raise BackendError(words)
+        elif isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
         elif step[0] == "CLIENT" and isinstance(reply, int):
             self.client_id = reply
@@ -136,14 +150,14 @@ class Greeting:
             raise BackendError(f"the server is no primary, it replicates {':'.join(words) or 'another'}")
         if role[0] == b"master" and self._role == "slave":
             raise BackendError("the server is no replica, it says that it is a primary")
-        if role[0] in _REPLICA and _UNSYNCED.intersection(role[3:4]):
+        if role[0] in _REPLICA and any(state in _UNSYNCED for state in role[3:4] if isinstance(state, bytes)):
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, asked: Step, words: str) -> None:
         step = str(asked[0])
         code = words.partition(" ")[0]
         if code == "NOAUTH":
-            raise BackendError("the server asks for a password: set backend.password")
+            raise BackendError(NEEDS_PASSWORD)
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
         if asked in self._further:
@@ -152,3 +166,20 @@ class Greeting:
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return
         raise BackendError(f"the server answers {step} with: {words}")
+
+
+def refused_identity(reply: object, stranger: Stranger) -> str:
+    """Why a server that gives this reply to ``IDENTITY`` is not to be used; "" if it is.
+
+    Who may not ask, or asks a server that does not know the question, takes the server for what it should be; not so
+    one that says that it is in no cluster.
+    """
+    if isinstance(reply, hiredis.ReplyError):
+        words = str(reply)
+        if words.startswith("NOAUTH"):
+            return NEEDS_PASSWORD
+        if "cluster support disabled" in words:
+            return "the server is no node of the cluster: it is not in cluster mode"
+        # Who is busy or loading says so to the steps that follow, too.
+        return "" if words.startswith(("BUSY", "LOADING")) else stranger("")
+    return stranger(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else "")

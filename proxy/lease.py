@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from proxy import errors
@@ -82,6 +83,7 @@ class Lease(Receiver):
             around.credentials,
             verify=around.verify,
             cluster=around.cluster,
+            stranger=partial(around.stranger, place.node) if around.cluster else None,
             identify=True,
         )
         try:

@@ -150,7 +150,7 @@ async def keep_learning(service: Service) -> None:
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
         if missing:
-            answers = await learn_all(missing, service.credentials)
+            answers = await learn_all(missing, service.credentials, service.stranger)
             known |= answers
             if answers:
                 await _adopt(service, list(known.values()))

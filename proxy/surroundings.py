@@ -112,6 +112,8 @@ class Surroundings:
     """Whether a server must say that it has the role that it is used in: where roles change."""
     cluster: bool
     """Whether the servers are a Redis Cluster's."""
+    stranger: Callable[[Node, str], str]
+    """Why a server of a cluster is not to be used that is reached as this node and has this id; "" if it is."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
     slices: Slices

@@ -194,13 +194,13 @@ class Trip(Sink):
     def _refused(self, lease: Lease, refusal: Refusal) -> None:
         service = self._client.service
         service.counters.redirect(refusal.kind)
-        service.source.hint(refusal.node)
+        service.source.hint(refusal.hint)
         if self._given:
             self._then(lease, Fate.REFUSED, refusal.error)
             return
         service.leases.give_back(lease, untouched=True)
         self._node = refusal.node
-        self.asking = refusal.kind == "ASK"
+        self.asking = refusal.asks
         error = refusal.error
         if refusal.node is not None:
             place, said = lease.place, errors.text(error[1:-2])

@@ -38,7 +38,7 @@ _BACKEND = {
     "backoff_min": "10ms",
     "backoff_max": "50ms",
 }
-_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "CLIENT ID", "PING")
+_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "CLIENT ID", "CLUSTER MYID", "PING")
 
 
 class Client:
@@ -83,6 +83,8 @@ class _Connection:
                 self._stage.seen.append(request)
             if request == "PING":
                 self.wire.send(self._stage.greeting)
+            elif request == "CLUSTER MYID":
+                self.wire.send(encode.bulk("a" * 40))
             elif request == "CLIENT ID":
                 self.wire.send(encode.integer(self._stage.attempts))
 
