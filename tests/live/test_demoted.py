@@ -72,7 +72,7 @@ def paired(binary: ServerBinary, tmp_path: Path) -> Iterator[Pair]:
     """A pair of this kind of servers."""
     with kept_directory() as directory:
         port = free_port()
-        servers = []
+        servers: list[LocalServer] = []
         try:
             for host in (OLD, NEW):
                 folder = directory / host
@@ -87,7 +87,7 @@ def paired(binary: ServerBinary, tmp_path: Path) -> Iterator[Pair]:
             servers[1].wait_link_up()
             names = Names(tmp_path)
             names.set(NAME, OLD)
-            yield Pair(*servers, names)
+            yield Pair(servers[0], servers[1], names)
         finally:
             stop_all(servers)
 

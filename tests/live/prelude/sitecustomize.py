@@ -23,7 +23,7 @@ async def _getaddrinfo(self: Any, host: Any, port: Any, **options: Any) -> Any:
     return [found for at in names[host] for found in socket.getaddrinfo(at, port, type=socket.SOCK_STREAM)]
 
 
-uvloop.Loop.getaddrinfo = _getaddrinfo
+setattr(uvloop.Loop, "getaddrinfo", _getaddrinfo)  # noqa: B010 - to a type checker it is no variable
 if "TEST_UNUSED" in os.environ:
     from proxy.upkeep import Upkeep
 
