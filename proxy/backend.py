@@ -103,7 +103,7 @@ class Backend(Receiver):
         self._gate = around.gates.to(place.node, place.primary)
         self._used = self._down_since
         self.unfit = ""
-        """Why the server is not used though it can be reached; empty where that is not so."""
+        """Why a static primary is not used though it can be reached; empty where that is not so."""
         # of one connection
         self._transport: asyncio.Transport | None = None
         self._greeting: Greeting | None = None
@@ -208,13 +208,14 @@ class Backend(Receiver):
 
     def _not_connected(self, error: Exception) -> None:
         reason = _words(error, self._around.timing.connect_timeout)
-        self.unfit = str(error) if isinstance(error, errors.WrongRole) else ""
+        denied = self._around.alone and self.place.primary and isinstance(error, errors.WrongRole)
+        self.unfit = str(error) if denied else ""
         if reason != self._reason:
             self._reason = reason
             # What is wrong with the server is said once, and not for each connection to it.
             news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(reason)
             self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
-            if news and self.unfit and self.place.primary and self._around.alone:
+            if news and self.unfit:
                 self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
         self._around.hint(None)
 
