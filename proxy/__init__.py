@@ -38,14 +38,16 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  info, merge, retries, refusals, scripts, lag, settings, streamends    decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  glob, channels                                                       decisions: pure, sans-io
-    4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
+    4  addresses, tls, wires, epollwires, turn, gates, greeting, surroundings   backends
+    4  leftovers, backend                                                   backends
     4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
     5  ending, trip, watching, transactions, errand, aside                   clients
     5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, census, clients, service, report, listeners, admin      clients
+    5  lostscripts, census, clients, rolewatch, upkeep, service, report     clients
+    5  listeners, admin                                                     clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 

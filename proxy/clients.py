@@ -11,7 +11,6 @@ from proxy.commands.facts import Fact
 from proxy.metrics import Counters
 from proxy.session import Load, Session
 
-
 _SUSPECTS = 3
 """So many clients are named whose requests came before a long turn."""
 

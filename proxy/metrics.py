@@ -77,7 +77,9 @@ SUBSCRIBER = Metric(
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
 LOOP_LAG = Metric(
-    "slotgate_loop_lag_seconds", "histogram", "How late a worker's loop is, looked at every 20 ms: all its clients wait."
+    "slotgate_loop_lag_seconds",
+    "histogram",
+    "How late a worker's loop is, looked at every 20 ms: all its clients wait.",
 )
 LOOP_WORST = Metric(
     "slotgate_loop_worst_seconds",

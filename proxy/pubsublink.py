@@ -149,6 +149,10 @@ class Link:
             self._held = on
             self._lease.read(not on)
 
+    def renew(self) -> None:
+        """Connect anew, if there is a connection."""
+        self._end("the server has another role now")
+
     async def close(self) -> None:
         """Close the connection, for good."""
         if self._runner is not None:

@@ -13,7 +13,7 @@ from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
-from proxy.refusals import ASKING, Refusal
+from proxy.refusals import ASKING, READONLY, Refusal
 from proxy.resp import encode
 from proxy.surroundings import Place
 
@@ -216,7 +216,9 @@ class Pursuit(Sink):
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
-        if self._entries or refusal.kind == "UNBLOCKED":
+        if refusal.kind == READONLY:
+            service.roles.demoted(lease.place)
+        if self._entries or refusal.kind in ("UNBLOCKED", READONLY):
             lease.drop()
         else:
             service.leases.give_back(lease, untouched=True)

@@ -19,6 +19,8 @@ _NUMBER = re.compile("[0-9]{1,5}")
 _IN_SCRIPT = b"script: "
 """What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
 
+READONLY = "READONLY"
+"""The kind of a refusal by a server that is a replica, and so is not the primary that it was used as."""
 NOSCRIPT = "NOSCRIPT"
 """The kind of a refusal for want of a script (``proxy.scripts``): it is loaded ahead when the request is sent again."""
 

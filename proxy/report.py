@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from proxy import metrics
@@ -18,7 +18,7 @@ class Report:
 
     tally: Tally
     unreachable: tuple[str, ...]
-    """The names of the shards whose primary is not connected."""
+    """The names of the shards whose primary is not connected, or is none."""
     gaps: str
     """The slots that no shard serves, as ranges."""
     connected: frozenset[str]
@@ -26,6 +26,8 @@ class Report:
     shards: Sequence[Mapping[str, Any]]
     """The topology, as ``/topology`` shows it."""
     epoch: int
+    unfit: Mapping[str, str] = field(default_factory=dict)
+    """Why, of those whose primary itself says it."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -36,6 +38,7 @@ class Report:
             "connected": sorted(self.connected),
             "shards": self.shards,
             "epoch": self.epoch,
+            "unfit": dict(self.unfit),
         }
 
     @classmethod
@@ -48,6 +51,7 @@ class Report:
             frozenset(plain["connected"]),
             plain["shards"],
             plain["epoch"],
+            plain["unfit"],
         )
 
 
@@ -73,6 +77,7 @@ def take(service: Service) -> Report:
         connected,
         shown(topology),
         topology.epoch,
+        service.unfit(),
     )
 
 
@@ -100,12 +105,14 @@ def together(reports: Sequence[Report]) -> Overview:
     tally.add(metrics.RESTARTS, 0)
     latest = max(reports, key=lambda report: report.epoch, default=None)
     unreachable = {name: None for report in reports for name in report.unreachable}
+    unfit = {name: why for report in reports for name, why in report.unfit.items()}
     connected = frozenset.intersection(*(report.connected for report in reports)) if reports else frozenset[str]()
     shards = [] if latest is None else [_connected(shard, connected) for shard in latest.shards]
     tally.add(metrics.SHARDS, len(shards))
     reasons = []
     if unreachable:
         reasons.append(f"no reachable primary in: {', '.join(unreachable)}")
+        reasons += [f"{name}: {unfit[name]}" for name in unreachable if name in unfit]
     if gaps := next((report.gaps for report in reports if report.gaps), ""):
         reasons.append(f"no shard serves the slots {gaps}")
     return Overview(tally, "; ".join(reasons), {"epoch": latest.epoch if latest else 0, "shards": shards})

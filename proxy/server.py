@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
 import uvloop
@@ -24,6 +24,7 @@ from proxy.discovery.learn import (
     fewest_databases,
     learn_all,
     lowest_version,
+    slots_served,
     smallest_bulk,
 )
 from proxy.enginekind import WARNING, engine
@@ -32,6 +33,7 @@ from proxy.report import Overview, take, together
 from proxy.service import Service
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
+from proxy.upkeep import Upkeep
 from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
@@ -98,7 +100,10 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         service.loop.create_task(service.source.run(service.adopt), name="discover"),
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
+        service.loop.create_task(Upkeep(service).run(), name="close what is not used"),
     ]
+    if service.config.topology.kind == "static" and service.config.topology.check_roles:
+        tasks.append(service.loop.create_task(service.roles.run(), name="watch roles"))
     if service.census.index == 0:
         # One of the workers is enough.
         comparing = keep_comparing(service, service.config.topology.refresh)
@@ -149,6 +154,8 @@ async def keep_learning(service: Service) -> None:
         if missing:
             answers = await learn_all(missing, service.credentials, service.stranger)
             known |= answers
+            if service.config.topology.kind == "static":
+                await _look_for_clusters(service, answers)
             if answers:
                 _adopt(service, list(known.values()))
             if len(answers) < len(missing):
@@ -162,6 +169,12 @@ async def keep_learning(service: Service) -> None:
         for backend in [backend for backend in service.restarted if backend.ready]:
             service.restarted.discard(backend)
             known.pop(backend.place.node, None)
+
+
+async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) -> None:
+    """A static shard must not be a part of a Redis Cluster."""
+    for node, answer in answers.items():
+        service.roles.learned(node, await slots_served(node, service.credentials) if answer.clustered else None)
 
 
 def _adopt(service: Service, answers: Sequence[Learned]) -> None:

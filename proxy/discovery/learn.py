@@ -24,6 +24,8 @@ QUESTIONS = (
     ("CONFIG", "GET", "cluster-databases"),
 )
 _TIMEOUT = 5.0
+_COLUMNS = 8
+"""Of a line of CLUSTER NODES, before the slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Learned:
     databases: int | None
     max_bulk: int | None
     selects: bool = True
+    clustered: bool = False
+    """Whether it is in cluster mode."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -60,7 +64,32 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         (several or 1) if clustered else _setting(databases),
         _setting(max_bulk),
         not clustered or several is not None,
+        clustered,
     )
+
+
+async def slots_served(node: Node, credentials: Credentials) -> int | None:
+    """How many slots ``node``, which is in cluster mode, says that it serves; None if it can not be asked."""
+    try:
+        (reply,) = await ask(node, credentials, (("CLUSTER", "NODES"),), _TIMEOUT)
+    except (OSError, TimeoutError, BackendError):
+        return None
+    return count_slots(reply)
+
+
+def count_slots(reply: Reply) -> int | None:
+    """How many slots a node has by its own line of CLUSTER NODES; None if the reply has no such line.
+
+    Source: https://redis.io/docs/latest/commands/cluster-nodes/
+    """
+    if not isinstance(reply, bytes):
+        return None
+    rows = (line.split() for line in reply.decode("utf-8", "replace").splitlines())
+    own = next((row for row in rows if len(row) >= _COLUMNS and "myself" in row[2].split(",")), None)
+    if own is None:
+        return None
+    spans = (word.partition("-") for word in own[_COLUMNS:] if not word.startswith("["))
+    return sum(int(last or first) - int(first) + 1 for first, _, last in spans if (first + last).isdigit())
 
 
 async def learn_all(
