@@ -44,7 +44,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
     5  ending, trip, watching, transactions, errand, aside                   clients
-    5  subscriptions, publishing                                            clients
+    5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
     5  lostscripts, census, clients, rolewatch, upkeep, service, report     clients
     5  listeners, admin                                                     clients

@@ -197,7 +197,7 @@ class Detours:
         now = around.turn.now()
         around.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            around.hint(refusal.node)
+            around.hint(refusal.hint)
         if refusal.kind == READONLY and not backend.retired:
             around.demoted(backend.place)
         if not isinstance(entry.sink, Watch):
@@ -370,7 +370,7 @@ class Chain:
         for ticket in group:
             entry = ticket.entry
             self._detours.around.prepare(entry.frame, target, entry.since)
-            if ticket.refusal is not None and ticket.refusal.kind == "ASK":
+            if ticket.refusal is not None and ticket.refusal.asks:
                 target.send(ASKED, 0, ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
 

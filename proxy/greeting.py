@@ -1,7 +1,7 @@
 """What is said on a new backend connection before any client's request: who we are, which protocol, which database."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import hiredis
@@ -13,8 +13,15 @@ from proxy.tls import Tls, lost_words
 Step = tuple[str | int | bytes, ...]
 """A command."""
 
+IDENTITY = ("CLUSTER", "MYID")
+"""Asks a node of a Redis Cluster for its id, by which the others know it: https://redis.io/docs/latest/commands/cluster-myid/
+"""
+Stranger = Callable[[str], str]
+"""Why a server with this id is not to be used; "" if it is. Called with "" where it says none."""
+
 _REPLICA = (b"slave", b"replica")
 """Dragonfly says replica."""
+NEEDS_PASSWORD = "the server asks for a password: set backend.password"
 _UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
 """What a server is asked of itself that nobody else says anything of. What it will not say does not count."""
@@ -70,8 +77,9 @@ class Greeting:
     as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
     a replica that has become a primary, would be lost on the others. ``alone``: only the configuration says that a
     server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
-    ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``identify``: ask for the
-    connection's id (``client_id``). ``steps``: what else it is told, all of which it must take.
+    ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
+    to be used that has a certain id. ``identify``: ask for the connection's id (``client_id``). ``steps``: what else it
+    is told, all of which it must take.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class Greeting:
         verify: bool = False,
         alone: bool = False,
         cluster: bool = False,
+        stranger: Stranger | None = None,
         identify: bool = False,
         steps: Sequence[Step] = (),
     ) -> None:
@@ -110,6 +119,9 @@ class Greeting:
             self._steps.append(("AUTH", *auth))
         if db:
             self._steps.append(("SELECT", db))
+        self._stranger = stranger
+        if stranger is not None:
+            self._steps.append(IDENTITY)
         if cluster and not primary:
             self._steps.append(("READONLY",))
         if alone:
@@ -156,13 +168,16 @@ class Greeting:
             self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
 
     def _take(self, step: Step, reply: object) -> None:
-        if isinstance(reply, hiredis.ReplyError):
+        if step is IDENTITY and self._stranger is not None:
+            if words := refused_identity(reply, self._stranger):
+                raise BackendError(words)
+        elif isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
         elif step[0] == "CLIENT" and isinstance(reply, int):
             self.client_id = reply
         elif step[0] == "HELLO" and isinstance(reply, dict | list):
-            fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=False))
-            self._said = fields.get(b"role")
+            pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=False)
+            self._said = next((value for name, value in pairs if name == b"role"), None)
         elif step[0] == "INFO" and isinstance(reply, bytes):
             replication = Replication.read(reply)
             self._said, self._takes_writes = replication.role, replication.takes_writes
@@ -178,14 +193,14 @@ class Greeting:
             raise WrongRole(f"the server is no primary, it replicates {':'.join(words) or 'another'}")
         if role[0] == b"master" and self._role == "slave":
             raise WrongRole("the server is no replica, it says that it is a primary")
-        if role[0] in _REPLICA and _UNSYNCED.intersection(role[3:4]):
+        if role[0] in _REPLICA and any(state in _UNSYNCED for state in role[3:4] if isinstance(state, bytes)):
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, asked: Step, words: str) -> None:
         step = str(asked[0])
         code = words.partition(" ")[0]
         if code == "NOAUTH":
-            raise BackendError("the server asks for a password: set backend.password")
+            raise BackendError(NEEDS_PASSWORD)
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
         if asked in self._further:
@@ -200,3 +215,20 @@ class Greeting:
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
         raise fault(f"the server answers {step} with: {words}")
+
+
+def refused_identity(reply: object, stranger: Stranger) -> str:
+    """Why a server that gives this reply to ``IDENTITY`` is not to be used; "" if it is.
+
+    Who may not ask, or asks a server that does not know the question, takes the server for what it should be; not so
+    one that says that it is in no cluster.
+    """
+    if isinstance(reply, hiredis.ReplyError):
+        words = str(reply)
+        if words.startswith("NOAUTH"):
+            return NEEDS_PASSWORD
+        if "cluster support disabled" in words:
+            return "the server is no node of the cluster: it is not in cluster mode"
+        # Who is busy or loading says so to the steps that follow, too.
+        return "" if words.startswith(("BUSY", "LOADING")) else stranger("")
+    return stranger(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else "")

@@ -122,7 +122,7 @@ class Pursuit(Sink):
         asking = False
         if refusal is not None and refusal.node is not None:
             place = Place(place.shard, refusal.node, True, place.protocol, place.db, 0)
-            asking = refusal.kind == "ASK"
+            asking = refusal.asks
         shared = self.service.shared(place)
         if not shared.usable:
             self._finish(shared.down_error())
@@ -223,7 +223,7 @@ class Pursuit(Sink):
         else:
             service.leases.give_back(lease, untouched=True)
         service.counters.redirect(refusal.kind)
-        service.source.hint(refusal.node)
+        service.source.hint(refusal.hint)
         if service.turn.now() - self._sent > _STOOD:
             self._trouble = 0.0
         self._refusal = refusal if refusal.node is not None else None

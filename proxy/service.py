@@ -26,6 +26,7 @@ from proxy.flow import Stop
 from proxy.gates import Gates
 from proxy.greeting import Credentials
 from proxy.leases import Leases
+from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -98,6 +99,7 @@ class Service:
         self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.loop_lag = LoopLag(self.clients.latest, clock)
         self.spectators = Spectators(self.clients.tell_plain)
         self.trackers = Trackers(self, config.backend.dedicated_connections)
         self.siblings: Siblings | None = None
@@ -172,6 +174,7 @@ class Service:
             config.topology.kind == "sentinel" or config.topology.discover_replicas,
             config.topology.kind == "static" and config.topology.check_roles,
             config.topology.kind == "cluster",
+            lambda node, identity: self.source.stranger(node, identity),
             lambda number: self.trackers.get(number),
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
@@ -179,6 +182,8 @@ class Service:
         """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
+        self.stranger = around.stranger if around.cluster else None
+        """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
@@ -191,6 +196,7 @@ class Service:
             clock,
             self._on_fitness,
             self.source.hint,
+            self.stranger,
         )
         self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
@@ -327,7 +333,14 @@ class Service:
         if error in NOT_FOUND:
             there = [backend for backend in self.pool if backend.place.node == asked]
             return self.scripts.refusal(error, frame, there) or self._lost_scripts.refusal(error, frame)
-        return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        found = refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        if found is None or found.node is None:
+            return found
+        # It goes to nobody whom no member has named; but its cluster is asked, and may name it.
+        named = self.source.member(found.node)
+        if named is None and any(found.node in shard.nodes for shard in self.topology.shards):
+            named = found.node
+        return replace(found, node=named, witness=asked)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
         """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.engine.entry import Entry
@@ -117,6 +118,8 @@ class Surroundings:
     """Whether only the configuration says who is a primary, and a server must not deny it."""
     cluster: bool
     """Whether the servers are a Redis Cluster's."""
+    stranger: Callable[[Node, str], str]
+    """Why a server of a cluster is not to be used that is reached as this node and has this id; "" if it is."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
 
@@ -130,6 +133,7 @@ class Surroundings:
             verify=self.verify,
             alone=self.alone,
             cluster=self.cluster,
+            stranger=partial(self.stranger, place.node) if self.cluster else None,
             identify=identify,
             steps=steps,
         )

@@ -194,7 +194,7 @@ class Trip(Sink):
     def _refused(self, lease: Lease, refusal: Refusal) -> None:
         service = self._client.service
         service.counters.redirect(refusal.kind)
-        service.source.hint(refusal.node)
+        service.source.hint(refusal.hint)
         if refusal.kind == READONLY:
             service.roles.demoted(lease.place)
         if self._given:
@@ -205,7 +205,7 @@ class Trip(Sink):
         else:
             service.leases.give_back(lease, untouched=True)
         self._node = refusal.node
-        self.asking = refusal.kind == "ASK"
+        self.asking = refusal.asks
         error = refusal.error
         if refusal.node is not None:
             place, said = lease.place, errors.text(error[1:-2])

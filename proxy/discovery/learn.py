@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
 from proxy.control import Reply, ask
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
+from proxy.greeting import IDENTITY, Credentials, refused_identity
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
@@ -42,13 +44,19 @@ class Learned:
     """Whether it is in cluster mode."""
 
 
-async def learn(node: Node, credentials: Credentials) -> Learned | None:
-    """Ask ``node``; None, with a line in the log, if it can not be asked now."""
+async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
+    """Ask ``node``; None, with a line in the log, if it can not be asked now, or is a stranger."""
     try:
-        commands, info, databases, max_bulk, of_cluster = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        if stranger is None:
+            replies = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        else:
+            identity, *replies = await ask(node, credentials, (IDENTITY, *QUESTIONS), _TIMEOUT)
+            if words := refused_identity(identity, partial(stranger, node)):
+                raise BackendError(words)
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
+    commands, info, databases, max_bulk, of_cluster = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -81,13 +89,16 @@ def count_slots(reply: Reply) -> int | None:
     own = next((row for row in rows if len(row) >= _COLUMNS and "myself" in row[2].split(",")), None)
     if own is None:
         return None
-    spans = (word.partition("-") for word in own[_COLUMNS:] if not word.startswith("["))
-    return sum(int(last or first) - int(first) + 1 for first, _, last in spans if (first + last).isdigit())
+    spans = (re.fullmatch("([0-9]+)(?:-([0-9]+))?", word) for word in own[_COLUMNS:])
+    return sum(int(span[2] or span[1]) - int(span[1]) + 1 for span in spans if span is not None)
 
 
-async def learn_all(nodes: Sequence[Node], credentials: Credentials) -> dict[Node, Learned]:
-    """What those of ``nodes`` that could be asked said."""
-    answers = await asyncio.gather(*(learn(node, credentials) for node in nodes))
+async def learn_all(
+    nodes: Sequence[Node], credentials: Credentials, stranger: Callable[[Node, str], str] | None = None
+) -> dict[Node, Learned]:
+    """What those of ``nodes`` that could be asked said. ``stranger``: see ``proxy.greeting.Stranger``, by the node;
+    None where servers have no ids."""
+    answers = await asyncio.gather(*(learn(node, credentials, stranger) for node in nodes))
     return {node: answer for node, answer in zip(nodes, answers, strict=True) if answer is not None}
 
 
@@ -144,7 +155,7 @@ def _version(info: Reply) -> str | None:
         return None
     for line in info.decode("utf-8", "replace").splitlines():
         name, _, value = line.partition(":")
-        if name == "redis_version" and all(part.isdigit() for part in value.split(".")):
+        if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
 

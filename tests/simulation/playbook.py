@@ -40,7 +40,7 @@ _BACKEND = {
 }
 _TOPOLOGY = {"check_roles": False}
 """The server is asked nothing that a step would have to answer."""
-_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "CLIENT ID", "PING")
+_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "CLIENT ID", "CLUSTER MYID", "PING")
 
 
 class Client:
@@ -85,6 +85,8 @@ class _Connection:
                 self._stage.seen.append(request)
             if request == "PING":
                 self.wire.send(self._stage.greeting)
+            elif request == "CLUSTER MYID":
+                self.wire.send(encode.bulk("a" * 40))
             elif request == "CLIENT ID":
                 self.wire.send(encode.integer(self._stage.attempts))
 
