@@ -26,7 +26,7 @@ async def first_that_serves(node: Node, seconds: float, attempt: Callable[[str, 
     All addresses but the last share ``seconds``, so that dead ones delay a living one by no more than that. Of several
     failures the one is raised that a server caused by what it said. Raises what ``attempt`` and ``look_up`` raise.
     """
-    if node.port == 0 or _is_numeric(node.host):
+    if node.port == 0 or is_numeric(node.host):
         return await attempt(node.host, seconds)
     async with asyncio.timeout(seconds):
         found = await look_up(node.host, node.port)
@@ -40,7 +40,8 @@ async def first_that_serves(node: Node, seconds: float, attempt: Callable[[str, 
     raise failure
 
 
-def _is_numeric(host: str) -> bool:
+def is_numeric(host: str) -> bool:
+    """Whether it is an address, and no name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

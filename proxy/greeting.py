@@ -176,8 +176,8 @@ class Greeting:
         elif step[0] == "CLIENT" and isinstance(reply, int):
             self.client_id = reply
         elif step[0] == "HELLO" and isinstance(reply, dict | list):
-            fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=False))
-            self._said = fields.get(b"role")
+            pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=False)
+            self._said = next((value for name, value in pairs if name == b"role"), None)
         elif step[0] == "INFO" and isinstance(reply, bytes):
             replication = Replication.read(reply)
             self._said, self._takes_writes = replication.role, replication.takes_writes

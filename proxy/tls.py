@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
-from proxy.addresses import look_up
+from proxy.addresses import is_numeric, look_up
 from proxy.config import Config
 from proxy.config.certificates import client_context
 from proxy.config.secret import Problems
@@ -116,6 +116,8 @@ async def open_streams(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReade
     """A new connection to ``node``, over TLS if there is ``tls``. Raises as ``connecting``."""
     if not node.port:
         return await asyncio.open_unix_connection(node.host)
+    if tls is None and is_numeric(node.host):
+        return await asyncio.open_connection(node.host, node.port)
     if tls is None:
         return await asyncio.open_connection(sock=await _dial(node.host, node.port))
     reader = asyncio.StreamReader()

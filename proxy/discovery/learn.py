@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -88,8 +89,8 @@ def count_slots(reply: Reply) -> int | None:
     own = next((row for row in rows if len(row) >= _COLUMNS and "myself" in row[2].split(",")), None)
     if own is None:
         return None
-    spans = (word.partition("-") for word in own[_COLUMNS:] if not word.startswith("["))
-    return sum(int(last or first) - int(first) + 1 for first, _, last in spans if (first + last).isdigit())
+    spans = (re.fullmatch("([0-9]+)(?:-([0-9]+))?", word) for word in own[_COLUMNS:])
+    return sum(int(span[2] or span[1]) - int(span[1]) + 1 for span in spans if span is not None)
 
 
 async def learn_all(
