@@ -43,7 +43,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
     5  ending, trip, watching, transactions, errand, aside                   clients
-    5  subscriptions, publishing                                            clients
+    5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
     5  lostscripts, census, clients, service, report, listeners, admin      clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes

@@ -12,6 +12,10 @@ from proxy.metrics import Counters
 from proxy.session import Load, Session
 
 
+_SUSPECTS = 3
+"""So many clients are named whose requests came before a long turn."""
+
+
 class Siblings(Protocol):
     """The other workers, where there are any."""
 
@@ -67,6 +71,18 @@ class Clients:
     def get(self, number: int) -> ClientConnection | None:
         """The client with this id."""
         return self._clients.get(number)
+
+    def latest(self, since: float) -> str:
+        """Whose requests have come ``since`` (the turns' time): the last few of them, with their commands."""
+        active = sorted((client.last_active, number) for number, client in self._clients.items())
+        numbers = [number for at, number in reversed(active) if at >= since]
+        found = []
+        for number in numbers[:_SUSPECTS]:
+            client = self._clients[number]
+            client.note_latest()
+            found.append(f"id={number} addr={client.session.address} cmd={client.session.last_command}")
+        more = len(numbers) - len(found)
+        return "; ".join(found) + (f"; {more} more" if more > 0 else "")
 
     def load(self, session: Session) -> Load:
         """What waits in the proxy for a client."""

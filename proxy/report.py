@@ -163,6 +163,7 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
+    _add_loop(tally, service)
     names = {node: shard.name for shard in service.topology.shards for node in shard.nodes}
     for usage in service.leases.usage():
         for state, count in (("used", usage.used), ("idle", usage.idle)):
@@ -171,3 +172,14 @@ def _tally(service: Service) -> Tally:
     for shard, node, lag in service.monitor.lags():
         tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
     return tally
+
+
+def _add_loop(tally: Tally, service: Service) -> None:
+    lag = service.loop_lag
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), lag.buckets, strict=True):
+        tally.add(metrics.LOOP_LAG, count, bound)
+    tally.add(metrics.LOOP_LAG, lag.total, SUM)
+    for of, seconds in zip(("lag", "work"), lag.worst(), strict=True):
+        tally.add(metrics.LOOP_WORST, seconds, of, str(service.census.index))
+    for cause, count in lag.long.items():
+        tally.add(metrics.LOOP_LONG, count, cause)

@@ -78,7 +78,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
     async with at_work(service):
-        listeners = listen(config.listen)
+        listeners = listen(config.listen, idle=config.limits.tcp_keepalive_seconds)
         try:
             await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
@@ -105,12 +105,14 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if service.reads_replicas:
         tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
+    service.loop_lag.start()
     try:
         # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(service.learned.wait()), service.config.backend.connect_timeout)
         yield
     finally:
+        service.loop_lag.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

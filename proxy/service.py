@@ -25,6 +25,7 @@ from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.greeting import Credentials
 from proxy.leases import Leases
+from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -96,6 +97,7 @@ class Service:
         self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.loop_lag = LoopLag(self.clients.latest, clock)
         self.spectators = Spectators(self.clients.tell_plain)
         self.trackers = Trackers(self, config.backend.dedicated_connections)
         self.siblings: Siblings | None = None
