@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from proxy import metrics
@@ -81,8 +82,9 @@ def take(service: Service) -> Report:
     )
 
 
+@lru_cache(maxsize=2)
 def shown(topology: Topology) -> list[dict[str, Any]]:
-    """The shards as ``/topology`` shows them."""
+    """The shards as ``/topology`` shows them. Remembered, as it is said again and again."""
     return [
         {
             "name": shard.name,

@@ -31,6 +31,7 @@ from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
 from proxy.service import Service
+from proxy.slices import apart
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
 from proxy.upkeep import Upkeep
@@ -38,7 +39,9 @@ from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
 
-_COLLECT_AFTER = 20_000
+_COLLECT_AFTER = (10_000, 5, 1_000_000)
+"""So much garbage may lie about, young and middle-aged: each look takes milliseconds. The old are never looked at
+unasked, which would take tenths of a second where there are many clients: ``memory.tend`` does that."""
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 
@@ -63,7 +66,7 @@ def settle() -> None:
     """What is there at the start stays: the collector need not look at it, nor look often at what requests leave."""
     memory.keep_pages()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def serve(config: Config) -> None:
@@ -157,11 +160,11 @@ async def keep_learning(service: Service) -> None:
             if service.config.topology.kind == "static":
                 await _look_for_clusters(service, answers)
             if answers:
-                _adopt(service, list(known.values()))
+                await _adopt(service, list(known.values()))
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.absent = absent(service.table, list(known.values()))
+            service.absent = await apart(True, absent, service.table, list(known.values()))
         if primaries:
             service.learned.set()
         await service.changed.wait()
@@ -177,8 +180,8 @@ async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) 
         service.roles.learned(node, await slots_served(node, service.credentials) if answer.clustered else None)
 
 
-def _adopt(service: Service, answers: Sequence[Learned]) -> None:
-    service.learn(complete(service.table, answers))
+async def _adopt(service: Service, answers: Sequence[Learned]) -> None:
+    service.learn(await apart(True, complete, service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)

@@ -43,6 +43,7 @@ from proxy.rolewatch import RoleWatch
 from proxy.routes import RouteBook, Routes
 from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
+from proxy.slices import Slices
 from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -87,6 +88,7 @@ class Service:
         self.started = time.time()
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, clock)
+        self.slices = Slices(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
@@ -98,7 +100,7 @@ class Service:
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
-        self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.spectators = Spectators(self.clients.tell_plain)
         self.trackers = Trackers(self, config.backend.dedicated_connections)
@@ -176,6 +178,7 @@ class Service:
             config.topology.kind == "cluster",
             lambda node, identity: self.source.stranger(node, identity),
             lambda number: self.trackers.get(number),
+            self.slices,
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}

@@ -13,6 +13,7 @@ from proxy.greeting import Credentials, Greeting, Step
 from proxy.metrics import Counters
 from proxy.refusals import Refusal
 from proxy.retries import Look
+from proxy.slices import Slices
 from proxy.topology import Node
 from proxy.turn import Turn
 
@@ -122,6 +123,7 @@ class Surroundings:
     """Why a server of a cluster is not to be used that is reached as this node and has this id; "" if it is."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
+    slices: Slices
 
     def greeting(self, place: Place, *, identify: bool = False, steps: Sequence[Step] = ()) -> Greeting:
         """What is said first on a connection to ``place``; see ``Greeting``."""

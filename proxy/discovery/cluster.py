@@ -27,6 +27,7 @@ from proxy.discovery.source import Adopt, Pace
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
+from proxy.slices import apart
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,10 @@ _JURY = 8
 """So many nodes at most are asked beside the first one where its answer is doubted."""
 _HEDGE = 0.3
 """Seconds without an answer after which the next node is asked beside the one that is silent."""
+_MUCH = 1000
+"""Ranges of slots: of a cluster that was resharded often, or has a thousand nodes."""
+_LONG = 32 * 1024
+"""Bytes of CLUSTER NODES with about so many."""
 _FORSAKEN = 3.0
 """Seconds without an answer from any member after which the seeds are believed, whatever cluster they are of: members
 that are out of reach for a moment must not be given up for who answers at the address of a seed."""
@@ -118,12 +123,12 @@ class ClusterSource:
     async def _look(self, hinted: Node | None, adopt: Adopt) -> None:
         known = self._map
         views = [] if known.blank else await self._first(hinted)
-        found = judge(known, views) if views else Judgement(known)
+        found = await self._judge(known, views) if views else Judgement(known)
         if len(views) > len(found.strangers):
             self._forsaken = None
         elif chosen := await self._begin():
             known = ClusterMap()
-            found, views = judge(known, chosen), chosen
+            found, views = await self._judge(known, chosen), chosen
         else:
             self._tell_strangers(found)
             self._counters.refresh("failed")
@@ -137,10 +142,14 @@ class ClusterSource:
         if found.witnesses or found.doubted:
             nodes = [*found.witnesses, *(self._candidates(None) if found.doubted else ())]
             views += await self._jury(views, nodes)
-            found = judge(known, views)
+            found = await self._judge(known, views)
         self._tell_strangers(found)
         self._tell_behind(views, found)
-        self._use(found.map, adopt)
+        await self._use(found.map, adopt)
+
+    async def _judge(self, known: ClusterMap, views: Sequence[View]) -> Judgement:
+        much = len(known.chart) + sum(len(view.chart) for view in views) > _MUCH
+        return await apart(much, judge, known, views)
 
     async def _begin(self) -> list[View]:
         """What the seeds say that are of one cluster, where nothing else is known, or no member answers any more."""
@@ -252,15 +261,17 @@ class ClusterSource:
         if isinstance(places, Exception) and not isinstance(nodes, Exception) and node not in self._older:
             self._older.add(node)
             places, nodes, myid = await ask(node, self._credentials, [OLDER, NODES, MYID], self._patience)
-        return read(node, places, nodes, self._remap, self._credentials.tls is not None, myid)
+        much = isinstance(nodes, bytes) and len(nodes) > _LONG
+        return await apart(much, read, node, places, nodes, self._remap, self._credentials.tls is not None, myid)
 
     # ---- what comes of it
 
-    def _use(self, found: ClusterMap, adopt: Adopt) -> None:
+    async def _use(self, found: ClusterMap, adopt: Adopt) -> None:
         if found is self._map:
             self._counters.refresh("same")
             return
-        before, after = self._seats, seats(found)
+        much = len(found.chart) > _MUCH
+        before, after = self._seats, await apart(much, seats, found)
         self._map, self._seats = found, after
         self._addresses = found.addresses(self._remap)
         nodes = found.nodes.union(self._seeds)
@@ -272,13 +283,13 @@ class ClusterSource:
         same = [(seat.shard, seat.ranges) for seat in before] == [(seat.shard, seat.ranges) for seat in after]
         self._counters.refresh("same" if same else "changed")
         if not same:
-            for line in news(before, after):
+            for line in await apart(much, lambda: list(news(before, after))):
                 log.info(line)
         self._tell_gaps(missing(after))
         if not same:
             self._epoch += 1
             self._eager_until = asyncio.get_running_loop().time() + _EAGER
-            adopt(topology(after, self._epoch))
+            adopt(await apart(much, topology, after, self._epoch))
 
     def _tell_gaps(self, gaps: str) -> None:
         if gaps and gaps != self._gaps:

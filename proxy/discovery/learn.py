@@ -17,6 +17,7 @@ from proxy.topology import Node
 
 log = logging.getLogger(__name__)
 
+_OWN = frozenset(own.name for own in OWN)
 QUESTIONS = (
     ("COMMAND",),
     ("INFO", "server"),
@@ -126,7 +127,7 @@ def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
 
 def _own(fact: Fact) -> bool:
     """Whether the proxy carries it out whatever the servers know."""
-    return fact.handling is Handling.SESSION or fact.name in {own.name for own in OWN}
+    return fact.handling is Handling.SESSION or fact.name in _OWN
 
 
 def lowest_version(answers: Sequence[Learned]) -> str | None:

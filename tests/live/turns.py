@@ -127,6 +127,12 @@ def _told(wire: Wire, *args: str | bytes | int, replies: int = 1) -> list[bytes]
     return wire.replies(replies)
 
 
+def _drop_until(wire: Wire, size: int) -> None:
+    """Read so many bytes, at least."""
+    while size > 0:
+        size -= len(wire.socket.recv(1 << 20))
+
+
 # ---- subscriptions
 
 
@@ -584,6 +590,7 @@ def expired_50_000(scene: Scene) -> Iterator[Callable[[], object]]:
         for server in scene.shards.primaries:
             server.pause()
         try:
+
             def act() -> None:
                 for client in clients:
                     client.send(pipeline(*[("SET", f"k{number}", "v") for number in range(1000)]))
