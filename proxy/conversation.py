@@ -6,7 +6,7 @@ What the fast lane does not take comes here, parsed by hiredis.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors
+from proxy import allclients, apart, blocking, clientcmds, errors, framing
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -336,6 +336,8 @@ class Conversation(Receiver):
             if self.modes is None:
                 self.modes = Modes(self)
             return blocking.begin(self.modes, fact, args, frame, plan.shard)
+        if fact.name in framing.NAMES and framing.of_its_own(fact, args, service.raises):
+            return apart.carry_out(self, fact, args, frame, plan)
         service.counters.command(fact.name).calls += 1
         sink = self.sink()
         token = self.window.reserve()

@@ -10,6 +10,10 @@ until everything it sent is answered::
                                             Chain, one for each slot: as many as go to one server, then the next
                                                                             │
                                                              again a Party, until all are answered
+
+What only may be a refusal, as code that a client wrote can have worded it, is proven first: its twin (``proxy.proof``)
+is asked over the same connection, and meanwhile the request counts as not answered. When it is sent again, its twin
+goes ahead of it, so that no change of the server can come between the two.
 """
 
 import asyncio
@@ -19,6 +23,7 @@ from proxy import errors
 from proxy.backend import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
+from proxy.proof import Doubt, Proof
 from proxy.refusals import ASKING, HOPS, NOSCRIPT, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
@@ -32,7 +37,20 @@ At = Callable[[Place, Node], Backend]
 class Ticket:
     """One request on its way."""
 
-    __slots__ = ("due", "entry", "first", "hops", "in_vain", "look", "outcome", "place", "refusal", "whole")
+    __slots__ = (
+        "due",
+        "entry",
+        "first",
+        "forestalled",
+        "hops",
+        "in_vain",
+        "look",
+        "outcome",
+        "place",
+        "refusal",
+        "twin",
+        "whole",
+    )
 
     def __init__(self, entry: Entry, place: Place) -> None:
         self.entry = entry
@@ -49,6 +67,10 @@ class Ticket:
         """When it may be sent again."""
         self.whole: object = self
         """What it is a part of: the parts of one request may be carried out in any order."""
+        self.twin: Doubt | None = None
+        """What is asked ahead of it, as its own words prove nothing."""
+        self.forestalled: Refusal | None = None
+        """What its twin was refused that went ahead of it."""
 
     def refuse(self, refusal: Refusal, now: float) -> None:
         """It was refused at ``now``."""
@@ -75,6 +97,10 @@ class Watch(Sink):
     def add(self, ticket: Ticket) -> None:
         """Watch one more."""
         self._tickets[ticket.entry.token] = ticket
+
+    def ticket(self, token: int) -> Ticket:
+        """The request of ``token``."""
+        return self._tickets[token]
 
     def refuse(self, token: int, place: Place, refusal: Refusal, now: float) -> None:
         """It was refused by the server at ``place``."""
@@ -169,17 +195,47 @@ class Detours:
     def __repr__(self) -> str:
         return f"Detours({len(self.chains)} chains)"
 
-    def refused(self, backend: Backend, entry: Entry, refusal: Refusal) -> None:
-        """``backend`` refused ``entry``, the oldest of what was in flight on it."""
+    def refused(self, backend: Backend, entry: Entry, refusal: Refusal | Doubt) -> None:
+        """``backend`` refused ``entry``, the oldest of what was in flight on it; or it may have."""
+        watch = entry.sink if isinstance(entry.sink, Watch) else self._watch(backend, entry)
+        if isinstance(refusal, Doubt):
+            self._prove(backend, watch, entry, refusal)
+        else:
+            self._refuse(watch, entry.token, backend.place, refusal)
+
+    def _refuse(self, watch: Watch, token: int, place: Place, refusal: Refusal) -> None:
         around = self.around
-        now = around.turn.now()
         around.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
             around.hint(refusal.node)
-        if not isinstance(entry.sink, Watch):
-            self._watch(backend, entry).refuse(entry.token, backend.place, refusal, now)
-        else:
-            entry.sink.refuse(entry.token, backend.place, refusal, now)
+        watch.refuse(token, place, refusal, around.turn.now())
+
+    def _prove(self, backend: Backend, watch: Watch, entry: Entry, doubt: Doubt) -> None:
+        """Ask ``backend`` for the twin of ``entry``. Until it answers, what became of the request is open."""
+        ticket = watch.ticket(entry.token)
+        place = backend.place
+
+        def told(reply: bytes) -> None:
+            found = doubt.judge(reply, place.node)
+            if found is not None:
+                self._refuse(watch, entry.token, place, found)
+                return
+            self.around.on_error(watch, entry.frame)
+            watch.deliver(entry.token, doubt.error, 0, len(doubt.error))
+
+        asking = ticket.refusal is not None and ticket.refusal.kind == "ASK"
+        if doubt.kind != NOSCRIPT:
+            ticket.twin = doubt
+            if ticket.forestalled is not None:
+                self._refuse(watch, entry.token, place, ticket.forestalled)
+                return
+        self.ask(backend, doubt, told, entry.since, asking=asking)
+
+    def ask(self, backend: Backend, doubt: Doubt, told: Callable[[bytes], None], since: float, *, asking: bool) -> None:
+        """Have ``backend`` answer a twin; ``asking``: as the request itself was asked for."""
+        if asking:
+            backend.send(ASKED, 0, ASKING, since, None)
+        backend.send(Proof(told), 0, doubt.twin, since, None)
 
     def wait(self, entry: Entry, place: Place, refusal: Refusal) -> None:
         """Nobody can take ``entry`` now: keep it until somebody can. ``place`` is where it would have gone."""
@@ -346,9 +402,23 @@ class Chain:
         for ticket in group:
             entry = ticket.entry
             self._detours.around.prepare(entry.frame, target, entry.since)
-            if ticket.refusal is not None and ticket.refusal.kind == "ASK":
+            asking = ticket.refusal is not None and ticket.refusal.kind == "ASK"
+            if ticket.twin is not None:
+                self._detours.ask(target, ticket.twin, self._forestall(ticket, target), entry.since, asking=asking)
+            if asking:
                 target.send(ASKED, 0, ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
+
+    def _forestall(self, ticket: Ticket, target: Backend) -> Callable[[bytes], None]:
+        """What takes the answer to the twin that goes ahead of ``ticket``."""
+        ticket.forestalled = None
+        doubt, node = ticket.twin, target.place.node
+        assert doubt is not None
+
+        def told(reply: bytes) -> None:
+            ticket.forestalled = doubt.judge(reply, node)
+
+        return told
 
     def _settled(self, party: Party) -> None:
         self._tickets[:0] = self._detours.again(party)

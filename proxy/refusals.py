@@ -4,6 +4,7 @@ Sources: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-sp
 and the errors that Redis 7 and Valkey 9 have for a server that loads, lost its primary, or is a replica.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ ASKING = encode.request(("ASKING",))
 """What goes ahead of a request that an ASK sends elsewhere, or of a transaction's block."""
 _OF_CLUSTER = frozenset({b"-MOVED", b"-ASK", b"-TRYAGAIN", b"-CLUSTERDOWN"})
 _OF_ANY = frozenset({b"-LOADING", b"-MASTERDOWN", b"-READONLY"})
+_REDIRECTION = re.compile(rb"-(?:MOVED|ASK) \d{1,5} (\S*):(\d{1,5})\r\n")
 _IN_SCRIPT = b"script: "
 """What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
 
@@ -65,13 +67,13 @@ def refusal(error: bytes, asked: Node, cluster: bool, remap: Mapping[str, str]) 
     kind = code[1:].decode()
     if kind not in ("MOVED", "ASK"):
         return Refusal(kind, error)
-    words = error.decode("latin-1").split()
-    host, _, port = words[2].rpartition(":") if len(words) == 3 else ("", "", "")
-    if not port.isdigit() or not words[1].isdigit():
+    words = _REDIRECTION.fullmatch(error)
+    if words is None:
         return None
+    host, port = words[1].decode("latin-1"), int(words[2])
     if host == "?":
         return Refusal(kind, error)
-    return Refusal(kind, error, remapped(Node(host.strip("[]") or asked.host, int(port)), remap))
+    return Refusal(kind, error, remapped(Node(host.strip("[]") or asked.host, port), remap))
 
 
 def remapped(node: Node, remap: Mapping[str, str]) -> Node:

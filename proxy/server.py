@@ -25,6 +25,7 @@ from proxy.discovery.learn import (
     learn_all,
     lowest_version,
     smallest_bulk,
+    some_raise,
 )
 from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
@@ -144,6 +145,7 @@ async def keep_learning(service: Service) -> None:
         primaries = [shard.primary for shard in service.topology.shards]
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
+        service.raises = bool(missing) or some_raise(list(known.values()))
         if missing:
             answers = await learn_all(missing, service.credentials)
             known |= answers
@@ -153,6 +155,7 @@ async def keep_learning(service: Service) -> None:
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
             service.absent = absent(service.table, list(known.values()))
+            service.raises = some_raise(list(known.values()))
         if primaries:
             service.learned.set()
         await service.changed.wait()

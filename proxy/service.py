@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 
 from proxy import __version__, errors, transaction
@@ -21,6 +21,7 @@ from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
+from proxy.evidence import Evidence
 from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.greeting import Credentials
@@ -31,14 +32,15 @@ from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
+from proxy.proof import Doubt
 from proxy.pubsub import Hub
-from proxy.refusals import Refusal, refusal
+from proxy.refusals import Refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look, together
 from proxy.routes import RouteBook, Routes
-from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
+from proxy.scripts import Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
@@ -100,7 +102,7 @@ class Service:
         self.trackers = Trackers(self, config.backend.dedicated_connections)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
-        self._lost_scripts = LostScripts(self)
+        self._evidence = Evidence(self, LostScripts(self))
         self.world = World(_accounts(config), self.clients, scripts=self.scripts, slot_of=self.slot_of)
         if self.presents_cluster:
             self.world.presented = _presented(config, lambda: self.topology)
@@ -123,6 +125,8 @@ class Service:
             limits.pubsub_output_patience,
             limits.pubsub_output_hard,
         )
+        self.raises = False
+        """Whether a server passes on what scripts raise with its line breaks, or has not been asked yet."""
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -300,13 +304,14 @@ class Service:
         if calls := calls_by_digest(frame):
             self.scripts.prepare_all(calls, backend, now)
 
-    def refusal(self, error: bytes, asked: Node, frame: bytes = b"") -> Refusal | None:
+    def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
         """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
         business."""
-        if error in NOT_FOUND:
-            there = [backend for backend in self.pool if backend.place.node == asked]
-            return self.scripts.refusal(error, frame, there) or self._lost_scripts.refusal(error, frame)
-        return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        return self._evidence.refusal(error, asked, frame)
+
+    def may_have(self, digests: Iterable[bytes]) -> bool:
+        """Whether one of these scripts is kept here, or may be by another worker."""
+        return self.siblings is not None or any(self.scripts.body(digest) is not None for digest in digests)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
         """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""
@@ -370,6 +375,7 @@ class Service:
         self._book.refresh(backend.place.owner)
         if not backend.ready:
             self.scripts.forget(backend)
+            self.scripts.forget(backend.place.node)
             if backend.place.primary:
                 self.restarted.add(backend)
         elif tracker := self.trackers.get(backend.place.owner):
@@ -387,7 +393,7 @@ class Service:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
         if transaction.is_block(frame):
             return together([self._look(request) for request in transaction.queued(frame)])
-        fact, args = self._resolve(frame)
+        fact, args = self.resolve(frame)
         if fact is None:
             return Look(False, None)
         try:
@@ -400,11 +406,11 @@ class Service:
     def _count_error(self, sink: Sink, frame: bytes) -> None:
         if not sink.counted:
             return
-        fact, _ = self._resolve(frame)
+        fact, _ = self.resolve(frame)
         if fact is not None:
             self.counters.command(fact.name).failed += 1
 
-    def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
+    def resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
         """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
         if transaction.is_block(frame):
             frame = transaction.EXEC

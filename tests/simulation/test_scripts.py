@@ -26,6 +26,10 @@ LOAD, SHA = "SCRIPT LOAD return1", sha1(b"return1").hexdigest()
 CALL = f"EVALSHA {SHA} 1 bar"
 UPPER = CALL.replace(SHA, SHA.upper())
 NOSCRIPT = "-NOSCRIPT No matching script. Please use EVAL."
+EXISTS, ABSENT, THERE = f"SCRIPT EXISTS {SHA}", "*1\r\n:0", "*1\r\n:1"
+"""What shows whether the server says so, or the script itself."""
+TWIN = "EVAL return 1 1 bar"
+"""What shows whether a redirection is the server's."""
 KNOWN = (says("a", "EVAL return1 1 bar"), sees("A", "EVAL return1 1 bar"), answers("A", "=1"), hears("a", "1"))
 LOADED = (*KNOWN, says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"))
 
@@ -69,29 +73,36 @@ CONVERSATIONS: dict[str, tuple[Step, ...]] = {
         hears("a", "1"),
     ),
     "a script that a server lost is loaded again": (
-        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", LOAD, CALL),
-        answers("A", f"={SHA}", "=1"), hears("a", "1"), redirected,
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", EXISTS), answers("A", ABSENT),
+        sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"), redirected,
+    ),
+    "one that says so itself has run": (
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", EXISTS), hears("a"),
+        answers("A", THERE), hears("a", NOSCRIPT), passes(SOON), sees("A"),
     ),
     "in order": (
         *LOADED, says("a", "SET bar 1", CALL, CALL), sees("A", "SET bar 1", CALL, CALL),
-        answers("A", "+OK", NOSCRIPT, NOSCRIPT), sees("A", LOAD, CALL, CALL), answers("A", f"={SHA}", "=1", "=2"),
-        hears("a", "OK", "1", "2"),
+        answers("A", "+OK", NOSCRIPT, NOSCRIPT), sees("A", EXISTS, EXISTS), answers("A", ABSENT, ABSENT),
+        sees("A", LOAD, CALL, CALL), answers("A", f"={SHA}", "=1", "=2"), hears("a", "OK", "1", "2"),
     ),
     "but not behind what has run": (
         *LOADED, says("a", CALL, "GET bar"), sees("A", CALL, "GET bar"), answers("A", NOSCRIPT, "=1"),
-        hears("a", NOSCRIPT, "1"), passes(SOON), sees("A"),
+        sees("A", EXISTS), answers("A", ABSENT), hears("a", NOSCRIPT, "1"), passes(SOON), sees("A"),
     ),
     "what can not be loaded is given up": (
-        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", LOAD, CALL),
-        answers("A", "-ERR Error compiling script", NOSCRIPT), hears("a", NOSCRIPT), passes(SOON), sees("A"),
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", NOSCRIPT), sees("A", EXISTS), answers("A", ABSENT),
+        sees("A", LOAD, CALL), answers("A", "-ERR Error compiling script", NOSCRIPT), sees("A", EXISTS),
+        answers("A", ABSENT), hears("a", NOSCRIPT), passes(SOON), sees("A"),
     ),
     "a redirection has it loaded there": (
-        *LOADED, says("a", CALL), sees("A", CALL), answers("A", moved(BAR, "B")), sees("B", LOAD, CALL),
-        answers("B", f"={SHA}", "=1"), hears("a", "1"),
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", moved(BAR, "B")), sees("A", TWIN), sees("B"),
+        answers("A", moved(BAR, "B")), sees("B", LOAD, TWIN, CALL), answers("B", f"={SHA}", ":1", "=1"),
+        hears("a", "1"),
     ),
     "not between ASKING and what is asked": (
-        *LOADED, says("a", CALL), sees("A", CALL), answers("A", ask(BAR, "B")), sees("B", LOAD, "ASKING", CALL),
-        answers("B", f"={SHA}", "+OK", "=1"), hears("a", "1"),
+        *LOADED, says("a", CALL), sees("A", CALL), answers("A", ask(BAR, "B")), sees("A", TWIN),
+        answers("A", ask(BAR, "B")), sees("B", LOAD, "ASKING", TWIN, "ASKING", CALL),
+        answers("B", f"={SHA}", "+OK", ":1", "+OK", "=1"), hears("a", "1"),
     ),
     "a new primary has it loaded": (
         *LOADED, adopts(bar="B"), says("a", CALL), sees("B", LOAD, CALL), answers("B", f"={SHA}", "=1"),

@@ -1,0 +1,71 @@
+"""What a server's error refuses: believed where the server worded it; else what would prove it (``proxy.proof``)."""
+
+from typing import TYPE_CHECKING
+
+from proxy import proof, transaction
+from proxy.commands.keys import KeysError, key_indexes
+from proxy.proof import Doubt
+from proxy.refusals import NOSCRIPT, Refusal, refusal
+from proxy.scripts import NOT_FOUND, calls_by_digest
+from proxy.topology import Node
+
+if TYPE_CHECKING:
+    from proxy.lostscripts import LostScripts
+    from proxy.service import Service
+
+
+class Evidence:
+    """Judges the errors that servers send to a worker."""
+
+    def __init__(self, service: "Service", lost: "LostScripts") -> None:
+        self._service = service
+        self._lost = lost
+
+    def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
+        """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
+        business. Of a transaction's block only what stands in place of +QUEUED, or of EXEC's array, comes here: the
+        errors of what was executed lie inside that array."""
+        if error in NOT_FOUND:
+            return self._missing(error, frame)
+        found = self._worded(error, asked)
+        if found is None or not frame or transaction.is_block(frame):
+            return found
+        fact, args = self._service.resolve(frame)
+        if not proof.runs_code(fact):
+            return found
+        try:
+            keys = [] if fact is None else [args[index] for index in key_indexes(fact, args)]
+        except KeysError:
+            keys = []
+        writing = proof.checked_for_writes(fact, args, self._service.scripts.body)
+        if not proof.plausible(found, [self._service.slot_of(key) for key in keys], writing):
+            return None
+        twin = proof.twin(found.kind, fact, keys, writing)
+        return Doubt(found.kind, error, twin, self._replica if twin == proof.ROLE else self._refused)
+
+    def _worded(self, error: bytes, asked: Node) -> Refusal | None:
+        service = self._service
+        return refusal(error, asked, service.topology.cluster, service.config.topology.remap)
+
+    def _missing(self, error: bytes, frame: bytes) -> Doubt | None:
+        """A call by its digest is answered as if the script were not there, and it could be loaded."""
+        calls = calls_by_digest(frame)
+        if not calls or not self._service.may_have([args[1].lower() for _, args in calls]):
+            return None
+
+        def judge(reply: bytes, asked: Node) -> Refusal | None:
+            if not proof.missing(reply):
+                return None
+            scripts = self._service.scripts
+            scripts.forget(asked)
+            there = [backend for backend in self._service.pool if backend.place.node == asked]
+            return scripts.refusal(error, frame, there) or self._lost.refusal(error, frame)
+
+        return Doubt(NOSCRIPT, error, proof.exists(calls[0][1][1]), judge)
+
+    def _refused(self, reply: bytes, asked: Node) -> Refusal | None:
+        return self._worded(reply, asked) if reply[:1] == b"-" else None
+
+    def _replica(self, reply: bytes, asked: Node) -> Refusal | None:
+        words = b"-READONLY the server is a replica\r\n"
+        return Refusal("READONLY", words) if proof.replicates(reply) else None
