@@ -17,7 +17,7 @@ from proxy.flow import Flow, Stop
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
 from proxy.ownwrites import OwnWrites
-from proxy.planner import Pin, Reject
+from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -357,6 +357,8 @@ class Conversation(Receiver):
             service.scripts.prepare(fact.name, args, targets, now)
         if self.modes is not None and self.modes.tracker is not None:
             self.modes.tracker.before(shards, now)
+        if service.detours.unsettled and isinstance(plan, Forward):
+            service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:

@@ -12,8 +12,9 @@ until everything it sent is answered::
                                                              again a Party, until all are answered
 
 What only may be a refusal, as code that a client wrote can have worded it, is proven first: its twin (``proxy.proof``)
-is asked over the same connection, and meanwhile the request counts as not answered. When it is sent again, its twin
-goes ahead of it, so that no change of the server can come between the two.
+is asked over the same connection, and meanwhile the request counts as not answered. Where a server's answers change
+from one moment to the next, that proves too little: so as long as any request was refused lately (``unsettled``), the
+twin goes ahead of each, in the same write.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ from proxy.retries import Look, Outcome, repeatable
 from proxy.surroundings import Place, Surroundings
 from proxy.topology import Node
 
+_SETTLING = 2.0
+"""Seconds after which what refused a request is over."""
 At = Callable[[Place, Node], Backend]
 """The connection to a primary: this node, for the rest as this place."""
 
@@ -37,20 +40,7 @@ At = Callable[[Place, Node], Backend]
 class Ticket:
     """One request on its way."""
 
-    __slots__ = (
-        "due",
-        "entry",
-        "first",
-        "forestalled",
-        "hops",
-        "in_vain",
-        "look",
-        "outcome",
-        "place",
-        "refusal",
-        "twin",
-        "whole",
-    )
+    __slots__ = ("due", "entry", "first", "hops", "in_vain", "look", "outcome", "place", "refusal", "whole")
 
     def __init__(self, entry: Entry, place: Place) -> None:
         self.entry = entry
@@ -67,10 +57,6 @@ class Ticket:
         """When it may be sent again."""
         self.whole: object = self
         """What it is a part of: the parts of one request may be carried out in any order."""
-        self.twin: Doubt | None = None
-        """What is asked ahead of it, as its own words prove nothing."""
-        self.forestalled: Refusal | None = None
-        """What its twin was refused that went ahead of it."""
 
     def refuse(self, refusal: Refusal, now: float) -> None:
         """It was refused at ``now``."""
@@ -87,11 +73,11 @@ class Ticket:
 class Watch(Sink):
     """Stands for a sink, and notes what becomes of its requests."""
 
-    __slots__ = ("_party", "_sink", "_tickets")
+    __slots__ = ("_party", "_tickets", "sink")
 
     def __init__(self, party: "Party", sink: Sink) -> None:
         self._party = party
-        self._sink = sink
+        self.sink = sink
         self._tickets: dict[int, Ticket] = {}
 
     def add(self, ticket: Ticket) -> None:
@@ -118,38 +104,38 @@ class Watch(Sink):
     @property
     def owner(self) -> object:
         """The sink's."""
-        return self._sink.owner
+        return self.sink.owner
 
     @property
     def counted(self) -> bool:
         """The sink's."""
-        return self._sink.counted
+        return self.sink.counted
 
     def halt(self) -> None:
         """The sink's."""
-        self._sink.halt()
+        self.sink.halt()
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Pass it on; it ran, or may have."""
-        self._sink.deliver(token, data, start, end)
+        self.sink.deliver(token, data, start, end)
         self._ran(token)
 
     def accepts_stream(self, token: int) -> bool:
         """The sink's."""
-        return self._sink.accepts_stream(token)
+        return self.sink.accepts_stream(token)
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Pass it on; it ran."""
-        self._sink.stream(token, data, last)
+        self.sink.stream(token, data, last)
         self._ran(token)
 
     def holds_back(self, resume: Callable[[], object]) -> bool:
         """The sink's."""
-        return self._sink.holds_back(resume)
+        return self.sink.holds_back(resume)
 
     def abort_stream(self, token: int) -> None:
         """Pass it on; it ran."""
-        self._sink.abort_stream(token)
+        self.sink.abort_stream(token)
         self._ran(token)
 
 
@@ -184,13 +170,21 @@ class Party:
 
 
 class Detours:
-    """All refused requests of a worker."""
+    """All refused requests of a worker. ``on_change`` is called when ``unsettled`` changes."""
 
-    def __init__(self, around: Surroundings, at: At) -> None:
+    def __init__(self, around: Surroundings, at: At, on_change: Callable[[], object]) -> None:
         self.around = around
         self.at = at
         self.loop = asyncio.get_running_loop()
         self.chains: set[Chain] = set()
+        self.unsettled = False
+        """Whether a request was refused lately: the next may be so too."""
+        self._on_change = on_change
+        self._settles = 0.0
+        """When it is settled again, if nothing is refused until then."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._forestalled: dict[tuple[Sink, int], Refusal] = {}
+        """What the twins were refused that went ahead of requests, by these."""
 
     def __repr__(self) -> str:
         return f"Detours({len(self.chains)} chains)"
@@ -208,6 +202,7 @@ class Detours:
         around.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
             around.hint(refusal.node)
+            self._stir()
         watch.refuse(token, place, refusal, around.turn.now())
 
     def _prove(self, backend: Backend, watch: Watch, entry: Entry, doubt: Doubt) -> None:
@@ -223,19 +218,50 @@ class Detours:
             self.around.on_error(watch, entry.frame)
             watch.deliver(entry.token, doubt.error, 0, len(doubt.error))
 
+        forestalled = self._forestalled.pop((watch.sink, entry.token), None)
+        if doubt.kind != NOSCRIPT and forestalled is not None:
+            self._refuse(watch, entry.token, place, forestalled)
+            return
         asking = ticket.refusal is not None and ticket.refusal.kind == "ASK"
-        if doubt.kind != NOSCRIPT:
-            ticket.twin = doubt
-            if ticket.forestalled is not None:
-                self._refuse(watch, entry.token, place, ticket.forestalled)
-                return
-        self.ask(backend, doubt, told, entry.since, asking=asking)
+        self._ask(backend, doubt, told, entry.since, asking=asking)
 
-    def ask(self, backend: Backend, doubt: Doubt, told: Callable[[bytes], None], since: float, *, asking: bool) -> None:
-        """Have ``backend`` answer a twin; ``asking``: as the request itself was asked for."""
+    def forestall(
+        self, backend: Backend, doubt: Doubt, sink: Sink, token: int, since: float, *, asking: bool = False
+    ) -> None:
+        """Send the twin of a request that is about to be sent to ``backend`` ahead of it."""
+        node = backend.place.node
+
+        def told(reply: bytes) -> None:
+            found = doubt.judge(reply, node)
+            if found is not None:
+                self._forestalled[sink, token] = found
+
+        self._ask(backend, doubt, told, since, asking=asking)
+
+    def _ask(
+        self, backend: Backend, doubt: Doubt, told: Callable[[bytes], None], since: float, *, asking: bool
+    ) -> None:
+        """Have ``backend`` answer a twin; ``asking``: as the request itself is asked for."""
         if asking:
             backend.send(ASKED, 0, ASKING, since, None)
         backend.send(Proof(told), 0, doubt.twin, since, None)
+
+    def _stir(self) -> None:
+        self._settles = self.around.turn.now() + _SETTLING
+        if not self.unsettled:
+            self.unsettled = True
+            self._timer = self.loop.call_later(_SETTLING, self._settle)
+            self._on_change()
+
+    def _settle(self) -> None:
+        left = self._settles - self.around.turn.now()
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._settle)
+            return
+        self.unsettled = False
+        # What is left has run although its twin was refused.
+        self._forestalled.clear()
+        self._on_change()
 
     def wait(self, entry: Entry, place: Place, refusal: Refusal) -> None:
         """Nobody can take ``entry`` now: keep it until somebody can. ``place`` is where it would have gone."""
@@ -247,6 +273,8 @@ class Detours:
 
     def close(self) -> None:
         """Answer all with what refused them."""
+        if self._timer is not None:
+            self._timer.cancel()
         for chain in list(self.chains):
             chain.close()
 
@@ -403,22 +431,12 @@ class Chain:
             entry = ticket.entry
             self._detours.around.prepare(entry.frame, target, entry.since)
             asking = ticket.refusal is not None and ticket.refusal.kind == "ASK"
-            if ticket.twin is not None:
-                self._detours.ask(target, ticket.twin, self._forestall(ticket, target), entry.since, asking=asking)
+            doubt = self._detours.around.doubt(entry.frame) if self._detours.unsettled else None
+            if doubt is not None:
+                self._detours.forestall(target, doubt, entry.sink, entry.token, entry.since, asking=asking)
             if asking:
                 target.send(ASKED, 0, ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
-
-    def _forestall(self, ticket: Ticket, target: Backend) -> Callable[[bytes], None]:
-        """What takes the answer to the twin that goes ahead of ``ticket``."""
-        ticket.forestalled = None
-        doubt, node = ticket.twin, target.place.node
-        assert doubt is not None
-
-        def told(reply: bytes) -> None:
-            ticket.forestalled = doubt.judge(reply, node)
-
-        return told
 
     def _settled(self, party: Party) -> None:
         self._tickets[:0] = self._detours.again(party)

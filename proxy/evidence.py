@@ -30,18 +30,28 @@ class Evidence:
         found = self._worded(error, asked)
         if found is None or not frame or transaction.is_block(frame):
             return found
+        doubt = self._doubted(found.kind, error, frame)
+        if doubt is None:
+            return found
+        return doubt if doubt.plausible(found) else None
+
+    def doubt(self, frame: bytes) -> Doubt | None:
+        """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
+        return None if transaction.is_block(frame) else self._doubted("", b"", frame)
+
+    def _doubted(self, kind: str, error: bytes, frame: bytes) -> Doubt | None:
         fact, args = self._service.resolve(frame)
         if not proof.runs_code(fact):
-            return found
+            return None
         try:
             keys = [] if fact is None else [args[index] for index in key_indexes(fact, args)]
         except KeysError:
             keys = []
         writing = proof.checked_for_writes(fact, args, self._service.scripts.body)
-        if not proof.plausible(found, [self._service.slot_of(key) for key in keys], writing):
-            return None
-        twin = proof.twin(found.kind, fact, keys, writing)
-        return Doubt(found.kind, error, twin, self._replica if twin == proof.ROLE else self._refused)
+        twin = proof.twin(kind, fact, keys, writing)
+        judge = self._replica if twin == proof.ROLE else self._refused
+        slots = tuple(self._service.slot_of(key) for key in keys)
+        return Doubt(kind, error, twin, judge, slots, writing)
 
     def _worded(self, error: bytes, asked: Node) -> Refusal | None:
         service = self._service

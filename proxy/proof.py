@@ -33,12 +33,26 @@ class Doubt:
     """An ``error`` that may be a refusal of the kind ``kind``, and the ``twin``: the request that shows whether it is.
 
     ``judge`` makes of the twin's reply, and of the server that gave it, what was refused; None if nothing was.
+    ``slots`` are those of the request's keys; ``writing``: the server checks beforehand whether it may write.
     """
 
     kind: str
     error: bytes
     twin: bytes
     judge: Callable[[bytes, Node], Refusal | None]
+    slots: tuple[int, ...] = ()
+    writing: bool = False
+
+    def plausible(self, found: Refusal) -> bool:
+        """Whether a server could have refused the request with these words before executing it."""
+        if found.kind in _NAMES_SLOT:
+            slot = int(found.error.split(b" ", 2)[1])
+            return bool(self.slots) and all(each == slot for each in self.slots)
+        if found.kind == "TRYAGAIN":
+            return len(self.slots) > 1
+        if found.kind == "READONLY":
+            return self.writing
+        return bool(self.slots) or found.kind not in _BY_KEYS
 
 
 class Proof(Sink):
@@ -71,20 +85,6 @@ class Proof(Sink):
 def runs_code(fact: Fact | None) -> bool:
     """Whether a request's errors are worded by others than the server; of what is not known it is supposed."""
     return fact is None or fact.name in RUNS_CODE or "module" in fact.flags or fact.name.startswith("debug")
-
-
-def plausible(found: Refusal, slots: Sequence[int], may_be_readonly: bool) -> bool:
-    """Whether the server could have refused with these words a request for keys in ``slots`` before executing it.
-
-    ``may_be_readonly``: it checks beforehand whether the request writes.
-    """
-    if found.kind in _NAMES_SLOT:
-        return bool(slots) and all(slot == int(found.error.split(b" ", 2)[1]) for slot in slots)
-    if found.kind == "TRYAGAIN":
-        return len(slots) > 1
-    if found.kind == "READONLY":
-        return may_be_readonly
-    return bool(slots) or found.kind not in _BY_KEYS
 
 
 def checked_for_writes(fact: Fact | None, args: Sequence[bytes], body: Callable[[bytes], bytes | None]) -> bool:

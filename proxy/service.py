@@ -32,7 +32,7 @@ from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
-from proxy.proof import Doubt
+from proxy.proof import Doubt, runs_code
 from proxy.pubsub import Hub
 from proxy.refusals import Refusal
 from proxy.resp import encode
@@ -93,7 +93,8 @@ class Service:
         self.rules = build_colocation(config.colocate)
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
-        self.lane = self._lane()
+        self._lanes = self._make_lanes()
+        self.lane = self._lanes[0]
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
@@ -159,6 +160,7 @@ class Service:
             self._look,
             self._count_error,
             self.refusal,
+            self._evidence.doubt,
             self._prepare,
             self.scripts.forget,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
@@ -177,7 +179,7 @@ class Service:
         """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
-        self.detours = Detours(around, self._at)
+        self.detours = Detours(around, self._at, self._on_unsettled)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
         self.hub = Hub(around, topology)
@@ -244,7 +246,7 @@ class Service:
             self._gaps_since = self.turn.now()
         self.planner = self._planner()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
-            self.lane = self._lane()
+            self._renew_lanes()
         self._book.adopt(topology)
         left = topology.left_by(before)
         owners: set[object] = set()
@@ -309,6 +311,16 @@ class Service:
         business."""
         return self._evidence.refusal(error, asked, frame)
 
+    def doubt(self, frame: bytes) -> Doubt | None:
+        """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
+        return self._evidence.doubt(frame)
+
+    def forestall(self, frame: bytes, backend: Backend | None, sink: Sink, token: int, now: float) -> None:
+        """A request is about to be sent to ``backend`` while others are refused: have its twin go ahead of it."""
+        doubt = self._evidence.doubt(frame)
+        if doubt is not None and backend is not None:
+            self.detours.forestall(backend, doubt, sink, token, now)
+
     def may_have(self, digests: Iterable[bytes]) -> bool:
         """Whether one of these scripts is kept here, or may be by another worker."""
         return self.siblings is not None or any(self.scripts.body(digest) is not None for digest in digests)
@@ -350,13 +362,24 @@ class Service:
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
-        self.lane = self._lane()
+        self._renew_lanes()
 
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
 
-    def _lane(self) -> Lane:
-        return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
+    def _make_lanes(self) -> tuple[Lane, Lane]:
+        """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
+        careful = [fact for fact in self.table if not runs_code(fact)]
+        common = self.counters, self.topology, self.config.cross_slot, self.rules
+        lane = Lane(self.table, *common)
+        return lane, lane if len(careful) == len(self.table) else Lane(careful, *common)
+
+    def _renew_lanes(self) -> None:
+        self._lanes = self._make_lanes()
+        self._on_unsettled()
+
+    def _on_unsettled(self) -> None:
+        self.lane = self._lanes[self.detours.unsettled]
 
     def limit_bulk(self, size: int | None) -> None:
         """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""

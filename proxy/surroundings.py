@@ -88,6 +88,8 @@ class Surroundings:
     on_error: OnError
     refusal: Callable[[bytes, Node, bytes], Refusal | Doubt | None]
     """What an error of a node to the request in a frame refuses, if it does or may; then ``refused`` is called."""
+    doubt: Callable[[bytes], Doubt | None]
+    """What goes ahead of the request in a frame, if its own words prove no refusal; None if they do."""
     prepare: Callable[[bytes, "Backend", float], None]
     """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
     what it needs there."""

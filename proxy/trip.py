@@ -183,6 +183,8 @@ class Trip(Sink):
         # A fenced one is often a script by its digest: it is remembered of the server that it was loaded there.
         for load in service.scripts.ahead(lease.place.node if self._fenced else None, calls_by_digest(self._frame)):
             lease.send(DISCARD, 0, load, now)
+        if self._doubt is None and service.detours.unsettled:
+            self._doubt = service.doubt(self._frame)
         if self._doubt is not None:
             self._ask(lease, _AHEAD, self._doubt.twin, now)
         if self.asking:
@@ -237,7 +239,7 @@ class Trip(Sink):
             found = self._client.service.refusal(why, lease.place.node, self._frame)
             if isinstance(found, Doubt):
                 self._doubt = found
-                found = self._forestalled
+                found = None if found.kind == NOSCRIPT else self._forestalled
                 if found is None:
                     self._proving = True
                     self._ask(lease, _PROOF, self._doubt.twin, self._client.service.turn.now())
