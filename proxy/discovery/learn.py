@@ -24,7 +24,7 @@ QUESTIONS = (
     ("CONFIG", "GET", "proto-max-bulk-len"),
     ("CONFIG", "GET", "cluster-databases"),
 )
-_RAISED = (r"'{}\r\n:1'", r"{{err='{}\r\n:1'}}", r"'{}\0\r\n:1'", r"{{err='{}\0\r\n:1'}}")
+_RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
 _NO_SCRIPTS = ("NOPERM", "ERR")
 """What begins the answers of servers that run no scripts for the proxy."""
