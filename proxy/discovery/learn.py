@@ -10,7 +10,7 @@ import hiredis
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
-from proxy.control import Reply, ask
+from proxy.control import Reply, TooManyReplies, ask
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.topology import Node
@@ -69,7 +69,11 @@ async def _raises(node: Node, credentials: Credentials) -> bool:
     """Whether ``node`` makes more than one reply of an error that a script raises, or will not say. Raises as ``ask``,
     and BackendError as long as it loads."""
     scripts = [("EVAL", f"error({words.format(_MARK)})", "0") for words in _RAISED]
-    answers = await ask(node, credentials, [each for script in scripts for each in (script, ("ECHO", _MARK))], _TIMEOUT)
+    try:
+        commands = [each for script in scripts for each in (script, ("ECHO", _MARK))]
+        answers = await ask(node, credentials, commands, _TIMEOUT)
+    except TooManyReplies:
+        return True
     for error, echo in zip(answers[::2], answers[1::2], strict=True):
         if not isinstance(error, hiredis.ReplyError) or echo != _MARK.encode():
             return True
