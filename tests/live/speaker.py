@@ -36,6 +36,12 @@ class Speaker:
         for connection in self._open:
             connection.close()
 
+    def say(self, data: bytes) -> None:
+        """Say something unasked, over all connections."""
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.sendall(data)
+
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
             while True:

@@ -199,6 +199,12 @@ class TestTheProxysOwnQuestions:
             assert not line.connected
             speaker.answer = lambda args: None
             assert await line.connect((("PING",),)) == [b"PONG"]
+            speaker.say(b"+LATE\r\n")
+            await asyncio.sleep(0.2)
+            with pytest.raises(TooManyReplies):
+                await line.ask((("GET", "a"),))
+            assert not line.connected
+            assert await line.connect((("PING",),)) == [b"PONG"]
             assert await line.ask((("GET", "a"),)) == [b"value"]
             line.close()
 
