@@ -25,7 +25,7 @@ from proxy.backend import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.proof import Doubt, Proof
-from proxy.refusals import ASKING, HOPS, NOSCRIPT, Refusal
+from proxy.refusals import ASKING, HOPS, NOSCRIPT, READONLY, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
 from proxy.surroundings import Place, Surroundings
@@ -93,7 +93,18 @@ class Watch(Sink):
         ticket = self._tickets.pop(token)
         ticket.place = place
         ticket.refuse(refusal, now)
+        if refusal.kind == READONLY:
+            self._party.demoted = refusal
         self._party.settle()
+
+    def _is_stale(self, token: int) -> bool:
+        """Whether it is a read, answered by a server that has just refused a write as a replica: then it is refused as
+        well, as it may have to see that write."""
+        refusal, ticket = self._party.demoted, self._tickets.get(token)
+        if refusal is None or ticket is None or not self._party.look(ticket).readonly:
+            return False
+        self.refuse(token, ticket.place, refusal, ticket.entry.since)
+        return True
 
     def _ran(self, token: int) -> None:
         ticket = self._tickets.pop(token, None)
@@ -117,12 +128,14 @@ class Watch(Sink):
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Pass it on; it ran, or may have."""
+        if self._is_stale(token):
+            return
         self.sink.deliver(token, data, start, end)
         self._ran(token)
 
     def accepts_stream(self, token: int) -> bool:
-        """The sink's."""
-        return self.sink.accepts_stream(token)
+        """The sink's; a read that may have to be sent again is looked at whole."""
+        return self._party.demoted is None and self.sink.accepts_stream(token)
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Pass it on; it ran."""
@@ -142,10 +155,13 @@ class Watch(Sink):
 class Party:
     """Requests of one client that are in flight together, in order; ``then`` is called when each has its outcome."""
 
-    __slots__ = ("_open", "_then", "_watches", "tickets")
+    __slots__ = ("_look", "_open", "_then", "_watches", "demoted", "tickets")
 
-    def __init__(self, then: Callable[["Party"], None]) -> None:
+    def __init__(self, then: Callable[["Party"], None], look: Callable[[bytes], Look]) -> None:
         self._then = then
+        self._look = look
+        self.demoted: Refusal | None = None
+        """READONLY, if the server has said it to one of them."""
         self._open = 0
         self._watches: dict[Sink, Watch] = {}
         self.tickets: list[Ticket] = []
@@ -161,6 +177,12 @@ class Party:
             watch = self._watches[sink] = Watch(self, sink)
         watch.add(ticket)
         return watch
+
+    def look(self, ticket: Ticket) -> Look:
+        """What the request is."""
+        if ticket.look is None:
+            ticket.look = self._look(ticket.entry.frame)
+        return ticket.look
 
     def settle(self) -> None:
         """One more has its outcome."""
@@ -195,34 +217,35 @@ class Detours:
         if isinstance(refusal, Doubt):
             self._prove(backend, watch, entry, refusal)
         else:
-            self._refuse(watch, entry.token, backend.place, refusal)
+            self._refuse(backend, watch, entry.token, refusal)
 
-    def _refuse(self, watch: Watch, token: int, place: Place, refusal: Refusal) -> None:
+    def _refuse(self, backend: Backend, watch: Watch, token: int, refusal: Refusal) -> None:
         around = self.around
         around.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            around.hint(refusal.node)
+            around.hint(refusal.hint)
             self._stir()
-        watch.refuse(token, place, refusal, around.turn.now())
+        if refusal.kind == READONLY and not backend.retired:
+            around.demoted(backend.place)
+        watch.refuse(token, backend.place, refusal, around.turn.now())
 
     def _prove(self, backend: Backend, watch: Watch, entry: Entry, doubt: Doubt) -> None:
         """Ask ``backend`` for the twin of ``entry``. Until it answers, what became of the request is open."""
         ticket = watch.ticket(entry.token)
-        place = backend.place
 
         def told(reply: bytes) -> None:
-            found = doubt.judge(reply, place.node)
+            found = doubt.judge(reply, backend.place.node)
             if found is not None:
-                self._refuse(watch, entry.token, place, found)
+                self._refuse(backend, watch, entry.token, found)
                 return
             self.around.on_error(watch, entry.frame)
             watch.deliver(entry.token, doubt.error, 0, len(doubt.error))
 
         forestalled = self._forestalled.pop((watch.sink, entry.token), None)
         if doubt.kind != NOSCRIPT and forestalled is not None:
-            self._refuse(watch, entry.token, place, forestalled)
+            self._refuse(backend, watch, entry.token, forestalled)
             return
-        asking = ticket.refusal is not None and ticket.refusal.kind == "ASK"
+        asking = ticket.refusal is not None and ticket.refusal.asks
         self._ask(backend, doubt, told, entry.since, asking=asking)
 
     def forestall(
@@ -283,7 +306,7 @@ class Detours:
         # From here on nothing of that client comes behind what is watched. Others are not halted, and so not watched.
         refused.sink.halt()
         owner = refused.sink.owner
-        party = Party(self._settled)
+        party = Party(self._settled, self.around.look)
         first = party.add(Ticket(refused, backend.place))
         sinks: list[Sink] = []
         for entry in backend.inflight.entries():
@@ -420,7 +443,7 @@ class Chain:
         return self._detours.around.where(ticket.place, look)
 
     def _send(self, target: Backend) -> None:
-        party = Party(self._settled)
+        party = Party(self._settled, self._detours.around.look)
         count = 0
         for ticket in self._tickets:
             if count and self._target(ticket) is not target:
@@ -430,7 +453,7 @@ class Chain:
         for ticket in group:
             entry = ticket.entry
             self._detours.around.prepare(entry.frame, target, entry.since)
-            asking = ticket.refusal is not None and ticket.refusal.kind == "ASK"
+            asking = ticket.refusal is not None and ticket.refusal.asks
             doubt = self._detours.around.doubt(entry.frame) if self._detours.unsettled else None
             if doubt is not None:
                 self._detours.forestall(target, doubt, entry.sink, entry.token, entry.since, asking=asking)

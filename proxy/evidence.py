@@ -1,5 +1,6 @@
 """What a server's error refuses: believed where the server worded it; else what would prove it (``proxy.proof``)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy import proof, transaction
@@ -54,8 +55,16 @@ class Evidence:
         return Doubt(kind, error, twin, judge, slots, writing)
 
     def _worded(self, error: bytes, asked: Node) -> Refusal | None:
+        """What a server's own words refuse."""
         service = self._service
-        return refusal(error, asked, service.topology.cluster, service.config.topology.remap)
+        found = refusal(error, asked, service.topology.cluster, service.config.topology.remap)
+        if found is None or found.node is None:
+            return found
+        # It goes to nobody whom no member has named; but its cluster is asked, and may name it.
+        named = service.source.member(found.node)
+        if named is None and any(found.node in shard.nodes for shard in service.topology.shards):
+            named = found.node
+        return replace(found, node=named, witness=asked)
 
     def _missing(self, error: bytes, frame: bytes) -> Doubt | None:
         """A call by its digest is answered as if the script were not there, and it could be loaded."""

@@ -1,7 +1,7 @@
 """Requests that a server may answer with more frames than one: the one reviewed table of them. Pure.
 
 Replies belong to requests by their order alone. So what could make a server put a line break of its client's into an
-error line goes over a connection that nobody else uses at that time (``proxy.apart``), and is sent ahead for nobody.
+error line goes over a connection that nobody else uses at that time (``proxy.unshared``), and is sent ahead for nobody.
 
 Read in the sources of Redis 6.2, 7.0, 7.2, 7.4, 8.0 and Valkey 8, 9 (``addReplyErrorSds``, ``addReplyErrorSdsEx``,
 ``addReplyStatusFormat`` and ``addReplyProto`` with what a client sent; ``addReplyErrorFormat`` removes line breaks),
@@ -13,8 +13,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-
-from proxy.commands.facts import Fact
 
 _PLAIN_SHEBANG = re.compile(rb"#![A-Za-z0-9_=,.:@/+\- \t]*(?:\r?\n|\Z)")
 _CODE = b"#!"
@@ -96,10 +94,10 @@ NAMES = RAISES.union(UNSHARED)
 """The names of facts that are worth a look."""
 
 
-def of_its_own(fact: Fact, args: Sequence[bytes], raises: bool) -> str | None:
-    """Why a request must not be sent over a connection that others share; None if it may. ``raises``: servers pass on
-    what scripts raise as it is."""
-    rule = UNSHARED.get(fact.name)
+def of_its_own(name: str, args: Sequence[bytes], raises: bool) -> str | None:
+    """Why a request must not be sent over a connection that others share; None if it may. ``name``: its fact's;
+    ``raises``: servers pass on what scripts raise as it is."""
+    rule = UNSHARED.get(name)
     if rule is not None and rule.applies(args):
         return rule.reason
-    return _AT_RUN_TIME if raises and fact.name in RAISES else None
+    return _AT_RUN_TIME if raises and name in RAISES else None

@@ -19,6 +19,8 @@ _REDIRECTION = re.compile(rb"-(?:MOVED|ASK) \d{1,5} (\S*):(\d{1,5})\r\n")
 _IN_SCRIPT = b"script: "
 """What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
 
+READONLY = "READONLY"
+"""The kind of a refusal by a server that is a replica, and so is not the primary that it was used as."""
 NOSCRIPT = "NOSCRIPT"
 """The kind of a refusal for want of a script (``proxy.scripts``): it is loaded ahead when the request is sent again."""
 
@@ -34,14 +36,26 @@ _LONGEST = 0.25
 class Refusal:
     """A request was not carried out. ``kind`` is the error's first word, ``error`` its frame.
 
-    ``node``: where the request should go instead (MOVED, ASK); None where nobody says. ``pause``: for want of a script
-    that others are asked for, seconds until they may have answered.
+    ``node``: where the request should go instead (MOVED, ASK); None where nobody says, or where that is nobody who is
+    known: then ``witness`` is who says it, and should be asked who that is. ``pause``: for want of a script that others
+    are asked for, seconds until they may have answered.
     """
 
     kind: str
     error: bytes
     node: Node | None = None
     pause: float = 0.0
+    witness: Node | None = None
+
+    @property
+    def hint(self) -> Node | None:
+        """The node that may know best how the topology is now."""
+        return self.node or self.witness
+
+    @property
+    def asks(self) -> bool:
+        """Whether the request goes to ``node`` with ASKING ahead of it."""
+        return self.kind == "ASK" and self.node is not None
 
     def wait(self, hops: int) -> float:
         """Seconds until it should be sent again when it has been refused ``hops`` times."""

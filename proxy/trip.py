@@ -19,7 +19,7 @@ from proxy.engine.sink import DISCARD, Sink
 from proxy.leases import Claim, Lease
 from proxy.planner import FIRST_SHARD
 from proxy.proof import Doubt
-from proxy.refusals import ASKING, NOSCRIPT, Refusal
+from proxy.refusals import ASKING, NOSCRIPT, READONLY, Refusal
 from proxy.resp import encode
 from proxy.scripts import calls_by_digest
 from proxy.surroundings import Place
@@ -289,7 +289,9 @@ class Trip(Sink):
         service = self._client.service
         service.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            service.source.hint(refusal.node)
+            service.source.hint(refusal.hint)
+        if refusal.kind == READONLY:
+            service.roles.demoted(lease.place)
         if self._given:
             self._then(lease, Fate.REFUSED, refusal.error)
             return
@@ -298,9 +300,12 @@ class Trip(Sink):
             self._then(lease, Fate.ANSWERED, refusal.error)
             return
         self._tried = refusal
-        service.leases.give_back(lease, untouched=True)
+        if refusal.kind == READONLY:
+            lease.drop()
+        else:
+            service.leases.give_back(lease, untouched=True)
         self._node = refusal.node
-        self.asking = refusal.kind == "ASK"
+        self.asking = refusal.asks
         error = refusal.error
         if refusal.node is not None:
             place, said = lease.place, errors.text(error[1:-2])

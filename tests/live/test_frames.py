@@ -169,7 +169,7 @@ class Target:
         plan = self.planner.plan(fact, args, frame)
         if not isinstance(plan, Forward | Scatter):
             return False
-        return not framing.of_its_own(fact, args, self.raises)
+        return not framing.of_its_own(fact.name, args, self.raises)
 
 
 @pytest.fixture(scope="module", params=(*SMOKE, *FULL, *MORE), ids=lambda source: source.name)
@@ -181,7 +181,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     server = LocalServer(binary, tmp_path_factory.mktemp("frames"), options=options)
     server.start()
     try:
-        learned = asyncio.run(learn(Node(server.host, server.port), Credentials()))
+        learned = asyncio.run(learn(Node(server.host, server.port), Credentials(), None))
         assert learned is not None
         assert learned.commands is not None
         config = Config.model_validate({"shards": [{"name": "alpha", "primary": server.address}]})

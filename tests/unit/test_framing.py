@@ -38,7 +38,7 @@ def test_a_first_line_that_could_be_echoed_in_two(body: bytes) -> None:
     scripts.keep(body)
     assert not len(scripts), "it would be sent ahead over shared connections"
     for args in ((b"EVAL", body, b"0"), (b"EVAL_RO", body, b"0"), (b"SCRIPT", b"LOAD", body)):
-        assert framing.of_its_own(fact_of(*args), args, raises=False)
+        assert framing.of_its_own(fact_of(*args).name, args, raises=False)
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_a_first_line_that_could_be_echoed_in_two(body: bytes) -> None:
 def test_plain_code(body: bytes) -> None:
     assert not framing.odd_code(body)
     for args in ((b"EVAL", body, b"0"), (b"SCRIPT", b"LOAD", body)):
-        assert framing.of_its_own(fact_of(*args), args, raises=False) is None
+        assert framing.of_its_own(fact_of(*args).name, args, raises=False) is None
 
 
 @pytest.mark.parametrize("name", sorted(framing.RAISES))
 def test_scripts_are_shared_unless_a_server_passes_on_what_they_raise(name: str) -> None:
     args = (name.encode(), b"return 1", b"0")
-    assert framing.of_its_own(fact_of(*args), args, raises=False) is None
-    assert framing.of_its_own(fact_of(*args), args, raises=True)
+    assert framing.of_its_own(fact_of(*args).name, args, raises=False) is None
+    assert framing.of_its_own(fact_of(*args).name, args, raises=True)
 
 
 def test_libraries_never_are() -> None:
     plain = b"#!lua name=x\nreturn 1"
     for args in ((b"FUNCTION", b"LOAD", plain), (b"FUNCTION", b"RESTORE", b"x"), (b"FUNCTION", b"LIST", b"x\r\n")):
-        assert framing.of_its_own(fact_of(*args), args, raises=False)
+        assert framing.of_its_own(fact_of(*args).name, args, raises=False)
     listing = (b"FUNCTION", b"LIST", b"LIBRARYNAME", b"x")
-    assert framing.of_its_own(fact_of(*listing), listing, raises=False) is None
+    assert framing.of_its_own(fact_of(*listing).name, listing, raises=False) is None
 
 
 def test_the_names_are_those_of_facts() -> None:
