@@ -24,7 +24,7 @@ from proxy.greeting import Greeting
 from proxy.leftovers import Leftovers
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.surroundings import Holder, Place, State, Surroundings
+from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Backend(Receiver):
         "_blocked",
         "_closing",
         "_down_since",
+        "_full",
         "_greeting",
         "_heard",
         "_holders",
@@ -99,6 +100,8 @@ class Backend(Receiver):
         self._greeting: Greeting | None = None
         self._lost: asyncio.Future[None] | None = None
         self._paused = False
+        self._full = False
+        """As much is unanswered as may be."""
         self._blocked = False
         self._left = False
         self._heard = 0.0
@@ -132,7 +135,7 @@ class Backend(Receiver):
 
     def schedule(self, holder: Holder | None) -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
-        if self.ready and not self._paused and not self._withheld:
+        if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
             self._turn.add(self)
             return
@@ -146,7 +149,13 @@ class Backend(Receiver):
         """Write what is pushed."""
         self.dirty = False
         if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
-            self.inflight.write_to(self._transport)
+            self.inflight.write_upto(self._transport, self._most())
+            self._full = self.inflight.unsent > 0
+
+    def _most(self) -> int:
+        """How many bytes may be unanswered: past its limit the server would close what all share."""
+        query = self._around.query
+        return query.limit if self.place.index == LARGE else query.unanswered
 
     # ---- the connection's life
 
@@ -228,6 +237,7 @@ class Backend(Receiver):
         # uvloop's transports are none of asyncio's classes, but have their methods.
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
+        self._full = False
         self._blocked = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
@@ -308,7 +318,7 @@ class Backend(Receiver):
 
     def _go_on(self) -> None:
         self.flush()
-        if not self._withheld:
+        if not self._withheld and not self._full:
             self._release_holders()
 
     def pause_writing(self) -> None:
@@ -419,6 +429,8 @@ class Backend(Receiver):
             self._abort()
         if self._reader.streaming and not self._blocked and self._reader.holds_back(self._unblock):
             self._hold_back()
+        if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
+            self._go_on()
 
     # ---- a reply that streams to a slow reader
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from proxy import errors
 from proxy.control import reason
+from proxy.descriptors import Budget
 from proxy.engine.sink import Sink
 from proxy.lease import Lease
 from proxy.resp import encode
@@ -159,10 +160,12 @@ class Station:
 
 
 class Leases:
-    """All leases of a worker: at most ``limit`` to one server; who comes then waits up to ``wait`` seconds for one."""
+    """All leases of a worker: at most ``limit`` to one server, and to all together what ``budget`` has; who comes then
+    waits up to ``wait`` seconds for one."""
 
-    def __init__(self, around: Surroundings, limit: int, wait: float) -> None:
+    def __init__(self, around: Surroundings, limit: int, wait: float, budget: Budget) -> None:
         self._around = around
+        self._budget = budget
         self._limit = limit
         self._wait = wait
         self._loop = asyncio.get_running_loop()
@@ -194,12 +197,11 @@ class Leases:
             station = self._stations[place.node] = Station()
         if not station.waiting and (lease := station.take(claim.place)) is not None:
             claim.settle(lease)
-        elif station.count < self._limit or (not station.waiting and station.idle):
-            # One that is in another state than is wanted here makes room; last, as a station with none is no more.
-            unfit = station.idle[0] if station.count >= self._limit else None
+        elif (unfit := self._room(station)) is not None:
+            # One that makes room goes last, as a station with none is no more.
             self._connect(station, claim)
-            if unfit is not None:
-                unfit.drop()
+            for lease in unfit:
+                lease.drop()
         elif self._wait:
             claim.timer = self._loop.call_later(self._wait, self._refuse, claim)
             claim.queue = station.waiting
@@ -207,6 +209,16 @@ class Leases:
         else:
             self._loop.call_soon(self._refuse, claim)
         return claim
+
+    def _room(self, station: Station) -> list[Lease] | None:
+        """Which idle connections have to be closed for one more to be made there; None if it can not be made."""
+        if station.count >= self._limit:
+            # One that is in another state than is wanted.
+            return None if station.waiting else station.idle[:1] or None
+        if self._budget.has():
+            return []
+        others = max(self._stations.values(), key=lambda other: len(other.idle))
+        return others.idle[:1] or None
 
     def give_back(self, lease: Lease, *, untouched: bool = False) -> None:
         """The holder is done with it. ``untouched``: nothing was sent over it that could change a connection's state,
@@ -256,6 +268,7 @@ class Leases:
     def _connect(self, station: Station, claim: Claim) -> None:
         self._stations[claim.place.node] = station  # it is forgotten with its last lease, which may have made room
         station.count += 1
+        self._budget.taken += 1
         task = self._loop.create_task(self._connected(station, claim))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -288,7 +301,10 @@ class Leases:
             station.waiting.remove(claim)
         self._around.counters.lease_refusals += 1
         place = claim.place
-        claim.settle(errors.no_lease(place.shard, place.node.address, self._limit, self._wait))
+        if station is None or station.count < self._limit:
+            claim.settle(errors.no_descriptors(self._budget.most))
+        else:
+            claim.settle(errors.no_lease(place.shard, place.node.address, self._limit, self._wait))
 
     # ---- when a holder is done
 
@@ -334,6 +350,7 @@ class Leases:
         """There is one less: room for who waits."""
         station = self._stations[node]
         station.count -= 1
+        self._budget.taken -= 1
         if station.waiting and not self._closing:
             claim = station.waiting.popleft()
             claim.stop()

@@ -9,6 +9,7 @@ from proxy.engine.entry import Entry
 from proxy.engine.sink import OnError
 from proxy.greeting import Credentials, Step
 from proxy.metrics import Counters
+from proxy.querylimit import QueryLimit
 from proxy.refusals import Refusal
 from proxy.retries import Look
 from proxy.topology import Node
@@ -16,6 +17,10 @@ from proxy.turn import Turn
 
 if TYPE_CHECKING:
     from proxy.backend import Backend
+
+
+LARGE = -1
+"""The ``index`` of connections that only large requests use."""
 
 
 class State(Enum):
@@ -113,6 +118,8 @@ class Surroundings:
     """Whether the servers are a Redis Cluster's."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
+    query: QueryLimit
+    """How much the servers keep of what one connection sends."""
 
 
 class Holder(Protocol):

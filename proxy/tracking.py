@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.commands.facts import Fact, Handling
+from proxy.descriptors import Budget
 from proxy.engine.sink import Sink
 from proxy.flow import Stop
 from proxy.greeting import Step
@@ -44,8 +45,9 @@ _CACHING = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes"
 class Trackers:
     """The tracking clients of a worker: at most ``most``, as each has a connection to each primary."""
 
-    def __init__(self, service: "Service", most: int) -> None:
+    def __init__(self, service: "Service", most: int, budget: Budget) -> None:
         self._service = service
+        self._budget = budget
         self.most = most
         self._trackers: dict[int, Tracker] = {}
 
@@ -62,12 +64,15 @@ class Trackers:
     def begin(self, client: "Conversation", wanted: Tracking) -> "Tracker":
         """``client`` tracks from now on."""
         tracker = self._trackers[client.number] = Tracker(client, wanted)
+        tracker.cost = len(self._service.topology.shards)
+        self._budget.taken += tracker.cost
         return tracker
 
     def end(self, tracker: "Tracker") -> None:
         """It does not any more: its connections are closed."""
         if self._trackers.get(tracker.number) is tracker:
             del self._trackers[tracker.number]
+            self._budget.taken -= tracker.cost
             tracker.close()
             self._service.release(tracker.number)
 
@@ -92,6 +97,7 @@ class Tracker(Sink):
         "_service",
         "_timer",
         "_token",
+        "cost",
         "number",
         "tracking",
     )
@@ -111,6 +117,8 @@ class Tracker(Sink):
         self._left = 0
         """Answers to come to what servers were told again."""
         self.number = client.number
+        self.cost = 0
+        """How many connections to servers it has, or had when it began."""
         self.tracking = tracking
 
     def begin(self, token: int, reply: bytes, *, again: bool) -> None:
@@ -325,6 +333,9 @@ def track(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
     before = session.tracking
     if before is None and len(service.trackers) >= service.trackers.most:
         client.refuse(fact, errors.too_many_trackers(service.trackers.most))
+        return True
+    if before is None and not service.budget.has(len(service.topology.shards)):
+        client.refuse(fact, errors.no_descriptors(service.budget.most))
         return True
     service.counters.command(fact.name).calls += 1
     reply = b"" if session.muted() else encode.OK

@@ -54,11 +54,16 @@ class Queued:
         """How many bytes of memory it takes, about."""
         return len(self.frame) + _EACH + _EACH_ARGUMENT * len(self.args)
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes of it a server keeps until EXEC."""
+        return 0 if self.own else sum(map(len, self.args))
+
 
 class Queue:
     """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
 
-    __slots__ = ("items", "size", "slots", "spoiled")
+    __slots__ = ("bytes", "items", "size", "slots", "spoiled")
 
     def __init__(self) -> None:
         self.items: list[Queued] = []
@@ -66,6 +71,8 @@ class Queue:
         """Of the keys of all."""
         self.size = 0
         """Bytes of memory, about."""
+        self.bytes = 0
+        """Those that a server keeps until EXEC."""
         self.spoiled = False
 
     def __repr__(self) -> str:
@@ -76,12 +83,13 @@ class Queue:
         self.items.append(item)
         self.slots.update(slots)
         self.size += item.size
+        self.bytes += item.bytes
 
     def drop(self) -> None:
         """It will not be executed: keep nothing of it, but that it was spoiled."""
         self.items.clear()
         self.slots.clear()
-        self.size = 0
+        self.size = self.bytes = 0
         self.spoiled = True
 
     @property

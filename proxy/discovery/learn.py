@@ -21,27 +21,30 @@ QUESTIONS = (
     ("CONFIG", "GET", "databases"),
     ("CONFIG", "GET", "proto-max-bulk-len"),
     ("CONFIG", "GET", "cluster-databases"),
+    ("CONFIG", "GET", "client-query-buffer-limit"),
 )
+_LIMITS = QUESTIONS[3], QUESTIONS[5]
 _TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, and the most bytes that it
-    takes in one argument; None where it would not. ``selects``: it knows SELECT, as a cluster's nodes do from Valkey 9
-    on, which can have several databases."""
+    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, the most bytes that it takes in
+    one argument, and the most that it keeps of what one connection sends; None where it would not. ``selects``: it
+    knows SELECT, as a cluster's nodes do from Valkey 9 on, which can have several databases."""
 
     commands: Sequence[object] | None
     version: str | None
     databases: int | None
     max_bulk: int | None
+    max_query: int | None
     selects: bool = True
 
 
 async def learn(node: Node, credentials: Credentials) -> Learned | None:
     """Ask ``node``; None, with a line in the log, if it can not be asked now."""
     try:
-        commands, info, databases, max_bulk, of_cluster = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        commands, info, databases, max_bulk, of_cluster, max_query = await ask(node, credentials, QUESTIONS, _TIMEOUT)
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
@@ -52,8 +55,18 @@ async def learn(node: Node, credentials: Credentials) -> Learned | None:
         _version(info),
         (several or 1) if clustered else _setting(databases),
         _setting(max_bulk),
+        _setting(max_query),
         not clustered or several is not None,
     )
+
+
+async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
+    """Ask a replica, which is read from, for its limits; None if it can not be asked now."""
+    try:
+        max_bulk, max_query = await ask(node, credentials, _LIMITS, _TIMEOUT)
+    except (OSError, TimeoutError, BackendError):
+        return None
+    return Learned(None, None, None, _setting(max_bulk), _setting(max_query))
 
 
 async def learn_all(nodes: Sequence[Node], credentials: Credentials) -> dict[Node, Learned]:
@@ -108,6 +121,11 @@ def all_select(answers: Sequence[Learned]) -> bool:
 def smallest_bulk(answers: Sequence[Learned]) -> int | None:
     """The lowest of the limits of an argument's bytes: past its own, a server closes the connection that all share."""
     return min((answer.max_bulk for answer in answers if answer.max_bulk), default=None)
+
+
+def smallest_query(answers: Sequence[Learned]) -> int | None:
+    """The lowest of the limits of what a server keeps of what one connection sends."""
+    return min((answer.max_query for answer in answers if answer.max_query), default=None)
 
 
 def _version(info: Reply) -> str | None:
