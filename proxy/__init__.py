@@ -39,7 +39,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  querylimit, glob, channels                                                       decisions: pure, sans-io
     4  descriptors, tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
-    4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
+    4  lease, stations, leases, pool, routes, dispatch, detour, control, discovery    backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
     5  ending, trip, watching, transactions, errand, aside                   clients

@@ -213,6 +213,7 @@ class Backend(Receiver):
             around.credentials,
             verify=around.verify,
             cluster=around.cluster,
+            shared=self._owner is None,
             steps=steps,
         )
         try:

@@ -114,6 +114,12 @@ class Conversation(Receiver):
         return session
 
     @property
+    def holder(self) -> str:
+        """Whose the connections are that it has for itself: the user's, at the address."""
+        session = self.session
+        return f"{session.user}@{session.address.rpartition(':')[0]}"
+
+    @property
     def framer(self) -> RequestFramer:
         """Finds the requests that the fast lane leaves."""
         framer = self._framer

@@ -224,6 +224,22 @@ def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
     )
 
 
+def no_share(shard: str, address: str, holder: str, share: int, limit: int) -> str:
+    """A command that needs a connection of its own, where its user at its address has as many as one may."""
+    return (
+        f"ERR shard '{shard}' ({address}): {holder} has {share} of the {limit} connections that clients may have for "
+        "themselves, and may have no more (backend.dedicated_share). The command was not executed"
+    )
+
+
+def trackers_share(holder: str, share: int) -> str:
+    """CLIENT TRACKING where as many clients of a user at an address track already as may."""
+    return (
+        f"ERR {share} clients of {holder} track keys already, each over connections of its own, and no more may "
+        "(backend.dedicated_share of backend.dedicated_connections)"
+    )
+
+
 def no_descriptors(most: int) -> str:
     """A command that needs a connection of its own, where the proxy has too few file descriptors for one more."""
     return (

@@ -15,6 +15,8 @@ Step = tuple[str | int | bytes, ...]
 
 _REPLICA = (b"slave", b"replica")
 """Dragonfly says replica."""
+_STAY: Step = ("CLIENT", "NO-EVICT", "ON")
+"""Known from Redis 7 on; https://redis.io/docs/latest/commands/client-no-evict/"""
 _UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 
 
@@ -42,8 +44,9 @@ class Greeting:
     A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
     as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
     a replica that has become a primary, would be lost on the others. ``cluster``: a replica of a Redis Cluster must be
-    told that it may answer reads. ``identify``: ask for the connection's id (``client_id``). ``steps``: what else it is
-    told, all of which it must take.
+    told that it may answer reads. ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many
+    clients', so that the server should not close it to save memory. ``steps``: what else it is told, all of which it
+    must take.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Greeting:
         verify: bool = False,
         cluster: bool = False,
         identify: bool = False,
+        shared: bool = False,
         steps: Sequence[Step] = (),
     ) -> None:
         self.client_id = 0
@@ -82,6 +86,8 @@ class Greeting:
             self._steps.append(("ROLE",))
         if identify:
             self._steps.append(("CLIENT", "ID"))
+        if shared:
+            self._steps.append(_STAY)
         self._further = set(steps)
         self._steps += steps
         self._steps.append(("PING",))
@@ -148,6 +154,8 @@ class Greeting:
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
         if asked in self._further:
             raise BackendError(f"the server refuses {step} {asked[1]!s}: {words}")
+        if asked == _STAY:
+            return  # it does not know it, or the user may not: then it is closed like any other
         if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return

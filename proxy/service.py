@@ -104,7 +104,7 @@ class Service:
         self.budget = descriptors.Budget()
         self._divide()
         self.spectators = Spectators(self.clients.tell_plain)
-        self.trackers = Trackers(self, config.backend.dedicated_connections, self.budget)
+        self.trackers = Trackers(self, config.backend.dedicated_connections, _share(config), self.budget)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
         self._lost_scripts = LostScripts(self)
@@ -185,7 +185,7 @@ class Service:
         """Since when there have been slots that nobody serves, if there are."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
-        self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait, self.budget)
+        self.leases = Leases(around, backend.dedicated_connections, _share(config), backend.dedicated_wait, self.budget)
         self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
@@ -483,6 +483,11 @@ def _credentials(config: Config) -> Credentials:
     return Credentials(
         config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
     )
+
+
+def _share(config: Config) -> int:
+    """How many dedicated connections to one server one user at one address may have."""
+    return max(int(config.backend.dedicated_connections * config.backend.dedicated_share), 1)
 
 
 def _accounts(config: Config) -> dict[str, Account]:

@@ -43,12 +43,14 @@ _CACHING = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes"
 
 
 class Trackers:
-    """The tracking clients of a worker: at most ``most``, as each has a connection to each primary."""
+    """The tracking clients of a worker: at most ``most``, as each has a connection to each primary, and at most
+    ``share`` of one user at one address."""
 
-    def __init__(self, service: "Service", most: int, budget: Budget) -> None:
+    def __init__(self, service: "Service", most: int, share: int, budget: Budget) -> None:
         self._service = service
         self._budget = budget
         self.most = most
+        self.share = share
         self._trackers: dict[int, Tracker] = {}
 
     def __iter__(self) -> Iterator["Tracker"]:
@@ -60,6 +62,10 @@ class Trackers:
     def get(self, owner: int) -> "Tracker | None":
         """That of the client of this number."""
         return self._trackers.get(owner)
+
+    def of(self, holder: str) -> int:
+        """How many are of one user at one address."""
+        return sum(tracker.holder == holder for tracker in self._trackers.values())
 
     def begin(self, client: "Conversation", wanted: Tracking) -> "Tracker":
         """``client`` tracks from now on."""
@@ -98,6 +104,7 @@ class Tracker(Sink):
         "_timer",
         "_token",
         "cost",
+        "holder",
         "number",
         "tracking",
     )
@@ -117,6 +124,8 @@ class Tracker(Sink):
         self._left = 0
         """Answers to come to what servers were told again."""
         self.number = client.number
+        self.holder = client.holder
+        """The user and the address that it is of."""
         self.cost = 0
         """How many connections to servers it has, or had when it began."""
         self.tracking = tracking
@@ -274,7 +283,9 @@ class Tracker(Sink):
             elif isinstance(lease, Lease):
                 lease.drop()
 
-        claim = self._service.leases.ask(Place(place.shard, place.node, place.primary, 3, 0, 0), came)
+        claim = self._service.leases.ask(
+            Place(place.shard, place.node, place.primary, 3, 0, 0), came, self._client.holder
+        )
         try:
             lease_or_why = await found
         except asyncio.CancelledError:
@@ -333,6 +344,9 @@ def track(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
     before = session.tracking
     if before is None and len(service.trackers) >= service.trackers.most:
         client.refuse(fact, errors.too_many_trackers(service.trackers.most))
+        return True
+    if before is None and service.trackers.of(client.holder) >= service.trackers.share:
+        client.refuse(fact, errors.trackers_share(client.holder, service.trackers.share))
         return True
     if before is None and not service.budget.has(len(service.topology.shards)):
         client.refuse(fact, errors.no_descriptors(service.budget.most))
