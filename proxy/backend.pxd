@@ -31,6 +31,9 @@ cdef class Backend(Receiver):
     cdef object _leftovers
     cdef object _owner
     cdef bint _withheld
+    cdef object _gate
+    cdef double _used
+    cdef readonly str unfit
     # of one connection
     cdef object _transport
     cdef object _greeting
@@ -40,6 +43,7 @@ cdef class Backend(Receiver):
     cdef bint _blocked
     cdef bint _left
     cdef double _heard
+    cdef double _greeted
     cdef bytes _rejected
 
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)

@@ -70,6 +70,7 @@ class Trackers:
     def begin(self, client: "Conversation", wanted: Tracking) -> "Tracker":
         """``client`` tracks from now on."""
         tracker = self._trackers[client.number] = Tracker(client, wanted)
+        tracker.holder = client.holder
         tracker.cost = len(self._service.topology.shards)
         self._budget.taken += tracker.cost
         return tracker
@@ -81,6 +82,11 @@ class Trackers:
             self._budget.taken -= tracker.cost
             tracker.close()
             self._service.release(tracker.number)
+
+    def leave(self, node: Node) -> None:
+        """Let go of what listens at ``node``."""
+        for tracker in self:
+            tracker.leave(node)
 
     def moved(self) -> None:
         """Slots have other servers now: what was read from the old ones nobody tells about."""
@@ -124,7 +130,7 @@ class Tracker(Sink):
         self._left = 0
         """Answers to come to what servers were told again."""
         self.number = client.number
-        self.holder = client.holder
+        self.holder = ""
         """The user and the address that it is of."""
         self.cost = 0
         """How many connections to servers it has, or had when it began."""
@@ -186,6 +192,12 @@ class Tracker(Sink):
         if self._begun and self.tracking.bcast:
             self.missed()
         self._look()
+
+    def leave(self, node: Node) -> None:
+        """Let go of what listens at ``node`` for a connection in RESP2."""
+        lease = self._companions.pop(node, None)
+        if lease is not None:
+            lease.drop()
 
     def missed(self) -> None:
         """Something may have been changed that no server told."""
@@ -300,8 +312,12 @@ class Tracker(Sink):
             lease.drop()
             raise errors.BackendError("the client does not track any more")
         lease.on_push = self.pushed
-        lease.on_lost = lambda reason, entries: self._service.renew(self.number, place.node)
+        lease.on_lost = lambda reason, entries: self._lost_companion(place.node)
         self._companions[place.node] = lease
+
+    def _lost_companion(self, node: Node) -> None:
+        self._companions.pop(node, None)
+        self._service.renew(self.number, node)
 
     # ---- the beginning
 

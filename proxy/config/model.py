@@ -68,6 +68,9 @@ class TopologySection(Section):
         "static", "The shards are the ones named in this file: needs nothing else to be running."
     )
     discover_replicas: bool = _default(False, "A static topology is what the file says, unless it is told to look.")
+    check_roles: bool = _default(
+        True, "A replica in a primary's place refuses every write, and answers reads with what may be old."
+    )
     refresh: Duration = _default(
         "10s", "Redirections and lost connections make it look at once; this finds what nobody met.", gt=0, le=_DAY
     )

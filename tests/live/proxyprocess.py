@@ -31,6 +31,8 @@ class ProxyProcess:
 
     running_now: ClassVar[set["ProxyProcess"]] = set()
     """Those that a failing test may have talked to."""
+    program: tuple[str, ...] = ("-m", "proxy")
+    """What Python runs."""
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class ProxyProcess:
 
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until every shard is reachable (``ready`` False: until it serves)."""
-        command = [sys.executable, "-m", "proxy", "serve", "--listen", self.address, "--admin", self.admin]
+        command = [sys.executable, *self.program, "serve", "--listen", self.address, "--admin", self.admin]
         if self._files is not None:
             soft, hard = self._files
             command = ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh", *command]

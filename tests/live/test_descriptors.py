@@ -137,6 +137,7 @@ def test_connections_of_their_own_do_not_use_them_up(site: Site, serve: Serve) -
         for number in range(20):
             assert first.ask("SET", f"key:{number}", number) == b"+OK\r\n"
         assert first.ask("PUBLISH", "channel", "x") == b":0\r\n"
+        assert first.ask("SCRIPT", "KILL").startswith(b"-NOTBUSY")
         assert proxy.http("/readyz")[0] == 200
     assert "Traceback" not in proxy.log
 
