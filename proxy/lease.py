@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 from proxy import errors
+from proxy.addresses import first_that_serves
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
@@ -26,19 +26,23 @@ OnLost = Callable[[str, list[Entry]], None]
 class Lease(Receiver):
     """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
 
-    ``on_lost`` is called once when the server closes it, never after ``drop``. ``on_push`` gets what it says unasked.
+    ``shared``: its holder uses it for many clients. ``on_lost`` is called once when the server closes it, never after
+    ``drop``. ``on_push`` gets what it says unasked.
     """
 
     __slots__ = (
         "_around",
         "_dirty",
+        "_ended",
         "_greeting",
         "_lost",
         "_on_gone",
         "_reader",
         "_reason",
+        "_shared",
         "_transport",
         "client_id",
+        "holder",
         "inflight",
         "on_error",
         "on_lost",
@@ -48,8 +52,12 @@ class Lease(Receiver):
         "stray",
     )
 
-    def __init__(self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None]) -> None:
+    def __init__(
+        self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None], *, shared: bool = False
+    ) -> None:
         self.place = place
+        self.holder: str | None = None
+        """Who has it; None: nobody."""
         self.client_id = 0
         """Its id at the server, as CLIENT UNBLOCK and CLIENT TRACKING REDIRECT name it."""
         self.inflight = InFlight()
@@ -63,11 +71,13 @@ class Lease(Receiver):
         """Since when its server does not have the role any more that it was connected for; 0: it has."""
         self._around = around
         self._on_gone = on_gone
+        self._shared = shared
         self._reader = ReplyReader(self.inflight, _UNMEASURED, self._erred, self._pushed)
         self._greeting: Greeting | None = None
         self._transport: asyncio.Transport | None = None
         self._dirty = False
         self._lost = False
+        self._ended: asyncio.Future[None] | None = None
         self._reason = ""
 
     def __repr__(self) -> str:
@@ -76,22 +86,20 @@ class Lease(Receiver):
     async def connect(self) -> None:
         """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
         around, place = self._around, self.place
-        greeting = self._greeting = Greeting(
-            place.protocol,
-            place.db,
-            place.primary,
-            around.credentials,
-            verify=around.verify,
-            cluster=around.cluster,
-            stranger=partial(around.stranger, place.node) if around.cluster else None,
-            identify=True,
-        )
+        gate = around.gates.to(place.node, place.primary)
+        await gate.attempt(lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet))
+
+    async def _greet(self, address: str, seconds: float) -> None:
+        around = self._around
+        self._lost = False
+        ended = self._ended = asyncio.get_running_loop().create_future()
+        greeting = self._greeting = around.greeting(self.place, identify=True, shared=self._shared)
         try:
-            await greeting.exchange(
-                around.connect(place.node.host, place.node.port, self), around.timing.connect_timeout
-            )
-        except BaseException:
+            await greeting.exchange(around.reach(self.place.node, address, self), seconds)
+        except BaseException as error:
             self._abort()
+            if self._transport is not None and isinstance(error, Exception):
+                await ended  # as another connection may be made then
             raise
         finally:
             self._greeting = None
@@ -165,6 +173,8 @@ class Lease(Receiver):
         """The connection is gone."""
         self._transport = None
         self._lost = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)

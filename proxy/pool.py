@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from proxy.backend import Backend
 from proxy.surroundings import Place, Surroundings
@@ -72,6 +72,16 @@ class Pool:
             del self._backends[backend.place]
             self._retired.append(backend)
             backend.retire()
+
+    def close_unused(self, needed: Collection[Backend], seconds: float) -> None:
+        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``."""
+        now = self._around.turn.now()
+        for place, backend in list(self._backends.items()):
+            if backend.unused(now) > seconds and backend not in needed:
+                log.debug("backend not used any more, closed shard=%s address=%s", place.shard, place.node.address)
+                del self._backends[place]
+                self._retired.append(backend)
+                backend.retire()
 
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""

@@ -136,6 +136,12 @@ class Hub:
             self._home = min(primaries, key=_by_address, default=None)
         self._place_all()
 
+    def renew(self, node: Node) -> None:
+        """Subscribe anew at ``node``, over another connection: there may be another server there."""
+        link = self._links.get(node)
+        if link is not None:
+            link.renew()
+
     async def close(self) -> None:
         """Close every connection."""
         if self._moving is not None:

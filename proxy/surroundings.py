@@ -1,14 +1,18 @@
 """What a backend connection is for, and what it shares with the others of its worker."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.engine.entry import Entry
 from proxy.engine.sink import OnError
-from proxy.greeting import Credentials, Step
+from proxy.gates import Gates
+from proxy.greeting import Credentials, Greeting, Step
 from proxy.metrics import Counters
+from proxy.proof import Doubt
+from proxy.querylimit import QueryLimit
 from proxy.refusals import Refusal
 from proxy.retries import Look
 from proxy.slices import Slices
@@ -17,6 +21,10 @@ from proxy.turn import Turn
 
 if TYPE_CHECKING:
     from proxy.backend import Backend
+
+
+LARGE = -1
+"""The ``index`` of connections that only large requests use."""
 
 
 class State(Enum):
@@ -81,20 +89,23 @@ class Surroundings:
     counters: Counters
     timing: Timing
     credentials: Credentials
-    connect: Callable[[str, int, object], Awaitable[None]]
-    """Connects a protocol to a host and port, or to a unix socket (port 0)."""
+    gates: Gates
+    connect: Callable[..., Awaitable[None]]
+    """Connects a protocol to a host and port, or to a unix socket (port 0); see ``reach``."""
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
-    refusal: Callable[[bytes, Node, bytes], Refusal | None]
-    """What an error of a node to the request in a frame refuses, if it does; then ``refused`` is called."""
+    refusal: Callable[[bytes, Node, bytes], Refusal | Doubt | None]
+    """What an error of a node to the request in a frame refuses, if it does or may; then ``refused`` is called."""
+    doubt: Callable[[bytes], Doubt | None]
+    """What goes ahead of the request in a frame, if its own words prove no refusal; None if they do."""
     prepare: Callable[[bytes, "Backend", float], None]
     """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
     what it needs there."""
     unprepared: Callable[["Backend"], None]
     """Called when some of what was sent ahead over a connection may not have come there."""
-    refused: Callable[["Backend", Entry, Refusal], None]
-    """Called with a request that was refused and taken out of the FIFO."""
+    refused: Callable[["Backend", Entry, Refusal | Doubt], None]
+    """Called with a request that was refused, or may have been, and was taken out of the FIFO."""
     wait: Callable[[Entry, Place], None]
     """Called with a request that nobody can take now, and with where it was."""
     hint: Callable[[Node | None], None]
@@ -108,8 +119,12 @@ class Surroundings:
     where: Callable[[Place, Look], "Backend | None"]
     """Which connection to a primary a request belongs on now that was sent as this place says; None: nobody serves its
     slot."""
+    demoted: Callable[[Place], None]
+    """Called with where a server is used as a primary that says that it is a replica."""
     verify: bool
     """Whether a server must say that it has the role that it is used in: where roles change."""
+    alone: bool
+    """Whether only the configuration says who is a primary, and a server must not deny it."""
     cluster: bool
     """Whether the servers are a Redis Cluster's."""
     stranger: Callable[[Node, str], str]
@@ -117,6 +132,32 @@ class Surroundings:
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
     slices: Slices
+    query: QueryLimit
+    """How much the servers keep of what one connection sends."""
+
+    def greeting(
+        self, place: Place, *, identify: bool = False, shared: bool = False, steps: Sequence[Step] = ()
+    ) -> Greeting:
+        """What is said first on a connection to ``place``; see ``Greeting``."""
+        return Greeting(
+            place.protocol,
+            place.db,
+            place.primary,
+            self.credentials,
+            verify=self.verify,
+            alone=self.alone,
+            cluster=self.cluster,
+            stranger=partial(self.stranger, place.node) if self.cluster else None,
+            identify=identify,
+            shared=shared,
+            steps=steps,
+        )
+
+    def reach(self, node: Node, address: str, protocol: object) -> Awaitable[None]:
+        """Connect ``protocol`` to ``node`` at one of its addresses; over TLS its certificate must have its name."""
+        if self.credentials.tls is None:
+            return self.connect(address, node.port, protocol)
+        return self.connect(address, node.port, protocol, node.host)
 
 
 class Holder(Protocol):

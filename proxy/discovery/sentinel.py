@@ -197,7 +197,7 @@ class SentinelSource(Unlisted):
 
     def _listen(self) -> None:
         """Subscribe to the sentinels that are configured, and those that they name, each once."""
-        known = {report.id for node, report in self._reports.items() if node in self._configured}
+        known = {report.id for node, report in self._believed.items() if node in self._configured and report.masters}
         wanted = dict.fromkeys(self._configured)
         for report in self._believed.values():
             for master in report.masters.values():

@@ -21,7 +21,7 @@ OK = b"+OK\r\n"
 KEYS = [f"key:{number}" for number in range(60)]
 """Of slots of all shards."""
 QUICK = '[topology]\nkind = "cluster"\nrefresh = "1s"\n[cluster]\nseeds = [{}]\n[backend]\nretry_deadline = "2s"\n'
-A_WHILE = 5.0
+A_WHILE = 4.0
 """Seconds: several looks at the cluster, and longer than it takes to believe seeds when all members are gone."""
 
 
@@ -29,9 +29,26 @@ def until(happened: Callable[[], bool], timeout: float = 30.0) -> None:
     assert eventually(happened, timeout)
 
 
-@pytest.fixture
-def cluster(binary: ServerBinary) -> Iterator[LocalCluster]:
+@pytest.fixture(scope="module")
+def standing(binary: ServerBinary) -> Iterator[LocalCluster]:
     """Three primaries with a replica each."""
+    with start_cluster(3, 1, binary=binary, node_timeout=1.0) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(standing: LocalCluster) -> LocalCluster:
+    """The same, all nodes running and in agreement; only replicas were gone."""
+    for node in standing.nodes:
+        if not node.running:
+            node.start()
+    standing.wait_ok()
+    return standing
+
+
+@pytest.fixture
+def own(binary: ServerBinary) -> Iterator[LocalCluster]:
+    """One that is another afterwards."""
     with start_cluster(3, 1, binary=binary, node_timeout=1.0) as running:
         yield running
 
@@ -99,13 +116,13 @@ def test_a_stranger_at_a_replica_s_address(
 
 
 @pytest.mark.parametrize("epoch", [3, 50])
-def test_a_stranger_at_a_primary_s_address(cluster: LocalCluster, serve: Serve, tmp_path: Path, epoch: int) -> None:
+def test_a_stranger_at_a_primary_s_address(own: LocalCluster, serve: Serve, tmp_path: Path, epoch: int) -> None:
     """Its replica takes over, and that alone counts."""
-    proxy = serve(config=quick(*cluster.nodes[:3]))
-    victim, heir = cluster.nodes[1], cluster.nodes[4]
+    proxy = serve(config=quick(*own.nodes[:3]))
+    victim, heir = own.nodes[1], own.nodes[4]
     until(lambda: heir.address in roles(proxy)["shard-2"][1])
     victim.kill()
-    stranger = ClusterStranger(cluster.binary, tmp_path, victim)
+    stranger = ClusterStranger(own.binary, tmp_path, victim)
     try:
         stranger.start()
         stranger.own_all(epoch)
@@ -175,27 +192,27 @@ def test_a_cluster_that_is_set_up_anew_is_found_by_its_seeds(
             stranger.kill()
 
 
-def test_a_replica_that_was_wiped_and_joined_again(cluster: LocalCluster, serve: Serve, tmp_path: Path) -> None:
+def test_a_replica_that_was_wiped_and_joined_again(own: LocalCluster, serve: Serve, tmp_path: Path) -> None:
     """Others list what it was as ``:0@0 slave,fail,noaddr`` until that is forgotten."""
-    proxy = serve(config=quick(cluster.nodes[0]))
-    primary, victim = cluster.nodes[0], cluster.nodes[3]
+    proxy = serve(config=quick(own.nodes[0]))
+    primary, victim = own.nodes[0], own.nodes[3]
     until(lambda: victim.address in roles(proxy)["shard-1"][1])
     victim.kill()
-    again = ClusterStranger(cluster.binary, tmp_path, victim, same_bus=True)
+    again = ClusterStranger(own.binary, tmp_path, victim, same_bus=True)
     try:
         again.start()
         until(lambda: any("noaddr" in seen.flags for seen in primary.known()))
-        late = serve(config=quick(cluster.nodes[0]))
+        late = serve(config=quick(own.nodes[0]))
         for running in proxy, late:
             _, wrong = use(running, 3.0)
             assert wrong == []
             assert "can not be asked" not in running.log.replace(f"address={victim.address}", "")
-        cluster.meet(again)
-        cluster.replicate(again, primary)
+        own.meet(again)
+        own.replicate(again, primary)
         until(lambda: all(again.address in roles(running)["shard-1"][1] for running in (proxy, late)))
         until(lambda: use(proxy, 0.5)[1] == [] and "cmdstat_get" in again.info("commandstats"))
         # Slots still move, and the map with them.
-        cluster.failover(again)
+        own.failover(again)
         until(lambda: roles(proxy)["shard-1"][0] == again.address)
         assert use(proxy, 1.0)[1] == []
     finally:
