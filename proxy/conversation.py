@@ -181,12 +181,16 @@ class Conversation(Receiver):
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
+        self.plain = self.free()
+
+    def free(self) -> bool:
+        """Whether the fast lane may work for it, as far as its state goes."""
         service = self.service
         free = service.fast_lane and not (service.clients.paused or service.spectators.watching)
         session = self._session
         if session is not None:
             free = free and session.authenticated and session.reply_mode is ReplyMode.ON
-        self.plain = free and (self.modes is None or self.modes.plain)
+        return free and (self.modes is None or self.modes.plain)
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -214,12 +218,12 @@ class Conversation(Receiver):
         if not done:
             args: list[bytes] = []
             at = frame.index(b"\n") + 1
-            for left in range(_arguments(frame), 0, -_STEP):
+            for left in range(0 if done is None else _arguments(frame), 0, -_STEP):
                 some, at = some_bulks(frame, at, min(_STEP, left))
                 args += some
                 yield MORE
             yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
-            if not self._request(args, frame, now):
+            if done is None or not self._request(args, frame, now):
                 self.take_back(frame)
         self.flow.go(Stop.LONG)
 
