@@ -188,7 +188,7 @@ class Leases:
     def ask(self, place: Place, then: Then) -> Claim:
         """Have ``then`` called with a lease for ``place`` (its ``index`` says nothing here), at once if one is idle; or
         later, also with a refusal."""
-        claim = Claim(replace(place, index=0), then)
+        claim = Claim(replace(place, index=0) if place.index else place, then)
         station = self._stations.get(place.node)
         if station is None:
             station = self._stations[place.node] = Station()
