@@ -365,7 +365,7 @@ class Service:
 
     def shared(self, place: Place) -> Backend:
         """The shared connection to the server of ``place``."""
-        backend = self.pool.at(replace(place, index=0))
+        backend = self.pool.at(replace(place, index=0) if place.index else place)
         backend.start()
         return backend
 
