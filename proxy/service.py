@@ -127,7 +127,7 @@ class Service:
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(
-            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait, self.slices
         )
         limits = config.limits
         self.limits = ClientLimits(
