@@ -32,4 +32,6 @@ class Upkeep:
         service = self._service
         used = {client.routes for client in service.clients}
         used.update(service.plain_routes)
-        service.pool.close_unused(service.keep_routes(used), self.unused)
+        for place in service.pool.close_unused(service.keep_routes(used), self.unused):
+            if tracker := service.trackers.get(place.owner):
+                tracker.leave(place.node)
