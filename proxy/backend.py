@@ -24,6 +24,7 @@ from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import QUEUED, UNASKED, Sink
 from proxy.greeting import Greeting, Step
 from proxy.leftovers import Leftovers
+from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
@@ -390,15 +391,16 @@ class Backend(Receiver):
         self._release_holders()
 
     def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
+        """The oldest request is answered with an error: whether it is a refusal, or may be one, and was taken out."""
         entry = self.inflight.peek()
         if entry.sink is QUEUED:
             self._rejected = self._rejected or error
             return False
         rejected, self._rejected = self._rejected, b""
-        if entry.sink in UNASKED:
+        if entry.sink in UNASKED or isinstance(entry.sink, Proof):
             return False
-        why = transaction.reason(error, rejected)
+        # Only EXEC says why; another command that words an error so is a script.
+        why = transaction.reason(error, rejected) if transaction.is_block(entry.frame) else error
         refusal = self._around.refusal(why, self.place.node, entry.frame)
         if refusal is not None:
             if self._owner is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors
+from proxy import allclients, blocking, clientcmds, errors, framing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -19,7 +19,7 @@ from proxy.jobs import Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
 from proxy.ownwrites import OwnWrites
-from proxy.planner import Pin, Reject
+from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -371,6 +371,10 @@ class Conversation(Receiver):
             if self.modes is None:
                 self.modes = Modes(self)
             return blocking.begin(self.modes, fact, args, frame, plan.shard)
+        if fact.name in framing.NAMES:
+            raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
+            if framing.of_its_own(fact.name, args, raises):
+                return unshared.carry_out(self, fact, args, frame, plan)
         routes = self.for_large(frame)
         if routes is None:
             return False
@@ -392,6 +396,8 @@ class Conversation(Receiver):
             service.scripts.prepare(fact.name, args, targets, now)
         if self.modes is not None and self.modes.tracker is not None:
             self.modes.tracker.before(shards, now)
+        if service.detours.unsettled and isinstance(plan, Forward):
+            service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:

@@ -13,6 +13,7 @@ from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
+from proxy.proof import Doubt, Proof, runs_code
 from proxy.refusals import ASKING, READONLY, Refusal
 from proxy.resp import encode
 from proxy.surroundings import Place
@@ -41,6 +42,7 @@ class Pursuit(Sink):
     """
 
     __slots__ = (
+        "_asking",
         "_began",
         "_claim",
         "_entries",
@@ -51,6 +53,7 @@ class Pursuit(Sink):
         "_patience",
         "_readonly",
         "_refusal",
+        "_requests",
         "_seconds",
         "_sent",
         "_timer",
@@ -66,8 +69,12 @@ class Pursuit(Sink):
         self._began = service.turn.now()
         self._claim: Claim | None = None
         self._lease: Lease | None = None
+        self._asking = False
+        """Whether the server serves the slot only when it is asked to."""
         self._entries = 0
         """How many replies are still to come."""
+        self._requests: Sequence[bytes] = ()
+        """What was sent."""
         self._sent = 0.0
         self._timer: asyncio.TimerHandle | None = None
         """Until it is tried again."""
@@ -174,7 +181,8 @@ class Pursuit(Sink):
             if now - self._began > _LATE:
                 remaining = left
             self._patience = service.loop.call_later(left + service.config.backend.request_timeout, self._give_up)
-        requests = self.requests(remaining)
+        self._asking = asking
+        requests = self._requests = self.requests(remaining)
         self._entries = len(requests)
         for index, frame in enumerate(requests):
             if asking:
@@ -189,15 +197,41 @@ class Pursuit(Sink):
         lease = self._lease
         assert lease is not None
         if reply[:1] == b"-":
-            refusal = self.service.refusal(reply, lease.place.node)
+            frame = self._requests[token]
+            refusal = self.service.refusal(reply, lease.place.node, frame)
+            if isinstance(refusal, Doubt):
+                self._prove(lease, refusal, token)
+                return
             if refusal is not None:
                 self._refused(refusal)
                 return
-            if reply.startswith(_UNBLOCKED) and reply != UNBLOCKED:
+            if reply.startswith(_UNBLOCKED) and reply != UNBLOCKED and not runs_code(self.service.resolve(frame)[0]):
                 # The server has another role now. It closes the connection.
                 self._trouble = 0.0
                 self._refused(Refusal("UNBLOCKED", reply))
                 return
+        self._take(lease, token, reply)
+
+    def _prove(self, lease: Lease, doubt: Doubt, token: int) -> None:
+        """A module's command was refused, or says so: the server is asked. ``token``: the request's."""
+
+        def told(reply: bytes) -> None:
+            if self._lease is not lease:
+                return
+            found = doubt.judge(reply, lease.place.node)
+            if found is None:
+                self._take(lease, token, doubt.error)
+            else:
+                self._refused(found)
+
+        now = self.service.turn.now()
+        lease.on_lost = lambda reason, unanswered: self._finish(doubt.error)
+        if self._asking:
+            lease.send(ASKED, 0, ASKING, now)
+        lease.send(Proof(told), 0, doubt.twin, now)
+
+    def _take(self, lease: Lease, token: int, reply: bytes) -> None:
+        """It is no refusal."""
         if self._entries:
             if not self.heard(token, reply):
                 self._lease = None
@@ -206,8 +240,9 @@ class Pursuit(Sink):
             return
         self._lease = None
         self._rest()
-        # What blocks is about data: no connection is in another state behind it.
-        self.service.leases.give_back(lease, untouched=True)
+        # What blocks is about data: no connection is in another state behind it. A module may have said more.
+        said = reply[:1] in (b"-", b"+") and runs_code(self.service.resolve(self._requests[token])[0])
+        self.service.leases.give_back(lease, untouched=not said)
         self._finish(reply)
 
     def accepts_stream(self, token: int) -> bool:

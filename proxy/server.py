@@ -28,6 +28,7 @@ from proxy.discovery.learn import (
     slots_served,
     smallest_bulk,
     smallest_query,
+    some_raise,
 )
 from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
@@ -151,6 +152,9 @@ async def drain(service: Service) -> None:
         await asyncio.sleep(_DRAIN_STEP)
 
 
+_RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
+
+
 async def keep_learning(service: Service) -> None:
     """Ask every primary for its facts: at the start, and again when it comes back after a lost connection."""
     known: dict[Node, Learned] = {}
@@ -159,6 +163,8 @@ async def keep_learning(service: Service) -> None:
         primaries = [shard.primary for shard in service.topology.shards]
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
+        service.unasked = frozenset(missing)
+        service.raises = some_raise(list(known.values()))
         if missing:
             answers = await learn_all(missing, service.credentials, service.stranger)
             known |= answers
@@ -166,6 +172,10 @@ async def keep_learning(service: Service) -> None:
                 await _look_for_clusters(service, answers)
             if answers:
                 await _adopt(service, list(known.values()), list(read_from.values()))
+            for node in [node for node, answer in answers.items() if answer.raises]:
+                log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+            service.unasked = frozenset(missing) - answers.keys()
+            service.raises = some_raise(list(known.values()))
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue

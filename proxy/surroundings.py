@@ -11,6 +11,7 @@ from proxy.engine.sink import OnError
 from proxy.gates import Gates
 from proxy.greeting import Credentials, Greeting, Step
 from proxy.metrics import Counters
+from proxy.proof import Doubt
 from proxy.querylimit import QueryLimit
 from proxy.refusals import Refusal
 from proxy.retries import Look
@@ -94,15 +95,17 @@ class Surroundings:
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
-    refusal: Callable[[bytes, Node, bytes], Refusal | None]
-    """What an error of a node to the request in a frame refuses, if it does; then ``refused`` is called."""
+    refusal: Callable[[bytes, Node, bytes], Refusal | Doubt | None]
+    """What an error of a node to the request in a frame refuses, if it does or may; then ``refused`` is called."""
+    doubt: Callable[[bytes], Doubt | None]
+    """What goes ahead of the request in a frame, if its own words prove no refusal; None if they do."""
     prepare: Callable[[bytes, "Backend", float], None]
     """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
     what it needs there."""
     unprepared: Callable[["Backend"], None]
     """Called when some of what was sent ahead over a connection may not have come there."""
-    refused: Callable[["Backend", Entry, Refusal], None]
-    """Called with a request that was refused and taken out of the FIFO."""
+    refused: Callable[["Backend", Entry, Refusal | Doubt], None]
+    """Called with a request that was refused, or may have been, and was taken out of the FIFO."""
     wait: Callable[[Entry, Place], None]
     """Called with a request that nobody can take now, and with where it was."""
     hint: Callable[[Node | None], None]

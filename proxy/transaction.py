@@ -11,6 +11,7 @@ Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Red
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from proxy import framing
 from proxy.channels import BEGIN, END
 from proxy.commands.facts import Fact, Handling
 from proxy.multikey import count_requests, skip_bulks
@@ -68,7 +69,20 @@ def answered_here(fact: Fact) -> bool:
 class Queue:
     """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
 
-    __slots__ = ("_counted", "_held", "calls", "frames", "items", "kinds", "own", "size", "slots", "spoiled", "wholes")
+    __slots__ = (
+        "_counted",
+        "_held",
+        "calls",
+        "frames",
+        "items",
+        "kinds",
+        "odd",
+        "own",
+        "size",
+        "slots",
+        "spoiled",
+        "wholes",
+    )
 
     def __init__(self) -> None:
         self.items: list[Queued] = []
@@ -82,6 +96,8 @@ class Queue:
         """How many the proxy answers itself."""
         self.wholes = 0
         """How many replies are not passed on as they come."""
+        self.odd = False
+        """Whether one of them may be answered by more frames than one, whatever the server."""
         self.slots: set[int] = set()
         """Of the keys of all."""
         self.size = 0
@@ -102,6 +118,7 @@ class Queue:
         else:
             self.frames.append(item.frame)
         self.wholes += item.whole is not None
+        self.odd = self.odd or (fact.name in framing.NAMES and bool(framing.of_its_own(fact.name, item.args, False)))
         if fact.scripting:
             self.calls.append((fact.name, item.args))
         self.slots.update(slots)
@@ -121,6 +138,7 @@ class Queue:
         self.calls.clear()
         self.slots.clear()
         self.size = self.own = self.wholes = self._counted = self._held = 0
+        self.odd = False
         self.spoiled = True
 
     @property

@@ -109,9 +109,9 @@ class Watch:
         self._trip = Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking)
         self._trip.start()
 
-    def execute(self, frame: bytes, moves: bool, then: Then) -> None:
+    def execute(self, frame: bytes, moves: bool, then: Then, *, fenced: bool) -> None:
         """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
-        connection in another state."""
+        connection in another state. ``fenced``: see ``Trip``."""
         lease, self._lease = self._lease, None
         assert lease is not None
         self._end_timer()
@@ -122,7 +122,7 @@ class Watch:
             then(None, fate, reply)
 
         self._follow_session(lease)
-        Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking).start()
+        Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking, fenced=fenced).start()
 
     def release(self) -> None:
         """Watch no more."""
