@@ -40,10 +40,11 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
     3  settings, streamends                                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
-    3  glob, channels                                                       decisions: pure, sans-io
-    4  addresses, tls, wires, epollwires, turn, slices, gates, greeting     backends
-    4  surroundings, leftovers, backend                                     backends
-    4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
+    3  querylimit, glob, channels                                           decisions: pure, sans-io
+    4  addresses, descriptors, tls, wires, epollwires, turn, slices, gates   backends
+    4  greeting, surroundings, leftovers, backend                           backends
+    4  lease, stations, leases, pool, routes, dispatch, detour              backends
+    4  control, discovery                                                   backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients

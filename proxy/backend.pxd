@@ -39,6 +39,7 @@ cdef class Backend(Receiver):
     cdef object _greeting
     cdef object _lost
     cdef bint _paused
+    cdef bint _full
     cdef bint _blocked
     cdef bint _left
     cdef double _heard

@@ -27,7 +27,7 @@ from proxy.leftovers import Leftovers
 from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.surroundings import Holder, Place, State, Surroundings
+from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Backend(Receiver):
         "_blocked",
         "_closing",
         "_down_since",
+        "_full",
         "_gate",
         "_greeted",
         "_greeting",
@@ -110,6 +111,8 @@ class Backend(Receiver):
         self._greeting: Greeting | None = None
         self._lost: asyncio.Future[None] | None = None
         self._paused = False
+        self._full = False
+        """As much is unanswered as may be."""
         self._blocked = False
         self._left = False
         self._heard = 0.0
@@ -144,7 +147,7 @@ class Backend(Receiver):
 
     def schedule(self, holder: Holder | None) -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
-        if self.ready and not self._paused and not self._withheld:
+        if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
             self._turn.add(self)
             return
@@ -158,7 +161,13 @@ class Backend(Receiver):
         """Write what is pushed."""
         self.dirty = False
         if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
-            self.inflight.write_to(self._transport)
+            self.inflight.write_upto(self._transport, self._most())
+            self._full = self.inflight.unsent > 0
+
+    def _most(self) -> int:
+        """How many bytes may be unanswered: past its limit the server would close what all share."""
+        query = self._around.query
+        return query.limit if self.place.index == LARGE else query.unanswered
 
     # ---- the connection's life
 
@@ -232,7 +241,7 @@ class Backend(Receiver):
         node = self.place.node
         around = self._around
         lost = self._lost = self._loop.create_future()
-        greeting = self._greeting = around.greeting(self.place, steps=steps)
+        greeting = self._greeting = around.greeting(self.place, shared=self._owner is None, steps=steps)
         try:
             await greeting.exchange(around.reach(node, address, self), seconds)
         except BaseException as error:
@@ -257,6 +266,7 @@ class Backend(Receiver):
         # uvloop's transports are none of asyncio's classes, but have their methods.
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
+        self._full = False
         self._blocked = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
@@ -337,7 +347,7 @@ class Backend(Receiver):
 
     def _go_on(self) -> None:
         self.flush()
-        if not self._withheld:
+        if not self._withheld and not self._full:
             self._release_holders()
 
     def pause_writing(self) -> None:
@@ -449,6 +459,8 @@ class Backend(Receiver):
             self._abort()
         if self._reader.streaming and not self._blocked and self._reader.holds_back(self._unblock):
             self._hold_back()
+        if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
+            self._go_on()
 
     # ---- a reply that streams to a slow reader
 

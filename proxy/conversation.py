@@ -14,10 +14,12 @@ from proxy.dispatch import Muted
 from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.fastlane import splitting
 from proxy.flow import Flow, Stop
-from proxy.jobs import Job
+from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
+from proxy.multikey import some_bulks
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 
 EVERY_SHARD = 2**64 - 1
 _REPLY_ON = ("client|reply", encode.OK)
+_LONG = 32 * 1024
+_MANY = 1000
+"""A request of more bytes and of more arguments is taken apart in slices."""
+_STEP = 500
+"""Arguments until that may be interrupted."""
 _HTTP = frozenset({b"post", b"host:"})
 
 
@@ -115,6 +122,12 @@ class Conversation(Receiver):
         return session
 
     @property
+    def holder(self) -> str:
+        """Whose the connections are that it has for itself: the user's, at the address."""
+        session = self.session
+        return f"{session.user}@{session.address.rpartition(':')[0]}"
+
+    @property
     def framer(self) -> RequestFramer:
         """Finds the requests that the fast lane leaves."""
         framer = self._framer
@@ -187,8 +200,35 @@ class Conversation(Receiver):
         if framer.inline or framer.ragged:
             args = split_inline(frame) if framer.inline else split_ragged(frame)
             frame = encode.request(args)
+        elif len(frame) > _LONG and _arguments(frame) > _MANY:
+            self.flow.stop(Stop.LONG)
+            self.service.slices.run(self._taking_apart(frame, now), self)
+            return True
         else:
             args = split_request(frame)
+        return self._request(args, frame, now)
+
+    def _taking_apart(self, frame: bytes, now: float) -> Job[None]:
+        """Carry out a request of very many arguments. What follows it waits for that."""
+        done = yield from splitting(self, frame, now)
+        if not done:
+            args: list[bytes] = []
+            at = frame.index(b"\n") + 1
+            for left in range(_arguments(frame), 0, -_STEP):
+                some, at = some_bulks(frame, at, min(_STEP, left))
+                args += some
+                yield MORE
+            yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
+            if not self._request(args, frame, now):
+                self.take_back(frame)
+        self.flow.go(Stop.LONG)
+
+    def take_back(self, frame: bytes) -> None:
+        """A request must wait after all: it comes before what is kept."""
+        raise NotImplementedError
+
+    def _request(self, args: list[bytes], frame: bytes, now: float) -> bool:
+        """Carry out a request. False if it must wait (nothing was done)."""
         if not args:
             return True
         session = self.session
@@ -218,6 +258,8 @@ class Conversation(Receiver):
             self.refuse(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
+        elif service.query.refuses(frame, args):
+            self.refuse(fact, errors.query_too_large(service.query.limit))
         elif service.spectators.watching:
             return self._carry_out_in_sight(fact, args, frame, now)
         else:
@@ -275,6 +317,20 @@ class Conversation(Receiver):
         muted = self.session.muted()
         self.window.answer(b"" if muted else reply)
         self.adopt_session()
+
+    def say_later(self, fact: Fact, making: Job[bytes]) -> None:
+        """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
+        token = self.window.reserve()
+        if not self.service.slices.run(self._saying(fact, making, token, self.session.muted()), self):
+            self.flow.stop(Stop.ORDER)
+        self.adopt_session()
+
+    def _saying(self, fact: Fact, making: Job[bytes], token: int, muted: bool) -> Job[None]:
+        reply = yield from making
+        counter = self.service.counters.command(fact.name)
+        counter.calls += 1
+        counter.failed += reply.startswith(b"-")
+        self.window.deliver(token, reply, 0, 0 if muted else len(reply))
 
     def sink(self) -> Sink:
         """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
@@ -367,16 +423,18 @@ class Conversation(Receiver):
             raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
             if framing.of_its_own(fact.name, args, raises):
                 return unshared.carry_out(self, fact, args, frame, plan)
+        routes = self.for_large(frame)
+        if routes is None:
+            return False
         service.counters.command(fact.name).calls += 1
         sink = self.sink()
         token = self.window.reserve()
-        routes = self.routes
         if isinstance(plan, Scatter):
             shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
         else:
             shards, read, writes = [plan.shard], plan.read, not fact.readonly
         if self.own_writes is not None:
-            routes = self.reading(shards, read, now)
+            routes = self.reading(shards, read, now) if routes is self.routes else routes
         sink = self.writing(shards, writes, sink)
         if fact.scripting:
             if isinstance(plan, Scatter):
@@ -393,6 +451,18 @@ class Conversation(Receiver):
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
         return True
+
+    def for_large(self, frame: bytes) -> Routes | None:
+        """The routes for the request in ``frame``. One that is so large that it needs another connection than all share
+        waits until all that came before it is answered (None), and what follows it waits until it is."""
+        session = self.session
+        routes = self.service.large_routes(frame, self.routes, session.protocol, session.db)
+        if routes is None:
+            return self.routes
+        if not self.alone():
+            return None
+        self.flow.stop(Stop.ORDER)
+        return routes
 
     def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
         """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""
@@ -418,3 +488,8 @@ class Conversation(Receiver):
             self.wrote = EVERY_SHARD
         if self.modes is not None:
             self.modes.waited = 0
+
+
+def _arguments(frame: bytes) -> int:
+    """How many arguments a request has."""
+    return int(frame[1 : frame.index(b"\r")])

@@ -9,17 +9,24 @@ from proxy.routes cimport Routes
 from proxy.scatter cimport Part, Scatter
 
 
+cdef Py_ssize_t LONG
+
+
 cdef class Gather(Sink):
     cdef object _context
+    cdef object _slices
     cdef Counters _counters
     cdef Py_ssize_t _left
+    cdef Py_ssize_t _size
     cdef Scatter _plan
     cdef list _replies
     cdef Sink _sink
     cdef Py_ssize_t _token
 
-    @cython.locals(reply=bytes, counter=CommandCounter, view="const char *")
+    @cython.locals(view="const char *")
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    @cython.locals(counter=CommandCounter)
+    cdef object _answer(self, bytes reply)
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)
@@ -37,6 +44,7 @@ cdef class Dispatcher:
     cdef object _context
     cdef Counters _counters
     cdef object _on_error
+    cdef object _slices
     cdef object _wait
 
     cpdef Gather gather(self, Scatter plan, Sink sink, Py_ssize_t token)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
-from proxy.merge import Context, merge
+from proxy.jobs import Job
+from proxy.merge import LONG, Context, is_long, merge, merging
 from proxy.metrics import Counters
 from proxy.multikey import by_key
 from proxy.routes import Routes
 from proxy.scatter import Scatter
+from proxy.slices import Slices
 from proxy.surroundings import Holder, Place
 from proxy.topology import NOBODY
 
@@ -19,16 +21,21 @@ Wait = Callable[[Entry, Place], None]
 class Gather(Sink):
     """The sink of a Scatter's parts: merges their replies when the last one is there."""
 
-    __slots__ = ("_context", "_counters", "_left", "_plan", "_replies", "_sink", "_token")
+    __slots__ = ("_context", "_counters", "_left", "_plan", "_replies", "_sink", "_size", "_slices", "_token")
 
-    def __init__(self, plan: Scatter, sink: Sink, token: int, context: Context, counters: Counters) -> None:
+    def __init__(
+        self, plan: Scatter, sink: Sink, token: int, context: Context, counters: Counters, slices: Slices
+    ) -> None:
         self._counters = counters
+        self._slices = slices
         self._plan = plan
         self._sink = sink
         self._token = token
         self._context = context
         self._replies: list[bytes] = [b""] * len(plan.parts)
         self._left = len(plan.parts)
+        self._size = 0
+        """Bytes of the replies."""
 
     def __repr__(self) -> str:
         return f"Gather({self._plan.way.name}, {self._left} of {len(self._replies)} to come)"
@@ -42,13 +49,23 @@ class Gather(Sink):
         """Take the reply to part ``token``."""
         view = data
         self._replies[token] = view[start:end]
+        self._size += end - start
         self._left -= 1
         if not self._left:
-            reply = merge(self._plan, self._replies, self._context)
-            if reply.startswith(b"-"):
-                counter = self._counters.command(self._plan.way.name)
-                counter.failed += self._sink.counted
-            self._sink.deliver(self._token, reply, 0, len(reply))
+            if self._size > LONG and is_long(self._plan):
+                self._slices.run(self._merging())
+            else:
+                self._answer(merge(self._plan, self._replies, self._context))
+
+    def _merging(self) -> Job[None]:
+        reply = yield from merging(self._plan, self._replies, self._context)
+        self._answer(reply)
+
+    def _answer(self, reply: bytes) -> None:
+        if reply.startswith(b"-"):
+            counter = self._counters.command(self._plan.way.name)
+            counter.failed += self._sink.counted
+        self._sink.deliver(self._token, reply, 0, len(reply))
 
     @property
     def counted(self) -> bool:
@@ -64,7 +81,7 @@ class Gather(Sink):
         parts = by_key(self._plan.parts[token])
         if len(parts) < 2:
             return []
-        inner = Gather(Scatter(self._plan.way, parts), self, token, self._context, self._counters)
+        inner = Gather(Scatter(self._plan.way, parts), self, token, self._context, self._counters, self._slices)
         return [(inner, index, part.frame) for index, part in enumerate(parts)]
 
     def accepts_stream(self, token: int) -> bool:
@@ -117,9 +134,10 @@ class Dispatcher:
     ``wait`` takes requests whose slot nobody serves.
     """
 
-    __slots__ = ("_context", "_counters", "_on_error", "_wait")
+    __slots__ = ("_context", "_counters", "_on_error", "_slices", "_wait")
 
-    def __init__(self, counters: Counters, context: Context, on_error: OnError, wait: Wait) -> None:
+    def __init__(self, counters: Counters, context: Context, on_error: OnError, wait: Wait, slices: Slices) -> None:
+        self._slices = slices
         self._on_error = on_error
         self._wait = wait
         self._counters = counters
@@ -137,7 +155,7 @@ class Dispatcher:
 
     def gather(self, plan: Scatter, sink: Sink, token: int) -> Gather:
         """What takes the replies to the parts of ``plan``, by their index; ``sink`` gets the merged one."""
-        return Gather(plan, sink, token, self._context, self._counters)
+        return Gather(plan, sink, token, self._context, self._counters, self._slices)
 
     def send(
         self, shard: int, read: bool, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float

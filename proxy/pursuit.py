@@ -95,6 +95,10 @@ class Pursuit(Sink):
         """Where it belongs now; an error reply if it can be sent nowhere any more; None if nobody knows yet."""
         raise NotImplementedError
 
+    def holder(self) -> str:
+        """Whose its connection is, of users at addresses."""
+        raise NotImplementedError
+
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """What is sent in one piece; the last one's reply is the answer. ``remaining``: for how many seconds it may
         still be kept waiting, None if as long as it was told."""
@@ -144,7 +148,7 @@ class Pursuit(Sink):
             else:
                 self._finish(encode.error(found))
 
-        claim = self.service.leases.ask(place, then)
+        claim = self.service.leases.ask(place, then, self.holder())
         self._claim = None if claim.cancelled else claim
 
     def unblock(self, error: bool) -> None:

@@ -136,6 +136,11 @@ class Scripts:
         self._had.clear()
         self._size = 0
 
+    def limit(self, most: int) -> None:
+        """No server takes a request of more than ``most`` bytes: keep no script that makes one."""
+        for digest in [digest for digest, body in self._bodies.items() if len(_load(body)) > most]:
+            self._drop(digest)
+
     def note(self, name: str, args: Sequence[bytes]) -> None:
         """A call is about to be sent: keep its script, if it brings one."""
         if name in _BODY:

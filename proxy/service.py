@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass, replace
 
-from proxy import __version__, errors, transaction
+from proxy import __version__, descriptors, errors, transaction
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
@@ -36,6 +36,7 @@ from proxy.pool import Pool
 from proxy.presented import Presented
 from proxy.proof import Doubt, runs_code
 from proxy.pubsub import Hub
+from proxy.querylimit import DEFAULT, FAST_FROM, QueryLimit
 from proxy.refusals import Refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
@@ -82,6 +83,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
         census: Census | None = None,
         wires: Wires | None = None,
+        files: int = descriptors.PLENTY,
     ) -> None:
         self.config = config
         self.topology = topology
@@ -105,8 +107,13 @@ class Service:
         self.census = census or Census()
         self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
         self.loop_lag = LoopLag(self.clients.latest, clock)
+        self._files = files
+        """How many descriptors this process may have."""
+        self._division: descriptors.Division | None = None
+        self.budget = descriptors.Budget()
+        self._divide()
         self.spectators = Spectators(self.clients.tell_plain)
-        self.trackers = Trackers(self, config.backend.dedicated_connections)
+        self.trackers = Trackers(self, config.backend.dedicated_connections, _share(config), self.budget)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
         self._evidence = Evidence(self, LostScripts(self))
@@ -120,7 +127,7 @@ class Service:
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(
-            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait, self.slices
         )
         limits = config.limits
         self.limits = ClientLimits(
@@ -151,6 +158,8 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
+        self.query = QueryLimit()
+        """How much the servers keep of what one connection sends."""
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
@@ -187,6 +196,7 @@ class Service:
             lambda node, identity: self.source.stranger(node, identity),
             lambda number: self.trackers.get(number),
             self.slices,
+            self.query,
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
@@ -197,7 +207,7 @@ class Service:
         """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
         self.detours = Detours(around, self._at, self._on_unsettled)
         self.pool = Pool(around)
-        self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
+        self.leases = Leases(around, backend.dedicated_connections, _share(config), backend.dedicated_wait, self.budget)
         self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
@@ -233,6 +243,13 @@ class Service:
     def own_routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number`` over connections of its own."""
         return self._book.own(protocol, db, number)
+
+    def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
+        """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
+        that is not everybody's; None if it is not."""
+        if len(frame) < self.query.large or routes.manner.owner:
+            return None
+        return self._book.large(protocol, db)
 
     def release(self, number: int) -> None:
         """Client ``number`` needs no connections of its own any more."""
@@ -276,6 +293,7 @@ class Service:
         if before.whole:
             self._gaps_since = self.turn.now()
         self.planner = self._planner()
+        self._divide()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
             self._renew_lanes()
         self._book.adopt(topology)
@@ -297,6 +315,17 @@ class Service:
             for client in self.clients:
                 client.forget_shards()
         self.changed.set()
+
+    def _divide(self) -> None:
+        """Divide the descriptors anew: there may be more servers or fewer."""
+        workers = self.census.workers
+        division = descriptors.divide(self._files, self.config, self.topology, workers)
+        self.clients.maximum = division.all_clients
+        self.clients.own_maximum = division.clients
+        self.budget.most = division.dedicated
+        if division != self._division and self.topology.shards and self.census.index == 0:
+            descriptors.report(division, self.config, workers)
+        self._division = division
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
         """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
@@ -419,11 +448,16 @@ class Service:
     def _on_unsettled(self) -> None:
         self.lane = self._lanes[self.detours.unsettled]
 
-    def limit_bulk(self, size: int | None) -> None:
-        """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
-        bulk = min(size or self.config.limits.max_bulk, self.config.limits.max_bulk)
+    def limit_requests(self, bulk: int | None, query: int | None) -> None:
+        """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
+        send servers no more than they keep of one connection, ``query`` bytes (None: they do not say)."""
+        bulk = min(bulk or self.config.limits.max_bulk, self.config.limits.max_bulk)
         self.request_limits = replace(self.request_limits, bulk=bulk)
-        self.fast_lane = self.fast_lane and bulk >= _CHUNK
+        self.query.set(query or DEFAULT)
+        self.scripts.limit(self.query.limit)
+        self.fast_lane = self.fast_lane and bulk >= _CHUNK and self.query.large >= FAST_FROM
+        if not self.fast_lane:
+            self.clients.tell_plain()
 
     def unreachable(self) -> list[str]:
         """The names of the shards whose primary is not connected, or is none."""
@@ -506,7 +540,7 @@ class Service:
             "Clients": {
                 "connected_clients": str(self.census.total()),
                 "blocked_clients": str(self.census.total_blocked()),
-                "maxclients": str(self.config.limits.max_clients),
+                "maxclients": str(self.clients.maximum),
             },
             "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},
             "Slotgate": {
@@ -526,6 +560,11 @@ def _credentials(config: Config) -> Credentials:
     return Credentials(
         config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
     )
+
+
+def _share(config: Config) -> int:
+    """How many dedicated connections to one server one user at one address may have."""
+    return max(int(config.backend.dedicated_connections * config.backend.dedicated_share), 1)
 
 
 def _accounts(config: Config) -> dict[str, Account]:

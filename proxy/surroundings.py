@@ -12,6 +12,7 @@ from proxy.gates import Gates
 from proxy.greeting import Credentials, Greeting, Step
 from proxy.metrics import Counters
 from proxy.proof import Doubt
+from proxy.querylimit import QueryLimit
 from proxy.refusals import Refusal
 from proxy.retries import Look
 from proxy.slices import Slices
@@ -20,6 +21,10 @@ from proxy.turn import Turn
 
 if TYPE_CHECKING:
     from proxy.backend import Backend
+
+
+LARGE = -1
+"""The ``index`` of connections that only large requests use."""
 
 
 class State(Enum):
@@ -127,8 +132,12 @@ class Surroundings:
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
     slices: Slices
+    query: QueryLimit
+    """How much the servers keep of what one connection sends."""
 
-    def greeting(self, place: Place, *, identify: bool = False, steps: Sequence[Step] = ()) -> Greeting:
+    def greeting(
+        self, place: Place, *, identify: bool = False, shared: bool = False, steps: Sequence[Step] = ()
+    ) -> Greeting:
         """What is said first on a connection to ``place``; see ``Greeting``."""
         return Greeting(
             place.protocol,
@@ -140,6 +149,7 @@ class Surroundings:
             cluster=self.cluster,
             stranger=partial(self.stranger, place.node) if self.cluster else None,
             identify=identify,
+            shared=shared,
             steps=steps,
         )
 

@@ -73,6 +73,9 @@ def enqueue(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes) -> None
         if queue.size + item.size > most:
             client.refuse(fact, errors.transaction_too_big(most))
             return
+        if queue.size + item.size > service.query.limit and queue.held() + item.bytes > service.query.limit:
+            client.refuse(fact, errors.transaction_too_large(service.query.limit))
+            return
         queue.add(item, slots)
     client.session.queued += 1
     client.window.answer(b"" if client.session.muted() else transaction.QUEUED)
@@ -171,7 +174,8 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         return True
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.may_raise() and any(fact.name in framing.RAISES for fact in queue.facts))
-    if (held is not None or queue.moves or listens or odd) and not client.alone():
+    large = queue.size >= service.query.large
+    if (held is not None or queue.moves or listens or odd or large) and not client.alone():
         return False
     if listens:
         problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])
@@ -231,13 +235,18 @@ def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: 
             service.scripts.note(name, args)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
         return
-    backend = client.routes.writers[shard]
+    routes = service.large_routes(block, client.routes, client.session.protocol, client.session.db)
+    if routes is None:
+        routes = client.routes
+    else:
+        client.flow.stop(Stop.ORDER)
+    backend = routes.writers[shard]
     if calls and backend is not None:
         service.scripts.prepare_all(calls, backend, now)
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
-    service.dispatcher.send(shard, False, block, client.routes, client.flow, sink, token, now)
+    service.dispatcher.send(shard, False, block, routes, client.flow, sink, token, now)
 
 
 def _send_alone(

@@ -159,7 +159,7 @@ class Trip(Sink):
         place = Place(service.topology.called(node), node, True, session.protocol, session.db, 0)
         shared = service.shared(place)
         if shared.usable:
-            self._claim = service.leases.ask(place, self._got)
+            self._claim = service.leases.ask(place, self._got, client.holder)
         else:  # it has been away for long
             self._then(None, Fate.FAILED, shared.down_error())
 

@@ -73,4 +73,4 @@ def _send_to_replicas(client: "Conversation", plan: Scatter) -> None:
         for node in shard.replicas:
             if node in there:
                 place = Place(shard.name, node, False, client.session.protocol, client.session.db, 0)
-                Errand(service, DISCARD, 0, place, part.frame)
+                Errand(service, DISCARD, 0, place, part.frame, client.holder)
