@@ -13,6 +13,10 @@ cdef int _SLOW
 cdef int _ORDER
 cdef int _FULL
 cdef int _BLOCKED
+cdef int _TURN
+cdef int _COST
+cdef int _BYTES
+cdef int _PIECE
 
 
 cdef class ClientConnection(Conversation):
@@ -22,12 +26,23 @@ cdef class ClientConnection(Conversation):
     cdef bint _ending
     cdef readonly bint closing
     cdef object _kept
+    cdef Py_ssize_t _kept_from
+    cdef bint _more
 
     cpdef object data_received(self, bytes data)
     @cython.locals(size=Py_ssize_t)
     cpdef object flush(self)
-    @cython.locals(framer=RequestFramer, flow=Flow, size=Py_ssize_t, pos=Py_ssize_t, end=Py_ssize_t)
-    cdef object _process(self, bytes data, double now)
+    @cython.locals(
+        framer=RequestFramer, flow=Flow, turn=Turn, window=ReplyWindow, size=Py_ssize_t, end=Py_ssize_t,
+        before=Py_ssize_t, begun=Py_ssize_t,
+    )
+    cdef object _process(self, bytes data, Py_ssize_t pos, double now)
+    cdef object _keep(self, bytes data, Py_ssize_t pos)
+    @cython.locals(framer=RequestFramer, size=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t, now=double)
+    cpdef object _continue(self)
+    cpdef object _wait(self)
+    cpdef object next_share(self)
+    cpdef object go_on(self)
     @cython.locals(window=ReplyWindow, flow=Flow)
     cdef object _after_output(self)
     @cython.locals(framer=RequestFramer)

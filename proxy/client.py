@@ -19,6 +19,7 @@ from proxy.flow import Flow, Stop
 from proxy.landing import LANDS_FROM, Landing
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
+from proxy.turn import BYTES, SLOW
 
 if TYPE_CHECKING:
     from proxy.service import Service
@@ -29,8 +30,11 @@ _SLOW = Stop.SLOW
 _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
-_MUCH = 1 << 20
-"""Of more bytes that were kept one request is taken at a time."""
+_TURN = Stop.TURN
+_COST = SLOW
+_BYTES = BYTES
+_PIECE = 64 * 1024
+"""Of more bytes that were kept so many are taken at a time."""
 
 
 class ClientConnection(Conversation):
@@ -39,7 +43,16 @@ class ClientConnection(Conversation):
     The ``asyncio.Protocol`` of its connection.
     """
 
-    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing")
+    __slots__ = (
+        "_counters",
+        "_ending",
+        "_kept",
+        "_kept_from",
+        "_more",
+        "_transport",
+        "_turn",
+        "closing",
+    )
 
     def __init__(self, service: "Service") -> None:
         # for good
@@ -52,7 +65,13 @@ class ClientConnection(Conversation):
         self._ending = False
         self.closing = False
         # of the request
-        self._kept: bytearray | None = None
+        self._kept: bytes | bytearray | None = None
+        """What is not carried out yet: requests of which nothing is done, or of which the first is framed in part (a
+        bytearray, as more is to come)."""
+        self._kept_from = 0
+        """Where they begin in it."""
+        self._more = False
+        """Whether more is kept behind the requests that are carried out now."""
 
     def __repr__(self) -> str:
         if self._transport is None:
@@ -133,78 +152,121 @@ class ClientConnection(Conversation):
     def data_received(self, data: bytes) -> None:
         """Carry out the requests in ``data``, and keep what is not whole yet."""
         self._counters.bytes_in += len(data)
-        kept = self._kept
-        if kept is not None:
-            kept += data
+        if self._kept is not None:
+            kept = self._keep_on(data)
             if self.flow.stopped:
                 # Who blocks is read from all the same, but not without a bound.
                 if len(kept) > self.service.request_limits.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
             elif len(kept) >= self.framer.need:
-                self._continue(kept)
+                self.go_on()
         elif self.closing:
             return
         elif self.flow.stopped:
-            self._kept = bytearray(data)
+            self._keep(data, 0)
+        elif not self._turn.share():
+            self._keep(data, 0)
+            self._wait()
         else:
-            self._process(data, self._turn.now())
+            self._process(data, 0, self._turn.now())
 
-    def _continue(self, kept: bytearray) -> None:
-        """Go on with what was kept: it begins with a request, perhaps not whole yet.
+    def _keep(self, data: bytes, pos: int) -> None:
+        """Keep ``data[pos:]``, which begins with a request that nothing has been done about."""
+        if pos * 2 > len(data):
+            data = data[pos:]
+            pos = 0
+        self._kept = data
+        self._kept_from = pos
 
-        Who goes on sending while it is blocked may have much kept: that is not copied for each request of it.
-        """
-        framer = self.framer
+    def _keep_on(self, data: bytes) -> bytearray:
+        """Keep ``data`` behind what is kept, and return that; its first request may be framed in part."""
+        kept = self._kept
+        if not isinstance(kept, bytearray):
+            kept = self._kept = bytearray(memoryview(cast(bytes, kept))[self._kept_from :])
+            self._kept_from = 0
+        kept += data
+        return kept
+
+    def _wait(self) -> None:
+        """It has had its share of this turn: it is not read from, and goes on when the others have had theirs."""
+        self.flow.stop(_TURN)
+        self._turn.wait(self)
+
+    def next_share(self) -> None:
+        """Its next share has come."""
+        self.flow.go(_TURN)
+
+    def give_up(self) -> None:
+        """Going on has failed, by a fault of ours."""
+        self.abort("internal error")
+
+    def _continue(self) -> None:
+        """Go on with what was kept, a piece at a time where it is much (who goes on sending while it is blocked)."""
+        kept = self._kept
         now = self._turn.now()
-        while True:
+        if not isinstance(kept, bytearray):
+            self._kept = None
+            self._process(cast(bytes, kept), self._kept_from, now)
+            return
+        framer = self.framer
+        while not self.flow.stopped:
             try:
                 end = framer.frame(kept, 0)
             except ProtocolError as error:
                 self._protocol_error(error)
                 return
-            self._kept = None
+            size = len(kept)
             if end < 0:
-                if self._lands(len(kept)):
+                if self._lands(size):
+                    self._kept = None
                     self._land(bytes(kept))
-                else:
-                    self._kept = kept
                 return
+            taken = min(max(end, _PIECE), size)
             with memoryview(kept) as view:
-                first = bytes(view[:end])
-            self._process(first, now)
-            if self.closing:
+                piece = bytes(view[:taken])
+            self._kept = None
+            self._more = taken < size
+            self._process(piece, 0, now)
+            self._more = False
+            if self.closing or taken == size:
                 return
-            waits = self._kept is not None
-            if not waits:
-                del kept[:end]  # its start moves: nothing is copied
-            if waits or (kept and self.flow.stopped):
-                self._kept = kept
-                return
-            if len(kept) <= _MUCH:
-                if kept:
-                    self._process(bytes(kept), now)
-                return
+            if self._kept is not None:
+                taken -= len(self._kept) - self._kept_from
+            del kept[:taken]  # its start moves: nothing is copied
+            self._kept = kept
+            self._kept_from = 0
 
-    def _process(self, data: bytes, now: float) -> None:
-        """Carry out the requests in ``data``: by the fast lane, and one at a time what that leaves."""
+    def _process(self, data: bytes, pos: int, now: float) -> None:
+        """Carry out the requests in ``data[pos:]``: by the fast lane, and one at a time what that leaves."""
         self.last_active = now
         size = len(data)
-        pos = 0
         end = 0
         flow = self.flow
+        turn = self._turn
+        window = self.window
         try:
             while True:
                 if self.plain:
-                    pos = run_fast_lane(self, data, pos, now)
+                    before = window.issued
+                    begun = pos
+                    pos = run_fast_lane(self, data, pos, now, turn.credit)
+                    turn.credit -= max(window.issued - before, (pos - begun) // _BYTES)
                 if pos >= size or flow.stopped:
                     break
-                if self.window.pending >= self.most:
-                    flow.stop(Stop.FULL)
+                if turn.credit <= 0:
+                    if turn.over():
+                        self._wait()
+                        break
+                    continue
+                if window.pending >= self.most:
+                    flow.stop(_FULL)
                     break
                 framer = self.framer
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
+                turn.credit -= _COST
+                window.gathers = self._more or end < size
                 if framer.empty:
                     self.session.muted()  # it counts as a command that CLIENT REPLY SKIP leaves out
                     self.adopt_session()
@@ -216,9 +278,13 @@ class ClientConnection(Conversation):
         except ProtocolError as error:
             self._protocol_error(error)
             return
+        finally:
+            window.gathers = False
         if pos >= size or self.closing:
             return
-        if end < 0 and self._lands(size - pos):
+        if end >= 0:
+            self._keep(data, pos)
+        elif self._lands(size - pos):
             self._land(data[pos:])
         else:
             self._kept = bytearray(memoryview(data)[pos:])
@@ -226,7 +292,7 @@ class ClientConnection(Conversation):
     def _lands(self, got: int) -> bool:
         """Whether the request, of which ``got`` bytes are there, is a large one that nothing follows yet."""
         framer = self.framer
-        return framer.last and framer.need - got >= LANDS_FROM and not self._ending
+        return framer.last and framer.need - got >= LANDS_FROM and not self._ending and not self._more
 
     def _land(self, begun: bytes) -> None:
         """Read the rest of the request that was ``begun`` straight to where it will lie."""
@@ -239,9 +305,10 @@ class ClientConnection(Conversation):
         if self.closing:
             return
         if self.flow.stopped:
-            self._kept = bytearray(request)
+            self._keep(request, 0)
         else:
-            self._process(request, self._turn.now())
+            self._turn.share()
+            self._process(request, 0, self._turn.now())
 
     def _protocol_error(self, error: Exception) -> None:
         self.service.counters.reject("protocol error")
@@ -316,7 +383,10 @@ class ClientConnection(Conversation):
     def go_on(self) -> None:
         """No reason is left not to read from it."""
         if self._kept is not None:
-            self._continue(self._kept)
+            if self._turn.share():
+                self._continue()
+            else:
+                self._wait()
         if self._ending:
             self._after_output()
 

@@ -26,6 +26,8 @@ class Stop:
     """It will be closed when what is in flight is answered."""
     BLOCKED = 64
     """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""
+    TURN = 128
+    """It has had its share of this turn of the loop, and the others have not."""
 
 
 _BLOCKED = Stop.BLOCKED
