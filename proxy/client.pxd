@@ -15,7 +15,7 @@ cdef int _FULL
 cdef int _BLOCKED
 cdef int _TURN
 cdef int _COST
-cdef int _BYTES
+cdef int _BYTES_SHIFT
 cdef int _PIECE
 
 
@@ -29,19 +29,21 @@ cdef class ClientConnection(Conversation):
     cdef Py_ssize_t _kept_from
     cdef bint _more
 
+    @cython.locals(now=double)
     cpdef object data_received(self, bytes data)
     @cython.locals(size=Py_ssize_t)
     cpdef object flush(self)
     @cython.locals(
         framer=RequestFramer, flow=Flow, turn=Turn, window=ReplyWindow, size=Py_ssize_t, end=Py_ssize_t,
-        before=Py_ssize_t, begun=Py_ssize_t,
+        before=Py_ssize_t, begun=Py_ssize_t, taken=Py_ssize_t,
     )
     cdef object _process(self, bytes data, Py_ssize_t pos, double now)
     cdef object _keep(self, bytes data, Py_ssize_t pos)
-    @cython.locals(framer=RequestFramer, size=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t, now=double)
-    cpdef object _continue(self)
+    @cython.locals(framer=RequestFramer, size=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t)
+    cpdef object _continue(self, double now)
     cpdef object _wait(self)
     cpdef object next_share(self)
+    @cython.locals(now=double)
     cpdef object go_on(self)
     @cython.locals(window=ReplyWindow, flow=Flow)
     cdef object _after_output(self)

@@ -32,7 +32,7 @@ _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
 _TURN = Stop.TURN
 _COST = SLOW
-_BYTES = BYTES
+_BYTES_SHIFT = BYTES.bit_length() - 1
 _PIECE = 64 * 1024
 """Of more bytes that were kept so many are taken at a time."""
 
@@ -164,11 +164,13 @@ class ClientConnection(Conversation):
             return
         elif self.flow.stopped:
             self._keep(data, 0)
-        elif not self._turn.share():
-            self._keep(data, 0)
-            self._wait()
         else:
-            self._process(data, 0, self._turn.now())
+            now = self._turn.share()
+            if now >= 0.0:
+                self._process(data, 0, now)
+            else:
+                self._keep(data, 0)
+                self._wait()
 
     def _keep(self, data: bytes, pos: int) -> None:
         """Keep ``data[pos:]``, which begins with a request that nothing has been done about."""
@@ -200,10 +202,9 @@ class ClientConnection(Conversation):
         """Going on has failed, by a fault of ours."""
         self.abort("internal error")
 
-    def _continue(self) -> None:
+    def _continue(self, now: float) -> None:
         """Go on with what was kept, a piece at a time where it is much (who goes on sending while it is blocked)."""
         kept = self._kept
-        now = self._turn.now()
         if not isinstance(kept, bytearray):
             self._kept = None
             self._process(cast(bytes, kept), self._kept_from, now)
@@ -250,7 +251,8 @@ class ClientConnection(Conversation):
                     before = window.issued
                     begun = pos
                     pos = run_fast_lane(self, data, pos, now, turn.credit)
-                    turn.credit -= max(window.issued - before, (pos - begun) // _BYTES)
+                    taken = (pos - begun) >> _BYTES_SHIFT
+                    turn.credit -= max(window.issued - before, taken)
                 if pos >= size or flow.stopped:
                     break
                 if turn.credit <= 0:
@@ -276,10 +278,10 @@ class ClientConnection(Conversation):
                 if self.closing or flow.stopped:
                     break
         except ProtocolError as error:
+            window.gathers = False
             self._protocol_error(error)
             return
-        finally:
-            window.gathers = False
+        window.gathers = False
         if pos >= size or self.closing:
             return
         if end >= 0:
@@ -307,7 +309,6 @@ class ClientConnection(Conversation):
         if self.flow.stopped:
             self._keep(request, 0)
         else:
-            self._turn.share()
             self._process(request, 0, self._turn.now())
 
     def _protocol_error(self, error: Exception) -> None:
@@ -383,8 +384,9 @@ class ClientConnection(Conversation):
     def go_on(self) -> None:
         """No reason is left not to read from it."""
         if self._kept is not None:
-            if self._turn.share():
-                self._continue()
+            now = self._turn.share()
+            if now >= 0.0:
+                self._continue(now)
             else:
                 self._wait()
         if self._ending:

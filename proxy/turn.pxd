@@ -22,7 +22,7 @@ cdef class Turn:
 
     cpdef double now(self) except? -1.0
     cpdef object add(self, object item)
-    cpdef bint share(self) except -1
+    cpdef double share(self) except? -2.0
     cpdef bint over(self) except -1
     cpdef object wait(self, object client)
     cdef object _arm(self)

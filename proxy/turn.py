@@ -17,7 +17,7 @@ LOOK = 128
 """Credits after which the clock is read. A request of the fast lane takes one, another one ``SLOW``."""
 SLOW = 32
 BYTES = 256
-"""Bytes of requests that take a credit, where that is more than what their number takes."""
+"""Bytes of the fast lane's requests that take a credit, where that is more than what their number takes."""
 SHARE_LOOKS = 32
 SHARE = 0.001
 """Seconds, and looks at the clock, after which a client has had its share: as long as hundreds of small requests take,
@@ -104,15 +104,15 @@ class Turn:
             self._arm()
         self._items.append(item)
 
-    def share(self) -> bool:
-        """Begin a client's share of this turn. False if the clients have had all that there is in it."""
+    def share(self) -> float:
+        """Begin a client's share of this turn; its time. Less than 0 if the clients have had all that there is in it."""
         if not self._opened:
             self._open()
         elif self.credit <= 0:
             self._look()
         self._share_looks = 0
         self._share_ends = 0.0
-        return not self._spent
+        return -1.0 if self._spent else self._now
 
     def over(self) -> bool:
         """The credit is used up: whether the client has had its share."""
