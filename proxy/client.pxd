@@ -22,16 +22,20 @@ cdef int _PIECE
 cdef class ClientConnection(Conversation):
     cdef Counters _counters
     cdef Turn _turn
+    cdef object _backlog
     cdef object _transport
     cdef bint _ending
     cdef readonly bint closing
     cdef object _kept
     cdef Py_ssize_t _kept_from
     cdef bint _more
+    cdef Py_ssize_t _reply_size
+    cdef Py_ssize_t _head_before
+    cdef Py_ssize_t _written_before
 
     @cython.locals(now=double)
     cpdef object data_received(self, bytes data)
-    @cython.locals(size=Py_ssize_t)
+    @cython.locals(size=Py_ssize_t, flow=Flow)
     cpdef object flush(self)
     @cython.locals(
         framer=RequestFramer, flow=Flow, turn=Turn, window=ReplyWindow, size=Py_ssize_t, end=Py_ssize_t,
@@ -42,6 +46,8 @@ cdef class ClientConnection(Conversation):
     @cython.locals(framer=RequestFramer, size=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t)
     cpdef object _continue(self, double now)
     cpdef object _wait(self)
+    @cython.locals(window=ReplyWindow, most=Py_ssize_t, size=Py_ssize_t, answered=Py_ssize_t)
+    cdef object _fit(self)
     cpdef object next_share(self)
     @cython.locals(now=double)
     cpdef object go_on(self)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from proxy import errors
 from proxy.conversation import Conversation
+from proxy.engine.replyreader import STREAM_FROM
 from proxy.engine.window import ReplyWindow
 from proxy.fastlane import run as run_fast_lane
 from proxy.flow import Flow, Stop
@@ -33,6 +34,10 @@ _BLOCKED = Stop.BLOCKED
 _TURN = Stop.TURN
 _COST = SLOW
 _BYTES_SHIFT = BYTES.bit_length() - 1
+_AT_FIRST = 256
+"""Requests that may be in flight before it is known how large the replies are: ten thousand large ones fill the memory,
+and others' requests wait behind them."""
+_AT_LEAST = 16
 _PIECE = 64 * 1024
 """Of more bytes that were kept so many are taken at a time."""
 
@@ -44,26 +49,36 @@ class ClientConnection(Conversation):
     """
 
     __slots__ = (
+        "_backlog",
         "_counters",
         "_ending",
+        "_head_before",
         "_kept",
         "_kept_from",
         "_more",
+        "_reply_size",
         "_transport",
         "_turn",
+        "_written_before",
         "closing",
     )
 
     def __init__(self, service: "Service") -> None:
         # for good
         limits = service.limits
-        self.prepare(service, ReplyWindow(self._wake, limits.output_soft), limits.max_in_flight)
+        self.prepare(service, ReplyWindow(self._wake, limits.output_soft), min(limits.max_in_flight, _AT_FIRST))
         self._counters = service.counters
         self._turn = service.turn
+        self._backlog = service.backlog
         # of the connection
         self._transport: asyncio.Transport | None = None
         self._ending = False
         self.closing = False
+        # of what is in flight
+        self._reply_size = 0
+        """Of its last replies, on average; looked at only when many are in flight, or it is behind."""
+        self._head_before = 0
+        self._written_before = 0
         # of the request
         self._kept: bytes | bytearray | None = None
         """What is not carried out yet: requests of which nothing is done, or of which the first is framed in part (a
@@ -116,6 +131,7 @@ class ClientConnection(Conversation):
         finally:
             # Whatever is wrong there, a client that is gone must not stay in the list.
             self.flow.close()
+            self._backlog.forget(self)
             self.window.close()
             self._counters.bytes_out += self.window.written
             self.service.clients.remove(self)
@@ -155,7 +171,7 @@ class ClientConnection(Conversation):
         if self._kept is not None:
             kept = self._keep_on(data)
             if self.flow.stopped:
-                # Who blocks is read from all the same, but not without a bound.
+                # Who blocks is read from all the same, but not without a bound. Who is behind is weighed.
                 if len(kept) > self.service.request_limits.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
             elif len(kept) >= self.framer.need:
@@ -171,6 +187,9 @@ class ClientConnection(Conversation):
             else:
                 self._keep(data, 0)
                 self._wait()
+        if self.flow.behind and not self.closing:
+            self.flow.lively = True
+            self._backlog.weigh(self)
 
     def _keep(self, data: bytes, pos: int) -> None:
         """Keep ``data[pos:]``, which begins with a request that nothing has been done about."""
@@ -261,6 +280,9 @@ class ClientConnection(Conversation):
                         break
                     continue
                 if window.pending >= self.most:
+                    self._fit()
+                    if window.pending < self.most:
+                        continue
                     flow.stop(_FULL)
                     break
                 framer = self.framer
@@ -290,6 +312,7 @@ class ClientConnection(Conversation):
             self._land(data[pos:])
         else:
             self._kept = bytearray(memoryview(data)[pos:])
+            self._kept_from = 0
 
     def _lands(self, got: int) -> bool:
         """Whether the request, of which ``got`` bytes are there, is a large one that nothing follows yet."""
@@ -306,6 +329,7 @@ class ClientConnection(Conversation):
         """A large request is there."""
         if self.closing:
             return
+        self.flow.handed_back()
         if self.flow.stopped:
             self._keep(request, 0)
         else:
@@ -324,7 +348,8 @@ class ClientConnection(Conversation):
         if transport is None:
             return
         size = self.window.write_to(transport)
-        if not size or self.flow.stopped or self._ending:
+        flow = self.flow
+        if not size or flow.stopped or flow.behind or self._ending:
             self._after_output()
 
     def _after_output(self) -> None:
@@ -336,17 +361,48 @@ class ClientConnection(Conversation):
         flow = self.flow
         if window.broken:
             self.abort("broken reply")
-        elif window.parked_bytes > self.output_hard or flow.unread() > self.output_hard:
+            return
+        if window.parked_bytes > self.output_hard or flow.unread() > self.output_hard:
             self.abort("output limit" if self.output_hard == self.service.limits.output_hard else "pubsub output limit")
-        elif self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
+            return
+        if flow.behind:
+            self._fit()
+            self._backlog.weigh(self)
+        if self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
             transport.close()
         elif flow.stopped or window.overflowing:
             if not window.pending:
                 flow.go(_ORDER | _BLOCKED)
             if window.overflowing:
                 flow.stop(_FULL)
-            elif window.pending <= self.most // 2:
+            elif flow.reasons & _FULL and window.pending <= self.most // 2:
+                self._fit()
                 flow.go(_FULL)
+
+    def _fit(self) -> None:
+        """Have twice as many requests in flight once so many were answered, if ``output_soft`` has room for as many
+        replies as those were."""
+        window = self.window
+        limits = self.service.limits
+        answered = window.head - self._head_before
+        if answered <= 0:
+            return
+        most = self.most
+        size = self._reply_size = (window.written - self._written_before) // answered
+        if answered >= most:
+            most *= 2
+            self._head_before = window.head
+            self._written_before = window.written
+        self.most = min(most, max(limits.output_soft // max(size, 1), _AT_LEAST), limits.max_in_flight)
+
+    def waiting(self) -> int:
+        """Bytes that wait in this process until it reads its replies: of those, of those that are about to come, as
+        large as its others were (no larger than what streams), and of requests behind them."""
+        window = self.window
+        coming = window.pending * min(self._reply_size, STREAM_FROM)
+        kept = self._kept
+        left = 0 if kept is None else len(kept) - self._kept_from
+        return self.flow.unread() + window.parked_bytes + coming + left
 
     def abort(self, reason: str) -> None:
         """Close at once, for a reason that is logged and counted."""
@@ -367,11 +423,13 @@ class ClientConnection(Conversation):
         """It reads more slowly than it is answered."""
         self.window.set_slow(True)
         self.flow.slow()
+        self._backlog.weigh(self)
         if self.modes is not None:
             self.modes.behind()
 
     def resume_writing(self) -> None:
         """It has caught up."""
+        self._backlog.forget(self)
         self.window.set_slow(False)
         self.flow.caught_up()
 

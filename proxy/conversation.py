@@ -67,7 +67,7 @@ class Conversation(Receiver):
         self.window = window
         self.number = 0
         self.most = most
-        """How many of its requests may be in flight."""
+        """How many of its requests may be in flight now."""
         self.output_hard = service.limits.output_hard
         """How many bytes may wait for it."""
         self._muted: Muted | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from proxy import __version__, errors, transaction
 from proxy.backend import Backend
+from proxy.backlog import Backlog
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
 from proxy.colocation import build_colocation, slot_of
@@ -123,6 +124,7 @@ class Service:
             limits.pubsub_output_patience,
             limits.pubsub_output_hard,
         )
+        self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )

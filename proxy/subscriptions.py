@@ -196,7 +196,7 @@ class Subscriptions:
         elif now - since >= limits.pubsub_patience:
             client.abort("pubsub output limit")
             return
-        if client.flow.reasons & Stop.SLOW:
+        if client.flow.behind:
             self._watch = loop.call_later(_LOOK_EVERY, self._look, since)
 
     def gone(self) -> None:

@@ -105,7 +105,7 @@ class Turn:
         self._items.append(item)
 
     def share(self) -> float:
-        """Begin a client's share of this turn; its time. Less than 0 if the clients have had all that there is in it."""
+        """Begin a client's share of this turn; the time. Less than 0 if the clients have had all there is in it."""
         if not self._opened:
             self._open()
         elif self.credit <= 0:

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable
 
+import hiredis
 import pytest
 
 from proxy.flow import Stop
 from proxy.resp import encode
 from proxy.turn import BYTES, LOOK, SHARE_LOOKS, SLOW
 from tests.simulation.playbook import Stage, Step, answers, hears, known, passes, play, says, sees
+from tests.simulation.wire import Wire
 
 PING = encode.request(("PING",))
 SHARE = LOOK * SHARE_LOOKS // SLOW
@@ -128,24 +130,70 @@ def test_a_client_that_asks_little_need_not_wait_for_those_that_ask_much() -> No
     play([step])
 
 
+class Ready:
+    """A server that answers every request at once, by OK."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.seen: list[bytes] = []
+        self._wire = wire
+        self._reader = hiredis.Reader()
+
+    def receive(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (args := self._reader.gets()) is not False:
+            assert isinstance(args, list)
+            self.seen.append(args[2])
+            self._wire.send(b"+OK\r\n")
+
+    def lost(self) -> None: ...
+
+
 @pytest.mark.parametrize("size", [10, 1000, 5000])
 def test_the_fast_lane_has_shares_too(size: int) -> None:
     """By number, and by bytes where requests are large; all reach the server in order."""
+    sets = [encode.request(("SET", "k", b"%d" % number)) for number in range(30_000)]
     count = 3 * LOOK * SHARE_LOOKS // max(1, size // BYTES)
-    frames = [encode.request(("SET", "k", b"%d" % number + b"x" * size)) for number in range(count)]
+    values = [b"%d" % number + b"x" * size for number in range(count)]
 
     async def step(stage: Stage) -> None:
-        client = stage.client("a")
-        client.connection.data_received(b"".join(frames[: count // 2]))
-        assert client.connection.flow.reasons & Stop.TURN
-        await asyncio.sleep(0.001)
-        client.connection.data_received(b"".join(frames[count // 2 :]))
-        await asyncio.sleep(0.001)
         assert stage.connection is not None
-        stage.connection.wire.send(b"+OK\r\n" * count)
-        await asyncio.sleep(0.001)
-        assert client.heard == ["OK"] * count
-        assert len(stage.seen) == count
-        assert stage.seen == [f"SET k {number}" + "x" * size for number in range(count)] if size < 900 else True
+        server = stage.connection.wire.peer = Ready(stage.connection.wire)
+        client = stage.client("a")
+        # Until so many may be in flight.
+        client.connection.data_received(b"".join(sets))
+        await asyncio.sleep(0.01)
+        assert client.heard == ["OK"] * len(sets)
+        assert client.connection.most == 16384
+        client.connection.data_received(b"".join(encode.request(("SET", "k", value)) for value in values))
+        assert client.connection.flow.reasons & Stop.TURN
+        await asyncio.sleep(0.01)
+        assert client.heard == ["OK"] * (len(sets) + count)
+        assert server.seen[len(sets) :] == values
 
-    play([step], limits={"max_in_flight": 10**6})
+    play([step])
+
+
+@pytest.mark.parametrize(("size", "most"), [(10, 16384), (10_000, 838), (1_000_000, 16)])
+def test_how_many_are_in_flight_depends_on_their_replies(size: int, most: int) -> None:
+    """So many that ``output_soft`` has room for the replies, and few before it is known how large they are."""
+    reply = encode.bulk(b"x" * (size - len(b"%d" % size) - 5))
+
+    async def step(stage: Stage) -> None:
+        assert stage.connection is not None
+        client = stage.client("a")
+        asked = 60_000 if size == 10 else 2000
+        client.connection.data_received(encode.request(("GET", "k")) * asked)
+        await asyncio.sleep(0.001)
+        in_flight = len(stage.seen)
+        assert in_flight == 256
+        largest = 0
+        for _ in range(20):
+            stage.seen.clear()
+            stage.connection.wire.send(reply * min(in_flight, 300))
+            await asyncio.sleep(0.05)
+            in_flight += len(stage.seen) - min(in_flight, 300)
+            largest = max(largest, in_flight)
+        assert largest <= most
+        assert client.connection.most <= most
+
+    play([step], limits={"output_hard": "10gb", "output_memory": "10gb"})
