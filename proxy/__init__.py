@@ -41,7 +41,8 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
     4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
-    5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
+    5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
+    5  fastlane, ownlane                                                    clients
     5  ending, trip, watching, transactions, errand, aside                   clients
     5  subscriptions, publishing                                            clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients

@@ -5,6 +5,7 @@ from proxy.engine.window cimport ReplyWindow
 from proxy.fastlane cimport run as run_fast_lane
 from proxy.flow cimport Flow
 from proxy.metrics cimport Counters
+from proxy.ownlane cimport answer, repeat
 from proxy.resp.requests cimport RequestFramer
 from proxy.turn cimport Turn
 
@@ -14,7 +15,8 @@ cdef int _ORDER
 cdef int _FULL
 cdef int _BLOCKED
 cdef int _TURN
-cdef int _COST
+cdef int _SLOW_COST
+cdef int _OWN
 cdef int _BYTES_SHIFT
 cdef int _PIECE
 

@@ -1,6 +1,7 @@
 """One client's connection::
 
     bytes ──frame──▶ fast lane ──▶ Backend.push                       (one key, plain session)
+                ├──▶ own lane                                         (the proxy's own answers, in the middle of nothing)
                 └──▶ Conversation: hiredis ──▶ Session | Planner ──▶ Dispatcher ──▶ Backend.push
     bytes ◀──one write per turn── ReplyWindow ◀──deliver── Backend, Gather, Session
 
@@ -18,9 +19,10 @@ from proxy.engine.window import ReplyWindow
 from proxy.fastlane import run as run_fast_lane
 from proxy.flow import Flow, Stop
 from proxy.landing import LANDS_FROM, Landing
+from proxy.ownlane import answer, repeat
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
-from proxy.turn import BYTES, SLOW
+from proxy.turn import BYTES, OWN, SLOW
 
 if TYPE_CHECKING:
     from proxy.service import Service
@@ -32,7 +34,8 @@ _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
 _TURN = Stop.TURN
-_COST = SLOW
+_SLOW_COST = SLOW
+_OWN = OWN
 _BYTES_SHIFT = BYTES.bit_length() - 1
 _AT_FIRST = 256
 """Requests that may be in flight before it is known how large the replies are: ten thousand large ones fill the memory,
@@ -285,17 +288,25 @@ class ClientConnection(Conversation):
                         continue
                     flow.stop(_FULL)
                     break
+                if self.own:
+                    begun = pos
+                    pos = repeat(self, data, pos, turn, self._more)
+                    if pos > begun:
+                        continue
                 framer = self.framer
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
-                turn.credit -= _COST
                 window.gathers = self._more or end < size
                 if framer.empty:
-                    self.session.muted()  # it counts as a command that CLIENT REPLY SKIP leaves out
-                    self.adopt_session()
-                elif not self.request(data[pos:end], now):
-                    break
+                    turn.credit -= 1
+                    self.asked_nothing(data[pos:end])
+                elif self.own and answer(self, data[pos:end], framer.inline):
+                    turn.credit -= _OWN
+                else:
+                    turn.credit -= _SLOW_COST
+                    if not self.request(data[pos:end], now):
+                        break
                 pos = end
                 if self.closing or flow.stopped:
                     break

@@ -8,6 +8,7 @@ from proxy.metrics cimport CommandCounter
 from proxy.ownwrites cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.routes cimport Routes
+from proxy.session cimport Session
 
 
 cdef class Conversation(Receiver):
@@ -26,12 +27,15 @@ cdef class Conversation(Receiver):
     cdef readonly OwnWrites own_writes
     cdef RequestFramer _framer
     # of the conversation
-    cdef object _session
+    cdef Session _session
     cdef readonly object modes
     cdef public CommandCounter latest
     cdef public unsigned long long wrote
     cdef readonly bint plain
+    cdef readonly bint own
 
+    cpdef Session known_session(self)
+    cpdef object changed(self, bint moved)
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

@@ -16,6 +16,7 @@ from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
+from proxy.ownlane import LONGEST
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Pin, Reject
 from proxy.resp import encode
@@ -52,6 +53,7 @@ class Conversation(Receiver):
         "most",
         "number",
         "output_hard",
+        "own",
         "own_writes",
         "plain",
         "routes",
@@ -89,6 +91,8 @@ class Conversation(Receiver):
         """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast lane may work for it: authenticated, answered, not paused."""
+        self.own = False
+        """Whether the own lane may: answered, not paused, in the middle of nothing."""
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -99,7 +103,8 @@ class Conversation(Receiver):
         if service.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
-            self.plain = service.fast_lane and not (service.clients.paused or service.spectators.watching)
+            self.own = not (service.clients.paused or service.spectators.watching)
+            self.plain = service.fast_lane and self.own
             plain = service.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
@@ -108,6 +113,10 @@ class Conversation(Receiver):
     @property
     def session(self) -> Session:
         """What the client has told of itself."""
+        return self.known_session()
+
+    def known_session(self) -> Session:
+        """``session``, for those who ask at each request."""
         session = self._session
         if session is None:
             session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
@@ -147,10 +156,11 @@ class Conversation(Receiver):
 
     def adopt_session(self) -> None:
         """Take over what the session's state means for the requests that follow."""
-        session = self.session
-        on = session.authenticated and session.reply_mode is ReplyMode.ON
+        session = self.known_session()
         service = self.service
-        self.plain = on and service.fast_lane and not (service.clients.paused or service.spectators.watching)
+        on = session.reply_mode is ReplyMode.ON and not (service.clients.paused or service.spectators.watching)
+        self.plain = on and session.authenticated and service.fast_lane
+        self.own = on
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
@@ -158,7 +168,23 @@ class Conversation(Receiver):
         if modes is not None:
             modes.adopted()
             self.plain = self.plain and modes.plain
+            self.own = self.own and modes.quiet
             self.routes = modes.routes(self.routes)
+
+    def changed(self, moved: bool) -> None:
+        """The session says something else now; ``moved``: what follows goes over other connections."""
+        self.adopt_session()
+        if moved and self.window.pending:
+            self.flow.stop(Stop.ORDER)
+
+    def asked_nothing(self, frame: bytes) -> None:
+        """An empty request: it counts as a command that CLIENT REPLY SKIP leaves out."""
+        if self.own:
+            lane = self.service.own_lane
+            lane.authenticated = self.known_session().authenticated
+            lane.keep(frame, None, [], None, False)
+        elif self.session.muted():
+            self.adopt_session()
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -169,6 +195,7 @@ class Conversation(Receiver):
     def request(self, frame: bytes, now: float) -> bool:
         """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
         framer = self.framer
+        said = frame
         if framer.inline or framer.ragged:
             args = split_inline(frame) if framer.inline else split_ragged(frame)
             frame = encode.request(args)
@@ -192,7 +219,7 @@ class Conversation(Receiver):
             self.close()
             return True
         if fact is None or fact.name in service.absent:
-            self.refuse(None, errors.unknown_command(args))
+            self._refuse_unknown(said, args)
             return True
         if service.clients.paused and service.clients.holds(fact):
             self.flow.stop(Stop.PAUSED)
@@ -253,6 +280,14 @@ class Conversation(Receiver):
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
 
+    def _refuse_unknown(self, frame: bytes, args: list[bytes]) -> None:
+        text = errors.unknown_command(args)
+        self.refuse(None, text)
+        if self.own and len(frame) <= LONGEST:
+            lane = self.service.own_lane
+            lane.authenticated = self.known_session().authenticated
+            lane.keep(frame, None, [], encode.error(text), True)
+
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""
         counter = self.service.counters.command(fact.name)
@@ -287,9 +322,7 @@ class Conversation(Receiver):
         if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
             muted = False
         self.window.answer(b"" if muted else reply)
-        self.adopt_session()
-        if (session.db, session.protocol, session.reads_replicas) != before and self.window.pending:
-            self.flow.stop(Stop.ORDER)
+        self.changed((session.db, session.protocol, session.reads_replicas) != before)
         if session.closing:
             self.drain()
 

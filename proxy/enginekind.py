@@ -24,11 +24,13 @@ MODULES = (
     "proxy.merge",
     "proxy.metrics",
     "proxy.multikey",
+    "proxy.ownlane",
     "proxy.ownwrites",
     "proxy.resp.replies",
     "proxy.resp.requests",
     "proxy.routes",
     "proxy.scatter",
+    "proxy.session",
     "proxy.slots",
     "proxy.turn",
 )

@@ -54,6 +54,16 @@ class Modes:
         return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
 
     @property
+    def quiet(self) -> bool:
+        """Whether what the proxy answers itself is answered as if there were no modes."""
+        return (
+            self.queue is None
+            and self.tracker is None
+            and self.block is None
+            and (self.subscriptions is None or not self.subscriptions.restricted)
+        )
+
+    @property
     def blocked(self) -> bool:
         """Whether it waits in a blocking command."""
         return self.block is not None

@@ -152,7 +152,7 @@ async def keep_learning(service: Service) -> None:
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.absent = absent(service.table, list(known.values()))
+            service.lack(absent(service.table, list(known.values())))
         if primaries:
             service.learned.set()
         await service.changed.wait()

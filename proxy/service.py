@@ -29,6 +29,7 @@ from proxy.leases import Leases
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
+from proxy.ownlane import OwnLane
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
@@ -93,6 +94,7 @@ class Service:
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
         self.lane = self._lane()
+        self.own_lane = OwnLane(self.table, self.absent, self.counters)
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
@@ -348,6 +350,12 @@ class Service:
         """Use a table that was completed by what the backends know."""
         self.table = table
         self.lane = self._lane()
+        self.own_lane = OwnLane(table, self.absent, self.counters)
+
+    def lack(self, absent: frozenset[str]) -> None:
+        """The table knows these commands, and no backend has them."""
+        self.absent = absent
+        self.own_lane = OwnLane(self.table, absent, self.counters)
 
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)

@@ -14,8 +14,11 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 LOOK = 128
-"""Credits after which the clock is read. A request of the fast lane takes one, another one ``SLOW``."""
+"""Credits after which the clock is read. A request of the fast lane takes one ..."""
+OWN = 2
+"""... one of the own lane so many ..."""
 SLOW = 32
+"""... and any other so many."""
 BYTES = 256
 """Bytes of the fast lane's requests that take a credit, where that is more than what their number takes."""
 SHARE_LOOKS = 32

@@ -8,14 +8,14 @@ import pytest
 
 from proxy.flow import Stop
 from proxy.resp import encode
-from proxy.turn import BYTES, LOOK, SHARE_LOOKS, SLOW
+from proxy.turn import BYTES, LOOK, OWN, SHARE_LOOKS
 from tests.simulation.playbook import Stage, Step, answers, hears, known, passes, play, says, sees
 from tests.simulation.wire import Wire
 
 PING = encode.request(("PING",))
-SHARE = LOOK * SHARE_LOOKS // SLOW
+SHARE = LOOK * SHARE_LOOKS // OWN
 """So many requests that the proxy answers itself are a share where time stands still."""
-MANY = 10 * SHARE
+MANY = 3 * SHARE
 """More than one."""
 
 
@@ -75,7 +75,7 @@ CASES: dict[str, tuple[Step, ...]] = {
         known(0), says("b", "PING"), hears("b", "PONG"),
     ),
     "a proxy that ends answers what it has begun": (
-        floods("a", PING * MANY, drain), pings("a", 1, SHARE + SLOW, "closed"), known(0),
+        floods("a", PING * MANY, drain), pings("a", 1, SHARE + LOOK, "closed"), known(0),
     ),
     "nonsense behind much is met in its turn": (
         floods("a", PING * MANY + b"*1\r\nx"),
@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Step, ...]] = {
     ),
     "a pause holds what is left": (
         floods("a", PING * MANY, lambda stage: stage.service.clients.pause(1.0, False)),
-        pings("a", 1, SHARE + SLOW), passes(1.1), pings("a", MANY - SHARE - SLOW, MANY - 1),
+        pings("a", 1, SHARE + LOOK), passes(1.1), pings("a", MANY - SHARE - LOOK, MANY - 1),
     ),
     "what a server answers keeps its place": (
         floods("a", PING * MANY + encode.request(("GET", "k")) + PING * MANY), sees("GET k"), pings("a", MANY, MANY),
