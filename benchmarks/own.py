@@ -1,4 +1,4 @@
-"""``python -m benchmarks.own``: the CPU that the proxy's own answers take, as multiples of what Redis takes for the same bytes.
+"""``python -m benchmarks.own``: the CPU that the proxy's own answers take, as multiples of Redis's for the same bytes.
 
 Whoever can connect can send these commands, and no server helps to answer them: what each costs is what a stranger can
 have of the proxy's time. One connection sends a command over and over, hundreds in a write, to the proxy and to a plain
@@ -6,7 +6,6 @@ server in turn, on one CPU; the figures are medians of paired slices.
 """
 
 import argparse
-import contextlib
 import socket
 import sys
 import time
@@ -25,7 +24,7 @@ from benchmarks.peers import Slotgate, Target
 from benchmarks.proc import own_cpu_ns
 from benchmarks.processes import direct, started
 from proxy.errors import SlotgateError
-from proxy.localservers import LOOPBACK, LocalServer, LocalShards, free_port, start_many
+from proxy.localservers import LOOPBACK, LocalServer, free_port, start_many
 from proxy.resp.encode import request
 
 _TARGET: Final = 3.0
@@ -256,7 +255,9 @@ def lines(costs: Costs) -> Iterator[str]:
     yield f"The target is ≤ {_TARGET:.2f} for each: {MET if not worst else f'{MISSED} by {worst} of {len(costs)}'}."
     yield ""
     names = list(dict.fromkeys(name for name, _ in costs))
-    yield from table(["request", *STATES], ([name, *(_cell(costs.get((name, state))) for state in STATES)] for name in names))
+    yield from table(
+        ["request", *STATES], ([name, *(_cell(costs.get((name, state))) for state in STATES)] for name in names)
+    )
 
 
 def _cell(cost: Cost | None) -> str:

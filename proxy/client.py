@@ -1,7 +1,7 @@
 """One client's connection::
 
     bytes ──frame──▶ fast lane ──▶ Backend.push                       (one key, plain session)
-                ├──▶ own lane                                         (the proxy's own answers, in the middle of nothing)
+                ├──▶ own lane ──▶ ReplyWindow                         (the proxy's own answers)
                 └──▶ Conversation: hiredis ──▶ Session | Planner ──▶ Dispatcher ──▶ Backend.push
     bytes ◀──one write per turn── ReplyWindow ◀──deliver── Backend, Gather, Session
 

@@ -16,7 +16,7 @@ from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
-from proxy.ownlane import LONGEST
+from proxy.ownlane import LONGEST, Manner
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Pin, Reject
 from proxy.resp import encode
@@ -25,6 +25,7 @@ from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split
 from proxy.routes import Routes
 from proxy.scatter import Scatter
 from proxy.session import ReplyMode, Session
+from proxy.transaction import QUEUED, Queue, Queued
 
 if TYPE_CHECKING:
     from proxy.clients import Siblings
@@ -42,8 +43,11 @@ class Conversation(Receiver):
     """
 
     __slots__ = (
+        "_adopted",
         "_framer",
         "_muted",
+        "_plain_routes",
+        "_said",
         "_session",
         "created",
         "flow",
@@ -91,8 +95,13 @@ class Conversation(Receiver):
         """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast lane may work for it: authenticated, answered, not paused."""
-        self.own = False
-        """Whether the own lane may: answered, not paused, in the middle of nothing."""
+        self.own = Manner.LONG
+        """Its manner for the own lane."""
+        self._said: bytes | None = None
+        """The request that goes the long way, if it is short."""
+        self._plain_routes: Routes | None = None
+        """What it would have without modes, as long as its session says the same."""
+        self._adopted = (0, 0, False)
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -103,8 +112,9 @@ class Conversation(Receiver):
         if service.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
-            self.own = not (service.clients.paused or service.spectators.watching)
-            self.plain = service.fast_lane and self.own
+            quiet = not (service.clients.paused or service.spectators.watching)
+            self.own = Manner.OWN if quiet else Manner.LONG
+            self.plain = service.fast_lane and quiet
             plain = service.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
@@ -160,15 +170,20 @@ class Conversation(Receiver):
         service = self.service
         on = session.reply_mode is ReplyMode.ON and not (service.clients.paused or service.spectators.watching)
         self.plain = on and session.authenticated and service.fast_lane
-        self.own = on
+        self.own = Manner.OWN if on else Manner.LONG
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+        now = session.protocol, session.db, session.reads_replicas
+        if self._plain_routes is None or self._adopted != now:
+            self._adopted = now
+            self._plain_routes = service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+        self.routes = self._plain_routes
         if modes is not None:
             modes.adopted()
             self.plain = self.plain and modes.plain
-            self.own = self.own and modes.quiet
+            if on:
+                self.own = modes.manner
             self.routes = modes.routes(self.routes)
 
     def changed(self, moved: bool) -> None:
@@ -180,11 +195,37 @@ class Conversation(Receiver):
     def asked_nothing(self, frame: bytes) -> None:
         """An empty request: it counts as a command that CLIENT REPLY SKIP leaves out."""
         if self.own:
-            lane = self.service.own_lane
-            lane.authenticated = self.known_session().authenticated
-            lane.keep(frame, None, [], None, False)
+            self.service.own_lane.keep(self, frame, None, [], None)
         elif self.session.muted():
             self.adopt_session()
+
+    def queue(self) -> Queue:
+        """Its transaction."""
+        modes = self.modes
+        assert modes is not None
+        queue = modes.queue
+        assert queue is not None
+        return queue
+
+    def begin_queue(self) -> None:
+        """MULTI, in the middle of nothing."""
+        if self.modes is None:
+            self.modes = Modes(self)
+        self.modes.queue = Queue()
+        self.known_session().queued = 0
+        self.plain = False
+        self.own = Manner.QUEUES
+
+    def end_empty_queue(self) -> bool:
+        """The transaction is over, if it is empty and nothing was watched for it; else False."""
+        modes = self.modes
+        assert modes is not None
+        if self.queue().items or modes.watch is not None or modes.subscriptions is not None:
+            return False
+        modes.queue = None
+        self.known_session().queued = -1
+        self.adopt_session()
+        return True
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -195,7 +236,7 @@ class Conversation(Receiver):
     def request(self, frame: bytes, now: float) -> bool:
         """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
         framer = self.framer
-        said = frame
+        self._said = frame if len(frame) <= LONGEST else None
         if framer.inline or framer.ragged:
             args = split_inline(frame) if framer.inline else split_ragged(frame)
             frame = encode.request(args)
@@ -211,7 +252,7 @@ class Conversation(Receiver):
         except UnknownSubcommand as unknown:
             fact = unknown.fact
             if fact.name not in service.absent:
-                self.refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
+                self.refuse_for_good(fact, errors.unknown_subcommand(fact.name, args[1]))
                 return True
         if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
             # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
@@ -219,7 +260,7 @@ class Conversation(Receiver):
             self.close()
             return True
         if fact is None or fact.name in service.absent:
-            self._refuse_unknown(said, args)
+            self.refuse_for_good(None, errors.unknown_command(args))
             return True
         if service.clients.paused and service.clients.holds(fact):
             self.flow.stop(Stop.PAUSED)
@@ -227,7 +268,7 @@ class Conversation(Receiver):
         self.latest = None
         session.last_command = fact.name
         if not fact.accepts(len(args)):
-            self.refuse(fact, errors.wrong_arity(fact.name))
+            self.refuse_for_good(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
         elif service.spectators.watching:
@@ -280,13 +321,29 @@ class Conversation(Receiver):
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
 
-    def _refuse_unknown(self, frame: bytes, args: list[bytes]) -> None:
-        text = errors.unknown_command(args)
-        self.refuse(None, text)
-        if self.own and len(frame) <= LONGEST:
+    def refuse_for_good(self, fact: Fact | None, text: str) -> None:
+        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        self.refuse(fact, text)
+        if self.own and self._said is not None and (fact is None or fact.name != "exec"):
+            counter = None if fact is None else self.service.counters.command(fact.name)
+            self.service.own_lane.keep_refused(self, self._said, counter, encode.error(text))
+
+    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command that is always answered like that, whoever sends it in this manner."""
+        self.say(fact, reply)
+        if self.own and self._said is not None:
             lane = self.service.own_lane
-            lane.authenticated = self.known_session().authenticated
-            lane.keep(frame, None, [], encode.error(text), True)
+            lane.keep(self, self._said, lane.calls.get(fact.name.encode()), [], reply)
+
+    def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
+        """A command was queued; ``planner`` says that its keys are in ``slots``."""
+        session = self.known_session()
+        session.queued += 1
+        self.window.answer(b"" if session.muted() else QUEUED)
+        self.adopt_session()
+        again = item.whole is None and item.fact.for_admins is None
+        if self.own and again and self._said is item.frame:
+            self.service.own_lane.keep_queued(self, self._said, item, slots, planner)
 
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""

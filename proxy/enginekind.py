@@ -32,6 +32,7 @@ MODULES = (
     "proxy.scatter",
     "proxy.session",
     "proxy.slots",
+    "proxy.transaction",
     "proxy.turn",
 )
 """The modules that are compiled (those with a .pxd beside them)."""

@@ -9,7 +9,7 @@ replies, of which only the last matters::
 Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Redis 7.0 answers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from proxy.channels import BEGIN, END
 from proxy.commands.facts import Fact, Handling
@@ -35,7 +35,7 @@ class Queued:
     """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
     goes through, where one server's reply is not what a client should see."""
 
-    __slots__ = ("along", "args", "fact", "frame", "own", "whole")
+    __slots__ = ("along", "args", "fact", "frame", "own", "size", "whole")
 
     def __init__(self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None) -> None:
         self.fact = fact
@@ -45,14 +45,11 @@ class Queued:
         self.own = fact.handling is Handling.SESSION or fact.name in _OWN
         self.along = b""
         """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
+        self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
+        """How many bytes of memory it takes, about."""
 
     def __repr__(self) -> str:
         return f"Queued({self.args})"
-
-    @property
-    def size(self) -> int:
-        """How many bytes of memory it takes, about."""
-        return len(self.frame) + _EACH + _EACH_ARGUMENT * len(self.args)
 
 
 class Queue:
@@ -71,10 +68,11 @@ class Queue:
     def __repr__(self) -> str:
         return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
 
-    def add(self, item: Queued, slots: Iterable[int]) -> None:
+    def add(self, item: Queued, slots: Collection[int]) -> None:
         """One more; its keys are in ``slots``."""
         self.items.append(item)
-        self.slots.update(slots)
+        if slots:
+            self.slots.update(slots)
         self.size += item.size
 
     def drop(self) -> None:

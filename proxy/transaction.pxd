@@ -1,0 +1,17 @@
+cdef class Queued:
+    cdef readonly object fact
+    cdef readonly list args
+    cdef readonly bytes frame
+    cdef readonly object whole
+    cdef readonly bint own
+    cdef public bytes along
+    cdef readonly Py_ssize_t size
+
+
+cdef class Queue:
+    cdef readonly list items
+    cdef readonly set slots
+    cdef readonly Py_ssize_t size
+    cdef readonly bint spoiled
+
+    cpdef object add(self, Queued item, object slots)
