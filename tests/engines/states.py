@@ -141,10 +141,13 @@ _REPLIES_OFTEN = (10, 40, 60, 60, 30, 2, 3, 3, 3, 1)
 def _turns(rng: Random) -> Steps:
     """Numbers stand for requests: what they mean is known only when it is seen which are waiting."""
     steps: Steps = []
-    weights = [rng.random() ** 2 + 0.02 for _ in range(11)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(12)]
     weights[0] += 0.7
     weights[1] += 0.7
-    names = ("reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push")
+    names = (
+        "reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push",
+        "gathers",
+    )  # fmt: skip
     weights[5] *= 0.1
     weights[6] *= 0.1
     for name in rng.choices(names, weights, k=rng.choice((3, 10, 30, 90))):
@@ -156,7 +159,7 @@ def _turns(rng: Random) -> Steps:
                 steps.append((name, rng.random(), size, rng.choice((0, 0, 3))))
             case "answer" | "stream" | "push":
                 steps.append((name, rng.choices(_REPLIES, _REPLIES_OFTEN)[0], rng.random() < 0.4))
-            case "direct" | "slow":
+            case "direct" | "slow" | "gathers":
                 steps.append((name, rng.random() < 0.6))
             case _:
                 steps.append((name,))
@@ -207,6 +210,8 @@ def _window(engine: Engine, steps: Steps) -> object:
             case ("slow", yes):
                 window.set_slow(yes)
                 log.append(window.holds_back(lambda number=number: log.append(("resume", number))))
+            case ("gathers", yes):
+                window.gathers = yes
             case ("direct", yes):
                 window.direct = direct if yes else None
                 log.append(window.direct is direct)
