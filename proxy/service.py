@@ -108,6 +108,7 @@ class Service:
         self._lanes = self._make_lanes()
         self.lane = self._lanes[0]
         self.query = QueryLimit()
+        """How much the servers keep of what one connection sends."""
         self.own_lane = self._own_lane()
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
@@ -166,7 +167,6 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
-        """How much the servers keep of what one connection sends."""
         self._evicts = False
         """Whether servers may close connections to save memory, and can be told not to."""
         self.missing: Missing = {}
