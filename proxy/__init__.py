@@ -38,7 +38,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  info, merge, retries, refusals, scripts, lag, settings, streamends    decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  glob, channels                                                       decisions: pure, sans-io
-    4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
+    4  tls, wires, epollwires, clock, turn, greeting, surroundings, leftovers, backend   backends
     4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients

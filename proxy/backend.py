@@ -324,7 +324,8 @@ class Backend(Receiver):
     # ---- time
 
     def tick(self, now: float) -> None:
-        """Answer what waited too long, and fail fast once nothing could be sent until the deadline."""
+        """Answer what had waited too long at ``now``, since when the loop has read from its sockets; and fail fast once
+        nothing could be sent until the deadline."""
         if self._blocked:
             return
         if self.retired:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from proxy import errors
+from proxy.clock import Deadline
 from proxy.control import reason
 from proxy.engine.sink import Sink
 from proxy.lease import Lease
@@ -47,7 +48,7 @@ class Claim:
 
     def __init__(self, place: Place, then: Then) -> None:
         self.place = place
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Deadline | None = None
         """Runs while it waits for one to become free."""
         self.queue: deque[Claim] | None = None
         """Where it waits."""
@@ -201,7 +202,7 @@ class Leases:
             if unfit is not None:
                 unfit.drop()
         elif self._wait:
-            claim.timer = self._loop.call_later(self._wait, self._refuse, claim)
+            claim.timer = self._around.turn.clock.call_later(self._wait, self._refuse, claim)
             claim.queue = station.waiting
             station.waiting.append(claim)
         else:
@@ -344,7 +345,7 @@ class Leases:
     def _sweep(self) -> None:
         """Close what nobody needs, and what a server says nothing about."""
         self._timer = None
-        now = self._around.turn.now()
+        now = self._around.turn.clock.settled
         patience = self._around.timing.request_timeout
         for station in list(self._stations.values()):
             for lease in [lease for lease in station.idle if now - lease.since > _IDLE]:

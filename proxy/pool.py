@@ -79,10 +79,10 @@ class Pool:
         await asyncio.gather(*(backend.close() for backend in (*self._backends.values(), *self._retired)))
 
     def _tick(self) -> None:
-        now = self._around.turn.now()
+        settled = self._around.turn.clock.settled
         for backend in [*self._backends.values(), *self._retired]:
             try:
-                backend.tick(now)
+                backend.tick(settled)
             except Exception:
                 # A fault of ours in one connection must not end the watch over the others.
                 log.exception("tick failed backend=%r", backend)

@@ -72,7 +72,7 @@ class Hub:
         else:
             timing = self._around.timing
             patience = max(timing.retry_deadline, timing.connect_timeout)
-            claim.wait(self._loop.call_later(patience, self._give_up, claim))
+            claim.wait(self._around.turn.clock.call_later(patience, self._give_up, claim))
         return claim
 
     def join(self, kind: Kind, name: bytes, listener: Listener, push: Push, protocol: int) -> None:

@@ -1,10 +1,10 @@
 """What is subscribed to, by whom, and who waits until it stands."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.channels import Kind, Reach
+from proxy.clock import Deadline
 from proxy.glob import matcher
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Claim:
         self._hub = hub
         self._then: Then | None = then
         self._left: set[Topic] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
 
     @property
     def over(self) -> bool:
@@ -86,7 +86,7 @@ class Claim:
             self._then = None
             self._let_go()
 
-    def wait(self, timer: asyncio.TimerHandle) -> None:
+    def wait(self, timer: Deadline) -> None:
         """Not all stand yet."""
         self._timer = timer
         self._left = {topic for topic in self.topics if not topic.standing}

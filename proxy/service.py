@@ -9,6 +9,7 @@ from proxy import __version__, errors, transaction
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
+from proxy.clock import Clock
 from proxy.colocation import build_colocation, slot_of
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
@@ -83,7 +84,7 @@ class Service:
         self.wires = LoopWires(self.loop) if wires is None else wires
         self.started = time.time()
         self.counters = Counters(config.measure)
-        self.turn = Turn(self.loop, clock)
+        self.turn = Turn(self.loop, Clock(self.loop, clock))
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
@@ -341,6 +342,7 @@ class Service:
         await self.hub.close()
         await self.leases.close()
         await self.pool.close()
+        self.turn.clock.close()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""

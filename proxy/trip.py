@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from proxy import errors, transaction
+from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.leases import Claim, Lease
@@ -88,7 +89,7 @@ class Trip(Sink):
         self._given = lease is not None
         self._repeat = repeat
         self._claim: Claim | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | Deadline | None = None
         self._node: Node | None = None
         self._hops = 0
         self._rejected = b""
@@ -163,7 +164,7 @@ class Trip(Sink):
             for _ in range(transaction.replies(self._frame) - 1):
                 lease.inflight.push(self, _PART, b"", 0, 0, now)
         lease.send(self, 0, self._frame, now)
-        self._timer = service.loop.call_later(service.config.backend.request_timeout, self._late)
+        self._timer = service.turn.clock.call_later(service.config.backend.request_timeout, self._late)
 
     def accepts_stream(self, token: int) -> bool:
         """No: it is looked at whole."""

@@ -1,5 +1,8 @@
+from proxy.clock cimport Clock
+
+
 cdef class Turn:
-    cdef object _clock
+    cdef readonly Clock clock
     cdef object _loop
     cdef double _now
     cdef list _items

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Protocol
+
+from proxy.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -18,21 +19,21 @@ class Flushable(Protocol):
 class Turn:
     """Calls ``flush`` once on everything added during one turn of the loop, so that many clients share one write.
 
-    ``clock`` gives seconds that only grow. It is finer than the loop's own time, and read once a turn.
+    Its time is the ``clock``'s, read once a turn.
     """
 
-    __slots__ = ("_clock", "_items", "_loop", "_now")
+    __slots__ = ("_items", "_loop", "_now", "clock")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
-        self._clock = clock
-        self._now = clock()
+        self.clock = clock
+        self._now = clock.now()
         self._items: list[Flushable] = []
 
     def now(self) -> float:
         """The time of this turn: once something waits to be flushed, it stands still until the turn is over."""
         if not self._items:
-            self._now = self._clock()
+            self._now = self.clock.now()
         return self._now
 
     def add(self, item: Flushable) -> None:
