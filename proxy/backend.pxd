@@ -31,13 +31,13 @@ cdef class Backend(Receiver):
     cdef object _leftovers
     cdef object _owner
     cdef bint _withheld
+    cdef readonly bint left
     # of one connection
     cdef object _transport
     cdef object _greeting
     cdef object _lost
     cdef bint _paused
     cdef bint _blocked
-    cdef bint _left
     cdef double _heard
     cdef bytes _rejected
 

@@ -108,6 +108,15 @@ class Watch(Sink):
         self._sink.deliver(token, data, start, end)
         self._ran(token)
 
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Pass them on; it ran."""
+        self._sink.deliver_pieces(token, pieces)
+        self._ran(token)
+
+    def kept(self, token: int, size: int) -> int:
+        """The sink's."""
+        return self._sink.kept(token, size)
+
     def accepts_stream(self, token: int) -> bool:
         """The sink's."""
         return self._sink.accepts_stream(token)

@@ -17,9 +17,18 @@ cdef class Gather(Sink):
     cdef list _replies
     cdef Sink _sink
     cdef Py_ssize_t _token
+    cdef Py_ssize_t _total
+    cdef Py_ssize_t _most
+    cdef dict _sizes
+    cdef bint _in_pieces
 
-    @cython.locals(reply=bytes, counter=CommandCounter, view="const char *")
+    @cython.locals(view="const char *")
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
+    cpdef Py_ssize_t kept(self, Py_ssize_t token, Py_ssize_t size) except -1
+    @cython.locals(reply=bytes, counter=CommandCounter, sink=Sink, replies=list, pieces=list, piece=bytes)
+    cdef object _merge(self)
+    cdef object _drop(self)
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)
@@ -28,6 +37,7 @@ cdef class Gather(Sink):
 cdef class Muted(Sink):
     cdef ReplyWindow _window
 
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)
@@ -36,6 +46,7 @@ cdef class Muted(Sink):
 cdef class Dispatcher:
     cdef object _context
     cdef Counters _counters
+    cdef Py_ssize_t _max_reply
     cdef object _on_error
     cdef object _wait
 

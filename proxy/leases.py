@@ -215,7 +215,7 @@ class Leases:
         lease.on_lost = lease.on_push = lease.on_error = None
         if not lease.standing:
             return
-        if len(lease.inflight):
+        if lease.busy:
             lease.drop()
         elif untouched:
             self._rest(lease)

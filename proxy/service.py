@@ -112,7 +112,11 @@ class Service:
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(
-            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+            self.counters,
+            Context(self._overlay, lambda: self.hub),
+            self._count_error,
+            self._wait,
+            config.limits.max_reply,
         )
         limits = config.limits
         self.limits = ClientLimits(
@@ -162,12 +166,14 @@ class Service:
             self._wait,
             lambda node: self.source.hint(node),
             self._on_state,
-            self._on_blocked,
+            self._on_long,
             lambda lost: self._book.elsewhere(lost),
             self._where,
             config.topology.kind == "sentinel" or config.topology.discover_replicas,
             config.topology.kind == "cluster",
             lambda number: self.trackers.get(number),
+            limits.max_reply,
+            backend.long_reply_connections,
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
@@ -227,11 +233,12 @@ class Service:
         """The same connections to primaries as those of ``routes``, for reads too."""
         return self._book.at_primaries(routes)
 
-    def _on_blocked(self, backend: Backend) -> None:
-        """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
-        self._halt(backend.owners())
-        self.pool.replace(backend)
-        self._book.refresh(backend.place.owner)
+    def _on_long(self, backend: Backend) -> None:
+        """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
+        if backend.place.owner:
+            backend.leave()  # nobody else uses it
+        else:
+            self.pool.replace(backend)
 
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
@@ -369,6 +376,8 @@ class Service:
     def _on_state(self, backend: Backend) -> None:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
+        if backend.ready and (left := self.pool.stood(backend)) is not None:
+            self._halt(left.owners())
         self._book.refresh(backend.place.owner)
         if not backend.ready:
             self.scripts.forget(backend)

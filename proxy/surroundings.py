@@ -100,8 +100,8 @@ class Surroundings:
     """Something has changed: the topology should be looked at."""
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
-    on_blocked: Callable[["Backend"], None]
-    """Called when a connection is read from no more because a reply streams to a slow reader."""
+    on_long: Callable[["Backend"], None]
+    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
     where: Callable[[Place, Look], "Backend | None"]
@@ -113,6 +113,10 @@ class Surroundings:
     """Whether the servers are a Redis Cluster's."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
+    max_reply: int
+    """How many bytes are kept of one reply that can not be passed on as it comes."""
+    long_reply_connections: int
+    """How many connections to one server may be left to long replies at a time."""
 
 
 class Holder(Protocol):

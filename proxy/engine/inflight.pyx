@@ -14,6 +14,7 @@ from proxy.engine.sink cimport Sink
 
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD as _discard
+from proxy.engine.sink import UNASKED
 
 cdef Sink DISCARD = _discard
 
@@ -137,7 +138,7 @@ cdef class InFlight:
 
     def peek(self):
         """The oldest request. Raises ``IndexError`` when there is none."""
-        for entry in self._walk():
+        for _, entry in self._walk(True, 0.0):
             return entry
         raise IndexError("no request")
 
@@ -155,7 +156,30 @@ cdef class InFlight:
 
     def entries(self):
         """All requests in order, the written ones first."""
-        return list(self._walk())
+        return [entry for _, entry in self._walk(True, 0.0)]
+
+    def owners(self):
+        """Whose requests these are."""
+        cdef Py_ssize_t index
+        cdef PyObject* last = NULL
+        cdef set found = set()
+        for index in range(self._head, self._head + self._count):
+            if self._requests[index & self._mask].sink != last:
+                last = self._requests[index & self._mask].sink
+                if <object> last not in UNASKED:
+                    found.add((<object> last).owner)
+        return found
+
+    def serves_others(self, owner):
+        """Whether somebody else than ``owner`` waits for a reply."""
+        cdef Py_ssize_t index
+        cdef PyObject* last = NULL
+        for index in range(self._head, self._head + self._count):
+            if self._requests[index & self._mask].sink != last:
+                last = self._requests[index & self._mask].sink
+                if <object> last not in UNASKED and (<object> last).owner is not owner:
+                    return True
+        return False
 
     def rewire(self, sinks):
         """Give the replies of all requests, in order, to these sinks."""
@@ -190,27 +214,22 @@ cdef class InFlight:
         cdef Py_ssize_t index
         cdef Request* request
         cdef Sink sink
-        entries = self.entries()
-        written = self.written
         late = []
         unwritten = []
-        keep = []
-        for index, entry in enumerate(entries):
-            if entry.since >= before or entry.sink is DISCARD:
-                if index >= written:
-                    keep.append(entry)
-            elif index >= written:
+        for index, entry in list(self._walk(False, before)):
+            if index >= self.written:
                 unwritten.append(entry)
-            else:
-                late.append(entry)
-                request = &self._requests[(self._head + index) & self._mask]
-                sink = <Sink> request.sink
-                Py_INCREF(DISCARD)
-                request.sink = <PyObject*> DISCARD
-                request.token = 0
-                request.length = 0
-                Py_DECREF(sink)
+                continue
+            late.append(entry)
+            request = &self._requests[(self._head + index) & self._mask]
+            sink = <Sink> request.sink
+            Py_INCREF(DISCARD)
+            request.sink = <PyObject*> DISCARD
+            request.token = 0
+            request.length = 0
+            Py_DECREF(sink)
         if unwritten:
+            keep = [entry for entry in self.entries()[self.written:] if entry.since >= before or entry.sink is DISCARD]
             self._drop_unwritten()
             for entry in keep:
                 self.push(entry.sink, entry.token, entry.frame, 0, len(entry.frame), entry.since)
@@ -300,8 +319,9 @@ cdef class InFlight:
             self._mask = -1
         return 0
 
-    def _walk(self):
-        """The requests as entries."""
+    def _walk(self, bint all, double before):
+        """The requests as entries, each with its number: all, or those that came before ``before`` and that somebody
+        waits for."""
         cdef Py_ssize_t index, left
         cdef Py_ssize_t piece = self._first
         cdef Request* request
@@ -320,11 +340,13 @@ cdef class InFlight:
                 held = None
                 begin = self._open
             request = &self._requests[(self._head + index) & self._mask]
+            if not all and (request.since >= before or request.sink == <PyObject*> DISCARD):
+                continue
             if held is not None and request.length == len(held):
                 frame = held
             else:
                 frame = PyBytes_FromStringAndSize(begin + request.offset, request.length)
-            yield Entry(<object> request.sink, request.token, frame, request.since)
+            yield index, Entry(<object> request.sink, request.token, frame, request.since)
 
     def _drop_unwritten(self):
         """Forget the requests that are not written, and their bytes."""
