@@ -147,20 +147,8 @@ def _turns(rng: Random) -> Steps:
     weights = [rng.random() ** 2 + 0.02 for _ in range(12)]
     weights[0] += 0.7
     weights[1] += 0.7
-    names = [
-        "reserve",
-        "deliver",
-        "answer",
-        "stream",
-        "write",
-        "abort",
-        "close",
-        "direct",
-        "early",
-        "slow",
-        "push",
-        "pieces",
-    ]
+    names = ["reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push"]
+    names.append("pieces")
     weights[5] *= 0.1
     weights[6] *= 0.1
     for name in rng.choices(names, weights, k=rng.choice((3, 10, 30, 90))):
