@@ -456,6 +456,7 @@ class Backend(Receiver):
     def _too_large(self, entry: Entry) -> bytes:
         """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
         around = self._around
+        around.counters.too_large += 1
         around.on_error(entry.sink, entry.frame)
         return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
 

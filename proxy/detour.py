@@ -210,12 +210,11 @@ class Detours:
         owner = refused.sink.owner
         party = Party(self._settled)
         first = party.add(Ticket(refused, backend.place))
-        sinks: list[Sink] = []
-        for entry in backend.inflight.entries():
-            others = entry.sink.owner is not owner or isinstance(entry.sink, Watch)
-            sinks.append(entry.sink if others else party.add(Ticket(entry, backend.place)))
-        if len(party.tickets) > 1:
-            backend.inflight.rewire(sinks)
+        sinks: dict[int, Sink] = {}
+        for at, entry in backend.inflight.of(owner):
+            if not isinstance(entry.sink, Watch):
+                sinks[at] = party.add(Ticket(entry, backend.place))
+        backend.inflight.rewire(sinks)
         return first
 
     def _settled(self, party: Party) -> None:

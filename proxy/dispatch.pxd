@@ -21,6 +21,7 @@ cdef class Gather(Sink):
     cdef Py_ssize_t _most
     cdef dict _sizes
     cdef bint _in_pieces
+    cdef bint _dropped
 
     @cython.locals(view="const char *")
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)

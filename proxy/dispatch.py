@@ -28,6 +28,7 @@ class Gather(Sink):
     __slots__ = (
         "_context",
         "_counters",
+        "_dropped",
         "_in_pieces",
         "_left",
         "_most",
@@ -57,6 +58,7 @@ class Gather(Sink):
         """Those of the parts that come in pieces, if any do."""
         self._in_pieces = False
         """Whether the reply to a part is a list of pieces."""
+        self._dropped = False
 
     def __repr__(self) -> str:
         return f"Gather({self._plan.way.name}, {self._left} of {len(self._replies)} to come)"
@@ -99,6 +101,8 @@ class Gather(Sink):
 
     def _drop(self) -> None:
         """Keep nothing of what is too large together: it is answered with an error when the last part is there."""
+        self._counters.too_large += not self._dropped
+        self._dropped = True
         error = encode.error(errors.reply_too_large(self._most, self._plan.way.changes))
         self._replies = [error] * len(self._replies)
         self._in_pieces = False

@@ -196,6 +196,7 @@ class Lease(Receiver):
 
     def _too_large(self, entry: Entry) -> bytes:
         around = self._around
+        around.counters.too_large += 1
         return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
 
     def _abort(self) -> None:

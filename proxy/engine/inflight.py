@@ -1,7 +1,7 @@
 """The FIFO of requests on one backend connection: what is still to be written, and what waits for its reply."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from proxy.engine.entry import Entry
@@ -130,10 +130,16 @@ class InFlight:
             last = sink
         return False
 
-    def rewire(self, sinks: Sequence[Sink]) -> None:
-        """Give the replies of all requests, in order, to these sinks."""
-        pairs = zip(sinks, self._entries, strict=True)
-        self._entries = deque((sink, token, frame, since) for sink, (_, token, frame, since) in pairs)
+    def of(self, owner: object) -> list[tuple[int, Entry]]:
+        """The requests of ``owner``, each with its place."""
+        return [(place, Entry(*item)) for place, item in enumerate(self._entries) if item[0].owner is owner]
+
+    def rewire(self, sinks: Mapping[int, Sink]) -> None:
+        """Give the replies of the requests at these places to these sinks."""
+        entries = list(self._entries)
+        for place, sink in sinks.items():
+            entries[place] = (sink, *entries[place][1:])
+        self._entries = deque(entries)
 
     def recall(self) -> list[Entry]:
         """Take back what is not written yet."""

@@ -25,6 +25,7 @@ cdef enum:
     _KEPT_ROOM = 64 * 1024
     _FEWEST = 16
     _KEPT_REQUESTS = 4096
+    _ALL, _OVERDUE, _OF_OWNER
 
 
 cdef class InFlight:
@@ -138,7 +139,7 @@ cdef class InFlight:
 
     def peek(self):
         """The oldest request. Raises ``IndexError`` when there is none."""
-        for _, entry in self._walk(True, 0.0):
+        for _, entry in self._walk(_ALL, 0.0, None):
             return entry
         raise IndexError("no request")
 
@@ -156,7 +157,7 @@ cdef class InFlight:
 
     def entries(self):
         """All requests in order, the written ones first."""
-        return [entry for _, entry in self._walk(True, 0.0)]
+        return [entry for _, entry in self._walk(_ALL, 0.0, None)]
 
     def owners(self):
         """Whose requests these are."""
@@ -181,17 +182,20 @@ cdef class InFlight:
                     return True
         return False
 
+    def of(self, owner):
+        """The requests of ``owner``, each with its place."""
+        return list(self._walk(_OF_OWNER, 0.0, owner))
+
     def rewire(self, sinks):
-        """Give the replies of all requests, in order, to these sinks."""
-        cdef Py_ssize_t index
+        """Give the replies of the requests at these places to these sinks."""
+        cdef Py_ssize_t place
         cdef Request* request
         cdef PyObject* before
         cdef Sink sink
-        if len(sinks) != self._count:
-            raise ValueError("not a sink for each request")
-        for index in range(self._count):
-            sink = sinks[index]
-            request = &self._requests[(self._head + index) & self._mask]
+        for place, sink in sinks.items():
+            if not 0 <= place < self._count:
+                raise IndexError("no request is there")
+            request = &self._requests[(self._head + place) & self._mask]
             before = request.sink
             Py_INCREF(sink)
             request.sink = <PyObject*> sink
@@ -216,7 +220,7 @@ cdef class InFlight:
         cdef Sink sink
         late = []
         unwritten = []
-        for index, entry in list(self._walk(False, before)):
+        for index, entry in list(self._walk(_OVERDUE, before, None)):
             if index >= self.written:
                 unwritten.append(entry)
                 continue
@@ -319,14 +323,16 @@ cdef class InFlight:
             self._mask = -1
         return 0
 
-    def _walk(self, bint all, double before):
-        """The requests as entries, each with its number: all, or those that came before ``before`` and that somebody
-        waits for."""
+    def _walk(self, int which, double before, owner):
+        """The requests as entries, each with its place: all, those that came before ``before`` and that somebody waits
+        for, or those of ``owner``."""
         cdef Py_ssize_t index, left
         cdef Py_ssize_t piece = self._first
         cdef Request* request
         cdef char* begin
         cdef bytes held
+        cdef PyObject* last = NULL
+        cdef bint own = False
         left = self._pieces[piece].left if self._held else 0
         for index in range(self._count):
             while not left and piece < self._first + self._held:
@@ -340,8 +346,15 @@ cdef class InFlight:
                 held = None
                 begin = self._open
             request = &self._requests[(self._head + index) & self._mask]
-            if not all and (request.since >= before or request.sink == <PyObject*> DISCARD):
-                continue
+            if which == _OVERDUE:
+                if request.since >= before or request.sink == <PyObject*> DISCARD:
+                    continue
+            elif which == _OF_OWNER:
+                if request.sink != last:
+                    last = request.sink
+                    own = (<object> last).owner is owner
+                if not own:
+                    continue
             if held is not None and request.length == len(held):
                 frame = held
             else:

@@ -125,7 +125,8 @@ def _fifo(engine: Engine, steps: Steps) -> object:
                 log.append(sorted(_name(owner) for owner in fifo.owners()))
                 log.append([fifo.serves_others(sinks[name]) for name in "abcD"])
             case ("rewire",):
-                fifo.rewire([sinks["abcD"[at % 4]] for at in range(len(fifo))])
+                log.append([(at, _entry(entry)) for name in "aD" for at, entry in fifo.of(sinks[name])])
+                fifo.rewire({at: sinks["abcD"[at % 4]] for at in range(0, len(fifo), 1 + len(fifo) % 3)})
             case ("recall",):
                 log.append([_entry(entry) for entry in fifo.recall()])
             case ("drain",):
