@@ -31,21 +31,23 @@ What a client can be in the middle of, and where else a request can be carried o
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
+    0  errors, enginekind, metrics, tally, jobs                             no I/O, no asyncio
     1  resp, slots, colocation, engine                                      bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
     3  info, merge, retries, refusals, scripts, lag, settings, streamends    decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  glob, channels                                                       decisions: pure, sans-io
-    4  tls, wires, epollwires, clock, turn, greeting, surroundings, leftovers, backend   backends
+    4  addresses, tls, wires, epollwires, clock, turn, slices, gates, greeting     backends
+    4  surroundings, leftovers, backend                                     backends
     4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
     5  ending, trip, watching, transactions, errand, aside                   clients
-    5  subscriptions, publishing                                            clients
+    5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, census, clients, service, report, listeners, admin      clients
+    5  lostscripts, census, clients, rolewatch, upkeep, service, report     clients
+    5  listeners, admin                                                     clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 

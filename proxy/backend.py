@@ -12,16 +12,18 @@ import asyncio
 import logging
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 from proxy import errors, transaction
+from proxy.addresses import first_that_serves
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import QUEUED, UNASKED, Sink
-from proxy.greeting import Greeting
+from proxy.greeting import Greeting, Step
 from proxy.leftovers import Leftovers
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
@@ -46,6 +48,8 @@ class Backend(Receiver):
         "_blocked",
         "_closing",
         "_down_since",
+        "_gate",
+        "_greeted",
         "_greeting",
         "_heard",
         "_holders",
@@ -60,6 +64,7 @@ class Backend(Receiver):
         "_runner",
         "_transport",
         "_turn",
+        "_used",
         "_withheld",
         "dirty",
         "inflight",
@@ -69,6 +74,7 @@ class Backend(Receiver):
         "reconnects",
         "retired",
         "state",
+        "unfit",
     )
 
     def __init__(self, place: Place, around: Surroundings) -> None:
@@ -104,6 +110,10 @@ class Backend(Receiver):
         self._withheld = False
         self.left = False
         """It is left to a long reply: a fresh connection has taken its place."""
+        self._gate = around.gates.to(place.node, place.primary)
+        self._used = self._down_since
+        self.unfit = ""
+        """Why a static primary is not used though it can be reached; empty where that is not so."""
         # of one connection
         self._transport: asyncio.Transport | None = None
         self._greeting: Greeting | None = None
@@ -111,6 +121,7 @@ class Backend(Receiver):
         self._paused = False
         self._blocked = False
         self._heard = 0.0
+        self._greeted = 0.0
         self._rejected = b""
         """The first error of a command of the transaction whose replies come."""
 
@@ -185,49 +196,66 @@ class Backend(Receiver):
         backoff = timing.backoff_min
         while not self._closing:
             since = self._turn.now()
+            paced = False
+            """Whether the gate says when the next attempt may be made."""
             try:
-                lost = await self._connect()
+                steps = [] if self._owner is None else await self._owner.steps(self.place)
+                paced = True
+                lost = await self._gate.attempt(lambda: self._connect(steps))  # noqa: B023 - it is called here
+                paced = False
                 since = self._turn.now()
                 await lost
+                self._gate.doubt()
             except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
                 # ValueError: a host name that can be no name.
-                reason = _words(error, timing.connect_timeout)
-                if reason != self._reason:
-                    self._reason = reason
-                    self._log(logging.WARNING, "backend not reachable")
-                self._around.hint(None)
+                paced = paced and not isinstance(error, errors.PlaceRefused)
+                self._not_connected(error)
             # A server that takes connections only to drop them is no reason to connect in a circle.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
                 backoff = timing.backoff_min
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-            backoff = min(backoff * 2, timing.backoff_max)
+            if not paced:
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+                backoff = min(backoff * 2, timing.backoff_max)
 
-    async def _connect(self) -> asyncio.Future[None]:
+    def _not_connected(self, error: Exception) -> None:
+        reason = _words(error, self._around.timing.connect_timeout)
+        denied = self._around.alone and self.place.primary and isinstance(error, errors.WrongRole)
+        self.unfit = str(error) if denied else ""
+        if reason != self._reason:
+            self._reason = reason
+            # What is wrong with the server is said once, and not for each connection to it.
+            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(reason)
+            self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
+            if news and self.unfit:
+                self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
+        self._around.hint(None)
+
+    async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Connect and greet. The future is done when the connection is lost."""
-        node = self.place.node
-        lost = self._lost = self._loop.create_future()
-        around = self._around
-        steps = [] if self._owner is None else await self._owner.steps(self.place)
-        greeting = self._greeting = Greeting(
-            self.place.protocol,
-            self.place.db,
-            self.place.primary,
-            around.credentials,
-            verify=around.verify,
-            cluster=around.cluster,
-            steps=steps,
+        timeout = self._around.timing.connect_timeout
+        return await first_that_serves(
+            self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
         )
+
+    async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
+        """Connect to one of the server's addresses, and greet."""
+        node = self.place.node
+        around = self._around
+        lost = self._lost = self._loop.create_future()
+        greeting = self._greeting = around.greeting(self.place, steps=steps)
         try:
-            await greeting.exchange(around.connect(node.host, node.port, self), around.timing.connect_timeout)
-        except BaseException:
+            await greeting.exchange(around.reach(node, address, self), seconds)
+        except BaseException as error:
             self._abort()
+            if self._transport is not None and isinstance(error, Exception):
+                await lost  # as another connection may be made then
             raise
         finally:
             self._greeting = None
         if lost.done():
             raise errors.BackendError("the server closed the connection")
-        self._heard = self._turn.now()
-        self._reason = ""
+        self._heard = self._greeted = self._turn.now()
+        self._reason = self.unfit = ""
         level = logging.DEBUG if self.place.owner else logging.INFO
         log.log(level, "backend connected shard=%s address=%s", self.place.shard, node.address)
         self._change(State.READY)
@@ -486,6 +514,14 @@ class Backend(Receiver):
     def takes_long(self) -> bool:
         """Whether a long reply is coming."""
         return self._reader.taken > 0
+
+    def unused(self, now: float) -> float:
+        """For how many seconds nothing has been in flight, as far as was seen by those who ask now and then."""
+        if not self.spent or self._holders:
+            self._used = now
+        elif self._heard > self._greeted:
+            self._used = max(self._used, self._heard)
+        return now - self._used
 
 
 def _words(error: BaseException, connect_timeout: float) -> str:

@@ -77,6 +77,11 @@ class ClientConnection(Conversation):
         transport.set_write_buffer_limits(high=service.limits.output_soft // 2)
         self.begin(number, Flow(self, transport), self._turn.now())
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is no connection any more."""
+        return self._transport is None
+
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""
         if self._transport is None:
@@ -306,12 +311,6 @@ class ClientConnection(Conversation):
         """It has caught up."""
         self.window.set_slow(False)
         self.flow.caught_up()
-
-    def pause_changed(self) -> None:
-        """A CLIENT PAUSE has begun or is over."""
-        self.adopt_session()
-        if not self.service.clients.paused:
-            self.flow.go(Stop.PAUSED)
 
     def go_on(self) -> None:
         """No reason is left not to read from it."""

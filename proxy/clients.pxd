@@ -7,6 +7,7 @@ from proxy.metrics cimport Counters
 
 cdef class Clients:
     cdef object _loop
+    cdef object _slices
     cdef Counters _counters
     cdef Census _census
     cdef Py_ssize_t _maximum

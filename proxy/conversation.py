@@ -4,6 +4,7 @@ What the fast lane does not take comes here, parsed by hiredis.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy import allclients, blocking, clientcmds, errors
@@ -14,6 +15,7 @@ from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
+from proxy.jobs import Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
 from proxy.ownwrites import OwnWrites
@@ -26,7 +28,6 @@ from proxy.scatter import Scatter
 from proxy.session import ReplyMode, Session
 
 if TYPE_CHECKING:
-    from proxy.clients import Siblings
     from proxy.service import Service
 
 EVERY_SHARD = 2**64 - 1
@@ -122,6 +123,11 @@ class Conversation(Receiver):
             framer.set_authenticated(self.session.authenticated)
         return framer
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is no connection any more."""
+        raise NotImplementedError
+
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""
         raise NotImplementedError
@@ -159,6 +165,15 @@ class Conversation(Receiver):
             modes.adopted()
             self.plain = self.plain and modes.plain
             self.routes = modes.routes(self.routes)
+
+    def pause_changed(self) -> None:
+        """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
+        service = self.service
+        free = service.fast_lane and not (service.clients.paused or service.spectators.watching)
+        session = self._session
+        if session is not None:
+            free = free and session.authenticated and session.reply_mode is ReplyMode.ON
+        self.plain = free and (self.modes is None or self.modes.plain)
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -223,11 +238,10 @@ class Conversation(Receiver):
         done = self._mode(fact, args, frame, now)
         if done is not None:
             return done
-        siblings = self.service.siblings
         if fact.handling is not Handling.SESSION:
             return self._run_plan(fact, args, frame, now)
-        if siblings is not None and fact.name in allclients.WIDE:
-            self._run_wide(siblings, fact, args, now)
+        if fact.name in allclients.WIDE:
+            self._run_wide(fact, args, now)
         else:
             self._run_session(fact, args, now)
         return True
@@ -293,32 +307,45 @@ class Conversation(Receiver):
         if session.closing:
             self.drain()
 
-    def _run_wide(self, siblings: "Siblings", fact: Fact, args: list[bytes], now: float) -> None:
-        """A command about the clients of all workers. What follows it waits until the others have done their parts."""
+    def _run_wide(self, fact: Fact, args: list[bytes], now: float) -> None:
+        """A command about the clients of all workers. What follows it waits until they have done their parts."""
         session = self.session
         wide = allclients.WIDE[fact.name]
         wrong = wide.check(session.world, args)
         if wrong is not None:
             self._run_session(fact, args, now)
             return
-        counter = self.service.counters.command(fact.name)
-        counter.calls += 1
-        muted = session.muted()
+        self.service.counters.command(fact.name).calls += 1
         token = self.window.reserve()
-        self.flow.stop(Stop.ORDER)
-        own = wide.part(session.world, session.id, args, now)
-
-        def reply(others: Sequence[allclients.Part]) -> None:
-            data = wide.reply((own, *others), args, session.protocol)
-            counter.failed += data[:1] == b"-"
-            if muted:
-                data = b""
-            self.window.deliver(token, data, 0, len(data))
-            if session.closing:
-                self.drain()
-
-        siblings.ask(fact.name, args, session.id, reply)
+        done = self.service.slices.run(self._doing_wide(fact, wide, args, now, token, session.muted()), self)
+        if not done or self.service.siblings is not None:
+            self.flow.stop(Stop.ORDER)
         self.adopt_session()
+
+    def _doing_wide(
+        self, fact: Fact, wide: allclients.Wide, args: list[bytes], now: float, token: int, muted: bool
+    ) -> Job[None]:
+        """This worker's part of it, and then the reply."""
+        session = self.session
+        siblings = self.service.siblings
+        own = yield from wide.part(session.world, session.id, args, now)
+        if siblings is None:
+            self._answer_wide(fact, args, token, muted, (own,))
+        else:
+            then = partial(self._answer_wide, fact, args, token, muted)
+            siblings.ask(fact.name, args, session.id, lambda others: then((own, *others)))
+
+    def _answer_wide(
+        self, fact: Fact, args: list[bytes], token: int, muted: bool, parts: Sequence[allclients.Part]
+    ) -> None:
+        session = self.session
+        data = allclients.WIDE[fact.name].reply(parts, args, session.protocol)
+        self.service.counters.command(fact.name).failed += data[:1] == b"-"
+        if muted:
+            data = b""
+        self.window.deliver(token, data, 0, len(data))
+        if session.closing:
+            self.drain()
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service

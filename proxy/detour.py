@@ -19,7 +19,7 @@ from proxy import errors
 from proxy.backend import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
-from proxy.refusals import ASKING, HOPS, NOSCRIPT, Refusal
+from proxy.refusals import ASKING, HOPS, NOSCRIPT, READONLY, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
 from proxy.surroundings import Place, Surroundings
@@ -81,7 +81,18 @@ class Watch(Sink):
         ticket = self._tickets.pop(token)
         ticket.place = place
         ticket.refuse(refusal, now)
+        if refusal.kind == READONLY:
+            self._party.demoted = refusal
         self._party.settle()
+
+    def _is_stale(self, token: int) -> bool:
+        """Whether it is a read, answered by a server that has just refused a write as a replica: then it is refused as
+        well, as it may have to see that write."""
+        refusal, ticket = self._party.demoted, self._tickets.get(token)
+        if refusal is None or ticket is None or not self._party.look(ticket).readonly:
+            return False
+        self.refuse(token, ticket.place, refusal, ticket.entry.since)
+        return True
 
     def _ran(self, token: int) -> None:
         ticket = self._tickets.pop(token, None)
@@ -105,6 +116,8 @@ class Watch(Sink):
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Pass it on; it ran, or may have."""
+        if self._is_stale(token):
+            return
         self._sink.deliver(token, data, start, end)
         self._ran(token)
 
@@ -118,8 +131,8 @@ class Watch(Sink):
         return self._sink.kept(token, size)
 
     def accepts_stream(self, token: int) -> bool:
-        """The sink's."""
-        return self._sink.accepts_stream(token)
+        """The sink's; a read that may have to be sent again is looked at whole."""
+        return self._party.demoted is None and self._sink.accepts_stream(token)
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Pass it on; it ran."""
@@ -139,10 +152,13 @@ class Watch(Sink):
 class Party:
     """Requests of one client that are in flight together, in order; ``then`` is called when each has its outcome."""
 
-    __slots__ = ("_open", "_then", "_watches", "tickets")
+    __slots__ = ("_look", "_open", "_then", "_watches", "demoted", "tickets")
 
-    def __init__(self, then: Callable[["Party"], None]) -> None:
+    def __init__(self, then: Callable[["Party"], None], look: Callable[[bytes], Look]) -> None:
         self._then = then
+        self._look = look
+        self.demoted: Refusal | None = None
+        """READONLY, if the server has said it to one of them."""
         self._open = 0
         self._watches: dict[Sink, Watch] = {}
         self.tickets: list[Ticket] = []
@@ -158,6 +174,12 @@ class Party:
             watch = self._watches[sink] = Watch(self, sink)
         watch.add(ticket)
         return watch
+
+    def look(self, ticket: Ticket) -> Look:
+        """What the request is."""
+        if ticket.look is None:
+            ticket.look = self._look(ticket.entry.frame)
+        return ticket.look
 
     def settle(self) -> None:
         """One more has its outcome."""
@@ -184,7 +206,9 @@ class Detours:
         now = around.turn.now()
         around.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            around.hint(refusal.node)
+            around.hint(refusal.hint)
+        if refusal.kind == READONLY and not backend.retired:
+            around.demoted(backend.place)
         if not isinstance(entry.sink, Watch):
             self._watch(backend, entry).refuse(entry.token, backend.place, refusal, now)
         else:
@@ -208,7 +232,7 @@ class Detours:
         # From here on nothing of that client comes behind what is watched. Others are not halted, and so not watched.
         refused.sink.halt()
         owner = refused.sink.owner
-        party = Party(self._settled)
+        party = Party(self._settled, self.around.look)
         first = party.add(Ticket(refused, backend.place))
         sinks: dict[int, Sink] = {}
         for at, entry in backend.inflight.of(owner):
@@ -344,7 +368,7 @@ class Chain:
         return self._detours.around.where(ticket.place, look)
 
     def _send(self, target: Backend) -> None:
-        party = Party(self._settled)
+        party = Party(self._settled, self._detours.around.look)
         count = 0
         for ticket in self._tickets:
             if count and self._target(ticket) is not target:
@@ -354,7 +378,7 @@ class Chain:
         for ticket in group:
             entry = ticket.entry
             self._detours.around.prepare(entry.frame, target, entry.since)
-            if ticket.refusal is not None and ticket.refusal.kind == "ASK":
+            if ticket.refusal is not None and ticket.refusal.asks:
                 target.send(ASKED, 0, ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
 

@@ -22,6 +22,7 @@ MODULES = (
     "proxy.engine.window",
     "proxy.fastlane",
     "proxy.flow",
+    "proxy.glob",
     "proxy.merge",
     "proxy.metrics",
     "proxy.multikey",

@@ -27,6 +27,21 @@ class BackendError(SlotgateError):
     """A backend that can not be used, in words that name the reason."""
 
 
+class WrongRole(BackendError):
+    """A server that does not have the role that it is to be used in."""
+
+
+REPLICA_AS_PRIMARY = (
+    "a replica is configured as a primary, and nothing is sent to it: name the primary in its place, or let the "
+    "servers say who it is (topology.discover_replicas = true); topology.check_roles = false uses it all the same"
+)
+"""For the log; what follows says which one."""
+
+
+class PlaceRefused(BackendError):
+    """A server that is there, and does not take what this one connection asks of it (a database, a protocol ...)."""
+
+
 NOAUTH = "NOAUTH Authentication required."
 WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled."
 NO_PASSWORD_SET = (
@@ -201,6 +216,14 @@ def reply_too_large(limit: int, ran: bool) -> str:
 def shard_down(shard: str, address: str, reason: str) -> str:
     """A shard that can not be reached; the command was not sent."""
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
+
+
+def cluster_node(slots: int) -> str:
+    """Why a node of a Redis Cluster that serves only so many slots is not fit as a static shard."""
+    return (
+        f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
+        'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
+    )
 
 
 def shard_left(shard: str) -> str:

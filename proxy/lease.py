@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy import errors
+from proxy.addresses import first_that_serves
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
@@ -32,6 +33,7 @@ class Lease(Receiver):
     __slots__ = (
         "_around",
         "_dirty",
+        "_ended",
         "_greeting",
         "_lost",
         "_on_gone",
@@ -70,6 +72,7 @@ class Lease(Receiver):
         self._transport: asyncio.Transport | None = None
         self._dirty = False
         self._lost = False
+        self._ended: asyncio.Future[None] | None = None
         self._reason = ""
 
     def __repr__(self) -> str:
@@ -78,21 +81,20 @@ class Lease(Receiver):
     async def connect(self) -> None:
         """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
         around, place = self._around, self.place
-        greeting = self._greeting = Greeting(
-            place.protocol,
-            place.db,
-            place.primary,
-            around.credentials,
-            verify=around.verify,
-            cluster=around.cluster,
-            identify=True,
-        )
+        gate = around.gates.to(place.node, place.primary)
+        await gate.attempt(lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet))
+
+    async def _greet(self, address: str, seconds: float) -> None:
+        around = self._around
+        self._lost = False
+        ended = self._ended = asyncio.get_running_loop().create_future()
+        greeting = self._greeting = around.greeting(self.place, identify=True)
         try:
-            await greeting.exchange(
-                around.connect(place.node.host, place.node.port, self), around.timing.connect_timeout
-            )
-        except BaseException:
+            await greeting.exchange(around.reach(self.place.node, address, self), seconds)
+        except BaseException as error:
             self._abort()
+            if self._transport is not None and isinstance(error, Exception):
+                await ended  # as another connection may be made then
             raise
         finally:
             self._greeting = None
@@ -171,6 +173,8 @@ class Lease(Receiver):
         """The connection is gone."""
         self._transport = None
         self._lost = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)

@@ -229,6 +229,7 @@ class Leases:
         server, which is given ``request_timeout`` to do so."""
         roles = self._roles = {(node, node == shard.primary) for shard in topology.shards for node in shard.nodes}
         now = self._around.turn.now()
+        self._unchecked.intersection_update(node for node, _ in roles)
         for lease in list(self._leases):
             if (lease.place.node, lease.place.primary) in roles:
                 lease.stray = 0.0
@@ -240,6 +241,20 @@ class Leases:
             for claim in [claim for claim in station.waiting if (claim.place.node, claim.place.primary) not in roles]:
                 station.waiting.remove(claim)  # first: who is told may cancel it
                 claim.settle(errors.shard_down(claim.place.shard, claim.place.node.address, _STRAY))
+
+    def renew(self, node: Node) -> None:
+        """``node`` is no primary any more: let go of the connections to it as one. Who waits for an answer is told by
+        the server, which is given ``request_timeout`` to do so; who does not, as between WATCH and EXEC, at once."""
+        now = self._around.turn.now()
+        for lease in list(self._leases):
+            if lease.place.node != node or not lease.place.primary:
+                continue
+            if lease in self._stations[node].idle:
+                lease.drop()
+            elif len(lease.inflight):
+                lease.stray = lease.stray or now
+            else:
+                lease.lose(_STRAY)
 
     async def close(self) -> None:
         """Close them all."""
@@ -307,7 +322,7 @@ class Leases:
     def _rest(self, lease: Lease) -> None:
         """It is clean: the next one's, or idle."""
         place = lease.place
-        if self._closing or not (self._roles is None or (place.node, place.primary) in self._roles):
+        if self._closing or lease.stray or not (self._roles is None or (place.node, place.primary) in self._roles):
             lease.drop()
             return
         station = self._stations[place.node]
@@ -341,6 +356,8 @@ class Leases:
             self._connect(station, claim)
         if not station.count and not station.waiting:
             del self._stations[node]
+            if self._roles is not None and not {(node, True), (node, False)} & self._roles:
+                self._unchecked.discard(node)
 
     def _sweep(self) -> None:
         """Close what nobody needs, and what a server says nothing about."""

@@ -79,6 +79,23 @@ SUBSCRIBER = Metric(
 )
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
+LOOP_LAG = Metric(
+    "slotgate_loop_lag_seconds",
+    "histogram",
+    "How late a worker's loop is, looked at every 20 ms: all its clients wait.",
+)
+LOOP_WORST = Metric(
+    "slotgate_loop_worst_seconds",
+    "gauge",
+    "The longest that a worker's loop was held up in the last minute (lag), and the CPU that it took meanwhile (work).",
+    ("of", "worker"),
+)
+LOOP_LONG = Metric(
+    "slotgate_loop_long_turns",
+    "counter",
+    "Turns of a worker's loop over 100 ms: by its own work, or because the process did not run (stall).",
+    ("cause",),
+)
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
 BUILD = Metric("slotgate_build", "info", "Version and engine.", ("version", "engine"))
 

@@ -24,6 +24,10 @@ cdef class Cut:
 cpdef Py_ssize_t skip_bulks(bytes data, Py_ssize_t at, Py_ssize_t count)
 
 
+@cython.locals(found=Py_ssize_t, at=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t)
+cpdef Py_ssize_t count_requests(bytes data) except -1
+
+
 @cython.locals(view="const unsigned char *", at=Py_ssize_t, count=Py_ssize_t, digit=int)
 cpdef Py_ssize_t count_of(bytes data, Py_ssize_t start, Py_ssize_t end)
 

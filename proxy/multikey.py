@@ -66,6 +66,20 @@ def skip_bulks(data: bytes, at: int, count: int) -> int:
     return at
 
 
+def count_requests(data: bytes) -> int:
+    """How many requests ``data`` is, all of them arrays of bulk strings."""
+    found = 0
+    at = 0
+    size = len(data)
+    while at < size:
+        end = data.index(b"\n", at) + 1
+        at = skip_bulks(data, end, int(data[at + 1 : end - 2]))
+        if at < 0:
+            raise ValueError("a request that is not whole")
+        found += 1
+    return found
+
+
 def count_of(data: bytes, start: int, end: int) -> int:
     """The number in the header ``*N`` and line break at ``data[start:end]``; -1 if it is none of up to four digits."""
     view = data

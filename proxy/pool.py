@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from proxy.backend import Backend
 from proxy.surroundings import Place, Surroundings
@@ -47,6 +47,11 @@ class Pool:
         return backend
 
     def replace(self, backend: Backend) -> None:
+        """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
+        if self._backends.get(backend.place) is backend:
+            self._put(Backend(backend.place, self._around), backend)
+
+    def make_way(self, backend: Backend) -> None:
         """Connect anew, and use that in place of ``backend`` once it stands (``stood``); unless too many connections to
         its server have been left so."""
         place = backend.place
@@ -77,11 +82,15 @@ class Pool:
         if old is None or not old.takes_long:
             self._retired.append(fresh)
             return None
-        fresh.reconnects = old.reconnects
-        self._backends[place] = fresh
-        self._retired.append(old)
+        self._put(fresh, old)
         old.leave()
         return old
+
+    def _put(self, fresh: Backend, old: Backend) -> None:
+        """Use ``fresh`` in place of ``old``."""
+        fresh.reconnects = old.reconnects
+        self._backends[fresh.place] = fresh
+        self._retired.append(old)
 
     def adopt(self, topology: Topology) -> None:
         """Let go of connections to servers that do not serve any more, or in another role."""
@@ -105,6 +114,16 @@ class Pool:
             del self._backends[backend.place]
             self._retired.append(backend)
             backend.retire()
+
+    def close_unused(self, needed: Collection[Backend], seconds: float) -> None:
+        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``."""
+        now = self._around.turn.now()
+        for place, backend in list(self._backends.items()):
+            if backend.unused(now) > seconds and backend not in needed:
+                log.debug("backend not used any more, closed shard=%s address=%s", place.shard, place.node.address)
+                del self._backends[place]
+                self._retired.append(backend)
+                backend.retire()
 
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""

@@ -14,7 +14,7 @@ from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
-from proxy.refusals import ASKING, Refusal
+from proxy.refusals import ASKING, READONLY, Refusal
 from proxy.resp import encode
 from proxy.surroundings import Place
 
@@ -123,7 +123,7 @@ class Pursuit(Sink):
         asking = False
         if refusal is not None and refusal.node is not None:
             place = Place(place.shard, refusal.node, True, place.protocol, place.db, 0)
-            asking = refusal.kind == "ASK"
+            asking = refusal.asks
         shared = self.service.shared(place)
         if not shared.usable:
             self._finish(shared.down_error())
@@ -217,12 +217,14 @@ class Pursuit(Sink):
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
-        if self._entries or refusal.kind == "UNBLOCKED":
+        if refusal.kind == READONLY:
+            service.roles.demoted(lease.place)
+        if self._entries or refusal.kind in ("UNBLOCKED", READONLY):
             lease.drop()
         else:
             service.leases.give_back(lease, untouched=True)
         service.counters.redirect(refusal.kind)
-        service.source.hint(refusal.node)
+        service.source.hint(refusal.hint)
         if service.turn.now() - self._sent > _STOOD:
             self._trouble = 0.0
         self._refusal = refusal if refusal.node is not None else None

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from proxy import metrics
@@ -18,7 +19,7 @@ class Report:
 
     tally: Tally
     unreachable: tuple[str, ...]
-    """The names of the shards whose primary is not connected."""
+    """The names of the shards whose primary is not connected, or is none."""
     gaps: str
     """The slots that no shard serves, as ranges."""
     connected: frozenset[str]
@@ -26,6 +27,8 @@ class Report:
     shards: Sequence[Mapping[str, Any]]
     """The topology, as ``/topology`` shows it."""
     epoch: int
+    unfit: Mapping[str, str] = field(default_factory=dict)
+    """Why, of those whose primary itself says it."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -36,6 +39,7 @@ class Report:
             "connected": sorted(self.connected),
             "shards": self.shards,
             "epoch": self.epoch,
+            "unfit": dict(self.unfit),
         }
 
     @classmethod
@@ -48,6 +52,7 @@ class Report:
             frozenset(plain["connected"]),
             plain["shards"],
             plain["epoch"],
+            plain["unfit"],
         )
 
 
@@ -73,11 +78,13 @@ def take(service: Service) -> Report:
         connected,
         shown(topology),
         topology.epoch,
+        service.unfit(),
     )
 
 
+@lru_cache(maxsize=2)
 def shown(topology: Topology) -> list[dict[str, Any]]:
-    """The shards as ``/topology`` shows them."""
+    """The shards as ``/topology`` shows them. Remembered, as it is said again and again."""
     return [
         {
             "name": shard.name,
@@ -100,12 +107,14 @@ def together(reports: Sequence[Report]) -> Overview:
     tally.add(metrics.RESTARTS, 0)
     latest = max(reports, key=lambda report: report.epoch, default=None)
     unreachable = {name: None for report in reports for name in report.unreachable}
+    unfit = {name: why for report in reports for name, why in report.unfit.items()}
     connected = frozenset.intersection(*(report.connected for report in reports)) if reports else frozenset[str]()
     shards = [] if latest is None else [_connected(shard, connected) for shard in latest.shards]
     tally.add(metrics.SHARDS, len(shards))
     reasons = []
     if unreachable:
         reasons.append(f"no reachable primary in: {', '.join(unreachable)}")
+        reasons += [f"{name}: {unfit[name]}" for name in unreachable if name in unfit]
     if gaps := next((report.gaps for report in reports if report.gaps), ""):
         reasons.append(f"no shard serves the slots {gaps}")
     return Overview(tally, "; ".join(reasons), {"epoch": latest.epoch if latest else 0, "shards": shards})
@@ -164,6 +173,7 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
+    _add_loop(tally, service)
     names = {node: shard.name for shard in service.topology.shards for node in shard.nodes}
     for usage in service.leases.usage():
         for state, count in (("used", usage.used), ("idle", usage.idle)):
@@ -172,3 +182,14 @@ def _tally(service: Service) -> Tally:
     for shard, node, lag in service.monitor.lags():
         tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
     return tally
+
+
+def _add_loop(tally: Tally, service: Service) -> None:
+    lag = service.loop_lag
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), lag.buckets, strict=True):
+        tally.add(metrics.LOOP_LAG, count, bound)
+    tally.add(metrics.LOOP_LAG, lag.total, SUM)
+    for of, seconds in zip(("lag", "work"), lag.worst(), strict=True):
+        tally.add(metrics.LOOP_WORST, seconds, of, str(service.census.index))
+    for cause, count in lag.long.items():
+        tally.add(metrics.LOOP_LONG, count, cause)

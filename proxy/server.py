@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
 import uvloop
@@ -24,19 +24,24 @@ from proxy.discovery.learn import (
     fewest_databases,
     learn_all,
     lowest_version,
+    slots_served,
     smallest_bulk,
 )
 from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
 from proxy.service import Service
+from proxy.slices import apart
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
+from proxy.upkeep import Upkeep
 from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
 
-_COLLECT_AFTER = 20_000
+_COLLECT_AFTER = (10_000, 5, 1_000_000)
+"""So much garbage may lie about, young and middle-aged: each look takes milliseconds. The old are never looked at
+unasked, which would take tenths of a second where there are many clients: ``memory.tend`` does that."""
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 
@@ -61,7 +66,7 @@ def settle() -> None:
     """What is there at the start stays: the collector need not look at it, nor look often at what requests leave."""
     memory.keep_pages()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def serve(config: Config) -> None:
@@ -78,7 +83,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
     async with at_work(service):
-        listeners = listen(config.listen)
+        listeners = listen(config.listen, idle=config.limits.tcp_keepalive_seconds)
         try:
             await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
@@ -98,19 +103,24 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         service.loop.create_task(service.source.run(service.adopt), name="discover"),
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
+        service.loop.create_task(Upkeep(service).run(), name="close what is not used"),
     ]
+    if service.config.topology.kind == "static" and service.config.topology.check_roles:
+        tasks.append(service.loop.create_task(service.roles.run(), name="watch roles"))
     if service.census.index == 0:
         # One of the workers is enough.
         comparing = keep_comparing(service, service.config.topology.refresh)
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if service.reads_replicas:
         tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
+    service.loop_lag.start()
     try:
         # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(service.learned.wait()), service.config.backend.connect_timeout)
         yield
     finally:
+        service.loop_lag.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -145,14 +155,16 @@ async def keep_learning(service: Service) -> None:
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
         if missing:
-            answers = await learn_all(missing, service.credentials)
+            answers = await learn_all(missing, service.credentials, service.stranger)
             known |= answers
+            if service.config.topology.kind == "static":
+                await _look_for_clusters(service, answers)
             if answers:
-                _adopt(service, list(known.values()))
+                await _adopt(service, list(known.values()))
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.absent = absent(service.table, list(known.values()))
+            service.absent = await apart(True, absent, service.table, list(known.values()))
         if primaries:
             service.learned.set()
         await service.changed.wait()
@@ -162,8 +174,14 @@ async def keep_learning(service: Service) -> None:
             known.pop(backend.place.node, None)
 
 
-def _adopt(service: Service, answers: Sequence[Learned]) -> None:
-    service.learn(complete(service.table, answers))
+async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) -> None:
+    """A static shard must not be a part of a Redis Cluster."""
+    for node, answer in answers.items():
+        service.roles.learned(node, await slots_served(node, service.credentials) if answer.clustered else None)
+
+
+async def _adopt(service: Service, answers: Sequence[Learned]) -> None:
+    service.learn(await apart(True, complete, service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass, replace
 
 from proxy import __version__, errors, transaction
@@ -24,8 +24,10 @@ from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
 from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
+from proxy.gates import Gates
 from proxy.greeting import Credentials
 from proxy.leases import Leases
+from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -38,9 +40,11 @@ from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look, together
+from proxy.rolewatch import RoleWatch
 from proxy.routes import RouteBook, Routes
 from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
+from proxy.slices import Slices
 from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -85,6 +89,7 @@ class Service:
         self.started = time.time()
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
+        self.slices = Slices(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
@@ -96,7 +101,8 @@ class Service:
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
-        self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
+        self.loop_lag = LoopLag(self.clients.latest, clock)
         self.spectators = Spectators(self.clients.tell_plain)
         self.trackers = Trackers(self, config.backend.dedicated_connections)
         self.siblings: Siblings | None = None
@@ -151,11 +157,13 @@ class Service:
         """A backend connection changed its state."""
         self.learned = asyncio.Event()
         """Every primary has been asked for its facts."""
+        self.roles = RoleWatch(self, config.topology.kind != "static" or config.topology.check_roles)
         around = Surroundings(
             self.turn,
             self.counters,
             timing,
             self.credentials,
+            Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
             connecting(self.wires.connect, self.credentials.tls),
             self._look,
             self._count_error,
@@ -169,9 +177,13 @@ class Service:
             self._on_long,
             lambda lost: self._book.elsewhere(lost),
             self._where,
+            self.roles.demoted,
             config.topology.kind == "sentinel" or config.topology.discover_replicas,
+            config.topology.kind == "static" and config.topology.check_roles,
             config.topology.kind == "cluster",
+            lambda node, identity: self.source.stranger(node, identity),
             lambda number: self.trackers.get(number),
+            self.slices,
             limits.max_reply,
             backend.long_reply_connections,
         )
@@ -180,6 +192,8 @@ class Service:
         """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
+        self.stranger = around.stranger if around.cluster else None
+        """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
         self.detours = Detours(around, self._at)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
@@ -192,6 +206,7 @@ class Service:
             clock,
             self._on_fitness,
             self.source.hint,
+            self.stranger,
         )
         self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
@@ -233,12 +248,27 @@ class Service:
         """The same connections to primaries as those of ``routes``, for reads too."""
         return self._book.at_primaries(routes)
 
+    def keep_routes(self, used: Collection[Routes]) -> set[Backend]:
+        """Forget the routes that are not ``used``: the connections that the others need."""
+        return self._book.keep(used)
+
     def _on_long(self, backend: Backend) -> None:
         """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
         if backend.place.owner:
             backend.leave()  # nobody else uses it
         else:
+            self.pool.make_way(backend)
+
+    def replace(self, backends: Collection[Backend]) -> None:
+        """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
+        goes on when that is answered."""
+        self._halt({owner for backend in backends for owner in backend.owners()})
+        for backend in backends:
             self.pool.replace(backend)
+        for owner in {backend.place.owner for backend in backends}:
+            self._book.refresh(owner)
+        for backend in backends:
+            backend.retire()
 
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
@@ -261,6 +291,7 @@ class Service:
         self.pool.adopt(topology)
         self.hub.adopt(topology)
         self.leases.adopt(topology)
+        self.roles.known({node for shard in topology.shards for node in shard.nodes})
         if left:
             self.trackers.moved()
         if before.slot_shard != topology.slot_shard:
@@ -314,7 +345,14 @@ class Service:
         if error in NOT_FOUND:
             there = [backend for backend in self.pool if backend.place.node == asked]
             return self.scripts.refusal(error, frame, there) or self._lost_scripts.refusal(error, frame)
-        return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        found = refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        if found is None or found.node is None:
+            return found
+        # It goes to nobody whom no member has named; but its cluster is asked, and may name it.
+        named = self.source.member(found.node)
+        if named is None and any(found.node in shard.nodes for shard in self.topology.shards):
+            named = found.node
+        return replace(found, node=named, witness=asked)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
         """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""
@@ -369,9 +407,16 @@ class Service:
         self.fast_lane = self.fast_lane and bulk >= _CHUNK
 
     def unreachable(self) -> list[str]:
-        """The names of the shards whose primary is not connected."""
-        up = {backend.place.shard for backend in self.pool if backend.place.primary and backend.ready}
-        return [shard.name for shard in self.topology.shards if shard.name not in up]
+        """The names of the shards whose primary is not connected, or is none."""
+        up = {backend.place.node for backend in self.pool if backend.place.primary and backend.ready}
+        up.difference_update(self.roles.misfits)
+        return [shard.name for shard in self.topology.shards if shard.primary not in up]
+
+    def unfit(self) -> dict[str, str]:
+        """Why the primaries of shards are none, by the shard's name, where they can be asked."""
+        found = {backend.place.node: backend.unfit for backend in self.pool if backend.place.primary and backend.unfit}
+        found |= self.roles.misfits
+        return {shard.name: found[shard.primary] for shard in self.topology.shards if shard.primary in found}
 
     def _on_state(self, backend: Backend) -> None:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
@@ -381,10 +426,13 @@ class Service:
         self._book.refresh(backend.place.owner)
         if not backend.ready:
             self.scripts.forget(backend)
-            if backend.place.primary:
+            self.restarted.discard(backend)
+            if backend.place.primary and not backend.retired:
                 self.restarted.add(backend)
-        elif tracker := self.trackers.get(backend.place.owner):
-            tracker.stood()
+        else:
+            self.roles.stood(backend)
+            if tracker := self.trackers.get(backend.place.owner):
+                tracker.stood()
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:

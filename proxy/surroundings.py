@@ -1,16 +1,19 @@
 """What a backend connection is for, and what it shares with the others of its worker."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.engine.entry import Entry
 from proxy.engine.sink import OnError
-from proxy.greeting import Credentials, Step
+from proxy.gates import Gates
+from proxy.greeting import Credentials, Greeting, Step
 from proxy.metrics import Counters
 from proxy.refusals import Refusal
 from proxy.retries import Look
+from proxy.slices import Slices
 from proxy.topology import Node
 from proxy.turn import Turn
 
@@ -80,8 +83,9 @@ class Surroundings:
     counters: Counters
     timing: Timing
     credentials: Credentials
-    connect: Callable[[str, int, object], Awaitable[None]]
-    """Connects a protocol to a host and port, or to a unix socket (port 0)."""
+    gates: Gates
+    connect: Callable[..., Awaitable[None]]
+    """Connects a protocol to a host and port, or to a unix socket (port 0); see ``reach``."""
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
@@ -107,16 +111,44 @@ class Surroundings:
     where: Callable[[Place, Look], "Backend | None"]
     """Which connection to a primary a request belongs on now that was sent as this place says; None: nobody serves its
     slot."""
+    demoted: Callable[[Place], None]
+    """Called with where a server is used as a primary that says that it is a replica."""
     verify: bool
     """Whether a server must say that it has the role that it is used in: where roles change."""
+    alone: bool
+    """Whether only the configuration says who is a primary, and a server must not deny it."""
     cluster: bool
     """Whether the servers are a Redis Cluster's."""
+    stranger: Callable[[Node, str], str]
+    """Why a server of a cluster is not to be used that is reached as this node and has this id; "" if it is."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
+    slices: Slices
     max_reply: int
     """How many bytes are kept of one reply that can not be passed on as it comes."""
     long_reply_connections: int
     """How many connections to one server may be left to long replies at a time."""
+
+    def greeting(self, place: Place, *, identify: bool = False, steps: Sequence[Step] = ()) -> Greeting:
+        """What is said first on a connection to ``place``; see ``Greeting``."""
+        return Greeting(
+            place.protocol,
+            place.db,
+            place.primary,
+            self.credentials,
+            verify=self.verify,
+            alone=self.alone,
+            cluster=self.cluster,
+            stranger=partial(self.stranger, place.node) if self.cluster else None,
+            identify=identify,
+            steps=steps,
+        )
+
+    def reach(self, node: Node, address: str, protocol: object) -> Awaitable[None]:
+        """Connect ``protocol`` to ``node`` at one of its addresses; over TLS its certificate must have its name."""
+        if self.credentials.tls is None:
+            return self.connect(address, node.port, protocol)
+        return self.connect(address, node.port, protocol, node.host)
 
 
 class Holder(Protocol):

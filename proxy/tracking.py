@@ -72,6 +72,11 @@ class Trackers:
             tracker.close()
             self._service.release(tracker.number)
 
+    def leave(self, node: Node) -> None:
+        """Let go of what listens at ``node``."""
+        for tracker in self:
+            tracker.leave(node)
+
     def moved(self) -> None:
         """Slots have other servers now: what was read from the old ones nobody tells about."""
         for tracker in self:
@@ -170,6 +175,12 @@ class Tracker(Sink):
         if self._begun and self.tracking.bcast:
             self.missed()
         self._look()
+
+    def leave(self, node: Node) -> None:
+        """Let go of what listens at ``node`` for a connection in RESP2."""
+        lease = self._companions.pop(node, None)
+        if lease is not None:
+            lease.drop()
 
     def missed(self) -> None:
         """Something may have been changed that no server told."""
@@ -282,8 +293,12 @@ class Tracker(Sink):
             lease.drop()
             raise errors.BackendError("the client does not track any more")
         lease.on_push = self.pushed
-        lease.on_lost = lambda reason, entries: self._service.renew(self.number, place.node)
+        lease.on_lost = lambda reason, entries: self._lost_companion(place.node)
         self._companions[place.node] = lease
+
+    def _lost_companion(self, node: Node) -> None:
+        self._companions.pop(node, None)
+        self._service.renew(self.number, node)
 
     # ---- the beginning
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from proxy.channels import BEGIN, END
 from proxy.commands.facts import Fact, Handling
-from proxy.multikey import skip_bulks
+from proxy.multikey import count_requests, skip_bulks
 from proxy.resp import encode
 from proxy.scatter import Scatter
 
@@ -42,7 +42,7 @@ class Queued:
         self.args = args
         self.frame = frame
         self.whole = whole
-        self.own = fact.handling is Handling.SESSION or fact.name in _OWN
+        self.own = answered_here(fact)
         self.along = b""
         """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
 
@@ -55,13 +55,28 @@ class Queued:
         return len(self.frame) + _EACH + _EACH_ARGUMENT * len(self.args)
 
 
+def answered_here(fact: Fact) -> bool:
+    """Whether the proxy itself answers a command that waits for EXEC."""
+    return fact.handling is Handling.SESSION or fact.name in _OWN
+
+
 class Queue:
     """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
 
-    __slots__ = ("items", "size", "slots", "spoiled")
+    __slots__ = ("calls", "frames", "items", "kinds", "own", "size", "slots", "spoiled", "wholes")
 
     def __init__(self) -> None:
         self.items: list[Queued] = []
+        self.frames: list[bytes] = []
+        """Of those that are for a server."""
+        self.kinds: dict[int, tuple[Fact, int]] = {}
+        """Their facts by identity, each with how many there are of it: EXEC need not go through all."""
+        self.calls: list[tuple[str, list[bytes]]] = []
+        """Of scripts: name and arguments."""
+        self.own = 0
+        """How many the proxy answers itself."""
+        self.wholes = 0
+        """How many replies are not passed on as they come."""
         self.slots: set[int] = set()
         """Of the keys of all."""
         self.size = 0
@@ -73,21 +88,38 @@ class Queue:
 
     def add(self, item: Queued, slots: Iterable[int]) -> None:
         """One more; its keys are in ``slots``."""
+        fact = item.fact
         self.items.append(item)
+        self.kinds[id(fact)] = fact, self.kinds.get(id(fact), (fact, 0))[1] + 1
+        if item.own:
+            self.own += 1
+        else:
+            self.frames.append(item.frame)
+        self.wholes += item.whole is not None
+        if fact.scripting:
+            self.calls.append((fact.name, item.args))
         self.slots.update(slots)
         self.size += item.size
 
     def drop(self) -> None:
         """It will not be executed: keep nothing of it, but that it was spoiled."""
         self.items.clear()
+        self.frames.clear()
+        self.kinds.clear()
+        self.calls.clear()
         self.slots.clear()
-        self.size = 0
+        self.size = self.own = self.wholes = 0
         self.spoiled = True
 
     @property
     def moves(self) -> bool:
         """Whether it may change database or protocol in its middle."""
-        return any(item.fact.name in ("select", "hello") for item in self.items)
+        return any(fact.name in ("select", "hello") for fact in self.facts)
+
+    @property
+    def facts(self) -> Iterator[Fact]:
+        """What commands there are, each once."""
+        return (fact for fact, _ in self.kinds.values())
 
 
 def block(frames: Iterable[bytes]) -> bytes:
@@ -119,7 +151,7 @@ def queued(frame: bytes) -> list[bytes]:
 
 def replies(frame: bytes) -> int:
     """How many replies a block gets, that of EXEC among them."""
-    return sum(1 for _ in requests(frame))
+    return count_requests(frame)
 
 
 def reason(error: bytes, first: bytes) -> bytes:

@@ -9,7 +9,7 @@ Commands are queued here, with Redis's errors; what EXEC makes of them::
 The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC is answered (proxy.ending).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -161,14 +161,14 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         client.say(fact, encode.error(errors.without_multi(fact.name)))
         return True
     clients = service.clients
-    if clients.paused and any(clients.holds(item.fact) for item in queue.items):
+    if clients.paused and any(map(clients.holds, queue.facts)):
         client.flow.stop(Stop.PAUSED)
         return False
     if queue.spoiled:
         discard(modes)
         client.say(fact, encode.error(errors.EXECABORT))
         return True
-    listens = any(item.fact.name in BEGIN for item in queue.items)
+    listens = any(fact.name in BEGIN for fact in queue.facts)
     if (held is not None or queue.moves or listens) and not client.alone():
         return False
     if listens:
@@ -180,7 +180,7 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
             client.say(fact, transaction.aborted(encode.error(problem)))
             return True
     shard = 0
-    if held is not None or any(not item.own for item in queue.items):
+    if held is not None or queue.frames:
         place = service.planner.together(queue.slots if held is None else queue.slots | held.slots)
         if isinstance(place, Reject):
             reply = _reject(client, place)
@@ -192,12 +192,12 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         discard(modes)
         client.say(fact, transaction.NULLS[client.session.protocol == 3])
         return True
-    for item in (fact, *(item.fact for item in queue.items)):
-        service.counters.command(item.name).calls += 1
+    for kind, count in ((fact, 1), *queue.kinds.values()):
+        service.counters.command(kind.name).calls += count
     modes.queue = modes.watch = None
     client.session.watched = 0
     _carry_out(client, queue, held, shard, now)
-    if not any(item.own for item in queue.items):
+    if not queue.own:
         _end(modes)
     client.adopt_session()
     return True
@@ -206,21 +206,23 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
 def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: int, now: float) -> None:
     """Send the block, or carry out what has nothing for a server."""
     service = client.service
-    own = any(item.own for item in queue.items)
-    remote = held is not None or not all(item.own for item in queue.items)
+    remote = held is not None or bool(queue.frames)
     if remote and queue.moves:
         _follow(client.session, queue.items)
     token = client.window.reserve()
     ending = Ending(client, queue.items, token, client.session.muted())
-    if own or held is not None:
+    if queue.own or held is not None:
         # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
         client.flow.stop(Stop.ORDER)
     if not remote:
         ending.finish([])
         return
-    block = transaction.block(item.along or item.frame for item in queue.items if item.along or not item.own)
-    writes = any(not item.fact.readonly for item in queue.items if not item.own)
-    calls = [(item.fact.name, item.args) for item in queue.items if item.fact.scripting]
+    frames: Iterable[bytes] = queue.frames
+    if queue.moves:
+        frames = (item.along or item.frame for item in queue.items if item.along or not item.own)
+    block = transaction.block(frames)
+    writes = any(not fact.readonly for fact in queue.facts if not transaction.answered_here(fact))
+    calls = queue.calls
     if held is not None or queue.moves:
         for name, args in calls:
             service.scripts.note(name, args)
@@ -231,7 +233,7 @@ def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: 
         service.scripts.prepare_all(calls, backend, now)
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
-    sink = client.writing([shard], writes, ending.direct())
+    sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
     service.dispatcher.send(shard, False, block, client.routes, client.flow, sink, token, now)
 
 

@@ -18,7 +18,7 @@ from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.leases import Claim, Lease
 from proxy.planner import FIRST_SHARD
-from proxy.refusals import ASKING, Refusal
+from proxy.refusals import ASKING, READONLY, Refusal
 from proxy.resp import encode
 from proxy.scripts import calls_by_digest
 from proxy.surroundings import Place
@@ -195,13 +195,18 @@ class Trip(Sink):
     def _refused(self, lease: Lease, refusal: Refusal) -> None:
         service = self._client.service
         service.counters.redirect(refusal.kind)
-        service.source.hint(refusal.node)
+        service.source.hint(refusal.hint)
+        if refusal.kind == READONLY:
+            service.roles.demoted(lease.place)
         if self._given:
             self._then(lease, Fate.REFUSED, refusal.error)
             return
-        service.leases.give_back(lease, untouched=True)
+        if refusal.kind == READONLY:
+            lease.drop()
+        else:
+            service.leases.give_back(lease, untouched=True)
         self._node = refusal.node
-        self.asking = refusal.kind == "ASK"
+        self.asking = refusal.asks
         error = refusal.error
         if refusal.node is not None:
             place, said = lease.place, errors.text(error[1:-2])

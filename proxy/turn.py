@@ -8,6 +8,9 @@ from proxy.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 1000
+"""Of more items these are flushed in one turn: some milliseconds."""
+
 
 class Flushable(Protocol):
     """Something with output that waits to be written."""
@@ -45,6 +48,12 @@ class Turn:
     def _run(self) -> None:
         items = self._items
         self._items = []
+        if len(items) > _AT_ONCE:
+            # One message to thousands of subscribers: others are to be heard in between.
+            self._items = items[_AT_ONCE:]
+            items = items[:_AT_ONCE]
+            self._now = self._clock()
+            self._loop.call_soon(self._run)
         for item in items:
             try:
                 item.flush()

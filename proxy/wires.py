@@ -12,20 +12,23 @@ from typing import Protocol, cast
 
 from proxy.enginekind import engine
 
-_KEEP_ALIVE = tuple(
-    (getattr(socket, name), seconds)
-    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-    if hasattr(socket, name)
-)
-"""After half a minute without a word a server is asked every 10 seconds whether it is there, three times."""
+_SERVER_IDLE = 30
+"""Seconds without a word after which a server is asked whether it is there."""
+_PROBES = 3
 
 
-def keep_alive(link: socket.socket) -> None:
+def keep_alive(link: socket.socket, idle: int = _SERVER_IDLE) -> None:
     """Have the system find out when the other side of a TCP connection is gone without a word: whoever waits on it for
-    as long as it takes, as blocked clients do, would wait for ever."""
+    as long as it takes, as blocked clients do, would wait for ever. After ``idle`` seconds of silence it is asked three
+    times, at intervals of a third of that, as Redis does (``tcp-keepalive``).
+
+    What is accepted from a listening socket has the socket's settings (tcp(7)).
+    """
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEP_ALIVE:
-        link.setsockopt(socket.IPPROTO_TCP, option, value)
+    settings = ("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", max(idle // _PROBES, 1)), ("TCP_KEEPCNT", _PROBES)
+    for name, value in settings:
+        if hasattr(socket, name):
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Wires(Protocol):

@@ -137,7 +137,8 @@ class Worker:
         """A word, also where it was asked for: so the latest that came is the latest that was sent."""
         self._channel.tell("report", take(self._service).plain())
 
-    def _part(self, body: tuple[str, int, Sequence[str]]) -> Part:
+    def _part(self, body: tuple[str, int, Sequence[str]]) -> asyncio.Future[Part]:
         name, caller, args = body
         service = self._service
-        return WIDE[name].part(service.world, caller, [arg.encode("latin-1") for arg in args], service.turn.now())
+        part = WIDE[name].part(service.world, caller, [arg.encode("latin-1") for arg in args], service.turn.now())
+        return service.slices.wait(part)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from math import ceil
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -37,6 +38,8 @@ from proxy.config.values import (
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 _DAY = 86400.0
+_KEEPALIVE_MAX = 32767.0
+"""The most seconds that Linux takes (TCP_KEEPIDLE)."""
 
 
 class Section(BaseModel):
@@ -64,6 +67,9 @@ class TopologySection(Section):
         "static", "The shards are the ones named in this file: needs nothing else to be running."
     )
     discover_replicas: bool = _default(False, "A static topology is what the file says, unless it is told to look.")
+    check_roles: bool = _default(
+        True, "A replica in a primary's place refuses every write, and answers reads with what may be old."
+    )
     refresh: Duration = _default(
         "10s", "Redirections and lost connections make it look at once; this finds what nobody met.", gt=0, le=_DAY
     )
@@ -260,6 +266,12 @@ class LimitsSection(Section):
     write_timeout: Duration = _default(
         "60s", "Redis's own patience with a replica: a reader silent so long is gone.", gt=0, le=_DAY
     )
+    tcp_keepalive: Duration = _default("300s", "Redis's own default.", ge=0, le=_KEEPALIVE_MAX)
+
+    @property
+    def tcp_keepalive_seconds(self) -> int:
+        """``tcp_keepalive`` as the system takes it: whole seconds, 0 only if it is off."""
+        return ceil(self.tcp_keepalive)
 
 
 def _hash(value: SecretStr) -> SecretStr:

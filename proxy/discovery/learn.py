@@ -2,19 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
 from proxy.control import Reply, ask
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
+from proxy.greeting import IDENTITY, Credentials, refused_identity
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
 
+_OWN = frozenset(own.name for own in OWN)
 QUESTIONS = (
     ("COMMAND",),
     ("INFO", "server"),
@@ -23,6 +26,8 @@ QUESTIONS = (
     ("CONFIG", "GET", "cluster-databases"),
 )
 _TIMEOUT = 5.0
+_COLUMNS = 8
+"""Of a line of CLUSTER NODES, before the slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,23 @@ class Learned:
     databases: int | None
     max_bulk: int | None
     selects: bool = True
+    clustered: bool = False
+    """Whether it is in cluster mode."""
 
 
-async def learn(node: Node, credentials: Credentials) -> Learned | None:
-    """Ask ``node``; None, with a line in the log, if it can not be asked now."""
+async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
+    """Ask ``node``; None, with a line in the log, if it can not be asked now, or is a stranger."""
     try:
-        commands, info, databases, max_bulk, of_cluster = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        if stranger is None:
+            replies = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        else:
+            identity, *replies = await ask(node, credentials, (IDENTITY, *QUESTIONS), _TIMEOUT)
+            if words := refused_identity(identity, partial(stranger, node)):
+                raise BackendError(words)
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
+    commands, info, databases, max_bulk, of_cluster = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -53,12 +66,40 @@ async def learn(node: Node, credentials: Credentials) -> Learned | None:
         (several or 1) if clustered else _setting(databases),
         _setting(max_bulk),
         not clustered or several is not None,
+        clustered,
     )
 
 
-async def learn_all(nodes: Sequence[Node], credentials: Credentials) -> dict[Node, Learned]:
-    """What those of ``nodes`` that could be asked said."""
-    answers = await asyncio.gather(*(learn(node, credentials) for node in nodes))
+async def slots_served(node: Node, credentials: Credentials) -> int | None:
+    """How many slots ``node``, which is in cluster mode, says that it serves; None if it can not be asked."""
+    try:
+        (reply,) = await ask(node, credentials, (("CLUSTER", "NODES"),), _TIMEOUT)
+    except (OSError, TimeoutError, BackendError):
+        return None
+    return count_slots(reply)
+
+
+def count_slots(reply: Reply) -> int | None:
+    """How many slots a node has by its own line of CLUSTER NODES; None if the reply has no such line.
+
+    Source: https://redis.io/docs/latest/commands/cluster-nodes/
+    """
+    if not isinstance(reply, bytes):
+        return None
+    rows = (line.split() for line in reply.decode("utf-8", "replace").splitlines())
+    own = next((row for row in rows if len(row) >= _COLUMNS and "myself" in row[2].split(",")), None)
+    if own is None:
+        return None
+    spans = (re.fullmatch("([0-9]+)(?:-([0-9]+))?", word) for word in own[_COLUMNS:])
+    return sum(int(span[2] or span[1]) - int(span[1]) + 1 for span in spans if span is not None)
+
+
+async def learn_all(
+    nodes: Sequence[Node], credentials: Credentials, stranger: Callable[[Node, str], str] | None = None
+) -> dict[Node, Learned]:
+    """What those of ``nodes`` that could be asked said. ``stranger``: see ``proxy.greeting.Stranger``, by the node;
+    None where servers have no ids."""
+    answers = await asyncio.gather(*(learn(node, credentials, stranger) for node in nodes))
     return {node: answer for node, answer in zip(nodes, answers, strict=True) if answer is not None}
 
 
@@ -86,7 +127,7 @@ def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
 
 def _own(fact: Fact) -> bool:
     """Whether the proxy carries it out whatever the servers know."""
-    return fact.handling is Handling.SESSION or fact.name in {own.name for own in OWN}
+    return fact.handling is Handling.SESSION or fact.name in _OWN
 
 
 def lowest_version(answers: Sequence[Learned]) -> str | None:
@@ -115,7 +156,7 @@ def _version(info: Reply) -> str | None:
         return None
     for line in info.decode("utf-8", "replace").splitlines():
         name, _, value = line.partition(":")
-        if name == "redis_version" and all(part.isdigit() for part in value.split(".")):
+        if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from proxy.config import Config
 from proxy.control import ask, reason
+from proxy.discovery.odd import Told
 from proxy.discovery.replication import QUESTIONS, Answer, Group, read
-from proxy.discovery.source import Adopt, Pace
+from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
@@ -19,7 +20,7 @@ _ROUNDS = 3
 """A demoted primary names its successor, that one its replicas, those theirs."""
 
 
-class RolesSource:
+class RolesSource(Unlisted):
     """Follows the roles of the servers of ``config.shards``; which slots a shard has stays."""
 
     def __init__(self, config: Config, credentials: Credentials, counters: Counters) -> None:
@@ -33,6 +34,7 @@ class RolesSource:
         self._passed_over: dict[str, tuple[Node, ...]] = {}
         self._silent: dict[Node, str] = {}
         """The servers that can not be asked, and why."""
+        self._oddities = Told(log)
 
     def hint(self, node: Node | None = None) -> None:
         """Something says that the roles have changed."""
@@ -57,8 +59,9 @@ class RolesSource:
             group.take(said, [other.primary for other in self._groups if other is not group])
             if group.passed_over and group.passed_over != self._passed_over.get(group.name):
                 log.error(
-                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it: its data "
-                    "may be old. If it is good, make a replica follow it, or restart the proxy with it as the primary",
+                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it, or was "
+                    "started anew since: its data may be old. If it is good, make a replica follow it, or restart the "
+                    "proxy with it as the primary",
                     group.name,
                     group.primary,
                     ",".join(map(str, group.passed_over)),
@@ -94,6 +97,7 @@ class RolesSource:
         except (OSError, TimeoutError, ValueError, BackendError) as error:
             answer = reason(error, self._patience)
         if isinstance(answer, Answer):
+            self._oddities.tell(node, answer.odd)
             if self._silent.pop(node, None) is not None:
                 log.info("server says its role again address=%s", node)
             return answer

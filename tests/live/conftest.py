@@ -136,6 +136,8 @@ _SLOW = (
     "test_pubsub_failures",
     "test_replica_reads",
     "test_sentinel",
+    "test_stranger_sentinels",
+    "test_strangers",
 )
 """Waiting for real failovers, starting real clients: with the second kind of server they are for ``make drill``."""
 

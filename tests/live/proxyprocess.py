@@ -31,6 +31,8 @@ class ProxyProcess:
 
     running_now: ClassVar[set["ProxyProcess"]] = set()
     """Those that a failing test may have talked to."""
+    program: tuple[str, ...] = ("-m", "proxy")
+    """What Python runs."""
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class ProxyProcess:
 
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until every shard is reachable (``ready`` False: until it serves)."""
-        command = [sys.executable, "-m", "proxy", "serve", "--listen", self.address, "--admin", self.admin]
+        command = [sys.executable, *self.program, "serve", "--listen", self.address, "--admin", self.admin]
         self._process = keeper().spawn(
             [*command, *self._arguments], cwd=self._directory, output=self._log, env=self._environment
         )
