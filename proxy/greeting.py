@@ -202,15 +202,14 @@ class Greeting:
         code = words.partition(" ")[0]
         if code == "NOAUTH":
             raise BackendError(NEEDS_PASSWORD)
+        if self._alone and asked in (_SELF2, *_SELF):
+            if step == "ROLE":
+                self._is((self._said,))
+            return
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
         if asked in self._further:
             raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
-        if self._alone and asked == ("ROLE",):
-            self._is((self._said,))
-            return
-        if self._alone and asked in (_SELF2, *_SELF):
-            return
         if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return

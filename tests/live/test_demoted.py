@@ -338,7 +338,9 @@ def test_a_user_that_may_not_ask(pair: Pair, serve: Serve, rules: str) -> None:
 @pytest.mark.parametrize("slots", [0, 5461, 16384])
 def test_a_node_of_a_cluster_as_a_static_shard(tmp_path: Path, serve: Serve, slots: int) -> None:
     with kept_directory() as directory:
-        node = LocalServer(find_server(), directory, options=("cluster-enabled yes",))
+        # Its bus has the port 10000 above.
+        port = next(port for port in iter(free_port, 0) if port < 55536)
+        node = LocalServer(find_server(), directory, port=port, options=("cluster-enabled yes",))
         try:
             node.start()
             for first in range(0, slots, 1000):
