@@ -52,7 +52,7 @@ class Turn:
             # One message to thousands of subscribers: others are to be heard in between.
             self._items = items[_AT_ONCE:]
             items = items[:_AT_ONCE]
-            self._now = self._clock()
+            self._now = self.clock.now()
             self._loop.call_soon(self._run)
         for item in items:
             try:
