@@ -40,6 +40,7 @@ cdef class Backend(Receiver):
     cdef object _greeting
     cdef object _lost
     cdef bint _paused
+    cdef bint _full
     cdef bint _blocked
     cdef double _heard
     cdef double _greeted

@@ -25,9 +25,10 @@ from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import QUEUED, UNASKED, Sink
 from proxy.greeting import Greeting, Step
 from proxy.leftovers import Leftovers
+from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.surroundings import Holder, Place, State, Surroundings
+from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Backend(Receiver):
         "_blocked",
         "_closing",
         "_down_since",
+        "_full",
         "_gate",
         "_greeted",
         "_greeting",
@@ -119,6 +121,8 @@ class Backend(Receiver):
         self._greeting: Greeting | None = None
         self._lost: asyncio.Future[None] | None = None
         self._paused = False
+        self._full = False
+        """As much is unanswered as may be."""
         self._blocked = False
         self._heard = 0.0
         self._greeted = 0.0
@@ -152,7 +156,7 @@ class Backend(Receiver):
 
     def schedule(self, holder: Holder | None) -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
-        if self.ready and not self._paused and not self._withheld:
+        if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
             self._turn.add(self)
             return
@@ -168,7 +172,13 @@ class Backend(Receiver):
         if self._blocked and not self.left:
             self._unblock()
         if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
-            self.inflight.write_to(self._transport)
+            self.inflight.write_upto(self._transport, self._most())
+            self._full = self.inflight.unsent > 0
+
+    def _most(self) -> int:
+        """How many bytes may be unanswered: past its limit the server would close what all share."""
+        query = self._around.query
+        return query.limit if self.place.index == LARGE else query.unanswered
 
     # ---- the connection's life
 
@@ -242,7 +252,7 @@ class Backend(Receiver):
         node = self.place.node
         around = self._around
         lost = self._lost = self._loop.create_future()
-        greeting = self._greeting = around.greeting(self.place, steps=steps)
+        greeting = self._greeting = around.greeting(self.place, shared=self._owner is None, steps=steps)
         try:
             await greeting.exchange(around.reach(node, address, self), seconds)
         except BaseException as error:
@@ -267,6 +277,7 @@ class Backend(Receiver):
         # uvloop's transports are none of asyncio's classes, but have their methods.
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
+        self._full = False
         self._blocked = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
@@ -347,7 +358,7 @@ class Backend(Receiver):
 
     def _go_on(self) -> None:
         self.flush()
-        if not self._withheld:
+        if not self._withheld and not self._full:
             self._release_holders()
 
     def pause_writing(self) -> None:
@@ -392,15 +403,16 @@ class Backend(Receiver):
         self._release_holders()
 
     def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
+        """The oldest request is answered with an error: whether it is a refusal, or may be one, and was taken out."""
         entry = self.inflight.peek()
         if entry.sink is QUEUED:
             self._rejected = self._rejected or error
             return False
         rejected, self._rejected = self._rejected, b""
-        if entry.sink in UNASKED:
+        if entry.sink in UNASKED or isinstance(entry.sink, Proof):
             return False
-        why = transaction.reason(error, rejected)
+        # Only EXEC says why; another command that words an error so is a script.
+        why = transaction.reason(error, rejected) if transaction.is_block(entry.frame) else error
         refusal = self._around.refusal(why, self.place.node, entry.frame)
         if refusal is not None:
             if self._owner is not None:
@@ -459,6 +471,8 @@ class Backend(Receiver):
             self._abort()
         if self._reader.taken:
             self._make_way()
+        if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
+            self._go_on()
 
     # ---- a long reply, perhaps to a slow reader
 

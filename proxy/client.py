@@ -176,7 +176,7 @@ class ClientConnection(Conversation):
                 return
             with memoryview(kept) as view:
                 first = bytes(view[:end])
-            self._process(first, now)
+            self._process_one(first, now)
             if self.closing:
                 return
             waits = self._kept is not None
@@ -246,7 +246,17 @@ class ClientConnection(Conversation):
         if self.flow.stopped:
             self._kept = bytearray(request)
         else:
-            self._process(request, self._turn.now())
+            self._process_one(request, self._turn.now())
+
+    def _process_one(self, request: bytes, now: float) -> None:
+        """Carry out one request; the fast lane would send a large one over a connection that all share."""
+        if self.plain and len(request) >= self.service.query.large:
+            self.plain = False
+            self._process(request, now)
+            if not self.closing:
+                self.adopt_session()
+        else:
+            self._process(request, now)
 
     def _protocol_error(self, error: Exception) -> None:
         self.service.counters.reject("protocol error")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from proxy import errors
 from proxy.allclients import Args, Part, Pause
 from proxy.census import Census
 from proxy.client import ClientConnection
@@ -11,6 +12,7 @@ from proxy.commands.facts import Fact
 from proxy.flow import Stop
 from proxy.jobs import MORE, Job
 from proxy.metrics import Counters
+from proxy.resp import encode
 from proxy.session import Load, Session
 from proxy.slices import Slices
 
@@ -35,7 +37,10 @@ class Clients:
         self._slices = slices
         self._counters = counters
         self._census = census
-        self._maximum = maximum
+        self.maximum = maximum
+        """How many clients all workers may have."""
+        self.own_maximum = maximum
+        """How many this one may have: it has so many descriptors for them."""
         self._clients: dict[int, ClientConnection] = {}
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
@@ -51,7 +56,7 @@ class Clients:
     def enter(self, client: ClientConnection) -> int:
         """Let one more client in, if there is room: its id, from 1, never given twice by any worker; or 0."""
         census = self._census
-        if census.total() >= self._maximum:
+        if census.total() >= self.maximum or len(self._clients) >= self.own_maximum:
             self._counters.reject("max clients")
             return 0
         self._counters.accepted += 1
@@ -59,6 +64,11 @@ class Clients:
         self._clients[number] = client
         census.connected(len(self._clients))
         return number
+
+    def turn_away(self) -> bytes:
+        """What a client is told that can not be let in as there is no descriptor left for it."""
+        self._counters.reject("max clients")
+        return encode.error(errors.MAX_CLIENTS)
 
     def remove(self, client: ClientConnection) -> None:
         """A client is gone."""

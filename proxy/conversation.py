@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors
+from proxy import allclients, blocking, clientcmds, errors, framing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -19,7 +19,7 @@ from proxy.jobs import Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
 from proxy.ownwrites import OwnWrites
-from proxy.planner import Pin, Reject
+from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -113,6 +113,12 @@ class Conversation(Receiver):
         if session is None:
             session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
         return session
+
+    @property
+    def holder(self) -> str:
+        """Whose the connections are that it has for itself: the user's, at the address."""
+        session = self.session
+        return f"{session.user}@{session.address.rpartition(':')[0]}"
 
     @property
     def framer(self) -> RequestFramer:
@@ -218,6 +224,8 @@ class Conversation(Receiver):
             self.refuse(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
+        elif service.query.refuses(frame, args):
+            self.refuse(fact, errors.query_too_large(service.query.limit))
         elif service.spectators.watching:
             return self._carry_out_in_sight(fact, args, frame, now)
         else:
@@ -363,16 +371,22 @@ class Conversation(Receiver):
             if self.modes is None:
                 self.modes = Modes(self)
             return blocking.begin(self.modes, fact, args, frame, plan.shard)
+        if fact.name in framing.NAMES:
+            raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
+            if framing.of_its_own(fact.name, args, raises):
+                return unshared.carry_out(self, fact, args, frame, plan)
+        routes = self.for_large(frame)
+        if routes is None:
+            return False
         service.counters.command(fact.name).calls += 1
         sink = self.sink()
         token = self.window.reserve()
-        routes = self.routes
         if isinstance(plan, Scatter):
             shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
         else:
             shards, read, writes = [plan.shard], plan.read, not fact.readonly
         if self.own_writes is not None:
-            routes = self.reading(shards, read, now)
+            routes = self.reading(shards, read, now) if routes is self.routes else routes
         sink = self.writing(shards, writes, sink)
         if fact.scripting:
             if isinstance(plan, Scatter):
@@ -382,11 +396,25 @@ class Conversation(Receiver):
             service.scripts.prepare(fact.name, args, targets, now)
         if self.modes is not None and self.modes.tracker is not None:
             self.modes.tracker.before(shards, now)
+        if service.detours.unsettled and isinstance(plan, Forward):
+            service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
         return True
+
+    def for_large(self, frame: bytes) -> Routes | None:
+        """The routes for the request in ``frame``. One that is so large that it needs another connection than all share
+        waits until all that came before it is answered (None), and what follows it waits until it is."""
+        session = self.session
+        routes = self.service.large_routes(frame, self.routes, session.protocol, session.db)
+        if routes is None:
+            return self.routes
+        if not self.alone():
+            return None
+        self.flow.stop(Stop.ORDER)
+        return routes
 
     def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
         """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""

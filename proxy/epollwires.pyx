@@ -17,13 +17,13 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, PyObject
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from proxy.engine.receiver cimport Receiver
 
-from proxy.wires import keep_alive
+from proxy.wires import NO_ROOM, Spare, keep_alive
 
 cdef extern from "sys/epoll.h" nogil:
     enum:
@@ -100,6 +100,7 @@ cdef class EpollWires:
     cdef epoll_event* _events
     cdef uint64_t _numbered
     cdef bint _busy
+    cdef object _spare
 
     def __cinit__(self, loop):
         self._loop = loop
@@ -107,6 +108,7 @@ cdef class EpollWires:
         self._resting = set()
         self._wires = {}
         self._ended = deque()
+        self._spare = Spare()
         self._buffer = <char*> PyMem_Malloc(_CHUNK)
         self._events = <epoll_event*> PyMem_Malloc(_EVENTS * sizeof(epoll_event))
         if self._buffer == NULL or self._events == NULL:
@@ -122,12 +124,13 @@ cdef class EpollWires:
         if self._epoll >= 0:
             c_close(self._epoll)
 
-    async def listen(self, listener, factory, int backlog):
-        """Take connections from ``listener``; each gets a protocol made by ``factory``."""
+    async def listen(self, listener, factory, int backlog, turn_away):
+        """Take connections from ``listener``; each gets a protocol made by ``factory``. Where no descriptor is left for
+        it, it is told what ``turn_away`` says, and closed."""
         listener.setblocking(False)
         listener.listen(backlog)
         self._numbered += 1
-        self._listeners[self._numbered] = (listener, factory, listener.family != socket.AF_UNIX)
+        self._listeners[self._numbered] = (listener, factory, listener.family != socket.AF_UNIX, turn_away)
         self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, self._numbered)
 
     async def connect(self, host, int port, protocol):
@@ -157,7 +160,7 @@ cdef class EpollWires:
 
     def stop_listening(self):
         """Take no more connections; those that stand go on."""
-        for listener, _, _ in self._listeners.values():
+        for listener, _, _, _ in self._listeners.values():
             if listener not in self._resting:
                 self._control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
             listener.close()
@@ -210,22 +213,30 @@ cdef class EpollWires:
             self._loop.call_soon(self._end)
 
     cdef object _accept(self, tuple listening):
-        listener, factory, tcp = listening
-        cdef int fd
+        listener, factory, tcp, turn_away = listening
+        cdef int fd, failure
+        cdef Wire wire
         cdef int door = listener.fileno()
         for _ in range(_ACCEPTS):
             fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
-                if errno == EINTR or errno == ECONNABORTED:
+                failure = errno
+                if failure == EINTR or failure == ECONNABORTED:
                     continue
-                if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-                    self._rest(listener, os.strerror(errno))
-                elif errno != EAGAIN:
-                    log.error("accept failed reason=%r", os.strerror(errno))
+                if failure in NO_ROOM:
+                    if self._spare.turn_away(listener, turn_away):
+                        continue
+                    self._rest(listener, os.strerror(failure))
+                elif failure != EAGAIN:
+                    log.error("accept failed reason=%r", os.strerror(failure))
                 return
-            self._adopt(fd, tcp, factory())
+            wire = self._adopt(fd, tcp, factory())
+            if wire._ending:
+                # Of those that are one too many only one has a descriptor at a time.
+                self._ended.remove(wire)
+                wire._finish()
 
-    cdef object _adopt(self, int fd, bint tcp, protocol):
+    cdef Wire _adopt(self, int fd, bint tcp, protocol):
         """A connection stands on ``fd``, and is ``protocol``'s."""
         cdef int one = 1
         cdef Wire wire = Wire.__new__(Wire)
@@ -246,6 +257,7 @@ cdef class EpollWires:
         except Exception as error:
             log.exception("a connection could not be taken in")
             wire._fail(error)
+        return wire
 
     def _rest(self, listener, reason):
         """No descriptors are left: try again in a while, not at once for ever."""
@@ -255,7 +267,7 @@ cdef class EpollWires:
 
         def again():
             self._resting.discard(listener)
-            for number, (other, _, _) in self._listeners.items():
+            for number, (other, _, _, _) in self._listeners.items():
                 if other is listener:
                     self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, number)
 
@@ -589,8 +601,10 @@ cdef class Wire:
         """``peername`` and ``sockname``, as the socket says."""
         if self._fd < 0 or name not in ("peername", "sockname"):
             return default
-        with socket.socket(fileno=os.dup(self._fd)) as copy:
-            try:
-                return copy.getpeername() if name == "peername" else copy.getsockname()
-            except OSError:
-                return default
+        link = socket.socket(fileno=self._fd)
+        try:
+            return link.getpeername() if name == "peername" else link.getsockname()
+        except OSError:
+            return default
+        finally:
+            link.detach()

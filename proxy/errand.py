@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 class Errand(Sink):
     """Sends ``frame`` to ``place``; ``sink`` gets what comes back under ``token``, or the error that says why nothing
-    does."""
+    does. ``holder``: whose the connection is meanwhile."""
 
     __slots__ = ("_claim", "_frame", "_lease", "_service", "_sink", "_timer", "_token")
 
-    def __init__(self, service: "Service", sink: Sink, token: int, place: Place, frame: bytes) -> None:
+    def __init__(self, service: "Service", sink: Sink, token: int, place: Place, frame: bytes, holder: str) -> None:
         self._service = service
         self._sink = sink
         self._token = token
@@ -29,7 +29,7 @@ class Errand(Sink):
         self._timer: Deadline | None = service.turn.clock.call_later(
             service.config.backend.request_timeout, self._expire
         )
-        self._claim = service.leases.ask(place, self._go)
+        self._claim = service.leases.ask(place, self._go, holder)
 
     @property
     def owner(self) -> object:

@@ -171,6 +171,22 @@ def transaction_too_big(limit: int) -> str:
     )
 
 
+def query_too_large(limit: int) -> str:
+    """A request for which a server would close the connection."""
+    return (
+        f"ERR the request is larger than the {limit} bytes that the servers keep for one connection (their "
+        "client-query-buffer-limit), most of it in one argument. The command was not executed"
+    )
+
+
+def transaction_too_large(limit: int) -> str:
+    """More bytes are queued than a server keeps until EXEC."""
+    return (
+        f"ERR the transaction has more than the {limit} bytes that the servers keep for one connection "
+        "(their client-query-buffer-limit): send it in several. It will be discarded"
+    )
+
+
 def in_subscribe_mode(name: str) -> str:
     """As Redis words it, for a command that is not allowed while subscribed in RESP2."""
     return (
@@ -237,6 +253,30 @@ def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
     return (
         f"ERR shard '{shard}' ({address}): all {limit} connections that clients may have for themselves are in use "
         f"(backend.dedicated_connections){long}. The command was not executed"
+    )
+
+
+def no_share(shard: str, address: str, holder: str, share: int, limit: int) -> str:
+    """A command that needs a connection of its own, where its user at its address has as many as one may."""
+    return (
+        f"ERR shard '{shard}' ({address}): {holder} has {share} of the {limit} connections that clients may have for "
+        "themselves, and may have no more (backend.dedicated_share). The command was not executed"
+    )
+
+
+def trackers_share(holder: str, share: int) -> str:
+    """CLIENT TRACKING where as many clients of a user at an address track already as may."""
+    return (
+        f"ERR {share} clients of {holder} track keys already, each over connections of its own, and no more may "
+        "(backend.dedicated_share of backend.dedicated_connections)"
+    )
+
+
+def no_descriptors(most: int) -> str:
+    """A command that needs a connection of its own, where the proxy has too few file descriptors for one more."""
+    return (
+        f"ERR all {most} connections to servers that clients may have for themselves are in use: the proxy has no file "
+        "descriptors for more. Raise its limit of open files. The command was not executed"
     )
 
 

@@ -22,6 +22,8 @@ Stranger = Callable[[str], str]
 
 _REPLICA = (b"slave", b"replica")
 """Dragonfly says replica."""
+_STAY: Step = ("CLIENT", "NO-EVICT", "ON")
+"""Known from Redis 7 on; https://redis.io/docs/latest/commands/client-no-evict/"""
 NEEDS_PASSWORD = "the server asks for a password: set backend.password"
 _UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
@@ -79,8 +81,9 @@ class Greeting:
     a replica that has become a primary, would be lost on the others. ``alone``: only the configuration says that a
     server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
     ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
-    to be used that has a certain id. ``identify``: ask for the connection's id (``client_id``). ``steps``: what else it
-    is told, all of which it must take.
+    to be used that has a certain id. ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many
+    clients', so that the server should not close it to save memory. ``steps``: what else it is told, all of which it
+    must take.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Greeting:
         cluster: bool = False,
         stranger: Stranger | None = None,
         identify: bool = False,
+        shared: bool = False,
         steps: Sequence[Step] = (),
     ) -> None:
         self.client_id = 0
@@ -131,6 +135,8 @@ class Greeting:
             self._steps.append(("ROLE",))
         if identify:
             self._steps.append(("CLIENT", "ID"))
+        if shared:
+            self._steps.append(_STAY)
         self._further = set(steps)
         self._steps += steps
         self._steps.append(("PING",))
@@ -210,6 +216,8 @@ class Greeting:
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
         if asked in self._further:
             raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
+        if asked == _STAY:
+            return  # it does not know it, or the user may not: then it is closed like any other
         if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return

@@ -27,7 +27,8 @@ OnLost = Callable[[str, list[Entry]], None]
 class Lease(Receiver):
     """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
 
-    ``on_lost`` is called once when the server closes it, never after ``drop``. ``on_push`` gets what it says unasked.
+    ``shared``: its holder uses it for many clients. ``on_lost`` is called once when the server closes it, never after
+    ``drop``. ``on_push`` gets what it says unasked.
     """
 
     __slots__ = (
@@ -39,8 +40,10 @@ class Lease(Receiver):
         "_on_gone",
         "_reader",
         "_reason",
+        "_shared",
         "_transport",
         "client_id",
+        "holder",
         "inflight",
         "on_error",
         "on_lost",
@@ -50,8 +53,12 @@ class Lease(Receiver):
         "stray",
     )
 
-    def __init__(self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None]) -> None:
+    def __init__(
+        self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None], *, shared: bool = False
+    ) -> None:
         self.place = place
+        self.holder: str | None = None
+        """Who has it; None: nobody."""
         self.client_id = 0
         """Its id at the server, as CLIENT UNBLOCK and CLIENT TRACKING REDIRECT name it."""
         self.inflight = InFlight()
@@ -65,6 +72,7 @@ class Lease(Receiver):
         """Since when its server does not have the role any more that it was connected for; 0: it has."""
         self._around = around
         self._on_gone = on_gone
+        self._shared = shared
         self._reader = ReplyReader(
             self.inflight, _UNMEASURED, self._erred, self._pushed, around.max_reply, self._too_large
         )
@@ -88,7 +96,7 @@ class Lease(Receiver):
         around = self._around
         self._lost = False
         ended = self._ended = asyncio.get_running_loop().create_future()
-        greeting = self._greeting = around.greeting(self.place, identify=True)
+        greeting = self._greeting = around.greeting(self.place, identify=True, shared=self._shared)
         try:
             await greeting.exchange(around.reach(self.place.node, address, self), seconds)
         except BaseException as error:

@@ -8,6 +8,7 @@ from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import UNASKED
 from proxy.jobs import MORE, Job, at_once
+from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.retries import judge
 from proxy.surroundings import Place, Surroundings
@@ -122,7 +123,11 @@ class Leftovers:
     def _real(self, entries: Iterable[Entry]) -> list[Entry]:
         """Without what the proxy itself asked, which is asked again where it is needed."""
         kept = list(entries)
-        real = [entry for entry in kept if entry.sink not in UNASKED]
-        if len(real) < len(kept):
+        twins = [entry for entry in kept if isinstance(entry.sink, Proof)]
+        real = [entry for entry in kept if entry.sink not in UNASKED and not isinstance(entry.sink, Proof)]
+        if len(real) + len(twins) < len(kept):
             self._around.unprepared(self._backend)
+        for twin in twins:
+            assert isinstance(twin.sink, Proof)
+            twin.sink.lost()
         return real

@@ -200,12 +200,15 @@ def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 
 
 def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The settings of the first shard, and those that only others have; passwords are not shown."""
+    """The settings of the first shard, and those that only others have; passwords are not shown, and how many clients
+    there may be is the proxy's own business."""
     merged: dict[bytes, bytes] = {}
     for reply in replies:
         items = elements(reply)
         for name, value in zip(items[::2], items[1::2], strict=True):
             merged.setdefault(name, encode.bulk("") if _text(name).lower() in _SECRETS else value)
+    if (most := encode.bulk("maxclients")) in merged:
+        merged[most] = encode.bulk(context.overlay()["Clients"]["maxclients"])
     return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
 
 

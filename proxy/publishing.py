@@ -21,6 +21,9 @@ def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     """PUBLISH, SPUBLISH."""
     client = modes.client
     service = client.service
+    routes = client.for_large(frame)
+    if routes is None:
+        return False
     service.counters.command(fact.name).calls += 1
     kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
     shard = service.hub.publisher(kind, args[1])
@@ -28,7 +31,7 @@ def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     if service.hub.busy:
         sink = _Counted(client, sink, kind, args[1], shard)
     token = client.window.reserve()
-    service.dispatcher.send(shard, False, frame, client.routes, client.flow, sink, token, now)
+    service.dispatcher.send(shard, False, frame, routes, client.flow, sink, token, now)
     return True
 
 

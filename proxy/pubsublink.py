@@ -64,6 +64,10 @@ class _Pong(Sink):
             done()
 
 
+def _no_one(lease: Lease) -> None:
+    """The connection is gone: nobody counts it."""
+
+
 def _nothing() -> None:
     """For a PING that only asks whether the server is there."""
 
@@ -169,7 +173,7 @@ class Link:
         backoff = timing.backoff_min
         try:
             while self.topics:
-                lease = Lease(Place(self.shard, self.node, True, 3, 0, 0), self._around, lambda lease: None)
+                lease = Lease(Place(self.shard, self.node, True, 3, 0, 0), self._around, _no_one, shared=True)
                 try:
                     await lease.connect()
                 except (OSError, TimeoutError, ValueError, errors.BackendError) as error:

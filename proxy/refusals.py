@@ -15,7 +15,7 @@ ASKING = encode.request(("ASKING",))
 """What goes ahead of a request that an ASK sends elsewhere, or of a transaction's block."""
 _OF_CLUSTER = frozenset({b"-MOVED", b"-ASK", b"-TRYAGAIN", b"-CLUSTERDOWN"})
 _OF_ANY = frozenset({b"-LOADING", b"-MASTERDOWN", b"-READONLY"})
-_NUMBER = re.compile("[0-9]{1,5}")
+_REDIRECTION = re.compile(rb"-(?:MOVED|ASK) \d{1,5} (\S*):(\d{1,5})\r\n")
 _IN_SCRIPT = b"script: "
 """What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
 
@@ -81,13 +81,13 @@ def refusal(error: bytes, asked: Node, cluster: bool, remap: Mapping[str, str]) 
     kind = code[1:].decode()
     if kind not in ("MOVED", "ASK"):
         return Refusal(kind, error)
-    words = error.decode("latin-1").split()
-    host, _, port = words[2].rpartition(":") if len(words) == 3 else ("", "", "")
-    if not _NUMBER.fullmatch(port) or not _NUMBER.fullmatch(words[1]):
+    words = _REDIRECTION.fullmatch(error)
+    if words is None:
         return None
+    host, port = words[1].decode("latin-1"), int(words[2])
     if host == "?":
         return Refusal(kind, error)
-    return Refusal(kind, error, remapped(Node(host.strip("[]") or asked.host, int(port)), remap))
+    return Refusal(kind, error, remapped(Node(host.strip("[]") or asked.host, port), remap))
 
 
 def remapped(node: Node, remap: Mapping[str, str]) -> Node:

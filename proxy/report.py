@@ -9,6 +9,7 @@ from typing import Any
 from proxy import metrics
 from proxy.metrics import BUCKETS
 from proxy.service import Service
+from proxy.surroundings import LARGE
 from proxy.tally import SUM, Tally
 from proxy.topology import NOBODY, Topology, format_ranges
 
@@ -167,7 +168,7 @@ def _tally(service: Service) -> Tally:
     for backend in service.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"
-        number = "own" if place.owner else place.index
+        number = "own" if place.owner else "large" if place.index == LARGE else place.index
         connection = f"{number}/resp{place.protocol}/db{place.db}"
         labels = (place.shard, place.node.address, role, connection, str(service.census.index))
         tally.add(metrics.UP, backend.ready, *labels)

@@ -8,7 +8,7 @@ from proxy.backend import Backend
 from proxy.lag import Fitness, Unwatched, near
 from proxy.pool import Pool
 from proxy.resp import encode
-from proxy.surroundings import Place
+from proxy.surroundings import LARGE, Place
 from proxy.topology import NOBODY, Node, Shard, Topology
 
 _SPREAD = 12
@@ -162,6 +162,10 @@ class RouteBook:
     def own(self, protocol: int, db: int, owner: int) -> Routes:
         """The routes of the client ``owner`` over connections of its own, all to primaries."""
         return self._made((protocol, db, "primary", 0, 0, owner))
+
+    def large(self, protocol: int, db: int) -> Routes:
+        """The routes of large requests, all to primaries."""
+        return self._made((protocol, db, "primary", LARGE, 0, 0))
 
     def release(self, owner: int) -> None:
         """There are no such routes any more."""

@@ -11,7 +11,7 @@ from functools import partial
 
 import uvloop
 
-from proxy import logs, memory
+from proxy import descriptors, logs, memory
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Config
@@ -23,9 +23,12 @@ from proxy.discovery.learn import (
     complete,
     fewest_databases,
     learn_all,
+    learn_limits,
     lowest_version,
     slots_served,
     smallest_bulk,
+    smallest_query,
+    some_raise,
 )
 from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
@@ -49,11 +52,13 @@ _DRAIN_STEP = 0.02
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT, then drain; the process's exit code.
 
-    Raises ``SlotgateError`` if an address can not be listened on.
+    Raises ``SlotgateError`` if an address can not be listened on, or far too few files can be opened.
     """
     logs.configure(config.log.level, config.log.format)
     if engine() == "python":
         log.warning(WARNING)
+    # Workers inherit it.
+    descriptors.check(descriptors.raise_limit(), config, build_topology(config))
     if config.worker_count > 1:
         uvloop.run(supervise(config))
     else:
@@ -72,7 +77,7 @@ def settle() -> None:
 async def serve(config: Config) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
-    service = Service(config, build_topology(config), wires=best_wires(loop))
+    service = Service(config, build_topology(config), wires=best_wires(loop), files=descriptors.raise_limit())
 
     async def look() -> Overview:
         return together([take(service)])
@@ -132,7 +137,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
 async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
     """Take clients from listening sockets."""
     for each in sockets:
-        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG)
+        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
 
 
 async def drain(service: Service) -> None:
@@ -147,31 +152,53 @@ async def drain(service: Service) -> None:
         await asyncio.sleep(_DRAIN_STEP)
 
 
+_RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
+
+
 async def keep_learning(service: Service) -> None:
     """Ask every primary for its facts: at the start, and again when it comes back after a lost connection."""
     known: dict[Node, Learned] = {}
+    read_from: dict[Node, Learned] = {}
     while True:
         primaries = [shard.primary for shard in service.topology.shards]
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
+        service.unasked = frozenset(missing)
+        service.raises = some_raise(list(known.values()))
         if missing:
             answers = await learn_all(missing, service.credentials, service.stranger)
             known |= answers
             if service.config.topology.kind == "static":
                 await _look_for_clusters(service, answers)
             if answers:
-                await _adopt(service, list(known.values()))
+                await _adopt(service, list(known.values()), list(read_from.values()))
+            for node in [node for node, answer in answers.items() if answer.raises]:
+                log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+            service.unasked = frozenset(missing) - answers.keys()
+            service.raises = some_raise(list(known.values()))
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
             service.absent = await apart(True, absent, service.table, list(known.values()))
         if primaries:
             service.learned.set()
+        if service.reads_replicas and known:
+            read_from = await _replicas_limits(service, read_from)
+            _limit(service, [*known.values(), *read_from.values()])
         await service.changed.wait()
         service.changed.clear()
         for backend in [backend for backend in service.restarted if backend.ready]:
             service.restarted.discard(backend)
             known.pop(backend.place.node, None)
+
+
+async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict[Node, Learned]:
+    """The limits of the replicas; those in ``known`` are not asked again, unless they have become primaries since."""
+    replicas = {node for shard in service.topology.shards for node in shard.replicas}
+    known = {node: answer for node, answer in known.items() if node in replicas}
+    missing = [node for node in replicas if node not in known]
+    answers = await asyncio.gather(*(learn_limits(node, service.credentials) for node in missing))
+    return known | {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
 
 
 async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) -> None:
@@ -180,9 +207,13 @@ async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) 
         service.roles.learned(node, await slots_served(node, service.credentials) if answer.clustered else None)
 
 
-async def _adopt(service: Service, answers: Sequence[Learned]) -> None:
+async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
     service.learn(await apart(True, complete, service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)
-    service.limit_bulk(smallest_bulk(answers))
+    _limit(service, [*answers, *replicas])
+
+
+def _limit(service: Service, answers: Sequence[Learned]) -> None:
+    service.limit_requests(smallest_bulk(answers), smallest_query(answers))

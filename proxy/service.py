@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass, replace
 
-from proxy import __version__, errors, transaction
+from proxy import __version__, descriptors, errors, transaction
 from proxy.backend import Backend
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
@@ -22,6 +22,7 @@ from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
+from proxy.evidence import Evidence
 from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.gates import Gates
@@ -34,15 +35,17 @@ from proxy.metrics import Counters
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
+from proxy.proof import Doubt, runs_code
 from proxy.pubsub import Hub
-from proxy.refusals import Refusal, refusal
+from proxy.querylimit import DEFAULT, FAST_FROM, QueryLimit
+from proxy.refusals import Refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look, together
 from proxy.rolewatch import RoleWatch
 from proxy.routes import RouteBook, Routes
-from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
+from proxy.scripts import Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.slices import Slices
 from proxy.spectators import Spectators
@@ -81,6 +84,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
         census: Census | None = None,
         wires: Wires | None = None,
+        files: int = descriptors.PLENTY,
     ) -> None:
         self.config = config
         self.topology = topology
@@ -97,17 +101,23 @@ class Service:
         self.rules = build_colocation(config.colocate)
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
-        self.lane = self._lane()
+        self._lanes = self._make_lanes()
+        self.lane = self._lanes[0]
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
         self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
         self.loop_lag = LoopLag(self.clients.latest, clock)
+        self._files = files
+        """How many descriptors this process may have."""
+        self._division: descriptors.Division | None = None
+        self.budget = descriptors.Budget()
+        self._divide()
         self.spectators = Spectators(self.clients.tell_plain)
-        self.trackers = Trackers(self, config.backend.dedicated_connections)
+        self.trackers = Trackers(self, config.backend.dedicated_connections, _share(config), self.budget)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
-        self._lost_scripts = LostScripts(self)
+        self._evidence = Evidence(self, LostScripts(self))
         self.world = World(_accounts(config), self.clients, scripts=self.scripts, slot_of=self.slot_of)
         if self.presents_cluster:
             self.world.presented = _presented(config, lambda: self.topology)
@@ -134,6 +144,10 @@ class Service:
             limits.pubsub_output_patience,
             limits.pubsub_output_hard,
         )
+        self.raises = False
+        """Whether a server is known to pass on what scripts raise with its line breaks."""
+        self.unasked: frozenset[Node] = frozenset()
+        """The primaries that may do so, as they have not been asked yet."""
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -149,6 +163,8 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
+        self.query = QueryLimit()
+        """How much the servers keep of what one connection sends."""
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
@@ -168,6 +184,7 @@ class Service:
             self._look,
             self._count_error,
             self.refusal,
+            self._evidence.doubt,
             self._prepare,
             self.scripts.forget,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
@@ -184,6 +201,7 @@ class Service:
             lambda node, identity: self.source.stranger(node, identity),
             lambda number: self.trackers.get(number),
             self.slices,
+            self.query,
             limits.max_reply,
             backend.long_reply_connections,
         )
@@ -194,9 +212,9 @@ class Service:
         """Since when there have been slots that nobody serves, if there are."""
         self.stranger = around.stranger if around.cluster else None
         """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
-        self.detours = Detours(around, self._at)
+        self.detours = Detours(around, self._at, self._on_unsettled)
         self.pool = Pool(around)
-        self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
+        self.leases = Leases(around, backend.dedicated_connections, _share(config), backend.dedicated_wait, self.budget)
         self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
@@ -232,6 +250,13 @@ class Service:
     def own_routes(self, protocol: int, db: int, number: int) -> Routes:
         """The routes of client ``number`` over connections of its own."""
         return self._book.own(protocol, db, number)
+
+    def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
+        """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
+        that is not everybody's; None if it is not."""
+        if len(frame) < self.query.large or routes.manner.owner:
+            return None
+        return self._book.large(protocol, db)
 
     def release(self, number: int) -> None:
         """Client ``number`` needs no connections of its own any more."""
@@ -277,8 +302,9 @@ class Service:
         if before.whole:
             self._gaps_since = self.turn.now()
         self.planner = self._planner()
+        self._divide()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
-            self.lane = self._lane()
+            self._renew_lanes()
         self._book.adopt(topology)
         left = topology.left_by(before)
         owners: set[object] = set()
@@ -298,6 +324,17 @@ class Service:
             for client in self.clients:
                 client.forget_shards()
         self.changed.set()
+
+    def _divide(self) -> None:
+        """Divide the descriptors anew: there may be more servers or fewer."""
+        workers = self.census.workers
+        division = descriptors.divide(self._files, self.config, self.topology, workers)
+        self.clients.maximum = division.all_clients
+        self.clients.own_maximum = division.clients
+        self.budget.most = division.dedicated
+        if division != self._division and self.topology.shards and self.census.index == 0:
+            descriptors.report(division, self.config, workers)
+        self._division = division
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
         """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
@@ -339,20 +376,30 @@ class Service:
         if calls := calls_by_digest(frame):
             self.scripts.prepare_all(calls, backend, now)
 
-    def refusal(self, error: bytes, asked: Node, frame: bytes = b"") -> Refusal | None:
+    def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
         """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
         business."""
-        if error in NOT_FOUND:
-            there = [backend for backend in self.pool if backend.place.node == asked]
-            return self.scripts.refusal(error, frame, there) or self._lost_scripts.refusal(error, frame)
-        found = refusal(error, asked, self.topology.cluster, self.config.topology.remap)
-        if found is None or found.node is None:
-            return found
-        # It goes to nobody whom no member has named; but its cluster is asked, and may name it.
-        named = self.source.member(found.node)
-        if named is None and any(found.node in shard.nodes for shard in self.topology.shards):
-            named = found.node
-        return replace(found, node=named, witness=asked)
+        return self._evidence.refusal(error, asked, frame)
+
+    def may_raise(self, shard: int | None = None) -> bool:
+        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks."""
+        if self.raises or not self.unasked:
+            return self.raises
+        return shard is None or (shard != NOBODY and self.topology.shards[shard].primary in self.unasked)
+
+    def doubt(self, frame: bytes) -> Doubt | None:
+        """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
+        return self._evidence.doubt(frame)
+
+    def forestall(self, frame: bytes, backend: Backend | None, sink: Sink, token: int, now: float) -> None:
+        """A request is about to be sent to ``backend`` while others are refused: have its twin go ahead of it."""
+        doubt = self._evidence.doubt(frame)
+        if doubt is not None and backend is not None:
+            self.detours.forestall(backend, doubt, sink, token, now)
+
+    def may_have(self, digests: Iterable[bytes]) -> bool:
+        """Whether one of these scripts is kept here, or may be by another worker."""
+        return self.siblings is not None or any(self.scripts.body(digest) is not None for digest in digests)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
         """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""
@@ -392,19 +439,35 @@ class Service:
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
-        self.lane = self._lane()
+        self._renew_lanes()
 
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
 
-    def _lane(self) -> Lane:
-        return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
+    def _make_lanes(self) -> tuple[Lane, Lane]:
+        """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
+        careful = [fact for fact in self.table if not runs_code(fact)]
+        common = self.counters, self.topology, self.config.cross_slot, self.rules
+        lane = Lane(self.table, *common)
+        return lane, lane if len(careful) == len(self.table) else Lane(careful, *common)
 
-    def limit_bulk(self, size: int | None) -> None:
-        """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
-        bulk = min(size or self.config.limits.max_bulk, self.config.limits.max_bulk)
+    def _renew_lanes(self) -> None:
+        self._lanes = self._make_lanes()
+        self._on_unsettled()
+
+    def _on_unsettled(self) -> None:
+        self.lane = self._lanes[self.detours.unsettled]
+
+    def limit_requests(self, bulk: int | None, query: int | None) -> None:
+        """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
+        send servers no more than they keep of one connection, ``query`` bytes (None: they do not say)."""
+        bulk = min(bulk or self.config.limits.max_bulk, self.config.limits.max_bulk)
         self.request_limits = replace(self.request_limits, bulk=bulk)
-        self.fast_lane = self.fast_lane and bulk >= _CHUNK
+        self.query.set(query or DEFAULT)
+        self.scripts.limit(self.query.limit)
+        self.fast_lane = self.fast_lane and bulk >= _CHUNK and self.query.large >= FAST_FROM
+        if not self.fast_lane:
+            self.clients.tell_plain()
 
     def unreachable(self) -> list[str]:
         """The names of the shards whose primary is not connected, or is none."""
@@ -426,6 +489,7 @@ class Service:
         self._book.refresh(backend.place.owner)
         if not backend.ready:
             self.scripts.forget(backend)
+            self.scripts.forget(backend.place.node)
             self.restarted.discard(backend)
             if backend.place.primary and not backend.retired:
                 self.restarted.add(backend)
@@ -446,7 +510,7 @@ class Service:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
         if transaction.is_block(frame):
             return together([self._look(request) for request in transaction.queued(frame)])
-        fact, args = self._resolve(frame)
+        fact, args = self.resolve(frame)
         if fact is None:
             return Look(False, None)
         try:
@@ -459,11 +523,11 @@ class Service:
     def _count_error(self, sink: Sink, frame: bytes) -> None:
         if not sink.counted:
             return
-        fact, _ = self._resolve(frame)
+        fact, _ = self.resolve(frame)
         if fact is not None:
             self.counters.command(fact.name).failed += 1
 
-    def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
+    def resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
         """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
         if transaction.is_block(frame):
             frame = transaction.EXEC
@@ -488,7 +552,7 @@ class Service:
             "Clients": {
                 "connected_clients": str(self.census.total()),
                 "blocked_clients": str(self.census.total_blocked()),
-                "maxclients": str(self.config.limits.max_clients),
+                "maxclients": str(self.clients.maximum),
             },
             "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},
             "Slotgate": {
@@ -508,6 +572,11 @@ def _credentials(config: Config) -> Credentials:
     return Credentials(
         config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
     )
+
+
+def _share(config: Config) -> int:
+    """How many dedicated connections to one server one user at one address may have."""
+    return max(int(config.backend.dedicated_connections * config.backend.dedicated_share), 1)
 
 
 def _accounts(config: Config) -> dict[str, Account]:

@@ -148,7 +148,9 @@ def send(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float
     session = client.session
     service.counters.command(fact.name).calls += 1
     place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
-    modes.errand = Errand(service, client.sink(), client.window.reserve(), place, encode.request(args[3:]))
+    modes.errand = Errand(
+        service, client.sink(), client.window.reserve(), place, encode.request(args[3:]), client.holder
+    )
     client.flow.stop(Stop.ORDER)
     return True
 

@@ -11,6 +11,8 @@ from proxy.engine.sink import OnError
 from proxy.gates import Gates
 from proxy.greeting import Credentials, Greeting, Step
 from proxy.metrics import Counters
+from proxy.proof import Doubt
+from proxy.querylimit import QueryLimit
 from proxy.refusals import Refusal
 from proxy.retries import Look
 from proxy.slices import Slices
@@ -19,6 +21,10 @@ from proxy.turn import Turn
 
 if TYPE_CHECKING:
     from proxy.backend import Backend
+
+
+LARGE = -1
+"""The ``index`` of connections that only large requests use."""
 
 
 class State(Enum):
@@ -89,15 +95,17 @@ class Surroundings:
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
-    refusal: Callable[[bytes, Node, bytes], Refusal | None]
-    """What an error of a node to the request in a frame refuses, if it does; then ``refused`` is called."""
+    refusal: Callable[[bytes, Node, bytes], Refusal | Doubt | None]
+    """What an error of a node to the request in a frame refuses, if it does or may; then ``refused`` is called."""
+    doubt: Callable[[bytes], Doubt | None]
+    """What goes ahead of the request in a frame, if its own words prove no refusal; None if they do."""
     prepare: Callable[[bytes, "Backend", float], None]
     """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
     what it needs there."""
     unprepared: Callable[["Backend"], None]
     """Called when some of what was sent ahead over a connection may not have come there."""
-    refused: Callable[["Backend", Entry, Refusal], None]
-    """Called with a request that was refused and taken out of the FIFO."""
+    refused: Callable[["Backend", Entry, Refusal | Doubt], None]
+    """Called with a request that was refused, or may have been, and was taken out of the FIFO."""
     wait: Callable[[Entry, Place], None]
     """Called with a request that nobody can take now, and with where it was."""
     hint: Callable[[Node | None], None]
@@ -124,12 +132,16 @@ class Surroundings:
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
     slices: Slices
+    query: QueryLimit
+    """How much the servers keep of what one connection sends."""
     max_reply: int
     """How many bytes are kept of one reply that can not be passed on as it comes."""
     long_reply_connections: int
     """How many connections to one server may be left to long replies at a time."""
 
-    def greeting(self, place: Place, *, identify: bool = False, steps: Sequence[Step] = ()) -> Greeting:
+    def greeting(
+        self, place: Place, *, identify: bool = False, shared: bool = False, steps: Sequence[Step] = ()
+    ) -> Greeting:
         """What is said first on a connection to ``place``; see ``Greeting``."""
         return Greeting(
             place.protocol,
@@ -141,6 +153,7 @@ class Surroundings:
             cluster=self.cluster,
             stranger=partial(self.stranger, place.node) if self.cluster else None,
             identify=identify,
+            shared=shared,
             steps=steps,
         )
 

@@ -11,6 +11,7 @@ Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Red
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from proxy import framing
 from proxy.channels import BEGIN, END
 from proxy.commands.facts import Fact, Handling
 from proxy.multikey import count_requests, skip_bulks
@@ -54,6 +55,11 @@ class Queued:
         """How many bytes of memory it takes, about."""
         return len(self.frame) + _EACH + _EACH_ARGUMENT * len(self.args)
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes of it a server keeps until EXEC."""
+        return 0 if self.own else sum(map(len, self.args))
+
 
 def answered_here(fact: Fact) -> bool:
     """Whether the proxy itself answers a command that waits for EXEC."""
@@ -63,7 +69,20 @@ def answered_here(fact: Fact) -> bool:
 class Queue:
     """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
 
-    __slots__ = ("calls", "frames", "items", "kinds", "own", "size", "slots", "spoiled", "wholes")
+    __slots__ = (
+        "_counted",
+        "_held",
+        "calls",
+        "frames",
+        "items",
+        "kinds",
+        "odd",
+        "own",
+        "size",
+        "slots",
+        "spoiled",
+        "wholes",
+    )
 
     def __init__(self) -> None:
         self.items: list[Queued] = []
@@ -77,10 +96,13 @@ class Queue:
         """How many the proxy answers itself."""
         self.wholes = 0
         """How many replies are not passed on as they come."""
+        self.odd = False
+        """Whether one of them may be answered by more frames than one, whatever the server."""
         self.slots: set[int] = set()
         """Of the keys of all."""
         self.size = 0
         """Bytes of memory, about."""
+        self._counted = self._held = 0
         self.spoiled = False
 
     def __repr__(self) -> str:
@@ -96,10 +118,17 @@ class Queue:
         else:
             self.frames.append(item.frame)
         self.wholes += item.whole is not None
+        self.odd = self.odd or (fact.name in framing.NAMES and bool(framing.of_its_own(fact.name, item.args, False)))
         if fact.scripting:
             self.calls.append((fact.name, item.args))
         self.slots.update(slots)
         self.size += item.size
+
+    def held(self) -> int:
+        """How many bytes a server keeps of it until EXEC; counted when that is asked, as few have so much."""
+        self._held += sum(item.bytes for item in self.items[self._counted :])
+        self._counted = len(self.items)
+        return self._held
 
     def drop(self) -> None:
         """It will not be executed: keep nothing of it, but that it was spoiled."""
@@ -108,7 +137,8 @@ class Queue:
         self.kinds.clear()
         self.calls.clear()
         self.slots.clear()
-        self.size = self.own = self.wholes = 0
+        self.size = self.own = self.wholes = self._counted = self._held = 0
+        self.odd = False
         self.spoiled = True
 
     @property

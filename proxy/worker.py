@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
-from proxy import logs
+from proxy import descriptors, logs
 from proxy.allclients import WIDE, Args, Part
 from proxy.census import Census
 from proxy.channel import TIMEOUT, Channel, ChannelError
@@ -94,7 +94,11 @@ class Worker:
         census = Census(start["workers"], start["index"], start["census"])
         self._channel = channel
         self._service = service = Service(
-            config, build_topology(config), census=census, wires=best_wires(asyncio.get_running_loop())
+            config,
+            build_topology(config),
+            census=census,
+            wires=best_wires(asyncio.get_running_loop()),
+            files=descriptors.raise_limit(),
         )
         service.siblings = self
         async with at_work(service):

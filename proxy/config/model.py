@@ -29,6 +29,7 @@ from proxy.config.values import (
     Count,
     Duration,
     ListenAddress,
+    Percent,
     ServerAddress,
     Size,
     SlotRanges,
@@ -210,6 +211,12 @@ class BackendSection(Section):
     )
     dedicated_wait: Duration = _default(
         "0s", "An error at once: who waits for a connection of its own looks as if it hung.", ge=0, le=_DAY
+    )
+    dedicated_share: Percent = _default(
+        "80%", "A fleet behind one address and user is most of the load; others get in beside it all the same."
+    )
+    watch_timeout: Duration = _default(
+        "5m", "Optimistic locking takes milliseconds: an older WATCH is one that was forgotten.", ge=0, le=_DAY
     )
     long_reply_connections: Count = _default(
         8, "Few read replies of many megabytes at once; each more is kept for its reader instead.", ge=0, le=1024

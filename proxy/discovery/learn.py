@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import hiredis
+
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
-from proxy.control import Reply, ask
+from proxy.control import Reply, TooManyReplies, ask
 from proxy.errors import BackendError
 from proxy.greeting import IDENTITY, Credentials, refused_identity
 from proxy.topology import Node
@@ -24,7 +26,13 @@ QUESTIONS = (
     ("CONFIG", "GET", "databases"),
     ("CONFIG", "GET", "proto-max-bulk-len"),
     ("CONFIG", "GET", "cluster-databases"),
+    ("CONFIG", "GET", "client-query-buffer-limit"),
 )
+_RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
+_MARK = "raised by slotgate"
+_NO_SCRIPTS = ("NOPERM", "ERR")
+"""What begins the answers of servers that run no scripts for the proxy."""
+_LIMITS = QUESTIONS[3], QUESTIONS[5]
 _TIMEOUT = 5.0
 _COLUMNS = 8
 """Of a line of CLUSTER NODES, before the slots."""
@@ -32,17 +40,21 @@ _COLUMNS = 8
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, and the most bytes that it
-    takes in one argument; None where it would not. ``selects``: it knows SELECT, as a cluster's nodes do from Valkey 9
-    on, which can have several databases."""
+    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, the most bytes that it takes in
+    one argument, and the most that it keeps of what one connection sends; None where it would not. ``selects``: it
+    knows SELECT, as a cluster's nodes do from Valkey 9 on, which can have several databases. ``raises``: it passes on
+    what scripts raise with its line breaks."""
 
     commands: Sequence[object] | None
     version: str | None
     databases: int | None
     max_bulk: int | None
+    max_query: int | None
     selects: bool = True
     clustered: bool = False
     """Whether it is in cluster mode."""
+    raises: bool = False
+    """Whether it passes on what scripts raise with its line breaks."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -54,10 +66,11 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
             identity, *replies = await ask(node, credentials, (IDENTITY, *QUESTIONS), _TIMEOUT)
             if words := refused_identity(identity, partial(stranger, node)):
                 raise BackendError(words)
+        raises = await _raises(node, credentials)
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
-    commands, info, databases, max_bulk, of_cluster = replies
+    commands, info, databases, max_bulk, of_cluster, max_query = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -65,9 +78,39 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         _version(info),
         (several or 1) if clustered else _setting(databases),
         _setting(max_bulk),
+        _setting(max_query),
         not clustered or several is not None,
         clustered,
+        raises,
     )
+
+
+async def _raises(node: Node, credentials: Credentials) -> bool:
+    """Whether ``node`` makes more than one reply of an error that a script raises, or will not say. Raises as ``ask``,
+    and BackendError as long as it loads."""
+    scripts = [("EVAL", f"error({words.format(_MARK)})", "0") for words in _RAISED]
+    try:
+        commands = [each for script in scripts for each in (script, ("ECHO", _MARK))]
+        answers = await ask(node, credentials, commands, _TIMEOUT)
+    except TooManyReplies:
+        return True
+    for error, echo in zip(answers[::2], answers[1::2], strict=True):
+        if not isinstance(error, hiredis.ReplyError) or echo != _MARK.encode():
+            return True
+        if str(error).startswith("LOADING"):
+            raise BackendError(str(error))
+        if _MARK not in str(error) and not str(error).startswith(_NO_SCRIPTS):
+            return True
+    return False
+
+
+async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
+    """Ask a replica, which is read from, for its limits; None if it can not be asked now."""
+    try:
+        max_bulk, max_query = await ask(node, credentials, _LIMITS, _TIMEOUT)
+    except (OSError, TimeoutError, BackendError):
+        return None
+    return Learned(None, None, None, _setting(max_bulk), _setting(max_query))
 
 
 async def slots_served(node: Node, credentials: Credentials) -> int | None:
@@ -149,6 +192,16 @@ def all_select(answers: Sequence[Learned]) -> bool:
 def smallest_bulk(answers: Sequence[Learned]) -> int | None:
     """The lowest of the limits of an argument's bytes: past its own, a server closes the connection that all share."""
     return min((answer.max_bulk for answer in answers if answer.max_bulk), default=None)
+
+
+def some_raise(answers: Sequence[Learned]) -> bool:
+    """Whether one passes on what scripts raise with its line breaks."""
+    return any(answer.raises for answer in answers)
+
+
+def smallest_query(answers: Sequence[Learned]) -> int | None:
+    """The lowest of the limits of what a server keeps of what one connection sends."""
+    return min((answer.max_query for answer in answers if answer.max_query), default=None)
 
 
 def _version(info: Reply) -> str | None:

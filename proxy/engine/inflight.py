@@ -33,12 +33,16 @@ class InFlight:
     written. The methods are the same.
     """
 
-    __slots__ = ("_entries", "_large", "_unsent", "written")
+    __slots__ = ("_entries", "_large", "_sizes", "_unsent", "unanswered", "written")
 
     def __init__(self) -> None:
         self._entries: deque[tuple[Sink, int, bytes, float]] = deque()
         self._unsent: list[bytes] = []
         self._large = False
+        self._sizes: deque[int] = deque()
+        """Of the written ones."""
+        self.unanswered = 0
+        """How many bytes are written that are not answered, also of those that nobody waits for any more."""
         self.written = 0
         """How many requests are written and wait for their replies."""
 
@@ -68,6 +72,8 @@ class InFlight:
             return
         self._unsent = []
         self.written += len(unsent)
+        self._sizes.extend(map(len, unsent))
+        self.unanswered += sum(map(len, unsent))
         if len(unsent) == 1:
             transport.write(unsent[0])
         elif self._large:
@@ -75,6 +81,23 @@ class InFlight:
         else:
             transport.write(b"".join(unsent))
         self._large = False
+
+    def write_upto(self, transport: Transport, most: int) -> None:
+        """Write as many of them as leave no more than ``most`` bytes unanswered; one alone whatever its size."""
+        size = self.unanswered
+        count = 0
+        for at, frame in enumerate(self._unsent):
+            size += len(frame)
+            if size > most and (count or self.written):
+                break
+            if frame:  # those without bytes go with the one behind them
+                count = at + 1
+        else:
+            count = len(self._unsent)
+        rest = self._unsent[count:]
+        del self._unsent[count:]
+        self.write_to(transport)
+        self._unsent += rest
 
     def answer(self, data: bytes, start: int, end: int) -> float:
         """Give the reply at ``data[start:end]`` to the oldest request's sink; when that request came.
@@ -84,6 +107,7 @@ class InFlight:
         if not self.written:
             raise IndexError("no request is written")
         self.written -= 1
+        self.unanswered -= self._sizes.popleft()
         sink, token, _, since = self._entries.popleft()
         sink.deliver(token, data, start, end)
         return since
@@ -93,6 +117,7 @@ class InFlight:
         if not self.written:
             raise IndexError("no request is written")
         self.written -= 1
+        self.unanswered -= self._sizes.popleft()
         return Entry(*self._entries.popleft())
 
     def peek(self) -> Entry:
@@ -181,6 +206,8 @@ class InFlight:
         """Take everything out that somebody waits for: (the written requests, the unwritten ones), each in order."""
         entries = self.entries()
         written, self.written = self.written, 0
+        self.unanswered = 0
+        self._sizes.clear()
         self._entries.clear()
         self._unsent = []
         return (

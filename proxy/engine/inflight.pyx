@@ -38,6 +38,7 @@ cdef class InFlight:
         self._head = self._count = self._first = self._held = self._unwritten_pieces = 0
         self._mask = self._piece_mask = -1
         self._open_size = self._open_room = self._open_count = self.written = 0
+        self.unanswered = self._unsent_size = 0
 
     def __dealloc__(self):
         self._clear()
@@ -93,8 +94,9 @@ cdef class InFlight:
         Py_INCREF(sink)
         request.sink = <PyObject*> sink
         request.token = token
-        request.length = length
+        request.length = request.size = length
         request.since = since
+        self._unsent_size += length
         self._count += 1
 
     cpdef object write_to(self, object transport):
@@ -105,6 +107,8 @@ cdef class InFlight:
             return
         self._seal()
         self.written = self._count
+        self.unanswered += self._unsent_size
+        self._unsent_size = 0
         index = self._first + self._held - self._unwritten_pieces
         if self._unwritten_pieces == 1:
             self._unwritten_pieces = 0
@@ -116,6 +120,33 @@ cdef class InFlight:
             index += 1
             self._unwritten_pieces -= 1
         transport.writelines(pieces)
+
+    cpdef object write_upto(self, object transport, Py_ssize_t most):
+        """Write as many of them as leave no more than ``most`` bytes unanswered; one alone whatever its size."""
+        cdef Py_ssize_t size = self.unanswered
+        cdef Py_ssize_t index, length
+        cdef Py_ssize_t count = 0
+        if size + self._unsent_size <= most:
+            self.write_to(transport)
+            return
+        for index in range(self.written, self._count):
+            length = self._requests[(self._head + index) & self._mask].length
+            size += length
+            if size > most and (count or self.written):
+                break
+            if length:  # those without bytes go with the one behind them
+                count = index + 1 - self.written
+        else:
+            count = self._count - self.written
+        if not count:
+            return
+        unsent = self.entries()[self.written:]
+        self._drop_unwritten()
+        for entry in unsent[:count]:
+            self.push(entry.sink, entry.token, entry.frame, 0, len(entry.frame), entry.since)
+        self.write_to(transport)
+        for entry in unsent[count:]:
+            self.push(entry.sink, entry.token, entry.frame, 0, len(entry.frame), entry.since)
 
     cpdef double answer(self, bytes data, Py_ssize_t start, Py_ssize_t end) except? -1.0:
         """Give the reply at ``data[start:end]`` to the oldest request's sink; when that request came."""
@@ -306,6 +337,7 @@ cdef class InFlight:
         cdef PyObject* sink = self._requests[self._head].sink
         cdef Piece* piece = &self._pieces[self._first]
         cdef PyObject* data
+        self.unanswered -= self._requests[self._head].size
         self._head = (self._head + 1) & self._mask
         self._count -= 1
         self.written -= 1
@@ -365,7 +397,7 @@ cdef class InFlight:
         """Forget the requests that are not written, and their bytes."""
         cdef Py_ssize_t index
         cdef PyObject* data
-        self._open_size = self._open_count = 0
+        self._open_size = self._open_count = self._unsent_size = 0
         while self._unwritten_pieces:
             self._unwritten_pieces -= 1
             self._held -= 1
@@ -380,6 +412,7 @@ cdef class InFlight:
         """Forget everything."""
         cdef PyObject* data
         self._open_size = self._open_count = self._unwritten_pieces = self.written = 0
+        self.unanswered = self._unsent_size = 0
         while self._held:
             self._held -= 1
             data = self._pieces[(self._first + self._held) & self._piece_mask].data

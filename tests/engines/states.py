@@ -72,10 +72,10 @@ _OFTEN = (40, 40, 60, 60, 20, 10, 4, 1, 1, 1, 1)
 def _pushes(rng: Random) -> Steps:
     steps: Steps = []
     now = 0.0
-    weights = [rng.random() ** 2 + 0.02 for _ in range(11)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(12)]
     weights[0] += 1.0
     for name in rng.choices(
-        ("push", "push", "write", "answer", "pop", "expire", "drain", "peek", "entries", "rewire", "recall"),
+        ("push", "push", "write", "answer", "pop", "expire", "drain", "peek", "entries", "rewire", "recall", "upto"),
         weights,
         k=rng.choice((3, 10, 30, 80)),
     ):
@@ -89,6 +89,8 @@ def _pushes(rng: Random) -> Steps:
                 steps.append((name, now - rng.choice((-0.5, 0.0, 0.5, 1.0, 2.0))))
             case "answer" | "pop":
                 steps.append((name, rng.choice((1, 1, 2, 5, 30))))
+            case "upto":
+                steps.append((name, rng.choice((0, 1, 50, 500, 5_000, 50_000))))
             case _:
                 steps.append((name,))
     return steps
@@ -112,6 +114,10 @@ def _fifo(engine: Engine, steps: Steps) -> object:
                 paper = Paper()
                 fifo.write_to(paper)
                 log.append((paper.taken, paper.calls))
+            case ("upto", most):
+                paper = Paper()
+                fifo.write_upto(paper, most)
+                log.append((paper.taken, paper.calls))
             case ("answer", times):
                 log += [outcome(lambda: fifo.answer(b"xx+OK\r\nyy", 2, 7)) for _ in range(times)]
             case ("pop", times):
@@ -131,7 +137,7 @@ def _fifo(engine: Engine, steps: Steps) -> object:
                 log.append([_entry(entry) for entry in fifo.recall()])
             case ("drain",):
                 log.append([[_entry(entry) for entry in entries] for entries in fifo.drain()])
-        log.append((len(fifo), fifo.unsent, fifo.written, fifo.oldest(), fifo.first(), repr(fifo)))
+        log.append((len(fifo), fifo.unsent, fifo.written, fifo.unanswered, fifo.oldest(), fifo.first(), repr(fifo)))
     log.append([_entry(entry) for entry in fifo.entries()])
     return log
 

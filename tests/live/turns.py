@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.localservers import LOOPBACK, LocalServer, LocalShards, ServerBinary, start_many
+from proxy.localservers import LocalShards, ServerBinary, start_many
 from proxy.resp import encode
 from tests.live.binaries import FULL
 from tests.live.proxyprocess import ProxyProcess

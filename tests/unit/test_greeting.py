@@ -156,6 +156,24 @@ def test_credentials_hide_their_password() -> None:
     assert Credentials("anna", "").arguments() == []
 
 
+async def test_a_shared_connection_is_not_to_be_evicted() -> None:
+    """It is said where it is many clients', and who does not know it or may not hear it is used all the same."""
+    for answer in (
+        b"+OK\r\n",
+        b"-ERR Unknown subcommand or wrong number of arguments for 'NO-EVICT'. Try CLIENT HELP.\r\n",
+        b"-NOPERM this user has no permissions to run the 'client|no-evict' command\r\n",
+        b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
+    ):
+        greeting = Greeting(2, 0, True, NOBODY, shared=True)
+        assert words(greeting) == ["CLIENT NO-EVICT ON", "PING"]
+        greeting.feed(answer + PONG)
+        assert await greeting.done
+    greeting = Greeting(2, 0, True, NOBODY, shared=True)
+    greeting.feed(b"-NOAUTH Authentication required.\r\n" * 2)
+    with pytest.raises(BackendError, match="asks for a password"):
+        await greeting.done
+
+
 ID = "a" * 40
 MYID = b"$40\r\n" + b"a" * 40 + b"\r\n"
 
