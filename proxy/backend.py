@@ -252,7 +252,7 @@ class Backend(Receiver):
         node = self.place.node
         around = self._around
         lost = self._lost = self._loop.create_future()
-        greeting = self._greeting = around.greeting(self.place, shared=self._owner is None, steps=steps)
+        greeting = self._greeting = around.greeting(self.place, steps=steps)
         try:
             await greeting.exchange(around.reach(node, address, self), seconds)
         except BaseException as error:

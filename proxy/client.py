@@ -228,6 +228,13 @@ class ClientConnection(Conversation):
         else:
             self._kept = bytearray(memoryview(data)[pos:])
 
+    def take_back(self, frame: bytes) -> None:
+        """A request must wait after all: it comes before what is kept."""
+        kept = bytearray(frame)
+        if self._kept is not None:
+            kept += self._kept
+        self._kept = kept
+
     def _lands(self, got: int) -> bool:
         """Whether the request, of which ``got`` bytes are there, is a large one that nothing follows yet."""
         framer = self.framer

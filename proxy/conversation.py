@@ -14,10 +14,12 @@ from proxy.dispatch import Muted
 from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.fastlane import splitting
 from proxy.flow import Flow, Stop
-from proxy.jobs import Job
+from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
+from proxy.multikey import some_bulks
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 
 EVERY_SHARD = 2**64 - 1
 _REPLY_ON = ("client|reply", encode.OK)
+_LONG = 32 * 1024
+_MANY = 1000
+"""A request of more bytes and of more arguments is taken apart in slices."""
+_STEP = 500
+"""Arguments until that may be interrupted."""
 _HTTP = frozenset({b"post", b"host:"})
 
 
@@ -193,8 +200,35 @@ class Conversation(Receiver):
         if framer.inline or framer.ragged:
             args = split_inline(frame) if framer.inline else split_ragged(frame)
             frame = encode.request(args)
+        elif len(frame) > _LONG and _arguments(frame) > _MANY:
+            self.flow.stop(Stop.LONG)
+            self.service.slices.run(self._taking_apart(frame, now), self)
+            return True
         else:
             args = split_request(frame)
+        return self._request(args, frame, now)
+
+    def _taking_apart(self, frame: bytes, now: float) -> Job[None]:
+        """Carry out a request of very many arguments. What follows it waits for that."""
+        done = yield from splitting(self, frame, now)
+        if not done:
+            args: list[bytes] = []
+            at = frame.index(b"\n") + 1
+            for left in range(_arguments(frame), 0, -_STEP):
+                some, at = some_bulks(frame, at, min(_STEP, left))
+                args += some
+                yield MORE
+            yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
+            if not self._request(args, frame, now):
+                self.take_back(frame)
+        self.flow.go(Stop.LONG)
+
+    def take_back(self, frame: bytes) -> None:
+        """A request must wait after all: it comes before what is kept."""
+        raise NotImplementedError
+
+    def _request(self, args: list[bytes], frame: bytes, now: float) -> bool:
+        """Carry out a request. False if it must wait (nothing was done)."""
         if not args:
             return True
         session = self.session
@@ -283,6 +317,20 @@ class Conversation(Receiver):
         muted = self.session.muted()
         self.window.answer(b"" if muted else reply)
         self.adopt_session()
+
+    def say_later(self, fact: Fact, making: Job[bytes]) -> None:
+        """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
+        token = self.window.reserve()
+        if not self.service.slices.run(self._saying(fact, making, token, self.session.muted()), self):
+            self.flow.stop(Stop.ORDER)
+        self.adopt_session()
+
+    def _saying(self, fact: Fact, making: Job[bytes], token: int, muted: bool) -> Job[None]:
+        reply = yield from making
+        counter = self.service.counters.command(fact.name)
+        counter.calls += 1
+        counter.failed += reply.startswith(b"-")
+        self.window.deliver(token, reply, 0, 0 if muted else len(reply))
 
     def sink(self) -> Sink:
         """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
@@ -440,3 +488,8 @@ class Conversation(Receiver):
             self.wrote = EVERY_SHARD
         if self.modes is not None:
             self.modes.waited = 0
+
+
+def _arguments(frame: bytes) -> int:
+    """How many arguments a request has."""
+    return int(frame[1 : frame.index(b"\r")])

@@ -9,8 +9,12 @@ from proxy.routes cimport Routes
 from proxy.scatter cimport Part, Scatter
 
 
+cdef Py_ssize_t LONG
+
+
 cdef class Gather(Sink):
     cdef object _context
+    cdef object _slices
     cdef Counters _counters
     cdef Py_ssize_t _left
     cdef Scatter _plan
@@ -27,9 +31,10 @@ cdef class Gather(Sink):
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
     cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
     cpdef Py_ssize_t kept(self, Py_ssize_t token, Py_ssize_t size) except -1
-    @cython.locals(reply=bytes, counter=CommandCounter, sink=Sink, replies=list, pieces=list, piece=bytes)
     cdef object _merge(self)
     cdef object _drop(self)
+    @cython.locals(counter=CommandCounter)
+    cdef object _answer(self, bytes reply)
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)
@@ -49,6 +54,7 @@ cdef class Dispatcher:
     cdef Counters _counters
     cdef Py_ssize_t _max_reply
     cdef object _on_error
+    cdef object _slices
     cdef object _wait
 
     cpdef Gather gather(self, Scatter plan, Sink sink, Py_ssize_t token)

@@ -7,12 +7,14 @@ from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
-from proxy.merge import Context, merge, merge_pieces
+from proxy.jobs import Job
+from proxy.merge import LONG, Context, is_long, merge, merging, merging_pieces
 from proxy.metrics import Counters
 from proxy.multikey import by_key
 from proxy.resp import encode
 from proxy.routes import Routes
 from proxy.scatter import Scatter
+from proxy.slices import Slices
 from proxy.surroundings import Holder, Place
 from proxy.topology import NOBODY
 
@@ -36,14 +38,23 @@ class Gather(Sink):
         "_replies",
         "_sink",
         "_sizes",
+        "_slices",
         "_token",
         "_total",
     )
 
     def __init__(
-        self, plan: Scatter, sink: Sink, token: int, context: Context, counters: Counters, max_reply: int
+        self,
+        plan: Scatter,
+        sink: Sink,
+        token: int,
+        context: Context,
+        counters: Counters,
+        slices: Slices,
+        max_reply: int,
     ) -> None:
         self._counters = counters
+        self._slices = slices
         self._most = max_reply
         self._plan = plan
         self._sink = sink
@@ -108,27 +119,37 @@ class Gather(Sink):
         self._in_pieces = False
 
     def _merge(self) -> None:
-        """Pass on the reply that the parts make."""
-        sink = self._sink
-        replies, self._replies = self._replies, []
+        """All parts are there."""
         if self._in_pieces:
-            pieces = merge_pieces(self._plan, replies, self._context)
-            if len(pieces) > 1:
-                if sink.accepts_stream(self._token):
-                    last = pieces.pop()
-                    for piece in pieces:
-                        sink.stream(self._token, piece, False)
-                    sink.stream(self._token, last, True)
-                else:
-                    sink.deliver_pieces(self._token, pieces)
-                return
-            reply = pieces[0]
+            self._slices.run(self._merging_pieces())
+        elif self._total > LONG and is_long(self._plan):
+            self._slices.run(self._merging())
         else:
-            reply = merge(self._plan, replies, self._context)
+            self._answer(merge(self._plan, self._replies, self._context))
+
+    def _merging(self) -> Job[None]:
+        reply = yield from merging(self._plan, self._replies, self._context)
+        self._answer(reply)
+
+    def _merging_pieces(self) -> Job[None]:
+        replies, self._replies = self._replies, []
+        pieces = yield from merging_pieces(self._plan, replies, self._context)
+        sink = self._sink
+        if len(pieces) == 1:
+            self._answer(pieces[0])
+        elif sink.accepts_stream(self._token):
+            last = pieces.pop()
+            for piece in pieces:
+                sink.stream(self._token, piece, False)
+            sink.stream(self._token, last, True)
+        else:
+            sink.deliver_pieces(self._token, pieces)
+
+    def _answer(self, reply: bytes) -> None:
         if reply.startswith(b"-"):
             counter = self._counters.command(self._plan.way.name)
-            counter.failed += sink.counted
-        sink.deliver(self._token, reply, 0, len(reply))
+            counter.failed += self._sink.counted
+        self._sink.deliver(self._token, reply, 0, len(reply))
 
     @property
     def counted(self) -> bool:
@@ -144,7 +165,8 @@ class Gather(Sink):
         parts = by_key(self._plan.parts[token])
         if len(parts) < 2:
             return []
-        inner = Gather(Scatter(self._plan.way, parts), self, token, self._context, self._counters, self._most)
+        way = Scatter(self._plan.way, parts)
+        inner = Gather(way, self, token, self._context, self._counters, self._slices, self._most)
         return [(inner, index, part.frame) for index, part in enumerate(parts)]
 
     def accepts_stream(self, token: int) -> bool:
@@ -202,9 +224,18 @@ class Dispatcher:
     are kept.
     """
 
-    __slots__ = ("_context", "_counters", "_max_reply", "_on_error", "_wait")
+    __slots__ = ("_context", "_counters", "_max_reply", "_on_error", "_slices", "_wait")
 
-    def __init__(self, counters: Counters, context: Context, on_error: OnError, wait: Wait, max_reply: int) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        context: Context,
+        on_error: OnError,
+        wait: Wait,
+        slices: Slices,
+        max_reply: int,
+    ) -> None:
+        self._slices = slices
         self._max_reply = max_reply
         self._on_error = on_error
         self._wait = wait
@@ -223,7 +254,7 @@ class Dispatcher:
 
     def gather(self, plan: Scatter, sink: Sink, token: int) -> Gather:
         """What takes the replies to the parts of ``plan``, by their index; ``sink`` gets the merged one."""
-        return Gather(plan, sink, token, self._context, self._counters, self._max_reply)
+        return Gather(plan, sink, token, self._context, self._counters, self._slices, self._max_reply)
 
     def send(
         self, shard: int, read: bool, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float

@@ -122,7 +122,7 @@ class Leases:
     def ask(self, place: Place, then: Then, holder: str) -> Claim:
         """Have ``then`` called with a lease for ``place`` (its ``index`` says nothing here), at once if one is idle; or
         later, also with a refusal. ``holder``: the user and the address that it is for, or ``OWN``."""
-        claim = Claim(replace(place, index=0), then, holder)
+        claim = Claim(replace(place, index=0) if place.index else place, then, holder)
         station = self._stations.get(place.node)
         if station is None:
             station = self._stations[place.node] = Station(self._limit, self._share)

@@ -24,7 +24,9 @@ cdef class Cut:
 cpdef Py_ssize_t skip_bulks(bytes data, Py_ssize_t at, Py_ssize_t count)
 
 
-@cython.locals(found=Py_ssize_t, at=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t)
+@cython.locals(
+    view="const unsigned char *", found=Py_ssize_t, at=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t,
+)
 cpdef Py_ssize_t count_requests(bytes data) except -1
 
 
@@ -32,15 +34,49 @@ cpdef Py_ssize_t count_requests(bytes data) except -1
 cpdef Py_ssize_t count_of(bytes data, Py_ssize_t start, Py_ssize_t end)
 
 
-@cython.locals(
-    view="const unsigned char *", heading=bytes, groups=list, places=list, order=list, position=Py_ssize_t,
-    begin=Py_ssize_t, start=Py_ssize_t, shard=Py_ssize_t, group=list, parts=list, arguments=Py_ssize_t,
-    slot=Py_ssize_t, slots=dict, owners=list,
-)
+cdef class Cutter:
+    cdef bytes _data
+    cdef bytes _heading
+    cdef Py_ssize_t _step
+    cdef tuple _slot_shard
+    cdef bint _by_slot
+    cdef Colocation _rules
+    cdef list _groups
+    cdef list _places
+    cdef list _order
+    cdef dict _slots
+    cdef list _owners
+    cdef Py_ssize_t _position
+    cdef readonly Py_ssize_t at
+
+    cpdef object begin(
+        self, bytes data, Py_ssize_t name, Py_ssize_t at, Py_ssize_t step, tuple slot_shard, Py_ssize_t shards,
+        bint by_slot, Colocation rules,
+    )
+    @cython.locals(
+        data=bytes, view="const unsigned char *", step=Py_ssize_t, rules=Colocation, slot_shard=tuple, by_slot=bint,
+        groups=list, places=list, slots=dict, owners=list, at=Py_ssize_t, last=Py_ssize_t, position=Py_ssize_t,
+        begin=Py_ssize_t, start=Py_ssize_t, shard=Py_ssize_t, slot=Py_ssize_t, group=list,
+    )
+    cpdef bint more(self, Py_ssize_t count) except -1
+    cpdef list groups(self)
+    @cython.locals(parts=list, shard=Py_ssize_t, group=list, arguments=Py_ssize_t)
+    cpdef Cut cut(self)
+
+
+@cython.locals(cutter=Cutter)
 cpdef Cut cut(
     bytes data, Py_ssize_t name, Py_ssize_t at, Py_ssize_t count, Py_ssize_t step, tuple slot_shard, Py_ssize_t shards,
     bint by_slot, Colocation rules,
 )
+
+
+@cython.locals(at=Py_ssize_t)
+cpdef object place(list placed, list positions, Py_ssize_t begin, list values)
+
+
+@cython.locals(view="const unsigned char *", found=list, start=Py_ssize_t, end=Py_ssize_t)
+cpdef tuple some_bulks(bytes data, Py_ssize_t at, Py_ssize_t count)
 
 
 @cython.locals(
@@ -70,7 +106,3 @@ cdef class Elements:
     @cython.locals(piece=bytes, end=Py_ssize_t)
     cpdef object move(self, Joined joined)
     cdef object _next(self, bytes begun)
-
-
-@cython.locals(found=list, part=Part, order=list, index=Py_ssize_t, joined=Joined, each=Elements)
-cpdef list merge_pieces_by_key(object parts, object replies)

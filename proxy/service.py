@@ -21,12 +21,12 @@ from proxy.discovery.functions import Missing
 from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
-from proxy.engine.sink import Sink
+from proxy.engine.sink import DISCARD, Sink
 from proxy.evidence import Evidence
 from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.gates import Gates
-from proxy.greeting import Credentials
+from proxy.greeting import STAY, Credentials
 from proxy.leases import Leases
 from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
@@ -56,6 +56,9 @@ from proxy.tracking import Trackers
 from proxy.turn import Turn
 from proxy.wires import LoopWires, Wires
 
+_STAY = encode.request(STAY)
+_EVICTING = 7
+"""The first version of Redis that closes connections to save memory; Valkey says that it is 7.2.4."""
 _CHUNK = 256 * 1024
 """The most bytes that uvloop reads at once."""
 
@@ -132,6 +135,7 @@ class Service:
             Context(self._overlay, lambda: self.hub),
             self._count_error,
             self._wait,
+            self.slices,
             config.limits.max_reply,
         )
         limits = config.limits
@@ -165,6 +169,8 @@ class Service:
         )
         self.query = QueryLimit()
         """How much the servers keep of what one connection sends."""
+        self._evicts = False
+        """Whether servers may close connections to save memory, and can be told not to."""
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
@@ -202,6 +208,7 @@ class Service:
             lambda number: self.trackers.get(number),
             self.slices,
             self.query,
+            lambda: self._evicts,
             limits.max_reply,
             backend.long_reply_connections,
         )
@@ -368,7 +375,7 @@ class Service:
 
     def shared(self, place: Place) -> Backend:
         """The shared connection to the server of ``place``."""
-        backend = self.pool.at(replace(place, index=0))
+        backend = self.pool.at(replace(place, index=0) if place.index else place)
         backend.start()
         return backend
 
@@ -469,6 +476,18 @@ class Service:
         if not self.fast_lane:
             self.clients.tell_plain()
 
+    def keep_connections(self, versions: Iterable[str | None]) -> None:
+        """Have servers of these versions close no connection that clients share to save memory (``maxmemory-clients``,
+        from Redis 7 on). One that does not know how says so to nobody."""
+        if any(version and int(version.partition(".")[0]) >= _EVICTING for version in versions) and not self._evicts:
+            self._evicts = True
+            for backend in self.pool:
+                self._keep_connection(backend)
+
+    def _keep_connection(self, backend: Backend) -> None:
+        if self._evicts and backend.ready and not backend.place.owner:
+            backend.send(DISCARD, 0, _STAY, self.turn.now(), None)
+
     def unreachable(self) -> list[str]:
         """The names of the shards whose primary is not connected, or is none."""
         up = {backend.place.node for backend in self.pool if backend.place.primary and backend.ready}
@@ -487,6 +506,7 @@ class Service:
         if backend.ready and (left := self.pool.stood(backend)) is not None:
             self._halt(left.owners())
         self._book.refresh(backend.place.owner)
+        self._keep_connection(backend)
         if not backend.ready:
             self.scripts.forget(backend)
             self.scripts.forget(backend.place.node)

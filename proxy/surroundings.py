@@ -134,6 +134,8 @@ class Surroundings:
     slices: Slices
     query: QueryLimit
     """How much the servers keep of what one connection sends."""
+    evicts: Callable[[], bool]
+    """Whether servers may close connections to save memory, and can be told not to."""
     max_reply: int
     """How many bytes are kept of one reply that can not be passed on as it comes."""
     long_reply_connections: int
@@ -153,7 +155,7 @@ class Surroundings:
             cluster=self.cluster,
             stranger=partial(self.stranger, place.node) if self.cluster else None,
             identify=identify,
-            shared=shared,
+            shared=shared and self.evicts(),
             steps=steps,
         )
 

@@ -48,3 +48,7 @@ cdef Py_ssize_t _length(object data, Py_ssize_t at, Py_ssize_t end) except -2
 
 @cython.locals(framer=ReplyFramer, at=Py_ssize_t, after=Py_ssize_t, count=Py_ssize_t, found=list, view="const unsigned char *")
 cpdef list elements(bytes frame)
+
+
+@cython.locals(framer=ReplyFramer, after=Py_ssize_t, found=list, view="const unsigned char *")
+cpdef tuple some_elements(bytes frame, Py_ssize_t at, Py_ssize_t count)

@@ -251,6 +251,23 @@ def header(frame: bytes) -> tuple[bytes, int, int]:
     return frame[:1], max(_length(frame, 0, end), 0), end + 2
 
 
+def some_elements(frame: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    """The frames of the ``count`` elements that begin at ``at``, and the offset behind them. Raises ``BadReply``."""
+    framer = ReplyFramer()
+    found: list[bytes] = []
+    view = frame
+    while count:
+        after = short_end(frame, at)
+        if after < 0:
+            after = framer.frame(frame, at)
+            if after < 0:
+                raise BadReply("cut aggregate")
+        found.append(view[at:after])
+        at = after
+        count -= 1
+    return found, at
+
+
 def elements(frame: bytes) -> list[bytes]:
     """The frames of the direct elements of an array, set or push ``frame`` (of a map: keys and values in turn).
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from proxy.jobs import at_once
 from tests.engines import material
 from tests.engines.subject import Steps, Subject, outcome
 from tests.engines.twins import Engine
@@ -236,7 +237,7 @@ def _merge_in_pieces(engine: Engine, steps: Steps) -> object:
         header = answer.find(b"\n") + 1
         cuts = {header, *(header + value * 7 % (len(answer) - header + 1) for value in answer[:9])}
         answers.append([answer[begin:end] for begin, end in pairwise((0, *sorted(cuts), len(answer))) if begin < end])
-    merged = multikey.merge_pieces_by_key(parts, answers)
+    merged = at_once(multikey.merging_pieces_by_key(parts, answers))
     return [merged, b"".join(merged)]
 
 

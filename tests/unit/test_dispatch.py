@@ -4,11 +4,13 @@ import pytest
 
 from proxy.dispatch import Gather, Muted
 from proxy.engine.window import ReplyWindow
+from proxy.jobs import Job, at_once
 from proxy.merge import Context
 from proxy.metrics import Counters
 from proxy.multikey import cut
 from proxy.resp import encode
 from proxy.scatter import Part, Scatter, Way
+from proxy.slices import Slices
 from tests.unit.plans import THREE
 from tests.unit.recording import Paper, Recorder
 
@@ -16,6 +18,17 @@ LIMIT = 1_000_000
 VALUES = {b"a": b"A" * 300_000, b"b": b"B", b"bar": b"C" * 200_000, b"c": b"D" * 100_000}
 MGET = Way("mget", "mget", 3, read=True)
 KEYS = Way("keys", "concat", 3, read=True)
+
+
+class AtOnce(Slices):
+    """There is always time."""
+
+    def __init__(self) -> None:
+        """No loop."""
+
+    def run(self, job: Job[None], owner: object = None) -> bool:
+        at_once(job)
+        return True
 
 
 def plan(keys: list[bytes]) -> Scatter:
@@ -37,7 +50,7 @@ def pieces(frame: bytes, size: int = 50_000) -> list[bytes]:
 
 
 def gather(scatter: Scatter, sink: Recorder | ReplyWindow | Muted, limit: int = LIMIT, token: int = 0) -> Gather:
-    return Gather(scatter, sink, token, Context(), Counters(), limit)
+    return Gather(scatter, sink, token, Context(), Counters(), AtOnce(), limit)
 
 
 @pytest.mark.parametrize("streams", [True, False])

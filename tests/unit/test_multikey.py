@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.multikey import Cut, by_key, count_of, cut, merge_by_key, merge_pieces_by_key, skip_bulks
+from proxy.jobs import at_once
+from proxy.multikey import Cut, by_key, count_of, cut, merge_by_key, merging_pieces_by_key, skip_bulks
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements
 from proxy.resp.requests import split_request
@@ -186,7 +187,7 @@ def test_replies_in_pieces_merge_to_the_same(values: list[tuple[int, bytes]], pl
     parts = [Part(shard, b"", where[shard]) for shard in shards]
     replies = [encode.array(values[place][1] for place in where[shard]) for shard in shards]
     pieces = [_pieces(reply, places) for reply in replies]
-    merged = merge_pieces_by_key(parts, pieces)
+    merged = at_once(merging_pieces_by_key(parts, pieces))
     assert b"".join(merged) == merge_by_key(parts, replies)
     assert all(merged)
 
@@ -202,7 +203,7 @@ def test_what_is_long_is_not_copied_to_be_merged() -> None:
     """And what has been merged is let go of, but for what is passed on."""
     pieces = [b"*2\r\n" + LARGE[:20_000], LARGE[20_000:70_000], LARGE[70_000:] + LARGE[:20], LARGE[20:]]
     inner = pieces[1]
-    merged = merge_pieces_by_key([Part(0, b"", [0, 2]), Part(1, b"", [1])], [pieces, [b"*1\r\n:1\r\n"]])
+    merged = at_once(merging_pieces_by_key([Part(0, b"", [0, 2]), Part(1, b"", [1])], [pieces, [b"*1\r\n:1\r\n"]]))
     assert any(piece is inner for piece in merged)
     assert b"".join(merged) == b"*3\r\n" + LARGE + b":1\r\n" + LARGE
     assert pieces[:3] == [b"", b"", b""]
@@ -212,7 +213,11 @@ def test_what_is_long_is_not_copied_to_be_merged() -> None:
 def test_replies_in_pieces_that_do_not_fit(cut_at: int) -> None:
     for reply in (b"*2\r\n:1\r\n" + LARGE, b"*1\r\n" + LARGE[:-9], b"*-1\r\n", b"+OK\r\n", b"*1\r\n" + b"$x\r\n" * 20):
         with pytest.raises(BadReply):
-            merge_pieces_by_key([Part(0, b"", [0])], [[piece for piece in (reply[:cut_at], reply[cut_at:]) if piece]])
+            at_once(
+                merging_pieces_by_key(
+                    [Part(0, b"", [0])], [[piece for piece in (reply[:cut_at], reply[cut_at:]) if piece]]
+                )
+            )
 
 
 # ---- count_of
