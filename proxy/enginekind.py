@@ -10,6 +10,7 @@ MODULES = (
     "proxy.census",
     "proxy.client",
     "proxy.clients",
+    "proxy.clock",
     "proxy.colocation",
     "proxy.conversation",
     "proxy.dispatch",

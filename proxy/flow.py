@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.backend import Backend
+from proxy.clock import Deadline
 
 if TYPE_CHECKING:
     from proxy.client import ClientConnection
@@ -68,7 +69,7 @@ class Flow:
         client.window.direct = transport.write
         client.window.on_halt = self.halt
         self._held_by: set[Backend] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
         self._reads = True
         self.behind = False
         """Whether it reads more slowly than it is answered."""
@@ -197,4 +198,4 @@ class Flow:
                 client.stalled()
 
         service = client.service
-        self._timer = service.loop.call_later(service.limits.write_timeout, look)
+        self._timer = service.turn.clock.call_later(service.limits.write_timeout, look)

@@ -46,6 +46,9 @@ RECONNECTS = Metric("slotgate_backend_reconnects", "counter", "Connections lost.
 TIMEOUTS = Metric("slotgate_timeouts", "counter", "Requests that were not answered in time.")
 RETRIES = Metric("slotgate_retries", "counter", "Requests sent again after a lost connection.")
 UNCERTAIN = Metric("slotgate_uncertain", "counter", "Requests answered UNCERTAIN.")
+TOO_LARGE = Metric(
+    "slotgate_replies_too_large", "counter", "Replies that had to be kept, and were larger than limits.max_reply."
+)
 REDIRECTIONS = Metric(
     "slotgate_redirections",
     "counter",
@@ -147,6 +150,7 @@ class Counters:
         "splits",
         "stopped",
         "timeouts",
+        "too_large",
         "uncertain",
     )
 
@@ -170,6 +174,7 @@ class Counters:
         self.retries = 0
         self.splits = 0
         self.timeouts = 0
+        self.too_large = 0
         self.uncertain = 0
 
     def command(self, name: str) -> CommandCounter:

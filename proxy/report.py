@@ -167,6 +167,7 @@ def _tally(service: Service) -> Tally:
         for name in libraries:
             tally.add(metrics.MISSING, 1, shard, name)
     tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
+    tally.add(metrics.TOO_LARGE, counters.too_large)
     for backend in service.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"

@@ -10,6 +10,7 @@ from proxy.backend import Backend
 from proxy.backlog import Backlog
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
+from proxy.clock import Clock
 from proxy.colocation import build_colocation, slot_of
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
@@ -96,7 +97,7 @@ class Service:
         self.wires = LoopWires(self.loop) if wires is None else wires
         self.started = time.time()
         self.counters = Counters(config.measure)
-        self.turn = Turn(self.loop, clock)
+        self.turn = Turn(self.loop, Clock(self.loop, clock))
         self.slices = Slices(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
@@ -135,7 +136,12 @@ class Service:
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(
-            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait, self.slices
+            self.counters,
+            Context(self._overlay, lambda: self.hub),
+            self._count_error,
+            self._wait,
+            self.slices,
+            config.limits.max_reply,
         )
         limits = config.limits
         self.limits = ClientLimits(
@@ -195,7 +201,7 @@ class Service:
             self._wait,
             lambda node: self.source.hint(node),
             self._on_state,
-            self._on_blocked,
+            self._on_long,
             lambda lost: self._book.elsewhere(lost),
             self._where,
             self.roles.demoted,
@@ -207,6 +213,8 @@ class Service:
             self.slices,
             self.query,
             lambda: self._evicts,
+            limits.max_reply,
+            backend.long_reply_connections,
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
@@ -280,21 +288,23 @@ class Service:
         """Forget the routes that are not ``used``: the connections that the others need."""
         return self._book.keep(used)
 
-    def _on_blocked(self, backend: Backend) -> None:
-        """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
-        self.replace([backend])
+    def _on_long(self, backend: Backend) -> None:
+        """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
+        if backend.place.owner:
+            backend.leave()  # nobody else uses it
+        else:
+            self.pool.make_way(backend)
 
-    def replace(self, backends: Collection[Backend], *, renew: bool = False) -> None:
-        """Use fresh connections in place of these; who has something in flight on one goes on when that is answered.
-        ``renew``: nothing more is sent over the old ones."""
+    def replace(self, backends: Collection[Backend]) -> None:
+        """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
+        goes on when that is answered."""
         self._halt({owner for backend in backends for owner in backend.owners()})
         for backend in backends:
             self.pool.replace(backend)
         for owner in {backend.place.owner for backend in backends}:
             self._book.refresh(owner)
-        if renew:
-            for backend in backends:
-                backend.retire()
+        for backend in backends:
+            backend.retire()
 
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
@@ -435,6 +445,7 @@ class Service:
         await self.hub.close()
         await self.leases.close()
         await self.pool.close()
+        self.turn.clock.close()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
@@ -507,6 +518,8 @@ class Service:
     def _on_state(self, backend: Backend) -> None:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
+        if backend.ready and (left := self.pool.stood(backend)) is not None:
+            self._halt(left.owners())
         self._book.refresh(backend.place.owner)
         self._keep_connection(backend)
         if not backend.ready:

@@ -3,12 +3,12 @@
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.channels import BEGIN, END, Kind, confirmation
+from proxy.clock import Deadline
 from proxy.commands.facts import Fact
 from proxy.flow import Stop
 from proxy.jobs import MORE, Job, at_once
@@ -47,7 +47,7 @@ class Subscriptions:
         """Whether its subscriptions are being given up, all of them."""
         self._expected: list[Claim] = []
         """What a transaction is going to subscribe to."""
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
 
     @property
@@ -233,8 +233,8 @@ class Subscriptions:
         """Close it if too much has waited for too long; ``since`` when it has been too much."""
         self._watch = None
         client = self._client
-        limits, loop = client.service.limits, client.service.loop
-        now = loop.time()
+        limits, clock = client.service.limits, client.service.turn.clock
+        now = clock.settled
         if client.flow.unread() <= limits.pubsub_soft:
             since = None
         elif since is None:
@@ -243,7 +243,7 @@ class Subscriptions:
             client.abort("pubsub output limit")
             return
         if client.flow.behind:
-            self._watch = loop.call_later(_LOOK_EVERY, self._look, since)
+            self._watch = clock.call_later(_LOOK_EVERY, self._look, since)
 
     def leaves(self) -> bool:
         """Whether there is so much to be given up that RESET has to wait for it; begins with it."""

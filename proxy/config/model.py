@@ -218,6 +218,9 @@ class BackendSection(Section):
     watch_timeout: Duration = _default(
         "5m", "Optimistic locking takes milliseconds: an older WATCH is one that was forgotten.", ge=0, le=_DAY
     )
+    long_reply_connections: Count = _default(
+        8, "Few read replies of many megabytes at once; each more is kept for its reader instead.", ge=0, le=1024
+    )
     username: str | None = _default(None, "None: the servers' default user.")
     password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")
     password_env: str | None = _default(None, "None: see password.")
@@ -258,6 +261,11 @@ class LimitsSection(Section):
     output_memory: Size = _default(
         "512mb",
         "A quarter of a container of 2 GB: pipelines that are written whole fit, and the process stays up.",
+        gt=0,
+    )
+    max_reply: Size = _default(
+        "1gb",
+        "As output_hard: what has to be kept of a reply waits for its reader in the end. Two largest values.",
         gt=0,
     )
     max_scripts: Count = _default(
