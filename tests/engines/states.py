@@ -72,7 +72,7 @@ _OFTEN = (40, 40, 60, 60, 20, 10, 4, 1, 1, 1, 1)
 def _pushes(rng: Random) -> Steps:
     steps: Steps = []
     now = 0.0
-    weights = [rng.random() ** 2 + 0.02 for _ in range(13)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(12)]
     weights[0] += 1.0
     for name in rng.choices(
         ("push", "push", "write", "answer", "pop", "expire", "drain", "peek", "entries", "rewire", "recall", "upto"),
