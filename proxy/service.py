@@ -29,7 +29,7 @@ from proxy.leases import Leases
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
-from proxy.ownlane import OwnLane
+from proxy.owncalls import OwnLane
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
@@ -94,7 +94,8 @@ class Service:
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
         self.lane = self._lane()
-        self.own_lane = self._own_lane()
+        self.own_lane = OwnLane(self.counters, config.limits.max_request_size)
+        self.own_lane.learn(self.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
@@ -350,21 +351,18 @@ class Service:
         """Use a table that was completed by what the backends know."""
         self.table = table
         self.lane = self._lane()
-        self.own_lane = self._own_lane()
+        self.own_lane.learn(self.table, self.absent)
 
     def lack(self, absent: frozenset[str]) -> None:
         """The table knows these commands, and no backend has them."""
         self.absent = absent
-        self.own_lane = self._own_lane()
+        self.own_lane.learn(self.table, self.absent)
 
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
 
     def _lane(self) -> Lane:
         return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
-
-    def _own_lane(self) -> OwnLane:
-        return OwnLane(self.table, self.absent, self.counters, self.config.limits.max_request_size)
 
     def limit_bulk(self, size: int | None) -> None:
         """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
