@@ -37,7 +37,7 @@ _TURN = Stop.TURN
 _SLOW_COST = SLOW
 _OWN = OWN
 _BYTES_SHIFT = BYTES.bit_length() - 1
-_AT_FIRST = 256
+_AT_FIRST = 512
 """Requests that may be in flight before it is known how large the replies are: ten thousand large ones fill the memory,
 and others' requests wait behind them."""
 _AT_LEAST = 16
