@@ -185,14 +185,15 @@ def test_how_many_are_in_flight_depends_on_their_replies(size: int, most: int) -
         client.connection.data_received(encode.request(("GET", "k")) * asked)
         await asyncio.sleep(0.001)
         in_flight = len(stage.seen)
-        assert in_flight == 256
+        assert in_flight == 512
         largest = 0
-        for _ in range(20):
+        for number in range(20):
             stage.seen.clear()
             stage.connection.wire.send(reply * min(in_flight, 300))
             await asyncio.sleep(0.05)
             in_flight += len(stage.seen) - min(in_flight, 300)
-            largest = max(largest, in_flight)
+            if number > 1:
+                largest = max(largest, in_flight)
         assert largest <= most
         assert client.connection.most <= most
 
