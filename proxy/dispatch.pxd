@@ -17,14 +17,22 @@ cdef class Gather(Sink):
     cdef object _slices
     cdef Counters _counters
     cdef Py_ssize_t _left
-    cdef Py_ssize_t _size
     cdef Scatter _plan
     cdef list _replies
     cdef Sink _sink
     cdef Py_ssize_t _token
+    cdef Py_ssize_t _total
+    cdef Py_ssize_t _most
+    cdef dict _sizes
+    cdef bint _in_pieces
+    cdef bint _dropped
 
     @cython.locals(view="const char *")
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
+    cpdef Py_ssize_t kept(self, Py_ssize_t token, Py_ssize_t size) except -1
+    cdef object _merge(self)
+    cdef object _drop(self)
     @cython.locals(counter=CommandCounter)
     cdef object _answer(self, bytes reply)
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
@@ -35,6 +43,7 @@ cdef class Gather(Sink):
 cdef class Muted(Sink):
     cdef ReplyWindow _window
 
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)
@@ -43,6 +52,7 @@ cdef class Muted(Sink):
 cdef class Dispatcher:
     cdef object _context
     cdef Counters _counters
+    cdef Py_ssize_t _max_reply
     cdef object _on_error
     cdef object _slices
     cdef object _wait

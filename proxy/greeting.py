@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import hiredis
 
+from proxy.clock import timeout
 from proxy.errors import BackendError, PlaceRefused, WrongRole
 from proxy.resp import encode
 from proxy.tls import Tls, lost_words
@@ -21,8 +22,8 @@ Stranger = Callable[[str], str]
 
 _REPLICA = (b"slave", b"replica")
 """Dragonfly says replica."""
-_STAY: Step = ("CLIENT", "NO-EVICT", "ON")
-"""Known from Redis 7 on; https://redis.io/docs/latest/commands/client-no-evict/"""
+STAY: Step = ("CLIENT", "NO-EVICT", "ON")
+"""Tells a server not to close a connection to save memory: https://redis.io/docs/latest/commands/client-no-evict/"""
 NEEDS_PASSWORD = "the server asks for a password: set backend.password"
 _UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
@@ -135,7 +136,7 @@ class Greeting:
         if identify:
             self._steps.append(("CLIENT", "ID"))
         if shared:
-            self._steps.append(_STAY)
+            self._steps.append(STAY)
         self._further = set(steps)
         self._steps += steps
         self._steps.append(("PING",))
@@ -143,7 +144,7 @@ class Greeting:
     async def exchange(self, connecting: Awaitable[None], seconds: float) -> None:
         """Wait until ``connecting`` has made the connection and the server has answered all. Raises ``BackendError``,
         ``TimeoutError`` after so many seconds, and what ``connecting`` raises."""
-        async with asyncio.timeout(seconds):
+        async with timeout(seconds):
             await connecting
             await self.done
 
@@ -215,7 +216,7 @@ class Greeting:
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
         if asked in self._further:
             raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
-        if asked == _STAY:
+        if asked == STAY:
             return  # it does not know it, or the user may not: then it is closed like any other
         if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.

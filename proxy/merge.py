@@ -8,12 +8,12 @@ parts, and gives a frame in the protocol that the parts are in.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy import errors, info
 from proxy.channels import Kind
 from proxy.jobs import MORE, Job, at_once
-from proxy.multikey import joining, merge_by_key, merging_by_key
+from proxy.multikey import joining, merge_by_key, merging_by_key, merging_pieces_by_key
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header, some_elements
 from proxy.scatter import Scatter
@@ -73,6 +73,25 @@ def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
         return MERGERS[way.merge](plan, replies, context)
     except (BadReply, ValueError, IndexError):
         return encode.error(_NO_MERGE)
+
+
+def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[list[bytes]]:
+    """As ``merging``, of replies of which some are lists of pieces, and in pieces: what is long is not copied."""
+    pieces = [reply if isinstance(reply, list) else [reply] for reply in replies]
+    replies.clear()
+    join = PIECEWISE.get(plan.way.merge)
+    if any(reply[0][0] == _ERROR for reply in pieces):
+        # Only what failed is looked at.
+        return [merge(plan, [reply[0] for reply in pieces], context)]
+    if join is None:
+        whole = [b"".join(reply) for reply in pieces]
+        pieces.clear()
+        reply = (yield from merging(plan, whole, context)) if is_long(plan) else merge(plan, whole, context)
+        return [reply]
+    try:
+        return (yield from join(plan, pieces))
+    except (BadReply, ValueError, IndexError):
+        return [encode.error(_NO_MERGE)]
 
 
 def _failure(failed: Sequence[bytes], partial: bool) -> bytes:
@@ -166,6 +185,26 @@ def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     count = sum(number for _, number, _ in headers)
     bodies = (reply[at:] for reply, (_, _, at) in zip(replies, headers, strict=True))
     return b"%b%d\r\n%b" % (kind, count, b"".join(bodies))
+
+
+def _concat_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
+    """As ``_concat``."""
+    kind, count, merged = b"", 0, [b""]
+    for reply in replies:
+        other, number, at = header(reply[0])
+        if kind and other != kind:
+            raise BadReply("aggregates of different types")
+        kind, count = other, count + number
+        reply[0] = reply[0][at:]
+        merged += reply
+        yield MORE
+    merged[0] = b"%b%d\r\n" % (kind, count)
+    return merged
+
+
+def _by_key_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
+    """As ``_by_key``."""
+    return merging_pieces_by_key(plan.parts, replies)
 
 
 def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -415,3 +454,9 @@ MERGERS: Mapping[str, Merger] = {
     "pubsub_numsub": _pubsub_numsub,
     "pubsub_numpat": _pubsub_numpat,
 }
+
+PIECEWISE: Mapping[str, Callable[[Scatter, list[list[bytes]]], Job[list[bytes]]]] = {
+    "concat": _concat_pieces,
+    "mget": _by_key_pieces,
+}
+"""The ways of long replies."""

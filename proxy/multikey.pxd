@@ -1,7 +1,7 @@
 import cython
 
 from proxy.colocation cimport Colocation
-from proxy.resp.replies cimport elements
+from proxy.resp.replies cimport ReplyFramer, elements, short_end
 from proxy.scatter cimport Part
 from proxy.slots cimport span_slot
 
@@ -12,6 +12,7 @@ cdef int _ZERO
 cdef int _LONGEST_DIGITS
 cdef tuple _COUNTS
 cdef list _NOWHERE
+cdef Py_ssize_t _LARGE
 
 
 cdef class Cut:
@@ -83,3 +84,25 @@ cpdef tuple some_bulks(bytes data, Py_ssize_t at, Py_ssize_t count)
     part=Part, reply=bytes, positions=list,
 )
 cpdef bytes merge_by_key(object parts, object replies)
+
+
+cdef class Joined:
+    cdef readonly list pieces
+    cdef list _small
+    cdef Py_ssize_t _size
+
+    cpdef object add(self, bytes data)
+    cpdef object seal(self)
+
+
+cdef class Elements:
+    cdef readonly Py_ssize_t count
+    cdef Py_ssize_t _at
+    cdef ReplyFramer _framer
+    cdef list _pieces
+    cdef bytes _piece
+    cdef Py_ssize_t _index
+
+    @cython.locals(piece=bytes, end=Py_ssize_t)
+    cpdef object move(self, Joined joined)
+    cdef object _next(self, bytes begun)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from proxy.colocation import Colocation
 from proxy.jobs import MORE, Job
-from proxy.resp.replies import BadReply, elements, header, some_elements
+from proxy.resp.replies import BadReply, ReplyFramer, elements, header, short_end, some_elements
 from proxy.scatter import Part
 from proxy.slots import span_slot
 
@@ -19,7 +19,11 @@ _NINE = 57
 _LONGEST_DIGITS = 12
 _STEP = 500
 """Keys, values or pieces until a job may be interrupted."""
+_FEW = 16
+"""Values in pieces until a job may be interrupted: they may be long."""
 _NOWHERE: list[int] = []
+_LARGE = 16 * 1024
+"""An element, or a part of one, of more bytes is not copied where it need not be."""
 _COUNTS = tuple(b"*%d\r\n" % count for count in range(129))
 
 
@@ -332,3 +336,98 @@ def merge_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> bytes:
         for at, position in enumerate(positions):
             placed[position + 1] = values[at]
     return b"".join(placed)
+
+
+class Joined:
+    """Bytes put one behind the other, in pieces: small ones are copied together."""
+
+    __slots__ = ("_size", "_small", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self._small: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Put ``data`` at the end."""
+        if len(data) < _LARGE:
+            self._small.append(data)
+            self._size += len(data)
+            if self._size >= _LARGE:
+                self.seal()
+            return
+        self.seal()
+        self.pieces.append(data)
+
+    def seal(self) -> None:
+        """Make a piece of the small ones."""
+        if self._small:
+            self.pieces.append(b"".join(self._small))
+            self._small = []
+            self._size = 0
+
+
+class Elements:
+    """The elements of an array that is in ``pieces``, one after the other. A piece that was read is let go of."""
+
+    __slots__ = ("_at", "_framer", "_index", "_piece", "_pieces", "count")
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        _, self.count, self._at = header(pieces[0])
+        self._framer = ReplyFramer()
+        self._pieces = pieces
+        self._piece = pieces[0]
+        self._index = 0
+
+    def move(self, joined: Joined) -> None:
+        """Put the next element behind what is ``joined``. Raises ``BadReply``."""
+        piece = self._piece
+        if self._at == len(piece):
+            self._next(b"")
+            piece = self._piece
+        end = short_end(piece, self._at)
+        if end < 0:
+            end = self._framer.frame(piece, self._at)
+        if end >= 0:
+            joined.add(piece[self._at : end])
+            self._at = end
+            return
+        # It goes on in the next piece.
+        self._piece = piece[self._at :]
+        while True:
+            end = self._framer.through(self._piece, 0)
+            joined.add(self._piece if end == len(self._piece) else self._piece[:end])
+            if self._framer.whole:
+                break
+            self._next(self._piece[end:])
+        self._at = end
+
+    def _next(self, begun: bytes) -> None:
+        """Go on with the next piece; ``begun`` comes before it."""
+        self._pieces[self._index] = b""
+        self._index += 1
+        if self._index == len(self._pieces):
+            raise BadReply("cut aggregate")
+        self._piece = begun + self._pieces[self._index] if begun else self._pieces[self._index]
+        self._at = 0
+
+
+def merging_pieces_by_key(parts: Sequence[Part], replies: Sequence[list[bytes]]) -> Job[list[bytes]]:
+    """As ``merging_by_key``, of replies in pieces, and in pieces. Raises ``BadReply``."""
+    found = [Elements(pieces) for pieces in replies]
+    order = [0] * sum([len(part.positions) for part in parts])
+    for index, part in enumerate(parts):
+        if found[index].count != len(part.positions):
+            raise BadReply("not a value for each key")
+        for begin in range(0, len(part.positions), _STEP):
+            for position in part.positions[begin : begin + _STEP]:
+                order[position] = index
+            yield MORE
+    joined = Joined()
+    joined.add(b"*%d\r\n" % len(order))
+    for at, index in enumerate(order):
+        found[index].move(joined)
+        if not at % _FEW:
+            yield MORE
+    joined.seal()
+    return joined.pieces

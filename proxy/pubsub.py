@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.clock import Deadline
 from proxy.jobs import ENOUGH, MORE, Job
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim, Listener, Push, Then, Topic
@@ -70,10 +71,10 @@ class Hub:
         """Have ``then`` called when all that is added to the claim stands."""
         return Claim(self, then)
 
-    def in_time(self, then: Callable[[], None]) -> asyncio.TimerHandle:
+    def in_time(self, then: Callable[[], None]) -> Deadline:
         """Have ``then`` called when a subscription should stand, and will not any more."""
         timing = self._around.timing
-        return self._loop.call_later(max(timing.retry_deadline, timing.connect_timeout), then)
+        return self._around.turn.clock.call_later(max(timing.retry_deadline, timing.connect_timeout), then)
 
     @property
     def nobody(self) -> str:

@@ -237,13 +237,13 @@ class Link:
 
     async def _watch(self, lease: Lease) -> None:
         """See that the server is there: it is asked now and then, and left when it does not answer."""
-        turn, timeout = self._around.turn, self._around.timing.request_timeout
+        clock, timeout = self._around.turn.clock, self._around.timing.request_timeout
         while True:
             await asyncio.sleep(timeout / _LOOKS)
             first = lease.inflight.first()
             if first is None:
                 self._ping(lease, _nothing)
-            elif first < turn.now() - timeout:
+            elif first < clock.settled - timeout:
                 self._end(f"nothing came back for {timeout:g} s")
 
     # ---- what the server is told

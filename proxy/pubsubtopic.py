@@ -1,10 +1,10 @@
 """What is subscribed to, by whom, and who waits until it stands."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.channels import Kind, Reach
+from proxy.clock import Deadline
 from proxy.glob import matches
 from proxy.jobs import MORE, Job
 
@@ -87,7 +87,7 @@ class Claim:
         self._left: dict[Topic, None] = {}
         """Those that do not."""
         self._sealed = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
 
     @property
     def over(self) -> bool:

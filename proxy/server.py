@@ -179,7 +179,7 @@ async def keep_learning(service: Service) -> None:
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.absent = await apart(True, absent, service.table, list(known.values()))
+            service.lack(await apart(True, absent, service.table, list(known.values())))
         if primaries:
             service.learned.set()
         if service.reads_replicas and known:
@@ -210,6 +210,7 @@ async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) 
 async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
     service.learn(await apart(True, complete, service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
+    service.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)
     _limit(service, [*answers, *replicas])

@@ -3,12 +3,12 @@
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.channels import BEGIN, END, Kind, confirmation
+from proxy.clock import Deadline
 from proxy.commands.facts import Fact
 from proxy.flow import Stop
 from proxy.jobs import MORE, Job, at_once
@@ -46,7 +46,7 @@ class Subscriptions:
         """Whether its subscriptions are being given up, all of them."""
         self._expected: list[Claim] = []
         """What a transaction is going to subscribe to."""
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
 
     @property
@@ -65,14 +65,11 @@ class Subscriptions:
             return False
         client = self._client
         if fact.name not in _ALLOWED:
-            client.refuse(fact, errors.in_subscribe_mode(fact.name))
+            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
             return True
         if fact.name != "ping" or len(args) > 2:
             return False
-        client.service.counters.command(fact.name).calls += 1
-        muted = client.session.muted()
-        client.window.answer(b"" if muted else _pong(args))
-        client.adopt_session()
+        client.answer_for_good(fact, _pong(args))
         return True
 
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
@@ -229,8 +226,8 @@ class Subscriptions:
         """Close it if too much has waited for too long; ``since`` when it has been too much."""
         self._watch = None
         client = self._client
-        limits, loop = client.service.limits, client.service.loop
-        now = loop.time()
+        limits, clock = client.service.limits, client.service.turn.clock
+        now = clock.settled
         if client.flow.unread() <= limits.pubsub_soft:
             since = None
         elif since is None:
@@ -238,8 +235,8 @@ class Subscriptions:
         elif now - since >= limits.pubsub_patience:
             client.abort("pubsub output limit")
             return
-        if client.flow.reasons & Stop.SLOW:
-            self._watch = loop.call_later(_LOOK_EVERY, self._look, since)
+        if client.flow.behind:
+            self._watch = clock.call_later(_LOOK_EVERY, self._look, since)
 
     def leaves(self) -> bool:
         """Whether there is so much to be given up that RESET has to wait for it; begins with it."""

@@ -344,12 +344,12 @@ async def test_a_server_that_can_not_be_reached_takes_nothing_of_a_share(world: 
     world.refusing = True
     for _ in range(3):
         world.ask()
-        await asyncio.sleep(SOON)
+        await asyncio.sleep(REQUEST_TIMEOUT)
         assert str(world.heard.pop()).startswith("SHARDDOWN")
     world.refusing = False
     claim = world.ask()
     claim.cancel()
-    await asyncio.sleep(SOON)
+    await asyncio.sleep(REQUEST_TIMEOUT)
     assert isinstance(await world.lend(), Lease)
 
 
