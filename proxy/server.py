@@ -47,6 +47,7 @@ _COLLECT_AFTER = (10_000, 5, 1_000_000)
 unasked, which would take tenths of a second where there are many clients: ``memory.tend`` does that."""
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
+_DRAINED_AT_ONCE = 100
 
 
 def run(config: Config) -> int:
@@ -145,8 +146,10 @@ async def drain(service: Service) -> None:
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
     service.wires.stop_listening()
-    for client in service.clients:
+    for at, client in enumerate(service.clients):
         client.drain()
+        if not at % _DRAINED_AT_ONCE:
+            await asyncio.sleep(0)
     deadline = service.loop.time() + timeout
     while len(service.clients) and service.loop.time() < deadline:  # noqa: ASYNC110 - clients tell nobody when they go
         await asyncio.sleep(_DRAIN_STEP)
