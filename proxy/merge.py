@@ -8,6 +8,7 @@ parts, and gives a frame in the protocol that the parts are in.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Protocol
 
 from proxy import errors, info
@@ -250,9 +251,16 @@ def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> by
 
 def _slowlog(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """Newest first, no more than were asked for."""
-    rows = [row for reply in replies for row in elements(reply)]
-    rows.sort(key=lambda row: _number(elements(row)[1]), reverse=True)
-    return encode.array(rows[: _asked(plan.options)])
+    return at_once(_sorting(plan, replies, context))
+
+
+def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
+    rows: list[tuple[int, bytes]] = []
+    for row in (row for reply in replies for row in elements(reply)):
+        rows.append((_number(elements(row)[1]), row))
+        yield MORE
+    rows.sort(key=itemgetter(0), reverse=True)
+    return encode.array(row for _, row in rows[: _asked(plan.options)])
 
 
 def _asked(options: Sequence[bytes]) -> int | None:
@@ -409,6 +417,7 @@ _SLICED: Mapping[str, Merging] = {
     "mget": _merging_by_key,
     "pubsub_channels": _joining_channels,
     "pubsub_numsub": _counting,
+    "slowlog": _sorting,
 }
 """What is merged element by element, and may have very many."""
 
