@@ -217,9 +217,16 @@ class Conversation(Receiver):
         service, session, modes = self.service, self._session, self.modes
         on = not (service.clients.paused or service.spectators.watching)
         on = on and (session is None or session.reply_mode is ReplyMode.ON)
-        self.plain = on and service.fast_lane and (session is None or session.authenticated)
-        self.plain = self.plain and (modes is None or modes.plain)
+        self.plain = self.free()
         self.own = Manner.LONG if not on else Manner.OWN if modes is None else modes.manner
+
+    def free(self) -> bool:
+        """Whether the fast lane may work for it, as far as its state goes."""
+        service, session = self.service, self._session
+        on = service.fast_lane and not (service.clients.paused or service.spectators.watching)
+        if session is not None:
+            on = on and session.authenticated and session.reply_mode is ReplyMode.ON
+        return on and (self.modes is None or self.modes.plain)
 
     def changed(self, moved: bool) -> None:
         """The session says something else now; ``moved``: what follows goes over other connections."""
@@ -289,12 +296,12 @@ class Conversation(Receiver):
         if not done:
             args: list[bytes] = []
             at = frame.index(b"\n") + 1
-            for left in range(_arguments(frame), 0, -_STEP):
+            for left in range(0 if done is None else _arguments(frame), 0, -_STEP):
                 some, at = some_bulks(frame, at, min(_STEP, left))
                 args += some
                 yield MORE
             yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
-            if not self._request(args, frame, now):
+            if done is None or not self._request(args, frame, now):
                 self.take_back(frame)
         self.flow.go(Stop.LONG)
 

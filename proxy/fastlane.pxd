@@ -64,10 +64,12 @@ cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double n
 
 
 @cython.locals(
-    lane=Lane, routes=Routes, window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher,
-    frame=bytes, sink=Sink,
+    lane=Lane, window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes,
+    sink=Sink,
 )
-cpdef object send_parts(Conversation client, Split entry, Cut found, bytes data, Py_ssize_t pos, double now)
+cpdef object send_parts(
+    Conversation client, Routes routes, Split entry, Cut found, bytes data, Py_ssize_t pos, double now,
+)
 
 
 @cython.locals(view="const unsigned char *")

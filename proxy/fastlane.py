@@ -20,6 +20,7 @@ from proxy.jobs import Job
 from proxy.metrics import CommandCounter, Counters
 from proxy.multikey import Cut, Cutter, count_of, cut, cutting, skip_bulks
 from proxy.planner import CrossSlot, split_way
+from proxy.routes import Routes
 from proxy.scatter import Scatter, Way
 from proxy.slots import span_slot
 from proxy.topology import Topology
@@ -229,15 +230,16 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     found = cut(data, at, name_end, keys, entry.step, client.routes.slot_shard, lane.shards, lane.by_slot, lane.rules)
     if found is None:
         return -1
-    send_parts(client, entry, found, data, pos, now)
+    send_parts(client, client.routes, entry, found, data, pos, now)
     return found.end
 
 
-def send_parts(client: "Conversation", entry: Split, found: Cut, data: bytes, pos: int, now: float) -> None:
-    """Send what the request at ``data[pos:]`` was cut into."""
+def send_parts(
+    client: "Conversation", routes: Routes, entry: Split, found: Cut, data: bytes, pos: int, now: float
+) -> None:
+    """Send over ``routes`` what the request at ``data[pos:]`` was cut into."""
     service = client.service
     lane = service.lane
-    routes = client.routes
     window = client.window
     if lane.measure:
         entry.counter.calls += 1
@@ -258,24 +260,30 @@ def send_parts(client: "Conversation", entry: Split, found: Cut, data: bytes, po
         dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, sink, token, now)
 
 
-def splitting(client: "Conversation", frame: bytes, now: float) -> Job[bool]:
-    """Carry out the request ``frame``, of very many keys, if it is one that is split by them: whether it is."""
-    if not client.plain:
+def splitting(client: "Conversation", frame: bytes, now: float) -> Job[bool | None]:
+    """Carry out the request ``frame``, of very many keys, if it is one that is split by them: whether it is. None if it
+    must wait (nothing was done)."""
+    service = client.service
+    if not client.free() or len(frame) > service.query.limit:
         return False
-    lane = client.service.lane
+    lane = service.lane
     name = frame.index(b"\n") + 1
     at = skip_bulks(frame, name, 1)
     entry = lane.splits.get(frame[name:at])
     count = int(frame[1 : name - 2])
     if entry is None or (count - 1) % entry.step:
         return False
+    if client.for_large(frame) is None:
+        return None
     slot_shard = client.routes.slot_shard
     cutter = Cutter()
     cutter.begin(frame, name, at, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules)
     found = yield from cutting(cutter, (count - 1) // entry.step)
-    if found is None or not client.plain or client.routes.slot_shard is not slot_shard:
+    if found is None or not client.free() or client.routes.slot_shard is not slot_shard:
         return False  # something has changed meanwhile: it goes the slow way
-    send_parts(client, entry, found, frame, 0, now)
+    routes = client.for_large(frame)
+    assert routes is not None  # it was alone, and nothing was carried out since
+    send_parts(client, routes, entry, found, frame, 0, now)
     return True
 
 
