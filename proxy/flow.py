@@ -26,6 +26,8 @@ class Stop:
     """It will be closed when what is in flight is answered."""
     BLOCKED = 64
     """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""
+    PACED = 256
+    """Its replies are large, and it is behind with reading them: they go at its speed, and so does what follows."""
     TURN = 128
     """It has had its share of this turn of the loop, and the others have not."""
 
@@ -152,7 +154,7 @@ class Flow:
         self.behind = False
         self.end_watch()
         self._settle()
-        self.go(Stop.SLOW)
+        self.go(Stop.SLOW | Stop.PACED)
 
     def end_watch(self) -> None:
         """Watch no more."""
