@@ -26,27 +26,34 @@ What a client can be in the middle of, and where else a request can be carried o
     CLIENT TRACKING              trackoptions.py (pure), tracking.py: backend connections of its own
     MONITOR, SLOTGATE            spectators.py, slotgatecmds.py, settings.py, errand.py (one request to one server)
     scripts                      scripts.py (what is kept), lostscripts.py (other workers), aside.py (SCRIPT KILL)
+    errors that clients word     refusals.py, proof.py (pure), evidence.py (a script's MOVED is data)
+    more replies than one        framing.py (pure: the table), unshared.py (over leases)
     CLUSTER reads                clustercmds.py, presented.py (``present_as = "cluster"``)
     connections for these        lease.py (one), leases.py (the pool)
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, enginekind, metrics, tally                                   no I/O, no asyncio
+    0  errors, enginekind, metrics, tally, jobs                             no I/O, no asyncio
     1  resp, slots, colocation, engine                                      bytes in, offsets out
     2  commands, topology, config                                           facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
-    3  info, merge, retries, refusals, scripts, lag, settings, streamends    decisions: pure, sans-io
+    3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
+    3  settings, streamends                                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
-    3  glob, channels                                                       decisions: pure, sans-io
-    4  tls, wires, epollwires, turn, greeting, surroundings, leftovers, backend   backends
-    4  lease, leases, pool, routes, dispatch, detour, control, discovery    backends
+    3  querylimit, glob, channels                                           decisions: pure, sans-io
+    4  addresses, descriptors, tls, wires, epollwires, clock, turn           backends
+    4  slices, gates, greeting, surroundings, leftovers, backend            backends
+    4  lease, stations, leases, pool, routes, dispatch, detour              backends
+    4  control, discovery                                                   backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
     5  fastlane, owncalls, ownlane                                          clients
-    5  ending, trip, watching, transactions, errand, aside                   clients
-    5  subscriptions, publishing                                            clients
+    5  ending, trip, watching, transactions, errand, aside, unshared         clients
+    5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, census, clients, service, report, listeners, admin      clients
+    5  lostscripts, evidence, census, clients, rolewatch, upkeep             clients
+    5  service, report                                                      clients
+    5  listeners, admin                                                     clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
 

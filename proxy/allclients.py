@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy import errors
+from proxy.jobs import ENOUGH, MORE, Job, at_once, short
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.session import Session, World
@@ -24,6 +25,8 @@ Args = Sequence[bytes]
 Part = Any
 """A JSON value, as it may come from another worker."""
 Filter = Callable[[Session], bool]
+_CLOSED_AT_ONCE = 50
+"""To let go of a client takes longer than to close it, and is done at the end of the turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,9 @@ class Wide:
 
     check: Callable[[World, Args], str | None]
     """The error that it deserves, if any."""
-    part: Callable[[World, int, Args, float], Part]
-    """Carries it out for one worker's clients; the number is the asking client's id, the last one the loop's clock."""
+    part: Callable[[World, int, Args, float], Job[Part]]
+    """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the
+    last one the loop's clock."""
     reply: Callable[[Sequence[Part], Args, int], bytes]
     """The reply made of the parts, in a protocol version."""
 
@@ -43,7 +47,7 @@ def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
     wrong = wide.check(session.world, args)
     if wrong is not None:
         return encode.error(wrong)
-    return wide.reply([wide.part(session.world, session.id, args, now)], args, session.protocol)
+    return wide.reply([at_once(wide.part(session.world, session.id, args, now))], args, session.protocol)
 
 
 def line(session: Session, now: float) -> str:
@@ -84,11 +88,16 @@ def _check_list(world: World, args: Args) -> str | None:
     return wanted if isinstance(wanted, str) else None
 
 
-def _list_part(world: World, caller: int, args: Args, now: float) -> Part:
+def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """Id and line of each client."""
     wanted = _list_filter(args)
     assert not isinstance(wanted, str)
-    return [(client.id, line(client, now)) for client in world.directory.sessions() if wanted(client)]
+    found = []
+    for client in world.directory.sessions():
+        if wanted(client):
+            found.append((client.id, line(client, now)))
+        yield MORE
+    return found
 
 
 def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
@@ -114,14 +123,16 @@ def _list_filter(args: Args) -> Filter | str:
 # ---- SLOTGATE CLIENTS
 
 
-def _clients_part(world: World, caller: int, args: Args, now: float) -> Part:
+def _clients_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """As of CLIENT LIST, with what waits in the proxy for each."""
     directory = world.directory
-    return [
-        (client.id, f"{line(client, now)} in-flight={load.in_flight} unread={load.unread} parked={load.parked}")
-        for client in directory.sessions()
-        for load in (directory.load(client),)
-    ]
+    found = []
+    for client in directory.sessions():
+        load = directory.load(client)
+        waits = f"in-flight={load.in_flight} unread={load.unread} parked={load.parked}"
+        found.append((client.id, f"{line(client, now)} {waits}"))
+        yield MORE
+    return found
 
 
 # ---- KILL
@@ -132,20 +143,23 @@ def _check_kill(world: World, args: Args) -> str | None:
     return wanted if isinstance(wanted, str) else None
 
 
-def _kill_part(world: World, caller: int, args: Args, now: float) -> Part:
+def _kill_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """How many were closed; the caller itself only after it has its reply."""
     wanted = _kill_filter(args, now, world)
     assert not isinstance(wanted, str)
     matches, skip_me = wanted
-    victims = [
-        client for client in world.directory.sessions() if matches(client) and not (skip_me and client.id == caller)
-    ]
-    for victim in victims:
-        if victim.id == caller:
-            victim.closing = True
-        else:
-            world.directory.kill(victim)
-    return len(victims)
+    killed = 0
+    for client in world.directory.sessions():
+        if matches(client) and not (skip_me and client.id == caller):
+            killed += 1
+            if client.id == caller:
+                client.closing = True
+            else:
+                world.directory.kill(client)
+            if not killed % _CLOSED_AT_ONCE:
+                yield ENOUGH
+        yield MORE
+    return killed
 
 
 def _kill_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
@@ -300,10 +314,10 @@ WIDE: Mapping[str, Wide] = {
     "slotgate|clients": Wide(_nothing_wrong, _clients_part, _list_reply),
     "client|list": Wide(_check_list, _list_part, _list_reply),
     "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
-    "client|pause": Wide(_check_pause, _pause_part, _ok),
-    "client|unpause": Wide(_nothing_wrong, _unpause_part, _ok),
-    "client|unblock": Wide(_check_unblock, _unblock_part, _sum),
-    "script|show": Wide(_nothing_wrong, _script_part, _ok),
-    "script|flush": Wide(_nothing_wrong, _flush_part, _ok),
+    "client|pause": Wide(_check_pause, short(_pause_part), _ok),
+    "client|unpause": Wide(_nothing_wrong, short(_unpause_part), _ok),
+    "client|unblock": Wide(_check_unblock, short(_unblock_part), _sum),
+    "script|show": Wide(_nothing_wrong, short(_script_part), _ok),
+    "script|flush": Wide(_nothing_wrong, short(_flush_part), _ok),
 }
 """By the fact's name. Those about scripts are only asked of the other workers, by ``proxy.lostscripts``."""

@@ -1,7 +1,8 @@
 """Commands that go around what keeps a server busy: SCRIPT KILL, FUNCTION KILL, FUNCTION STATS.
 
 While a script runs, its server reads nothing more from the connection that it came over, which many clients share: so
-they are sent over connections of their own, to the primaries and to the replicas that are there.
+they are sent over connections of their own, to the primaries and to the replicas that are there. There are always some
+for that, however many clients have for themselves.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.flow import Stop
+from proxy.leases import OWN
 from proxy.scatter import Part, Scatter, Way
 from proxy.surroundings import Place
 
@@ -43,7 +45,7 @@ def aside(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
     gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
     client.flow.stop(Stop.ORDER)
     for index, place in enumerate(places):
-        Errand(service, gather, index, place, frame)
+        Errand(service, gather, index, place, frame, OWN)
     return True
 
 

@@ -31,14 +31,19 @@ cdef class Backend(Receiver):
     cdef object _leftovers
     cdef object _owner
     cdef bint _withheld
+    cdef readonly bint left
+    cdef object _gate
+    cdef double _used
+    cdef readonly str unfit
     # of one connection
     cdef object _transport
     cdef object _greeting
     cdef object _lost
     cdef bint _paused
+    cdef bint _full
     cdef bint _blocked
-    cdef bint _left
     cdef double _heard
+    cdef double _greeted
     cdef bytes _rejected
 
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)

@@ -12,24 +12,30 @@ import asyncio
 import logging
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 from proxy import errors, transaction
+from proxy.addresses import first_that_serves
+from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import QUEUED, UNASKED, Sink
-from proxy.greeting import Greeting
+from proxy.greeting import Greeting, Step
 from proxy.leftovers import Leftovers
+from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.surroundings import Holder, Place, State, Surroundings
+from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
 
 log = logging.getLogger(__name__)
 
 _MULTI = transaction.MULTI
 _NO_MULTI = b"-ERR EXEC without MULTI"
+VERY_LONG = 8 * 1024 * 1024
+"""Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
 
 class Backend(Receiver):
@@ -43,10 +49,12 @@ class Backend(Receiver):
         "_blocked",
         "_closing",
         "_down_since",
+        "_full",
+        "_gate",
+        "_greeted",
         "_greeting",
         "_heard",
         "_holders",
-        "_left",
         "_leftovers",
         "_loop",
         "_lost",
@@ -58,14 +66,17 @@ class Backend(Receiver):
         "_runner",
         "_transport",
         "_turn",
+        "_used",
         "_withheld",
         "dirty",
         "inflight",
+        "left",
         "place",
         "ready",
         "reconnects",
         "retired",
         "state",
+        "unfit",
     )
 
     def __init__(self, place: Place, around: Surroundings) -> None:
@@ -83,7 +94,12 @@ class Backend(Receiver):
         self.reconnects = 0
         owner = self._owner = around.owner(place.owner) if place.owner else None
         self._reader = ReplyReader(
-            self.inflight, around.counters, self._on_error, None if owner is None else owner.pushed
+            self.inflight,
+            around.counters,
+            self._on_error,
+            None if owner is None else owner.pushed,
+            around.max_reply,
+            self._too_large,
         )
         self._leftovers = Leftovers(self, around)
         self._holders: dict[Holder, None] = {}
@@ -94,14 +110,22 @@ class Backend(Receiver):
         self.retired = False
         """Nobody sends here any more."""
         self._withheld = False
+        self.left = False
+        """It is left to a long reply: a fresh connection has taken its place."""
+        self._gate = around.gates.to(place.node, place.primary)
+        self._used = self._down_since
+        self.unfit = ""
+        """Why a static primary is not used though it can be reached; empty where that is not so."""
         # of one connection
         self._transport: asyncio.Transport | None = None
         self._greeting: Greeting | None = None
         self._lost: asyncio.Future[None] | None = None
         self._paused = False
+        self._full = False
+        """As much is unanswered as may be."""
         self._blocked = False
-        self._left = False
         self._heard = 0.0
+        self._greeted = 0.0
         self._rejected = b""
         """The first error of a command of the transaction whose replies come."""
 
@@ -132,7 +156,7 @@ class Backend(Receiver):
 
     def schedule(self, holder: Holder | None) -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
-        if self.ready and not self._paused and not self._withheld:
+        if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
             self._turn.add(self)
             return
@@ -145,8 +169,16 @@ class Backend(Receiver):
     def flush(self) -> None:
         """Write what is pushed."""
         self.dirty = False
+        if self._blocked and not self.left:
+            self._unblock()
         if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
-            self.inflight.write_to(self._transport)
+            self.inflight.write_upto(self._transport, self._most())
+            self._full = self.inflight.unsent > 0
+
+    def _most(self) -> int:
+        """How many bytes may be unanswered: past its limit the server would close what all share."""
+        query = self._around.query
+        return query.limit if self.place.index == LARGE else query.unanswered
 
     # ---- the connection's life
 
@@ -174,49 +206,66 @@ class Backend(Receiver):
         backoff = timing.backoff_min
         while not self._closing:
             since = self._turn.now()
+            paced = False
+            """Whether the gate says when the next attempt may be made."""
             try:
-                lost = await self._connect()
+                steps = [] if self._owner is None else await self._owner.steps(self.place)
+                paced = True
+                lost = await self._gate.attempt(lambda: self._connect(steps))  # noqa: B023 - it is called here
+                paced = False
                 since = self._turn.now()
                 await lost
+                self._gate.doubt()
             except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
                 # ValueError: a host name that can be no name.
-                reason = _words(error, timing.connect_timeout)
-                if reason != self._reason:
-                    self._reason = reason
-                    self._log(logging.WARNING, "backend not reachable")
-                self._around.hint(None)
+                paced = paced and not isinstance(error, errors.PlaceRefused)
+                self._not_connected(error)
             # A server that takes connections only to drop them is no reason to connect in a circle.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
                 backoff = timing.backoff_min
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-            backoff = min(backoff * 2, timing.backoff_max)
+            if not paced:
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+                backoff = min(backoff * 2, timing.backoff_max)
 
-    async def _connect(self) -> asyncio.Future[None]:
+    def _not_connected(self, error: Exception) -> None:
+        reason = _words(error, self._around.timing.connect_timeout)
+        denied = self._around.alone and self.place.primary and isinstance(error, errors.WrongRole)
+        self.unfit = str(error) if denied else ""
+        if reason != self._reason:
+            self._reason = reason
+            # What is wrong with the server is said once, and not for each connection to it.
+            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(reason)
+            self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
+            if news and self.unfit:
+                self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
+        self._around.hint(None)
+
+    async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Connect and greet. The future is done when the connection is lost."""
-        node = self.place.node
-        lost = self._lost = self._loop.create_future()
-        around = self._around
-        steps = [] if self._owner is None else await self._owner.steps(self.place)
-        greeting = self._greeting = Greeting(
-            self.place.protocol,
-            self.place.db,
-            self.place.primary,
-            around.credentials,
-            verify=around.verify,
-            cluster=around.cluster,
-            steps=steps,
+        timeout = self._around.timing.connect_timeout
+        return await first_that_serves(
+            self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
         )
+
+    async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
+        """Connect to one of the server's addresses, and greet."""
+        node = self.place.node
+        around = self._around
+        lost = self._lost = self._loop.create_future()
+        greeting = self._greeting = around.greeting(self.place, steps=steps)
         try:
-            await greeting.exchange(around.connect(node.host, node.port, self), around.timing.connect_timeout)
-        except BaseException:
+            await greeting.exchange(around.reach(node, address, self), seconds)
+        except BaseException as error:
             self._abort()
+            if self._transport is not None and isinstance(error, Exception):
+                await lost  # as another connection may be made then
             raise
         finally:
             self._greeting = None
         if lost.done():
             raise errors.BackendError("the server closed the connection")
-        self._heard = self._turn.now()
-        self._reason = ""
+        self._heard = self._greeted = self._turn.now()
+        self._reason = self.unfit = ""
         level = logging.DEBUG if self.place.owner else logging.INFO
         log.log(level, "backend connected shard=%s address=%s", self.place.shard, node.address)
         self._change(State.READY)
@@ -228,6 +277,7 @@ class Backend(Receiver):
         # uvloop's transports are none of asyncio's classes, but have their methods.
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
+        self._full = False
         self._blocked = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
@@ -308,7 +358,7 @@ class Backend(Receiver):
 
     def _go_on(self) -> None:
         self.flush()
-        if not self._withheld:
+        if not self._withheld and not self._full:
             self._release_holders()
 
     def pause_writing(self) -> None:
@@ -324,7 +374,8 @@ class Backend(Receiver):
     # ---- time
 
     def tick(self, now: float) -> None:
-        """Answer what waited too long, and fail fast once nothing could be sent until the deadline."""
+        """Answer what had waited too long at ``now``, since when the loop has read from its sockets; and fail fast once
+        nothing could be sent until the deadline."""
         if self._blocked:
             return
         if self.retired:
@@ -352,15 +403,16 @@ class Backend(Receiver):
         self._release_holders()
 
     def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether it is a refusal, and the request taken out."""
+        """The oldest request is answered with an error: whether it is a refusal, or may be one, and was taken out."""
         entry = self.inflight.peek()
         if entry.sink is QUEUED:
             self._rejected = self._rejected or error
             return False
         rejected, self._rejected = self._rejected, b""
-        if entry.sink in UNASKED:
+        if entry.sink in UNASKED or isinstance(entry.sink, Proof):
             return False
-        why = transaction.reason(error, rejected)
+        # Only EXEC says why; another command that words an error so is a script.
+        why = transaction.reason(error, rejected) if transaction.is_block(entry.frame) else error
         refusal = self._around.refusal(why, self.place.node, entry.frame)
         if refusal is not None:
             if self._owner is not None:
@@ -417,25 +469,42 @@ class Backend(Receiver):
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
             self._abort()
-        if self._reader.streaming and not self._blocked and self._reader.holds_back(self._unblock):
-            self._hold_back()
+        if self._reader.taken:
+            self._make_way()
+        if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
+            self._go_on()
 
-    # ---- a reply that streams to a slow reader
+    # ---- a long reply, perhaps to a slow reader
 
-    def _hold_back(self) -> None:
-        """Read no more until the reader of the reply that streams has caught up; others use another connection.
+    def _make_way(self) -> None:
+        """Have others use another connection if the reply is very long, or its reader slow; and read no faster than its
+        reader does.
 
-        As long as others wait behind it, it is read on all the same: only the output limit bounds what is kept then.
+        As long as others have requests in flight behind it, it is read on all the same: only the output limit bounds
+        what is kept then.
         """
-        if not self._left:
-            self._left = True
-            self._around.on_blocked(self)
-        if len(self.owners()) == 1 and self._transport is not None:
+        reader = self._reader
+        slow = not self._blocked and reader.holds_back(self._unblock)
+        if not self.left and (slow or reader.taken > VERY_LONG):
+            self._around.on_long(self)
+        if slow and not self.inflight.serves_others(reader.owner) and self._transport is not None:
             self._blocked = True
             self._transport.pause_reading()
 
+    def leave(self) -> None:
+        """Nobody else sends here any more."""
+        self.left = True
+
+    def _too_large(self, entry: Entry) -> bytes:
+        """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
+        around = self._around
+        around.counters.too_large += 1
+        around.on_error(entry.sink, entry.frame)
+        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
+
     def _unblock(self) -> None:
-        """The reader has caught up, or is gone. What waited behind it has not waited for the server."""
+        """The reader has caught up, or is gone, or somebody else has sent a request. What waited behind the reply has
+        not waited for the server."""
         if self._blocked:
             self._blocked = False
             self._heard = now = self._turn.now()
@@ -445,7 +514,7 @@ class Backend(Receiver):
 
     def owners(self) -> set[object]:
         """Whose requests are in flight here."""
-        owners = {entry.sink.owner for entry in self.inflight.entries() if entry.sink not in UNASKED}
+        owners = self.inflight.owners()
         if (streaming := self._reader.owner) is not None:
             owners.add(streaming)
         return owners
@@ -454,6 +523,19 @@ class Backend(Receiver):
     def spent(self) -> bool:
         """Whether nothing is in flight."""
         return not len(self.inflight) and not self._reader.streaming
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether a long reply is coming."""
+        return self._reader.taken > 0
+
+    def unused(self, now: float) -> float:
+        """For how many seconds nothing has been in flight, as far as was seen by those who ask now and then."""
+        if not self.spent or self._holders:
+            self._used = now
+        elif self._heard > self._greeted:
+            self._used = max(self._used, self._heard)
+        return now - self._used
 
 
 def _words(error: BaseException, connect_timeout: float) -> str:

@@ -120,6 +120,10 @@ class Block(Pursuit):
         session = self._modes.client.session
         return self.service.primary(plan.shard, session.protocol, session.db)
 
+    def holder(self) -> str:
+        """The client's."""
+        return self._modes.client.holder
+
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """The command; before it, at first, where the streams end that it reads on from there."""
         frame = self._frame

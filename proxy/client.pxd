@@ -46,8 +46,10 @@ cdef class ClientConnection(Conversation):
         view="const unsigned char *", frame=bytes,
     )
     cdef object _process(self, bytes data, Py_ssize_t pos, double now)
+    @cython.locals(careful=bint)
+    cdef object _process_large(self, bytes request, double now)
     cdef object _keep(self, bytes data, Py_ssize_t pos)
-    @cython.locals(framer=RequestFramer, size=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t)
+    @cython.locals(framer=RequestFramer, size=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t, large=Py_ssize_t)
     cpdef object _continue(self, double now)
     cpdef object _wait(self)
     @cython.locals(window=ReplyWindow, most=Py_ssize_t, size=Py_ssize_t, answered=Py_ssize_t)

@@ -115,6 +115,11 @@ class ClientConnection(Conversation):
         transport.set_write_buffer_limits(high=service.limits.output_soft // 2)
         self.begin(number, Flow(self, transport), self._turn.now())
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is no connection any more."""
+        return self._transport is None
+
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""
         if self._transport is None:
@@ -228,9 +233,14 @@ class ClientConnection(Conversation):
     def _continue(self, now: float) -> None:
         """Go on with what was kept, a piece at a time where it is much (who goes on sending while it is blocked)."""
         kept = self._kept
+        large = self.service.query.large
         if not isinstance(kept, bytearray):
             self._kept = None
-            self._process(cast(bytes, kept), self._kept_from, now)
+            whole = cast(bytes, kept)
+            if len(whole) < large:
+                self._process(whole, self._kept_from, now)
+            else:
+                self._process_large(whole[self._kept_from :], now)
             return
         framer = self.framer
         while not self.flow.stopped:
@@ -245,12 +255,15 @@ class ClientConnection(Conversation):
                     self._kept = None
                     self._land(bytes(kept))
                 return
-            taken = min(max(end, _PIECE), size)
+            taken = end if end >= large else min(max(end, _PIECE), size)
             with memoryview(kept) as view:
                 piece = bytes(view[:taken])
             self._kept = None
             self._more = taken < size
-            self._process(piece, 0, now)
+            if end >= large:
+                self._process_large(piece, now)
+            else:
+                self._process(piece, 0, now)
             self._more = False
             if self.closing or taken == size:
                 return
@@ -329,6 +342,14 @@ class ClientConnection(Conversation):
             self._kept = bytearray(memoryview(data)[pos:])
             self._kept_from = 0
 
+    def take_back(self, frame: bytes) -> None:
+        """A request must wait after all: it comes before what is kept."""
+        kept = bytearray(frame)
+        if self._kept is not None:
+            kept += memoryview(self._kept)[self._kept_from :]
+        self._kept = kept
+        self._kept_from = 0
+
     def _lands(self, got: int) -> bool:
         """Whether the request, of which ``got`` bytes are there, is a large one that nothing follows yet."""
         framer = self.framer
@@ -348,7 +369,16 @@ class ClientConnection(Conversation):
         if self.flow.stopped:
             self._keep(request, 0)
         else:
-            self._process(request, 0, self._turn.now())
+            self._process_large(request, self._turn.now())
+
+    def _process_large(self, request: bytes, now: float) -> None:
+        """Carry out one request that may be large; the fast lane would send it over a connection that all share."""
+        careful = self.plain and len(request) >= self.service.query.large
+        if careful:
+            self.plain = False
+        self._process(request, 0, now)
+        if careful and not self.closing:
+            self.adopt_session()
 
     def _protocol_error(self, error: Exception) -> None:
         self.service.counters.reject("protocol error")
@@ -449,12 +479,6 @@ class ClientConnection(Conversation):
         self._backlog.forget(self)
         self.window.set_slow(False)
         self.flow.caught_up()
-
-    def pause_changed(self) -> None:
-        """A CLIENT PAUSE has begun or is over."""
-        self.adopt_session()
-        if not self.service.clients.paused:
-            self.flow.go(Stop.PAUSED)
 
     def go_on(self) -> None:
         """No reason is left not to read from it."""

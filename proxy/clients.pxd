@@ -7,9 +7,11 @@ from proxy.metrics cimport Counters
 
 cdef class Clients:
     cdef object _loop
+    cdef object _slices
     cdef Counters _counters
     cdef Census _census
-    cdef Py_ssize_t _maximum
+    cdef public Py_ssize_t maximum
+    cdef public Py_ssize_t own_maximum
     cdef dict _clients
     cdef object _pause
     cdef object _pause_timer

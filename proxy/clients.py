@@ -4,12 +4,20 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from proxy import errors
 from proxy.allclients import Args, Part, Pause
 from proxy.census import Census
 from proxy.client import ClientConnection
 from proxy.commands.facts import Fact
+from proxy.flow import Stop
+from proxy.jobs import MORE, Job
 from proxy.metrics import Counters
+from proxy.resp import encode
 from proxy.session import Load, Session
+from proxy.slices import Slices
+
+_SUSPECTS = 3
+"""So many clients are named whose requests came before a long turn."""
 
 
 class Siblings(Protocol):
@@ -22,11 +30,17 @@ class Siblings(Protocol):
 class Clients:
     """All client connections; the ``Directory`` that sessions look into."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, counters: Counters, maximum: int, census: Census) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, slices: Slices, counters: Counters, maximum: int, census: Census
+    ) -> None:
         self._loop = loop
+        self._slices = slices
         self._counters = counters
         self._census = census
-        self._maximum = maximum
+        self.maximum = maximum
+        """How many clients all workers may have."""
+        self.own_maximum = maximum
+        """How many this one may have: it has so many descriptors for them."""
         self._clients: dict[int, ClientConnection] = {}
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
@@ -42,7 +56,7 @@ class Clients:
     def enter(self, client: ClientConnection) -> int:
         """Let one more client in, if there is room: its id, from 1, never given twice by any worker; or 0."""
         census = self._census
-        if census.total() >= self._maximum:
+        if census.total() >= self.maximum or len(self._clients) >= self.own_maximum:
             self._counters.reject("max clients")
             return 0
         self._counters.accepted += 1
@@ -50,6 +64,11 @@ class Clients:
         self._clients[number] = client
         census.connected(len(self._clients))
         return number
+
+    def turn_away(self) -> bytes:
+        """What a client is told that can not be let in as there is no descriptor left for it."""
+        self._counters.reject("max clients")
+        return encode.error(errors.MAX_CLIENTS)
 
     def remove(self, client: ClientConnection) -> None:
         """A client is gone."""
@@ -61,12 +80,25 @@ class Clients:
     def sessions(self) -> Iterator[Session]:
         """The sessions of all clients."""
         for client in self:
-            client.note_latest()
-            yield client.session
+            if not client.gone:
+                client.note_latest()
+                yield client.session
 
     def get(self, number: int) -> ClientConnection | None:
         """The client with this id."""
         return self._clients.get(number)
+
+    def latest(self, since: float) -> str:
+        """Whose requests have come ``since`` (the turns' time): the last few of them, with their commands."""
+        active = sorted((client.last_active, number) for number, client in self._clients.items())
+        numbers = [number for at, number in reversed(active) if at >= since]
+        found = []
+        for number in numbers[:_SUSPECTS]:
+            client = self._clients[number]
+            client.note_latest()
+            found.append(f"id={number} addr={client.session.address} cmd={client.session.last_command}")
+        more = len(numbers) - len(found)
+        return "; ".join(found) + (f"; {more} more" if more > 0 else "")
 
     def load(self, session: Session) -> Load:
         """What waits in the proxy for a client."""
@@ -111,6 +143,13 @@ class Clients:
         self._pause = None
         self.paused = False
         self.tell_plain()
+        self._slices.run(self._unpausing())
+
+    def _unpausing(self) -> Job[None]:
+        """Carry out what was held."""
+        for client in self:
+            client.flow.go(Stop.PAUSED)
+            yield MORE
 
     def tell_plain(self) -> None:
         """Whether the fast lane may be used has changed."""

@@ -1,12 +1,14 @@
 """Questions to a server on a connection of their own, outside the data path: what commands it has, what it is."""
 
 import asyncio
+import contextlib
 import os
 import ssl
 from collections.abc import Sequence
 
 import hiredis
 
+from proxy import clock
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.resp import encode
@@ -14,6 +16,14 @@ from proxy.tls import Tls, lost_words, open_streams
 from proxy.topology import Node
 
 _CHUNK = 64 * 1024
+
+
+class TooManyReplies(BackendError):
+    """A server said more than it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the server answers with more replies than it was asked for")
+
 
 Reply = object
 """As hiredis decodes RESP2: bytes, int, None, list, or ``hiredis.ReplyError``."""
@@ -27,7 +37,7 @@ async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[
     """
     line = Line(node, credentials)
     try:
-        async with asyncio.timeout(timeout):
+        async with clock.timeout(timeout):
             return await line.connect(commands)
     finally:
         line.close()
@@ -62,12 +72,15 @@ class Line:
         return replies[len(login) :]
 
     async def ask(self, commands: Sequence[Sequence[str]]) -> list[Reply]:
-        """The replies to ``commands``. Raises ``BackendError``, ``OSError``; without a connection too."""
+        """The replies to ``commands``. Raises ``BackendError``, ``OSError``; without a connection too, and when the
+        server says more than it is asked."""
         reader, writer = self._reader, self._writer
         if reader is None or writer is None:
             raise BackendError("there is no connection")
         whole = False
         try:
+            if await _unasked(reader):
+                raise TooManyReplies
             writer.write(b"".join(encode.request(command) for command in commands))
             replies = await _read(reader, len(commands), self._credentials.tls)
             whole = True
@@ -112,4 +125,16 @@ async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> li
             raise BackendError(lost_words(None, tls, heard))
         heard = True
         parser.feed(data)
+    if parser.has_data():
+        raise TooManyReplies
     return replies
+
+
+async def _unasked(reader: asyncio.StreamReader) -> bool:
+    """Whether bytes lie there that nothing was asked for: what followed would be taken for the answer to something
+    else."""
+    with contextlib.suppress(TimeoutError):
+        # What is there is read at once, before the time is up.
+        async with asyncio.timeout(0):
+            return bool(await reader.read(_CHUNK))
+    return False

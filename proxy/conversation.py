@@ -4,21 +4,25 @@ What the fast lane does not take comes here, parsed by hiredis.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors
+from proxy import allclients, blocking, clientcmds, errors, framing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
 from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.fastlane import splitting
 from proxy.flow import Flow, Stop
+from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
+from proxy.multikey import some_bulks
 from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
-from proxy.planner import Pin, Reject
+from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -28,11 +32,15 @@ from proxy.session import Manner, ReplyMode, Session
 from proxy.transaction import QUEUED, Queue, Queued
 
 if TYPE_CHECKING:
-    from proxy.clients import Siblings
     from proxy.service import Service
 
 EVERY_SHARD = 2**64 - 1
 _REPLY_ON = ("client|reply", encode.OK)
+_LONG = 32 * 1024
+_MANY = 1000
+"""A request of more bytes and of more arguments is taken apart in slices."""
+_STEP = 500
+"""Arguments until that may be interrupted."""
 _HTTP = frozenset({b"post", b"host:"})
 
 
@@ -135,6 +143,12 @@ class Conversation(Receiver):
         return session
 
     @property
+    def holder(self) -> str:
+        """Whose the connections are that it has for itself: the user's, at the address."""
+        session = self.session
+        return f"{session.user}@{session.address.rpartition(':')[0]}"
+
+    @property
     def framer(self) -> RequestFramer:
         """Finds the requests that the fast lane leaves."""
         framer = self._framer
@@ -142,6 +156,11 @@ class Conversation(Receiver):
             framer = self._framer = RequestFramer(self.service.request_limits, UNAUTHENTICATED)
             framer.set_authenticated(self.session.authenticated)
         return framer
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no connection any more."""
+        raise NotImplementedError
 
     def addresses(self) -> tuple[str, str]:
         """The client's address and the proxy's own, as CLIENT LIST shows them."""
@@ -187,6 +206,20 @@ class Conversation(Receiver):
             if on:
                 self.own = modes.manner
             self.routes = modes.routes(self.routes)
+
+    @property
+    def used_routes(self) -> tuple[Routes, ...]:
+        """The routes that it has, and those that it goes back to when what it is in the middle of is over."""
+        return (self.routes,) if self._plain_routes is None else (self.routes, self._plain_routes)
+
+    def pause_changed(self) -> None:
+        """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
+        service, session, modes = self.service, self._session, self.modes
+        on = not (service.clients.paused or service.spectators.watching)
+        on = on and (session is None or session.reply_mode is ReplyMode.ON)
+        self.plain = on and service.fast_lane and (session is None or session.authenticated)
+        self.plain = self.plain and (modes is None or modes.plain)
+        self.own = Manner.LONG if not on else Manner.OWN if modes is None else modes.manner
 
     def changed(self, moved: bool) -> None:
         """The session says something else now; ``moved``: what follows goes over other connections."""
@@ -242,8 +275,35 @@ class Conversation(Receiver):
         if framer.inline or framer.ragged:
             args = split_inline(frame) if framer.inline else split_ragged(frame)
             frame = encode.request(args)
+        elif len(frame) > _LONG and _arguments(frame) > _MANY:
+            self.flow.stop(Stop.LONG)
+            self.service.slices.run(self._taking_apart(frame, now), self)
+            return True
         else:
             args = split_request(frame)
+        return self._request(args, frame, now)
+
+    def _taking_apart(self, frame: bytes, now: float) -> Job[None]:
+        """Carry out a request of very many arguments. What follows it waits for that."""
+        done = yield from splitting(self, frame, now)
+        if not done:
+            args: list[bytes] = []
+            at = frame.index(b"\n") + 1
+            for left in range(_arguments(frame), 0, -_STEP):
+                some, at = some_bulks(frame, at, min(_STEP, left))
+                args += some
+                yield MORE
+            yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
+            if not self._request(args, frame, now):
+                self.take_back(frame)
+        self.flow.go(Stop.LONG)
+
+    def take_back(self, frame: bytes) -> None:
+        """A request must wait after all: it comes before what is kept."""
+        raise NotImplementedError
+
+    def _request(self, args: list[bytes], frame: bytes, now: float) -> bool:
+        """Carry out a request. False if it must wait (nothing was done)."""
         if not args:
             return True
         session = self.session
@@ -273,6 +333,8 @@ class Conversation(Receiver):
             self.refuse_for_good(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
+        elif service.query.refuses(frame, args):
+            self.refuse(fact, errors.query_too_large(service.query.limit))
         elif service.spectators.watching:
             return self._carry_out_in_sight(fact, args, frame, now)
         else:
@@ -293,11 +355,10 @@ class Conversation(Receiver):
         done = self._mode(fact, args, frame, now)
         if done is not None:
             return done
-        siblings = self.service.siblings
         if fact.handling is not Handling.SESSION:
             return self._run_plan(fact, args, frame, now)
-        if siblings is not None and fact.name in allclients.WIDE:
-            self._run_wide(siblings, fact, args, now)
+        if fact.name in allclients.WIDE:
+            self._run_wide(fact, args, now)
         else:
             self._run_session(fact, args, now)
         return True
@@ -356,6 +417,20 @@ class Conversation(Receiver):
         self.window.answer(b"" if muted else reply)
         self.adopt_session()
 
+    def say_later(self, fact: Fact, making: Job[bytes]) -> None:
+        """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
+        token = self.window.reserve()
+        if not self.service.slices.run(self._saying(fact, making, token, self.session.muted()), self):
+            self.flow.stop(Stop.ORDER)
+        self.adopt_session()
+
+    def _saying(self, fact: Fact, making: Job[bytes], token: int, muted: bool) -> Job[None]:
+        reply = yield from making
+        counter = self.service.counters.command(fact.name)
+        counter.calls += 1
+        counter.failed += reply.startswith(b"-")
+        self.window.deliver(token, reply, 0, 0 if muted else len(reply))
+
     def sink(self) -> Sink:
         """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
         if not self.session.muted():
@@ -385,32 +460,45 @@ class Conversation(Receiver):
         if session.closing:
             self.drain()
 
-    def _run_wide(self, siblings: "Siblings", fact: Fact, args: list[bytes], now: float) -> None:
-        """A command about the clients of all workers. What follows it waits until the others have done their parts."""
+    def _run_wide(self, fact: Fact, args: list[bytes], now: float) -> None:
+        """A command about the clients of all workers. What follows it waits until they have done their parts."""
         session = self.session
         wide = allclients.WIDE[fact.name]
         wrong = wide.check(session.world, args)
         if wrong is not None:
             self._run_session(fact, args, now)
             return
-        counter = self.service.counters.command(fact.name)
-        counter.calls += 1
-        muted = session.muted()
+        self.service.counters.command(fact.name).calls += 1
         token = self.window.reserve()
-        self.flow.stop(Stop.ORDER)
-        own = wide.part(session.world, session.id, args, now)
-
-        def reply(others: Sequence[allclients.Part]) -> None:
-            data = wide.reply((own, *others), args, session.protocol)
-            counter.failed += data[:1] == b"-"
-            if muted:
-                data = b""
-            self.window.deliver(token, data, 0, len(data))
-            if session.closing:
-                self.drain()
-
-        siblings.ask(fact.name, args, session.id, reply)
+        done = self.service.slices.run(self._doing_wide(fact, wide, args, now, token, session.muted()), self)
+        if not done or self.service.siblings is not None:
+            self.flow.stop(Stop.ORDER)
         self.adopt_session()
+
+    def _doing_wide(
+        self, fact: Fact, wide: allclients.Wide, args: list[bytes], now: float, token: int, muted: bool
+    ) -> Job[None]:
+        """This worker's part of it, and then the reply."""
+        session = self.session
+        siblings = self.service.siblings
+        own = yield from wide.part(session.world, session.id, args, now)
+        if siblings is None:
+            self._answer_wide(fact, args, token, muted, (own,))
+        else:
+            then = partial(self._answer_wide, fact, args, token, muted)
+            siblings.ask(fact.name, args, session.id, lambda others: then((own, *others)))
+
+    def _answer_wide(
+        self, fact: Fact, args: list[bytes], token: int, muted: bool, parts: Sequence[allclients.Part]
+    ) -> None:
+        session = self.session
+        data = allclients.WIDE[fact.name].reply(parts, args, session.protocol)
+        self.service.counters.command(fact.name).failed += data[:1] == b"-"
+        if muted:
+            data = b""
+        self.window.deliver(token, data, 0, len(data))
+        if session.closing:
+            self.drain()
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service
@@ -428,16 +516,22 @@ class Conversation(Receiver):
             if self.modes is None:
                 self.modes = Modes(self)
             return blocking.begin(self.modes, fact, args, frame, plan.shard)
+        if fact.name in framing.NAMES:
+            raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
+            if framing.of_its_own(fact.name, args, raises):
+                return unshared.carry_out(self, fact, args, frame, plan)
+        routes = self.for_large(frame)
+        if routes is None:
+            return False
         service.counters.command(fact.name).calls += 1
         sink = self.sink()
         token = self.window.reserve()
-        routes = self.routes
         if isinstance(plan, Scatter):
             shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
         else:
             shards, read, writes = [plan.shard], plan.read, not fact.readonly
         if self.own_writes is not None:
-            routes = self.reading(shards, read, now)
+            routes = self.reading(shards, read, now) if routes is self.routes else routes
         sink = self.writing(shards, writes, sink)
         if fact.scripting:
             if isinstance(plan, Scatter):
@@ -447,11 +541,25 @@ class Conversation(Receiver):
             service.scripts.prepare(fact.name, args, targets, now)
         if self.modes is not None and self.modes.tracker is not None:
             self.modes.tracker.before(shards, now)
+        if service.detours.unsettled and isinstance(plan, Forward):
+            service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
         return True
+
+    def for_large(self, frame: bytes) -> Routes | None:
+        """The routes for the request in ``frame``. One that is so large that it needs another connection than all share
+        waits until all that came before it is answered (None), and what follows it waits until it is."""
+        session = self.session
+        routes = self.service.large_routes(frame, self.routes, session.protocol, session.db)
+        if routes is None:
+            return self.routes
+        if not self.alone():
+            return None
+        self.flow.stop(Stop.ORDER)
+        return routes
 
     def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
         """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""
@@ -477,3 +585,8 @@ class Conversation(Receiver):
             self.wrote = EVERY_SHARD
         if self.modes is not None:
             self.modes.waited = 0
+
+
+def _arguments(frame: bytes) -> int:
+    """How many arguments a request has."""
+    return int(frame[1 : frame.index(b"\r")])

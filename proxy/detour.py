@@ -10,6 +10,11 @@ until everything it sent is answered::
                                             Chain, one for each slot: as many as go to one server, then the next
                                                                             │
                                                              again a Party, until all are answered
+
+What only may be a refusal, as code that a client wrote can have worded it, is proven first: its twin (``proxy.proof``)
+is asked over the same connection, and meanwhile the request counts as not answered. Where a server's answers change
+from one moment to the next, that proves too little: so as long as any request was refused lately (``unsettled``), the
+twin goes ahead of each, in the same write.
 """
 
 import asyncio
@@ -19,12 +24,15 @@ from proxy import errors
 from proxy.backend import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
-from proxy.refusals import ASKING, HOPS, NOSCRIPT, Refusal
+from proxy.proof import Doubt, Proof
+from proxy.refusals import ASKING, HOPS, NOSCRIPT, READONLY, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
 from proxy.surroundings import Place, Surroundings
 from proxy.topology import Node
 
+_SETTLING = 2.0
+"""Seconds after which what refused a request is over."""
 At = Callable[[Place, Node], Backend]
 """The connection to a primary: this node, for the rest as this place."""
 
@@ -65,23 +73,38 @@ class Ticket:
 class Watch(Sink):
     """Stands for a sink, and notes what becomes of its requests."""
 
-    __slots__ = ("_party", "_sink", "_tickets")
+    __slots__ = ("_party", "_tickets", "sink")
 
     def __init__(self, party: "Party", sink: Sink) -> None:
         self._party = party
-        self._sink = sink
+        self.sink = sink
         self._tickets: dict[int, Ticket] = {}
 
     def add(self, ticket: Ticket) -> None:
         """Watch one more."""
         self._tickets[ticket.entry.token] = ticket
 
+    def ticket(self, token: int) -> Ticket:
+        """The request of ``token``."""
+        return self._tickets[token]
+
     def refuse(self, token: int, place: Place, refusal: Refusal, now: float) -> None:
         """It was refused by the server at ``place``."""
         ticket = self._tickets.pop(token)
         ticket.place = place
         ticket.refuse(refusal, now)
+        if refusal.kind == READONLY:
+            self._party.demoted = refusal
         self._party.settle()
+
+    def _is_stale(self, token: int) -> bool:
+        """Whether it is a read, answered by a server that has just refused a write as a replica: then it is refused as
+        well, as it may have to see that write."""
+        refusal, ticket = self._party.demoted, self._tickets.get(token)
+        if refusal is None or ticket is None or not self._party.look(ticket).readonly:
+            return False
+        self.refuse(token, ticket.place, refusal, ticket.entry.since)
+        return True
 
     def _ran(self, token: int) -> None:
         ticket = self._tickets.pop(token, None)
@@ -92,48 +115,62 @@ class Watch(Sink):
     @property
     def owner(self) -> object:
         """The sink's."""
-        return self._sink.owner
+        return self.sink.owner
 
     @property
     def counted(self) -> bool:
         """The sink's."""
-        return self._sink.counted
+        return self.sink.counted
 
     def halt(self) -> None:
         """The sink's."""
-        self._sink.halt()
+        self.sink.halt()
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Pass it on; it ran, or may have."""
-        self._sink.deliver(token, data, start, end)
+        if self._is_stale(token):
+            return
+        self.sink.deliver(token, data, start, end)
         self._ran(token)
 
-    def accepts_stream(self, token: int) -> bool:
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Pass them on; it ran."""
+        self.sink.deliver_pieces(token, pieces)
+        self._ran(token)
+
+    def kept(self, token: int, size: int) -> int:
         """The sink's."""
-        return self._sink.accepts_stream(token)
+        return self.sink.kept(token, size)
+
+    def accepts_stream(self, token: int) -> bool:
+        """The sink's; a read that may have to be sent again is looked at whole."""
+        return self._party.demoted is None and self.sink.accepts_stream(token)
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Pass it on; it ran."""
-        self._sink.stream(token, data, last)
+        self.sink.stream(token, data, last)
         self._ran(token)
 
     def holds_back(self, resume: Callable[[], object]) -> bool:
         """The sink's."""
-        return self._sink.holds_back(resume)
+        return self.sink.holds_back(resume)
 
     def abort_stream(self, token: int) -> None:
         """Pass it on; it ran."""
-        self._sink.abort_stream(token)
+        self.sink.abort_stream(token)
         self._ran(token)
 
 
 class Party:
     """Requests of one client that are in flight together, in order; ``then`` is called when each has its outcome."""
 
-    __slots__ = ("_open", "_then", "_watches", "tickets")
+    __slots__ = ("_look", "_open", "_then", "_watches", "demoted", "tickets")
 
-    def __init__(self, then: Callable[["Party"], None]) -> None:
+    def __init__(self, then: Callable[["Party"], None], look: Callable[[bytes], Look]) -> None:
         self._then = then
+        self._look = look
+        self.demoted: Refusal | None = None
+        """READONLY, if the server has said it to one of them."""
         self._open = 0
         self._watches: dict[Sink, Watch] = {}
         self.tickets: list[Ticket] = []
@@ -150,6 +187,12 @@ class Party:
         watch.add(ticket)
         return watch
 
+    def look(self, ticket: Ticket) -> Look:
+        """What the request is."""
+        if ticket.look is None:
+            ticket.look = self._look(ticket.entry.frame)
+        return ticket.look
+
     def settle(self) -> None:
         """One more has its outcome."""
         self._open -= 1
@@ -158,28 +201,99 @@ class Party:
 
 
 class Detours:
-    """All refused requests of a worker."""
+    """All refused requests of a worker. ``on_change`` is called when ``unsettled`` changes."""
 
-    def __init__(self, around: Surroundings, at: At) -> None:
+    def __init__(self, around: Surroundings, at: At, on_change: Callable[[], object]) -> None:
         self.around = around
         self.at = at
         self.loop = asyncio.get_running_loop()
         self.chains: set[Chain] = set()
+        self.unsettled = False
+        """Whether a request was refused lately: the next may be so too."""
+        self._on_change = on_change
+        self._settles = 0.0
+        """When it is settled again, if nothing is refused until then."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._forestalled: dict[tuple[Sink, int], Refusal] = {}
+        """What the twins were refused that went ahead of requests, by these."""
 
     def __repr__(self) -> str:
         return f"Detours({len(self.chains)} chains)"
 
-    def refused(self, backend: Backend, entry: Entry, refusal: Refusal) -> None:
-        """``backend`` refused ``entry``, the oldest of what was in flight on it."""
+    def refused(self, backend: Backend, entry: Entry, refusal: Refusal | Doubt) -> None:
+        """``backend`` refused ``entry``, the oldest of what was in flight on it; or it may have."""
+        watch = entry.sink if isinstance(entry.sink, Watch) else self._watch(backend, entry)
+        if isinstance(refusal, Doubt):
+            self._prove(backend, watch, entry, refusal)
+        else:
+            self._refuse(backend, watch, entry.token, refusal)
+
+    def _refuse(self, backend: Backend, watch: Watch, token: int, refusal: Refusal) -> None:
         around = self.around
-        now = around.turn.now()
         around.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            around.hint(refusal.node)
-        if not isinstance(entry.sink, Watch):
-            self._watch(backend, entry).refuse(entry.token, backend.place, refusal, now)
-        else:
-            entry.sink.refuse(entry.token, backend.place, refusal, now)
+            around.hint(refusal.hint)
+            self._stir()
+        if refusal.kind == READONLY and not backend.retired:
+            around.demoted(backend.place)
+        watch.refuse(token, backend.place, refusal, around.turn.now())
+
+    def _prove(self, backend: Backend, watch: Watch, entry: Entry, doubt: Doubt) -> None:
+        """Ask ``backend`` for the twin of ``entry``. Until it answers, what became of the request is open."""
+        ticket = watch.ticket(entry.token)
+
+        def told(reply: bytes) -> None:
+            found = doubt.judge(reply, backend.place.node)
+            if found is not None:
+                self._refuse(backend, watch, entry.token, found)
+                return
+            self.around.on_error(watch, entry.frame)
+            watch.deliver(entry.token, doubt.error, 0, len(doubt.error))
+
+        forestalled = self._forestalled.pop((watch.sink, entry.token), None)
+        if doubt.kind != NOSCRIPT and forestalled is not None:
+            self._refuse(backend, watch, entry.token, forestalled)
+            return
+        asking = ticket.refusal is not None and ticket.refusal.asks
+        self._ask(backend, doubt, told, entry.since, asking=asking)
+
+    def forestall(
+        self, backend: Backend, doubt: Doubt, sink: Sink, token: int, since: float, *, asking: bool = False
+    ) -> None:
+        """Send the twin of a request that is about to be sent to ``backend`` ahead of it."""
+        node = backend.place.node
+
+        def told(reply: bytes) -> None:
+            found = doubt.judge(reply, node)
+            if found is not None:
+                self._forestalled[sink, token] = found
+
+        self._ask(backend, doubt, told, since, asking=asking)
+
+    def _ask(
+        self, backend: Backend, doubt: Doubt, told: Callable[[bytes], None], since: float, *, asking: bool
+    ) -> None:
+        """Have ``backend`` answer a twin; ``asking``: as the request itself is asked for."""
+        if asking:
+            backend.send(ASKED, 0, ASKING, since, None)
+        backend.send(Proof(told), 0, doubt.twin, since, None)
+
+    def _stir(self) -> None:
+        self._settles = self.around.turn.now() + _SETTLING
+        if not self.unsettled:
+            self.unsettled = True
+            self._timer = self.loop.call_later(_SETTLING, self._settle)
+            self._on_change()
+
+    def _settle(self) -> None:
+        left = self._settles - self.around.turn.now()
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._settle)
+            return
+        self.unsettled = False
+        # What is left has run although its twin was refused.
+        self._forestalled.clear()
+        self._on_change()
 
     def wait(self, entry: Entry, place: Place, refusal: Refusal) -> None:
         """Nobody can take ``entry`` now: keep it until somebody can. ``place`` is where it would have gone."""
@@ -191,6 +305,8 @@ class Detours:
 
     def close(self) -> None:
         """Answer all with what refused them."""
+        if self._timer is not None:
+            self._timer.cancel()
         for chain in list(self.chains):
             chain.close()
 
@@ -199,14 +315,13 @@ class Detours:
         # From here on nothing of that client comes behind what is watched. Others are not halted, and so not watched.
         refused.sink.halt()
         owner = refused.sink.owner
-        party = Party(self._settled)
+        party = Party(self._settled, self.around.look)
         first = party.add(Ticket(refused, backend.place))
-        sinks: list[Sink] = []
-        for entry in backend.inflight.entries():
-            others = entry.sink.owner is not owner or isinstance(entry.sink, Watch)
-            sinks.append(entry.sink if others else party.add(Ticket(entry, backend.place)))
-        if len(party.tickets) > 1:
-            backend.inflight.rewire(sinks)
+        sinks: dict[int, Sink] = {}
+        for at, entry in backend.inflight.of(owner):
+            if not isinstance(entry.sink, Watch):
+                sinks[at] = party.add(Ticket(entry, backend.place))
+        backend.inflight.rewire(sinks)
         return first
 
     def _settled(self, party: Party) -> None:
@@ -336,7 +451,7 @@ class Chain:
         return self._detours.around.where(ticket.place, look)
 
     def _send(self, target: Backend) -> None:
-        party = Party(self._settled)
+        party = Party(self._settled, self._detours.around.look)
         count = 0
         for ticket in self._tickets:
             if count and self._target(ticket) is not target:
@@ -346,7 +461,11 @@ class Chain:
         for ticket in group:
             entry = ticket.entry
             self._detours.around.prepare(entry.frame, target, entry.since)
-            if ticket.refusal is not None and ticket.refusal.kind == "ASK":
+            asking = ticket.refusal is not None and ticket.refusal.asks
+            doubt = self._detours.around.doubt(entry.frame) if self._detours.unsettled else None
+            if doubt is not None:
+                self._detours.forestall(target, doubt, entry.sink, entry.token, entry.since, asking=asking)
+            if asking:
                 target.send(ASKED, 0, ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
 

@@ -7,6 +7,7 @@ from proxy import allclients, clientcmds, transaction
 from proxy.channels import BEGIN, END
 from proxy.dispatch import Muted
 from proxy.engine.sink import Sink
+from proxy.jobs import MORE, Job
 from proxy.resp import encode
 from proxy.resp.replies import elements
 from proxy.session import ReplyMode
@@ -45,9 +46,7 @@ class Ending(Sink):
         self._client.window.halt()
 
     def direct(self) -> Sink:
-        """Where the reply may go if there is nothing to be done with it."""
-        if any(item.own or item.whole is not None for item in self._items):
-            return self
+        """Where the reply goes if there is nothing to be done with it."""
         return Muted(self._client.window) if self._silent else self._client.window
 
     def accepts_stream(self, token: int) -> bool:
@@ -70,6 +69,9 @@ class Ending(Sink):
         self._go_on()
 
     def _go_on(self) -> None:
+        self._client.service.slices.run(self._going_on(), self._client)
+
+    def _going_on(self) -> Job[None]:
         client = self._client
         siblings = client.service.siblings
         while self._next < len(self._items):
@@ -79,10 +81,15 @@ class Ending(Sink):
                 if item.along:
                     next(self._frames)
                 wide = allclients.WIDE.get(item.fact.name)
-                if siblings is not None and wide is not None and wide.check(client.session.world, item.args) is None:
-                    self._ask(siblings, wide, item)
-                    return
-                reply = self._own(item)
+                if wide is not None and wide.check(client.session.world, item.args) is None:
+                    now = client.service.turn.now()
+                    part = yield from wide.part(client.session.world, client.session.id, item.args, now)
+                    if siblings is not None:
+                        self._ask(siblings, wide, item, part)
+                        return
+                    reply = wide.reply((part,), item.args, client.session.protocol)
+                else:
+                    reply = self._own(item)
                 if item.fact.name in _TOLD and not reply.startswith(b"-"):
                     self._said.append(reply)
                 else:
@@ -91,6 +98,7 @@ class Ending(Sink):
             else:
                 reply = next(self._frames)
                 self._add(reply if item.whole is None else client.service.dispatcher.merged(item.whole, reply))
+            yield MORE
         self._say(b"".join(self._said))
 
     def _own(self, item: Queued) -> bytes:
@@ -106,10 +114,9 @@ class Ending(Sink):
             self._silent = session.reply_mode is ReplyMode.OFF
         return reply
 
-    def _ask(self, siblings: "Siblings", wide: allclients.Wide, item: Queued) -> None:
-        """A command about the clients of all workers: go on when the others have done their parts."""
+    def _ask(self, siblings: "Siblings", wide: allclients.Wide, item: Queued, own: allclients.Part) -> None:
+        """A command about the clients of all workers: go on when the others have done their parts too."""
         session = self._client.session
-        own = wide.part(session.world, session.id, item.args, self._client.service.turn.now())
 
         def reply(others: Sequence[allclients.Part]) -> None:
             self._add(wide.reply((own, *others), item.args, session.protocol))

@@ -12,18 +12,19 @@ A ``Wire`` is one connection's transport: the methods of ``asyncio.Transport`` t
 import logging
 import os
 import socket
+from collections import deque
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, PyObject
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from proxy.engine.receiver cimport Receiver
 
-from proxy.wires import keep_alive
+from proxy.wires import NO_ROOM, Spare, keep_alive
 
 cdef extern from "sys/epoll.h" nogil:
     enum:
@@ -85,6 +86,10 @@ cdef enum:
     _FIRST = 64 * 1024  # what a client may be read before it has shown what it sends
     _PLENTY = 64 * 1024
     _VECTORS = 64
+    _SENDS = 8
+    _SMALL = 1024
+    _TOGETHER = 256
+    _LEFT_AT_ONCE = 64
     _HIGH = 64 * 1024
 
 _FULL_PAUSE = 1.0
@@ -112,11 +117,13 @@ cdef class EpollWires:
     cdef dict _listeners
     cdef set _resting
     cdef dict _wires
-    cdef list _ended
+    cdef object _ended
+    cdef bint _told
     cdef char* _buffer
     cdef epoll_event* _events
     cdef uint64_t _numbered
     cdef bint _busy
+    cdef object _spare
     # Clients whose sockets wait for the next turn, in order.
     cdef list _late
     cdef long long _turn_ends
@@ -128,7 +135,8 @@ cdef class EpollWires:
         self._listeners = {}
         self._resting = set()
         self._wires = {}
-        self._ended = []
+        self._ended = deque()
+        self._spare = Spare()
         self._buffer = <char*> PyMem_Malloc(_CHUNK)
         self._events = <epoll_event*> PyMem_Malloc(_EVENTS * sizeof(epoll_event))
         if self._buffer == NULL or self._events == NULL:
@@ -144,12 +152,13 @@ cdef class EpollWires:
         if self._epoll >= 0:
             c_close(self._epoll)
 
-    async def listen(self, listener, factory, int backlog):
-        """Take connections from ``listener``; each gets a protocol made by ``factory``."""
+    async def listen(self, listener, factory, int backlog, turn_away):
+        """Take connections from ``listener``; each gets a protocol made by ``factory``. Where no descriptor is left for
+        it, it is told what ``turn_away`` says, and closed."""
         listener.setblocking(False)
         listener.listen(backlog)
         self._numbered += 1
-        self._listeners[self._numbered] = (listener, factory, listener.family != socket.AF_UNIX)
+        self._listeners[self._numbered] = (listener, factory, listener.family != socket.AF_UNIX, turn_away)
         self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, self._numbered)
 
     async def connect(self, host, int port, protocol):
@@ -179,7 +188,7 @@ cdef class EpollWires:
 
     def stop_listening(self):
         """Take no more connections; those that stand go on."""
-        for listener, _, _ in self._listeners.values():
+        for listener, _, _, _ in self._listeners.values():
             if listener not in self._resting:
                 self._control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
             listener.close()
@@ -248,29 +257,46 @@ cdef class EpollWires:
             wire._fail(error)
 
     def _end(self):
-        """Tell the protocols of connections that are closed now."""
-        while self._ended:
-            ended, self._ended = self._ended, []
-            for wire in ended:
-                (<Wire> wire)._finish()
+        """Tell the protocols of connections that are closed now; where they are many, of some in each turn."""
+        cdef int left = _LEFT_AT_ONCE
+        self._told = False
+        while self._ended and left:
+            (<Wire> self._ended.popleft())._finish()
+            left -= 1
+        if self._ended:
+            self._tell_soon()
+
+    cdef object _tell_soon(self):
+        """Have ``_end`` called in the next turn."""
+        if not self._told:
+            self._told = True
+            self._loop.call_soon(self._end)
 
     cdef object _accept(self, tuple listening):
-        listener, factory, tcp = listening
-        cdef int fd
+        listener, factory, tcp, turn_away = listening
+        cdef int fd, failure
+        cdef Wire wire
         cdef int door = listener.fileno()
         for _ in range(_ACCEPTS):
             fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
-                if errno == EINTR or errno == ECONNABORTED:
+                failure = errno
+                if failure == EINTR or failure == ECONNABORTED:
                     continue
-                if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-                    self._rest(listener, os.strerror(errno))
-                elif errno != EAGAIN:
-                    log.error("accept failed reason=%r", os.strerror(errno))
+                if failure in NO_ROOM:
+                    if self._spare.turn_away(listener, turn_away):
+                        continue
+                    self._rest(listener, os.strerror(failure))
+                elif failure != EAGAIN:
+                    log.error("accept failed reason=%r", os.strerror(failure))
                 return
-            self._adopt(fd, tcp, factory(), True)
+            wire = self._adopt(fd, tcp, factory(), True)
+            if wire._ending:
+                # Of those that are one too many only one has a descriptor at a time.
+                self._ended.remove(wire)
+                wire._finish()
 
-    cdef object _adopt(self, int fd, bint tcp, protocol, bint client):
+    cdef Wire _adopt(self, int fd, bint tcp, protocol, bint client):
         """A connection stands on ``fd``, and is ``protocol``'s; ``client``: it was accepted."""
         cdef int one = 1
         cdef Wire wire = Wire.__new__(Wire)
@@ -292,6 +318,7 @@ cdef class EpollWires:
         except Exception as error:
             log.exception("a connection could not be taken in")
             wire._fail(error)
+        return wire
 
     def _rest(self, listener, reason):
         """No descriptors are left: try again in a while, not at once for ever."""
@@ -301,7 +328,7 @@ cdef class EpollWires:
 
         def again():
             self._resting.discard(listener)
-            for number, (other, _, _) in self._listeners.items():
+            for number, (other, _, _, _) in self._listeners.items():
                 if other is listener:
                     self._control(EPOLL_CTL_ADD, listener.fileno(), EPOLLIN, number)
 
@@ -336,8 +363,11 @@ cdef class Wire:
     cdef bint _ending
     cdef bint _slow
     cdef object _error
-    # What could not be sent yet: bytes objects, of the first only what is behind ``_sent``.
+    # What could not be sent yet: bytes objects from ``_first`` on, of the first only what is behind ``_sent``. The last
+    # ``_loose`` are small ones, which become one when they are many.
     cdef list _kept
+    cdef Py_ssize_t _first
+    cdef Py_ssize_t _loose
     cdef Py_ssize_t _sent
     cdef Py_ssize_t _kept_size
     cdef Py_ssize_t _high
@@ -465,10 +495,9 @@ cdef class Wire:
                     self._fail(OSError(errno, os.strerror(errno)))
                     return
                 size = 0
-            self._kept = []
-            self._sent = size
-        self._kept.append(data)
-        self._kept_size += length - size
+            self._keep_from(size)
+        self._keep(data)
+        self._kept_size -= size
         self._keep_on()
 
     def writelines(self, list pieces):
@@ -478,16 +507,38 @@ cdef class Wire:
         if self._ending or self._closing:
             return
         if first:
-            self._kept = []
-            self._sent = 0
+            self._keep_from(0)
         for piece in pieces:
             if piece:
-                self._kept.append(piece)
-                self._kept_size += PyBytes_GET_SIZE(piece)
+                self._keep(piece)
         if first:
             self._send_kept()
         if self._kept_size:
             self._keep_on()
+
+    cdef int _keep_from(self, Py_ssize_t sent) except -1:
+        """What comes is kept; of the first piece ``sent`` bytes have been sent."""
+        self._kept = []
+        self._first = 0
+        self._loose = 0
+        self._sent = sent
+        return 0
+
+    cdef int _keep(self, bytes data) except -1:
+        """Keep one more piece."""
+        cdef Py_ssize_t last
+        self._kept.append(data)
+        self._kept_size += PyBytes_GET_SIZE(data)
+        if PyBytes_GET_SIZE(data) > _SMALL:
+            self._loose = 0
+            return 0
+        self._loose += 1
+        if self._loose == _TOGETHER:
+            last = len(self._kept) - _TOGETHER
+            if last > self._first:
+                self._kept[last:] = [b"".join(self._kept[last:])]
+            self._loose = 0
+        return 0
 
     cdef object _keep_on(self):
         """Something is kept: send it when it goes, and have the protocol stop if it is much."""
@@ -497,22 +548,27 @@ cdef class Wire:
             self._protocol.pause_writing()
 
     cdef object _send_kept(self):
-        """Send of what is kept as much as goes."""
+        """Send of what is kept as much as goes, up to a bound, so that others get their turn."""
         cdef iovec vectors[_VECTORS]
         cdef msghdr message
         cdef ssize_t size
-        cdef Py_ssize_t count, at, done
+        cdef Py_ssize_t at, index, length
+        cdef int count
+        cdef int sends = _SENDS
         cdef bytes piece
-        while self._kept_size and self._fd >= 0:
+        while self._kept_size and self._fd >= 0 and sends:
+            sends -= 1
             count = 0
             at = self._sent
-            for piece in self._kept:
+            index = self._first
+            length = len(self._kept)
+            while index < length and count < _VECTORS:
+                piece = <bytes> self._kept[index]
                 vectors[count].iov_base = PyBytes_AS_STRING(piece) + at
                 vectors[count].iov_len = PyBytes_GET_SIZE(piece) - at
                 at = 0
                 count += 1
-                if count == _VECTORS:
-                    break
+                index += 1
             memset(&message, 0, sizeof(message))
             message.msg_iov = vectors
             message.msg_iovlen = count
@@ -526,14 +582,20 @@ cdef class Wire:
                 break
             self._kept_size -= size
             size += self._sent
-            done = 0
-            for piece in self._kept:
+            index = self._first
+            while index < length:
+                piece = <bytes> self._kept[index]
                 if size < PyBytes_GET_SIZE(piece):
                     break
                 size -= PyBytes_GET_SIZE(piece)
-                done += 1
-            del self._kept[:done]
+                self._kept[index] = None
+                index += 1
+            self._first = index
             self._sent = size
+            if index > _VECTORS and index > length // 2:
+                # So each piece is moved once, on the average.
+                del self._kept[:index]
+                self._first = 0
         if not self._kept_size:
             self._kept = None
             if self._closing:
@@ -588,8 +650,8 @@ cdef class Wire:
         self._kept = None
         self._kept_size = 0
         self._wires._ended.append(self)
-        if not self._wires._busy and len(self._wires._ended) == 1:
-            self._wires._loop.call_soon(self._wires._end)
+        if not self._wires._busy:
+            self._wires._tell_soon()
 
     cdef object _finish(self):
         cdef object protocol = self._protocol
@@ -608,8 +670,10 @@ cdef class Wire:
         """``peername`` and ``sockname``, as the socket says."""
         if self._fd < 0 or name not in ("peername", "sockname"):
             return default
-        with socket.socket(fileno=os.dup(self._fd)) as copy:
-            try:
-                return copy.getpeername() if name == "peername" else copy.getsockname()
-            except OSError:
-                return default
+        link = socket.socket(fileno=self._fd)
+        try:
+            return link.getpeername() if name == "peername" else link.getsockname()
+        except OSError:
+            return default
+        finally:
+            link.detach()

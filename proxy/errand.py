@@ -1,9 +1,9 @@
 """One request to one server, over a connection of its own that is then closed: so it may do anything to it."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from proxy import errors
+from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
 from proxy.lease import Lease
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 class Errand(Sink):
     """Sends ``frame`` to ``place``; ``sink`` gets what comes back under ``token``, or the error that says why nothing
-    does."""
+    does. ``holder``: whose the connection is meanwhile."""
 
     __slots__ = ("_claim", "_frame", "_lease", "_service", "_sink", "_timer", "_token")
 
-    def __init__(self, service: "Service", sink: Sink, token: int, place: Place, frame: bytes) -> None:
+    def __init__(self, service: "Service", sink: Sink, token: int, place: Place, frame: bytes, holder: str) -> None:
         self._service = service
         self._sink = sink
         self._token = token
         self._frame = frame
         self._lease: Lease | None = None
-        self._timer: asyncio.TimerHandle | None = service.loop.call_later(
+        self._timer: Deadline | None = service.turn.clock.call_later(
             service.config.backend.request_timeout, self._expire
         )
-        self._claim = service.leases.ask(place, self._go)
+        self._claim = service.leases.ask(place, self._go, holder)
 
     @property
     def owner(self) -> object:

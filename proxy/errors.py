@@ -27,6 +27,21 @@ class BackendError(SlotgateError):
     """A backend that can not be used, in words that name the reason."""
 
 
+class WrongRole(BackendError):
+    """A server that does not have the role that it is to be used in."""
+
+
+REPLICA_AS_PRIMARY = (
+    "a replica is configured as a primary, and nothing is sent to it: name the primary in its place, or let the "
+    "servers say who it is (topology.discover_replicas = true); topology.check_roles = false uses it all the same"
+)
+"""For the log; what follows says which one."""
+
+
+class PlaceRefused(BackendError):
+    """A server that is there, and does not take what this one connection asks of it (a database, a protocol ...)."""
+
+
 NOAUTH = "NOAUTH Authentication required."
 WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled."
 NO_PASSWORD_SET = (
@@ -156,6 +171,22 @@ def transaction_too_big(limit: int) -> str:
     )
 
 
+def query_too_large(limit: int) -> str:
+    """A request for which a server would close the connection."""
+    return (
+        f"ERR the request is larger than the {limit} bytes that the servers keep for one connection (their "
+        "client-query-buffer-limit), most of it in one argument. The command was not executed"
+    )
+
+
+def transaction_too_large(limit: int) -> str:
+    """More bytes are queued than a server keeps until EXEC."""
+    return (
+        f"ERR the transaction has more than the {limit} bytes that the servers keep for one connection "
+        "(their client-query-buffer-limit): send it in several. It will be discarded"
+    )
+
+
 def in_subscribe_mode(name: str) -> str:
     """As Redis words it, for a command that is not allowed while subscribed in RESP2."""
     return (
@@ -189,9 +220,26 @@ def uncovered(name: str) -> str:
     )
 
 
+def reply_too_large(limit: int, ran: bool) -> str:
+    """A reply that had to be kept (its turn had not come, or it was merged, or came over a dedicated connection)."""
+    begin = "ERR the command was carried out, but its reply" if ran else "ERR the reply"
+    return (
+        f"{begin} is larger than {limit} bytes (limits.max_reply), and it had to be kept before it could be passed "
+        "on: ask for less at once, or raise the limit"
+    )
+
+
 def shard_down(shard: str, address: str, reason: str) -> str:
     """A shard that can not be reached; the command was not sent."""
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
+
+
+def cluster_node(slots: int) -> str:
+    """Why a node of a Redis Cluster that serves only so many slots is not fit as a static shard."""
+    return (
+        f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
+        'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
+    )
 
 
 def shard_left(shard: str) -> str:
@@ -205,6 +253,30 @@ def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
     return (
         f"ERR shard '{shard}' ({address}): all {limit} connections that clients may have for themselves are in use "
         f"(backend.dedicated_connections){long}. The command was not executed"
+    )
+
+
+def no_share(shard: str, address: str, holder: str, share: int, limit: int) -> str:
+    """A command that needs a connection of its own, where its user at its address has as many as one may."""
+    return (
+        f"ERR shard '{shard}' ({address}): {holder} has {share} of the {limit} connections that clients may have for "
+        "themselves, and may have no more (backend.dedicated_share). The command was not executed"
+    )
+
+
+def trackers_share(holder: str, share: int) -> str:
+    """CLIENT TRACKING where as many clients of a user at an address track already as may."""
+    return (
+        f"ERR {share} clients of {holder} track keys already, each over connections of its own, and no more may "
+        "(backend.dedicated_share of backend.dedicated_connections)"
+    )
+
+
+def no_descriptors(most: int) -> str:
+    """A command that needs a connection of its own, where the proxy has too few file descriptors for one more."""
+    return (
+        f"ERR all {most} connections to servers that clients may have for themselves are in use: the proxy has no file "
+        "descriptors for more. Raise its limit of open files. The command was not executed"
     )
 
 

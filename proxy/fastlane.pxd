@@ -7,7 +7,7 @@ from proxy.dispatch cimport Dispatcher
 from proxy.engine.sink cimport Sink
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport CommandCounter
-from proxy.multikey cimport Cut, count_of, cut, skip_bulks
+from proxy.multikey cimport Cut, Cutter, count_of, cut, skip_bulks
 from proxy.ownwrites cimport OwnWrites
 from proxy.routes cimport Routes
 from proxy.scatter cimport Part, Scatter, Way
@@ -57,10 +57,17 @@ cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now
 
 
 @cython.locals(
-    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, keys=Py_ssize_t, routes=Routes, found=Cut,
-    window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes, sink=Sink,
+    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split,
+    count=Py_ssize_t, keys=Py_ssize_t, found=Cut,
 )
 cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
+
+
+@cython.locals(
+    lane=Lane, routes=Routes, window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher,
+    frame=bytes, sink=Sink,
+)
+cpdef object send_parts(Conversation client, Split entry, Cut found, bytes data, Py_ssize_t pos, double now)
 
 
 @cython.locals(view="const unsigned char *")

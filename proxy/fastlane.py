@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from proxy.colocation import Colocation
 from proxy.commands.facts import Fact, Handling
 from proxy.engine.sink import Sink
+from proxy.jobs import Job
 from proxy.metrics import CommandCounter, Counters
-from proxy.multikey import count_of, cut, skip_bulks
+from proxy.multikey import Cut, Cutter, count_of, cut, cutting, skip_bulks
 from proxy.planner import CrossSlot, split_way
 from proxy.scatter import Scatter, Way
 from proxy.slots import span_slot
@@ -224,11 +225,19 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     count = count_of(data, pos, at)
     if count < 2 or (count - 1) % entry.step:
         return -1
-    routes = client.routes
     keys = (count - 1) // entry.step
-    found = cut(data, at, name_end, keys, entry.step, routes.slot_shard, lane.shards, lane.by_slot, lane.rules)
+    found = cut(data, at, name_end, keys, entry.step, client.routes.slot_shard, lane.shards, lane.by_slot, lane.rules)
     if found is None:
         return -1
+    send_parts(client, entry, found, data, pos, now)
+    return found.end
+
+
+def send_parts(client: "Conversation", entry: Split, found: Cut, data: bytes, pos: int, now: float) -> None:
+    """Send what the request at ``data[pos:]`` was cut into."""
+    service = client.service
+    lane = service.lane
+    routes = client.routes
     window = client.window
     if lane.measure:
         entry.counter.calls += 1
@@ -247,7 +256,27 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
         first = parts[0]
         frame = data[pos : found.end]
         dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, sink, token, now)
-    return found.end
+
+
+def splitting(client: "Conversation", frame: bytes, now: float) -> Job[bool]:
+    """Carry out the request ``frame``, of very many keys, if it is one that is split by them: whether it is."""
+    if not client.plain:
+        return False
+    lane = client.service.lane
+    name = frame.index(b"\n") + 1
+    at = skip_bulks(frame, name, 1)
+    entry = lane.splits.get(frame[name:at])
+    count = int(frame[1 : name - 2])
+    if entry is None or (count - 1) % entry.step:
+        return False
+    slot_shard = client.routes.slot_shard
+    cutter = Cutter()
+    cutter.begin(frame, name, at, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules)
+    found = yield from cutting(cutter, (count - 1) // entry.step)
+    if found is None or not client.plain or client.routes.slot_shard is not slot_shard:
+        return False  # something has changed meanwhile: it goes the slow way
+    send_parts(client, entry, found, frame, 0, now)
+    return True
 
 
 def _line_end(data: bytes, at: int, last: int) -> int:

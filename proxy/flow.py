@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.backend import Backend
+from proxy.clock import Deadline
 
 if TYPE_CHECKING:
     from proxy.client import ClientConnection
@@ -24,6 +25,8 @@ class Stop:
     """CLIENT PAUSE."""
     ENDING = 32
     """It will be closed when what is in flight is answered."""
+    LONG = 256
+    """A request of its is so long that it is taken apart over several turns."""
     BLOCKED = 64
     """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""
     PACED = 256
@@ -68,7 +71,7 @@ class Flow:
         client.window.direct = transport.write
         client.window.on_halt = self.halt
         self._held_by: set[Backend] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
         self._reads = True
         self.behind = False
         """Whether it reads more slowly than it is answered."""
@@ -197,4 +200,4 @@ class Flow:
                 client.stalled()
 
         service = client.service
-        self._timer = service.loop.call_later(service.limits.write_timeout, look)
+        self._timer = service.turn.clock.call_later(service.limits.write_timeout, look)

@@ -4,11 +4,20 @@ Source: https://redis.io/docs/latest/commands/keys/ and what Redis 7 matches (ut
 """
 
 import re
-from collections.abc import Callable
 
 _SPECIAL = re.compile(rb"[*?[\\]")
 LONGEST = 1024
-"""Bytes of a pattern that is taken apart: with more of them that would hold up all others."""
+"""Bytes of a pattern that is looked into; a longer one matches what is the same."""
+_MOST_STEPS = 100_000
+"""Looks at a byte of a pattern, until it is given up: under a millisecond, and more than any pattern needs that people
+write. What is given up does not match."""
+_STAR = 42
+_ANY = 63
+_OPEN = 91
+_CLOSE = 93
+_BACKSLASH = 92
+_NOT = 94
+_TO = 45
 
 
 def literal_prefix(pattern: bytes) -> tuple[bytes, bool]:
@@ -17,66 +26,81 @@ def literal_prefix(pattern: bytes) -> tuple[bytes, bool]:
     return (pattern, True) if found is None else (pattern[: found.start()], False)
 
 
-def matcher(pattern: bytes) -> Callable[[bytes], bool]:
-    """Tells whether a text matches ``pattern``; of one that is longer than ``LONGEST``, whether it is the same."""
-    if len(pattern) > LONGEST:
-        return lambda text: text == pattern
-    # Between stars everything has one length, so the first place where a part fits is as good as any other: each is
-    # atomic, which keeps the regular expression from trying others.
-    first, *parts = _parts(pattern)
-    if not parts:
-        expression = first
-    else:
-        inner = b"".join(b"(?>.*?%b)" % part for part in parts[:-1] if part)
-        expression = b"%b%b.*%b" % (first, inner, parts[-1])
-    compiled = re.compile(expression, re.DOTALL)
-
-    def matches(text: bytes) -> bool:
+def matches(pattern: bytes, text: bytes) -> bool:
+    """Whether ``text`` matches ``pattern``."""
+    size = len(pattern)
+    length = len(text)
+    if not length:
         # Redis looks at no pattern, a star neither, where there is no text.
-        return compiled.fullmatch(text) is not None if text else not pattern
-
-    return matches
-
-
-def _parts(pattern: bytes) -> list[bytes]:
-    """The regular expressions of what stands between the stars."""
-    parts = [b""]
+        return not size
+    if size > LONGEST:
+        return text == pattern
+    view = pattern
+    other = text
+    steps = _MOST_STEPS
     at = 0
-    while at < len(pattern):
-        char = pattern[at : at + 1]
-        at += 1
-        if char == b"*":
-            parts.append(b"")
-        elif char == b"?":
-            parts[-1] += b"."
-        elif char == b"[":
-            chars, at = _class(pattern, at)
-            parts[-1] += chars
-        else:
-            if char == b"\\" and at < len(pattern):
-                char = pattern[at : at + 1]
+    place = 0
+    star = -1
+    """Behind the latest star: between stars everything has one length, so the first place where it fits is as good as
+    any other, and earlier stars need not be tried again."""
+    after = 0
+    while place < length or at < size:
+        following = -1
+        if at < size:
+            if view[at] == _STAR:
                 at += 1
-            parts[-1] += re.escape(char)
-    return parts
+                star = at
+                after = place
+                if at == size:
+                    return True
+                continue
+            if place < length:
+                char = other[place]
+                first = view[at]
+                if first == _ANY:
+                    following = at + 1
+                elif first == _OPEN:
+                    following = _class(pattern, at + 1, char)
+                    steps -= abs(following) - at
+                    if following < 0:
+                        following = -1
+                else:
+                    if first == _BACKSLASH and at + 1 < size:
+                        at += 1
+                        first = view[at]
+                    if first == char:
+                        following = at + 1
+        steps -= 1
+        if following >= 0:
+            at = following
+            place += 1
+        elif star < 0 or place >= length or steps < 0:
+            return False
+        else:
+            after += 1
+            at = star
+            place = after
+    return True
 
 
-def _class(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """The regular expression of the class whose inside begins at ``at``, and where the pattern goes on."""
-    negated = pattern[at : at + 1] == b"^"
-    at += negated
-    chars: set[int] = set()
-    while at < len(pattern) and pattern[at] != ord("]"):
-        if pattern[at] == ord("\\") and at + 1 < len(pattern):
-            chars.add(pattern[at + 1])
+def _class(pattern: bytes, at: int, char: int) -> int:
+    """Whether ``char`` is in the class whose inside begins at ``at``: the offset behind the class, negative if not."""
+    view = pattern
+    size = len(pattern)
+    negated = at < size and view[at] == _NOT
+    if negated:
+        at += 1
+    found = False
+    while at < size and view[at] != _CLOSE:
+        first = view[at]
+        if first == _BACKSLASH and at + 1 < size:
+            found = found or view[at + 1] == char
             at += 2
-        elif pattern[at + 1 : at + 2] == b"-" and at + 2 < len(pattern):
-            chars.update(range(min(pattern[at], pattern[at + 2]), max(pattern[at], pattern[at + 2]) + 1))
+        elif at + 2 < size and view[at + 1] == _TO:
+            last = view[at + 2]
+            found = found or first <= char <= last or last <= char <= first
             at += 3
         else:
-            chars.add(pattern[at])
+            found = found or first == char
             at += 1
-    if negated:
-        chars = set(range(256)) - chars
-    if not chars:
-        return b"(?!)", at + 1
-    return b"[%b]" % b"".join(b"\\x%02x" % char for char in sorted(chars)), at + 1
+    return at + 1 if found != negated else -at - 1

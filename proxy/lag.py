@@ -70,7 +70,7 @@ def read_role(reply: object) -> Role | None:
         case [b"master", *rest]:
             return Role(True, False, _offset(rest[:1]))
         case [b"slave" | b"replica", _, _, state, *rest]:
-            return Role(False, state not in _UNLINKED, _offset(rest[:1]))
+            return Role(False, not (isinstance(state, bytes) and state in _UNLINKED), _offset(rest[:1]))
     return None
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy import errors
+from proxy.addresses import first_that_serves
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
@@ -12,6 +13,7 @@ from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import Sink
 from proxy.greeting import Greeting
 from proxy.metrics import Counters
+from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.surroundings import Place, Surroundings
 
@@ -25,19 +27,23 @@ OnLost = Callable[[str, list[Entry]], None]
 class Lease(Receiver):
     """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
 
-    ``on_lost`` is called once when the server closes it, never after ``drop``. ``on_push`` gets what it says unasked.
+    ``shared``: its holder uses it for many clients. ``on_lost`` is called once when the server closes it, never after
+    ``drop``. ``on_push`` gets what it says unasked.
     """
 
     __slots__ = (
         "_around",
         "_dirty",
+        "_ended",
         "_greeting",
         "_lost",
         "_on_gone",
         "_reader",
         "_reason",
+        "_shared",
         "_transport",
         "client_id",
+        "holder",
         "inflight",
         "on_error",
         "on_lost",
@@ -47,8 +53,12 @@ class Lease(Receiver):
         "stray",
     )
 
-    def __init__(self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None]) -> None:
+    def __init__(
+        self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None], *, shared: bool = False
+    ) -> None:
         self.place = place
+        self.holder: str | None = None
+        """Who has it; None: nobody."""
         self.client_id = 0
         """Its id at the server, as CLIENT UNBLOCK and CLIENT TRACKING REDIRECT name it."""
         self.inflight = InFlight()
@@ -62,11 +72,15 @@ class Lease(Receiver):
         """Since when its server does not have the role any more that it was connected for; 0: it has."""
         self._around = around
         self._on_gone = on_gone
-        self._reader = ReplyReader(self.inflight, _UNMEASURED, self._erred, self._pushed)
+        self._shared = shared
+        self._reader = ReplyReader(
+            self.inflight, _UNMEASURED, self._erred, self._pushed, around.max_reply, self._too_large
+        )
         self._greeting: Greeting | None = None
         self._transport: asyncio.Transport | None = None
         self._dirty = False
         self._lost = False
+        self._ended: asyncio.Future[None] | None = None
         self._reason = ""
 
     def __repr__(self) -> str:
@@ -75,21 +89,20 @@ class Lease(Receiver):
     async def connect(self) -> None:
         """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
         around, place = self._around, self.place
-        greeting = self._greeting = Greeting(
-            place.protocol,
-            place.db,
-            place.primary,
-            around.credentials,
-            verify=around.verify,
-            cluster=around.cluster,
-            identify=True,
-        )
+        gate = around.gates.to(place.node, place.primary)
+        await gate.attempt(lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet))
+
+    async def _greet(self, address: str, seconds: float) -> None:
+        around = self._around
+        self._lost = False
+        ended = self._ended = asyncio.get_running_loop().create_future()
+        greeting = self._greeting = around.greeting(self.place, identify=True, shared=self._shared)
         try:
-            await greeting.exchange(
-                around.connect(place.node.host, place.node.port, self), around.timing.connect_timeout
-            )
-        except BaseException:
+            await greeting.exchange(around.reach(self.place.node, address, self), seconds)
+        except BaseException as error:
             self._abort()
+            if self._transport is not None and isinstance(error, Exception):
+                await ended  # as another connection may be made then
             raise
         finally:
             self._greeting = None
@@ -131,6 +144,11 @@ class Lease(Receiver):
                 self._transport.pause_reading()
 
     @property
+    def busy(self) -> bool:
+        """Whether something is in flight, or the rest of a reply that nobody waits for."""
+        return len(self.inflight) > 0 or self._reader.streaming
+
+    @property
     def standing(self) -> bool:
         """Whether it is connected."""
         return self._transport is not None and not self._lost
@@ -163,6 +181,8 @@ class Lease(Receiver):
         """The connection is gone."""
         self._transport = None
         self._lost = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)
@@ -185,6 +205,11 @@ class Lease(Receiver):
 
     def _erred(self, error: bytes) -> bool:
         return self.on_error is not None and self.on_error(error)
+
+    def _too_large(self, entry: Entry) -> bytes:
+        around = self._around
+        around.counters.too_large += 1
+        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
 
     def _abort(self) -> None:
         if self._transport is not None:

@@ -6,25 +6,27 @@ given back; or dropped, which closes it and so ends at once whatever the server 
     ask ──▶ idle, or connected, or waited for ──▶ the holder's ──give_back──▶ checked at the server ──▶ idle ──▶ closed
                                                       └──drop, lost──▶ closed
 
-How many there may be to one server is bounded. An idle one is closed after a while, and when its server has another
-role than it was connected for.
+How many there may be to one server is bounded, and how many of them one user at one address may have, so that nobody
+takes all. What the proxy asks for itself (``OWN``: to end a script that keeps a server busy) it gets beside that. An
+idle one is closed after a while, and when its server has another role than it was connected for.
 """
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy import errors
 from proxy.control import reason
+from proxy.descriptors import Budget
 from proxy.engine.sink import Sink
 from proxy.lease import Lease
 from proxy.resp import encode
+from proxy.stations import OWN, Claim, Station, Then, Usage
 from proxy.surroundings import Place, Surroundings
 from proxy.topology import Node, Topology
 
-__all__ = ["Claim", "Lease", "Leases", "Then", "Usage", "unclean"]
+__all__ = ["OWN", "Claim", "Lease", "Leases", "Then", "Usage", "unclean"]
 
 log = logging.getLogger(__name__)
 
@@ -34,49 +36,6 @@ _SWEEP = 1.0
 _UNWATCH = encode.request(("UNWATCH",))
 _INFO = encode.request(("CLIENT", "INFO"))
 _STRAY = "the server does not have the role any more in which it was used"
-
-Then = Callable[[Lease | str], None]
-"""Gets the lease, or the text of the error reply that says why there is none: SHARDDOWN if the server can not be
-reached, so that another attempt may succeed."""
-
-
-class Claim:
-    """A lease that is asked for. ``cancel``: it is not wanted any more (and given back if it comes all the same)."""
-
-    __slots__ = ("_then", "place", "queue", "timer")
-
-    def __init__(self, place: Place, then: Then) -> None:
-        self.place = place
-        self.timer: asyncio.TimerHandle | None = None
-        """Runs while it waits for one to become free."""
-        self.queue: deque[Claim] | None = None
-        """Where it waits."""
-        self._then: Then | None = then
-
-    def cancel(self) -> None:
-        """It is not wanted any more."""
-        self._then = None
-        self.stop()
-        if self.queue is not None and self in self.queue:
-            self.queue.remove(self)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it is not wanted any more."""
-        return self._then is None
-
-    def settle(self, found: Lease | str) -> None:
-        """Here it is."""
-        then, self._then = self._then, None
-        self.stop()
-        if then is not None:
-            then(found)
-
-    def stop(self) -> None:
-        """It does not wait for one to become free any more."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Check(Sink):
@@ -130,40 +89,15 @@ def unclean(info: bytes, place: Place) -> str:
     return " ".join(f"{name}={found[name]}" for name in wrong)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How many leases of one server are used (or being connected or checked), and how many idle."""
-
-    node: Node
-    used: int
-    idle: int
-
-
-class Station:
-    """The leases of one server. ``count`` has those too that are being connected."""
-
-    __slots__ = ("count", "idle", "waiting")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.idle: list[Lease] = []
-        """The one that was used last stands last."""
-        self.waiting: deque[Claim] = deque()
-
-    def take(self, place: Place) -> Lease | None:
-        """An idle one for ``place``; the one that was used last, so that what is not needed grows old."""
-        for at in range(len(self.idle) - 1, -1, -1):
-            if self.idle[at].place == place:
-                return self.idle.pop(at)
-        return None
-
-
 class Leases:
-    """All leases of a worker: at most ``limit`` to one server; who comes then waits up to ``wait`` seconds for one."""
+    """All leases of a worker: at most ``limit`` to one server, of which one holder may have ``share``, and to all
+    servers together what ``budget`` has. Who comes then waits up to ``wait`` seconds for one."""
 
-    def __init__(self, around: Surroundings, limit: int, wait: float) -> None:
+    def __init__(self, around: Surroundings, limit: int, share: int, wait: float, budget: Budget) -> None:
         self._around = around
+        self._budget = budget
         self._limit = limit
+        self._share = share
         self._wait = wait
         self._loop = asyncio.get_running_loop()
         self._stations: dict[Node, Station] = {}
@@ -185,28 +119,40 @@ class Leases:
         for node, station in self._stations.items():
             yield Usage(node, station.count - len(station.idle), len(station.idle))
 
-    def ask(self, place: Place, then: Then) -> Claim:
+    def ask(self, place: Place, then: Then, holder: str) -> Claim:
         """Have ``then`` called with a lease for ``place`` (its ``index`` says nothing here), at once if one is idle; or
-        later, also with a refusal."""
-        claim = Claim(replace(place, index=0), then)
+        later, also with a refusal. ``holder``: the user and the address that it is for, or ``OWN``."""
+        claim = Claim(replace(place, index=0) if place.index else place, then, holder)
         station = self._stations.get(place.node)
         if station is None:
-            station = self._stations[place.node] = Station()
-        if not station.waiting and (lease := station.take(claim.place)) is not None:
-            claim.settle(lease)
-        elif station.count < self._limit or (not station.waiting and station.idle):
-            # One that is in another state than is wanted here makes room; last, as a station with none is no more.
-            unfit = station.idle[0] if station.count >= self._limit else None
+            station = self._stations[place.node] = Station(self._limit, self._share)
+        free = station.may(holder) and (holder == OWN or station.next() is None)
+        if free and (lease := station.take(claim.place)) is not None:
+            self._lend(station, lease, claim)
+        elif free and (unfit := self._room(station, holder)) is not None:
+            # One that makes room goes last, as a station with none is no more.
             self._connect(station, claim)
-            if unfit is not None:
-                unfit.drop()
+            for lease in unfit:
+                lease.drop()
         elif self._wait:
-            claim.timer = self._loop.call_later(self._wait, self._refuse, claim)
+            claim.timer = self._around.turn.clock.call_later(self._wait, self._refuse, claim)
             claim.queue = station.waiting
             station.waiting.append(claim)
         else:
             self._loop.call_soon(self._refuse, claim)
         return claim
+
+    def _room(self, station: Station, holder: str) -> list[Lease] | None:
+        """Which idle connections have to be closed for one more to be made there; None if it can not be made."""
+        if holder == OWN:
+            return []
+        if station.clients >= self._limit:
+            # One that is in another state than is wanted.
+            return station.idle[:1] or None
+        if self._budget.has():
+            return []
+        others = max(self._stations.values(), key=lambda other: len(other.idle))
+        return others.idle[:1] or None
 
     def give_back(self, lease: Lease, *, untouched: bool = False) -> None:
         """The holder is done with it. ``untouched``: nothing was sent over it that could change a connection's state,
@@ -214,7 +160,8 @@ class Leases:
         lease.on_lost = lease.on_push = lease.on_error = None
         if not lease.standing:
             return
-        if len(lease.inflight):
+        self._let_go(lease)
+        if lease.busy:
             lease.drop()
         elif untouched:
             self._rest(lease)
@@ -228,6 +175,7 @@ class Leases:
         server, which is given ``request_timeout`` to do so."""
         roles = self._roles = {(node, node == shard.primary) for shard in topology.shards for node in shard.nodes}
         now = self._around.turn.now()
+        self._unchecked.intersection_update(node for node, _ in roles)
         for lease in list(self._leases):
             if (lease.place.node, lease.place.primary) in roles:
                 lease.stray = 0.0
@@ -239,6 +187,20 @@ class Leases:
             for claim in [claim for claim in station.waiting if (claim.place.node, claim.place.primary) not in roles]:
                 station.waiting.remove(claim)  # first: who is told may cancel it
                 claim.settle(errors.shard_down(claim.place.shard, claim.place.node.address, _STRAY))
+
+    def renew(self, node: Node) -> None:
+        """``node`` is no primary any more: let go of the connections to it as one. Who waits for an answer is told by
+        the server, which is given ``request_timeout`` to do so; who does not, as between WATCH and EXEC, at once."""
+        now = self._around.turn.now()
+        for lease in list(self._leases):
+            if lease.place.node != node or not lease.place.primary:
+                continue
+            if lease in self._stations[node].idle:
+                lease.drop()
+            elif len(lease.inflight):
+                lease.stray = lease.stray or now
+            else:
+                lease.lose(_STRAY)
 
     async def close(self) -> None:
         """Close them all."""
@@ -256,6 +218,8 @@ class Leases:
     def _connect(self, station: Station, claim: Claim) -> None:
         self._stations[claim.place.node] = station  # it is forgotten with its last lease, which may have made room
         station.count += 1
+        station.hold(claim.holder)
+        self._budget.taken += 1
         task = self._loop.create_task(self._connected(station, claim))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -267,17 +231,21 @@ class Leases:
         except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
             place = claim.place
             self._around.hint(None)
+            station.let_go(claim.holder)
             self._leave(place.node)
             words = reason(error, self._around.timing.connect_timeout)
             claim.settle(errors.shard_down(place.shard, place.node.address, words))
             return
         except BaseException:
+            station.let_go(claim.holder)
             self._leave(claim.place.node)
             raise
+        lease.holder = claim.holder
         self._leases.add(lease)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP, self._sweep)
         if claim.cancelled:
+            self._let_go(lease)
             self._rest(lease)
         else:
             claim.settle(lease)
@@ -288,9 +256,26 @@ class Leases:
             station.waiting.remove(claim)
         self._around.counters.lease_refusals += 1
         place = claim.place
-        claim.settle(errors.no_lease(place.shard, place.node.address, self._limit, self._wait))
+        if station is not None and station.clients < self._limit and station.may(claim.holder):
+            claim.settle(errors.no_descriptors(self._budget.most))
+        elif station is None or station.clients >= self._limit or claim.holder == OWN:
+            claim.settle(errors.no_lease(place.shard, place.node.address, self._limit, self._wait))
+        else:
+            claim.settle(errors.no_share(place.shard, place.node.address, claim.holder, self._share, self._limit))
+
+    def _lend(self, station: Station, lease: Lease, claim: Claim) -> None:
+        """It is the one's who claims one."""
+        station.hold(claim.holder)
+        lease.holder = claim.holder
+        claim.settle(lease)
 
     # ---- when a holder is done
+
+    def _let_go(self, lease: Lease) -> None:
+        """It is nobody's."""
+        if lease.holder is not None:
+            self._stations[lease.place.node].let_go(lease.holder)
+            lease.holder = None
 
     def _checked(self, lease: Lease, wrong: str) -> None:
         self._checking.discard(lease)
@@ -306,15 +291,17 @@ class Leases:
     def _rest(self, lease: Lease) -> None:
         """It is clean: the next one's, or idle."""
         place = lease.place
-        if self._closing or not (self._roles is None or (place.node, place.primary) in self._roles):
+        if self._closing or lease.stray or not (self._roles is None or (place.node, place.primary) in self._roles):
             lease.drop()
             return
         station = self._stations[place.node]
-        if station.waiting:
-            if station.waiting[0].place == place:
-                station.waiting.popleft().settle(lease)
-            else:
-                lease.drop()
+        claim = station.next()
+        if claim is not None and claim.place == place:
+            station.waiting.remove(claim)
+            self._lend(station, lease, claim)
+            return
+        if claim is not None or station.clients > self._limit:
+            lease.drop()
             return
         lease.since = self._around.turn.now()
         station.idle.append(lease)
@@ -325,6 +312,7 @@ class Leases:
             return
         self._leases.discard(lease)
         self._checking.discard(lease)
+        self._let_go(lease)
         station = self._stations[lease.place.node]
         if lease in station.idle:
             station.idle.remove(lease)
@@ -334,17 +322,21 @@ class Leases:
         """There is one less: room for who waits."""
         station = self._stations[node]
         station.count -= 1
-        if station.waiting and not self._closing:
-            claim = station.waiting.popleft()
+        self._budget.taken -= 1
+        claim = station.next()
+        if claim is not None and station.clients < self._limit and self._budget.has() and not self._closing:
+            station.waiting.remove(claim)
             claim.stop()
             self._connect(station, claim)
         if not station.count and not station.waiting:
             del self._stations[node]
+            if self._roles is not None and not {(node, True), (node, False)} & self._roles:
+                self._unchecked.discard(node)
 
     def _sweep(self) -> None:
         """Close what nobody needs, and what a server says nothing about."""
         self._timer = None
-        now = self._around.turn.now()
+        now = self._around.turn.clock.settled
         patience = self._around.timing.request_timeout
         for station in list(self._stations.values()):
             for lease in [lease for lease in station.idle if now - lease.since > _IDLE]:

@@ -1,18 +1,24 @@
 """Requests that get no reply over the connection that took them: sent on, or answered with an error that says whether
 they can have run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import UNASKED
+from proxy.jobs import MORE, Job, at_once
+from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.retries import judge
-from proxy.surroundings import Surroundings
+from proxy.surroundings import Place, Surroundings
 
 if TYPE_CHECKING:
     from proxy.backend import Backend
+
+
+_FEW = 200
+"""So many requests are dealt with at once: a millisecond or two."""
 
 
 class Leftovers:
@@ -22,18 +28,25 @@ class Leftovers:
         self._backend = backend
         self._around = around
 
-    def settle(self, written: Iterable[Entry], unwritten: Iterable[Entry]) -> None:
+    def settle(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> None:
         """The connection is lost: answer what was written and may have run; send the rest again."""
-        verdict = judge(self._real(written), self._around.look)
-        self._around.counters.retries += len(verdict.again)
+        self._run(self._settling(written, unwritten), (*written, *unwritten))
+
+    def _settling(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> Job[None]:
         place = self._backend.place
+        verdict = yield from judge(self._real(written), self._around.look)
+        self._around.counters.retries += len(verdict.again)
         for entry in verdict.stale:
             self._answer(entry, errors.read_lost(place.shard, place.node.address))
-        self._uncertain(verdict.uncertain, "closed the connection before it answered")
-        self.send_on((*verdict.again, *unwritten))
+            yield MORE
+        yield from self._uncertain(verdict.uncertain, place, "closed the connection before it answered")
+        yield from self._sending_on((*verdict.again, *unwritten))
 
-    def send_on(self, entries: Iterable[Entry]) -> None:
+    def send_on(self, entries: Sequence[Entry]) -> None:
         """Send again what may be sent again, where it belongs now: perhaps over the same connection."""
+        self._run(self._sending_on(entries), entries)
+
+    def _sending_on(self, entries: Sequence[Entry]) -> Job[None]:
         around = self._around
         backend = self._backend
         # What a replica may answer, another server of the shard can answer as well.
@@ -49,9 +62,22 @@ class Leftovers:
             else:
                 around.prepare(entry.frame, target, entry.since)
                 target.send(entry.sink, entry.token, entry.frame, entry.since, None)
+            yield MORE
 
-    def expire(self, written: Iterable[Entry], unwritten: Iterable[Entry]) -> None:
+    def _run(self, job: Job[None], entries: Sequence[Entry]) -> None:
+        """Do ``job``, which is about ``entries``. Where they are many, what their clients send next waits for that."""
+        if len(entries) <= _FEW:
+            at_once(job)
+            return
+        for entry in entries:
+            entry.sink.halt()
+        self._around.slices.run(job)
+
+    def expire(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> None:
         """They have waited too long."""
+        self._around.slices.run(self._expiring(written, unwritten))
+
+    def _expiring(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> Job[None]:
         around = self._around
         place = self._backend.place
         seconds = around.timing.request_timeout
@@ -60,7 +86,8 @@ class Leftovers:
             if around.look(entry.frame).readonly:
                 self._answer(entry, errors.timed_out(place.shard, place.node.address, seconds))
             else:
-                self._uncertain((entry,), f"did not answer within {seconds:g} s")
+                yield from self._uncertain((entry,), place, f"did not answer within {seconds:g} s")
+            yield MORE
         if self._backend.ready:
             refusal = encode.error(errors.stalled(place.shard, place.node.address, seconds))
         else:
@@ -68,18 +95,23 @@ class Leftovers:
         for entry in self._real(unwritten):
             around.counters.timeouts += 1
             self._deliver(entry, refusal)
+            yield MORE
 
-    def refuse(self, written: Iterable[Entry], unwritten: Iterable[Entry], reason: str) -> None:
+    def refuse(self, written: Sequence[Entry], unwritten: Sequence[Entry], reason: str) -> None:
         """The server is given up, for ``reason``."""
-        self._uncertain(self._real(written), f"was let go of: {reason}")
-        for entry in self._real(unwritten):
-            self._deliver(entry, self._backend.down_error())
+        self._around.slices.run(self._refusing(written, unwritten, self._backend.down_error(), reason))
 
-    def _uncertain(self, entries: Iterable[Entry], reason: str) -> None:
-        place = self._backend.place
+    def _refusing(self, written: Sequence[Entry], unwritten: Sequence[Entry], refusal: bytes, reason: str) -> Job[None]:
+        yield from self._uncertain(self._real(written), self._backend.place, f"was let go of: {reason}")
+        for entry in self._real(unwritten):
+            self._deliver(entry, refusal)
+            yield MORE
+
+    def _uncertain(self, entries: Iterable[Entry], place: Place, reason: str) -> Job[None]:
         for entry in entries:
             self._around.counters.uncertain += 1
             self._answer(entry, errors.uncertain(place.shard, place.node.address, reason))
+            yield MORE
 
     def _answer(self, entry: Entry, text: str) -> None:
         self._deliver(entry, encode.error(text))
@@ -91,7 +123,11 @@ class Leftovers:
     def _real(self, entries: Iterable[Entry]) -> list[Entry]:
         """Without what the proxy itself asked, which is asked again where it is needed."""
         kept = list(entries)
-        real = [entry for entry in kept if entry.sink not in UNASKED]
-        if len(real) < len(kept):
+        twins = [entry for entry in kept if isinstance(entry.sink, Proof)]
+        real = [entry for entry in kept if entry.sink not in UNASKED and not isinstance(entry.sink, Proof)]
+        if len(real) + len(twins) < len(kept):
             self._around.unprepared(self._backend)
+        for twin in twins:
+            assert isinstance(twin.sink, Proof)
+            twin.sink.lost()
         return real

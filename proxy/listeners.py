@@ -19,6 +19,7 @@ from pathlib import Path
 
 from proxy.config import Address
 from proxy.errors import SlotgateError
+from proxy.wires import keep_alive
 
 BACKLOG = 4096
 """Connections that may wait to be accepted, of each socket."""
@@ -27,11 +28,15 @@ _DEALT_OUT = sys.platform == "linux"
 
 
 class Listeners:
-    """The sockets of all addresses; ``addresses`` are those in use, where the system chose a port with that port."""
+    """The sockets of all addresses; ``addresses`` are those in use, where the system chose a port with that port.
 
-    def __init__(self, workers: int = 1) -> None:
+    ``idle``: for how many seconds a client may be silent until it is asked whether it is there; 0: it never is.
+    """
+
+    def __init__(self, workers: int = 1, idle: int = 0) -> None:
         self._groups: list[list[socket.socket]] = []
         self._workers = workers
+        self._idle = idle
         self.addresses: list[Address] = []
 
     def __repr__(self) -> str:
@@ -45,7 +50,7 @@ class Listeners:
         """Listen at one more address, at each IP address that its host has. Raises OSError."""
         if address.unix:
             _remove_stale_socket(address.host)
-            self._groups.append([_bound(socket.AF_UNIX, address.host)])
+            self._groups.append([_bound(socket.AF_UNIX, address.host, 0)])
             self.addresses.append(address)
             return
         infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -53,7 +58,7 @@ class Listeners:
         missing: OSError | None = None
         for family, where in dict.fromkeys((info[0], info[4]) for info in infos):
             try:
-                first = _bound(family, (where[0], port, *where[2:]))
+                first = _bound(family, (where[0], port, *where[2:]), self._idle)
             except OSError as error:
                 # A name may have an address of a protocol that is switched off here.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -66,7 +71,7 @@ class Listeners:
             if _DEALT_OUT and self._workers > 1:
                 first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 while len(group) < self._workers:
-                    group.append(_bound(family, first.getsockname(), shared=True))
+                    group.append(_bound(family, first.getsockname(), self._idle, shared=True))
             missing = None
         if missing is not None:
             raise missing
@@ -84,9 +89,10 @@ class Listeners:
         self.addresses.clear()
 
 
-def listen(addresses: Sequence[Address], workers: int = 1) -> Listeners:
-    """Listen at all ``addresses`` for so many ``workers``. Raises SlotgateError if one of them can not be had."""
-    listeners = Listeners(workers)
+def listen(addresses: Sequence[Address], workers: int = 1, idle: int = 0) -> Listeners:
+    """Listen at all ``addresses`` for so many ``workers``, for clients that are asked after ``idle`` seconds of silence
+    whether they are there. Raises SlotgateError if one of the addresses can not be had."""
+    listeners = Listeners(workers, idle)
     try:
         for address in addresses:
             try:
@@ -102,13 +108,15 @@ def listen(addresses: Sequence[Address], workers: int = 1) -> Listeners:
     return listeners
 
 
-def _bound(family: int, where: object, *, shared: bool = False) -> socket.socket:
-    """A socket that listens at ``where``. Raises OSError."""
+def _bound(family: int, where: object, idle: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens at ``where``, for clients that are asked after ``idle`` seconds. Raises OSError."""
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:
             # Connections of an earlier run in TIME_WAIT do not hold the port.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if idle:
+                keep_alive(bound, idle)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if shared:

@@ -20,6 +20,8 @@ _LOOK_EVERY = 2.0
 _QUIET = 4096
 """Fewer bytes from clients in that time are no traffic."""
 _MANY = 500
+_MOST_OLD = 50_000
+"""Objects among which it takes 10 ms to look for garbage."""
 
 
 def keep_pages() -> None:
@@ -30,9 +32,18 @@ def keep_pages() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEEP)
 
 
+def collect() -> None:
+    """Look for garbage among what has become old, in some milliseconds: what is too much for that stays for good, as
+    what was there at the start does."""
+    gc.collect(1)
+    if len(gc.get_objects(2)) < _MOST_OLD:
+        gc.collect()
+    else:
+        gc.freeze()
+
+
 def give_back() -> None:
-    """Give free pages within the heap back to the system; takes milliseconds."""
-    gc.collect()
+    """Give free pages within the heap back to the system; takes milliseconds, but needs no interpreter."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -48,7 +59,8 @@ async def tend(service: Service) -> None:
         clients = len(service.clients)
         peak = max(peak, clients)
         if (quiet and moved) or (peak > _MANY and clients <= peak // 2):
-            give_back()
+            collect()
+            await asyncio.to_thread(give_back)
             moved, peak = False, clients
         elif not quiet:
             moved = True

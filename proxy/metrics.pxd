@@ -30,6 +30,7 @@ cdef class Counters:
     cdef public long long retries
     cdef public long long splits
     cdef public long long timeouts
+    cdef public long long too_large
     cdef public long long uncertain
 
     @cython.locals(index=int)

@@ -46,6 +46,9 @@ RECONNECTS = Metric("slotgate_backend_reconnects", "counter", "Connections lost.
 TIMEOUTS = Metric("slotgate_timeouts", "counter", "Requests that were not answered in time.")
 RETRIES = Metric("slotgate_retries", "counter", "Requests sent again after a lost connection.")
 UNCERTAIN = Metric("slotgate_uncertain", "counter", "Requests answered UNCERTAIN.")
+TOO_LARGE = Metric(
+    "slotgate_replies_too_large", "counter", "Replies that had to be kept, and were larger than limits.max_reply."
+)
 REDIRECTIONS = Metric(
     "slotgate_redirections",
     "counter",
@@ -85,6 +88,23 @@ SUBSCRIBER = Metric(
 )
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
+LOOP_LAG = Metric(
+    "slotgate_loop_lag_seconds",
+    "histogram",
+    "How late a worker's loop is, looked at every 20 ms: all its clients wait.",
+)
+LOOP_WORST = Metric(
+    "slotgate_loop_worst_seconds",
+    "gauge",
+    "The longest that a worker's loop was held up in the last minute (lag), and the CPU that it took meanwhile (work).",
+    ("of", "worker"),
+)
+LOOP_LONG = Metric(
+    "slotgate_loop_long_turns",
+    "counter",
+    "Turns of a worker's loop over 100 ms: by its own work, or because the process did not run (stall).",
+    ("cause",),
+)
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
 BUILD = Metric("slotgate_build", "info", "Version and engine.", ("version", "engine"))
 
@@ -130,6 +150,7 @@ class Counters:
         "splits",
         "stopped",
         "timeouts",
+        "too_large",
         "uncertain",
     )
 
@@ -153,6 +174,7 @@ class Counters:
         self.retries = 0
         self.splits = 0
         self.timeouts = 0
+        self.too_large = 0
         self.uncertain = 0
 
     def command(self, name: str) -> CommandCounter:

@@ -86,6 +86,8 @@ class Modes:
         if self.queue is not None and fact.name not in transactions.AT_ONCE:
             transactions.enqueue(self, fact, args, frame)
             return True
+        if fact.name == "reset" and self.subscriptions is not None and self.subscriptions.leaves():
+            return False
         if barred := spectators.bars(self, fact):
             self.client.refuse(fact, barred)
             return True

@@ -23,7 +23,7 @@ cdef class OwnLane:
     cdef Counters _counters
     cdef readonly dict calls
     cdef public double now
-    cdef readonly Py_ssize_t most
+    cdef public Py_ssize_t most
     cdef readonly bytes text
     cdef readonly int manner
     cdef readonly bint authenticated

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from proxy.channels import Kind
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
-from proxy.pubsub import Hub
+from proxy.jobs import Job
 from proxy.resp import encode
 
 if TYPE_CHECKING:
+    from proxy.conversation import Conversation
     from proxy.modes import Modes
 
 
@@ -20,25 +21,28 @@ def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     """PUBLISH, SPUBLISH."""
     client = modes.client
     service = client.service
+    routes = client.for_large(frame)
+    if routes is None:
+        return False
     service.counters.command(fact.name).calls += 1
     kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
     shard = service.hub.publisher(kind, args[1])
     sink = client.sink()
     if service.hub.busy:
-        sink = _Counted(sink, service.hub, kind, args[1], shard)
+        sink = _Counted(client, sink, kind, args[1], shard)
     token = client.window.reserve()
-    service.dispatcher.send(shard, False, frame, client.routes, client.flow, sink, token, now)
+    service.dispatcher.send(shard, False, frame, routes, client.flow, sink, token, now)
     return True
 
 
 class _Counted(Sink):
     """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
 
-    __slots__ = ("_channel", "_hub", "_kind", "_shard", "_sink")
+    __slots__ = ("_channel", "_client", "_kind", "_shard", "_sink")
 
-    def __init__(self, sink: Sink, hub: Hub, kind: Kind, channel: bytes, shard: int) -> None:
+    def __init__(self, client: "Conversation", sink: Sink, kind: Kind, channel: bytes, shard: int) -> None:
+        self._client = client
         self._sink = sink
-        self._hub = hub
         self._kind = kind
         self._channel = channel
         self._shard = shard
@@ -60,7 +64,14 @@ class _Counted(Sink):
         """Pass on the number, put right; or an error."""
         reply = data[start:end]
         if reply[:1] == b":":
-            reply = encode.integer(int(reply[1:-2]) + self._hub.more(self._kind, self._channel, self._shard))
+            self._client.service.slices.run(self._counting(token, int(reply[1:-2])), self._client)
+        else:
+            self._sink.deliver(token, reply, 0, len(reply))
+
+    def _counting(self, token: int, known: int) -> Job[None]:
+        """Put right the number that a server knows."""
+        more = yield from self._client.service.hub.counting(self._kind, self._channel, self._shard)
+        reply = encode.integer(known + more)
         self._sink.deliver(token, reply, 0, len(reply))
 
 

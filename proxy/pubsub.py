@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.clock import Deadline
+from proxy.jobs import ENOUGH, MORE, Job
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim, Listener, Push, Then, Topic
 from proxy.slots import key_slot
@@ -24,9 +26,10 @@ _MESSAGES = (
     (b">3\r\n$8\r\nsmessage\r\n$", Kind.SHARD),
 )
 
-_AT_ONCE = 10_000
-"""Messages to clients, each counted, that are passed on in one turn of the loop: some milliseconds. Others' requests
-come in between, however many listen and however much is said."""
+_STEP = 8
+"""Topics until a job may be interrupted."""
+_FEW = 100
+"""So many patterns are looked through at once."""
 
 
 class Hub:
@@ -34,16 +37,19 @@ class Hub:
 
     def __init__(self, around: Surroundings, topology: Topology) -> None:
         self._around = around
+        self._slices = around.slices
         self._loop = asyncio.get_running_loop()
         self._topology = topology
         self._links: dict[Node, Link] = {}
+        self._by_shard: dict[int, Link] = {}
+        """Those to the primaries of this topology's shards, by index, as far as they were looked for."""
+        self._everywhere: Sequence[Link] = ()
+        """All of them; nothing if one has to be looked for."""
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
-        self._left = _AT_ONCE
-        """What may still be passed on in this turn."""
         self._late: deque[tuple[Link, bytes, int, Mapping[bytes, Topic]]] = deque()
-        """What has to wait for the next."""
+        """Messages that have to wait for a turn that has time for them."""
         self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]
         self.adopt(topology)
 
@@ -54,39 +60,42 @@ class Hub:
     def __iter__(self) -> Iterator[Link]:
         return iter(self._links.values())
 
+    @property
+    def links(self) -> int:
+        """How many servers it is connected to, or is about to be."""
+        return len(self._links)
+
     # ---- clients
 
-    def claim(self, kind: Kind, names: Sequence[bytes], then: Then, keep: bool = False) -> Claim:
-        """Have ``then`` called when every one of ``names`` stands; at once, if they do."""
-        topics = [self._topic(kind, name) for name in dict.fromkeys(names)]
-        claim = Claim(self, topics, then, keep)
-        for topic in topics:
-            topic.claims[claim] = None
-        for topic in topics:
-            if not topic.at:
-                self._place(topic)
-        if all(topic.standing for topic in topics):
-            claim.settle(None)
-        elif failing := next((link for topic in topics for link in topic.target if link.failing), None):
-            claim.settle(failing.error)
-        else:
-            timing = self._around.timing
-            patience = max(timing.retry_deadline, timing.connect_timeout)
-            claim.wait(self._loop.call_later(patience, self._give_up, claim))
-        return claim
+    def claim(self, then: Then) -> Claim:
+        """Have ``then`` called when all that is added to the claim stands."""
+        return Claim(self, then)
 
-    def join(self, kind: Kind, name: bytes, listener: Listener, push: Push, protocol: int) -> None:
-        """``listener`` hears of a topic that stands, or speaks another protocol from now on."""
-        topic = self.topics[kind][name]
-        new, old = (topic.resp3, topic.resp2) if protocol >= 3 else (topic.resp2, topic.resp3)
-        old.pop(listener, None)
-        new[listener] = push
+    def in_time(self, then: Callable[[], None]) -> Deadline:
+        """Have ``then`` called when a subscription should stand, and will not any more."""
+        timing = self._around.timing
+        return self._around.turn.clock.call_later(max(timing.retry_deadline, timing.connect_timeout), then)
+
+    @property
+    def nobody(self) -> str:
+        """The error where nobody serves what is subscribed to."""
+        return errors.nobody(self._topology.cluster)
+
+    def topic(self, kind: Kind, name: bytes) -> Topic:
+        """What is called so; it has to be claimed, or it is not kept."""
+        topic = self.topics[kind].get(name)
+        if topic is None:
+            topic = self.topics[kind][name] = Topic(kind, name)
+        return topic
+
+    def join(self, kind: Kind, name: bytes, listener: Listener, push: Push) -> None:
+        """``listener`` hears of a topic that stands."""
+        self.topics[kind][name].pushes[listener] = push
 
     def leave(self, kind: Kind, name: bytes, listener: Listener) -> Sequence[Link]:
         """``listener`` hears of it no more. Where the subscription was given up, if nobody needs it."""
         topic = self.topics[kind][name]
-        topic.resp2.pop(listener, None)
-        topic.resp3.pop(listener, None)
+        topic.pushes.pop(listener, None)
         return self.release(topic)
 
     def release(self, topic: Topic) -> Sequence[Link]:
@@ -124,6 +133,12 @@ class Hub:
             self._home = min(primaries, key=_by_address, default=None)
         self._place_all()
 
+    def renew(self, node: Node) -> None:
+        """Subscribe anew at ``node``, over another connection: there may be another server there."""
+        link = self._links.get(node)
+        if link is not None:
+            link.renew()
+
     async def close(self) -> None:
         """Close every connection."""
         if self._moving is not None:
@@ -134,11 +149,13 @@ class Hub:
         """Pass on what came over ``link``, if it is a message."""
         for head, topics in self._heads:
             if frame.startswith(head):
-                if self._left > 0 and not self._late:
+                if not self._late and not self._slices.over:
                     self._pass_on(link, frame, len(head), topics)
-                else:
-                    self._late.append((link, frame, len(head), topics))
-                    link.hold(True)
+                    return True
+                if not self._late:
+                    self._slices.run(self._catching_up())
+                self._late.append((link, frame, len(head), topics))
+                link.hold(True)
                 return True
         return False
 
@@ -151,25 +168,23 @@ class Hub:
             return
         if topic.reach is Reach.MIXED and link.node != self._home and not is_event(_second(frame, end)):
             return
-        if self._left == _AT_ONCE:
-            self._loop.call_soon(self._go_on)
-        self._left -= 1 + topic.listeners
-        for push in topic.resp3.values():
-            push(frame)
-        if topic.resp2:
-            frame = as_resp2(frame)
-            for push in topic.resp2.values():
+        older = b""
+        for listener, push in topic.pushes.items():
+            if listener.protocol >= 3:
                 push(frame)
+            else:
+                older = older or as_resp2(frame)
+                push(older)
 
-    def _go_on(self) -> None:
-        """A new turn: pass on what was left of the one before."""
-        self._left = _AT_ONCE
+    def _catching_up(self) -> Job[None]:
+        """Pass on the messages that had to wait."""
+        yield ENOUGH
         late = self._late
-        while late and self._left > 0:
+        while late:
             self._pass_on(*late.popleft())
-        if not late:
-            for link in self._links.values():
-                link.hold(False)
+            yield MORE
+        for link in self._links.values():
+            link.hold(False)
 
     def stood(self, topic: Topic) -> None:
         """A server has confirmed ``topic``."""
@@ -196,6 +211,8 @@ class Hub:
         """``link`` has ended, as nothing is subscribed over it any more."""
         if self._links.get(link.node) is link:
             del self._links[link.node]
+            self._by_shard.clear()
+            self._everywhere = ()
 
     def _move_home(self, from_node: Node) -> None:
         self._moving = None
@@ -206,50 +223,57 @@ class Hub:
         self._home = nodes[(nodes.index(from_node) + 1) % len(nodes)]
         self._place_all()
 
-    def _give_up(self, claim: Claim) -> None:
-        problem = errors.nobody(self._topology.cluster)
-        for topic in claim.topics:
-            for link in topic.target:
-                if not topic.at.get(link):
-                    problem = link.error
-        claim.settle(problem)
-
-    def _topic(self, kind: Kind, name: bytes) -> Topic:
-        topic = self.topics[kind].get(name)
-        if topic is None:
-            topic = self.topics[kind][name] = Topic(kind, name)
-        return topic
-
     def _place_all(self) -> None:
-        for topics in self.topics.values():
-            for topic in list(topics.values()):
-                self._place(topic)
+        self._by_shard.clear()
+        self._everywhere = ()
+        self._slices.run(self._placing(self._topology, self._home))
 
-    def _place(self, topic: Topic) -> None:
+    def _placing(self, topology: Topology, home: Node | None) -> Job[None]:
+        """Subscribe to every topic where it has to stand now, until that is another place again."""
+        every = [topic for topics in self.topics.values() for topic in topics.values()]
+        for at, topic in enumerate(every):
+            if topology is not self._topology or home != self._home:
+                return
+            if self.topics[topic.kind].get(topic.name) is topic:
+                self.place(topic)
+            if not at % _STEP:
+                yield MORE
+
+    def place(self, topic: Topic) -> None:
         """Subscribe to ``topic`` where it has to stand now."""
         topic.reach = reach(topic.kind, topic.name, self._topology.cluster)
-        topic.target = [self._link(index) for index in self._shards(topic)]
+        topic.target = self._target(topic)
+        new = False
         for link in topic.target:
             if link not in topic.at:
                 link.add(topic)
-        self.stood(topic)
+                new = True
+        if new:
+            topic.fell()
+        if len(topic.at) > len(topic.target) or not new:
+            self.stood(topic)
 
-    def _shards(self, topic: Topic) -> Sequence[int]:
-        """The indexes of the shards on whose primaries it has to stand."""
+    def _target(self, topic: Topic) -> Sequence[Link]:
+        """Where it has to stand: over the links to these shards' primaries."""
         if topic.reach is Reach.HOME:
             home = self.home
-            return [] if home == NOBODY else [home]
+            return () if home == NOBODY else (self._link(home),)
         if topic.reach is Reach.SLOT:
             owner = self._topology.slot_shard[key_slot(topic.name)]
-            return [] if owner == NOBODY else [owner]
-        return range(len(self._topology.shards))
+            return () if owner == NOBODY else (self._link(owner),)
+        if not self._everywhere:
+            self._everywhere = [self._link(index) for index in range(len(self._topology.shards))]
+        return self._everywhere
 
     def _link(self, index: int) -> Link:
-        shard = self._topology.shards[index]
-        link = self._links.get(shard.primary)
+        link = self._by_shard.get(index)
         if link is None:
-            link = self._links[shard.primary] = Link(self, shard.name, shard.primary, self._around)
-        link.shard = shard.name
+            shard = self._topology.shards[index]
+            link = self._links.get(shard.primary)
+            if link is None:
+                link = self._links[shard.primary] = Link(self, shard.name, shard.primary, self._around)
+            link.shard = shard.name
+            self._by_shard[index] = link
         return link
 
     # ---- who listens
@@ -265,16 +289,19 @@ class Hub:
             return self.home
         return self._topology.slot_shard[key_slot(channel)]
 
-    def more(self, kind: Kind, channel: bytes, shard: int) -> int:
+    def counting(self, kind: Kind, channel: bytes, shard: int) -> Job[int]:
         """How many more clients hear a message on ``channel`` than its shard can know of: it sees this worker once."""
         total = 0
         heard = self.topics[kind].get(channel)
         if heard is not None:
             total += heard.listeners - self.own(kind, channel, shard)
         if kind is Kind.CHANNEL:
-            for name, topic in self.topics[Kind.PATTERN].items():
+            patterns = self.topics[Kind.PATTERN]
+            for at, topic in enumerate(list(patterns.values()) if len(patterns) > _FEW else patterns.values()):
                 if topic.matches(channel):
-                    total += topic.listeners - self.own(Kind.PATTERN, name, shard)
+                    total += topic.listeners - self.own(Kind.PATTERN, topic.name, shard)
+                if at >= _FEW and not at % _STEP:
+                    yield MORE
         return total
 
     def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
@@ -291,9 +318,10 @@ class Hub:
         """How many patterns are subscribed to, when the shards' primaries count so many."""
         if not self._topology.cluster:
             return max(counts)
+        primaries = [self._links.get(shard.primary) for shard in self._topology.shards]
         own = self.topics[Kind.PATTERN]
-        once = (sum(self.own(Kind.PATTERN, name, shard) for name in own) for shard in range(len(counts)))
-        return sum(count - here for count, here in zip(counts, once, strict=True)) + len(own)
+        once = sum(up for topic in own.values() for link, up in topic.at.items() if link in primaries)
+        return sum(counts) - once + len(own)
 
     def own(self, kind: Kind, name: bytes, shard: int) -> int:
         """How often this worker is subscribed to it at a shard's primary: once or not at all."""

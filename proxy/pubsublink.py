@@ -12,6 +12,7 @@ from proxy import control, errors
 from proxy.channels import Kind, told
 from proxy.engine.sink import DISCARD, Sink
 from proxy.lease import Lease
+from proxy.pubsubtopic import Topic
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.slots import key_slot
@@ -20,12 +21,15 @@ from proxy.topology import Node
 
 if TYPE_CHECKING:
     from proxy.pubsub import Hub
-    from proxy.pubsubtopic import Topic
 
 log = logging.getLogger(__name__)
 
-_MOST_NAMES = 1000
+_MOST_NAMES = 500
 """Of one command: a server that has others to serve should not be kept busy for long."""
+_MOST_UNCONFIRMED = 1500
+"""Names that servers have been told, all together, and that they have not confirmed: that comes in one turn."""
+_MOST_AT_ONCE = 4
+"""Times so many changes, looked at in one turn: what has been taken back meanwhile is not told."""
 _LINGER = 10.0
 """Seconds that a connection is kept when nothing is subscribed over it any more."""
 _LOOKS = 3
@@ -40,7 +44,7 @@ class _Asked:
     """A command that the server has not confirmed yet: its word, and whose names are still to be confirmed."""
 
     word: bytes
-    topics: "dict[bytes, Topic]"
+    topics: dict[bytes, Topic]
 
 
 Done = Callable[[], None]
@@ -60,6 +64,10 @@ class _Pong(Sink):
         done = self._asked.popleft()
         if not isinstance(done, _Asked):
             done()
+
+
+def _no_one(lease: Lease) -> None:
+    """The connection is gone: nobody counts it."""
 
 
 def _nothing() -> None:
@@ -83,13 +91,16 @@ class Link:
         self._lease: Lease | None = None
         self._said: dict[Topic, None] = {}
         """What the server was told to subscribe to, over this connection."""
-        self._changed: dict[Topic, None] = {}
+        self._changed: deque[Topic | Done] = deque()
+        """What the server has to be told, and whom to call when it has carried out what stands before."""
+        self._noted: set[Topic] = set()
+        """The topics in it."""
         self._singly: set[Topic] = set()
         """What was refused together with others, and is asked for by itself."""
         self._asked: deque[_Asked | Done] = deque()
         """What waits for an answer, in order."""
-        self._waiting: list[Done] = []
-        """Who waits until the server has carried out what it is told at the end of this turn."""
+        self._unconfirmed = 0
+        """Names in it."""
         self._pong = _Pong(self._asked)
         self._dirty = False
         self._down_since = around.turn.now()
@@ -119,7 +130,7 @@ class Link:
         """Why what it should be subscribed to is not, as the text of an error reply."""
         return errors.shard_down(self.shard, self.node.address, self._reason)
 
-    def add(self, topic: "Topic") -> None:
+    def add(self, topic: Topic) -> None:
         """Subscribe to ``topic``."""
         self.topics[topic] = None
         topic.at[self] = False
@@ -128,7 +139,7 @@ class Link:
             self._down_since = self._around.turn.now()
             self._runner = self._loop.create_task(self._run())
 
-    def remove(self, topic: "Topic") -> None:
+    def remove(self, topic: Topic) -> None:
         """Subscribe to ``topic`` no more."""
         self.topics.pop(topic, None)
         self._singly.discard(topic)
@@ -140,7 +151,7 @@ class Link:
         if self._lease is None:
             done()
         else:
-            self._waiting.append(done)
+            self._changed.append(done)
             self._schedule()
 
     def hold(self, on: bool) -> None:
@@ -148,6 +159,10 @@ class Link:
         if self._lease is not None and self._held is not on:
             self._held = on
             self._lease.read(not on)
+
+    def renew(self) -> None:
+        """Connect anew, if there is a connection."""
+        self._end("the server has another role now")
 
     async def close(self) -> None:
         """Close the connection, for good."""
@@ -162,7 +177,7 @@ class Link:
         backoff = timing.backoff_min
         try:
             while self.topics:
-                lease = Lease(Place(self.shard, self.node, True, 3, 0, 0), self._around, lambda lease: None)
+                lease = Lease(Place(self.shard, self.node, True, 3, 0, 0), self._around, _no_one, shared=True)
                 try:
                     await lease.connect()
                 except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
@@ -188,7 +203,8 @@ class Link:
         lease.on_lost = lambda reason, entries: self._end(reason)
         lease.on_push = self._on_push
         lease.on_error = self._on_error
-        self._changed.update(self.topics)
+        self._noted.update(self.topics)
+        self._changed.extend(self.topics)
         self.flush()
         watch = self._loop.create_task(self._watch(lease))
         try:
@@ -198,14 +214,15 @@ class Link:
             lease.drop()
             self._lease = self._over = None
             self._said.clear()
-            self._changed.clear()
-            waiting = [*(asked for asked in self._asked if not isinstance(asked, _Asked)), *self._waiting]
+            waiting = [asked for asked in self._asked if not isinstance(asked, _Asked)]
             self._asked.clear()
-            self._waiting.clear()
-            for done in waiting:
-                done()
+            self._unconfirmed = 0
             for topic in self.topics:
                 topic.at[self] = False
+                topic.fell()
+            self._forget_changes()
+            for done in waiting:
+                done()
 
     def _end(self, reason: str) -> None:
         if self._over is not None and not self._over.done():
@@ -220,19 +237,21 @@ class Link:
 
     async def _watch(self, lease: Lease) -> None:
         """See that the server is there: it is asked now and then, and left when it does not answer."""
-        turn, timeout = self._around.turn, self._around.timing.request_timeout
+        clock, timeout = self._around.turn.clock, self._around.timing.request_timeout
         while True:
             await asyncio.sleep(timeout / _LOOKS)
             first = lease.inflight.first()
             if first is None:
                 self._ping(lease, _nothing)
-            elif first < turn.now() - timeout:
+            elif first < clock.settled - timeout:
                 self._end(f"nothing came back for {timeout:g} s")
 
     # ---- what the server is told
 
-    def _note(self, topic: "Topic") -> None:
-        self._changed[topic] = None
+    def _note(self, topic: Topic) -> None:
+        if topic not in self._noted:
+            self._noted.add(topic)
+            self._changed.append(topic)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -245,31 +264,52 @@ class Link:
         self._dirty = False
         lease = self._lease
         if lease is None:
-            self._changed.clear()
+            self._forget_changes()
             return
-        begun: dict[object, list[Topic]] = {}
-        ended: dict[object, list[Topic]] = {}
-        for topic in self._changed:
-            if topic in self.topics and topic not in self._said:
-                self._said[topic] = None
-                begun.setdefault(self._together(topic), []).append(topic)
-            elif topic in self._said and topic not in self.topics:
-                del self._said[topic]
-                ended.setdefault(self._together(topic), []).append(topic)
-        self._changed.clear()
-        for group in ended.values():
-            self._ask(lease, group[0].kind.unsubscribe, group)
-        for group in begun.values():
-            self._ask(lease, group[0].kind.subscribe, group)
-        for done in self._waiting:
-            self._ping(lease, done)
-        self._waiting.clear()
-        if not self.topics:
+        most = max(_MOST_UNCONFIRMED // self._hub.links, 1)
+        for _ in range(_MOST_AT_ONCE):
+            if self._changed and self._unconfirmed < most:
+                self._tell(lease, min(most - self._unconfirmed, _MOST_NAMES))
+        if self._changed and self._unconfirmed < most:
+            self._schedule()
+        if not self.topics and not self._changed:
             if self._idle is not None:
                 self._idle.cancel()
             self._idle = self._loop.call_later(_LINGER, self._end_if_idle)
 
-    def _together(self, topic: "Topic") -> object:
+    def _tell(self, lease: Lease, most: int) -> None:
+        """Tell the server of the next changes, of so many names at most."""
+        begun: dict[object, list[Topic]] = {}
+        ended: dict[object, list[Topic]] = {}
+        for _ in range(min(most, len(self._changed))):
+            change = self._changed.popleft()
+            if not isinstance(change, Topic):
+                if begun or ended:
+                    self._changed.appendleft(change)
+                    break
+                self._ping(lease, change)
+                continue
+            self._noted.discard(change)
+            if change in self.topics and change not in self._said:
+                self._said[change] = None
+                begun.setdefault(self._together(change), []).append(change)
+            elif change in self._said and change not in self.topics:
+                del self._said[change]
+                ended.setdefault(self._together(change), []).append(change)
+        for group in ended.values():
+            self._ask(lease, group[0].kind.unsubscribe, group)
+        for group in begun.values():
+            self._ask(lease, group[0].kind.subscribe, group)
+
+    def _forget_changes(self) -> None:
+        """There is nobody to be told."""
+        changed, self._changed = self._changed, deque()
+        self._noted.clear()
+        for change in changed:
+            if not isinstance(change, Topic):
+                change()
+
+    def _together(self, topic: Topic) -> object:
         """What is equal for topics that one command can name: on a cluster channels of shards in one slot."""
         if topic in self._singly:
             return topic
@@ -277,11 +317,11 @@ class Link:
             return key_slot(topic.name)
         return topic.kind
 
-    def _ask(self, lease: Lease, word: bytes, topics: "Sequence[Topic]") -> None:
-        for at in range(0, len(topics), _MOST_NAMES):
-            names = {topic.name: topic for topic in topics[at : at + _MOST_NAMES]}
-            self._asked.append(_Asked(word, names))
-            lease.send(DISCARD, 0, encode.request((word, *names)), self._around.turn.now())
+    def _ask(self, lease: Lease, word: bytes, topics: Sequence[Topic]) -> None:
+        names = {topic.name: topic for topic in topics}
+        self._asked.append(_Asked(word, names))
+        self._unconfirmed += len(names)
+        lease.send(DISCARD, 0, encode.request((word, *names)), self._around.turn.now())
 
     def _ping(self, lease: Lease, done: Done) -> None:
         self._asked.append(done)
@@ -303,8 +343,11 @@ class Link:
         asked = self._asked[0] if self._asked else None
         if isinstance(asked, _Asked) and asked.word == word and name in asked.topics:
             topic = asked.topics.pop(name)
+            self._unconfirmed -= 1
             if not asked.topics:
                 self._taken()
+                if self._changed:
+                    self._schedule()
             if topic in self._said and word == topic.kind.subscribe:
                 topic.at[self] = True
                 self._hub.stood(topic)
@@ -333,6 +376,8 @@ class Link:
             asked.word.decode(),
             text,
         )
+        if self._changed:
+            self._schedule()
         refused = [topic for topic in asked.topics.values() if topic in self._said]
         for topic in refused:
             del self._said[topic]
@@ -350,18 +395,22 @@ class Link:
         """The oldest command is answered, by other means than a reply."""
         if self._lease is not None:
             self._lease.inflight.pop()
-        return self._asked.popleft()
+        asked = self._asked.popleft()
+        if isinstance(asked, _Asked):
+            self._unconfirmed -= len(asked.topics)
+        return asked
 
-    def _again(self, topics: "Sequence[Topic]") -> None:
+    def _again(self, topics: Sequence[Topic]) -> None:
         """Say it again after a while, where it is still wanted; perhaps it belongs elsewhere by then."""
         for topic in topics:
             if self in topic.at:
                 topic.at[self] = False
+                topic.fell()
         self._around.hint(self.node)
         timing = self._around.timing
         self._loop.call_later(min(timing.backoff_min * 4, timing.backoff_max), self._note_all, topics)
 
-    def _note_all(self, topics: "Sequence[Topic]") -> None:
+    def _note_all(self, topics: Sequence[Topic]) -> None:
         for topic in topics:
             if topic in self.topics:
                 self._note(topic)

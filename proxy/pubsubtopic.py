@@ -1,15 +1,19 @@
 """What is subscribed to, by whom, and who waits until it stands."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.channels import Kind, Reach
-from proxy.glob import matcher
+from proxy.clock import Deadline
+from proxy.glob import matches
+from proxy.jobs import MORE, Job
 
 if TYPE_CHECKING:
     from proxy.pubsub import Hub
     from proxy.pubsublink import Link
+
+_STEP = 8
+"""Topics until a job may be interrupted."""
 
 Push = Callable[[bytes], None]
 Then = Callable[[str | None], None]
@@ -17,26 +21,26 @@ Then = Callable[[str | None], None]
 
 
 class Listener(Protocol):
-    """A client that is subscribed."""
+    """A client that is subscribed; ``protocol``: the version of RESP that it speaks now."""
+
+    protocol: int
 
 
 class Topic:
-    """Something that is subscribed to. ``resp2`` and ``resp3``: what each listener's messages are pushed by."""
+    """Something that is subscribed to. ``pushes``: what each listener's messages are pushed by."""
 
-    __slots__ = ("_matches", "at", "claims", "kind", "name", "reach", "resp2", "resp3", "target")
+    __slots__ = ("at", "claims", "kind", "name", "pushes", "reach", "target")
 
     def __init__(self, kind: Kind, name: bytes) -> None:
         self.kind = kind
         self.name = name
         self.reach = Reach.EVERY
-        self.resp2: dict[Listener, Push] = {}
-        self.resp3: dict[Listener, Push] = {}
+        self.pushes: dict[Listener, Push] = {}
         self.claims: dict[Claim, None] = {}
         self.target: Sequence[Link] = ()
         """Where it has to stand now."""
         self.at: dict[Link, bool] = {}
         """Where it is subscribed, or asked for (False): the targets, and where it was before, as long as needed."""
-        self._matches: Callable[[bytes], bool] | None = None
 
     def __repr__(self) -> str:
         return f"Topic({self.kind.name} {self.name!r}, {self.listeners} listeners)"
@@ -44,73 +48,117 @@ class Topic:
     @property
     def listeners(self) -> int:
         """How many clients listen."""
-        return len(self.resp2) + len(self.resp3)
+        return len(self.pushes)
 
     @property
     def standing(self) -> bool:
         """Whether every message will come."""
-        return bool(self.target) and all(self.at.get(link) for link in self.target)
+        for link in self.target:
+            if not self.at.get(link):
+                return False
+        return bool(self.target)
 
     def matches(self, channel: bytes) -> bool:
         """Whether the pattern that this is matches ``channel``."""
-        if self._matches is None:
-            self._matches = matcher(self.name)
-        return self._matches(channel)
+        return matches(self.name, channel)
+
+    def fell(self) -> None:
+        """It does not stand any more."""
+        for claim in self.claims:
+            claim.fell(self)
 
 
 class Claim:
-    """Somebody waits until ``topics`` stand. They are kept until it is over, or with ``keep`` until it is cancelled.
+    """Somebody waits until the topics stand that are added, one by one, until it is sealed. They are kept until the
+    claim is let go of.
 
     ``problem`` has the reason, when they do not stand.
     """
 
-    __slots__ = ("_hub", "_keep", "_left", "_then", "_timer", "problem", "topics")
+    __slots__ = ("_hub", "_left", "_links", "_sealed", "_then", "_timer", "_topics", "problem")
 
-    def __init__(self, hub: "Hub", topics: Sequence[Topic], then: Then, keep: bool) -> None:
-        self.topics = topics
+    def __init__(self, hub: "Hub", then: Then) -> None:
         self.problem: str | None = None
-        self._keep = keep
         self._hub = hub
         self._then: Then | None = then
-        self._left: set[Topic] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._topics: list[Topic] = []
+        self._links: dict[Link, None] = {}
+        """Where they have to stand."""
+        self._left: dict[Topic, None] = {}
+        """Those that do not."""
+        self._sealed = False
+        self._timer: Deadline | None = None
 
     @property
     def over(self) -> bool:
         """Whether it has been settled or cancelled."""
         return self._then is None
 
-    def cancel(self) -> None:
-        """It is not wanted any more."""
-        if self._then is not None or self._keep:
-            self._then = None
-            self._let_go()
+    def adding(self, kind: Kind, names: Sequence[bytes]) -> Job[None]:
+        """These have to stand too."""
+        for at, name in enumerate(names):
+            if self._then is None:
+                return
+            topic = self._hub.topic(kind, name)
+            if self not in topic.claims:
+                topic.claims[self] = None
+                self._topics.append(topic)
+                if not topic.at:
+                    self._hub.place(topic)
+                if not topic.standing:
+                    self._left[topic] = None
+                    for link in topic.target:
+                        self._links[link] = None
+            if not at % _STEP:
+                yield MORE
 
-    def wait(self, timer: asyncio.TimerHandle) -> None:
-        """Not all stand yet."""
-        self._timer = timer
-        self._left = {topic for topic in self.topics if not topic.standing}
+    def seal(self) -> None:
+        """Those were all: now it may be settled."""
+        self._sealed = True
+        if not self._left:
+            self.settle(None)
+        elif failing := next((link for link in self._links if link.failing), None):
+            self.settle(failing.error)
+        elif self._then is not None:
+            self._timer = self._hub.in_time(self._give_up)
 
     def stood(self, topic: Topic) -> None:
         """``topic`` stands."""
-        self._left.discard(topic)
-        if not self._left:
-            self._left = {topic for topic in self.topics if not topic.standing}
-            if not self._left:
-                self.settle(None)
+        self._left.pop(topic, None)
+        if self._sealed and not self._left:
+            self.settle(None)
+
+    def fell(self, topic: Topic) -> None:
+        """``topic`` does not stand any more."""
+        if self._then is not None:
+            self._left[topic] = None
 
     def settle(self, problem: str | None) -> None:
         """All stand, or there is a problem."""
         then, self._then = self._then, None
+        self._end_timer()
         if then is not None:
             self.problem = problem
             then(problem)
-            if not self._keep:
-                self._let_go()
 
-    def _let_go(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for topic in self.topics:
+    def releasing(self) -> Job[None]:
+        """Let go of the topics."""
+        self._then = None
+        self._end_timer()
+        self._left.clear()
+        topics, self._topics = self._topics, []
+        for at, topic in enumerate(topics):
             topic.claims.pop(self, None)
             self._hub.release(topic)
+            if not at % _STEP:
+                yield MORE
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        topic = next(iter(self._left))
+        link = next((link for link in topic.target if not topic.at.get(link)), None)
+        self.settle(self._hub.nobody if link is None else link.error)

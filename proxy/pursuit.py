@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
+from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
-from proxy.refusals import ASKING, Refusal
+from proxy.proof import Doubt, Proof, runs_code
+from proxy.refusals import ASKING, READONLY, Refusal
 from proxy.resp import encode
 from proxy.surroundings import Place
 
@@ -41,6 +43,7 @@ class Pursuit(Sink):
     """
 
     __slots__ = (
+        "_asking",
         "_began",
         "_claim",
         "_entries",
@@ -51,6 +54,7 @@ class Pursuit(Sink):
         "_patience",
         "_readonly",
         "_refusal",
+        "_requests",
         "_seconds",
         "_sent",
         "_timer",
@@ -66,12 +70,16 @@ class Pursuit(Sink):
         self._began = service.turn.now()
         self._claim: Claim | None = None
         self._lease: Lease | None = None
+        self._asking = False
+        """Whether the server serves the slot only when it is asked to."""
         self._entries = 0
         """How many replies are still to come."""
+        self._requests: Sequence[bytes] = ()
+        """What was sent."""
         self._sent = 0.0
         self._timer: asyncio.TimerHandle | None = None
         """Until it is tried again."""
-        self._patience: asyncio.TimerHandle | None = None
+        self._patience: Deadline | None = None
         """Until the server is given up."""
         self._refusal: Refusal | None = None
         self._hops = 0
@@ -86,6 +94,10 @@ class Pursuit(Sink):
 
     def place(self) -> Place | bytes | None:
         """Where it belongs now; an error reply if it can be sent nowhere any more; None if nobody knows yet."""
+        raise NotImplementedError
+
+    def holder(self) -> str:
+        """Whose its connection is, of users at addresses."""
         raise NotImplementedError
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
@@ -122,7 +134,7 @@ class Pursuit(Sink):
         asking = False
         if refusal is not None and refusal.node is not None:
             place = Place(place.shard, refusal.node, True, place.protocol, place.db, 0)
-            asking = refusal.kind == "ASK"
+            asking = refusal.asks
         shared = self.service.shared(place)
         if not shared.usable:
             self._finish(shared.down_error())
@@ -137,7 +149,7 @@ class Pursuit(Sink):
             else:
                 self._finish(encode.error(found))
 
-        claim = self.service.leases.ask(place, then)
+        claim = self.service.leases.ask(place, then, self.holder())
         self._claim = None if claim.cancelled else claim
 
     def unblock(self, error: bool) -> None:
@@ -169,8 +181,9 @@ class Pursuit(Sink):
             left = max(self._began + self._seconds - now, _SHORTEST)
             if now - self._began > _LATE:
                 remaining = left
-            self._patience = service.loop.call_later(left + service.config.backend.request_timeout, self._give_up)
-        requests = self.requests(remaining)
+            self._patience = service.turn.clock.call_later(left + service.config.backend.request_timeout, self._give_up)
+        self._asking = asking
+        requests = self._requests = self.requests(remaining)
         self._entries = len(requests)
         for index, frame in enumerate(requests):
             if asking:
@@ -185,15 +198,41 @@ class Pursuit(Sink):
         lease = self._lease
         assert lease is not None
         if reply[:1] == b"-":
-            refusal = self.service.refusal(reply, lease.place.node)
+            frame = self._requests[token]
+            refusal = self.service.refusal(reply, lease.place.node, frame)
+            if isinstance(refusal, Doubt):
+                self._prove(lease, refusal, token)
+                return
             if refusal is not None:
                 self._refused(refusal)
                 return
-            if reply.startswith(_UNBLOCKED) and reply != UNBLOCKED:
+            if reply.startswith(_UNBLOCKED) and reply != UNBLOCKED and not runs_code(self.service.resolve(frame)[0]):
                 # The server has another role now. It closes the connection.
                 self._trouble = 0.0
                 self._refused(Refusal("UNBLOCKED", reply))
                 return
+        self._take(lease, token, reply)
+
+    def _prove(self, lease: Lease, doubt: Doubt, token: int) -> None:
+        """A module's command was refused, or says so: the server is asked. ``token``: the request's."""
+
+        def told(reply: bytes) -> None:
+            if self._lease is not lease:
+                return
+            found = doubt.judge(reply, lease.place.node)
+            if found is None:
+                self._take(lease, token, doubt.error)
+            else:
+                self._refused(found)
+
+        now = self.service.turn.now()
+        lease.on_lost = lambda reason, unanswered: self._finish(doubt.error)
+        if self._asking:
+            lease.send(ASKED, 0, ASKING, now)
+        lease.send(Proof(told), 0, doubt.twin, now)
+
+    def _take(self, lease: Lease, token: int, reply: bytes) -> None:
+        """It is no refusal."""
         if self._entries:
             if not self.heard(token, reply):
                 self._lease = None
@@ -202,8 +241,9 @@ class Pursuit(Sink):
             return
         self._lease = None
         self._rest()
-        # What blocks is about data: no connection is in another state behind it.
-        self.service.leases.give_back(lease, untouched=True)
+        # What blocks is about data: no connection is in another state behind it. A module may have said more.
+        said = reply[:1] in (b"-", b"+") and runs_code(self.service.resolve(self._requests[token])[0])
+        self.service.leases.give_back(lease, untouched=not said)
         self._finish(reply)
 
     def accepts_stream(self, token: int) -> bool:
@@ -216,12 +256,14 @@ class Pursuit(Sink):
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
-        if self._entries or refusal.kind == "UNBLOCKED":
+        if refusal.kind == READONLY:
+            service.roles.demoted(lease.place)
+        if self._entries or refusal.kind in ("UNBLOCKED", READONLY):
             lease.drop()
         else:
             service.leases.give_back(lease, untouched=True)
         service.counters.redirect(refusal.kind)
-        service.source.hint(refusal.node)
+        service.source.hint(refusal.hint)
         if service.turn.now() - self._sent > _STOOD:
             self._trouble = 0.0
         self._refusal = refusal if refusal.node is not None else None

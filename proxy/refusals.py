@@ -4,6 +4,7 @@ Sources: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-sp
 and the errors that Redis 7 and Valkey 9 have for a server that loads, lost its primary, or is a replica.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,9 +15,12 @@ ASKING = encode.request(("ASKING",))
 """What goes ahead of a request that an ASK sends elsewhere, or of a transaction's block."""
 _OF_CLUSTER = frozenset({b"-MOVED", b"-ASK", b"-TRYAGAIN", b"-CLUSTERDOWN"})
 _OF_ANY = frozenset({b"-LOADING", b"-MASTERDOWN", b"-READONLY"})
+_REDIRECTION = re.compile(rb"-(?:MOVED|ASK) \d{1,5} (\S*):(\d{1,5})\r\n")
 _IN_SCRIPT = b"script: "
 """What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
 
+READONLY = "READONLY"
+"""The kind of a refusal by a server that is a replica, and so is not the primary that it was used as."""
 NOSCRIPT = "NOSCRIPT"
 """The kind of a refusal for want of a script (``proxy.scripts``): it is loaded ahead when the request is sent again."""
 
@@ -32,14 +36,26 @@ _LONGEST = 0.25
 class Refusal:
     """A request was not carried out. ``kind`` is the error's first word, ``error`` its frame.
 
-    ``node``: where the request should go instead (MOVED, ASK); None where nobody says. ``pause``: for want of a script
-    that others are asked for, seconds until they may have answered.
+    ``node``: where the request should go instead (MOVED, ASK); None where nobody says, or where that is nobody who is
+    known: then ``witness`` is who says it, and should be asked who that is. ``pause``: for want of a script that others
+    are asked for, seconds until they may have answered.
     """
 
     kind: str
     error: bytes
     node: Node | None = None
     pause: float = 0.0
+    witness: Node | None = None
+
+    @property
+    def hint(self) -> Node | None:
+        """The node that may know best how the topology is now."""
+        return self.node or self.witness
+
+    @property
+    def asks(self) -> bool:
+        """Whether the request goes to ``node`` with ASKING ahead of it."""
+        return self.kind == "ASK" and self.node is not None
 
     def wait(self, hops: int) -> float:
         """Seconds until it should be sent again when it has been refused ``hops`` times."""
@@ -65,13 +81,13 @@ def refusal(error: bytes, asked: Node, cluster: bool, remap: Mapping[str, str]) 
     kind = code[1:].decode()
     if kind not in ("MOVED", "ASK"):
         return Refusal(kind, error)
-    words = error.decode("latin-1").split()
-    host, _, port = words[2].rpartition(":") if len(words) == 3 else ("", "", "")
-    if not port.isdigit() or not words[1].isdigit():
+    words = _REDIRECTION.fullmatch(error)
+    if words is None:
         return None
+    host, port = words[1].decode("latin-1"), int(words[2])
     if host == "?":
         return Refusal(kind, error)
-    return Refusal(kind, error, remapped(Node(host.strip("[]") or asked.host, int(port)), remap))
+    return Refusal(kind, error, remapped(Node(host.strip("[]") or asked.host, port), remap))
 
 
 def remapped(node: Node, remap: Mapping[str, str]) -> Node:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from proxy import metrics
 from proxy.metrics import BUCKETS
 from proxy.service import Service
+from proxy.surroundings import LARGE
 from proxy.tally import SUM, Tally
 from proxy.topology import NOBODY, Topology, format_ranges
 
@@ -18,7 +20,7 @@ class Report:
 
     tally: Tally
     unreachable: tuple[str, ...]
-    """The names of the shards whose primary is not connected."""
+    """The names of the shards whose primary is not connected, or is none."""
     gaps: str
     """The slots that no shard serves, as ranges."""
     connected: frozenset[str]
@@ -26,6 +28,8 @@ class Report:
     shards: Sequence[Mapping[str, Any]]
     """The topology, as ``/topology`` shows it."""
     epoch: int
+    unfit: Mapping[str, str] = field(default_factory=dict)
+    """Why, of those whose primary itself says it."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -36,6 +40,7 @@ class Report:
             "connected": sorted(self.connected),
             "shards": self.shards,
             "epoch": self.epoch,
+            "unfit": dict(self.unfit),
         }
 
     @classmethod
@@ -48,6 +53,7 @@ class Report:
             frozenset(plain["connected"]),
             plain["shards"],
             plain["epoch"],
+            plain["unfit"],
         )
 
 
@@ -73,11 +79,13 @@ def take(service: Service) -> Report:
         connected,
         shown(topology),
         topology.epoch,
+        service.unfit(),
     )
 
 
+@lru_cache(maxsize=2)
 def shown(topology: Topology) -> list[dict[str, Any]]:
-    """The shards as ``/topology`` shows them."""
+    """The shards as ``/topology`` shows them. Remembered, as it is said again and again."""
     return [
         {
             "name": shard.name,
@@ -100,12 +108,14 @@ def together(reports: Sequence[Report]) -> Overview:
     tally.add(metrics.RESTARTS, 0)
     latest = max(reports, key=lambda report: report.epoch, default=None)
     unreachable = {name: None for report in reports for name in report.unreachable}
+    unfit = {name: why for report in reports for name, why in report.unfit.items()}
     connected = frozenset.intersection(*(report.connected for report in reports)) if reports else frozenset[str]()
     shards = [] if latest is None else [_connected(shard, connected) for shard in latest.shards]
     tally.add(metrics.SHARDS, len(shards))
     reasons = []
     if unreachable:
         reasons.append(f"no reachable primary in: {', '.join(unreachable)}")
+        reasons += [f"{name}: {unfit[name]}" for name in unreachable if name in unfit]
     if gaps := next((report.gaps for report in reports if report.gaps), ""):
         reasons.append(f"no shard serves the slots {gaps}")
     return Overview(tally, "; ".join(reasons), {"epoch": latest.epoch if latest else 0, "shards": shards})
@@ -157,15 +167,17 @@ def _tally(service: Service) -> Tally:
         for name in libraries:
             tally.add(metrics.MISSING, 1, shard, name)
     tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
+    tally.add(metrics.TOO_LARGE, counters.too_large)
     for backend in service.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"
-        number = "own" if place.owner else place.index
+        number = "own" if place.owner else "large" if place.index == LARGE else place.index
         connection = f"{number}/resp{place.protocol}/db{place.db}"
         labels = (place.shard, place.node.address, role, connection, str(service.census.index))
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
+    _add_loop(tally, service)
     names = {node: shard.name for shard in service.topology.shards for node in shard.nodes}
     for usage in service.leases.usage():
         for state, count in (("used", usage.used), ("idle", usage.idle)):
@@ -174,3 +186,14 @@ def _tally(service: Service) -> Tally:
     for shard, node, lag in service.monitor.lags():
         tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
     return tally
+
+
+def _add_loop(tally: Tally, service: Service) -> None:
+    lag = service.loop_lag
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), lag.buckets, strict=True):
+        tally.add(metrics.LOOP_LAG, count, bound)
+    tally.add(metrics.LOOP_LAG, lag.total, SUM)
+    for of, seconds in zip(("lag", "work"), lag.worst(), strict=True):
+        tally.add(metrics.LOOP_WORST, seconds, of, str(service.census.index))
+    for cause, count in lag.long.items():
+        tally.add(metrics.LOOP_LONG, count, cause)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from proxy.engine.entry import Entry
+from proxy.jobs import MORE, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Verdict:
     stale: list[Entry]
 
 
-def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Verdict:
+def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Job[Verdict]:
     """Sort the ``lost`` requests of one connection, given in the order in which they were sent.
 
     Only what Redis flags readonly is sent twice, and of that nothing behind which the same client sent a write on the
@@ -43,6 +44,7 @@ def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Verdict:
     verdict = Verdict([], [], [])
     written: dict[int, set[int] | None] = {}
     for entry in reversed(list(lost)):
+        yield MORE
         seen = look(entry.frame)
         owner = id(entry.sink.owner)
         if not seen.readonly:

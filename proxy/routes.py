@@ -1,6 +1,6 @@
 """Which backend connection serves a slot, for clients that speak one protocol, use one database and read one way."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from proxy import errors
@@ -8,7 +8,7 @@ from proxy.backend import Backend
 from proxy.lag import Fitness, Unwatched, near
 from proxy.pool import Pool
 from proxy.resp import encode
-from proxy.surroundings import Place
+from proxy.surroundings import LARGE, Place
 from proxy.topology import NOBODY, Node, Shard, Topology
 
 _SPREAD = 12
@@ -70,6 +70,13 @@ class Routes:
         """Connections to the replicas of shard ``index``."""
         shard = self._topology.shards[index]
         return [self._started(shard, node) for node in shard.replicas]
+
+    def needs(self) -> list[Backend]:
+        """Every connection that it may lead to."""
+        if self.manner.read_from == "primary":
+            return self.primaries
+        shards = range(len(self._topology.shards))
+        return [*self.primaries, *(backend for index in shards for backend in self.replicas(index))]
 
     def _started(self, shard: Shard, node: Node) -> Backend:
         manner = self.manner
@@ -156,10 +163,20 @@ class RouteBook:
         """The routes of the client ``owner`` over connections of its own, all to primaries."""
         return self._made((protocol, db, "primary", 0, 0, owner))
 
+    def large(self, protocol: int, db: int) -> Routes:
+        """The routes of large requests, all to primaries."""
+        return self._made((protocol, db, "primary", LARGE, 0, 0))
+
     def release(self, owner: int) -> None:
         """There are no such routes any more."""
         for key in [key for key in self._routes if key[5] == owner]:
             del self._routes[key]
+
+    def keep(self, used: Collection[Routes]) -> set[Backend]:
+        """Forget all routes but the ``used`` ones and those over connections of a client's own: the connections that
+        they need."""
+        self._routes = {key: routes for key, routes in self._routes.items() if key[5] or routes in used}
+        return {backend for routes in self._routes.values() for backend in routes.needs()}
 
     def _made(self, key: tuple[int, int, str, int, int, int]) -> Routes:
         routes = self._routes.get(key)

@@ -18,13 +18,14 @@ from typing import Protocol
 
 from proxy import transaction
 from proxy.engine.sink import DISCARD, Sink
+from proxy.framing import odd_code
 from proxy.refusals import NOSCRIPT, Refusal
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_request
 
 NOT_FOUND = frozenset((b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"-NOSCRIPT No matching script.\r\n"))
-"""What servers answer to the digest of a script that they have not: Redis, Valkey 9. A script that words an error of
-its own just so is not told apart, and is run again."""
+"""What servers answer to the digest of a script that they have not: Redis, Valkey 9. A script may word an error of its
+own just so: the server is asked whether it is there (``proxy.proof``)."""
 _BODY = {"eval": 1, "eval_ro": 1, "script|load": 2}
 """Which argument is a script."""
 _DIGESTS = {"evalsha": slice(1, 2), "evalsha_ro": slice(1, 2), "script|exists": slice(2, None)}
@@ -72,12 +73,12 @@ class Scripts:
         return f"Scripts({len(self._bodies)} of {self._size} bytes, {self.loads} loaded)"
 
     def keep(self, body: bytes) -> None:
-        """A client has sent it."""
+        """A client has sent it. Not kept is what must not be sent ahead over a connection that others share."""
         digest = self._digests.get(body)
         if digest is not None:
             self._use(digest)
             return
-        if len(body) > self._memory:
+        if len(body) > self._memory or odd_code(body):
             return
         digest = sha1(body).hexdigest().encode()
         self._digests[body] = digest
@@ -134,6 +135,11 @@ class Scripts:
         self._digests.clear()
         self._had.clear()
         self._size = 0
+
+    def limit(self, most: int) -> None:
+        """No server takes a request of more than ``most`` bytes: keep no script that makes one."""
+        for digest in [digest for digest, body in self._bodies.items() if len(_load(body)) > most]:
+            self._drop(digest)
 
     def note(self, name: str, args: Sequence[bytes]) -> None:
         """A call is about to be sent: keep its script, if it brings one."""

@@ -6,12 +6,12 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
 import uvloop
 
-from proxy import logs, memory
+from proxy import descriptors, logs, memory
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Config
@@ -23,20 +23,28 @@ from proxy.discovery.learn import (
     complete,
     fewest_databases,
     learn_all,
+    learn_limits,
     lowest_version,
+    slots_served,
     smallest_bulk,
+    smallest_query,
+    some_raise,
 )
 from proxy.enginekind import WARNING, engine
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
 from proxy.service import Service
+from proxy.slices import apart
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
 from proxy.topology import Node, build_topology
+from proxy.upkeep import Upkeep
 from proxy.wires import best_wires
 
 log = logging.getLogger(__name__)
 
-_COLLECT_AFTER = 20_000
+_COLLECT_AFTER = (10_000, 5, 1_000_000)
+"""So much garbage may lie about, young and middle-aged: each look takes milliseconds. The old are never looked at
+unasked, which would take tenths of a second where there are many clients: ``memory.tend`` does that."""
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 
@@ -44,11 +52,13 @@ _DRAIN_STEP = 0.02
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT, then drain; the process's exit code.
 
-    Raises ``SlotgateError`` if an address can not be listened on.
+    Raises ``SlotgateError`` if an address can not be listened on, or far too few files can be opened.
     """
     logs.configure(config.log.level, config.log.format)
     if engine() == "python":
         log.warning(WARNING)
+    # Workers inherit it.
+    descriptors.check(descriptors.raise_limit(), config, build_topology(config))
     if config.worker_count > 1:
         uvloop.run(supervise(config))
     else:
@@ -61,13 +71,13 @@ def settle() -> None:
     """What is there at the start stays: the collector need not look at it, nor look often at what requests leave."""
     memory.keep_pages()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def serve(config: Config) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
-    service = Service(config, build_topology(config), wires=best_wires(loop))
+    service = Service(config, build_topology(config), wires=best_wires(loop), files=descriptors.raise_limit())
 
     async def look() -> Overview:
         return together([take(service)])
@@ -78,7 +88,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
     async with at_work(service):
-        listeners = listen(config.listen)
+        listeners = listen(config.listen, idle=config.limits.tcp_keepalive_seconds)
         try:
             await accept(service, listeners.of(0))
             async with admin.listening(config.admin):
@@ -98,19 +108,24 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         service.loop.create_task(service.source.run(service.adopt), name="discover"),
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
+        service.loop.create_task(Upkeep(service).run(), name="close what is not used"),
     ]
+    if service.config.topology.kind == "static" and service.config.topology.check_roles:
+        tasks.append(service.loop.create_task(service.roles.run(), name="watch roles"))
     if service.census.index == 0:
         # One of the workers is enough.
         comparing = keep_comparing(service, service.config.topology.refresh)
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if service.reads_replicas:
         tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
+    service.loop_lag.start()
     try:
         # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(service.learned.wait()), service.config.backend.connect_timeout)
         yield
     finally:
+        service.loop_lag.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -122,7 +137,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
 async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
     """Take clients from listening sockets."""
     for each in sockets:
-        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG)
+        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
 
 
 async def drain(service: Service) -> None:
@@ -137,24 +152,39 @@ async def drain(service: Service) -> None:
         await asyncio.sleep(_DRAIN_STEP)
 
 
+_RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
+
+
 async def keep_learning(service: Service) -> None:
     """Ask every primary for its facts: at the start, and again when it comes back after a lost connection."""
     known: dict[Node, Learned] = {}
+    read_from: dict[Node, Learned] = {}
     while True:
         primaries = [shard.primary for shard in service.topology.shards]
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
+        service.unasked = frozenset(missing)
+        service.raises = some_raise(list(known.values()))
         if missing:
-            answers = await learn_all(missing, service.credentials)
+            answers = await learn_all(missing, service.credentials, service.stranger)
             known |= answers
+            if service.config.topology.kind == "static":
+                await _look_for_clusters(service, answers)
             if answers:
-                _adopt(service, list(known.values()))
+                await _adopt(service, list(known.values()), list(read_from.values()))
+            for node in [node for node, answer in answers.items() if answer.raises]:
+                log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+            service.unasked = frozenset(missing) - answers.keys()
+            service.raises = some_raise(list(known.values()))
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.lack(absent(service.table, list(known.values())))
+            service.lack(await apart(True, absent, service.table, list(known.values())))
         if primaries:
             service.learned.set()
+        if service.reads_replicas and known:
+            read_from = await _replicas_limits(service, read_from)
+            _limit(service, [*known.values(), *read_from.values()])
         await service.changed.wait()
         service.changed.clear()
         for backend in [backend for backend in service.restarted if backend.ready]:
@@ -162,9 +192,29 @@ async def keep_learning(service: Service) -> None:
             known.pop(backend.place.node, None)
 
 
-def _adopt(service: Service, answers: Sequence[Learned]) -> None:
-    service.learn(complete(service.table, answers))
+async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict[Node, Learned]:
+    """The limits of the replicas; those in ``known`` are not asked again, unless they have become primaries since."""
+    replicas = {node for shard in service.topology.shards for node in shard.replicas}
+    known = {node: answer for node, answer in known.items() if node in replicas}
+    missing = [node for node in replicas if node not in known]
+    answers = await asyncio.gather(*(learn_limits(node, service.credentials) for node in missing))
+    return known | {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
+
+
+async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) -> None:
+    """A static shard must not be a part of a Redis Cluster."""
+    for node, answer in answers.items():
+        service.roles.learned(node, await slots_served(node, service.credentials) if answer.clustered else None)
+
+
+async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
+    service.learn(await apart(True, complete, service.table, answers))
     service.world.server_version = lowest_version(answers) or service.world.server_version
+    service.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)
-    service.limit_bulk(smallest_bulk(answers))
+    _limit(service, [*answers, *replicas])
+
+
+def _limit(service: Service, answers: Sequence[Learned]) -> None:
+    service.limit_requests(smallest_bulk(answers), smallest_query(answers))

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass, replace
 
-from proxy import __version__, errors, transaction
+from proxy import __version__, descriptors, errors, transaction
 from proxy.backend import Backend
 from proxy.backlog import Backlog
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
+from proxy.clock import Clock
 from proxy.colocation import build_colocation, slot_of
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
@@ -21,11 +22,14 @@ from proxy.discovery.functions import Missing
 from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
-from proxy.engine.sink import Sink
+from proxy.engine.sink import DISCARD, Sink
+from proxy.evidence import Evidence
 from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
-from proxy.greeting import Credentials
+from proxy.gates import Gates
+from proxy.greeting import STAY, Credentials
 from proxy.leases import Leases
+from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
@@ -33,15 +37,19 @@ from proxy.owncalls import OwnLane
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
+from proxy.proof import Doubt, runs_code
 from proxy.pubsub import Hub
-from proxy.refusals import Refusal, refusal
+from proxy.querylimit import DEFAULT, FAST_FROM, QueryLimit
+from proxy.refusals import Refusal
 from proxy.resp import encode
 from proxy.resp.limits import RequestLimits
 from proxy.resp.requests import ProtocolError, split_request
 from proxy.retries import Look, together
+from proxy.rolewatch import RoleWatch
 from proxy.routes import RouteBook, Routes
-from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
+from proxy.scripts import Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
+from proxy.slices import Slices
 from proxy.spectators import Spectators
 from proxy.surroundings import Place, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -50,6 +58,9 @@ from proxy.tracking import Trackers
 from proxy.turn import Turn
 from proxy.wires import LoopWires, Wires
 
+_STAY = encode.request(STAY)
+_EVICTING = 7
+"""The first version of Redis that closes connections to save memory; Valkey says that it is 7.2.4."""
 _CHUNK = 256 * 1024
 """The most bytes that uvloop reads at once."""
 
@@ -78,6 +89,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
         census: Census | None = None,
         wires: Wires | None = None,
+        files: int = descriptors.PLENTY,
     ) -> None:
         self.config = config
         self.topology = topology
@@ -85,7 +97,8 @@ class Service:
         self.wires = LoopWires(self.loop) if wires is None else wires
         self.started = time.time()
         self.counters = Counters(config.measure)
-        self.turn = Turn(self.loop, clock)
+        self.turn = Turn(self.loop, Clock(self.loop, clock))
+        self.slices = Slices(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
@@ -93,18 +106,27 @@ class Service:
         self.rules = build_colocation(config.colocate)
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
-        self.lane = self._lane()
-        self.own_lane = OwnLane(self.counters, config.limits.max_request_size)
+        self._lanes = self._make_lanes()
+        self.lane = self._lanes[0]
+        self.query = QueryLimit()
+        """How much the servers keep of what one connection sends."""
+        self.own_lane = OwnLane(self.counters, self._most_queued())
         self.own_lane.learn(self.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
-        self.clients = Clients(self.loop, self.counters, config.limits.max_clients, self.census)
+        self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
+        self.loop_lag = LoopLag(self.clients.latest, clock)
+        self._files = files
+        """How many descriptors this process may have."""
+        self._division: descriptors.Division | None = None
+        self.budget = descriptors.Budget()
+        self._divide()
         self.spectators = Spectators(self.clients.tell_plain)
-        self.trackers = Trackers(self, config.backend.dedicated_connections)
+        self.trackers = Trackers(self, config.backend.dedicated_connections, _share(config), self.budget)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
-        self._lost_scripts = LostScripts(self)
+        self._evidence = Evidence(self, LostScripts(self))
         self.world = World(_accounts(config), self.clients, scripts=self.scripts, slot_of=self.slot_of)
         if self.presents_cluster:
             self.world.presented = _presented(config, lambda: self.topology)
@@ -115,7 +137,12 @@ class Service:
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(
-            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+            self.counters,
+            Context(self._overlay, lambda: self.hub),
+            self._count_error,
+            self._wait,
+            self.slices,
+            config.limits.max_reply,
         )
         limits = config.limits
         self.limits = ClientLimits(
@@ -127,6 +154,10 @@ class Service:
             limits.pubsub_output_patience,
             limits.pubsub_output_hard,
         )
+        self.raises = False
+        """Whether a server is known to pass on what scripts raise with its line breaks."""
+        self.unasked: frozenset[Node] = frozenset()
+        """The primaries that may do so, as they have not been asked yet."""
         self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
@@ -143,6 +174,8 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
+        self._evicts = False
+        """Whether servers may close connections to save memory, and can be told not to."""
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
@@ -151,36 +184,49 @@ class Service:
         """A backend connection changed its state."""
         self.learned = asyncio.Event()
         """Every primary has been asked for its facts."""
+        self.roles = RoleWatch(self, config.topology.kind != "static" or config.topology.check_roles)
         around = Surroundings(
             self.turn,
             self.counters,
             timing,
             self.credentials,
+            Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
             connecting(self.wires.connect, self.credentials.tls),
             self._look,
             self._count_error,
             self.refusal,
+            self._evidence.doubt,
             self._prepare,
             self.scripts.forget,
             lambda backend, entry, refused: self.detours.refused(backend, entry, refused),
             self._wait,
             lambda node: self.source.hint(node),
             self._on_state,
-            self._on_blocked,
+            self._on_long,
             lambda lost: self._book.elsewhere(lost),
             self._where,
+            self.roles.demoted,
             config.topology.kind == "sentinel" or config.topology.discover_replicas,
+            config.topology.kind == "static" and config.topology.check_roles,
             config.topology.kind == "cluster",
+            lambda node, identity: self.source.stranger(node, identity),
             lambda number: self.trackers.get(number),
+            self.slices,
+            self.query,
+            lambda: self._evicts,
+            limits.max_reply,
+            backend.long_reply_connections,
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
         """The shards to whose primaries nothing is sent, until then."""
         self._gaps_since = self.turn.now()
         """Since when there have been slots that nobody serves, if there are."""
-        self.detours = Detours(around, self._at)
+        self.stranger = around.stranger if around.cluster else None
+        """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
+        self.detours = Detours(around, self._at, self._on_unsettled)
         self.pool = Pool(around)
-        self.leases = Leases(around, backend.dedicated_connections, backend.dedicated_wait)
+        self.leases = Leases(around, backend.dedicated_connections, _share(config), backend.dedicated_wait, self.budget)
         self.hub = Hub(around, topology)
         self.monitor = Monitor(
             lambda: self.topology,
@@ -190,6 +236,7 @@ class Service:
             clock,
             self._on_fitness,
             self.source.hint,
+            self.stranger,
         )
         self.reads_replicas = config.read_from != "primary" or self.presents_cluster
         """Whether replicas are read from, and so are watched."""
@@ -216,6 +263,13 @@ class Service:
         """The routes of client ``number`` over connections of its own."""
         return self._book.own(protocol, db, number)
 
+    def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
+        """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
+        that is not everybody's; None if it is not."""
+        if len(frame) < self.query.large or routes.manner.owner:
+            return None
+        return self._book.large(protocol, db)
+
     def release(self, number: int) -> None:
         """Client ``number`` needs no connections of its own any more."""
         self._book.release(number)
@@ -231,11 +285,27 @@ class Service:
         """The same connections to primaries as those of ``routes``, for reads too."""
         return self._book.at_primaries(routes)
 
-    def _on_blocked(self, backend: Backend) -> None:
-        """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
-        self._halt(backend.owners())
-        self.pool.replace(backend)
-        self._book.refresh(backend.place.owner)
+    def keep_routes(self, used: Collection[Routes]) -> set[Backend]:
+        """Forget the routes that are not ``used``: the connections that the others need."""
+        return self._book.keep(used)
+
+    def _on_long(self, backend: Backend) -> None:
+        """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
+        if backend.place.owner:
+            backend.leave()  # nobody else uses it
+        else:
+            self.pool.make_way(backend)
+
+    def replace(self, backends: Collection[Backend]) -> None:
+        """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
+        goes on when that is answered."""
+        self._halt({owner for backend in backends for owner in backend.owners()})
+        for backend in backends:
+            self.pool.replace(backend)
+        for owner in {backend.place.owner for backend in backends}:
+            self._book.refresh(owner)
+        for backend in backends:
+            backend.retire()
 
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
@@ -244,8 +314,9 @@ class Service:
         if before.whole:
             self._gaps_since = self.turn.now()
         self.planner = self._planner()
+        self._divide()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
-            self.lane = self._lane()
+            self._renew_lanes()
         self._book.adopt(topology)
         left = topology.left_by(before)
         owners: set[object] = set()
@@ -258,12 +329,24 @@ class Service:
         self.pool.adopt(topology)
         self.hub.adopt(topology)
         self.leases.adopt(topology)
+        self.roles.known({node for shard in topology.shards for node in shard.nodes})
         if left:
             self.trackers.moved()
         if before.slot_shard != topology.slot_shard:
             for client in self.clients:
                 client.forget_shards()
         self.changed.set()
+
+    def _divide(self) -> None:
+        """Divide the descriptors anew: there may be more servers or fewer."""
+        workers = self.census.workers
+        division = descriptors.divide(self._files, self.config, self.topology, workers)
+        self.clients.maximum = division.all_clients
+        self.clients.own_maximum = division.clients
+        self.budget.most = division.dedicated
+        if division != self._division and self.topology.shards and self.census.index == 0:
+            descriptors.report(division, self.config, workers)
+        self._division = division
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
         """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
@@ -297,7 +380,7 @@ class Service:
 
     def shared(self, place: Place) -> Backend:
         """The shared connection to the server of ``place``."""
-        backend = self.pool.at(replace(place, index=0))
+        backend = self.pool.at(replace(place, index=0) if place.index else place)
         backend.start()
         return backend
 
@@ -305,13 +388,30 @@ class Service:
         if calls := calls_by_digest(frame):
             self.scripts.prepare_all(calls, backend, now)
 
-    def refusal(self, error: bytes, asked: Node, frame: bytes = b"") -> Refusal | None:
+    def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
         """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
         business."""
-        if error in NOT_FOUND:
-            there = [backend for backend in self.pool if backend.place.node == asked]
-            return self.scripts.refusal(error, frame, there) or self._lost_scripts.refusal(error, frame)
-        return refusal(error, asked, self.topology.cluster, self.config.topology.remap)
+        return self._evidence.refusal(error, asked, frame)
+
+    def may_raise(self, shard: int | None = None) -> bool:
+        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks."""
+        if self.raises or not self.unasked:
+            return self.raises
+        return shard is None or (shard != NOBODY and self.topology.shards[shard].primary in self.unasked)
+
+    def doubt(self, frame: bytes) -> Doubt | None:
+        """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
+        return self._evidence.doubt(frame)
+
+    def forestall(self, frame: bytes, backend: Backend | None, sink: Sink, token: int, now: float) -> None:
+        """A request is about to be sent to ``backend`` while others are refused: have its twin go ahead of it."""
+        doubt = self._evidence.doubt(frame)
+        if doubt is not None and backend is not None:
+            self.detours.forestall(backend, doubt, sink, token, now)
+
+    def may_have(self, digests: Iterable[bytes]) -> bool:
+        """Whether one of these scripts is kept here, or may be by another worker."""
+        return self.siblings is not None or any(self.scripts.body(digest) is not None for digest in digests)
 
     def _where(self, place: Place, look: Look) -> Backend | None:
         """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""
@@ -346,11 +446,12 @@ class Service:
         await self.hub.close()
         await self.leases.close()
         await self.pool.close()
+        self.turn.clock.close()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
-        self.lane = self._lane()
+        self._renew_lanes()
         self.own_lane.learn(self.table, self.absent)
 
     def lack(self, absent: frozenset[str]) -> None:
@@ -361,30 +462,77 @@ class Service:
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
 
-    def _lane(self) -> Lane:
-        return Lane(self.table, self.counters, self.topology, self.config.cross_slot, self.rules)
+    def _make_lanes(self) -> tuple[Lane, Lane]:
+        """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
+        careful = [fact for fact in self.table if not runs_code(fact)]
+        common = self.counters, self.topology, self.config.cross_slot, self.rules
+        lane = Lane(self.table, *common)
+        return lane, lane if len(careful) == len(self.table) else Lane(careful, *common)
 
-    def limit_bulk(self, size: int | None) -> None:
-        """Take no larger arguments than ``size`` bytes from clients that connect from now on; None: as configured."""
-        bulk = min(size or self.config.limits.max_bulk, self.config.limits.max_bulk)
+    def _renew_lanes(self) -> None:
+        self._lanes = self._make_lanes()
+        self._on_unsettled()
+
+    def _on_unsettled(self) -> None:
+        self.lane = self._lanes[self.detours.unsettled]
+
+    def _most_queued(self) -> int:
+        """The bytes that a transaction may take, as the proxy and its servers have room for it."""
+        return min(self.config.limits.max_request_size, self.query.limit)
+
+    def limit_requests(self, bulk: int | None, query: int | None) -> None:
+        """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
+        send servers no more than they keep of one connection, ``query`` bytes (None: they do not say)."""
+        bulk = min(bulk or self.config.limits.max_bulk, self.config.limits.max_bulk)
         self.request_limits = replace(self.request_limits, bulk=bulk)
-        self.fast_lane = self.fast_lane and bulk >= _CHUNK
+        self.query.set(query or DEFAULT)
+        self.own_lane.most = self._most_queued()
+        self.scripts.limit(self.query.limit)
+        self.fast_lane = self.fast_lane and bulk >= _CHUNK and self.query.large >= FAST_FROM
+        if not self.fast_lane:
+            self.clients.tell_plain()
+
+    def keep_connections(self, versions: Iterable[str | None]) -> None:
+        """Have servers of these versions close no connection that clients share to save memory (``maxmemory-clients``,
+        from Redis 7 on). One that does not know how says so to nobody."""
+        if any(version and int(version.partition(".")[0]) >= _EVICTING for version in versions) and not self._evicts:
+            self._evicts = True
+            for backend in self.pool:
+                self._keep_connection(backend)
+
+    def _keep_connection(self, backend: Backend) -> None:
+        if self._evicts and backend.ready and not backend.place.owner:
+            backend.send(DISCARD, 0, _STAY, self.turn.now(), None)
 
     def unreachable(self) -> list[str]:
-        """The names of the shards whose primary is not connected."""
-        up = {backend.place.shard for backend in self.pool if backend.place.primary and backend.ready}
-        return [shard.name for shard in self.topology.shards if shard.name not in up]
+        """The names of the shards whose primary is not connected, or is none."""
+        up = {backend.place.node for backend in self.pool if backend.place.primary and backend.ready}
+        up.difference_update(self.roles.misfits)
+        return [shard.name for shard in self.topology.shards if shard.primary not in up]
+
+    def unfit(self) -> dict[str, str]:
+        """Why the primaries of shards are none, by the shard's name, where they can be asked."""
+        found = {backend.place.node: backend.unfit for backend in self.pool if backend.place.primary and backend.unfit}
+        found |= self.roles.misfits
+        return {shard.name: found[shard.primary] for shard in self.topology.shards if shard.primary in found}
 
     def _on_state(self, backend: Backend) -> None:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
+        if backend.ready and (left := self.pool.stood(backend)) is not None:
+            self._halt(left.owners())
         self._book.refresh(backend.place.owner)
+        self._keep_connection(backend)
         if not backend.ready:
             self.scripts.forget(backend)
-            if backend.place.primary:
+            self.scripts.forget(backend.place.node)
+            self.restarted.discard(backend)
+            if backend.place.primary and not backend.retired:
                 self.restarted.add(backend)
-        elif tracker := self.trackers.get(backend.place.owner):
-            tracker.stood()
+        else:
+            self.roles.stood(backend)
+            if tracker := self.trackers.get(backend.place.owner):
+                tracker.stood()
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:
@@ -398,7 +546,7 @@ class Service:
         """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
         if transaction.is_block(frame):
             return together([self._look(request) for request in transaction.queued(frame)])
-        fact, args = self._resolve(frame)
+        fact, args = self.resolve(frame)
         if fact is None:
             return Look(False, None)
         try:
@@ -411,11 +559,11 @@ class Service:
     def _count_error(self, sink: Sink, frame: bytes) -> None:
         if not sink.counted:
             return
-        fact, _ = self._resolve(frame)
+        fact, _ = self.resolve(frame)
         if fact is not None:
             self.counters.command(fact.name).failed += 1
 
-    def _resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
+    def resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
         """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
         if transaction.is_block(frame):
             frame = transaction.EXEC
@@ -440,7 +588,7 @@ class Service:
             "Clients": {
                 "connected_clients": str(self.census.total()),
                 "blocked_clients": str(self.census.total_blocked()),
-                "maxclients": str(self.config.limits.max_clients),
+                "maxclients": str(self.clients.maximum),
             },
             "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},
             "Slotgate": {
@@ -460,6 +608,11 @@ def _credentials(config: Config) -> Credentials:
     return Credentials(
         config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
     )
+
+
+def _share(config: Config) -> int:
+    """How many dedicated connections to one server one user at one address may have."""
+    return max(int(config.backend.dedicated_connections * config.backend.dedicated_share), 1)
 
 
 def _accounts(config: Config) -> dict[str, Account]:

@@ -3,14 +3,15 @@
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.channels import BEGIN, END, Kind, confirmation
+from proxy.clock import Deadline
 from proxy.commands.facts import Fact
 from proxy.flow import Stop
+from proxy.jobs import MORE, Job, at_once
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim
 from proxy.resp import encode
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 _ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
 """In RESP2, while subscribed."""
+_STEP = 8
+"""Names until a job may be interrupted."""
+_TOLD_AT_ONCE = 500
+"""Of more confirmations these are a piece of the reply."""
 _LOOK_EVERY = 1.0
 """Seconds after which it is looked again whether a slow client has caught up."""
 
@@ -29,18 +34,19 @@ _LOOK_EVERY = 1.0
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_limited", "_over", "_protocol", "_watch", "names")
+    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
-        self._protocol = client.session.protocol
+        self.protocol = client.session.protocol
         self._claim: Claim | None = None
         self._limited = False
         """Whether the limits are a subscriber's."""
-        self._over = False
+        self._leaves = False
+        """Whether its subscriptions are being given up, all of them."""
         self._expected: list[Claim] = []
         """What a transaction is going to subscribe to."""
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
 
     @property
@@ -51,7 +57,7 @@ class Subscriptions:
     @property
     def restricted(self) -> bool:
         """Whether only a few commands are allowed."""
-        return self._protocol < 3 and self.any
+        return self.protocol < 3 and self.any
 
     def answers(self, fact: Fact, args: Sequence[bytes]) -> bool:
         """Answer a command that is another one in the mode, or is not allowed; False if it is to be carried out."""
@@ -77,9 +83,10 @@ class Subscriptions:
             for name, args in commands:
                 if BEGIN.get(name, Kind.SHARD) is not Kind.SHARD:
                     names.setdefault(BEGIN[name], []).extend(args[1:])
-            self._expected = [
-                hub.claim(kind, all_of, self._expected_stands, keep=True) for kind, all_of in names.items()
-            ]
+            self._expected = [hub.claim(self._expected_stands) for _ in names]
+            slices = self._client.service.slices
+            for claim, (kind, all_of) in zip(self._expected, names.items(), strict=True):
+                slices.run(self._claiming(claim, kind, all_of), self._client)
         problem = next((claim.problem for claim in self._expected if claim.problem), None)
         if problem is not None:
             self.forget()
@@ -96,47 +103,81 @@ class Subscriptions:
         """The transaction is over."""
         expected, self._expected = self._expected, []
         for claim in expected:
-            claim.cancel()
+            self._client.service.slices.run(claim.releasing())
 
     def in_transaction(self, fact: Fact, args: Sequence[bytes]) -> bytes | None:
         """The reply to a command of a transaction that is carried out now; None if it is none of this."""
         if fact.name == "ping" and self.restricted and len(args) < 3:
             return _pong(args)
         if fact.name in END:
-            return self.ended(END[fact.name], args[1:], set())
+            return b"".join(at_once(self._leaving(END[fact.name], args[1:], set())))
         kind = BEGIN.get(fact.name)
         if kind is Kind.SHARD:
             return encode.error(errors.NO_SSUBSCRIBE)
-        return None if kind is None else self.begun(kind, args[1:])
+        if kind is None:
+            return None
+        frames: list[bytes] = []
+        at_once(self._joining(kind, args[1:], frames.append))
+        self._changed()
+        return b"".join(frames)
 
     def begin(self, kind: Kind, names: Sequence[bytes]) -> None:
         """Subscribe; what the client sends next waits until it is confirmed."""
         client = self._client
+        slices = client.service.slices
         token = client.window.reserve()
 
         def then(problem: str | None) -> None:
-            self._claim = None
-            reply = self.begun(kind, names) if problem is None else self._failed(kind, problem)
-            client.window.deliver(token, reply, 0, len(reply))
+            slices.run(self._confirming(claim, kind, names, token, problem), client)
 
-        claim = client.service.hub.claim(kind, names, then)
-        if not claim.over:
-            self._claim = claim
+        claim = self._claim = client.service.hub.claim(then)
+        slices.run(self._claiming(claim, kind, names), client)
+        if client.window.pending:
             client.flow.stop(Stop.ORDER)
 
-    def begun(self, kind: Kind, names: Sequence[bytes]) -> bytes:
-        """Hear of ``names``, all of which are claimed and stand: the confirmations."""
-        if self._over:
-            return b""
-        frames = []
-        hub = self._client.service.hub
-        for name in names:
-            if name not in self.names[kind]:
-                self.names[kind][name] = None
-                hub.join(kind, name, self, self._client.window.push, self._protocol)
-            frames.append(confirmation(kind.subscribe, name, self._count(kind), self._protocol))
-        self._changed()
-        return b"".join(frames)
+    def _claiming(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> Job[None]:
+        """Have ``names`` stand."""
+        yield from claim.adding(kind, names)
+        claim.seal()
+
+    def _confirming(
+        self, claim: Claim, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
+    ) -> Job[None]:
+        """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
+        window = self._client.window
+        said: list[bytes] = []
+
+        def say(frame: bytes) -> None:
+            said.append(frame)
+            if len(said) > _TOLD_AT_ONCE:
+                # From here on messages wait until all is confirmed.
+                window.stream(token, b"".join(said), False)
+                said.clear()
+
+        if problem is not None:
+            said.append(self._failed(kind, problem))
+        else:
+            yield from self._joining(kind, names, say)
+            self._changed()
+        reply = b"".join(said)
+        if len(names) > _TOLD_AT_ONCE and problem is None:
+            window.stream(token, reply, True)
+        else:
+            window.deliver(token, reply, 0, len(reply))
+        self._claim = None
+        self._client.service.slices.run(claim.releasing())
+
+    def _joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
+        """Hear of ``names``, all of which are claimed and stand, and ``say`` the confirmation of each."""
+        hub, push = self._client.service.hub, self._client.window.push
+        own = self.names[kind]
+        for at, name in enumerate(names):
+            if name not in own:
+                own[name] = None
+                hub.join(kind, name, self, push)
+            say(confirmation(kind.subscribe, name, self._count(kind), self.protocol))
+            if not at % _STEP:
+                yield MORE
 
     def end(self, kind: Kind, names: Sequence[bytes]) -> None:
         """Subscribe to ``names`` no more, or to none of that kind.
@@ -144,36 +185,37 @@ class Subscriptions:
         What follows waits until the servers know, as it may ask them who is subscribed, or be a PUBLISH that counts.
         """
         client = self._client
-        token = client.window.reserve()
-        links: set[Link] = set()
-        reply = self.ended(kind, names, links)
-        if links:
+        client.service.slices.run(self._ending(kind, names, client.window.reserve()), client)
+        if client.window.pending:
             client.flow.stop(Stop.ORDER)
+
+    def _ending(self, kind: Kind, names: Sequence[bytes], token: int) -> Job[None]:
+        links: set[Link] = set()
+        frames = yield from self._leaving(kind, names, links)
+        reply = b"".join(frames)
+        client = self._client
         client.service.hub.after(links, lambda: client.window.deliver(token, reply, 0, len(reply)))
 
-    def ended(self, kind: Kind, names: Sequence[bytes], links: set[Link]) -> bytes:
+    def _leaving(self, kind: Kind, names: Sequence[bytes], links: set[Link]) -> Job[list[bytes]]:
         """Hear of ``names`` no more, or of none of that kind: the confirmations. ``links`` gets what was told so."""
         frames = []
         own = self.names[kind]
+        hub = self._client.service.hub
         if not names and not own:
-            frames.append(confirmation(kind.unsubscribe, None, self._count(kind), self._protocol))
-        for name in names or list(own):
+            frames.append(confirmation(kind.unsubscribe, None, self._count(kind), self.protocol))
+        for at, name in enumerate(names or list(own)):
             if name in own:
                 del own[name]
-                links.update(self._client.service.hub.leave(kind, name, self))
-            frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self._protocol))
+                links.update(hub.leave(kind, name, self))
+            frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self.protocol))
+            if not at % _STEP:
+                yield MORE
         self._changed()
-        return b"".join(frames)
+        return frames
 
     def adopted(self) -> None:
         """The session may speak another protocol now."""
-        protocol = self._client.session.protocol
-        if protocol != self._protocol:
-            self._protocol = protocol
-            hub = self._client.service.hub
-            for kind, names in self.names.items():
-                for name in names:
-                    hub.join(kind, name, self, self._client.window.push, protocol)
+        self.protocol = self._client.session.protocol
 
     def behind(self) -> None:
         """The client does not read its messages as fast as they come: see how long that goes on."""
@@ -184,8 +226,8 @@ class Subscriptions:
         """Close it if too much has waited for too long; ``since`` when it has been too much."""
         self._watch = None
         client = self._client
-        limits, loop = client.service.limits, client.service.loop
-        now = loop.time()
+        limits, clock = client.service.limits, client.service.turn.clock
+        now = clock.settled
         if client.flow.unread() <= limits.pubsub_soft:
             since = None
         elif since is None:
@@ -194,22 +236,48 @@ class Subscriptions:
             client.abort("pubsub output limit")
             return
         if client.flow.behind:
-            self._watch = loop.call_later(_LOOK_EVERY, self._look, since)
+            self._watch = clock.call_later(_LOOK_EVERY, self._look, since)
+
+    def leaves(self) -> bool:
+        """Whether there is so much to be given up that RESET has to wait for it; begins with it."""
+        if not self._leaves and sum(map(len, self.names.values())) > _TOLD_AT_ONCE:
+            self._leaves = True
+            self._client.service.slices.run(self._clearing())
+        if self._leaves:
+            self._client.flow.stop(Stop.ORDER)
+        return self._leaves
 
     def gone(self) -> None:
         """End all, and say nothing; for good."""
-        self._over = True
         self.forget()
+        slices = self._client.service.slices
         if self._claim is not None:
-            self._claim.cancel()
+            slices.run(self._claim.releasing())
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        if not self._leaves:
+            slices.run(self._clearing())
+
+    def _clearing(self) -> Job[None]:
+        """Hear of nothing any more."""
+        hub = self._client.service.hub
+        links: set[Link] = set()
         for kind, names in self.names.items():
-            for name in names:
-                self._client.service.hub.leave(kind, name, self)
+            for at, name in enumerate(names):
+                links.update(hub.leave(kind, name, self))
+                if not at % _STEP:
+                    yield MORE
             names.clear()
-        self._changed()
+        if self._leaves:
+            hub.after(links, self._left)
+
+    def _left(self) -> None:
+        """The servers know it: RESET can be carried out."""
+        self._leaves = False
+        if not self._client.gone:
+            self._changed()
+            self._client.flow.go(Stop.ORDER)
 
     def _failed(self, kind: Kind, problem: str) -> bytes:
         self._client.service.counters.command(kind.subscribe.decode()).failed += 1

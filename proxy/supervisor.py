@@ -64,7 +64,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 async def supervise(config: Config) -> None:
     """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
     loop = asyncio.get_running_loop()
-    listeners = listen(config.listen, config.worker_count)
+    listeners = listen(config.listen, config.worker_count, config.limits.tcp_keepalive_seconds)
     try:
         supervisor = Supervisor(config, listeners)
         admin = Admin(supervisor.look)

@@ -1,21 +1,30 @@
 """What a backend connection is for, and what it shares with the others of its worker."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.engine.entry import Entry
 from proxy.engine.sink import OnError
-from proxy.greeting import Credentials, Step
+from proxy.gates import Gates
+from proxy.greeting import Credentials, Greeting, Step
 from proxy.metrics import Counters
+from proxy.proof import Doubt
+from proxy.querylimit import QueryLimit
 from proxy.refusals import Refusal
 from proxy.retries import Look
+from proxy.slices import Slices
 from proxy.topology import Node
 from proxy.turn import Turn
 
 if TYPE_CHECKING:
     from proxy.backend import Backend
+
+
+LARGE = -1
+"""The ``index`` of connections that only large requests use."""
 
 
 class State(Enum):
@@ -80,39 +89,81 @@ class Surroundings:
     counters: Counters
     timing: Timing
     credentials: Credentials
-    connect: Callable[[str, int, object], Awaitable[None]]
-    """Connects a protocol to a host and port, or to a unix socket (port 0)."""
+    gates: Gates
+    connect: Callable[..., Awaitable[None]]
+    """Connects a protocol to a host and port, or to a unix socket (port 0); see ``reach``."""
     look: Callable[[bytes], Look]
     """What the request in a frame is, for the decision whether it may be sent twice."""
     on_error: OnError
-    refusal: Callable[[bytes, Node, bytes], Refusal | None]
-    """What an error of a node to the request in a frame refuses, if it does; then ``refused`` is called."""
+    refusal: Callable[[bytes, Node, bytes], Refusal | Doubt | None]
+    """What an error of a node to the request in a frame refuses, if it does or may; then ``refused`` is called."""
+    doubt: Callable[[bytes], Doubt | None]
+    """What goes ahead of the request in a frame, if its own words prove no refusal; None if they do."""
     prepare: Callable[[bytes, "Backend", float], None]
     """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
     what it needs there."""
     unprepared: Callable[["Backend"], None]
     """Called when some of what was sent ahead over a connection may not have come there."""
-    refused: Callable[["Backend", Entry, Refusal], None]
-    """Called with a request that was refused and taken out of the FIFO."""
+    refused: Callable[["Backend", Entry, Refusal | Doubt], None]
+    """Called with a request that was refused, or may have been, and was taken out of the FIFO."""
     wait: Callable[[Entry, Place], None]
     """Called with a request that nobody can take now, and with where it was."""
     hint: Callable[[Node | None], None]
     """Something has changed: the topology should be looked at."""
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
-    on_blocked: Callable[["Backend"], None]
-    """Called when a connection is read from no more because a reply streams to a slow reader."""
+    on_long: Callable[["Backend"], None]
+    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
     where: Callable[[Place, Look], "Backend | None"]
     """Which connection to a primary a request belongs on now that was sent as this place says; None: nobody serves its
     slot."""
+    demoted: Callable[[Place], None]
+    """Called with where a server is used as a primary that says that it is a replica."""
     verify: bool
     """Whether a server must say that it has the role that it is used in: where roles change."""
+    alone: bool
+    """Whether only the configuration says who is a primary, and a server must not deny it."""
     cluster: bool
     """Whether the servers are a Redis Cluster's."""
+    stranger: Callable[[Node, str], str]
+    """Why a server of a cluster is not to be used that is reached as this node and has this id; "" if it is."""
     owner: Callable[[int], Owner | None]
     """The client of this number, if it has connections of its own."""
+    slices: Slices
+    query: QueryLimit
+    """How much the servers keep of what one connection sends."""
+    evicts: Callable[[], bool]
+    """Whether servers may close connections to save memory, and can be told not to."""
+    max_reply: int
+    """How many bytes are kept of one reply that can not be passed on as it comes."""
+    long_reply_connections: int
+    """How many connections to one server may be left to long replies at a time."""
+
+    def greeting(
+        self, place: Place, *, identify: bool = False, shared: bool = False, steps: Sequence[Step] = ()
+    ) -> Greeting:
+        """What is said first on a connection to ``place``; see ``Greeting``."""
+        return Greeting(
+            place.protocol,
+            place.db,
+            place.primary,
+            self.credentials,
+            verify=self.verify,
+            alone=self.alone,
+            cluster=self.cluster,
+            stranger=partial(self.stranger, place.node) if self.cluster else None,
+            identify=identify,
+            shared=shared and self.evicts(),
+            steps=steps,
+        )
+
+    def reach(self, node: Node, address: str, protocol: object) -> Awaitable[None]:
+        """Connect ``protocol`` to ``node`` at one of its addresses; over TLS its certificate must have its name."""
+        if self.credentials.tls is None:
+            return self.connect(address, node.port, protocol)
+        return self.connect(address, node.port, protocol, node.host)
 
 
 class Holder(Protocol):

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
+from proxy.addresses import is_numeric, look_up
 from proxy.config import Config
 from proxy.config.certificates import client_context
 from proxy.config.secret import Problems
@@ -21,9 +22,12 @@ from proxy.wires import keep_alive
 
 log = logging.getLogger(__name__)
 
-Connect = Callable[[str, int, object], Awaitable[None]]
-"""Connects a protocol to a host and port, or to a unix socket (port 0)."""
+Connect = Callable[..., Awaitable[None]]
+"""Connects a protocol to a host and port, or to a unix socket (port 0). With TLS a fourth argument may be the name of
+the server at that host, which its certificate must have."""
 
+_DEAD = 0.4
+"""Seconds after which an address is passed over that does not answer, if there are others."""
 _FILES = "backend.tls_cert_file and backend.tls_key_file"
 
 # The reasons are OpenSSL's, of versions 1.1.1 to 3.5 (openssl/sslerr.h): what it finds where it expects TLS ...
@@ -99,11 +103,11 @@ def connecting(plain: Connect, tls: Tls | None) -> Connect:
     if tls is None:
         return plain
 
-    async def connect(host: str, port: int, protocol: object) -> None:
+    async def connect(host: str, port: int, protocol: object, name: str = "") -> None:
         if not port:
             await plain(host, port, protocol)
             return
-        await _shake(cast(asyncio.Protocol, protocol), host, port, tls)
+        await _shake(cast(asyncio.Protocol, protocol), host, port, tls, name or host)
 
     return connect
 
@@ -112,24 +116,27 @@ async def open_streams(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReade
     """A new connection to ``node``, over TLS if there is ``tls``. Raises as ``connecting``."""
     if not node.port:
         return await asyncio.open_unix_connection(node.host)
-    if tls is None:
+    if tls is None and is_numeric(node.host):
         return await asyncio.open_connection(node.host, node.port)
+    if tls is None:
+        return await asyncio.open_connection(sock=await _dial(node.host, node.port))
     reader = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
-    transport = await _shake(protocol, node.host, node.port, tls)
+    transport = await _shake(protocol, node.host, node.port, tls, node.host)
     return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
 
 
-async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls) -> asyncio.Transport:
-    """Connect, and shake hands. Who cancels this waits until the handshake is over, ``tls.patience`` at most: uvloop
-    closes the socket of one that is cancelled, and then reads on."""
+async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls, name: str) -> asyncio.Transport:
+    """Connect to ``host``, where the server is called ``name``, and shake hands. Who cancels this waits until the
+    handshake is over, ``tls.patience`` at most: uvloop closes the socket of one that is cancelled, and then reads on.
+    """
     loop = asyncio.get_running_loop()
     link = await _dial(host, port)
     making = loop.create_connection(
         lambda: protocol,
         sock=link,
         ssl=tls.context,
-        server_hostname=tls.name(host),
+        server_hostname=tls.name(name),
         ssl_handshake_timeout=tls.patience,
         ssl_shutdown_timeout=tls.patience,
     )
@@ -142,19 +149,23 @@ async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls) -> 
             shaking.result()[0].abort()
         raise
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
-        raise BackendError(_words(error, tls, host)) from error
+        raise BackendError(_words(error, tls, name)) from error
     return transport
 
 
 async def _dial(host: str, port: int) -> socket.socket:
-    """A socket that is connected to the first address of ``host`` that can be reached. Raises ``OSError``."""
+    """A socket that is connected to the first address of ``host`` that can be reached; one that does not answer soon is
+    passed over, unless it is the last. Raises ``OSError``, ``ValueError`` for a host that can be no name."""
     loop = asyncio.get_running_loop()
     failure = OSError(f"{host} has no address")
-    for family, kind, number, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    found = list(await look_up(host, port))
+    for at in found:
+        family, kind, number, _, address = (await loop.getaddrinfo(at, port, type=socket.SOCK_STREAM))[0]
         link = socket.socket(family, kind, number)
         link.setblocking(False)
         try:
-            await loop.sock_connect(link, address)
+            async with asyncio.timeout(None if at is found[-1] else _DEAD):
+                await loop.sock_connect(link, address)
         except OSError as error:
             link.close()
             failure = error

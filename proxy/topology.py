@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from functools import lru_cache
+from itertools import pairwise
 from typing import Protocol
 
 from proxy.slots import SLOTS
@@ -136,12 +137,7 @@ class Topology:
 
     def ranges(self, shard_index: int) -> list[tuple[int, int]]:
         """The slots of a shard (or of ``NOBODY``) as ascending (first, last) pairs, neighbours joined."""
-        found = []
-        for owner, run in groupby(range(SLOTS), self.slot_shard.__getitem__):
-            if owner == shard_index:
-                slots = list(run)
-                found.append((slots[0], slots[-1]))
-        return found
+        return list(_all_ranges(self.slot_shard).get(shard_index, ()))
 
     def __repr__(self) -> str:
         shards = "; ".join(
@@ -149,6 +145,18 @@ class Topology:
             for index, shard in enumerate(self.shards)
         )
         return f"<Topology epoch={self.epoch}: {shards}>"
+
+
+@lru_cache(maxsize=2)
+def _all_ranges(slot_shard: tuple[int, ...]) -> dict[int, list[tuple[int, int]]]:
+    """By owner. Remembered, as it is asked for each shard, and again and again."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    first = 0
+    for slot in range(1, SLOTS + 1):
+        if slot == SLOTS or slot_shard[slot] != slot_shard[first]:
+            found.setdefault(slot_shard[first], []).append((first, slot - 1))
+            first = slot
+    return found
 
 
 def _owners(named: Sequence[Ranges], count: int) -> tuple[int, ...]:

@@ -13,7 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy import errors
+from proxy.clock import Deadline
 from proxy.commands.facts import Fact, Handling
+from proxy.descriptors import Budget
 from proxy.engine.sink import Sink
 from proxy.flow import Stop
 from proxy.greeting import Step
@@ -42,11 +44,14 @@ _CACHING = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes"
 
 
 class Trackers:
-    """The tracking clients of a worker: at most ``most``, as each has a connection to each primary."""
+    """The tracking clients of a worker: at most ``most``, as each has a connection to each primary, and at most
+    ``share`` of one user at one address."""
 
-    def __init__(self, service: "Service", most: int) -> None:
+    def __init__(self, service: "Service", most: int, share: int, budget: Budget) -> None:
         self._service = service
+        self._budget = budget
         self.most = most
+        self.share = share
         self._trackers: dict[int, Tracker] = {}
 
     def __iter__(self) -> Iterator["Tracker"]:
@@ -59,17 +64,30 @@ class Trackers:
         """That of the client of this number."""
         return self._trackers.get(owner)
 
+    def of(self, holder: str) -> int:
+        """How many are of one user at one address."""
+        return sum(tracker.holder == holder for tracker in self._trackers.values())
+
     def begin(self, client: "Conversation", wanted: Tracking) -> "Tracker":
         """``client`` tracks from now on."""
         tracker = self._trackers[client.number] = Tracker(client, wanted)
+        tracker.holder = client.holder
+        tracker.cost = len(self._service.topology.shards)
+        self._budget.taken += tracker.cost
         return tracker
 
     def end(self, tracker: "Tracker") -> None:
         """It does not any more: its connections are closed."""
         if self._trackers.get(tracker.number) is tracker:
             del self._trackers[tracker.number]
+            self._budget.taken -= tracker.cost
             tracker.close()
             self._service.release(tracker.number)
+
+    def leave(self, node: Node) -> None:
+        """Let go of what listens at ``node``."""
+        for tracker in self:
+            tracker.leave(node)
 
     def moved(self) -> None:
         """Slots have other servers now: what was read from the old ones nobody tells about."""
@@ -92,6 +110,8 @@ class Tracker(Sink):
         "_service",
         "_timer",
         "_token",
+        "cost",
+        "holder",
         "number",
         "tracking",
     )
@@ -100,7 +120,7 @@ class Tracker(Sink):
         self._client = client
         self._service = client.service
         self._companions: dict[Node, Lease] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
         self._token = 0
         self._reply = b""
         self._anew = False
@@ -111,6 +131,10 @@ class Tracker(Sink):
         self._left = 0
         """Answers to come to what servers were told again."""
         self.number = client.number
+        self.holder = ""
+        """The user and the address that it is of."""
+        self.cost = 0
+        """How many connections to servers it has, or had when it began."""
         self.tracking = tracking
 
     def begin(self, token: int, reply: bytes, *, again: bool) -> None:
@@ -119,7 +143,7 @@ class Tracker(Sink):
         ``again``: it had other connections before, whose servers do not tell it any more.
         """
         self._token, self._reply, self._anew = token, reply, again
-        self._timer = self._service.loop.call_later(self._service.config.backend.connect_timeout, self._ready)
+        self._timer = self._service.turn.clock.call_later(self._service.config.backend.connect_timeout, self._ready)
         self._look()
 
     def change(self, tracking: Tracking, token: int, reply: bytes, now: float) -> None:
@@ -169,6 +193,12 @@ class Tracker(Sink):
         if self._begun and self.tracking.bcast:
             self.missed()
         self._look()
+
+    def leave(self, node: Node) -> None:
+        """Let go of what listens at ``node`` for a connection in RESP2."""
+        lease = self._companions.pop(node, None)
+        if lease is not None:
+            lease.drop()
 
     def missed(self) -> None:
         """Something may have been changed that no server told."""
@@ -266,7 +296,9 @@ class Tracker(Sink):
             elif isinstance(lease, Lease):
                 lease.drop()
 
-        claim = self._service.leases.ask(Place(place.shard, place.node, place.primary, 3, 0, 0), came)
+        claim = self._service.leases.ask(
+            Place(place.shard, place.node, place.primary, 3, 0, 0), came, self._client.holder
+        )
         try:
             lease_or_why = await found
         except asyncio.CancelledError:
@@ -281,8 +313,12 @@ class Tracker(Sink):
             lease.drop()
             raise errors.BackendError("the client does not track any more")
         lease.on_push = self.pushed
-        lease.on_lost = lambda reason, entries: self._service.renew(self.number, place.node)
+        lease.on_lost = lambda reason, entries: self._lost_companion(place.node)
         self._companions[place.node] = lease
+
+    def _lost_companion(self, node: Node) -> None:
+        self._companions.pop(node, None)
+        self._service.renew(self.number, node)
 
     # ---- the beginning
 
@@ -325,6 +361,12 @@ def track(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
     before = session.tracking
     if before is None and len(service.trackers) >= service.trackers.most:
         client.refuse(fact, errors.too_many_trackers(service.trackers.most))
+        return True
+    if before is None and service.trackers.of(client.holder) >= service.trackers.share:
+        client.refuse(fact, errors.trackers_share(client.holder, service.trackers.share))
+        return True
+    if before is None and not service.budget.has(len(service.topology.shards)):
+        client.refuse(fact, errors.no_descriptors(service.budget.most))
         return True
     service.counters.command(fact.name).calls += 1
     reply = b"" if session.muted() else encode.OK

@@ -5,7 +5,6 @@ Source: https://redis.io/docs/latest/commands/client-tracking/ and what Redis 7 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 from proxy import errors
 from proxy.resp import encode
@@ -120,17 +119,57 @@ def _joined(asked: Tracking, prefixes: Sequence[bytes], now: Tracking | None) ->
 
 
 def _collision(given: Sequence[bytes], known: Sequence[bytes]) -> str | None:
+    """The error that overlapping prefixes deserve, if there are any."""
     rules = "Prefixes for a single client must not overlap."
-    for one in given:
-        for other in known:
-            if _overlap(one, other):
-                words = errors.text(one), errors.text(other)
-                return f"ERR Prefix '{words[0]}' overlaps with an existing prefix '{words[1]}'. {rules}"
-    for one, other in combinations(given, 2):
-        if _overlap(one, other):
-            words = errors.text(one), errors.text(other)
-            return f"ERR Prefix '{words[0]}' overlaps with another provided prefix '{words[1]}'. {rules}"
+    of_known, of_given = _overlapping(given, known)
+    if of_known is not None:
+        one = given[of_known]
+        other = next(other for other in known if _overlap(one, other))
+        words = errors.text(one), errors.text(other)
+        return f"ERR Prefix '{words[0]}' overlaps with an existing prefix '{words[1]}'. {rules}"
+    if of_given is not None:
+        one = given[of_given]
+        other = next(other for other in given[of_given + 1 :] if _overlap(one, other))
+        words = errors.text(one), errors.text(other)
+        return f"ERR Prefix '{words[0]}' overlaps with another provided prefix '{words[1]}'. {rules}"
     return None
+
+
+def _overlapping(given: Sequence[bytes], known: Sequence[bytes]) -> tuple[int | None, int | None]:
+    """The index of the first given prefix that overlaps with a known one, and of the first that does with another
+    given one. In order whatever begins with a prefix stands behind it, before all that does not."""
+    every = sorted([*((prefix, -1) for prefix in known), *((prefix, index) for index, prefix in enumerate(given))])
+    found: list[set[int]] = [set(), set()]
+    above: list[tuple[bytes, int]] = []
+    """What the current one begins with, each beginning with the one before; and how many of them are known, given."""
+    counts = [0, 0]
+    below: list[list[bool]] = []
+    """For each of ``above`` whether something known, something given, begins with it."""
+
+    def leave() -> None:
+        _, index = above.pop()
+        counts[index >= 0] -= 1
+        kinds = below.pop()
+        for kind in (0, 1):
+            if kinds[kind] and index >= 0:
+                found[kind].add(index)
+            if below:
+                below[-1][kind] |= kinds[kind]
+        if below:
+            below[-1][index >= 0] = True
+
+    for prefix, index in every:
+        while above and not prefix.startswith(above[-1][0]):
+            leave()
+        for kind in (0, 1):
+            if counts[kind] and index >= 0:
+                found[kind].add(index)
+        above.append((prefix, index))
+        counts[index >= 0] += 1
+        below.append([False, False])
+    while above:
+        leave()
+    return min(found[0], default=None), min(found[1], default=None)
 
 
 def _overlap(one: bytes, other: bytes) -> bool:

@@ -11,7 +11,15 @@ cdef class Queued:
 cdef class Queue:
     cdef readonly list items
     cdef readonly set slots
+    cdef readonly list frames
+    cdef readonly dict kinds
+    cdef readonly list calls
+    cdef readonly Py_ssize_t own
+    cdef readonly Py_ssize_t wholes
+    cdef readonly bint odd
     cdef readonly Py_ssize_t size
     cdef readonly bint spoiled
+    cdef Py_ssize_t _counted
+    cdef Py_ssize_t _held
 
     cpdef object add(self, Queued item, object slots)

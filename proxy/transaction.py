@@ -11,9 +11,10 @@ Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Red
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from proxy import framing
 from proxy.channels import BEGIN, END
 from proxy.commands.facts import Fact, Handling
-from proxy.multikey import skip_bulks
+from proxy.multikey import count_requests, skip_bulks
 from proxy.resp import encode
 from proxy.scatter import Scatter
 
@@ -42,7 +43,7 @@ class Queued:
         self.args = args
         self.frame = frame
         self.whole = whole
-        self.own = fact.handling is Handling.SESSION or fact.name in _OWN
+        self.own = answered_here(fact)
         self.along = b""
         """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
         self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
@@ -51,18 +52,54 @@ class Queued:
     def __repr__(self) -> str:
         return f"Queued({self.args})"
 
+    @property
+    def taken(self) -> int:
+        """How many bytes of it a server keeps until EXEC."""
+        return 0 if self.own else sum(map(len, self.args))
+
+
+def answered_here(fact: Fact) -> bool:
+    """Whether the proxy itself answers a command that waits for EXEC."""
+    return fact.handling is Handling.SESSION or fact.name in _OWN
+
 
 class Queue:
     """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
 
-    __slots__ = ("items", "size", "slots", "spoiled")
+    __slots__ = (
+        "_counted",
+        "_held",
+        "calls",
+        "frames",
+        "items",
+        "kinds",
+        "odd",
+        "own",
+        "size",
+        "slots",
+        "spoiled",
+        "wholes",
+    )
 
     def __init__(self) -> None:
         self.items: list[Queued] = []
+        self.frames: list[bytes] = []
+        """Of those that are for a server."""
+        self.kinds: dict[int, tuple[Fact, int]] = {}
+        """Their facts by identity, each with how many there are of it: EXEC need not go through all."""
+        self.calls: list[tuple[str, list[bytes]]] = []
+        """Of scripts: name and arguments."""
+        self.own = 0
+        """How many the proxy answers itself."""
+        self.wholes = 0
+        """How many replies are not passed on as they come."""
+        self.odd = False
+        """Whether one of them may be answered by more frames than one, whatever the server."""
         self.slots: set[int] = set()
         """Of the keys of all."""
         self.size = 0
         """Bytes of memory, about."""
+        self._counted = self._held = 0
         self.spoiled = False
 
     def __repr__(self) -> str:
@@ -70,22 +107,47 @@ class Queue:
 
     def add(self, item: Queued, slots: Collection[int]) -> None:
         """One more; its keys are in ``slots``."""
+        fact = item.fact
         self.items.append(item)
+        self.kinds[id(fact)] = fact, self.kinds.get(id(fact), (fact, 0))[1] + 1
+        if item.own:
+            self.own += 1
+        else:
+            self.frames.append(item.frame)
+        self.wholes += item.whole is not None
+        self.odd = self.odd or (fact.name in framing.NAMES and bool(framing.of_its_own(fact.name, item.args, False)))
+        if fact.scripting:
+            self.calls.append((fact.name, item.args))
         if slots:
             self.slots.update(slots)
         self.size += item.size
 
+    def held(self) -> int:
+        """How many bytes a server keeps of it until EXEC; counted when that is asked, as few have so much."""
+        self._held += sum(item.taken for item in self.items[self._counted :])
+        self._counted = len(self.items)
+        return self._held
+
     def drop(self) -> None:
         """It will not be executed: keep nothing of it, but that it was spoiled."""
         self.items.clear()
+        self.frames.clear()
+        self.kinds.clear()
+        self.calls.clear()
         self.slots.clear()
-        self.size = 0
+        self.size = self.own = self.wholes = self._counted = self._held = 0
+        self.odd = False
         self.spoiled = True
 
     @property
     def moves(self) -> bool:
         """Whether it may change database or protocol in its middle."""
-        return any(item.fact.name in ("select", "hello") for item in self.items)
+        return any(fact.name in ("select", "hello") for fact in self.facts)
+
+    @property
+    def facts(self) -> Iterator[Fact]:
+        """What commands there are, each once."""
+        return (fact for fact, _ in self.kinds.values())
 
 
 def block(frames: Iterable[bytes]) -> bytes:
@@ -117,7 +179,7 @@ def queued(frame: bytes) -> list[bytes]:
 
 def replies(frame: bytes) -> int:
     """How many replies a block gets, that of EXEC among them."""
-    return sum(1 for _ in requests(frame))
+    return count_requests(frame)
 
 
 def reason(error: bytes, first: bytes) -> bytes:

@@ -5,15 +5,16 @@ Commands are queued here, with Redis's errors; what EXEC makes of them::
     nothing for a server              answered by the proxy
     all else                          one block, over the shared connection of the shard's primary
     with WATCH, SELECT or HELLO       the same block over a lease (proxy.trip, proxy.watching)
+    with what proxy.framing names     the same
 
 The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC is answered (proxy.ending).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
-from proxy import clientcmds, errors, transaction
+from proxy import clientcmds, errors, framing, transaction
 from proxy.channels import BEGIN
 from proxy.commands.facts import Fact
 from proxy.ending import Ending
@@ -71,6 +72,9 @@ def enqueue(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes) -> None
         most = service.request_limits.request
         if queue.size + item.size > most:
             client.refuse(fact, errors.transaction_too_big(most))
+            return
+        if queue.size + item.size > service.query.limit and queue.held() + item.taken > service.query.limit:
+            client.refuse(fact, errors.transaction_too_large(service.query.limit))
             return
         queue.add(item, slots)
     client.queued(item, slots, service.planner)
@@ -159,15 +163,17 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         client.say(fact, encode.error(errors.without_multi(fact.name)))
         return True
     clients = service.clients
-    if clients.paused and any(clients.holds(item.fact) for item in queue.items):
+    if clients.paused and any(map(clients.holds, queue.facts)):
         client.flow.stop(Stop.PAUSED)
         return False
     if queue.spoiled:
         discard(modes)
         client.say(fact, encode.error(errors.EXECABORT))
         return True
-    listens = any(item.fact.name in BEGIN for item in queue.items)
-    if (held is not None or queue.moves or listens) and not client.alone():
+    listens = any(fact.name in BEGIN for fact in queue.facts)
+    odd = queue.odd or (service.may_raise() and any(fact.name in framing.RAISES for fact in queue.facts))
+    large = queue.size >= service.query.large
+    if (held is not None or queue.moves or listens or odd or large) and not client.alone():
         return False
     if listens:
         problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])
@@ -178,7 +184,7 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
             client.say(fact, transaction.aborted(encode.error(problem)))
             return True
     shard = 0
-    if held is not None or any(not item.own for item in queue.items):
+    if held is not None or queue.frames:
         place = service.planner.together(queue.slots if held is None else queue.slots | held.slots)
         if isinstance(place, Reject):
             reply = _reject(client, place)
@@ -190,51 +196,59 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         discard(modes)
         client.say(fact, transaction.NULLS[client.session.protocol == 3])
         return True
-    for item in (fact, *(item.fact for item in queue.items)):
-        service.counters.command(item.name).calls += 1
+    for kind, count in ((fact, 1), *queue.kinds.values()):
+        service.counters.command(kind.name).calls += count
     modes.queue = modes.watch = None
     client.session.watched = 0
-    _carry_out(client, queue, held, shard, now)
-    if not any(item.own for item in queue.items):
+    _carry_out(client, queue, held, shard, odd, now)
+    if not queue.own:
         _end(modes)
     client.adopt_session()
     return True
 
 
-def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: int, now: float) -> None:
-    """Send the block, or carry out what has nothing for a server."""
+def _carry_out(client: "Conversation", queue: Queue, held: Watch | None, shard: int, odd: bool, now: float) -> None:
+    """Send the block, or carry out what has nothing for a server. ``odd``: it may be answered by more frames than it
+    should, so it goes over a lease."""
     service = client.service
-    own = any(item.own for item in queue.items)
-    remote = held is not None or not all(item.own for item in queue.items)
+    remote = held is not None or bool(queue.frames)
     if remote and queue.moves:
         _follow(client.session, queue.items)
     token = client.window.reserve()
     ending = Ending(client, queue.items, token, client.session.muted())
-    if own or held is not None:
+    if queue.own or odd or held is not None:
         # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
         client.flow.stop(Stop.ORDER)
     if not remote:
         ending.finish([])
         return
-    block = transaction.block(item.along or item.frame for item in queue.items if item.along or not item.own)
-    writes = any(not item.fact.readonly for item in queue.items if not item.own)
-    calls = [(item.fact.name, item.args) for item in queue.items if item.fact.scripting]
-    if held is not None or queue.moves:
+    frames: Iterable[bytes] = queue.frames
+    if queue.moves:
+        frames = (item.along or item.frame for item in queue.items if item.along or not item.own)
+    block = transaction.block(frames)
+    writes = any(not fact.readonly for fact in queue.facts if not transaction.answered_here(fact))
+    calls = queue.calls
+    if held is not None or queue.moves or odd:
         for name, args in calls:
             service.scripts.note(name, args)
-        _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes)
+        _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
         return
-    backend = client.routes.writers[shard]
+    routes = service.large_routes(block, client.routes, client.session.protocol, client.session.db)
+    if routes is None:
+        routes = client.routes
+    else:
+        client.flow.stop(Stop.ORDER)
+    backend = routes.writers[shard]
     if calls and backend is not None:
         service.scripts.prepare_all(calls, backend, now)
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
-    sink = client.writing([shard], writes, ending.direct())
-    service.dispatcher.send(shard, False, block, client.routes, client.flow, sink, token, now)
+    sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
+    service.dispatcher.send(shard, False, block, routes, client.flow, sink, token, now)
 
 
 def _send_alone(
-    client: "Conversation", queue: Queue, held: Watch | None, block: bytes, sink: Sink, *, repeat: bool
+    client: "Conversation", queue: Queue, held: Watch | None, block: bytes, sink: Sink, *, repeat: bool, fenced: bool
 ) -> None:
     """Send the block over a lease: that of the watched keys, or one for this."""
 
@@ -242,17 +256,19 @@ def _send_alone(
         if held is not None and (fate is Fate.REFUSED or (fate is Fate.LOST and repeat)):
             # Nothing was changed, and what was watched can not be watched any more.
             reply = transaction.NULLS[client.session.protocol == 3]
-        elif lease is not None:
+        elif lease is not None and queue.moves:
             lease.drop()  # its database or protocol may be another now
+        elif lease is not None:
+            client.service.leases.give_back(lease)
         client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
         if client.modes is not None:
             client.modes.read_aside()
 
     if held is not None:
-        held.execute(block, queue.moves, done)
+        held.execute(block, queue.moves, done, fenced=fenced)
     else:
-        Trip(client, queue.slots, block, done, repeat=repeat).start()
+        Trip(client, queue.slots, block, done, repeat=repeat, fenced=fenced).start()
 
 
 def _reject(client: "Conversation", rejected: Reject) -> bytes:

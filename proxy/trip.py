@@ -10,14 +10,17 @@ A ``Trip`` takes a request to the primary of its slot over a lease, and again if
 import asyncio
 from collections.abc import Callable, Collection
 from enum import Enum
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from proxy import errors, transaction
+from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.leases import Claim, Lease
 from proxy.planner import FIRST_SHARD
-from proxy.refusals import ASKING, Refusal
+from proxy.proof import Doubt
+from proxy.refusals import ASKING, NOSCRIPT, READONLY, Refusal
 from proxy.resp import encode
 from proxy.scripts import calls_by_digest
 from proxy.surroundings import Place
@@ -26,8 +29,10 @@ from proxy.topology import NOBODY, Node, Shard, Topology
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
 
-_PART = 1
-"""The token of a reply to a part of a transaction that is not the last."""
+_ANSWER, _PART, _FENCE, _AHEAD, _PROOF = range(5)
+"""The tokens of replies: to the request or EXEC, to what stands before EXEC, to the fence, to a twin (``proxy.proof``)
+that went ahead of the request or came behind it."""
+_NONCE_BYTES = 16
 
 
 class Fate(Enum):
@@ -50,21 +55,29 @@ class Trip(Sink):
     """One request, or one transaction's block, on its way over a lease.
 
     ``lease``: over this one and no other, once; else over one that is asked for. ``repeat``: it may be sent again when
-    it was sent and its connection is lost.
+    it was sent and its connection is lost. ``fenced``: the server may answer with more than one frame; behind it goes
+    an ECHO of what nobody can guess, and if that is not the second frame, the connection is closed.
     """
 
     __slots__ = (
         "_claim",
         "_client",
+        "_doubt",
+        "_fenced",
+        "_forestalled",
         "_frame",
         "_given",
         "_hops",
         "_node",
+        "_nonce",
+        "_proving",
         "_rejected",
         "_repeat",
+        "_reply",
         "_slots",
         "_then",
         "_timer",
+        "_tried",
         "_until",
         "asking",
         "lease",
@@ -80,6 +93,7 @@ class Trip(Sink):
         lease: Lease | None = None,
         asking: bool = False,
         repeat: bool = False,
+        fenced: bool = False,
     ) -> None:
         self._client = client
         self._slots = slots
@@ -88,10 +102,21 @@ class Trip(Sink):
         self._given = lease is not None
         self._repeat = repeat
         self._claim: Claim | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | Deadline | None = None
         self._node: Node | None = None
         self._hops = 0
         self._rejected = b""
+        self._fenced = fenced
+        self._nonce = b""
+        self._reply = b""
+        self._doubt: Doubt | None = None
+        """What may have refused it last; its twin goes ahead when it is sent again."""
+        self._forestalled: Refusal | None = None
+        """What the twin was refused that went ahead."""
+        self._proving = False
+        """Whether the twin that came behind has yet to be answered."""
+        self._tried: Refusal | None = None
+        """What refused it before."""
         self.lease = lease
         self.asking = asking
         """Whether the server serves the slot only when it is asked to."""
@@ -135,7 +160,7 @@ class Trip(Sink):
         place = Place(service.topology.called(node), node, True, session.protocol, session.db, 0)
         shared = service.shared(place)
         if shared.usable:
-            self._claim = service.leases.ask(place, self._got)
+            self._claim = service.leases.ask(place, self._got, client.holder)
         else:  # it has been away for long
             self._then(None, Fate.FAILED, shared.down_error())
 
@@ -154,16 +179,31 @@ class Trip(Sink):
         now = service.turn.now()
         self.lease = lease
         self._rejected = b""
+        self._forestalled = None
         lease.on_lost = self._lost
-        for load in service.scripts.ahead(None, calls_by_digest(self._frame)):
+        # A fenced one is often a script by its digest: it is remembered of the server that it was loaded there.
+        for load in service.scripts.ahead(lease.place.node if self._fenced else None, calls_by_digest(self._frame)):
             lease.send(DISCARD, 0, load, now)
+        if self._doubt is None and service.detours.unsettled:
+            self._doubt = service.doubt(self._frame)
+        if self._doubt is not None:
+            self._ask(lease, _AHEAD, self._doubt.twin, now)
         if self.asking:
             lease.send(DISCARD, 0, ASKING, now)
         if transaction.is_block(self._frame):
             for _ in range(transaction.replies(self._frame) - 1):
                 lease.inflight.push(self, _PART, b"", 0, 0, now)
-        lease.send(self, 0, self._frame, now)
-        self._timer = service.loop.call_later(service.config.backend.request_timeout, self._late)
+        lease.send(self, _ANSWER, self._frame, now)
+        if self._fenced:
+            self._nonce = token_hex(_NONCE_BYTES).encode()
+            lease.send(self, _FENCE, encode.request((b"ECHO", self._nonce)), now)
+        self._timer = service.turn.clock.call_later(service.config.backend.request_timeout, self._late)
+
+    def _ask(self, lease: Lease, token: int, twin: bytes, now: float) -> None:
+        """Have the twin of the request refused or answered, as the request is asked for."""
+        if self.asking:
+            lease.send(DISCARD, 0, ASKING, now)
+        lease.send(self, token, twin, now)
 
     def accepts_stream(self, token: int) -> bool:
         """No: it is looked at whole."""
@@ -172,35 +212,101 @@ class Trip(Sink):
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a reply."""
         reply = data[start:end]
+        lease = self.lease
+        assert lease is not None
         if token == _PART:
             if reply.startswith(b"-") and not self._rejected:
                 self._rejected = reply
+        elif token == _AHEAD:
+            assert self._doubt is not None
+            self._forestalled = self._doubt.judge(reply, lease.place.node)
+        elif token == _PROOF:
+            self._proven(lease, reply)
+        elif token == _FENCE:
+            self._answered(lease, self._reply, clean=reply == encode.bulk(self._nonce))
+        elif self._fenced:
+            self._reply = reply
+        else:
+            self._answered(lease, reply, clean=True)
+
+    def _answered(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
+        """The whole answer is there; ``clean``: it was one frame."""
+        if not clean:
+            self._end(lease, reply, clean=False)
             return
-        lease, self.lease = self.lease, None
-        assert lease is not None
-        lease.on_lost = None
-        self._end_timer()
         if reply.startswith(b"-"):
-            service = self._client.service
-            why = transaction.reason(reply, self._rejected)
-            refusal = service.refusal(why, lease.place.node)
-            if refusal is not None:
-                self._refused(lease, refusal)
+            block = transaction.is_block(self._frame)
+            why = transaction.reason(reply, self._rejected) if block else reply
+            found = self._client.service.refusal(why, lease.place.node, self._frame)
+            if isinstance(found, Doubt):
+                self._doubt = found
+                found = None if found.kind == NOSCRIPT else self._forestalled
+                if found is None:
+                    self._proving = True
+                    self._ask(lease, _PROOF, self._doubt.twin, self._client.service.turn.now())
+                    return
+            if found is not None:
+                self._refused(lease, found)
                 return
             if why is not reply:
                 reply = transaction.aborted(why)
-        self._then(lease, Fate.ANSWERED, reply)
+        self._end(lease, reply, clean=True)
+
+    def _proven(self, lease: Lease, reply: bytes) -> None:
+        """The twin that came behind is answered."""
+        self._proving = False
+        doubt = self._doubt
+        assert doubt is not None
+        found = doubt.judge(reply, lease.place.node)
+        if found is None:
+            self._end(lease, doubt.error, clean=True)
+        else:
+            self._refused(lease, found)
+
+    def _end(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
+        """It is answered. Behind a first frame that is no error there could only be more if that was not whole."""
+        self._let_go(lease)
+        if clean:
+            self._then(lease, Fate.ANSWERED, reply)
+            return
+        lease.drop()
+        if reply.startswith(b"-"):
+            self._then(None, Fate.ANSWERED, reply)
+        else:
+            self._uncertain(lease.place, "answered with more than one reply")
+
+    def _unproven(self) -> None:
+        """Nobody says whether it was refused: it is what it looks like to its client."""
+        assert self._doubt is not None
+        self._then(None, Fate.ANSWERED, self._doubt.error)
+
+    def _let_go(self, lease: Lease) -> None:
+        self.lease = None
+        lease.on_lost = None
+        self._end_timer()
 
     def _refused(self, lease: Lease, refusal: Refusal) -> None:
+        self._let_go(lease)
         service = self._client.service
         service.counters.redirect(refusal.kind)
-        service.source.hint(refusal.node)
+        if refusal.kind != NOSCRIPT:
+            service.source.hint(refusal.hint)
+        if refusal.kind == READONLY:
+            service.roles.demoted(lease.place)
         if self._given:
             self._then(lease, Fate.REFUSED, refusal.error)
             return
-        service.leases.give_back(lease, untouched=True)
+        if refusal.kind == NOSCRIPT and refusal == self._tried and not refusal.pause:
+            # A script that is not there once it was loaded can not be loaded.
+            self._then(lease, Fate.ANSWERED, refusal.error)
+            return
+        self._tried = refusal
+        if refusal.kind == READONLY:
+            lease.drop()
+        else:
+            service.leases.give_back(lease, untouched=True)
         self._node = refusal.node
-        self.asking = refusal.kind == "ASK"
+        self.asking = refusal.asks
         error = refusal.error
         if refusal.node is not None:
             place, said = lease.place, errors.text(error[1:-2])
@@ -212,7 +318,9 @@ class Trip(Sink):
         assert lease is not None
         self._end_timer()
         place = lease.place
-        if self._repeat:
+        if self._proving:
+            self._unproven()
+        elif self._repeat:
             self._node, self.asking = None, False
             self._again(encode.error(errors.shard_down(place.shard, place.node.address, reason)), None)
         else:
@@ -227,7 +335,9 @@ class Trip(Sink):
         service = self._client.service
         service.counters.timeouts += 1
         seconds = service.config.backend.request_timeout
-        if self._repeat:
+        if self._proving:
+            self._unproven()
+        elif self._repeat:
             error = errors.timed_out(place.shard, place.node.address, seconds)
             self._then(None, Fate.FAILED, encode.error(error))
         else:

@@ -1,3 +1,6 @@
+from proxy.clock cimport Clock
+
+
 cdef int _LOOK
 cdef int _SHARE_LOOKS
 cdef double _SHARE
@@ -6,7 +9,7 @@ cdef double _TURN
 
 
 cdef class Turn:
-    cdef object _clock
+    cdef readonly Clock clock
     cdef object _loop
     cdef double _now
     cdef list _items

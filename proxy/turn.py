@@ -8,8 +8,9 @@ next turn        ──▶ timers, signals, sockets of servers, clients and the 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
+
+from proxy.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ TURN_LOOKS = 256
 TURN = 0.004
 """The same for all clients together, before the end of a turn and again at it: a turn stays under 20 ms."""
 
+_AT_ONCE = 1000
+"""Of more items these are flushed in one turn: some milliseconds."""
 _LOOK = LOOK
 _SHARE_LOOKS = SHARE_LOOKS
 _SHARE = SHARE
@@ -58,12 +61,11 @@ class Turn:
 
     A client asks with ``share`` whether it may begin, takes ``credit``, and asks ``over`` once that is used up. Where
     it is over, the client calls ``wait``, and is told to go on at the end of this turn or of a later one.
-    ``clock`` gives seconds that only grow. It is finer than the loop's own time, and read once a turn.
+    Its time is the ``clock``'s, read once a turn.
     """
 
     __slots__ = (
         "_armed",
-        "_clock",
         "_items",
         "_looks",
         "_loop",
@@ -74,13 +76,14 @@ class Turn:
         "_spent",
         "_turn_ends",
         "_waiting",
+        "clock",
         "credit",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
-        self._now = clock()
+        self.clock = clock
+        self._now = clock.now()
         self._items: list[Flushable] = []
         self._waiting: deque[Waiting] = deque()
         self._armed = False
@@ -98,7 +101,7 @@ class Turn:
     def now(self) -> float:
         """The time of this turn: once something waits to be flushed, it stands still until the turn is over."""
         if not self._opened and not self._items:
-            self._now = self._clock()
+            self._now = self.clock.now()
         return self._now
 
     def add(self, item: Flushable) -> None:
@@ -139,7 +142,7 @@ class Turn:
         if not self._armed:
             self._arm()
         if not self._items:
-            self._now = self._clock()
+            self._now = self.clock.now()
         self._opened = True
         self._spent = False
         self._turn_ends = self._now + _TURN
@@ -148,7 +151,7 @@ class Turn:
 
     def _look(self) -> float:
         """Look whether the clients have had all there is in this turn."""
-        now = self._clock()
+        now = self.clock.now()
         self.credit = _LOOK
         self._looks += 1
         if now >= self._turn_ends or self._looks >= _TURN_LOOKS:
@@ -184,6 +187,11 @@ class Turn:
     def _flush(self) -> None:
         items = self._items
         self._items = []
+        if len(items) > _AT_ONCE:
+            # One message to thousands of subscribers: others are to be heard in between.
+            self._items = items[_AT_ONCE:]
+            items = items[:_AT_ONCE]
+            self._now = self.clock.now()
         for item in items:
             try:
                 item.flush()

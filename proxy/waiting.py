@@ -148,6 +148,10 @@ class Part(Pursuit):
         session = self._whole.modes.client.session
         return service.primary(index, session.protocol, session.db)
 
+    def holder(self) -> str:
+        """The client's."""
+        return self._whole.modes.client.holder
+
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """What is replicated and changes nothing, and the command."""
         whole = self._whole

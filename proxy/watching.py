@@ -1,9 +1,12 @@
 """The keys that a client watches.
 
 A ``Watch`` keeps its lease from WATCH on. If that is lost, or its slot moves, nobody can say any more whether a key was
-changed: then it is ``broken``, and EXEC answers null as if one had been.
+changed: then it is ``broken``, and EXEC answers null as if one had been. So it is when it is as old as it may be
+(``backend.watch_timeout``): others need the connection.
 """
 
+import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,10 @@ from proxy.trip import Fate, Then, Trip, serving
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
 
+log = logging.getLogger(__name__)
+
+_SOON = 1.0
+"""Seconds until it is looked again whether it can be ended."""
 Watched = Callable[["Watch | None", bytes], None]
 """Gets what is watched from now on, and the reply to WATCH."""
 
@@ -24,7 +31,7 @@ Watched = Callable[["Watch | None", bytes], None]
 class Watch:
     """The keys that a client watches, all in one slot; see the module's text."""
 
-    __slots__ = ("_asking", "_client", "_db", "_lease", "_odd", "_protocol", "_topology", "_trip", "slots")
+    __slots__ = ("_asking", "_client", "_db", "_lease", "_odd", "_protocol", "_timer", "_topology", "_trip", "slots")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
@@ -39,6 +46,8 @@ class Watch:
         self.slots: frozenset[int] = frozenset()
         self._trip: Trip | None = None
         """What is under way."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Until it is too old."""
 
     def __repr__(self) -> str:
         return f"Watch({self._lease})"
@@ -65,6 +74,9 @@ class Watch:
             self._trip = None
             if lease is not None and not reply.startswith(b"-"):
                 self._keep(lease, trip.asking)
+                service = self._client.service
+                if age := service.config.backend.watch_timeout:
+                    self._timer = service.loop.call_later(age, self._expire, age)
                 then(self, reply)
                 return
             if lease is not None:
@@ -97,11 +109,12 @@ class Watch:
         self._trip = Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking)
         self._trip.start()
 
-    def execute(self, frame: bytes, moves: bool, then: Then) -> None:
+    def execute(self, frame: bytes, moves: bool, then: Then, *, fenced: bool) -> None:
         """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
-        connection in another state."""
+        connection in another state. ``fenced``: see ``Trip``."""
         lease, self._lease = self._lease, None
         assert lease is not None
+        self._end_timer()
 
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
             if lease is not None:
@@ -109,11 +122,12 @@ class Watch:
             then(None, fate, reply)
 
         self._follow_session(lease)
-        Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking).start()
+        Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking, fenced=fenced).start()
 
     def release(self) -> None:
         """Watch no more."""
         lease, self._lease = self._lease, None
+        self._end_timer()
         if self._trip is not None:
             self._trip.abandon()
             return
@@ -129,6 +143,24 @@ class Watch:
 
     def _lost(self, reason: str, entries: list[Entry]) -> None:
         self._lease = None
+        self._end_timer()
+
+    def _expire(self, age: float) -> None:
+        """It is too old: as if a key had been changed."""
+        service = self._client.service
+        self._timer = None
+        if self._trip is not None:  # more keys are on their way to be watched
+            self._timer = service.loop.call_later(_SOON, self._expire, age)
+            return
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            log.warning("watch ended as it is too old address=%s seconds=%g", self._client.session.address, age)
+            give_back(service.leases, lease, self._odd)
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _follow_session(self, lease: Lease) -> None:
         """The client may have chosen another database or protocol since."""

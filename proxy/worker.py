@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
-from proxy import logs
+from proxy import descriptors, logs
 from proxy.allclients import WIDE, Args, Part
 from proxy.census import Census
 from proxy.channel import TIMEOUT, Channel, ChannelError
@@ -94,7 +94,11 @@ class Worker:
         census = Census(start["workers"], start["index"], start["census"])
         self._channel = channel
         self._service = service = Service(
-            config, build_topology(config), census=census, wires=best_wires(asyncio.get_running_loop())
+            config,
+            build_topology(config),
+            census=census,
+            wires=best_wires(asyncio.get_running_loop()),
+            files=descriptors.raise_limit(),
         )
         service.siblings = self
         async with at_work(service):
@@ -137,7 +141,8 @@ class Worker:
         """A word, also where it was asked for: so the latest that came is the latest that was sent."""
         self._channel.tell("report", take(self._service).plain())
 
-    def _part(self, body: tuple[str, int, Sequence[str]]) -> Part:
+    def _part(self, body: tuple[str, int, Sequence[str]]) -> asyncio.Future[Part]:
         name, caller, args = body
         service = self._service
-        return WIDE[name].part(service.world, caller, [arg.encode("latin-1") for arg in args], service.turn.now())
+        part = WIDE[name].part(service.world, caller, [arg.encode("latin-1") for arg in args], service.turn.now())
+        return service.slices.wait(part)

@@ -73,7 +73,7 @@ class CommandTable:
         """A new table, completed by a backend's COMMAND reply (RESP2, as hiredis decodes it).
 
         Facts add, never remove. What is known of itself keeps its handling: only subcommands, a looser arity and the
-        flag "write" are added to it.
+        flags "write" and "module" are added to it.
         """
         facts = dict(self._facts)
         for fact in reply.parse(command_reply):
@@ -95,6 +95,6 @@ def _complete(known: Fact, learned: Fact) -> Fact:
     return replace(
         known,
         arity=reply.looser(known.arity, learned.arity),
-        flags=known.flags | (learned.flags & {"write"}),
+        flags=known.flags | (learned.flags & {"write", "module"}),
         subcommands=subcommands,
     )

@@ -37,6 +37,8 @@ def check_kind(config: Config) -> Iterator[Problem]:
             yield "sentinel.masters", "are missing: name the masters that are the shards, or use --masters"
     if kind != "static" and config.topology.discover_replicas:
         yield "topology.discover_replicas", f'is for "static" only: a {kind} topology always discovers them'
+    if not config.topology.check_roles and (kind != "static" or config.topology.discover_replicas):
+        yield "topology.check_roles", "is off, but where roles are discovered they are always checked: leave it out"
 
 
 def check_asked(config: Config) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from math import ceil
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -28,6 +29,7 @@ from proxy.config.values import (
     Count,
     Duration,
     ListenAddress,
+    Percent,
     ServerAddress,
     Size,
     SlotRanges,
@@ -37,6 +39,8 @@ from proxy.config.values import (
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 _DAY = 86400.0
+_KEEPALIVE_MAX = 32767.0
+"""The most seconds that Linux takes (TCP_KEEPIDLE)."""
 
 
 class Section(BaseModel):
@@ -64,6 +68,9 @@ class TopologySection(Section):
         "static", "The shards are the ones named in this file: needs nothing else to be running."
     )
     discover_replicas: bool = _default(False, "A static topology is what the file says, unless it is told to look.")
+    check_roles: bool = _default(
+        True, "A replica in a primary's place refuses every write, and answers reads with what may be old."
+    )
     refresh: Duration = _default(
         "10s", "Redirections and lost connections make it look at once; this finds what nobody met.", gt=0, le=_DAY
     )
@@ -205,6 +212,15 @@ class BackendSection(Section):
     dedicated_wait: Duration = _default(
         "0s", "An error at once: who waits for a connection of its own looks as if it hung.", ge=0, le=_DAY
     )
+    dedicated_share: Percent = _default(
+        "80%", "A fleet behind one address and user is most of the load; others get in beside it all the same."
+    )
+    watch_timeout: Duration = _default(
+        "5m", "Optimistic locking takes milliseconds: an older WATCH is one that was forgotten.", ge=0, le=_DAY
+    )
+    long_reply_connections: Count = _default(
+        8, "Few read replies of many megabytes at once; each more is kept for its reader instead.", ge=0, le=1024
+    )
     username: str | None = _default(None, "None: the servers' default user.")
     password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")
     password_env: str | None = _default(None, "None: see password.")
@@ -247,6 +263,11 @@ class LimitsSection(Section):
         "A quarter of a container of 2 GB: pipelines that are written whole fit, and the process stays up.",
         gt=0,
     )
+    max_reply: Size = _default(
+        "1gb",
+        "As output_hard: what has to be kept of a reply waits for its reader in the end. Two largest values.",
+        gt=0,
+    )
     max_scripts: Count = _default(
         1000, "Twice what Redis 7.4 keeps of EVAL: more are made for one call each, and are not called again.", ge=1
     )
@@ -257,6 +278,12 @@ class LimitsSection(Section):
     write_timeout: Duration = _default(
         "60s", "Redis's own patience with a replica: a reader silent so long is gone.", gt=0, le=_DAY
     )
+    tcp_keepalive: Duration = _default("300s", "Redis's own default.", ge=0, le=_KEEPALIVE_MAX)
+
+    @property
+    def tcp_keepalive_seconds(self) -> int:
+        """``tcp_keepalive`` as the system takes it: whole seconds, 0 only if it is off."""
+        return ceil(self.tcp_keepalive)
 
 
 def _hash(value: SecretStr) -> SecretStr:

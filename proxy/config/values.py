@@ -30,6 +30,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Redis's units: 1k is 1000 bytes, 1kb is 1024 (the first lines of redis.conf).
 _SIZE = re.compile(r"([0-9]{1,12})\s*(b|k|kb|m|mb|g|gb)", re.IGNORECASE)
 _BYTES = {"b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 _RANGE = re.compile(r"([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?")
@@ -82,6 +83,14 @@ def parse_size(value: object) -> int:
             f'{shown(value)} is not a size: write a whole number and b, kb, mb or gb, as in "64kb" or "512mb"'
         )
     return int(match[1]) * _BYTES[match[2].lower()]
+
+
+def parse_percent(value: object) -> float:
+    """``"80%"`` as 0.8."""
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise ValueError(f'{shown(value)} is not a part of the whole: write it in quotes, from "1%" to "100%"')
+    return float(match[1]) / 100
 
 
 def parse_count(value: object) -> int:
@@ -248,6 +257,8 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds."""
 Size = Annotated[int, BeforeValidator(parse_size)]
 """Bytes."""
+Percent = Annotated[float, BeforeValidator(parse_percent)]
+"""A part of one."""
 Count = Annotated[int, BeforeValidator(parse_count)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(parse_workers)]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen)]

@@ -14,7 +14,7 @@ def source_of(config: Config, credentials: Credentials, counters: Counters, hold
     if config.topology.kind == "cluster":
         return ClusterSource(config, credentials, counters)
     if config.topology.kind == "sentinel":
-        return SentinelSource(config, counters, hold)
+        return SentinelSource(config, counters, hold, credentials)
     if config.topology.discover_replicas:
         return RolesSource(config, credentials, counters)
     return Fixed()

@@ -5,6 +5,10 @@
     hint, refresh ──▶ Pace ──▶ one node ──▶ View ──▶ judge ──▶ ClusterMap ──▶ seats ──▶ Topology ──▶ adopt
                                                       │ a claim that is no newer than what is known
                                                       └──▶ the owner known so far, and others ──▶ Views ──▶ judge
+
+Only members that are known are asked, and the seeds. Who answers at their addresses and is no member counts for
+nothing. Where nothing is known, or no member has answered for a while, the seeds are asked all at once, and taken at
+their word.
 """
 
 import asyncio
@@ -15,12 +19,15 @@ from collections.abc import Sequence
 from proxy.config import Config
 from proxy.control import ask
 from proxy.discovery.clustermap import ClusterMap, Judgement, judge, seats, topology
+from proxy.discovery.clustermembers import same_cluster
 from proxy.discovery.clusternews import missing, news
-from proxy.discovery.clusterview import NODES, OLDER, SHARDS, NoView, View, read
+from proxy.discovery.clusterview import MYID, NODES, OLDER, SHARDS, NoView, View, read
+from proxy.discovery.odd import Told
 from proxy.discovery.source import Adopt, Pace
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
+from proxy.slices import apart
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
@@ -29,6 +36,13 @@ _JURY = 8
 """So many nodes at most are asked beside the first one where its answer is doubted."""
 _HEDGE = 0.3
 """Seconds without an answer after which the next node is asked beside the one that is silent."""
+_MUCH = 1000
+"""Ranges of slots: of a cluster that was resharded often, or has a thousand nodes."""
+_LONG = 32 * 1024
+"""Bytes of CLUSTER NODES with about so many."""
+_FORSAKEN = 3.0
+"""Seconds without an answer from any member after which the seeds are believed, whatever cluster they are of: members
+that are out of reach for a moment must not be given up for who answers at the address of a seed."""
 _EAGER = 15.0
 """Seconds after a change for which the cluster is looked at often if a shard lacks replicas: they take a while."""
 
@@ -52,6 +66,16 @@ class ClusterSource:
         """The nodes that could not be asked, and why."""
         self._behind: set[Node] = set()
         """The nodes that were not believed when they were asked last."""
+        self._strangers: dict[Node, str] = {}
+        """Where somebody answers who is no member, and the id."""
+        self._oddities = Told(log)
+        self._mixed: set[Node] = set()
+        """The seeds that were not believed, as others are of another cluster."""
+        self._addresses: dict[Node, Node] = {}
+        self._nameless = False
+        """A node would not say its id."""
+        self._forsaken: float | None = None
+        """Since when no member answers."""
         self._deaf = False
         """Nobody answered the last time."""
         self._gaps: str | None = None
@@ -81,9 +105,32 @@ class ClusterSource:
         early = asyncio.get_running_loop().time() < self._eager_until
         return early and any(seat.lacking for seat in self._seats)
 
+    def member(self, node: Node) -> Node | None:
+        """Where the member is reached that a redirection calls ``node``; None if nobody who is known knows it."""
+        return self._addresses.get(node)
+
+    def stranger(self, node: Node, identity: str) -> str:
+        """Why ``node``, which says that its id is ``identity`` ("": it says none), is not to be used; "" if it is."""
+        if not identity:
+            if not self._nameless:
+                log.warning(
+                    "cluster node does not say its id, so it is not checked address=%s: grant +cluster|myid", node
+                )
+            self._nameless = True
+            return ""
+        return "" if self._map.blank or identity in self._map.members else _unknown(node, identity)
+
     async def _look(self, hinted: Node | None, adopt: Adopt) -> None:
-        view = await self._first(hinted)
-        if view is None:
+        known = self._map
+        views = [] if known.blank else await self._first(hinted)
+        found = await self._judge(known, views) if views else Judgement(known)
+        if len(views) > len(found.strangers):
+            self._forsaken = None
+        elif chosen := await self._begin():
+            known = ClusterMap()
+            found, views = await self._judge(known, chosen), chosen
+        else:
+            self._tell_strangers(found)
             self._counters.refresh("failed")
             if not self._deaf:
                 log.error("no node of the cluster can be asked: look at cluster.seeds, and at the network")
@@ -91,52 +138,107 @@ class ClusterSource:
             return
         if self._deaf:
             self._deaf = False
-            log.info("the cluster can be asked again asked=%s", view.asked)
-        views = [view]
-        found = judge(self._map, views)
+            log.info("the cluster can be asked again asked=%s", views[0].asked)
         if found.witnesses or found.doubted:
             nodes = [*found.witnesses, *(self._candidates(None) if found.doubted else ())]
-            views += await self._jury(view, nodes)
-            found = judge(self._map, views)
+            views += await self._jury(views, nodes)
+            found = await self._judge(known, views)
+        self._tell_strangers(found)
         self._tell_behind(views, found)
-        self._use(found.map, adopt)
+        await self._use(found.map, adopt)
+
+    async def _judge(self, known: ClusterMap, views: Sequence[View]) -> Judgement:
+        much = len(known.chart) + sum(len(view.chart) for view in views) > _MUCH
+        return await apart(much, judge, known, views)
+
+    async def _begin(self) -> list[View]:
+        """What the seeds say that are of one cluster, where nothing else is known, or no member answers any more."""
+        now = asyncio.get_running_loop().time()
+        if not self._map.blank:
+            if self._forsaken is None:
+                self._forsaken = now
+            if now - self._forsaken < _FORSAKEN:
+                return []
+        views = await self._seeded()
+        if not views:
+            return []
+        chosen, *others = same_cluster(views)
+        if not self._map.blank:
+            log.warning(
+                "no member of the cluster answers any more, but its seeds do, and are of another cluster, which is "
+                "used from now on seeds=%s",
+                ",".join(str(view.asked) for view in chosen),
+            )
+        self._tell_mixed(chosen, [view for other in others for view in other])
+        return chosen
 
     # ---- asking
 
-    async def _first(self, hinted: Node | None) -> View | None:
-        """The answer of the first node that has one; None if nobody has."""
+    async def _first(self, hinted: Node | None) -> list[View]:
+        """The answers of nodes until a member is among them, which is then the first one."""
         waiting: set[asyncio.Task[View | None]] = set()
+        heard: list[View] = []
+
+        def taken(view: View | None) -> bool:
+            if view is not None:
+                heard.insert(0, view)
+            return view is not None and view.me in self._map.members
+
         try:
             for node in self._candidates(hinted):
                 waiting.add(asyncio.create_task(self._ask(node), name=f"ask {node} for the cluster"))
                 done, waiting = await asyncio.wait(waiting, timeout=_HEDGE, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if (view := task.result()) is not None:
-                        return view
+                if any(taken(task.result()) for task in done):
+                    return heard
             for each in asyncio.as_completed(waiting):
-                if (view := await each) is not None:
-                    return view
-            return None
+                if taken(await each):
+                    return heard
+            return heard
         finally:
             for task in waiting:
                 task.cancel()
 
+    async def _seeded(self) -> list[View]:
+        """The answers of the seeds, or of those that one of them named that has no slots itself. Who takes longer than
+        the others is not waited for."""
+        nodes = list(dict.fromkeys([*self._seeds, *(self._map.nodes if self._map.blank else ())]))
+        nodes.sort(key=lambda node: node in self._silent)
+        asked = [asyncio.create_task(self._ask(node), name=f"ask {node} for the cluster") for node in nodes[:_JURY]]
+        waiting = set(asked)
+        try:
+            heard = False
+            while waiting:
+                patience = _HEDGE if heard else None
+                done, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                heard = heard or any(task.result() is not None for task in done)
+        finally:
+            for task in waiting:
+                task.cancel()
+        views: dict[str, View] = {}
+        for task in asked:
+            if task not in waiting and (view := task.result()) is not None:
+                views.setdefault(view.me, view)
+        return list(views.values())
+
     def _candidates(self, hinted: Node | None) -> list[Node]:
-        """Whom to ask, in this order: the one that a redirection led to, any that is known, the seeds. Those that did
-        not answer last, or are said to be down, come after all others."""
+        """Whom to ask, in this order: the one that a redirection led to or came from, any that is known, the seeds.
+        Those that did not answer last, or are said to be down, or where a stranger was, come after all others."""
         known = sorted(self._map.nodes, key=lambda node: (node.host, node.port))  # a set has no order to repeat
         random.shuffle(known)
         seeds = random.sample(self._seeds, len(self._seeds))
-        nodes = dict.fromkeys([*((hinted,) if hinted is not None else ()), *known, *seeds])
+        first = [hinted] if hinted is not None and hinted in {*known, *seeds} else []
         down = {member.node for member in self._map.members.values() if member.failed}
-        return sorted(nodes, key=lambda node: node in self._silent or node in down)
+        down |= self._silent.keys() | self._strangers.keys()
+        return sorted(dict.fromkeys([*first, *known, *seeds]), key=lambda node: node in down)
 
-    async def _jury(self, first: View, nodes: Sequence[Node]) -> list[View]:
+    async def _jury(self, heard: Sequence[View], nodes: Sequence[Node]) -> list[View]:
         """The answers of other ``nodes``, of the first so many."""
-        others = [node for node in dict.fromkeys(nodes) if node != first.asked]
+        asked, told = {view.asked for view in heard}, {view.me for view in heard}
+        others = [node for node in dict.fromkeys(nodes) if node not in asked]
         answers = await asyncio.gather(*(self._ask(node) for node in others[:_JURY]))
-        views = {view.me: view for view in answers if view is not None and view.me != first.me}
-        return list(views.values())
+        return list({view.me: view for view in answers if view is not None and view.me not in told}.values())
 
     async def _ask(self, node: Node) -> View | None:
         try:
@@ -149,39 +251,45 @@ class ClusterSource:
             return None
         if self._silent.pop(node, None) is not None:
             log.info("cluster node answers again address=%s", node)
+        self._oddities.tell(node, view.odd)
         return view
 
     async def _view(self, node: Node) -> View:
         """Raises OSError, TimeoutError, BackendError, NoView."""
         question = OLDER if node in self._older else SHARDS
-        places, nodes = await ask(node, self._credentials, [question, NODES], self._patience)
+        places, nodes, myid = await ask(node, self._credentials, [question, NODES, MYID], self._patience)
         if isinstance(places, Exception) and not isinstance(nodes, Exception) and node not in self._older:
             self._older.add(node)
-            places, nodes = await ask(node, self._credentials, [OLDER, NODES], self._patience)
-        return read(node, places, nodes, self._remap, self._credentials.tls is not None)
+            places, nodes, myid = await ask(node, self._credentials, [OLDER, NODES, MYID], self._patience)
+        much = isinstance(nodes, bytes) and len(nodes) > _LONG
+        return await apart(much, read, node, places, nodes, self._remap, self._credentials.tls is not None, myid)
 
     # ---- what comes of it
 
-    def _use(self, found: ClusterMap, adopt: Adopt) -> None:
+    async def _use(self, found: ClusterMap, adopt: Adopt) -> None:
         if found is self._map:
             self._counters.refresh("same")
             return
-        before, after = self._seats, seats(found)
+        much = len(found.chart) > _MUCH
+        before, after = self._seats, await apart(much, seats, found)
         self._map, self._seats = found, after
+        self._addresses = found.addresses(self._remap)
         nodes = found.nodes.union(self._seeds)
         self._older &= nodes
         self._behind &= nodes
         self._silent = {node: reason for node, reason in self._silent.items() if node in nodes}
+        self._strangers = {node: identity for node, identity in self._strangers.items() if node in nodes}
+        self._oddities.keep(nodes)
         same = [(seat.shard, seat.ranges) for seat in before] == [(seat.shard, seat.ranges) for seat in after]
         self._counters.refresh("same" if same else "changed")
         if not same:
-            for line in news(before, after):
+            for line in await apart(much, lambda: list(news(before, after))):
                 log.info(line)
         self._tell_gaps(missing(after))
         if not same:
             self._epoch += 1
             self._eager_until = asyncio.get_running_loop().time() + _EAGER
-            adopt(topology(after, self._epoch))
+            adopt(await apart(much, topology, after, self._epoch))
 
     def _tell_gaps(self, gaps: str) -> None:
         if gaps and gaps != self._gaps:
@@ -201,6 +309,25 @@ class ClusterSource:
         else:
             log.warning("cluster node can not be asked address=%s reason=%r", node, reason)
 
+    def _tell_strangers(self, found: Judgement) -> None:
+        for node in [node for node, identity in self._strangers.items() if identity in found.map.members]:
+            log.info("cluster node is known by now address=%s", node)
+            del self._strangers[node]
+        for view in found.strangers:
+            if self._strangers.get(view.asked) != view.me:
+                log.warning("cluster node is not believed: %s", _unknown(view.asked, view.me))
+            self._strangers[view.asked] = view.me
+
+    def _tell_mixed(self, chosen: Sequence[View], others: Sequence[View]) -> None:
+        mixed = {view.asked for view in others}
+        if mixed - self._mixed:
+            log.error(
+                "the seeds are not of one cluster, look at cluster.seeds: believed=%s not_believed=%s",
+                ",".join(str(view.asked) for view in chosen),
+                ",".join(str(view.asked) for view in others),
+            )
+        self._mixed = mixed
+
     def _tell_behind(self, views: Sequence[View], found: Judgement) -> None:
         for view in views:
             if view not in found.doubted:
@@ -208,3 +335,9 @@ class ClusterSource:
             elif view.asked not in self._behind:
                 self._behind.add(view.asked)
                 log.info("cluster node is behind others, and is not believed in all it says address=%s", view.asked)
+
+
+def _unknown(node: Node, identity: str) -> str:
+    return (
+        f"{node} is not the node that the cluster has at this address: its id {identity[:40]} is unknown to the cluster"
+    )

@@ -22,7 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from proxy.discovery.clusterview import NO_EPOCH, NOTHING, Chart, Member, Segment, View, joined
+from proxy.discovery.clustermembers import members_of
+from proxy.discovery.clusterview import NO_EPOCH, NOTHING, UNREAD, Chart, Member, Segment, View, joined
+from proxy.refusals import remapped
 from proxy.slots import SLOTS
 from proxy.topology import Node, Shard, Topology
 
@@ -42,9 +44,24 @@ class ClusterMap:
         """All that can be asked."""
         return {member.node for member in self.members.values() if member.node is not None}
 
+    @property
+    def blank(self) -> bool:
+        """Whether nobody is known to have a slot: nothing can be told from it about who belongs to the cluster."""
+        return not self.names
+
     def replicas(self, owner: str) -> list[Member]:
         """The nodes that follow ``owner``."""
         return [member for member in self.members.values() if member.primary == owner]
+
+    def addresses(self, remap: Mapping[str, str]) -> dict[Node, Node]:
+        """Where each node is reached, by all that it can be called in a redirection: that, its ip, its host name."""
+        found = {node: node for node in self.nodes}
+        for member in self.members.values():
+            ip, hostname, port = member.announced
+            if member.node is not None and port:
+                for host in filter(None, (ip, hostname)):
+                    found.setdefault(remapped(Node(host, port), remap), member.node)
+        return found
 
 
 def _owners(chart: Chart) -> list[str]:
@@ -55,15 +72,25 @@ def _owners(chart: Chart) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What comes of views: the map, which views were not believed in full, and the ``witnesses`` who know best: the old
-    and the new owners, as far as they were not heard."""
+    and the new owners, as far as they were not heard. ``strangers``: the views that did not count, as nobody who is
+    known knows those who say them."""
 
     map: ClusterMap
     doubted: tuple[View, ...] = ()
     witnesses: tuple[Node, ...] = ()
+    strangers: tuple[View, ...] = ()
 
 
 def judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
     """The map that follows ``known`` when nodes have said ``views``, at least one; the first was asked first."""
+    counted = list(views) if known.blank else members_of(known.members, views)
+    strangers = tuple(view for view in views if not any(view is other for other in counted))
+    if not counted:
+        return Judgement(known, strangers=strangers)
+    return replace(_judge(known, counted), strangers=strangers)
+
+
+def _judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
     chart = known.chart
     doubted: list[View] = []
     concerned: dict[str, None] = {}
@@ -111,7 +138,7 @@ def _pieces(chart: Chart, views: Sequence[View]) -> Iterator[tuple[int, int, str
                 at[index] += 1
             found.append(each[at[index]])
         _, _, owner, epoch = found[0]
-        claims = [(view, claim[2], claim[3]) for view, claim in zip(views, found[1:], strict=True)]
+        claims = [(view, *claim[2:]) for view, claim in zip(views, found[1:], strict=True) if claim[2] != UNREAD]
         yield first, following - 1, owner, epoch, claims
 
 
@@ -156,13 +183,20 @@ def _members(
     known: ClusterMap, owners: Sequence[str], views: Sequence[View], believed: Sequence[View]
 ) -> dict[str, Member]:
     """The nodes that there are: who is believed knows all of them. Owners that are not among them, or not as primaries,
-    are as the last view of them says, and with them who follows them."""
+    are as the last view of them says, and with them who follows them. Of whom could not be read what is said now, that
+    holds which was said before."""
     base, teller = (believed[0].members, believed[0].me) if believed else (known.members, "")
     members = {identity: _settled(known, member, teller) for identity, member in base.items()}
+    if believed:
+        members |= {identity: known.members[identity] for identity in believed[0].unread if identity in known.members}
     for owner in owners:
         if owner in members and not members[owner].primary:
             continue
         told = [view for view in views if owner in view.members]
+        if not told:
+            followers = {member.id: member for member in known.replicas(owner) if member.id not in members}
+            members |= {**followers, owner: known.members[owner]}
+            continue
         source = max(told, key=lambda view: (not view.members[owner].primary, view.members[owner].epoch))
         members |= {
             identity: _settled(known, member, source.me)

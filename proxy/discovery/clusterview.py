@@ -1,17 +1,21 @@
 """What one node of a Redis Cluster says of it, as plain facts: what it is asked, and its replies. Pure.
 
 CLUSTER NODES says who has which slots, and with which config epoch; CLUSTER SHARDS, or CLUSTER SLOTS of an older
-server, says where clients reach the nodes. Sources: https://redis.io/docs/latest/commands/cluster-nodes/,
-cluster-shards, cluster-slots, and the replies of Redis 6.2, 7.0 and Valkey 9.
+server, says where clients reach the nodes. What can not be read of it is passed over, and noted; the rest is used.
+Sources: https://redis.io/docs/latest/commands/cluster-nodes/, and the replies of Redis 6.2 to 8 and Valkey 9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
 
+from proxy.discovery.clusterplaces import Place, places
+from proxy.discovery.odd import Odd
 from proxy.refusals import remapped
 from proxy.slots import SLOTS
 from proxy.topology import Node
@@ -19,14 +23,26 @@ from proxy.topology import Node
 SHARDS = ("CLUSTER", "SHARDS")
 OLDER = ("CLUSTER", "SLOTS")
 NODES = ("CLUSTER", "NODES")
+MYID = ("CLUSTER", "MYID")
 
 Segment = tuple[int, int, str, int]
-"""Slots ``first`` to ``last``, the id of their owner ("": nobody), and the owner's config epoch (nobody's: -1)."""
+"""Slots ``first`` to ``last``, the id of their owner ("": nobody), and the owner's config epoch (nobody's: -1). In what
+one node says the owner can be ``UNREAD``."""
 Chart = tuple[Segment, ...]
 """All 16,384 slots in order; neighbours differ in more than their slots."""
 
 NO_EPOCH = -1
+UNREAD = "?"
+"""The owner of slots of which a node's answer leaves open whose they are: two have them in it, or none has and a part
+of the answer could not be read."""
 _DOWN = frozenset({"fail", "fail?"})
+_FIELDS = 8
+"""Of a line of CLUSTER NODES, before its slots."""
+_HIGHEST_PORT = 65535
+_ID = re.compile(r"[0-9a-f]{40}")
+_PORT = re.compile(r"[0-9]{1,5}")
+_NUMBER = re.compile(r"[0-9]{1,20}")
+_SLOTS = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?")
 NOTHING: Chart = ((0, SLOTS - 1, "", NO_EPOCH),)
 
 
@@ -60,28 +76,15 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one node says: ``me`` is its own id; ``members`` are by their ids."""
+    """What one node says: ``me`` is its own id; ``members`` are by their ids. ``odd``: what was passed over in it, in
+    words; ``unread``: the ids of members that are named in what was passed over, as far as they can be told."""
 
     asked: Node
     me: str
     members: Mapping[str, Member]
     chart: Chart
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where clients reach a node, as CLUSTER SHARDS or SLOTS says."""
-
-    endpoint: str
-    ip: str
-    hostname: str
-    port: int
-    online: bool = True
-
-    def host(self, asked: Node) -> str:
-        """Without an endpoint it is that of the node asked. "?" is a node without a host name, where those are wanted:
-        its ip has to do."""
-        return (self.ip if self.endpoint == "?" else self.endpoint) or asked.host
+    odd: tuple[str, ...] = ()
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,33 +98,50 @@ class _Line:
     flags: frozenset[str]
     primary: str
     epoch: int
-    slots: str
+    spans: tuple[tuple[int, int], ...]
 
 
-def read(asked: Node, places: object, nodes: object, remap: Mapping[str, str], tls: bool = False) -> View:
-    """The view of the node ``asked``: ``places`` is its reply to CLUSTER SHARDS or CLUSTER SLOTS, ``nodes`` to NODES.
+def read(
+    asked: Node, found: object, nodes: object, remap: Mapping[str, str], tls: bool = False, myid: object = None
+) -> View:
+    """The view of the node ``asked``: ``found`` is its reply to CLUSTER SHARDS or CLUSTER SLOTS, ``nodes`` to NODES,
+    ``myid`` to MYID, which not every server knows.
 
     ``remap``: see ``proxy.refusals.remapped``. ``tls``: the nodes are spoken to with TLS, at another port of theirs.
-    Raises NoView.
+    Raises NoView if nothing of it can be used.
     """
     if isinstance(nodes, Exception):
         raise _why(nodes)
-    try:
-        lines = [_line(text) for text in _text(nodes).splitlines() if text]
-        # The id of a node that is being met is not its own yet.
-        lines = [line for line in lines if "handshake" not in line.flags]
-        known = {} if isinstance(places, Exception) else dict(_places(places, tls))
-        (me,) = [line.id for line in lines if "myself" in line.flags]
-        chart = _chart(tuple(sorted((line.id, line.epoch, line.slots) for line in lines)))
-    except (ValueError, TypeError, LookupError) as error:
-        raise NoView(f"it answers CLUSTER NODES or SHARDS in a form that is not known: {error}") from error
+    odd = Odd()
+    lines, unread = _lines(_text(nodes), odd)
+    me = _text(myid) or _me(lines, unread)
+    if not lines or me is None:
+        told = odd.words[0] if odd else "it does not say which of the nodes it is"
+        raise NoView(f"it answers CLUSTER NODES in a form that is not known: {told}")
+    if any(line.id != me and "myself" in line.flags for line in lines):
+        odd.note("CLUSTER NODES", "it lists itself under an id that it does not have")
+        lines = [line for line in lines if line.id == me or "myself" not in line.flags]
+    if me not in unread and all(line.id != me for line in lines):
+        odd.note("CLUSTER NODES", "it does not list itself")
+        unread[me] = ""
+    where = places(found, tls, odd)
+    claims = tuple(sorted((line.id, line.epoch, line.spans) for line in lines))
+    chart, doubled = _chart(claims, bool(unread))
+    for first in doubled:
+        odd.note("CLUSTER NODES", f"two nodes have slot {first}")
     members = {}
     for line in lines:
-        # CLUSTER SLOTS leaves out the replicas that are not ready.
-        online = not known or line.id in known or not line.primary
-        place = known.get(line.id) or _Place(line.ip, line.ip, line.hostname, line.port, online)
+        online = not where.all_online or line.id in where.known or not line.primary
+        place = where.known.get(line.id) or Place(line.ip, line.ip, line.hostname, line.port, online)
         members[line.id] = _member(line, place, asked, remap)
-    return View(asked, me, members, chart)
+    return View(asked, me, members, chart, odd.words, frozenset(unread))
+
+
+def _me(lines: Sequence[_Line], unread: Mapping[str, str]) -> str | None:
+    """The id of the node that says all this; None if that can not be told."""
+    own = [line.id for line in lines if "myself" in line.flags]
+    own += [identity for identity, text in unread.items() if identity and "myself" in text]
+    return own[0] if len(own) == 1 else None
 
 
 def _why(error: Exception) -> NoView:
@@ -137,7 +157,7 @@ def _why(error: Exception) -> NoView:
     return NoView(f"it answers CLUSTER NODES with: {words}")
 
 
-def _member(line: _Line, place: _Place, asked: Node, remap: Mapping[str, str]) -> Member:
+def _member(line: _Line, place: Place, asked: Node, remap: Mapping[str, str]) -> Member:
     lost = "noaddr" in line.flags or not place.port
     return Member(
         line.id,
@@ -154,46 +174,97 @@ def _member(line: _Line, place: _Place, asked: Node, remap: Mapping[str, str]) -
 # ---- CLUSTER NODES
 
 
-def _line(text: str) -> _Line:
-    identity, address, flags, primary, _pinged, _ponged, epoch, _link, *slots = text.split(None, 8)
+def _lines(text: str, odd: Odd) -> tuple[list[_Line], dict[str, str]]:
+    """The lines that can be read, and the others by the ids in them, as far as those are ids ("" else)."""
+    lines: dict[str, _Line] = {}
+    unread: dict[str, str] = {}
+    for words in map(str.split, text.splitlines()):
+        if not words:
+            continue
+        identity = words[0]
+        line = _line(words)
+        if isinstance(line, str) or identity in lines:
+            odd.note(f"CLUSTER NODES, node {identity[:40]!r}", line if isinstance(line, str) else "it has two lines")
+            unread[identity if _ID.fullmatch(identity) else ""] = " ".join(words)
+            continue
+        if not line.port and "noaddr" not in line.flags and not words[1].startswith(":0"):
+            odd.note(f"CLUSTER NODES, node {identity[:40]!r}", "its address has no port")
+        for word in words[_FIELDS:]:
+            if not _is_slots(word):
+                odd.note(f"CLUSTER NODES, node {identity[:40]!r}", f"{word[:40]!r} are no slots")
+                unread.setdefault("", "")
+        # The id of a node that is being met is not its own yet.
+        if "handshake" not in line.flags:
+            lines[identity] = line
+    return list(lines.values()), unread
+
+
+def _line(words: Sequence[str]) -> _Line | str:
+    """A line by its words; what is wrong with it, if it can not be read."""
+    if len(words) < _FIELDS:
+        return f"its line has {len(words)} fields"
+    identity, address, flags, primary, pinged, ponged, epoch, link, *slots = words
+    if not all(map(_NUMBER.fullmatch, (pinged, ponged, epoch))) or not link.isalpha():
+        return "the fields of its line are not those that are known"
     address, *names = address.split(",")
-    ip, _, port = address.partition("@")[0].rpartition(":")
+    ip, colon, text = address.partition("@")[0].rpartition(":")
+    port = int(text) if colon and _PORT.fullmatch(text) and int(text) <= _HIGHEST_PORT else 0
     hostname = names[0] if names and "=" not in names[0] else ""
-    if primary == "-" or slots:
+    spans = tuple(_span(word) for word in slots if word[0] != "[" and _is_slots(word))
+    if primary == "-" or spans:
         primary = ""
-    return _Line(
-        identity, ip.strip("[]"), int(port), hostname, frozenset(flags.split(",")), primary, int(epoch), *slots or [""]
-    )
+    return _Line(identity, ip.strip("[]"), port, hostname, frozenset(flags.split(",")), primary, int(epoch), spans)
 
 
-def _spans(slots: str) -> Iterator[tuple[int, int]]:
-    """Slots on the move, in brackets, are where they come from, until they have moved."""
-    for text in slots.split():
-        if not text.startswith("["):
-            first, _, last = text.partition("-")
-            yield int(first), int(last or first)
+def _is_slots(word: str) -> bool:
+    """Whether it is a slot or a range of them. Slots on the move, in brackets, are where they come from, until they
+    have moved."""
+    if word[0] == "[":
+        return True
+    if not _SLOTS.fullmatch(word):
+        return False
+    first, last = _span(word)
+    return first <= last < SLOTS
+
+
+def _span(word: str) -> tuple[int, int]:
+    first, _, last = word.partition("-")
+    return int(first), int(last or first)
 
 
 @lru_cache(maxsize=16)
-def _chart(lines: Sequence[tuple[str, int, str]]) -> Chart:
-    """Who has which slots, by lines of id, epoch and slots. Raises NoView where two have the same.
+def _chart(
+    claims: Iterable[tuple[str, int, Sequence[tuple[int, int]]]], partial: bool
+) -> tuple[Chart, tuple[int, ...]]:
+    """Who has which slots, by ids, epochs and slots; and where begins what two have: it is ``UNREAD``, as a node has
+    one owner of each slot, so that such an answer says nothing of it. ``partial``: slots of nobody are that too.
 
     Remembered, as most looks at a cluster find nothing new.
     """
-    claims = sorted((*span, identity, epoch) for identity, epoch, slots in lines for span in _spans(slots))
+    borders: dict[int, Counter[str]] = {0: Counter(), SLOTS: Counter()}
+    epochs: dict[str, int] = {}
+    for identity, epoch, spans in claims:
+        epochs[identity] = epoch
+        for first, last in spans:
+            borders.setdefault(first, Counter())[identity] += 1
+            borders.setdefault(last + 1, Counter())[identity] -= 1
+    nobody = UNREAD if partial else ""
+    having: Counter[str] = Counter()
     chart: list[Segment] = []
-    at = 0
-    for claim in claims:
-        first, last = claim[0], claim[1]
-        if not at <= first <= last < SLOTS:
-            raise NoView(f"it says that two nodes have slot {first}" if first < at else f"{first}-{last} are no slots")
-        if first > at:
-            chart.append((at, first - 1, "", NO_EPOCH))
-        chart.append(claim)
-        at = last + 1
-    if at < SLOTS:
-        chart.append((at, SLOTS - 1, "", NO_EPOCH))
-    return tuple(joined(chart))
+    doubled = []
+    starts = sorted(borders)
+    for first, following in pairwise(starts):
+        for identity, change in borders[first].items():
+            having[identity] += change
+            if not having[identity]:
+                del having[identity]
+        if len(having) == 1:
+            (owner,) = having
+            chart.append((first, following - 1, owner, epochs[owner]))
+        else:
+            chart.append((first, following - 1, UNREAD if having else nobody, NO_EPOCH))
+            doubled += [first] if having else []
+    return tuple(joined(chart)), tuple(doubled)
 
 
 def joined(segments: Sequence[Segment]) -> Iterator[Segment]:
@@ -208,44 +279,6 @@ def joined(segments: Sequence[Segment]) -> Iterator[Segment]:
         waiting = segment
     if waiting is not None:
         yield waiting
-
-
-# ---- CLUSTER SHARDS and CLUSTER SLOTS
-
-
-def _places(reply: Any, tls: bool) -> Iterator[tuple[str, _Place]]:
-    """By the node's id, which servers before Redis 4 do not say: CLUSTER NODES has to do there.
-
-    CLUSTER SLOTS has numbers where CLUSTER SHARDS has names.
-    """
-    if reply and reply[0][0] == b"slots":
-        for shard in map(_pairs, reply):
-            nodes = [_pairs(fields) for fields in shard["nodes"]]
-            furthest = max((node["replication-offset"] for node in nodes), default=0)
-            for node in nodes:
-                # A replica of a primary that was never written to has all its data, though it is said to be loading.
-                online = node["health"] == b"online" or node["replication-offset"] == furthest == 0
-                yield _text(node["id"]), _place(node, tls, online)
-        return
-    for _first, _last, *entries in reply:
-        for endpoint, port, *more in entries:
-            if more:
-                about = _pairs(more[1]) if len(more) > 1 else {}
-                # Only Redis 7 and later say more, and "?"; before, the endpoint is the ip.
-                ip = _text(about.get("ip", endpoint))
-                yield _text(more[0]), _Place(_text(endpoint), ip, _text(about.get("hostname")), int(port))
-
-
-def _place(node: Mapping[str, Any], tls: bool, online: bool) -> _Place:
-    """Of a node in CLUSTER SHARDS, which has the ports that the node listens at."""
-    port: int = node.get("tls-port" if tls else "port") or node.get("port") or node["tls-port"]
-    endpoint, ip, hostname = (_text(node.get(name)) for name in ("endpoint", "ip", "hostname"))
-    return _Place(endpoint, ip, hostname, port, online)
-
-
-def _pairs(fields: Sequence[object]) -> dict[str, Any]:
-    """A map, which RESP2 sends as a list."""
-    return {_text(name): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
 
 
 def _text(value: object) -> str:

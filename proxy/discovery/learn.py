@@ -2,49 +2,75 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import hiredis
 
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
-from proxy.control import Reply, ask
+from proxy.control import Reply, TooManyReplies, ask
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
+from proxy.greeting import IDENTITY, Credentials, refused_identity
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
 
+_OWN = frozenset(own.name for own in OWN)
 QUESTIONS = (
     ("COMMAND",),
     ("INFO", "server"),
     ("CONFIG", "GET", "databases"),
     ("CONFIG", "GET", "proto-max-bulk-len"),
     ("CONFIG", "GET", "cluster-databases"),
+    ("CONFIG", "GET", "client-query-buffer-limit"),
 )
+_RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
+_MARK = "raised by slotgate"
+_NO_SCRIPTS = ("NOPERM", "ERR")
+"""What begins the answers of servers that run no scripts for the proxy."""
+_LIMITS = QUESTIONS[3], QUESTIONS[5]
 _TIMEOUT = 5.0
+_COLUMNS = 8
+"""Of a line of CLUSTER NODES, before the slots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, and the most bytes that it
-    takes in one argument; None where it would not. ``selects``: it knows SELECT, as a cluster's nodes do from Valkey 9
-    on, which can have several databases."""
+    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, the most bytes that it takes in
+    one argument, and the most that it keeps of what one connection sends; None where it would not. ``selects``: it
+    knows SELECT, as a cluster's nodes do from Valkey 9 on, which can have several databases. ``raises``: it passes on
+    what scripts raise with its line breaks."""
 
     commands: Sequence[object] | None
     version: str | None
     databases: int | None
     max_bulk: int | None
+    max_query: int | None
     selects: bool = True
+    clustered: bool = False
+    """Whether it is in cluster mode."""
+    raises: bool = False
+    """Whether it passes on what scripts raise with its line breaks."""
 
 
-async def learn(node: Node, credentials: Credentials) -> Learned | None:
-    """Ask ``node``; None, with a line in the log, if it can not be asked now."""
+async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
+    """Ask ``node``; None, with a line in the log, if it can not be asked now, or is a stranger."""
     try:
-        commands, info, databases, max_bulk, of_cluster = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        if stranger is None:
+            replies = await ask(node, credentials, QUESTIONS, _TIMEOUT)
+        else:
+            identity, *replies = await ask(node, credentials, (IDENTITY, *QUESTIONS), _TIMEOUT)
+            if words := refused_identity(identity, partial(stranger, node)):
+                raise BackendError(words)
+        raises = await _raises(node, credentials)
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
+    commands, info, databases, max_bulk, of_cluster, max_query = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -52,13 +78,71 @@ async def learn(node: Node, credentials: Credentials) -> Learned | None:
         _version(info),
         (several or 1) if clustered else _setting(databases),
         _setting(max_bulk),
+        _setting(max_query),
         not clustered or several is not None,
+        clustered,
+        raises,
     )
 
 
-async def learn_all(nodes: Sequence[Node], credentials: Credentials) -> dict[Node, Learned]:
-    """What those of ``nodes`` that could be asked said."""
-    answers = await asyncio.gather(*(learn(node, credentials) for node in nodes))
+async def _raises(node: Node, credentials: Credentials) -> bool:
+    """Whether ``node`` makes more than one reply of an error that a script raises, or will not say. Raises as ``ask``,
+    and BackendError as long as it loads."""
+    scripts = [("EVAL", f"error({words.format(_MARK)})", "0") for words in _RAISED]
+    try:
+        commands = [each for script in scripts for each in (script, ("ECHO", _MARK))]
+        answers = await ask(node, credentials, commands, _TIMEOUT)
+    except TooManyReplies:
+        return True
+    for error, echo in zip(answers[::2], answers[1::2], strict=True):
+        if not isinstance(error, hiredis.ReplyError) or echo != _MARK.encode():
+            return True
+        if str(error).startswith("LOADING"):
+            raise BackendError(str(error))
+        if _MARK not in str(error) and not str(error).startswith(_NO_SCRIPTS):
+            return True
+    return False
+
+
+async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
+    """Ask a replica, which is read from, for its limits; None if it can not be asked now."""
+    try:
+        max_bulk, max_query = await ask(node, credentials, _LIMITS, _TIMEOUT)
+    except (OSError, TimeoutError, BackendError):
+        return None
+    return Learned(None, None, None, _setting(max_bulk), _setting(max_query))
+
+
+async def slots_served(node: Node, credentials: Credentials) -> int | None:
+    """How many slots ``node``, which is in cluster mode, says that it serves; None if it can not be asked."""
+    try:
+        (reply,) = await ask(node, credentials, (("CLUSTER", "NODES"),), _TIMEOUT)
+    except (OSError, TimeoutError, BackendError):
+        return None
+    return count_slots(reply)
+
+
+def count_slots(reply: Reply) -> int | None:
+    """How many slots a node has by its own line of CLUSTER NODES; None if the reply has no such line.
+
+    Source: https://redis.io/docs/latest/commands/cluster-nodes/
+    """
+    if not isinstance(reply, bytes):
+        return None
+    rows = (line.split() for line in reply.decode("utf-8", "replace").splitlines())
+    own = next((row for row in rows if len(row) >= _COLUMNS and "myself" in row[2].split(",")), None)
+    if own is None:
+        return None
+    spans = (re.fullmatch("([0-9]+)(?:-([0-9]+))?", word) for word in own[_COLUMNS:])
+    return sum(int(span[2] or span[1]) - int(span[1]) + 1 for span in spans if span is not None)
+
+
+async def learn_all(
+    nodes: Sequence[Node], credentials: Credentials, stranger: Callable[[Node, str], str] | None = None
+) -> dict[Node, Learned]:
+    """What those of ``nodes`` that could be asked said. ``stranger``: see ``proxy.greeting.Stranger``, by the node;
+    None where servers have no ids."""
+    answers = await asyncio.gather(*(learn(node, credentials, stranger) for node in nodes))
     return {node: answer for node, answer in zip(nodes, answers, strict=True) if answer is not None}
 
 
@@ -86,7 +170,7 @@ def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
 
 def _own(fact: Fact) -> bool:
     """Whether the proxy carries it out whatever the servers know."""
-    return fact.handling is Handling.SESSION or fact.name in {own.name for own in OWN}
+    return fact.handling is Handling.SESSION or fact.name in _OWN
 
 
 def lowest_version(answers: Sequence[Learned]) -> str | None:
@@ -110,12 +194,22 @@ def smallest_bulk(answers: Sequence[Learned]) -> int | None:
     return min((answer.max_bulk for answer in answers if answer.max_bulk), default=None)
 
 
+def some_raise(answers: Sequence[Learned]) -> bool:
+    """Whether one passes on what scripts raise with its line breaks."""
+    return any(answer.raises for answer in answers)
+
+
+def smallest_query(answers: Sequence[Learned]) -> int | None:
+    """The lowest of the limits of what a server keeps of what one connection sends."""
+    return min((answer.max_query for answer in answers if answer.max_query), default=None)
+
+
 def _version(info: Reply) -> str | None:
     if not isinstance(info, bytes):
         return None
     for line in info.decode("utf-8", "replace").splitlines():
         name, _, value = line.partition(":")
-        if name == "redis_version" and all(part.isdigit() for part in value.split(".")):
+        if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
 

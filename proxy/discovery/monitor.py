@@ -9,10 +9,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
+from proxy.clock import timeout
 from proxy.control import Line
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
+from proxy.greeting import IDENTITY, Credentials, refused_identity
 from proxy.lag import Fault, Sight, Timeline, read_role
 from proxy.topology import Node, Shard, Topology
 
@@ -40,7 +42,8 @@ class Monitor:
 
     ``topology`` gives the snapshot in use. ``most``: how far a replica may be behind, in seconds; what answers nothing
     for so long is no more read from either. Until its first answer a server is as good as the connection to it.
-    ``hint`` is called when the topology should be looked at.
+    ``hint`` is called when the topology should be looked at. ``stranger``: see ``proxy.greeting.Stranger``, by the
+    node; None where servers have no ids.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Monitor:
         clock: Callable[[], float],
         on_change: OnChange,
         hint: Callable[[Node | None], None],
+        stranger: Callable[[Node, str], str] | None = None,
     ) -> None:
         self._topology = topology
         self._credentials = credentials
@@ -60,6 +64,7 @@ class Monitor:
         self._clock = clock
         self._on_change = on_change
         self._hint = hint
+        self._stranger = stranger
         self._period = min(max(most / _PERIODS_OF_LAG, _SHORTEST), _LONGEST)
         self._seen: Topology | None = None
         self._begun = clock()
@@ -177,10 +182,10 @@ class Monitor:
                 await self._next(0.0 if watch.primary else 0.5)
                 try:
                     if not line.connected:
-                        async with asyncio.timeout(self._connect_timeout):
-                            await line.connect()
+                        async with timeout(self._connect_timeout):
+                            await self._connect(line, watch.node)
                     asked = self._clock()
-                    async with asyncio.timeout(_PATIENCE):
+                    async with timeout(_PATIENCE):
                         reply = (await line.ask(_QUESTION))[0]
                 except (OSError, TimeoutError, ValueError, BackendError) as error:
                     # ValueError: a host name that can be no name.
@@ -190,6 +195,16 @@ class Monitor:
                     self._take(watch, reply, asked)
         finally:
             line.close()
+
+    async def _connect(self, line: Line, node: Node) -> None:
+        """What another than the node says of itself tells nothing of whom to read from."""
+        if self._stranger is None:
+            await line.connect()
+            return
+        (identity,) = await line.connect((IDENTITY,))
+        if words := refused_identity(identity, partial(self._stranger, node)):
+            line.close()
+            raise BackendError(words)
 
     async def _next(self, phase: float) -> None:
         """Until the next period is as far as ``phase`` (0 its beginning, 1 its end)."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from proxy.discovery.odd import Odd
 from proxy.refusals import remapped
 from proxy.topology import Node, Shard
 
@@ -23,7 +24,8 @@ class Answer:
     """What a server says of itself.
 
     ``id``: the same at whatever address it is asked, "" if it may not be told. A primary says how much it has written
-    (``offset``) and which replicas follow it (``lists``), a replica whom it ``follows``.
+    (``offset``) and which replicas follow it (``lists``), a replica whom it ``follows``. ``odd``: what was passed
+    over in its replies, in words.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Answer:
     offset: int = 0
     lists: tuple[Node, ...] = ()
     follows: Node | None = None
+    odd: tuple[str, ...] = field(default=(), compare=False)
 
 
 def read(replies: Sequence[object], remap: Mapping[str, str]) -> Answer | str:
@@ -39,15 +42,31 @@ def read(replies: Sequence[object], remap: Mapping[str, str]) -> Answer | str:
     if isinstance(role, Exception):
         return f"it answers ROLE with: {role}"
     identity = _id(info)
+    odd = Odd()
     match role:
         # Dragonfly leaves the offset out, and says replica.
-        case [b"master", *offset, list(replicas)]:
-            found = (_node(each[0], each[1], remap) for each in replicas if isinstance(each, list) and len(each) > 1)
-            written = offset[0] if offset and isinstance(offset[0], int) else 0
-            return Answer(identity, True, written, tuple(node for node in found if node is not None))
-        case [b"slave" | b"replica", host, port, *_]:
-            return Answer(identity, False, follows=_node(host, port, remap))
+        case [b"master", *about]:
+            listed = next((each for each in about if isinstance(each, list)), None)
+            if listed is None:
+                odd.note("ROLE", "a primary does not list its replicas")
+            found = [_replica(each, remap, odd) for each in listed or ()]
+            written = next((each for each in about if isinstance(each, int)), 0)
+            lists = tuple(node for node in found if node is not None)
+            return Answer(identity, True, written, lists, odd=odd.words)
+        case [b"slave" | b"replica", *about]:
+            host, port = [*about, None, None][:2]
+            follows = _node(host, port, remap)
+            if follows is None:
+                odd.note("ROLE", "a replica does not say whom it follows")
+            return Answer(identity, False, follows=follows, odd=odd.words)
     return "it is neither a primary nor a replica"
+
+
+def _replica(entry: object, remap: Mapping[str, str], odd: Odd) -> Node | None:
+    node = _node(entry[0], entry[1], remap) if isinstance(entry, list) and len(entry) > 1 else None
+    if node is None:
+        odd.note("ROLE", "a replica is no address")
+    return node
 
 
 def _id(info: object) -> str:
@@ -56,7 +75,7 @@ def _id(info: object) -> str:
 
 
 def _node(host: object, port: object, remap: Mapping[str, str]) -> Node | None:
-    text = port.decode("utf-8", "replace") if isinstance(port, bytes) else str(port)
+    text = port if isinstance(port, bytes) else str(port).encode()
     if not isinstance(host, bytes) or not host or not text.isdigit() or not 0 < int(text) < 65536:
         return None
     return remapped(Node(host.decode("utf-8", "replace").lower(), int(text)), remap)
@@ -68,6 +87,10 @@ class Group:
     The primary stays one as long as it says so and nobody else is followed in its place. When it is gone, or says that
     it is a replica, the one that it follows takes over, or a server that was promoted since: of several the one that
     most others follow, then the one that has written most.
+
+    What a server says of itself must be confirmed by the others. A replica that is not configured is one if the primary
+    lists it and it says that it follows that primary. Who takes over is configured, or was a replica; and it is the
+    server that it was (which its run id tells), or a server is that follows it.
     """
 
     def __init__(self, name: str, configured: Sequence[Node]) -> None:
@@ -80,6 +103,8 @@ class Group:
         self._refused: Node | None = None
         self._strays: set[Node] = set()
         """Servers that said they were primaries while the primary was there: nobody was promoted in its place."""
+        self._ids: set[str] = set()
+        """Those of the servers that were of this shard when they were asked: so they are known, until a restart."""
 
     @property
     def members(self) -> tuple[Node, ...]:
@@ -109,7 +134,8 @@ class Group:
             for node, answer in said.items()
             if answer.follows is not None
         }
-        primary = self._elect(said, leaders)
+        known = {node for node, answer in said.items() if not self._ids or answer.id in self._ids}
+        primary = self._elect(said, leaders, known)
         refused = primary if primary != self.primary and primary in taken else None
         if refused is not None:
             if refused != self._refused:
@@ -120,7 +146,9 @@ class Group:
         self._strays -= {primary, *leaders}
         gone = primary not in said or not said[primary].primary
         self.passed_over = tuple(node for node in self.members if node in self._strays & said.keys()) if gone else ()
-        self.replicas = self._follow(said, leaders, names)
+        self.replicas = self._follow(said, leaders, names, known)
+        own = (primary, *self.replicas)
+        self._ids |= {said[node].id for node in own if node in said and said[node].primary is (node == primary)}
 
     def _names(self, answers: Mapping[Node, Answer]) -> dict[Node, Node]:
         """One address for each server, whatever addresses it has: the one that is configured, or used now."""
@@ -130,9 +158,10 @@ class Group:
             first.setdefault(answers[node].id or str(node), node)
         return {node: first[answer.id or str(node)] for node, answer in answers.items()}
 
-    def _elect(self, said: Mapping[Node, Answer], leaders: Mapping[Node, Node]) -> Node:
-        followers = Counter(leaders.values())
+    def _elect(self, said: Mapping[Node, Answer], leaders: Mapping[Node, Node], known: Collection[Node]) -> Node:
         members = self.members
+        # Who is known to nobody follows whom it likes.
+        followers = Counter(leader for node, leader in leaders.items() if node in known)
         primaries = [node for node in members if node in said and said[node].primary]
         if self.primary in primaries:
             rivals = [node for node in primaries if node != self.primary]
@@ -143,8 +172,10 @@ class Group:
             primaries = followed
         else:
             leader = self._leader(leaders)
-            if leader in said and said[leader].primary:
+            confirmed = followers[leader] or leader in self._configured or (leader in members and leader in known)
+            if leader in said and said[leader].primary and confirmed:
                 return leader
+            self._strays.update(node for node in primaries if node not in known)
             primaries = [node for node in primaries if node not in self._strays or followers[node]]
         return max(primaries, key=lambda node: (followers[node], said[node].offset, str(node)), default=self.primary)
 
@@ -156,19 +187,25 @@ class Group:
         return node
 
     def _follow(
-        self, said: Mapping[Node, Answer], leaders: Mapping[Node, Node], names: Mapping[Node, Node]
+        self,
+        said: Mapping[Node, Answer],
+        leaders: Mapping[Node, Node],
+        names: Mapping[Node, Node],
+        known: Collection[Node],
     ) -> tuple[Node, ...]:
         """The replicas of the primary, those of its replicas too. One that is configured and does not answer stays."""
         head = said.get(self.primary)
         lists = {names.get(node, node) for node in head.lists} if head is not None else set()
-        found = {node for node in lists if node in leaders}
+        may = {node for node in leaders if node in self._configured or node in lists or node in known}
+        # Of one that is configured and listed, whom it follows may be the primary's other address.
+        found = {node for node in lists if node in self._configured and node in leaders}
         found |= {node for node in self._configured if node not in names}
         if head is None:
             # It may be known to its replicas by a name that nobody can tell now.
-            found |= {node for node in self.replicas if node in leaders}
+            found |= {node for node in self.replicas if node in leaders and node in known}
         grows = True
         while grows:
-            more = {node for node, leader in leaders.items() if leader in found or leader == self.primary} - found
+            more = {node for node in may if leaders[node] in found or leaders[node] == self.primary} - found
             found |= more
             grows = bool(more)
         found.discard(self.primary)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from proxy.config import Config
 from proxy.control import ask, reason
+from proxy.discovery.odd import Told
 from proxy.discovery.replication import QUESTIONS, Answer, Group, read
-from proxy.discovery.source import Adopt, Pace
+from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.metrics import Counters
@@ -19,7 +20,7 @@ _ROUNDS = 3
 """A demoted primary names its successor, that one its replicas, those theirs."""
 
 
-class RolesSource:
+class RolesSource(Unlisted):
     """Follows the roles of the servers of ``config.shards``; which slots a shard has stays."""
 
     def __init__(self, config: Config, credentials: Credentials, counters: Counters) -> None:
@@ -31,8 +32,11 @@ class RolesSource:
         self._topology = build_topology(config)
         self._groups = [Group(shard.name, shard.nodes) for shard in self._topology.shards]
         self._passed_over: dict[str, tuple[Node, ...]] = {}
+        self._asked: set[Node] = set()
+        """Whom the latest look was about."""
         self._silent: dict[Node, str] = {}
         """The servers that can not be asked, and why."""
+        self._oddities = Told(log)
 
     def hint(self, node: Node | None = None) -> None:
         """Something says that the roles have changed."""
@@ -49,7 +53,9 @@ class RolesSource:
                 log.exception("what the servers say of their roles can not be used")
 
     async def _look(self, adopt: Adopt) -> None:
+        self._asked.clear()
         answers = await asyncio.gather(*(self._gather(group) for group in self._groups))
+        self._silent = {node: why for node, why in self._silent.items() if node in self._asked}
         if not any(answers):
             self._counters.refresh("failed")
             return
@@ -57,8 +63,9 @@ class RolesSource:
             group.take(said, [other.primary for other in self._groups if other is not group])
             if group.passed_over and group.passed_over != self._passed_over.get(group.name):
                 log.error(
-                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it: its data "
-                    "may be old. If it is good, make a replica follow it, or restart the proxy with it as the primary",
+                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it, or was "
+                    "started anew since: its data may be old. If it is good, make a replica follow it, or restart the "
+                    "proxy with it as the primary",
                     group.name,
                     group.primary,
                     ",".join(map(str, group.passed_over)),
@@ -89,11 +96,13 @@ class RolesSource:
         return answers
 
     async def _ask(self, node: Node) -> Answer | None:
+        self._asked.add(node)
         try:
             answer = read(await ask(node, self._credentials, QUESTIONS, self._patience), self._remap)
         except (OSError, TimeoutError, ValueError, BackendError) as error:
             answer = reason(error, self._patience)
         if isinstance(answer, Answer):
+            self._oddities.tell(node, answer.odd)
             if self._silent.pop(node, None) is not None:
                 log.info("server says its role again address=%s", node)
             return answer

@@ -6,7 +6,7 @@
         ▲                                                      │
         └────── all are asked: in turn, after a hint ──────────┤
                                                                ▼
-                                          Report ──▶ Chart ──▶ Topology ──▶ adopt
+                                Report ──▶ Trust ──▶ Chart ──▶ Topology ──▶ adopt
 
 A sentinel that leads a failover says so about a tenth of a second before the replica is promoted, while the old primary
 goes on taking writes, which are lost, for seconds. So from then on until the new primary is adopted, ``hold`` keeps the
@@ -16,12 +16,16 @@ shard's requests back.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from proxy.config import Config
 from proxy.control import ask, reason
+from proxy.discovery import replication
+from proxy.discovery.odd import Told
 from proxy.discovery.sentinelchart import Chart, Seat
+from proxy.discovery.sentineltrust import Trust
 from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, Report, is_old, questions, read, read_event
-from proxy.discovery.source import Adopt, Pace
+from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.discovery.subscription import Subscription
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
@@ -42,10 +46,10 @@ _EAGER = 15.0
 """Seconds after a change for which the sentinels are asked often, as they learn of replicas only by and by."""
 
 
-class SentinelSource:
-    """Follows the masters of ``config.sentinel``."""
+class SentinelSource(Unlisted):
+    """Follows the masters of ``config.sentinel``; ``credentials`` are for their servers."""
 
-    def __init__(self, config: Config, counters: Counters, hold: Hold) -> None:
+    def __init__(self, config: Config, counters: Counters, hold: Hold, credentials: Credentials | None = None) -> None:
         section = config.sentinel
         password = section.password.get_secret_value() if section.password else ""
         self._credentials = Credentials(section.username or "", password, sentinel_tls(config))
@@ -57,7 +61,21 @@ class SentinelSource:
         self._hold = hold
         self._pace = Pace(config.topology.refresh)
         self._chart = Chart(section.masters)
+        self._of_servers = credentials or Credentials()
         self._reports: dict[Node, Report] = {}
+        """What each sentinel said last, whoever it is."""
+        self._trust = Trust(self._configured)
+        self._believed: dict[Node, Report] = {}
+        """The same, as far as it counts."""
+        self._servers: dict[str, Collection[Node]] = {}
+        """By master: its servers."""
+        self._denied: set[str] = set()
+        """The masters of which the primary says otherwise than sentinels that are believed."""
+        self._run_ids: dict[str, tuple[Node, str]] = {}
+        """By master: the primary, and its run id."""
+        self._distrusted: dict[Node, tuple[str, ...]] = {}
+        """By sentinel: the masters about which it is not believed."""
+        self._oddities = Told(log)
         self._leading: dict[str, tuple[Node, float]] = {}
         """By master: the sentinel that leads its failover, and since when its requests are held."""
         self._news: dict[Node, None] = {}
@@ -114,7 +132,8 @@ class SentinelSource:
             return
         log.debug("sentinel event address=%s event=%s about=%r", node, event.what, message.decode("utf-8", "replace"))
         if event.begins:
-            self._begin(event.master, node)
+            if node in self._believed and event.master in self._believed[node].masters:
+                self._begin(event.master, node)
         elif event.aborts and self._leading.get(event.master, (None,))[0] == node:
             self._end(event.master)
         self._on_change(node)
@@ -135,30 +154,37 @@ class SentinelSource:
         """Ask some sentinels, or all; and those that they name and nobody knew."""
         began = asyncio.get_running_loop().time()
         asked: set[Node] = set()
-        self._listen()
-        wanted = list(self._listeners if nodes is None else nodes)
-        while wanted:
-            asked.update(wanted)
-            await asyncio.gather(*(self._ask(node) for node in wanted))
-            self._listen()
-            wanted = [node for node in self._listeners if node not in self._reports and node not in asked]
-            wanted = [node for node in wanted if node not in self._silent]
         try:
+            await self._gather(nodes, asked)
             self._judge(adopt)
         except Exception:
             # A fault of ours must not end the search for good.
             log.exception("what the sentinels say can not be used reports=%r", self._reports)
         self._watch_failovers(asked, began)
-        if self._leading or self._chart.doubtful or (self._chart.unsettled and began < self._eager_until):
+        eager = self._chart.unsettled and began < self._eager_until
+        if self._leading or self._chart.doubtful or self._trust.forsaken or self._denied or eager:
             # More is about to come, of which there may be no event.
             self._pace.hint()
+
+    async def _gather(self, nodes: Sequence[Node] | None, asked: set[Node]) -> None:
+        """The reports of ``nodes``, or of all; ``asked`` gets those that were asked."""
+        self._listen()
+        wanted = list(self._listeners if nodes is None else nodes)
+        while wanted:
+            asked.update(wanted)
+            await asyncio.gather(*(self._ask(node) for node in wanted))
+            await self._believe()
+            self._listen()
+            wanted = [node for node in self._listeners if node not in self._reports and node not in asked]
+            wanted = [node for node in wanted if node not in self._silent]
 
     async def _ask(self, node: Node) -> None:
         try:
             replies = await ask(node, self._credentials, questions(self._masters), self._patience)
             if is_old(replies):
                 replies = await ask(node, self._credentials, questions(self._masters, "SLAVES"), self._patience)
-            self._reports[node] = read(node, self._masters, replies, self._remap)
+            report = self._reports[node] = read(node, self._masters, replies, self._remap)
+            self._oddities.tell(node, report.odd)
         except (OSError, TimeoutError, ValueError, BackendError, NoSentinel) as error:
             self._reports.pop(node, None)
             if node not in self._silent:
@@ -171,17 +197,19 @@ class SentinelSource:
 
     def _listen(self) -> None:
         """Subscribe to the sentinels that are configured, and those that they name, each once."""
-        known = {report.id for node, report in self._reports.items() if node in self._configured}
+        known = {report.id for node, report in self._believed.items() if node in self._configured and report.masters}
         wanted = dict.fromkeys(self._configured)
-        for report in self._reports.values():
+        for report in self._believed.values():
             for master in report.masters.values():
                 wanted |= {node: None for identity, node in master.peers.items() if identity not in known}
-        if not self._reports:
+        if not any(report.masters for report in self._believed.values()):
             # Nobody says who is there.
             wanted |= dict.fromkeys(self._listeners)
         for node in [node for node in self._listeners if node not in wanted]:
             self._listeners.pop(node).cancel()
             self._reports.pop(node, None)
+            self._believed.pop(node, None)
+            self._distrusted.pop(node, None)
             self._silent.discard(node)
         for node in wanted:
             if node not in self._listeners:
@@ -190,9 +218,71 @@ class SentinelSource:
 
     # ---- what comes of it
 
+    async def _believe(self) -> None:
+        """Find out which of the reports count."""
+        for name in self._trust.forsaken:
+            if await self._is_what_it_was(name):
+                self._trust.deny(name, asyncio.get_running_loop().time())
+        believed = self._trust.believed(self._reports, self._servers, asyncio.get_running_loop().time())
+        for name in self._masters:
+            await self._confirm(name, believed)
+        self._believed = believed
+        for node, report in self._reports.items():
+            counted = believed[node].masters if node in believed else {}
+            names = tuple(name for name in report.masters if name not in counted)
+            if names and names != self._distrusted.get(node):
+                log.error(
+                    "sentinel is not believed address=%s masters=%s: the other sentinels do not know it, or it watches "
+                    "other servers than they do",
+                    node,
+                    ",".join(names),
+                )
+            elif not names and node in self._distrusted:
+                log.info("sentinel is believed by now address=%s", node)
+            self._distrusted.pop(node, None)
+            if names:
+                self._distrusted[node] = names
+
+    async def _confirm(self, name: str, believed: dict[Node, Report]) -> None:
+        """Whoever takes over was one of the master's servers: another does not while the primary denies that it was
+        replaced. Sentinels take a stranger's word for that, if it knows one of them."""
+        views = {node: report.masters[name] for node, report in believed.items() if name in report.masters}
+        seat = self._chart.seats.get(name)
+        odd = {
+            node
+            for node, master in views.items()
+            if seat is not None and master.epoch > seat.epoch and master.node not in self._servers[name]
+        }
+        self._denied.discard(name)
+        if odd and await self._is_what_it_was(name):
+            self._denied.add(name)
+            for node in odd:
+                report = believed[node]
+                masters = {other: master for other, master in report.masters.items() if other != name}
+                believed[node] = replace(report, masters=masters)
+                del views[node]
+        if views:
+            self._servers[name] = {server for master in views.values() for server in master.servers}
+            for master in views.values():
+                if master.run_id:
+                    self._run_ids[name] = (master.node, master.run_id)
+
+    async def _is_what_it_was(self, name: str) -> bool:
+        """Whether the primary says that it is one, and is the server that it was: not restarted either."""
+        seat = self._chart.seats.get(name)
+        node, run_id = self._run_ids.get(name, (None, ""))
+        if seat is None or node != seat.node:
+            return False
+        try:
+            said = await ask(seat.node, self._of_servers, replication.QUESTIONS, self._patience)
+        except (OSError, TimeoutError, ValueError, BackendError):
+            return False
+        answer = replication.read(said, self._remap)
+        return isinstance(answer, replication.Answer) and answer.primary and answer.id == run_id
+
     def _judge(self, adopt: Adopt) -> None:
         now = asyncio.get_running_loop().time()
-        reports = {report.id: report for report in self._reports.values()}.values()
+        reports = {report.id: report for report in self._believed.values()}.values()
         if not reports:
             self._counters.refresh("failed")
             if not self._deaf:
@@ -201,7 +291,7 @@ class SentinelSource:
             return
         self._deaf = False
         self._chart.take(reports, now)
-        self._report_missing(reports)
+        self._report_missing(self._reports.values())
         topology, doubled = self._chart.topology(self._topology.epoch + 1)
         if (topology.shards, topology.slot_shard) == (self._topology.shards, self._topology.slot_shard):
             self._counters.refresh("same")
@@ -242,11 +332,11 @@ class SentinelSource:
         """Hold on as long as the sentinel that leads a failover says that it goes on; let go when it is over."""
         for node in asked:
             # Its events may have been missed: it was not listened to.
-            for name, master in self._reports[node].masters.items() if node in self._reports else ():
+            for name, master in self._believed[node].masters.items() if node in self._believed else ():
                 if master.step in UNDECIDED and name not in self._leading:
                     self._begin(name, node)
         for name, (node, since) in list(self._leading.items()):
-            report = self._reports.get(node)
+            report = self._believed.get(node)
             if node not in asked or since > began:
                 continue
             if report is None or name not in report.masters:

@@ -5,15 +5,18 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from proxy.discovery.odd import Odd
 from proxy.refusals import remapped
 from proxy.topology import Node
 
 UNDECIDED = frozenset({"select_slave", "send_slaveof_noone", "wait_promotion"})
 """Steps of a failover in which a replica may be promoted at any moment; the sentinel still names the old primary."""
 _DOWN = frozenset({"s_down", "o_down", "disconnected"})
+_NUMBER = re.compile("[0-9]{1,20}")
 _QUESTIONS = 4
 """Asked about each master, beside who the sentinel is."""
 
@@ -36,7 +39,8 @@ class Master:
     """A master, as one sentinel sees it.
 
     ``epoch`` is that of its last failover (config-epoch), ``step`` that of a failover that this sentinel leads now, ""
-    if it leads none. ``peers``: the other sentinels that watch it, by their ids.
+    if it leads none. ``peers``: the other sentinels that watch it, by their ids. ``run_id``: that of the server at
+    ``node``, "" if the sentinel has not asked it yet.
     """
 
     node: Node
@@ -44,15 +48,22 @@ class Master:
     step: str
     followers: tuple[Follower, ...]
     peers: Mapping[str, Node]
+    run_id: str = field(default="", compare=False)
+
+    @property
+    def servers(self) -> set[Node]:
+        """The primary and its replicas, in whatever state."""
+        return {self.node, *(follower.node for follower in self.followers)}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one sentinel says. ``id`` is its own, over restarts and at whatever address; a master that it does not know
-    is not in ``masters``."""
+    is not in ``masters``. ``odd``: what was passed over in its replies, in words."""
 
     id: str
     masters: Mapping[str, Master]
+    odd: tuple[str, ...] = field(default=(), compare=False)
 
 
 def questions(names: Sequence[str], replicas: str = "REPLICAS") -> list[tuple[str, ...]]:
@@ -86,14 +97,15 @@ def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Ma
         if isinstance(reply, Exception):
             _refuse(str(reply))
     # MYID is new in Redis 6.2; an address does in its place.
-    identity = replies[0].decode() if isinstance(replies[0], bytes) else asked.address
+    identity = _text(replies[0]) or asked.address
+    odd = Odd()
     masters = {}
     for index, name in enumerate(names):
         start = 1 + index * _QUESTIONS
-        seen = _master(replies[start : start + _QUESTIONS], remap)
+        seen = _master(name, replies[start : start + _QUESTIONS], remap, odd)
         if seen is not None:
             masters[name] = seen
-    return Report(identity, masters)
+    return Report(identity, masters, odd.words)
 
 
 def _refuse(words: str) -> None:
@@ -106,40 +118,51 @@ def _refuse(words: str) -> None:
         raise NoSentinel("it is a server, and no sentinel: name the sentinels' own ports (26379, if none was chosen)")
 
 
-def _master(replies: Sequence[object], remap: Mapping[str, str]) -> Master | None:
+def _master(name: str, replies: Sequence[object], remap: Mapping[str, str], odd: Odd) -> Master | None:
     about, address, followers, peers = replies
     fields = _fields(about)
-    if not isinstance(address, list) or len(address) != 2:
+    own = _node(fields, remap)
+    # The sentinel that leads a failover names the new primary here first.
+    node = _node(dict(zip(("ip", "port"), map(_text, _list(address)), strict=False)), remap)
+    if node is None and address is not None:
+        odd.note(f"SENTINEL GET-MASTER-ADDR-BY-NAME {name}", "it is no address")
+        node = own
+    epoch = fields.get("config-epoch", "")
+    if node is None or not _NUMBER.fullmatch(epoch):
+        if fields and address is not None:
+            odd.note(f"SENTINEL MASTER {name}", "it has no address, or no config-epoch")
         return None
-    node = _node(_text(address[0]), _text(address[1]), remap)
-    if node is None or not fields.get("config-epoch", "").isdigit():
-        return None
-    found = (_follower(_fields(each), remap) for each in _list(followers))
     return Master(
         node,
-        int(fields["config-epoch"]),
+        int(epoch),
         fields.get("failover-state", "") if "failover_in_progress" in fields.get("flags", "").split(",") else "",
-        tuple(each for each in found if each is not None),
-        _peers(_list(peers), remap),
+        tuple(_followers(name, _list(followers), remap, odd)),
+        _peers(name, _list(peers), remap, odd),
+        fields.get("runid", "") if node == own else "",
     )
 
 
-def _follower(fields: Mapping[str, str], remap: Mapping[str, str]) -> Follower | None:
-    node = _node(fields.get("ip", ""), fields.get("port", ""), remap)
-    if node is None:
-        return None
-    # A replica that was just added is said to be one before it was asked: then it has no master. A demoted primary
-    # goes on taking writes until it is told, up to 10 s later, and reports itself as a master.
-    known = fields.get("role-reported") == "slave" and fields.get("master-host", "?") not in ("?", "")
-    return Follower(node, not _DOWN.isdisjoint(fields.get("flags", "").split(",")), known)
+def _followers(name: str, entries: Sequence[object], remap: Mapping[str, str], odd: Odd) -> Iterator[Follower]:
+    for entry in entries:
+        fields = _fields(entry)
+        node = _node(fields, remap)
+        if node is None:
+            odd.note(f"SENTINEL REPLICAS {name}", "a replica has no address")
+            continue
+        # A replica that was just added is said to be one before it was asked: then it has no master. A demoted primary
+        # goes on taking writes until it is told, up to 10 s later, and reports itself as a master.
+        known = fields.get("role-reported") == "slave" and fields.get("master-host", "?") not in ("?", "")
+        yield Follower(node, not _DOWN.isdisjoint(fields.get("flags", "").split(",")), known)
 
 
-def _peers(entries: Sequence[object], remap: Mapping[str, str]) -> dict[str, Node]:
+def _peers(name: str, entries: Sequence[object], remap: Mapping[str, str], odd: Odd) -> dict[str, Node]:
     found = {}
     for entry in entries:
         fields = _fields(entry)
-        node = _node(fields.get("ip", ""), fields.get("port", ""), remap)
-        if node is not None and fields.get("runid"):
+        node = _node(fields, remap)
+        if node is None:
+            odd.note(f"SENTINEL SENTINELS {name}", "a sentinel has no address")
+        elif fields.get("runid"):
             found[fields["runid"]] = node
     return found
 
@@ -158,8 +181,9 @@ def _text(item: object) -> str:
     return item.decode("utf-8", "replace") if isinstance(item, bytes) else ""
 
 
-def _node(host: str, port: str, remap: Mapping[str, str]) -> Node | None:
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+def _node(fields: Mapping[str, str], remap: Mapping[str, str]) -> Node | None:
+    host, port = fields.get("ip", ""), fields.get("port", "")
+    if not host or not _NUMBER.fullmatch(port) or not 0 < int(port) < 65536:
         return None
     return remapped(Node(host.lower(), int(port)), remap)
 

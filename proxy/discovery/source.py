@@ -26,8 +26,26 @@ class Source(Protocol):
         """Something says that the topology has changed: a redirection (to ``node``), a lost connection, a server that
         says that the cluster is down. Cheap: called for each of thousands of them."""
 
+    def member(self, node: Node) -> Node | None:
+        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
 
-class Fixed:
+    def stranger(self, node: Node, identity: str) -> str:
+        """Why the server at ``node``, whose id in its cluster is ``identity``, is not to be used; "" if it is."""
+
+
+class Unlisted:
+    """Servers that are no cluster's: who belongs to them is what the operator or the sentinels say."""
+
+    def member(self, node: Node) -> Node | None:
+        """Nobody is redirected."""
+        return node
+
+    def stranger(self, node: Node, identity: str) -> str:
+        """Nobody has an id."""
+        return ""
+
+
+class Fixed(Unlisted):
     """A topology that the configuration says and nobody looks for."""
 
     async def run(self, adopt: Adopt) -> None:

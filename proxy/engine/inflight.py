@@ -1,11 +1,11 @@
 """The FIFO of requests on one backend connection: what is still to be written, and what waits for its reply."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from proxy.engine.entry import Entry
-from proxy.engine.sink import DISCARD, Sink
+from proxy.engine.sink import DISCARD, UNASKED, Sink
 
 LARGE = 16 * 1024
 """A request of so many bytes is written as it is; smaller ones are copied into one piece."""
@@ -33,12 +33,16 @@ class InFlight:
     written. The methods are the same.
     """
 
-    __slots__ = ("_entries", "_large", "_unsent", "written")
+    __slots__ = ("_entries", "_large", "_sizes", "_unsent", "unanswered", "written")
 
     def __init__(self) -> None:
         self._entries: deque[tuple[Sink, int, bytes, float]] = deque()
         self._unsent: list[bytes] = []
         self._large = False
+        self._sizes: deque[int] = deque()
+        """Of the written ones."""
+        self.unanswered = 0
+        """How many bytes are written that are not answered, also of those that nobody waits for any more."""
         self.written = 0
         """How many requests are written and wait for their replies."""
 
@@ -68,6 +72,8 @@ class InFlight:
             return
         self._unsent = []
         self.written += len(unsent)
+        self._sizes.extend(map(len, unsent))
+        self.unanswered += sum(map(len, unsent))
         if len(unsent) == 1:
             transport.write(unsent[0])
         elif self._large:
@@ -75,6 +81,23 @@ class InFlight:
         else:
             transport.write(b"".join(unsent))
         self._large = False
+
+    def write_upto(self, transport: Transport, most: int) -> None:
+        """Write as many of them as leave no more than ``most`` bytes unanswered; one alone whatever its size."""
+        size = self.unanswered
+        count = 0
+        for at, frame in enumerate(self._unsent):
+            size += len(frame)
+            if size > most and (count or self.written):
+                break
+            if frame:  # those without bytes go with the one behind them
+                count = at + 1
+        else:
+            count = len(self._unsent)
+        rest = self._unsent[count:]
+        del self._unsent[count:]
+        self.write_to(transport)
+        self._unsent += rest
 
     def answer(self, data: bytes, start: int, end: int) -> float:
         """Give the reply at ``data[start:end]`` to the oldest request's sink; when that request came.
@@ -84,6 +107,7 @@ class InFlight:
         if not self.written:
             raise IndexError("no request is written")
         self.written -= 1
+        self.unanswered -= self._sizes.popleft()
         sink, token, _, since = self._entries.popleft()
         sink.deliver(token, data, start, end)
         return since
@@ -93,6 +117,7 @@ class InFlight:
         if not self.written:
             raise IndexError("no request is written")
         self.written -= 1
+        self.unanswered -= self._sizes.popleft()
         return Entry(*self._entries.popleft())
 
     def peek(self) -> Entry:
@@ -114,10 +139,32 @@ class InFlight:
         """All requests in order, the written ones first."""
         return [Entry(*item) for item in self._entries]
 
-    def rewire(self, sinks: Sequence[Sink]) -> None:
-        """Give the replies of all requests, in order, to these sinks."""
-        pairs = zip(sinks, self._entries, strict=True)
-        self._entries = deque((sink, token, frame, since) for sink, (_, token, frame, since) in pairs)
+    def owners(self) -> set[object]:
+        """Whose requests these are."""
+        sinks = dict.fromkeys(sink for sink, _, _, _ in self._entries)
+        return {sink.owner for sink in sinks if sink not in UNASKED}
+
+    def serves_others(self, owner: object) -> bool:
+        """Whether somebody else than ``owner`` waits for a reply."""
+        last: Sink = DISCARD
+        for sink, _, _, _ in self._entries:
+            if sink is last or sink in UNASKED:
+                continue
+            if sink.owner is not owner:
+                return True
+            last = sink
+        return False
+
+    def of(self, owner: object) -> list[tuple[int, Entry]]:
+        """The requests of ``owner``, each with its place."""
+        return [(place, Entry(*item)) for place, item in enumerate(self._entries) if item[0].owner is owner]
+
+    def rewire(self, sinks: Mapping[int, Sink]) -> None:
+        """Give the replies of the requests at these places to these sinks."""
+        entries = list(self._entries)
+        for place, sink in sinks.items():
+            entries[place] = (sink, *entries[place][1:])
+        self._entries = deque(entries)
 
     def recall(self) -> list[Entry]:
         """Take back what is not written yet."""
@@ -135,26 +182,32 @@ class InFlight:
         The written ones keep their place, since their replies may still come, and those replies are dropped.
         """
         written = self.written
-        entries = self.entries()
         late: list[Entry] = []
         unwritten: list[Entry] = []
-        keep: list[Entry] = []
-        for index, entry in enumerate(entries):
-            if entry.since >= before or entry.sink is DISCARD:
-                keep.append(entry)
-            elif index < written:
-                late.append(entry)
-                keep.append(Entry(DISCARD, 0, b"", entry.since))
-            else:
-                unwritten.append(entry)
-        self._entries = deque(keep)
-        self._unsent = [entry.frame for entry in keep[written:]]
+        keep: deque[tuple[Sink, int, bytes, float]] = deque()
+        unsent: list[bytes] = []
+        for index, item in enumerate(self._entries):
+            sink, _, frame, since = item
+            overdue = since < before and sink is not DISCARD
+            if index >= written:
+                if overdue:
+                    unwritten.append(Entry(*item))
+                    continue
+                unsent.append(frame)
+            elif overdue:
+                late.append(Entry(*item))
+                item = (DISCARD, 0, b"", since)
+            keep.append(item)
+        self._entries = keep
+        self._unsent = unsent
         return late, unwritten
 
     def drain(self) -> tuple[list[Entry], list[Entry]]:
         """Take everything out that somebody waits for: (the written requests, the unwritten ones), each in order."""
         entries = self.entries()
         written, self.written = self.written, 0
+        self.unanswered = 0
+        self._sizes.clear()
         self._entries.clear()
         self._unsent = []
         return (

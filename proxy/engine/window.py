@@ -52,7 +52,7 @@ class ReplyWindow(Sink):
         self._limit = limit
         self.head = 0
         self._out: list[bytes] = []
-        self._parked: dict[int, bytes] = {}
+        self._parked: dict[int, bytes | list[bytes]] = {}
         self._wake = wake
         self._closed = False
         self._streaming = False
@@ -116,6 +116,21 @@ class ReplyWindow(Sink):
                 self.parked_bytes += end - start
                 if self.overflowing:
                     self._wake()
+
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Take the reply of request ``token``, which came in pieces."""
+        if token == self.head:
+            if not self._out:
+                self._wake()
+            self._out += pieces
+            self.head = token + 1
+            if self._parked:
+                self._unpark()
+        elif not self._closed:
+            self._parked[token] = pieces
+            self.parked_bytes += sum(map(len, pieces))
+            if self.overflowing:
+                self._wake()
 
     def answer(self, frame: bytes) -> None:
         """Reply ``frame`` to a request that is answered at once."""
@@ -241,8 +256,12 @@ class ReplyWindow(Sink):
         out = self._out
         large = self.parked_bytes
         while (reply := parked.pop(head, None)) is not None:
-            out.append(reply)
             head += 1
+            if isinstance(reply, list):
+                out += reply
+                self.parked_bytes -= sum(map(len, reply))
+                continue
+            out.append(reply)
             if large and len(reply) > LARGE:
                 self.parked_bytes -= len(reply)
         self.head = head

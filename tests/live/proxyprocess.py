@@ -26,11 +26,13 @@ class ProxyProcess:
     """``slotgate serve`` with ``arguments`` (beside where it listens) and the TOML text ``config``.
 
     Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given, and the
-    engine's: it is that of the tests.
+    engine's: it is that of the tests. ``files``: how many it may open, by its soft and its hard limit.
     """
 
     running_now: ClassVar[set["ProxyProcess"]] = set()
     """Those that a failing test may have talked to."""
+    program: tuple[str, ...] = ("-m", "proxy")
+    """What Python runs."""
 
     def __init__(
         self,
@@ -39,12 +41,14 @@ class ProxyProcess:
         config: str = "",
         listen: str = "",
         environment: Mapping[str, str] | None = None,
+        files: tuple[int, int] | None = None,
     ) -> None:
         self.address = listen or f"{LOOPBACK}:{free_port()}"
         self.admin = f"{LOOPBACK}:{free_port()}"
         name = f"proxy-{self.admin.rpartition(':')[2]}"
         self._log = directory / f"{name}.log"
         self._directory = directory
+        self._files = files
         self._arguments = list(arguments)
         if config:
             file = directory / f"{name}.toml"
@@ -90,7 +94,10 @@ class ProxyProcess:
 
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until every shard is reachable (``ready`` False: until it serves)."""
-        command = [sys.executable, "-m", "proxy", "serve", "--listen", self.address, "--admin", self.admin]
+        command = [sys.executable, *self.program, "serve", "--listen", self.address, "--admin", self.admin]
+        if self._files is not None:
+            soft, hard = self._files
+            command = ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh", *command]
         self._process = keeper().spawn(
             [*command, *self._arguments], cwd=self._directory, output=self._log, env=self._environment
         )
@@ -122,6 +129,11 @@ class ProxyProcess:
             raise AssertionError(f"{self!r} did not stop:\n{self.log}") from None
         assert code == 0, f"{self!r} ended with {code}:\n{self.log}"
         assert "Traceback" not in self.log, self.log
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -10,7 +10,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from proxy.glob import matcher
+from proxy.glob import matches
 from proxy.localservers import LOOPBACK, LocalServer
 from tests.live.conftest import Serve
 from tests.live.site import Site, shard_of
@@ -478,8 +478,7 @@ def test_patterns_match_as_in_the_server(site: Site) -> None:
         listener.replies(len(channels))
         other.send(b"".join(pack("PUBSUB", "CHANNELS", pattern) for pattern in patterns))
         for pattern, reply in zip(patterns, other.replies(len(patterns)), strict=True):
-            matches = matcher(pattern.encode())
-            assert {each for each in channels if matches(each.encode())} == {
+            assert {each for each in channels if matches(pattern.encode(), each.encode())} == {
                 each.decode() for each in elements_of(reply)
             }, pattern
 

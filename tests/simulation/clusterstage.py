@@ -10,6 +10,7 @@ import hiredis
 
 from proxy.client import ClientConnection
 from proxy.config import Config
+from proxy.discovery.source import Unlisted
 from proxy.resp import encode
 from proxy.service import Service
 from proxy.slots import key_slot
@@ -78,7 +79,7 @@ class Talker:
         self.heard.append("closed")
 
 
-class Still:
+class Still(Unlisted):
     """A source that says nothing by itself."""
 
     def __init__(self) -> None:

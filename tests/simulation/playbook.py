@@ -38,7 +38,9 @@ _BACKEND = {
     "backoff_min": "10ms",
     "backoff_max": "50ms",
 }
-_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "CLIENT ID", "PING")
+_TOPOLOGY = {"check_roles": False}
+"""The server is asked nothing that a step would have to answer."""
+_GREETING = ("AUTH", "HELLO", "SELECT", "ROLE", "CLIENT ID", "CLUSTER MYID", "PING")
 
 
 class Client:
@@ -83,6 +85,8 @@ class _Connection:
                 self._stage.seen.append(request)
             if request == "PING":
                 self.wire.send(self._stage.greeting)
+            elif request == "CLUSTER MYID":
+                self.wire.send(encode.bulk("a" * 40))
             elif request == "CLIENT ID":
                 self.wire.send(encode.integer(self._stage.attempts))
 
@@ -125,7 +129,8 @@ class Stage:
 
 def play(steps: Sequence[Step], limits: Mapping[str, object] | None = None, **backend: str) -> None:
     """Play a conversation; ``limits`` and ``backend`` are settings. Raises AssertionError where it goes otherwise."""
-    run(_play(steps, {"shards": _SHARDS, "backend": {**_BACKEND, **backend}, "limits": limits or {}}))
+    config = {"shards": _SHARDS, "backend": {**_BACKEND, **backend}, "limits": limits or {}, "topology": _TOPOLOGY}
+    run(_play(steps, config))
 
 
 async def _play(steps: Sequence[Step], config: Mapping[str, object]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from proxy.discovery.source import Adopt
+from proxy.discovery.source import Adopt, Unlisted
 from proxy.topology import Node, Shard, Topology
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.clusternode import ClusterNode
@@ -11,7 +11,7 @@ from tests.simulation.clusternode import ClusterNode
 _SHORTEST = 0.05
 
 
-class Rumours:
+class Rumours(Unlisted):
     """Looks at any node's view every ``period`` seconds, and up to ``delay`` seconds after a hint."""
 
     def __init__(self, cluster: SimulatedCluster, rng: Random, period: float, delay: float) -> None:

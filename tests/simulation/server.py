@@ -192,6 +192,8 @@ class ServerConnection:
         return encode.PONG
 
     def _role(self, args: list[bytes]) -> bytes:
+        if self.server.primary:
+            return encode.array((encode.bulk("master"), encode.integer(1), encode.array(())))
         return encode.array((encode.bulk("slave"), encode.bulk("x"), encode.integer(1), encode.bulk("connected")))
 
     def _watch(self, args: list[bytes]) -> bytes:

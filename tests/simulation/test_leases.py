@@ -12,7 +12,7 @@ import pytest
 from proxy.config import Config
 from proxy.conversation import Conversation
 from proxy.engine.sink import DISCARD
-from proxy.leases import Claim, Lease, Usage
+from proxy.leases import OWN, Claim, Lease, Usage
 from proxy.resp import encode
 from proxy.service import Service
 from proxy.surroundings import Place
@@ -24,6 +24,7 @@ from tests.simulation.wire import Pace, Wire
 
 ONE, TWO = Node("10.2.0.1", 6379), Node("10.2.0.2", 6379)
 LIMIT = 3
+ANNA, BEN = "anna@10.0.0.1", "anna@10.0.0.2"
 REQUEST_TIMEOUT = 5.0
 CLEAN = "id=1 addr=a:1 name= flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0 redir=-1 resp=2"
 SOON = 0.01
@@ -99,13 +100,13 @@ class World:
     def usage(self) -> list[Usage]:
         return sorted(self.service.leases.usage(), key=lambda usage: usage.node.address)
 
-    def ask(self, where: Place | None = None) -> Claim:
+    def ask(self, where: Place | None = None, holder: str = ANNA) -> Claim:
         """Ask; what comes is heard."""
-        return self.service.leases.ask(where or place(), self.heard.append)
+        return self.service.leases.ask(where or place(), self.heard.append, holder)
 
-    async def lend(self, where: Place | None = None) -> Lease:
+    async def lend(self, where: Place | None = None, holder: str = ANNA) -> Lease:
         """A lease."""
-        self.ask(where)
+        self.ask(where, holder)
         await asyncio.sleep(SOON)
         found = self.heard.pop()
         assert isinstance(found, Lease), found
@@ -115,8 +116,8 @@ class World:
 Story = Callable[[World], Awaitable[None]]
 
 
-def told(wait: float = 0.0, limit: int = LIMIT) -> Callable[[Story], Callable[[], None]]:
-    """Plays a story; who waits for a lease waits so many seconds."""
+def told(wait: float = 0.0, limit: int = LIMIT, share: str = "100%") -> Callable[[Story], Callable[[], None]]:
+    """Plays a story; who waits for a lease waits so many seconds, and one may have so many of them."""
 
     def decorate(story: Story) -> Callable[[], None]:
         async def play() -> None:
@@ -129,6 +130,7 @@ def told(wait: float = 0.0, limit: int = LIMIT) -> Callable[[Story], Callable[[]
                     "backend": {
                         "dedicated_connections": limit,
                         "dedicated_wait": f"{wait}s",
+                        "dedicated_share": share,
                         "request_timeout": f"{REQUEST_TIMEOUT}s",
                     },
                 }
@@ -265,15 +267,101 @@ async def test_an_idle_one_in_another_state_makes_room(world: World) -> None:
     assert world.usage == [Usage(ONE, LIMIT, 0)]
 
 
+@told(limit=10, share="80%")
+async def test_one_holder_has_a_share_and_no_more(world: World) -> None:
+    leases = [await world.lend() for _ in range(8)]
+    world.ask()
+    await asyncio.sleep(SOON)
+    assert world.heard.pop() == (
+        "ERR shard 'shard-1' (10.2.0.1:6379): anna@10.0.0.1 has 8 of the 10 connections that clients may have for "
+        "themselves, and may have no more (backend.dedicated_share). The command was not executed"
+    )
+    others = [await world.lend(holder=BEN) for _ in range(2)]
+    world.ask(holder=BEN)
+    await asyncio.sleep(SOON)
+    assert "all 10 connections" in str(world.heard.pop())
+    world.service.leases.give_back(leases.pop(), untouched=True)
+    assert await world.lend() not in others  # it has room in its share again
+    for lease in leases:
+        lease.drop()
+    for _ in range(6):
+        await world.lend(holder=BEN)
+    world.ask(holder=BEN)
+    await asyncio.sleep(SOON)
+    assert "anna@10.0.0.2 has 8 of the 10" in str(world.heard.pop())
+
+
+@pytest.mark.parametrize(("limit", "share", "most"), [(1, "80%", 1), (2, "80%", 1), (3, "80%", 2), (3, "1%", 1)])
+def test_a_share_is_at_least_one_and_not_all(limit: int, share: str, most: int) -> None:
+    async def story(world: World) -> None:
+        for _ in range(most):
+            await world.lend()
+        world.ask()
+        await asyncio.sleep(SOON)
+        assert isinstance(world.heard.pop(), str)
+        if limit > 1:
+            await world.lend(holder=BEN)
+
+    told(limit=limit, share=share)(story)()
+
+
+@told(limit=2)
+async def test_the_proxy_itself_always_gets_one(world: World) -> None:
+    held = [await world.lend() for _ in range(2)]
+    own = [await world.lend(holder=OWN) for _ in range(16)]
+    world.ask(holder=OWN)
+    await asyncio.sleep(SOON)
+    assert isinstance(world.heard.pop(), str)
+    held.pop().drop()
+    for lease in own:
+        world.service.leases.give_back(lease, untouched=True)
+    assert sum(usage.used + usage.idle for usage in world.usage) <= 2  # what was its own is not kept beside
+    assert isinstance(await world.lend(), Lease)
+
+
+@told(wait=10.0, limit=4, share="50%")
+async def test_who_has_its_share_does_not_keep_others_waiting(world: World) -> None:
+    heard: list[str] = []
+    ask = world.service.leases.ask
+    held = [await world.lend() for _ in range(2)]
+    ask(place(), lambda found: heard.append(f"anna {isinstance(found, Lease)}"), ANNA)
+    await asyncio.sleep(SOON)
+    assert heard == []
+    others = [await world.lend(holder=BEN) for _ in range(2)]  # though somebody waits
+    ask(place(), lambda found: heard.append(f"ben {isinstance(found, Lease)}"), BEN)
+    world.service.leases.give_back(others[0], untouched=True)
+    assert heard == ["ben True"]
+    world.service.leases.give_back(held[0], untouched=True)
+    assert heard == ["ben True", "anna True"]
+    ask(place(), lambda found: heard.append(f"anna {isinstance(found, Lease)}"), ANNA)
+    held[1].drop()
+    await asyncio.sleep(SOON)
+    assert heard[2:] == ["anna True"]
+
+
+@told(limit=2, share="50%")
+async def test_a_server_that_can_not_be_reached_takes_nothing_of_a_share(world: World) -> None:
+    world.refusing = True
+    for _ in range(3):
+        world.ask()
+        await asyncio.sleep(REQUEST_TIMEOUT)
+        assert str(world.heard.pop()).startswith("SHARDDOWN")
+    world.refusing = False
+    claim = world.ask()
+    claim.cancel()
+    await asyncio.sleep(REQUEST_TIMEOUT)
+    assert isinstance(await world.lend(), Lease)
+
+
 @told(wait=10.0)
 async def test_who_waits_is_served_in_turn(world: World) -> None:
     leases = [await world.lend() for _ in range(LIMIT)]
     heard: list[tuple[str, object]] = []
     ask = world.service.leases.ask
-    ask(place(), lambda found: heard.append(("first", found)))
-    gone = ask(place(), lambda found: heard.append(("gone", found)))
-    ask(place(db=5), lambda found: heard.append(("second", found)))
-    ask(place(), lambda found: heard.append(("third", found)))
+    ask(place(), lambda found: heard.append(("first", found)), ANNA)
+    gone = ask(place(), lambda found: heard.append(("gone", found)), ANNA)
+    ask(place(db=5), lambda found: heard.append(("second", found)), ANNA)
+    ask(place(), lambda found: heard.append(("third", found)), ANNA)
     gone.cancel()
     await asyncio.sleep(1)
     assert heard == []
@@ -401,7 +489,7 @@ async def test_who_waits_and_does_not_want_it_any_more_when_told_why(world: Worl
         claims[0].cancel()
 
     leases = [await world.lend() for _ in range(LIMIT)]
-    claims.append(world.service.leases.ask(place(), then))
+    claims.append(world.service.leases.ask(place(), then, ANNA))
     world.service.leases.adopt(moved(TWO))
     assert [str(found)[:9] for found in world.heard] == ["SHARDDOWN"]
     for lease in leases:
@@ -426,19 +514,19 @@ def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monk
     """Nobody keeps the lease then."""
 
     async def story(world: World) -> None:
-        client = SimpleNamespace(service=world.service, number=1)
+        client = SimpleNamespace(service=world.service, number=1, holder=ANNA)
         tracker = Tracker(cast(Conversation, client), Tracking(redirect=2))
         task = asyncio.create_task(tracker.steps(place()))
         ask = world.service.leases.ask
 
-        def asked(where: Place, then: Callable[[Lease | str], None]) -> Claim:
+        def asked(where: Place, then: Callable[[Lease | str], None], holder: str) -> Claim:
             def came(lease: Lease | str) -> None:
                 if first == "end":
                     task.cancel()
                 then(lease)
                 task.cancel()
 
-            return ask(where, came)
+            return ask(where, came, holder)
 
         monkeypatch.setattr(world.service.leases, "ask", asked)
         await asyncio.sleep(SOON)

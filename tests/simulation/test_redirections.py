@@ -50,6 +50,8 @@ class _Node:
             assert isinstance(args, list)
             if args == [b"PING"]:
                 self.wire.send(encode.PONG)
+            elif args == [b"CLUSTER", b"MYID"]:
+                self.wire.send(encode.bulk("a" * 40))
             elif args == [b"CLIENT", b"ID"]:
                 self.wire.send(encode.integer(1))
             else:

@@ -15,7 +15,8 @@ RECORDED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("clust
 """By server and scene: the port that was ``asked``, and its replies to CLUSTER SHARDS, SLOTS and NODES as they came.
 
 Three primaries with a replica each, of which the second was asked, in the middle of moving slot 9000 to the first; in
-``failed_over`` the first was asked, when the second was dead and its replica had taken over. ``hostname`` and
+``failed_over`` the first was asked, when the second was dead and its replica had taken over. ``redis_8`` is at rest; in
+``wiped`` a replica had been emptied, and came back at its address under another id that nobody knows. ``hostname`` and
 ``unknown`` are the preferred endpoint types; the first and its replica have host names, the others have none.
 """
 

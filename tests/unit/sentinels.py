@@ -73,6 +73,7 @@ class Watched:
     epoch: int = 0
     step: str = ""
     replicas: Sequence[Node] = ()
+    run_id: str = ""
 
 
 @dataclass(slots=True)
@@ -177,6 +178,7 @@ class FakeSentinel:
         watched = self.masters[name]
         flags = "master,failover_in_progress" if watched.step else "master"
         step = f" failover-state={watched.step}" if watched.step else ""
+        step += f" runid={watched.run_id}"
         return flat(
             f"name={name} ip={watched.node.host} port={watched.node.port} flags={flags} config-epoch={watched.epoch}"
             f" num-other-sentinels={len(self.peers)}{step}"

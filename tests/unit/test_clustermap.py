@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.discovery.clustermap import ClusterMap, gaps, judge, seats, topology
-from proxy.discovery.clusterview import NOTHING, View, joined
+from proxy.discovery.clustermembers import members_of, same_cluster
+from proxy.discovery.clusterview import View, joined
 from proxy.topology import NOBODY, Node
 from tests.unit.clusterscenes import Claims, chart, node, recorded, view
 
@@ -96,7 +97,6 @@ class TestOneView:
         before = judge(ClusterMap(), [view("A", {"A": (7, [(0, 16383)])})]).map
         found = judge(before, [view("A", {"A": (0, [(0, 9)])})])
         assert owners(found.map) == [(0, 9, "A"), (10, 16383, "")]
-        assert judge(before, [view("Z", {"Z": (0, [])})]).map.chart == NOTHING
 
     def test_that_is_believed_in_part_says_who_is_the_primary_there(self) -> None:
         first = view("b", {"A": (1, [(100, 8191)]), "b": (3, [HIGH])}, a="A", B="b")
@@ -133,7 +133,7 @@ class TestSeveralViews:
 
     def test_most_overrule_a_better_map(self) -> None:
         anew: Claims = {"X": (1, [LOW]), "Y": (2, [HIGH])}
-        before = known({"A": (7, [LOW]), "B": (8, [HIGH])})
+        before = known({"A": (7, [LOW]), "B": (8, [HIGH]), "X": (1, []), "Y": (2, [])})
         found = judge(before, [view("X", anew, x="X"), view("Y", anew, x="X"), view("A", {"A": (7, [LOW])})])
         assert owners(found.map) == [(*LOW, "X"), (*HIGH, "Y")]
         assert found.map.nodes == {node(name) for name in "XYx"}
@@ -147,7 +147,7 @@ class TestSeveralViews:
         assert owners(found.map) == [(0, 99, "A"), (100, 16383, "")]
 
     def test_half_are_not_most(self) -> None:
-        before = known()
+        before = known(a="A", b="B", c="A", d="B")
         less: Claims = {"A": (1, [LOW]), "B": (2, [])}
         views = [view("A", less), view("a", less), view("c", START), view("b", START)]
         assert owners(judge(before, views).map) == owners(before)
@@ -192,8 +192,9 @@ class TestSeveralViews:
     def test_of_two_new_owners_the_one_with_the_higher_epoch(self) -> None:
         one: Claims = {"A": (1, [LOW]), "B": (2, []), "b": (3, [HIGH])}
         two: Claims = {"A": (1, [LOW]), "B": (2, []), "c": (4, [HIGH])}
-        assert owners(judge(known(), [view("b", one), view("c", two)]).map)[1] == (*HIGH, "c")
-        assert owners(judge(known(), [view("c", two), view("b", one)]).map)[1] == (*HIGH, "c")
+        before = known(a="A", b="B", c="B")
+        assert owners(judge(before, [view("b", one), view("c", two)]).map)[1] == (*HIGH, "c")
+        assert owners(judge(before, [view("c", two), view("b", one)]).map)[1] == (*HIGH, "c")
 
     def test_who_is_not_believed_on_some_slots_is_believed_on_others(self) -> None:
         """A slot on the way to a node when its owner died: the node goes on believing in the dead one."""
@@ -215,16 +216,95 @@ class TestSeveralViews:
         assert found.map.members["A"].primary == "a"
 
 
+class TestStrangers:
+    """Who is no member: nobody who is known knows its id."""
+
+    @pytest.mark.parametrize("epoch", [0, 1, 2, 3, 50])
+    @pytest.mark.parametrize("place", "aAbX")
+    def test_a_view_of_one_counts_for_nothing(self, epoch: int, place: str) -> None:
+        """At the address of a member or not, with all slots and whatever epoch."""
+        before = known()
+        seen = replace(view("X", {"X": (epoch, [(0, 16383)])}), asked=node(place))
+        found = judge(before, [seen])
+        assert found.map is before
+        assert (found.strangers, found.doubted, found.witnesses) == ((seen,), (), ())
+        beside = judge(before, [view("A", START, **FOLLOWERS), seen])
+        assert beside.map == before
+        assert beside.strangers == (seen,)
+        assert (beside.doubted, beside.witnesses) == ((), ())
+
+    def test_that_it_knows_the_members_makes_it_none(self) -> None:
+        before = known()
+        seen = view("X", {**START, "X": (50, [])}, **FOLLOWERS)
+        taken = view("X", {"A": (1, []), "B": (2, []), "X": (50, [(0, 16383)])}, a="X", b="X")
+        for claimed in seen, taken:
+            assert judge(before, [claimed]).map is before
+            assert judge(before, [view("a", START, **FOLLOWERS), claimed]).map == before
+
+    def test_nor_do_others_who_are_none(self) -> None:
+        anew: Claims = {"X": (7, [LOW]), "Y": (8, [HIGH])}
+        strangers = [view(name, anew, x="X", y="Y") for name in "XYxy"]
+        before = known()
+        assert judge(before, strangers).map is before
+        found = judge(before, [*strangers, view("b", START, **FOLLOWERS)])
+        assert owners(found.map) == owners(before)
+        assert found.strangers == tuple(strangers)
+
+    def test_who_is_named_by_a_member_is_one(self) -> None:
+        moved: Claims = {"A": (1, [LOW]), "B": (2, []), "C": (3, [HIGH])}
+        found = judge(known(), [view("C", moved, **FOLLOWERS), view("A", {**START, "C": (0, [])}, **FOLLOWERS)])
+        assert owners(found.map) == [(*LOW, "A"), (*HIGH, "C")]
+        assert found.strangers == ()
+        # And who that one names.
+        more: Claims = {**moved, "D": (4, [(0, 99)])}
+        views = [view("D", more), view("C", {**moved, "D": (0, [])}), view("A", {**START, "C": (0, [])})]
+        assert {seen.me for seen in members_of(known().members, views)} == {"A", "C", "D"}
+
+    def test_a_node_that_was_wiped_and_met_again(self) -> None:
+        """At the address of what it was, which is listed without one."""
+        first = view("A", START, ["a"], a="A", b="B", new="A")
+        wiped = {
+            **first.members,
+            "a": replace(first.members["a"], node=None, announced=("", "", 0)),
+            "new": replace(first.members["new"], node=node("a")),
+        }
+        found = judge(known(), [replace(first, members=wiped)])
+        assert seats(found.map)[0].shard.replicas == (node("a"),)
+        assert "new" in found.map.members
+
+    def test_seeds_of_several_clusters(self) -> None:
+        anew: Claims = {"X": (7, [LOW]), "Y": (8, [HIGH])}
+        ours = [view(name, START, **FOLLOWERS) for name in "Ab"]
+        other = view("X", anew)
+        lone = view("Z", {"Z": (0, [])})
+        claims = view("Q", {**START, "Q": (9, [])}, **FOLLOWERS)
+        for views in ([*ours, other], [other, *ours], [lone, other, claims, *ours]):
+            assert {seen.me for seen in same_cluster(views)[0]} == {"A", "b"}
+        assert same_cluster([lone, other])[0] == [other]
+        assert same_cluster([other, ours[0]])[0] == [ours[0]]
+        assert same_cluster([lone]) == [[lone]]
+
+    def test_what_a_redirection_can_call_a_node(self) -> None:
+        found = judge(ClusterMap(), [recorded("redis_7_hostname", host="127.0.0.1")]).map
+        port = next(
+            member.node.port for member in found.members.values() if member.announced[1] == "host-a" and member.node
+        )
+        addresses = found.addresses({"host-a": "outside"})
+        assert addresses[Node("127.0.0.1", port)] == addresses[Node("outside", port)] == Node("host-a", port)
+        assert Node("host-a", port) in addresses
+        assert Node("host-b", port) not in addresses
+
+
 class TestNames:
     def test_new_shards_have_the_lowest_free_numbers(self) -> None:
         more: Claims = {"C": (5, [(0, 99)]), "A": (1, [(100, 8191)]), "B": (2, [HIGH])}
-        grown = judge(known(), [view("C", more, **FOLLOWERS)]).map
+        grown = judge(known(), [view("A", more, **FOLLOWERS)]).map
         assert grown.names == {"A": "shard-1", "B": "shard-2", "C": "shard-3"}
         less: Claims = {"C": (6, [(0, 8191)]), "B": (2, [HIGH])}
         assert judge(grown, [view("C", less, a="C", b="B")]).map.names == {"B": "shard-2", "C": "shard-3"}
         shrunk = judge(grown, [view("C", {**less, "A": (1, [])}, **FOLLOWERS)]).map
         again: Claims = {"D": (7, [(0, 9)]), "C": (6, [(10, 8191)]), "B": (2, [HIGH])}
-        assert judge(shrunk, [view("D", again, b="B")]).map.names == {"B": "shard-2", "C": "shard-3", "D": "shard-1"}
+        assert judge(shrunk, [view("C", again, b="B")]).map.names == {"B": "shard-2", "C": "shard-3", "D": "shard-1"}
 
     def test_a_replica_takes_the_name_over_with_the_slots(self) -> None:
         found = judge(known(), [view("b", FAILED_OVER, a="A", B="b")]).map
@@ -233,7 +313,7 @@ class TestNames:
         assert back.names == {"A": "shard-1", "B": "shard-2"}
 
     def test_a_replica_that_was_not_known_does_so_too(self) -> None:
-        found = judge(known(), [view("c", {"A": (1, [LOW]), "c": (3, [HIGH])}, a="A", B="c", b="c")]).map
+        found = judge(known(), [view("b", {"A": (1, [LOW]), "c": (3, [HIGH])}, a="A", B="c", b="c")]).map
         assert found.names == {"A": "shard-1", "c": "shard-2"}
 
     def test_a_new_node_at_an_old_address_does_so_too(self) -> None:

@@ -44,6 +44,9 @@ class Scene:
         self.old = False
         self.asked: list[str] = []
         self.questions: list[str] = []
+        self.ids: dict[str, str] = {}
+        """Who has another id than its address has a name."""
+        self.odd = ""
         self.adopted: list[Topology] = []
         self.counters = Counters()
 
@@ -51,6 +54,11 @@ class Scene:
         """From now on these nodes say that."""
         self.claims |= dict.fromkeys(names, claims)
         self.followers |= dict.fromkeys(names, followers)
+
+    def become(self, name: str, identity: str, claims: Claims) -> None:
+        """At the address of ``name`` there is another node from now on."""
+        self.ids[name] = identity
+        self.claims[name], self.followers[name] = claims, {}
 
     async def ask(
         self, node: Node, credentials: Credentials, commands: Sequence[Sequence[str]], timeout: float
@@ -67,17 +75,23 @@ class Scene:
                 return [error] * len(commands)
             else:
                 raise error
-        assert [command[0] for command in commands] == ["CLUSTER", "CLUSTER"]
-        return [OLD if self.old and commands[0][1] == "SHARDS" else [], self.lines(name)]
+        assert [command[0] for command in commands] == ["CLUSTER", "CLUSTER", "CLUSTER"]
+        return [
+            OLD if self.old and commands[0][1] == "SHARDS" else [],
+            self.lines(name),
+            self.ids.get(name, name).encode(),
+        ]
 
-    def lines(self, me: str) -> bytes:
-        lines = []
-        for name, (epoch, spans) in self.claims[me].items():
+    def lines(self, asked: str) -> bytes:
+        lines = [self.odd] * bool(self.odd)
+        me = self.ids.get(asked, asked)
+        for name, (epoch, spans) in self.claims[asked].items():
             slots = " ".join(f"{first}-{last}" for first, last in spans)
-            lines.append(f"{name} {place(name)}@1 {self.flags(me, name)}master - 0 0 {epoch} connected {slots}")
-        for name, of in self.followers[me].items():
+            where = place(asked if name == me else name)
+            lines.append(f"{name} {where}@1 {self.flags(me, name)}master - 0 0 {epoch} connected {slots}")
+        for name, of in self.followers[asked].items():
             lines.append(
-                f"{name} {place(name)}@1 {self.flags(me, name)}slave {of} 0 0 {self.claims[me][of][0]} connected"
+                f"{name} {place(name)}@1 {self.flags(me, name)}slave {of} 0 0 {self.claims[asked][of][0]} connected"
             )
         return "\n".join(lines).encode()
 
@@ -380,3 +394,135 @@ async def test_a_fault_does_not_end_the_search(
             monkeypatch.setattr(cluster, "ask", scene.ask)
             await looked(scene)
             assert len(scene.adopted) == 1
+
+
+ALIEN: Claims = {"Z": (50, [(0, 16383)])}
+
+
+@pytest.mark.parametrize("name", "aAbB")
+async def test_a_stranger_at_the_address_of_a_member(scene: Scene, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """Also if that is the only seed, and a redirection led there."""
+    async with following(scene, seeds=name) as follower:
+        await looked(scene)
+        lines(caplog)
+        scene.become(name, "Z", ALIEN)
+        for _ in range(5):
+            follower.hint(place(name))
+            await looked(scene)
+        assert len(scene.adopted) == 1
+        words = f"cluster node is not believed: {place(name)} is not the node that the cluster has at this address"
+        assert [line for line in lines(caplog) if "not believed" in line] == [
+            f"{words}: its id Z is unknown to the cluster"
+        ]
+        # It is asked no more while others answer.
+        scene.asked.clear()
+        for _ in range(3):
+            follower.hint()
+            await looked(scene)
+        assert name not in scene.asked
+        # It joins: then it is a node as any other.
+        joined = {**START, "Z": (0, [])}
+        scene.tell(joined, FOLLOWERS, "".join(set(NAMES) - {name}))
+        scene.claims[name] = joined
+        follower.hint()
+        await looked(scene)
+        assert follower.stranger(place(name), "Z") == ""
+        assert [line for line in lines(caplog) if "known by now" in line]
+
+
+async def test_nobody_is_asked_who_is_not_known(scene: Scene) -> None:
+    async with following(scene) as follower:
+        await looked(scene)
+        scene.claims["Z"], scene.followers["Z"] = ALIEN, {}
+        scene.asked.clear()
+        for _ in range(3):
+            follower.hint(place("Z"))
+            await looked(scene)
+        assert "Z" not in scene.asked
+        assert follower.member(place("Z")) is None
+        assert follower.member(place("A")) == place("A")
+        assert len(scene.adopted) == 1
+
+
+async def test_seeds_are_not_believed_while_a_member_answers(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_FORSAKEN", 0.2)
+    async with following(scene, seeds="ZA") as follower:
+        scene.claims["Z"], scene.followers["Z"] = {"Z": (0, [])}, {}
+        await looked(scene)
+        assert [shard.primary for shard in scene.latest.shards] == [place("A"), place("B")]
+        scene.claims["Z"] = ALIEN
+        scene.down |= {name: OSError("gone") for name in "ABa"}
+        for _ in range(30):
+            follower.hint()
+            await looked(scene)
+            await asyncio.sleep(0.01)
+        assert len(scene.adopted) == 1
+
+
+async def test_members_that_are_out_of_reach_for_a_moment_are_not_given_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cluster, "_FORSAKEN", 0.3)
+    async with following(scene, seeds="ZA") as follower:
+        scene.claims["Z"], scene.followers["Z"] = {"Z": (0, [])}, {}
+        await looked(scene)
+        scene.claims["Z"] = ALIEN
+        for _ in range(3):
+            scene.down |= {name: OSError("gone") for name in NAMES}
+            follower.hint()
+            await looked(scene, 3)
+            scene.down.clear()
+            await looked(scene)
+            assert len(scene.adopted) == 1
+        scene.down |= {name: OSError("gone") for name in NAMES}
+        follower.hint()
+        while len(scene.adopted) == 1:
+            await looked(scene)
+        assert [shard.primary for shard in scene.latest.shards] == [place("Z")]
+        assert "".join(lines(caplog)).count("no member of the cluster answers any more") == 1
+        assert follower.stranger(place("A"), "A") != ""
+
+
+@pytest.mark.parametrize("seeds", ["ZAB", "AZB", "ZA", "AZ"])
+async def test_a_stranger_among_the_seeds_at_the_start(
+    scene: Scene, caplog: pytest.LogCaptureFixture, seeds: str
+) -> None:
+    scene.claims["Z"], scene.followers["Z"] = ALIEN, {}
+    async with following(scene, seeds=seeds, refresh="10ms"):
+        await looked(scene, 5)
+        assert [shard.primary for shard in scene.latest.shards] == [place("A"), place("B")]
+        assert len(scene.adopted) == 1
+        assert len([line for line in lines(caplog) if "the seeds are not of one cluster" in line]) == 1
+
+
+async def test_an_empty_node_among_the_seeds_is_no_cluster(scene: Scene) -> None:
+    """The others come later."""
+    scene.claims["Z"], scene.followers["Z"] = {"Z": (0, [])}, {}
+    scene.down |= {name: OSError("gone") for name in NAMES}
+    async with following(scene, seeds="ZA"):
+        await looked(scene, 2)
+        assert scene.adopted == []
+        scene.down.clear()
+        while not scene.adopted:
+            await looked(scene)
+        assert [shard.primary for shard in scene.latest.shards] == [place("A"), place("B")]
+
+
+async def test_odd_parts_are_said_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.odd = "cccc 10.0.0.9:7000@1 slave B 0 0 x connected"
+    async with following(scene, refresh="10ms") as follower:
+        await looked(scene, 10)
+        assert len(scene.adopted) == 1
+        follower.hint()
+        await looked(scene, 3)
+        told = [line for line in lines(caplog) if "passed over" in line]
+        assert told
+        assert len(told) == len(set(told)) == len({line.split()[6] for line in told})
+
+
+def test_a_node_that_does_not_say_its_id_is_taken_for_what_it_should_be(caplog: pytest.LogCaptureFixture) -> None:
+    config = load(None, {"topology": {"kind": "cluster"}, "cluster": {"seeds": "10.0.0.1:7000"}}, {})
+    follower = ClusterSource(config, Credentials(), Counters())
+    for name in "AAB":
+        assert follower.stranger(place(name), "") == ""
+    assert len(caplog.records) == 1

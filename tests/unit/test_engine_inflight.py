@@ -45,6 +45,65 @@ def test_requests_are_written_once_and_answered_in_order() -> None:
     assert len(fifo) == 0
 
 
+def upto(fifo: InFlight, most: int) -> bytes:
+    """What the FIFO writes now if only ``most`` bytes may be unanswered."""
+    paper = Paper()
+    fifo.write_upto(paper, most)
+    return paper.taken()
+
+
+def test_no_more_is_written_than_may_be_unanswered() -> None:
+    fifo = InFlight()
+    frames = [push(fifo, token, more=97) for token in range(5)]  # of 100 bytes each
+    assert upto(fifo, 250) == frames[0] + frames[1]
+    assert (fifo.unanswered, fifo.written, fifo.unsent) == (200, 2, 3)
+    assert upto(fifo, 299) == b""
+    fifo.pop()
+    assert fifo.unanswered == 100
+    assert upto(fifo, 299) == frames[2]
+    assert upto(fifo, 10_000) == frames[3] + frames[4]
+    assert fifo.unanswered == 400
+    fifo.drain()
+    assert fifo.unanswered == 0
+
+
+def test_one_alone_is_written_whatever_its_size() -> None:
+    fifo = InFlight()
+    large = push(fifo, 1, more=LARGE)
+    small = push(fifo, 2)
+    assert upto(fifo, 10) == large
+    assert upto(fifo, 10) == b""
+    fifo.pop()
+    assert upto(fifo, 10) == small
+
+
+def test_a_block_is_not_divided() -> None:
+    """What stands for the replies to its parts goes with it."""
+    fifo = InFlight()
+    first = push(fifo, 0, more=50)
+    for _ in range(3):
+        fifo.push(Recorder(), 0, b"", 0, 0, 0.0)
+    block = push(fifo, 1, more=50)
+    assert upto(fifo, 100) == first
+    assert (fifo.written, fifo.unsent) == (1, 4)
+    fifo.pop()
+    assert upto(fifo, 100) == block
+    assert (fifo.written, fifo.unsent) == (4, 0)
+
+
+def test_what_nobody_waits_for_any_more_is_unanswered_all_the_same() -> None:
+    fifo = InFlight()
+    push(fifo, 0, since=0.0, more=97)
+    written(fifo)
+    fifo.expire(1.0)
+    assert fifo.unanswered == 100
+    push(fifo, 1, since=2.0, more=97)
+    assert upto(fifo, 199) == b""
+    fifo.pop()
+    assert fifo.unanswered == 0
+    assert len(upto(fifo, 199)) == 100
+
+
 def test_nothing_to_pop() -> None:
     with pytest.raises(IndexError):
         InFlight().pop()
@@ -85,10 +144,28 @@ def test_replies_go_to_other_sinks() -> None:
         push(fifo, token, sink=first)
         if token == 1:
             written(fifo)
-    fifo.rewire([second, first, second])
+    fifo.rewire({0: second, 2: second})
     assert [(entry.sink, entry.token) for entry in fifo.entries()] == [(second, 0), (first, 1), (second, 2)]
-    with pytest.raises(ValueError, match=r"sink|shorter|longer"):
-        fifo.rewire([first])
+    assert [(place, entry.token) for place, entry in fifo.of(second)] == [(0, 0), (2, 2)]
+    with pytest.raises(IndexError):
+        fifo.rewire({3: first})
+
+
+def test_whose_requests_they_are() -> None:
+    fifo = InFlight()
+    first, second = Recorder(), Recorder()
+    assert fifo.owners() == set()
+    for sink in (first, first, DISCARD, first):
+        push(fifo, 0, sink=sink)
+    assert fifo.owners() == {first}
+    assert not fifo.serves_others(first)
+    assert fifo.serves_others(second)
+    push(fifo, 0, sink=second)
+    assert fifo.owners() == {first, second}
+    assert fifo.serves_others(first)
+    written(fifo)
+    fifo.expire(1.0)
+    assert not fifo.serves_others(None)
 
 
 def test_what_is_not_written_can_be_taken_back() -> None:

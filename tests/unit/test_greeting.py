@@ -154,3 +154,95 @@ def test_credentials_hide_their_password() -> None:
     assert ANNA.arguments() == ["anna", "secret"]
     assert DEFAULT.arguments() == ["secret"]
     assert Credentials("anna", "").arguments() == []
+
+
+async def test_a_shared_connection_is_not_to_be_evicted() -> None:
+    """It is said where it is many clients', and who does not know it or may not hear it is used all the same."""
+    for answer in (
+        b"+OK\r\n",
+        b"-ERR Unknown subcommand or wrong number of arguments for 'NO-EVICT'. Try CLIENT HELP.\r\n",
+        b"-NOPERM this user has no permissions to run the 'client|no-evict' command\r\n",
+        b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
+    ):
+        greeting = Greeting(2, 0, True, NOBODY, shared=True)
+        assert words(greeting) == ["CLIENT NO-EVICT ON", "PING"]
+        greeting.feed(answer + PONG)
+        assert await greeting.done
+    greeting = Greeting(2, 0, True, NOBODY, shared=True)
+    greeting.feed(b"-NOAUTH Authentication required.\r\n" * 2)
+    with pytest.raises(BackendError, match="asks for a password"):
+        await greeting.done
+
+
+ID = "a" * 40
+MYID = b"$40\r\n" + b"a" * 40 + b"\r\n"
+
+
+def of_a_cluster(seen: list[str], *known: str, primary: bool = True, protocol: int = 2) -> Greeting:
+    """One that notes the ids that it hears; those that are not ``known`` are strangers'."""
+
+    def stranger(identity: str) -> str:
+        seen.append(identity)
+        return "" if identity in known else "it is a stranger"
+
+    return Greeting(protocol, 0, primary, ANNA, cluster=True, stranger=stranger)
+
+
+@pytest.mark.parametrize(
+    ("primary", "protocol", "sent"),
+    [
+        (True, 2, ["AUTH anna secret", "CLUSTER MYID", "PING"]),
+        (False, 2, ["AUTH anna secret", "CLUSTER MYID", "READONLY", "ROLE", "PING"]),
+        (True, 3, ["HELLO 3 AUTH anna secret", "CLUSTER MYID", "PING"]),
+    ],
+)
+async def test_a_node_of_a_cluster_is_asked_for_its_id(primary: bool, protocol: int, sent: list[str]) -> None:
+    assert words(of_a_cluster([], primary=primary, protocol=protocol)) == sent
+
+
+async def test_a_node_that_is_known_by_its_id() -> None:
+    seen: list[str] = []
+    greeting = of_a_cluster(seen, ID)
+    for piece in single_bytes(OK + MYID + PONG):
+        greeting.feed(piece)
+    assert await greeting.done
+    assert seen == [ID]
+
+
+async def test_a_stranger_is_not_used() -> None:
+    greeting = of_a_cluster([], "b" * 40)
+    greeting.feed(OK + MYID + PONG)
+    with pytest.raises(BackendError, match="it is a stranger"):
+        await greeting.done
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (b"-NOPERM this user has no permissions to run the 'cluster|myid' command\r\n", [""]),
+        (b"-ERR unknown command 'CLUSTER'\r\n", [""]),
+        (b"-ERR Unknown subcommand or wrong number of arguments for 'MYID'. Try CLUSTER HELP.\r\n", [""]),
+        (b":5\r\n", [""]),
+        (b"-BUSY Redis is busy running a script.\r\n", []),
+    ],
+)
+async def test_a_node_that_does_not_say_its_id(answer: bytes, seen: list[str]) -> None:
+    heard: list[str] = []
+    greeting = of_a_cluster(heard, "")
+    greeting.feed(OK + answer + PONG)
+    assert await greeting.done
+    assert heard == seen
+
+
+async def test_a_server_that_is_in_no_cluster_is_not_used() -> None:
+    greeting = of_a_cluster([], "")
+    greeting.feed(OK + b"-ERR This instance has cluster support disabled\r\n" + PONG)
+    with pytest.raises(BackendError, match="is no node of the cluster: it is not in cluster mode"):
+        await greeting.done
+
+
+@pytest.mark.parametrize("state", [b":5", b"*0", b"$-1", b"$1\r\nx"])
+async def test_an_odd_state_of_a_replica_is_no_reason_to_leave_it(state: bytes) -> None:
+    greeting = Greeting(2, 0, False, NOBODY)
+    greeting.feed(b"*5\r\n$5\r\nslave\r\n$1\r\nx\r\n:1\r\n" + state + b"\r\n:100\r\n" + PONG)
+    assert await greeting.done

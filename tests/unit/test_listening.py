@@ -82,3 +82,39 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SlotgateError, match="already in use"):
         listen([Address(str(path), 0, unix=True)])
     assert path.read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is accepted has the listening socket's settings on Linux")
+@pytest.mark.parametrize("address", [ANY, Address("::1", 0)], ids=str)
+@pytest.mark.parametrize(
+    ("idle", "settings"), [(0, None), (300, (300, 100, 3)), (2, (2, 1, 3)), (32767, (32767, 10922, 3))]
+)
+def test_silent_clients_are_asked(address: Address, idle: int, settings: tuple[int, int, int] | None) -> None:
+    """As Redis asks them: after that time, then at intervals of a third of it, three times."""
+    try:
+        listeners = listen([address], 2, idle)
+    except SlotgateError as error:
+        pytest.skip(str(error))
+    try:
+        for worker in range(2):
+            (bound,) = listeners.of(worker)
+            bound.setblocking(True)
+            waits = accepted_by(bound, listeners.addresses[0].port)
+            on = waits.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            names = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+            found = tuple(waits.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+            assert (found if on else None) == settings
+            waits.close()
+    finally:
+        listeners.close()
+
+
+def accepted_by(bound: socket.socket, port: int) -> socket.socket:
+    """A connection to ``port`` that came to this socket, one of several."""
+    while True:
+        with socket.create_connection((bound.getsockname()[0], port)):
+            bound.settimeout(0.2)
+            try:
+                return bound.accept()[0]
+            except TimeoutError:
+                continue

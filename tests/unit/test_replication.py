@@ -1,10 +1,14 @@
 """Who is a shard's primary and who its replicas, by what each server says of its role."""
 
+from random import Random
+
 import hiredis
 import pytest
 
 from proxy.discovery.replication import Answer, Group, read
+from proxy.lag import read_role
 from proxy.topology import Node, Shard
+from tests.unit.damage import damaged
 
 A, B, C, D, X = (Node(f"10.0.0.{number}", 6379) for number in range(1, 6))
 ALIAS = Node("redis-a.example", 6379)
@@ -172,3 +176,86 @@ def test_the_primary_of_another_shard_is_not_taken() -> None:
     made = group()
     made.take({A: replica(X), B: replica(A), X: primary(A)}, taken=[X])
     assert made.primary == A
+
+
+WELL = {A: primary(B, C, name="a"), B: replica(A, "b"), C: replica(A, "c")}
+"""A and B are configured; C is a replica that the primary lists."""
+
+
+@pytest.mark.parametrize(
+    ("look", "leads", "follow"),
+    [
+        # the primary's list alone makes nobody its replica
+        ({A: primary(B, X, name="a"), B: replica(A, "b"), X: primary(name="x")}, A, (B,)),
+        ({A: primary(B, X, name="a"), B: replica(A, "b"), X: replica(D, "x")}, A, (B,)),
+        ({A: primary(B, X, name="a"), B: replica(A, "b"), X: replica(D, "x"), D: primary(X, name="d")}, A, (B,)),
+        ({A: primary(B, X, name="a"), B: replica(A, "b"), X: replica(A, "x")}, A, (B, X)),
+        # nor does its own word
+        ({A: primary(B, name="a"), B: replica(A, "b"), C: replica(A, "x")}, A, (B,)),
+        ({B: replica(A, "b"), C: replica(A, "x")}, A, (B,)),
+        ({A: primary(B, name="a"), B: replica(A, "b"), C: replica(B, "x")}, A, (B,)),
+        # another server at the address of a replica, which says that it is a primary
+        ({A: primary(name="a"), B: primary(X, name="x"), X: replica(B, "y")}, A, ()),
+        ({A: primary(C, name="a"), B: primary(X, D, name="x"), X: replica(B, "y"), D: replica(B, "z")}, A, ()),
+        ({B: primary(name="x"), C: replica(A, "c")}, A, (C,)),
+        ({B: primary(X, name="x"), X: replica(B, "y")}, A, ()),
+        ({C: primary(name="x"), B: replica(A, "b")}, A, (B,)),
+        # another server at the address of the primary, which follows somebody
+        ({A: replica(X, "y"), X: primary(A, name="x"), B: replica(A, "b")}, A, (B,)),
+        ({A: replica(X, "y"), X: primary(A, name="x"), D: replica(X, "z")}, A, (B,)),
+        # but as the servers that they were they are believed
+        ({B: primary(name="b")}, B, (A,)),
+        ({C: primary(name="c"), B: replica(A, "b")}, C, (A, B)),
+        ({A: replica(X, "a"), X: primary(A, name="x")}, X, (A, B)),
+        ({A: replica(B, "new"), B: primary(A, name="b")}, B, (A,)),
+        ({A: replica(B, "new"), B: primary(A, name="newer")}, B, (A,)),  # both are configured, and say so
+        ({B: primary(C, name="new"), C: replica(B, "c")}, B, (A, C)),
+        ({A: primary(B, name="new"), B: replica(A, "newer")}, A, (B,)),
+    ],
+)
+def test_what_a_server_says_of_itself_is_confirmed_by_the_others(
+    look: dict[Node, Answer], leads: Node, follow: tuple[Node, ...]
+) -> None:
+    made = after(WELL, look, look)
+    assert (made.primary, made.replicas) == (leads, follow)
+
+
+def test_who_was_started_anew_is_named_when_it_is_not_taken() -> None:
+    made = after(WELL, {B: primary(name="x")})
+    assert made.primary == A
+    assert made.passed_over == (B,)
+
+
+@pytest.mark.parametrize(
+    ("role", "answer", "odd"),
+    [
+        ([b"master", 5, [5, None, [b"10.0.0.2", b"6379", b"1"], [b"x"]], b"more"], Answer(RUN_ID, True, 5, (B,)), True),
+        ([b"master", b"5", [[b"10.0.0.2", b"6379", b"1"]]], Answer(RUN_ID, True, 0, (B,)), False),
+        ([b"master", None, [[b"10.0.0.2", 6379, 1, 2, 3]]], Answer(RUN_ID, True, 0, (B,)), False),
+        ([b"master", 5], Answer(RUN_ID, True, 5), True),
+        ([b"master"], Answer(RUN_ID, True), True),
+        ([b"master", 5, [[b"10.0.0.2", "²".encode(), b"1"]]], Answer(RUN_ID, True, 5), True),
+        ([b"slave"], Answer(RUN_ID, False), True),
+        ([b"slave", None, b"x"], Answer(RUN_ID, False), True),
+        ([b"slave", b"10.0.0.1", 6379, [], b"more"], Answer(RUN_ID, False, follows=A), False),
+    ],
+)
+def test_odd_parts_of_a_role(role: object, answer: Answer, odd: bool) -> None:
+    found = read([role, INFO], {})
+    assert found == answer
+    assert isinstance(found, Answer)
+    assert bool(found.odd) == odd
+
+
+def test_a_role_with_one_odd_part() -> None:
+    """Whatever it is, what is whole comes out as it was."""
+    whole = [b"master", 7, [[b"10.0.0.2", b"6379", b"1"], [b"10.0.0.3", b"6379", b"1"], [b"10.0.0.4", b"6379", b"1"]]]
+    for seed in range(300):
+        broken = damaged(Random(seed), whole)
+        found = read([broken, INFO], {})
+        if isinstance(broken, list) and broken[:1] == [b"master"]:
+            assert isinstance(found, Answer)
+            listed = next((part for part in broken if isinstance(part, list)), [])
+            for node, entry in zip((B, C, D), whole[2], strict=True):  # type: ignore[call-overload]
+                assert (node in found.lists) or entry not in listed
+        read_role(broken)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engine.entry import Entry
+from proxy.jobs import at_once
 from proxy.retries import Look, Outcome, judge, repeatable
 from tests.unit.recording import Recorder
 
@@ -25,7 +26,7 @@ def lost(line: str) -> list[Entry]:
 
 def judged(line: str) -> str:
     """One letter a request: a(gain), u(ncertain), s(tale)."""
-    verdict = judge(lost(line), look)
+    verdict = at_once(judge(lost(line), look))
     found = {entry.token: "a" for entry in verdict.again}
     found |= {entry.token: "u" for entry in verdict.uncertain}
     found |= {entry.token: "s" for entry in verdict.stale}

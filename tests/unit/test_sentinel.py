@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.config import Config
+from proxy.discovery import sentineltrust, subscription
 from proxy.discovery import source as pacing
-from proxy.discovery import subscription
 from proxy.discovery.sentinel import HOLD, SentinelSource
 from proxy.metrics import Counters
 from proxy.topology import NOBODY, Node, Topology
 from tests.unit.sentinels import FakeSentinel, Watched, running
 
-A, B, C, D = (Node("10.0.0.1", 7000 + number) for number in range(4))
+A, B, C, D, X = (Node("10.0.0.1", 7000 + number) for number in range(5))
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def three(**masters: Watched) -> tuple[FakeSentinel, FakeSentinel, FakeSentinel]
 
     def own() -> dict[str, Watched]:
         return {
-            name: Watched(watched.node, watched.epoch, watched.step, watched.replicas)
+            name: Watched(watched.node, watched.epoch, watched.step, watched.replicas, watched.run_id)
             for name, watched in masters.items()
         }
 
@@ -377,3 +377,123 @@ async def test_hints_are_many_and_looks_few() -> None:
                 follower.source.hint()
             await asyncio.sleep(0.01)
         assert 1 <= sentinels[0].asked - before <= 4
+
+
+STOLEN = {"alpha": Watched(Node("10.9.9.1", 1), 99, replicas=(Node("10.9.9.2", 1),)), "beta": Watched(C, 50)}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_stranger_at_the_address_of_a_sentinel(place: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Another id, a master of the same name, a higher epoch: nothing that it says, publishes or leads counts."""
+    caplog.set_level(logging.INFO)
+    sentinels = three()
+    async with running(*sentinels), Follower([each.node for each in sentinels]).at_work() as follower:
+        await until(lambda: all(each.listeners for each in sentinels) and follower.adopted)
+        stolen = sentinels[place]
+        ours = stolen.masters
+        stolen.id, stolen.peers = "x", {"y": Node("127.0.0.1", 1)}
+        stolen.masters = {"alpha": Watched(STOLEN["alpha"].node, 99, "wait_promotion", STOLEN["alpha"].replicas)}
+        follower.source.hint()
+        await until(lambda: "sentinel is not believed" in caplog.text)
+        stolen.publish("+selected-slave", f"slave {B} {B.host} {B.port} @ alpha {A.host} {A.port}")
+        stolen.publish("+switch-master", f"alpha {A.host} {A.port} 10.9.9.1 1")
+        asked = stolen.asked
+        await until(lambda: stolen.asked > asked)
+        for _ in range(5):
+            follower.source.hint()
+            await asyncio.sleep(0.06)
+        assert follower.done == ["adopt 1"]
+        assert caplog.text.count("sentinel is not believed") == 1
+        assert "127.0.0.1:1" not in caplog.text
+        # The others are followed as fast as ever, and so is this one when it is ours again.
+        other = sentinels[place - 1]
+        other.masters["alpha"] = Watched(B, 1, replicas=(A,))
+        other.publish("+switch-master", f"alpha {A.host} {A.port} {B.host} {B.port}")
+        await until(lambda: follower.primaries()["alpha"] == B)
+        stolen.id, stolen.masters = f"s{place + 1}", ours
+        stolen.masters["alpha"] = Watched(A, 2, replicas=(B,))
+        stolen.publish("+switch-master", f"alpha {B.host} {B.port} {A.host} {A.port}")
+        await until(lambda: follower.primaries()["alpha"] == A)
+        assert "sentinel is believed by now" in caplog.text
+
+
+async def test_a_stranger_where_one_sentinel_is_configured() -> None:
+    """The others are known by then."""
+    sentinels = three()
+    async with running(*sentinels), Follower([sentinels[0].node], refresh="100ms").at_work() as follower:
+        await until(lambda: all(each.listeners for each in sentinels) and follower.adopted)
+        sentinels[0].id, sentinels[0].masters = "x", dict(STOLEN)
+        asked = sentinels[0].asked
+        await until(lambda: sentinels[0].asked > asked + 3)
+        assert follower.primaries() == {"alpha": A, "beta": C}
+        assert [shard.replicas for shard in follower.adopted[-1].shards] == [(B,), (D,)]
+        assert len(follower.adopted) == 1
+
+
+async def test_who_begins_among_strangers_believes_most() -> None:
+    sentinels, other = three(), FakeSentinel("x", dict(STOLEN))
+    async with running(*sentinels), running(other):
+        configured = [other.node, *(each.node for each in sentinels[:2])]
+        async with Follower(configured, refresh="50ms").at_work() as follower:
+            await until(lambda: follower.counters.refreshes.get("same", 0) > 3)
+            assert [each.shards[0].primary for each in follower.adopted] == [A]
+            assert sentinels[2].listeners == 1
+
+
+class Primary:
+    """A server that says of itself what it is asked for as a master of sentinels."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.asked = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        self.asked += 1
+        info = f"# Server\r\nrun_id:{self.run_id}\r\n".encode()
+        writer.write(b"*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n" + b"$%d\r\n%b\r\n" % (len(info), info))
+        await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def serving(primary: Primary) -> AsyncIterator[Node]:
+    server = await asyncio.start_server(primary.serve, "127.0.0.1", 0)
+    async with server:
+        yield Node("127.0.0.1", server.sockets[0].getsockname()[1])
+
+
+async def test_the_primary_itself_denies_that_it_was_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only sentinel is a stranger by now: nothing of it counts as long as the primary is the server that it was."""
+    monkeypatch.setattr(sentineltrust, "FORSAKEN", 0.2)
+    primary = Primary("r1")
+    async with serving(primary) as here:
+        sentinel = FakeSentinel("s1", {"alpha": Watched(here, run_id="r1"), "beta": Watched(C)})
+        async with running(sentinel), Follower([sentinel.node]).at_work() as follower:
+            await until(lambda: follower.primaries() == {"alpha": here, "beta": C})
+            sentinel.id, sentinel.masters = "x", {"alpha": Watched(A, 9), "beta": Watched(D, 9)}
+            follower.source.hint()
+            await until(lambda: follower.primaries()["beta"] == D)  # who is not there denies nothing
+            asked = primary.asked
+            await until(lambda: primary.asked > asked + 5)
+            assert follower.primaries()["alpha"] == here
+            primary.run_id = "r2"
+            await until(lambda: follower.primaries()["alpha"] == A)
+
+
+async def test_only_a_server_of_a_master_takes_over_while_the_primary_is_what_it_was() -> None:
+    """Our own sentinels name a stranger: that is what they do once another's has told them of a higher epoch."""
+    primary = Primary("r1")
+    async with serving(primary) as here:
+        sentinels = three(alpha=Watched(here, replicas=(B,), run_id="r1"))
+        async with running(*sentinels), Follower([each.node for each in sentinels]).at_work() as follower:
+            await until(lambda: all(each.listeners for each in sentinels) and follower.adopted)
+            for each in sentinels:
+                each.masters["alpha"] = Watched(X, 7, replicas=(here, B))
+                each.publish("+switch-master", f"alpha {here.host} {here.port} {X.host} {X.port}")
+            await until(lambda: primary.asked > 2)
+            assert follower.primaries() == {"alpha": here}
+            # A replica of its own does, whatever the primary says.
+            sentinels[0].masters["alpha"] = Watched(B, 8, replicas=(here,))
+            sentinels[0].publish("+switch-master", f"alpha {X.host} {X.port} {B.host} {B.port}")
+            await until(lambda: follower.primaries() == {"alpha": B})

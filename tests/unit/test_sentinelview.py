@@ -1,5 +1,7 @@
 """What sentinels reply and publish, read."""
 
+from random import Random
+
 import hiredis
 import pytest
 
@@ -15,6 +17,7 @@ from proxy.discovery.sentinelview import (
     read_event,
 )
 from proxy.topology import Node
+from tests.unit.damage import damaged
 from tests.unit.sentinels import (
     DEAD_REPLICA,
     DEMOTED_PRIMARY,
@@ -95,9 +98,17 @@ def test_the_primary(about: list[bytes], address: list[bytes], node: Node, epoch
     assert (seen.node, seen.epoch, seen.step) == (node, epoch, step)
 
 
-@pytest.mark.parametrize("address", [None, [b"", b"6379"], [b"127.0.0.1", b"0"], [b"127.0.0.1", b"x"], [b"127.0.0.1"]])
-def test_a_master_without_an_address_is_unknown(address: object) -> None:
-    assert read(ASKED, ["alpha"], [MYID, MASTER, address, [], []], {}).masters == {}
+def test_a_master_without_an_address_is_unknown() -> None:
+    assert read(ASKED, ["alpha"], [MYID, MASTER, None, [], []], {}).masters == {}
+
+
+@pytest.mark.parametrize(
+    "address", [[b"", b"6379"], [b"127.0.0.1", b"0"], [b"127.0.0.1", b"x"], [b"127.0.0.1"], 5, "²".encode()]
+)
+def test_an_odd_address_leaves_the_one_among_the_master_s_fields(address: object) -> None:
+    report = read(ASKED, ["alpha"], [MYID, MASTER, address, [], []], {})
+    assert report.masters["alpha"].node == PRIMARY
+    assert report.odd == ("SENTINEL GET-MASTER-ADDR-BY-NAME alpha: it is no address",)
 
 
 def test_replicas_without_an_address_are_left_out() -> None:
@@ -179,3 +190,32 @@ def test_events(channel: str, message: str, master: str) -> None:
 def test_the_course_of_a_failover(channel: str, begins: bool, aborts: bool) -> None:
     event = Event(channel, "alpha")
     assert (event.begins, event.aborts) == (begins, aborts)
+
+
+def test_one_odd_part_of_an_answer() -> None:
+    """It is passed over: what is whole comes out as it was, and other masters are as they were."""
+    whole: list[object] = [MASTER, ADDRESS, [GOOD_REPLICA, SECOND_REPLICA, DEAD_REPLICA], [PEER]]
+    other = [PROMOTED, ADDRESS, [GOOD_REPLICA], [PEER]]
+    reference = read(ASKED, ["alpha", "beta"], [MYID, *whole, *other], {})
+    for seed in range(400):
+        rng = Random(seed)
+        broken = [*whole]
+        at = rng.randrange(len(broken))
+        broken[at] = damaged(rng, broken[at])
+        found = read(ASKED, ["alpha", "beta"], [MYID, *broken, *other], {})
+        assert found.masters["beta"] == reference.masters["beta"]
+        if at > 0 and broken[1] is not None:
+            before, after = reference.masters["alpha"], found.masters["alpha"]
+            assert (after.node, after.epoch) == (before.node, before.epoch) or at == 1
+            listed = broken[2] if isinstance(broken[2], list) else []
+            for follower, entry in zip(before.followers, whole[2], strict=True):  # type: ignore[call-overload]
+                assert follower in after.followers or entry not in listed
+            assert after.peers == before.peers or at == 3
+
+
+def test_numbers_that_are_none() -> None:
+    odd = [*MASTER]
+    odd[odd.index(b"config-epoch") + 1] = "²".encode()
+    found = read(ASKED, ["alpha"], [b"\xff", odd, ADDRESS, [], []], {})
+    assert found.masters == {}
+    assert found.odd == ("SENTINEL MASTER alpha: it has no address, or no config-epoch",)

@@ -1,11 +1,23 @@
 """A turn of the loop: what clients may do in it, whose turn it is, and when output is written."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from proxy.clock import Clock
 from proxy.turn import LOOK, SHARE, SHARE_LOOKS, TURN, Turn
 from tests.simulation.loop import VirtualLoop
+
+
+class ToldClock(Clock):
+    """A clock that says what it is told, also where no beat comes for long."""
+
+    def __init__(self, loop: VirtualLoop, told: Callable[[], float]) -> None:
+        super().__init__(loop, told)
+        self._told = told
+
+    def now(self) -> float:
+        return self._told()
 
 
 class Scene:
@@ -14,7 +26,7 @@ class Scene:
     def __init__(self) -> None:
         self.loop = VirtualLoop()
         self.clock = 100.0
-        self.turn = Turn(self.loop, lambda: self.clock)
+        self.turn = Turn(self.loop, ToldClock(self.loop, lambda: self.clock))
         self.log: list[str] = []
 
     def round(self) -> list[str]:

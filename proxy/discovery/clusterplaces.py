@@ -1,0 +1,133 @@
+"""Where clients reach the nodes of a Redis Cluster: the replies to CLUSTER SHARDS and CLUSTER SLOTS. Pure.
+
+An entry that can not be read is passed over, and noted; the others are used. Sources:
+https://redis.io/docs/latest/commands/cluster-shards/, cluster-slots, and the replies of Redis 6.2 to 8 and Valkey 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.discovery.odd import Odd
+from proxy.topology import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where clients reach a node. ``port`` is 0 if that is not told, as of a node that lost its address. ``online``: it
+    has its primary's data, as far as is told."""
+
+    endpoint: str
+    ip: str
+    hostname: str
+    port: int
+    online: bool = True
+
+    def host(self, asked: Node) -> str:
+        """Without an endpoint it is that of the node asked. "?" is a node without a host name, where those are wanted:
+        its ip has to do."""
+        return (self.ip if self.endpoint == "?" else self.endpoint) or asked.host
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places by the nodes' ids. ``all_online``: the reply lists all nodes that can be used; who is not in it is not
+    ready (CLUSTER SLOTS leaves those out), unless an entry could not be read."""
+
+    known: Mapping[str, Place]
+    all_online: bool = False
+
+
+def places(reply: object, tls: bool, odd: Odd) -> Places:
+    """What the reply says; nothing for an error reply. CLUSTER SLOTS has numbers where CLUSTER SHARDS has names.
+
+    Servers before Redis 4 do not say ids: CLUSTER NODES has to do there. ``tls``: the nodes are spoken to with TLS.
+    """
+    if isinstance(reply, Exception):
+        return Places({})
+    if not isinstance(reply, list):
+        odd.note("CLUSTER SHARDS", "it is no list")
+        return Places({})
+    known: dict[str, Place] = {}
+    of_slots = False
+    for entry in reply:
+        if isinstance(entry, list) and entry and isinstance(entry[0], bytes):
+            known |= _of_shard(entry, tls, odd)
+        elif isinstance(entry, list) and len(entry) > 2 and isinstance(entry[0], int):
+            of_slots = True
+            known |= _of_slots(entry, odd)
+        else:
+            odd.note("CLUSTER SHARDS", "an entry is no shard")
+    return Places(known, all_online=of_slots and bool(known) and not odd)
+
+
+def _of_shard(shard: list[object], tls: bool, odd: Odd) -> dict[str, Place]:
+    nodes = _pairs(shard).get("nodes")
+    if not isinstance(nodes, list):
+        odd.note("CLUSTER SHARDS", "a shard does not list its nodes")
+        return {}
+    entries = [_pairs(entry) for entry in nodes if isinstance(entry, list) and len(entry) % 2 == 0]
+    if len(entries) < len(nodes):
+        odd.note("CLUSTER SHARDS", "a node is no list of names and values")
+    furthest = max((_offset(entry) for entry in entries), default=0)
+    found = {}
+    for entry in entries:
+        identity = _text(entry.get("id"))
+        if not identity:
+            odd.note("CLUSTER SHARDS", "a node has no id")
+            continue
+        port = _port(entry, tls)
+        if port is None:
+            odd.note(f"CLUSTER SHARDS, node {identity[:40]}", "its port is no port")
+            continue
+        # A replica of a primary that was never written to has all its data, though it is said to be loading.
+        online = entry.get("health", b"online") == b"online" or _offset(entry) == furthest == 0
+        endpoint, ip, hostname = (_text(entry.get(name)) for name in ("endpoint", "ip", "hostname"))
+        found[identity] = Place(endpoint, ip, hostname, port, online)
+    return found
+
+
+def _port(entry: Mapping[str, object], tls: bool) -> int | None:
+    """That for TLS or that without, as wanted; the other if there is one only; 0 if there is none."""
+    for name in ("tls-port", "port") if tls else ("port", "tls-port"):
+        if port := entry.get(name):
+            return port if _is_port(port) and isinstance(port, int) else None
+    return 0
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and 0 < value < 65536
+
+
+def _offset(entry: Mapping[str, object]) -> int:
+    offset = entry.get("replication-offset")
+    return offset if isinstance(offset, int) else 0
+
+
+def _of_slots(row: list[object], odd: Odd) -> dict[str, Place]:
+    found = {}
+    for entry in row[2:]:
+        match entry:
+            case [bytes() | None as endpoint, int(port), bytes(identity), *more] if _is_port(port):
+                about = _pairs(more[0]) if more and isinstance(more[0], list) and len(more[0]) % 2 == 0 else {}
+                # Only Redis 7 and later say more, and "?"; before, the endpoint is the ip.
+                ip = _text(about.get("ip", endpoint))
+                found[_text(identity)] = Place(_text(endpoint), ip, _text(about.get("hostname")), port)
+            case [bytes() | None, int(port)] if _is_port(port):
+                pass
+            case [bytes() | None, 0, *_]:
+                pass  # it lost its address
+            case _:
+                odd.note("CLUSTER SLOTS", "a node is no address with an id")
+    return found
+
+
+def _pairs(fields: Sequence[object]) -> dict[str, object]:
+    """A map, which RESP2 sends as a list."""
+    return {_text(name): value for name, value in zip(fields[::2], fields[1::2], strict=False)}
+
+
+def _text(value: object) -> str:
+    """Nothing for what is not there."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""

@@ -1,0 +1,238 @@
+"""What nobody uses is closed after a minute, and made again for who comes back. Virtual time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+
+import hiredis
+
+from proxy import metrics
+from proxy.client import ClientConnection
+from proxy.config import Config
+from proxy.report import take
+from proxy.resp import encode
+from proxy.service import Service
+from proxy.surroundings import Place
+from proxy.topology import Node, Shard, Topology, build_topology
+from proxy.upkeep import Upkeep
+from tests.simulation.loop import run, virtual_loop
+from tests.simulation.server import SimulatedNetwork, SimulatedServer
+from tests.simulation.wire import Pace, Wire
+
+SOON = 0.01
+DATABASES = 16
+STRANGERS = 30
+LONG = Upkeep.unused * 1.2
+
+
+class Client:
+    """A client of the proxy."""
+
+    def __init__(self, service: Service) -> None:
+        self.connection = ClientConnection(service)
+        self.wire = Wire(self.connection, Pace(Random(0), smooth=True))
+        self.wire.peer = self
+        self._reader = hiredis.Reader()
+        self._heard: list[object] = []
+        self.connection.connection_made(self.wire)
+
+    def receive(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not False:
+            self._heard.append(reply)
+
+    def lost(self) -> None:
+        self._heard.append("closed")
+
+    async def say(self, *words: str) -> object:
+        """One request, and its reply."""
+        self.wire.send(encode.request(words))
+        await asyncio.sleep(SOON)
+        return self._heard.pop()
+
+
+class Stage:
+    """A proxy, its servers, and its upkeep."""
+
+    def __init__(self, service: Service, servers: Sequence[SimulatedServer]) -> None:
+        self.service = service
+        self.servers = servers
+
+    @property
+    def connections(self) -> int:
+        """How many connections the servers have."""
+        return sum(len(server.connections) for server in self.servers)
+
+    @property
+    def series(self) -> int:
+        """How many connections the metrics are about."""
+        return len(take(self.service).tally.values(metrics.UP))
+
+
+Story = Callable[[Stage], Awaitable[None]]
+
+
+def told(connections: int = 1, read_from: str = "primary") -> Callable[[Story], Callable[[], None]]:
+    """Plays a story."""
+
+    def decorate(story: Story) -> Callable[[], None]:
+        async def play() -> None:
+            loop = virtual_loop()
+            faults: list[object] = []
+            loop.set_exception_handler(lambda _, context: faults.append(context))
+            hosts = ["10.2.0.1", "10.2.0.2", *(f"10.3.0.{number}" for number in range(STRANGERS))]
+            servers = [SimulatedServer(host, 6379, Random(0), Pace(Random(0), smooth=True)) for host in hosts]
+            servers[1].replicate(servers[0])
+            loop.network = SimulatedNetwork(servers)
+            config = Config.model_validate(
+                {
+                    "shards": [{"primary": "10.2.0.1:6379", "replicas": ["10.2.0.2:6379"]}],
+                    "read_from": read_from,
+                    "backend": {"connections_per_node": connections, "backoff_max": "200ms"},
+                }
+            )
+            service = Service(config, build_topology(config), clock=loop.time)
+            upkeep = loop.create_task(Upkeep(service).run())
+            await asyncio.sleep(SOON)
+            await story(Stage(service, servers))
+            upkeep.cancel()
+            await service.close()
+            assert not faults, faults
+
+        return lambda: run(play())
+
+    return decorate
+
+
+@told()
+async def test_the_databases_that_one_client_went_through(stage: Stage) -> None:
+    before, client = stage.connections, Client(stage.service)
+    for protocol in "23":
+        assert await client.say("HELLO", protocol)
+        for db in range(DATABASES):
+            assert await client.say("SELECT", str(db)) == b"OK"
+            assert await client.say("SET", "k", f"{db};") == b"OK"
+    assert stage.connections == before + 2 * DATABASES - 1
+    await asyncio.sleep(LONG)
+    # The one that it is in stays, however long it says nothing.
+    assert stage.connections == before + 1
+    assert stage.series == before + 1
+    await asyncio.sleep(LONG * 3)
+    assert stage.connections == before + 1
+    assert await client.say("GET", "k") == b"15;"
+    # And those that it left are there again when it comes back.
+    assert await client.say("SELECT", "3") == b"OK"
+    assert await client.say("GET", "k") == b"3;"
+    client.wire.cut()
+    await asyncio.sleep(LONG)
+    assert stage.connections == before
+
+
+@told(connections=3, read_from="prefer_replica")
+async def test_the_plain_ones_stay(stage: Stage) -> None:
+    """Of each index, to replicas too, though nobody is there."""
+    before = stage.connections
+    assert before == 6
+    await asyncio.sleep(LONG * 3)
+    assert stage.connections == before
+    client = Client(stage.service)
+    await client.say("SELECT", "5")
+    assert await client.say("SET", "k", "v;") == b"OK"
+    assert await client.say("GET", "k") == b"v;"
+    assert stage.connections > before
+    client.wire.cut()
+    await asyncio.sleep(LONG)
+    assert stage.connections == before
+
+
+@told()
+async def test_one_that_is_used_now_and_then_stays(stage: Stage) -> None:
+    client, other = Client(stage.service), Client(stage.service)
+    await client.say("SELECT", "5")
+    await other.say("SELECT", "5")
+    before = stage.connections
+    (mine,) = [backend for backend in stage.service.pool if backend.place.db == 5]
+    for _ in range(8):
+        assert await client.say("SET", "k", "v;") == b"OK"
+        await asyncio.sleep(Upkeep.unused * 0.7)
+    assert [backend for backend in stage.service.pool if backend.place.db == 5] == [mine]
+    assert stage.connections == before
+
+
+@told()
+async def test_what_is_in_flight_keeps_it(stage: Stage) -> None:
+    client = Client(stage.service)
+    await client.say("SELECT", "5")
+    for server in stage.servers:
+        server.slow = stage.service.config.backend.request_timeout * 0.9
+    client.wire.send(encode.request(("SET", "k", "v;")))
+    client.wire.send(encode.request(("SELECT", "0")))
+    await asyncio.sleep(SOON)
+    Upkeep(stage.service).sweep()
+    await asyncio.sleep(Upkeep.unused)
+    assert client._heard == [b"OK", b"OK"]
+
+
+@told()
+async def test_a_client_that_watches_or_tracks_while_it_is_idle(stage: Stage) -> None:
+    client = Client(stage.service)
+    await client.say("SELECT", "7")
+    assert await client.say("SET", "k", "1;") == b"OK"
+    assert await client.say("WATCH", "k") == b"OK"
+    await asyncio.sleep(LONG)
+    assert await client.say("GET", "k") == b"1;"
+    assert await client.say("UNWATCH") == b"OK"
+    await asyncio.sleep(LONG)
+    assert await client.say("GET", "k") == b"1;"
+
+
+def stranger(number: int) -> Node:
+    return Node(f"10.3.0.{number}", 6379)
+
+
+@told()
+async def test_servers_that_only_a_redirection_named(stage: Stage) -> None:
+    """There or not there: their connections end, and so do their metrics."""
+    service = stage.service
+    before, series = stage.connections, stage.series
+    place = Place("shard-1", Node("10.2.0.1", 6379), True, 2, 0, 0)
+    for number in range(STRANGERS):
+        if number % 2:
+            stage.servers[2 + number].crash()
+        service.detours.at(place, stranger(number))
+    await asyncio.sleep(1)
+    assert stage.connections == before + STRANGERS // 2
+    assert stage.series == series + STRANGERS
+    await asyncio.sleep(LONG)
+    assert stage.connections == before
+    assert stage.series == series
+    assert all(backend.place.node.host.startswith("10.2.") for backend in service.restarted)
+    # Nobody tries to reach them any more.
+    for server in stage.servers[2:]:
+        server.go_on()
+    await asyncio.sleep(LONG)
+    assert stage.connections == before
+
+
+@told()
+async def test_a_stranger_that_drops_every_connection(stage: Stage) -> None:
+    """To connect is not to be used."""
+    place = Place("shard-1", Node("10.2.0.1", 6379), True, 2, 0, 0)
+    before = stage.series
+    stage.service.detours.at(place, stranger(0))
+    for _ in range(int(LONG * 2)):
+        await asyncio.sleep(0.5)
+        stage.servers[2].cut()
+    assert stage.series == before
+
+
+@told()
+async def test_what_is_known_of_servers_shrinks_with_them(stage: Stage) -> None:
+    service = stage.service
+    for number in range(STRANGERS):
+        node = stranger(number)
+        service.roles.demoted(Place("x", node, True, 2, 0, 0))
+        service.roles.learned(node, 5)
+    await asyncio.sleep(SOON)
+    service.adopt(Topology.static([Shard("shard-1", Node("10.2.0.1", 6379))], epoch=2))
+    assert (service.roles.misfits, len(service.roles._renewed), len(service.roles._sought)) == ({}, 0, 0)
