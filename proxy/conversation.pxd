@@ -8,6 +8,8 @@ from proxy.metrics cimport CommandCounter
 from proxy.ownwrites cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.routes cimport Routes
+from proxy.session cimport Session
+from proxy.transaction cimport Queue
 
 
 cdef class Conversation(Receiver):
@@ -26,12 +28,21 @@ cdef class Conversation(Receiver):
     cdef readonly OwnWrites own_writes
     cdef RequestFramer _framer
     # of the conversation
-    cdef object _session
+    cdef Session _session
     cdef readonly object modes
     cdef public CommandCounter latest
     cdef public unsigned long long wrote
     cdef readonly bint plain
+    cdef readonly int own
+    cdef bytes _said
+    cdef Routes _plain_routes
+    cdef tuple _adopted
 
+    cpdef Session known_session(self)
+    cpdef Queue queue(self)
+    cpdef object begin_queue(self)
+    cpdef bint end_empty_queue(self) except -1
+    cpdef object changed(self, bint moved)
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

@@ -20,6 +20,7 @@ from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
 from proxy.multikey import some_bulks
+from proxy.ownlane import LONGEST, Manner
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
@@ -28,6 +29,7 @@ from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split
 from proxy.routes import Routes
 from proxy.scatter import Scatter
 from proxy.session import ReplyMode, Session
+from proxy.transaction import QUEUED, Queue, Queued
 
 if TYPE_CHECKING:
     from proxy.service import Service
@@ -49,8 +51,11 @@ class Conversation(Receiver):
     """
 
     __slots__ = (
+        "_adopted",
         "_framer",
         "_muted",
+        "_plain_routes",
+        "_said",
         "_session",
         "created",
         "flow",
@@ -60,6 +65,7 @@ class Conversation(Receiver):
         "most",
         "number",
         "output_hard",
+        "own",
         "own_writes",
         "plain",
         "routes",
@@ -75,7 +81,7 @@ class Conversation(Receiver):
         self.window = window
         self.number = 0
         self.most = most
-        """How many of its requests may be in flight."""
+        """How many of its requests may be in flight now."""
         self.output_hard = service.limits.output_hard
         """How many bytes may wait for it."""
         self._muted: Muted | None = None
@@ -97,6 +103,13 @@ class Conversation(Receiver):
         """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast lane may work for it: authenticated, answered, not paused."""
+        self.own = Manner.LONG
+        """Its manner for the own lane."""
+        self._said: bytes | None = None
+        """The request that goes the long way, if it is short."""
+        self._plain_routes: Routes | None = None
+        """What it would have without modes, as long as its session says the same."""
+        self._adopted = (0, 0, False)
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -107,7 +120,9 @@ class Conversation(Receiver):
         if service.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
-            self.plain = service.fast_lane and not (service.clients.paused or service.spectators.watching)
+            quiet = not (service.clients.paused or service.spectators.watching)
+            self.own = Manner.OWN if quiet else Manner.LONG
+            self.plain = service.fast_lane and quiet
             plain = service.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
@@ -116,6 +131,10 @@ class Conversation(Receiver):
     @property
     def session(self) -> Session:
         """What the client has told of itself."""
+        return self.known_session()
+
+    def known_session(self) -> Session:
+        """``session``, for those who ask at each request."""
         session = self._session
         if session is None:
             session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
@@ -166,27 +185,80 @@ class Conversation(Receiver):
 
     def adopt_session(self) -> None:
         """Take over what the session's state means for the requests that follow."""
-        session = self.session
-        on = session.authenticated and session.reply_mode is ReplyMode.ON
+        session = self.known_session()
         service = self.service
-        self.plain = on and service.fast_lane and not (service.clients.paused or service.spectators.watching)
+        on = session.reply_mode is ReplyMode.ON and not (service.clients.paused or service.spectators.watching)
+        self.plain = on and session.authenticated and service.fast_lane
+        self.own = Manner.OWN if on else Manner.LONG
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+        now = session.protocol, session.db, session.reads_replicas
+        if self._plain_routes is None or self._adopted != now:
+            self._adopted = now
+            self._plain_routes = service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+        self.routes = self._plain_routes
         if modes is not None:
             modes.adopted()
             self.plain = self.plain and modes.plain
+            if on:
+                self.own = modes.manner
             self.routes = modes.routes(self.routes)
+
+    @property
+    def used_routes(self) -> tuple[Routes, ...]:
+        """The routes that it has, and those that it goes back to when what it is in the middle of is over."""
+        return (self.routes,) if self._plain_routes is None else (self.routes, self._plain_routes)
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
-        service = self.service
-        free = service.fast_lane and not (service.clients.paused or service.spectators.watching)
-        session = self._session
-        if session is not None:
-            free = free and session.authenticated and session.reply_mode is ReplyMode.ON
-        self.plain = free and (self.modes is None or self.modes.plain)
+        service, session, modes = self.service, self._session, self.modes
+        on = not (service.clients.paused or service.spectators.watching)
+        on = on and (session is None or session.reply_mode is ReplyMode.ON)
+        self.plain = on and service.fast_lane and (session is None or session.authenticated)
+        self.plain = self.plain and (modes is None or modes.plain)
+        self.own = Manner.LONG if not on else Manner.OWN if modes is None else modes.manner
+
+    def changed(self, moved: bool) -> None:
+        """The session says something else now; ``moved``: what follows goes over other connections."""
+        self.adopt_session()
+        if moved and self.window.pending:
+            self.flow.stop(Stop.ORDER)
+
+    def asked_nothing(self, frame: bytes) -> None:
+        """An empty request: it counts as a command that CLIENT REPLY SKIP leaves out."""
+        if self.own:
+            self.service.own_lane.keep(self, frame, None, [], None)
+        elif self.session.muted():
+            self.adopt_session()
+
+    def queue(self) -> Queue:
+        """Its transaction."""
+        modes = self.modes
+        assert modes is not None
+        queue = modes.queue
+        assert queue is not None
+        return queue
+
+    def begin_queue(self) -> None:
+        """MULTI, in the middle of nothing."""
+        if self.modes is None:
+            self.modes = Modes(self)
+        self.modes.queue = Queue()
+        self.known_session().queued = 0
+        self.plain = False
+        self.own = Manner.QUEUES
+
+    def end_empty_queue(self) -> bool:
+        """The transaction is over, if it is empty and nothing was watched for it; else False."""
+        modes = self.modes
+        assert modes is not None
+        if self.queue().items or modes.watch is not None or modes.subscriptions is not None:
+            return False
+        modes.queue = None
+        self.known_session().queued = -1
+        self.adopt_session()
+        return True
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -197,6 +269,7 @@ class Conversation(Receiver):
     def request(self, frame: bytes, now: float) -> bool:
         """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
         framer = self.framer
+        self._said = frame if len(frame) <= LONGEST else None
         if framer.inline or framer.ragged:
             args = split_inline(frame) if framer.inline else split_ragged(frame)
             frame = encode.request(args)
@@ -239,7 +312,7 @@ class Conversation(Receiver):
         except UnknownSubcommand as unknown:
             fact = unknown.fact
             if fact.name not in service.absent:
-                self.refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
+                self.refuse_for_good(fact, errors.unknown_subcommand(fact.name, args[1]))
                 return True
         if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
             # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
@@ -247,7 +320,7 @@ class Conversation(Receiver):
             self.close()
             return True
         if fact is None or fact.name in service.absent:
-            self.refuse(None, errors.unknown_command(args))
+            self.refuse_for_good(None, errors.unknown_command(args))
             return True
         if service.clients.paused and service.clients.holds(fact):
             self.flow.stop(Stop.PAUSED)
@@ -255,7 +328,7 @@ class Conversation(Receiver):
         self.latest = None
         session.last_command = fact.name
         if not fact.accepts(len(args)):
-            self.refuse(fact, errors.wrong_arity(fact.name))
+            self.refuse_for_good(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
         elif service.query.refuses(frame, args):
@@ -309,6 +382,30 @@ class Conversation(Receiver):
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
 
+    def refuse_for_good(self, fact: Fact | None, text: str) -> None:
+        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        self.refuse(fact, text)
+        if self.own and self._said is not None and (fact is None or fact.name != "exec"):
+            counter = None if fact is None else self.service.counters.command(fact.name)
+            self.service.own_lane.keep_refused(self, self._said, counter, encode.error(text))
+
+    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command that is always answered like that, whoever sends it in this manner."""
+        self.say(fact, reply)
+        if self.own and self._said is not None:
+            lane = self.service.own_lane
+            lane.keep(self, self._said, lane.calls.get(fact.name.encode()), [], reply)
+
+    def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
+        """A command was queued; ``planner`` says that its keys are in ``slots``."""
+        session = self.known_session()
+        session.queued += 1
+        self.window.answer(b"" if session.muted() else QUEUED)
+        self.adopt_session()
+        again = item.whole is None and item.fact.for_admins is None
+        if self.own and again and self._said is item.frame:
+            self.service.own_lane.keep_queued(self, self._said, item, slots, planner)
+
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""
         counter = self.service.counters.command(fact.name)
@@ -357,9 +454,7 @@ class Conversation(Receiver):
         if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
             muted = False
         self.window.answer(b"" if muted else reply)
-        self.adopt_session()
-        if (session.db, session.protocol, session.reads_replicas) != before and self.window.pending:
-            self.flow.stop(Stop.ORDER)
+        self.changed((session.db, session.protocol, session.reads_replicas) != before)
         if session.closing:
             self.drain()
 

@@ -26,12 +26,15 @@ MODULES = (
     "proxy.merge",
     "proxy.metrics",
     "proxy.multikey",
+    "proxy.ownlane",
     "proxy.ownwrites",
     "proxy.resp.replies",
     "proxy.resp.requests",
     "proxy.routes",
     "proxy.scatter",
+    "proxy.session",
     "proxy.slots",
+    "proxy.transaction",
     "proxy.turn",
 )
 """The modules that are compiled (those with a .pxd beside them)."""

@@ -18,6 +18,7 @@ cdef int _LF
 cdef int _ZERO
 cdef int _STAR
 cdef int _SHORTEST
+cdef int _BYTES
 cdef bytes _NO_HEAD
 
 
@@ -52,7 +53,7 @@ cdef class Lane:
     stop=Py_ssize_t,
     shard=Py_ssize_t, one="unsigned long long", backend=Backend, own_writes=OwnWrites,
 )
-cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
+cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now, Py_ssize_t credit) except -2
 
 
 @cython.locals(

@@ -23,6 +23,7 @@ from proxy.planner import CrossSlot, split_way
 from proxy.scatter import Scatter, Way
 from proxy.slots import span_slot
 from proxy.topology import Topology
+from proxy.turn import BYTES
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -35,6 +36,7 @@ _SHORTEST = 20
 """Bytes of the shortest request that can be forwarded: a name of three letters, a key of one."""
 MOST_ARGUMENTS = 9
 _NO_HEAD = b"no head begins so"
+_BYTES = BYTES
 
 
 class Head:
@@ -107,10 +109,10 @@ def _one_key(fact: Fact, count: int) -> bool:
     return first == 1 and first <= end < first + step and (fact.handling is Handling.KEYED or count == 1 + step)
 
 
-def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
-    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast lane's.
+def run(client: "Conversation", data: bytes, pos: int, now: float, credit: int) -> int:
+    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast lane's, and ``credit`` lasts.
 
-    Returns the offset of the first that is not. The client's session is in its plain state.
+    Returns the offset of the first that is not carried out. The client's session is in its plain state.
     """
     lane = client.service.lane
     measure = lane.measure
@@ -124,9 +126,9 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     slot_shard = routes.slot_shard
     view = data
     size = len(data)
-    last = size - _SHORTEST
+    last = min(size - _SHORTEST, pos + credit * _BYTES)
     token = window.issued
-    most = window.head + client.most
+    most = min(window.head + client.most, token + credit)
     one = 1
     text = lane.text
     entry = lane.entry

@@ -26,6 +26,7 @@ cdef class Counters:
     cdef public dict refreshes
     cdef public double confirmed
     cdef public dict rejected
+    cdef public dict stopped
     cdef public long long retries
     cdef public long long splits
     cdef public long long timeouts

@@ -115,8 +115,10 @@ class Pool:
             self._retired.append(backend)
             backend.retire()
 
-    def close_unused(self, needed: Collection[Backend], seconds: float) -> None:
-        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``."""
+    def close_unused(self, needed: Collection[Backend], seconds: float) -> list[Place]:
+        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``:
+        those of which places."""
+        closed = []
         now = self._around.turn.now()
         for place, backend in list(self._backends.items()):
             if backend.unused(now) > seconds and backend not in needed:
@@ -124,6 +126,8 @@ class Pool:
                 del self._backends[place]
                 self._retired.append(backend)
                 backend.retire()
+                closed.append(place)
+        return closed
 
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""

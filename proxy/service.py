@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from proxy import __version__, descriptors, errors, transaction
 from proxy.backend import Backend
+from proxy.backlog import Backlog
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
 from proxy.clock import Clock
@@ -32,6 +33,7 @@ from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
+from proxy.ownlane import OwnLane
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
@@ -106,6 +108,9 @@ class Service:
         """The slot of a key, or of a shard channel."""
         self._lanes = self._make_lanes()
         self.lane = self._lanes[0]
+        self.query = QueryLimit()
+        """How much the servers keep of what one connection sends."""
+        self.own_lane = self._own_lane()
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
@@ -152,6 +157,7 @@ class Service:
         """Whether a server is known to pass on what scripts raise with its line breaks."""
         self.unasked: frozenset[Node] = frozenset()
         """The primaries that may do so, as they have not been asked yet."""
+        self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -167,8 +173,6 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
-        self.query = QueryLimit()
-        """How much the servers keep of what one connection sends."""
         self._evicts = False
         """Whether servers may close connections to save memory, and can be told not to."""
         self.missing: Missing = {}
@@ -447,6 +451,12 @@ class Service:
         """Use a table that was completed by what the backends know."""
         self.table = table
         self._renew_lanes()
+        self.own_lane = self._own_lane()
+
+    def lack(self, absent: frozenset[str]) -> None:
+        """The table knows these commands, and no backend has them."""
+        self.absent = absent
+        self.own_lane = self._own_lane()
 
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
@@ -465,12 +475,17 @@ class Service:
     def _on_unsettled(self) -> None:
         self.lane = self._lanes[self.detours.unsettled]
 
+    def _own_lane(self) -> OwnLane:
+        most = min(self.config.limits.max_request_size, self.query.limit)
+        return OwnLane(self.table, self.absent, self.counters, most)
+
     def limit_requests(self, bulk: int | None, query: int | None) -> None:
         """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
         send servers no more than they keep of one connection, ``query`` bytes (None: they do not say)."""
         bulk = min(bulk or self.config.limits.max_bulk, self.config.limits.max_bulk)
         self.request_limits = replace(self.request_limits, bulk=bulk)
         self.query.set(query or DEFAULT)
+        self.own_lane = self._own_lane()
         self.scripts.limit(self.query.limit)
         self.fast_lane = self.fast_lane and bulk >= _CHUNK and self.query.large >= FAST_FROM
         if not self.fast_lane:

@@ -66,14 +66,11 @@ class Subscriptions:
             return False
         client = self._client
         if fact.name not in _ALLOWED:
-            client.refuse(fact, errors.in_subscribe_mode(fact.name))
+            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
             return True
         if fact.name != "ping" or len(args) > 2:
             return False
-        client.service.counters.command(fact.name).calls += 1
-        muted = client.session.muted()
-        client.window.answer(b"" if muted else _pong(args))
-        client.adopt_session()
+        client.answer_for_good(fact, _pong(args))
         return True
 
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
@@ -245,7 +242,7 @@ class Subscriptions:
         elif now - since >= limits.pubsub_patience:
             client.abort("pubsub output limit")
             return
-        if client.flow.reasons & Stop.SLOW:
+        if client.flow.behind:
             self._watch = clock.call_later(_LOOK_EVERY, self._look, since)
 
     def leaves(self) -> bool:

@@ -256,8 +256,13 @@ class LimitsSection(Section):
     max_in_flight: Count = _default(
         16384, "Deeper pipelines gain nothing; past it the client's socket is not read.", ge=1
     )
-    output_soft: Size = _default("8mb", "Fills any network; past it the client is not read until it has read.", gt=0)
+    output_soft: Size = _default("8mb", "Fills any network: who has half of it waiting is behind with reading.", gt=0)
     output_hard: Size = _default("1gb", "Room for one largest reply and more; past it the client is closed.", gt=0)
+    output_memory: Size = _default(
+        "512mb",
+        "A quarter of a container of 2 GB: pipelines that are written whole fit, and the process stays up.",
+        gt=0,
+    )
     max_reply: Size = _default(
         "1gb",
         "As output_hard: what has to be kept of a reply waits for its reader in the end. Two largest values.",

@@ -9,6 +9,7 @@ cdef class ReplyWindow(Sink):
     cdef readonly Py_ssize_t parked_bytes
     cdef readonly Py_ssize_t written
     cdef public object direct
+    cdef public bint gathers
     cdef public object on_halt
     cdef object _wake
     cdef Py_ssize_t _limit

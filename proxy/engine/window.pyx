@@ -70,7 +70,7 @@ cdef class ReplyWindow(Sink):
         """Take the reply at ``data[start:end]`` of request ``token``; an empty one means that nothing is answered."""
         if token == self.head:
             if not self._ready:
-                if self.issued == token + 1 and self.direct is not None:
+                if self.issued == token + 1 and self.direct is not None and not self.gathers:
                     self.head = token + 1
                     self.written += end - start
                     self.direct(_cut(data, start, end))

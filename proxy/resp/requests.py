@@ -184,6 +184,32 @@ def split_ragged(frame: bytes) -> list[bytes]:
     return args
 
 
+def split_short(frame: bytes) -> list[bytes] | None:
+    """The arguments of a whole request of nine arguments at most, none longer than 99 bytes; None if it is another."""
+    view = frame
+    size = len(frame)
+    if size < 4 or view[0] != _STAR or view[2] != _CR or not _ZERO < view[1] <= _NINE:
+        return None
+    count = view[1] - _ZERO
+    args: list[bytes] = []
+    at = 4
+    for _ in range(count):
+        if at + _SHORTEST > size or view[at] != _DOLLAR:
+            return None
+        length = view[at + 1] - _ZERO
+        start = at + 4
+        if view[at + 2] != _CR:
+            length = length * 10 + view[at + 2] - _ZERO
+            start = at + 5
+            if view[at + 3] != _CR:
+                return None
+        at = start + length + 2
+        if length < 0 or at > size or view[start - 1] != _LF or view[at - 2] != _CR or view[at - 1] != _LF:
+            return None
+        args.append(frame[start : start + length])
+    return args if at == size else None
+
+
 def split_request(frame: bytes) -> list[bytes]:
     """The arguments of a whole request that is no inline command. Raises ``ProtocolError``."""
     reader = hiredis.Reader()

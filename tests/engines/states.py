@@ -151,11 +151,13 @@ _REPLIES_OFTEN = (10, 40, 60, 60, 30, 2, 3, 3, 3, 1)
 def _turns(rng: Random) -> Steps:
     """Numbers stand for requests: what they mean is known only when it is seen which are waiting."""
     steps: Steps = []
-    weights = [rng.random() ** 2 + 0.02 for _ in range(12)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(13)]
     weights[0] += 0.7
     weights[1] += 0.7
-    names = ["reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push"]
-    names.append("pieces")
+    names = (
+        "reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push",
+        "gathers", "pieces",
+    )  # fmt: skip
     weights[5] *= 0.1
     weights[6] *= 0.1
     for name in rng.choices(names, weights, k=rng.choice((3, 10, 30, 90))):
@@ -169,7 +171,7 @@ def _turns(rng: Random) -> Steps:
                 steps.append((name, rng.random(), size, rng.choice((0, 0, 3))))
             case "answer" | "stream" | "push":
                 steps.append((name, rng.choices(_REPLIES, _REPLIES_OFTEN)[0], rng.random() < 0.4))
-            case "direct" | "slow":
+            case "direct" | "slow" | "gathers":
                 steps.append((name, rng.random() < 0.6))
             case _:
                 steps.append((name,))
@@ -226,6 +228,8 @@ def _window(engine: Engine, steps: Steps) -> object:
             case ("slow", yes):
                 window.set_slow(yes)
                 log.append(window.holds_back(lambda number=number: log.append(("resume", number))))
+            case ("gathers", yes):
+                window.gathers = yes
             case ("direct", yes):
                 window.direct = direct if yes else None
                 log.append(window.direct is direct)
