@@ -42,6 +42,7 @@ cdef class ClientConnection(Conversation):
     @cython.locals(
         framer=RequestFramer, flow=Flow, turn=Turn, window=ReplyWindow, size=Py_ssize_t, end=Py_ssize_t,
         before=Py_ssize_t, begun=Py_ssize_t, taken=Py_ssize_t,
+        view="const unsigned char *", frame=bytes,
     )
     cdef object _process(self, bytes data, Py_ssize_t pos, double now)
     @cython.locals(careful=bint)

@@ -37,7 +37,7 @@ _TURN = Stop.TURN
 _SLOW_COST = SLOW
 _OWN = OWN
 _BYTES_SHIFT = BYTES.bit_length() - 1
-_AT_FIRST = 256
+_AT_FIRST = 512
 """Requests that may be in flight before it is known how large the replies are: ten thousand large ones fill the memory,
 and others' requests wait behind them."""
 _AT_LEAST = 16
@@ -275,6 +275,7 @@ class ClientConnection(Conversation):
     def _process(self, data: bytes, pos: int, now: float) -> None:
         """Carry out the requests in ``data[pos:]``: by the fast lane, and one at a time what that leaves."""
         self.last_active = now
+        view = data
         size = len(data)
         end = 0
         flow = self.flow
@@ -306,20 +307,22 @@ class ClientConnection(Conversation):
                     pos = repeat(self, data, pos, turn, self._more)
                     if pos > begun:
                         continue
-                framer = self.framer
+                framer = self._framer or self.framer
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
                 window.gathers = self._more or end < size
                 if framer.empty:
                     turn.credit -= 1
-                    self.asked_nothing(data[pos:end])
-                elif self.own and answer(self, data[pos:end], framer.inline):
-                    turn.credit -= _OWN
+                    self.asked_nothing(view[pos:end])
                 else:
-                    turn.credit -= _SLOW_COST
-                    if not self.request(data[pos:end], now):
-                        break
+                    frame = view[pos:end]
+                    if self.own and answer(self, frame, framer.inline):
+                        turn.credit -= _OWN
+                    else:
+                        turn.credit -= _SLOW_COST
+                        if not self.request(frame, now):
+                            break
                 pos = end
                 if self.closing or flow.stopped:
                     break

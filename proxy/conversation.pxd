@@ -5,6 +5,7 @@ from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
 from proxy.metrics cimport CommandCounter
+from proxy.owncalls cimport OwnLane
 from proxy.ownwrites cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.routes cimport Routes
@@ -15,6 +16,7 @@ from proxy.transaction cimport Queue
 cdef class Conversation(Receiver):
     # for good
     cdef readonly object service
+    cdef readonly OwnLane own_lane
     cdef readonly ReplyWindow window
     cdef readonly Py_ssize_t number
     cdef readonly Py_ssize_t most

@@ -20,7 +20,7 @@ from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
 from proxy.multikey import some_bulks
-from proxy.ownlane import LONGEST, Manner
+from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
@@ -28,7 +28,7 @@ from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
 from proxy.routes import Routes
 from proxy.scatter import Scatter
-from proxy.session import ReplyMode, Session
+from proxy.session import Manner, ReplyMode, Session
 from proxy.transaction import QUEUED, Queue, Queued
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Conversation(Receiver):
         "number",
         "output_hard",
         "own",
+        "own_lane",
         "own_writes",
         "plain",
         "routes",
@@ -82,6 +83,7 @@ class Conversation(Receiver):
         self.number = 0
         self.most = most
         """How many of its requests may be in flight now."""
+        self.own_lane = service.own_lane
         self.output_hard = service.limits.output_hard
         """How many bytes may wait for it."""
         self._muted: Muted | None = None
@@ -228,7 +230,7 @@ class Conversation(Receiver):
     def asked_nothing(self, frame: bytes) -> None:
         """An empty request: it counts as a command that CLIENT REPLY SKIP leaves out."""
         if self.own:
-            self.service.own_lane.keep(self, frame, None, [], None)
+            self.own_lane.keep(self.known_session(), self.own, frame, None, [], None)
         elif self.session.muted():
             self.adopt_session()
 
@@ -387,14 +389,14 @@ class Conversation(Receiver):
         self.refuse(fact, text)
         if self.own and self._said is not None and (fact is None or fact.name != "exec"):
             counter = None if fact is None else self.service.counters.command(fact.name)
-            self.service.own_lane.keep_refused(self, self._said, counter, encode.error(text))
+            self.own_lane.keep_refused(self.known_session(), self.own, self._said, counter, encode.error(text))
 
     def answer_for_good(self, fact: Fact, reply: bytes) -> None:
         """Answer a command that is always answered like that, whoever sends it in this manner."""
         self.say(fact, reply)
         if self.own and self._said is not None:
-            lane = self.service.own_lane
-            lane.keep(self, self._said, lane.calls.get(fact.name.encode()), [], reply)
+            lane = self.own_lane
+            lane.keep(self.known_session(), self.own, self._said, lane.calls.get(fact.name.encode()), [], reply)
 
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""
@@ -404,7 +406,7 @@ class Conversation(Receiver):
         self.adopt_session()
         again = item.whole is None and item.fact.for_admins is None
         if self.own and again and self._said is item.frame:
-            self.service.own_lane.keep_queued(self, self._said, item, slots, planner)
+            self.own_lane.keep_queued(session, self.own, self._said, item, slots, planner)
 
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""

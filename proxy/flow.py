@@ -25,7 +25,7 @@ class Stop:
     """CLIENT PAUSE."""
     ENDING = 32
     """It will be closed when what is in flight is answered."""
-    LONG = 128
+    LONG = 256
     """A request of its is so long that it is taken apart over several turns."""
     BLOCKED = 64
     """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""

@@ -20,7 +20,8 @@ from proxy.scatter import Scatter
 
 _ERROR = ord("-")
 _STEP = 16
-"""Names until a job may be interrupted."""
+_MANY = 200
+"""Names until a job may be interrupted, and of those that are only put together."""
 LONG = 64 * 1024
 """Bytes of replies that may take long to merge."""
 _SLOWLOG_DEFAULT = 10
@@ -263,7 +264,20 @@ def _asked(options: Sequence[bytes]) -> int | None:
 
 def _pubsub_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """Those of all shards, each once."""
-    return encode.array(dict.fromkeys(channel for reply in replies for channel in elements(reply)))
+    return at_once(_joining_channels(plan, replies, context))
+
+
+def _joining_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
+    found: dict[bytes, None] = {}
+    for reply in replies:
+        _, count, at = header(reply)
+        for left in range(count, 0, -_MANY):
+            channels, at = some_elements(reply, at, min(_MANY, left))
+            found.update(dict.fromkeys(channels))
+            yield MORE
+    frames = [b"*%d\r\n" % len(found), *found]
+    yield from joining(frames)
+    return b"".join(frames)
 
 
 def _pubsub_numsub(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -393,6 +407,7 @@ _SLICED: Mapping[str, Merging] = {
     "logical_and": _all,
     "logical_or": _any,
     "mget": _merging_by_key,
+    "pubsub_channels": _joining_channels,
     "pubsub_numsub": _counting,
 }
 """What is merged element by element, and may have very many."""

@@ -12,8 +12,8 @@ from proxy.blocking import Blocked
 from proxy.channels import END
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
-from proxy.ownlane import Manner
 from proxy.routes import Routes
+from proxy.session import Manner
 from proxy.subscriptions import Subscriptions
 from proxy.tracking import Tracker
 from proxy.transaction import Queue

@@ -3,53 +3,15 @@ import cython
 from proxy.conversation cimport Conversation
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport CommandCounter
+from proxy.owncalls cimport Call, OwnLane
 from proxy.session cimport Session
 from proxy.transaction cimport Queue, Queued
 from proxy.turn cimport Turn
 
-cdef bytes _NOTHING
 cdef bytes _NOAUTH
 cdef int _OWN
 cdef int _IS_OWN
 cdef int _QUEUES
-
-
-cdef class Call:
-    cdef readonly object fact
-    cdef readonly str name
-    cdef readonly Py_ssize_t arity
-    cdef readonly CommandCounter counter
-    cdef readonly bint no_auth
-    cdef readonly object run
-    cdef readonly bint fixed
-    cdef readonly bint changing
-    cdef readonly bint secret
-    cdef readonly bytes ends
-    cdef public dict subcommands
-
-
-cdef class OwnLane:
-    cdef readonly dict calls
-    cdef public double now
-    cdef readonly Py_ssize_t most
-    cdef readonly bytes text
-    cdef readonly int manner
-    cdef readonly bint authenticated
-    cdef readonly Call call
-    cdef readonly CommandCounter counter
-    cdef readonly str name
-    cdef readonly list args
-    cdef readonly bytes reply
-    cdef readonly bint refused
-    cdef readonly bint queues
-    cdef readonly object fact
-    cdef readonly bytes frame
-    cdef readonly object slots
-    cdef readonly object planner
-
-    cpdef object keep(self, Conversation client, bytes text, Call call, list args, bytes reply)
-    cpdef object keep_refused(self, Conversation client, bytes text, CommandCounter counter, bytes reply)
-    cpdef object keep_queued(self, Conversation client, bytes text, Queued item, object slots, object planner)
 
 
 @cython.locals(

@@ -10,206 +10,24 @@ on nothing but the request, the manner and whether the client has logged in; els
 is not here goes the long way (``Conversation.request``).
 """
 
-from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from proxy import allclients, clientcmds, errors
-from proxy.commands.facts import Fact, Handling
-from proxy.metrics import CommandCounter, Counters
+from proxy import errors
+from proxy.owncalls import LONGEST, Call, OwnLane
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_inline, split_short
-from proxy.session import ReplyMode, Session
+from proxy.session import Manner, ReplyMode, Session
 from proxy.transaction import QUEUED, Queued
 from proxy.turn import OWN, Turn
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
 
-
-class Manner:
-    """What a client is in the middle of, as far as it matters here. Plain integers: an enum's are dear to compare."""
-
-    LONG = 0
-    """Everything goes the long way: it is paused, watched, not answered, blocked, or tracks."""
-    OWN = 1
-    """Nothing."""
-    QUEUES = 2
-    """MULTI: commands are queued."""
-    SPOILED = 3
-    """MULTI, and one of its commands was refused: EXEC will execute nothing."""
-    LISTENS = 4
-    """It is subscribed in RESP2, where few commands are allowed."""
-
-
-LONGEST = 64
-"""Bytes of a request that is remembered. No secret ever is."""
-_NOTHING = b"no request begins so"
-_LONG_WAY = frozenset({"quit", "reset"})
-"""What does more than to answer and to change the session."""
-_SECRET = frozenset({"auth", "hello"})
-_FIXED = frozenset({"ping", "echo"})
-"""Their answers depend on the request alone."""
-_CHANGING = frozenset({"auth", "hello", "select", "readonly", "readwrite", "client|reply"})
-"""What may change how the client's requests go on."""
-_TRANSACTION = {"multi": encode.OK, "discard": encode.OK, "exec": encode.EMPTY_ARRAY}
-"""What begins and ends a transaction, with the answer where nothing is queued."""
-_HTTP = frozenset({"post", "host:"})
 _NOAUTH = encode.error(errors.NOAUTH)
 _OWN = OWN
 _IS_OWN = Manner.OWN
 _QUEUES = Manner.QUEUES
-
-Answer = Callable[[Session, list[bytes]], bytes]
-
-
-class Call:
-    """A command, or a subcommand: what the own lane knows of it. ``run`` is None if it is not the proxy's own."""
-
-    __slots__ = (
-        "arity",
-        "changing",
-        "counter",
-        "ends",
-        "fact",
-        "fixed",
-        "name",
-        "no_auth",
-        "run",
-        "secret",
-        "subcommands",
-    )
-
-    def __init__(self, fact: Fact, counter: CommandCounter, run: Answer | None) -> None:
-        self.fact = fact
-        self.name = fact.name
-        self.arity = fact.arity
-        self.counter = counter
-        self.no_auth = "no_auth" in fact.flags
-        self.run = run
-        self.fixed = fact.name in _FIXED
-        self.changing = fact.name in _CHANGING
-        self.secret = fact.name in _SECRET
-        self.ends: bytes | None = _TRANSACTION.get(fact.name)
-        """What it answers if it is MULTI, or EXEC or DISCARD of nothing."""
-        self.subcommands: dict[bytes, Call] | None = None
-
-
-class OwnLane:
-    """All commands by name, for one table; and the request that was answered last, by any client's."""
-
-    __slots__ = (
-        "args",
-        "authenticated",
-        "call",
-        "calls",
-        "counter",
-        "fact",
-        "frame",
-        "manner",
-        "most",
-        "name",
-        "now",
-        "planner",
-        "queues",
-        "refused",
-        "reply",
-        "slots",
-        "text",
-    )
-
-    def __init__(self, facts: Iterable[Fact], absent: Collection[str], counters: Counters, most: int) -> None:
-        self.calls: dict[bytes, Call] = {}
-        """By name, in lower and in upper case."""
-        self.now = 0.0
-        self.most = most
-        """Bytes that a transaction may hold."""
-        # The request that was answered last ...
-        self.text = _NOTHING
-        # ... by a client in this manner, that had or had not logged in; ...
-        self.manner = Manner.LONG
-        self.authenticated = False
-        # ... its command, None if it is unknown, or asked for nothing; ...
-        self.call: Call | None = None
-        self.counter: CommandCounter | None = None
-        self.name = ""
-        self.args: list[bytes] = []
-        # ... its answer, None if that has to be made anew, or there is none; and whether that is a refusal; ...
-        self.reply: bytes | None = None
-        self.refused = False
-        # ... and if it was queued (or counted, where the transaction is spoiled), what was.
-        self.queues = False
-        self.fact: Fact | None = None
-        self.frame = b""
-        self.slots: frozenset[int] = frozenset()
-        self.planner: object | None = None
-        """Who said so of its keys; None if it has none."""
-        for fact in facts:
-            if fact.name not in absent and fact.name not in _HTTP:
-                self._add(self.calls, fact.name, fact, absent, counters)
-
-    def _add(
-        self, calls: dict[bytes, Call], name: str, fact: Fact, absent: Collection[str], counters: Counters
-    ) -> None:
-        call = Call(fact, counters.command(fact.name), self._answer(fact))
-        if fact.subcommands:
-            call.subcommands = {}
-            for sub, one in fact.subcommands.items():
-                if one.name not in absent:
-                    self._add(call.subcommands, sub.decode(), one, absent, counters)
-        calls[name.encode()] = calls[name.upper().encode()] = call
-
-    def _answer(self, fact: Fact) -> Answer | None:
-        """What answers a command that is the proxy's own, and whose answer is all there is to it."""
-        if fact.handling is not Handling.SESSION or fact.name in _LONG_WAY or fact.name in allclients.WIDE:
-            return None
-        if fact.privileged or fact.for_admins is not None:
-            return None
-        known = clientcmds.command(fact.name)
-        if known is not None:
-            return known
-        return lambda session, args: clientcmds.run(session, fact.name, args, self.now)
-
-    def forget(self) -> None:
-        """Remember nothing of the request that was answered last."""
-        self.text = _NOTHING
-
-    def keep(
-        self, client: "Conversation", text: bytes, call: Call | None, args: list[bytes], reply: bytes | None
-    ) -> None:
-        """Remember a request of ``client``'s that was answered: by ``reply``, or by what ``call`` makes of ``args``."""
-        self.text = text
-        self.manner = client.own
-        self.authenticated = client.known_session().authenticated
-        self.call = call
-        self.counter = None if call is None else call.counter
-        self.name = "" if call is None else call.name
-        self.args = args
-        self.reply = reply
-        self.refused = self.queues = False
-
-    def keep_refused(self, client: "Conversation", text: bytes, counter: CommandCounter | None, reply: bytes) -> None:
-        """Remember a request of ``client``'s that was refused, as it always will be."""
-        self.keep(client, text, None, [], reply)
-        self.counter = counter
-        self.name = "" if counter is None else counter.name
-        self.refused = True
-
-    def keep_queued(
-        self,
-        client: "Conversation",
-        text: bytes,
-        item: Queued,
-        slots: frozenset[int],
-        planner: object | None,
-    ) -> None:
-        """Remember a request of ``client``'s that was queued; its keys are in ``slots``, as ``planner`` says."""
-        self.keep(client, text, None, item.args, QUEUED)
-        self.queues = True
-        self.fact = item.fact
-        self.name = item.fact.name
-        self.frame = item.frame
-        self.slots = slots
-        self.planner = planner
+_ON = ReplyMode.ON
 
 
 def repeat(client: "Conversation", data: bytes, pos: int, turn: Turn, more: bool) -> int:
@@ -217,7 +35,7 @@ def repeat(client: "Conversation", data: bytes, pos: int, turn: Turn, more: bool
 
     Returns the offset of the first that is another one. ``more``: others come behind ``data``.
     """
-    lane = client.service.own_lane
+    lane = client.own_lane
     text = lane.text
     if lane.manner != client.own or not data.startswith(text, pos):
         return pos
@@ -308,7 +126,7 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
         return False
     if not args:
         return False
-    lane = client.service.own_lane
+    lane = client.own_lane
     call = lane.calls.get(args[0])
     if call is None:
         return False
@@ -337,7 +155,7 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
         call.counter.rejected += 1
         window.answer(refusal)
         if keeps:
-            lane.keep_refused(client, frame, call.counter, refusal)
+            lane.keep_refused(session, client.own, frame, call.counter, refusal)
         return True
     call.counter.calls += 1
     lane.now = client.last_active
@@ -349,11 +167,11 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
         if reply.startswith(b"-"):
             call.counter.failed += 1
         elif keeps:
-            lane.keep(client, frame, call, args, reply)
+            lane.keep(session, client.own, frame, call, args, reply)
         return True
     carry_out(client, session, call, args)
     if keeps:
-        lane.keep(client, frame, call, args, None)
+        lane.keep(session, client.own, frame, call, args, None)
     return True
 
 
@@ -378,24 +196,26 @@ def _enqueue(
     session.queued += 1
     client.window.answer(QUEUED)
     if keeps:
-        lane.keep_queued(client, frame, item, frozenset(), None)
+        lane.keep_queued(session, client.own, frame, item, frozenset(), None)
     return True
 
 
 def _begin_or_end(client: "Conversation", session: Session, call: Call) -> bool:
-    """MULTI; EXEC or DISCARD of a transaction that is empty and watches nothing. False if it is another one."""
+    """MULTI; EXEC or DISCARD without a transaction, or of one that is empty and watches nothing. False if it is another
+    one."""
+    reply = call.ends
+    assert reply is not None
     if call.name == "multi":
         if client.own != _IS_OWN:
             return False
         client.begin_queue()
-    elif client.own != _QUEUES or not client.end_empty_queue():
+    elif client.own == _IS_OWN:
+        reply = encode.error(errors.without_multi(call.name))
+        call.counter.failed += 1
+    elif not client.end_empty_queue():
         return False
     client.latest = None
     session.last_command = call.name
     call.counter.calls += 1
-    assert call.ends is not None
-    client.window.answer(call.ends)
+    client.window.answer(reply)
     return True
-
-
-_ON = ReplyMode.ON

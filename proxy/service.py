@@ -33,7 +33,7 @@ from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
-from proxy.ownlane import OwnLane
+from proxy.owncalls import OwnLane
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
@@ -110,7 +110,8 @@ class Service:
         self.lane = self._lanes[0]
         self.query = QueryLimit()
         """How much the servers keep of what one connection sends."""
-        self.own_lane = self._own_lane()
+        self.own_lane = OwnLane(self.counters, self._most_queued())
+        self.own_lane.learn(self.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
@@ -451,12 +452,12 @@ class Service:
         """Use a table that was completed by what the backends know."""
         self.table = table
         self._renew_lanes()
-        self.own_lane = self._own_lane()
+        self.own_lane.learn(self.table, self.absent)
 
     def lack(self, absent: frozenset[str]) -> None:
         """The table knows these commands, and no backend has them."""
         self.absent = absent
-        self.own_lane = self._own_lane()
+        self.own_lane.learn(self.table, self.absent)
 
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
@@ -475,9 +476,9 @@ class Service:
     def _on_unsettled(self) -> None:
         self.lane = self._lanes[self.detours.unsettled]
 
-    def _own_lane(self) -> OwnLane:
-        most = min(self.config.limits.max_request_size, self.query.limit)
-        return OwnLane(self.table, self.absent, self.counters, most)
+    def _most_queued(self) -> int:
+        """The bytes that a transaction may take, as the proxy and its servers have room for it."""
+        return min(self.config.limits.max_request_size, self.query.limit)
 
     def limit_requests(self, bulk: int | None, query: int | None) -> None:
         """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
@@ -485,7 +486,7 @@ class Service:
         bulk = min(bulk or self.config.limits.max_bulk, self.config.limits.max_bulk)
         self.request_limits = replace(self.request_limits, bulk=bulk)
         self.query.set(query or DEFAULT)
-        self.own_lane = self._own_lane()
+        self.own_lane.most = self._most_queued()
         self.scripts.limit(self.query.limit)
         self.fast_lane = self.fast_lane and bulk >= _CHUNK and self.query.large >= FAST_FROM
         if not self.fast_lane:

@@ -34,15 +34,14 @@ _LOOK_EVERY = 1.0
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_over", "_protocol", "_watch", "names")
+    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
-        self._protocol = client.session.protocol
+        self.protocol = client.session.protocol
         self._claim: Claim | None = None
         self._limited = False
         """Whether the limits are a subscriber's."""
-        self._over = False
         self._leaves = False
         """Whether its subscriptions are being given up, all of them."""
         self._expected: list[Claim] = []
@@ -58,7 +57,7 @@ class Subscriptions:
     @property
     def restricted(self) -> bool:
         """Whether only a few commands are allowed."""
-        return self._protocol < 3 and self.any
+        return self.protocol < 3 and self.any
 
     def answers(self, fact: Fact, args: Sequence[bytes]) -> bool:
         """Answer a command that is another one in the mode, or is not allowed; False if it is to be carried out."""
@@ -175,8 +174,8 @@ class Subscriptions:
         for at, name in enumerate(names):
             if name not in own:
                 own[name] = None
-                hub.join(kind, name, self, push, self._protocol)
-            say(confirmation(kind.subscribe, name, self._count(kind), self._protocol))
+                hub.join(kind, name, self, push)
+            say(confirmation(kind.subscribe, name, self._count(kind), self.protocol))
             if not at % _STEP:
                 yield MORE
 
@@ -203,12 +202,12 @@ class Subscriptions:
         own = self.names[kind]
         hub = self._client.service.hub
         if not names and not own:
-            frames.append(confirmation(kind.unsubscribe, None, self._count(kind), self._protocol))
+            frames.append(confirmation(kind.unsubscribe, None, self._count(kind), self.protocol))
         for at, name in enumerate(names or list(own)):
             if name in own:
                 del own[name]
                 links.update(hub.leave(kind, name, self))
-            frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self._protocol))
+            frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self.protocol))
             if not at % _STEP:
                 yield MORE
         self._changed()
@@ -216,13 +215,7 @@ class Subscriptions:
 
     def adopted(self) -> None:
         """The session may speak another protocol now."""
-        protocol = self._client.session.protocol
-        if protocol != self._protocol:
-            self._protocol = protocol
-            hub = self._client.service.hub
-            for kind, names in self.names.items():
-                for name in names:
-                    hub.join(kind, name, self, self._client.window.push, protocol)
+        self.protocol = self._client.session.protocol
 
     def behind(self) -> None:
         """The client does not read its messages as fast as they come: see how long that goes on."""
@@ -256,7 +249,6 @@ class Subscriptions:
 
     def gone(self) -> None:
         """End all, and say nothing; for good."""
-        self._over = True
         self.forget()
         slices = self._client.service.slices
         if self._claim is not None:
@@ -269,18 +261,23 @@ class Subscriptions:
 
     def _clearing(self) -> Job[None]:
         """Hear of nothing any more."""
-        client = self._client
-        hub = client.service.hub
+        hub = self._client.service.hub
+        links: set[Link] = set()
         for kind, names in self.names.items():
             for at, name in enumerate(names):
-                hub.leave(kind, name, self)
+                links.update(hub.leave(kind, name, self))
                 if not at % _STEP:
                     yield MORE
             names.clear()
+        if self._leaves:
+            hub.after(links, self._left)
+
+    def _left(self) -> None:
+        """The servers know it: RESET can be carried out."""
         self._leaves = False
-        if not client.gone:
+        if not self._client.gone:
             self._changed()
-            client.flow.go(Stop.ORDER)
+            self._client.flow.go(Stop.ORDER)
 
     def _failed(self, kind: Kind, problem: str) -> bytes:
         self._client.service.counters.command(kind.subscribe.decode()).failed += 1

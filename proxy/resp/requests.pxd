@@ -10,8 +10,12 @@ cdef int _SHORTEST
 
 
 cdef class RequestFramer:
-    cdef object _limits
-    cdef object _strict
+    cdef Py_ssize_t _most_arguments
+    cdef Py_ssize_t _most_bulk
+    cdef Py_ssize_t _most_inline
+    cdef Py_ssize_t _most_request
+    cdef Py_ssize_t _strict_arguments
+    cdef Py_ssize_t _strict_bulk
     cdef bint _authenticated
     cdef Py_ssize_t _at
     cdef Py_ssize_t _left

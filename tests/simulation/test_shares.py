@@ -151,7 +151,7 @@ class Ready:
 @pytest.mark.parametrize("size", [10, 1000, 5000])
 def test_the_fast_lane_has_shares_too(size: int) -> None:
     """By number, and by bytes where requests are large; all reach the server in order."""
-    sets = [encode.request(("SET", "k", b"%d" % number)) for number in range(30_000)]
+    sets = [encode.request(("SET", "k", b"%d" % number)) for number in range(60_000)]
     count = 3 * LOOK * SHARE_LOOKS // max(1, size // BYTES)
     values = [b"%d" % number + b"x" * size for number in range(count)]
 
@@ -185,14 +185,15 @@ def test_how_many_are_in_flight_depends_on_their_replies(size: int, most: int) -
         client.connection.data_received(encode.request(("GET", "k")) * asked)
         await asyncio.sleep(0.001)
         in_flight = len(stage.seen)
-        assert in_flight == 256
+        assert in_flight == 512
         largest = 0
-        for _ in range(20):
+        for number in range(20):
             stage.seen.clear()
             stage.connection.wire.send(reply * min(in_flight, 300))
             await asyncio.sleep(0.05)
             in_flight += len(stage.seen) - min(in_flight, 300)
-            largest = max(largest, in_flight)
+            if number > 1:
+                largest = max(largest, in_flight)
         assert largest <= most
         assert client.connection.most <= most
 
