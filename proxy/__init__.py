@@ -41,12 +41,13 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  settings, streamends                                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  querylimit, glob, channels                                           decisions: pure, sans-io
-    4  addresses, descriptors, tls, wires, epollwires, turn, slices, gates   backends
-    4  greeting, surroundings, leftovers, backend                           backends
+    4  addresses, descriptors, tls, wires, epollwires, clock, turn           backends
+    4  slices, gates, greeting, surroundings, leftovers, backend            backends
     4  lease, stations, leases, pool, routes, dispatch, detour              backends
     4  control, discovery                                                   backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
-    5  flow, ownwrites, pursuit, blocking, waiting, modes, fastlane          clients
+    5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
+    5  fastlane, owncalls, ownlane                                          clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
     5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from proxy.clock import timeout
 from proxy.errors import BackendError
 from proxy.topology import Node
 
@@ -28,7 +29,7 @@ async def first_that_serves(node: Node, seconds: float, attempt: Callable[[str, 
     """
     if node.port == 0 or is_numeric(node.host):
         return await attempt(node.host, seconds)
-    async with asyncio.timeout(seconds):
+    async with timeout(seconds):
         found = await look_up(node.host, node.port)
     failure: Exception = OSError(f"{node.host} has no address")
     for number, address in enumerate(found, start=1):

@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from proxy import __version__, metrics
+from proxy.clock import timeout
 from proxy.config import Address
 from proxy.enginekind import engine
 from proxy.listeners import listen
@@ -101,7 +102,7 @@ class Admin:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the request of one connection, then close it."""
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with timeout(_TIMEOUT):
                 request = await reader.readuntil(b"\r\n\r\n")
                 writer.write(await self._respond(request.decode("latin-1")))
                 await writer.drain()

@@ -31,6 +31,7 @@ cdef class Backend(Receiver):
     cdef object _leftovers
     cdef object _owner
     cdef bint _withheld
+    cdef readonly bint left
     cdef object _gate
     cdef double _used
     cdef readonly str unfit
@@ -41,7 +42,6 @@ cdef class Backend(Receiver):
     cdef bint _paused
     cdef bint _full
     cdef bint _blocked
-    cdef bint _left
     cdef double _heard
     cdef double _greeted
     cdef bytes _rejected

@@ -18,6 +18,7 @@ from typing import cast
 
 from proxy import errors, transaction
 from proxy.addresses import first_that_serves
+from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
 from proxy.engine.replyreader import ReplyReader
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _MULTI = transaction.MULTI
 _NO_MULTI = b"-ERR EXEC without MULTI"
+VERY_LONG = 8 * 1024 * 1024
+"""Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
 
 class Backend(Receiver):
@@ -52,7 +55,6 @@ class Backend(Receiver):
         "_greeting",
         "_heard",
         "_holders",
-        "_left",
         "_leftovers",
         "_loop",
         "_lost",
@@ -68,6 +70,7 @@ class Backend(Receiver):
         "_withheld",
         "dirty",
         "inflight",
+        "left",
         "place",
         "ready",
         "reconnects",
@@ -91,7 +94,12 @@ class Backend(Receiver):
         self.reconnects = 0
         owner = self._owner = around.owner(place.owner) if place.owner else None
         self._reader = ReplyReader(
-            self.inflight, around.counters, self._on_error, None if owner is None else owner.pushed
+            self.inflight,
+            around.counters,
+            self._on_error,
+            None if owner is None else owner.pushed,
+            around.max_reply,
+            self._too_large,
         )
         self._leftovers = Leftovers(self, around)
         self._holders: dict[Holder, None] = {}
@@ -102,6 +110,8 @@ class Backend(Receiver):
         self.retired = False
         """Nobody sends here any more."""
         self._withheld = False
+        self.left = False
+        """It is left to a long reply: a fresh connection has taken its place."""
         self._gate = around.gates.to(place.node, place.primary)
         self._used = self._down_since
         self.unfit = ""
@@ -114,7 +124,6 @@ class Backend(Receiver):
         self._full = False
         """As much is unanswered as may be."""
         self._blocked = False
-        self._left = False
         self._heard = 0.0
         self._greeted = 0.0
         self._rejected = b""
@@ -160,6 +169,8 @@ class Backend(Receiver):
     def flush(self) -> None:
         """Write what is pushed."""
         self.dirty = False
+        if self._blocked and not self.left:
+            self._unblock()
         if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
             self.inflight.write_upto(self._transport, self._most())
             self._full = self.inflight.unsent > 0
@@ -363,7 +374,8 @@ class Backend(Receiver):
     # ---- time
 
     def tick(self, now: float) -> None:
-        """Answer what waited too long, and fail fast once nothing could be sent until the deadline."""
+        """Answer what had waited too long at ``now``, since when the loop has read from its sockets; and fail fast once
+        nothing could be sent until the deadline."""
         if self._blocked:
             return
         if self.retired:
@@ -457,27 +469,42 @@ class Backend(Receiver):
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
             self._abort()
-        if self._reader.streaming and not self._blocked and self._reader.holds_back(self._unblock):
-            self._hold_back()
+        if self._reader.taken:
+            self._make_way()
         if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
             self._go_on()
 
-    # ---- a reply that streams to a slow reader
+    # ---- a long reply, perhaps to a slow reader
 
-    def _hold_back(self) -> None:
-        """Read no more until the reader of the reply that streams has caught up; others use another connection.
+    def _make_way(self) -> None:
+        """Have others use another connection if the reply is very long, or its reader slow; and read no faster than its
+        reader does.
 
-        As long as others wait behind it, it is read on all the same: only the output limit bounds what is kept then.
+        As long as others have requests in flight behind it, it is read on all the same: only the output limit bounds
+        what is kept then.
         """
-        if not self._left:
-            self._left = True
-            self._around.on_blocked(self)
-        if len(self.owners()) == 1 and self._transport is not None:
+        reader = self._reader
+        slow = not self._blocked and reader.holds_back(self._unblock)
+        if not self.left and (slow or reader.taken > VERY_LONG):
+            self._around.on_long(self)
+        if slow and not self.inflight.serves_others(reader.owner) and self._transport is not None:
             self._blocked = True
             self._transport.pause_reading()
 
+    def leave(self) -> None:
+        """Nobody else sends here any more."""
+        self.left = True
+
+    def _too_large(self, entry: Entry) -> bytes:
+        """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
+        around = self._around
+        around.counters.too_large += 1
+        around.on_error(entry.sink, entry.frame)
+        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
+
     def _unblock(self) -> None:
-        """The reader has caught up, or is gone. What waited behind it has not waited for the server."""
+        """The reader has caught up, or is gone, or somebody else has sent a request. What waited behind the reply has
+        not waited for the server."""
         if self._blocked:
             self._blocked = False
             self._heard = now = self._turn.now()
@@ -487,7 +514,7 @@ class Backend(Receiver):
 
     def owners(self) -> set[object]:
         """Whose requests are in flight here."""
-        owners = {entry.sink.owner for entry in self.inflight.entries() if entry.sink not in UNASKED}
+        owners = self.inflight.owners()
         if (streaming := self._reader.owner) is not None:
             owners.add(streaming)
         return owners
@@ -496,6 +523,11 @@ class Backend(Receiver):
     def spent(self) -> bool:
         """Whether nothing is in flight."""
         return not len(self.inflight) and not self._reader.streaming
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether a long reply is coming."""
+        return self._reader.taken > 0
 
     def unused(self, now: float) -> float:
         """For how many seconds nothing has been in flight, as far as was seen by those who ask now and then."""

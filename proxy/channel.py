@@ -21,6 +21,8 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from proxy import clock
+
 log = logging.getLogger(__name__)
 
 TIMEOUT = 1.0
@@ -85,7 +87,7 @@ class Channel:
         try:
             if not self._send({"kind": kind, "body": body, "id": number}):
                 raise ChannelError("the other side is gone, or does not read")
-            async with asyncio.timeout(timeout):
+            async with clock.timeout(timeout):
                 return await answer
         finally:
             del self._waiting[number]

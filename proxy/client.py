@@ -1,6 +1,7 @@
 """One client's connection::
 
     bytes ──frame──▶ fast lane ──▶ Backend.push                       (one key, plain session)
+                ├──▶ own lane ──▶ ReplyWindow                         (the proxy's own answers)
                 └──▶ Conversation: hiredis ──▶ Session | Planner ──▶ Dispatcher ──▶ Backend.push
     bytes ◀──one write per turn── ReplyWindow ◀──deliver── Backend, Gather, Session
 
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING, cast
 
 from proxy import errors
 from proxy.conversation import Conversation
+from proxy.engine.replyreader import STREAM_FROM
 from proxy.engine.window import ReplyWindow
 from proxy.fastlane import run as run_fast_lane
 from proxy.flow import Flow, Stop
 from proxy.landing import LANDS_FROM, Landing
+from proxy.ownlane import answer, repeat
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
+from proxy.turn import BYTES, OWN, SLOW
 
 if TYPE_CHECKING:
     from proxy.service import Service
@@ -29,8 +33,16 @@ _SLOW = Stop.SLOW
 _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
-_MUCH = 1 << 20
-"""Of more bytes that were kept one request is taken at a time."""
+_TURN = Stop.TURN
+_SLOW_COST = SLOW
+_OWN = OWN
+_BYTES_SHIFT = BYTES.bit_length() - 1
+_AT_FIRST = 512
+"""Requests that may be in flight before it is known how large the replies are: ten thousand large ones fill the memory,
+and others' requests wait behind them."""
+_AT_LEAST = 16
+_PIECE = 64 * 1024
+"""Of more bytes that were kept so many are taken at a time."""
 
 
 class ClientConnection(Conversation):
@@ -39,20 +51,45 @@ class ClientConnection(Conversation):
     The ``asyncio.Protocol`` of its connection.
     """
 
-    __slots__ = ("_counters", "_ending", "_kept", "_transport", "_turn", "closing")
+    __slots__ = (
+        "_backlog",
+        "_counters",
+        "_ending",
+        "_head_before",
+        "_kept",
+        "_kept_from",
+        "_more",
+        "_reply_size",
+        "_transport",
+        "_turn",
+        "_written_before",
+        "closing",
+    )
 
     def __init__(self, service: "Service") -> None:
         # for good
         limits = service.limits
-        self.prepare(service, ReplyWindow(self._wake, limits.output_soft), limits.max_in_flight)
+        self.prepare(service, ReplyWindow(self._wake, limits.output_soft), min(limits.max_in_flight, _AT_FIRST))
         self._counters = service.counters
         self._turn = service.turn
+        self._backlog = service.backlog
         # of the connection
         self._transport: asyncio.Transport | None = None
         self._ending = False
         self.closing = False
+        # of what is in flight
+        self._reply_size = 0
+        """Of its last replies, on average; looked at only when many are in flight, or it is behind."""
+        self._head_before = 0
+        self._written_before = 0
         # of the request
-        self._kept: bytearray | None = None
+        self._kept: bytes | bytearray | None = None
+        """What is not carried out yet: requests of which nothing is done, or of which the first is framed in part (a
+        bytearray, as more is to come)."""
+        self._kept_from = 0
+        """Where they begin in it."""
+        self._more = False
+        """Whether more is kept behind the requests that are carried out now."""
 
     def __repr__(self) -> str:
         if self._transport is None:
@@ -102,6 +139,7 @@ class ClientConnection(Conversation):
         finally:
             # Whatever is wrong there, a client that is gone must not stay in the list.
             self.flow.close()
+            self._backlog.forget(self)
             self.window.close()
             self._counters.bytes_out += self.window.written
             self.service.clients.remove(self)
@@ -138,100 +176,183 @@ class ClientConnection(Conversation):
     def data_received(self, data: bytes) -> None:
         """Carry out the requests in ``data``, and keep what is not whole yet."""
         self._counters.bytes_in += len(data)
-        kept = self._kept
-        if kept is not None:
-            kept += data
+        if self._kept is not None:
+            kept = self._keep_on(data)
             if self.flow.stopped:
-                # Who blocks is read from all the same, but not without a bound.
+                # Who blocks is read from all the same, but not without a bound. Who is behind is weighed.
                 if len(kept) > self.service.request_limits.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
             elif len(kept) >= self.framer.need:
-                self._continue(kept)
+                self.go_on()
         elif self.closing:
             return
         elif self.flow.stopped:
-            self._kept = bytearray(data)
+            self._keep(data, 0)
         else:
-            self._process(data, self._turn.now())
+            now = self._turn.share()
+            if now >= 0.0:
+                self._process(data, 0, now)
+            else:
+                self._keep(data, 0)
+                self._wait()
+        if self.flow.behind and not self.closing:
+            self.flow.lively = True
+            self._backlog.weigh(self)
 
-    def _continue(self, kept: bytearray) -> None:
-        """Go on with what was kept: it begins with a request, perhaps not whole yet.
+    def _keep(self, data: bytes, pos: int) -> None:
+        """Keep ``data[pos:]``, which begins with a request that nothing has been done about."""
+        if pos * 2 > len(data):
+            data = data[pos:]
+            pos = 0
+        self._kept = data
+        self._kept_from = pos
 
-        Who goes on sending while it is blocked may have much kept: that is not copied for each request of it.
-        """
+    def _keep_on(self, data: bytes) -> bytearray:
+        """Keep ``data`` behind what is kept, and return that; its first request may be framed in part."""
+        kept = self._kept
+        if not isinstance(kept, bytearray):
+            kept = self._kept = bytearray(memoryview(cast(bytes, kept))[self._kept_from :])
+            self._kept_from = 0
+        kept += data
+        return kept
+
+    def _wait(self) -> None:
+        """It has had its share of this turn: it is not read from, and goes on when the others have had theirs."""
+        self.flow.stop(_TURN)
+        self._turn.wait(self)
+
+    def next_share(self) -> None:
+        """Its next share has come."""
+        self.flow.go(_TURN)
+
+    def give_up(self) -> None:
+        """Going on has failed, by a fault of ours."""
+        self.abort("internal error")
+
+    def _continue(self, now: float) -> None:
+        """Go on with what was kept, a piece at a time where it is much (who goes on sending while it is blocked)."""
+        kept = self._kept
+        large = self.service.query.large
+        if not isinstance(kept, bytearray):
+            self._kept = None
+            whole = cast(bytes, kept)
+            if len(whole) < large:
+                self._process(whole, self._kept_from, now)
+            else:
+                self._process_large(whole[self._kept_from :], now)
+            return
         framer = self.framer
-        now = self._turn.now()
-        while True:
+        while not self.flow.stopped:
             try:
                 end = framer.frame(kept, 0)
             except ProtocolError as error:
                 self._protocol_error(error)
                 return
-            self._kept = None
+            size = len(kept)
             if end < 0:
-                if self._lands(len(kept)):
+                if self._lands(size):
+                    self._kept = None
                     self._land(bytes(kept))
-                else:
-                    self._kept = kept
                 return
+            taken = end if end >= large else min(max(end, _PIECE), size)
             with memoryview(kept) as view:
-                first = bytes(view[:end])
-            self._process_one(first, now)
-            if self.closing:
+                piece = bytes(view[:taken])
+            self._kept = None
+            self._more = taken < size
+            if end >= large:
+                self._process_large(piece, now)
+            else:
+                self._process(piece, 0, now)
+            self._more = False
+            if self.closing or taken == size:
                 return
-            waits = self._kept is not None
-            if not waits:
-                del kept[:end]  # its start moves: nothing is copied
-            if waits or (kept and self.flow.stopped):
-                self._kept = kept
-                return
-            if len(kept) <= _MUCH:
-                if kept:
-                    self._process(bytes(kept), now)
-                return
+            if self._kept is not None:
+                taken -= len(self._kept) - self._kept_from
+            del kept[:taken]  # its start moves: nothing is copied
+            self._kept = kept
+            self._kept_from = 0
 
-    def _process(self, data: bytes, now: float) -> None:
-        """Carry out the requests in ``data``: by the fast lane, and one at a time what that leaves."""
+    def _process(self, data: bytes, pos: int, now: float) -> None:
+        """Carry out the requests in ``data[pos:]``: by the fast lane, and one at a time what that leaves."""
         self.last_active = now
+        view = data
         size = len(data)
-        pos = 0
         end = 0
         flow = self.flow
+        turn = self._turn
+        window = self.window
         try:
             while True:
                 if self.plain:
-                    pos = run_fast_lane(self, data, pos, now)
+                    before = window.issued
+                    begun = pos
+                    pos = run_fast_lane(self, data, pos, now, turn.credit)
+                    taken = (pos - begun) >> _BYTES_SHIFT
+                    turn.credit -= max(window.issued - before, taken)
                 if pos >= size or flow.stopped:
                     break
-                if self.window.pending >= self.most:
-                    flow.stop(Stop.FULL)
+                if turn.credit <= 0:
+                    if turn.over():
+                        self._wait()
+                        break
+                    continue
+                if window.pending >= self.most:
+                    self._fit()
+                    if window.pending < self.most:
+                        continue
+                    flow.stop(_FULL)
                     break
-                framer = self.framer
+                if self.own:
+                    begun = pos
+                    pos = repeat(self, data, pos, turn, self._more)
+                    if pos > begun:
+                        continue
+                framer = self._framer or self.framer
                 end = framer.frame(data, pos)
                 if end < 0:
                     break
+                window.gathers = self._more or end < size
                 if framer.empty:
-                    self.session.muted()  # it counts as a command that CLIENT REPLY SKIP leaves out
-                    self.adopt_session()
-                elif not self.request(data[pos:end], now):
-                    break
+                    turn.credit -= 1
+                    self.asked_nothing(view[pos:end])
+                else:
+                    frame = view[pos:end]
+                    if self.own and answer(self, frame, framer.inline):
+                        turn.credit -= _OWN
+                    else:
+                        turn.credit -= _SLOW_COST
+                        if not self.request(frame, now):
+                            break
                 pos = end
                 if self.closing or flow.stopped:
                     break
         except ProtocolError as error:
+            window.gathers = False
             self._protocol_error(error)
             return
+        window.gathers = False
         if pos >= size or self.closing:
             return
-        if end < 0 and self._lands(size - pos):
+        if end >= 0:
+            self._keep(data, pos)
+        elif self._lands(size - pos):
             self._land(data[pos:])
         else:
             self._kept = bytearray(memoryview(data)[pos:])
+            self._kept_from = 0
+
+    def take_back(self, frame: bytes) -> None:
+        """A request must wait after all: it comes before what is kept."""
+        kept = bytearray(frame)
+        if self._kept is not None:
+            kept += memoryview(self._kept)[self._kept_from :]
+        self._kept = kept
+        self._kept_from = 0
 
     def _lands(self, got: int) -> bool:
         """Whether the request, of which ``got`` bytes are there, is a large one that nothing follows yet."""
         framer = self.framer
-        return framer.last and framer.need - got >= LANDS_FROM and not self._ending
+        return framer.last and framer.need - got >= LANDS_FROM and not self._ending and not self._more
 
     def _land(self, begun: bytes) -> None:
         """Read the rest of the request that was ``begun`` straight to where it will lie."""
@@ -243,20 +364,20 @@ class ClientConnection(Conversation):
         """A large request is there."""
         if self.closing:
             return
+        self.flow.handed_back()
         if self.flow.stopped:
-            self._kept = bytearray(request)
+            self._keep(request, 0)
         else:
-            self._process_one(request, self._turn.now())
+            self._process_large(request, self._turn.now())
 
-    def _process_one(self, request: bytes, now: float) -> None:
-        """Carry out one request; the fast lane would send a large one over a connection that all share."""
-        if self.plain and len(request) >= self.service.query.large:
+    def _process_large(self, request: bytes, now: float) -> None:
+        """Carry out one request that may be large; the fast lane would send it over a connection that all share."""
+        careful = self.plain and len(request) >= self.service.query.large
+        if careful:
             self.plain = False
-            self._process(request, now)
-            if not self.closing:
-                self.adopt_session()
-        else:
-            self._process(request, now)
+        self._process(request, 0, now)
+        if careful and not self.closing:
+            self.adopt_session()
 
     def _protocol_error(self, error: Exception) -> None:
         self.service.counters.reject("protocol error")
@@ -271,7 +392,8 @@ class ClientConnection(Conversation):
         if transport is None:
             return
         size = self.window.write_to(transport)
-        if not size or self.flow.stopped or self._ending:
+        flow = self.flow
+        if not size or flow.stopped or flow.behind or self._ending:
             self._after_output()
 
     def _after_output(self) -> None:
@@ -283,17 +405,48 @@ class ClientConnection(Conversation):
         flow = self.flow
         if window.broken:
             self.abort("broken reply")
-        elif window.parked_bytes > self.output_hard or flow.unread() > self.output_hard:
+            return
+        if window.parked_bytes > self.output_hard or flow.unread() > self.output_hard:
             self.abort("output limit" if self.output_hard == self.service.limits.output_hard else "pubsub output limit")
-        elif self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
+            return
+        if flow.behind:
+            self._fit()
+            self._backlog.weigh(self)
+        if self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
             transport.close()
         elif flow.stopped or window.overflowing:
             if not window.pending:
                 flow.go(_ORDER | _BLOCKED)
             if window.overflowing:
                 flow.stop(_FULL)
-            elif window.pending <= self.most // 2:
+            elif flow.reasons & _FULL and window.pending <= self.most // 2:
+                self._fit()
                 flow.go(_FULL)
+
+    def _fit(self) -> None:
+        """Have twice as many requests in flight once so many were answered, if ``output_soft`` has room for as many
+        replies as those were."""
+        window = self.window
+        limits = self.service.limits
+        answered = window.head - self._head_before
+        if answered <= 0:
+            return
+        most = self.most
+        size = self._reply_size = (window.written - self._written_before) // answered
+        if answered >= most:
+            most *= 2
+            self._head_before = window.head
+            self._written_before = window.written
+        self.most = min(most, max(limits.output_soft // max(size, 1), _AT_LEAST), limits.max_in_flight)
+
+    def waiting(self) -> int:
+        """Bytes that wait in this process until it reads its replies: of those, of those that are about to come, as
+        large as its others were (no larger than what streams), and of requests behind them."""
+        window = self.window
+        coming = window.pending * min(self._reply_size, STREAM_FROM)
+        kept = self._kept
+        left = 0 if kept is None else len(kept) - self._kept_from
+        return self.flow.unread() + window.parked_bytes + coming + left
 
     def abort(self, reason: str) -> None:
         """Close at once, for a reason that is logged and counted."""
@@ -314,18 +467,24 @@ class ClientConnection(Conversation):
         """It reads more slowly than it is answered."""
         self.window.set_slow(True)
         self.flow.slow()
+        self._backlog.weigh(self)
         if self.modes is not None:
             self.modes.behind()
 
     def resume_writing(self) -> None:
         """It has caught up."""
+        self._backlog.forget(self)
         self.window.set_slow(False)
         self.flow.caught_up()
 
     def go_on(self) -> None:
         """No reason is left not to read from it."""
         if self._kept is not None:
-            self._continue(self._kept)
+            now = self._turn.share()
+            if now >= 0.0:
+                self._continue(now)
+            else:
+                self._wait()
         if self._ending:
             self._after_output()
 

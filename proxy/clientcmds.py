@@ -10,11 +10,16 @@ from proxy.resp import encode
 from proxy.session import COMMANDS, Command, ReplyMode, Session, printable
 
 
+def command(name: str) -> Command | None:
+    """What answers the session's own command ``name`` (as a fact names it), if the session is all that it looks at."""
+    return COMMANDS.get(name) or _SUBCOMMANDS.get(name)
+
+
 def run(session: Session, name: str, args: Sequence[bytes], now: float) -> bytes:
     """The reply to the session's own command ``name`` (as a fact names it); ``now`` is the loop's clock, in seconds."""
-    command = COMMANDS.get(name) or _SUBCOMMANDS.get(name)
-    if command is not None:
-        return command(session, args)
+    known = command(name)
+    if known is not None:
+        return known(session, args)
     if name == "client|info":
         return encode.verbatim(allclients.line(session, now) + "\n", session.protocol)
     wide = allclients.WIDE.get(name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import hiredis
 
+from proxy import clock
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.resp import encode
@@ -36,7 +37,7 @@ async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[
     """
     line = Line(node, credentials)
     try:
-        async with asyncio.timeout(timeout):
+        async with clock.timeout(timeout):
             return await line.connect(commands)
     finally:
         line.close()

@@ -5,14 +5,18 @@ from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
 from proxy.metrics cimport CommandCounter
+from proxy.owncalls cimport OwnLane
 from proxy.ownwrites cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.routes cimport Routes
+from proxy.session cimport Session
+from proxy.transaction cimport Queue
 
 
 cdef class Conversation(Receiver):
     # for good
     cdef readonly object service
+    cdef readonly OwnLane own_lane
     cdef readonly ReplyWindow window
     cdef readonly Py_ssize_t number
     cdef readonly Py_ssize_t most
@@ -26,12 +30,21 @@ cdef class Conversation(Receiver):
     cdef readonly OwnWrites own_writes
     cdef RequestFramer _framer
     # of the conversation
-    cdef object _session
+    cdef Session _session
     cdef readonly object modes
     cdef public CommandCounter latest
     cdef public unsigned long long wrote
     cdef readonly bint plain
+    cdef readonly int own
+    cdef bytes _said
+    cdef Routes _plain_routes
+    cdef tuple _adopted
 
+    cpdef Session known_session(self)
+    cpdef Queue queue(self)
+    cpdef object begin_queue(self)
+    cpdef bint end_empty_queue(self) except -1
+    cpdef object changed(self, bint moved)
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

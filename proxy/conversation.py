@@ -14,10 +14,13 @@ from proxy.dispatch import Muted
 from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.fastlane import splitting
 from proxy.flow import Flow, Stop
-from proxy.jobs import Job
+from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
+from proxy.multikey import some_bulks
+from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Forward, Pin, Reject
 from proxy.resp import encode
@@ -25,13 +28,19 @@ from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
 from proxy.routes import Routes
 from proxy.scatter import Scatter
-from proxy.session import ReplyMode, Session
+from proxy.session import Manner, ReplyMode, Session
+from proxy.transaction import QUEUED, Queue, Queued
 
 if TYPE_CHECKING:
     from proxy.service import Service
 
 EVERY_SHARD = 2**64 - 1
 _REPLY_ON = ("client|reply", encode.OK)
+_LONG = 32 * 1024
+_MANY = 1000
+"""A request of more bytes and of more arguments is taken apart in slices."""
+_STEP = 500
+"""Arguments until that may be interrupted."""
 _HTTP = frozenset({b"post", b"host:"})
 
 
@@ -42,8 +51,11 @@ class Conversation(Receiver):
     """
 
     __slots__ = (
+        "_adopted",
         "_framer",
         "_muted",
+        "_plain_routes",
+        "_said",
         "_session",
         "created",
         "flow",
@@ -53,6 +65,8 @@ class Conversation(Receiver):
         "most",
         "number",
         "output_hard",
+        "own",
+        "own_lane",
         "own_writes",
         "plain",
         "routes",
@@ -68,7 +82,8 @@ class Conversation(Receiver):
         self.window = window
         self.number = 0
         self.most = most
-        """How many of its requests may be in flight."""
+        """How many of its requests may be in flight now."""
+        self.own_lane = service.own_lane
         self.output_hard = service.limits.output_hard
         """How many bytes may wait for it."""
         self._muted: Muted | None = None
@@ -90,6 +105,13 @@ class Conversation(Receiver):
         """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast lane may work for it: authenticated, answered, not paused."""
+        self.own = Manner.LONG
+        """Its manner for the own lane."""
+        self._said: bytes | None = None
+        """The request that goes the long way, if it is short."""
+        self._plain_routes: Routes | None = None
+        """What it would have without modes, as long as its session says the same."""
+        self._adopted = (0, 0, False)
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -100,7 +122,9 @@ class Conversation(Receiver):
         if service.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
-            self.plain = service.fast_lane and not (service.clients.paused or service.spectators.watching)
+            quiet = not (service.clients.paused or service.spectators.watching)
+            self.own = Manner.OWN if quiet else Manner.LONG
+            self.plain = service.fast_lane and quiet
             plain = service.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
@@ -109,6 +133,10 @@ class Conversation(Receiver):
     @property
     def session(self) -> Session:
         """What the client has told of itself."""
+        return self.known_session()
+
+    def known_session(self) -> Session:
+        """``session``, for those who ask at each request."""
         session = self._session
         if session is None:
             session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
@@ -159,27 +187,87 @@ class Conversation(Receiver):
 
     def adopt_session(self) -> None:
         """Take over what the session's state means for the requests that follow."""
-        session = self.session
-        on = session.authenticated and session.reply_mode is ReplyMode.ON
+        session = self.known_session()
         service = self.service
-        self.plain = on and service.fast_lane and not (service.clients.paused or service.spectators.watching)
+        on = session.reply_mode is ReplyMode.ON and not (service.clients.paused or service.spectators.watching)
+        self.plain = on and session.authenticated and service.fast_lane
+        self.own = Manner.OWN if on else Manner.LONG
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        self.routes = self.service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+        now = session.protocol, session.db, session.reads_replicas
+        if self._plain_routes is None or self._adopted != now:
+            self._adopted = now
+            self._plain_routes = service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+        self.routes = self._plain_routes
         if modes is not None:
             modes.adopted()
             self.plain = self.plain and modes.plain
+            if on:
+                self.own = modes.manner
             self.routes = modes.routes(self.routes)
+
+    @property
+    def used_routes(self) -> tuple[Routes, ...]:
+        """The routes that it has, and those that it goes back to when what it is in the middle of is over."""
+        return (self.routes,) if self._plain_routes is None else (self.routes, self._plain_routes)
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
-        service = self.service
-        free = service.fast_lane and not (service.clients.paused or service.spectators.watching)
-        session = self._session
+        service, session, modes = self.service, self._session, self.modes
+        on = not (service.clients.paused or service.spectators.watching)
+        on = on and (session is None or session.reply_mode is ReplyMode.ON)
+        self.plain = self.free()
+        self.own = Manner.LONG if not on else Manner.OWN if modes is None else modes.manner
+
+    def free(self) -> bool:
+        """Whether the fast lane may work for it, as far as its state goes."""
+        service, session = self.service, self._session
+        on = service.fast_lane and not (service.clients.paused or service.spectators.watching)
         if session is not None:
-            free = free and session.authenticated and session.reply_mode is ReplyMode.ON
-        self.plain = free and (self.modes is None or self.modes.plain)
+            on = on and session.authenticated and session.reply_mode is ReplyMode.ON
+        return on and (self.modes is None or self.modes.plain)
+
+    def changed(self, moved: bool) -> None:
+        """The session says something else now; ``moved``: what follows goes over other connections."""
+        self.adopt_session()
+        if moved and self.window.pending:
+            self.flow.stop(Stop.ORDER)
+
+    def asked_nothing(self, frame: bytes) -> None:
+        """An empty request: it counts as a command that CLIENT REPLY SKIP leaves out."""
+        if self.own:
+            self.own_lane.keep(self.known_session(), self.own, frame, None, [], None)
+        elif self.session.muted():
+            self.adopt_session()
+
+    def queue(self) -> Queue:
+        """Its transaction."""
+        modes = self.modes
+        assert modes is not None
+        queue = modes.queue
+        assert queue is not None
+        return queue
+
+    def begin_queue(self) -> None:
+        """MULTI, in the middle of nothing."""
+        if self.modes is None:
+            self.modes = Modes(self)
+        self.modes.queue = Queue()
+        self.known_session().queued = 0
+        self.plain = False
+        self.own = Manner.QUEUES
+
+    def end_empty_queue(self) -> bool:
+        """The transaction is over, if it is empty and nothing was watched for it; else False."""
+        modes = self.modes
+        assert modes is not None
+        if self.queue().items or modes.watch is not None or modes.subscriptions is not None:
+            return False
+        modes.queue = None
+        self.known_session().queued = -1
+        self.adopt_session()
+        return True
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -190,11 +278,39 @@ class Conversation(Receiver):
     def request(self, frame: bytes, now: float) -> bool:
         """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
         framer = self.framer
+        self._said = frame if len(frame) <= LONGEST else None
         if framer.inline or framer.ragged:
             args = split_inline(frame) if framer.inline else split_ragged(frame)
             frame = encode.request(args)
+        elif len(frame) > _LONG and _arguments(frame) > _MANY:
+            self.flow.stop(Stop.LONG)
+            self.service.slices.run(self._taking_apart(frame, now), self)
+            return True
         else:
             args = split_request(frame)
+        return self._request(args, frame, now)
+
+    def _taking_apart(self, frame: bytes, now: float) -> Job[None]:
+        """Carry out a request of very many arguments. What follows it waits for that."""
+        done = yield from splitting(self, frame, now)
+        if not done:
+            args: list[bytes] = []
+            at = frame.index(b"\n") + 1
+            for left in range(0 if done is None else _arguments(frame), 0, -_STEP):
+                some, at = some_bulks(frame, at, min(_STEP, left))
+                args += some
+                yield MORE
+            yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
+            if done is None or not self._request(args, frame, now):
+                self.take_back(frame)
+        self.flow.go(Stop.LONG)
+
+    def take_back(self, frame: bytes) -> None:
+        """A request must wait after all: it comes before what is kept."""
+        raise NotImplementedError
+
+    def _request(self, args: list[bytes], frame: bytes, now: float) -> bool:
+        """Carry out a request. False if it must wait (nothing was done)."""
         if not args:
             return True
         session = self.session
@@ -205,7 +321,7 @@ class Conversation(Receiver):
         except UnknownSubcommand as unknown:
             fact = unknown.fact
             if fact.name not in service.absent:
-                self.refuse(fact, errors.unknown_subcommand(fact.name, args[1]))
+                self.refuse_for_good(fact, errors.unknown_subcommand(fact.name, args[1]))
                 return True
         if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
             # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
@@ -213,7 +329,7 @@ class Conversation(Receiver):
             self.close()
             return True
         if fact is None or fact.name in service.absent:
-            self.refuse(None, errors.unknown_command(args))
+            self.refuse_for_good(None, errors.unknown_command(args))
             return True
         if service.clients.paused and service.clients.holds(fact):
             self.flow.stop(Stop.PAUSED)
@@ -221,7 +337,7 @@ class Conversation(Receiver):
         self.latest = None
         session.last_command = fact.name
         if not fact.accepts(len(args)):
-            self.refuse(fact, errors.wrong_arity(fact.name))
+            self.refuse_for_good(fact, errors.wrong_arity(fact.name))
         elif refusal := session.refusal(fact):
             self.refuse(fact, refusal)
         elif service.query.refuses(frame, args):
@@ -275,6 +391,30 @@ class Conversation(Receiver):
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
 
+    def refuse_for_good(self, fact: Fact | None, text: str) -> None:
+        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        self.refuse(fact, text)
+        if self.own and self._said is not None and (fact is None or fact.name != "exec"):
+            counter = None if fact is None else self.service.counters.command(fact.name)
+            self.own_lane.keep_refused(self.known_session(), self.own, self._said, counter, encode.error(text))
+
+    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command that is always answered like that, whoever sends it in this manner."""
+        self.say(fact, reply)
+        if self.own and self._said is not None:
+            lane = self.own_lane
+            lane.keep(self.known_session(), self.own, self._said, lane.calls.get(fact.name.encode()), [], reply)
+
+    def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
+        """A command was queued; ``planner`` says that its keys are in ``slots``."""
+        session = self.known_session()
+        session.queued += 1
+        self.window.answer(b"" if session.muted() else QUEUED)
+        self.adopt_session()
+        again = item.whole is None and item.fact.for_admins is None
+        if self.own and again and self._said is item.frame:
+            self.own_lane.keep_queued(session, self.own, self._said, item, slots, planner)
+
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""
         counter = self.service.counters.command(fact.name)
@@ -283,6 +423,20 @@ class Conversation(Receiver):
         muted = self.session.muted()
         self.window.answer(b"" if muted else reply)
         self.adopt_session()
+
+    def say_later(self, fact: Fact, making: Job[bytes]) -> None:
+        """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
+        token = self.window.reserve()
+        if not self.service.slices.run(self._saying(fact, making, token, self.session.muted()), self):
+            self.flow.stop(Stop.ORDER)
+        self.adopt_session()
+
+    def _saying(self, fact: Fact, making: Job[bytes], token: int, muted: bool) -> Job[None]:
+        reply = yield from making
+        counter = self.service.counters.command(fact.name)
+        counter.calls += 1
+        counter.failed += reply.startswith(b"-")
+        self.window.deliver(token, reply, 0, 0 if muted else len(reply))
 
     def sink(self) -> Sink:
         """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
@@ -309,9 +463,7 @@ class Conversation(Receiver):
         if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
             muted = False
         self.window.answer(b"" if muted else reply)
-        self.adopt_session()
-        if (session.db, session.protocol, session.reads_replicas) != before and self.window.pending:
-            self.flow.stop(Stop.ORDER)
+        self.changed((session.db, session.protocol, session.reads_replicas) != before)
         if session.closing:
             self.drain()
 
@@ -440,3 +592,8 @@ class Conversation(Receiver):
             self.wrote = EVERY_SHARD
         if self.modes is not None:
             self.modes.waited = 0
+
+
+def _arguments(frame: bytes) -> int:
+    """How many arguments a request has."""
+    return int(frame[1 : frame.index(b"\r")])

@@ -133,6 +133,15 @@ class Watch(Sink):
         self.sink.deliver(token, data, start, end)
         self._ran(token)
 
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Pass them on; it ran."""
+        self.sink.deliver_pieces(token, pieces)
+        self._ran(token)
+
+    def kept(self, token: int, size: int) -> int:
+        """The sink's."""
+        return self.sink.kept(token, size)
+
     def accepts_stream(self, token: int) -> bool:
         """The sink's; a read that may have to be sent again is looked at whole."""
         return self._party.demoted is None and self.sink.accepts_stream(token)
@@ -308,12 +317,11 @@ class Detours:
         owner = refused.sink.owner
         party = Party(self._settled, self.around.look)
         first = party.add(Ticket(refused, backend.place))
-        sinks: list[Sink] = []
-        for entry in backend.inflight.entries():
-            others = entry.sink.owner is not owner or isinstance(entry.sink, Watch)
-            sinks.append(entry.sink if others else party.add(Ticket(entry, backend.place)))
-        if len(party.tickets) > 1:
-            backend.inflight.rewire(sinks)
+        sinks: dict[int, Sink] = {}
+        for at, entry in backend.inflight.of(owner):
+            if not isinstance(entry.sink, Watch):
+                sinks[at] = party.add(Ticket(entry, backend.place))
+        backend.inflight.rewire(sinks)
         return first
 
     def _settled(self, party: Party) -> None:

@@ -9,17 +9,32 @@ from proxy.routes cimport Routes
 from proxy.scatter cimport Part, Scatter
 
 
+cdef Py_ssize_t LONG
+
+
 cdef class Gather(Sink):
     cdef object _context
+    cdef object _slices
     cdef Counters _counters
     cdef Py_ssize_t _left
     cdef Scatter _plan
     cdef list _replies
     cdef Sink _sink
     cdef Py_ssize_t _token
+    cdef Py_ssize_t _total
+    cdef Py_ssize_t _most
+    cdef dict _sizes
+    cdef bint _in_pieces
+    cdef bint _dropped
 
-    @cython.locals(reply=bytes, counter=CommandCounter, view="const char *")
+    @cython.locals(view="const char *")
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
+    cpdef Py_ssize_t kept(self, Py_ssize_t token, Py_ssize_t size) except -1
+    cdef object _merge(self)
+    cdef object _drop(self)
+    @cython.locals(counter=CommandCounter)
+    cdef object _answer(self, bytes reply)
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)
@@ -28,6 +43,7 @@ cdef class Gather(Sink):
 cdef class Muted(Sink):
     cdef ReplyWindow _window
 
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)
@@ -36,7 +52,9 @@ cdef class Muted(Sink):
 cdef class Dispatcher:
     cdef object _context
     cdef Counters _counters
+    cdef Py_ssize_t _max_reply
     cdef object _on_error
+    cdef object _slices
     cdef object _wait
 
     cpdef Gather gather(self, Scatter plan, Sink sink, Py_ssize_t token)

@@ -1,15 +1,20 @@
 """Carrying out plans: requests to backend connections, replies to the client's window, parts merged on the way."""
 
 from collections.abc import Callable
+from typing import Any
 
+from proxy import errors
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
-from proxy.merge import Context, merge
+from proxy.jobs import Job
+from proxy.merge import LONG, Context, is_long, merge, merging, merging_pieces
 from proxy.metrics import Counters
 from proxy.multikey import by_key
+from proxy.resp import encode
 from proxy.routes import Routes
 from proxy.scatter import Scatter
+from proxy.slices import Slices
 from proxy.surroundings import Holder, Place
 from proxy.topology import NOBODY
 
@@ -17,18 +22,54 @@ Wait = Callable[[Entry, Place], None]
 
 
 class Gather(Sink):
-    """The sink of a Scatter's parts: merges their replies when the last one is there."""
+    """The sink of a Scatter's parts: merges their replies when the last one is there.
 
-    __slots__ = ("_context", "_counters", "_left", "_plan", "_replies", "_sink", "_token")
+    What it keeps is one reply: if its parts have more than ``max_reply`` bytes together, an error is answered instead.
+    """
 
-    def __init__(self, plan: Scatter, sink: Sink, token: int, context: Context, counters: Counters) -> None:
+    __slots__ = (
+        "_context",
+        "_counters",
+        "_dropped",
+        "_in_pieces",
+        "_left",
+        "_most",
+        "_plan",
+        "_replies",
+        "_sink",
+        "_sizes",
+        "_slices",
+        "_token",
+        "_total",
+    )
+
+    def __init__(
+        self,
+        plan: Scatter,
+        sink: Sink,
+        token: int,
+        context: Context,
+        counters: Counters,
+        slices: Slices,
+        max_reply: int,
+    ) -> None:
         self._counters = counters
+        self._slices = slices
+        self._most = max_reply
         self._plan = plan
         self._sink = sink
         self._token = token
         self._context = context
-        self._replies: list[bytes] = [b""] * len(plan.parts)
+        self._replies: list[Any] = [b""] * len(plan.parts)
+        """Frames, and lists of the pieces of long ones."""
         self._left = len(plan.parts)
+        self._total = 0
+        """Bytes of all parts, as far as they are there."""
+        self._sizes: dict[int, int] | None = None
+        """Those of the parts that come in pieces, if any do."""
+        self._in_pieces = False
+        """Whether the reply to a part is a list of pieces."""
+        self._dropped = False
 
     def __repr__(self) -> str:
         return f"Gather({self._plan.way.name}, {self._left} of {len(self._replies)} to come)"
@@ -42,13 +83,73 @@ class Gather(Sink):
         """Take the reply to part ``token``."""
         view = data
         self._replies[token] = view[start:end]
+        if self._sizes is not None:
+            self.kept(token, 0)
+        self._total += end - start
+        if self._total > self._most:
+            self._drop()
         self._left -= 1
         if not self._left:
-            reply = merge(self._plan, self._replies, self._context)
-            if reply.startswith(b"-"):
-                counter = self._counters.command(self._plan.way.name)
-                counter.failed += self._sink.counted
-            self._sink.deliver(self._token, reply, 0, len(reply))
+            self._merge()
+
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Take the reply to part ``token``, a long one."""
+        self._replies[token] = pieces
+        self._in_pieces = True
+        if self._total > self._most:
+            self._drop()
+        self._left -= 1
+        if not self._left:
+            self._merge()
+
+    def kept(self, token: int, size: int) -> int:
+        """Of all parts together, of which this one has ``size`` bytes now."""
+        if self._sizes is None:
+            self._sizes = {}
+        self._total += size - self._sizes.get(token, 0)
+        self._sizes[token] = size
+        return self._sink.kept(self._token, self._total)
+
+    def _drop(self) -> None:
+        """Keep nothing of what is too large together: it is answered with an error when the last part is there."""
+        self._counters.too_large += not self._dropped
+        self._dropped = True
+        error = encode.error(errors.reply_too_large(self._most, self._plan.way.changes))
+        self._replies = [error] * len(self._replies)
+        self._in_pieces = False
+
+    def _merge(self) -> None:
+        """All parts are there."""
+        if self._in_pieces:
+            self._slices.run(self._merging_pieces())
+        elif self._total > LONG and is_long(self._plan):
+            self._slices.run(self._merging())
+        else:
+            self._answer(merge(self._plan, self._replies, self._context))
+
+    def _merging(self) -> Job[None]:
+        reply = yield from merging(self._plan, self._replies, self._context)
+        self._answer(reply)
+
+    def _merging_pieces(self) -> Job[None]:
+        replies, self._replies = self._replies, []
+        pieces = yield from merging_pieces(self._plan, replies, self._context)
+        sink = self._sink
+        if len(pieces) == 1:
+            self._answer(pieces[0])
+        elif sink.accepts_stream(self._token):
+            last = pieces.pop()
+            for piece in pieces:
+                sink.stream(self._token, piece, False)
+            sink.stream(self._token, last, True)
+        else:
+            sink.deliver_pieces(self._token, pieces)
+
+    def _answer(self, reply: bytes) -> None:
+        if reply.startswith(b"-"):
+            counter = self._counters.command(self._plan.way.name)
+            counter.failed += self._sink.counted
+        self._sink.deliver(self._token, reply, 0, len(reply))
 
     @property
     def counted(self) -> bool:
@@ -64,7 +165,8 @@ class Gather(Sink):
         parts = by_key(self._plan.parts[token])
         if len(parts) < 2:
             return []
-        inner = Gather(Scatter(self._plan.way, parts), self, token, self._context, self._counters)
+        way = Scatter(self._plan.way, parts)
+        inner = Gather(way, self, token, self._context, self._counters, self._slices, self._most)
         return [(inner, index, part.frame) for index, part in enumerate(parts)]
 
     def accepts_stream(self, token: int) -> bool:
@@ -101,6 +203,10 @@ class Muted(Sink):
         """Take a reply, and say nothing."""
         self._window.deliver(token, b"", 0, 0)
 
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Take a reply, and say nothing."""
+        self._window.deliver(token, b"", 0, 0)
+
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Drop a piece."""
         if last:
@@ -114,12 +220,23 @@ class Muted(Sink):
 class Dispatcher:
     """Carries out plans for all clients of a worker. ``context`` tells what merges may say about the proxy.
 
-    ``wait`` takes requests whose slot nobody serves.
+    ``wait`` takes requests whose slot nobody serves. ``max_reply``: how many bytes of the parts' replies to one request
+    are kept.
     """
 
-    __slots__ = ("_context", "_counters", "_on_error", "_wait")
+    __slots__ = ("_context", "_counters", "_max_reply", "_on_error", "_slices", "_wait")
 
-    def __init__(self, counters: Counters, context: Context, on_error: OnError, wait: Wait) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        context: Context,
+        on_error: OnError,
+        wait: Wait,
+        slices: Slices,
+        max_reply: int,
+    ) -> None:
+        self._slices = slices
+        self._max_reply = max_reply
         self._on_error = on_error
         self._wait = wait
         self._counters = counters
@@ -137,7 +254,7 @@ class Dispatcher:
 
     def gather(self, plan: Scatter, sink: Sink, token: int) -> Gather:
         """What takes the replies to the parts of ``plan``, by their index; ``sink`` gets the merged one."""
-        return Gather(plan, sink, token, self._context, self._counters)
+        return Gather(plan, sink, token, self._context, self._counters, self._slices, self._max_reply)
 
     def send(
         self, shard: int, read: bool, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float

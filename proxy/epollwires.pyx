@@ -1,6 +1,7 @@
 """``Wires`` (wires.py) for Linux: all sockets behind an epoll of their own, which the loop sees as one descriptor.
 
     loop ──readable──▶ EpollWires._ready ──epoll_wait──▶ Wire.read ──recv──▶ protocol.data_received
+                               │ servers' at once; clients' in rotation, as many as a turn has time for
                                                    └▶ accept4 ──▶ Wire, protocol.connection_made
     protocol ──write──▶ Wire ──send at once; what does not go is kept, and sent when there is room──▶ socket
 
@@ -37,6 +38,13 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_create1(int flags)
     int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
     int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec* time)
 
 cdef extern from * nogil:
     """
@@ -75,6 +83,7 @@ cdef enum:
     _ACCEPTS = 64
     _CHUNK = 256 * 1024
     _CHUNKS = 4
+    _FIRST = 64 * 1024  # what a client may be read before it has shown what it sends
     _PLENTY = 64 * 1024
     _VECTORS = 64
     _SENDS = 8
@@ -84,6 +93,20 @@ cdef enum:
     _HIGH = 64 * 1024
 
 _FULL_PAUSE = 1.0
+
+# Nanoseconds that clients' sockets are handled in one turn, and bytes after which the clock is read: an event, which
+# takes some microseconds however small it is, counts as 256.
+cdef enum:
+    _TURN = 4000000
+    _LOOK = 4096
+    _EVENT = 256
+
+
+cdef inline long long _clock() noexcept nogil:
+    """Nanoseconds that only grow."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <long long> now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef class EpollWires:
@@ -101,9 +124,14 @@ cdef class EpollWires:
     cdef uint64_t _numbered
     cdef bint _busy
     cdef object _spare
+    # Clients whose sockets wait for the next turn, in order.
+    cdef list _late
+    cdef long long _turn_ends
+    cdef Py_ssize_t _work
 
     def __cinit__(self, loop):
         self._loop = loop
+        self._late = []
         self._listeners = {}
         self._resting = set()
         self._wires = {}
@@ -154,7 +182,7 @@ cdef class EpollWires:
             else:
                 if port:
                     keep_alive(link)
-                self._adopt(link.detach(), port != 0, protocol)
+                self._adopt(link.detach(), port != 0, protocol, False)
                 return
         raise failure
 
@@ -167,15 +195,26 @@ cdef class EpollWires:
         self._listeners.clear()
 
     def _ready(self):
-        """Something has happened on the sockets: handle it, up to a bound, so that the loop's others get their turn."""
+        """Something has happened on the sockets: handle it, up to a bound, so that the loop's others get their turn.
+
+        What servers say is handled at once. Clients' sockets are handled for as long as this turn has time for them;
+        the others come first in the next one. They stay readable, so that the loop calls this again.
+        """
         cdef int count = epoll_wait(self._epoll, self._events, _EVENTS, 0)
         cdef int index
-        cdef uint32_t events
         cdef Wire wire
+        cdef list late = self._late
+        self._late = []
+        self._turn_ends = _clock() + _TURN
+        self._work = 0
         self._busy = True
         try:
+            for wire in late:
+                if self._over():
+                    self._late.append(wire)
+                else:
+                    self._handle(wire, wire._due)
             for index in range(count):
-                events = self._events[index].events
                 found = self._wires.get(self._events[index].data.u64)
                 if found is None:
                     # Closed meanwhile, or a listening socket.
@@ -184,17 +223,38 @@ cdef class EpollWires:
                         self._accept(listening)
                     continue
                 wire = <Wire> found
-                try:
-                    if events & EPOLLOUT or (events & (EPOLLERR | EPOLLHUP) and not wire._reading):
-                        wire._send_kept()
-                    if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and wire._reading:
-                        wire._read()
-                except Exception as error:
-                    log.exception("a connection failed")
-                    wire._fail(error)
+                if not wire._client:
+                    self._handle(wire, self._events[index].events)
+                elif wire._due:
+                    wire._due |= self._events[index].events
+                elif self._over():
+                    wire._due = self._events[index].events
+                    self._late.append(wire)
+                else:
+                    self._handle(wire, self._events[index].events)
         finally:
             self._busy = False
             self._end()
+
+    cdef bint _over(self) noexcept:
+        """Whether clients' sockets have had the time that there is for them in this turn."""
+        if self._work >= _LOOK and self._turn_ends:
+            self._work = 0
+            if _clock() >= self._turn_ends:
+                self._turn_ends = 0
+        return self._turn_ends == 0
+
+    cdef object _handle(self, Wire wire, uint32_t events):
+        self._work += _EVENT
+        wire._due = 0
+        try:
+            if events & EPOLLOUT or (events & (EPOLLERR | EPOLLHUP) and not wire._reading):
+                wire._send_kept()
+            if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and wire._reading:
+                wire._read()
+        except Exception as error:
+            log.exception("a connection failed")
+            wire._fail(error)
 
     def _end(self):
         """Tell the protocols of connections that are closed now; where they are many, of some in each turn."""
@@ -230,14 +290,14 @@ cdef class EpollWires:
                 elif failure != EAGAIN:
                     log.error("accept failed reason=%r", os.strerror(failure))
                 return
-            wire = self._adopt(fd, tcp, factory())
+            wire = self._adopt(fd, tcp, factory(), True)
             if wire._ending:
                 # Of those that are one too many only one has a descriptor at a time.
                 self._ended.remove(wire)
                 wire._finish()
 
-    cdef Wire _adopt(self, int fd, bint tcp, protocol):
-        """A connection stands on ``fd``, and is ``protocol``'s."""
+    cdef Wire _adopt(self, int fd, bint tcp, protocol, bint client):
+        """A connection stands on ``fd``, and is ``protocol``'s; ``client``: it was accepted."""
         cdef int one = 1
         cdef Wire wire = Wire.__new__(Wire)
         if tcp:
@@ -246,6 +306,7 @@ cdef class EpollWires:
         wire._wires = self
         wire._number = self._numbered
         wire._fd = fd
+        wire._client = client
         wire._reading = True
         wire._high = _HIGH
         self._wires[self._numbered] = wire
@@ -291,6 +352,9 @@ cdef class Wire:
     cdef uint32_t _mask
     cdef object _protocol
     cdef Receiver _receiver
+    cdef bint _client
+    # Events of a turn that had no time for them.
+    cdef uint32_t _due
     cdef bint _buffered
     cdef bint _plenty
     cdef bint _reading
@@ -319,6 +383,7 @@ cdef class Wire:
 
     cdef object _read(self):
         cdef ssize_t size
+        cdef ssize_t most
         cdef Py_buffer room
         cdef PyObject* whole
         cdef bytes data
@@ -328,12 +393,14 @@ cdef class Wire:
                 try:
                     size = recv(self._fd, room.buf, room.len, 0)
                     if size > 0:
+                        self._wires._work += size
                         self._protocol.buffer_updated(size)
                 finally:
                     PyBuffer_Release(&room)
             else:
                 if self._plenty:
                     # Straight into what is handed on, where the last ones were large; small ones are cheaper to copy.
+                    most = _CHUNK
                     whole = new_bytes(NULL, _CHUNK)
                     if whole == NULL:
                         raise MemoryError
@@ -346,16 +413,18 @@ cdef class Wire:
                         # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
                         Py_DECREF(<object> whole)
                 else:
-                    size = recv(self._fd, self._wires._buffer, _CHUNK, 0)
+                    most = _FIRST if self._client else _CHUNK
+                    size = recv(self._fd, self._wires._buffer, most, 0)
                     if size > 0:
                         data = PyBytes_FromStringAndSize(self._wires._buffer, size)
                 if size > 0:
                     self._plenty = size >= _PLENTY
+                    self._wires._work += size
                     if self._receiver is not None:
                         self._receiver.data_received(data)
                     else:
                         self._protocol.data_received(data)
-                    if size < _CHUNK:
+                    if size < most:
                         return
             if size == 0:
                 self._reading = False

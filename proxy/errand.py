@@ -1,9 +1,9 @@
 """One request to one server, over a connection of its own that is then closed: so it may do anything to it."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from proxy import errors
+from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
 from proxy.lease import Lease
@@ -26,7 +26,7 @@ class Errand(Sink):
         self._token = token
         self._frame = frame
         self._lease: Lease | None = None
-        self._timer: asyncio.TimerHandle | None = service.loop.call_later(
+        self._timer: Deadline | None = service.turn.clock.call_later(
             service.config.backend.request_timeout, self._expire
         )
         self._claim = service.leases.ask(place, self._go, holder)

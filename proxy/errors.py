@@ -220,6 +220,15 @@ def uncovered(name: str) -> str:
     )
 
 
+def reply_too_large(limit: int, ran: bool) -> str:
+    """A reply that had to be kept (its turn had not come, or it was merged, or came over a dedicated connection)."""
+    begin = "ERR the command was carried out, but its reply" if ran else "ERR the reply"
+    return (
+        f"{begin} is larger than {limit} bytes (limits.max_reply), and it had to be kept before it could be passed "
+        "on: ask for less at once, or raise the limit"
+    )
+
+
 def shard_down(shard: str, address: str, reason: str) -> str:
     """A shard that can not be reached; the command was not sent."""
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"

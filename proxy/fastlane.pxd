@@ -7,7 +7,7 @@ from proxy.dispatch cimport Dispatcher
 from proxy.engine.sink cimport Sink
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport CommandCounter
-from proxy.multikey cimport Cut, count_of, cut, skip_bulks
+from proxy.multikey cimport Cut, Cutter, count_of, cut, skip_bulks
 from proxy.ownwrites cimport OwnWrites
 from proxy.routes cimport Routes
 from proxy.scatter cimport Part, Scatter, Way
@@ -18,6 +18,7 @@ cdef int _LF
 cdef int _ZERO
 cdef int _STAR
 cdef int _SHORTEST
+cdef int _BYTES
 cdef bytes _NO_HEAD
 
 
@@ -52,14 +53,23 @@ cdef class Lane:
     stop=Py_ssize_t,
     shard=Py_ssize_t, one="unsigned long long", backend=Backend, own_writes=OwnWrites,
 )
-cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
+cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now, Py_ssize_t credit) except -2
 
 
 @cython.locals(
-    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split, count=Py_ssize_t, keys=Py_ssize_t, routes=Routes, found=Cut,
-    window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes, sink=Sink,
+    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split,
+    count=Py_ssize_t, keys=Py_ssize_t, found=Cut,
 )
 cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
+
+
+@cython.locals(
+    lane=Lane, window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes,
+    sink=Sink,
+)
+cpdef object send_parts(
+    Conversation client, Routes routes, Split entry, Cut found, bytes data, Py_ssize_t pos, double now,
+)
 
 
 @cython.locals(view="const unsigned char *")

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 from proxy.colocation import Colocation
 from proxy.commands.facts import Fact, Handling
 from proxy.engine.sink import Sink
+from proxy.jobs import Job
 from proxy.metrics import CommandCounter, Counters
-from proxy.multikey import count_of, cut, skip_bulks
+from proxy.multikey import Cut, Cutter, count_of, cut, cutting, skip_bulks
 from proxy.planner import CrossSlot, split_way
+from proxy.routes import Routes
 from proxy.scatter import Scatter, Way
 from proxy.slots import span_slot
 from proxy.topology import Topology
+from proxy.turn import BYTES
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -34,6 +37,7 @@ _SHORTEST = 20
 """Bytes of the shortest request that can be forwarded: a name of three letters, a key of one."""
 MOST_ARGUMENTS = 9
 _NO_HEAD = b"no head begins so"
+_BYTES = BYTES
 
 
 class Head:
@@ -106,10 +110,10 @@ def _one_key(fact: Fact, count: int) -> bool:
     return first == 1 and first <= end < first + step and (fact.handling is Handling.KEYED or count == 1 + step)
 
 
-def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
-    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast lane's.
+def run(client: "Conversation", data: bytes, pos: int, now: float, credit: int) -> int:
+    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast lane's, and ``credit`` lasts.
 
-    Returns the offset of the first that is not. The client's session is in its plain state.
+    Returns the offset of the first that is not carried out. The client's session is in its plain state.
     """
     lane = client.service.lane
     measure = lane.measure
@@ -123,9 +127,9 @@ def run(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     slot_shard = routes.slot_shard
     view = data
     size = len(data)
-    last = size - _SHORTEST
+    last = min(size - _SHORTEST, pos + credit * _BYTES)
     token = window.issued
-    most = window.head + client.most
+    most = min(window.head + client.most, token + credit)
     one = 1
     text = lane.text
     entry = lane.entry
@@ -222,11 +226,20 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     count = count_of(data, pos, at)
     if count < 2 or (count - 1) % entry.step:
         return -1
-    routes = client.routes
     keys = (count - 1) // entry.step
-    found = cut(data, at, name_end, keys, entry.step, routes.slot_shard, lane.shards, lane.by_slot, lane.rules)
+    found = cut(data, at, name_end, keys, entry.step, client.routes.slot_shard, lane.shards, lane.by_slot, lane.rules)
     if found is None:
         return -1
+    send_parts(client, client.routes, entry, found, data, pos, now)
+    return found.end
+
+
+def send_parts(
+    client: "Conversation", routes: Routes, entry: Split, found: Cut, data: bytes, pos: int, now: float
+) -> None:
+    """Send over ``routes`` what the request at ``data[pos:]`` was cut into."""
+    service = client.service
+    lane = service.lane
     window = client.window
     if lane.measure:
         entry.counter.calls += 1
@@ -245,7 +258,33 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
         first = parts[0]
         frame = data[pos : found.end]
         dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, sink, token, now)
-    return found.end
+
+
+def splitting(client: "Conversation", frame: bytes, now: float) -> Job[bool | None]:
+    """Carry out the request ``frame``, of very many keys, if it is one that is split by them: whether it is. None if it
+    must wait (nothing was done)."""
+    service = client.service
+    if not client.free() or len(frame) > service.query.limit:
+        return False
+    lane = service.lane
+    name = frame.index(b"\n") + 1
+    at = skip_bulks(frame, name, 1)
+    entry = lane.splits.get(frame[name:at])
+    count = int(frame[1 : name - 2])
+    if entry is None or (count - 1) % entry.step:
+        return False
+    if client.for_large(frame) is None:
+        return None
+    slot_shard = client.routes.slot_shard
+    cutter = Cutter()
+    cutter.begin(frame, name, at, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules)
+    found = yield from cutting(cutter, (count - 1) // entry.step)
+    if found is None or not client.free() or client.routes.slot_shard is not slot_shard:
+        return False  # something has changed meanwhile: it goes the slow way
+    routes = client.for_large(frame)
+    assert routes is not None  # it was alone, and nothing was carried out since
+    send_parts(client, routes, entry, found, frame, 0, now)
+    return True
 
 
 def _line_end(data: bytes, at: int, last: int) -> int:

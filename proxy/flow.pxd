@@ -1,4 +1,7 @@
-cdef int _BLOCKED
+import cython
+
+cdef int _READ_WHILE_BLOCKED
+cdef int _NOT_READ_WHILE_BEHIND
 
 
 cdef class Flow:
@@ -9,6 +12,11 @@ cdef class Flow:
     cdef object _transport
     cdef readonly int reasons
     cdef readonly bint stopped
+    cdef readonly bint behind
+    cdef public bint lively
+    cdef bint _reads
 
     cpdef object stop(self, int reason)
     cpdef object go(self, int reason)
+    @cython.locals(exempt=int, reads=bint)
+    cdef object _settle(self)

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.backend import Backend
+from proxy.clock import Deadline
 
 if TYPE_CHECKING:
     from proxy.client import ClientConnection
@@ -17,30 +18,49 @@ class Stop:
     FULL = 2
     """Too many of its requests are in flight, or too many bytes wait for their turn."""
     SLOW = 4
-    """It does not read its replies."""
+    """It does not read its replies, and more wait for it than may."""
     ORDER = 8
     """What follows goes over other connections and must not overtake what is in flight."""
     PAUSED = 16
     """CLIENT PAUSE."""
     ENDING = 32
     """It will be closed when what is in flight is answered."""
+    LONG = 256
+    """A request of its is so long that it is taken apart over several turns."""
     BLOCKED = 64
     """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""
+    TURN = 128
+    """It has had its share of this turn of the loop, and the others have not."""
 
 
-_BLOCKED = Stop.BLOCKED
+_READ_WHILE_BLOCKED = Stop.BLOCKED
+_NOT_READ_WHILE_BEHIND = Stop.SLOW | Stop.ENDING | Stop.TURN
+"""A client that does not read its replies may read none before it has written all its requests: whatever else keeps
+them from being carried out, they are read and kept, up to what may wait for it (``proxy.backlog``)."""
 _NAMES = {value: name for name, value in vars(Stop).items() if name.isupper()}
 
 
 class Flow:
-    """Reading from a client stops while any reason holds, and goes on when the last one is gone (``client.go_on``).
+    """Nothing is carried out while any reason holds; it goes on when the last one is gone (``client.go_on``).
 
-    While it is read from, single replies are written at once (``ReplyWindow.direct``).
+    Meanwhile the client is not read from, with two exceptions: while it is blocked, and while it is ``behind`` with
+    reading its replies. While nothing stops it, single replies are written at once (``ReplyWindow.direct``).
     Also the ``Holder`` that backends hold, and the watch over a reader that makes no progress: after
     ``write_timeout`` seconds without any, ``client.stalled`` is called.
     """
 
-    __slots__ = ("_client", "_ended", "_held_by", "_timer", "_transport", "reasons", "stopped")
+    __slots__ = (
+        "_client",
+        "_ended",
+        "_held_by",
+        "_reads",
+        "_timer",
+        "_transport",
+        "behind",
+        "lively",
+        "reasons",
+        "stopped",
+    )
 
     def __init__(self, client: "ClientConnection", transport: asyncio.Transport) -> None:
         self._client: ClientConnection | None = client
@@ -49,7 +69,12 @@ class Flow:
         client.window.direct = transport.write
         client.window.on_halt = self.halt
         self._held_by: set[Backend] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
+        self._reads = True
+        self.behind = False
+        """Whether it reads more slowly than it is answered."""
+        self.lively = False
+        """Whether it has sent anything since that was last looked at."""
         self.reasons = 0
         self.stopped = False
 
@@ -57,13 +82,10 @@ class Flow:
         return f"Flow({'|'.join(name for bit, name in _NAMES.items() if self.reasons & bit)})"
 
     def stop(self, reason: int) -> None:
-        """Carry out nothing more, and do not read (unless it is ``BLOCKED``), until ``reason`` is gone."""
-        silent = self.reasons & ~_BLOCKED
+        """Carry out nothing more until ``reason`` is gone."""
         self.reasons |= reason
-        if not silent and self.reasons & ~_BLOCKED and not self._transport.is_closing():
-            self._transport.pause_reading()
         self.stopped = True
-        self._set_direct(False)
+        self._settle()
 
     @property
     def ended(self) -> bool:
@@ -73,7 +95,7 @@ class Flow:
     def end(self) -> None:
         """The client sends no more: each reply may be the last one, and is looked at."""
         self._ended = True
-        self._set_direct(False)
+        self._settle()
 
     def close(self) -> None:
         """The connection is gone."""
@@ -84,16 +106,13 @@ class Flow:
         """``reason`` is gone."""
         if not self.reasons & reason:
             return
-        silent = self.reasons & ~_BLOCKED
         self.reasons &= ~reason
         self.stopped = bool(self.reasons)
         client = self._client
         if client is None or self._transport.is_closing():
             return
-        if silent and not self.reasons & ~_BLOCKED:
-            self._transport.resume_reading()
+        self._settle()
         if not self.stopped:
-            self._set_direct(not self._ended)
             client.go_on()
 
     def halt(self) -> None:
@@ -114,20 +133,28 @@ class Flow:
             if not self._held_by:
                 self.go(Stop.HELD)
 
+    def handed_back(self) -> None:
+        """The transport was another protocol's, and reads now."""
+        self._reads = True
+        self._settle()
+
     def slow_from(self, size: int) -> None:
         """More than ``size`` bytes that wait for it make it slow, from now on."""
         if self._client is not None and not self._transport.is_closing():
             self._transport.set_write_buffer_limits(high=size)
 
     def slow(self) -> None:
-        """The client reads more slowly than it is answered: no more requests until it has caught up."""
-        self.stop(Stop.SLOW)
+        """The client reads more slowly than it is answered."""
+        self.behind = True
+        self._settle()
         if self._timer is None:
             self._watch()
 
     def caught_up(self) -> None:
-        """It has."""
+        """It reads as fast as it is answered."""
+        self.behind = False
         self.end_watch()
+        self._settle()
         self.go(Stop.SLOW)
 
     def end_watch(self) -> None:
@@ -140,22 +167,35 @@ class Flow:
         """Bytes that wait in this process for the client to read."""
         return self._transport.get_write_buffer_size()
 
-    def _set_direct(self, direct: bool) -> None:
-        if self._client is not None:
-            self._client.window.direct = self._transport.write if direct else None
+    def _settle(self) -> None:
+        """Have its socket read, and single replies written at once, as it is now."""
+        client, transport = self._client, self._transport
+        if client is None or transport.is_closing():
+            return
+        exempt = ~_NOT_READ_WHILE_BEHIND if self.behind else _READ_WHILE_BLOCKED
+        reads = not self.reasons & ~exempt
+        if reads is not self._reads:
+            self._reads = reads
+            if reads:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+        client.window.direct = None if self.stopped or self._ended or self.behind else transport.write
 
     def _watch(self) -> None:
-        """Look after a while whether the client has read anything of what waits for it now."""
+        """Look after a while whether the client has read anything of what waits for it now, or sent anything."""
         client = self._client
         if client is None:
             return
         before = self.unread() - client.window.written
 
+        self.lively = False
+
         def look() -> None:
-            if self.unread() - client.window.written < before:
+            if self.lively or self.unread() - client.window.written < before:
                 self._watch()
             else:
                 client.stalled()
 
         service = client.service
-        self._timer = service.loop.call_later(service.limits.write_timeout, look)
+        self._timer = service.turn.clock.call_later(service.limits.write_timeout, look)

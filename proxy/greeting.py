@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import hiredis
 
+from proxy.clock import timeout
 from proxy.errors import BackendError, PlaceRefused, WrongRole
 from proxy.resp import encode
 from proxy.tls import Tls, lost_words
@@ -143,7 +144,7 @@ class Greeting:
     async def exchange(self, connecting: Awaitable[None], seconds: float) -> None:
         """Wait until ``connecting`` has made the connection and the server has answered all. Raises ``BackendError``,
         ``TimeoutError`` after so many seconds, and what ``connecting`` raises."""
-        async with asyncio.timeout(seconds):
+        async with timeout(seconds):
             await connecting
             await self.done
 

@@ -33,6 +33,7 @@ class Landing(asyncio.BufferedProtocol):
         room = self._room
         room.filled(nbytes)
         self._client.service.counters.bytes_in += nbytes
+        self._client.flow.lively = True
         if not room.left:
             _hand_over(self._transport, self._client)
             self._client.landed(room.take())

@@ -13,6 +13,7 @@ from proxy.engine.replyreader import ReplyReader
 from proxy.engine.sink import Sink
 from proxy.greeting import Greeting
 from proxy.metrics import Counters
+from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.surroundings import Place, Surroundings
 
@@ -72,7 +73,9 @@ class Lease(Receiver):
         self._around = around
         self._on_gone = on_gone
         self._shared = shared
-        self._reader = ReplyReader(self.inflight, _UNMEASURED, self._erred, self._pushed)
+        self._reader = ReplyReader(
+            self.inflight, _UNMEASURED, self._erred, self._pushed, around.max_reply, self._too_large
+        )
         self._greeting: Greeting | None = None
         self._transport: asyncio.Transport | None = None
         self._dirty = False
@@ -141,6 +144,11 @@ class Lease(Receiver):
                 self._transport.pause_reading()
 
     @property
+    def busy(self) -> bool:
+        """Whether something is in flight, or the rest of a reply that nobody waits for."""
+        return len(self.inflight) > 0 or self._reader.streaming
+
+    @property
     def standing(self) -> bool:
         """Whether it is connected."""
         return self._transport is not None and not self._lost
@@ -197,6 +205,11 @@ class Lease(Receiver):
 
     def _erred(self, error: bytes) -> bool:
         return self.on_error is not None and self.on_error(error)
+
+    def _too_large(self, entry: Entry) -> bytes:
+        around = self._around
+        around.counters.too_large += 1
+        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
 
     def _abort(self) -> None:
         if self._transport is not None:

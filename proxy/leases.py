@@ -122,7 +122,7 @@ class Leases:
     def ask(self, place: Place, then: Then, holder: str) -> Claim:
         """Have ``then`` called with a lease for ``place`` (its ``index`` says nothing here), at once if one is idle; or
         later, also with a refusal. ``holder``: the user and the address that it is for, or ``OWN``."""
-        claim = Claim(replace(place, index=0), then, holder)
+        claim = Claim(replace(place, index=0) if place.index else place, then, holder)
         station = self._stations.get(place.node)
         if station is None:
             station = self._stations[place.node] = Station(self._limit, self._share)
@@ -135,7 +135,7 @@ class Leases:
             for lease in unfit:
                 lease.drop()
         elif self._wait:
-            claim.timer = self._loop.call_later(self._wait, self._refuse, claim)
+            claim.timer = self._around.turn.clock.call_later(self._wait, self._refuse, claim)
             claim.queue = station.waiting
             station.waiting.append(claim)
         else:
@@ -161,7 +161,7 @@ class Leases:
         if not lease.standing:
             return
         self._let_go(lease)
-        if len(lease.inflight):
+        if lease.busy:
             lease.drop()
         elif untouched:
             self._rest(lease)
@@ -336,7 +336,7 @@ class Leases:
     def _sweep(self) -> None:
         """Close what nobody needs, and what a server says nothing about."""
         self._timer = None
-        now = self._around.turn.now()
+        now = self._around.turn.clock.settled
         patience = self._around.timing.request_timeout
         for station in list(self._stations.values()):
             for lease in [lease for lease in station.idle if now - lease.since > _IDLE]:

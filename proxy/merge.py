@@ -8,16 +8,22 @@ parts, and gives a frame in the protocol that the parts are in.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy import errors, info
 from proxy.channels import Kind
-from proxy.multikey import merge_by_key
+from proxy.jobs import MORE, Job, at_once
+from proxy.multikey import joining, merge_by_key, merging_by_key, merging_pieces_by_key
 from proxy.resp import encode
-from proxy.resp.replies import BadReply, elements, header
+from proxy.resp.replies import BadReply, elements, header, some_elements
 from proxy.scatter import Scatter
 
 _ERROR = ord("-")
+_STEP = 16
+_MANY = 200
+"""Names until a job may be interrupted, and of those that are only put together."""
+LONG = 64 * 1024
+"""Bytes of replies that may take long to merge."""
 _SLOWLOG_DEFAULT = 10
 _DIGITS = 20
 _CURSOR_LIMIT = 2**63 - 1
@@ -50,6 +56,7 @@ class Context:
 
 
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
+Merging = Callable[[Scatter, Sequence[bytes], Context], Job[bytes]]
 
 
 def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
@@ -66,6 +73,25 @@ def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
         return MERGERS[way.merge](plan, replies, context)
     except (BadReply, ValueError, IndexError):
         return encode.error(_NO_MERGE)
+
+
+def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[list[bytes]]:
+    """As ``merging``, of replies of which some are lists of pieces, and in pieces: what is long is not copied."""
+    pieces = [reply if isinstance(reply, list) else [reply] for reply in replies]
+    replies.clear()
+    join = PIECEWISE.get(plan.way.merge)
+    if any(reply[0][0] == _ERROR for reply in pieces):
+        # Only what failed is looked at.
+        return [merge(plan, [reply[0] for reply in pieces], context)]
+    if join is None:
+        whole = [b"".join(reply) for reply in pieces]
+        pieces.clear()
+        reply = (yield from merging(plan, whole, context)) if is_long(plan) else merge(plan, whole, context)
+        return [reply]
+    try:
+        return (yield from join(plan, pieces))
+    except (BadReply, ValueError, IndexError):
+        return [encode.error(_NO_MERGE)]
 
 
 def _failure(failed: Sequence[bytes], partial: bool) -> bytes:
@@ -115,14 +141,39 @@ def _one_ok(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     return next((reply for reply in replies if not reply.startswith(b"-NOTBUSY")), replies[0])
 
 
-def _logical(combine: Callable[[Sequence[int]], int]) -> Merger:
-    def merger(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+def _combining(combine: Callable[[Sequence[int]], int]) -> Merging:
+    def merging(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
         if replies[0][:1] == b":":
             return encode.integer(combine(list(map(_number, replies))))
-        rows = zip(*(map(_number, elements(reply)) for reply in replies), strict=True)
-        return encode.array(encode.integer(combine(row)) for row in rows)
+        count = header(replies[0])[1]
+        if any(header(reply)[1] != count for reply in replies):
+            raise BadReply("arrays of different lengths")
+        places = [header(reply)[2] for reply in replies]
+        frames = [b"*%d\r\n" % count]
+        for begin in range(0, count, _STEP):
+            columns = []
+            for index, reply in enumerate(replies):
+                column, places[index] = some_elements(reply, places[index], min(_STEP, count - begin))
+                columns.append(map(_number, column))
+            frames.append(b"".join(encode.integer(combine(row)) for row in zip(*columns, strict=True)))
+            yield MORE
+        return b"".join(frames)
 
-    return merger
+    return merging
+
+
+_all = _combining(lambda values: int(all(values)))
+_any = _combining(lambda values: int(any(values)))
+
+
+def _logical_and(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """agg_logical_and, of numbers or of arrays of them."""
+    return at_once(_all(plan, replies, context))
+
+
+def _logical_or(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """agg_logical_or."""
+    return at_once(_any(plan, replies, context))
 
 
 def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -134,6 +185,26 @@ def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     count = sum(number for _, number, _ in headers)
     bodies = (reply[at:] for reply, (_, _, at) in zip(replies, headers, strict=True))
     return b"%b%d\r\n%b" % (kind, count, b"".join(bodies))
+
+
+def _concat_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
+    """As ``_concat``."""
+    kind, count, merged = b"", 0, [b""]
+    for reply in replies:
+        other, number, at = header(reply[0])
+        if kind and other != kind:
+            raise BadReply("aggregates of different types")
+        kind, count = other, count + number
+        reply[0] = reply[0][at:]
+        merged += reply
+        yield MORE
+    merged[0] = b"%b%d\r\n" % (kind, count)
+    return merged
+
+
+def _by_key_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
+    """As ``_by_key``."""
+    return merging_pieces_by_key(plan.parts, replies)
 
 
 def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -193,18 +264,45 @@ def _asked(options: Sequence[bytes]) -> int | None:
 
 def _pubsub_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """Those of all shards, each once."""
-    return encode.array(dict.fromkeys(channel for reply in replies for channel in elements(reply)))
+    return at_once(_joining_channels(plan, replies, context))
+
+
+def _joining_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
+    found: dict[bytes, None] = {}
+    for reply in replies:
+        _, count, at = header(reply)
+        for left in range(count, 0, -_MANY):
+            channels, at = some_elements(reply, at, min(_MANY, left))
+            found.update(dict.fromkeys(channels))
+            yield MORE
+    frames = [b"*%d\r\n" % len(found), *found]
+    yield from joining(frames)
+    return b"".join(frames)
 
 
 def _pubsub_numsub(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """Name and number for each name that was asked for."""
+    return at_once(_counting(plan, replies, context))
+
+
+def _counting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     kind = Kind.SHARD if plan.options[0].lower() == b"shardnumsub" else Kind.CHANNEL
-    columns = [elements(reply) for reply in replies]
-    frames = []
-    for at, name in enumerate(plan.options[1:]):
-        counts = [_number(column[2 * at + 1]) for column in columns]
-        frames += [columns[0][2 * at], encode.integer(_audience(context).heard(kind, name, counts))]
-    return encode.array(frames)
+    names = plan.options[1:]
+    places = [header(reply)[2] for reply in replies]
+    audience = _audience(context)
+    frames = [b"*%d\r\n" % (2 * len(names))]
+    for begin in range(0, len(names), _STEP):
+        some = names[begin : begin + _STEP]
+        columns = []
+        for index, reply in enumerate(replies):
+            column, places[index] = some_elements(reply, places[index], 2 * len(some))
+            columns.append(column)
+        for at, name in enumerate(some):
+            counts = [_number(column[2 * at + 1]) for column in columns]
+            frames += [columns[0][2 * at], encode.integer(audience.heard(kind, name, counts))]
+        yield MORE
+    yield from joining(frames)
+    return b"".join(frames)
 
 
 def _pubsub_numpat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -301,14 +399,44 @@ def _memory_stats(plan: Scatter, replies: Sequence[bytes], context: Context) -> 
     return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
 
 
+def _merging_by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
+    return merging_by_key(plan.parts, replies)
+
+
+_SLICED: Mapping[str, Merging] = {
+    "logical_and": _all,
+    "logical_or": _any,
+    "mget": _merging_by_key,
+    "pubsub_channels": _joining_channels,
+    "pubsub_numsub": _counting,
+}
+"""What is merged element by element, and may have very many."""
+
+
+def is_long(plan: Scatter) -> bool:
+    """Whether to merge long replies is a job (``merging``)."""
+    return plan.way.merge in _SLICED
+
+
+def merging(plan: Scatter, replies: list[bytes], context: Context) -> Job[bytes]:
+    """What ``merge`` does, where it takes long."""
+    if any(reply[0] == _ERROR for reply in replies):
+        return merge(plan, replies, context)
+    try:
+        found = yield from _SLICED[plan.way.merge](plan, replies, context)
+    except (BadReply, ValueError, IndexError):
+        return encode.error(_NO_MERGE)
+    return found
+
+
 MERGERS: Mapping[str, Merger] = {
     "sum": _sum,
     "min": _min,
     "max": _max,
     "all_ok": _all_ok,
     "one_ok": _one_ok,
-    "logical_and": _logical(lambda values: int(all(values))),
-    "logical_or": _logical(lambda values: int(any(values))),
+    "logical_and": _logical_and,
+    "logical_or": _logical_or,
     "concat": _concat,
     "mget": _by_key,
     "scan": _scan,
@@ -326,3 +454,9 @@ MERGERS: Mapping[str, Merger] = {
     "pubsub_numsub": _pubsub_numsub,
     "pubsub_numpat": _pubsub_numpat,
 }
+
+PIECEWISE: Mapping[str, Callable[[Scatter, list[list[bytes]]], Job[list[bytes]]]] = {
+    "concat": _concat_pieces,
+    "mget": _by_key_pieces,
+}
+"""The ways of long replies."""

@@ -26,9 +26,11 @@ cdef class Counters:
     cdef public dict refreshes
     cdef public double confirmed
     cdef public dict rejected
+    cdef public dict stopped
     cdef public long long retries
     cdef public long long splits
     cdef public long long timeouts
+    cdef public long long too_large
     cdef public long long uncertain
 
     @cython.locals(index=int)

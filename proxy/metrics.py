@@ -28,6 +28,15 @@ BYTES = Metric("slotgate_client_bytes", "counter", "Bytes read from and written 
 CLIENTS = Metric("slotgate_clients", "gauge", "Connected clients.")
 ACCEPTED = Metric("slotgate_clients_accepted", "counter", "Client connections accepted.")
 REJECTED = Metric("slotgate_clients_rejected", "counter", "Client connections closed by the proxy.", ("reason",))
+STOPPED = Metric(
+    "slotgate_clients_not_read",
+    "counter",
+    "Times that a client was not read from, as too much waited for it to read, by the limit.",
+    ("limit",),
+)
+WAITING = Metric(
+    "slotgate_client_waiting_bytes", "gauge", "Bytes that wait for clients that are behind with reading.", ("worker",)
+)
 SPLITS = Metric("slotgate_splits", "counter", "Requests split into parts for several shards.")
 CROSSSLOTS = Metric("slotgate_crossslots", "counter", "Requests refused because their keys are in several slots.")
 _BACKEND = ("shard", "address", "role", "connection", "worker")
@@ -37,6 +46,9 @@ RECONNECTS = Metric("slotgate_backend_reconnects", "counter", "Connections lost.
 TIMEOUTS = Metric("slotgate_timeouts", "counter", "Requests that were not answered in time.")
 RETRIES = Metric("slotgate_retries", "counter", "Requests sent again after a lost connection.")
 UNCERTAIN = Metric("slotgate_uncertain", "counter", "Requests answered UNCERTAIN.")
+TOO_LARGE = Metric(
+    "slotgate_replies_too_large", "counter", "Replies that had to be kept, and were larger than limits.max_reply."
+)
 REDIRECTIONS = Metric(
     "slotgate_redirections",
     "counter",
@@ -136,7 +148,9 @@ class Counters:
         "rejected",
         "retries",
         "splits",
+        "stopped",
         "timeouts",
+        "too_large",
         "uncertain",
     )
 
@@ -156,9 +170,11 @@ class Counters:
         self.confirmed = 0.0
         """When the topology was last found or found unchanged, by ``time.monotonic``; 0 where it never is."""
         self.rejected: dict[str, int] = {}
+        self.stopped: dict[str, int] = {}
         self.retries = 0
         self.splits = 0
         self.timeouts = 0
+        self.too_large = 0
         self.uncertain = 0
 
     def command(self, name: str) -> CommandCounter:
@@ -197,3 +213,7 @@ class Counters:
     def reject(self, reason: str) -> None:
         """Count a client closed for ``reason`` (a fixed word)."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def hold(self, limit: str) -> None:
+        """Count a client that is not read from as ``limit`` (a key of the configuration) allows no more."""
+        self.stopped[limit] = self.stopped.get(limit, 0) + 1

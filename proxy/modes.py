@@ -13,6 +13,7 @@ from proxy.channels import END
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.routes import Routes
+from proxy.session import Manner
 from proxy.subscriptions import Subscriptions
 from proxy.tracking import Tracker
 from proxy.transaction import Queue
@@ -52,6 +53,17 @@ class Modes:
         if self.tracker is not None and self.tracker.tracking.caching:
             return False
         return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
+
+    @property
+    def manner(self) -> int:
+        """What that means to the own lane."""
+        if self.tracker is not None or self.block is not None:
+            return Manner.LONG
+        if self.subscriptions is not None and self.subscriptions.restricted:
+            return Manner.LISTENS if self.queue is None else Manner.LONG
+        if self.queue is None:
+            return Manner.OWN
+        return Manner.SPOILED if self.queue.spoiled else Manner.QUEUES
 
     @property
     def blocked(self) -> bool:

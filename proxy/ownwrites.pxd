@@ -14,6 +14,7 @@ cdef class Written(Sink):
 
     cpdef object answered(self)
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef bint holds_back(self, object resume) except -1
@@ -26,6 +27,9 @@ cdef class Relay(Sink):
 
     @cython.locals(written=Written)
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    @cython.locals(written=Written)
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces)
+    cpdef Py_ssize_t kept(self, Py_ssize_t token, Py_ssize_t size) except -1
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef object abort_stream(self, Py_ssize_t token)

@@ -47,6 +47,11 @@ class Written(Sink):
         self.answered()
         self._window.deliver(token, data, start, end)
 
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Pass on a reply."""
+        self.answered()
+        self._window.deliver_pieces(token, pieces)
+
     def accepts_stream(self, token: int) -> bool:
         """As the window says."""
         return self._window.accepts_stream(token)
@@ -95,6 +100,16 @@ class Relay(Sink):
         for written in self._written:
             written.answered()
         self._sink.deliver(token, data, start, end)
+
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Pass on the reply."""
+        for written in self._written:
+            written.answered()
+        self._sink.deliver_pieces(token, pieces)
+
+    def kept(self, token: int, size: int) -> int:
+        """As the sink says."""
+        return self._sink.kept(token, size)
 
     def accepts_stream(self, token: int) -> bool:
         """No: these replies are short, or merged from whole ones."""

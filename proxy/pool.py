@@ -22,6 +22,10 @@ class Pool:
         self._around = around
         self._backends: dict[Place, Backend] = {}
         self._retired: list[Backend] = []
+        self._coming: dict[Place, Backend] = {}
+        """Those that will be used in place of one that takes a long reply, once they stand."""
+        self._full: set[Node] = set()
+        """The servers of which it was said that too many connections have been left."""
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         shortest = min(around.timing.request_timeout, around.timing.retry_deadline)
@@ -44,11 +48,49 @@ class Pool:
 
     def replace(self, backend: Backend) -> None:
         """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
-        if self._backends.get(backend.place) is not backend:
-            return  # it has been replaced before
-        fresh = self._backends[backend.place] = Backend(backend.place, self._around)
-        fresh.reconnects = backend.reconnects
-        self._retired.append(backend)
+        if self._backends.get(backend.place) is backend:
+            self._put(Backend(backend.place, self._around), backend)
+
+    def make_way(self, backend: Backend) -> None:
+        """Connect anew, and use that in place of ``backend`` once it stands (``stood``); unless too many connections to
+        its server have been left so."""
+        place = backend.place
+        if place in self._coming or self._backends.get(place) is not backend:
+            return
+        others = [other for other in self._retired if other.left] + list(self._coming.values())
+        if sum(other.place.node == place.node for other in others) < self._around.long_reply_connections:
+            self._full.discard(place.node)
+            self._coming[place] = fresh = Backend(place, self._around)
+            fresh.start()
+        elif place.node not in self._full:
+            self._full.add(place.node)
+            log.warning(
+                "long replies are kept for their readers: too many connections left shard=%s address=%s limit=%d",
+                place.shard,
+                place.node.address,
+                self._around.long_reply_connections,
+            )
+
+    def stood(self, fresh: Backend) -> Backend | None:
+        """A connection stands. If it is one that others shall use instead: the one in whose place it is now, which is
+        closed when nothing is in flight on it any more."""
+        place = fresh.place
+        if self._coming.get(place) is not fresh:
+            return None
+        del self._coming[place]
+        old = self._backends.get(place)
+        if old is None or not old.takes_long:
+            self._retired.append(fresh)
+            return None
+        self._put(fresh, old)
+        old.leave()
+        return old
+
+    def _put(self, fresh: Backend, old: Backend) -> None:
+        """Use ``fresh`` in place of ``old``."""
+        fresh.reconnects = old.reconnects
+        self._backends[fresh.place] = fresh
+        self._retired.append(old)
 
     def adopt(self, topology: Topology) -> None:
         """Let go of connections to servers that do not serve any more, or in another role."""
@@ -73,8 +115,10 @@ class Pool:
             self._retired.append(backend)
             backend.retire()
 
-    def close_unused(self, needed: Collection[Backend], seconds: float) -> None:
-        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``."""
+    def close_unused(self, needed: Collection[Backend], seconds: float) -> list[Place]:
+        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``:
+        those of which places."""
+        closed = []
         now = self._around.turn.now()
         for place, backend in list(self._backends.items()):
             if backend.unused(now) > seconds and backend not in needed:
@@ -82,20 +126,27 @@ class Pool:
                 del self._backends[place]
                 self._retired.append(backend)
                 backend.retire()
+                closed.append(place)
+        return closed
 
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""
         self._timer.cancel()
-        await asyncio.gather(*(backend.close() for backend in (*self._backends.values(), *self._retired)))
+        backends = (*self._backends.values(), *self._retired, *self._coming.values())
+        await asyncio.gather(*(backend.close() for backend in backends))
 
     def _tick(self) -> None:
-        now = self._around.turn.now()
+        settled = self._around.turn.clock.settled
         for backend in [*self._backends.values(), *self._retired]:
             try:
-                backend.tick(now)
+                backend.tick(settled)
             except Exception:
                 # A fault of ours in one connection must not end the watch over the others.
                 log.exception("tick failed backend=%r", backend)
+        for place in list(self._coming):
+            old = self._backends.get(place)
+            if old is None or not old.takes_long:
+                self._retired.append(self._coming.pop(place))
         for backend in [backend for backend in self._retired if backend.spent]:
             self._retired.remove(backend)
             task = self._loop.create_task(backend.close())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from proxy import errors
 from proxy.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.clock import Deadline
 from proxy.jobs import ENOUGH, MORE, Job
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim, Listener, Push, Then, Topic
@@ -70,10 +71,10 @@ class Hub:
         """Have ``then`` called when all that is added to the claim stands."""
         return Claim(self, then)
 
-    def in_time(self, then: Callable[[], None]) -> asyncio.TimerHandle:
+    def in_time(self, then: Callable[[], None]) -> Deadline:
         """Have ``then`` called when a subscription should stand, and will not any more."""
         timing = self._around.timing
-        return self._loop.call_later(max(timing.retry_deadline, timing.connect_timeout), then)
+        return self._around.turn.clock.call_later(max(timing.retry_deadline, timing.connect_timeout), then)
 
     @property
     def nobody(self) -> str:
@@ -87,18 +88,14 @@ class Hub:
             topic = self.topics[kind][name] = Topic(kind, name)
         return topic
 
-    def join(self, kind: Kind, name: bytes, listener: Listener, push: Push, protocol: int) -> None:
-        """``listener`` hears of a topic that stands, or speaks another protocol from now on."""
-        topic = self.topics[kind][name]
-        new, old = (topic.resp3, topic.resp2) if protocol >= 3 else (topic.resp2, topic.resp3)
-        old.pop(listener, None)
-        new[listener] = push
+    def join(self, kind: Kind, name: bytes, listener: Listener, push: Push) -> None:
+        """``listener`` hears of a topic that stands."""
+        self.topics[kind][name].pushes[listener] = push
 
     def leave(self, kind: Kind, name: bytes, listener: Listener) -> Sequence[Link]:
         """``listener`` hears of it no more. Where the subscription was given up, if nobody needs it."""
         topic = self.topics[kind][name]
-        topic.resp2.pop(listener, None)
-        topic.resp3.pop(listener, None)
+        topic.pushes.pop(listener, None)
         return self.release(topic)
 
     def release(self, topic: Topic) -> Sequence[Link]:
@@ -171,12 +168,13 @@ class Hub:
             return
         if topic.reach is Reach.MIXED and link.node != self._home and not is_event(_second(frame, end)):
             return
-        for push in topic.resp3.values():
-            push(frame)
-        if topic.resp2:
-            frame = as_resp2(frame)
-            for push in topic.resp2.values():
+        older = b""
+        for listener, push in topic.pushes.items():
+            if listener.protocol >= 3:
                 push(frame)
+            else:
+                older = older or as_resp2(frame)
+                push(older)
 
     def _catching_up(self) -> Job[None]:
         """Pass on the messages that had to wait."""

@@ -28,6 +28,8 @@ _MOST_NAMES = 500
 """Of one command: a server that has others to serve should not be kept busy for long."""
 _MOST_UNCONFIRMED = 1500
 """Names that servers have been told, all together, and that they have not confirmed: that comes in one turn."""
+_MOST_AT_ONCE = 4
+"""Times so many changes, looked at in one turn: what has been taken back meanwhile is not told."""
 _LINGER = 10.0
 """Seconds that a connection is kept when nothing is subscribed over it any more."""
 _LOOKS = 3
@@ -89,8 +91,10 @@ class Link:
         self._lease: Lease | None = None
         self._said: dict[Topic, None] = {}
         """What the server was told to subscribe to, over this connection."""
-        self._changed: dict[Topic | Done, None] = {}
+        self._changed: deque[Topic | Done] = deque()
         """What the server has to be told, and whom to call when it has carried out what stands before."""
+        self._noted: set[Topic] = set()
+        """The topics in it."""
         self._singly: set[Topic] = set()
         """What was refused together with others, and is asked for by itself."""
         self._asked: deque[_Asked | Done] = deque()
@@ -147,7 +151,7 @@ class Link:
         if self._lease is None:
             done()
         else:
-            self._changed[done] = None
+            self._changed.append(done)
             self._schedule()
 
     def hold(self, on: bool) -> None:
@@ -199,7 +203,8 @@ class Link:
         lease.on_lost = lambda reason, entries: self._end(reason)
         lease.on_push = self._on_push
         lease.on_error = self._on_error
-        self._changed.update(dict.fromkeys(self.topics))
+        self._noted.update(self.topics)
+        self._changed.extend(self.topics)
         self.flush()
         watch = self._loop.create_task(self._watch(lease))
         try:
@@ -232,19 +237,21 @@ class Link:
 
     async def _watch(self, lease: Lease) -> None:
         """See that the server is there: it is asked now and then, and left when it does not answer."""
-        turn, timeout = self._around.turn, self._around.timing.request_timeout
+        clock, timeout = self._around.turn.clock, self._around.timing.request_timeout
         while True:
             await asyncio.sleep(timeout / _LOOKS)
             first = lease.inflight.first()
             if first is None:
                 self._ping(lease, _nothing)
-            elif first < turn.now() - timeout:
+            elif first < clock.settled - timeout:
                 self._end(f"nothing came back for {timeout:g} s")
 
     # ---- what the server is told
 
     def _note(self, topic: Topic) -> None:
-        self._changed[topic] = None
+        if topic not in self._noted:
+            self._noted.add(topic)
+            self._changed.append(topic)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -260,8 +267,11 @@ class Link:
             self._forget_changes()
             return
         most = max(_MOST_UNCONFIRMED // self._hub.links, 1)
-        while self._changed and self._unconfirmed < most:
-            self._tell(lease, min(most - self._unconfirmed, _MOST_NAMES))
+        for _ in range(_MOST_AT_ONCE):
+            if self._changed and self._unconfirmed < most:
+                self._tell(lease, min(most - self._unconfirmed, _MOST_NAMES))
+        if self._changed and self._unconfirmed < most:
+            self._schedule()
         if not self.topics and not self._changed:
             if self._idle is not None:
                 self._idle.cancel()
@@ -271,17 +281,15 @@ class Link:
         """Tell the server of the next changes, of so many names at most."""
         begun: dict[object, list[Topic]] = {}
         ended: dict[object, list[Topic]] = {}
-        for _ in range(most):
-            change = next(iter(self._changed), None)
-            if change is None:
-                break
+        for _ in range(min(most, len(self._changed))):
+            change = self._changed.popleft()
             if not isinstance(change, Topic):
                 if begun or ended:
+                    self._changed.appendleft(change)
                     break
-                del self._changed[change]
                 self._ping(lease, change)
                 continue
-            del self._changed[change]
+            self._noted.discard(change)
             if change in self.topics and change not in self._said:
                 self._said[change] = None
                 begun.setdefault(self._together(change), []).append(change)
@@ -295,7 +303,8 @@ class Link:
 
     def _forget_changes(self) -> None:
         """There is nobody to be told."""
-        changed, self._changed = self._changed, {}
+        changed, self._changed = self._changed, deque()
+        self._noted.clear()
         for change in changed:
             if not isinstance(change, Topic):
                 change()

@@ -1,10 +1,10 @@
 """What is subscribed to, by whom, and who waits until it stands."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.channels import Kind, Reach
+from proxy.clock import Deadline
 from proxy.glob import matches
 from proxy.jobs import MORE, Job
 
@@ -21,20 +21,21 @@ Then = Callable[[str | None], None]
 
 
 class Listener(Protocol):
-    """A client that is subscribed."""
+    """A client that is subscribed; ``protocol``: the version of RESP that it speaks now."""
+
+    protocol: int
 
 
 class Topic:
-    """Something that is subscribed to. ``resp2`` and ``resp3``: what each listener's messages are pushed by."""
+    """Something that is subscribed to. ``pushes``: what each listener's messages are pushed by."""
 
-    __slots__ = ("at", "claims", "kind", "name", "reach", "resp2", "resp3", "target")
+    __slots__ = ("at", "claims", "kind", "name", "pushes", "reach", "target")
 
     def __init__(self, kind: Kind, name: bytes) -> None:
         self.kind = kind
         self.name = name
         self.reach = Reach.EVERY
-        self.resp2: dict[Listener, Push] = {}
-        self.resp3: dict[Listener, Push] = {}
+        self.pushes: dict[Listener, Push] = {}
         self.claims: dict[Claim, None] = {}
         self.target: Sequence[Link] = ()
         """Where it has to stand now."""
@@ -47,7 +48,7 @@ class Topic:
     @property
     def listeners(self) -> int:
         """How many clients listen."""
-        return len(self.resp2) + len(self.resp3)
+        return len(self.pushes)
 
     @property
     def standing(self) -> bool:
@@ -86,7 +87,7 @@ class Claim:
         self._left: dict[Topic, None] = {}
         """Those that do not."""
         self._sealed = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
 
     @property
     def over(self) -> bool:

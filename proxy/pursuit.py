@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
+from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
@@ -78,7 +79,7 @@ class Pursuit(Sink):
         self._sent = 0.0
         self._timer: asyncio.TimerHandle | None = None
         """Until it is tried again."""
-        self._patience: asyncio.TimerHandle | None = None
+        self._patience: Deadline | None = None
         """Until the server is given up."""
         self._refusal: Refusal | None = None
         self._hops = 0
@@ -180,7 +181,7 @@ class Pursuit(Sink):
             left = max(self._began + self._seconds - now, _SHORTEST)
             if now - self._began > _LATE:
                 remaining = left
-            self._patience = service.loop.call_later(left + service.config.backend.request_timeout, self._give_up)
+            self._patience = service.turn.clock.call_later(left + service.config.backend.request_timeout, self._give_up)
         self._asking = asking
         requests = self._requests = self.requests(remaining)
         self._entries = len(requests)

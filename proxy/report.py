@@ -143,6 +143,9 @@ def _tally(service: Service) -> Tally:
     tally.add(metrics.ACCEPTED, counters.accepted)
     for reason, count in counters.rejected.items():
         tally.add(metrics.REJECTED, count, reason)
+    for limit, count in counters.stopped.items():
+        tally.add(metrics.STOPPED, count, limit)
+    tally.add(metrics.WAITING, service.backlog.total, str(service.census.index))
     for error, count in counters.redirections.items():
         tally.add(metrics.REDIRECTIONS, count, error)
     if counters.confirmed:
@@ -164,6 +167,7 @@ def _tally(service: Service) -> Tally:
         for name in libraries:
             tally.add(metrics.MISSING, 1, shard, name)
     tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
+    tally.add(metrics.TOO_LARGE, counters.too_large)
     for backend in service.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"

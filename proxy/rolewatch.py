@@ -131,6 +131,4 @@ class RoleWatch:
         service.source.hint(None)
         service.trackers.leave(node)
         service.leases.renew(node)
-        service.replace(
-            [backend for backend in service.pool if backend.place.node == node and backend.place.primary], renew=True
-        )
+        service.replace([backend for backend in service.pool if backend.place.node == node and backend.place.primary])

@@ -179,7 +179,7 @@ async def keep_learning(service: Service) -> None:
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.absent = await apart(True, absent, service.table, list(known.values()))
+            service.lack(await apart(True, absent, service.table, list(known.values())))
         if primaries:
             service.learned.set()
         if service.reads_replicas and known:

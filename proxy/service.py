@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from proxy import __version__, descriptors, errors, transaction
 from proxy.backend import Backend
+from proxy.backlog import Backlog
 from proxy.census import Census
 from proxy.clients import Clients, Siblings
+from proxy.clock import Clock
 from proxy.colocation import build_colocation, slot_of
 from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
@@ -31,6 +33,7 @@ from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
+from proxy.owncalls import OwnLane
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
@@ -94,7 +97,7 @@ class Service:
         self.wires = LoopWires(self.loop) if wires is None else wires
         self.started = time.time()
         self.counters = Counters(config.measure)
-        self.turn = Turn(self.loop, clock)
+        self.turn = Turn(self.loop, Clock(self.loop, clock))
         self.slices = Slices(self.loop, clock)
         self.credentials = _credentials(config)
         self.table = CommandTable.builtin()
@@ -105,6 +108,10 @@ class Service:
         """The slot of a key, or of a shard channel."""
         self._lanes = self._make_lanes()
         self.lane = self._lanes[0]
+        self.query = QueryLimit()
+        """How much the servers keep of what one connection sends."""
+        self.own_lane = OwnLane(self.counters, self._most_queued())
+        self.own_lane.learn(self.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner()
         self.census = census or Census()
@@ -130,7 +137,12 @@ class Service:
         self.open = default is not None and default.nopass
         """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(
-            self.counters, Context(self._overlay, lambda: self.hub), self._count_error, self._wait
+            self.counters,
+            Context(self._overlay, lambda: self.hub),
+            self._count_error,
+            self._wait,
+            self.slices,
+            config.limits.max_reply,
         )
         limits = config.limits
         self.limits = ClientLimits(
@@ -146,6 +158,7 @@ class Service:
         """Whether a server is known to pass on what scripts raise with its line breaks."""
         self.unasked: frozenset[Node] = frozenset()
         """The primaries that may do so, as they have not been asked yet."""
+        self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
         )
@@ -161,8 +174,6 @@ class Service:
             backend.backoff_min,
             backend.backoff_max,
         )
-        self.query = QueryLimit()
-        """How much the servers keep of what one connection sends."""
         self._evicts = False
         """Whether servers may close connections to save memory, and can be told not to."""
         self.missing: Missing = {}
@@ -191,7 +202,7 @@ class Service:
             self._wait,
             lambda node: self.source.hint(node),
             self._on_state,
-            self._on_blocked,
+            self._on_long,
             lambda lost: self._book.elsewhere(lost),
             self._where,
             self.roles.demoted,
@@ -203,6 +214,8 @@ class Service:
             self.slices,
             self.query,
             lambda: self._evicts,
+            limits.max_reply,
+            backend.long_reply_connections,
         )
         self.source = source_of(config, self.credentials, self.counters, self.hold_shard)
         self._held: dict[str, asyncio.TimerHandle] = {}
@@ -276,21 +289,23 @@ class Service:
         """Forget the routes that are not ``used``: the connections that the others need."""
         return self._book.keep(used)
 
-    def _on_blocked(self, backend: Backend) -> None:
-        """A reply streams to a slow reader: who has nothing in flight behind it goes on over a fresh connection."""
-        self.replace([backend])
+    def _on_long(self, backend: Backend) -> None:
+        """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
+        if backend.place.owner:
+            backend.leave()  # nobody else uses it
+        else:
+            self.pool.make_way(backend)
 
-    def replace(self, backends: Collection[Backend], *, renew: bool = False) -> None:
-        """Use fresh connections in place of these; who has something in flight on one goes on when that is answered.
-        ``renew``: nothing more is sent over the old ones."""
+    def replace(self, backends: Collection[Backend]) -> None:
+        """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
+        goes on when that is answered."""
         self._halt({owner for backend in backends for owner in backend.owners()})
         for backend in backends:
             self.pool.replace(backend)
         for owner in {backend.place.owner for backend in backends}:
             self._book.refresh(owner)
-        if renew:
-            for backend in backends:
-                backend.retire()
+        for backend in backends:
+            backend.retire()
 
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
@@ -365,7 +380,7 @@ class Service:
 
     def shared(self, place: Place) -> Backend:
         """The shared connection to the server of ``place``."""
-        backend = self.pool.at(replace(place, index=0))
+        backend = self.pool.at(replace(place, index=0) if place.index else place)
         backend.start()
         return backend
 
@@ -431,11 +446,18 @@ class Service:
         await self.hub.close()
         await self.leases.close()
         await self.pool.close()
+        self.turn.clock.close()
 
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.table = table
         self._renew_lanes()
+        self.own_lane.learn(self.table, self.absent)
+
+    def lack(self, absent: frozenset[str]) -> None:
+        """The table knows these commands, and no backend has them."""
+        self.absent = absent
+        self.own_lane.learn(self.table, self.absent)
 
     def _planner(self) -> Planner:
         return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
@@ -454,12 +476,17 @@ class Service:
     def _on_unsettled(self) -> None:
         self.lane = self._lanes[self.detours.unsettled]
 
+    def _most_queued(self) -> int:
+        """The bytes that a transaction may take, as the proxy and its servers have room for it."""
+        return min(self.config.limits.max_request_size, self.query.limit)
+
     def limit_requests(self, bulk: int | None, query: int | None) -> None:
         """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
         send servers no more than they keep of one connection, ``query`` bytes (None: they do not say)."""
         bulk = min(bulk or self.config.limits.max_bulk, self.config.limits.max_bulk)
         self.request_limits = replace(self.request_limits, bulk=bulk)
         self.query.set(query or DEFAULT)
+        self.own_lane.most = self._most_queued()
         self.scripts.limit(self.query.limit)
         self.fast_lane = self.fast_lane and bulk >= _CHUNK and self.query.large >= FAST_FROM
         if not self.fast_lane:
@@ -492,6 +519,8 @@ class Service:
     def _on_state(self, backend: Backend) -> None:
         if backend.ready and backend.place.primary and backend.place.shard in self._held:
             backend.withhold(True)
+        if backend.ready and (left := self.pool.stood(backend)) is not None:
+            self._halt(left.owners())
         self._book.refresh(backend.place.owner)
         self._keep_connection(backend)
         if not backend.ready:

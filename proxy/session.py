@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Protocol
 
 from proxy import errors
@@ -34,6 +35,21 @@ class ReplyMode(Enum):
     ON = "on"
     OFF = "off"
     SKIP = "skip"
+
+
+class Manner:
+    """What a client is in the middle of, for the own lane. Plain integers: an enum's are dear to compare."""
+
+    LONG = 0
+    """Everything goes the long way: it is paused, watched, not answered, blocked, or tracks."""
+    OWN = 1
+    """Nothing."""
+    QUEUES = 2
+    """MULTI: commands are queued."""
+    SPOILED = 3
+    """MULTI, and one of its commands was refused: EXEC will execute nothing."""
+    LISTENS = 4
+    """It is subscribed in RESP2, where few commands are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,18 +311,25 @@ def _hello(session: Session, args: Sequence[bytes]) -> bytes:
     if name is not None:
         session.rename(name)
     session.protocol = protocol
-    return encode.mapping(
-        {
-            encode.bulk("server"): encode.bulk("redis"),
-            encode.bulk("version"): encode.bulk(session.world.server_version),
-            encode.bulk("proto"): encode.integer(protocol),
-            encode.bulk("id"): encode.integer(session.id),
-            encode.bulk("mode"): encode.bulk("cluster" if session.world.presented else "standalone"),
-            encode.bulk("role"): encode.bulk("master"),
-            encode.bulk("modules"): encode.EMPTY_ARRAY,
-        },
-        protocol,
-    )
+    world = session.world
+    before, behind = _greeting(protocol, world.server_version, world.presented is not None)
+    return b"%b%d%b" % (before, session.id, behind)
+
+
+@cache
+def _greeting(protocol: int, version: str, cluster: bool) -> tuple[bytes, bytes]:
+    """HELLO's reply, before and behind the client's id."""
+    pairs = {
+        encode.bulk("server"): encode.bulk("redis"),
+        encode.bulk("version"): encode.bulk(version),
+        encode.bulk("proto"): encode.integer(protocol),
+        encode.bulk("id"): encode.integer(0),
+        encode.bulk("mode"): encode.bulk("cluster" if cluster else "standalone"),
+        encode.bulk("role"): encode.bulk("master"),
+        encode.bulk("modules"): encode.EMPTY_ARRAY,
+    }
+    before, found, behind = encode.mapping(pairs, protocol).partition(encode.bulk("id") + b":")
+    return before + found, behind[1:]
 
 
 def _role(session: Session, args: Sequence[bytes]) -> bytes:

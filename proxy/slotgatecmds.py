@@ -12,6 +12,7 @@ from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.errand import Errand
 from proxy.flow import Stop
+from proxy.jobs import MORE, Job
 from proxy.resp import encode
 from proxy.settings import settings
 from proxy.surroundings import Place, State
@@ -70,9 +71,13 @@ def nodes(service: "Service", protocol: int) -> bytes:
     return encode.array(found)
 
 
-def where(service: "Service", keys: list[bytes], protocol: int) -> bytes:
+def where(service: "Service", keys: list[bytes], protocol: int) -> Job[bytes]:
     """SLOTGATE WHERE key [key ...]."""
-    return encode.array(_where(service.topology, service.slot_of(key), protocol) for key in keys)
+    found = []
+    for key in keys:
+        found.append(_where(service.topology, service.slot_of(key), protocol))
+        yield MORE
+    return encode.array(found)
 
 
 def _where(topology: Topology, slot: int, protocol: int) -> bytes:
@@ -134,6 +139,13 @@ def say(make: Say) -> Callable[["Modes", Fact, list[bytes], bytes, float], bool]
     return command
 
 
+def say_where(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """SLOTGATE WHERE: there may be very many keys."""
+    client = modes.client
+    client.say_later(fact, where(client.service, args[2:], client.session.protocol))
+    return True
+
+
 def send(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
     """SLOTGATE SEND node command [arg ...]: what came before is answered first, and what follows waits."""
     client = modes.client
@@ -163,7 +175,7 @@ def _names(topology: Topology) -> Iterator[str]:
 
 COMMANDS = {
     "slotgate|nodes": say(lambda service, args, protocol: nodes(service, protocol)),
-    "slotgate|where": say(where),
+    "slotgate|where": say_where,
     "slotgate|config": say(config),
     "slotgate|help": say(lambda service, args, protocol: encode.array(map(encode.simple, HELP))),
     "slotgate|send": send,

@@ -1,10 +1,10 @@
 """The leases of one server: how many there are, whose, and who waits for one. Pure, but for the timers of who waits."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.clock import Deadline
 from proxy.lease import Lease
 from proxy.surroundings import Place
 from proxy.topology import Node
@@ -28,7 +28,7 @@ class Claim:
         self.place = place
         self.holder = holder
         """The user and the address that it is for, or ``OWN``."""
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Deadline | None = None
         """Runs while it waits for one to become free."""
         self.queue: deque[Claim] | None = None
         """Where it waits."""

@@ -3,12 +3,12 @@
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.channels import BEGIN, END, Kind, confirmation
+from proxy.clock import Deadline
 from proxy.commands.facts import Fact
 from proxy.flow import Stop
 from proxy.jobs import MORE, Job, at_once
@@ -34,20 +34,19 @@ _LOOK_EVERY = 1.0
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_over", "_protocol", "_watch", "names")
+    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
 
     def __init__(self, client: "Conversation") -> None:
         self._client = client
-        self._protocol = client.session.protocol
+        self.protocol = client.session.protocol
         self._claim: Claim | None = None
         self._limited = False
         """Whether the limits are a subscriber's."""
-        self._over = False
         self._leaves = False
         """Whether its subscriptions are being given up, all of them."""
         self._expected: list[Claim] = []
         """What a transaction is going to subscribe to."""
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
 
     @property
@@ -58,7 +57,7 @@ class Subscriptions:
     @property
     def restricted(self) -> bool:
         """Whether only a few commands are allowed."""
-        return self._protocol < 3 and self.any
+        return self.protocol < 3 and self.any
 
     def answers(self, fact: Fact, args: Sequence[bytes]) -> bool:
         """Answer a command that is another one in the mode, or is not allowed; False if it is to be carried out."""
@@ -66,14 +65,11 @@ class Subscriptions:
             return False
         client = self._client
         if fact.name not in _ALLOWED:
-            client.refuse(fact, errors.in_subscribe_mode(fact.name))
+            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
             return True
         if fact.name != "ping" or len(args) > 2:
             return False
-        client.service.counters.command(fact.name).calls += 1
-        muted = client.session.muted()
-        client.window.answer(b"" if muted else _pong(args))
-        client.adopt_session()
+        client.answer_for_good(fact, _pong(args))
         return True
 
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
@@ -178,8 +174,8 @@ class Subscriptions:
         for at, name in enumerate(names):
             if name not in own:
                 own[name] = None
-                hub.join(kind, name, self, push, self._protocol)
-            say(confirmation(kind.subscribe, name, self._count(kind), self._protocol))
+                hub.join(kind, name, self, push)
+            say(confirmation(kind.subscribe, name, self._count(kind), self.protocol))
             if not at % _STEP:
                 yield MORE
 
@@ -206,12 +202,12 @@ class Subscriptions:
         own = self.names[kind]
         hub = self._client.service.hub
         if not names and not own:
-            frames.append(confirmation(kind.unsubscribe, None, self._count(kind), self._protocol))
+            frames.append(confirmation(kind.unsubscribe, None, self._count(kind), self.protocol))
         for at, name in enumerate(names or list(own)):
             if name in own:
                 del own[name]
                 links.update(hub.leave(kind, name, self))
-            frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self._protocol))
+            frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self.protocol))
             if not at % _STEP:
                 yield MORE
         self._changed()
@@ -219,13 +215,7 @@ class Subscriptions:
 
     def adopted(self) -> None:
         """The session may speak another protocol now."""
-        protocol = self._client.session.protocol
-        if protocol != self._protocol:
-            self._protocol = protocol
-            hub = self._client.service.hub
-            for kind, names in self.names.items():
-                for name in names:
-                    hub.join(kind, name, self, self._client.window.push, protocol)
+        self.protocol = self._client.session.protocol
 
     def behind(self) -> None:
         """The client does not read its messages as fast as they come: see how long that goes on."""
@@ -236,8 +226,8 @@ class Subscriptions:
         """Close it if too much has waited for too long; ``since`` when it has been too much."""
         self._watch = None
         client = self._client
-        limits, loop = client.service.limits, client.service.loop
-        now = loop.time()
+        limits, clock = client.service.limits, client.service.turn.clock
+        now = clock.settled
         if client.flow.unread() <= limits.pubsub_soft:
             since = None
         elif since is None:
@@ -245,8 +235,8 @@ class Subscriptions:
         elif now - since >= limits.pubsub_patience:
             client.abort("pubsub output limit")
             return
-        if client.flow.reasons & Stop.SLOW:
-            self._watch = loop.call_later(_LOOK_EVERY, self._look, since)
+        if client.flow.behind:
+            self._watch = clock.call_later(_LOOK_EVERY, self._look, since)
 
     def leaves(self) -> bool:
         """Whether there is so much to be given up that RESET has to wait for it; begins with it."""
@@ -259,7 +249,6 @@ class Subscriptions:
 
     def gone(self) -> None:
         """End all, and say nothing; for good."""
-        self._over = True
         self.forget()
         slices = self._client.service.slices
         if self._claim is not None:
@@ -272,18 +261,23 @@ class Subscriptions:
 
     def _clearing(self) -> Job[None]:
         """Hear of nothing any more."""
-        client = self._client
-        hub = client.service.hub
+        hub = self._client.service.hub
+        links: set[Link] = set()
         for kind, names in self.names.items():
             for at, name in enumerate(names):
-                hub.leave(kind, name, self)
+                links.update(hub.leave(kind, name, self))
                 if not at % _STEP:
                     yield MORE
             names.clear()
+        if self._leaves:
+            hub.after(links, self._left)
+
+    def _left(self) -> None:
+        """The servers know it: RESET can be carried out."""
         self._leaves = False
-        if not client.gone:
+        if not self._client.gone:
             self._changed()
-            client.flow.go(Stop.ORDER)
+            self._client.flow.go(Stop.ORDER)
 
     def _failed(self, kind: Kind, problem: str) -> bytes:
         self._client.service.counters.command(kind.subscribe.decode()).failed += 1

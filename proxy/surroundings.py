@@ -112,8 +112,8 @@ class Surroundings:
     """Something has changed: the topology should be looked at."""
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
-    on_blocked: Callable[["Backend"], None]
-    """Called when a connection is read from no more because a reply streams to a slow reader."""
+    on_long: Callable[["Backend"], None]
+    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
     where: Callable[[Place, Look], "Backend | None"]
@@ -136,6 +136,10 @@ class Surroundings:
     """How much the servers keep of what one connection sends."""
     evicts: Callable[[], bool]
     """Whether servers may close connections to save memory, and can be told not to."""
+    max_reply: int
+    """How many bytes are kept of one reply that can not be passed on as it comes."""
+    long_reply_connections: int
+    """How many connections to one server may be left to long replies at a time."""
 
     def greeting(
         self, place: Place, *, identify: bool = False, shared: bool = False, steps: Sequence[Step] = ()

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy import errors
+from proxy.clock import Deadline
 from proxy.commands.facts import Fact, Handling
 from proxy.descriptors import Budget
 from proxy.engine.sink import Sink
@@ -119,7 +120,7 @@ class Tracker(Sink):
         self._client = client
         self._service = client.service
         self._companions: dict[Node, Lease] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Deadline | None = None
         self._token = 0
         self._reply = b""
         self._anew = False
@@ -142,7 +143,7 @@ class Tracker(Sink):
         ``again``: it had other connections before, whose servers do not tell it any more.
         """
         self._token, self._reply, self._anew = token, reply, again
-        self._timer = self._service.loop.call_later(self._service.config.backend.connect_timeout, self._ready)
+        self._timer = self._service.turn.clock.call_later(self._service.config.backend.connect_timeout, self._ready)
         self._look()
 
     def change(self, tracking: Tracking, token: int, reply: bytes, now: float) -> None:

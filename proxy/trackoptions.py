@@ -178,6 +178,10 @@ def _overlap(one: bytes, other: bytes) -> bool:
 
 def describe(tracking: Tracking | None, protocol: int) -> bytes:
     """CLIENT TRACKINGINFO."""
+    return _OFF[protocol == 3] if tracking is None else _described(tracking, protocol)
+
+
+def _described(tracking: Tracking | None, protocol: int) -> bytes:
     flags = ["off"] if tracking is None else tracking.flags()
     return encode.mapping(
         {
@@ -189,3 +193,7 @@ def describe(tracking: Tracking | None, protocol: int) -> bytes:
         },
         protocol,
     )
+
+
+_OFF = (_described(None, 2), _described(None, 3))
+"""What most clients are told, in RESP2 and RESP3."""

@@ -9,7 +9,7 @@ replies, of which only the last matters::
 Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Redis 7.0 answers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from proxy import framing
 from proxy.channels import BEGIN, END
@@ -36,7 +36,7 @@ class Queued:
     """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
     goes through, where one server's reply is not what a client should see."""
 
-    __slots__ = ("along", "args", "fact", "frame", "own", "whole")
+    __slots__ = ("along", "args", "fact", "frame", "own", "size", "whole")
 
     def __init__(self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None) -> None:
         self.fact = fact
@@ -46,17 +46,14 @@ class Queued:
         self.own = answered_here(fact)
         self.along = b""
         """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
+        self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
+        """How many bytes of memory it takes, about."""
 
     def __repr__(self) -> str:
         return f"Queued({self.args})"
 
     @property
-    def size(self) -> int:
-        """How many bytes of memory it takes, about."""
-        return len(self.frame) + _EACH + _EACH_ARGUMENT * len(self.args)
-
-    @property
-    def bytes(self) -> int:
+    def taken(self) -> int:
         """How many bytes of it a server keeps until EXEC."""
         return 0 if self.own else sum(map(len, self.args))
 
@@ -108,7 +105,7 @@ class Queue:
     def __repr__(self) -> str:
         return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
 
-    def add(self, item: Queued, slots: Iterable[int]) -> None:
+    def add(self, item: Queued, slots: Collection[int]) -> None:
         """One more; its keys are in ``slots``."""
         fact = item.fact
         self.items.append(item)
@@ -121,12 +118,13 @@ class Queue:
         self.odd = self.odd or (fact.name in framing.NAMES and bool(framing.of_its_own(fact.name, item.args, False)))
         if fact.scripting:
             self.calls.append((fact.name, item.args))
-        self.slots.update(slots)
+        if slots:
+            self.slots.update(slots)
         self.size += item.size
 
     def held(self) -> int:
         """How many bytes a server keeps of it until EXEC; counted when that is asked, as few have so much."""
-        self._held += sum(item.bytes for item in self.items[self._counted :])
+        self._held += sum(item.taken for item in self.items[self._counted :])
         self._counted = len(self.items)
         return self._held
 

@@ -63,23 +63,21 @@ def enqueue(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes) -> None
         service.counters.crossslots += found.text is errors.CROSSSLOT
         client.refuse(fact, found.text)
         return
+    if isinstance(found, Scatter):
+        item = Queued(fact, args, found.parts[0].frame, found)
+        slots = frozenset[int]()
+    else:
+        item, slots = Queued(fact, args, frame), found
     if not queue.spoiled:
-        if isinstance(found, Scatter):
-            item = Queued(fact, args, found.parts[0].frame, found)
-            slots = frozenset[int]()
-        else:
-            item, slots = Queued(fact, args, frame), found
         most = service.request_limits.request
         if queue.size + item.size > most:
             client.refuse(fact, errors.transaction_too_big(most))
             return
-        if queue.size + item.size > service.query.limit and queue.held() + item.bytes > service.query.limit:
+        if queue.size + item.size > service.query.limit and queue.held() + item.taken > service.query.limit:
             client.refuse(fact, errors.transaction_too_large(service.query.limit))
             return
         queue.add(item, slots)
-    client.session.queued += 1
-    client.window.answer(b"" if client.session.muted() else transaction.QUEUED)
-    client.adopt_session()
+    client.queued(item, slots, service.planner)
 
 
 def spoil(modes: "Modes", fact: Fact | None) -> None:

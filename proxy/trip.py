@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from proxy import errors, transaction
+from proxy.clock import Deadline
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.leases import Claim, Lease
@@ -101,7 +102,7 @@ class Trip(Sink):
         self._given = lease is not None
         self._repeat = repeat
         self._claim: Claim | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | Deadline | None = None
         self._node: Node | None = None
         self._hops = 0
         self._rejected = b""
@@ -196,7 +197,7 @@ class Trip(Sink):
         if self._fenced:
             self._nonce = token_hex(_NONCE_BYTES).encode()
             lease.send(self, _FENCE, encode.request((b"ECHO", self._nonce)), now)
-        self._timer = service.loop.call_later(service.config.backend.request_timeout, self._late)
+        self._timer = service.turn.clock.call_later(service.config.backend.request_timeout, self._late)
 
     def _ask(self, lease: Lease, token: int, twin: bytes, now: float) -> None:
         """Have the twin of the request refused or answered, as the request is asked for."""

@@ -30,6 +30,8 @@ class Upkeep:
     def sweep(self) -> None:
         """Forget the routes that no client has, and close what no routes need and nobody used lately."""
         service = self._service
-        used = {client.routes for client in service.clients}
+        used = {routes for client in service.clients for routes in client.used_routes}
         used.update(service.plain_routes)
-        service.pool.close_unused(service.keep_routes(used), self.unused)
+        for place in service.pool.close_unused(service.keep_routes(used), self.unused):
+            if tracker := service.trackers.get(place.owner):
+                tracker.leave(place.node)

@@ -218,6 +218,9 @@ class BackendSection(Section):
     watch_timeout: Duration = _default(
         "5m", "Optimistic locking takes milliseconds: an older WATCH is one that was forgotten.", ge=0, le=_DAY
     )
+    long_reply_connections: Count = _default(
+        8, "Few read replies of many megabytes at once; each more is kept for its reader instead.", ge=0, le=1024
+    )
     username: str | None = _default(None, "None: the servers' default user.")
     password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")
     password_env: str | None = _default(None, "None: see password.")
@@ -253,8 +256,18 @@ class LimitsSection(Section):
     max_in_flight: Count = _default(
         16384, "Deeper pipelines gain nothing; past it the client's socket is not read.", ge=1
     )
-    output_soft: Size = _default("8mb", "Fills any network; past it the client is not read until it has read.", gt=0)
+    output_soft: Size = _default("8mb", "Fills any network: who has half of it waiting is behind with reading.", gt=0)
     output_hard: Size = _default("1gb", "Room for one largest reply and more; past it the client is closed.", gt=0)
+    output_memory: Size = _default(
+        "512mb",
+        "A quarter of a container of 2 GB: pipelines that are written whole fit, and the process stays up.",
+        gt=0,
+    )
+    max_reply: Size = _default(
+        "1gb",
+        "As output_hard: what has to be kept of a reply waits for its reader in the end. Two largest values.",
+        gt=0,
+    )
     max_scripts: Count = _default(
         1000, "Twice what Redis 7.4 keeps of EVAL: more are made for one call each, and are not called again.", ge=1
     )

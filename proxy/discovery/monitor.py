@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from proxy.clock import timeout
 from proxy.control import Line
 from proxy.errors import BackendError
 from proxy.greeting import IDENTITY, Credentials, refused_identity
@@ -181,10 +182,10 @@ class Monitor:
                 await self._next(0.0 if watch.primary else 0.5)
                 try:
                     if not line.connected:
-                        async with asyncio.timeout(self._connect_timeout):
+                        async with timeout(self._connect_timeout):
                             await self._connect(line, watch.node)
                     asked = self._clock()
-                    async with asyncio.timeout(_PATIENCE):
+                    async with timeout(_PATIENCE):
                         reply = (await line.ask(_QUESTION))[0]
                 except (OSError, TimeoutError, ValueError, BackendError) as error:
                     # ValueError: a host name that can be no name.

@@ -32,6 +32,8 @@ class RolesSource(Unlisted):
         self._topology = build_topology(config)
         self._groups = [Group(shard.name, shard.nodes) for shard in self._topology.shards]
         self._passed_over: dict[str, tuple[Node, ...]] = {}
+        self._asked: set[Node] = set()
+        """Whom the latest look was about."""
         self._silent: dict[Node, str] = {}
         """The servers that can not be asked, and why."""
         self._oddities = Told(log)
@@ -51,7 +53,9 @@ class RolesSource(Unlisted):
                 log.exception("what the servers say of their roles can not be used")
 
     async def _look(self, adopt: Adopt) -> None:
+        self._asked.clear()
         answers = await asyncio.gather(*(self._gather(group) for group in self._groups))
+        self._silent = {node: why for node, why in self._silent.items() if node in self._asked}
         if not any(answers):
             self._counters.refresh("failed")
             return
@@ -92,6 +96,7 @@ class RolesSource(Unlisted):
         return answers
 
     async def _ask(self, node: Node) -> Answer | None:
+        self._asked.add(node)
         try:
             answer = read(await ask(node, self._credentials, QUESTIONS, self._patience), self._remap)
         except (OSError, TimeoutError, ValueError, BackendError) as error:

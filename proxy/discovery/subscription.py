@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import hiredis
 
+from proxy.clock import timeout
 from proxy.errors import BackendError
 from proxy.greeting import Credentials
 from proxy.resp import encode
@@ -59,7 +60,7 @@ class Subscription:
             backoff = min(backoff * 2, _BACKOFF_MAX)
 
     async def _listen(self) -> None:
-        async with asyncio.timeout(self._patience):
+        async with timeout(self._patience):
             reader, writer = await open_streams(self.node, self._credentials.tls)
         try:
             auth = self._credentials.arguments()
@@ -76,7 +77,7 @@ class Subscription:
             while True:
                 try:
                     patient = self._patience if pinged or not subscribed else _PING_AFTER
-                    async with asyncio.timeout(patient):
+                    async with timeout(patient):
                         data = await reader.read(_CHUNK)
                 except TimeoutError:
                     if pinged or not subscribed:

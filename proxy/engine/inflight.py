@@ -1,11 +1,11 @@
 """The FIFO of requests on one backend connection: what is still to be written, and what waits for its reply."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from proxy.engine.entry import Entry
-from proxy.engine.sink import DISCARD, Sink
+from proxy.engine.sink import DISCARD, UNASKED, Sink
 
 LARGE = 16 * 1024
 """A request of so many bytes is written as it is; smaller ones are copied into one piece."""
@@ -139,10 +139,32 @@ class InFlight:
         """All requests in order, the written ones first."""
         return [Entry(*item) for item in self._entries]
 
-    def rewire(self, sinks: Sequence[Sink]) -> None:
-        """Give the replies of all requests, in order, to these sinks."""
-        pairs = zip(sinks, self._entries, strict=True)
-        self._entries = deque((sink, token, frame, since) for sink, (_, token, frame, since) in pairs)
+    def owners(self) -> set[object]:
+        """Whose requests these are."""
+        sinks = dict.fromkeys(sink for sink, _, _, _ in self._entries)
+        return {sink.owner for sink in sinks if sink not in UNASKED}
+
+    def serves_others(self, owner: object) -> bool:
+        """Whether somebody else than ``owner`` waits for a reply."""
+        last: Sink = DISCARD
+        for sink, _, _, _ in self._entries:
+            if sink is last or sink in UNASKED:
+                continue
+            if sink.owner is not owner:
+                return True
+            last = sink
+        return False
+
+    def of(self, owner: object) -> list[tuple[int, Entry]]:
+        """The requests of ``owner``, each with its place."""
+        return [(place, Entry(*item)) for place, item in enumerate(self._entries) if item[0].owner is owner]
+
+    def rewire(self, sinks: Mapping[int, Sink]) -> None:
+        """Give the replies of the requests at these places to these sinks."""
+        entries = list(self._entries)
+        for place, sink in sinks.items():
+            entries[place] = (sink, *entries[place][1:])
+        self._entries = deque(entries)
 
     def recall(self) -> list[Entry]:
         """Take back what is not written yet."""
@@ -160,20 +182,24 @@ class InFlight:
         The written ones keep their place, since their replies may still come, and those replies are dropped.
         """
         written = self.written
-        entries = self.entries()
         late: list[Entry] = []
         unwritten: list[Entry] = []
-        keep: list[Entry] = []
-        for index, entry in enumerate(entries):
-            if entry.since >= before or entry.sink is DISCARD:
-                keep.append(entry)
-            elif index < written:
-                late.append(entry)
-                keep.append(Entry(DISCARD, 0, b"", entry.since))
-            else:
-                unwritten.append(entry)
-        self._entries = deque(keep)
-        self._unsent = [entry.frame for entry in keep[written:]]
+        keep: deque[tuple[Sink, int, bytes, float]] = deque()
+        unsent: list[bytes] = []
+        for index, item in enumerate(self._entries):
+            sink, _, frame, since = item
+            overdue = since < before and sink is not DISCARD
+            if index >= written:
+                if overdue:
+                    unwritten.append(Entry(*item))
+                    continue
+                unsent.append(frame)
+            elif overdue:
+                late.append(Entry(*item))
+                item = (DISCARD, 0, b"", since)
+            keep.append(item)
+        self._entries = keep
+        self._unsent = unsent
         return late, unwritten
 
     def drain(self) -> tuple[list[Entry], list[Entry]]:

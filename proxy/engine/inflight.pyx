@@ -14,6 +14,7 @@ from proxy.engine.sink cimport Sink
 
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD as _discard
+from proxy.engine.sink import UNASKED
 
 cdef Sink DISCARD = _discard
 
@@ -24,6 +25,7 @@ cdef enum:
     _KEPT_ROOM = 64 * 1024
     _FEWEST = 16
     _KEPT_REQUESTS = 4096
+    _ALL, _OVERDUE, _OF_OWNER
 
 
 cdef class InFlight:
@@ -166,7 +168,7 @@ cdef class InFlight:
 
     def peek(self):
         """The oldest request. Raises ``IndexError`` when there is none."""
-        for entry in self._walk():
+        for _, entry in self._walk(_ALL, 0.0, None):
             return entry
         raise IndexError("no request")
 
@@ -184,19 +186,45 @@ cdef class InFlight:
 
     def entries(self):
         """All requests in order, the written ones first."""
-        return list(self._walk())
+        return [entry for _, entry in self._walk(_ALL, 0.0, None)]
+
+    def owners(self):
+        """Whose requests these are."""
+        cdef Py_ssize_t index
+        cdef PyObject* last = NULL
+        cdef set found = set()
+        for index in range(self._head, self._head + self._count):
+            if self._requests[index & self._mask].sink != last:
+                last = self._requests[index & self._mask].sink
+                if <object> last not in UNASKED:
+                    found.add((<object> last).owner)
+        return found
+
+    def serves_others(self, owner):
+        """Whether somebody else than ``owner`` waits for a reply."""
+        cdef Py_ssize_t index
+        cdef PyObject* last = NULL
+        for index in range(self._head, self._head + self._count):
+            if self._requests[index & self._mask].sink != last:
+                last = self._requests[index & self._mask].sink
+                if <object> last not in UNASKED and (<object> last).owner is not owner:
+                    return True
+        return False
+
+    def of(self, owner):
+        """The requests of ``owner``, each with its place."""
+        return list(self._walk(_OF_OWNER, 0.0, owner))
 
     def rewire(self, sinks):
-        """Give the replies of all requests, in order, to these sinks."""
-        cdef Py_ssize_t index
+        """Give the replies of the requests at these places to these sinks."""
+        cdef Py_ssize_t place
         cdef Request* request
         cdef PyObject* before
         cdef Sink sink
-        if len(sinks) != self._count:
-            raise ValueError("not a sink for each request")
-        for index in range(self._count):
-            sink = sinks[index]
-            request = &self._requests[(self._head + index) & self._mask]
+        for place, sink in sinks.items():
+            if not 0 <= place < self._count:
+                raise IndexError("no request is there")
+            request = &self._requests[(self._head + place) & self._mask]
             before = request.sink
             Py_INCREF(sink)
             request.sink = <PyObject*> sink
@@ -219,28 +247,23 @@ cdef class InFlight:
         cdef Py_ssize_t index
         cdef Request* request
         cdef Sink sink
-        entries = self.entries()
-        written = self.written
         late = []
         unwritten = []
-        keep = []
-        for index, entry in enumerate(entries):
-            if entry.since >= before or entry.sink is DISCARD:
-                if index >= written:
-                    keep.append(entry)
-            elif index >= written:
+        for index, entry in list(self._walk(_OVERDUE, before, None)):
+            if index >= self.written:
                 unwritten.append(entry)
-            else:
-                late.append(entry)
-                request = &self._requests[(self._head + index) & self._mask]
-                sink = <Sink> request.sink
-                Py_INCREF(DISCARD)
-                request.sink = <PyObject*> DISCARD
-                request.token = 0
-                if request.length > 0:
-                    request.length = -request.length  # the server has its bytes all the same
-                Py_DECREF(sink)
+                continue
+            late.append(entry)
+            request = &self._requests[(self._head + index) & self._mask]
+            sink = <Sink> request.sink
+            Py_INCREF(DISCARD)
+            request.sink = <PyObject*> DISCARD
+            request.token = 0
+            if request.length > 0:
+                request.length = -request.length  # the server has its bytes all the same
+            Py_DECREF(sink)
         if unwritten:
+            keep = [entry for entry in self.entries()[self.written:] if entry.since >= before or entry.sink is DISCARD]
             self._drop_unwritten()
             for entry in keep:
                 self.push(entry.sink, entry.token, entry.frame, 0, len(entry.frame), entry.since)
@@ -341,13 +364,16 @@ cdef class InFlight:
             self._mask = -1
         return 0
 
-    def _walk(self):
-        """The requests as entries."""
+    def _walk(self, int which, double before, owner):
+        """The requests as entries, each with its place: all, those that came before ``before`` and that somebody waits
+        for, or those of ``owner``."""
         cdef Py_ssize_t index, left
         cdef Py_ssize_t piece = self._first
         cdef Request* request
         cdef char* begin
         cdef bytes held
+        cdef PyObject* last = NULL
+        cdef bint own = False
         left = self._pieces[piece].left if self._held else 0
         for index in range(self._count):
             while not left and piece < self._first + self._held:
@@ -361,13 +387,22 @@ cdef class InFlight:
                 held = None
                 begin = self._open
             request = &self._requests[(self._head + index) & self._mask]
+            if which == _OVERDUE:
+                if request.since >= before or request.sink == <PyObject*> DISCARD:
+                    continue
+            elif which == _OF_OWNER:
+                if request.sink != last:
+                    last = request.sink
+                    own = (<object> last).owner is owner
+                if not own:
+                    continue
             if request.length < 0:
                 frame = b""
             elif held is not None and request.length == len(held):
                 frame = held
             else:
                 frame = PyBytes_FromStringAndSize(begin + request.offset, request.length)
-            yield Entry(<object> request.sink, request.token, frame, request.since)
+            yield index, Entry(<object> request.sink, request.token, frame, request.since)
 
     def _drop_unwritten(self):
         """Forget the requests that are not written, and their bytes."""

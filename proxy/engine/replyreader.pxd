@@ -6,7 +6,6 @@ from proxy.resp.replies cimport ReplyFramer, short_end
 
 cdef int _ERROR
 cdef int _PUSH
-cdef int _BULK
 
 
 cdef class ReplyReader:
@@ -16,8 +15,13 @@ cdef class ReplyReader:
     cdef object _on_push
     cdef ReplyFramer _framer
     cdef object _kept
+    cdef bint _long
     cdef object _stream
-    cdef Py_ssize_t _stream_left
+    cdef list _pieces
+    cdef Py_ssize_t _size
+    cdef bytes _tail
+    cdef Py_ssize_t _most
+    cdef object _on_large
 
     @cython.locals(
         inflight=InFlight, view="const unsigned char *", size=Py_ssize_t, pos=Py_ssize_t, end=Py_ssize_t, kind=int,

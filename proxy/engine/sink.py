@@ -8,7 +8,8 @@ class Sink:
 
     Exactly one ``deliver`` comes for each request, with the reply's frame at ``data[start:end]``; the sink copies what
     it keeps. A sink that ``accepts_stream`` at that moment may get a large reply in pieces instead: any number of
-    ``stream`` calls, of which the last has ``last=True``.
+    ``stream`` calls, of which the last has ``last=True``. One that does not gets it by ``deliver_pieces`` when it is
+    whole.
 
     This one drops what it gets: as ``DISCARD`` it stands for requests that were answered by a timeout.
     """
@@ -34,6 +35,15 @@ class Sink:
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a whole reply."""
+
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Take a whole reply that came in pieces; the list is the sink's from now on."""
+        reply = b"".join(pieces)
+        self.deliver(token, reply, 0, len(reply))
+
+    def kept(self, token: int, size: int) -> int:
+        """How many bytes are kept of the whole that is waited for, if they are ``size`` of the reply for ``token``."""
+        return size
 
     def accepts_stream(self, token: int) -> bool:
         """Whether the reply for ``token`` can be taken in pieces, from now on until it is whole."""

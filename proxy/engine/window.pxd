@@ -9,6 +9,7 @@ cdef class ReplyWindow(Sink):
     cdef readonly Py_ssize_t parked_bytes
     cdef readonly Py_ssize_t written
     cdef public object direct
+    cdef public bint gathers
     cdef public object on_halt
     cdef object _wake
     cdef Py_ssize_t _limit
@@ -34,8 +35,9 @@ cdef class ReplyWindow(Sink):
     cpdef object push(self, bytes frame)
     cpdef Py_ssize_t write_to(self, object transport) except -1
     cdef int _append(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _extend(self, list pieces) except -1
     cdef int _seal(self) except -1
-    cdef int _park(self, Py_ssize_t token, bytes reply) except -1
+    cdef int _park(self, Py_ssize_t token, object reply) except -1
     cdef int _say_late(self) except -1
     cdef int _unpark(self) except -1
     cdef int _drop(self) except -1

@@ -21,7 +21,8 @@ class ReplyWindow(Sink):
     appears where there was none, and when more than ``limit`` bytes are parked (``overflowing``).
 
     While ``direct`` is set, a reply that nothing else waits beside is written by it at once: to most clients, which
-    send a request and wait, that is every reply.
+    send a request and wait, that is every reply. While ``gathers`` is set, more requests are at hand: their replies
+    share a write.
 
     Here parked replies lie in a dict; the twin in window.pyx has them in a ring and joins the output in C memory. The
     methods are the same.
@@ -39,6 +40,7 @@ class ReplyWindow(Sink):
         "_streaming",
         "_wake",
         "direct",
+        "gathers",
         "head",
         "issued",
         "on_halt",
@@ -50,7 +52,7 @@ class ReplyWindow(Sink):
         self._limit = limit
         self.head = 0
         self._out: list[bytes] = []
-        self._parked: dict[int, bytes] = {}
+        self._parked: dict[int, bytes | list[bytes]] = {}
         self._wake = wake
         self._closed = False
         self._streaming = False
@@ -61,6 +63,7 @@ class ReplyWindow(Sink):
         self.parked_bytes = 0
         """Bytes of the large parked replies, and of what is to be said once a reply has streamed."""
         self.direct: Callable[[bytes], None] | None = None
+        self.gathers = False
         self.on_halt: Callable[[], object] | None = None
         """Called when its client should send no more until all it has sent are answered."""
         self.written = 0
@@ -97,7 +100,7 @@ class ReplyWindow(Sink):
         if token == self.head:
             out = self._out
             if not out:
-                if self.issued == token + 1 and self.direct is not None:
+                if self.issued == token + 1 and self.direct is not None and not self.gathers:
                     self.head = token + 1
                     self.written += end - start
                     self.direct(data[start:end])
@@ -113,6 +116,21 @@ class ReplyWindow(Sink):
                 self.parked_bytes += end - start
                 if self.overflowing:
                     self._wake()
+
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Take the reply of request ``token``, which came in pieces."""
+        if token == self.head:
+            if not self._out:
+                self._wake()
+            self._out += pieces
+            self.head = token + 1
+            if self._parked:
+                self._unpark()
+        elif not self._closed:
+            self._parked[token] = pieces
+            self.parked_bytes += sum(map(len, pieces))
+            if self.overflowing:
+                self._wake()
 
     def answer(self, frame: bytes) -> None:
         """Reply ``frame`` to a request that is answered at once."""
@@ -233,8 +251,12 @@ class ReplyWindow(Sink):
         out = self._out
         large = self.parked_bytes
         while (reply := parked.pop(head, None)) is not None:
-            out.append(reply)
             head += 1
+            if isinstance(reply, list):
+                out += reply
+                self.parked_bytes -= sum(map(len, reply))
+                continue
+            out.append(reply)
             if large and len(reply) > LARGE:
                 self.parked_bytes -= len(reply)
         self.head = head

@@ -1,7 +1,7 @@
 """Twin of window.py: the same methods over C memory, and no Python object for a reply in its turn.
 
 A reply in turn is copied behind what is ready (``_open``), which becomes one ``bytes`` when it is written; a large one is
-a piece of its own. A reply that is early is one ``bytes`` in a ring, found by its token. Memory is given back when the
+a piece of its own. A reply that is early is one ``bytes``, or a list of pieces, in a ring, found by its token. Memory is given back when the
 client has nothing to wait for.
 """
 
@@ -70,7 +70,7 @@ cdef class ReplyWindow(Sink):
         """Take the reply at ``data[start:end]`` of request ``token``; an empty one means that nothing is answered."""
         if token == self.head:
             if not self._ready:
-                if self.issued == token + 1 and self.direct is not None:
+                if self.issued == token + 1 and self.direct is not None and not self.gathers:
                     self.head = token + 1
                     self.written += end - start
                     self.direct(_cut(data, start, end))
@@ -86,6 +86,23 @@ cdef class ReplyWindow(Sink):
                 self.parked_bytes += end - start
                 if self.parked_bytes > self._limit:
                     self._wake()
+
+    cpdef object deliver_pieces(self, Py_ssize_t token, list pieces):
+        """Take the reply of request ``token``, which came in pieces."""
+        cdef bytes piece
+        if token == self.head:
+            if not self._ready:
+                self._wake()
+            self._extend(pieces)
+            self.head = token + 1
+            if self._parked_count:
+                self._unpark()
+        elif not self._closed:
+            self._park(token, pieces)
+            for piece in pieces:
+                self.parked_bytes += PyBytes_GET_SIZE(piece)
+            if self.parked_bytes > self._limit:
+                self._wake()
 
     cpdef object answer(self, bytes frame):
         """Reply ``frame`` to a request that is answered at once."""
@@ -234,6 +251,14 @@ cdef class ReplyWindow(Sink):
         self._open_size += length
         return 0
 
+    cdef int _extend(self, list pieces) except -1:
+        """Put ``pieces`` behind what is ready."""
+        cdef bytes piece
+        self._ready = True
+        for piece in pieces:
+            self._append(piece, 0, PyBytes_GET_SIZE(piece))
+        return 0
+
     cdef int _seal(self) except -1:
         """Make a piece of what was copied."""
         if self._open_size:
@@ -243,8 +268,8 @@ cdef class ReplyWindow(Sink):
             self._open_size = 0
         return 0
 
-    cdef int _park(self, Py_ssize_t token, bytes reply) except -1:
-        """Keep ``reply`` until its turn."""
+    cdef int _park(self, Py_ssize_t token, object reply) except -1:
+        """Keep ``reply``, or its pieces, until its turn."""
         cdef Py_ssize_t size, index
         cdef PyObject** grown
         if token - self.head > self._mask:
@@ -278,6 +303,7 @@ cdef class ReplyWindow(Sink):
     cdef int _unpark(self) except -1:
         """Append what is in turn now."""
         cdef PyObject* kept
+        cdef object early
         cdef bytes reply
         while self._parked_count:
             kept = self._parked[self.head & self._mask]
@@ -285,12 +311,18 @@ cdef class ReplyWindow(Sink):
                 break
             self._parked[self.head & self._mask] = NULL
             self._parked_count -= 1
-            reply = <bytes> kept
-            Py_DECREF(reply)
+            self.head += 1
+            early = <object> kept
+            Py_DECREF(early)
+            if type(early) is list:
+                self._extend(<list> early)
+                for reply in <list> early:
+                    self.parked_bytes -= PyBytes_GET_SIZE(reply)
+                continue
+            reply = <bytes> early
             self._append(reply, 0, PyBytes_GET_SIZE(reply))
             if self.parked_bytes and PyBytes_GET_SIZE(reply) > _LARGE:
                 self.parked_bytes -= PyBytes_GET_SIZE(reply)
-            self.head += 1
         return 0
 
     cdef int _drop(self) except -1:

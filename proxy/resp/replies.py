@@ -20,6 +20,8 @@ _AGGREGATE = frozenset(b"*~>%|")
 _ATTRIBUTE = ord("|")
 _LONGEST = 12
 """More bytes than the type and the digits of a length by hand; 64 bits hold it by far."""
+_LONGEST_HEADER = 32
+"""More bytes than any type and length have."""
 _MOST = 2**40
 """No length is larger: more than any server sends, and sums of them stay far from the bounds of C integers."""
 
@@ -79,15 +81,24 @@ class ReplyFramer:
     The same contract as ``RequestFramer``: ``frame(data, start)`` gives the end or -1; then the caller keeps the bytes
     from ``start`` on and calls again with ``frame(kept, 0)`` once ``len(kept) >= need``. Nested aggregates need no
     stack: only the number of values still to come is kept, so depth costs nothing.
+
+    A long aggregate or bulk string need not be kept: once ``frame`` has not found its end, ``through`` takes it piece
+    by piece.
     """
 
-    __slots__ = ("_at", "_left", "_searched", "need")
+    __slots__ = ("_at", "_cut", "_in_line", "_left", "_searched", "need", "whole")
 
     def __init__(self) -> None:
         self._at = 0
         self._searched = 0
         self._left = 1
+        self._cut = False
+        """Whether what is at ``_at`` is cut before its first line break."""
+        self._in_line = False
+        """Whether the piece before ended within a simple value, whose line break is still to come."""
         self.need = 0
+        self.whole = False
+        """Whether the reply ends where ``through`` has got to."""
 
     def frame(self, data: bytes | bytearray, start: int) -> int:
         """The end of the reply at ``start``, or -1 for "need more". Raises ``BadReply``."""
@@ -123,7 +134,9 @@ class ReplyFramer:
             end = data.find(b"\r\n", max(at, start + self._searched))
             if end < 0:
                 self._searched = max(size - start - 1, 0)
-                return self._more(at - start, left, size - start + 1)
+                self._more(at - start, left, size - start + 1)
+                self._cut = True
+                return -1
             if kind in _LINE:
                 at = end + 2
                 left -= 1
@@ -145,18 +158,75 @@ class ReplyFramer:
         self.reset()
         return at
 
+    def through(self, data: bytes, start: int) -> int:
+        """Where the part of ``data[start:]`` ends that belongs to the reply and can be given away.
+
+        The first piece is what ``frame`` was last given; each of the others goes on where the part before ended. What
+        is behind the end of a part is the next reply if ``whole``, else it has to come again at the head of the next
+        piece. Raises ``BadReply``.
+        """
+        size = len(data)
+        self.whole = False
+        if self._in_line:
+            end = data.find(b"\r\n", start)
+            if end < 0:
+                return _line_so_far(data)
+            self._in_line = False
+            self._left -= 1
+            self._at = end + 2 - start
+        if self._left and self._at < size - start:
+            self._searched = 0
+            end = self.frame(data, start)
+            if end >= 0:
+                self.whole = True
+                return end
+            if self._at < size - start:
+                return self._within(data, start)
+        end = start + self._at
+        if end > size or self._left:
+            self._at = end - size
+            return size
+        self.reset()
+        self.whole = True
+        return end
+
+    def _within(self, data: bytes, start: int) -> int:
+        """The end of the part where a value begins and does not end."""
+        at = start + self._at
+        size = len(data)
+        self._at = 0
+        if not self._cut:  # a bulk string: so many of its bytes are still to come
+            self._at = self.need - (size - start)
+            self._left -= 1
+            return size
+        if data[at] in _LINE:
+            self._in_line = True
+            return _line_so_far(data)
+        if size - at > _LONGEST_HEADER:
+            raise BadReply(f"bad length {data[at : at + _LONGEST_HEADER]!r}")
+        return at
+
     def reset(self) -> None:
         """Forget an unfinished reply (the connection is gone)."""
         self._at = 0
         self._left = 1
         self._searched = 0
+        self._cut = False
+        self._in_line = False
         self.need = 0
 
     def _more(self, at: int, left: int, need: int) -> int:
+        self._cut = False
         self._at = at
         self._left = left
         self.need = need
         return -1
+
+
+def _line_so_far(data: bytes) -> int:
+    """The end of ``data`` without the first half of a line break."""
+    size = len(data)
+    return size - 1 if data[size - 1] == _CR else size
 
 
 def _length(data: bytes | bytearray, at: int, end: int) -> int:
@@ -179,6 +249,23 @@ def header(frame: bytes) -> tuple[bytes, int, int]:
     if end < 0 or frame[0] not in _AGGREGATE:
         raise BadReply(f"not an aggregate: {frame[:32]!r}")
     return frame[:1], max(_length(frame, 0, end), 0), end + 2
+
+
+def some_elements(frame: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    """The frames of the ``count`` elements that begin at ``at``, and the offset behind them. Raises ``BadReply``."""
+    framer = ReplyFramer()
+    found: list[bytes] = []
+    view = frame
+    while count:
+        after = short_end(frame, at)
+        if after < 0:
+            after = framer.frame(frame, at)
+            if after < 0:
+                raise BadReply("cut aggregate")
+        found.append(view[at:after])
+        at = after
+        count -= 1
+    return found, at
 
 
 def elements(frame: bytes) -> list[bytes]:

@@ -10,8 +10,12 @@ cdef int _SHORTEST
 
 
 cdef class RequestFramer:
-    cdef object _limits
-    cdef object _strict
+    cdef Py_ssize_t _most_arguments
+    cdef Py_ssize_t _most_bulk
+    cdef Py_ssize_t _most_inline
+    cdef Py_ssize_t _most_request
+    cdef Py_ssize_t _strict_arguments
+    cdef Py_ssize_t _strict_bulk
     cdef bint _authenticated
     cdef Py_ssize_t _at
     cdef Py_ssize_t _left
@@ -30,3 +34,10 @@ cdef class RequestFramer:
     cdef Py_ssize_t _inline(self, object data, Py_ssize_t start, Py_ssize_t at) except -2
     cdef Py_ssize_t _more(self, Py_ssize_t at, Py_ssize_t left, Py_ssize_t need)
     cdef Py_ssize_t _done(self, Py_ssize_t end)
+
+
+@cython.locals(
+    view="const unsigned char *", size=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t, length=Py_ssize_t, start=Py_ssize_t,
+    args=list,
+)
+cpdef list split_short(bytes frame)

@@ -4,6 +4,8 @@ Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ and the be
 (processMultibulkBuffer, processInlineBuffer), whose error texts these are.
 """
 
+import re
+
 import hiredis
 
 from proxy.resp.limits import RequestLimits
@@ -35,11 +37,30 @@ class RequestFramer:
     is split by ``split_ragged`` and written anew. After a -1 ``last`` says that ``need`` bytes are the whole request.
     """
 
-    __slots__ = ("_at", "_authenticated", "_left", "_limits", "_strict", "empty", "inline", "last", "need", "ragged")
+    __slots__ = (
+        "_at",
+        "_authenticated",
+        "_left",
+        "_most_arguments",
+        "_most_bulk",
+        "_most_inline",
+        "_most_request",
+        "_strict_arguments",
+        "_strict_bulk",
+        "empty",
+        "inline",
+        "last",
+        "need",
+        "ragged",
+    )
 
     def __init__(self, limits: RequestLimits, unauthenticated: RequestLimits) -> None:
-        self._limits = limits
-        self._strict = unauthenticated
+        self._most_arguments = limits.arguments
+        self._most_bulk = limits.bulk
+        self._most_inline = limits.inline
+        self._most_request = limits.request
+        self._strict_arguments = unauthenticated.arguments
+        self._strict_bulk = unauthenticated.bulk
         self._authenticated = True
         self._at = 0
         self._left = -1
@@ -59,7 +80,6 @@ class RequestFramer:
 
     def frame(self, data: bytes | bytearray, start: int) -> int:
         """The end of the request at ``start``, or -1 for "need more". Raises ``ProtocolError``."""
-        limits = self._limits
         view = data
         size = len(data)
         at = self._at + start
@@ -75,19 +95,19 @@ class RequestFramer:
             if start + 4 <= size and view[start + 2] == _CR and _ZERO < view[start + 1] <= _NINE:
                 left = view[start + 1] - _ZERO
                 end = start + 2
-                if left > limits.arguments:
+                if left > self._most_arguments:
                     raise ProtocolError("invalid multibulk length")
             else:
                 end = data.find(b"\r", at)
                 if end < 0 or end + 2 > size:
-                    if size - start > limits.inline:
+                    if size - start > self._most_inline:
                         raise ProtocolError("too big mbulk count string")
                     return self._more(0, -1, size - start + 1)
                 count = parse_integer(bytes(data[start + 1 : end]))
-                if count is None or count > limits.arguments:
+                if count is None or count > self._most_arguments:
                     raise ProtocolError("invalid multibulk length")
                 left = max(count, 0)
-            if left > self._strict.arguments and not self._authenticated:
+            if left > self._strict_arguments and not self._authenticated:
                 raise ProtocolError("unauthenticated multibulk length")
             if view[end + 1] != _LF:
                 self.ragged = True
@@ -105,7 +125,7 @@ class RequestFramer:
                     after = at + first - _ZERO + 6
                 elif view[at + 3] == _CR and _ZERO < first <= _NINE and _ZERO <= second <= _NINE:
                     after = at + (first - _ZERO) * 10 + second - _ZERO + 7
-                if at < after <= size and after - at <= limits.bulk:
+                if at < after <= size and after - at <= self._most_bulk:
                     if (
                         view[after - 1] != _LF
                         or view[after - 2] != _CR
@@ -115,25 +135,25 @@ class RequestFramer:
                     at = after
                     left -= 1
                     continue
-            if at - start > limits.request:
+            if at - start > self._most_request:
                 raise ProtocolError("too big request")
             if at >= size:
                 return self._more(at - start, left, at - start + 1)
             if view[at] != _DOLLAR:
                 raise ProtocolError(f"expected '$', got '{chr(view[at])}'")
-            end = data.find(b"\r", at + 1, at + 1 + limits.inline)
+            end = data.find(b"\r", at + 1, at + 1 + self._most_inline)
             if end < 0 or end + 2 > size:
-                if size - at > limits.inline:
+                if size - at > self._most_inline:
                     raise ProtocolError("too big bulk count string")
                 return self._more(at - start, left, size - start + 1)
             number = parse_integer(bytes(data[at + 1 : end]))
-            if number is None or number < 0 or number > limits.bulk:
+            if number is None or number < 0 or number > self._most_bulk:
                 raise ProtocolError("invalid bulk length")
             length = number
-            if length > self._strict.bulk and not self._authenticated:
+            if length > self._strict_bulk and not self._authenticated:
                 raise ProtocolError("unauthenticated bulk length")
             after = end + 2 + length + 2
-            if after - start > limits.request:
+            if after - start > self._most_request:
                 raise ProtocolError("too big request")
             if after > size:
                 # The header is read again when the rest is there: a few bytes, once per argument.
@@ -144,14 +164,14 @@ class RequestFramer:
                 self.ragged = True
             at = after
             left -= 1
-        if at - start > limits.request:
+        if at - start > self._most_request:
             raise ProtocolError("too big request")
         return self._done(at)
 
     def _inline(self, data: bytes | bytearray, start: int, at: int) -> int:
         end = data.find(b"\n", at)
         if end < 0:
-            if len(data) - start > self._limits.inline:
+            if len(data) - start > self._most_inline:
                 raise ProtocolError("too big inline request")
             return self._more(len(data) - start, -1, len(data) - start + 1)
         self.empty = not bytes(data[start:end]).strip()
@@ -184,6 +204,32 @@ def split_ragged(frame: bytes) -> list[bytes]:
     return args
 
 
+def split_short(frame: bytes) -> list[bytes] | None:
+    """The arguments of a whole request of nine arguments at most, none longer than 99 bytes; None if it is another."""
+    view = frame
+    size = len(frame)
+    if size < 4 or view[0] != _STAR or view[2] != _CR or not _ZERO < view[1] <= _NINE:
+        return None
+    count = view[1] - _ZERO
+    args: list[bytes] = []
+    at = 4
+    for _ in range(count):
+        if at + _SHORTEST > size or view[at] != _DOLLAR:
+            return None
+        length = view[at + 1] - _ZERO
+        start = at + 4
+        if view[at + 2] != _CR:
+            length = length * 10 + view[at + 2] - _ZERO
+            start = at + 5
+            if view[at + 3] != _CR:
+                return None
+        at = start + length + 2
+        if length < 0 or at > size or view[start - 1] != _LF or view[at - 2] != _CR or view[at - 1] != _LF:
+            return None
+        args.append(view[start : start + length])
+    return args if at == size else None
+
+
 def split_request(frame: bytes) -> list[bytes]:
     """The arguments of a whole request that is no inline command. Raises ``ProtocolError``."""
     reader = hiredis.Reader()
@@ -199,6 +245,8 @@ def split_request(frame: bytes) -> list[bytes]:
 
 _ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
 _ENDS_WORD = b" \n\r\t"
+_PLAIN = re.compile(rb"[^\"'\0\x0b\x0c]*\Z").match
+"""Whether a line is words with blanks between them, and nothing else."""
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -207,6 +255,8 @@ def split_inline(line: bytes) -> list[bytes]:
 
     As in C, a NUL ends the line.
     """
+    if _PLAIN(line):
+        return line.split()
     line = line.partition(b"\0")[0]
     args: list[bytes] = []
     at = 0

@@ -15,18 +15,34 @@ _TEXTS, _COUNTERS, _LISTS, _HASHES, _FAMILIES = 24, 8, 6, 6, 4
 _MEMBERS: Final = 3
 _LONG_LIST: Final = 12
 _LONG_TEXT: Final = 400
+_SCRIPTED: Final = 0.5
+"""Of the commands that a script can do as well."""
+
+
+_SCRIPTS: Final = {
+    "APPEND": b"#!lua\nreturn redis.call('append', KEYS[1], ARGV[1])",
+    "MSET": b"#!lua\nfor at, key in ipairs(KEYS) do redis.call('set', key, ARGV[at]) end return {ok = 'OK'}",
+}
+"""Scripts that do what a command does (INCR's numbers would be too large for Lua). A first line has the server refuse
+them before they run, if it is no primary."""
 
 
 @dataclass(slots=True)
 class Command:
-    """A request, and what it does to each of its keys."""
+    """A request, and what it does to each of its keys. ``scripted``: it is sent as a script that does what ``name``
+    does."""
 
     parts: Sequence[Part]
     name: str
     sent: float = 0.0
+    scripted: bool = False
 
     def words(self) -> tuple[bytes, ...]:
         """The request."""
+        if self.scripted:
+            keys = [part.key.name for part in self.parts]
+            arguments = [argument for part in self.parts for argument in part.arguments]
+            return (b"EVAL", _SCRIPTS[self.name], b"%d" % len(keys), *keys, *arguments)
         if self.name == "LRANGE":
             return (b"LRANGE", self.parts[0].key.name, b"0", b"-1")
         words = [self.name.encode()]
@@ -129,7 +145,7 @@ class Mixture:
         key = self._rng.choice(self._keys.texts)
         if isinstance(key.last, bytes) and len(key.last) > _LONG_TEXT:
             return Command([Part("DEL", key)], "DEL")
-        return Command([Part("APPEND", key, (self._value(),))], "APPEND")
+        return Command([Part("APPEND", key, (self._value(),))], "APPEND", scripted=self._rng.random() < _SCRIPTED)
 
     def _delete(self) -> Command:
         name = self._rng.choice(("DEL", "UNLINK"))
@@ -149,7 +165,8 @@ class Mixture:
         family = self._rng.choice(self._keys.families)
         match self._rng.randrange(4):
             case 0:
-                return Command([Part("SET", key, (self._value(),)) for key in family], "MSET")
+                parts = [Part("SET", key, (self._value(),)) for key in family]
+                return Command(parts, "MSET", scripted=self._rng.random() < _SCRIPTED)
             case 1:
                 return Command([Part("GET", key) for key in family], "MGET")
             case 2:

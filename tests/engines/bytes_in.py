@@ -1,8 +1,10 @@
 """Subjects that take bytes: framers, what finds ends and elements, slots, and the cut and merge of many keys."""
 
+from itertools import pairwise
 from random import Random
 from typing import Any
 
+from proxy.jobs import at_once
 from tests.engines import material
 from tests.engines.subject import Steps, Subject, outcome
 from tests.engines.twins import Engine
@@ -226,6 +228,19 @@ def _merge(engine: Engine, steps: Steps) -> object:
     return engine["multikey"].merge_by_key(parts, [answer for _, _, answer in steps])
 
 
+def _merge_in_pieces(engine: Engine, steps: Steps) -> object:
+    """The same answers, cut: where a cut falls depends on their bytes."""
+    multikey = engine["multikey"]
+    parts = [engine["scatter"].Part(shard, b"", positions) for shard, positions, _ in steps]
+    answers = []
+    for _, _, answer in steps:
+        header = answer.find(b"\n") + 1
+        cuts = {header, *(header + value * 7 % (len(answer) - header + 1) for value in answer[:9])}
+        answers.append([answer[begin:end] for begin, end in pairwise((0, *sorted(cuts), len(answer))) if begin < end])
+    merged = at_once(multikey.merging_pieces_by_key(parts, answers))
+    return [merged, b"".join(merged)]
+
+
 SUBJECTS = (
     Subject("requests", _requests, _frame_requests, 25_000),
     Subject("replies", _replies, _frame_replies, 18_000),
@@ -234,4 +249,5 @@ SUBJECTS = (
     Subject("colocation", _keys, _colocated, 8_000),
     Subject("cut", _many, _cut, 8_000),
     Subject("merge", _answers, _merge, 6_000),
+    Subject("merge in pieces", _answers, _merge_in_pieces, 4_000),
 )

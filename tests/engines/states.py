@@ -40,6 +40,9 @@ def recorder(engine: Engine) -> type[Any]:
         def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
             self.log.append((self.name, token, data[start:end]))
 
+        def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+            self.log.append((self.name, "pieces", token, pieces))
+
         def accepts_stream(self, token: int) -> bool:
             return self.streams
 
@@ -52,8 +55,12 @@ def recorder(engine: Engine) -> type[Any]:
     return Recorder
 
 
+def _name(sink: object) -> str:
+    return getattr(sink, "name", "DISCARD")
+
+
 def _entry(entry: Any) -> tuple[object, ...]:
-    return (getattr(entry.sink, "name", "DISCARD"), entry.token, entry.frame, entry.since)
+    return (_name(entry.sink), entry.token, entry.frame, entry.since)
 
 
 # ---- the FIFO
@@ -121,8 +128,11 @@ def _fifo(engine: Engine, steps: Steps) -> object:
                 log.append([_entry(entry) for entry in fifo.entries()])
             case ("expire", before):
                 log.append([[_entry(entry) for entry in entries] for entries in fifo.expire(before)])
+                log.append(sorted(_name(owner) for owner in fifo.owners()))
+                log.append([fifo.serves_others(sinks[name]) for name in "abcD"])
             case ("rewire",):
-                fifo.rewire([sinks["abcD"[at % 4]] for at in range(len(fifo))])
+                log.append([(at, _entry(entry)) for name in "aD" for at, entry in fifo.of(sinks[name])])
+                fifo.rewire({at: sinks["abcD"[at % 4]] for at in range(0, len(fifo), 1 + len(fifo) % 3)})
             case ("recall",):
                 log.append([_entry(entry) for entry in fifo.recall()])
             case ("drain",):
@@ -141,22 +151,27 @@ _REPLIES_OFTEN = (10, 40, 60, 60, 30, 2, 3, 3, 3, 1)
 def _turns(rng: Random) -> Steps:
     """Numbers stand for requests: what they mean is known only when it is seen which are waiting."""
     steps: Steps = []
-    weights = [rng.random() ** 2 + 0.02 for _ in range(11)]
+    weights = [rng.random() ** 2 + 0.02 for _ in range(13)]
     weights[0] += 0.7
     weights[1] += 0.7
-    names = ("reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push")
+    names = (
+        "reserve", "deliver", "answer", "stream", "write", "abort", "close", "direct", "early", "slow", "push",
+        "gathers", "pieces",
+    )  # fmt: skip
     weights[5] *= 0.1
     weights[6] *= 0.1
     for name in rng.choices(names, weights, k=rng.choice((3, 10, 30, 90))):
         match name:
             case "reserve":
                 steps.append((name, rng.choice((1, 1, 2, 3, 20, 40))))
+            case "pieces":
+                steps.append((name, rng.random(), [rng.choice(_REPLIES) for _ in range(rng.randrange(1, 5))]))
             case "deliver" | "early":
                 size = rng.choices(_REPLIES, _REPLIES_OFTEN)[0]
                 steps.append((name, rng.random(), size, rng.choice((0, 0, 3))))
             case "answer" | "stream" | "push":
                 steps.append((name, rng.choices(_REPLIES, _REPLIES_OFTEN)[0], rng.random() < 0.4))
-            case "direct" | "slow":
+            case "direct" | "slow" | "gathers":
                 steps.append((name, rng.random() < 0.6))
             case _:
                 steps.append((name,))
@@ -183,6 +198,12 @@ def _window(engine: Engine, steps: Steps) -> object:
                     token = waiting.pop(index)
                     content = (b"%d," % number * (size // 2 + 1))[:size]
                     window.deliver(token, b"x" * around + content + b"y" * around, around, around + size)
+            case ("pieces", place, sizes) if waiting:
+                index = 0 if place < 0.3 else int(place * len(waiting))
+                if waiting[index] != streaming:
+                    window.deliver_pieces(
+                        waiting.pop(index), [(b"%d/" % number * (size // 2 + 1))[:size] for size in sizes]
+                    )
             case ("answer", size, _):
                 window.answer((b"%d!" % number * (size // 2 + 1))[:size])
             case ("push", size, _):
@@ -207,6 +228,8 @@ def _window(engine: Engine, steps: Steps) -> object:
             case ("slow", yes):
                 window.set_slow(yes)
                 log.append(window.holds_back(lambda number=number: log.append(("resume", number))))
+            case ("gathers", yes):
+                window.gathers = yes
             case ("direct", yes):
                 window.direct = direct if yes else None
                 log.append(window.direct is direct)
@@ -254,7 +277,7 @@ def _room(engine: Engine, steps: Steps) -> object:
 
 
 def _conversation(rng: Random) -> Steps:
-    steps: Steps = []
+    steps: Steps = [("most", rng.choice((50_000, 100_000, 10**9)))]
     now = 0.0
     for _ in range(rng.choice((1, 2, 4))):
         count = rng.choice((1, 2, 5, 12))
@@ -269,7 +292,9 @@ def _conversation(rng: Random) -> Steps:
             if chance < 0.9:
                 data += material.reply(rng, 2)
             elif chance < 0.94:
-                data += material.bulk(b"v" * rng.choice((65_530, 70_000, 140_000)))
+                large = material.bulk(b"v" * rng.choice((65_530, 70_000, 140_000)))
+                some = [material.reply(rng, 2) for _ in range(rng.randrange(3))]
+                data += rng.choice((large, b"*%d\r\n%b%b" % (1 + len(some), large, b"".join(some))))
             elif chance < 0.97:
                 data += b"-ERR no\r\n"
             else:
@@ -305,7 +330,12 @@ def _reader(engine: Engine, steps: Steps) -> object:
         log.append(("error", error, _entry(fifo.peek())))
         return False
 
-    reader = engine["engine.replyreader"].ReplyReader(fifo, counters, on_error)
+    def on_large(entry: Any) -> bytes:
+        log.append(("large", _entry(entry)))
+        return b"-ERR large\r\n"
+
+    most = next((step[1] for step in steps if step[0] == "most"), 10**9)
+    reader = engine["engine.replyreader"].ReplyReader(fifo, counters, on_error, None, most, on_large)
     now = 0.0
     for step in steps:
         match step:
@@ -330,7 +360,7 @@ def _reader(engine: Engine, steps: Steps) -> object:
                 reader.reset()
             case ("drain",):
                 log.append([[_entry(entry) for entry in entries] for entries in fifo.drain()])
-        log.append((len(fifo), fifo.written, reader.streaming))
+        log.append((len(fifo), fifo.written, reader.streaming, reader.taken))
     return [log, counters.latency_buckets(), counters.latency_sum]
 
 

@@ -130,6 +130,11 @@ class ProxyProcess:
         assert code == 0, f"{self!r} ended with {code}:\n{self.log}"
         assert "Traceback" not in self.log, self.log
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL."""
         self.running_now.discard(self)

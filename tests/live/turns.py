@@ -3,25 +3,22 @@
     python -m tests.live.turns [part of a name ...]      prints the table
 
 Measured by the proxy itself (``slotgate_loop_worst_seconds``): the CPU that its loop took in one go, so that what else
-the machine does is not counted. ``tests/live/test_turns.py`` holds the bounds.
+the machine does is not counted. ``test_long_work.py`` holds the bounds; the stimuli are in ``stimuli.py``.
 """
 
 import contextlib
 import re
-import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.localservers import LocalShards, ServerBinary, start_many
-from proxy.resp import encode
+from proxy.localservers import ServerBinary
 from tests.live.binaries import FULL
 from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire, pipeline
+from tests.live.scene import standing
+from tests.live.stimuli import STIMULI, Act
 
 _FINE = """
 import sys, proxy.looplag as loop
@@ -30,7 +27,6 @@ from proxy.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 _LOOK_EVERY = 0.4
-_PATIENCE = 120.0
 
 
 class FineProxy(ProxyProcess):
@@ -80,596 +76,35 @@ def long_turns(text: str) -> float:
     return float(count)
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A proxy in front of shards."""
-
-    proxy: ProxyProcess
-    shards: LocalShards
-
-    @contextlib.contextmanager
-    def client(self, protocol: int = 2) -> Iterator[Wire]:
-        with Wire(self.proxy.address, protocol=protocol, timeout=_PATIENCE) as wire:
-            yield wire
-
-    @contextlib.contextmanager
-    def crowd(self, count: int) -> Iterator[list[socket.socket]]:
-        """So many clients that do nothing."""
-        host, _, port = self.proxy.address.rpartition(":")
-        with contextlib.ExitStack() as stack:
-            clients = []
-            for number in range(count):
-                clients.append(stack.enter_context(socket.create_connection((host, int(port)))))
-                if number % 100 == 99:
-                    clients[-1].sendall(b"PING\r\n")
-                    assert clients[-1].recv(7) == b"+PONG\r\n"
-            yield clients
-
-
-Act = Callable[[Scene], contextlib.AbstractContextManager[Callable[[], object]]]
-"""Prepares, and gives what is to be measured."""
-
-STIMULI: dict[str, Act] = {}
-
-
-def stimulus(function: Callable[[Scene], Iterator[Callable[[], object]]]) -> Act:
-    act = contextlib.contextmanager(function)
-    STIMULI[function.__name__] = act
-    return act
-
-
-def _names(count: int, prefix: str = "channel") -> list[str]:
-    return [f"{prefix}:{number}" for number in range(count)]
-
-
-def _told(wire: Wire, *args: str | bytes | int, replies: int = 1) -> list[bytes]:
-    wire.send(encode.request(args))
-    return wire.replies(replies)
-
-
-def _drop_until(wire: Wire, size: int) -> None:
-    """Read so many bytes, at least."""
-    while size > 0:
-        size -= len(wire.socket.recv(1 << 20))
-
-
-# ---- subscriptions
-
-
-def _subscribe(word: str, protocol: int = 2, count: int = 20_000) -> Callable[[Scene], Iterator[Callable[[], object]]]:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.client(protocol) as wire:
-            yield lambda: _told(wire, word, *_names(count), replies=count)
-
-    act.__name__ = f"{word} of {count:,} channels"
-    return act
-
-
-for _word in ("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"):
-    stimulus(_subscribe(_word))
-
-
-@stimulus
-def subscribe_again(scene: Scene) -> Iterator[Callable[[], object]]:
-    """A second client to the same 20,000."""
-    names = _names(20_000)
-    with scene.client() as first, scene.client() as second:
-        _told(first, "SUBSCRIBE", *names, replies=len(names))
-        yield lambda: _told(second, "SUBSCRIBE", *names, replies=len(names))
-
-
-@stimulus
-def unsubscribe_all(scene: Scene) -> Iterator[Callable[[], object]]:
-    names = _names(20_000)
-    with scene.client() as wire:
-        _told(wire, "SUBSCRIBE", *names, replies=len(names))
-        yield lambda: _told(wire, "UNSUBSCRIBE", replies=len(names))
-
-
-def _subscribed(wire: Wire, count: int, word: str = "SUBSCRIBE") -> None:
-    names = _names(count)
-    for at in range(0, count, 1000):
-        _told(wire, word, *names[at : at + 1000], replies=len(names[at : at + 1000]))
-
-
-@stimulus
-def reset_of_100_000_subscriptions(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client(3) as wire:
-        _subscribed(wire, 100_000)
-        yield lambda: (_told(wire, "RESET"), time.sleep(2))
-
-
-@stimulus
-def disconnect_with_100_000_subscriptions(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
-        _subscribed(wire, 100_000)
-
-        def act() -> None:
-            wire.close()
-            time.sleep(2)
-            other.ask("PING")
-
-        yield act
-
-
-@stimulus
-def hello_with_100_000_subscriptions(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client(3) as wire:
-        _subscribed(wire, 100_000)
-        yield lambda: _told(wire, "HELLO", 2)
-
-
-@stimulus
-def first_publish_after_5_000_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
-        names = [f"p{number}*[a-z]?x*y" for number in range(5000)]
-        _told(wire, "PSUBSCRIBE", *names, replies=len(names))
-        yield lambda: other.ask("PUBLISH", "none", "m")
-
-
-@stimulus
-def publish_over_20_000_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
-        names = [f"*{number}*" for number in range(20_000)]
-        for at in range(0, len(names), 1000):
-            _told(wire, "PSUBSCRIBE", *names[at : at + 1000], replies=1000)
-        for _ in range(10):
-            other.ask("PUBLISH", "none", "m")
-        yield lambda: (
-            other.send(pipeline(*[("PUBLISH", f"none{number}", "m") for number in range(50)])),
-            other.replies(50),
-        )
-
-
-@stimulus
-def publish_over_slow_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
-        names = ["*a" * 400 + "*b" + str(number) for number in range(2000)]
-        for at in range(0, len(names), 200):
-            _told(wire, "PSUBSCRIBE", *names[at : at + 200], replies=200)
-        other.ask("PUBLISH", "none", "m")
-        yield lambda: other.ask("PUBLISH", "a" * 5000, "m")
-
-
-@stimulus
-def message_matching_2_000_patterns_of_one(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
-        names = ["n" + "*" * (number + 1) for number in range(1000)]
-        _told(wire, "PSUBSCRIBE", *names, replies=len(names))
-        yield lambda: (
-            other.send(pipeline(*[("PUBLISH", "none", "m" * 1000) for _ in range(20)])),
-            wire.replies(len(names) * 20),
-        )
-
-
-@stimulus
-def pubsub_channels_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
-        _subscribed(wire, 100_000)
-        yield lambda: other.ask("PUBSUB", "CHANNELS")
-
-
-@stimulus
-def pubsub_numsub_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as other:
-        yield lambda: other.ask("PUBSUB", "NUMSUB", *_names(100_000))
-
-
-@stimulus
-def pubsub_numpat_of_20_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
-        _subscribed(wire, 20_000, "PSUBSCRIBE")
-        yield lambda: other.ask("PUBSUB", "NUMPAT")
-
-
-@stimulus
-def subscription_lost_with_20_000_channels(scene: Scene) -> Iterator[Callable[[], object]]:
-    """The servers close the connections: all is subscribed again."""
-    with scene.client() as wire:
-        _subscribed(wire, 20_000)
-
-        def act() -> None:
-            for server in scene.shards.primaries:
-                server.ask("CLIENT", "KILL", "TYPE", "pubsub")
-            time.sleep(3)
-
-        yield act
-
-
-# ---- all clients
-
-
-def _for_crowd(name: str, *args: str, crowd: int = 5000) -> None:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.crowd(crowd), scene.client() as wire:
-            yield lambda: (wire.ask(*args), time.sleep(1))
-
-    act.__name__ = f"{name} of {crowd:,}"
-    stimulus(act)
-
-
-_for_crowd("client list", "CLIENT", "LIST")
-_for_crowd("client list type", "CLIENT", "LIST", "TYPE", "pubsub")
-_for_crowd("client kill none", "CLIENT", "KILL", "ADDR", "1.2.3.4:5")
-_for_crowd("client kill all", "CLIENT", "KILL", "TYPE", "normal")
-_for_crowd("client pause", "CLIENT", "PAUSE", "200")
-_for_crowd("slotgate clients", "SLOTGATE", "CLIENTS")
-_for_crowd("ping and metrics", "PING")
-
-
-@stimulus
-def monitor_begins_with_5_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.crowd(5000), scene.client() as wire:
-        yield lambda: (wire.ask("MONITOR"), wire.close(), time.sleep(1))
-
-
-@stimulus
-def monitor_of_500_and_1_000_commands(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.crowd(500) as clients, scene.client() as wire:
-        for client in clients:
-            client.sendall(b"MONITOR\r\n")
-            client.recv(5)
-        yield lambda: (wire.send(b"PING\r\n" * 1000), wire.replies(1000), time.sleep(1))
-
-
-@stimulus
-def disconnect_of_5_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(scene.crowd(5000))
-        yield lambda: (stack.close(), time.sleep(2.5))
-
-
-# ---- many keys
-
-
-def _keys(count: int, *, slots: bool = True) -> list[str]:
-    return [f"key:{number}" for number in range(count)]
-
-
-def _many(name: str, count: int, *, step: int = 1) -> None:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.client() as wire:
-            keys = _keys(count)
-            args = keys if step == 1 else [word for key in keys for word in (key, "v")]
-            frame = encode.request((name, *args))
-            yield lambda: (wire.send(frame), wire.reply())
-
-    act.__name__ = f"{name} of {count:,} keys"
-    stimulus(act)
-
-
-for _word in ("DEL", "EXISTS", "MGET"):
-    _many(_word, 100_000)
-_many("MSET", 100_000, step=2)
-_many("DEL", 1_000_000)
-_many("MGET", 1_000_000)
-
-
-@stimulus
-def sinter_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        keys = [f"{{k}}{number}" for number in range(100_000)]
-        yield lambda: wire.ask("SUNION", *keys)
-
-
-@stimulus
-def eval_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        keys = [f"{{k}}{number}" for number in range(100_000)]
-        yield lambda: wire.ask("EVAL", "return #KEYS", len(keys), *keys)
-
-
-@stimulus
-def del_in_multi_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        keys = [f"{{k}}{number}" for number in range(100_000)]
-        wire.ask("MULTI")
-        yield lambda: (wire.ask("DEL", *keys), wire.ask("EXEC"))
-
-
-@stimulus
-def exec_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        wire.ask("MULTI")
-        for _ in range(100):
-            wire.send(pipeline(*[("SET", "k", "v")] * 1000))
-            wire.replies(1000)
-        yield lambda: wire.ask("EXEC")
-
-
-@stimulus
-def exec_of_100_000_of_its_own(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        wire.ask("MULTI")
-        for _ in range(100):
-            wire.send(pipeline(*[("SET", "k", "v"), ("PING",)] * 500))
-            wire.replies(1000)
-        yield lambda: wire.ask("EXEC")
-
-
-@stimulus
-def exec_watched_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        wire.ask("WATCH", "k")
-        wire.ask("MULTI")
-        for _ in range(100):
-            wire.send(pipeline(*[("SET", "k", "v")] * 1000))
-            wire.replies(1000)
-        yield lambda: wire.ask("EXEC")
-
-
-@stimulus
-def evalsha_ahead_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        yield lambda: wire.ask("SCRIPT", "EXISTS", *["0" * 40] * 100_000)
-
-
-# ---- all shards
-
-
-def _filled(scene: Scene, count: int) -> None:
-    for server in scene.shards.primaries:
-        server.ask("DEBUG", "POPULATE", count // len(scene.shards.primaries), f"p{server.port}", timeout=60.0)
-
-
-@stimulus
-def keys_of_1_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    _filled(scene, 1_000_000)
-    with scene.client() as wire:
-        yield lambda: wire.ask("KEYS", "*")
-
-
-@stimulus
-def scan_of_1_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    _filled(scene, 1_000_000)
-    with scene.client() as wire:
-        yield lambda: wire.ask("SCAN", 0, "COUNT", 300_000)
-
-
-@stimulus
-def array_of_5_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    """One reply of five million elements of seven bytes."""
-    with scene.client() as wire:
-        script = "local t = {} for i = 1, 5000000 do t[i] = 12 end return t"
-        wire.ask("CONFIG", "SET", "lua-time-limit", 60000)
-
-        def act() -> None:
-            wire.send(encode.request(("EVAL", script, 1, "k")))
-            _drop_until(wire, 5_000_000 * 5)
-
-        yield act
-
-
-@stimulus
-def mget_of_100_000_values(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        keys = _keys(100_000)
-        wire.ask("MSET", *[word for key in keys for word in (key, "x" * 50)])
-        yield lambda: wire.ask("MGET", *keys)
-
-
-@stimulus
-def hgetall_of_1_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        for start in range(0, 1_000_000, 10_000):
-            wire.ask("HSET", "h", *[word for n in range(start, start + 10_000) for word in (n, n)])
-        yield lambda: wire.ask("HGETALL", "h")
-
-
-@stimulus
-def config_get_all(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        yield lambda: wire.ask("CONFIG", "GET", "*")
-
-
-@stimulus
-def slowlog_of_10_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    for server in scene.shards.primaries:
-        server.ask("CONFIG", "SET", "slowlog-max-len", 10000)
-        server.ask("CONFIG", "SET", "slowlog-log-slower-than", 0)
-    with scene.client() as wire:
-        for _ in range(30):
-            wire.send(pipeline(*[("GET", f"k{number}") for number in range(1000)]))
-            wire.replies(1000)
-        for server in scene.shards.primaries:
-            server.ask("CONFIG", "SET", "slowlog-log-slower-than", -1)
-        yield lambda: wire.ask("SLOWLOG", "GET", -1)
-
-
-@stimulus
-def info_everything(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        yield lambda: wire.ask("INFO", "EVERYTHING")
-
-
-@stimulus
-def command_and_docs(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        yield lambda: (wire.ask("COMMAND"), wire.ask("COMMAND", "DOCS"), wire.ask("COMMAND", "LIST"))
-
-
-@stimulus
-def slotgate_where_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        yield lambda: wire.ask("SLOTGATE", "WHERE", *_keys(100_000))
-
-
-@stimulus
-def ping_of_16_mb(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
-        yield lambda: wire.ask("PING", "x" * 16_000_000)
-
-
-# ---- who does not read
-
-
-@stimulus
-def reader_behind_2_000_000_replies(scene: Scene) -> Iterator[Callable[[], object]]:
-    """Replies of seven bytes to a client that reads only when all are there."""
-    with scene.client() as wire, scene.client() as other:
-        other.ask("SET", "k", "x")
-
-        def act() -> None:
-            done = threading.Event()
-
-            def send() -> None:
-                with contextlib.suppress(OSError):
-                    for _ in range(1000):
-                        wire.send(pipeline(*[("GET", "k")] * 2000))
-                done.set()
-
-            thread = threading.Thread(target=send)
-            thread.start()
-            time.sleep(4)
-            _drop_until(wire, 2_000_000 * 7)
-            thread.join()
-
-        yield act
-
-
-def _pushes(bcast: bool) -> Callable[[Scene], Iterator[Callable[[], object]]]:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.client(3) as wire, scene.client() as other:
-            wire.ask("CLIENT", "TRACKING", "ON", *(("BCAST",) if bcast else ()))
-            keys = _keys(100_000)
-            for at in range(0, len(keys), 1000):
-                wire.send(pipeline(*[("GET", key) for key in keys[at : at + 1000]]))
-                wire.replies(1000)
-
-            def change() -> None:
-                for at in range(0, len(keys), 10_000):
-                    other.ask("MSET", *[word for key in keys[at : at + 10_000] for word in (key, "v")])
-                time.sleep(2)
-
-            yield change
-
-    act.__name__ = f"100,000 invalidations{' (broadcast)' * bcast}"
-    return act
-
-
-stimulus(_pushes(False))
-stimulus(_pushes(True))
-
-
-@stimulus
-def tracking_of_10_000_prefixes(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client(3) as wire:
-        words = [word for number in range(10_000) for word in ("PREFIX", f"p{number:05}:")]
-        yield lambda: wire.ask("CLIENT", "TRACKING", "ON", "BCAST", *words)
-
-
-# ---- lost servers
-
-
-@stimulus
-def lost_with_50_000_in_flight(scene: Scene) -> Iterator[Callable[[], object]]:
-    """All servers hang, then close their connections."""
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(scene.client()) for _ in range(50)]
-        for client in clients:
-            client.ask("PING")
-        for server in scene.shards.primaries:
-            server.pause()
-
-        def act() -> None:
-            for client in clients:
-                client.send(pipeline(*[("SET", f"k{number}", "v") for number in range(1000)]))
-            time.sleep(0.5)
-            for server in scene.shards.primaries:
-                server.resume()
-                server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            time.sleep(2)
-
-        yield act
-
-
-@stimulus
-def expired_50_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(scene.client()) for _ in range(50)]
-        for server in scene.shards.primaries:
-            server.pause()
-        try:
-
-            def act() -> None:
-                for client in clients:
-                    client.send(pipeline(*[("SET", f"k{number}", "v") for number in range(1000)]))
-                time.sleep(4)
-
-            yield act
-        finally:
-            for server in scene.shards.primaries:
-                server.resume()
-
-
-_CONFIG = """
-listen = ["{listen}"]
-admin = "{admin}"
-[topology]
-kind = "static"
-[limits]
-max_clients = 12000
-max_in_flight = 1100
-output_hard = "512mb"
-pubsub_output_hard = "512mb"
-[backend]
-request_timeout = "3s"
-[[users]]
-name = "default"
-nopass = true
-admin = true
-"""
-
-
-def config(shards: LocalShards) -> str:
-    """The text of the configuration for ``shards``."""
-    text = _CONFIG[_CONFIG.index("[topology]") :]
-    for number, server in enumerate(shards.primaries):
-        text += f'[[shards]]\nname = "s{number}"\nprimary = "{server.address}"\n'
-    return text
-
-
-@contextlib.contextmanager
-def scene(binary: ServerBinary, directory: Path, kind: type[ProxyProcess] = FineProxy) -> Iterator[Scene]:
-    """Three shards and a proxy of the given kind before them."""
-    options = ("enable-debug-command yes", "maxclients 12000", "slowlog-log-slower-than -1", "save ''")
-    with start_many(3, 0, binary=binary, options=options) as shards:
-        proxy = kind(directory, config=config(shards))
-        try:
-            proxy.start()
-            yield Scene(proxy, shards)
-        finally:
-            with contextlib.suppress(AssertionError):
-                proxy.stop()
-
-
-def measure(act: Act, binary: ServerBinary, kind: type[ProxyProcess] = FineProxy) -> tuple[float, float, str]:
+def measure(act: Act, binary: ServerBinary) -> tuple[float, float, str]:
     """The worst turn of a stimulus: CPU and lag in seconds; and the log."""
-    with tempfile.TemporaryDirectory() as directory, scene(binary, Path(directory), kind) as found:
-        with act(found) as run:
-            time.sleep(2.2)
-            with Meter(found.proxy) as meter:
+    with tempfile.TemporaryDirectory() as directory, standing(binary, Path(directory), FineProxy) as scene:
+        with act(scene) as run:
+            time.sleep(2.2)  # the worst of before is forgotten
+            with Meter(scene.proxy) as meter:
                 run()
                 time.sleep(0.3)
-        return meter.work, meter.lag, found.proxy.log
+        return meter.work, meter.lag, scene.proxy.log
 
 
 def main(wanted: list[str]) -> None:
     """Print the table."""
     binary = FULL[0].binary()
     assert binary is not None
+    say = sys.stdout.write
     for name, act in STIMULI.items():
         if wanted and not any(part in name for part in wanted):
             continue
         try:
             work, lag, log = measure(act, binary)
-        except Exception as error:  # a table goes on
-            print(f"{name:50} {type(error).__name__}: {error}", flush=True)
+        except (OSError, AssertionError) as error:
+            say(f"{name:50} {type(error).__name__}: {error}\n")
             continue
-        print(f"{name:50} {work * 1000:8.0f} ms CPU {lag * 1000:8.0f} ms", flush=True)
+        say(f"{name:50} {work * 1000:8.0f} ms CPU {lag * 1000:8.0f} ms\n")
         for line in log.splitlines():
             if "held up" in line:
-                print("      ", line[line.index("held up") :][:400], flush=True)
+                say(f"       {line[line.index('held up') :][:400]}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the start."""
         return self._clockwork.now
 
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which this process does not run: whatever falls due meanwhile comes after, all at once."""
+        self._clockwork.now += seconds
+
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
         """Connect to a simulated server."""
         assert self.network is not None

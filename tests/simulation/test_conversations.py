@@ -225,10 +225,17 @@ BOUNDS = {
         passes(NOW), sees(*["GET k"] * 4), answers(b"$-1\r\n" * 5), passes(NOW), sees("GET k"), answers(b"$-1\r\n"),
         hears("a", *["None"] * 9), hears("b", "None"),
     ),
-    "who does not read is not read from, and goes on when it reads": (
-        says("a", "GET k"), listens("a", False), answers(PIECE), says("a", "GET k"), says("b", "GET x"),
-        sees("GET k", "GET x"), answers(b"$-1\r\n"), hears("b", "None"), hears("a"),
-        listens("a", True), passes(NOW), sees("GET k"), answers(b"$-1\r\n"), hears("a", "80000 bytes", "None"),
+    "who does not read yet is carried out all the same": (
+        says("a", "GET k"), listens("a", False), answers(PIECE), says("a", "SET k 1"), says("b", "GET x"),
+        sees("GET k", "SET k 1", "GET x"), answers(b"+OK\r\n$-1\r\n"), hears("b", "None"), hears("a"),
+        listens("a", True), passes(NOW), hears("a", "80000 bytes", "OK"),
+    ),
+    "who lets as much wait as may is not read from, and goes on when it reads": (
+        # The third reply may be as large as the first two.
+        says("a", *["GET k"] * 3), listens("a", False), answers(PIECE, PIECE), says("a", "SET k 1"),
+        says("b", "GET x"), sees(*["GET k"] * 3, "GET x"), answers(b"$-1\r\n$-1\r\n"), hears("b", "None"), hears("a"),
+        listens("a", True), passes(NOW), sees("SET k 1"), answers(b"+OK\r\n"),
+        hears("a", "80000 bytes", "80000 bytes", "None", "OK"),
     ),
     "who reads nothing for long is closed": (
         says("a", "GET k"), listens("a", False), answers(PIECE), passes(1.9), listens("b", True), says("b", "PING"),

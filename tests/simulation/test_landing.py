@@ -129,13 +129,18 @@ CUT = {
 STOPPED = {
     "it does not read": (
         says("a", "GET k"), sends("a", SET[:1000]), lands("a", True), listens("a", False), answers(PIECE),
-        sends("a", SET[1000:]), passes(NOW), sees("GET k"), lands("a", True), listens("a", True), passes(NOW),
-        sees(SAW), OK, hears("a", "80000 bytes", "OK"),
+        sends("a", SET[1000:]), passes(NOW), sees("GET k", SAW), lands("a", False), OK, hears("a"),
+        listens("a", True), passes(NOW), hears("a", "80000 bytes", "OK"),
     ),
     "it does not read, and sends more behind it": (
         says("a", "GET k"), sends("a", SET[:1000]), listens("a", False), answers(PIECE),
-        sends("a", SET[1000:] + GET), passes(NOW), sees("GET k"), listens("a", True), passes(NOW), sees(SAW, "GET k"),
-        OK, answers(b"$-1\r\n"), hears("a", "80000 bytes", "OK", "None"),
+        sends("a", SET[1000:] + GET), passes(NOW), sees("GET k", SAW, "GET k"), OK, answers(b"$-1\r\n"),
+        listens("a", True), passes(NOW), hears("a", "80000 bytes", "OK", "None"),
+    ),
+    "it does not read, and more waits for it than may": (
+        says("a", *["GET k"] * 3), sends("a", SET[:1000]), listens("a", False), answers(*[PIECE] * 3), passes(NOW),
+        sees(*["GET k"] * 3), sends("a", SET[1000:]), lands("a", True), passes(NOW), sees(), listens("a", True),
+        passes(NOW), sees(SAW), lands("a", False), OK, hears("a", *["80000 bytes"] * 3, "OK"),
     ),
     "it never reads": (
         says("a", "GET k"), sends("a", SET[:1000]), listens("a", False), answers(PIECE), passes(2.5),
@@ -160,7 +165,13 @@ STOPPED = {
     ),
 }  # fmt: skip
 
-LIMITS = {"max_in_flight": 4, "output_soft": "1kb", "output_hard": "1mb", "write_timeout": "2s"}
+LIMITS = {
+    "max_in_flight": 4,
+    "output_soft": "1kb",
+    "output_hard": "1mb",
+    "output_memory": "150kb",
+    "write_timeout": "2s",
+}
 
 
 @pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in WHOLE.items()])

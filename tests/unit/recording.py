@@ -4,16 +4,22 @@ from proxy.engine.sink import Sink
 
 
 class Recorder(Sink):
-    """A sink: whole replies by token, pieces of streamed ones, and the order in which all that came."""
+    """A sink: whole replies by token, pieces of streamed ones (``joined``: of one that came whole in pieces), and the
+    order in which all that came."""
 
     def __init__(self, streams: bool = False) -> None:
         self.replies: list[tuple[int, bytes]] = []
         self.pieces: list[tuple[int, bytes, bool]] = []
+        self.joined: list[bytes] = []
         self.aborted: list[int] = []
         self.streams = streams
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         self.replies.append((token, bytes(data[start:end])))
+
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        self.joined = pieces
+        super().deliver_pieces(token, pieces)
 
     def accepts_stream(self, token: int) -> bool:
         return self.streams

@@ -127,7 +127,7 @@ def test_all_agree(shared: Yard, keys: list[bytes]) -> None:
 
     def sent_by_the_fast_lane(*args: bytes) -> set[int]:
         frame = encode.request(args)
-        done, sent = shared.do(lambda: (run(shared.enter(), frame, 0, 7.5), shared.sent()))
+        done, sent = shared.do(lambda: (run(shared.enter(), frame, 0, 7.5, 1 << 40), shared.sent()))
         assert done == len(frame)
         return {shard for shard, _ in sent}
 

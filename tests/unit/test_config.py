@@ -185,9 +185,9 @@ def test_unknown_keys(tmp_path: Path) -> None:
         (
             "backend.zzz",
             "is not a key: here are connections_per_node, connect_timeout, request_timeout, retry_deadline, "
-            "backoff_min, backoff_max, dedicated_connections, dedicated_wait, dedicated_share, "
-            "watch_timeout, username, password, password_env, "
-            "password_file, tls, tls_ca_file, tls_cert_file, tls_key_file, tls_server_name, tls_verify",
+            "backoff_min, backoff_max, dedicated_connections, dedicated_wait, dedicated_share, watch_timeout, "
+            "long_reply_connections, username, password, password_env, password_file, tls, tls_ca_file, "
+            "tls_cert_file, tls_key_file, tls_server_name, tls_verify",
         ),
         ("limit", 'is not a key; did you mean "limits"?'),
         ("max_clients", "is not a key here: it belongs under [limits]"),

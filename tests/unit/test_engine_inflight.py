@@ -144,10 +144,28 @@ def test_replies_go_to_other_sinks() -> None:
         push(fifo, token, sink=first)
         if token == 1:
             written(fifo)
-    fifo.rewire([second, first, second])
+    fifo.rewire({0: second, 2: second})
     assert [(entry.sink, entry.token) for entry in fifo.entries()] == [(second, 0), (first, 1), (second, 2)]
-    with pytest.raises(ValueError, match=r"sink|shorter|longer"):
-        fifo.rewire([first])
+    assert [(place, entry.token) for place, entry in fifo.of(second)] == [(0, 0), (2, 2)]
+    with pytest.raises(IndexError):
+        fifo.rewire({3: first})
+
+
+def test_whose_requests_they_are() -> None:
+    fifo = InFlight()
+    first, second = Recorder(), Recorder()
+    assert fifo.owners() == set()
+    for sink in (first, first, DISCARD, first):
+        push(fifo, 0, sink=sink)
+    assert fifo.owners() == {first}
+    assert not fifo.serves_others(first)
+    assert fifo.serves_others(second)
+    push(fifo, 0, sink=second)
+    assert fifo.owners() == {first, second}
+    assert fifo.serves_others(first)
+    written(fifo)
+    fifo.expire(1.0)
+    assert not fifo.serves_others(None)
 
 
 def test_what_is_not_written_can_be_taken_back() -> None:

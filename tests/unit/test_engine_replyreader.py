@@ -1,11 +1,13 @@
 """A backend's bytes become replies, each at the sink whose turn it is, however they are cut."""
 
+import sys
 from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.replyreader import STREAM_FROM, ReplyReader
 from proxy.engine.sink import DISCARD, Sink
@@ -19,12 +21,12 @@ from tests.unit.recording import Paper, Recorder
 class Connection:
     """A reader behind a FIFO of requests; ``failed`` has those that an error answered, and who sent them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = sys.maxsize) -> None:
         self.fifo = InFlight()
         self.counters = Counters()
         self.failed: list[tuple[Sink, bytes]] = []
         self.refused: list[bytes] = []
-        self.reader = ReplyReader(self.fifo, self.counters, self._on_error)
+        self.reader = ReplyReader(self.fifo, self.counters, self._on_error, None, most, self._on_large)
 
     def _on_error(self, error: bytes) -> bool:
         if error.startswith(b"-MOVED"):
@@ -34,6 +36,9 @@ class Connection:
         if entry.sink is not DISCARD:
             self.failed.append((entry.sink, entry.frame))
         return False
+
+    def _on_large(self, entry: Entry) -> bytes:
+        return b"-ERR too large %b\r\n" % entry.frame
 
     def send(self, sink: Sink, count: int = 1, since: float = 0.0) -> None:
         """Requests 0 to ``count`` of ``sink``, written."""
@@ -195,28 +200,150 @@ def test_a_large_reply_streams_as_soon_as_its_turn_comes(connection: Connection)
     assert sink.pieces == []
     sink.streams = True
     connection.feed((LARGE[50_000:51_000],))
-    assert sink.pieces == [(0, LARGE[:51_000], False)]
+    assert b"".join(piece for _, piece, _ in sink.pieces) == LARGE[:51_000]
     connection.feed((LARGE[51_000:],))
     assert sink.replies == [(0, LARGE)]
     assert len(connection.fifo) == 0
     assert connection.observed == 1
 
 
-def test_a_large_reply_is_kept_whole_for_a_sink_that_does_not(connection: Connection) -> None:
+SMALL = b"$%d\r\n%b\r\n" % (STREAM_FROM // 2, b"x" * (STREAM_FROM // 2))
+LONG = {
+    "one large value in an array": b"*1\r\n" + LARGE,
+    "many small values": b"*20000\r\n" + b"$7\r\nabcdefg\r\n" * 20_000,
+    "integers and nulls": b"*60000\r\n" + b":1\r\n$-1\r\n*-1\r\n" * 20_000,
+    "a map": b"%10000\r\n" + b"+field\r\n,3.14\r\n" * 10_000,
+    "a set": b"~9000\r\n" + b"$10\r\n0123456789\r\n" * 9000,
+    "a verbatim string": b"=%d\r\ntxt:%b\r\n" % (2 * STREAM_FROM + 4, b"v" * (2 * STREAM_FROM)),
+    "nested": b"*3\r\n*2\r\n" + LARGE + b"*2\r\n:1\r\n" + LARGE + b"%1\r\n+k\r\n" + LARGE + b"*1\r\n*1\r\n*0\r\n",
+    "a long line within": b"*3\r\n:1\r\n+" + b"l" * (2 * STREAM_FROM) + b"\r\n-ERR " + b"e" * STREAM_FROM + b"\r\n",
+    "attributes within": b"*2\r\n|1\r\n+ttl\r\n:3600\r\n" + LARGE + b"|1\r\n+a\r\n" + LARGE + b"_\r\n",
+}
+
+
+@pytest.mark.parametrize("size", [999, 16 * 1024, STREAM_FROM + 1, 10**7])
+@pytest.mark.parametrize("reply", LONG.values(), ids=list(LONG))
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_long_reply_of_any_kind_goes_in_pieces(
+    connection: Connection, reply: bytes, size: int, streams: bool
+) -> None:
+    sink = Recorder(streams=streams)
+    connection.send(sink, 3)
+    connection.feed(chunks(b"+OK\r\n" + reply + b":1\r\n", size))
+    assert sink.replies == [(0, b"+OK\r\n"), (1, reply), (2, b":1\r\n")]
+    assert connection.observed == 3
+    assert len(connection.fifo) == 0
+    assert not connection.reader.taken
+    if size < STREAM_FROM:
+        assert len(sink.pieces if streams else sink.joined) > 2
+        assert max(len(piece) for _, piece, _ in sink.pieces) <= 2 * STREAM_FROM if streams else True
+
+
+@pytest.mark.parametrize("reply", LONG.values(), ids=list(LONG))
+def test_a_long_reply_byte_by_byte(connection: Connection, reply: bytes) -> None:
+    sink = Recorder(streams=True)
+    connection.send(sink, 2)
+    at = len(reply) - 300
+    connection.feed([*chunks(reply[:at], 50_000), *single_bytes(reply[at:] + b"+OK\r\n")])
+    assert sink.replies == [(0, reply), (1, b"+OK\r\n")]
+
+
+@given(st.lists(RESP2 | RESP3, min_size=1, max_size=5), st.lists(st.integers(0, 4 * STREAM_FROM), max_size=12))
+def test_long_aggregates_of_anything_cut_anywhere(items: list[bytes], places: list[int]) -> None:
+    items = [item for item in items if not item.startswith((b">", b"|"))]
+    reply = b"*%d\r\n" % (3 * len(items) + 1) + LARGE + b"".join(items) * 3
+    for streams in True, False:
+        connection = Connection()
+        sink = Recorder(streams=streams)
+        connection.send(sink, 2)
+        connection.feed(cut(reply + b":7\r\n", places))
+        assert sink.replies == [(0, reply), (1, b":7\r\n")]
+
+
+def test_a_long_reply_is_kept_in_pieces_for_a_sink_that_takes_no_stream(connection: Connection) -> None:
     sink = Recorder(streams=False)
     connection.send(sink, 2)
     connection.feed(chunks(LARGE + b":1\r\n", 1000))
     assert sink.replies == [(0, LARGE), (1, b":1\r\n")]
     assert sink.pieces == []
+    assert len(sink.joined) > 100
 
 
-def test_small_and_nested_replies_are_not_streamed(connection: Connection) -> None:
+def test_small_replies_are_not_taken_in_pieces(connection: Connection) -> None:
     sink = Recorder(streams=True)
-    connection.send(sink, 2)
-    small = b"$%d\r\n%b\r\n" % (STREAM_FROM // 2, b"x" * (STREAM_FROM // 2))
-    connection.feed(chunks(small + b"*1\r\n" + LARGE, 1000))
+    connection.send(sink, 4)
+    error = b"-ERR " + b"e" * (2 * STREAM_FROM) + b"\r\n"
+    connection.feed(chunks(SMALL + b"*1\r\n" + SMALL + error, 1000))
     assert sink.pieces == []
-    assert sink.replies == [(0, small), (1, b"*1\r\n" + LARGE)]
+    assert sink.replies == [(0, SMALL), (1, b"*1\r\n" + SMALL), (2, error)]
+    assert connection.failed == [(sink, b"<2>")]
+
+
+@pytest.mark.parametrize("garbage", [b"*2\r\n:1\r\n$" + b"1" * 40, b"*2\r\n:1\r\n$x\r\n", b"*2\r\n:1\r\nwhat\r\n"])
+def test_what_is_no_reply_within_a_long_one(connection: Connection, garbage: bytes) -> None:
+    connection.send(Recorder(streams=True), 1)
+    connection.feed(chunks(b"*2\r\n" + LARGE, 1000))
+    with pytest.raises(BadReply):
+        connection.feed(chunks(garbage, 1000))
+
+
+# ---- how much is kept
+
+
+@pytest.mark.parametrize("reply", LONG.values(), ids=list(LONG))
+@pytest.mark.parametrize("size", [1000, STREAM_FROM, 10**7])
+def test_no_more_is_kept_of_a_reply_than_is_allowed(reply: bytes, size: int) -> None:
+    connection = Connection(most=STREAM_FROM + 5000)
+    sink = Recorder(streams=False)
+    connection.send(sink, 3)
+    connection.feed(chunks(b"+OK\r\n" + reply + b":1\r\n", size))
+    if size < len(reply):
+        assert sink.replies == [(0, b"+OK\r\n"), (1, b"-ERR too large <1>\r\n"), (2, b":1\r\n")]
+    assert len(connection.fifo) == 0
+    assert not connection.reader.taken
+    connection.reader.reset()
+    assert sink.aborted == []
+
+
+def test_what_streams_is_not_kept() -> None:
+    connection = Connection(most=STREAM_FROM)
+    sink = Recorder(streams=True)
+    connection.send(sink, 1)
+    connection.feed(chunks(LARGE, 1000))
+    assert sink.replies == [(0, LARGE)]
+
+
+def test_a_reply_of_which_too_much_came_is_lost_with_its_connection() -> None:
+    connection = Connection(most=STREAM_FROM)
+    sink = Recorder(streams=False)
+    connection.send(sink, 2)
+    connection.feed(chunks(LARGE[: 2 * STREAM_FROM], 1000))
+    assert sink.replies == [(0, b"-ERR too large <0>\r\n")]
+    assert connection.reader.streaming
+    assert connection.reader.owner is None
+    connection.reader.reset()
+    assert sink.aborted == []
+    assert [entry.token for entry in connection.fifo.drain()[0]] == [1]
+
+
+def test_a_request_that_was_given_up_while_its_reply_came_is_dropped(connection: Connection) -> None:
+    sink = Recorder(streams=False)
+    connection.send(sink, 1)
+    connection.feed(chunks(LARGE[:STREAM_FROM], 1000))
+    assert len(connection.fifo.expire(1.0)[0]) == 1
+    connection.feed(chunks(LARGE[STREAM_FROM:], 1000))
+    assert sink.replies == []
+    assert len(connection.fifo) == 0
+
+
+def test_a_lost_connection_leaves_a_kept_reply_unanswered(connection: Connection) -> None:
+    """So that it can be asked for again, if it is a read."""
+    sink = Recorder(streams=False)
+    connection.send(sink, 1)
+    connection.feed(chunks(LARGE[: 2 * STREAM_FROM], 1000))
+    connection.reader.reset()
+    assert sink.aborted == []
+    assert [entry.token for entry in connection.fifo.drain()[0]] == [0]
 
 
 def test_a_lost_connection_breaks_the_stream_off(connection: Connection) -> None:

@@ -284,6 +284,21 @@ def test_a_lone_reply_is_written_at_once(client: Client) -> None:
     assert window.written == 7
 
 
+def test_replies_share_a_write_while_more_requests_are_at_hand(client: Client) -> None:
+    window = client.window
+    direct: list[bytes] = []
+    window.direct = direct.append
+    window.gathers = True
+    window.answer(b"a")
+    window.answer(b"b")
+    window.gathers = False
+    window.answer(b"c")
+    assert (direct, client.wakes) == ([], 1)
+    assert client.flush() == b"abc"
+    window.answer(b"d")
+    assert direct == [b"d"]
+
+
 @pytest.mark.parametrize("early", [0, 1, 3])
 def test_a_stream_is_written_at_once_and_brings_what_waited_behind_it(client: Client, early: int) -> None:
     window = client.window

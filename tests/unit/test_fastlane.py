@@ -207,7 +207,7 @@ def drive(yard: Yard, data: bytes, pos: int = 0) -> tuple[int, Sent]:
     """Where the fast lane ends in ``data``, and what it sent."""
 
     def both() -> tuple[int, Sent]:
-        return run(yard.client, data, pos, 7.5), yard.sent()
+        return run(yard.client, data, pos, 7.5, 1 << 40), yard.sent()
 
     return yard.do(both)
 
@@ -266,7 +266,7 @@ def test_what_is_split_is_answered_as_one(lane: Yard) -> None:
     data = request("MGET a b a") + request("DEL c a")
 
     def sequence() -> bytes:
-        assert run(lane.client, data, 0, 7.5) == len(data)
+        assert run(lane.client, data, 0, 7.5, 1 << 40) == len(data)
         entries = [entry for backend in lane.service.pool for entry in backend.inflight.entries()]
         replies = {request("MGET a a"): b"*2\r\n$1\r\n1\r\n$1\r\n3\r\n", request("MGET b"): b"*1\r\n$-1\r\n"}
         for entry in reversed(entries):
@@ -341,7 +341,7 @@ def test_it_stops_when_a_backend_holds_the_client(second: str) -> None:
 def test_it_stops_when_a_shard_is_down() -> None:
     with yard(away=[0]) as lane:
         first, second = request("SET a v"), request("SET b v")
-        lane.do(lambda: run(lane.client, second, 0, 0.0))
+        lane.do(lambda: run(lane.client, second, 0, 0.0, 1 << 40))
         lane.passes(2 * DEADLINE)
         lane.do(lane.enter)
         assert drive(lane, first + second + first) == (len(first), {(2, WRITE): [first]})

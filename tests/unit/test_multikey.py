@@ -1,10 +1,13 @@
 """Requests with many keys, cut by their bytes, and their replies merged: held against doing it with the arguments."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.multikey import Cut, by_key, count_of, cut, merge_by_key, skip_bulks
+from proxy.jobs import at_once
+from proxy.multikey import Cut, by_key, count_of, cut, merge_by_key, merging_pieces_by_key, skip_bulks
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements
 from proxy.resp.requests import split_request
@@ -169,6 +172,52 @@ def test_any_elements_in_any_places(values: list[tuple[int, bytes]]) -> None:
 def test_replies_that_do_not_fit(replies: list[bytes]) -> None:
     with pytest.raises(BadReply):
         merge_by_key([Part(0, b"", [0]), Part(1, b"", [1])], replies)
+
+
+LARGE = encode.bulk(b"0123456789" * 10_000)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), RESP3 | st.just(LARGE)), min_size=1, max_size=60),
+    st.lists(st.integers(0, 5000), max_size=20),
+)
+def test_replies_in_pieces_merge_to_the_same(values: list[tuple[int, bytes]], places: list[int]) -> None:
+    shards = sorted({shard for shard, _ in values})
+    where = {shard: [place for place, (on, _) in enumerate(values) if on == shard] for shard in shards}
+    parts = [Part(shard, b"", where[shard]) for shard in shards]
+    replies = [encode.array(values[place][1] for place in where[shard]) for shard in shards]
+    pieces = [_pieces(reply, places) for reply in replies]
+    merged = at_once(merging_pieces_by_key(parts, pieces))
+    assert b"".join(merged) == merge_by_key(parts, replies)
+    assert all(merged)
+
+
+def _pieces(reply: bytes, places: list[int]) -> list[bytes]:
+    """A reply cut here and there, but not in its header."""
+    head = reply.index(b"\n") + 1
+    edges = sorted({0, len(reply), *(place for place in places if head <= place < len(reply))})
+    return [reply[begin:end] for begin, end in pairwise(edges)]
+
+
+def test_what_is_long_is_not_copied_to_be_merged() -> None:
+    """And what has been merged is let go of, but for what is passed on."""
+    pieces = [b"*2\r\n" + LARGE[:20_000], LARGE[20_000:70_000], LARGE[70_000:] + LARGE[:20], LARGE[20:]]
+    inner = pieces[1]
+    merged = at_once(merging_pieces_by_key([Part(0, b"", [0, 2]), Part(1, b"", [1])], [pieces, [b"*1\r\n:1\r\n"]]))
+    assert any(piece is inner for piece in merged)
+    assert b"".join(merged) == b"*3\r\n" + LARGE + b":1\r\n" + LARGE
+    assert pieces[:3] == [b"", b"", b""]
+
+
+@pytest.mark.parametrize("cut_at", [6, 50])
+def test_replies_in_pieces_that_do_not_fit(cut_at: int) -> None:
+    for reply in (b"*2\r\n:1\r\n" + LARGE, b"*1\r\n" + LARGE[:-9], b"*-1\r\n", b"+OK\r\n", b"*1\r\n" + b"$x\r\n" * 20):
+        with pytest.raises(BadReply):
+            at_once(
+                merging_pieces_by_key(
+                    [Part(0, b"", [0])], [[piece for piece in (reply[:cut_at], reply[cut_at:]) if piece]]
+                )
+            )
 
 
 # ---- count_of

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from proxy.clock import Clock
 from proxy.dispatch import Muted
 from proxy.engine.window import ReplyWindow
 from proxy.ownwrites import OwnWrites
@@ -17,17 +18,26 @@ BEFORE = (0, 1, 2)
 AFTER = (0, 2, 1)
 
 
+class Told(Clock):
+    """A clock that is what it is told."""
+
+    time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+
 class Client:
     """A client's writes and its window, at a time that is told."""
 
     def __init__(self, loop: VirtualLoop) -> None:
-        self.now = 100.0
-        turn = Turn(loop, lambda: self.now)
+        self.clock = Told(loop, loop.time)
+        turn = Turn(loop, self.clock)
         self.window = ReplyWindow(lambda: None, 1000)
         self.own = OwnWrites(self.window, turn, SECONDS)
 
     def lately(self, shard: int, slot_shard: tuple[int, ...] = BEFORE) -> bool:
-        return self.own.lately(shard, slot_shard, self.now)
+        return self.own.lately(shard, slot_shard, self.clock.time)
 
 
 @pytest.fixture
@@ -46,24 +56,24 @@ def test_a_write_sends_reads_of_its_shard_to_the_primary_for_a_while(client: Cli
     sink = client.own.sink(1, BEFORE)
     assert [client.lately(shard) for shard in (NOBODY, 0, 1, 2, 7)] == [False, False, True, False, False]
     sink.deliver(token, OK, 0, len(OK))
-    client.now += SECONDS - 0.01
+    client.clock.time += SECONDS - 0.01
     assert [client.lately(shard) for shard in (0, 1, 2)] == [False, True, False]
-    client.now += 0.02
+    client.clock.time += 0.02
     assert not client.lately(1)
 
 
 def test_the_while_begins_with_the_answer(client: Client) -> None:
     first, second = client.window.reserve(), client.window.reserve()
     sinks = [client.own.sink(1, BEFORE) for _ in range(2)]
-    client.now += 60  # it was held for a failover
+    client.clock.time += 60  # it was held for a failover
     assert client.lately(1)
     sinks[0].deliver(first, OK, 0, len(OK))
-    client.now += 2 * SECONDS
+    client.clock.time += 2 * SECONDS
     assert client.lately(1)  # the other one is on its way
     sinks[1].deliver(second, OK, 0, len(OK))
-    client.now += SECONDS - 0.01
+    client.clock.time += SECONDS - 0.01
     assert client.lately(1)
-    client.now += 0.02
+    client.clock.time += 0.02
     assert not client.lately(1)
 
 
@@ -82,7 +92,7 @@ def test_replies_reach_the_window(client: Client) -> None:
     streamed = client.own.sink(2, BEFORE)
     assert streamed.accepts_stream(tokens[2])
     streamed.stream(tokens[2], b"$6\r\nabc", last=False)
-    client.now += 60
+    client.clock.time += 60
     assert client.lately(2)
     streamed.stream(tokens[2], b"def\r\n", last=True)
     muted = client.own.relay((0,), BEFORE, Muted(window))
@@ -99,10 +109,10 @@ def test_a_write_on_several_shards(client: Client) -> None:
     sink = client.own.relay((0, 2), BEFORE, client.window)
     assert not sink.accepts_stream(token)
     assert [client.lately(shard) for shard in (0, 1, 2)] == [True, False, True]
-    client.now += 60
+    client.clock.time += 60
     assert client.lately(2)
     sink.deliver(token, OK, 0, len(OK))
-    client.now += SECONDS + 0.01
+    client.clock.time += SECONDS + 0.01
     assert not any(client.lately(shard) for shard in (0, 1, 2))
 
 
@@ -113,7 +123,7 @@ def test_a_slot_that_nobody_serves(client: Client) -> None:
     assert client.lately(NOBODY)
     assert [client.lately(shard, AFTER) for shard in (0, 1)] == [True, True]
     sink.deliver(client.window.reserve(), OK, 0, len(OK))
-    client.now += SECONDS + 0.01
+    client.clock.time += SECONDS + 0.01
     assert not client.lately(0, AFTER)
 
 
@@ -123,17 +133,17 @@ def test_other_numbers_of_shards_mean_all_of_them(client: Client) -> None:
     client.own.sink(0, BEFORE).deliver(first, OK, 0, len(OK))
     late = client.own.sink(1, BEFORE)
     assert all(client.lately(shard, AFTER) for shard in (0, 1, 2, 3))
-    client.now += 60
+    client.clock.time += 60
     assert all(client.lately(shard, AFTER) for shard in (0, 1, 2, 3))
     late.deliver(second, OK, 0, len(OK))
     assert client.lately(2, AFTER)
-    client.now += SECONDS + 0.01
+    client.clock.time += SECONDS + 0.01
     assert not any(client.lately(shard, AFTER) for shard in (0, 1, 2, 3))
 
 
 def test_a_client_that_wrote_long_ago_reads_where_it_likes_after_a_change(client: Client) -> None:
     client.own.sink(0, BEFORE).deliver(client.window.reserve(), OK, 0, len(OK))
-    client.now += SECONDS + 0.01
+    client.clock.time += SECONDS + 0.01
     assert not client.lately(0, AFTER)
 
 
@@ -144,7 +154,7 @@ def test_a_reply_that_breaks_off(client: Client) -> None:
     sink.stream(token, b"$9\r\nabc", last=False)
     sink.abort_stream(token)
     assert client.window.broken
-    client.now += SECONDS + 0.01
+    client.clock.time += SECONDS + 0.01
     assert not client.lately(0)
 
 

@@ -67,7 +67,7 @@ def _fill(word: str, dice: random.Random) -> str | int:
             return word
 
 
-def replies(wire: Wire, data: bytes, seed: int) -> list[object]:
+def replies(wire: Wire, data: bytes, seed: int) -> list[bytes]:
     """What comes back when ``data`` is sent in pieces of random sizes."""
     dice = random.Random(seed)
 
@@ -82,7 +82,12 @@ def replies(wire: Wire, data: bytes, seed: int) -> list[object]:
     sender.start()
     found = frames(wire.rest())
     sender.join()
-    return [hello(frame) if b"\r\nserver\r\n" in frame[:30] else frame for frame in found]
+    return found
+
+
+def comparable(frame: bytes) -> object:
+    """A reply without what HELLO says of one server."""
+    return hello(frame) if b"\r\nserver\r\n" in frame[:30] else frame
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -90,8 +95,8 @@ def test_the_same_stream(site: Site, seed: int) -> None:
     requests = list(conversation(seed))
     data = b"".join(requests)
     with site.direct() as server, site.client() as proxy:
-        expected = replies(server, data, seed)
-        found = replies(proxy, data, seed + 1000)
+        expected = [comparable(frame) for frame in replies(server, data, seed)]
+        found = [comparable(frame) for frame in replies(proxy, data, seed + 1000)]
     for number, (left, right) in enumerate(zip(expected, found, strict=False)):
         assert right == left, f"reply {number} of {len(expected)}"
     assert len(found) == len(expected)

@@ -1,0 +1,92 @@
+"""What waits in this process for clients that do not read, and who may have no more of it.
+
+A client that writes all its requests before it reads a reply (pipelines of most libraries do) is read from and answered
+on, as with Redis: what it does not read yet waits here. So that this stays bounded, each client may have
+``output_hard`` bytes waiting, and all of them together ``output_memory``; who would have more is not read from until it
+has read.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from proxy.flow import Stop
+from proxy.metrics import Counters
+
+if TYPE_CHECKING:
+    from proxy.client import ClientConnection
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.1
+"""Seconds after which it is looked again whether those who were stopped may go on: nobody tells when they read."""
+
+
+class Backlog:
+    """The clients of this process that are behind with reading, with the bytes that wait for each."""
+
+    __slots__ = ("_counters", "_limit", "_loop", "_sizes", "_stopped", "_timer", "total")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, counters: Counters) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._counters = counters
+        self._sizes: dict[ClientConnection, int] = {}
+        self._stopped: dict[ClientConnection, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.total = 0
+        """Bytes that wait for all of them."""
+
+    def __repr__(self) -> str:
+        return f"Backlog({self.total} of {self._limit} bytes, {len(self._sizes)} clients, {len(self._stopped)} stopped)"
+
+    def weigh(self, client: "ClientConnection") -> None:
+        """Look how much waits for ``client``, which is behind, and read no more from it if that is too much."""
+        size = self._count(client)
+        if client in self._stopped:
+            return
+        if size > client.output_hard:
+            key = "output_hard"
+        elif self.total > self._limit:
+            key = "output_memory"
+        else:
+            return
+        self._stopped[client] = None
+        self._counters.hold(key)
+        client.flow.stop(Stop.SLOW)
+        session = client.session
+        log.warning(
+            "client not read from until it reads its replies address=%s name=%r waiting=%d all=%d: "
+            "limits.%s allows no more; raise it if clients should have more",
+            *(session.address, session.name, size, self.total, key),
+        )
+        self._watch()
+
+    def forget(self, client: "ClientConnection") -> None:
+        """``client`` has caught up, or is gone."""
+        self.total -= self._sizes.pop(client, 0)
+        self._stopped.pop(client, None)
+
+    def _count(self, client: "ClientConnection") -> int:
+        size = client.waiting()
+        self.total += size - self._sizes.get(client, 0)
+        self._sizes[client] = size
+        return size
+
+    def _watch(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        """Let those go on for whom there is room again: a quarter of it, or they would stop and go all the time."""
+        self._timer = None
+        for client in self._sizes:
+            self._count(client)
+        for client in list(self._stopped):
+            if self.total * 4 > self._limit * 3:
+                break
+            if self._sizes[client] * 4 <= client.output_hard * 3:
+                del self._stopped[client]
+                client.flow.go(Stop.SLOW)
+        if self._stopped:
+            self._watch()

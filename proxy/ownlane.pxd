@@ -1,0 +1,47 @@
+import cython
+
+from proxy.conversation cimport Conversation
+from proxy.engine.window cimport ReplyWindow
+from proxy.metrics cimport CommandCounter
+from proxy.owncalls cimport Call, OwnLane
+from proxy.session cimport Session
+from proxy.transaction cimport Queue, Queued
+from proxy.turn cimport Turn
+
+cdef bytes _NOAUTH
+cdef int _OWN
+cdef int _IS_OWN
+cdef int _QUEUES
+
+
+@cython.locals(
+    lane=OwnLane, text=bytes, session=Session, size=Py_ssize_t, step=Py_ssize_t, call=Call, window=ReplyWindow,
+    fixed=bytes, counter=CommandCounter, queues=bint,
+)
+cpdef Py_ssize_t repeat(Conversation client, bytes data, Py_ssize_t pos, Turn turn, bint more) except -1
+
+
+@cython.locals(queue=Queue, item=Queued)
+cdef bint _queue_again(Conversation client, Session session, OwnLane lane) except -1
+
+
+@cython.locals(
+    reply=bytes, authenticated=bint, db=Py_ssize_t, protocol=int, reads_replicas=bint, moved=bint, window=ReplyWindow,
+)
+cdef bint carry_out(Conversation client, Session session, Call call, list args) except -1
+
+
+@cython.locals(
+    manner=int, lane=OwnLane, args=list, call=Call, count=Py_ssize_t, session=Session, arity=Py_ssize_t, refusal=bytes,
+    keeps=bint, reply=bytes, window=ReplyWindow,
+)
+cpdef bint answer(Conversation client, bytes frame, bint inline) except -1
+
+
+@cython.locals(queue=Queue, item=Queued)
+cdef bint _enqueue(
+    Conversation client, Session session, OwnLane lane, Call call, list args, bytes frame, bint inline, bint keeps
+) except -1
+
+
+cdef bint _begin_or_end(Conversation client, Session session, Call call) except -1

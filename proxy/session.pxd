@@ -1,0 +1,27 @@
+cdef class Session:
+    cdef public object world
+    cdef public Py_ssize_t id
+    cdef public str address
+    cdef public str local_address
+    cdef public double created
+    cdef public double last_active
+    cdef public bint closing
+    cdef public bint blocked
+    cdef public str lib_name
+    cdef public str lib_ver
+    cdef public str user
+    cdef public bint authenticated
+    cdef public Py_ssize_t db
+    cdef public int protocol
+    cdef public str name
+    cdef public bint reads_replicas
+    cdef public object tracking
+    cdef public object reply_mode
+    cdef public bint no_evict
+    cdef public bint no_touch
+    cdef public str last_command
+    cdef public Py_ssize_t queued
+    cdef public Py_ssize_t watched
+    cdef public tuple listening
+
+    cpdef bint muted(self) except -1

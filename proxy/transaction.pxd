@@ -1,0 +1,25 @@
+cdef class Queued:
+    cdef readonly object fact
+    cdef readonly list args
+    cdef readonly bytes frame
+    cdef readonly object whole
+    cdef readonly bint own
+    cdef public bytes along
+    cdef readonly Py_ssize_t size
+
+
+cdef class Queue:
+    cdef readonly list items
+    cdef readonly set slots
+    cdef readonly list frames
+    cdef readonly dict kinds
+    cdef readonly list calls
+    cdef readonly Py_ssize_t own
+    cdef readonly Py_ssize_t wholes
+    cdef readonly bint odd
+    cdef readonly Py_ssize_t size
+    cdef readonly bint spoiled
+    cdef Py_ssize_t _counted
+    cdef Py_ssize_t _held
+
+    cpdef object add(self, Queued item, object slots)

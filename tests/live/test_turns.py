@@ -1,0 +1,117 @@
+"""How long a turn of the loop is, in processor time: a worker in this process, and clients that send much."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+
+from proxy.config import Config
+from proxy.listeners import listen
+from proxy.localservers import LOOPBACK, free_port
+from proxy.server import accept
+from proxy.service import Service
+from proxy.topology import build_topology
+from proxy.wires import best_wires
+from tests.live.attack import Attack
+from tests.live.wire import Wire, pack, pipeline
+
+pytestmark = pytest.mark.live
+
+BOUND = 0.02
+RARELY = 5
+"""So many turns may take longer: the collector's, or what else a busy machine does to a process's caches."""
+
+FLOODS = {
+    "PING": pack("PING"),
+    "inline": b"PING\r\n",
+    "nothing": b"\r\n",
+    "unknown": pack("NOSUCH", "x" * 100),
+    "INFO": pack("CLIENT", "INFO"),
+    "HELLO": pipeline(("HELLO", 3), ("HELLO", 2)),
+    "GET": pack("GET", "k"),
+    "MGET": pack("MGET", *range(50)),
+}
+
+
+@contextlib.asynccontextmanager
+async def worker() -> AsyncIterator[tuple[str, Service]]:
+    """A worker before two shards that are down, in the running loop, and its address."""
+    address = f"{LOOPBACK}:{free_port()}"
+    shards = [{"primary": f"{LOOPBACK}:{free_port()}"} for _ in range(2)]
+    config = Config.model_validate({"listen": address, "shards": shards})
+    service = Service(config, build_topology(config), wires=best_wires(asyncio.get_running_loop()))
+    listeners = listen(config.listen)
+    try:
+        await accept(service, listeners.of(0))
+        yield address, service
+    finally:
+        service.wires.stop_listening()
+        listeners.close()
+        for client in service.clients:
+            client.close()
+        await service.close()
+
+
+async def turn() -> float:
+    """The processor time of one turn."""
+    before = time.thread_time()
+    await asyncio.sleep(0)
+    return time.thread_time() - before
+
+
+async def beside_attackers(payload: bytes, clients: int) -> list[float]:
+    """The turns of a second in which ``clients`` send as much as goes."""
+    turns: list[float] = []
+    async with worker() as (address, service):
+        over = threading.Event()
+        attack = asyncio.create_task(asyncio.to_thread(_attack, address, payload, clients, over))
+        while not service.counters.bytes_in:
+            await turn()
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            turns.append(await turn())
+        over.set()
+        await attack
+    return turns
+
+
+def _attack(address: str, payload: bytes, clients: int, over: threading.Event) -> None:
+    with Attack(address, payload, clients=clients):
+        over.wait()
+
+
+async def before_a_crowd() -> list[float]:
+    """The turns in which a worker meets what 300 clients have sent already."""
+    async with worker() as (address, service), contextlib.AsyncExitStack() as stack:
+        wires = []
+        for _ in range(300):
+            wires.append(stack.enter_context(Wire(address)))
+            await asyncio.sleep(0)
+        for wire in wires:
+            wire.socket.sendall(pack("ECHO", "x" * 10) * 2000)
+        turns = [await turn() for _ in range(300)]
+        assert service.counters.bytes_in > 1_000_000
+    return turns
+
+
+def longest(main: Coroutine[Any, Any, list[float]]) -> list[float]:
+    """The turns that ``main`` saw, the longest first."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return sorted(runner.run(main), reverse=True)
+
+
+@pytest.mark.parametrize("clients", [1, 40])
+@pytest.mark.parametrize("piece", [pytest.param(piece, id=name) for name, piece in FLOODS.items()])
+def test_no_turn_is_long(piece: bytes, clients: int) -> None:
+    turns = longest(beside_attackers(piece * (300_000 // len(piece)), clients))
+    assert len(turns) > 10
+    assert turns[RARELY] < BOUND
+
+
+def test_a_crowd_that_has_sent_already_takes_no_longer() -> None:
+    assert longest(before_a_crowd())[RARELY] < BOUND

@@ -1,0 +1,200 @@
+"""Long replies to readers that are slow, and what others notice of it: nothing. Virtual time, one server."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from proxy.resp import encode
+from tests.simulation.playbook import (
+    RETRY_DEADLINE,
+    Step,
+    answers,
+    door,
+    got_bytes,
+    hears,
+    leaves,
+    listens,
+    passes,
+    play,
+    says,
+    sees,
+    tries,
+)
+
+NOW = 0.05
+LIMITS = {"output_soft": "64kb", "output_hard": "8mb", "write_timeout": "2s"}
+VALUE = b"v" * 100_000
+ROWS = {
+    "a bulk string": encode.bulk(VALUE * 40),
+    "an array": encode.array(encode.bulk(VALUE) for _ in range(40)),
+    "an array of small ones": encode.array(encode.bulk(b"%09d" % number) for number in range(200_000)),
+    "a nested one": encode.array([encode.array([encode.bulk(VALUE * 20)] * 2), encode.integer(1)]),
+}
+kinds = pytest.mark.parametrize("reply", ROWS.values(), ids=list(ROWS))
+
+
+def others_go_on(name: str) -> Sequence[Step]:
+    """A client that has nothing to do with it is served at once."""
+    return says(name, "SET y 1"), sees("SET y 1"), answers(encode.OK), hears(name, "OK")
+
+
+@kinds
+def test_it_comes_as_fast_as_it_is_read_and_others_go_on(reply: bytes) -> None:
+    play(
+        (
+            says("a", "LRANGE k 0 -1"),
+            listens("a", False),
+            answers(reply),
+            sees("LRANGE k 0 -1"),
+            hears("a"),
+            passes(NOW),
+            *others_go_on("b"),
+            *others_go_on("c"),
+            listens("a", True),
+            passes(NOW),
+            got_bytes("a", len(reply)),
+            says("a", "GET z"),
+            sees("GET z"),
+            answers(b"$1\r\nz\r\n"),
+            tries(2, 2),
+        ),
+        {**LIMITS, "output_hard": "256kb"},
+    )
+
+
+@kinds
+def test_who_waits_behind_it_is_answered(reply: bytes) -> None:
+    """It is read on for them, and kept for its reader."""
+    play(
+        (
+            says("a", "LRANGE k 0 -1"),
+            says("b", "SET x 1"),
+            says("c", "GET x"),
+            listens("a", False),
+            answers(reply, encode.OK, encode.bulk("1")),
+            hears("b", "OK"),
+            hears("c", "1"),
+            hears("a"),
+            listens("a", True),
+            passes(NOW),
+            got_bytes("a", len(reply)),
+        ),
+        LIMITS,
+    )
+
+
+@kinds
+def test_who_keeps_too_much_waiting_is_closed_and_the_others_are_answered(reply: bytes) -> None:
+    play(
+        (
+            says("a", "LRANGE k 0 -1"),
+            says("b", "SET x 1"),
+            listens("a", False),
+            answers(reply, encode.OK),
+            hears("a", "closed"),
+            hears("b", "OK"),
+            sees("LRANGE k 0 -1", "SET x 1"),
+            *others_go_on("b"),
+        ),
+        {**LIMITS, "output_hard": "1mb"},
+    )
+
+
+@kinds
+def test_no_fresh_connection_can_be_had(reply: bytes) -> None:
+    """Then others use the one there is: it is read on as soon as one of them asks something."""
+    play(
+        (
+            says("a", "LRANGE k 0 -1"),
+            listens("a", False),
+            door("shut"),
+            answers(reply),
+            passes(NOW),
+            hears("a"),
+            sees("LRANGE k 0 -1"),
+            says("b", "SET y 1"),
+            sees("SET y 1"),
+            answers(encode.OK),
+            passes(NOW),
+            hears("b", "OK"),
+            passes(2 * RETRY_DEADLINE),
+            says("b", "SET y 2"),
+            sees("SET y 2"),
+            answers(encode.OK),
+            passes(NOW),
+            hears("b", "OK"),
+            listens("a", True),
+            passes(NOW),
+            got_bytes("a", len(reply)),
+        ),
+        LIMITS,
+    )
+
+
+def test_so_many_connections_are_left_and_no_more() -> None:
+    """The second slow reader's reply is kept for it, and all go on over the connection that made way for the first."""
+    reply = ROWS["an array"]
+    asks = says("c", "SET y 1"), answers(encode.OK), passes(NOW), hears("c", "OK")
+    play(
+        (
+            says("a", "LRANGE k 0 -1"),
+            listens("a", False),
+            answers(reply),
+            passes(NOW),
+            tries(2, 2),
+            says("b", "LRANGE k 0 -1"),
+            listens("b", False),
+            answers(reply),
+            passes(NOW),
+            *asks,
+            *asks,
+            tries(2, 2),
+            listens("a", True),
+            listens("b", True),
+            passes(2 * NOW),
+            got_bytes("a", len(reply)),
+            got_bytes("b", len(reply)),
+            says("b", "LRANGE k 0 -1"),
+            listens("b", False),
+            answers(reply),
+            passes(NOW),
+            tries(3, 3),
+        ),
+        LIMITS,
+        long_reply_connections="1",
+    )
+
+
+def test_a_reply_that_is_read_makes_way_when_it_is_very_long() -> None:
+    """Others should not wait until all of it has passed, however fast that is."""
+    play(
+        (
+            says("a", "GET k"),
+            answers(b"$20000000\r\n", b"v" * 9_000_000),
+            passes(NOW),
+            tries(2, 2),
+            sees("GET k"),
+            *others_go_on("b"),
+            got_bytes("a", 9_000_000),
+        ),
+        {**LIMITS, "output_soft": "64mb", "output_hard": "64mb"},
+    )
+
+
+def test_a_reader_that_leaves_takes_nobody_along() -> None:
+    reply = ROWS["an array"]
+    play(
+        (
+            says("a", "LRANGE k 0 -1"),
+            says("b", "SET x 1"),
+            listens("a", False),
+            door("shut"),
+            answers(reply[: len(reply) // 2]),
+            leaves("a"),
+            answers(reply[len(reply) // 2 :], encode.OK),
+            hears("b", "OK"),
+            sees("LRANGE k 0 -1", "SET x 1"),
+            *others_go_on("b"),
+        ),
+        LIMITS,
+    )
