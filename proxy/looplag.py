@@ -2,8 +2,8 @@
 
 ::
 
-    loop     ──every 20 ms──▶ _beat: how late it is, and how much CPU the loop took since the last one
-    thread   ──every 50 ms──▶ _look: is the beat overdue by 100 ms? then what does the loop's thread do (its stack)
+    loop     ──every 40 ms──▶ _beat: how late it is, and how much CPU the loop took since the last one
+    thread   ──every 80 ms──▶ _watch: is the beat overdue by 100 ms? then what does the loop's thread do (its stack)
     a turn of more than 100 ms ends ──▶ counted, and a line in the log
 
 Compiled modules have no frames in a stack, and the thread sees nothing as long as they keep the interpreter's lock; so
@@ -24,11 +24,11 @@ from proxy.metrics import BUCKETS
 
 log = logging.getLogger(__name__)
 
-_EVERY = 0.02
-"""Seconds between two beats: 0.05 % of a processor."""
+_EVERY = 0.04
+"""Seconds between two beats: with the thread 0.05 % of a processor that has nothing else to do, else far less."""
 _LONG = 0.1
-"""Seconds: a turn that takes longer is counted, and said."""
-_LOOK_EVERY = 0.05
+"""Seconds: a turn that makes a beat later than this is counted, and said."""
+_LOOK_EVERY = 0.08
 _SAY_EVERY = 10.0
 """Seconds between two lines in the log, however many turns are long."""
 _WINDOW = 30.0

@@ -91,7 +91,7 @@ RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and
 LOOP_LAG = Metric(
     "slotgate_loop_lag_seconds",
     "histogram",
-    "How late a worker's loop is, looked at every 20 ms: all its clients wait.",
+    "How late a worker's loop is, looked at 25 times a second: all its clients wait.",
 )
 LOOP_WORST = Metric(
     "slotgate_loop_worst_seconds",

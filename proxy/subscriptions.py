@@ -25,6 +25,8 @@ _ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
 """In RESP2, while subscribed."""
 _STEP = 8
 """Names until a job may be interrupted."""
+_FEW = 64
+"""So many names are joined at once, so that no message comes in between."""
 _TOLD_AT_ONCE = 500
 """Of more confirmations these are a piece of the reply."""
 _LOOK_EVERY = 1.0
@@ -150,19 +152,22 @@ class Subscriptions:
         def say(frame: bytes) -> None:
             said.append(frame)
             if len(said) > _TOLD_AT_ONCE:
-                # From here on messages wait until all is confirmed.
                 window.stream(token, b"".join(said), False)
                 said.clear()
 
-        if problem is not None:
-            said.append(self._failed(kind, problem))
-        else:
+        if problem is None and len(names) > _FEW:
+            # From here on messages wait until all is confirmed.
+            window.stream(token, b"", False)
             yield from self._joining(kind, names, say)
             self._changed()
-        reply = b"".join(said)
-        if len(names) > _TOLD_AT_ONCE and problem is None:
-            window.stream(token, reply, True)
+            window.stream(token, b"".join(said), True)
         else:
+            if problem is not None:
+                said.append(self._failed(kind, problem))
+            else:
+                at_once(self._joining(kind, names, said.append))
+                self._changed()
+            reply = b"".join(said)
             window.deliver(token, reply, 0, len(reply))
         self._claim = None
         self._client.service.slices.run(claim.releasing())
