@@ -14,6 +14,7 @@ cdef int _SLOW
 cdef int _ORDER
 cdef int _FULL
 cdef int _BLOCKED
+cdef int _PACED
 cdef int _TURN
 cdef int _SLOW_COST
 cdef int _OWN

@@ -33,6 +33,7 @@ _SLOW = Stop.SLOW
 _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
+_PACED = Stop.PACED
 _TURN = Stop.TURN
 _SLOW_COST = SLOW
 _OWN = OWN
@@ -411,6 +412,8 @@ class ClientConnection(Conversation):
             return
         if flow.behind:
             self._fit()
+            if window.streaming or self._reply_size > STREAM_FROM:
+                flow.stop(_PACED)
             self._backlog.weigh(self)
         if self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
             transport.close()

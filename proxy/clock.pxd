@@ -1,7 +1,8 @@
 cdef class Clock:
     cdef readonly object loop
     cdef readonly double settled
-    cdef object _source
+    cdef public double read
+    cdef readonly object source
     cdef double _skipped
     cdef double _new
     cdef double _most

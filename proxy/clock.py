@@ -21,15 +21,15 @@ _STEP = 2 * BEAT
 class Clock:
     """Seconds in which the process ran; ``source`` gives seconds that only grow, in a stall too."""
 
-    __slots__ = ("_most", "_new", "_skipped", "_source", "_timer", "loop", "settled")
+    __slots__ = ("_most", "_new", "_skipped", "_timer", "loop", "read", "settled", "source")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source: Callable[[], float]) -> None:
         self.loop = loop
-        self._source = source
+        self.source = source
         self._skipped = 0.0
         """The time of the source that is not counted."""
-        self._new = source()
-        """The time of the latest beat."""
+        self._new = self.read = source()
+        """The time of the latest beat. ``read`` is what the source said last."""
         self.settled = self._new
         """The time of the beat before: the loop has read from its sockets since. What was due then is overdue."""
         self._most = self._new + _STEP
@@ -41,7 +41,8 @@ class Clock:
 
     def now(self) -> float:
         """The time; it stands still in a stall."""
-        now = self._source() - self._skipped
+        self.read = self.source()
+        now = self.read - self._skipped
         return now if now < self._most else self._most
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> "Deadline":
@@ -55,7 +56,7 @@ class Clock:
             _Current.clock = None
 
     def _beat(self) -> None:
-        source = self._source()
+        source = self.source()
         now = min(source - self._skipped, self._most)
         self._skipped = source - now
         self.settled, self._new = self._new, now

@@ -144,6 +144,8 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
         refusal = _NOAUTH
     elif call.run is None:
         return call.ends is not None and _begin_or_end(client, session, call)
+    if refusal and call.name == "exec":
+        return False  # that is worded otherwise, and ends the transaction
     keeps = len(frame) <= LONGEST and not call.secret
     if manner == _QUEUES:
         # What is refused spoils the transaction.

@@ -1,6 +1,5 @@
 from proxy.clock cimport Clock
 
-
 cdef int _LOOK
 cdef int _SHARE_LOOKS
 cdef double _SHARE

@@ -61,7 +61,7 @@ class Turn:
 
     A client asks with ``share`` whether it may begin, takes ``credit``, and asks ``over`` once that is used up. Where
     it is over, the client calls ``wait``, and is told to go on at the end of this turn or of a later one.
-    Its time is the ``clock``'s, read once a turn.
+    Its time is the ``clock``'s, read once a turn; how long it takes is measured by the clock's source.
     """
 
     __slots__ = (
@@ -145,13 +145,13 @@ class Turn:
             self._now = self.clock.now()
         self._opened = True
         self._spent = False
-        self._turn_ends = self._now + _TURN
+        self._turn_ends = self.clock.read + _TURN
         self._looks = 0
         self.credit = _LOOK
 
     def _look(self) -> float:
         """Look whether the clients have had all there is in this turn."""
-        now = self.clock.now()
+        now: float = self.clock.source()
         self.credit = _LOOK
         self._looks += 1
         if now >= self._turn_ends or self._looks >= _TURN_LOOKS:

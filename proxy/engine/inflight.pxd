@@ -8,7 +8,6 @@ cdef struct Request:
     Py_ssize_t token
     Py_ssize_t offset
     Py_ssize_t length
-    Py_ssize_t size
     double since
 
 
@@ -36,12 +35,12 @@ cdef class InFlight:
     cdef Py_ssize_t _open_count
     cdef readonly Py_ssize_t written
     cdef readonly Py_ssize_t unanswered
-    cdef Py_ssize_t _unsent_size
 
     cpdef object push(self, Sink sink, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end, double since)
     cpdef object write_to(self, object transport)
     cpdef object write_upto(self, object transport, Py_ssize_t most)
     cpdef double answer(self, bytes data, Py_ssize_t start, Py_ssize_t end) except? -1.0
+    cdef Py_ssize_t _unsent_bytes(self)
     cdef int _grow(self) except -1
     cdef int _seal(self) except -1
     cdef int _add_piece(self, bytes piece, Py_ssize_t count) except -1

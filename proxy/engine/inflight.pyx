@@ -5,7 +5,7 @@ which is kept until its last request is answered; a large request is a piece of 
 structs in a ring and know their offset in their piece, pieces stand in a ring in the same order.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.string cimport memcpy
@@ -38,7 +38,7 @@ cdef class InFlight:
         self._head = self._count = self._first = self._held = self._unwritten_pieces = 0
         self._mask = self._piece_mask = -1
         self._open_size = self._open_room = self._open_count = self.written = 0
-        self.unanswered = self._unsent_size = 0
+        self.unanswered = 0
 
     def __dealloc__(self):
         self._clear()
@@ -94,9 +94,8 @@ cdef class InFlight:
         Py_INCREF(sink)
         request.sink = <PyObject*> sink
         request.token = token
-        request.length = request.size = length
+        request.length = length
         request.since = since
-        self._unsent_size += length
         self._count += 1
 
     cpdef object write_to(self, object transport):
@@ -107,8 +106,7 @@ cdef class InFlight:
             return
         self._seal()
         self.written = self._count
-        self.unanswered += self._unsent_size
-        self._unsent_size = 0
+        self.unanswered += self._unsent_bytes()
         index = self._first + self._held - self._unwritten_pieces
         if self._unwritten_pieces == 1:
             self._unwritten_pieces = 0
@@ -126,7 +124,7 @@ cdef class InFlight:
         cdef Py_ssize_t size = self.unanswered
         cdef Py_ssize_t index, length
         cdef Py_ssize_t count = 0
-        if size + self._unsent_size <= most:
+        if size + self._unsent_bytes() <= most:
             self.write_to(transport)
             return
         for index in range(self.written, self._count):
@@ -261,7 +259,8 @@ cdef class InFlight:
             Py_INCREF(DISCARD)
             request.sink = <PyObject*> DISCARD
             request.token = 0
-            request.length = 0
+            if request.length > 0:
+                request.length = -request.length  # the server has its bytes all the same
             Py_DECREF(sink)
         if unwritten:
             keep = [entry for entry in self.entries()[self.written:] if entry.since >= before or entry.sink is DISCARD]
@@ -281,6 +280,14 @@ cdef class InFlight:
         )
 
     # ---- memory
+
+    cdef Py_ssize_t _unsent_bytes(self):
+        """How many bytes are not written yet."""
+        cdef Py_ssize_t index
+        cdef Py_ssize_t size = self._open_size
+        for index in range(self._held - self._unwritten_pieces, self._held):
+            size += PyBytes_GET_SIZE(<object> self._pieces[(self._first + index) & self._piece_mask].data)
+        return size
 
     cdef int _grow(self) except -1:
         """Double the ring of requests."""
@@ -335,9 +342,11 @@ cdef class InFlight:
     cdef int _release_one(self) except -1:
         """The oldest request, a written one, is no longer kept."""
         cdef PyObject* sink = self._requests[self._head].sink
+        cdef Py_ssize_t length
         cdef Piece* piece = &self._pieces[self._first]
         cdef PyObject* data
-        self.unanswered -= self._requests[self._head].size
+        length = self._requests[self._head].length
+        self.unanswered -= length if length > 0 else -length
         self._head = (self._head + 1) & self._mask
         self._count -= 1
         self.written -= 1
@@ -387,7 +396,9 @@ cdef class InFlight:
                     own = (<object> last).owner is owner
                 if not own:
                     continue
-            if held is not None and request.length == len(held):
+            if request.length < 0:
+                frame = b""
+            elif held is not None and request.length == len(held):
                 frame = held
             else:
                 frame = PyBytes_FromStringAndSize(begin + request.offset, request.length)
@@ -397,7 +408,7 @@ cdef class InFlight:
         """Forget the requests that are not written, and their bytes."""
         cdef Py_ssize_t index
         cdef PyObject* data
-        self._open_size = self._open_count = self._unsent_size = 0
+        self._open_size = self._open_count = 0
         while self._unwritten_pieces:
             self._unwritten_pieces -= 1
             self._held -= 1
@@ -412,7 +423,7 @@ cdef class InFlight:
         """Forget everything."""
         cdef PyObject* data
         self._open_size = self._open_count = self._unwritten_pieces = self.written = 0
-        self.unanswered = self._unsent_size = 0
+        self.unanswered = 0
         while self._held:
             self._held -= 1
             data = self._pieces[(self._first + self._held) & self._piece_mask].data

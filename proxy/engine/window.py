@@ -178,6 +178,11 @@ class ReplyWindow(Sink):
             if self._parked:
                 self._unpark()
 
+    @property
+    def streaming(self) -> bool:
+        """Whether a reply is being passed on piece by piece."""
+        return self._streaming
+
     def holds_back(self, resume: Callable[[], object]) -> bool:
         """Whether the client is behind with reading; ``resume`` is called when it has caught up, or is gone."""
         if self._slow:

@@ -153,6 +153,11 @@ cdef class ReplyWindow(Sink):
             if self._parked_count:
                 self._unpark()
 
+    @property
+    def streaming(self):
+        """Whether a reply is being passed on piece by piece."""
+        return self._streaming
+
     cpdef bint holds_back(self, object resume) except -1:
         """Whether the client is behind with reading; ``resume`` is called when it has caught up, or is gone."""
         if self._slow:

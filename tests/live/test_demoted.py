@@ -115,6 +115,8 @@ def test_a_handover_behind_a_name(pair: Pair, serve: Serve, topology: str, worke
         pair.hand_over()
         load.wait()
         assert eventually(lambda: ready(proxy))
+        # A worker in which nobody writes learns of it within topology.refresh.
+        assert reader.ask("SET", "written by the reader", 1) == b"+OK\r\n"
         pair.old.ask("CONFIG", "RESETSTAT")
         for key in KEYS * 10:
             assert reader.ask("GET", key).startswith(b"$")

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.clock import Clock
 from proxy.dispatch import Muted
 from proxy.engine.window import ReplyWindow
 from proxy.ownwrites import OwnWrites
 from proxy.topology import NOBODY
 from proxy.turn import Turn
 from tests.simulation.loop import VirtualLoop
+from tests.unit.clocks import Told
 from tests.unit.recording import Paper
 
 SECONDS = 0.5
@@ -18,20 +18,11 @@ BEFORE = (0, 1, 2)
 AFTER = (0, 2, 1)
 
 
-class Told(Clock):
-    """A clock that is what it is told."""
-
-    time = 100.0
-
-    def now(self) -> float:
-        return self.time
-
-
 class Client:
     """A client's writes and its window, at a time that is told."""
 
     def __init__(self, loop: VirtualLoop) -> None:
-        self.clock = Told(loop, loop.time)
+        self.clock = Told(loop)
         turn = Turn(loop, self.clock)
         self.window = ReplyWindow(lambda: None, 1000)
         self.own = OwnWrites(self.window, turn, SECONDS)

@@ -1,23 +1,12 @@
 """A turn of the loop: what clients may do in it, whose turn it is, and when output is written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from proxy.clock import Clock
 from proxy.turn import LOOK, SHARE, SHARE_LOOKS, TURN, Turn
 from tests.simulation.loop import VirtualLoop
-
-
-class ToldClock(Clock):
-    """A clock that says what it is told, also where no beat comes for long."""
-
-    def __init__(self, loop: VirtualLoop, told: Callable[[], float]) -> None:
-        super().__init__(loop, told)
-        self._told = told
-
-    def now(self) -> float:
-        return self._told()
+from tests.unit.clocks import Told
 
 
 class Scene:
@@ -25,8 +14,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.loop = VirtualLoop()
-        self.clock = 100.0
-        self.turn = Turn(self.loop, ToldClock(self.loop, lambda: self.clock))
+        self.clock = Told(self.loop)
+        self.turn = Turn(self.loop, self.clock)
         self.log: list[str] = []
 
     def round(self) -> list[str]:
@@ -61,7 +50,7 @@ class Client:
                 if turn.credit <= 0 and turn.over():
                     break
                 turn.credit -= self._cost
-                self._scene.clock += self._each
+                self._scene.clock.time += self._each
                 self.left -= 1
                 done += 1
         if self.left:
@@ -117,9 +106,9 @@ def test_all_clients_together_end_with_the_turn_and_all_come(scene: Scene) -> No
     assert len(first) < 10
     came: list[str] = []
     while len(came) < 100:
-        before = scene.clock
+        before = scene.clock.time
         came += [entry.partition(":")[0] for entry in scene.round()]
-        assert scene.clock - before < TURN + 3 * SHARE
+        assert scene.clock.time - before < TURN + 3 * SHARE
     assert sorted(came[:50], key=int) == [str(number) for number in range(50)]
 
 
@@ -143,10 +132,10 @@ def test_output_is_written_before_and_after_who_goes_on(scene: Scene) -> None:
 
 def test_time_stands_still_until_the_turn_is_over(scene: Scene) -> None:
     now = scene.turn.share()
-    scene.clock += 1
+    scene.clock.time += 1
     assert scene.turn.now() == now
     scene.round()
-    assert scene.turn.now() == scene.clock
+    assert scene.turn.now() == scene.clock.time
 
 
 def test_a_fault_closes_one_client_and_the_others_go_on(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
