@@ -3,7 +3,7 @@
 A client that writes all its requests before it reads a reply (pipelines of most libraries do) is read from and answered
 on, as with Redis: what it does not read yet waits here. So that this stays bounded, each client may have
 ``output_hard`` bytes waiting, and all of them together ``output_memory``; who would have more is not read from until it
-has read.
+has read. Who is at its own limit and still reads nothing for ``_GRACE`` seconds is closed, as if it were past it.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_GRACE = 2.0
 _LOOK_EVERY = 0.1
 """Seconds after which it is looked again whether those who were stopped may go on: nobody tells when they read."""
 
@@ -32,7 +33,9 @@ class Backlog:
         self._limit = limit
         self._counters = counters
         self._sizes: dict[ClientConnection, int] = {}
-        self._stopped: dict[ClientConnection, None] = {}
+        self._stopped: dict[ClientConnection, tuple[float, int] | None] = {}
+        """Those that are not read from; with the time until which one at its own limit has to read something, and
+        where it was then."""
         self._timer: asyncio.TimerHandle | None = None
         self.total = 0
         """Bytes that wait for all of them."""
@@ -45,13 +48,13 @@ class Backlog:
         size = self._count(client)
         if client in self._stopped:
             return
-        if size > client.output_hard:
+        if size + client.coming() > client.output_hard:
             key = "output_hard"
         elif self.total > self._limit:
             key = "output_memory"
         else:
             return
-        self._stopped[client] = None
+        self._stopped[client] = self._until(client) if key == "output_hard" else None
         self._counters.hold(key)
         client.flow.stop(Stop.SLOW)
         session = client.session
@@ -73,6 +76,9 @@ class Backlog:
         self._sizes[client] = size
         return size
 
+    def _until(self, client: "ClientConnection") -> tuple[float, int]:
+        return self._loop.time() + _GRACE, client.flow.left_to_read()
+
     def _watch(self) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
@@ -82,11 +88,16 @@ class Backlog:
         self._timer = None
         for client in self._sizes:
             self._count(client)
-        for client in list(self._stopped):
-            if self.total * 4 > self._limit * 3:
-                break
-            if self._sizes[client] * 4 <= client.output_hard * 3:
+        room = self.total * 4 <= self._limit * 3
+        now = self._loop.time()
+        for client, until in list(self._stopped.items()):
+            if room and self._sizes[client] * 4 <= client.output_hard * 3:
                 del self._stopped[client]
                 client.flow.go(Stop.SLOW)
+            elif until is not None:
+                if client.flow.left_to_read() < until[1]:
+                    self._stopped[client] = self._until(client)
+                elif now >= until[0]:
+                    client.over_limit()
         if self._stopped:
             self._watch()

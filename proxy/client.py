@@ -298,9 +298,10 @@ class ClientConnection(Conversation):
                         break
                     continue
                 if window.pending >= self.most:
-                    self._fit()
-                    if window.pending < self.most:
-                        continue
+                    if not window.ready:
+                        self._fit()
+                        if window.pending < self.most:
+                            continue
                     flow.stop(_FULL)
                     break
                 if self.own:
@@ -408,7 +409,7 @@ class ClientConnection(Conversation):
             self.abort("broken reply")
             return
         if window.parked_bytes > self.output_hard or flow.unread() > self.output_hard:
-            self.abort("output limit" if self.output_hard == self.service.limits.output_hard else "pubsub output limit")
+            self.over_limit()
             return
         if flow.behind:
             self._fit()
@@ -428,7 +429,7 @@ class ClientConnection(Conversation):
 
     def _fit(self) -> None:
         """Have twice as many requests in flight once so many were answered, if ``output_soft`` has room for as many
-        replies as those were."""
+        replies as those were. All of them are written."""
         window = self.window
         limits = self.service.limits
         answered = window.head - self._head_before
@@ -451,11 +452,19 @@ class ClientConnection(Conversation):
         left = 0 if kept is None else len(kept) - self._kept_from
         return self.flow.unread() + window.parked_bytes + coming + left
 
+    def coming(self) -> int:
+        """Bytes of replies to what it may send before it is looked at again, on top of what waits."""
+        return max(self.most - self.window.pending, 0) * min(self._reply_size, STREAM_FROM)
+
     def abort(self, reason: str) -> None:
         """Close at once, for a reason that is logged and counted."""
         self._counters.reject(reason)
         log.warning("client closed address=%s reason=%r", self.session.address, reason)
         self.close()
+
+    def over_limit(self) -> None:
+        """More waits for it than may."""
+        self.abort("output limit" if self.output_hard == self.service.limits.output_hard else "pubsub output limit")
 
     def stalled(self) -> None:
         """It has read nothing for too long."""

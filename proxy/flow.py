@@ -165,6 +165,10 @@ class Flow:
             self._timer.cancel()
             self._timer = None
 
+    def left_to_read(self) -> int:
+        """A number that falls whenever the client reads something."""
+        return 0 if self._client is None else self.unread() - self._client.window.written
+
     def unread(self) -> int:
         """Bytes that wait in this process for the client to read."""
         return self._transport.get_write_buffer_size()
@@ -189,12 +193,12 @@ class Flow:
         client = self._client
         if client is None:
             return
-        before = self.unread() - client.window.written
+        before = self.left_to_read()
 
         self.lively = False
 
         def look() -> None:
-            if self.lively or self.unread() - client.window.written < before:
+            if self.lively or self.left_to_read() < before:
                 self._watch()
             else:
                 client.stalled()

@@ -35,6 +35,7 @@ cdef class OwnLane:
     cdef readonly bint refused
     cdef readonly bint queues
     cdef readonly object fact
+    cdef readonly bint own
     cdef readonly bytes frame
     cdef readonly object slots
     cdef readonly object planner

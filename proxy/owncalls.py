@@ -74,6 +74,7 @@ class OwnLane:
         "most",
         "name",
         "now",
+        "own",
         "planner",
         "queues",
         "refused",
@@ -105,6 +106,7 @@ class OwnLane:
         # ... and if it was queued (or counted, where the transaction is spoiled), what was.
         self.queues = False
         self.fact: Fact | None = None
+        self.own = False
         self.frame = b""
         self.slots: frozenset[int] = frozenset()
         self.planner: object | None = None
@@ -169,6 +171,7 @@ class OwnLane:
         self.keep(session, manner, text, None, item.args, QUEUED)
         self.queues = True
         self.fact = item.fact
+        self.own = item.own
         self.name = item.fact.name
         self.frame = item.frame
         self.slots = slots

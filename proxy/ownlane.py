@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.conversation import Conversation
 
 _NOAUTH = encode.error(errors.NOAUTH)
+_WITHOUT = {name: encode.error(errors.without_multi(name)) for name in ("exec", "discard")}
 _OWN = OWN
 _IS_OWN = Manner.OWN
 _QUEUES = Manner.QUEUES
@@ -83,7 +84,7 @@ def _queue_again(client: "Conversation", session: Session, lane: OwnLane) -> boo
     if lane.manner == _QUEUES:
         queue = client.queue()
         assert lane.fact is not None
-        item = Queued(lane.fact, lane.args, lane.frame)
+        item = Queued(lane.fact, lane.args, lane.frame, None, lane.own)
         if queue.size + item.size > lane.most:
             return False
         queue.add(item, lane.slots)
@@ -144,8 +145,10 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
         refusal = _NOAUTH
     elif call.run is None:
         return call.ends is not None and _begin_or_end(client, session, call)
-    if refusal and call.name == "exec":
-        return False  # that is worded otherwise, and ends the transaction
+    if refusal and call.ends is not None and call.name == "exec":
+        if client.modes is not None:
+            return False  # it ends a transaction, and what is watched for it
+        refusal = encode.error(errors.exec_refused(errors.text(refusal[1:-2])))
     keeps = len(frame) <= LONGEST and not call.secret
     if manner == _QUEUES:
         # What is refused spoils the transaction.
@@ -189,7 +192,7 @@ def _enqueue(
 ) -> bool:
     """Queue a command of the proxy's own. False if that can not be."""
     queue = client.queue()
-    item = Queued(call.fact, args, encode.request(args) if inline else frame)
+    item = Queued(call.fact, args, encode.request(args) if inline else frame, None, True)
     if queue.size + item.size > lane.most:
         return False
     client.latest = None
@@ -212,7 +215,7 @@ def _begin_or_end(client: "Conversation", session: Session, call: Call) -> bool:
             return False
         client.begin_queue()
     elif client.own == _IS_OWN:
-        reply = encode.error(errors.without_multi(call.name))
+        reply = _WITHOUT[call.name]
         call.counter.failed += 1
     elif not client.end_empty_queue():
         return False

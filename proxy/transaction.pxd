@@ -1,3 +1,14 @@
+import cython
+
+
+cdef class Kind:
+    cdef readonly object fact
+    cdef readonly Py_ssize_t count
+    cdef readonly bint own
+    cdef readonly bint odd
+    cdef readonly bint scripting
+
+
 cdef class Queued:
     cdef readonly object fact
     cdef readonly list args
@@ -13,6 +24,7 @@ cdef class Queue:
     cdef readonly set slots
     cdef readonly list frames
     cdef readonly dict kinds
+    cdef Kind _kind
     cdef readonly list calls
     cdef readonly Py_ssize_t own
     cdef readonly Py_ssize_t wholes
@@ -22,4 +34,5 @@ cdef class Queue:
     cdef Py_ssize_t _counted
     cdef Py_ssize_t _held
 
+    @cython.locals(kind=Kind)
     cpdef object add(self, Queued item, object slots)

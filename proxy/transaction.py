@@ -32,18 +32,34 @@ _EACH_ARGUMENT = 64
 _OWN = frozenset({"unwatch", *BEGIN, *END})
 
 
+class Kind:
+    """A command that is queued, however often: ``count`` times. ``odd``: it may be answered by more frames than one,
+    depending on its arguments. Looked up once, as there may be thousands of one kind."""
+
+    __slots__ = ("count", "fact", "odd", "own", "scripting")
+
+    def __init__(self, fact: Fact) -> None:
+        self.fact = fact
+        self.count = 0
+        self.own = answered_here(fact)
+        self.odd = fact.name in framing.NAMES
+        self.scripting = fact.scripting
+
+
 class Queued:
     """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
     goes through, where one server's reply is not what a client should see."""
 
     __slots__ = ("along", "args", "fact", "frame", "own", "size", "whole")
 
-    def __init__(self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None) -> None:
+    def __init__(
+        self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None, own: bool | None = None
+    ) -> None:
         self.fact = fact
         self.args = args
         self.frame = frame
         self.whole = whole
-        self.own = answered_here(fact)
+        self.own = answered_here(fact) if own is None else own
         self.along = b""
         """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
         self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
@@ -69,6 +85,7 @@ class Queue:
     __slots__ = (
         "_counted",
         "_held",
+        "_kind",
         "calls",
         "frames",
         "items",
@@ -85,8 +102,9 @@ class Queue:
         self.items: list[Queued] = []
         self.frames: list[bytes] = []
         """Of those that are for a server."""
-        self.kinds: dict[int, tuple[Fact, int]] = {}
-        """Their facts by identity, each with how many there are of it: EXEC need not go through all."""
+        self.kinds: dict[int, Kind] = {}
+        """By the facts' identity: EXEC need not go through all commands."""
+        self._kind: Kind | None = None
         self.calls: list[tuple[str, list[bytes]]] = []
         """Of scripts: name and arguments."""
         self.own = 0
@@ -109,14 +127,19 @@ class Queue:
         """One more; its keys are in ``slots``."""
         fact = item.fact
         self.items.append(item)
-        self.kinds[id(fact)] = fact, self.kinds.get(id(fact), (fact, 0))[1] + 1
-        if item.own:
+        kind = self._kind
+        if kind is None or kind.fact is not fact:
+            kind = self._kind = self.kinds.setdefault(id(fact), Kind(fact))
+        kind.count += 1
+        if kind.own:
             self.own += 1
         else:
             self.frames.append(item.frame)
-        self.wholes += item.whole is not None
-        self.odd = self.odd or (fact.name in framing.NAMES and bool(framing.of_its_own(fact.name, item.args, False)))
-        if fact.scripting:
+        if item.whole is not None:
+            self.wholes += 1
+        if kind.odd and not self.odd:
+            self.odd = bool(framing.of_its_own(fact.name, item.args, False))
+        if kind.scripting:
             self.calls.append((fact.name, item.args))
         if slots:
             self.slots.update(slots)
@@ -133,6 +156,7 @@ class Queue:
         self.items.clear()
         self.frames.clear()
         self.kinds.clear()
+        self._kind = None
         self.calls.clear()
         self.slots.clear()
         self.size = self.own = self.wholes = self._counted = self._held = 0
@@ -147,7 +171,7 @@ class Queue:
     @property
     def facts(self) -> Iterator[Fact]:
         """What commands there are, each once."""
-        return (fact for fact, _ in self.kinds.values())
+        return (kind.fact for kind in self.kinds.values())
 
 
 def block(frames: Iterable[bytes]) -> bytes:

@@ -196,7 +196,7 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
         discard(modes)
         client.say(fact, transaction.NULLS[client.session.protocol == 3])
         return True
-    for kind, count in ((fact, 1), *queue.kinds.values()):
+    for kind, count in ((fact, 1), *((kind.fact, kind.count) for kind in queue.kinds.values())):
         service.counters.command(kind.name).calls += count
     modes.queue = modes.watch = None
     client.session.watched = 0

@@ -179,6 +179,11 @@ class ReplyWindow(Sink):
                 self._unpark()
 
     @property
+    def ready(self) -> bool:
+        """Whether replies wait to be written."""
+        return bool(self._out)
+
+    @property
     def streaming(self) -> bool:
         """Whether a reply is being passed on piece by piece."""
         return self._streaming

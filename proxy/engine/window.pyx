@@ -154,6 +154,11 @@ cdef class ReplyWindow(Sink):
                 self._unpark()
 
     @property
+    def ready(self):
+        """Whether replies wait to be written."""
+        return self._ready
+
+    @property
     def streaming(self):
         """Whether a reply is being passed on piece by piece."""
         return self._streaming
