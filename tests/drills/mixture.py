@@ -17,9 +17,7 @@ _LONG_LIST: Final = 12
 _LONG_TEXT: Final = 400
 _SCRIPTED: Final = 0.5
 """Of the commands that a script can do as well."""
-
-
-_SCRIPTS: Final = {
+SCRIPTS: Final = {
     "APPEND": b"#!lua\nreturn redis.call('append', KEYS[1], ARGV[1])",
     "MSET": b"#!lua\nfor at, key in ipairs(KEYS) do redis.call('set', key, ARGV[at]) end return {ok = 'OK'}",
 }
@@ -42,7 +40,7 @@ class Command:
         if self.scripted:
             keys = [part.key.name for part in self.parts]
             arguments = [argument for part in self.parts for argument in part.arguments]
-            return (b"EVAL", _SCRIPTS[self.name], b"%d" % len(keys), *keys, *arguments)
+            return (b"EVAL", SCRIPTS[self.name], b"%d" % len(keys), *keys, *arguments)
         if self.name == "LRANGE":
             return (b"LRANGE", self.parts[0].key.name, b"0", b"-1")
         words = [self.name.encode()]

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.localservers import ServerBinary, start_many
 from tests.drills.load import Options, run
+from tests.drills.mixture import SCRIPTS
 from tests.drills.model import Key, Part, Value, Verdict, apply
 from tests.drills.report import Report
 
@@ -45,6 +46,8 @@ class Server:
         """Carries a command out."""
         name, keys = words[0].decode(), words[1:]
         match name:
+            case "EVAL":
+                return self._script(words)
             case "MGET":
                 return b"*%d\r\n" % len(keys) + b"".join(self._one("GET", key) for key in keys)
             case "MSET":
@@ -56,6 +59,13 @@ class Server:
             case "LRANGE":
                 return self._one(name, keys[0])
         return self._one(name, *keys)
+
+    def _script(self, words: Sequence[bytes]) -> bytes:
+        """What the command does that the script stands for."""
+        (name,) = (name for name, text in SCRIPTS.items() if text == words[1])
+        count = int(words[2])
+        keys, arguments = words[3 : 3 + count], words[3 + count :]
+        return self.answer([name.encode(), *itertools.chain(*zip(keys, arguments, strict=True))])
 
     def _one(self, name: str, key: bytes, *arguments: bytes) -> bytes:
         self.data[key], said = apply(name, self.data.get(key), arguments)
