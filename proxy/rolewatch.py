@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _AGAIN = 1.0
 """Seconds between two renewals of the connections to one server, however many requests it refuses."""
+_EVERY = 1.0
+"""Seconds between two questions to a primary."""
 _JITTER = 0.2
 _QUESTION = encode.request(("INFO", "replication"))
 
@@ -113,15 +115,19 @@ class RoleWatch:
         self.misfits = {node: why for node, why in self.misfits.items() if node in nodes}
 
     async def run(self) -> None:
-        """Ask each primary now and then over a connection that clients use: what is read from one that was replaced
-        behind its name tells nobody. Never returns."""
+        """Ask each primary every second over a connection that clients use: what is read from one that was replaced
+        behind its name tells nobody, least of all where another worker has met READONLY. Never returns."""
         while True:
-            await asyncio.sleep(self._service.config.topology.refresh * random.uniform(1 - _JITTER, 1 + _JITTER))
+            await asyncio.sleep(_EVERY * random.uniform(1 - _JITTER, 1 + _JITTER))
             now = self._service.turn.now()
-            for backend in self._service.pool:
-                # Not behind a CLIENT CACHING, which is for the request that follows.
-                if backend.ready and backend.place.primary and not backend.place.owner:
-                    backend.send(_Asked(self, backend.place), 0, _QUESTION, now, None)
+            # Not behind a CLIENT CACHING, which is for the request that follows.
+            asked = {
+                backend.place.node: backend
+                for backend in self._service.pool
+                if backend.ready and backend.place.primary and not backend.place.owner
+            }
+            for backend in asked.values():
+                backend.send(_Asked(self, backend.place), 0, _QUESTION, now, None)
 
     def _renew(self, place: Place) -> None:
         service = self._service
