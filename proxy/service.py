@@ -464,10 +464,12 @@ class Service:
 
     def _make_lanes(self) -> tuple[Lane, Lane]:
         """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
-        careful = [fact for fact in self.table if not runs_code(fact)]
         common = self.counters, self.topology, self.config.cross_slot, self.rules
         lane = Lane(self.table, *common)
-        return lane, lane if len(careful) == len(self.table) else Lane(careful, *common)
+        others = Lane(filter(runs_code, self.table), *common)
+        if not others.heads and not others.splits:
+            return lane, lane
+        return lane, Lane((fact for fact in self.table if not runs_code(fact)), *common)
 
     def _renew_lanes(self) -> None:
         self._lanes = self._make_lanes()
