@@ -155,6 +155,10 @@ async def drain(service: Service) -> None:
         await asyncio.sleep(_DRAIN_STEP)
 
 
+_CLOSES = (
+    "a long reply makes a server close a connection that clients share, and their writes are uncertain address=%s "
+    "limit=%d: have client-output-buffer-limit normal 0 0 0 there, as it is by default"
+)
 _RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
 
 
@@ -177,6 +181,9 @@ async def keep_learning(service: Service) -> None:
                 await _adopt(service, list(known.values()), list(read_from.values()))
             for node in [node for node, answer in answers.items() if answer.raises]:
                 log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+            for node, answer in answers.items():
+                if answer.max_output is not None:
+                    log.warning(_CLOSES, node.address, answer.max_output)
             service.unasked = frozenset(missing) - answers.keys()
             service.raises = some_raise(list(known.values()))
             if len(answers) < len(missing):

@@ -298,6 +298,13 @@ def test_a_servers_own_limit_hits_only_the_slow_reader(shards: LocalShards, serv
     assert metric(proxy, "slotgate_uncertain_total") == 0
 
 
+def test_a_hard_limit_of_a_server_is_said(binary: ServerBinary, serve: Serve) -> None:
+    with start_many(1, 0, binary=binary, options=("client-output-buffer-limit normal 64mb 0 0",)) as running:
+        proxy = serve("--static", running.static)
+        assert eventually(lambda: "have client-output-buffer-limit normal 0 0 0 there" in proxy.log)
+        assert "limit=67108864" in proxy.log
+
+
 # ---- what is kept of one reply is bounded
 
 
