@@ -178,8 +178,7 @@ def test_what_is_kept_for_a_slow_reader_is_kept_once(shards: LocalShards, serve:
     assert not innocents.errors
 
 
-@pytest.mark.parametrize("soft", ["256kb", "8mb"])
-@pytest.mark.parametrize("block", [False, True], ids=["alone", "in a transaction"])
+@pytest.mark.parametrize(("soft", "block"), [("256kb", False), ("8mb", True)], ids=["alone", "in a transaction"])
 def test_nobody_waits_long_behind_it(shards: LocalShards, serve: Serve, soft: str, block: bool) -> None:
     """The best of three, as the machine may be busy: some 100 ms is what the server itself and the memory take."""
     proxy = serve(config=configured(shards, f'output_soft = "{soft}"'))
