@@ -4,7 +4,7 @@ Sources: https://redis.io/docs/latest/develop/interact/pubsub/, .../develop/use/
 Redis 7 answers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from proxy.glob import literal_prefix
@@ -78,6 +78,11 @@ def confirmation(word: bytes, name: bytes | None, count: int, protocol: int) -> 
     """What a client is told when a subscription begins or ends; ``name`` is None if there was none to end."""
     named = encode.null(protocol) if name is None else encode.bulk(name)
     return b"%b3\r\n$%d\r\n%b\r\n%b:%d\r\n" % (b">" if protocol >= 3 else b"*", len(word), word, named, count)
+
+
+def nothing_ended(kind: Kind, names: Sequence[bytes], count: int, protocol: int) -> bytes:
+    """The reply to a command that ends subscriptions of which there are none; ``count`` is what stands."""
+    return b"".join(confirmation(kind.unsubscribe, name, count, protocol) for name in names or (None,))
 
 
 def as_resp2(push: bytes) -> bytes:

@@ -259,16 +259,19 @@ class Conversation(Receiver):
         self.plain = False
         self.own = Manner.QUEUES
 
-    def end_empty_queue(self) -> bool:
-        """The transaction is over, if it is empty and nothing was watched for it; else False."""
+    def only_queues(self) -> bool:
+        """Whether its transaction is all that it is in the middle of: nothing is watched, nothing subscribed to."""
         modes = self.modes
         assert modes is not None
-        if self.queue().items or modes.watch is not None or modes.subscriptions is not None:
-            return False
+        return modes.watch is None and modes.subscriptions is None
+
+    def end_queue(self) -> None:
+        """Its transaction is over."""
+        modes = self.modes
+        assert modes is not None
         modes.queue = None
         self.known_session().queued = -1
         self.adopt_session()
-        return True
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
