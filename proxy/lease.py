@@ -90,7 +90,10 @@ class Lease(Receiver):
         """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
         around, place = self._around, self.place
         gate = around.gates.to(place.node, place.primary)
-        await gate.attempt(lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet))
+        # Who waits for it can be told that the server is away, and looks then where its request belongs now.
+        await gate.attempt(
+            lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet), patient=False
+        )
 
     async def _greet(self, address: str, seconds: float) -> None:
         around = self._around
