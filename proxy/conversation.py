@@ -524,7 +524,7 @@ class Conversation(Receiver):
                 self.modes = Modes(self)
             return blocking.begin(self.modes, fact, args, frame, plan.shard)
         if fact.name in framing.NAMES:
-            raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
+            raises = service.may_raise(plan.shard, plan.read) if isinstance(plan, Forward) else service.may_raise()
             if framing.of_its_own(fact.name, args, raises):
                 return unshared.carry_out(self, fact, args, frame, plan)
         routes = self.for_large(frame)
