@@ -27,8 +27,8 @@ OnLost = Callable[[str, list[Entry]], None]
 class Lease(Receiver):
     """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
 
-    ``shared``: its holder uses it for many clients. ``at_busy``: see ``Greeting``. ``on_lost`` is called once when the server closes it, never after
-    ``drop``. ``on_push`` gets what it says unasked.
+    ``shared``: its holder uses it for many clients. ``at_busy``: see ``Greeting``. ``on_lost`` is called once when the
+    server closes it, never after ``drop``. ``on_push`` gets what it says unasked.
     """
 
     __slots__ = (

@@ -107,8 +107,7 @@ async def _raises(node: Node, credentials: Credentials) -> bool:
 
 
 async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
-    """Ask a replica, which is read from, for its limits, and what it does to errors; None if it can not be asked now.
-    """
+    """Ask a replica, which is read from, for its limits and what it does to errors; None if it can not be asked now."""
     try:
         max_bulk, max_query = await ask(node, credentials, _LIMITS, _TIMEOUT)
         raises = await _raises(node, credentials)

@@ -382,7 +382,7 @@ def test_nobody_hears_a_frame_too_many(target: Target, proxy: ProxyProcess, kind
 
 
 def test_a_replica_that_makes_two_of_what_a_script_raises(tmp_path: Path, serve: Serve) -> None:
-    """Behind a primary that does not, as in an upgrade that begins with the replicas: scripts that read go to it too."""
+    """Behind a primary that does not, as in an upgrade that begins with the replicas: it gets scripts that read."""
     mended, other = find(FULL[0]), find(MORE[1])
     primary, replica = LocalServer(mended, tmp_path), LocalServer(other, tmp_path)
     busy = "for number = 1, 5000000 do end "

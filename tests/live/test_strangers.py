@@ -136,7 +136,7 @@ def test_a_stranger_at_a_primary_s_address(own: LocalCluster, serve: Serve, tmp_
 
 
 def test_a_stranger_that_is_too_busy_to_say_who_it_is(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
-    """It answers BUSY to whatever it is asked, also to who it is: it gets no request when its script is over, either."""
+    """It answers BUSY to whatever it is asked, also to who it is. It gets no request when its script is over."""
     busy = "local over = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] + 0 < over do end return 1"
     with start_cluster(2, 0, binary=binary, node_timeout=1.0) as cluster:
         proxy = serve(config=quick(cluster.nodes[0], read_from="primary"))
