@@ -526,11 +526,11 @@ class Conversation(Receiver):
         if isinstance(plan, Pin):
             if self.modes is None:
                 self.modes = Modes(self)
-            return blocking.begin(self.modes, fact, args, frame, plan.shard)
+            return self._aside(blocking.begin(self.modes, fact, args, frame, plan.shard))
         if fact.name in framing.NAMES:
-            raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
+            raises = service.may_raise(plan.shard, plan.read) if isinstance(plan, Forward) else service.may_raise()
             if framing.of_its_own(fact.name, args, raises):
-                return unshared.carry_out(self, fact, args, frame, plan)
+                return self._aside(unshared.carry_out(self, fact, args, frame, plan))
         routes = self.for_large(frame)
         if routes is None:
             return False
@@ -550,15 +550,21 @@ class Conversation(Receiver):
             else:
                 targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
             service.scripts.prepare(fact.name, args, targets, now)
-        if self.modes is not None and self.modes.tracker is not None:
-            self.modes.tracker.before(shards, now)
         if service.detours.unsettled and isinstance(plan, Forward):
             service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
+        if self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.before(shards, now)  # nothing may come in between
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
         return True
+
+    def _aside(self, done: bool) -> bool:
+        """A command goes over a connection that is not its client's for good, if it is ``done`` and need not wait."""
+        if done and self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.passed()
+        return done
 
     def for_large(self, frame: bytes) -> Routes | None:
         """The routes for the request in ``frame``. One that is so large that it needs another connection than all share

@@ -155,9 +155,11 @@ class Service:
             limits.pubsub_output_hard,
         )
         self.raises = False
-        """Whether a server is known to pass on what scripts raise with its line breaks."""
+        """Whether a primary is known to pass on what scripts raise with its line breaks."""
         self.unasked: frozenset[Node] = frozenset()
         """The primaries that may do so, as they have not been asked yet."""
+        self.replicas_raise = False
+        """Whether a replica that is read from does so, or may, as it has not been asked yet."""
         self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
@@ -179,7 +181,7 @@ class Service:
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
-        """Primaries' connections that were lost since their server's facts were asked for."""
+        """Connections that were lost since their server's facts were asked for."""
         self.changed = asyncio.Event()
         """A backend connection changed its state."""
         self.learned = asyncio.Event()
@@ -393,8 +395,11 @@ class Service:
         business."""
         return self._evidence.refusal(error, asked, frame)
 
-    def may_raise(self, shard: int | None = None) -> bool:
-        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks."""
+    def may_raise(self, shard: int | None = None, read: bool = False) -> bool:
+        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks; ``read``:
+        or a replica that is read from."""
+        if read and self.replicas_raise:
+            return True
         if self.raises or not self.unasked:
             return self.raises
         return shard is None or (shard != NOBODY and self.topology.shards[shard].primary in self.unasked)
@@ -529,7 +534,7 @@ class Service:
             self.scripts.forget(backend)
             self.scripts.forget(backend.place.node)
             self.restarted.discard(backend)
-            if backend.place.primary and not backend.retired:
+            if not backend.retired:
                 self.restarted.add(backend)
         else:
             self.roles.stood(backend)

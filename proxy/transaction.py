@@ -24,6 +24,7 @@ QUEUED = b"+QUEUED\r\n"
 NULLS = (b"*-1\r\n", b"_\r\n")
 """The reply to EXEC when a watched key was changed, in RESP2 and RESP3."""
 _ABORTED = b"-EXECABORT"
+_NO_MULTI = b"-ERR EXEC without MULTI"
 _BECAUSE = b" because of: "
 
 _EACH = 256
@@ -220,6 +221,11 @@ def reason(error: bytes, first: bytes) -> bytes:
         return error
     _, because, words = error.partition(_BECAUSE)
     return b"-" + words if because else first or error
+
+
+def lacks_multi(error: bytes) -> bool:
+    """Whether ``error``, which answers EXEC, says that MULTI was refused: what followed it was executed one by one."""
+    return error.startswith(_NO_MULTI)
 
 
 def aborted(why: bytes) -> bytes:
