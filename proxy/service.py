@@ -51,7 +51,7 @@ from proxy.scripts import Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.slices import Slices
 from proxy.spectators import Spectators
-from proxy.surroundings import Place, Surroundings, Timing
+from proxy.surroundings import Place, State, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
 from proxy.tracking import Trackers
@@ -291,12 +291,17 @@ class Service:
         """Forget the routes that are not ``used``: the connections that the others need."""
         return self._book.keep(used)
 
-    def _on_long(self, backend: Backend) -> None:
-        """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
-        if backend.place.owner:
+    def _on_long(self, backend: Backend) -> bool:
+        """A long reply is coming: who has nothing in flight behind it goes on over another connection, now or soon;
+        whether there is one."""
+        place = backend.place
+        if place.owner:
             backend.leave()  # nobody else uses it
-        else:
-            self.pool.make_way(backend)
+        elif (other := self.pool.make_way(backend)) is not None:
+            other.withhold(place.primary and self.holds(place.shard))
+            self._halt(backend.owners())
+            self._book.refresh()
+        return backend.left or self.pool.makes_way(place)
 
     def replace(self, backends: Collection[Backend]) -> None:
         """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
@@ -534,7 +539,7 @@ class Service:
             self.scripts.forget(backend)
             self.scripts.forget(backend.place.node)
             self.restarted.discard(backend)
-            if not backend.retired:
+            if not backend.retired and backend.state is not State.CLOSED:
                 self.restarted.add(backend)
         else:
             self.roles.stood(backend)
