@@ -15,7 +15,7 @@ from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
-from proxy.multikey import cut, skip_bulks
+from proxy.multikey import by_key, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.scatter import Part, Scatter, Way
@@ -99,6 +99,17 @@ class Planner:
                 return self._multi_shard(fact, args, frame)
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
+
+    def by_key(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Scatter | None:
+        """The plan of a request in as many parts as it has keys, wherever they are; None if it can not be split so."""
+        splits = fact.handling is Handling.MULTI_SHARD and self._cross_slot == "split"
+        if not splits or fact.key_range is None or fact.key_range[:2] != (1, -1):
+            return None
+        keys, rest = divmod(len(args) - 1, fact.key_range[2])
+        if rest or keys < 2:
+            return None
+        parts = by_key(Part(FIRST_SHARD, frame, list(range(keys))))
+        return Scatter(split_way(fact, len(self._topology.shards)), parts)
 
     def member(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> frozenset[int] | Scatter | Reject:
         """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part

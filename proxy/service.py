@@ -224,7 +224,7 @@ class Service:
         """Since when there have been slots that nobody serves, if there are."""
         self.stranger = around.stranger if around.cluster else None
         """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
-        self.detours = Detours(around, self._at, self._on_unsettled)
+        self.detours = Detours(around, self._at, self._split, self._on_unsettled)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, _share(config), backend.dedicated_wait, self.budget)
         self.hub = Hub(around, topology)
@@ -429,6 +429,16 @@ class Service:
         )
         backend.start()
         return backend
+
+    def _split(self, entry: Entry) -> list[Entry]:
+        """A request for each key of ``entry``, whose keys no server has together; none if it can not be split."""
+        fact, args = self.resolve(entry.frame)
+        plan = None if fact is None else self.planner.by_key(fact, args, entry.frame)
+        if plan is None:
+            return []
+        self.counters.splits += 1
+        gather = self.dispatcher.gather(plan, entry.sink, entry.token)
+        return [Entry(gather, index, part.frame, entry.since) for index, part in enumerate(plan.parts)]
 
     def _wait(self, entry: Entry, place: Place) -> None:
         """Nobody serves the slot of ``entry``: keep it until somebody does, if that has not been so for long."""

@@ -179,6 +179,27 @@ def test_splitting_can_be_turned_off(line: str) -> None:
     assert plan(line, cross_slot="reject") == CROSSSLOT
 
 
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("MGET {t}a {t}b {t}a", ["MGET {t}a", "MGET {t}b", "MGET {t}a"]),
+        ("MSET {t}a 1 {t}b 2", ["MSET {t}a 1", "MSET {t}b 2"]),
+        ("unlink a b", ["unlink a", "unlink b"]),
+        ("MGET a", []),
+        ("MSET a 1 b", []),
+        ("MSETNX {t}a 1 {t}b 2", []),
+        ("SUNION {t}a {t}b", []),
+    ],
+)
+def test_keys_that_no_server_has_together(line: str, parts: list[str]) -> None:
+    for on in (ONE, THREE):
+        fact, args, frame = request(line)
+        made = Planner(on, "split").by_key(fact, args, frame)
+        found = [] if made is None else [" ".join(map(bytes.decode, split_request(part.frame))) for part in made.parts]
+        assert found == parts
+        assert Planner(on, "reject").by_key(fact, args, frame) is None
+
+
 def test_slots_of_one_shard_need_no_split() -> None:
     assert plan("MGET b bar hello") == Forward(0, READ)
     assert plan("MSET b 1 bar 2") == Forward(0, WRITE)
