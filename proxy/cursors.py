@@ -35,18 +35,18 @@ class Cursors:
             self._tags = [slots << _TAG_BITS | primary for primary in primaries]
 
     def read(self, text: bytes) -> tuple[int, int] | None:
-        """The shard that a client's cursor leads to, and the cursor for it; None if it is no cursor of ours."""
+        """The shard that a client's cursor leads to, and the cursor for it; None if it is no number. With a number that
+        is no cursor of this topology the scan starts again: a server takes any."""
         if not text.isdigit() or len(text) > _DIGITS or int(text) > _MAX:
             return None
         cursor = int(text)
-        shard = cursor & self._mask
-        if not self._tags:
-            return (shard, cursor >> self._bits) if shard < self._shards else None
-        if not cursor:
+        shard, inner = cursor & self._mask, cursor >> self._bits
+        if not cursor or shard >= self._shards:
             return 0, 0
-        inner = cursor >> self._bits
+        if not self._tags:
+            return shard, inner
         tag, inner = inner & (1 << 2 * _TAG_BITS) - 1, inner >> 2 * _TAG_BITS
-        if shard >= self._shards or tag >> _TAG_BITS != self._tags[shard] >> _TAG_BITS:
+        if tag >> _TAG_BITS != self._tags[shard] >> _TAG_BITS:
             return 0, 0
         return shard, inner if tag == self._tags[shard] else 0
 

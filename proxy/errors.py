@@ -63,7 +63,6 @@ NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 MAX_CLIENTS = "ERR max number of clients reached"
 NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
-BAD_CURSOR = "ERR invalid cursor"
 NO_CACHING = (
     "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
 )

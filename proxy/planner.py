@@ -11,7 +11,7 @@ from proxy import errors
 from proxy.channels import BEGIN, END
 from proxy.colocation import Colocation, slot_of
 from proxy.commands.facts import Fact, Handling
-from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
+from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns, sort_ro_keys
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
@@ -26,6 +26,7 @@ FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
 _QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
 """Of the commands about what a client is in the middle of, those that may stand in a transaction."""
+_SORTS = (sort_keys, sort_ro_keys)
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 
@@ -115,7 +116,7 @@ class Planner:
         """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part
         to send and of what becomes of the reply."""
         match fact.handling:
-            case Handling.REFUSED if "no_multi" in fact.flags:
+            case Handling.REFUSED | Handling.ALL_SHARDS if "no_multi" in fact.flags:
                 return Reject(errors.NOT_IN_MULTI)
             case Handling.MODE if fact.blocking:
                 return frozenset()  # WAIT: inside a transaction it does not block
@@ -167,7 +168,7 @@ class Planner:
             return slots
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if slots and fact.getkeys is sort_keys and (denied := _denied_pattern(args, *slots)):
+        if slots and fact.getkeys in _SORTS and (denied := _denied_pattern(args, *slots)):
             return Reject(errors.sort_denied(denied))
         return slots
 
@@ -197,7 +198,7 @@ class Planner:
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         (slot,) = slots
-        if fact.getkeys is sort_keys and (denied := _denied_pattern(args, slot)):
+        if fact.getkeys in _SORTS and (denied := _denied_pattern(args, slot)):
             return Reject(errors.sort_denied(denied))
         shard = self._topology.slot_shard[slot]
         return Pin(shard) if blocking else Forward(shard, fact.replica_ok)
@@ -266,10 +267,9 @@ class Planner:
         if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
         place = self._cursors.read(args[1])
-        if place is None:
-            return Reject(errors.BAD_CURSOR)
-        shard, cursor = place
-        own = encode.request((args[0], b"%d" % cursor, *args[2:]))
+        # Whether what is no number is one all the same (older servers take "" for 0) a server says.
+        shard, cursor = (FIRST_SHARD, args[1]) if place is None else (place[0], b"%d" % place[1])
+        own = encode.request((args[0], cursor, *args[2:]))
         way = Way(fact.name, "scan", len(self._topology.shards))
         return Scatter(way, (Part(shard, own),), self._cursors.marks(shard))
 

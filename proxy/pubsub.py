@@ -289,6 +289,19 @@ class Hub:
             return self.home
         return self._topology.slot_shard[key_slot(channel)]
 
+    def ending(self, kind: Kind, channel: bytes, shard: int) -> Sequence[Link]:
+        """Where something ends that the primary of ``shard`` would count for a message on ``channel``."""
+        link = self._primary(shard)
+        if link is None:
+            return ()
+        ends = channel in link.ending[kind] or (kind is Kind.CHANNEL and link.ending[Kind.PATTERN])
+        return (link,) if ends else ()
+
+    @property
+    def endings(self) -> Sequence[Link]:
+        """Where anything ends."""
+        return [link for link in self._links.values() if any(link.ending.values())]
+
     def counting(self, kind: Kind, channel: bytes, shard: int) -> Job[int]:
         """How many more clients hear a message on ``channel`` than its shard can know of: it sees this worker once."""
         total = 0
@@ -325,10 +338,13 @@ class Hub:
 
     def own(self, kind: Kind, name: bytes, shard: int) -> int:
         """How often this worker is subscribed to it at a shard's primary: once or not at all."""
-        topic = self.topics[kind].get(name)
-        shards = self._topology.shards
-        link = self._links.get(shards[shard].primary) if 0 <= shard < len(shards) else None
+        topic, link = self.topics[kind].get(name), self._primary(shard)
         return int(topic is not None and link is not None and topic.at.get(link, False))
+
+    def _primary(self, shard: int) -> Link | None:
+        """The link to a shard's primary, if there is one."""
+        shards = self._topology.shards
+        return self._links.get(shards[shard].primary) if 0 <= shard < len(shards) else None
 
     @property
     def busy(self) -> bool:

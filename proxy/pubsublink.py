@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,8 @@ class Link:
         self.node = node
         self.shard = shard
         self.topics: dict[Topic, None] = {}
+        self.ending: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        """What nobody needs any more, and the server still counts as subscribed to: it has not confirmed the end."""
         self._hub = hub
         self._around = around
         self._loop = asyncio.get_running_loop()
@@ -133,6 +135,7 @@ class Link:
     def add(self, topic: Topic) -> None:
         """Subscribe to ``topic``."""
         self.topics[topic] = None
+        self._ended(topic)
         topic.at[self] = False
         self._note(topic)
         if self._runner is None:
@@ -144,7 +147,14 @@ class Link:
         self.topics.pop(topic, None)
         self._singly.discard(topic)
         topic.at.pop(self, None)
+        if topic in self._said:
+            self.ending[topic.kind][topic.name] = topic
         self._note(topic)
+
+    def _ended(self, topic: Topic) -> None:
+        """It does not end any more."""
+        if self.ending[topic.kind].get(topic.name) is topic:
+            del self.ending[topic.kind][topic.name]
 
     def after(self, done: Done) -> None:
         """Have ``done`` called when the server has carried out all it was told up to now, or is gone."""
@@ -214,6 +224,8 @@ class Link:
             lease.drop()
             self._lease = self._over = None
             self._said.clear()
+            for topics in self.ending.values():
+                topics.clear()
             waiting = [asked for asked in self._asked if not isinstance(asked, _Asked)]
             self._asked.clear()
             self._unconfirmed = 0
@@ -344,6 +356,8 @@ class Link:
         if isinstance(asked, _Asked) and asked.word == word and name in asked.topics:
             topic = asked.topics.pop(name)
             self._unconfirmed -= 1
+            if word == topic.kind.unsubscribe:
+                self._ended(topic)
             if not asked.topics:
                 self._taken()
                 if self._changed:

@@ -6,12 +6,13 @@ import pytest
 
 from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
 from proxy.localservers import ServerBinary
+from proxy.resp import encode
 from proxy.slots import key_slot
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags
 from tests.live.test_cluster_discovery import move
-from tests.live.wire import Wire, pipeline
+from tests.live.wire import Wire, pack, pipeline
 from tests.processes import eventually
 
 pytestmark = pytest.mark.live
@@ -133,10 +134,29 @@ def test_channels_of_shards(cluster: LocalCluster, proxy: ProxyProcess) -> None:
             assert text(listener.reply()) == "b"
             assert publisher.value("PUBSUB", "SHARDNUMSUB", f"{{{tag}}}a") == [f"{{{tag}}}a".encode(), 2]
         assert len(publisher.value("PUBSUB", "SHARDCHANNELS") or ()) == 6  # type: ignore[arg-type]
-        one, two, _ = shard_tags()
-        refused = publisher.ask("SSUBSCRIBE", one, two)
-        assert refused == b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
         assert publisher.ask("SUNSUBSCRIBE").endswith(b"$-1\r\n:0\r\n")
+
+
+def test_channels_of_several_shards_at_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    """The proxy presents one server, which has all slots."""
+    names = [f"{{{tag}}}{name}" for name in "xy" for tag in shard_tags()]
+    for protocol in (2, 3):
+        with Wire(proxy.address, protocol=protocol) as listener, Wire(proxy.address) as publisher:
+            listener.send(pack("SSUBSCRIBE", *names, names[0]))
+            kind = b">" if protocol == 3 else b"*"
+            confirmed = [encode.bulk(b"ssubscribe") + encode.bulk(name) for name in [*names, names[0]]]
+            counts = [*range(1, 7), 6]
+            assert listener.replies(7) == [
+                b"%b3\r\n%b:%d\r\n" % (kind, words, count) for words, count in zip(confirmed, counts, strict=True)
+            ]
+            for name in names:
+                assert publisher.value("SPUBLISH", name, name) == 1
+                assert text(listener.reply()) == name
+            assert publisher.value("PUBSUB", "SHARDNUMSUB", *names[:2]) == [names[0].encode(), 1, names[1].encode(), 1]
+            listener.send(pack("SUNSUBSCRIBE", *names[1:]))
+            listener.replies(5)
+            assert [publisher.value("SPUBLISH", name, "m") for name in names] == [1, 0, 0, 0, 0, 0]
+            assert text(listener.reply()) == "m"
 
 
 def test_a_slot_that_moves_takes_its_channels_along(cluster: LocalCluster, proxy: ProxyProcess) -> None:
