@@ -35,7 +35,7 @@ def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     service.counters.command(fact.name).calls += 1
     sink = client.sink()
     if service.hub.busy:
-        sink = _Counted(client, sink, kind, args[1], shard)
+        sink = _Counted(client, sink, kind, args[1])
     token = client.window.reserve()
     service.dispatcher.send(shard, False, frame, routes, client.flow, sink, token, now)
     return True
@@ -61,14 +61,13 @@ def _waits(client: "Conversation", links: Sequence[Link]) -> bool:
 class _Counted(Sink):
     """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
 
-    __slots__ = ("_channel", "_client", "_kind", "_shard", "_sink")
+    __slots__ = ("_channel", "_client", "_kind", "_sink")
 
-    def __init__(self, client: "Conversation", sink: Sink, kind: Kind, channel: bytes, shard: int) -> None:
+    def __init__(self, client: "Conversation", sink: Sink, kind: Kind, channel: bytes) -> None:
         self._client = client
         self._sink = sink
         self._kind = kind
         self._channel = channel
-        self._shard = shard
 
     @property
     def owner(self) -> object:
@@ -93,8 +92,8 @@ class _Counted(Sink):
 
     def _counting(self, token: int, known: int) -> Job[None]:
         """Put right the number that a server knows."""
-        more = yield from self._client.service.hub.counting(self._kind, self._channel, self._shard)
-        reply = encode.integer(known + more)
+        heard = yield from self._client.service.hub.counting(self._kind, self._channel, known)
+        reply = encode.integer(heard)
         self._sink.deliver(token, reply, 0, len(reply))
 
 

@@ -1,6 +1,7 @@
 """Subscriptions in a cluster: each where it has to stand, also after nodes failed over and slots moved."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -211,3 +212,37 @@ def test_a_primary_that_dies(cluster: LocalCluster, proxy: ProxyProcess) -> None
         hears_again(listener, publisher, "PUBLISH", "news")
         hears_again(sharded, publisher, "SPUBLISH", tag)
         assert home(cluster, "news") is not node
+
+
+def migrate(slot: int, source: ClusterNode, target: ClusterNode) -> None:
+    """Move a slot as Valkey 9 does, all of it in one moment; else as ever, key by key."""
+    if source.binary.kind != "valkey":
+        move(range(slot, slot + 1), source, target)
+        return
+    assert source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id) == b"OK"
+
+
+def test_a_channel_whose_slot_moves_is_heard_again_at_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    """Who publishes is told of each message whether it was heard; and of few that they were not."""
+    channel = "c"
+    slot = key_slot(channel.encode())
+    with Wire(proxy.address, protocol=3) as listener, Wire(proxy.address) as publisher:
+        listener.ask("SSUBSCRIBE", channel)
+        for _ in range(2):
+            source = owner(cluster, channel)
+            target = next(node for node in cluster.primaries() if node is not source)
+            migrate(slot, source, target)
+            told: list[object] = []
+
+            def heard_by(node: ClusterNode, told: list[object] = told) -> bool:
+                told += [publisher.value("SPUBLISH", channel, len(told) + number) for number in range(100)]
+                return subscribed(node, "SHARDNUMSUB", channel) == 1
+
+            assert eventually(partial(heard_by, target), 20)
+            heard_by(target)
+            assert set(told[-100:]) == {1}
+            assert set(told) <= {0, 1}
+            heard = [int(text(listener.reply())) for _ in range(told.count(1))]
+            assert heard == [number for number, count in enumerate(told) if count]
+            assert listener.silent(0.05)
+            assert told.count(0) < 10
