@@ -61,7 +61,7 @@ class Planner:
     """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
 
     ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
-    asked about.
+    asked about. ``before``: the cursors for the topology that this one follows.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Planner:
         cross_slot: CrossSlot,
         rules: Colocation | None = None,
         presents_cluster: bool = False,
+        before: Cursors | None = None,
     ) -> None:
         self._presents_cluster = presents_cluster
         self._topology = topology
@@ -77,7 +78,7 @@ class Planner:
         self._slot_of = slot_of(rules)
         self._cross_slot = cross_slot
         self._single = topology.single
-        self._cursors = Cursors(topology)
+        self.cursors = Cursors(topology, before)
         self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
         """Why what all shards should answer can not be answered; empty if it can."""
 
@@ -266,12 +267,15 @@ class Planner:
     def _scan(self, fact: Fact, args: Sequence[bytes]) -> Forward | Scatter | Reject:
         if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
-        place = self._cursors.read(args[1])
-        # Whether what is no number is one all the same (older servers take "" for 0) a server says.
-        shard, cursor = (FIRST_SHARD, args[1]) if place is None else (place[0], b"%d" % place[1])
-        own = encode.request((args[0], cursor, *args[2:]))
+        place = self.cursors.read(args[1])
+        if place is None:
+            # Whether it is one all the same (older servers take "" for 0) a server says.
+            own, (shard, _, slots) = args[1], self.cursors.start
+        else:
+            shard, cursor, slots = place
+            own = b"%d" % cursor
         way = Way(fact.name, "scan", len(self._topology.shards))
-        return Scatter(way, (Part(shard, own),), self._cursors.marks(shard))
+        return Scatter(way, (Part(shard, encode.request((args[0], own, *args[2:]))),), self.cursors.marks(shard, slots))
 
 
 def split_way(fact: Fact, shards: int) -> Way:

@@ -16,6 +16,7 @@ from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
+from proxy.cursors import Cursors
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
 from proxy.discovery.functions import Missing
@@ -113,7 +114,7 @@ class Service:
         self.own_lane = OwnLane(self.counters, self._most_queued())
         self.own_lane.learn(self.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
-        self.planner = self._planner()
+        self.planner = self._planner(None)
         self.census = census or Census()
         self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
         self.loop_lag = LoopLag(self.clients.latest, clock)
@@ -313,7 +314,7 @@ class Service:
         before, self.topology = self.topology, topology
         if before.whole:
             self._gaps_since = self.turn.now()
-        self.planner = self._planner()
+        self.planner = self._planner(self.planner.cursors)
         self._divide()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
             self._renew_lanes()
@@ -469,8 +470,8 @@ class Service:
         self.absent = absent
         self.own_lane.learn(self.table, self.absent)
 
-    def _planner(self) -> Planner:
-        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
+    def _planner(self, before: Cursors | None) -> Planner:
+        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster, before)
 
     def _make_lanes(self) -> tuple[Lane, Lane]:
         """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""

@@ -1,17 +1,19 @@
 """A slot of a cluster that is on its way, some of whose keys are at its old owner and some at its new one."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from proxy.localcluster import LocalCluster, start_cluster
+from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
 from proxy.slots import key_slot
 from tests.live.binaries import FULL
-from tests.live.conftest import find
+from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Argument, Wire, decode, pack, pipeline
+from tests.processes import eventually
 
 pytestmark = pytest.mark.live
 
@@ -149,3 +151,61 @@ def test_what_blocks_goes_on_when_its_keys_are_together(cluster: LocalCluster, p
         with Wire(proxy.address) as other:
             other.ask("RPUSH", "{t}a", "y")
         assert client.reply().endswith(b"y\r\n")
+
+
+ADMIN = '[topology]\nkind = "cluster"\nrefresh = "300s"\n[[users]]\nname = "default"\nnopass = true\nadmin = true\n'
+
+
+def give(slot: int, source: ClusterNode, target: ClusterNode) -> None:
+    """A slot changes its owner, with its keys."""
+    there = target.id
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
+    keys = source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100)
+    assert isinstance(keys, list)
+    for key in keys:
+        source.ask("MIGRATE", target.host, target.port, key, 0, 5000)
+    for node in (target, source):
+        node.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
+
+
+def of_both_workers(proxy: ProxyProcess) -> list[Wire]:
+    """A client of each of two workers."""
+    clients: dict[bytes, Wire] = {}
+    while len(clients) < 2:
+        wire = Wire(proxy.address, timeout=PATIENT)
+        (worker,) = re.findall(rb"slotgate_worker:(\d)", wire.ask("INFO", "slotgate"))
+        if worker in clients:
+            wire.close()
+        else:
+            clients[worker] = wire
+    return list(clients.values())
+
+
+def test_a_scan_over_workers_that_do_not_agree_on_the_map(cluster: LocalCluster, serve: Serve) -> None:
+    """One of them has met a slot's new owner, the other has not: the scan comes to its end, and misses nothing."""
+    proxy = serve("--cluster", cluster.seeds, "--workers", "2", config=ADMIN)
+    target, source = cluster.primaries()
+    slot = key_slot(b"foo")
+    clients = first, second = of_both_workers(proxy)
+    keys = {b"key:%d" % number for number in range(300)} | {b"{foo}a", b"{foo}b"}
+    try:
+        first.ask("MSET", *(part for key in keys for part in (key, "x")))
+        give(slot, source, target)
+        assert eventually(lambda: first.ask("GET", "{foo}a") != b"" and b"%d-" % (slot + 1) in first.ask("SLOTGATE", "NODES"))
+        assert b"%d-" % (slot + 1) not in second.ask("SLOTGATE", "NODES")
+        found: set[bytes] = set()
+        cursor, pages = b"0", 0
+        while not pages or cursor != b"0":
+            page = clients[pages % 2].value("SCAN", cursor, "COUNT", 10)
+            assert isinstance(page, list)
+            cursor = page[0]
+            found.update(page[1])
+            pages += 1
+            assert pages < 1000
+        assert found == keys
+    finally:
+        give(slot, target, source)
+        first.ask("FLUSHALL")
+        for client in clients:
+            client.close()
