@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, unshared
+from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, publishing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -518,6 +518,8 @@ class Conversation(Receiver):
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
                 return True
             fact = fact.for_admins
+        if publishing.asks_too_early(self, fact):
+            return False
         plan = service.planner.plan(fact, args, frame)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT

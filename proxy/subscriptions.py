@@ -15,7 +15,6 @@ from proxy.jobs import MORE, Job, at_once
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim
 from proxy.resp import encode
-from proxy.slots import key_slot
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -321,16 +320,11 @@ def subscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: 
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
     client = modes.client
     service = client.service
-    kind = BEGIN[fact.name]
-    names = args[1:]
-    if kind is Kind.SHARD and service.topology.cluster and len(set(map(key_slot, names))) > 1:
-        client.refuse(fact, errors.CROSSSLOT)
-        return True
     if not client.alone():
         return False
     service.counters.command(fact.name).calls += 1
     client.session.muted()  # it is told all the same, as Redis does
-    modes.listening().begin(kind, names)
+    modes.listening().begin(BEGIN[fact.name], args[1:])
     return True
 
 
