@@ -33,7 +33,6 @@ from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
 log = logging.getLogger(__name__)
 
 _MULTI = transaction.MULTI
-_NO_MULTI = b"-ERR EXEC without MULTI"
 VERY_LONG = 8 * 1024 * 1024
 """Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
@@ -439,11 +438,9 @@ class Backend(Receiver):
 
     def _not_executed(self, error: bytes, why: bytes, rejected: bytes) -> bytes:
         """The reply to a transaction to which the server says ``error``."""
-        if error.startswith(_NO_MULTI):
-            # MULTI itself was refused, and what followed it was executed one by one.
+        if transaction.lacks_multi(error):
             place = self.place
-            said = f"refused MULTI with '{errors.text(rejected[1:-2])}'"
-            return encode.error(errors.uncertain(place.shard, place.node.address, said))
+            return encode.error(errors.uncertain(place.shard, place.node.address, errors.multi_refused(rejected)))
         return transaction.aborted(why)
 
     def _release_holders(self) -> None:

@@ -143,7 +143,13 @@ class Surroundings:
     """How many connections to one server may be left to long replies at a time."""
 
     def greeting(
-        self, place: Place, *, identify: bool = False, shared: bool = False, steps: Sequence[Step] = ()
+        self,
+        place: Place,
+        *,
+        at_busy: bool = False,
+        identify: bool = False,
+        shared: bool = False,
+        steps: Sequence[Step] = (),
     ) -> Greeting:
         """What is said first on a connection to ``place``; see ``Greeting``."""
         return Greeting(
@@ -155,6 +161,7 @@ class Surroundings:
             alone=self.alone,
             cluster=self.cluster,
             stranger=partial(self.stranger, place.node) if self.cluster else None,
+            at_busy=at_busy,
             identify=identify,
             shared=shared and self.evicts(),
             steps=steps,

@@ -33,6 +33,8 @@ _RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\
 _MARK = "raised by slotgate"
 _NO_SCRIPTS = ("NOPERM", "ERR")
 """What begins the answers of servers that run no scripts for the proxy."""
+_LATER = ("LOADING", "BUSY", "MASTERDOWN")
+"""What begins the answers of servers that run none now."""
 _LIMITS = QUESTIONS[3], QUESTIONS[5]
 _TIMEOUT = 5.0
 _COLUMNS = 8
@@ -91,7 +93,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
 
 async def _raises(node: Node, credentials: Credentials) -> bool:
     """Whether ``node`` makes more than one reply of an error that a script raises, or will not say. Raises as ``ask``,
-    and BackendError as long as it loads."""
+    and BackendError as long as it runs none now."""
     scripts = [("EVAL", f"error({words.format(_MARK)})", "0") for words in _RAISED]
     try:
         commands = [each for script in scripts for each in (script, ("ECHO", _MARK))]
@@ -101,7 +103,7 @@ async def _raises(node: Node, credentials: Credentials) -> bool:
     for error, echo in zip(answers[::2], answers[1::2], strict=True):
         if not isinstance(error, hiredis.ReplyError) or echo != _MARK.encode():
             return True
-        if str(error).startswith("LOADING"):
+        if str(error).startswith(_LATER):
             raise BackendError(str(error))
         if _MARK not in str(error) and not str(error).startswith(_NO_SCRIPTS):
             return True
@@ -109,12 +111,13 @@ async def _raises(node: Node, credentials: Credentials) -> bool:
 
 
 async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
-    """Ask a replica, which is read from, for its limits; None if it can not be asked now."""
+    """Ask a replica, which is read from, for its limits and what it does to errors; None if it can not be asked now."""
     try:
         max_bulk, max_query = await ask(node, credentials, _LIMITS, _TIMEOUT)
+        raises = await _raises(node, credentials)
     except (OSError, TimeoutError, BackendError):
         return None
-    return Learned(None, None, None, _setting(max_bulk), _setting(max_query))
+    return Learned(None, None, None, _setting(max_bulk), _setting(max_query), raises=raises)
 
 
 async def slots_served(node: Node, credentials: Credentials) -> int | None:
