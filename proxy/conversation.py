@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors, framing, unshared
+from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, publishing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
 from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
-from proxy.fastlane import splitting
 from proxy.flow import Flow, Stop
 from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
@@ -59,6 +58,7 @@ class Conversation(Receiver):
         "_session",
         "created",
         "flow",
+        "lanes",
         "last_active",
         "latest",
         "modes",
@@ -83,6 +83,7 @@ class Conversation(Receiver):
         self.number = 0
         self.most = most
         """How many of its requests may be in flight now."""
+        self.lanes = service.lanes
         self.own_lane = service.own_lane
         self.output_hard = service.limits.output_hard
         """How many bytes may wait for it."""
@@ -258,16 +259,19 @@ class Conversation(Receiver):
         self.plain = False
         self.own = Manner.QUEUES
 
-    def end_empty_queue(self) -> bool:
-        """The transaction is over, if it is empty and nothing was watched for it; else False."""
+    def only_queues(self) -> bool:
+        """Whether its transaction is all that it is in the middle of: nothing is watched, nothing subscribed to."""
         modes = self.modes
         assert modes is not None
-        if self.queue().items or modes.watch is not None or modes.subscriptions is not None:
-            return False
+        return modes.watch is None and modes.subscriptions is None
+
+    def end_queue(self) -> None:
+        """Its transaction is over."""
+        modes = self.modes
+        assert modes is not None
         modes.queue = None
         self.known_session().queued = -1
         self.adopt_session()
-        return True
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -292,7 +296,7 @@ class Conversation(Receiver):
 
     def _taking_apart(self, frame: bytes, now: float) -> Job[None]:
         """Carry out a request of very many arguments. What follows it waits for that."""
-        done = yield from splitting(self, frame, now)
+        done = yield from fastlane.splitting(self, frame, now)
         if not done:
             args: list[bytes] = []
             at = frame.index(b"\n") + 1
@@ -514,6 +518,8 @@ class Conversation(Receiver):
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
                 return True
             fact = fact.for_admins
+        if publishing.asks_too_early(self, fact):
+            return False
         plan = service.planner.plan(fact, args, frame)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT

@@ -64,7 +64,6 @@ EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 NO_MERGE = "ERR the shards' answers do not fit together"
 MAX_CLIENTS = "ERR max number of clients reached"
 NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
-BAD_CURSOR = "ERR invalid cursor"
 NO_CACHING = (
     "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
 )

@@ -155,6 +155,10 @@ async def drain(service: Service) -> None:
         await asyncio.sleep(_DRAIN_STEP)
 
 
+_CLOSES = (
+    "a long reply makes a server close a connection that clients share, and their writes are uncertain address=%s "
+    "limit=%d: have client-output-buffer-limit normal 0 0 0 there, as it is by default"
+)
 _RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
 
 
@@ -176,7 +180,7 @@ async def keep_learning(service: Service) -> None:
                 await _look_for_clusters(service, answers)
             if answers:
                 await _adopt(service, list(known.values()), list(read_from.values()))
-            _tell_raising(answers)
+            _tell(answers)
             service.unasked = frozenset(missing) - answers.keys()
             service.raises = some_raise(list(known.values()))
             if len(answers) < len(missing):
@@ -203,9 +207,13 @@ def _note_replicas(service: Service, answers: Mapping[Node, Learned]) -> None:
     service.replicas_raise = any(node not in answers or answers[node].raises for node in replicas)
 
 
-def _tell_raising(answers: Mapping[Node, Learned]) -> None:
-    for node in [node for node, answer in answers.items() if answer.raises]:
-        log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+def _tell(answers: Mapping[Node, Learned]) -> None:
+    """Say of which servers more is asked than they should need."""
+    for node, answer in answers.items():
+        if answer.raises:
+            log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+        if answer.max_output is not None:
+            log.warning(_CLOSES, node.address, answer.max_output)
 
 
 async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict[Node, Learned]:
@@ -215,7 +223,7 @@ async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict
     missing = [node for node in replicas if node not in known]
     answers = await asyncio.gather(*(learn_limits(node, service.credentials) for node in missing))
     found = {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
-    _tell_raising(found)
+    _tell(found)
     return known | found
 
 

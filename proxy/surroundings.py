@@ -112,8 +112,9 @@ class Surroundings:
     """Something has changed: the topology should be looked at."""
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
-    on_long: Callable[["Backend"], None]
-    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet."""
+    on_long: Callable[["Backend"], bool]
+    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet:
+    whether it is now, or will be soon."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
     where: Callable[[Place, Look], "Backend | None"]

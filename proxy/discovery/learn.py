@@ -27,6 +27,7 @@ QUESTIONS = (
     ("CONFIG", "GET", "proto-max-bulk-len"),
     ("CONFIG", "GET", "cluster-databases"),
     ("CONFIG", "GET", "client-query-buffer-limit"),
+    ("CONFIG", "GET", "client-output-buffer-limit"),
 )
 _RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
@@ -57,6 +58,8 @@ class Learned:
     """Whether it is in cluster mode."""
     raises: bool = False
     """Whether it passes on what scripts raise with its line breaks."""
+    max_output: int | None = None
+    """It closes a client's connection in which more bytes wait to be read; None: none for that."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -72,7 +75,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
-    commands, info, databases, max_bulk, of_cluster, max_query = replies
+    commands, info, databases, max_bulk, of_cluster, max_query, outputs = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -84,6 +87,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         not clustered or several is not None,
         clustered,
         raises,
+        output_limit(outputs),
     )
 
 
@@ -205,6 +209,19 @@ def some_raise(answers: Sequence[Learned]) -> bool:
 def smallest_query(answers: Sequence[Learned]) -> int | None:
     """The lowest of the limits of what a server keeps of what one connection sends."""
     return min((answer.max_query for answer in answers if answer.max_query), default=None)
+
+
+def output_limit(reply: Reply) -> int | None:
+    """The hard limit of usual clients in a CONFIG GET reply of ``client-output-buffer-limit``; None if there is none.
+
+    Source: https://redis.io/docs/latest/develop/reference/clients/ (output buffer limits): classes, each with its hard
+    and soft limit and the seconds of that.
+    """
+    if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], bytes):
+        return None
+    words = reply[1].split()
+    hard = dict(zip(words[::4], words[1::4], strict=False)).get(b"normal", b"")
+    return int(hard) or None if hard.isdigit() else None
 
 
 def _version(info: Reply) -> str | None:

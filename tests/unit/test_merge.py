@@ -221,7 +221,7 @@ def test_mget_puts_replies_where_their_keys_stood() -> None:
 
 
 def scan(cursor: int, shards: int = 3, shard: int = 0) -> bytes:
-    part = Scatter(Way("scan", "scan", shards), [Part(shard, b"")], Cursors(topology(shards)).marks(shard))
+    part = Scatter(Way("scan", "scan", shards), [Part(shard, b"")], Cursors(topology(shards)).marks(shard, 0))
     return merge(part, [b"*2\r\n%b*1\r\n$1\r\nk\r\n" % encode.bulk(str(cursor))], NOTHING)
 
 
