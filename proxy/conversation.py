@@ -22,7 +22,7 @@ from proxy.modes import Modes
 from proxy.multikey import some_bulks
 from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
-from proxy.planner import Forward, Pin, Reject
+from proxy.planner import OF_KEYSPACE, Forward, Pin, Reject
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -517,6 +517,14 @@ class Conversation(Receiver):
         if publishing.asks_too_early(self, fact):
             return False
         plan = service.planner.plan(fact, args, frame)
+        shown = self.session.world.presented
+        share = None if shown is None or fact.name not in OF_KEYSPACE else shown.share(self.session.local_address)
+        if share is not None:
+            divided = service.planner.divided(plan, fact, args, share)
+            if isinstance(divided, bytes):
+                self.say(fact, divided)
+                return True
+            plan = divided
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
             self.refuse(fact, plan.text)
