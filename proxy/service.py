@@ -25,10 +25,10 @@ from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.evidence import Evidence
-from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.gates import Gates
 from proxy.greeting import STAY, Credentials
+from proxy.lane import MOST_ARGUMENTS, Lane, Lanes
 from proxy.leases import Leases
 from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
@@ -52,7 +52,7 @@ from proxy.scripts import Scripts, calls_by_digest
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.slices import Slices
 from proxy.spectators import Spectators
-from proxy.surroundings import Place, Surroundings, Timing
+from proxy.surroundings import Place, State, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
 from proxy.tracking import Trackers
@@ -108,7 +108,7 @@ class Service:
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
         self._lanes = self._make_lanes()
-        self.lane = self._lanes[0]
+        self.lanes = Lanes(self._lanes[0])
         self.query = QueryLimit()
         """How much the servers keep of what one connection sends."""
         self.own_lane = OwnLane(self.counters, self._most_queued())
@@ -156,9 +156,11 @@ class Service:
             limits.pubsub_output_hard,
         )
         self.raises = False
-        """Whether a server is known to pass on what scripts raise with its line breaks."""
+        """Whether a primary is known to pass on what scripts raise with its line breaks."""
         self.unasked: frozenset[Node] = frozenset()
         """The primaries that may do so, as they have not been asked yet."""
+        self.replicas_raise = False
+        """Whether a replica that is read from does so, or may, as it has not been asked yet."""
         self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
@@ -180,7 +182,7 @@ class Service:
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
-        """Primaries' connections that were lost since their server's facts were asked for."""
+        """Connections that were lost since their server's facts were asked for."""
         self.changed = asyncio.Event()
         """A backend connection changed its state."""
         self.learned = asyncio.Event()
@@ -290,12 +292,17 @@ class Service:
         """Forget the routes that are not ``used``: the connections that the others need."""
         return self._book.keep(used)
 
-    def _on_long(self, backend: Backend) -> None:
-        """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
-        if backend.place.owner:
+    def _on_long(self, backend: Backend) -> bool:
+        """A long reply is coming: who has nothing in flight behind it goes on over another connection, now or soon;
+        whether there is one."""
+        place = backend.place
+        if place.owner:
             backend.leave()  # nobody else uses it
-        else:
-            self.pool.make_way(backend)
+        elif (other := self.pool.make_way(backend)) is not None:
+            other.withhold(place.primary and self.holds(place.shard))
+            self._halt(backend.owners())
+            self._book.refresh()
+        return backend.left or self.pool.makes_way(place)
 
     def replace(self, backends: Collection[Backend]) -> None:
         """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
@@ -394,8 +401,11 @@ class Service:
         business."""
         return self._evidence.refusal(error, asked, frame)
 
-    def may_raise(self, shard: int | None = None) -> bool:
-        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks."""
+    def may_raise(self, shard: int | None = None, read: bool = False) -> bool:
+        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks; ``read``:
+        or a replica that is read from."""
+        if read and self.replicas_raise:
+            return True
         if self.raises or not self.unasked:
             return self.raises
         return shard is None or (shard != NOBODY and self.topology.shards[shard].primary in self.unasked)
@@ -475,17 +485,19 @@ class Service:
 
     def _make_lanes(self) -> tuple[Lane, Lane]:
         """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
-        careful = [fact for fact in self.table if not runs_code(fact)]
         common = self.counters, self.topology, self.config.cross_slot, self.rules
         lane = Lane(self.table, *common)
-        return lane, lane if len(careful) == len(self.table) else Lane(careful, *common)
+        others = Lane(filter(runs_code, self.table), *common)
+        if not others.heads and not others.splits:
+            return lane, lane
+        return lane, Lane((fact for fact in self.table if not runs_code(fact)), *common)
 
     def _renew_lanes(self) -> None:
         self._lanes = self._make_lanes()
         self._on_unsettled()
 
     def _on_unsettled(self) -> None:
-        self.lane = self._lanes[self.detours.unsettled]
+        self.lanes.current = self._lanes[self.detours.unsettled]
 
     def _most_queued(self) -> int:
         """The bytes that a transaction may take, as the proxy and its servers have room for it."""
@@ -538,7 +550,7 @@ class Service:
             self.scripts.forget(backend)
             self.scripts.forget(backend.place.node)
             self.restarted.discard(backend)
-            if backend.place.primary and not backend.retired:
+            if not backend.retired and backend.state is not State.CLOSED:
                 self.restarted.add(backend)
         else:
             self.roles.stood(backend)

@@ -87,6 +87,7 @@ def test_replies_that_fit(way: str, replies: list[bytes], whole: bytes) -> None:
         ("logical_or", [b":1\r\n", b"*1\r\n:1\r\n"]),
         ("concat", [b"*1\r\n:1\r\n", b"+OK\r\n"]),
         ("concat", [b"_\r\n", b"_\r\n"]),
+        ("concat", [b"|1\r\n+k\r\n+v\r\n*1\r\n:1\r\n"] * 2),
         ("concat", [b"%1\r\n+a\r\n:1\r\n", b"*1\r\n:1\r\n"]),
         ("mget", [b"*1\r\n:1\r\n", b"+OK\r\n"]),
         ("mget", [b"*2\r\n:1\r\n:1\r\n", b"*0\r\n"]),
