@@ -49,7 +49,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
     5  lane, fastlane, owncalls, ownlane                                    clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
-    5  subscriptions, publishing, looplag                                   clients
+    5  subscriptions, publishing, scanning, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
     5  lostscripts, evidence, census, clients, rolewatch, upkeep             clients
     5  service, report, advertised                                          clients

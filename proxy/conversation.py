@@ -26,6 +26,7 @@ from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
 from proxy.routes import Routes
+from proxy.scanning import Page
 from proxy.scatter import Scatter
 from proxy.session import Manner, ReplyMode, Session
 from proxy.transaction import QUEUED, Queue, Queued
@@ -564,7 +565,9 @@ class Conversation(Receiver):
             service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
         if self.modes is not None and self.modes.tracker is not None:
             self.modes.tracker.before(shards, now)  # nothing may come in between
-        if isinstance(plan, Scatter):
+        if isinstance(plan, Scatter) and plan.way.merge == "scan":
+            Page(self, plan, routes, sink, token, now)
+        elif isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
