@@ -167,6 +167,8 @@ class Subscriptions:
                 at_once(self._joining(kind, names, said.append))
                 self._changed()
             reply = b"".join(said)
+            # It is read from again before it can answer: what it says then must not come behind what others say later.
+            self._client.flow.go(Stop.ORDER)
             window.deliver(token, reply, 0, len(reply))
         self._claim = None
         self._client.service.slices.run(claim.releasing())
