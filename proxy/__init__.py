@@ -23,7 +23,7 @@ What a client can be in the middle of, and where else a request can be carried o
     blocking commands, WAIT      blocking.py, waiting.py, streamends.py, over pursuit.py
     SUBSCRIBE ..., PUBLISH       channels.py, glob.py (pure), subscriptions.py, publishing.py;
                                  the servers' side: pubsub.py, pubsublink.py, pubsubtopic.py
-    CLIENT TRACKING              trackoptions.py (pure), tracking.py: backend connections of its own
+    CLIENT TRACKING              trackoptions.py (pure), tracking.py, tracker.py, companions.py: connections of its own
     MONITOR, SLOTGATE            spectators.py, slotgatecmds.py, settings.py, errand.py (one request to one server)
     scripts                      scripts.py (what is kept), lostscripts.py (other workers), aside.py (SCRIPT KILL)
     errors that clients word     refusals.py, proof.py (pure), evidence.py (a script's MOVED is data)
@@ -49,7 +49,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
     5  fastlane, owncalls, ownlane                                          clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
-    5  subscriptions, publishing, looplag                                   clients
+    5  subscriptions, publishing, looplag, companions, tracker               clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
     5  lostscripts, evidence, census, clients, rolewatch, upkeep             clients
     5  service, report                                                      clients

@@ -14,6 +14,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from proxy import errors, transaction
@@ -97,7 +98,7 @@ class Backend(Receiver):
             self.inflight,
             around.counters,
             self._on_error,
-            None if owner is None else owner.pushed,
+            None if owner is None else partial(owner.pushed, self),
             around.max_reply,
             self._too_large,
         )

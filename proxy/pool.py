@@ -114,6 +114,7 @@ class Pool:
             del self._backends[backend.place]
             self._retired.append(backend)
             backend.retire()
+        self._close_spent()
 
     def close_unused(self, needed: Collection[Backend], seconds: float) -> list[Place]:
         """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``:
@@ -147,9 +148,13 @@ class Pool:
             old = self._backends.get(place)
             if old is None or not old.takes_long:
                 self._retired.append(self._coming.pop(place))
+        self._close_spent()
+        self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def _close_spent(self) -> None:
+        """Close what nobody sends to any more and on which nothing is in flight."""
         for backend in [backend for backend in self._retired if backend.spent]:
             self._retired.remove(backend)
             task = self._loop.create_task(backend.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-        self._timer = self._loop.call_later(self._interval, self._tick)

@@ -259,9 +259,9 @@ class Service:
             read_from = "prefer_replica"
         return self._book.routes(protocol, db, read_from, self.census.rank(number))
 
-    def own_routes(self, protocol: int, db: int, number: int) -> Routes:
+    def own_routes(self, number: int) -> Routes:
         """The routes of client ``number`` over connections of its own."""
-        return self._book.own(protocol, db, number)
+        return self._book.own(number)
 
     def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
         """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
@@ -532,7 +532,7 @@ class Service:
         else:
             self.roles.stood(backend)
             if tracker := self.trackers.get(backend.place.owner):
-                tracker.stood()
+                tracker.stood(backend)
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:
