@@ -33,12 +33,12 @@ What a client can be in the middle of, and where else a request can be carried o
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, enginekind, metrics, tally, jobs                             no I/O, no asyncio
+    0  errors, enginekind, identity, metrics, tally, jobs                   no I/O, no asyncio
     1  resp, slots, colocation, engine                                      bytes in, offsets out
-    2  commands, topology, config                                           facts
+    2  commands, topology, config, serverfacts                              facts
     3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
     3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
-    3  settings, streamends                                                 decisions: pure, sans-io
+    3  settings, commonsettings, streamends                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  querylimit, glob, channels                                           decisions: pure, sans-io
     4  addresses, descriptors, tls, wires, epollwires, clock, turn           backends

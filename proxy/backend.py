@@ -141,6 +141,10 @@ class Backend(Receiver):
         """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
         return self.state is not State.FAILING and self.state is not State.CLOSED
 
+    def down_for(self, now: float) -> float:
+        """For how many seconds the server has not been reached; 0 while it is."""
+        return 0.0 if self.ready else now - self._down_since
+
     def down_error(self) -> bytes:
         """The error reply for a request that is not sent."""
         return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))

@@ -116,6 +116,8 @@ class World:
     """What this worker keeps of them."""
     slot_of: SlotOf = key_slot
     """The slot of a key, as the configuration's rules have it."""
+    modules: Mapping[int, bytes] = field(default_factory=lambda: dict.fromkeys((2, 3), encode.EMPTY_ARRAY))
+    """MODULE LIST, by the protocol: what every backend has; learned."""
     selects: bool = True
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
     presented: Presented | None = None
@@ -312,12 +314,12 @@ def _hello(session: Session, args: Sequence[bytes]) -> bytes:
         session.rename(name)
     session.protocol = protocol
     world = session.world
-    before, behind = _greeting(protocol, world.server_version, world.presented is not None)
+    before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
     return b"%b%d%b" % (before, session.id, behind)
 
 
 @cache
-def _greeting(protocol: int, version: str, cluster: bool) -> tuple[bytes, bytes]:
+def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tuple[bytes, bytes]:
     """HELLO's reply, before and behind the client's id."""
     pairs = {
         encode.bulk("server"): encode.bulk("redis"),
@@ -326,10 +328,14 @@ def _greeting(protocol: int, version: str, cluster: bool) -> tuple[bytes, bytes]
         encode.bulk("id"): encode.integer(0),
         encode.bulk("mode"): encode.bulk("cluster" if cluster else "standalone"),
         encode.bulk("role"): encode.bulk("master"),
-        encode.bulk("modules"): encode.EMPTY_ARRAY,
+        encode.bulk("modules"): modules,
     }
     before, found, behind = encode.mapping(pairs, protocol).partition(encode.bulk("id") + b":")
     return before + found, behind[1:]
+
+
+def _modules(session: Session, args: Sequence[bytes]) -> bytes:
+    return session.world.modules[session.protocol]
 
 
 def _role(session: Session, args: Sequence[bytes]) -> bytes:
@@ -363,6 +369,7 @@ COMMANDS: Mapping[str, Command] = {
     "auth": _auth,
     "hello": _hello,
     "role": _role,
+    "module|list": _modules,
     "acl|whoami": _whoami,
     "readonly": _read_from(replicas=True),
     "readwrite": _read_from(replicas=False),

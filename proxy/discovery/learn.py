@@ -15,6 +15,7 @@ from proxy.commands.table import CommandTable
 from proxy.control import Reply, TooManyReplies, ask
 from proxy.errors import BackendError
 from proxy.greeting import IDENTITY, Credentials, refused_identity
+from proxy.serverfacts import Module
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ QUESTIONS = (
     ("CONFIG", "GET", "proto-max-bulk-len"),
     ("CONFIG", "GET", "cluster-databases"),
     ("CONFIG", "GET", "client-query-buffer-limit"),
+    ("MODULE", "LIST"),
 )
 _RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
@@ -55,6 +57,8 @@ class Learned:
     """Whether it is in cluster mode."""
     raises: bool = False
     """Whether it passes on what scripts raise with its line breaks."""
+    modules: Sequence[Module] | None = None
+    """What it has loaded; None where it would not say."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -70,7 +74,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
-    commands, info, databases, max_bulk, of_cluster, max_query = replies
+    commands, info, databases, max_bulk, of_cluster, max_query, modules = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -82,6 +86,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         not clustered or several is not None,
         clustered,
         raises,
+        _modules(modules),
     )
 
 
@@ -212,6 +217,20 @@ def _version(info: Reply) -> str | None:
         if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
+
+
+def _modules(reply: Reply) -> tuple[Module, ...] | None:
+    """Those of a MODULE LIST reply; None if it is none."""
+    if not isinstance(reply, list):
+        return None
+    rows = [row for row in reply if isinstance(row, list)]
+    return tuple(tuple(zip(row[::2], map(_value, row[1::2]), strict=False)) for row in rows)
+
+
+def _value(value: object) -> bytes | int | tuple[bytes, ...]:
+    if isinstance(value, bytes | int):
+        return value
+    return tuple(item for item in value if isinstance(item, bytes)) if isinstance(value, list) else b""
 
 
 def _is_clustered(info: Reply) -> bool:
