@@ -24,7 +24,7 @@ from proxy.discovery.learn import (
     fewest_databases,
     learn_all,
     learn_limits,
-    lowest_version,
+    lowest,
     slots_served,
     smallest_bulk,
     smallest_query,
@@ -218,7 +218,9 @@ async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) 
 
 async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
     service.learn(await apart(True, complete, service.table, answers))
-    service.world.server_version = lowest_version(answers) or service.world.server_version
+    if oldest := lowest(answers):
+        service.world.server_version = oldest.version or service.world.server_version
+        service.world.client_fields = oldest.client_fields
     service.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)

@@ -72,11 +72,16 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Load:
     """What waits in the proxy for a client: requests in flight; bytes of replies that it has not read, and of those
-    that wait for an earlier one."""
+    that wait for an earlier one; of requests that are not carried out yet, and of those that wait for EXEC. And how
+    many bytes it was sent, and requests it has made."""
 
     in_flight: int = 0
     unread: int = 0
     parked: int = 0
+    kept: int = 0
+    queued: int = 0
+    written: int = 0
+    commands: int = 0
 
 
 class Directory(Protocol):
@@ -118,6 +123,8 @@ class World:
     """The slot of a key, as the configuration's rules have it."""
     modules: Mapping[int, bytes] = field(default_factory=lambda: dict.fromkeys((2, 3), encode.EMPTY_ARRAY))
     """MODULE LIST, by the protocol: what every backend has; learned."""
+    client_fields: Sequence[str] = ()
+    """Those of CLIENT LIST, in the backend's order that has the lowest version; none: not known. Learned."""
     selects: bool = True
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
     presented: Presented | None = None

@@ -29,6 +29,7 @@ QUESTIONS = (
     ("CONFIG", "GET", "cluster-databases"),
     ("CONFIG", "GET", "client-query-buffer-limit"),
     ("MODULE", "LIST"),
+    ("CLIENT", "INFO"),
 )
 _RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
@@ -59,6 +60,8 @@ class Learned:
     """Whether it passes on what scripts raise with its line breaks."""
     modules: Sequence[Module] | None = None
     """What it has loaded; None where it would not say."""
+    client_fields: Sequence[str] = ()
+    """The fields of its CLIENT INFO."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -74,7 +77,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
-    commands, info, databases, max_bulk, of_cluster, max_query, modules = replies
+    commands, info, databases, max_bulk, of_cluster, max_query, modules, client = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -87,6 +90,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         clustered,
         raises,
         _modules(modules),
+        tuple(word.partition("=")[0] for word in client.decode().split()) if isinstance(client, bytes) else (),
     )
 
 
@@ -178,10 +182,10 @@ def _own(fact: Fact) -> bool:
     return fact.handling is Handling.SESSION or fact.name in _OWN
 
 
-def lowest_version(answers: Sequence[Learned]) -> str | None:
-    """The lowest of the versions."""
-    versions = [answer.version for answer in answers if answer.version]
-    return min(versions, key=lambda version: [int(part) for part in version.split(".")]) if versions else None
+def lowest(answers: Sequence[Learned]) -> Learned | None:
+    """The answer of a server that has the lowest version."""
+    known = [answer for answer in answers if answer.version]
+    return min(known, key=lambda answer: list(map(int, str(answer.version).split("."))), default=None)
 
 
 def fewest_databases(answers: Sequence[Learned]) -> int | None:

@@ -183,3 +183,21 @@ def test_modules(site: Site) -> None:
             listed = direct.ask("MODULE", "LIST")
             assert client.ask("MODULE", "LIST") in (listed, b"*0\r\n")
             assert client.ask("HELLO", protocol).endswith(b"$7\r\nmodules\r\n" + client.ask("MODULE", "LIST"))
+
+
+def test_what_every_shard_has_is_counted_once(site: Site) -> None:
+    """As a client that loads a script, a library, and tracks keys would see it on one server."""
+    library = "#!lua name=mine\nredis.register_function('one', function() return 1 end)\n"
+    library += "redis.register_function('two', function() return 2 end)"
+    with site.client(3) as client:
+        assert client.ask("SCRIPT", "FLUSH") == OK
+        client.ask("SCRIPT", "LOAD", "return 1")
+        client.ask("FUNCTION", "LOAD", library)
+        assert client.ask("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "a", "PREFIX", "b") == OK
+        said = info(client, "all")
+        memory, stats, clients = said["Memory"], said["Stats"], said["Clients"]
+        assert (memory["number_of_cached_scripts"], memory["number_of_libraries"]) == ("1", "1")
+        assert memory["number_of_functions"] == "2"
+        assert (clients["tracking_clients"], stats["tracking_total_prefixes"]) == ("1", "2")
+        assert client.ask("CLIENT", "TRACKING", "OFF") == OK
+        assert info(client, "clients")["Clients"]["tracking_clients"] == "0"
