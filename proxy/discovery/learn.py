@@ -96,7 +96,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         raises,
         output_limit(outputs),
         _modules(modules),
-        tuple(word.partition("=")[0] for word in client.decode().split()) if isinstance(client, bytes) else (),
+        _client_fields(client),
     )
 
 
@@ -249,6 +249,13 @@ def _modules(reply: Reply) -> tuple[Module, ...] | None:
         return None
     rows = [row for row in reply if isinstance(row, list)]
     return tuple(tuple(zip(row[::2], map(_value, row[1::2]), strict=False)) for row in rows)
+
+
+def _client_fields(reply: Reply) -> tuple[str, ...]:
+    """The names in a CLIENT INFO reply; none if it is none."""
+    words = reply.decode("utf-8", "replace").split() if isinstance(reply, bytes) else []
+    names = tuple(word.partition("=")[0] for word in words)
+    return names if {"id", "addr", "cmd"} <= set(names) else ()
 
 
 def _value(value: object) -> bytes | int | tuple[bytes, ...]:
