@@ -113,6 +113,14 @@ def merge(
     return write(merged)
 
 
+def without_keys(document: str) -> str:
+    """The document of a shard with no keys."""
+    sections = parse(document)
+    if "Keyspace" in sections:
+        sections["Keyspace"] = {}
+    return write(sections)
+
+
 def bare(version: str) -> str:
     """The document of a server of which nothing else is known, as no shard's can be reached."""
     return write(

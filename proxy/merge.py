@@ -17,7 +17,7 @@ from proxy.jobs import MORE, Job, at_once
 from proxy.multikey import joining, merge_by_key, merging_by_key, merging_pieces_by_key
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header, some_elements
-from proxy.scatter import Scatter
+from proxy.scatter import Scatter, Uncounted
 
 _ERROR = ord("-")
 _STEP = 16
@@ -259,6 +259,9 @@ def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     if not answered and not all(reply.startswith(_DOWN) for reply in failed):
         return failed[0]
     documents = [_text(replies[at]).decode("utf-8", "replace") for at in answered]
+    for number, at in enumerate(answered):
+        if isinstance(plan.parts[at], Uncounted):
+            documents[number] = info.without_keys(documents[number])
     why = [*(errors.text(reply[1:-2]) for reply in failed), context.unserved()]
     missing = "; ".join(words.removesuffix(". The command was not executed") for words in why if words)
     if not documents:
