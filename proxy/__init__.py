@@ -23,7 +23,7 @@ What a client can be in the middle of, and where else a request can be carried o
     blocking commands, WAIT      blocking.py, waiting.py, streamends.py, over pursuit.py
     SUBSCRIBE ..., PUBLISH       channels.py, glob.py (pure), subscriptions.py, publishing.py;
                                  the servers' side: pubsub.py, pubsublink.py, pubsubtopic.py
-    CLIENT TRACKING              trackoptions.py (pure), tracking.py: backend connections of its own
+    CLIENT TRACKING              trackoptions.py (pure), tracking.py, tracker.py, companions.py: connections of its own
     MONITOR, SLOTGATE            spectators.py, slotgatecmds.py, settings.py, errand.py (one request to one server)
     scripts                      scripts.py (what is kept), lostscripts.py (other workers), aside.py (SCRIPT KILL)
     errors that clients word     refusals.py, proof.py (pure), evidence.py (a script's MOVED is data)
@@ -33,12 +33,12 @@ What a client can be in the middle of, and where else a request can be carried o
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
 
-    0  errors, enginekind, metrics, tally, jobs                             no I/O, no asyncio
+    0  errors, enginekind, identity, metrics, tally, jobs                   no I/O, no asyncio
     1  resp, slots, colocation, engine                                      bytes in, offsets out
-    2  commands, topology, config                                           facts
-    3  session, clientcmds, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
+    2  commands, topology, config, serverfacts                              facts
+    3  session, clientcmds, clientline, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
     3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
-    3  settings, streamends                                                 decisions: pure, sans-io
+    3  settings, commonsettings, streamends                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
     3  querylimit, glob, channels                                           decisions: pure, sans-io
     4  addresses, descriptors, tls, wires, epollwires, clock, turn           backends
@@ -49,7 +49,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
     5  lane, fastlane, owncalls, ownlane                                    clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
-    5  subscriptions, publishing, scanning, looplag                                   clients
+    5  subscriptions, publishing, scanning, looplag, companions, tracker               clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
     5  lostscripts, evidence, census, clients, rolewatch, upkeep             clients
     5  service, report, advertised                                          clients

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy import errors
+from proxy.clientline import line
 from proxy.jobs import ENOUGH, MORE, Job, at_once, short
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
@@ -50,32 +51,6 @@ def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
     return wide.reply([at_once(wide.part(session.world, session.id, args, now))], args, session.protocol)
 
 
-def line(session: Session, now: float) -> str:
-    """A client as CLIENT LIST shows it. What only a server knows (buffers of the query, memory) is 0."""
-    redirect = -1 if session.tracking is None else session.tracking.redirect
-    channels, patterns, shard_channels = session.listening
-    flags = (
-        "P" * any(session.listening)
-        + "x" * (session.queued >= 0)
-        + "b" * session.blocked
-        + _tracking_flags(session)
-        + "e" * session.no_evict
-    ) or "N"
-    return (
-        f"id={session.id} addr={session.address} laddr={session.local_address} fd=-1 name={session.name} "
-        f"age={int(now - session.created)} idle={int(now - session.last_active)} flags={flags} db={session.db} "
-        f"sub={channels} psub={patterns} ssub={shard_channels} multi={session.queued} watch={session.watched} qbuf=0 "
-        "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r "
-        f"cmd={session.last_command} user={session.user} redir={redirect} resp={session.protocol} "
-        f"lib-name={session.lib_name} lib-ver={session.lib_ver}"
-    )
-
-
-def _tracking_flags(session: Session) -> str:
-    tracking = session.tracking
-    return "" if tracking is None else "t" + "R" * tracking.broken + "B" * tracking.bcast
-
-
 def _type(session: Session) -> bytes:
     return b"pubsub" if any(session.listening) else b"normal"
 
@@ -95,7 +70,7 @@ def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     found = []
     for client in world.directory.sessions():
         if wanted(client):
-            found.append((client.id, line(client, now)))
+            found.append((client.id, line(client, now, args if client.id == caller else ())))
         yield MORE
     return found
 

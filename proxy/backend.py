@@ -14,6 +14,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from proxy import errors, transaction
@@ -102,7 +103,7 @@ class Backend(Receiver):
             self.inflight,
             around.counters,
             self._on_error,
-            None if owner is None else owner.pushed,
+            None if owner is None else partial(owner.pushed, self),
             around.max_reply,
             self._too_large,
         )
@@ -147,6 +148,10 @@ class Backend(Receiver):
     def usable(self) -> bool:
         """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
         return self.state is not State.FAILING and self.state is not State.CLOSED
+
+    def down_for(self, now: float) -> float:
+        """For how many seconds the server has not been reached; 0 while it is."""
+        return 0.0 if self.ready else now - self._down_since
 
     def down_error(self) -> bytes:
         """The error reply for a request that is not sent."""

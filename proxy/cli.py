@@ -161,7 +161,7 @@ def _serve(options: argparse.Namespace) -> int:
     # Imported when needed: `check` and `commands` start without an event loop.
     from proxy.server import run
 
-    return run(config)
+    return run(config, str(options.config.absolute()) if options.config else "")
 
 
 def _check(options: argparse.Namespace) -> int:

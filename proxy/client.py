@@ -448,9 +448,11 @@ class ClientConnection(Conversation):
         large as its others were (no larger than what streams), and of requests behind them."""
         window = self.window
         coming = window.pending * min(self._reply_size, STREAM_FROM)
-        kept = self._kept
-        left = 0 if kept is None else len(kept) - self._kept_from
-        return self.flow.unread() + window.parked_bytes + coming + left
+        return self.flow.unread() + window.parked_bytes + coming + self.unprocessed()
+
+    def unprocessed(self) -> int:
+        """Bytes of requests that are not carried out yet."""
+        return 0 if self._kept is None else len(self._kept) - self._kept_from
 
     def coming(self) -> int:
         """Bytes of replies to what it may send before it is looked at again, on top of what waits."""

@@ -6,6 +6,7 @@ Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
 from collections.abc import Mapping, Sequence
 
 from proxy import allclients, clustercmds, errors, trackoptions
+from proxy.clientline import line
 from proxy.resp import encode
 from proxy.session import COMMANDS, Command, ReplyMode, Session, printable
 
@@ -21,7 +22,7 @@ def run(session: Session, name: str, args: Sequence[bytes], now: float) -> bytes
     if known is not None:
         return known(session, args)
     if name == "client|info":
-        return encode.verbatim(allclients.line(session, now) + "\n", session.protocol)
+        return encode.verbatim(line(session, now, args) + "\n", session.protocol)
     wide = allclients.WIDE.get(name)
     if wide is not None:
         return allclients.run(wide, session, args, now)

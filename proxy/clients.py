@@ -105,7 +105,12 @@ class Clients:
         client = self._clients.get(session.id)
         if client is None:
             return Load()
-        return Load(client.window.pending, client.flow.unread(), client.window.parked_bytes)
+        window, queue = client.window, None if client.modes is None else client.modes.queue
+        queued = 0 if queue is None else queue.size
+        unread = client.flow.unread()
+        return Load(
+            window.pending, unread, window.parked_bytes, client.unprocessed(), queued, window.written, window.issued
+        )
 
     def kill(self, session: Session) -> None:
         """Close a client's connection at once."""

@@ -467,8 +467,12 @@ class Conversation(Receiver):
             counter.failed += 1
         if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
             muted = False
-        self.window.answer(b"" if muted else reply)
-        self.changed((session.db, session.protocol, session.reads_replicas) != before)
+        moved = (session.db, session.protocol, session.reads_replicas) != before
+        if moved and self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.follow(self.window.reserve(), b"" if muted else reply)
+        else:
+            self.window.answer(b"" if muted else reply)
+        self.changed(moved)
         if session.closing:
             self.drain()
 

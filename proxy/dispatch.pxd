@@ -64,7 +64,7 @@ cdef class Dispatcher:
         self, Py_ssize_t shard, bint read, bytes frame, Routes routes, object holder, Sink sink, Py_ssize_t token,
         double now,
     )
-    @cython.locals(gather=Gather, index=Py_ssize_t, part=Part)
+    @cython.locals(gather=Gather, index=Py_ssize_t, part=Part, backend=Backend, down=bytes)
     cpdef object scatter(
         self, Scatter plan, Routes routes, object holder, Sink sink, Py_ssize_t token, double now,
     )

@@ -18,6 +18,11 @@ from proxy.surroundings import Holder, Place
 from proxy.topology import NOBODY
 
 Wait = Callable[[Entry, Place], None]
+_IN_PART = frozenset({"info", "config_get"})
+"""What answers though a part fails, and so does not wait long for a server that is not there: clients ask it before
+they do anything."""
+_PATIENCE = 1.0
+"""Seconds after which that server counts as not there."""
 
 
 class Gather(Sink):
@@ -240,6 +245,12 @@ class Dispatcher:
         if plan.way.replicas:
             self._send_to_replicas(plan, routes, now)
         for index, part in enumerate(plan.parts):
+            if plan.way.merge in _IN_PART:
+                backend = routes.writers[part.shard]
+                if backend is not None and backend.down_for(now) > _PATIENCE:
+                    down = backend.down_error()
+                    gather.deliver(index, down, 0, len(down))
+                    continue
             self.send(part.shard, plan.way.read, part.frame, routes, holder, gather, index, now)
 
     def gather(self, plan: Scatter, sink: Sink, token: int) -> Gather:

@@ -81,10 +81,10 @@ class Greeting:
     a replica that has become a primary, would be lost on the others. ``alone``: only the configuration says that a
     server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
     ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
-    to be used that has a certain id. One that is too busy with a script to say its id, or its role where that counts, is
-    used with ``at_busy`` only, to end that script. ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many
-    clients', so that the server should not close it to save memory. ``steps``: what else it is told, all of which it
-    must take.
+    to be used that has a certain id. One that is too busy with a script to say its id, or its role where that
+    counts, is used with ``at_busy`` only, to end that script. ``identify``: ask for the connection's id
+    (``client_id``). ``shared``: it is many clients', so that the server should not close it to save memory.
+    ``steps``: what else it is told, all of which it must take.
     """
 
     def __init__(

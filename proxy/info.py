@@ -10,31 +10,36 @@ _NOT_SUMMED = frozenset(
     {
         "aof_enabled",
         "async_loading",
-        "loading",
         "maxclients",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
         "total_system_memory",
         "mem_fragmentation_ratio",
         "pubsub_channels",
         "pubsub_patterns",
         "pubsubshard_channels",
         "rdb_last_save_time",
+        "tracking_clients",
+        "tracking_total_prefixes",
     }
 )
-"""Settings, facts about the machine, states and points in time, and what is on every shard: of these the largest is
-given."""
+"""Settings, facts about the machine, states and points in time, and what is on every shard, as a client that tracks has
+a connection to each: of these the largest is given."""
 _FIXED = {
     "redis_mode": "standalone",
     "server_mode": "standalone",
     "role": "master",
-    "connected_slaves": "0",
-    "loading": "0",
     "cluster_enabled": "0",
 }
 """What the proxy is to its clients, whatever its backends are."""
-_LOWEST = frozenset({"redis_version", "valkey_version", "uptime_in_seconds", "uptime_in_days"})
+_LOWEST = frozenset({"redis_version", "valkey_version", "uptime_in_seconds", "uptime_in_days", "connected_slaves"})
+_HIGHEST = frozenset({"loading"})
 _REPLICATION_KEPT = frozenset(
     {"role", "connected_slaves", "master_failover_state", "master_replid", "master_repl_offset"}
 )
+_LOADING = "LOADING"
+"""What begins the error of a server that reads its data from disk."""
 _WHOLE = ("default", "all", "everything")
 _TABLES = frozenset({"Keyspace", "Commandstats", "Errorstats", "Latencystats"})
 
@@ -69,14 +74,30 @@ def _line(field: str, value: str) -> str:
     return field if ":" in field else f"{field}:{value}"
 
 
-def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]], asked: Set[str]) -> str:
+def merge(
+    documents: Sequence[str],
+    overlay: Mapping[str, Mapping[str, str]],
+    asked: Set[str],
+    *,
+    oldest: Set[int] = frozenset(),
+    missing: str = "",
+) -> str:
     """One document of several shards' ``documents``; fields in ``overlay`` replace those of their sections.
 
     A section of the overlay that no document has is added if it is among the ``asked`` ones (lower case; empty: all).
+    ``oldest``: which of the documents say what fields there are; none: all do. ``missing``: why there are not more of
+    them, which is said in any case.
     """
     parsed = [parse(document) for document in documents]
     names = list(dict.fromkeys(name for sections in parsed for name in sections))
-    merged = {name: _section(name, [sections[name] for sections in parsed if name in sections]) for name in names}
+    merged = {
+        name: _section(
+            name,
+            [sections[name] for sections in parsed if name in sections],
+            [parsed[at][name] for at in oldest if at < len(parsed) and name in parsed[at]],
+        )
+        for name in names
+    }
     for name, fields in overlay.items():
         if name in merged:
             merged[name].update(fields)
@@ -85,6 +106,10 @@ def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]], as
     server = merged.get("Server", {})
     if "server_mode" in server and "redis_mode" in server:
         server["server_mode"] = server["redis_mode"]  # Valkey's name for it
+    if missing:
+        if _LOADING in missing and "Persistence" in merged:
+            merged["Persistence"]["loading"] = "1"
+        merged.setdefault("Slotgate", {})["slotgate_missing"] = missing
     return write(merged)
 
 
@@ -96,11 +121,32 @@ def without_keys(document: str) -> str:
     return write(sections)
 
 
-def _section(name: str, parts: Sequence[Section]) -> Section:
+def bare(version: str) -> str:
+    """The document of a server of which nothing else is known, as no shard's can be reached."""
+    return write(
+        {
+            "Server": {"redis_version": version, "redis_mode": "standalone", "arch_bits": "64"},
+            "Clients": {},
+            "Persistence": {"loading": "0"},
+            "Replication": {"role": "master", "connected_slaves": "0"},
+            "Cluster": {},
+            "Keyspace": {},
+        }
+    )
+
+
+def only(document: str, asked: Set[str]) -> str:
+    """The ``asked`` sections of a document (lower case; empty: all)."""
+    if not asked or asked & {*_WHOLE}:
+        return document
+    return write({name: fields for name, fields in parse(document).items() if name.lower() in asked})
+
+
+def _section(name: str, parts: Sequence[Section], oldest: Sequence[Section]) -> Section:
     if name in _TABLES:
         return _table(name, parts)
     fields: Section = {}
-    for field in dict.fromkeys(field for part in parts for field in part):
+    for field in dict.fromkeys(field for part in oldest or parts for field in part):
         values = [part[field] for part in parts if field in part]
         if name == "Replication" and field not in _REPLICATION_KEPT:
             continue
@@ -114,6 +160,8 @@ def _section(name: str, parts: Sequence[Section]) -> Section:
 def _value(section: str, field: str, values: Sequence[str]) -> str:
     if field in _LOWEST:
         return min(values, key=_version)
+    if field in _HIGHEST:
+        return max(values, key=_version)
     if section not in _SUMMED_SECTIONS:
         return values[0]
     numbers = [_number(value) for value in values]

@@ -6,12 +6,12 @@ parts, and gives a frame in the protocol that the parts are in.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Protocol
 
-from proxy import errors, info
+from proxy import commonsettings, errors, info
 from proxy.channels import Kind
 from proxy.jobs import MORE, Job, at_once
 from proxy.multikey import joining, merge_by_key, merging_by_key, merging_pieces_by_key
@@ -33,7 +33,10 @@ _JOINED = (b"*", b"~", b"%")
 """Aggregates whose elements can be put behind each other."""
 _NULLS = (b"$-1\r\n", b"*-1\r\n", b"_\r\n")
 
-_SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-file-pass", b"tls-client-key-file-pass"})
+_TOLERANT = frozenset({"one_ok", "info", "config_get"})
+"""What answers though a part failed."""
+_DOWN = (b"-SHARDDOWN", b"-TIMEOUT", b"-UNCERTAIN", b"-LOADING", b"-CLUSTERDOWN")
+"""What begins the errors of shards that can not be asked now."""
 
 Overlay = Mapping[str, Mapping[str, str]]
 
@@ -48,13 +51,29 @@ class Audience(Protocol):
         """How many patterns are subscribed to, when the shards' primaries count so many."""
 
 
+class Servers(Protocol):
+    """Knows what the shards' primaries have said of themselves."""
+
+    def oldest(self) -> Set[int]:
+        """The shards whose primaries have the lowest version; none where all have the same one."""
+
+    def name(self, shard: int) -> str:
+        """What a shard is called."""
+
+    def differ(self, setting: str, values: Sequence[tuple[str, str]]) -> None:
+        """Shards, by their names, have other values of a setting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a merge may say about the proxy itself: fields of INFO by section, made when they are asked for, and who
-    listens to messages."""
+    listens to messages; and about its servers. ``version`` is theirs, ``unserved`` says why not all are known."""
 
     overlay: Callable[[], Overlay] = dict
     audience: Callable[[], Audience] | None = None
+    servers: Servers | None = None
+    version: Callable[[], str] = str
+    unserved: Callable[[], str] = str
 
 
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
@@ -69,7 +88,7 @@ def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
     """
     way = plan.way
     failed = [reply for reply in replies if reply[0] == _ERROR]
-    if failed and way.merge != "one_ok":
+    if failed and way.merge not in _TOLERANT:
         return _failure(failed, way.changes and len(failed) < len(replies))
     try:
         return MERGERS[way.merge](plan, replies, context)
@@ -83,8 +102,9 @@ def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[l
     replies.clear()
     join = PIECEWISE.get(plan.way.merge)
     if any(reply[0][0] == _ERROR for reply in pieces):
-        # Only what failed is looked at.
-        return [merge(plan, [reply[0] for reply in pieces], context)]
+        # Mostly only what failed is looked at.
+        tolerant = plan.way.merge in _TOLERANT
+        return [merge(plan, [b"".join(reply) if tolerant else reply[0] for reply in pieces], context)]
     if join is None:
         whole = [b"".join(reply) for reply in pieces]
         pieces.clear()
@@ -232,25 +252,47 @@ def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
 
 
 def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    documents = [_text(reply).decode("utf-8", "replace") for reply in replies]
-    for index, part in enumerate(plan.parts):
-        if isinstance(part, Uncounted):
-            documents[index] = info.without_keys(documents[index])
+    """Of the shards that answer; what says why others do not is in it."""
+    failed = [reply for reply in replies if reply[0] == _ERROR]
+    answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
     sections = {option.decode("latin-1").lower() for option in plan.options}
-    return encode.verbatim(info.merge(documents, context.overlay(), sections), 3 if replies[0][:1] == b"=" else 2)
+    if not answered and not all(reply.startswith(_DOWN) for reply in failed):
+        return failed[0]
+    documents = [_text(replies[at]).decode("utf-8", "replace") for at in answered]
+    for number, at in enumerate(answered):
+        if isinstance(plan.parts[at], Uncounted):
+            documents[number] = info.without_keys(documents[number])
+    why = [*(errors.text(reply[1:-2]) for reply in failed), context.unserved()]
+    missing = "; ".join(words.removesuffix(". The command was not executed") for words in why if words)
+    if not documents:
+        documents = [info.only(info.bare(context.version()), sections)]
+    of_lowest = context.servers.oldest() if context.servers is not None else frozenset()
+    oldest = {number for number, at in enumerate(answered) if plan.parts[at].shard in of_lowest}
+    merged = info.merge(documents, context.overlay(), sections, oldest=oldest, missing=missing)
+    return encode.verbatim(merged, 3 if answered and replies[answered[0]][:1] == b"=" else 2)
 
 
 def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The settings of the first shard, and those that only others have; passwords are not shown, and how many clients
-    there may be is the proxy's own business."""
-    merged: dict[bytes, bytes] = {}
-    for reply in replies:
-        items = elements(reply)
-        for name, value in zip(items[::2], items[1::2], strict=True):
-            merged.setdefault(name, encode.bulk("") if _text(name).lower() in _SECRETS else value)
-    if (most := encode.bulk("maxclients")) in merged:
-        merged[most] = encode.bulk(context.overlay()["Clients"]["maxclients"])
-    return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
+    """The settings of the first shard that answers, and those that only others have; of events what all of them send.
+    Where they differ, the operator is told. How many clients there may be is the proxy's own business."""
+    answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
+    if not answered:
+        return replies[0]
+    frames = [elements(replies[at]) for at in answered]
+    found = [{_text(name): _text(value) for name, value in zip(all_[::2], all_[1::2], strict=True)} for all_ in frames]
+    merged, differing = commonsettings.common(found)
+    if context.servers is not None:
+        for name in differing:
+            values = [
+                (context.servers.name(plan.parts[at].shard), errors.text(settings[name]))
+                for at, settings in zip(answered, found, strict=True)
+                if name in settings
+            ]
+            context.servers.differ(errors.text(name), values)
+    if b"maxclients" in merged:
+        merged[b"maxclients"] = context.overlay()["Clients"]["maxclients"].encode()
+    pairs = {encode.bulk(name): encode.bulk(value) for name, value in merged.items()}
+    return encode.mapping(pairs, 3 if replies[answered[0]][:1] == b"%" else 2)
 
 
 def _slowlog(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:

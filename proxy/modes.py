@@ -15,7 +15,7 @@ from proxy.errand import Errand
 from proxy.routes import Routes
 from proxy.session import Manner
 from proxy.subscriptions import Subscriptions
-from proxy.tracking import Tracker
+from proxy.tracker import Tracker
 from proxy.transaction import Queue
 from proxy.watching import Watch
 
@@ -73,8 +73,7 @@ class Modes:
     def routes(self, routes: Routes) -> Routes:
         """Which connections its commands go over, in place of ``routes``."""
         if self.tracker is not None:
-            session = self.client.session
-            return self.client.service.own_routes(session.protocol, session.db, self.client.number)
+            return self.client.service.own_routes(self.client.number)
         # What is read to be written back in a transaction must be what is watched.
         return routes if self.watch is None else self.client.service.at_primaries(routes)
 
@@ -87,6 +86,8 @@ class Modes:
             transactions.enqueue(self, fact, args, frame)
             return True
         if fact.name == "reset" and self.subscriptions is not None and self.subscriptions.leaves():
+            return False
+        if self.tracker is not None and fact.name in tracking.MOVING and not self.client.alone():
             return False
         if barred := spectators.bars(self, fact):
             self.client.refuse(fact, barred)
@@ -126,6 +127,8 @@ class Modes:
         """The session's state may have changed."""
         if self.subscriptions is not None:
             self.subscriptions.adopted()
+        if self.tracker is not None:
+            self.tracker.follow()
 
     def behind(self) -> None:
         """It reads more slowly than it is answered, from now on."""

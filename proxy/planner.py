@@ -28,6 +28,8 @@ _QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
 """Of the commands about what a client is in the middle of, those that may stand in a transaction."""
 _SORTS = (sort_keys, sort_ro_keys)
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
+_IN_PART = frozenset({"info", "config_get"})
+"""What answers though some slots are nobody's."""
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 OF_KEYSPACE: Mapping[str, bytes] = {
     "dbsize": encode.ZERO,
@@ -275,9 +277,9 @@ class Planner:
         return Scatter(split_way(fact, shards), found.parts)
 
     def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Forward | Scatter | Reject:
-        if self._nobody:
-            return Reject(self._nobody)
         merge = fact.merge or "concat"
+        if self._nobody and not (merge in _IN_PART and self._topology.shards):
+            return Reject(self._nobody)
         shards = len(self._topology.shards)
         if merge == "scan":
             return self._scan(fact, args)

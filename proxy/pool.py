@@ -153,6 +153,7 @@ class Pool:
             del self._backends[backend.place]
             self._retired.append(backend)
             backend.retire()
+        self._close_spent()
 
     def close_unused(self, needed: Collection[Backend], seconds: float) -> list[Place]:
         """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``:
@@ -183,12 +184,16 @@ class Pool:
                 # A fault of ours in one connection must not end the watch over the others.
                 log.exception("tick failed backend=%r", backend)
         self._sort_out()
+        self._close_spent()
+        self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def _close_spent(self) -> None:
+        """Close what nobody sends to any more and on which nothing is in flight."""
         for backend in [backend for backend in self._retired if backend.spent]:
             self._retired.remove(backend)
             task = self._loop.create_task(backend.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-        self._timer = self._loop.call_later(self._interval, self._tick)
 
     def _sort_out(self) -> None:
         """Keep those ready that are not needed now, and let go of those that have not been needed for long, that are

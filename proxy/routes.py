@@ -159,9 +159,10 @@ class RouteBook:
         spread = 0 if read_from == "primary" else number // self._connections % _SPREAD
         return self._made((protocol, db, read_from, index, spread, 0))
 
-    def own(self, protocol: int, db: int, owner: int) -> Routes:
-        """The routes of the client ``owner`` over connections of its own, all to primaries."""
-        return self._made((protocol, db, "primary", 0, 0, owner))
+    def own(self, owner: int) -> Routes:
+        """The routes of the client ``owner`` over connections of its own, all to primaries: these are greeted in RESP3,
+        and follow its protocol and database from there."""
+        return self._made((3, 0, "primary", 0, 0, owner))
 
     def large(self, protocol: int, db: int) -> Routes:
         """The routes of large requests, all to primaries."""

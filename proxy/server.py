@@ -24,15 +24,17 @@ from proxy.discovery.learn import (
     fewest_databases,
     learn_all,
     learn_limits,
-    lowest_version,
+    lowest,
     slots_served,
     smallest_bulk,
     smallest_query,
     some_raise,
 )
 from proxy.enginekind import WARNING, engine
+from proxy.identity import Identity
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
+from proxy.serverfacts import common, listed
 from proxy.service import Service
 from proxy.slices import apart
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
@@ -50,21 +52,22 @@ _DRAIN_STEP = 0.02
 _DRAINED_AT_ONCE = 100
 
 
-def run(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; the process's exit code.
+def run(config: Config, config_file: str = "") -> int:
+    """Serve until SIGTERM or SIGINT, then drain; the process's exit code. ``config_file``: where ``config`` is from.
 
     Raises ``SlotgateError`` if an address can not be listened on, or far too few files can be opened.
     """
     logs.configure(config.log.level, config.log.format)
+    identity = Identity(config_file)
     if engine() == "python":
         log.warning(WARNING)
     # Workers inherit it.
     descriptors.check(descriptors.raise_limit(), config, build_topology(config))
     if config.worker_count > 1:
-        uvloop.run(supervise(config))
+        uvloop.run(supervise(config, identity))
     else:
         settle()
-        uvloop.run(serve(config))
+        uvloop.run(serve(config, identity))
     return 0
 
 
@@ -75,10 +78,12 @@ def settle() -> None:
     gc.set_threshold(*_COLLECT_AFTER)
 
 
-async def serve(config: Config) -> None:
+async def serve(config: Config, identity: Identity) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
-    service = Service(config, build_topology(config), wires=best_wires(loop), files=descriptors.raise_limit())
+    service = Service(
+        config, build_topology(config), wires=best_wires(loop), files=descriptors.raise_limit(), identity=identity
+    )
 
     async def look() -> Overview:
         return together([take(service)])
@@ -183,6 +188,7 @@ async def keep_learning(service: Service) -> None:
             if service.config.topology.kind == "static":
                 await _look_for_clusters(service, answers)
             if answers:
+                service.facts.learn({node: answer.version for node, answer in known.items()})
                 await _adopt(service, list(known.values()), list(read_from.values()))
             _tell(answers)
             service.unasked = frozenset(missing) - answers.keys()
@@ -239,10 +245,14 @@ async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) 
 
 async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
     service.learn(await apart(True, complete, service.table, answers))
-    service.world.server_version = lowest_version(answers) or service.world.server_version
+    if oldest := lowest(answers):
+        service.world.server_version = oldest.version or service.world.server_version
+        service.world.client_fields = oldest.client_fields
     service.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)
+    modules = common([answer.modules for answer in answers if answer.modules is not None])
+    service.world.modules = {protocol: listed(modules, protocol) for protocol in (2, 3)}
     _limit(service, [*answers, *replicas])
 
 

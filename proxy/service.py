@@ -28,6 +28,7 @@ from proxy.evidence import Evidence
 from proxy.flow import Stop
 from proxy.gates import Gates
 from proxy.greeting import STAY, Credentials
+from proxy.identity import Identity
 from proxy.lane import MOST_ARGUMENTS, Lane, Lanes
 from proxy.leases import Leases
 from proxy.looplag import LoopLag
@@ -49,6 +50,7 @@ from proxy.retries import Look, together
 from proxy.rolewatch import RoleWatch
 from proxy.routes import RouteBook, Routes
 from proxy.scripts import Scripts, calls_by_digest
+from proxy.serverfacts import ServerFacts
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.slices import Slices
 from proxy.spectators import Spectators
@@ -91,12 +93,15 @@ class Service:
         census: Census | None = None,
         wires: Wires | None = None,
         files: int = descriptors.PLENTY,
+        identity: Identity | None = None,
     ) -> None:
         self.config = config
         self.topology = topology
         self.loop = asyncio.get_running_loop()
         self.wires = LoopWires(self.loop) if wires is None else wires
-        self.started = time.time()
+        self.identity = identity or Identity()
+        self.facts = ServerFacts(lambda: self.topology)
+        """What the servers have said of themselves."""
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
         self.slices = Slices(self.loop, clock)
@@ -139,7 +144,7 @@ class Service:
         """Whether clients need not authenticate."""
         self.dispatcher = Dispatcher(
             self.counters,
-            Context(self._overlay, lambda: self.hub),
+            Context(self._overlay, lambda: self.hub, self.facts, lambda: self.world.server_version, self._unserved),
             self._count_error,
             self._wait,
             self.slices,
@@ -262,9 +267,9 @@ class Service:
             read_from = "prefer_replica"
         return self._book.routes(protocol, db, read_from, self.census.rank(number))
 
-    def own_routes(self, protocol: int, db: int, number: int) -> Routes:
+    def own_routes(self, number: int) -> Routes:
         """The routes of client ``number`` over connections of its own."""
-        return self._book.own(protocol, db, number)
+        return self._book.own(number)
 
     def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
         """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
@@ -555,7 +560,7 @@ class Service:
         else:
             self.roles.stood(backend)
             if tracker := self.trackers.get(backend.place.owner):
-                tracker.stood()
+                tracker.stood(backend)
         self.changed.set()
 
     def _on_fitness(self, silent: list[Node]) -> None:
@@ -596,17 +601,26 @@ class Service:
         except (ProtocolError, UnknownSubcommand):
             return None, []
 
+    def _unserved(self) -> str:
+        """Why not all shards can be asked."""
+        topology = self.topology
+        return "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
+
     def _overlay(self) -> Overlay:
         """What INFO says about the proxy: its own clients, and a section of its own."""
-        seconds = int(time.time() - self.started)
+        identity = self.identity
+        seconds = int(time.time() - identity.started)
         return {
             "Server": {
                 # Valkey calls it server_mode; libraries look at this one.
                 "redis_mode": "cluster" if self.presents_cluster else "standalone",
+                "process_id": str(identity.pid),
+                "run_id": identity.run_id,
+                "tcp_port": str(next((address.port for address in self.config.listen if not address.unix), 0)),
                 "uptime_in_seconds": str(seconds),
                 "uptime_in_days": str(seconds // 86400),
                 "executable": "slotgate",
-                "config_file": "",
+                "config_file": identity.config_file,
             },
             "Clients": {
                 "connected_clients": str(self.census.total()),

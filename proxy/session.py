@@ -72,11 +72,16 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Load:
     """What waits in the proxy for a client: requests in flight; bytes of replies that it has not read, and of those
-    that wait for an earlier one."""
+    that wait for an earlier one; of requests that are not carried out yet, and of those that wait for EXEC. And how
+    many bytes it was sent, and requests it has made."""
 
     in_flight: int = 0
     unread: int = 0
     parked: int = 0
+    kept: int = 0
+    queued: int = 0
+    written: int = 0
+    commands: int = 0
 
 
 class Directory(Protocol):
@@ -116,6 +121,10 @@ class World:
     """What this worker keeps of them."""
     slot_of: SlotOf = key_slot
     """The slot of a key, as the configuration's rules have it."""
+    modules: Mapping[int, bytes] = field(default_factory=lambda: dict.fromkeys((2, 3), encode.EMPTY_ARRAY))
+    """MODULE LIST, by the protocol: what every backend has; learned."""
+    client_fields: Sequence[str] = ()
+    """Those of CLIENT LIST, in the backend's order that has the lowest version; none: not known. Learned."""
     selects: bool = True
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
     presented: Presented | None = None
@@ -312,12 +321,12 @@ def _hello(session: Session, args: Sequence[bytes]) -> bytes:
         session.rename(name)
     session.protocol = protocol
     world = session.world
-    before, behind = _greeting(protocol, world.server_version, world.presented is not None)
+    before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
     return b"%b%d%b" % (before, session.id, behind)
 
 
 @cache
-def _greeting(protocol: int, version: str, cluster: bool) -> tuple[bytes, bytes]:
+def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tuple[bytes, bytes]:
     """HELLO's reply, before and behind the client's id."""
     pairs = {
         encode.bulk("server"): encode.bulk("redis"),
@@ -326,10 +335,14 @@ def _greeting(protocol: int, version: str, cluster: bool) -> tuple[bytes, bytes]
         encode.bulk("id"): encode.integer(0),
         encode.bulk("mode"): encode.bulk("cluster" if cluster else "standalone"),
         encode.bulk("role"): encode.bulk("master"),
-        encode.bulk("modules"): encode.EMPTY_ARRAY,
+        encode.bulk("modules"): modules,
     }
     before, found, behind = encode.mapping(pairs, protocol).partition(encode.bulk("id") + b":")
     return before + found, behind[1:]
+
+
+def _modules(session: Session, args: Sequence[bytes]) -> bytes:
+    return session.world.modules[session.protocol]
 
 
 def _role(session: Session, args: Sequence[bytes]) -> bytes:
@@ -363,6 +376,7 @@ COMMANDS: Mapping[str, Command] = {
     "auth": _auth,
     "hello": _hello,
     "role": _role,
+    "module|list": _modules,
     "acl|whoami": _whoami,
     "readonly": _read_from(replicas=True),
     "readwrite": _read_from(replicas=False),

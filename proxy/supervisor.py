@@ -27,6 +27,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from proxy.census import Census, shared_file
 from proxy.channel import Channel, ChannelError
 from proxy.config import Config
 from proxy.enginekind import engine
+from proxy.identity import Identity
 from proxy.listeners import Listeners, listen
 from proxy.report import Overview, Report, together
 from proxy.tally import Tally
@@ -61,12 +63,12 @@ _COMMAND = (
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-async def supervise(config: Config) -> None:
+async def supervise(config: Config, identity: Identity) -> None:
     """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
     loop = asyncio.get_running_loop()
     listeners = listen(config.listen, config.worker_count, config.limits.tcp_keepalive_seconds)
     try:
-        supervisor = Supervisor(config, listeners)
+        supervisor = Supervisor(config, listeners, identity)
         admin = Admin(supervisor.look)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stopping.set)
@@ -119,8 +121,9 @@ class Member:
 class Supervisor:
     """All workers, as one: started, asked, told, and started again."""
 
-    def __init__(self, config: Config, listeners: Listeners) -> None:
+    def __init__(self, config: Config, listeners: Listeners, identity: Identity) -> None:
         self._config = config
+        self._identity = identity
         self._listeners = listeners
         self._workers = config.worker_count
         self._memory = shared_file(self._workers)
@@ -201,6 +204,7 @@ class Supervisor:
             "workers": self._workers,
             "sockets": sockets,
             "census": self._memory,
+            "identity": asdict(self._identity),
         }
         member.channel = await Channel.open(
             ours,

@@ -62,7 +62,8 @@ class Place:
     db: int
     index: int
     owner: int = 0
-    """The number of the only client that uses it; 0: it is shared."""
+    """The number of the only client that uses it, and whose protocol and database it follows from those it was greeted
+    with; 0: it is shared."""
 
 
 class Owner(Protocol):
@@ -71,7 +72,7 @@ class Owner(Protocol):
     async def steps(self, place: Place) -> "list[Step]":
         """What a new connection to ``place`` is told beside the usual. Raises ``BackendError``."""
 
-    def pushed(self, frame: bytes) -> None:
+    def pushed(self, backend: "Backend", frame: bytes) -> None:
         """A server says something unasked (RESP3)."""
 
     def missed(self) -> None:

@@ -4,7 +4,7 @@ Source: https://redis.io/docs/latest/commands/client-tracking/ and what Redis 7 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy import errors
 from proxy.resp import encode
@@ -52,6 +52,11 @@ class Tracking:
             yield [*modes, *(word for prefix in named for word in (b"prefix", prefix))]
         if not named or len(named) < len(self.prefixes):
             yield modes  # every key, which can not stand beside a prefix
+
+    def one_by_one(self) -> Iterator[list[bytes]]:
+        """The same, one command for each prefix: a server that knows some refuses only those."""
+        for prefix in self.prefixes if self.bcast else (b"",):
+            yield from replace(self, prefixes=(prefix,) if prefix else ()).options()
 
     def choose(self, word: bytes) -> str | None:
         """CLIENT CACHING YES | NO; why not, if it can not be."""

@@ -33,6 +33,7 @@ from proxy import descriptors, logs
 from proxy.allclients import WIDE, Args, Part
 from proxy.census import Census
 from proxy.channel import TIMEOUT, Channel, ChannelError
+from proxy.identity import Identity
 from proxy.report import take
 from proxy.server import accept, at_work, drain, settle
 from proxy.service import Service
@@ -99,6 +100,7 @@ class Worker:
             census=census,
             wires=best_wires(asyncio.get_running_loop()),
             files=descriptors.raise_limit(),
+            identity=Identity(**start["identity"]),
         )
         service.siblings = self
         async with at_work(service):

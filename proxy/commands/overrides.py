@@ -44,6 +44,7 @@ _SESSION = {
     **_same(Handling.SESSION, "the connection's own state", "auth", "hello", "select", "reset", "quit", "client"),
     **_same(Handling.SESSION, "answered by the proxy, as it is the proxy that is alive", "ping", "echo"),
     **_same(Handling.SESSION, "the proxy shows itself as a primary", "role"),
+    **_same(Handling.SESSION, "what every primary has, as HELLO says it", "module|list"),
     **_same(Handling.SESSION, "chooses replicas for this client", "readonly", "readwrite"),
     **_same(Handling.SESSION, "the clients of all workers", "slotgate|clients"),
     **_same(Handling.SESSION, "redirections are the proxy's work", "asking"),
@@ -91,7 +92,6 @@ _REFUSED = {
 _ANY_SHARD = {
     **_same(Handling.ANY_SHARD, "a text that is the same on every server", "*|help", "acl|cat"),
     **_same(Handling.ANY_SHARD, "a server's own facts, as that server words them", "command"),
-    **_same(Handling.ANY_SHARD, "only reads: what needs a module needs it on all shards", "module|list"),
     **_same(Handling.ANY_SHARD, "made by whoever is asked", "acl|genpass", "lolwut", "time"),
     **_same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
 }
@@ -161,7 +161,6 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
         "bgrewriteaof": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "save": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard's data"),
         "swapdb": Override(Handling.ALL_SHARDS, "all_ok", "no policy; the databases of every shard"),
-        "module|list": Override(Handling.ANY_SHARD, None, "loaded on all servers, or commands fail on some"),
         "pfselftest": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard tests itself"),
         "pfdebug": Override(Handling.KEYED, None, "flagged admin, but only looks at its key"),
         "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),

@@ -15,6 +15,7 @@ from proxy.commands.table import CommandTable
 from proxy.control import Reply, TooManyReplies, ask
 from proxy.errors import BackendError
 from proxy.greeting import IDENTITY, Credentials, refused_identity
+from proxy.serverfacts import Module
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ QUESTIONS = (
     ("CONFIG", "GET", "cluster-databases"),
     ("CONFIG", "GET", "client-query-buffer-limit"),
     ("CONFIG", "GET", "client-output-buffer-limit"),
+    ("MODULE", "LIST"),
+    ("CLIENT", "INFO"),
 )
 _RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
@@ -60,6 +63,10 @@ class Learned:
     """Whether it passes on what scripts raise with its line breaks."""
     max_output: int | None = None
     """It closes a client's connection in which more bytes wait to be read; None: none for that."""
+    modules: Sequence[Module] | None = None
+    """What it has loaded; None where it would not say."""
+    client_fields: Sequence[str] = ()
+    """The fields of its CLIENT INFO."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -75,7 +82,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
-    commands, info, databases, max_bulk, of_cluster, max_query, outputs = replies
+    commands, info, databases, max_bulk, of_cluster, max_query, outputs, modules, client = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -88,6 +95,8 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         clustered,
         raises,
         output_limit(outputs),
+        _modules(modules),
+        _client_fields(client),
     )
 
 
@@ -180,10 +189,10 @@ def _own(fact: Fact) -> bool:
     return fact.handling is Handling.SESSION or fact.name in _OWN
 
 
-def lowest_version(answers: Sequence[Learned]) -> str | None:
-    """The lowest of the versions."""
-    versions = [answer.version for answer in answers if answer.version]
-    return min(versions, key=lambda version: [int(part) for part in version.split(".")]) if versions else None
+def lowest(answers: Sequence[Learned]) -> Learned | None:
+    """The answer of a server that has the lowest version."""
+    known = [answer for answer in answers if answer.version]
+    return min(known, key=lambda answer: list(map(int, str(answer.version).split("."))), default=None)
 
 
 def fewest_databases(answers: Sequence[Learned]) -> int | None:
@@ -232,6 +241,27 @@ def _version(info: Reply) -> str | None:
         if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
+
+
+def _modules(reply: Reply) -> tuple[Module, ...] | None:
+    """Those of a MODULE LIST reply; None if it is none."""
+    if not isinstance(reply, list):
+        return None
+    rows = [row for row in reply if isinstance(row, list)]
+    return tuple(tuple(zip(row[::2], map(_value, row[1::2]), strict=False)) for row in rows)
+
+
+def _client_fields(reply: Reply) -> tuple[str, ...]:
+    """The names in a CLIENT INFO reply; none if it is none."""
+    words = reply.decode("utf-8", "replace").split() if isinstance(reply, bytes) else []
+    names = tuple(word.partition("=")[0] for word in words)
+    return names if {"id", "addr", "cmd"} <= set(names) else ()
+
+
+def _value(value: object) -> bytes | int | tuple[bytes, ...]:
+    if isinstance(value, bytes | int):
+        return value
+    return tuple(item for item in value if isinstance(item, bytes)) if isinstance(value, list) else b""
 
 
 def _is_clustered(info: Reply) -> bool:

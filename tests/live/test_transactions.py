@@ -121,8 +121,9 @@ def test_nothing_is_watched_after_a_transaction(site: Site) -> None:
     with site.client() as client:
         client.send(pipeline(("WATCH", "k"), ("MULTI",), ("CLIENT", "INFO"), ("EXEC",), ("CLIENT", "INFO")))
         *_, inside, after = client.replies(5)
-        assert b" watch=0 " in inside
-        assert b" watch=0 " in after
+        # Redis 7.0 does not show it.
+        assert b" watch=0 " in inside or b" watch=" not in inside
+        assert b" watch=0 " in after or b" watch=" not in after
 
 
 def test_what_is_for_all_shards_is_refused_when_it_is_queued(site: Site) -> None:
@@ -237,12 +238,12 @@ def test_a_queue_is_shown(site: Site) -> None:
         line = other.value("CLIENT", "LIST", "ID", str(number))
         assert isinstance(line, bytes)
         assert b" flags=x " in line
-        assert b" multi=2 watch=1 " in line
+        assert b" multi=2 watch=1 " in line or (b" multi=2 " in line and b" watch=" not in line)
         client.ask("EXEC")
         line = other.value("CLIENT", "LIST", "ID", str(number))
         assert isinstance(line, bytes)
         assert b" flags=N " in line
-        assert b" multi=-1 watch=0 " in line
+        assert b" multi=-1 watch=0 " in line or (b" multi=-1 " in line and b" watch=" not in line)
 
 
 @pytest.mark.parametrize("mode", ["WRITE", "ALL"])

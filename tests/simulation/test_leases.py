@@ -17,7 +17,7 @@ from proxy.resp import encode
 from proxy.service import Service
 from proxy.surroundings import Place
 from proxy.topology import Node, Shard, Topology, build_topology
-from proxy.tracking import Tracker
+from proxy.tracker import Tracker
 from proxy.trackoptions import Tracking
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.wire import Pace, Wire
@@ -514,7 +514,8 @@ def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monk
     """Nobody keeps the lease then."""
 
     async def story(world: World) -> None:
-        client = SimpleNamespace(service=world.service, number=1, holder=ANNA)
+        session = SimpleNamespace(protocol=2, db=0)
+        client = SimpleNamespace(service=world.service, session=session, number=1, holder=ANNA)
         tracker = Tracker(cast(Conversation, client), Tracking(redirect=2))
         task = asyncio.create_task(tracker.steps(place()))
         ask = world.service.leases.ask

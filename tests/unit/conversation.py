@@ -22,6 +22,7 @@ class Room:
         self.world = World(accounts, self)
         self.clients: list[Session] = []
         self.killed: list[int] = []
+        self.loads: dict[int, Load] = {}
         self.pauses: list[tuple[float, bool] | None] = []
         self.unblocked: list[tuple[int, bool]] = []
 
@@ -36,7 +37,7 @@ class Room:
         return list(self.clients)
 
     def load(self, session: Session) -> Load:
-        return Load(in_flight=session.id)
+        return self.loads.get(session.id, Load(in_flight=session.id))
 
     def kill(self, session: Session) -> None:
         self.killed.append(session.id)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from proxy.session import Account, ReplyMode, Session
+from proxy.session import Account, Load, ReplyMode, Session
 from tests.unit.conversation import Room, say, sha256
 
 SYNTAX = b"-ERR syntax error\r\n"
@@ -154,6 +154,31 @@ def test_info_is_one_line_of_redis_fields(session: Session) -> None:
     assert (found["lib-name"], found["lib-ver"]) == ("redis-py", "5.2")
     say(session, "CLIENT", "NO-EVICT", "on")
     assert " flags=e " in say(session, "CLIENT", "INFO").decode()
+
+
+def test_the_fields_are_the_servers(session: Session) -> None:
+    """One that is not known is 0."""
+    session.world.client_fields = ("id", "argv-mem", "new-field", "cmd", "rbs")
+    session.last_command = "client|info"
+    assert say(session, "CLIENT", "INFO").endswith(b"\r\nid=1 argv-mem=10 new-field=0 cmd=client|info rbs=1024\n\r\n")
+
+
+def test_sizes(session: Session) -> None:
+    room = session.world.directory
+    assert isinstance(room, Room)
+    room.loads[1] = Load(unread=20_000, parked=30_000, kept=100, queued=500)
+    found = fields(say(session, "CLIENT", "LIST").decode().split("\r\n")[1].rstrip("\n"))
+    assert {name: int(found[name]) for name in ("qbuf", "qbuf-free", "argv-mem", "multi-mem", "rbs", "obl", "oll")} == {
+        "qbuf": 126,
+        "qbuf-free": 16258,
+        "argv-mem": 10,
+        "multi-mem": 500,
+        "rbs": 16384,
+        "obl": 16384,
+        "oll": 3,
+    }
+    assert int(found["omem"]) == 50_000 - 16384
+    assert int(found["tot-mem"]) > 50_000
 
 
 def listed(session: Session, *filters: str) -> list[int]:

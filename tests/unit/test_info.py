@@ -58,10 +58,9 @@ def test_the_proxy_is_a_standalone_primary() -> None:
     whole = merge([DOCUMENT, DOCUMENT], {})
     assert section(whole, "Server")["redis_mode"] == "standalone"
     assert section(whole, "Cluster")["cluster_enabled"] == "0"
-    assert section(whole, "Persistence")["loading"] == "0"
     assert section(whole, "Replication") == {
         "role": "master",
-        "connected_slaves": "0",
+        "connected_slaves": "2",
         "master_replid": "abc",
         "master_repl_offset": "5",
     }
@@ -196,3 +195,49 @@ def test_the_overlays_own_section_comes_when_it_is_asked_for(asked: tuple[str, .
 )
 def test_bytes_for_people(size: int, text: str) -> None:
     assert human(size) == text
+
+
+def one_field(name: str, field: str, *values: str) -> str:
+    documents = [f"# {name}\r\n{field}:{value}\r\n" for value in values]
+    return section(merge(documents, {}), name)[field]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("Memory", "number_of_cached_scripts"),
+        ("Memory", "number_of_functions"),
+        ("Memory", "number_of_libraries"),
+        ("Clients", "tracking_clients"),
+        ("Stats", "tracking_total_prefixes"),
+    ],
+)
+def test_what_is_on_every_shard_is_counted_once(name: str, field: str) -> None:
+    assert one_field(name, field, "2", "0", "3") == "3"
+
+
+def test_the_shard_with_the_fewest_replicas() -> None:
+    assert one_field("Replication", "connected_slaves", "2", "10", "1") == "1"
+
+
+def test_it_loads_while_one_shard_does() -> None:
+    assert one_field("Persistence", "loading", "0", "1", "0") == "1"
+    assert one_field("Persistence", "loading", "0", "0") == "0"
+
+
+def test_the_fields_are_those_of_the_lowest_version() -> None:
+    old = "# Server\r\nredis_version:7.0.15\r\n\r\n# Clients\r\nblocked_clients:1\r\n"
+    new = "# Server\r\nredis_version:8.2.3\r\n\r\n# Clients\r\nblocked_clients:2\r\nwatching_clients:1\r\n"
+    whole = merge_asked([new, old, new], {}, set(), oldest={1})
+    assert section(whole, "Clients") == {"blocked_clients": "5"}
+    assert section(merge([new, new], {}), "Clients") == {"blocked_clients": "4", "watching_clients": "2"}
+
+
+def test_what_is_missing_is_said_whatever_is_asked_for() -> None:
+    document = "# Persistence\r\nloading:0\r\n"
+    whole = merge_asked(
+        [document], {"Slotgate": {"slotgate_version": "1"}}, {"persistence"}, missing="shard 's1' is down"
+    )
+    assert parse(whole) == {"Persistence": {"loading": "0"}, "Slotgate": {"slotgate_missing": "shard 's1' is down"}}
+    whole = merge_asked([document], {}, set(), missing="s1: the server answers PING with: LOADING Redis is")
+    assert section(whole, "Persistence") == {"loading": "1"}

@@ -1,10 +1,13 @@
 """Parts' replies become one: each way to combine, in RESP2 and RESP3, with failed parts and with bad shapes."""
 
+from collections.abc import Sequence, Set
+
 import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy import commonsettings
 from proxy.commands.table import CommandTable
 from proxy.cursors import Cursors
 from proxy.merge import MERGERS, Context, merge
@@ -129,7 +132,7 @@ DOWN = b"-SHARDDOWN shard 's1' (h:1) can not be reached: refused. The command wa
 LOST = b"-UNCERTAIN shard 's2' (h:2) closed the connection: the command may or may not have been executed\r\n"
 
 
-@pytest.mark.parametrize("way", sorted(set(MERGERS) - {"one_ok"}))
+@pytest.mark.parametrize("way", sorted(set(MERGERS) - {"one_ok", "info", "config_get"}))
 def test_a_read_of_which_a_part_fails_answers_that_parts_error(way: str) -> None:
     assert merged(way, b":1\r\n", DOWN) == DOWN
     assert merged(way, DOWN, b":1\r\n") == DOWN
@@ -296,6 +299,78 @@ def test_info_tells_of_the_proxy() -> None:
     assert info(server, server, overlay=overlay) == encode.bulk(whole)
     assert info("", "", overlay=overlay, asked=(b"SLOTGATE",)) == encode.bulk("# Slotgate\r\nslotgate_version:1\r\n")
     assert info("", "", overlay=overlay, asked=(b"\xff",)) == encode.bulk("")
+
+
+def test_info_of_the_shards_that_answer() -> None:
+    one = "# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n"
+    replies = [DOWN, encode.bulk(one), b"-LOADING Redis is loading the dataset in memory\r\n"]
+    said = merge(scatter("info", 3), replies, NOTHING).decode()
+    assert one in said
+    missing = "shard 's1' (h:1) can not be reached: refused; LOADING Redis is loading the dataset in memory\r\n"
+    assert f"# Slotgate\r\nslotgate_missing:SHARDDOWN {missing}" in said
+
+
+def test_info_of_no_shard() -> None:
+    """Clients ask it before they do anything."""
+    overlay: dict[str, dict[str, str]] = {"Clients": {"maxclients": "9"}}
+    context = Context(lambda: overlay, version=lambda: "7.2.4")
+    said = merge(scatter("info", 2), [DOWN, DOWN], context).decode()
+    assert "redis_version:7.2.4\r\n" in said
+    assert "maxclients:9\r\n" in said
+    assert "loading:0\r\n" in said
+    assert "slotgate_missing:SHARDDOWN shard 's1'" in said
+    said = merge(scatter("info", 1, options=(b"keyspace",)), [DOWN], context).decode()
+    assert "Server" not in said
+    assert "# Keyspace\r\n" in said
+    wrong = b"-ERR syntax error\r\n"
+    assert merge(scatter("info", 2), [wrong, wrong], context) == wrong
+
+
+class Servers:
+    """Notes what differs."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[tuple[str, str]]] = {}
+
+    def oldest(self) -> Set[int]:
+        return frozenset()
+
+    def name(self, shard: int) -> str:
+        return f"s{shard}"
+
+    def differ(self, setting: str, values: Sequence[tuple[str, str]]) -> None:
+        self.told[setting] = list(values)
+
+
+def test_config_get_of_settings_that_differ() -> None:
+    servers = Servers()
+    replies = [
+        pairs(("port", "1"), ("maxmemory", "100"), ("notify-keyspace-events", "AKE"), ("requirepass", "a")),
+        DOWN,
+        pairs(("port", "2"), ("maxmemory", "200"), ("notify-keyspace-events", "gxE"), ("requirepass", "b")),
+    ]
+    said = merge(scatter("config_get", 3), replies, Context(servers=servers))
+    assert said == pairs(("port", "1"), ("maxmemory", "100"), ("notify-keyspace-events", "gxE"), ("requirepass", ""))
+    assert servers.told == {
+        "maxmemory": [("s0", "100"), ("s2", "200")],
+        "notify-keyspace-events": [("s0", "AKE"), ("s2", "gxE")],
+    }
+    assert merge(scatter("config_get", 2), [DOWN, DOWN], Context(servers=servers)) == DOWN
+
+
+@pytest.mark.parametrize(
+    ("settings", "common"),
+    [
+        (["AKE", "AKE"], "AKE"),
+        (["KEA", "g$lshzxetdE"], "AE"),
+        (["AKE", ""], ""),
+        (["xE", "xgK"], "x"),
+        (["AKEmn", "Kmn"], "nKm"),
+        (["Kl", "lKs", "AK"], "lK"),
+    ],
+)
+def test_events_that_all_shards_send(settings: list[str], common: str) -> None:
+    assert commonsettings.events(settings) == common
 
 
 def pairs(*items: tuple[str, str], protocol: int = 2) -> bytes:

@@ -31,8 +31,6 @@ _PATIENCE = 15.0
 _CLOSED = b"(closed)"
 _NOTHING = b"(nothing came)"
 _QUEUED = b"+QUEUED\r\n"
-_ALL_INVALID = b">2\r\n$10\r\ninvalidate\r\n_\r\n"
-"""Each shard says by itself that everything is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ class Play:
                 frames += self._frames(wire, 1)
         except ConnectionError:
             frames.append(_CLOSED)
-        return Heard(f"{name} at the end", "", tuple(frame for frame in frames if frame != _ALL_INVALID))
+        return Heard(f"{name} at the end", "", tuple(frames))
 
     def _wire(self, name: str) -> Wire:
         wire = self._wires.get(name)
