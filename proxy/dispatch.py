@@ -162,7 +162,7 @@ class Gather(Sink):
 
     def parts(self, token: int) -> list[tuple[Sink, int, bytes]]:
         """One for each key of part ``token``, if it has several."""
-        parts = by_key(self._plan.parts[token])
+        parts = by_key(self._plan.parts[token], self._plan.way.tail)
         if len(parts) < 2:
             return []
         way = Scatter(self._plan.way, parts)

@@ -56,6 +56,10 @@ BAD_CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special c
 DB_OUT_OF_RANGE = "ERR DB index is out of range"
 NO_SELECT = "ERR SELECT is not allowed in cluster mode"
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
+GROUPED_SERIES = (
+    "ERR GROUPBY reduces series that may be on several servers, which each know their own only. "
+    "Ask without GROUPBY, or run it on the server itself"
+)
 NO_CLUSTER = "ERR This instance has cluster support disabled"
 NESTED_MULTI = "ERR MULTI calls can not be nested"
 WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
@@ -210,6 +214,11 @@ def not_for_all(name: str, reason: str) -> str:
     """A command that a user may run who may run all, and that is for one server."""
     because = f": {reason}" if reason else ""
     return f"ERR '{name}' is refused by the proxy{because}. Run it on one server, by SLOTGATE SEND <address> ..."
+
+
+def for_one_server(name: str, reason: str) -> str:
+    """A command about what one server has, where there are several."""
+    return f"ERR '{name}' is refused by the proxy: {reason}"
 
 
 def uncovered(name: str) -> str:
