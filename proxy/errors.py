@@ -6,7 +6,7 @@ are exceptions that reach the log. The functions here return the text of an erro
 are quoted in it decoded as Latin-1, one character a byte (``proxy.resp.encode.error`` writes it).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _QUOTED = 128
 
@@ -248,6 +248,19 @@ def cluster_node(slots: int) -> str:
     return (
         f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
         'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
+    )
+
+
+def cluster_at_static_shards(found: Mapping[str, int]) -> str:
+    """Why the proxy does not start: these addresses of static primaries are nodes of a Redis Cluster, and serve so many
+    slots."""
+    served = ", ".join(f"{address} serves {slots}" for address, slots in found.items())
+    seeds = ",".join(found)
+    written = ", ".join(f'"{address}"' for address in found)
+    return (
+        f"static shards are nodes of a Redis Cluster ({served} of the 16384 slots): they would refuse what is another "
+        f'node\'s. Start with --cluster {seeds} in place of --static, or write topology.kind = "cluster" and '
+        f"cluster.seeds = [{written}] in place of the shards"
     )
 
 
