@@ -216,6 +216,14 @@ def not_for_all(name: str, reason: str) -> str:
     return f"ERR '{name}' is refused by the proxy{because}. Run it on one server, by SLOTGATE SEND <address> ..."
 
 
+def shuts_out(setting: str, way: str) -> str:
+    """A CONFIG SET at all servers after which they could refuse the proxy."""
+    return (
+        f"ERR CONFIG SET {text(setting.encode())[:_QUOTED]} at all servers at once could shut the proxy out of them, "
+        f"so it is refused. {way}"
+    )
+
+
 def for_one_server(name: str, reason: str) -> str:
     """A command about what one server has, where there are several."""
     return f"ERR '{name}' is refused by the proxy: {reason}"

@@ -10,6 +10,7 @@ from typing import Literal
 from proxy import errors
 from proxy.channels import BEGIN, END
 from proxy.colocation import Colocation, slot_of
+from proxy.commands.access import shuts_out
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
 from proxy.commands.keys import blocks, key_indexes
@@ -253,6 +254,8 @@ class Planner:
         shards = len(self._topology.shards)
         if merge == "scan":
             return self._scan(fact, args)
+        if fact.name == "config|set" and (setting := shuts_out(args)) is not None:
+            return Reject(errors.shuts_out(*setting))
         if merge == "series" and not self._single and groups(args):
             return Reject(errors.GROUPED_SERIES)
         if self._single and merge not in _ALWAYS_MERGED and fact.handling is not Handling.ALL_NODES:
