@@ -4,6 +4,7 @@ from proxy.engine.inflight cimport InFlight
 from proxy.engine.receiver cimport Receiver
 from proxy.engine.replyreader cimport ReplyReader
 from proxy.engine.sink cimport Sink
+from proxy.querylimit cimport QueryLimit
 from proxy.turn cimport Turn
 
 cdef bytes _MULTI
@@ -13,6 +14,8 @@ cdef class Backend(Receiver):
     # for good
     cdef readonly object place
     cdef object _around
+    cdef QueryLimit _query
+    cdef bint _large
     cdef Turn _turn
     cdef object _loop
     # over connections
@@ -49,6 +52,7 @@ cdef class Backend(Receiver):
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)
     cpdef object schedule(self, object holder)
     cpdef object flush(self)
+    cdef Py_ssize_t _most(self) except -1
 
     @cython.locals(now=double)
     cpdef object data_received(self, bytes data)

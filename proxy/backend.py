@@ -55,11 +55,13 @@ class Backend(Receiver):
         "_greeting",
         "_heard",
         "_holders",
+        "_large",
         "_leftovers",
         "_loop",
         "_lost",
         "_owner",
         "_paused",
+        "_query",
         "_reader",
         "_reason",
         "_rejected",
@@ -83,6 +85,8 @@ class Backend(Receiver):
         # for good
         self.place = place
         self._around = around
+        self._query = around.query
+        self._large = place.index == LARGE
         self._turn = around.turn
         self._loop = asyncio.get_running_loop()
         # over connections
@@ -177,8 +181,7 @@ class Backend(Receiver):
 
     def _most(self) -> int:
         """How many bytes may be unanswered: past its limit the server would close what all share."""
-        query = self._around.query
-        return query.limit if self.place.index == LARGE else query.unanswered
+        return self._query.limit if self._large else self._query.unanswered
 
     # ---- the connection's life
 

@@ -4,6 +4,7 @@ from proxy.dispatch cimport Muted
 from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
+from proxy.lane cimport Lanes
 from proxy.metrics cimport CommandCounter
 from proxy.owncalls cimport OwnLane
 from proxy.ownwrites cimport OwnWrites
@@ -16,6 +17,7 @@ from proxy.transaction cimport Queue
 cdef class Conversation(Receiver):
     # for good
     cdef readonly object service
+    cdef readonly Lanes lanes
     cdef readonly OwnLane own_lane
     cdef readonly ReplyWindow window
     cdef readonly Py_ssize_t number

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors, framing, unshared
+from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
 from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
-from proxy.fastlane import splitting
 from proxy.flow import Flow, Stop
 from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
@@ -59,6 +58,7 @@ class Conversation(Receiver):
         "_session",
         "created",
         "flow",
+        "lanes",
         "last_active",
         "latest",
         "modes",
@@ -83,6 +83,7 @@ class Conversation(Receiver):
         self.number = 0
         self.most = most
         """How many of its requests may be in flight now."""
+        self.lanes = service.lanes
         self.own_lane = service.own_lane
         self.output_hard = service.limits.output_hard
         """How many bytes may wait for it."""
@@ -292,7 +293,7 @@ class Conversation(Receiver):
 
     def _taking_apart(self, frame: bytes, now: float) -> Job[None]:
         """Carry out a request of very many arguments. What follows it waits for that."""
-        done = yield from splitting(self, frame, now)
+        done = yield from fastlane.splitting(self, frame, now)
         if not done:
             args: list[bytes] = []
             at = frame.index(b"\n") + 1

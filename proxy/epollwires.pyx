@@ -244,7 +244,7 @@ cdef class EpollWires:
                 self._turn_ends = 0
         return self._turn_ends == 0
 
-    cdef object _handle(self, Wire wire, uint32_t events):
+    cdef int _handle(self, Wire wire, uint32_t events) except -1:
         self._work += _EVENT
         wire._due = 0
         try:
@@ -255,6 +255,7 @@ cdef class EpollWires:
         except Exception as error:
             log.exception("a connection failed")
             wire._fail(error)
+        return 0
 
     def _end(self):
         """Tell the protocols of connections that are closed now; where they are many, of some in each turn."""

@@ -381,7 +381,7 @@ class Joined:
 
     def seal(self) -> None:
         """Make a piece of the small ones."""
-        if self._small:
+        if self._size:
             self.pieces.append(b"".join(self._small))
             self._small = []
             self._size = 0

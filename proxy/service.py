@@ -25,10 +25,10 @@ from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.evidence import Evidence
-from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.gates import Gates
 from proxy.greeting import STAY, Credentials
+from proxy.lane import MOST_ARGUMENTS, Lane, Lanes
 from proxy.leases import Leases
 from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
@@ -108,7 +108,7 @@ class Service:
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
         self._lanes = self._make_lanes()
-        self.lane = self._lanes[0]
+        self.lanes = Lanes(self._lanes[0])
         self.query = QueryLimit()
         """How much the servers keep of what one connection sends."""
         self.own_lane = OwnLane(self.counters, self._most_queued())
@@ -469,17 +469,19 @@ class Service:
 
     def _make_lanes(self) -> tuple[Lane, Lane]:
         """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
-        careful = [fact for fact in self.table if not runs_code(fact)]
         common = self.counters, self.topology, self.config.cross_slot, self.rules
         lane = Lane(self.table, *common)
-        return lane, lane if len(careful) == len(self.table) else Lane(careful, *common)
+        others = Lane(filter(runs_code, self.table), *common)
+        if not others.heads and not others.splits:
+            return lane, lane
+        return lane, Lane((fact for fact in self.table if not runs_code(fact)), *common)
 
     def _renew_lanes(self) -> None:
         self._lanes = self._make_lanes()
         self._on_unsettled()
 
     def _on_unsettled(self) -> None:
-        self.lane = self._lanes[self.detours.unsettled]
+        self.lanes.current = self._lanes[self.detours.unsettled]
 
     def _most_queued(self) -> int:
         """The bytes that a transaction may take, as the proxy and its servers have room for it."""

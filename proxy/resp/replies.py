@@ -280,15 +280,5 @@ def elements(frame: bytes) -> list[bytes]:
     else:
         kind, number, at = header(frame)
         count = number * 2 if kind in (b"%", b"|") else number
-    framer = ReplyFramer()
-    found: list[bytes] = []
-    while count:
-        after = short_end(frame, at)
-        if after < 0:
-            after = framer.frame(frame, at)
-            if after < 0:
-                raise BadReply("cut aggregate")
-        found.append(view[at:after])
-        at = after
-        count -= 1
+    found, _ = some_elements(frame, at, count)
     return found

@@ -197,6 +197,7 @@ LARGE = encode.bulk(b"0123456789" * 10_000)
     st.lists(st.tuples(st.integers(0, 3), RESP3 | st.just(LARGE)), min_size=1, max_size=60),
     st.lists(st.integers(0, 5000), max_size=20),
 )
+@example([(0, LARGE), (0, LARGE), (1, LARGE)], [5])  # a piece ends within the header of an element
 def test_replies_in_pieces_merge_to_the_same(values: list[tuple[int, bytes]], places: list[int]) -> None:
     shards = sorted({shard for shard, _ in values})
     where = {shard: [place for place, (on, _) in enumerate(values) if on == shard] for shard in shards}
