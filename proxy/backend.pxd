@@ -45,6 +45,8 @@ cdef class Backend(Receiver):
     cdef bint _paused
     cdef bint _full
     cdef bint _blocked
+    cdef object _hurry
+    cdef bint _hurried
     cdef double _heard
     cdef double _greeted
     cdef bytes _rejected

@@ -45,7 +45,8 @@ cdef class Conversation(Receiver):
     cpdef Session known_session(self)
     cpdef Queue queue(self)
     cpdef object begin_queue(self)
-    cpdef bint end_empty_queue(self) except -1
+    cpdef bint only_queues(self) except -1
+    cpdef object end_queue(self)
     cpdef object changed(self, bint moved)
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)

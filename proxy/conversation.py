@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, unshared
+from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, publishing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -259,16 +259,19 @@ class Conversation(Receiver):
         self.plain = False
         self.own = Manner.QUEUES
 
-    def end_empty_queue(self) -> bool:
-        """The transaction is over, if it is empty and nothing was watched for it; else False."""
+    def only_queues(self) -> bool:
+        """Whether its transaction is all that it is in the middle of: nothing is watched, nothing subscribed to."""
         modes = self.modes
         assert modes is not None
-        if self.queue().items or modes.watch is not None or modes.subscriptions is not None:
-            return False
+        return modes.watch is None and modes.subscriptions is None
+
+    def end_queue(self) -> None:
+        """Its transaction is over."""
+        modes = self.modes
+        assert modes is not None
         modes.queue = None
         self.known_session().queued = -1
         self.adopt_session()
-        return True
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -516,6 +519,8 @@ class Conversation(Receiver):
             elif fact.handling is Handling.REFUSED:
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
                 return True
+        if publishing.asks_too_early(self, fact):
+            return False
         plan = service.planner.plan(fact, args, frame)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
@@ -524,11 +529,11 @@ class Conversation(Receiver):
         if isinstance(plan, Pin):
             if self.modes is None:
                 self.modes = Modes(self)
-            return blocking.begin(self.modes, fact, args, frame, plan.shard)
+            return self._aside(blocking.begin(self.modes, fact, args, frame, plan.shard))
         if fact.name in framing.NAMES:
-            raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
+            raises = service.may_raise(plan.shard, plan.read) if isinstance(plan, Forward) else service.may_raise()
             if framing.of_its_own(fact.name, args, raises):
-                return unshared.carry_out(self, fact, args, frame, plan)
+                return self._aside(unshared.carry_out(self, fact, args, frame, plan))
         routes = self.for_large(frame)
         if routes is None:
             return False
@@ -548,15 +553,21 @@ class Conversation(Receiver):
             else:
                 targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
             service.scripts.prepare(fact.name, args, targets, now)
-        if self.modes is not None and self.modes.tracker is not None:
-            self.modes.tracker.before(shards, now)
         if service.detours.unsettled and isinstance(plan, Forward):
             service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
+        if self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.before(shards, now)  # nothing may come in between
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
         return True
+
+    def _aside(self, done: bool) -> bool:
+        """A command goes over a connection that is not its client's for good, if it is ``done`` and need not wait."""
+        if done and self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.passed()
+        return done
 
     def for_large(self, frame: bytes) -> Routes | None:
         """The routes for the request in ``frame``. One that is so large that it needs another connection than all share

@@ -15,7 +15,7 @@ from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
 from proxy.proof import Doubt, Proof, runs_code
-from proxy.refusals import ASKING, READONLY, Refusal
+from proxy.refusals import ASKING, READONLY, TRYAGAIN, Refusal
 from proxy.resp import encode
 from proxy.surroundings import Place
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from proxy.service import Service
 
 _UNBLOCKED = b"-UNBLOCKED"
-_PAUSE = 0.05
-"""Seconds until a server is tried again that could not be reached."""
 _ONCE_MORE = 0.01
 """Seconds until a server is told again to unblock a client that it did not find blocked: its command is on the way."""
 _LATE = 0.1
@@ -313,7 +311,14 @@ class Pursuit(Sink):
         elif self._unblocking:
             self._finish(UNBLOCKED if self._error else self.nothing())
         else:
-            pause = _PAUSE if refusal is None else refusal.wait(self._hops - 1)
+            pause = (refusal or Refusal("", error)).wait(self._hops - 1)
+            if refusal is not None and refusal.kind == TRYAGAIN:
+                # The slot is served, and only its keys are apart: that is part of the time that was asked for.
+                left = self._began + self._seconds - now
+                if left <= 0:
+                    self._finish(self.nothing())
+                    return
+                pause = min(pause, left)
             self._timer = self.service.loop.call_later(pause, self.start)
 
     def _tell(self, lease: Lease) -> None:

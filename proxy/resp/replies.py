@@ -22,6 +22,8 @@ _LONGEST = 12
 """More bytes than the type and the digits of a length by hand; 64 bits hold it by far."""
 _LONGEST_HEADER = 32
 """More bytes than any type and length have."""
+_LEAST = 3
+"""No value has fewer bytes: its type and a line break."""
 _MOST = 2**40
 """No length is larger: more than any server sends, and sums of them stay far from the bounds of C integers."""
 
@@ -189,6 +191,11 @@ class ReplyFramer:
         self.reset()
         self.whole = True
         return end
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes, at least, are still to come where ``through`` has got to."""
+        return self._at + self._left * _LEAST
 
     def _within(self, data: bytes, start: int) -> int:
         """The end of the part where a value begins and does not end."""

@@ -70,6 +70,25 @@ def test_json_in_a_cluster_is_split_by_slot() -> None:
     assert [part.positions for part in made.parts] == [[0, 2], [1]]
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("JSON.MGET {x}a {x}b $.n", ["JSON.MGET {x}a $.n", "JSON.MGET {x}b $.n"]),
+        ("JSON.MSET {x}a $ 1 {x}b $ 2", ["JSON.MSET {x}a $ 1", "JSON.MSET {x}b $ 2"]),
+        ("TS.MADD {x}a 1 1 {x}b 1 2", ["TS.MADD {x}a 1 1", "TS.MADD {x}b 1 2"]),
+        ("JSON.MGET {x}a $.n", []),
+    ],
+)
+def test_keys_of_a_slot_on_its_way(line: str, wanted: list[str]) -> None:
+    """Where a server has only some of a slot's keys, each is asked for by itself."""
+    args = line.encode().split()
+    fact = TABLE.resolve(args)
+    assert fact is not None
+    made = Planner(CLUSTER, "split").by_key(fact, args, encode.request(args))
+    parts = made.parts if made is not None else []
+    assert [part.frame for part in parts] == [encode.request(each.split()) for each in wanted]
+
+
 @pytest.mark.parametrize(("line", "step"), [("JSON.MSET a $ 1 b $ 2", 3), ("TS.MADD a 1 1 b 1 2", 3)])
 def test_what_writes_many_keys(line: str, step: int) -> None:
     made = plan(line)
