@@ -212,7 +212,7 @@ def _commands(options: argparse.Namespace) -> int:
     from proxy.commands.table import CommandTable
 
     render = markdown.render if options.markdown else listing.render
-    print(render(CommandTable.builtin()).rstrip("\n"))
+    print(render(CommandTable.with_modules()).rstrip("\n"))
     return 0
 
 

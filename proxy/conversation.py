@@ -518,11 +518,12 @@ class Conversation(Receiver):
 
     def _run_plan(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         service = self.service
-        if fact.handling is Handling.REFUSED and self.session.admin and not service.planner.without_cluster(fact):
-            if fact.for_admins is None:
+        if self.session.admin and not service.planner.without_cluster(fact):
+            if fact.for_admins is not None:
+                fact = fact.for_admins
+            elif fact.handling is Handling.REFUSED:
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
                 return True
-            fact = fact.for_admins
         if publishing.asks_too_early(self, fact):
             return False
         plan = service.planner.plan(fact, args, frame)

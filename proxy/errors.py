@@ -6,7 +6,7 @@ are exceptions that reach the log. The functions here return the text of an erro
 are quoted in it decoded as Latin-1, one character a byte (``proxy.resp.encode.error`` writes it).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _QUOTED = 128
 
@@ -56,6 +56,10 @@ BAD_CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special c
 DB_OUT_OF_RANGE = "ERR DB index is out of range"
 NO_SELECT = "ERR SELECT is not allowed in cluster mode"
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
+GROUPED_SERIES = (
+    "ERR GROUPBY reduces series that may be on several servers, which each know their own only. "
+    "Ask without GROUPBY, or run it on the server itself"
+)
 NO_CLUSTER = "ERR This instance has cluster support disabled"
 NESTED_MULTI = "ERR MULTI calls can not be nested"
 WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
@@ -212,6 +216,19 @@ def not_for_all(name: str, reason: str) -> str:
     return f"ERR '{name}' is refused by the proxy{because}. Run it on one server, by SLOTGATE SEND <address> ..."
 
 
+def shuts_out(setting: str, way: str) -> str:
+    """A CONFIG SET at all servers after which they could refuse the proxy."""
+    return (
+        f"ERR CONFIG SET {text(setting.encode())[:_QUOTED]} at all servers at once could shut the proxy out of them, "
+        f"so it is refused. {way}"
+    )
+
+
+def for_one_server(name: str, reason: str) -> str:
+    """A command about what one server has, where there are several."""
+    return f"ERR '{name}' is refused by the proxy: {reason}"
+
+
 def uncovered(name: str) -> str:
     """A keyless command of which nobody says to which shards it should go."""
     return (
@@ -239,6 +256,19 @@ def cluster_node(slots: int) -> str:
     return (
         f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
         'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
+    )
+
+
+def cluster_at_static_shards(found: Mapping[str, int]) -> str:
+    """Why the proxy does not start: these addresses of static primaries are nodes of a Redis Cluster, and serve so many
+    slots."""
+    served = ", ".join(f"{address} serves {slots}" for address, slots in found.items())
+    seeds = ",".join(found)
+    written = ", ".join(f'"{address}"' for address in found)
+    return (
+        f"static shards are nodes of a Redis Cluster ({served} of the 16384 slots): they would refuse what is another "
+        f'node\'s. Start with --cluster {seeds} in place of --static, or write topology.kind = "cluster" and '
+        f"cluster.seeds = [{written}] in place of the shards"
     )
 
 

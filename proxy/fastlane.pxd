@@ -34,7 +34,7 @@ cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now
 
 @cython.locals(
     lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split,
-    count=Py_ssize_t, keys=Py_ssize_t, found=Cut,
+    count=Py_ssize_t, keys=Py_ssize_t, found=Cut, tail=Py_ssize_t, slot_shard=tuple,
 )
 cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
 

@@ -146,11 +146,13 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     entry = lane.splits.get(view[at:name_end])
     if entry is None:
         return -1
-    count = count_of(data, pos, at)
-    if count < 2 or (count - 1) % entry.step:
+    tail = entry.way.tail
+    count = count_of(data, pos, at) - 1 - tail
+    if count < 1 or count % entry.step:
         return -1
-    keys = (count - 1) // entry.step
-    found = cut(data, at, name_end, keys, entry.step, client.routes.slot_shard, lane.shards, lane.by_slot, lane.rules)
+    slot_shard = client.routes.slot_shard
+    keys = count // entry.step
+    found = cut(data, at, name_end, keys, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules, tail)
     if found is None:
         return -1
     send_parts(client, client.routes, entry, found, data, pos, now)
@@ -193,15 +195,17 @@ def splitting(client: "Conversation", frame: bytes, now: float) -> Job[bool | No
     name = frame.index(b"\n") + 1
     at = skip_bulks(frame, name, 1)
     entry = lane.splits.get(frame[name:at])
-    count = int(frame[1 : name - 2])
-    if entry is None or (count - 1) % entry.step:
+    if entry is None:
+        return False
+    count = int(frame[1 : name - 2]) - 1 - entry.way.tail
+    if count < 1 or count % entry.step:
         return False
     if client.for_large(frame) is None:
         return None
     slot_shard = client.routes.slot_shard
     cutter = Cutter()
     cutter.begin(frame, name, at, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules)
-    found = yield from cutting(cutter, (count - 1) // entry.step)
+    found = yield from cutting(cutter, count // entry.step, entry.way.tail)
     if found is None or not client.free() or client.routes.slot_shard is not slot_shard:
         return False  # something has changed meanwhile: it goes the slow way
     routes = client.for_large(frame)

@@ -89,4 +89,6 @@ def _one_key(fact: Fact, count: int) -> bool:
         return False
     first, last, step = fact.key_range
     end = last if last >= 0 else count + last
-    return first == 1 and first <= end < first + step and (fact.handling is Handling.KEYED or count == 1 + step)
+    if first != 1 or not first <= end < first + step:
+        return False
+    return fact.handling is Handling.KEYED or count == 1 + step + max(-1 - last, 0)

@@ -18,6 +18,7 @@ from proxy.multikey import joining, merge_by_key, merging_by_key, merging_pieces
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header, some_elements
 from proxy.scatter import Scatter, Uncounted
+from proxy.series import merging_series
 
 _ERROR = ord("-")
 _STEP = 16
@@ -453,6 +454,11 @@ def _memory_stats(plan: Scatter, replies: Sequence[bytes], context: Context) -> 
     return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
 
 
+def _series(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """The time series of all shards, each once."""
+    return at_once(merging_series(plan.way.name, replies))
+
+
 def _merging_by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     return merging_by_key(plan.parts, replies)
 
@@ -463,6 +469,7 @@ _SLICED: Mapping[str, Merging] = {
     "mget": _merging_by_key,
     "pubsub_channels": _joining_channels,
     "pubsub_numsub": _counting,
+    "series": lambda plan, replies, context: merging_series(plan.way.name, replies),
     "slowlog": _sorting,
 }
 """What is merged element by element, and may have very many."""
@@ -508,6 +515,7 @@ MERGERS: Mapping[str, Merger] = {
     "pubsub_channels": _pubsub_channels,
     "pubsub_numsub": _pubsub_numsub,
     "pubsub_numpat": _pubsub_numpat,
+    "series": _series,
 }
 
 PIECEWISE: Mapping[str, Callable[[Scatter, list[list[bytes]]], Job[list[bytes]]]] = {

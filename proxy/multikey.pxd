@@ -47,6 +47,7 @@ cdef class Cutter:
     cdef dict _slots
     cdef list _owners
     cdef Py_ssize_t _position
+    cdef Py_ssize_t _tail
     cdef readonly Py_ssize_t at
 
     cpdef object begin(
@@ -59,6 +60,7 @@ cdef class Cutter:
         begin=Py_ssize_t, start=Py_ssize_t, shard=Py_ssize_t, slot=Py_ssize_t, group=list,
     )
     cpdef bint more(self, Py_ssize_t count) except -1
+    cpdef bint end(self, Py_ssize_t tail) except -1
     cpdef list groups(self)
     @cython.locals(parts=list, shard=Py_ssize_t, group=list, arguments=Py_ssize_t)
     cpdef Cut cut(self)
@@ -67,7 +69,7 @@ cdef class Cutter:
 @cython.locals(cutter=Cutter)
 cpdef Cut cut(
     bytes data, Py_ssize_t name, Py_ssize_t at, Py_ssize_t count, Py_ssize_t step, tuple slot_shard, Py_ssize_t shards,
-    bint by_slot, Colocation rules,
+    bint by_slot, Colocation rules, Py_ssize_t tail=*,
 )
 
 

@@ -110,7 +110,7 @@ class Cutter:
     """Cuts a request by the shards of its keys, or by their slots if ``by_slot``: some keys at a time.
 
     Its name's bulk string stands at ``data[name:at]``; behind it come keys, each with ``step - 1`` arguments of its
-    own. ``rules`` say what of a key is hashed.
+    own, then what every part has (``end``). ``rules`` say what of a key is hashed.
     """
 
     __slots__ = (
@@ -126,6 +126,7 @@ class Cutter:
         "_slot_shard",
         "_slots",
         "_step",
+        "_tail",
         "at",
     )
 
@@ -153,6 +154,7 @@ class Cutter:
         self._slots: dict[int, int] = {}
         self._owners: list[int] = []
         self._position = 0
+        self._tail = 0
         self.at = at
         """Up to where it is cut."""
 
@@ -206,6 +208,17 @@ class Cutter:
         self.at = at
         return True
 
+    def end(self, tail: int) -> bool:
+        """Give every part the ``tail`` arguments behind the keys; False if they are not there, or not well formed."""
+        at = skip_bulks(self._data, self.at, tail)
+        if at < 0:
+            return False
+        for group in self.groups():
+            group.append(self._data[self.at : at])
+        self._tail = tail
+        self.at = at
+        return True
+
     def groups(self) -> list[list[bytes]]:
         """The pieces of each part; the first two are its heading."""
         groups = [self._groups[shard] for shard in self._order]
@@ -217,7 +230,7 @@ class Cutter:
         for shard in self._order:
             group = self._groups[shard]
             assert group is not None
-            arguments = len(self._places[shard]) * self._step + 1
+            arguments = len(self._places[shard]) * self._step + 1 + self._tail
             group[0] = _COUNTS[arguments] if arguments < len(_COUNTS) else b"*%d\r\n" % arguments
             owner = self._owners[shard] if self._by_slot else shard
             parts.append(Part(owner, b"".join(group), self._places[shard]))
@@ -234,19 +247,25 @@ def cut(
     shards: int,
     by_slot: bool,
     rules: Colocation | None,
+    tail: int = 0,
 ) -> Cut | None:
-    """Cut a request as ``Cutter`` does, at once; None if its ``count`` keys are not all there, or not well formed."""
+    """Cut a request as ``Cutter`` does, at once; None if its ``count`` keys, and the ``tail`` arguments behind, are not
+    all there, or not well formed."""
     cutter = Cutter()
     cutter.begin(data, name, at, step, slot_shard, shards, by_slot, rules)
-    return cutter.cut() if cutter.more(count) else None
+    if not cutter.more(count) or (tail and not cutter.end(tail)):
+        return None
+    return cutter.cut()
 
 
-def cutting(cutter: Cutter, count: int) -> Job[Cut | None]:
+def cutting(cutter: Cutter, count: int, tail: int) -> Job[Cut | None]:
     """What ``cut`` does, some keys at a time."""
     for left in range(count, 0, -_STEP):
         if not cutter.more(min(_STEP, left)):
             return None
         yield MORE
+    if tail and not cutter.end(tail):
+        return None
     for group in cutter.groups():
         yield from joining(group, 2)
     return cutter.cut()
@@ -278,19 +297,20 @@ def some_bulks(data: bytes, at: int, count: int) -> tuple[list[bytes], int]:
     return found, at
 
 
-def by_key(part: Part) -> list[Part]:
-    """A part in as many parts as it has keys."""
+def by_key(part: Part, tail: int = 0) -> list[Part]:
+    """A part in as many parts as it has keys; each has the ``tail`` arguments behind them."""
     frame = part.frame
     keys = len(part.positions)
     name = frame.index(b"\n") + 1
-    step = (int(frame[1 : name - 2]) - 1) // keys
+    step = (int(frame[1 : name - 2]) - 1 - tail) // keys
     at = skip_bulks(frame, name, 1)
-    heading = b"*%d\r\n" % (step + 1) + frame[name:at]
+    heading = b"*%d\r\n" % (step + 1 + tail) + frame[name:at]
+    ending = frame[skip_bulks(frame, at, keys * step) :] if tail else b""
     parts = []
     for position in range(keys):
         begin = at
         at = skip_bulks(frame, begin, step)
-        parts.append(Part(part.shard, heading + frame[begin:at], [position]))
+        parts.append(Part(part.shard, heading + frame[begin:at] + ending, [position]))
     return parts
 
 
@@ -361,7 +381,7 @@ class Joined:
 
     def seal(self) -> None:
         """Make a piece of the small ones."""
-        if self._small:
+        if self._size:
             self.pieces.append(b"".join(self._small))
             self._small = []
             self._size = 0

@@ -10,9 +10,11 @@ from typing import Literal
 from proxy import errors
 from proxy.channels import BEGIN, END
 from proxy.colocation import Colocation, slot_of
+from proxy.commands.access import shuts_out
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns, sort_ro_keys
 from proxy.commands.keys import blocks, key_indexes
+from proxy.commands.modules import groups, index_of
 from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
 from proxy.multikey import by_key, cut, skip_bulks
@@ -20,7 +22,7 @@ from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.scatter import Part, Scatter, Uncounted, Way
 from proxy.slots import SLOTS, hashed_part, key_slot
-from proxy.topology import Topology
+from proxy.topology import NOBODY, Topology
 
 FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
@@ -102,6 +104,8 @@ class Planner:
                 return Reject(errors.uncovered(fact.name))
             case Handling.ANY_SHARD | Handling.UNCOVERED:
                 return self._first(blocking=fact.blocking)
+            case Handling.SINGLE_SHARD:
+                return self._single_shard(fact, args)
             case Handling.SLOT:
                 return self._slot(fact, args)
             case Handling.KEYED:
@@ -136,13 +140,13 @@ class Planner:
     def by_key(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Scatter | None:
         """The plan of a request in as many parts as it has keys, wherever they are; None if it can not be split so."""
         splits = fact.handling is Handling.MULTI_SHARD and self._cross_slot == "split"
-        if not splits or fact.key_range is None or fact.key_range[:2] != (1, -1):
+        if not splits or fact.key_range is None or fact.key_range[0] != 1:
             return None
-        keys, rest = divmod(len(args) - 1, fact.key_range[2])
+        way = split_way(fact, len(self._topology.shards))
+        keys, rest = divmod(len(args) - 1 - way.tail, fact.key_range[2])
         if rest or keys < 2:
             return None
-        parts = by_key(Part(FIRST_SHARD, frame, list(range(keys))))
-        return Scatter(split_way(fact, len(self._topology.shards)), parts)
+        return Scatter(way, by_key(Part(FIRST_SHARD, frame, list(range(keys))), way.tail))
 
     def member(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> frozenset[int] | Scatter | Reject:
         """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part
@@ -216,6 +220,15 @@ class Planner:
             return Reject(self._nobody)
         return Pin(FIRST_SHARD) if blocking else Forward(FIRST_SHARD, read)
 
+    def _single_shard(self, fact: Fact, args: Sequence[bytes]) -> Plan:
+        """What a server knows of itself only, or what all nodes of a cluster know of each other."""
+        if self._single:
+            return self._first(fact.replica_ok, blocks(fact, args))
+        if not (self._topology.cluster and fact.coordinated):
+            return Reject(errors.for_one_server(fact.name, fact.reason))
+        shard = self._topology.slot_shard[key_slot(index_of(args))]
+        return self._first() if shard == NOBODY else Forward(shard, read=False)
+
     def _keyed(self, fact: Fact, args: Sequence[bytes]) -> Plan:
         blocking = blocks(fact, args)
         if self._single:
@@ -252,29 +265,31 @@ class Planner:
     def _multi_shard(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         if self._single or fact.key_range is None or fact.key_range[0] != 1:
             return self._keyed(fact, args)
+        way = split_way(fact, len(self._topology.shards))
         step = fact.key_range[2]
-        if (len(args) - 1) % step:
+        count, odd = divmod(len(args) - 1 - way.tail, step)
+        if odd or count < 1:
             return self._first()
-        if self._cross_slot == "reject" and len(set(map(self._slot_of, args[1::step]))) > 1:
+        if self._cross_slot == "reject" and len(set(map(self._slot_of, args[1 : 1 + count * step : step]))) > 1:
             return Reject(errors.CROSSSLOT)
         name = frame.index(b"\n") + 1
-        shards = len(self._topology.shards)
         found = cut(
             frame,
             name,
             skip_bulks(frame, name, 1),
-            (len(args) - 1) // step,
+            count,
             step,
             self._topology.slot_shard,
-            shards,
+            way.shards,
             self._topology.cluster,
             self._rules,
+            way.tail,
         )
         if found is None:
             raise AssertionError("a request that was taken apart can not be cut")
         if len(found.parts) == 1:
             return Forward(found.parts[0].shard, fact.replica_ok)
-        return Scatter(split_way(fact, shards), found.parts)
+        return Scatter(way, found.parts)
 
     def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Forward | Scatter | Reject:
         merge = fact.merge or "concat"
@@ -283,6 +298,10 @@ class Planner:
         shards = len(self._topology.shards)
         if merge == "scan":
             return self._scan(fact, args)
+        if fact.name == "config|set" and (setting := shuts_out(args)) is not None:
+            return Reject(errors.shuts_out(*setting))
+        if merge == "series" and not self._single and groups(args):
+            return Reject(errors.GROUPED_SERIES)
         if self._single and merge not in _ALWAYS_MERGED and fact.handling is not Handling.ALL_NODES:
             return Forward(FIRST_SHARD, read=False)
         parts = tuple(Part(shard, frame) for shard in range(shards))
@@ -311,7 +330,15 @@ class Planner:
 
 def split_way(fact: Fact, shards: int) -> Way:
     """How a command is sent that is split by its keys."""
-    return Way(fact.name, fact.merge or "concat", shards, read=fact.replica_ok, changes=not fact.readonly)
+    last = fact.key_range[1] if fact.key_range is not None else -1
+    return Way(
+        fact.name,
+        fact.merge or "concat",
+        shards,
+        read=fact.replica_ok,
+        changes=not fact.readonly,
+        tail=-1 - last,
+    )
 
 
 def _denied_pattern(args: Sequence[bytes], slot: int) -> str | None:

@@ -11,6 +11,7 @@ cdef class Way:
     cdef readonly bint read
     cdef readonly bint changes
     cdef readonly bint replicas
+    cdef readonly Py_ssize_t tail
 
 
 cdef class Scatter:

@@ -29,13 +29,21 @@ class Way:
 
     ``merge`` names a function of proxy.merge. ``read``: replicas may answer. ``changes``: it may change data, so a
     failed part among others makes the outcome uncertain. ``replicas``: the replicas of the shards get it too, their
-    replies are not waited for. ``shards``: how many there are.
+    replies are not waited for. ``shards``: how many there are. ``tail``: how many arguments behind the keys every part
+    has (the path of JSON.MGET).
     """
 
-    __slots__ = ("changes", "merge", "name", "read", "replicas", "shards")
+    __slots__ = ("changes", "merge", "name", "read", "replicas", "shards", "tail")
 
     def __init__(
-        self, name: str, merge: str, shards: int, read: bool = False, changes: bool = False, replicas: bool = False
+        self,
+        name: str,
+        merge: str,
+        shards: int,
+        read: bool = False,
+        changes: bool = False,
+        replicas: bool = False,
+        tail: int = 0,
     ) -> None:
         self.name = name
         self.merge = merge
@@ -43,9 +51,10 @@ class Way:
         self.read = read
         self.changes = changes
         self.replicas = replicas
+        self.tail = tail
 
     def __repr__(self) -> str:
-        words = [word for word in ("read", "changes", "replicas") if getattr(self, word)]
+        words = [word for word in ("read", "changes", "replicas", "tail") if getattr(self, word)]
         return f"Way({', '.join([self.name, self.merge, str(self.shards), *words])})"
 
     def __eq__(self, other: object) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 
 import uvloop
 
-from proxy import advertised, descriptors, logs, memory
+from proxy import advertised, descriptors, errors, logs, memory
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Config
@@ -20,25 +20,28 @@ from proxy.discovery.learn import (
     Learned,
     absent,
     all_select,
+    cluster_nodes,
     complete,
     fewest_databases,
     learn_all,
     learn_limits,
     lowest,
+    most_arguments,
     slots_served,
     smallest_bulk,
     smallest_query,
     some_raise,
 )
 from proxy.enginekind import WARNING, engine
+from proxy.errors import SlotgateError
 from proxy.identity import Identity
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
 from proxy.serverfacts import common, listed
-from proxy.service import Service
+from proxy.service import Service, credentials_of
 from proxy.slices import apart
 from proxy.supervisor import NO_RELOAD, log_serving, supervise
-from proxy.topology import Node, build_topology
+from proxy.topology import Node, Topology, build_topology
 from proxy.upkeep import Upkeep
 from proxy.wires import best_wires
 
@@ -55,20 +58,32 @@ _DRAINED_AT_ONCE = 100
 def run(config: Config, config_file: str = "") -> int:
     """Serve until SIGTERM or SIGINT, then drain; the process's exit code. ``config_file``: where ``config`` is from.
 
-    Raises ``SlotgateError`` if an address can not be listened on, or far too few files can be opened.
+    Raises ``SlotgateError`` if an address can not be listened on, far too few files can be opened, or static shards are
+    nodes of a Redis Cluster.
     """
     logs.configure(config.log.level, config.log.format)
     identity = Identity(config_file)
     if engine() == "python":
         log.warning(WARNING)
+    topology = build_topology(config)
     # Workers inherit it.
-    descriptors.check(descriptors.raise_limit(), config, build_topology(config))
+    descriptors.check(descriptors.raise_limit(), config, topology)
+    if config.topology.kind == "static":
+        uvloop.run(_refuse_clusters(config, topology))
     if config.worker_count > 1:
         uvloop.run(supervise(config, identity))
     else:
         settle()
         uvloop.run(serve(config, identity))
     return 0
+
+
+async def _refuse_clusters(config: Config, topology: Topology) -> None:
+    """Raise ``SlotgateError`` if primaries of static shards are a cluster's nodes, as far as they can be asked."""
+    primaries = [shard.primary for shard in topology.shards]
+    found = await cluster_nodes(primaries, credentials_of(config), config.backend.connect_timeout)
+    if found:
+        raise SlotgateError(errors.cluster_at_static_shards({node.address: slots for node, slots in found.items()}))
 
 
 def settle() -> None:
@@ -257,4 +272,4 @@ async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequenc
 
 
 def _limit(service: Service, answers: Sequence[Learned]) -> None:
-    service.limit_requests(smallest_bulk(answers), smallest_query(answers))
+    service.limit_requests(smallest_bulk(answers), smallest_query(answers), most_arguments(answers))

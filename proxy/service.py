@@ -20,6 +20,7 @@ from proxy.cursors import Cursors
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
 from proxy.discovery.functions import Missing
+from proxy.discovery.learn import FEWER_ARGUMENTS
 from proxy.discovery.monitor import Monitor
 from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
@@ -105,7 +106,7 @@ class Service:
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
         self.slices = Slices(self.loop, clock)
-        self.credentials = _credentials(config)
+        self.credentials = credentials_of(config)
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
         """Names of commands that the table knows and no backend has: to clients they are unknown."""
@@ -168,7 +169,11 @@ class Service:
         """Whether a replica that is read from does so, or may, as it has not been asked yet."""
         self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
-            limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
+            # What every server takes, until they have said what they are.
+            min(limits.max_arguments, FEWER_ARGUMENTS),
+            limits.max_bulk,
+            limits.max_inline,
+            limits.max_request_size,
         )
         self.fast_lane = (
             min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= MOST_ARGUMENTS
@@ -508,11 +513,14 @@ class Service:
         """The bytes that a transaction may take, as the proxy and its servers have room for it."""
         return min(self.config.limits.max_request_size, self.query.limit)
 
-    def limit_requests(self, bulk: int | None, query: int | None) -> None:
+    def limit_requests(self, bulk: int | None, query: int | None, arguments: int) -> None:
         """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
-        send servers no more than they keep of one connection, ``query`` bytes (None: they do not say)."""
-        bulk = min(bulk or self.config.limits.max_bulk, self.config.limits.max_bulk)
-        self.request_limits = replace(self.request_limits, bulk=bulk)
+        no more of them than ``arguments``, and send servers no more than they keep of one connection, ``query`` bytes
+        (None: they do not say)."""
+        limits = self.config.limits
+        bulk = min(bulk or limits.max_bulk, limits.max_bulk)
+        arguments = min(arguments, limits.max_arguments)
+        self.request_limits = replace(self.request_limits, bulk=bulk, arguments=arguments)
         self.query.set(query or DEFAULT)
         self.own_lane.most = self._most_queued()
         self.scripts.limit(self.query.limit)
@@ -640,7 +648,8 @@ class Service:
         }
 
 
-def _credentials(config: Config) -> Credentials:
+def credentials_of(config: Config) -> Credentials:
+    """How to log in to the servers."""
     password = config.backend.password
     return Credentials(
         config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from proxy.commands.facts import Fact, Handling
+from proxy.commands.facts import Fact, Handling, Override
 from proxy.commands.legacy import legacy_range
-from proxy.commands.overrides import FOR_ADMINS, OVERRIDES, PRIMARY_ONLY, PRIVILEGED, REFUSED_BECAUSE, Override
+from proxy.commands.overrides import FOR_ADMINS, OVERRIDES, PRIMARY_ONLY, PRIVILEGED, REFUSED_BECAUSE, WRITES
 
 MERGE_OF_POLICY = {
     "agg_sum": "sum",
@@ -29,9 +29,15 @@ FAN_OUT = {"all_shards": Handling.ALL_SHARDS, "all_nodes": Handling.ALL_NODES}
 def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
     """The fact with its handling, merge and reason, and its subcommands likewise."""
     subcommands = {name: decide(sub, overrides) for name, sub in fact.subcommands.items()}
-    privileged = fact.name.partition("|")[0] in PRIVILEGED
-    fact = replace(fact, subcommands=subcommands, primary_only=fact.name in PRIMARY_ONLY, privileged=privileged)
-    if other := FOR_ADMINS.get(fact.name):
+    container = fact.name.partition("|")[0]
+    fact = replace(
+        fact,
+        subcommands=subcommands,
+        flags=fact.flags | {"write"} if container in WRITES else fact.flags,
+        primary_only=fact.name in PRIMARY_ONLY or container in PRIMARY_ONLY,
+        privileged=container in PRIVILEGED,
+    )
+    if other := FOR_ADMINS.get(fact.name) or FOR_ADMINS.get(container):
         fact = replace(fact, for_admins=replace(fact, handling=other.handling, merge=other.merge, reason=other.reason))
     override = _override(fact.name, overrides)
     if override is None:
@@ -39,16 +45,24 @@ def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
         reason = _why(fact) if handling is Handling.REFUSED else ""
         return replace(fact, handling=handling, merge=merge, reason=reason, getkeys=None)
     return replace(
-        fact, handling=override.handling, merge=override.merge, reason=override.reason, getkeys=override.getkeys
+        fact,
+        handling=override.handling,
+        merge=override.merge,
+        reason=override.reason,
+        getkeys=override.getkeys,
+        key_specs=fact.key_specs if override.keys is None else override.keys,
     )
 
 
 def _override(name: str, overrides: Mapping[str, Override]) -> Override | None:
-    """The command's own, else that of its subcommand's name in any container, else its container's."""
+    """The command's own, else that of its subcommand's name in any container, its container's, or its module's."""
     container, bar, subcommand = name.partition("|")
-    if name in overrides or not bar:
-        return overrides.get(name)
-    return overrides.get(f"*|{subcommand}") or overrides.get(container)
+    found = overrides.get(name)
+    if found is None and bar:
+        found = overrides.get(f"*|{subcommand}") or overrides.get(container)
+    if found is None and "." in container:
+        found = overrides.get(container.partition(".")[0] + ".*")
+    return found
 
 
 def _why(fact: Fact) -> str:

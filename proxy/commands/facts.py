@@ -40,6 +40,9 @@ class Handling(Enum):
     """Makes no sense through a proxy: an error; never reaches a backend."""
     SLOT = "slot"
     """To the shard of the slot that its first argument names."""
+    SINGLE_SHARD = "single_shard"
+    """About what each server has of its own (an index over its keys): refused when there are several shards, unless the
+    servers of a cluster answer for each other."""
     UNCOVERED = "uncovered"
     """No fact says where it goes: refused when there are several shards."""
 
@@ -125,6 +128,8 @@ class Fact:
     """For users with ``admin = true`` only; from an override."""
     for_admins: Fact | None = None
     """As what it is carried out for users with ``admin = true``, where others are refused it."""
+    coordinated: bool = False
+    """Whether each node of a Redis Cluster answers for all of them; of what is for a single shard otherwise."""
     key_range: tuple[int, int, int] | None = field(init=False, compare=False)
     """(first, last, step) if the keys lie in one plain range; a negative last counts from the end (-1 is the last)."""
 
@@ -174,6 +179,25 @@ class Fact:
     def accepts(self, count: int) -> bool:
         """Whether ``count`` arguments (the name among them) fit the arity."""
         return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What stands above a command's own facts; an entry of ``overrides``.
+
+    ``getkeys`` finds the keys where specs can not; ``keys`` are the specs in place of those that a server tells.
+    """
+
+    handling: Handling
+    merge: str | None
+    reason: str
+    getkeys: GetKeys | None = None
+    keys: tuple[KeySpec, ...] | None = None
+
+
+def same(handling: Handling, reason: str, *names: str) -> dict[str, Override]:
+    """The same entry for each of ``names``."""
+    return {name: Override(handling, None, reason) for name in names}
 
 
 def policy(tips: Sequence[str], kind: str) -> str | None:

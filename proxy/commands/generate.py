@@ -1,8 +1,10 @@
 """Writes ``data/commands.json`` from the COMMAND replies of running servers: a developer's tool.
 
     python -m proxy.commands.generate HOST:PORT HOST:PORT ...
+    python -m proxy.commands.generate --modules HOST:PORT HOST:PORT ...
 
-The servers are given older first: where two know a command, the later one's policies win, and nothing is lost.
+The servers are given older first: where two know a command, the later one's policies win, and nothing is lost. What
+modules add goes to ``data/modules.json``, from servers that have loaded them, and never to the other.
 """
 
 from __future__ import annotations
@@ -15,30 +17,35 @@ import hiredis
 
 from proxy.commands import datafile, reply
 from proxy.commands.facts import Fact
-from proxy.commands.table import DATA
+from proxy.commands.table import DATA, MODULES
 
+_MODULES = "--modules"
 TIMEOUT = 10.0
 """Seconds for a server's answer."""
 
 
 def main(addresses: list[str]) -> int:
     """Exit code 2 if no server is named."""
-    if not addresses:
+    modules = addresses[:1] == [_MODULES]
+    if not addresses[modules:]:
         print(__doc__, file=sys.stderr)
         return 2
-    path = Path(__file__).parent / DATA
-    path.write_text(document(addresses), "utf-8")
+    path = Path(__file__).parent / (MODULES if modules else DATA)
+    path.write_text(document(addresses[modules:], modules=modules), "utf-8")
     print(f"{path.name} is written")
     return 0
 
 
-def document(addresses: list[str]) -> str:
-    """The data file's text, of the servers at "host:port". Raises OSError, hiredis.ReplyError."""
+def document(addresses: list[str], modules: bool = False) -> str:
+    """The data file's text, of the servers at "host:port"; of what modules have added, or of all else. Raises OSError,
+    hiredis.ReplyError."""
     facts: dict[str, Fact] = {}
     servers = []
     for address in addresses:
         servers.append(_version(ask(address, b"INFO")))
         for fact in reply.parse(_list(ask(address, b"COMMAND"))):
+            if ("module" in fact.flags) is not modules:
+                continue
             facts[fact.name] = reply.combine(facts[fact.name], fact) if fact.name in facts else fact
     return datafile.dump(facts.values(), servers)
 

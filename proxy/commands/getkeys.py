@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.errors import SlotgateError
+from proxy.resp.numbers import parse_integer
 
 SORT_OPTIONS = {b"limit": 2, b"get": 1, b"by": 1}
 XREAD_OPTIONS = {b"block": 1, b"count": 1, b"group": 2, b"claim": 1}
@@ -25,6 +26,19 @@ def _options(args: Sequence[bytes], start: int, values: Mapping[bytes, int]) -> 
         name = args[at].lower()
         yield at, name
         at += 1 + values.get(name, 0)
+
+
+def merged_keys(args: Sequence[bytes]) -> list[int]:
+    """CMS.MERGE, TDIGEST.MERGE: the destination, and as many sources as the number behind it says, if it is right."""
+    if len(args) < 2:
+        raise KeysError("the destination is missing")
+    number = parse_integer(args[2]) if len(args) > 2 else None
+    return [1, *range(3, 3 + number)] if number is not None and 0 < number <= len(args) - 3 else [1]
+
+
+def no_keys(args: Sequence[bytes]) -> list[int]:
+    """None, whatever a server takes for one: the name of an index."""
+    return []
 
 
 def sort_keys(args: Sequence[bytes]) -> list[int]:

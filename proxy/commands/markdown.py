@@ -14,6 +14,7 @@ _HEAD = """\
 Made by `slotgate commands --markdown`, from the table that the proxy itself goes by: the facts that Redis's and
 Valkey's own `COMMAND` gives, and a few reviewed exceptions, which carry their reason here. Commands of modules, and
 ones that are newer than this list, are learned from the servers when the proxy starts, and treated as their facts say.
+Of modules this list has what Redis Stack 7.4, vector sets and FalkorDB give; the exceptions hold for newer ones too.
 
 Keys in several slots are refused with `-CROSSSLOT` where a command is not split. Inside of MULTI nothing is split: all
 keys of a transaction are in one slot, and what goes to every primary is refused. "May be read from a replica" holds
@@ -38,9 +39,20 @@ _GROUPS = (
     ("Connection", "connection"),
 )
 """Sections by the ACL category; a command is in the first that fits."""
+_MODULES = (
+    ("JSON", ("json.",)),
+    ("Search", ("ft.",)),
+    ("Time series", ("ts.",)),
+    ("Bloom filters and sketches", ("bf.", "cf.", "cms.", "topk.", "tdigest.")),
+    ("Vector sets", ("v",)),
+    ("Graphs", ("graph.",)),
+)
+"""Sections of what modules add, by how the names begin."""
+_OF_MODULES = "Modules' functions, and what they say among themselves"
 _CLUSTER = "Cluster"
 _OF_CLUSTER = frozenset({"asking", "cluster", "clusterscan", "readonly", "readwrite"})
-_REST = "Server, modules and the rest"
+_REST = "Server and the rest"
+_TITLES = (*(title for title, _ in _GROUPS), _CLUSTER, _REST, *(title for title, _ in _MODULES), _OF_MODULES)
 
 WAY_WORDS: Mapping[Handling, str] = {
     Handling.KEYED: "to its keys' shard",
@@ -53,6 +65,7 @@ WAY_WORDS: Mapping[Handling, str] = {
     Handling.MODE: "carried out by the proxy",
     Handling.SLOT: "to the slot's shard",
     Handling.REFUSED: "refused with an error",
+    Handling.SINGLE_SHARD: "to the shard if there is one only; with several, refused",
     Handling.UNCOVERED: "to the shard if there is one only; with several, refused: no fact says where it goes",
 }
 
@@ -80,12 +93,13 @@ MERGE_WORDS: Mapping[str, str] = {
     "pubsub_numsub": "by channel: subscribers that this proxy has, and others at the servers",
     "pubsub_numpat": "patterns, of this proxy and of others at the servers",
     "memory_stats": "bytes and counts added up",
+    "series": "each series once, by name",
 }
 
 
 def render(table: CommandTable) -> str:
     """The whole document."""
-    sections: dict[str, list[str]] = {title: [] for title in (*(title for title, _ in _GROUPS), _CLUSTER, _REST)}
+    sections: dict[str, list[str]] = {title: [] for title in _TITLES}
     for top in table:
         for fact in callable_facts(top):
             sections[_section(top)].append(_row(fact))
@@ -99,6 +113,8 @@ def render(table: CommandTable) -> str:
 def _section(top: Fact) -> str:
     if top.name in _OF_CLUSTER:
         return _CLUSTER
+    if "module" in top.flags:
+        return next((title for title, beginnings in _MODULES if top.name.startswith(beginnings)), _OF_MODULES)
     found = top.categories | {category for sub in top.subcommands.values() for category in sub.categories}
     return next((title for title, category in _GROUPS if category in found and not top.privileged), _REST)
 

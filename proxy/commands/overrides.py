@@ -2,30 +2,18 @@
 
 Everything else comes from the facts (``derive``). A name is a command ("sort"), a subcommand ("config|get"), any
 container's subcommand of a name ("*|help"), or a container, which covers those of its subcommands that have no entry
-and newer ones of the backends.
+and newer ones of the backends. "ft.*" covers the commands of that module that have no entry. What is said about
+modules stands in ``modules``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from proxy.commands.facts import GetKeys, Handling
+from proxy.commands import modules
+from proxy.commands.facts import Handling, Override, same
 from proxy.commands.getkeys import georadius_keys, migrate_keys, sort_keys, sort_ro_keys, xread_keys
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    handling: Handling
-    merge: str | None
-    reason: str
-    getkeys: GetKeys | None = None
-
-
-def _same(handling: Handling, reason: str, *names: str) -> dict[str, Override]:
-    return {name: Override(handling, None, reason) for name in names}
-
 
 _KEYS = {
     "sort": Override(Handling.KEYED, None, "STORE's key spec is unknown; BY and GET are patterns", sort_keys),
@@ -41,59 +29,59 @@ _KEYS = {
 }
 
 _SESSION = {
-    **_same(Handling.SESSION, "the connection's own state", "auth", "hello", "select", "reset", "quit", "client"),
-    **_same(Handling.SESSION, "answered by the proxy, as it is the proxy that is alive", "ping", "echo"),
-    **_same(Handling.SESSION, "the proxy shows itself as a primary", "role"),
-    **_same(Handling.SESSION, "what every primary has, as HELLO says it", "module|list"),
-    **_same(Handling.SESSION, "chooses replicas for this client", "readonly", "readwrite"),
-    **_same(Handling.SESSION, "the clients of all workers", "slotgate|clients"),
-    **_same(Handling.SESSION, "redirections are the proxy's work", "asking"),
-    **_same(Handling.SESSION, "the proxy's own user", "acl|whoami"),
-    **_same(
+    **same(Handling.SESSION, "the connection's own state", "auth", "hello", "select", "reset", "quit", "client"),
+    **same(Handling.SESSION, "answered by the proxy, as it is the proxy that is alive", "ping", "echo"),
+    **same(Handling.SESSION, "the proxy shows itself as a primary", "role"),
+    **same(Handling.SESSION, "what every primary has, as HELLO says it", "module|list"),
+    **same(Handling.SESSION, "chooses replicas for this client", "readonly", "readwrite"),
+    **same(Handling.SESSION, "the clients of all workers", "slotgate|clients"),
+    **same(Handling.SESSION, "redirections are the proxy's work", "asking"),
+    **same(Handling.SESSION, "the proxy's own user", "acl|whoami"),
+    **same(
         Handling.SESSION,
         "the proxy shows itself as one server, or as owner of all slots",
         *(f"cluster|{name}" for name in ("info", "slots", "shards", "nodes", "links", "myid", "myshardid", "keyslot")),
         *(f"cluster|{name}" for name in ("count-failure-reports", "slot-stats", "replicas", "slaves")),
     ),
-    **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|countkeysinslot"),
-    **_same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|getkeysinslot"),
+    **same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|countkeysinslot"),
+    **same(Handling.SLOT, "a cluster's node knows the keys of a slot", "cluster|getkeysinslot"),
 }
 
 _OWN = {
-    **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
-    **_same(Handling.MODE, "over connections to the primaries of its own", "client|tracking"),
-    **_same(Handling.MODE, "goes ahead of the next command on its connection", "client|caching"),
-    **_same(Handling.MODE, "shows what this worker's clients run; not what scripts run", "monitor"),
+    **same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
+    **same(Handling.MODE, "over connections to the primaries of its own", "client|tracking"),
+    **same(Handling.MODE, "goes ahead of the next command on its connection", "client|caching"),
+    **same(Handling.MODE, "shows what this worker's clients run; not what scripts run", "monitor"),
 }
 
 _ONE_FOR_ALL = "subscribed at the servers once for all clients of a worker"
 
 _MODE = {
-    **_same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
-    **_same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
-    **_same(Handling.MODE, _ONE_FOR_ALL, "subscribe", "psubscribe", "ssubscribe"),
-    **_same(Handling.MODE, _ONE_FOR_ALL, "unsubscribe", "punsubscribe", "sunsubscribe"),
-    **_same(Handling.MODE, "sent to one primary, that of its channel; all subscribers are counted", "publish"),
-    **_same(Handling.MODE, "sent to the primary of its channel's slot; all subscribers are counted", "spublish"),
-    **_same(Handling.MODE, "asks every shard that this client wrote to", "wait", "waitaof"),
+    **same(Handling.MODE, "queued by the proxy until EXEC, then sent as one block", "multi", "exec", "discard"),
+    **same(Handling.MODE, "its keys are watched over a connection of its own", "watch", "unwatch"),
+    **same(Handling.MODE, _ONE_FOR_ALL, "subscribe", "psubscribe", "ssubscribe"),
+    **same(Handling.MODE, _ONE_FOR_ALL, "unsubscribe", "punsubscribe", "sunsubscribe"),
+    **same(Handling.MODE, "sent to one primary, that of its channel; all subscribers are counted", "publish"),
+    **same(Handling.MODE, "sent to the primary of its channel's slot; all subscribers are counted", "spublish"),
+    **same(Handling.MODE, "asks every shard that this client wrote to", "wait", "waitaof"),
 }
 
 _REFUSED = {
-    **_same(Handling.REFUSED, "would swap databases under connections that clients share", "swapdb"),
-    **_same(Handling.REFUSED, "sent between servers only: skips the check of slots", "restore-asking"),
-    **_same(Handling.REFUSED, "sent between KeyDB servers only: carries writes, flagged readonly", "rreplay"),
-    **_same(Handling.REFUSED, "HTTP, not Redis; Redis 6 and KeyDB close the connection on it", "post", "host:"),
-    **_same(Handling.REFUSED, "takes over its connection", "script|debug"),
-    **_same(Handling.REFUSED, "its cursor names slots of one cluster; SCAN goes over all shards", "clusterscan"),
-    **_same(Handling.REFUSED, "would change the cluster behind the slot map's back", "cluster"),
-    **_same(Handling.REFUSED, "the backends' users are not the proxy's", "acl"),
+    **same(Handling.REFUSED, "would swap databases under connections that clients share", "swapdb"),
+    **same(Handling.REFUSED, "sent between servers only: skips the check of slots", "restore-asking"),
+    **same(Handling.REFUSED, "sent between KeyDB servers only: carries writes, flagged readonly", "rreplay"),
+    **same(Handling.REFUSED, "HTTP, not Redis; Redis 6 and KeyDB close the connection on it", "post", "host:"),
+    **same(Handling.REFUSED, "takes over its connection", "script|debug"),
+    **same(Handling.REFUSED, "its cursor names slots of one cluster; SCAN goes over all shards", "clusterscan"),
+    **same(Handling.REFUSED, "would change the cluster behind the slot map's back", "cluster"),
+    **same(Handling.REFUSED, "the backends' users are not the proxy's", "acl"),
 }
 
 _ANY_SHARD = {
-    **_same(Handling.ANY_SHARD, "a text that is the same on every server", "*|help", "acl|cat"),
-    **_same(Handling.ANY_SHARD, "a server's own facts, as that server words them", "command"),
-    **_same(Handling.ANY_SHARD, "made by whoever is asked", "acl|genpass", "lolwut", "time"),
-    **_same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
+    **same(Handling.ANY_SHARD, "a text that is the same on every server", "*|help", "acl|cat"),
+    **same(Handling.ANY_SHARD, "a server's own facts, as that server words them", "command"),
+    **same(Handling.ANY_SHARD, "made by whoever is asked", "acl|genpass", "lolwut", "time"),
+    **same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
 }
 
 _AROUND = "a server that is busy with a script reads nothing from the connection that all share"
@@ -131,7 +119,7 @@ _MERGED = {
 }
 
 OVERRIDES: Mapping[str, Override] = MappingProxyType(
-    {**_KEYS, **_SESSION, **_OWN, **_MODE, **_REFUSED, **_ANY_SHARD, **_MERGED}
+    {**_KEYS, **_SESSION, **_OWN, **_MODE, **_REFUSED, **_ANY_SHARD, **_MERGED, **modules.OVERRIDES}
 )
 
 _OF_ONE_SERVER = "it changes what one server is to the others, which the proxy only follows"
@@ -164,6 +152,7 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
         "pfselftest": Override(Handling.ALL_SHARDS, "all_ok", "no policy; every shard tests itself"),
         "pfdebug": Override(Handling.KEYED, None, "flagged admin, but only looks at its key"),
         "debug": Override(Handling.ALL_SHARDS, "one_ok", "no policy; DEBUG OBJECT succeeds where its key is"),
+        **modules.FOR_ADMINS,
     }
 )
 """Commands that are refused, but for users with ``admin = true``: what becomes of them then."""
@@ -186,10 +175,16 @@ PRIMARY_ONLY: Mapping[str, str] = MappingProxyType(
         "hscan": _CURSOR,
         "sscan": _CURSOR,
         "zscan": _CURSOR,
-        "keydb.nhset": "writes, though KeyDB flags it readonly",
+        **modules.PRIMARY_ONLY,
     }
 )
-"""Readonly commands that do not go to a replica, as their answer is the server's own (PRODUCT.md, section 3)."""
+"""Readonly commands, and containers with their subcommands, that do not go to a replica: their answer is the server's
+own (PRODUCT.md, section 3)."""
+
+WRITES: Mapping[str, str] = MappingProxyType(
+    {"keydb.nhset": "writes, though KeyDB flags it readonly", **modules.WRITES},
+)
+"""Commands, and containers with their subcommands, that change data though they are flagged readonly."""
 
 _STATE = "reads the server's own state; Redis flags such commands neither readonly nor write"
 

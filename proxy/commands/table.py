@@ -10,10 +10,12 @@ from importlib.resources import files
 from proxy.commands import datafile, reply
 from proxy.commands.derive import decide
 from proxy.commands.facts import Fact
+from proxy.commands.modules import coordinate
 from proxy.commands.own import OWN
 from proxy.errors import SlotgateError
 
 DATA = "data/commands.json"
+MODULES = "data/modules.json"
 
 
 class UnknownSubcommand(SlotgateError):
@@ -40,8 +42,13 @@ class CommandTable:
     @cache
     def builtin() -> CommandTable:
         """Of the data file that is part of the package, and of what the proxy adds."""
-        text = files("proxy.commands").joinpath(DATA).read_text("utf-8")
-        return CommandTable(decide(fact) for fact in (*datafile.load(text), *OWN))
+        return CommandTable(decide(fact) for fact in (*_load(DATA), *OWN))
+
+    @staticmethod
+    @cache
+    def with_modules() -> CommandTable:
+        """As ``builtin``, with the commands of the modules that have been looked at: as learned, to be shown."""
+        return CommandTable.builtin()._with(_load(MODULES))
 
     def __iter__(self) -> Iterator[Fact]:
         return iter(self._facts.values())
@@ -75,8 +82,11 @@ class CommandTable:
         Facts add, never remove. What is known of itself keeps its handling: only subcommands, a looser arity and the
         flags "write" and "module" are added to it.
         """
+        return self._with(reply.parse(command_reply))
+
+    def _with(self, learned: Iterable[Fact]) -> CommandTable:
         facts = dict(self._facts)
-        for fact in reply.parse(command_reply):
+        for fact in learned:
             old = facts.get(fact.name)
             if old is None:
                 facts[fact.name] = decide(fact)
@@ -84,7 +94,11 @@ class CommandTable:
                 facts[fact.name] = _complete(old, fact)
             else:
                 facts[fact.name] = decide(reply.combine(old, fact))
-        return CommandTable(facts.values(), self._known)
+        return CommandTable(coordinate(facts.values()), self._known)
+
+
+def _load(name: str) -> Iterator[Fact]:
+    return datafile.load(files("proxy.commands").joinpath(name).read_text("utf-8"))
 
 
 def _complete(known: Fact, learned: Fact) -> Fact:

@@ -159,6 +159,10 @@ class ColocateSection(Section):
         return self
 
 
+def _has_brace(prefix: str) -> bool:
+    return "{" in prefix or "}" in prefix
+
+
 def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
     if rule.prefix is None:
         if not rule.prefixes:
@@ -171,17 +175,18 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
     else:
         if rule.prefixes:
             yield "prefixes", "are set beside prefix: make two rules of them"
-        if rule.upto is None:
+        braced = _has_brace(rule.prefix)  # said below; how many fields are right is another question then
+        if rule.upto is None and not braced:
             yield "upto", f'is missing: write how many fields are hashed, 2 for "{rule.prefix}<name>"'
         if len(rule.separator.encode()) != 1 or rule.separator in "{}":
             yield "separator", 'is not one ASCII character, as in separator = ":"; braces are for hash tags'
-        elif rule.upto is not None and rule.prefix.count(rule.separator) >= rule.upto:
+        elif rule.upto is not None and rule.prefix.count(rule.separator) >= rule.upto and not braced:
             yield "upto", "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes"
     for key, prefixes in ("prefix", rule.prefix is not None and [rule.prefix]), ("prefixes", rule.prefixes):
         for prefix in prefixes or ():
             if not prefix and key == "prefixes":
                 yield key, '"" is how every key begins: one shard is what keeps everything together'
-            elif "{" in prefix or "}" in prefix:
+            elif _has_brace(prefix):
                 yield key, f'"{prefix}" has a brace: a hash tag in a key wins over rules, so leave it out'
 
 
@@ -251,7 +256,12 @@ class LimitsSection(Section):
     max_clients: Count = _default(10000, "Redis's own default.", ge=1)
     max_request_size: Size = _default("1gb", "Redis's client-query-buffer-limit.", gt=0)
     max_bulk: Size = _default("512mb", "Redis's proto-max-bulk-len.", gt=0)
-    max_arguments: Count = _default(1048576, "Redis's limit before 7.0, above any sane command.", ge=1)
+    max_arguments: Count = _default(
+        2**31 - 1,
+        "Redis's own limit; with a server before 7.0, which takes 1048576, that is it.",
+        ge=1,
+        le=2**31 - 1,
+    )
     max_inline: Size = _default("64kb", "Redis's limit of an inline command.", gt=0)
     max_in_flight: Count = _default(
         16384, "Deeper pipelines gain nothing; past it the client's socket is not read.", ge=1

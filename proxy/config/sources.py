@@ -19,6 +19,8 @@ from proxy.config.secret import PASSWORD_KEYS, Surroundings
 from proxy.config.words import LISTS, TABLES, Location, Problem, path_of, problems_of
 from proxy.errors import ConfigError
 
+_RULES = "colocate"
+"""The table whose keys mean something together only."""
 Data = dict[str, Any]
 Keys = tuple[str, ...]
 """A location without list positions: ``("shards", "slots")``."""
@@ -94,13 +96,16 @@ def _validate(data: Data, around: Surroundings) -> tuple[Config, list[Problem], 
             return Config.model_validate(rest, context=around), problems, set(broken.values())
         except ValidationError as error:
             wrong = problems_of(error)
+        maimed = {known[:-1] for known in broken}
         for location, words in wrong:
             if any(known[: len(location)] == location for known in broken):
                 # Wrong again without what was wrong in it: that is needed, and nothing can be said of what holds it.
                 broken[location] = _keys(location)[:1]
                 rest.pop(str(location[0]), None)
             else:
-                problems.append((path_of(location), words))
+                # Of a rule that has lost a key for being wrong, what goes with that key would be said to be wrong too.
+                if location[0] != _RULES or location[:-1] not in maimed:
+                    problems.append((path_of(location), words))
                 broken[location] = _keys(location)
                 _remove(rest, location)
 

@@ -16,6 +16,7 @@ from proxy.control import Reply, TooManyReplies, ask
 from proxy.errors import BackendError
 from proxy.greeting import IDENTITY, Credentials, refused_identity
 from proxy.serverfacts import Module
+from proxy.slots import SLOTS
 from proxy.topology import Node
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ _LATER = ("LOADING", "BUSY", "MASTERDOWN")
 """What begins the answers of servers that run none now."""
 _LIMITS = QUESTIONS[3], QUESTIONS[5]
 _TIMEOUT = 5.0
+MANY_ARGUMENTS = 2**31 - 1
+FEWER_ARGUMENTS = 1024 * 1024
+_MANY_FROM = 7
 _COLUMNS = 8
 """Of a line of CLUSTER NODES, before the slots."""
 
@@ -138,6 +142,21 @@ async def slots_served(node: Node, credentials: Credentials) -> int | None:
     return count_slots(reply)
 
 
+async def cluster_nodes(nodes: Sequence[Node], credentials: Credentials, timeout: float) -> dict[Node, int]:
+    """Those of ``nodes`` that are in cluster mode and do not serve all slots alone, and how many each serves; what can
+    not be asked within ``timeout`` seconds is passed over."""
+
+    async def served(node: Node) -> int | None:
+        try:
+            info, reply = await ask(node, credentials, (("INFO", "server"), ("CLUSTER", "NODES")), timeout)
+        except (OSError, TimeoutError, BackendError):
+            return None
+        return count_slots(reply) if _is_clustered(info) else None
+
+    counts = zip(nodes, await asyncio.gather(*map(served, nodes)), strict=True)
+    return {node: count for node, count in counts if count not in (None, SLOTS)}
+
+
 def count_slots(reply: Reply) -> int | None:
     """How many slots a node has by its own line of CLUSTER NODES; None if the reply has no such line.
 
@@ -208,6 +227,16 @@ def all_select(answers: Sequence[Learned]) -> bool:
 def smallest_bulk(answers: Sequence[Learned]) -> int | None:
     """The lowest of the limits of an argument's bytes: past its own, a server closes the connection that all share."""
     return min((answer.max_bulk for answer in answers if answer.max_bulk), default=None)
+
+
+def most_arguments(answers: Sequence[Learned]) -> int:
+    """How many arguments of a request all take: past its own limit, a server closes the connection that all share.
+
+    Redis before 7.0 took 1,048,576 of them (networking.c, processMultibulkBuffer).
+    """
+    oldest = lowest(answers)
+    version = "" if oldest is None else oldest.version
+    return MANY_ARGUMENTS if version and int(version.partition(".")[0]) >= _MANY_FROM else FEWER_ARGUMENTS
 
 
 def some_raise(answers: Sequence[Learned]) -> bool:

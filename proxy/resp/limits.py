@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class RequestLimits:
     """Bounds of one request; sizes in bytes. A request past one gets Redis's protocol error and a close."""
 
-    arguments: int = 1024 * 1024
+    arguments: int = 2**31 - 1
     bulk: int = 512 * 1024 * 1024
     inline: int = 64 * 1024
     request: int = 1024 * 1024 * 1024

@@ -195,17 +195,22 @@ def _many(rng: Random) -> Steps:
         data = material.mutated(rng, data)
     elif chance < 0.3:
         data = data[: rng.randrange(len(data) + 1)]
-    return [("keys", max(len(words) // step, 1), step, rng.random() < 0.3), data]
+    tail = rng.choice((0, 0, 1))
+    return [("keys", max((len(words) - tail) // step, 1), step, rng.random() < 0.3, tail), data]
 
 
 def _cut(engine: Engine, steps: Steps) -> object:
     multikey = engine["multikey"]
-    _, count, step, by_slot = next((step for step in steps if isinstance(step, tuple)), ("", 1, 1, False))
+    default = ("", 1, 1, False, 0)
+    _, count, step, by_slot, tail = next((step for step in steps if isinstance(step, tuple)), default)
     name = material.bulk(b"MSET")
     data = b"*1\r\n" + name + b"".join(step for step in steps if isinstance(step, bytes))
     rules = _rules(engine) if len(data) % 2 else None
-    found = multikey.cut(data, 4, 4 + len(name), count, step, _SLOT_SHARD, _SHARDS, by_slot, rules)
-    return None if found is None else (found.end, [(part.shard, part.frame, part.positions) for part in found.parts])
+    found = multikey.cut(data, 4, 4 + len(name), count, step, _SLOT_SHARD, _SHARDS, by_slot, rules, tail)
+    if found is None:
+        return None
+    parts = [inner for part in found.parts for inner in (part, *multikey.by_key(part, tail))]
+    return found.end, [(part.shard, part.frame, part.positions) for part in parts]
 
 
 def _answers(rng: Random) -> Steps:

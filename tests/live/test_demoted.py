@@ -351,14 +351,27 @@ def test_a_node_of_a_cluster_as_a_static_shard(tmp_path: Path, serve: Serve, slo
             node.start()
             for first in range(0, slots, 1000):
                 node.ask("CLUSTER", "ADDSLOTS", *range(first, min(first + 1000, slots)))
-            proxy = serve("--static", node.address, ready=slots == 16384)
             if slots == 16384:
+                proxy = serve("--static", node.address)
                 assert eventually(lambda: "is in cluster mode, and serves all slots by itself" in proxy.log)
                 assert ready(proxy)
-            else:
-                words = f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots"
-                assert eventually(lambda: words in proxy.http("/readyz")[1])
-                assert proxy.http("/readyz")[0] == 503
-                assert 'set topology.kind = "cluster"' in proxy.log
+                return
+            # It says what to write, with one worker and with several.
+            for workers in ("1", "2"):
+                with pytest.raises(AssertionError, match="static shards are nodes of a Redis Cluster") as refused:
+                    serve("--static", node.address, "--workers", workers, ready=False)
+                words = str(refused.value)
+                assert f"({node.address} serves {slots} of the 16384 slots)" in words
+                assert f"--cluster {node.address} in place of --static" in words
+                assert f'topology.kind = "cluster" and cluster.seeds = ["{node.address}"]' in words
+                assert "Traceback" not in words
+            # One that could not be asked at the start is said later.
+            node.pause()
+            proxy = serve("--static", node.address, ready=False)
+            node.resume()
+            words = f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots"
+            assert eventually(lambda: words in proxy.http("/readyz")[1])
+            assert proxy.http("/readyz")[0] == 503
+            assert 'set topology.kind = "cluster"' in proxy.log
         finally:
             node.stop()

@@ -9,6 +9,7 @@ from tests.live.differential.compare import differences
 from tests.live.keyspace import fill, info, scan
 from tests.live.mixture import check_pipeline
 from tests.live.site import Site
+from tests.live.wire import pack
 
 pytestmark = pytest.mark.live
 
@@ -59,6 +60,20 @@ def test_replies_are_the_servers(smoke_site: Site, conversation: Conversation, p
 
 def test_a_long_pipeline(smoke_site: Site) -> None:
     check_pipeline(smoke_site, 5000)
+
+
+def test_as_many_arguments_as_the_server_takes(smoke_site: Site) -> None:
+    """1,048,576 before Redis 7; one more would make the server close the connection that all clients share."""
+    binary = smoke_site.plain.binary
+    head = b"*1048577\r\n"
+    for wire in (smoke_site.direct(), smoke_site.client()):
+        with wire:
+            wire.send(head)
+            if binary.kind == "redis" and binary.version_info < (7,):
+                assert wire.reply() == b"-ERR Protocol error: invalid multibulk length\r\n"
+            else:
+                wire.send(pack("SADD", "set")[len(b"*2\r\n") :] + pack("a")[len(b"*1\r\n") :] * 1_048_575)
+                assert wire.reply() == b":1\r\n"
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

@@ -74,6 +74,21 @@ def test_many_arguments_cost_linear_time(site: Site) -> None:
         check_linear(site, push_and_range, 30_000)
 
 
+@pytest.mark.parametrize("name", ["SADD", "EXISTS"])
+def test_more_arguments_than_before_redis_7(site: Site, name: str) -> None:
+    """What is not split by key, and what is."""
+    count = 1_050_000
+    request = b"*%d\r\n" % (count + 2) + b"".join(encode.bulk(word) for word in (name, "set"))
+    request += encode.bulk("set") * count
+    with site.client() as client, site.direct() as server:
+        for wire in (client, server):
+            wire.send(request)
+        assert client.reply() == server.reply()
+        for wire in (client, server):
+            wire.send(b"*2147483648\r\n")
+            assert wire.reply() == b"-ERR Protocol error: invalid multibulk length\r\n"
+
+
 def test_many_keys_in_many_shards_cost_linear_time(site: Site) -> None:
     with site.client() as client:
 

@@ -1,14 +1,15 @@
 """SLOTGATE and what else is for users with ``admin = true``."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.localservers import LocalShards, start_many
+from proxy.localservers import LocalServer, LocalShards, start_many
 from proxy.slots import key_slot
 from tests.live.binaries import FULL
-from tests.live.conftest import find
+from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire, decode
 from tests.processes import eventually
@@ -168,6 +169,62 @@ def test_help(root: Wire) -> None:
     assert {line.split()[0] for line in lines[1:] if not line.startswith(b" ")} == {
         *(b"CLIENTS", b"CONFIG", b"NODES", b"SEND", b"WHERE", b"HELP")
     }
+
+
+SHUT_OUT = (
+    *("requirepass", "REQUIREPASS", "masteruser", "masterauth", "port", "bind", "protected-mode", "maxclients"),
+    *("tls-port", "tls-cert-file", "tls-auth-clients", "cluster-announce-ip", "replica-announce-port"),
+)
+"""What could leave the proxy outside of its servers."""
+
+
+def test_what_could_shut_the_proxy_out_of_its_servers(root: Wire, shards: LocalShards) -> None:
+    """Nothing of it is carried out, whatever else it sets, and what to do is said; to one server it may be sent."""
+    before = [server.ask("CONFIG", "GET", "*") for server in shards.servers]
+    for name in SHUT_OUT:
+        for words in ([name, "1"], ["maxmemory-samples", "9", name, "1"]):
+            answer = root.ask("CONFIG", "SET", *words).decode()
+            assert answer.startswith(f"-ERR CONFIG SET {name.lower()} at all servers at once could shut the proxy out")
+            assert "SLOTGATE SEND <node>" in answer
+    assert [server.ask("CONFIG", "GET", "*") for server in shards.servers] == before
+    assert root.ask("SET", "k", "v") == OK
+
+
+def test_passwords_are_set_and_changed_as_the_refusal_says(tmp_path: Path, serve: Serve) -> None:
+    """The first one, and then another: the servers' clients are never without one that both take."""
+    server = LocalServer(find(FULL[0]), tmp_path)
+    server.start()
+    try:
+
+        def root(password: str) -> Wire:
+            backend = f'[backend]\nusername = "default"\npassword = "{password}"\n'
+            wire = Wire(serve("--static", server.address, config=USERS + backend).address)
+            assert wire.ask("AUTH", "root", "sesame-and-poppy") == OK
+            return wire
+
+        with root("one") as first:
+            assert first.ask("SLOTGATE", "SEND", server.address, "CONFIG", "SET", "requirepass", "one") == OK
+            assert first.ask("SLOTGATE", "SEND", server.address, "ACL", "SETUSER", "default", ">two") == OK
+            assert first.ask("BLPOP", "list", "0.01") == b"*-1\r\n"  # over a connection that is made now
+        with root("two") as second:
+            assert second.ask("SLOTGATE", "SEND", server.address, "ACL", "SETUSER", "default", "<one") == OK
+            assert second.ask("BLPOP", "list", "0.01") == b"*-1\r\n"
+            assert second.ask("SET", "k", "v") == OK
+        with Wire(server.address) as wire:
+            assert wire.ask("AUTH", "one").startswith(b"-WRONGPASS")
+    finally:
+        server.kill()
+
+
+def test_it_is_refused_in_a_transaction_too(shards: LocalShards, serve: Serve) -> None:
+    proxy = serve("--static", shards.primaries[0].address, config=USERS)
+    with Wire(proxy.address) as wire:
+        assert wire.ask("AUTH", "root", "sesame-and-poppy") == OK
+        assert wire.ask("MULTI") == OK
+        assert wire.ask("CONFIG", "SET", "requirepass", "x").startswith(b"-ERR CONFIG SET requirepass at all servers")
+        assert wire.ask("EXEC").startswith(b"-EXECABORT")
+        assert wire.ask("CONFIG", "SET", "Port", "1").startswith(b"-ERR CONFIG SET port")
+    assert shards.primaries[0].ask("PING") == b"PONG"
 
 
 def test_settings_reach_all_servers(root: Wire, shards: LocalShards) -> None:

@@ -341,6 +341,23 @@ COLOCATE = "[[colocate]]\n"
             "colocate[0].prefixes",
             '"{a}" has a brace: a hash tag in a key wins over rules, so leave it out',
         ),
+        ('prefix = "{"', "colocate[0].prefix", '"{" has a brace: a hash tag in a key wins over rules, so leave it out'),
+        ("prefix = 5\nupto = 2", "colocate[0].prefix", "is not text: write it in quotes"),
+        (
+            'prefix = "{"\nupto = 2\nseparator = "."',
+            "colocate[0].prefix",
+            '"{" has a brace: a hash tag in a key wins over rules, so leave it out',
+        ),
+        (
+            'prefix = "}:"',
+            "colocate[0].prefix",
+            '"}:" has a brace: a hash tag in a key wins over rules, so leave it out',
+        ),
+        (
+            'prefix = "a:{b:"\nupto = 1',
+            "colocate[0].prefix",
+            '"a:{b:" has a brace: a hash tag in a key wins over rules, so leave it out',
+        ),
         (
             'name = "a"\nprefixes = ["a", "b", "bc"]',
             "colocate[0].prefixes[2]",

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.commands.facts import Fact, Handling
+from proxy.commands.table import CommandTable
 from proxy.fastlane import run
 from proxy.lane import MOST_ARGUMENTS, Head, Lane, Split
 from proxy.metrics import Counters
@@ -64,6 +65,20 @@ def test_heads_agree_with_the_planner(fact: Fact) -> None:
             assert len(known) == 1  # it does not depend on the key
             if not fact.accepts(count) or fact.handling not in (Handling.KEYED, Handling.MULTI_SHARD):
                 assert known == {False}
+
+
+def test_what_is_split_with_an_argument_behind_its_keys() -> None:
+    """JSON.MGET, whose path goes with every part; with one key it is forwarded."""
+    lane = Lane(CommandTable.with_modules(), COUNTERS, THREE, "split")
+    assert {name: lane.splits[encode.bulk(name)].way.tail for name in ("JSON.MGET", "json.mset", "TS.MADD")} == {
+        "JSON.MGET": 1,
+        "json.mset": 0,
+        "TS.MADD": 0,
+    }
+    for head in (b"*3\r\n$9\r\nJSON.MGET\r\n$", b"*4\r\n$9\r\nJSON.MSET\r\n$"):
+        assert head in lane.heads
+    for name in (b"JSON.MGET", b"TS.CREATERULE", b"CMS.MERGE", b"FT.SEARCH", b"TS.MGET"):
+        assert b"*4\r\n$%d\r\n%b\r\n$" % (len(name), name) not in lane.heads
 
 
 @given(st.sampled_from([fact for fact in TABLE if not fact.subcommands]), st.lists(WORD, max_size=8), st.booleans())

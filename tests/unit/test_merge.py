@@ -73,6 +73,17 @@ def test_every_way_that_a_fact_names_is_there() -> None:
         ("text", [b"$3\r\none\r\n", b"$3\r\ntwo\r\n"], b"$7\r\none\ntwo\r\n"),
         ("text", [b"=7\r\ntxt:one\r\n", b"=7\r\ntxt:two\r\n"], b"=11\r\ntxt:one\ntwo\r\n"),
         ("latency_history", [b"*0\r\n", b"*0\r\n"], b"*0\r\n"),
+        ("series", [b"*0\r\n", b"*0\r\n"], b"*0\r\n"),
+        (
+            "series",
+            [b"*1\r\n*2\r\n$1\r\nb\r\n:1\r\n", b"*2\r\n*2\r\n$2\r\naa\r\n:2\r\n*2\r\n$1\r\nb\r\n:1\r\n"],
+            b"*2\r\n*2\r\n$2\r\naa\r\n:2\r\n*2\r\n$1\r\nb\r\n:1\r\n",
+        ),
+        (
+            "series",
+            [b"%1\r\n$1\r\nb\r\n:1\r\n", b"%2\r\n$1\r\nb\r\n:1\r\n$1\r\na\r\n*1\r\n:2\r\n"],
+            b"%2\r\n$1\r\na\r\n*1\r\n:2\r\n$1\r\nb\r\n:1\r\n",
+        ),
     ],
 )
 def test_replies_that_fit(way: str, replies: list[bytes], whole: bytes) -> None:
@@ -105,6 +116,9 @@ def test_replies_that_fit(way: str, replies: list[bytes], whole: bytes) -> None:
         ("latency_history", [b"*1\r\n+x\r\n", b"*0\r\n"]),
         ("latency_histogram", [b"*2\r\n$3\r\nget\r\n*0\r\n", b"*0\r\n"]),
         ("memory_stats", [b"*1\r\n$1\r\na\r\n", b"*0\r\n"]),
+        ("series", [b"*1\r\n:1\r\n", b"*0\r\n"]),
+        ("series", [b"*0\r\n", b"%0\r\n"]),
+        ("series", [b"*1\r\n*0\r\n", b"*0\r\n"]),
     ],
 )
 def test_replies_that_do_not_fit(way: str, replies: list[bytes]) -> None:

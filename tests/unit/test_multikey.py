@@ -17,6 +17,7 @@ from tests.unit.feeding import NOISE, RESP3
 from tests.unit.plans import ONE, THREE
 
 NAME = encode.bulk(b"MSET")
+KEYS = st.sampled_from([b"a", b"b", b"c", b"foo", b"{b}1", b"{}", b"", b"k" * 99, b"\r\n"]) | st.binary(max_size=120)
 
 
 def cut_of(
@@ -64,6 +65,24 @@ def test_a_part_by_its_keys(step: int) -> None:
     assert [part.positions for part in parts] == [[0], [1], [2], [3], [4]]
 
 
+@given(st.lists(KEYS, min_size=1, max_size=12), KEYS, st.booleans(), NOISE)
+def test_what_stands_behind_the_keys_goes_with_every_part(
+    keys: list[bytes], path: bytes, by_slot: bool, trailing: bytes
+) -> None:
+    """JSON.MGET: the path is in each part, and in each part of a part."""
+    data = NAME + b"".join(map(encode.bulk, (*keys, path))) + trailing
+    found = cut(data, 0, len(NAME), len(keys), 1, THREE.slot_shard, 3, by_slot, None, 1)
+    assert found is not None
+    assert found.end == len(data) - len(trailing)
+    for part in found.parts:
+        mine = [keys[position] for position in part.positions]
+        assert part.frame == encode.request([b"MSET", *mine, path])
+        inner = [Part(part.shard, encode.request([b"MSET", key, path]), [at]) for at, key in enumerate(mine)]
+        assert by_key(part, 1) == inner
+    for cutter_at in (len(data) - len(trailing) - 1, len(NAME)):
+        assert cut(data[:cutter_at], 0, len(NAME), len(keys), 1, THREE.slot_shard, 3, by_slot, None, 1) is None
+
+
 def by_hand(args: list[bytes], step: int) -> list[Part]:
     """The same parts from the arguments, encoded anew."""
     words: dict[int, list[bytes]] = {}
@@ -74,9 +93,6 @@ def by_hand(args: list[bytes], step: int) -> list[Part]:
         words.setdefault(shard, []).extend((key, *more))
         positions.setdefault(shard, []).append(position)
     return [Part(shard, encode.request([b"MSET", *words[shard]]), positions[shard]) for shard in words]
-
-
-KEYS = st.sampled_from([b"a", b"b", b"c", b"foo", b"{b}1", b"{}", b"", b"k" * 99, b"\r\n"]) | st.binary(max_size=120)
 
 
 @given(st.integers(1, 3), st.data(), NOISE)
@@ -181,6 +197,7 @@ LARGE = encode.bulk(b"0123456789" * 10_000)
     st.lists(st.tuples(st.integers(0, 3), RESP3 | st.just(LARGE)), min_size=1, max_size=60),
     st.lists(st.integers(0, 5000), max_size=20),
 )
+@example([(0, LARGE), (0, LARGE), (1, LARGE)], [5])  # a piece ends within the header of an element
 def test_replies_in_pieces_merge_to_the_same(values: list[tuple[int, bytes]], places: list[int]) -> None:
     shards = sorted({shard for shard, _ in values})
     where = {shard: [place for place, (on, _) in enumerate(values) if on == shard] for shard in shards}

@@ -8,7 +8,7 @@ from proxy.commands.listing import callable_facts
 from proxy.commands.table import CommandTable
 from proxy.merge import MERGERS
 
-TABLE = CommandTable.builtin()
+TABLE = CommandTable.with_modules()
 FILE = Path(__file__).parents[3] / "docs" / "commands.md"
 
 

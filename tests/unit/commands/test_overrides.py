@@ -1,18 +1,26 @@
 """The overrides: each one is needed, and each one's reason is shown."""
 
 from collections.abc import Iterator
+from importlib.resources import files
 
 import pytest
 
+from proxy.commands import datafile
 from proxy.commands.derive import decide
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.keys import blocks, key_indexes
-from proxy.commands.overrides import OVERRIDES, PRIMARY_ONLY
-from proxy.commands.table import CommandTable
+from proxy.commands.overrides import OVERRIDES, PRIMARY_ONLY, WRITES
+from proxy.commands.table import MODULES, CommandTable
 from proxy.merge import MERGERS
 
 TABLE = CommandTable.builtin()
 FACTS = {fact.name: fact for top in TABLE for fact in (top, *top.subcommands.values())}
+OF_MODULES = {
+    fact.name: fact
+    for top in CommandTable.with_modules()
+    if "module" in top.flags
+    for fact in (top, *top.subcommands.values())
+}
 
 # Known to other servers only; the flags are those that they are learned with.
 ELSEWHERE = {
@@ -36,7 +44,17 @@ def covered_by(entry: str) -> Fact:
         return ELSEWHERE[entry]
     if entry.startswith("*|"):
         return FACTS["object|" + entry[2:]]
+    if entry.endswith(".*"):
+        return Fact(f"{entry[:-1]}newer", -1, frozenset({"module", "readonly"}))
+    if entry in OF_MODULES:
+        return OF_MODULES[entry]
     return Fact(f"{entry}|newer", 2) if FACTS[entry].subcommands else FACTS[entry]
+
+
+def raw(fact: Fact) -> Fact:
+    """The fact as a module tells it, if it is a module's."""
+    told = {fact.name: fact for fact in datafile.load(files("proxy.commands").joinpath(MODULES).read_text("utf-8"))}
+    return told.get(fact.name, fact)
 
 
 @pytest.mark.parametrize("entry", OVERRIDES)
@@ -44,17 +62,29 @@ def test_an_entry_is_reasoned_and_changes_what_the_facts_say(entry: str) -> None
     override = OVERRIDES[entry]
     assert override.reason
     fact = covered_by(entry)
-    with_it, without = decide(fact), decide(fact, {})
+    with_it, without = decide(fact), decide(raw(fact), {name: OVERRIDES[name] for name in OVERRIDES if name != entry})
     assert (with_it.handling, with_it.merge, with_it.reason) == (override.handling, override.merge, override.reason)
-    assert (without.handling, without.merge, without.getkeys) != (override.handling, override.merge, override.getkeys)
+    assert (without.handling, without.merge, without.getkeys, without.key_specs) != (
+        *(with_it.handling, with_it.merge, with_it.getkeys, with_it.key_specs),
+    )
 
 
 @pytest.mark.parametrize("name", PRIMARY_ONLY)
 def test_reads_that_a_replica_would_answer_otherwise(name: str) -> None:
-    fact = decide(FACTS.get(name, Fact(name, -3, frozenset({"readonly"}))))
+    fact = decide(FACTS.get(name) or OF_MODULES.get(name) or Fact(name, -3, frozenset({"readonly"})))
     assert PRIMARY_ONLY[name]
     assert fact.readonly
     assert not fact.replica_ok
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_writes_though_it_is_flagged_readonly(name: str) -> None:
+    fact = OF_MODULES.get(name) or Fact(name, -3, frozenset({"readonly"}))
+    assert "readonly" in fact.flags
+    for learned in (decide(fact), decide(Fact(f"{name}|set", 2, frozenset({"readonly"})))):
+        assert learned.write
+        assert not learned.readonly
+        assert not learned.replica_ok
 
 
 @pytest.mark.parametrize("name", ["get", "mget", "exists", "xread", "sort_ro", "eval_ro", "fcall_ro", "zrange", "type"])
@@ -126,6 +156,17 @@ def test_every_merge_is_there_and_where_it_is_needed() -> None:
 
 def test_nothing_that_is_known_is_uncovered() -> None:
     assert not list(handled(Handling.UNCOVERED))
+    assert not [name for name, fact in OF_MODULES.items() if fact.handling is Handling.UNCOVERED]
+
+
+def test_what_modules_add_is_never_found_by_a_key_of_another_meaning() -> None:
+    """Every keyed command of a module has its keys from specs or a function; an index, a section are none."""
+    keyless = {name for name, fact in OF_MODULES.items() if fact.handling is Handling.SINGLE_SHARD}
+    assert {"ft.search", "ft.create", "ft.aliasadd", "ft._list", "ft.cursor", "graph.info", "tfunction"} <= keyless
+    for name in keyless:
+        assert key_indexes(OF_MODULES[name], [name.encode(), b"a", b"b"]) == []
+    split = {name for name, fact in OF_MODULES.items() if fact.handling is Handling.MULTI_SHARD}
+    assert split == {"json.mget", "json.mset", "ts.madd"}
 
 
 def test_what_changes_a_connection_is_never_sent_on_a_shared_one() -> None:
