@@ -42,6 +42,7 @@ cdef class Backend(Receiver):
     cdef bint _paused
     cdef bint _full
     cdef bint _blocked
+    cdef bint _rested
     cdef double _heard
     cdef double _greeted
     cdef bytes _rejected

@@ -29,6 +29,7 @@ from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
+from proxy.wires import is_over
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Backend(Receiver):
         "_reader",
         "_reason",
         "_rejected",
+        "_rested",
         "_runner",
         "_transport",
         "_turn",
@@ -124,6 +126,8 @@ class Backend(Receiver):
         self._full = False
         """As much is unanswered as may be."""
         self._blocked = False
+        self._rested = False
+        """Whether nothing was in flight for a while: the server may have closed it meanwhile."""
         self._heard = 0.0
         self._greeted = 0.0
         self._rejected = b""
@@ -169,11 +173,21 @@ class Backend(Receiver):
     def flush(self) -> None:
         """Write what is pushed."""
         self.dirty = False
+        if self._rested and self._is_over():
+            return
         if self._blocked and not self.left:
             self._unblock()
         if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
             self.inflight.write_upto(self._transport, self._most())
             self._full = self.inflight.unsent > 0
+
+    def _is_over(self) -> bool:
+        """Whether the server has closed it unnoticed: what is not written is held until it stands again."""
+        if self._transport is not None and not self.inflight.written and is_over(self._transport):
+            self._abort()
+            return True
+        self._rested = False
+        return False
 
     def _most(self) -> int:
         """How many bytes may be unanswered: past its limit the server would close what all share."""
@@ -278,7 +292,7 @@ class Backend(Receiver):
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
         self._full = False
-        self._blocked = False
+        self._blocked = self._rested = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
 
@@ -380,6 +394,7 @@ class Backend(Receiver):
             return
         if self.retired:
             self._give_back()
+        self._rested = self.ready and not self.inflight.written
         timing = self._around.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.clock import Deadline
-from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
 from proxy.lease import Lease
 from proxy.resp import encode
@@ -63,9 +62,13 @@ class Errand(Sink):
         lease.on_push = self._answer  # so is SUBSCRIBE answered in RESP3
         lease.send(self, 0, self._frame, self._service.turn.now())
 
-    def _lost(self, reason: str, entries: list[Entry]) -> None:
+    def _lost(self, reason: str, sent: bool) -> None:
         assert self._lease is not None
         place = self._lease.place
+        if not sent:
+            self._lease = None
+            self._claim = self._service.leases.ask(place, self._go, self._claim.holder)
+            return
         self._answer(
             encode.error(errors.uncertain(place.shard, place.node.address, f"closed the connection ({reason})"))
         )

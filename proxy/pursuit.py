@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.clock import Deadline
-from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
 from proxy.proof import Doubt, Proof, runs_code
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 _UNBLOCKED = b"-UNBLOCKED"
 _PAUSE = 0.05
 """Seconds until a server is tried again that could not be reached."""
+_IDLE_ENDS = 8
+"""So many idle connections in a row may turn out to be over before it is tried again more slowly."""
 _ONCE_MORE = 0.01
 """Seconds until a server is told again to unblock a client that it did not find blocked: its command is on the way."""
 _LATE = 0.1
@@ -226,7 +227,7 @@ class Pursuit(Sink):
                 self._refused(found)
 
         now = self.service.turn.now()
-        lease.on_lost = lambda reason, unanswered: self._finish(doubt.error)
+        lease.on_lost = lambda reason, sent: self._finish(doubt.error)
         if self._asking:
             lease.send(ASKED, 0, ASKING, now)
         lease.send(Proof(told), 0, doubt.twin, now)
@@ -269,16 +270,20 @@ class Pursuit(Sink):
         self._refusal = refusal if refusal.node is not None else None
         self._retry(refusal.error, refusal)
 
-    def _lost(self, reason: str, unanswered: list[Entry]) -> None:
+    def _lost(self, reason: str, sent: bool) -> None:
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
         place = lease.place
         service = self.service
+        down = encode.error(errors.shard_down(place.shard, place.node.address, reason))
+        if not sent:
+            self._retry(down, soon=True)
+            return
         service.source.hint(None)
         if self._readonly:
             service.counters.retries += 1
-            self._retry(encode.error(errors.shard_down(place.shard, place.node.address, reason)))
+            self._retry(down)
             return
         self._uncertain(place, reason)
 
@@ -299,8 +304,9 @@ class Pursuit(Sink):
         self.service.counters.uncertain += 1
         self._finish(encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
-    def _retry(self, error: bytes, refusal: Refusal | None = None) -> None:
-        """Try again after a while, unless it has been refused for too long: then ``error`` is the answer."""
+    def _retry(self, error: bytes, refusal: Refusal | None = None, *, soon: bool = False) -> None:
+        """Try again after a while, unless it has been refused for too long: then ``error`` is the answer. ``soon``: an
+        idle connection was over, others may be there."""
         now = self.service.turn.now()
         if self._over:
             return
@@ -314,6 +320,8 @@ class Pursuit(Sink):
             self._finish(UNBLOCKED if self._error else self.nothing())
         else:
             pause = _PAUSE if refusal is None else refusal.wait(self._hops - 1)
+            if soon and self._hops <= _IDLE_ENDS:
+                pause = 0.0
             self._timer = self.service.loop.call_later(pause, self.start)
 
     def _tell(self, lease: Lease) -> None:

@@ -313,7 +313,7 @@ class Tracker(Sink):
             lease.drop()
             raise errors.BackendError("the client does not track any more")
         lease.on_push = self.pushed
-        lease.on_lost = lambda reason, entries: self._lost_companion(place.node)
+        lease.on_lost = lambda reason, sent: self._lost_companion(place.node)
         self._companions[place.node] = lease
 
     def _lost_companion(self, node: Node) -> None:
