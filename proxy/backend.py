@@ -233,6 +233,8 @@ class Backend(Receiver):
             except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
                 # ValueError: a host name that can be no name.
                 paced = paced and not isinstance(error, errors.PlaceRefused)
+                if isinstance(error, errors.ServerBusy):
+                    backoff = timing.backoff_min  # who waits is told so at each attempt
                 self._not_connected(error)
             # A server that takes connections only to drop them is no reason to connect in a circle.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
@@ -252,6 +254,9 @@ class Backend(Receiver):
             self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
             if news and self.unfit:
                 self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
+        if isinstance(error, errors.ServerBusy):
+            self._leftovers.turn_away(self.inflight.recall(), encode.error(reason))
+            self._release_holders()
         self._around.hint(None)
 
     async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
@@ -526,6 +531,11 @@ class Backend(Receiver):
             self.inflight.restart(now)
             if self._transport is not None:
                 self._transport.resume_reading()
+
+    def silent(self, now: float) -> float:
+        """For how many seconds the server has said nothing though an answer is due."""
+        first = self.inflight.first()
+        return 0.0 if first is None else now - max(first, self._heard)
 
     def owners(self) -> set[object]:
         """Whose requests are in flight here."""

@@ -39,6 +39,7 @@ cdef class Conversation(Receiver):
     cdef bytes _said
     cdef Routes _plain_routes
     cdef tuple _adopted
+    cdef readonly bint calls_scripts
 
     cpdef Session known_session(self)
     cpdef Queue queue(self)

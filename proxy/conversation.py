@@ -23,6 +23,7 @@ from proxy.multikey import some_bulks
 from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
 from proxy.planner import Forward, Pin, Reject
+from proxy.proof import RUNS_CODE
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -57,6 +58,7 @@ class Conversation(Receiver):
         "_plain_routes",
         "_said",
         "_session",
+        "calls_scripts",
         "created",
         "flow",
         "last_active",
@@ -111,7 +113,10 @@ class Conversation(Receiver):
         """The request that goes the long way, if it is short."""
         self._plain_routes: Routes | None = None
         """What it would have without modes, as long as its session says the same."""
-        self._adopted = (0, 0, False)
+        self._adopted = (0, 0, False, False)
+        self.calls_scripts = False
+        """Whether it has called any: then what it sends goes over connections of those who do, as whatever is sent
+        behind a script waits until that has run."""
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -195,10 +200,12 @@ class Conversation(Receiver):
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        now = session.protocol, session.db, session.reads_replicas
+        now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
         if self._plain_routes is None or self._adopted != now:
             self._adopted = now
-            self._plain_routes = service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+            self._plain_routes = service.routes(
+                session.protocol, session.db, self.number, session.reads_replicas, self.calls_scripts
+            )
         self.routes = self._plain_routes
         if modes is not None:
             modes.adopted()
@@ -274,6 +281,16 @@ class Conversation(Receiver):
         if self.window.pending:
             self.flow.stop(Stop.ORDER)
         return not self.window.pending
+
+    def may_call_scripts(self) -> bool:
+        """Whether what it sends goes over the connections of those who call scripts, from now on at the latest; False
+        if it must wait until all that it sent over others is answered."""
+        if not self.calls_scripts and not self.routes.manner.owner:
+            if not self.alone():
+                return False
+            self.calls_scripts = True
+            self.adopt_session()
+        return True
 
     def request(self, frame: bytes, now: float) -> bool:
         """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
@@ -527,6 +544,8 @@ class Conversation(Receiver):
             raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
             if framing.of_its_own(fact.name, args, raises):
                 return unshared.carry_out(self, fact, args, frame, plan)
+        if fact.name in RUNS_CODE and not self.may_call_scripts():
+            return False
         routes = self.for_large(frame)
         if routes is None:
             return False

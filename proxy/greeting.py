@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import hiredis
 
 from proxy.clock import timeout
-from proxy.errors import BackendError, PlaceRefused, WrongRole
+from proxy.errors import BackendError, PlaceRefused, ServerBusy, WrongRole
 from proxy.resp import encode
 from proxy.tls import Tls, lost_words
 
@@ -214,11 +214,13 @@ class Greeting:
             return
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
+        if code == "BUSY" and step == "SELECT":
+            raise ServerBusy(words)
         if asked in self._further:
             raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
         if asked == STAY:
             return  # it does not know it, or the user may not: then it is closed like any other
-        if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
+        if code == "NOPERM" or code == "BUSY":
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError

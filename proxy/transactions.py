@@ -175,6 +175,8 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     large = queue.size >= service.query.large
     if (held is not None or queue.moves or listens or odd or large) and not client.alone():
         return False
+    if queue.calls and not client.may_call_scripts():
+        return False
     if listens:
         problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])
         if problem == "":
