@@ -21,7 +21,10 @@ from proxy.surroundings import Place
 if TYPE_CHECKING:
     from proxy.service import Service
 
-_UNBLOCKED = b"-UNBLOCKED"
+_FORCED = b"-UNBLOCKED force unblock"
+"""How a server words that it has another role now (Redis 6.2 to 8, Valkey). Another UNBLOCKED is about data."""
+_PING = encode.request(("PING",))
+"""What tells that a server has the command: written ahead of it in one piece, it is answered when both are read."""
 _PAUSE = 0.05
 """Seconds until a server is tried again that could not be reached."""
 _IDLE_ENDS = 8
@@ -49,6 +52,7 @@ class Pursuit(Sink):
         "_claim",
         "_entries",
         "_error",
+        "_first",
         "_hops",
         "_lease",
         "_over",
@@ -75,6 +79,8 @@ class Pursuit(Sink):
         """Whether the server serves the slot only when it is asked to."""
         self._entries = 0
         """How many replies are still to come."""
+        self._first = 0
+        """Which of the requests is the first of the maker's."""
         self._requests: Sequence[bytes] = ()
         """What was sent."""
         self._sent = 0.0
@@ -110,6 +116,9 @@ class Pursuit(Sink):
         """The reply to a request that is not the last one: whether the last one's is still wanted, else this is the
         answer."""
         return True
+
+    def waits(self, on: bool) -> None:
+        """A server has the command, and keeps it waiting, or will answer it at once; or, not ``on``, none has it."""
 
     def answer(self, reply: bytes) -> None:
         """It is over."""
@@ -184,10 +193,12 @@ class Pursuit(Sink):
                 remaining = left
             self._patience = service.turn.clock.call_later(left + service.config.backend.request_timeout, self._give_up)
         self._asking = asking
-        requests = self._requests = self.requests(remaining)
+        requests = self.requests(remaining)
+        self._first = int(len(requests) == 1)
+        requests = self._requests = (_PING, *requests) if self._first else requests
         self._entries = len(requests)
         for index, frame in enumerate(requests):
-            if asking:
+            if asking and index >= self._first:
                 lease.send(ASKED, 0, ASKING, now)
             lease.send(self, index, frame, now)
 
@@ -196,6 +207,10 @@ class Pursuit(Sink):
         view = data
         reply: bytes = view[start:end]
         self._entries -= 1
+        if self._entries == 1:
+            self.waits(True)
+        if token < self._first:
+            return
         lease = self._lease
         assert lease is not None
         if reply[:1] == b"-":
@@ -207,8 +222,8 @@ class Pursuit(Sink):
             if refusal is not None:
                 self._refused(refusal)
                 return
-            if reply.startswith(_UNBLOCKED) and reply != UNBLOCKED and not runs_code(self.service.resolve(frame)[0]):
-                # The server has another role now. It closes the connection.
+            if reply.startswith(_FORCED) and not runs_code(self.service.resolve(frame)[0]):
+                # It closes the connection.
                 self._trouble = 0.0
                 self._refused(Refusal("UNBLOCKED", reply))
                 return
@@ -235,7 +250,7 @@ class Pursuit(Sink):
     def _take(self, lease: Lease, token: int, reply: bytes) -> None:
         """It is no refusal."""
         if self._entries:
-            if not self.heard(token, reply):
+            if not self.heard(token - self._first, reply):
                 self._lease = None
                 lease.drop()
                 self._finish(reply)
@@ -254,6 +269,7 @@ class Pursuit(Sink):
     def _refused(self, refusal: Refusal) -> None:
         """It was not carried out: where it belongs now, it will be."""
         service = self.service
+        self.waits(False)
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
@@ -274,6 +290,7 @@ class Pursuit(Sink):
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
+        self.waits(False)
         place = lease.place
         service = self.service
         down = encode.error(errors.shard_down(place.shard, place.node.address, reason))
