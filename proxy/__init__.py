@@ -52,7 +52,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
     5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, slowscripts, evidence, census, clients, rolewatch, upkeep             clients
+    5  lostscripts, slowscripts, pausing, evidence, census, clients, rolewatch, upkeep             clients
     5  service, report                                                      clients
     5  listeners, admin                                                     clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes

@@ -61,6 +61,7 @@ class Conversation(Receiver):
         "calls_scripts",
         "created",
         "flow",
+        "held",
         "last_active",
         "latest",
         "modes",
@@ -114,6 +115,8 @@ class Conversation(Receiver):
         self._plain_routes: Routes | None = None
         """What it would have without modes, as long as its session says the same."""
         self._adopted = (0, 0, False, False)
+        self.held = False
+        """Whether a CLIENT PAUSE holds what it sent: then it counts as blocked."""
         self.calls_scripts = False
         """Whether it has called any: then what it sends goes over connections of those who do, as whatever is sent
         behind a script waits until that has run."""
@@ -348,9 +351,6 @@ class Conversation(Receiver):
         if fact is None or fact.name in service.absent:
             self.refuse_for_good(None, errors.unknown_command(args))
             return True
-        if service.clients.paused and service.clients.holds(fact):
-            self.flow.stop(Stop.PAUSED)
-            return False
         self.latest = None
         session.last_command = fact.name
         if not fact.accepts(len(args)):
@@ -359,11 +359,39 @@ class Conversation(Receiver):
             self.refuse(fact, refusal)
         elif service.query.refuses(frame, args):
             self.refuse(fact, errors.query_too_large(service.query.limit))
+        elif service.clients.paused and service.pausing.holds(fact, args):
+            return self._hold(fact, args, frame)
         elif service.spectators.watching:
             return self._carry_out_in_sight(fact, args, frame, now)
         else:
             return self._carry_out(fact, args, frame, now)
         return True
+
+    def _hold(self, fact: Fact, args: list[bytes], frame: bytes) -> bool:
+        """A command that has to wait until the pause is over; what is wrong with its keys is said at once."""
+        if fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not fact.blocking:
+            plan = self.service.planner.plan(fact, args, frame)
+            if isinstance(plan, Reject):
+                self.service.counters.crossslots += plan.text is errors.CROSSSLOT
+                self.refuse(fact, plan.text)
+                return True
+        self.hold()
+        return False
+
+    def hold(self) -> None:
+        """A CLIENT PAUSE holds what it sent."""
+        if not self.held:
+            self.held = True
+            self.session.blocked = True
+            self.service.clients.count_blocked(1)
+        self.flow.stop(Stop.PAUSED)
+
+    def let_go(self) -> None:
+        """No CLIENT PAUSE holds what it sent any more."""
+        if self.held:
+            self.held = False
+            self.session.blocked = False
+            self.service.clients.count_blocked(-1)
 
     def _carry_out_in_sight(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         """As ``_carry_out``, shown to those who look on; what is refused is not."""

@@ -34,6 +34,7 @@ from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.owncalls import OwnLane
+from proxy.pausing import Pausing
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
@@ -124,6 +125,8 @@ class Service:
         self.budget = descriptors.Budget()
         self._divide()
         self.spectators = Spectators(self.clients.tell_plain)
+        self.pausing = Pausing(self)
+        self.clients.on_pause = self.pausing.begin
         self.trackers = Trackers(self, config.backend.dedicated_connections, _share(config), self.budget)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
