@@ -48,7 +48,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     4  control, discovery                                                   backends
     4  pubsub, pubsublink, pubsubtopic                                      backends
     5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
-    5  fastlane, owncalls, ownlane                                          clients
+    5  lane, fastlane, owncalls, ownlane                                    clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
     5  subscriptions, publishing, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients

@@ -4,6 +4,7 @@ from proxy.engine.inflight cimport InFlight
 from proxy.engine.receiver cimport Receiver
 from proxy.engine.replyreader cimport ReplyReader
 from proxy.engine.sink cimport Sink
+from proxy.querylimit cimport QueryLimit
 from proxy.turn cimport Turn
 
 cdef bytes _MULTI
@@ -13,6 +14,8 @@ cdef class Backend(Receiver):
     # for good
     cdef readonly object place
     cdef object _around
+    cdef QueryLimit _query
+    cdef bint _large
     cdef Turn _turn
     cdef object _loop
     # over connections
@@ -43,6 +46,8 @@ cdef class Backend(Receiver):
     cdef bint _full
     cdef bint _blocked
     cdef bint _rested
+    cdef object _hurry
+    cdef bint _hurried
     cdef double _heard
     cdef double _greeted
     cdef bytes _rejected
@@ -50,6 +55,7 @@ cdef class Backend(Receiver):
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)
     cpdef object schedule(self, object holder)
     cpdef object flush(self)
+    cdef Py_ssize_t _most(self) except -1
 
     @cython.locals(now=double)
     cpdef object data_received(self, bytes data)

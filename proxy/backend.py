@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -34,7 +34,6 @@ from proxy.wires import is_over
 log = logging.getLogger(__name__)
 
 _MULTI = transaction.MULTI
-_NO_MULTI = b"-ERR EXEC without MULTI"
 VERY_LONG = 8 * 1024 * 1024
 """Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
@@ -56,11 +55,15 @@ class Backend(Receiver):
         "_greeting",
         "_heard",
         "_holders",
+        "_hurried",
+        "_hurry",
+        "_large",
         "_leftovers",
         "_loop",
         "_lost",
         "_owner",
         "_paused",
+        "_query",
         "_reader",
         "_reason",
         "_rejected",
@@ -85,6 +88,8 @@ class Backend(Receiver):
         # for good
         self.place = place
         self._around = around
+        self._query = around.query
+        self._large = place.index == LARGE
         self._turn = around.turn
         self._loop = asyncio.get_running_loop()
         # over connections
@@ -128,6 +133,9 @@ class Backend(Receiver):
         self._blocked = False
         self._rested = False
         """Whether nothing was in flight for a while: the server may have closed it meanwhile."""
+        self._hurry: Callable[[bool], None] | None = None
+        """Has the transport read more in a turn, if it can."""
+        self._hurried = False
         self._heard = 0.0
         self._greeted = 0.0
         self._rejected = b""
@@ -191,8 +199,7 @@ class Backend(Receiver):
 
     def _most(self) -> int:
         """How many bytes may be unanswered: past its limit the server would close what all share."""
-        query = self._around.query
-        return query.limit if self.place.index == LARGE else query.unanswered
+        return self._query.limit if self._large else self._query.unanswered
 
     # ---- the connection's life
 
@@ -298,6 +305,8 @@ class Backend(Receiver):
         self._paused = False
         self._full = False
         self._blocked = self._rested = False
+        self._hurry = getattr(transport, "hurry", None)
+        self._hurried = False
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
 
@@ -449,11 +458,9 @@ class Backend(Receiver):
 
     def _not_executed(self, error: bytes, why: bytes, rejected: bytes) -> bytes:
         """The reply to a transaction to which the server says ``error``."""
-        if error.startswith(_NO_MULTI):
-            # MULTI itself was refused, and what followed it was executed one by one.
+        if transaction.lacks_multi(error):
             place = self.place
-            said = f"refused MULTI with '{errors.text(rejected[1:-2])}'"
-            return encode.error(errors.uncertain(place.shard, place.node.address, said))
+            return encode.error(errors.uncertain(place.shard, place.node.address, errors.multi_refused(rejected)))
         return transaction.aborted(why)
 
     def _release_holders(self) -> None:
@@ -489,7 +496,7 @@ class Backend(Receiver):
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
             self._abort()
-        if self._reader.taken:
+        if self._hurried or self._reader.taken:
             self._make_way()
         if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
             self._go_on()
@@ -500,14 +507,19 @@ class Backend(Receiver):
         """Have others use another connection if the reply is very long, or its reader slow; and read no faster than its
         reader does.
 
-        As long as others have requests in flight behind it, it is read on all the same: only the output limit bounds
-        what is kept then.
+        As long as others have requests in flight behind it, or no other connection can be had for those who come later,
+        it is read on all the same: only the output limits bound what is kept then.
         """
         reader = self._reader
         slow = not self._blocked and reader.holds_back(self._unblock)
-        if not self.left and (slow or reader.taken > VERY_LONG):
-            self._around.on_long(self)
-        if slow and not self.inflight.serves_others(reader.owner) and self._transport is not None:
+        alone = self.left
+        if not alone and (slow or reader.known > VERY_LONG):
+            alone = self._around.on_long(self)
+        awaited = reader.taken > 0 and self.inflight.serves_others(reader.owner)
+        if awaited != self._hurried and self._hurry is not None:
+            self._hurried = awaited
+            self._hurry(awaited)
+        if slow and alone and not awaited and self._transport is not None:
             self._blocked = True
             self._transport.pause_reading()
 

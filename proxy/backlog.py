@@ -4,6 +4,10 @@ A client that writes all its requests before it reads a reply (pipelines of most
 on, as with Redis: what it does not read yet waits here. So that this stays bounded, each client may have
 ``output_hard`` bytes waiting, and all of them together ``output_memory``; who would have more is not read from until it
 has read. Who is at its own limit and still reads nothing for ``_GRACE`` seconds is closed, as if it were past it.
+
+That stops requests, but no reply that is on its way: a long one that others' requests wait behind is read and kept for
+its reader. Where such replies fill ``output_memory`` and ``1 / _OVER`` more, the client that most waits for is closed,
+of those whose replies are large; what is still to come for it is read and dropped, and the others' replies come.
 """
 
 import asyncio
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GRACE = 2.0
+_OVER = 4
+"""Pipelines that are stopped at the limit pass it by what they have in flight: that closes nobody."""
 _LOOK_EVERY = 0.1
 """Seconds after which it is looked again whether those who were stopped may go on: nobody tells when they read."""
 
@@ -46,7 +52,9 @@ class Backlog:
     def weigh(self, client: "ClientConnection") -> None:
         """Look how much waits for ``client``, which is behind, and read no more from it if that is too much."""
         size = self._count(client)
-        if client in self._stopped:
+        if self.total - self._limit > self._limit // _OVER:
+            self._make_room()
+        if client in self._stopped or client not in self._sizes:
             return
         if size + client.coming() > client.output_hard:
             key = "output_hard"
@@ -75,6 +83,20 @@ class Backlog:
         self.total += size - self._sizes.get(client, 0)
         self._sizes[client] = size
         return size
+
+    def _make_room(self) -> None:
+        """Close the client for which most waits, of those whose replies are large."""
+        large = [client for client in self._sizes if client.flow.reasons & Stop.PACED]
+        if not large:
+            return
+        client = max(large, key=self._sizes.__getitem__)
+        log.warning(
+            "too much waits for clients that do not read their replies all=%d: limits.output_memory allows no more, "
+            "and the one with the most is closed address=%s waiting=%d",
+            *(self.total, client.session.address, self._sizes[client]),
+        )
+        self.forget(client)
+        client.abort("output memory")
 
     def _until(self, client: "ClientConnection") -> tuple[float, int]:
         return self._loop.time() + _GRACE, client.flow.left_to_read()

@@ -4,7 +4,7 @@ Sources: https://redis.io/docs/latest/develop/interact/pubsub/, .../develop/use/
 Redis 7 answers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from proxy.glob import literal_prefix
@@ -36,6 +36,12 @@ class Kind(Enum):
         return self.value + b"unsubscribe"
 
 
+_ENDED: Mapping[tuple[Kind, bool], bytes] = {
+    (kind, resp3): b"%b3\r\n$%d\r\n%b\r\n" % (b">" if resp3 else b"*", len(kind.unsubscribe), kind.unsubscribe)
+    for kind in Kind
+    for resp3 in (False, True)
+}
+"""What is said of an end begins so, in RESP2 and RESP3."""
 BEGIN: Mapping[str, Kind] = {kind.subscribe.decode(): kind for kind in Kind}
 END: Mapping[str, Kind] = {kind.unsubscribe.decode(): kind for kind in Kind}
 """By the command that begins or ends it."""
@@ -78,6 +84,14 @@ def confirmation(word: bytes, name: bytes | None, count: int, protocol: int) -> 
     """What a client is told when a subscription begins or ends; ``name`` is None if there was none to end."""
     named = encode.null(protocol) if name is None else encode.bulk(name)
     return b"%b3\r\n$%d\r\n%b\r\n%b:%d\r\n" % (b">" if protocol >= 3 else b"*", len(word), word, named, count)
+
+
+def nothing_ended(kind: Kind, names: Sequence[bytes], count: int, protocol: int) -> bytes:
+    """The reply to a command that ends subscriptions of which there are none; ``count`` is what stands."""
+    begin = _ENDED[kind, protocol >= 3]
+    if not names:
+        return b"%b%b:%d\r\n" % (begin, encode.null(protocol), count)
+    return b"".join([b"%b$%d\r\n%b\r\n:%d\r\n" % (begin, len(name), name, count) for name in names])
 
 
 def as_resp2(push: bytes) -> bytes:

@@ -4,6 +4,7 @@ from proxy.dispatch cimport Muted
 from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
+from proxy.lane cimport Lanes
 from proxy.metrics cimport CommandCounter
 from proxy.owncalls cimport OwnLane
 from proxy.ownwrites cimport OwnWrites
@@ -16,6 +17,7 @@ from proxy.transaction cimport Queue
 cdef class Conversation(Receiver):
     # for good
     cdef readonly object service
+    cdef readonly Lanes lanes
     cdef readonly OwnLane own_lane
     cdef readonly ReplyWindow window
     cdef readonly Py_ssize_t number
@@ -45,7 +47,8 @@ cdef class Conversation(Receiver):
     cpdef Session known_session(self)
     cpdef Queue queue(self)
     cpdef object begin_queue(self)
-    cpdef bint end_empty_queue(self) except -1
+    cpdef bint only_queues(self) except -1
+    cpdef object end_queue(self)
     cpdef object changed(self, bint moved)
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)

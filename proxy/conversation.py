@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors, framing, unshared
+from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, publishing, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
 from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
-from proxy.fastlane import splitting
 from proxy.flow import Flow, Stop
 from proxy.jobs import ENOUGH, MORE, Job
 from proxy.metrics import CommandCounter
@@ -62,6 +61,7 @@ class Conversation(Receiver):
         "created",
         "flow",
         "held",
+        "lanes",
         "last_active",
         "latest",
         "modes",
@@ -86,6 +86,7 @@ class Conversation(Receiver):
         self.number = 0
         self.most = most
         """How many of its requests may be in flight now."""
+        self.lanes = service.lanes
         self.own_lane = service.own_lane
         self.output_hard = service.limits.output_hard
         """How many bytes may wait for it."""
@@ -268,16 +269,19 @@ class Conversation(Receiver):
         self.plain = False
         self.own = Manner.QUEUES
 
-    def end_empty_queue(self) -> bool:
-        """The transaction is over, if it is empty and nothing was watched for it; else False."""
+    def only_queues(self) -> bool:
+        """Whether its transaction is all that it is in the middle of: nothing is watched, nothing subscribed to."""
         modes = self.modes
         assert modes is not None
-        if self.queue().items or modes.watch is not None or modes.subscriptions is not None:
-            return False
+        return modes.watch is None and modes.subscriptions is None
+
+    def end_queue(self) -> None:
+        """Its transaction is over."""
+        modes = self.modes
+        assert modes is not None
         modes.queue = None
         self.known_session().queued = -1
         self.adopt_session()
-        return True
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
@@ -312,7 +316,7 @@ class Conversation(Receiver):
 
     def _taking_apart(self, frame: bytes, now: float) -> Job[None]:
         """Carry out a request of very many arguments. What follows it waits for that."""
-        done = yield from splitting(self, frame, now)
+        done = yield from fastlane.splitting(self, frame, now)
         if not done:
             args: list[bytes] = []
             at = frame.index(b"\n") + 1
@@ -559,6 +563,8 @@ class Conversation(Receiver):
                 self.refuse(fact, errors.not_for_all(fact.name, fact.reason))
                 return True
             fact = fact.for_admins
+        if publishing.asks_too_early(self, fact):
+            return False
         plan = service.planner.plan(fact, args, frame)
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
@@ -567,11 +573,11 @@ class Conversation(Receiver):
         if isinstance(plan, Pin):
             if self.modes is None:
                 self.modes = Modes(self)
-            return blocking.begin(self.modes, fact, args, frame, plan.shard)
+            return self._aside(blocking.begin(self.modes, fact, args, frame, plan.shard))
         if fact.name in framing.NAMES:
-            raises = service.may_raise(plan.shard if isinstance(plan, Forward) else None)
+            raises = service.may_raise(plan.shard, plan.read) if isinstance(plan, Forward) else service.may_raise()
             if framing.of_its_own(fact.name, args, raises):
-                return unshared.carry_out(self, fact, args, frame, plan)
+                return self._aside(unshared.carry_out(self, fact, args, frame, plan))
         if fact.name in RUNS_CODE and not self.may_call_scripts():
             return False
         routes = self.for_large(frame)
@@ -593,15 +599,21 @@ class Conversation(Receiver):
             else:
                 targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
             service.scripts.prepare(fact.name, args, targets, now)
-        if self.modes is not None and self.modes.tracker is not None:
-            self.modes.tracker.before(shards, now)
         if service.detours.unsettled and isinstance(plan, Forward):
             service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
+        if self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.before(shards, now)  # nothing may come in between
         if isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)
         return True
+
+    def _aside(self, done: bool) -> bool:
+        """A command goes over a connection that is not its client's for good, if it is ``done`` and need not wait."""
+        if done and self.modes is not None and self.modes.tracker is not None:
+            self.modes.tracker.passed()
+        return done
 
     def for_large(self, frame: bytes) -> Routes | None:
         """The routes for the request in ``frame``. One that is so large that it needs another connection than all share

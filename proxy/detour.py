@@ -25,7 +25,7 @@ from proxy.backend import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.proof import Doubt, Proof
-from proxy.refusals import ASKING, HOPS, NOSCRIPT, READONLY, Refusal
+from proxy.refusals import ASKING, HOPS, NOSCRIPT, READONLY, TRYAGAIN, Refusal
 from proxy.resp import encode
 from proxy.retries import Look, Outcome, repeatable
 from proxy.surroundings import Place, Surroundings
@@ -35,6 +35,8 @@ _SETTLING = 2.0
 """Seconds after which what refused a request is over."""
 At = Callable[[Place, Node], Backend]
 """The connection to a primary: this node, for the rest as this place."""
+Split = Callable[[Entry], list[Entry]]
+"""Smaller requests that make up one; none if there are none."""
 
 
 class Ticket:
@@ -203,9 +205,10 @@ class Party:
 class Detours:
     """All refused requests of a worker. ``on_change`` is called when ``unsettled`` changes."""
 
-    def __init__(self, around: Surroundings, at: At, on_change: Callable[[], object]) -> None:
+    def __init__(self, around: Surroundings, at: At, split: Split, on_change: Callable[[], object]) -> None:
         self.around = around
         self.at = at
+        self.split = split
         self.loop = asyncio.get_running_loop()
         self.chains: set[Chain] = set()
         self.unsettled = False
@@ -429,12 +432,12 @@ class Chain:
         )
 
     def _parts(self, ticket: Ticket) -> list[Ticket]:
-        """What a part of a split command becomes of whose keys a server has only some: a ticket for each key."""
-        if ticket.refusal is None or ticket.refusal.kind != "TRYAGAIN":
+        """What a request becomes of whose keys a server has only some, if it can be split: a ticket for each key."""
+        if ticket.refusal is None or ticket.refusal.kind != TRYAGAIN:
             return []
         parts = []
-        for sink, token, frame in ticket.entry.sink.parts(ticket.entry.token):
-            part = Ticket(Entry(sink, token, frame, ticket.entry.since), ticket.place)
+        for entry in self._detours.split(ticket.entry):
+            part = Ticket(entry, ticket.place)
             part.look = ticket.look
             part.refusal = ticket.refusal
             part.first, part.hops = ticket.first, ticket.hops

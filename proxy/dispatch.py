@@ -10,7 +10,6 @@ from proxy.engine.window import ReplyWindow
 from proxy.jobs import Job
 from proxy.merge import LONG, Context, is_long, merge, merging, merging_pieces
 from proxy.metrics import Counters
-from proxy.multikey import by_key
 from proxy.resp import encode
 from proxy.routes import Routes
 from proxy.scatter import Scatter
@@ -159,15 +158,6 @@ class Gather(Sink):
     def halt(self) -> None:
         """The client's."""
         self._sink.halt()
-
-    def parts(self, token: int) -> list[tuple[Sink, int, bytes]]:
-        """One for each key of part ``token``, if it has several."""
-        parts = by_key(self._plan.parts[token])
-        if len(parts) < 2:
-            return []
-        way = Scatter(self._plan.way, parts)
-        inner = Gather(way, self, token, self._context, self._counters, self._slices, self._most)
-        return [(inner, index, part.frame) for index, part in enumerate(parts)]
 
     def accepts_stream(self, token: int) -> bool:
         """No: a merge needs whole replies."""

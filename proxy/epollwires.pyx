@@ -83,6 +83,7 @@ cdef enum:
     _ACCEPTS = 64
     _CHUNK = 256 * 1024
     _CHUNKS = 4
+    _CHUNKS_HURRIED = 32
     _FIRST = 64 * 1024  # what a client may be read before it has shown what it sends
     _PLENTY = 64 * 1024
     _VECTORS = 64
@@ -128,6 +129,8 @@ cdef class EpollWires:
     cdef list _late
     cdef long long _turn_ends
     cdef Py_ssize_t _work
+    # How many pieces are read in this turn beyond the usual, of those behind which somebody waits.
+    cdef int _more
 
     def __cinit__(self, loop):
         self._loop = loop
@@ -207,6 +210,7 @@ cdef class EpollWires:
         self._late = []
         self._turn_ends = _clock() + _TURN
         self._work = 0
+        self._more = _CHUNKS_HURRIED
         self._busy = True
         try:
             for wire in late:
@@ -244,7 +248,7 @@ cdef class EpollWires:
                 self._turn_ends = 0
         return self._turn_ends == 0
 
-    cdef object _handle(self, Wire wire, uint32_t events):
+    cdef int _handle(self, Wire wire, uint32_t events) except -1:
         self._work += _EVENT
         wire._due = 0
         try:
@@ -255,6 +259,7 @@ cdef class EpollWires:
         except Exception as error:
             log.exception("a connection failed")
             wire._fail(error)
+        return 0
 
     def _end(self):
         """Tell the protocols of connections that are closed now; where they are many, of some in each turn."""
@@ -362,6 +367,7 @@ cdef class Wire:
     cdef bint _closing
     cdef bint _ending
     cdef bint _slow
+    cdef bint _hurried
     cdef object _error
     # What could not be sent yet: bytes objects from ``_first`` on, of the first only what is behind ``_sent``. The last
     # ``_loose`` are small ones, which become one when they are many.
@@ -387,7 +393,12 @@ cdef class Wire:
         cdef Py_buffer room
         cdef PyObject* whole
         cdef bytes data
-        for _ in range(_CHUNKS):
+        cdef int chunks = _CHUNKS
+        while chunks or (self._hurried and self._wires._more):
+            if chunks:
+                chunks -= 1
+            else:
+                self._wires._more -= 1
             if self._buffered:
                 PyObject_GetBuffer(self._protocol.get_buffer(-1), &room, PyBUF_WRITABLE)
                 try:
@@ -451,6 +462,10 @@ cdef class Wire:
         if not self._closing and not self._eof:
             self._reading = True
             self._watch()
+
+    def hurry(self, bint on):
+        """Read more in a turn, as somebody waits for what is behind a long reply; or no more than usual."""
+        self._hurried = on
 
     cdef int _watch(self) except -1:
         """Have the events reported that matter now."""

@@ -65,9 +65,9 @@ NESTED_MULTI = "ERR MULTI calls can not be nested"
 WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed"
 NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
+NO_MERGE = "ERR the shards' answers do not fit together"
 MAX_CLIENTS = "ERR max number of clients reached"
 NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
-BAD_CURSOR = "ERR invalid cursor"
 NO_CACHING = (
     "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
 )
@@ -341,6 +341,11 @@ def stalled(shard: str, address: str, seconds: float) -> str:
 def timed_out(shard: str, address: str, seconds: float) -> str:
     """A read that was not answered in time."""
     return f"TIMEOUT shard '{shard}' ({address}) did not answer within {seconds:g} s"
+
+
+def multi_refused(error: bytes) -> str:
+    """Why nobody knows what of a transaction was executed: a server refused MULTI with this error frame."""
+    return f"refused MULTI with '{text(error[1:-2])}'"
 
 
 def uncertain(shard: str, address: str, reason: str) -> str:

@@ -6,11 +6,11 @@ from proxy.conversation cimport Conversation
 from proxy.dispatch cimport Dispatcher
 from proxy.engine.sink cimport Sink
 from proxy.engine.window cimport ReplyWindow
-from proxy.metrics cimport CommandCounter
+from proxy.lane cimport Head, Lane, Split
 from proxy.multikey cimport Cut, Cutter, count_of, cut, skip_bulks
 from proxy.ownwrites cimport OwnWrites
 from proxy.routes cimport Routes
-from proxy.scatter cimport Part, Scatter, Way
+from proxy.scatter cimport Part, Scatter
 from proxy.slots cimport span_slot
 
 cdef int _CR
@@ -20,30 +20,6 @@ cdef int _STAR
 cdef int _SHORTEST
 cdef int _BYTES
 cdef bytes _NO_HEAD
-
-
-cdef class Head:
-    cdef readonly Py_ssize_t bulks
-    cdef readonly bint read
-    cdef readonly bint writes
-    cdef readonly CommandCounter counter
-
-
-cdef class Split:
-    cdef readonly Way way
-    cdef readonly Py_ssize_t step
-    cdef readonly CommandCounter counter
-
-
-cdef class Lane:
-    cdef readonly dict heads
-    cdef readonly dict splits
-    cdef readonly Py_ssize_t shards
-    cdef readonly bint by_slot
-    cdef readonly bint measure
-    cdef readonly Colocation rules
-    cdef readonly bytes text
-    cdef readonly Head entry
 
 
 @cython.locals(

@@ -10,20 +10,15 @@ number of arguments that fits its arity, whose only key is its first argument. `
 split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
 """
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from proxy.colocation import Colocation
-from proxy.commands.facts import Fact, Handling
 from proxy.engine.sink import Sink
 from proxy.jobs import Job
-from proxy.metrics import CommandCounter, Counters
+from proxy.lane import NO_HEAD, Split
 from proxy.multikey import Cut, Cutter, count_of, cut, cutting, skip_bulks
-from proxy.planner import CrossSlot, split_way
 from proxy.routes import Routes
-from proxy.scatter import Scatter, Way
+from proxy.scatter import Scatter
 from proxy.slots import span_slot
-from proxy.topology import Topology
 from proxy.turn import BYTES
 
 if TYPE_CHECKING:
@@ -35,79 +30,8 @@ _ZERO = 48
 _STAR = 42
 _SHORTEST = 20
 """Bytes of the shortest request that can be forwarded: a name of three letters, a key of one."""
-MOST_ARGUMENTS = 9
-_NO_HEAD = b"no head begins so"
 _BYTES = BYTES
-
-
-class Head:
-    """What is known of a request by its head: how many arguments follow the key, whether a replica may answer, and
-    whether it may write."""
-
-    __slots__ = ("bulks", "counter", "read", "writes")
-
-    def __init__(self, bulks: int, read: bool, writes: bool, counter: CommandCounter) -> None:
-        self.bulks = bulks
-        self.read = read
-        self.writes = writes
-        self.counter = counter
-
-
-class Split:
-    """A command that is split by its keys."""
-
-    __slots__ = ("counter", "step", "way")
-
-    def __init__(self, way: Way, step: int, counter: CommandCounter) -> None:
-        self.way = way
-        self.step = step
-        self.counter = counter
-
-
-class Lane:
-    """All that the fast lane knows of commands, for one topology."""
-
-    __slots__ = ("by_slot", "entry", "heads", "measure", "rules", "shards", "splits", "text")
-
-    def __init__(
-        self,
-        facts: Iterable[Fact],
-        counters: Counters,
-        topology: Topology,
-        cross_slot: CrossSlot,
-        rules: Colocation | None = None,
-    ) -> None:
-        self.heads: dict[bytes, Head] = {}
-        self.splits: dict[bytes, Split] = {}
-        self.shards = len(topology.shards)
-        self.by_slot = topology.cluster
-        self.rules = rules
-        self.measure = counters.measure
-        self.text = _NO_HEAD
-        """The head that was met last, by any client: the next request often has the same."""
-        self.entry: Head | None = None
-        for fact in facts:
-            names = [name.encode() for name in (fact.name.upper(), fact.name)]
-            for count in range(2, MOST_ARGUMENTS + 1):
-                if fact.accepts(count) and _one_key(fact, count):
-                    head = Head(count - 2, fact.replica_ok, not fact.readonly, counters.command(fact.name))
-                    for name in names:
-                        self.heads[b"*%d\r\n$%d\r\n%b\r\n$" % (count, len(name), name)] = head
-            if fact.handling is Handling.MULTI_SHARD and fact.key_range is not None and cross_slot == "split":
-                first, _, step = fact.key_range
-                if first == 1:
-                    split = Split(split_way(fact, self.shards), step, counters.command(fact.name))
-                    for name in names:
-                        self.splits[b"$%d\r\n%b\r\n" % (len(name), name)] = split
-
-
-def _one_key(fact: Fact, count: int) -> bool:
-    """Whether a call with ``count`` arguments has one key, the first argument, and may go to its shard as it is."""
-    if fact.handling not in (Handling.KEYED, Handling.MULTI_SHARD) or fact.blocking or fact.key_range is None:
-        return False
-    first, last, step = fact.key_range
-    end = last if last >= 0 else count + last
-    return first == 1 and first <= end < first + step and (fact.handling is Handling.KEYED or count == 1 + step)
+_NO_HEAD = NO_HEAD
 
 
 def run(client: "Conversation", data: bytes, pos: int, now: float, credit: int) -> int:
@@ -115,7 +39,7 @@ def run(client: "Conversation", data: bytes, pos: int, now: float, credit: int) 
 
     Returns the offset of the first that is not carried out. The client's session is in its plain state.
     """
-    lane = client.service.lane
+    lane = client.lanes.current
     measure = lane.measure
     rules = lane.rules
     known = lane.heads
@@ -210,8 +134,7 @@ def run(client: "Conversation", data: bytes, pos: int, now: float, credit: int) 
 
 def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     """Carry out the request at ``data[pos:]`` if it is one that is split by its keys; its end, else -1."""
-    service = client.service
-    lane = service.lane
+    lane = client.lanes.current
     view = data
     size = len(data)
     if view[pos] != _STAR:
@@ -239,7 +162,7 @@ def send_parts(
 ) -> None:
     """Send over ``routes`` what the request at ``data[pos:]`` was cut into."""
     service = client.service
-    lane = service.lane
+    lane = client.lanes.current
     window = client.window
     if lane.measure:
         entry.counter.calls += 1
@@ -266,7 +189,7 @@ def splitting(client: "Conversation", frame: bytes, now: float) -> Job[bool | No
     service = client.service
     if not client.free() or len(frame) > service.query.limit:
         return False
-    lane = service.lane
+    lane = client.lanes.current
     name = frame.index(b"\n") + 1
     at = skip_bulks(frame, name, 1)
     entry = lane.splits.get(frame[name:at])

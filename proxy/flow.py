@@ -29,7 +29,7 @@ class Stop:
     """A request of its is so long that it is taken apart over several turns."""
     BLOCKED = 64
     """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""
-    PACED = 256
+    PACED = 512
     """Its replies are large, and it is behind with reading them: they go at its speed, and so does what follows."""
     TURN = 128
     """It has had its share of this turn of the loop, and the others have not."""

@@ -4,6 +4,7 @@ Each client that tracks has connections of its own, and each connection reconnec
 would be tried by all of them, for ever. So there is a gate for each server and role. It is open as long as the last
 attempt succeeded. Once an attempt failed or a connection was lost, one attempt is made at a time, and after a failure
 none for a while that grows; all others wait for its outcome, which is theirs too: if it succeeds they connect at once.
+Who has a request that may belong elsewhere by now does not wait for the next one: it is told why the last one failed.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ class Gate:
         self._outcome: asyncio.Future[Exception | None] | None = None
         """What will have come of the attempt that is being made alone; None as its result: it succeeded, or was
         cancelled."""
+        self._failure: Exception | None = None
+        """What came of the last attempt, while the gate is closed; None: a connection was lost since."""
         self._reason = ""
 
     def doubt(self) -> None:
@@ -40,20 +43,23 @@ class Gate:
         if self._open:
             self._open = False
             self._due = 0.0
+            self._failure = None
 
     def is_news(self, reason: str) -> bool:
         """Whether the server was not known to be out of reach for ``reason``."""
         news, self._reason = reason != self._reason, reason
         return news
 
-    async def attempt(self, connect: Callable[[], Awaitable[T]]) -> T:
+    async def attempt(self, connect: Callable[[], Awaitable[T]], *, patient: bool = True) -> T:
         """The result of ``connect``, called when it may be. Raises what it raises, or what an attempt raised that this
-        one waited for."""
+        one waited for; if it is not ``patient`` and none may be made yet, what the last one raised."""
         while not self._open:
             if self._outcome is not None:
                 if (error := await asyncio.shield(self._outcome)) is not None:
                     raise error.with_traceback(None)
             elif (left := self._due - self._now()) > 0:
+                if not patient and self._failure is not None:
+                    raise self._failure.with_traceback(None)
                 await asyncio.sleep(max(left, _STEP))
             else:
                 return await self._alone(connect)
@@ -80,10 +86,11 @@ class Gate:
         except PlaceRefused:
             self._opened()
             raise
-        except (OSError, TimeoutError, ValueError, BackendError):
+        except (OSError, TimeoutError, ValueError, BackendError) as error:
             # Of several that were under way when the server went, the first is the failure.
             if alone or self._open:
                 self._open = False
+                self._failure = error
                 self._due = self._now() + self._pause * random.uniform(0.5, 1.0)
                 self._pause = min(self._pause * 2, self._longest)
             raise
@@ -92,6 +99,7 @@ class Gate:
 
     def _opened(self) -> None:
         self._open = True
+        self._failure = None
         self._reason = ""
         self._pause = self._shortest
 

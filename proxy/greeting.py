@@ -81,7 +81,8 @@ class Greeting:
     a replica that has become a primary, would be lost on the others. ``alone``: only the configuration says that a
     server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
     ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
-    to be used that has a certain id. ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many
+    to be used that has a certain id; one that is too busy with a script to say its id is used with ``at_busy`` only, to
+    end that script. ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many
     clients', so that the server should not close it to save memory. ``steps``: what else it is told, all of which it
     must take.
     """
@@ -97,6 +98,7 @@ class Greeting:
         alone: bool = False,
         cluster: bool = False,
         stranger: Stranger | None = None,
+        at_busy: bool = False,
         identify: bool = False,
         shared: bool = False,
         steps: Sequence[Step] = (),
@@ -125,6 +127,7 @@ class Greeting:
         if db:
             self._steps.append(("SELECT", db))
         self._stranger = stranger
+        self._at_busy = at_busy
         if stranger is not None:
             self._steps.append(IDENTITY)
         if cluster and not primary:
@@ -176,7 +179,7 @@ class Greeting:
 
     def _take(self, step: Step, reply: object) -> None:
         if step is IDENTITY and self._stranger is not None:
-            if words := refused_identity(reply, self._stranger):
+            if words := refused_identity(reply, self._stranger, at_busy=self._at_busy):
                 raise BackendError(words)
         elif isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
@@ -227,11 +230,12 @@ class Greeting:
         raise fault(f"the server answers {step} with: {words}")
 
 
-def refused_identity(reply: object, stranger: Stranger) -> str:
+def refused_identity(reply: object, stranger: Stranger, *, at_busy: bool = False) -> str:
     """Why a server that gives this reply to ``IDENTITY`` is not to be used; "" if it is.
 
     Who may not ask, or asks a server that does not know the question, takes the server for what it should be; not so
-    one that says that it is in no cluster.
+    one that says that it is in no cluster, nor one that will say its id only later, as it loads or, unless ``at_busy``,
+    runs a script: it would get requests when it is done, whoever it is.
     """
     if isinstance(reply, hiredis.ReplyError):
         words = str(reply)
@@ -239,6 +243,7 @@ def refused_identity(reply: object, stranger: Stranger) -> str:
             return NEEDS_PASSWORD
         if "cluster support disabled" in words:
             return "the server is no node of the cluster: it is not in cluster mode"
-        # Who is busy or loading says so to the steps that follow, too.
-        return "" if words.startswith(("BUSY", "LOADING")) else stranger("")
+        if words.startswith(("BUSY", "LOADING")):
+            return "" if at_busy else f"the server does not say its id yet: {words}"
+        return stranger("")
     return stranger(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else "")

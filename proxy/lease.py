@@ -28,12 +28,13 @@ OnLost = Callable[[str, bool], None]
 class Lease(Receiver):
     """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
 
-    ``shared``: its holder uses it for many clients. ``on_lost`` is called once when the server closes it, never after
-    ``drop``. ``on_push`` gets what it says unasked.
+    ``shared``: its holder uses it for many clients. ``at_busy``: see ``Greeting``. ``on_lost`` is called once when the
+    server closes it, never after ``drop``. ``on_push`` gets what it says unasked.
     """
 
     __slots__ = (
         "_around",
+        "_at_busy",
         "_dirty",
         "_ended",
         "_greeting",
@@ -55,7 +56,13 @@ class Lease(Receiver):
     )
 
     def __init__(
-        self, place: Place, around: Surroundings, on_gone: Callable[["Lease"], None], *, shared: bool = False
+        self,
+        place: Place,
+        around: Surroundings,
+        on_gone: Callable[["Lease"], None],
+        *,
+        shared: bool = False,
+        at_busy: bool = False,
     ) -> None:
         self.place = place
         self.holder: str | None = None
@@ -74,6 +81,7 @@ class Lease(Receiver):
         self._around = around
         self._on_gone = on_gone
         self._shared = shared
+        self._at_busy = at_busy
         self._reader = ReplyReader(
             self.inflight, _UNMEASURED, self._erred, self._pushed, around.max_reply, self._too_large
         )
@@ -91,13 +99,18 @@ class Lease(Receiver):
         """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
         around, place = self._around, self.place
         gate = around.gates.to(place.node, place.primary)
-        await gate.attempt(lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet))
+        # Who waits for it can be told that the server is away, and looks then where its request belongs now.
+        await gate.attempt(
+            lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet), patient=False
+        )
 
     async def _greet(self, address: str, seconds: float) -> None:
         around = self._around
         self._lost = False
         ended = self._ended = asyncio.get_running_loop().create_future()
-        greeting = self._greeting = around.greeting(self.place, identify=True, shared=self._shared)
+        greeting = self._greeting = around.greeting(
+            self.place, at_busy=self._at_busy, identify=True, shared=self._shared
+        )
         try:
             await greeting.exchange(around.reach(self.place.node, address, self), seconds)
         except BaseException as error:

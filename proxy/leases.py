@@ -230,7 +230,8 @@ class Leases:
         task.add_done_callback(self._connecting.discard)
 
     async def _connected(self, station: Station, claim: Claim) -> None:
-        lease = Lease(claim.place, self._around, self._gone)
+        # What ends a script has to get to a server that is busy with it.
+        lease = Lease(claim.place, self._around, self._gone, at_busy=claim.holder == OWN)
         try:
             await lease.connect()
         except (OSError, TimeoutError, ValueError, errors.BackendError) as error:

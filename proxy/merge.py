@@ -28,8 +28,9 @@ LONG = 64 * 1024
 _SLOWLOG_DEFAULT = 10
 _DIGITS = 20
 _CURSOR_LIMIT = 2**63 - 1
-_NO_MERGE = "ERR the shards' answers do not fit together"
 _UNCERTAIN = b"-UNCERTAIN"
+_JOINED = (b"*", b"~", b"%")
+"""Aggregates whose elements can be put behind each other."""
 _NULLS = (b"$-1\r\n", b"*-1\r\n", b"_\r\n")
 
 _SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-file-pass", b"tls-client-key-file-pass"})
@@ -73,7 +74,7 @@ def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
     try:
         return MERGERS[way.merge](plan, replies, context)
     except (BadReply, ValueError, IndexError):
-        return encode.error(_NO_MERGE)
+        return encode.error(errors.NO_MERGE)
 
 
 def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[list[bytes]]:
@@ -92,7 +93,7 @@ def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[l
     try:
         return (yield from join(plan, pieces))
     except (BadReply, ValueError, IndexError):
-        return [encode.error(_NO_MERGE)]
+        return [encode.error(errors.NO_MERGE)]
 
 
 def _failure(failed: Sequence[bytes], partial: bool) -> bytes:
@@ -181,7 +182,7 @@ def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """No policy, no keys: the elements of all, in no order."""
     headers = [header(reply) for reply in replies]
     kind = headers[0][0]
-    if any(other != kind for other, _, _ in headers):
+    if kind not in _JOINED or any(other != kind for other, _, _ in headers):
         raise BadReply("aggregates of different types")
     count = sum(number for _, number, _ in headers)
     bodies = (reply[at:] for reply, (_, _, at) in zip(replies, headers, strict=True))
@@ -193,7 +194,7 @@ def _concat_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]
     kind, count, merged = b"", 0, [b""]
     for reply in replies:
         other, number, at = header(reply[0])
-        if kind and other != kind:
+        if other not in _JOINED or (kind and other != kind):
             raise BadReply("aggregates of different types")
         kind, count = other, count + number
         reply[0] = reply[0][at:]
@@ -434,7 +435,7 @@ def merging(plan: Scatter, replies: list[bytes], context: Context) -> Job[bytes]
     try:
         found = yield from _SLICED[plan.way.merge](plan, replies, context)
     except (BadReply, ValueError, IndexError):
-        return encode.error(_NO_MERGE)
+        return encode.error(errors.NO_MERGE)
     return found
 
 

@@ -94,7 +94,12 @@ class Modes:
         if self.tracker is not None:
             self.tracker.taken(fact)
         command = COMMANDS.get(fact.name)
-        return None if command is None else command(self, fact, args, frame, now)
+        if command is None:
+            return None
+        done = command(self, fact, args, frame, now)
+        if done and self.tracker is not None and fact.name not in _KEEP_CACHING:
+            self.tracker.passed()
+        return done
 
     def spoil(self, fact: Fact | None) -> None:
         """A command of its was refused before it could be looked at."""
@@ -147,6 +152,8 @@ class Modes:
             self.block.leave()
 
 
+_KEEP_CACHING = frozenset(("client|caching", "client|tracking", "multi"))
+"""Behind these CLIENT CACHING is still for what follows."""
 COMMANDS: Mapping[str, Command] = {
     **slotgatecmds.COMMANDS,
     **spectators.COMMANDS,

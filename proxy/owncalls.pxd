@@ -1,3 +1,5 @@
+import cython
+
 from proxy.metrics cimport CommandCounter, Counters
 from proxy.session cimport Session
 from proxy.transaction cimport Queued
@@ -13,6 +15,7 @@ cdef class Call:
     cdef readonly bint no_auth
     cdef readonly object run
     cdef readonly bint fixed
+    cdef readonly bint idle
     cdef readonly bint changing
     cdef readonly bint secret
     cdef readonly bytes ends
@@ -36,10 +39,13 @@ cdef class OwnLane:
     cdef readonly bint queues
     cdef readonly object fact
     cdef readonly bint own
+    cdef readonly object run
     cdef readonly bytes frame
     cdef readonly object slots
     cdef readonly object planner
 
+    @cython.locals(counter=CommandCounter)
+    cpdef object count(self, object fact)
     cpdef object keep(self, Session session, int manner, bytes text, Call call, list args, bytes reply)
     cpdef object keep_refused(self, Session session, int manner, bytes text, CommandCounter counter, bytes reply)
     cpdef object keep_queued(self, Session session, int manner, bytes text, Queued item, object slots, object planner)

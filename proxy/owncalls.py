@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 
 from proxy import allclients, clientcmds
+from proxy.channels import END, nothing_ended
 from proxy.commands.facts import Fact, Handling
 from proxy.metrics import CommandCounter, Counters
 from proxy.resp import encode
@@ -27,7 +28,8 @@ Answer = Callable[[Session, list[bytes]], bytes]
 
 
 class Call:
-    """A command, or a subcommand: what the own lane knows of it. ``run`` is None if it is not the proxy's own."""
+    """A command, or a subcommand: what the own lane knows of it. ``run`` is None if it is not the proxy's own;
+    ``idle``: it answers only those who are subscribed to nothing."""
 
     __slots__ = (
         "arity",
@@ -36,6 +38,7 @@ class Call:
         "ends",
         "fact",
         "fixed",
+        "idle",
         "name",
         "no_auth",
         "run",
@@ -51,6 +54,7 @@ class Call:
         self.no_auth = "no_auth" in fact.flags
         self.run = run
         self.fixed = fact.name in _FIXED
+        self.idle = fact.name in END
         self.changing = fact.name in _CHANGING
         self.secret = fact.name in _SECRET
         self.ends: bytes | None = _TRANSACTION.get(fact.name)
@@ -79,6 +83,7 @@ class OwnLane:
         "queues",
         "refused",
         "reply",
+        "run",
         "slots",
         "text",
     )
@@ -107,6 +112,7 @@ class OwnLane:
         self.queues = False
         self.fact: Fact | None = None
         self.own = False
+        self.run: Answer | None = None
         self.frame = b""
         self.slots: frozenset[int] = frozenset()
         self.planner: object | None = None
@@ -131,6 +137,9 @@ class OwnLane:
 
     def _answer(self, fact: Fact) -> Answer | None:
         """What answers a command that is the proxy's own, and whose answer is all there is to it."""
+        kind = END.get(fact.name)
+        if kind is not None:
+            return lambda session, args: nothing_ended(kind, args[1:], 0, session.protocol)
         if fact.handling is not Handling.SESSION or fact.name in _LONG_WAY or fact.name in allclients.WIDE:
             return None
         if fact.privileged or fact.for_admins is not None:
@@ -139,6 +148,11 @@ class OwnLane:
         if known is not None:
             return known
         return lambda session, args: clientcmds.run(session, fact.name, args, self.now)
+
+    def count(self, fact: Fact) -> None:
+        """One more call of a command that was queued."""
+        counter = self._counters.command(fact.name)
+        counter.calls += 1
 
     def keep(
         self, session: Session, manner: int, text: bytes, call: Call | None, args: list[bytes], reply: bytes | None
@@ -172,6 +186,7 @@ class OwnLane:
         self.queues = True
         self.fact = item.fact
         self.own = item.own
+        self.run = item.run
         self.name = item.fact.name
         self.frame = item.frame
         self.slots = slots

@@ -44,4 +44,9 @@ cdef bint _enqueue(
 ) except -1
 
 
+@cython.locals(reply=bytes, queue=Queue)
 cdef bint _begin_or_end(Conversation client, Session session, Call call) except -1
+
+
+@cython.locals(lane=OwnLane, replies=list, item=Queued)
+cdef bytes _execute(Conversation client, Session session, list items)

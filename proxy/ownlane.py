@@ -29,6 +29,9 @@ _OWN = OWN
 _IS_OWN = Manner.OWN
 _QUEUES = Manner.QUEUES
 _ON = ReplyMode.ON
+_NONE = (0, 0, 0)
+_AT_ONCE = 32
+"""Commands of a transaction that are answered without a pause."""
 
 
 def repeat(client: "Conversation", data: bytes, pos: int, turn: Turn, more: bool) -> int:
@@ -51,6 +54,8 @@ def repeat(client: "Conversation", data: bytes, pos: int, turn: Turn, more: bool
         while turn.credit > 0 and data.startswith(text, pos):
             turn.credit -= 1
             pos += step
+        return pos
+    if call is not None and call.idle and session.listening != _NONE:
         return pos
     window = client.window
     counter = lane.counter
@@ -85,6 +90,7 @@ def _queue_again(client: "Conversation", session: Session, lane: OwnLane) -> boo
         queue = client.queue()
         assert lane.fact is not None
         item = Queued(lane.fact, lane.args, lane.frame, None, lane.own)
+        item.run = lane.run
         if queue.size + item.size > lane.most:
             return False
         queue.add(item, lane.slots)
@@ -153,6 +159,8 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
     if manner == _QUEUES:
         # What is refused spoils the transaction.
         return not refusal and _enqueue(client, session, lane, call, args, frame, inline, keeps)
+    if call.idle and not refusal and session.listening != _NONE:
+        return False
     client.latest = None
     session.last_command = call.name
     window = client.window
@@ -193,6 +201,8 @@ def _enqueue(
     """Queue a command of the proxy's own. False if that can not be."""
     queue = client.queue()
     item = Queued(call.fact, args, encode.request(args) if inline else frame, None, True)
+    if not call.changing and not call.idle:
+        item.run = call.run
     if queue.size + item.size > lane.most:
         return False
     client.latest = None
@@ -206,8 +216,8 @@ def _enqueue(
 
 
 def _begin_or_end(client: "Conversation", session: Session, call: Call) -> bool:
-    """MULTI; EXEC or DISCARD without a transaction, or of one that is empty and watches nothing. False if it is another
-    one."""
+    """MULTI; EXEC or DISCARD without a transaction, or of one that watches nothing and has few commands (or none), all
+    of them answered here. False if it is another one."""
     reply = call.ends
     assert reply is not None
     if call.name == "multi":
@@ -217,10 +227,28 @@ def _begin_or_end(client: "Conversation", session: Session, call: Call) -> bool:
     elif client.own == _IS_OWN:
         reply = _WITHOUT[call.name]
         call.counter.failed += 1
-    elif not client.end_empty_queue():
-        return False
+    else:
+        queue = client.queue()
+        if len(queue.items) > _AT_ONCE or not queue.answered or not client.only_queues():
+            return False
+        if queue.items and call.name == "exec":
+            reply = _execute(client, session, queue.items)
+        client.end_queue()
     client.latest = None
     session.last_command = call.name
     call.counter.calls += 1
     client.window.answer(reply)
     return True
+
+
+def _execute(client: "Conversation", session: Session, items: list[Queued]) -> bytes:
+    """The replies to the commands of a transaction, all of which are answered here."""
+    lane = client.own_lane
+    lane.now = client.last_active
+    replies = []
+    for item in items:
+        run = item.run
+        assert run is not None
+        lane.count(item.fact)
+        replies.append(run(session, item.args))
+    return encode.array(replies)

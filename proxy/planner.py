@@ -11,11 +11,11 @@ from proxy import errors
 from proxy.channels import BEGIN, END
 from proxy.colocation import Colocation, slot_of
 from proxy.commands.facts import Fact, Handling
-from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns
+from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns, sort_ro_keys
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
-from proxy.multikey import cut, skip_bulks
+from proxy.multikey import by_key, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.scatter import Part, Scatter, Way
@@ -26,6 +26,7 @@ FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
 _QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
 """Of the commands about what a client is in the middle of, those that may stand in a transaction."""
+_SORTS = (sort_keys, sort_ro_keys)
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 
@@ -60,7 +61,7 @@ class Planner:
     """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
 
     ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
-    asked about.
+    asked about. ``before``: the cursors for the topology that this one follows.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Planner:
         cross_slot: CrossSlot,
         rules: Colocation | None = None,
         presents_cluster: bool = False,
+        before: Cursors | None = None,
     ) -> None:
         self._presents_cluster = presents_cluster
         self._topology = topology
@@ -76,7 +78,7 @@ class Planner:
         self._slot_of = slot_of(rules)
         self._cross_slot = cross_slot
         self._single = topology.single
-        self._cursors = Cursors(topology)
+        self.cursors = Cursors(topology, before)
         self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
         """Why what all shards should answer can not be answered; empty if it can."""
 
@@ -100,11 +102,22 @@ class Planner:
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
 
+    def by_key(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Scatter | None:
+        """The plan of a request in as many parts as it has keys, wherever they are; None if it can not be split so."""
+        splits = fact.handling is Handling.MULTI_SHARD and self._cross_slot == "split"
+        if not splits or fact.key_range is None or fact.key_range[:2] != (1, -1):
+            return None
+        keys, rest = divmod(len(args) - 1, fact.key_range[2])
+        if rest or keys < 2:
+            return None
+        parts = by_key(Part(FIRST_SHARD, frame, list(range(keys))))
+        return Scatter(split_way(fact, len(self._topology.shards)), parts)
+
     def member(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> frozenset[int] | Scatter | Reject:
         """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part
         to send and of what becomes of the reply."""
         match fact.handling:
-            case Handling.REFUSED if "no_multi" in fact.flags:
+            case Handling.REFUSED | Handling.ALL_SHARDS if "no_multi" in fact.flags:
                 return Reject(errors.NOT_IN_MULTI)
             case Handling.MODE if fact.blocking:
                 return frozenset()  # WAIT: inside a transaction it does not block
@@ -156,7 +169,7 @@ class Planner:
             return slots
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if slots and fact.getkeys is sort_keys and (denied := _denied_pattern(args, *slots)):
+        if slots and fact.getkeys in _SORTS and (denied := _denied_pattern(args, *slots)):
             return Reject(errors.sort_denied(denied))
         return slots
 
@@ -186,7 +199,7 @@ class Planner:
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         (slot,) = slots
-        if fact.getkeys is sort_keys and (denied := _denied_pattern(args, slot)):
+        if fact.getkeys in _SORTS and (denied := _denied_pattern(args, slot)):
             return Reject(errors.sort_denied(denied))
         shard = self._topology.slot_shard[slot]
         return Pin(shard) if blocking else Forward(shard, fact.replica_ok)
@@ -254,13 +267,15 @@ class Planner:
     def _scan(self, fact: Fact, args: Sequence[bytes]) -> Forward | Scatter | Reject:
         if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
-        place = self._cursors.read(args[1])
+        place = self.cursors.read(args[1])
         if place is None:
-            return Reject(errors.BAD_CURSOR)
-        shard, cursor = place
-        own = encode.request((args[0], b"%d" % cursor, *args[2:]))
+            # Whether it is one all the same (older servers take "" for 0) a server says.
+            own, (shard, _, slots) = args[1], self.cursors.start
+        else:
+            shard, cursor, slots = place
+            own = b"%d" % cursor
         way = Way(fact.name, "scan", len(self._topology.shards))
-        return Scatter(way, (Part(shard, own),), self._cursors.marks(shard))
+        return Scatter(way, (Part(shard, encode.request((args[0], own, *args[2:]))),), self.cursors.marks(shard, slots))
 
 
 def split_way(fact: Fact, shards: int) -> Way:

@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 _TICKS_PER_TIMEOUT = 20
 _TICK_MIN = 0.01
 _TICK_MAX = 0.25
+_SPARE = 5.0
+"""Seconds for which a connection is kept ready that takes the place of one that takes a long reply: others come soon,
+or not at all."""
 
 
 class Pool:
@@ -24,6 +27,8 @@ class Pool:
         self._retired: list[Backend] = []
         self._coming: dict[Place, Backend] = {}
         """Those that will be used in place of one that takes a long reply, once they stand."""
+        self._spare: dict[Place, Backend] = {}
+        """Those that are ready for the next long reply at their place."""
         self._full: set[Node] = set()
         """The servers of which it was said that too many connections have been left."""
         self._closing: set[asyncio.Task[None]] = set()
@@ -48,18 +53,27 @@ class Pool:
 
     def replace(self, backend: Backend) -> None:
         """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
-        if self._backends.get(backend.place) is backend:
-            self._put(Backend(backend.place, self._around), backend)
+        place = backend.place
+        if self._backends.get(place) is backend:
+            self._put(Backend(place, self._around), backend)
+            for others in self._coming, self._spare:
+                if (other := others.pop(place, None)) is not None:
+                    self._retired.append(other)
 
-    def make_way(self, backend: Backend) -> None:
-        """Connect anew, and use that in place of ``backend`` once it stands (``stood``); unless too many connections to
-        its server have been left so."""
+    def make_way(self, backend: Backend) -> Backend | None:
+        """Use another connection in place of ``backend``, which takes a long reply: the one that is ready, which is
+        returned, else one that is made, when it stands (``stood``). Unless too many connections to its server have been
+        left so."""
         place = backend.place
         if place in self._coming or self._backends.get(place) is not backend:
-            return
-        others = [other for other in self._retired if other.left] + list(self._coming.values())
-        if sum(other.place.node == place.node for other in others) < self._around.long_reply_connections:
-            self._full.discard(place.node)
+            return None
+        spare = self._spare.pop(place, None)
+        if spare is not None and spare.ready:
+            self._leave(backend, spare)
+            return spare
+        if spare is not None:
+            self._coming[place] = spare
+        elif self._may_add(place.node):
             self._coming[place] = fresh = Backend(place, self._around)
             fresh.start()
         elif place.node not in self._full:
@@ -70,6 +84,11 @@ class Pool:
                 place.node.address,
                 self._around.long_reply_connections,
             )
+        return None
+
+    def makes_way(self, place: Place) -> bool:
+        """Whether another connection is being made for ``place``."""
+        return place in self._coming
 
     def stood(self, fresh: Backend) -> Backend | None:
         """A connection stands. If it is one that others shall use instead: the one in whose place it is now, which is
@@ -79,12 +98,32 @@ class Pool:
             return None
         del self._coming[place]
         old = self._backends.get(place)
-        if old is None or not old.takes_long:
+        if old is None:
             self._retired.append(fresh)
-            return None
+        elif old.takes_long:
+            self._leave(old, fresh)
+            return old
+        else:
+            self._spare[place] = fresh
+        return None
+
+    def _may_add(self, node: Node) -> bool:
+        """Whether one more connection to ``node`` may be left to a long reply, or made ready for the next one."""
+        others = [other for other in self._retired if other.left]
+        others += (*self._coming.values(), *self._spare.values())
+        if sum(other.place.node == node for other in others) >= self._around.long_reply_connections:
+            return False
+        self._full.discard(node)
+        return True
+
+    def _leave(self, old: Backend, fresh: Backend) -> None:
+        """Have everybody use ``fresh``, and leave ``old`` to its long reply. The next one will not have to wait."""
+        fresh.rename(old.place.shard)
         self._put(fresh, old)
         old.leave()
-        return old
+        if self._may_add(old.place.node):
+            self._spare[old.place] = spare = Backend(old.place, self._around)
+            spare.start()
 
     def _put(self, fresh: Backend, old: Backend) -> None:
         """Use ``fresh`` in place of ``old``."""
@@ -132,7 +171,7 @@ class Pool:
     async def close(self) -> None:
         """Close every connection; what is in flight is answered with an error."""
         self._timer.cancel()
-        backends = (*self._backends.values(), *self._retired, *self._coming.values())
+        backends = (*self._backends.values(), *self._retired, *self._coming.values(), *self._spare.values())
         await asyncio.gather(*(backend.close() for backend in backends))
 
     def _tick(self) -> None:
@@ -143,13 +182,22 @@ class Pool:
             except Exception:
                 # A fault of ours in one connection must not end the watch over the others.
                 log.exception("tick failed backend=%r", backend)
-        for place in list(self._coming):
-            old = self._backends.get(place)
-            if old is None or not old.takes_long:
-                self._retired.append(self._coming.pop(place))
+        self._sort_out()
         for backend in [backend for backend in self._retired if backend.spent]:
             self._retired.remove(backend)
             task = self._loop.create_task(backend.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def _sort_out(self) -> None:
+        """Keep those ready that are not needed now, and let go of those that have not been needed for long, that are
+        lost, or whose place is nobody's any more."""
+        for place in list(self._coming):
+            old = self._backends.get(place)
+            if old is None or not old.takes_long:
+                self._spare[place] = self._coming.pop(place)
+        now = self._around.turn.now()
+        for place, spare in list(self._spare.items()):
+            if place not in self._backends or spare.reconnects or spare.unused(now) > _SPARE:
+                self._retired.append(self._spare.pop(place))

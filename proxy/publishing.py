@@ -3,14 +3,18 @@
 In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy.channels import Kind
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
+from proxy.flow import Stop
 from proxy.jobs import Job
+from proxy.pubsublink import Link
 from proxy.resp import encode
+
+_ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -21,31 +25,49 @@ def publish(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     """PUBLISH, SPUBLISH."""
     client = modes.client
     service = client.service
+    kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
+    shard = service.hub.publisher(kind, args[1])
+    if _waits(client, service.hub.ending(kind, args[1], shard)):
+        return False
     routes = client.for_large(frame)
     if routes is None:
         return False
     service.counters.command(fact.name).calls += 1
-    kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
-    shard = service.hub.publisher(kind, args[1])
     sink = client.sink()
     if service.hub.busy:
-        sink = _Counted(client, sink, kind, args[1], shard)
+        sink = _Counted(client, sink, kind, args[1])
     token = client.window.reserve()
     service.dispatcher.send(shard, False, frame, routes, client.flow, sink, token, now)
+    return True
+
+
+def asks_too_early(client: "Conversation", fact: Fact) -> bool:
+    """Whether a command asks the servers who is subscribed while some of them do not know that somebody is no more:
+    then it waits."""
+    return fact.name in _ASKING and _waits(client, client.service.hub.endings)
+
+
+def _waits(client: "Conversation", links: Sequence[Link]) -> bool:
+    """Whether a client has to wait until the servers know of what ends over ``links``: nobody should count it any
+    more."""
+    if not links:
+        return False
+    if client.alone():
+        client.flow.stop(Stop.ORDER)
+        client.service.hub.after(links, lambda: client.flow.go(Stop.ORDER))
     return True
 
 
 class _Counted(Sink):
     """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
 
-    __slots__ = ("_channel", "_client", "_kind", "_shard", "_sink")
+    __slots__ = ("_channel", "_client", "_kind", "_sink")
 
-    def __init__(self, client: "Conversation", sink: Sink, kind: Kind, channel: bytes, shard: int) -> None:
+    def __init__(self, client: "Conversation", sink: Sink, kind: Kind, channel: bytes) -> None:
         self._client = client
         self._sink = sink
         self._kind = kind
         self._channel = channel
-        self._shard = shard
 
     @property
     def owner(self) -> object:
@@ -70,8 +92,8 @@ class _Counted(Sink):
 
     def _counting(self, token: int, known: int) -> Job[None]:
         """Put right the number that a server knows."""
-        more = yield from self._client.service.hub.counting(self._kind, self._channel, self._shard)
-        reply = encode.integer(known + more)
+        heard = yield from self._client.service.hub.counting(self._kind, self._channel, known)
+        reply = encode.integer(heard)
         self._sink.deliver(token, reply, 0, len(reply))
 
 

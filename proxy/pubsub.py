@@ -189,6 +189,8 @@ class Hub:
     def stood(self, topic: Topic) -> None:
         """A server has confirmed ``topic``."""
         standing = topic.standing
+        if standing:
+            topic.hops = 0
         for link in [link for link in topic.at if link not in topic.target]:
             # Where its shard's new primary tells already, the old one, a replica by now, would tell the same again.
             if standing or any(other.shard == link.shard and topic.at.get(other) for other in topic.target):
@@ -201,6 +203,16 @@ class Hub:
         """A server does not let us subscribe: tell those who wait."""
         for claim in {claim: None for topic in topics for claim in topic.claims}:
             claim.settle(error)
+
+    def follow(self, topics: Sequence[Topic], node: Node) -> None:
+        """The server of a slot says that ``node`` is it now: subscribe there, whatever the map says."""
+        link = self._links.get(node)
+        if link is None:
+            link = self._links[node] = Link(self, self._topology.called(node), node, self._around)
+        for topic in topics:
+            topic.target = (link,)
+            if link not in topic.at:
+                link.add(topic)
 
     def lost(self, link: Link) -> None:
         """``link`` is down: in a cluster any other node tells the same."""
@@ -289,20 +301,44 @@ class Hub:
             return self.home
         return self._topology.slot_shard[key_slot(channel)]
 
-    def counting(self, kind: Kind, channel: bytes, shard: int) -> Job[int]:
-        """How many more clients hear a message on ``channel`` than its shard can know of: it sees this worker once."""
-        total = 0
+    def ending(self, kind: Kind, channel: bytes, shard: int) -> Sequence[Link]:
+        """Where something ends that the primary of ``shard`` would count for a message on ``channel``."""
+        link = self._primary(shard)
+        if link is None:
+            return ()
+        ends = channel in link.ending[kind] or (kind is Kind.CHANNEL and link.ending[Kind.PATTERN])
+        return (link,) if ends else ()
+
+    @property
+    def endings(self) -> Sequence[Link]:
+        """Where anything ends."""
+        return [link for link in self._links.values() if any(link.ending.values())]
+
+    def counting(self, kind: Kind, channel: bytes, known: int) -> Job[int]:
+        """How many clients heard a message on ``channel`` of which its server counted ``known``: it sees this worker
+        once, and only if it has confirmed the subscription."""
+        total = known
+        shard = self.publisher(kind, channel)
         heard = self.topics[kind].get(channel)
         if heard is not None:
-            total += heard.listeners - self.own(kind, channel, shard)
+            total += self._more(heard, shard, known)
         if kind is Kind.CHANNEL:
             patterns = self.topics[Kind.PATTERN]
             for at, topic in enumerate(list(patterns.values()) if len(patterns) > _FEW else patterns.values()):
                 if topic.matches(channel):
-                    total += topic.listeners - self.own(Kind.PATTERN, topic.name, shard)
+                    total += self._more(topic, shard, known)
                 if at >= _FEW and not at % _STEP:
                     yield MORE
         return total
+
+    def _more(self, topic: Topic, shard: int, known: int) -> int:
+        """How many more than the primary of ``shard`` counted heard a message over ``topic``, when it counted
+        ``known`` in all."""
+        if self.own(topic.kind, topic.name, shard):
+            return topic.listeners - 1 if known else 0
+        # In a cluster another node may have passed on what is not a shard's own.
+        elsewhere = self._topology.cluster and topic.reach is not Reach.SLOT and any(topic.at.values())
+        return topic.listeners if elsewhere else 0
 
     def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
         """How many are subscribed to it, when the shards' primaries count so many."""
@@ -325,10 +361,13 @@ class Hub:
 
     def own(self, kind: Kind, name: bytes, shard: int) -> int:
         """How often this worker is subscribed to it at a shard's primary: once or not at all."""
-        topic = self.topics[kind].get(name)
-        shards = self._topology.shards
-        link = self._links.get(shards[shard].primary) if 0 <= shard < len(shards) else None
+        topic, link = self.topics[kind].get(name), self._primary(shard)
         return int(topic is not None and link is not None and topic.at.get(link, False))
+
+    def _primary(self, shard: int) -> Link | None:
+        """The link to a shard's primary, if there is one."""
+        shards = self._topology.shards
+        return self._links.get(shards[shard].primary) if 0 <= shard < len(shards) else None
 
     @property
     def busy(self) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from proxy.channels import Kind, told
 from proxy.engine.sink import DISCARD, Sink
 from proxy.lease import Lease
 from proxy.pubsubtopic import Topic
+from proxy.refusals import Refusal
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.slots import key_slot
@@ -34,6 +35,8 @@ _LINGER = 10.0
 """Seconds that a connection is kept when nothing is subscribed over it any more."""
 _LOOKS = 3
 """How often it is looked after a server within the time that an answer may take."""
+_FREE_HOPS = 3
+"""So many times in a row another server is asked at once that one names; then after a while."""
 _PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"})
 """Errors that pass, or that another server would not give."""
 _PING = encode.request(("PING",))
@@ -85,6 +88,8 @@ class Link:
         self.node = node
         self.shard = shard
         self.topics: dict[Topic, None] = {}
+        self.ending: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        """What nobody needs any more, and the server still counts as subscribed to: it has not confirmed the end."""
         self._hub = hub
         self._around = around
         self._loop = asyncio.get_running_loop()
@@ -133,6 +138,7 @@ class Link:
     def add(self, topic: Topic) -> None:
         """Subscribe to ``topic``."""
         self.topics[topic] = None
+        self._ended(topic)
         topic.at[self] = False
         self._note(topic)
         if self._runner is None:
@@ -144,7 +150,14 @@ class Link:
         self.topics.pop(topic, None)
         self._singly.discard(topic)
         topic.at.pop(self, None)
+        if topic in self._said:
+            self.ending[topic.kind][topic.name] = topic
         self._note(topic)
+
+    def _ended(self, topic: Topic) -> None:
+        """It does not end any more."""
+        if self.ending[topic.kind].get(topic.name) is topic:
+            del self.ending[topic.kind][topic.name]
 
     def after(self, done: Done) -> None:
         """Have ``done`` called when the server has carried out all it was told up to now, or is gone."""
@@ -214,6 +227,8 @@ class Link:
             lease.drop()
             self._lease = self._over = None
             self._said.clear()
+            for topics in self.ending.values():
+                topics.clear()
             waiting = [asked for asked in self._asked if not isinstance(asked, _Asked)]
             self._asked.clear()
             self._unconfirmed = 0
@@ -344,6 +359,8 @@ class Link:
         if isinstance(asked, _Asked) and asked.word == word and name in asked.topics:
             topic = asked.topics.pop(name)
             self._unconfirmed -= 1
+            if word == topic.kind.unsubscribe:
+                self._ended(topic)
             if not asked.topics:
                 self._taken()
                 if self._changed:
@@ -355,11 +372,13 @@ class Link:
             self._put_out(name)
 
     def _put_out(self, name: bytes) -> None:
-        """The server has ended the subscription to a shard's channel: its slot is another's now."""
+        """The server has ended the subscription to a shard's channel: its slot is another's now. It is asked at once
+        whose."""
         topic = self._hub.topics[Kind.SHARD].get(name)
         if topic is not None and topic in self._said:
             del self._said[topic]
-            self._again([topic])
+            self._fallen([topic])
+            self._note_all([topic])
 
     def _on_error(self, error: bytes) -> bool:
         if not self._asked:
@@ -388,6 +407,14 @@ class Link:
                 self._note_all(refused)
                 return True
             self._hub.refused(refused, text)
+        found = self._around.refusal(error, self.node, b"")
+        if isinstance(found, Refusal) and found.node is not None:
+            led = [topic for topic in refused if topic.hops < _FREE_HOPS and topic in self.topics]
+            refused = [topic for topic in refused if topic not in led]
+            for topic in led:
+                topic.hops += 1
+            self._fallen(led)
+            self._hub.follow(led, found.node)
         self._again(refused)
         return True
 
@@ -400,13 +427,19 @@ class Link:
             self._unconfirmed -= len(asked.topics)
         return asked
 
-    def _again(self, topics: Sequence[Topic]) -> None:
-        """Say it again after a while, where it is still wanted; perhaps it belongs elsewhere by then."""
+    def _fallen(self, topics: Sequence[Topic]) -> None:
+        """The server does not let us hear of these any more."""
         for topic in topics:
             if self in topic.at:
                 topic.at[self] = False
                 topic.fell()
         self._around.hint(self.node)
+
+    def _again(self, topics: Sequence[Topic]) -> None:
+        """Say it again after a while, where it is still wanted; perhaps it belongs elsewhere by then."""
+        if not topics:
+            return
+        self._fallen(topics)
         timing = self._around.timing
         self._loop.call_later(min(timing.backoff_min * 4, timing.backoff_max), self._note_all, topics)
 

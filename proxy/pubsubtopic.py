@@ -29,7 +29,7 @@ class Listener(Protocol):
 class Topic:
     """Something that is subscribed to. ``pushes``: what each listener's messages are pushed by."""
 
-    __slots__ = ("at", "claims", "kind", "name", "pushes", "reach", "target")
+    __slots__ = ("at", "claims", "hops", "kind", "name", "pushes", "reach", "target")
 
     def __init__(self, kind: Kind, name: bytes) -> None:
         self.kind = kind
@@ -41,6 +41,8 @@ class Topic:
         """Where it has to stand now."""
         self.at: dict[Link, bool] = {}
         """Where it is subscribed, or asked for (False): the targets, and where it was before, as long as needed."""
+        self.hops = 0
+        """How often servers have named another one since it stood."""
 
     def __repr__(self) -> str:
         return f"Topic({self.kind.name} {self.name!r}, {self.listeners} listeners)"

@@ -14,7 +14,7 @@ from proxy.clock import Deadline
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
 from proxy.proof import Doubt, Proof, runs_code
-from proxy.refusals import ASKING, READONLY, Refusal
+from proxy.refusals import ASKING, READONLY, TRYAGAIN, Refusal
 from proxy.resp import encode
 from proxy.surroundings import Place
 
@@ -25,8 +25,6 @@ _FORCED = b"-UNBLOCKED force unblock"
 """How a server words that it has another role now (Redis 6.2 to 8, Valkey). Another UNBLOCKED is about data."""
 _PING = encode.request(("PING",))
 """What tells that a server has the command: written ahead of it in one piece, it is answered when both are read."""
-_PAUSE = 0.05
-"""Seconds until a server is tried again that could not be reached."""
 _IDLE_ENDS = 8
 """So many idle connections in a row may turn out to be over before it is tried again more slowly."""
 _ONCE_MORE = 0.01
@@ -336,9 +334,16 @@ class Pursuit(Sink):
         elif self._unblocking:
             self._finish(UNBLOCKED if self._error else self.nothing())
         else:
-            pause = _PAUSE if refusal is None else refusal.wait(self._hops - 1)
+            pause = (refusal or Refusal("", error)).wait(self._hops - 1)
             if soon and self._hops <= _IDLE_ENDS:
                 pause = 0.0
+            if refusal is not None and refusal.kind == TRYAGAIN:
+                # The slot is served, and only its keys are apart: that is part of the time that was asked for.
+                left = self._began + self._seconds - now
+                if left <= 0:
+                    self._finish(self.nothing())
+                    return
+                pause = min(pause, left)
             self._timer = self.service.loop.call_later(pause, self.start)
 
     def _tell(self, lease: Lease) -> None:

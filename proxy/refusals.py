@@ -23,6 +23,8 @@ READONLY = "READONLY"
 """The kind of a refusal by a server that is a replica, and so is not the primary that it was used as."""
 NOSCRIPT = "NOSCRIPT"
 """The kind of a refusal for want of a script (``proxy.scripts``): it is loaded ahead when the request is sent again."""
+TRYAGAIN = "TRYAGAIN"
+"""The kind of a refusal because a slot is on its way, and some of the request's keys are there and some are not."""
 
 _FREE_HOPS = 3
 """So many redirections in a row are followed at once: one is usual, a failover can bring a second and third."""

@@ -155,15 +155,20 @@ async def drain(service: Service) -> None:
         await asyncio.sleep(_DRAIN_STEP)
 
 
+_CLOSES = (
+    "a long reply makes a server close a connection that clients share, and their writes are uncertain address=%s "
+    "limit=%d: have client-output-buffer-limit normal 0 0 0 there, as it is by default"
+)
 _RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
 
 
 async def keep_learning(service: Service) -> None:
-    """Ask every primary for its facts: at the start, and again when it comes back after a lost connection."""
+    """Ask every server for its facts: at the start, and again when it comes back after a lost connection."""
     known: dict[Node, Learned] = {}
     read_from: dict[Node, Learned] = {}
     while True:
         primaries = [shard.primary for shard in service.topology.shards]
+        _note_replicas(service, read_from)
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
         service.unasked = frozenset(missing)
@@ -175,8 +180,7 @@ async def keep_learning(service: Service) -> None:
                 await _look_for_clusters(service, answers)
             if answers:
                 await _adopt(service, list(known.values()), list(read_from.values()))
-            for node in [node for node, answer in answers.items() if answer.raises]:
-                log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+            _tell(answers)
             service.unasked = frozenset(missing) - answers.keys()
             service.raises = some_raise(list(known.values()))
             if len(answers) < len(missing):
@@ -188,11 +192,28 @@ async def keep_learning(service: Service) -> None:
         if service.reads_replicas and known:
             read_from = await _replicas_limits(service, read_from)
             _limit(service, [*known.values(), *read_from.values()])
+            _note_replicas(service, read_from)
         await service.changed.wait()
         service.changed.clear()
         for backend in [backend for backend in service.restarted if backend.ready]:
             service.restarted.discard(backend)
             known.pop(backend.place.node, None)
+            read_from.pop(backend.place.node, None)
+
+
+def _note_replicas(service: Service, answers: Mapping[Node, Learned]) -> None:
+    """Whether what scripts raise may come from a replica as it is: those in ``answers`` have been asked."""
+    replicas = {node for shard in service.topology.shards for node in shard.replicas} if service.reads_replicas else ()
+    service.replicas_raise = any(node not in answers or answers[node].raises for node in replicas)
+
+
+def _tell(answers: Mapping[Node, Learned]) -> None:
+    """Say of which servers more is asked than they should need."""
+    for node, answer in answers.items():
+        if answer.raises:
+            log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+        if answer.max_output is not None:
+            log.warning(_CLOSES, node.address, answer.max_output)
 
 
 async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict[Node, Learned]:
@@ -201,7 +222,9 @@ async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict
     known = {node: answer for node, answer in known.items() if node in replicas}
     missing = [node for node in replicas if node not in known]
     answers = await asyncio.gather(*(learn_limits(node, service.credentials) for node in missing))
-    return known | {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
+    found = {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
+    _tell(found)
+    return known | found
 
 
 async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) -> None:

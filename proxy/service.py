@@ -16,6 +16,7 @@ from proxy.commands.facts import Fact
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
+from proxy.cursors import Cursors
 from proxy.detour import Detours
 from proxy.discovery.choose import source_of
 from proxy.discovery.functions import Missing
@@ -24,10 +25,10 @@ from proxy.dispatch import Dispatcher
 from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.evidence import Evidence
-from proxy.fastlane import MOST_ARGUMENTS, Lane
 from proxy.flow import Stop
 from proxy.gates import Gates
 from proxy.greeting import STAY, Credentials
+from proxy.lane import MOST_ARGUMENTS, Lane, Lanes
 from proxy.leases import Leases
 from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
@@ -53,7 +54,7 @@ from proxy.session import DEFAULT_USER, Account, World
 from proxy.slices import Slices
 from proxy.slowscripts import SlowScripts
 from proxy.spectators import Spectators
-from proxy.surroundings import Place, Surroundings, Timing
+from proxy.surroundings import Place, State, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
 from proxy.topology import NOBODY, Node, Topology
 from proxy.tracking import Trackers
@@ -109,13 +110,13 @@ class Service:
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
         self._lanes = self._make_lanes()
-        self.lane = self._lanes[0]
+        self.lanes = Lanes(self._lanes[0])
         self.query = QueryLimit()
         """How much the servers keep of what one connection sends."""
         self.own_lane = OwnLane(self.counters, self._most_queued())
         self.own_lane.learn(self.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
-        self.planner = self._planner()
+        self.planner = self._planner(None)
         self.census = census or Census()
         self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
         self.loop_lag = LoopLag(self.clients.latest, clock)
@@ -161,9 +162,11 @@ class Service:
             limits.pubsub_output_hard,
         )
         self.raises = False
-        """Whether a server is known to pass on what scripts raise with its line breaks."""
+        """Whether a primary is known to pass on what scripts raise with its line breaks."""
         self.unasked: frozenset[Node] = frozenset()
         """The primaries that may do so, as they have not been asked yet."""
+        self.replicas_raise = False
+        """Whether a replica that is read from does so, or may, as it has not been asked yet."""
         self.backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = RequestLimits(
             limits.max_arguments, limits.max_bulk, limits.max_inline, limits.max_request_size
@@ -185,7 +188,7 @@ class Service:
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
-        """Primaries' connections that were lost since their server's facts were asked for."""
+        """Connections that were lost since their server's facts were asked for."""
         self.changed = asyncio.Event()
         """A backend connection changed its state."""
         self.learned = asyncio.Event()
@@ -230,7 +233,7 @@ class Service:
         """Since when there have been slots that nobody serves, if there are."""
         self.stranger = around.stranger if around.cluster else None
         """See ``proxy.greeting.Stranger``, by the node; None where servers have no ids."""
-        self.detours = Detours(around, self._at, self._on_unsettled)
+        self.detours = Detours(around, self._at, self._split, self._on_unsettled)
         self.pool = Pool(around)
         self.leases = Leases(around, backend.dedicated_connections, _share(config), backend.dedicated_wait, self.budget)
         self.hub = Hub(around, topology)
@@ -297,12 +300,17 @@ class Service:
         """Forget the routes that are not ``used``: the connections that the others need."""
         return self._book.keep(used)
 
-    def _on_long(self, backend: Backend) -> None:
-        """A long reply is coming: who has nothing in flight behind it will go on over a fresh connection."""
-        if backend.place.owner:
+    def _on_long(self, backend: Backend) -> bool:
+        """A long reply is coming: who has nothing in flight behind it goes on over another connection, now or soon;
+        whether there is one."""
+        place = backend.place
+        if place.owner:
             backend.leave()  # nobody else uses it
-        else:
-            self.pool.make_way(backend)
+        elif (other := self.pool.make_way(backend)) is not None:
+            other.withhold(place.primary and self.holds(place.shard))
+            self._halt(backend.owners())
+            self._book.refresh()
+        return backend.left or self.pool.makes_way(place)
 
     def replace(self, backends: Collection[Backend]) -> None:
         """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
@@ -321,7 +329,7 @@ class Service:
         before, self.topology = self.topology, topology
         if before.whole:
             self._gaps_since = self.turn.now()
-        self.planner = self._planner()
+        self.planner = self._planner(self.planner.cursors)
         self._divide()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
             self._renew_lanes()
@@ -401,8 +409,11 @@ class Service:
         business."""
         return self._evidence.refusal(error, asked, frame)
 
-    def may_raise(self, shard: int | None = None) -> bool:
-        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks."""
+    def may_raise(self, shard: int | None = None, read: bool = False) -> bool:
+        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks; ``read``:
+        or a replica that is read from."""
+        if read and self.replicas_raise:
+            return True
         if self.raises or not self.unasked:
             return self.raises
         return shard is None or (shard != NOBODY and self.topology.shards[shard].primary in self.unasked)
@@ -438,6 +449,16 @@ class Service:
         backend.start()
         return backend
 
+    def _split(self, entry: Entry) -> list[Entry]:
+        """A request for each key of ``entry``, whose keys no server has together; none if it can not be split."""
+        fact, args = self.resolve(entry.frame)
+        plan = None if fact is None else self.planner.by_key(fact, args, entry.frame)
+        if plan is None:
+            return []
+        self.counters.splits += 1
+        gather = self.dispatcher.gather(plan, entry.sink, entry.token)
+        return [Entry(gather, index, part.frame, entry.since) for index, part in enumerate(plan.parts)]
+
     def _wait(self, entry: Entry, place: Place) -> None:
         """Nobody serves the slot of ``entry``: keep it until somebody does, if that has not been so for long."""
         error = encode.error(errors.nobody(self.topology.cluster))
@@ -468,22 +489,24 @@ class Service:
         self.absent = absent
         self.own_lane.learn(self.table, self.absent)
 
-    def _planner(self) -> Planner:
-        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster)
+    def _planner(self, before: Cursors | None) -> Planner:
+        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster, before)
 
     def _make_lanes(self) -> tuple[Lane, Lane]:
         """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
-        careful = [fact for fact in self.table if not runs_code(fact)]
         common = self.counters, self.topology, self.config.cross_slot, self.rules
         lane = Lane(self.table, *common)
-        return lane, lane if len(careful) == len(self.table) else Lane(careful, *common)
+        others = Lane(filter(runs_code, self.table), *common)
+        if not others.heads and not others.splits:
+            return lane, lane
+        return lane, Lane((fact for fact in self.table if not runs_code(fact)), *common)
 
     def _renew_lanes(self) -> None:
         self._lanes = self._make_lanes()
         self._on_unsettled()
 
     def _on_unsettled(self) -> None:
-        self.lane = self._lanes[self.detours.unsettled]
+        self.lanes.current = self._lanes[self.detours.unsettled]
 
     def _most_queued(self) -> int:
         """The bytes that a transaction may take, as the proxy and its servers have room for it."""
@@ -536,7 +559,7 @@ class Service:
             self.scripts.forget(backend)
             self.scripts.forget(backend.place.node)
             self.restarted.discard(backend)
-            if backend.place.primary and not backend.retired:
+            if not backend.retired and backend.state is not State.CLOSED:
                 self.restarted.add(backend)
         else:
             self.roles.stood(backend)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proxy import errors
-from proxy.channels import BEGIN, END, Kind, confirmation
+from proxy.channels import BEGIN, END, Kind, confirmation, nothing_ended
 from proxy.clock import Deadline
 from proxy.commands.facts import Fact
 from proxy.flow import Stop
@@ -15,7 +15,6 @@ from proxy.jobs import MORE, Job, at_once
 from proxy.pubsublink import Link
 from proxy.pubsubtopic import Claim
 from proxy.resp import encode
-from proxy.slots import key_slot
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -180,9 +179,14 @@ class Subscriptions:
             if name not in own:
                 own[name] = None
                 hub.join(kind, name, self, push)
-            say(confirmation(kind.subscribe, name, self._count(kind), self.protocol))
+            say(confirmation(kind.subscribe, name, self.count(kind), self.protocol))
             if not at % _STEP:
                 yield MORE
+
+    def has_none(self, kind: Kind, names: Sequence[bytes]) -> bool:
+        """Whether it is subscribed to none of these few ``names``, or to nothing of that kind if there are none."""
+        own = self.names[kind]
+        return not own if not names else len(names) <= _FEW and not any(name in own for name in names)
 
     def end(self, kind: Kind, names: Sequence[bytes]) -> None:
         """Subscribe to ``names`` no more, or to none of that kind.
@@ -207,12 +211,12 @@ class Subscriptions:
         own = self.names[kind]
         hub = self._client.service.hub
         if not names and not own:
-            frames.append(confirmation(kind.unsubscribe, None, self._count(kind), self.protocol))
+            frames.append(nothing_ended(kind, (), self.count(kind), self.protocol))
         for at, name in enumerate(names or list(own)):
             if name in own:
                 del own[name]
                 links.update(hub.leave(kind, name, self))
-            frames.append(confirmation(kind.unsubscribe, name, self._count(kind), self.protocol))
+            frames.append(confirmation(kind.unsubscribe, name, self.count(kind), self.protocol))
             if not at % _STEP:
                 yield MORE
         self._changed()
@@ -288,7 +292,7 @@ class Subscriptions:
         self._client.service.counters.command(kind.subscribe.decode()).failed += 1
         return encode.error(problem)
 
-    def _count(self, kind: Kind) -> int:
+    def count(self, kind: Kind) -> int:
         """What a confirmation counts: channels and patterns together, those of shards by themselves."""
         if kind is Kind.SHARD:
             return len(self.names[kind])
@@ -316,27 +320,30 @@ def subscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: 
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
     client = modes.client
     service = client.service
-    kind = BEGIN[fact.name]
-    names = args[1:]
-    if kind is Kind.SHARD and service.topology.cluster and len(set(map(key_slot, names))) > 1:
-        client.refuse(fact, errors.CROSSSLOT)
-        return True
     if not client.alone():
         return False
     service.counters.command(fact.name).calls += 1
     client.session.muted()  # it is told all the same, as Redis does
-    modes.listening().begin(kind, names)
+    modes.listening().begin(BEGIN[fact.name], args[1:])
     return True
 
 
 def unsubscribe(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
     """UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE."""
     client = modes.client
+    kind, names = END[fact.name], args[1:]
+    listening = modes.listening()
+    if listening.has_none(kind, names):
+        client.service.counters.command(fact.name).calls += 1
+        client.session.muted()
+        client.window.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
+        client.adopt_session()
+        return True
     if not client.alone():
         return False  # PUBSUB before it is to see what ends here
     client.service.counters.command(fact.name).calls += 1
     client.session.muted()
-    modes.listening().end(END[fact.name], args[1:])
+    listening.end(kind, names)
     return True
 
 

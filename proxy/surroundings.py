@@ -114,8 +114,9 @@ class Surroundings:
     """Something has changed: the topology should be looked at."""
     on_state: Callable[["Backend"], None]
     """Called whenever a connection becomes usable or stops being so."""
-    on_long: Callable[["Backend"], None]
-    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet."""
+    on_long: Callable[["Backend"], bool]
+    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet:
+    whether it is now, or will be soon."""
     elsewhere: Callable[["Backend"], "Backend"]
     """Where reads go now that went over a connection: the same one, or another server of its shard."""
     where: Callable[[Place, Look], "Backend | None"]
@@ -144,7 +145,13 @@ class Surroundings:
     """How many connections to one server may be left to long replies at a time."""
 
     def greeting(
-        self, place: Place, *, identify: bool = False, shared: bool = False, steps: Sequence[Step] = ()
+        self,
+        place: Place,
+        *,
+        at_busy: bool = False,
+        identify: bool = False,
+        shared: bool = False,
+        steps: Sequence[Step] = (),
     ) -> Greeting:
         """What is said first on a connection to ``place``; see ``Greeting``."""
         return Greeting(
@@ -156,6 +163,7 @@ class Surroundings:
             alone=self.alone,
             cluster=self.cluster,
             stranger=partial(self.stranger, place.node) if self.cluster else None,
+            at_busy=at_busy,
             identify=identify,
             shared=shared and self.evicts(),
             steps=steps,

@@ -240,8 +240,12 @@ class Tracker(Sink):
 
     def taken(self, fact: Fact) -> None:
         """The client runs a command outside of a transaction: CLIENT CACHING was for it, also if no server sees it."""
-        own = fact.handling is Handling.SESSION and not fact.name.startswith("client|")
-        if self.tracking.caching and own:
+        if fact.handling is Handling.SESSION and not fact.name.startswith("client|"):
+            self.passed()
+
+    def passed(self) -> None:
+        """A command is carried out that goes over none of these connections: CLIENT CACHING was for it all the same."""
+        if self.tracking.caching:
             self.tracking.caching = ""
             self._client.adopt_session()
 

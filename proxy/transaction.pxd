@@ -15,11 +15,13 @@ cdef class Queued:
     cdef readonly bytes frame
     cdef readonly object whole
     cdef readonly bint own
+    cdef public object run
     cdef public bytes along
     cdef readonly Py_ssize_t size
 
 
 cdef class Queue:
+    cdef readonly bint answered
     cdef readonly list items
     cdef readonly set slots
     cdef readonly list frames

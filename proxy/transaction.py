@@ -9,7 +9,7 @@ replies, of which only the last matters::
 Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Redis 7.0 answers.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from proxy import framing
 from proxy.channels import BEGIN, END
@@ -24,6 +24,7 @@ QUEUED = b"+QUEUED\r\n"
 NULLS = (b"*-1\r\n", b"_\r\n")
 """The reply to EXEC when a watched key was changed, in RESP2 and RESP3."""
 _ABORTED = b"-EXECABORT"
+_NO_MULTI = b"-ERR EXEC without MULTI"
 _BECAUSE = b" because of: "
 
 _EACH = 256
@@ -50,7 +51,7 @@ class Queued:
     """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
     goes through, where one server's reply is not what a client should see."""
 
-    __slots__ = ("along", "args", "fact", "frame", "own", "size", "whole")
+    __slots__ = ("along", "args", "fact", "frame", "own", "run", "size", "whole")
 
     def __init__(
         self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None, own: bool | None = None
@@ -60,6 +61,8 @@ class Queued:
         self.frame = frame
         self.whole = whole
         self.own = answered_here(fact) if own is None else own
+        self.run: Callable[..., bytes] | None = None
+        """What answers it, where that is all there is to it."""
         self.along = b""
         """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
         self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
@@ -86,6 +89,7 @@ class Queue:
         "_counted",
         "_held",
         "_kind",
+        "answered",
         "calls",
         "frames",
         "items",
@@ -107,6 +111,8 @@ class Queue:
         self._kind: Kind | None = None
         self.calls: list[tuple[str, list[bytes]]] = []
         """Of scripts: name and arguments."""
+        self.answered = True
+        """Whether all of them have what answers them (``Queued.run``)."""
         self.own = 0
         """How many the proxy answers itself."""
         self.wholes = 0
@@ -131,6 +137,8 @@ class Queue:
         if kind is None or kind.fact is not fact:
             kind = self._kind = self.kinds.setdefault(id(fact), Kind(fact))
         kind.count += 1
+        if item.run is None:
+            self.answered = False
         if kind.own:
             self.own += 1
         else:
@@ -213,6 +221,11 @@ def reason(error: bytes, first: bytes) -> bytes:
         return error
     _, because, words = error.partition(_BECAUSE)
     return b"-" + words if because else first or error
+
+
+def lacks_multi(error: bytes) -> bool:
+    """Whether ``error``, which answers EXEC, says that MULTI was refused: what followed it was executed one by one."""
+    return error.startswith(_NO_MULTI)
 
 
 def aborted(why: bytes) -> bytes:

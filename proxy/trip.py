@@ -235,6 +235,11 @@ class Trip(Sink):
             return
         if reply.startswith(b"-"):
             block = transaction.is_block(self._frame)
+            if block and transaction.lacks_multi(reply):
+                self._let_go(lease)
+                lease.drop()
+                self._uncertain(lease.place, errors.multi_refused(self._rejected))
+                return
             why = transaction.reason(reply, self._rejected) if block else reply
             found = self._client.service.refusal(why, lease.place.node, self._frame)
             if isinstance(found, Doubt):

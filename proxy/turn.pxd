@@ -29,4 +29,6 @@ cdef class Turn:
     cpdef object wait(self, object client)
     cdef object _arm(self)
     cdef object _open(self)
+    cdef object _go_on(self)
+    cdef object _flush(self)
     cdef double _look(self) except? -1.0

@@ -15,7 +15,7 @@ from proxy.commands.facts import Fact
 from proxy.pursuit import UNBLOCKED, Pursuit
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
-from proxy.resp.replies import elements
+from proxy.resp.replies import BadReply, elements
 from proxy.surroundings import Place
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _SWAP = encode.request(("SWAPDB", 0, 0))
 _RESTORE = encode.request(("FUNCTION", "RESTORE", b"\n\x00]\x9b\\@\x0f\x7f\xa2\xda", "APPEND"))
 """No function at all is added (the payload is what FUNCTION DUMP of an empty Redis 7.0 answers): replicated too."""
 _UNKNOWN = b"-ERR unknown"
+_WAIT = 3
+"""Arguments of WAIT; WAITAOF has one more, and is answered by two numbers."""
 _MOST = 64
 
 
@@ -114,8 +116,16 @@ class Waiting:
         if reply[:1] == b"-":
             self._finish(reply)
             return
-        several = reply[:1] == b"*"
-        self._counts.append([int(item[1:-2]) for item in (elements(reply) if several else [reply])])
+        several = len(self.args) > _WAIT
+        try:
+            items = elements(reply) if several else [reply]
+            counts = [int(item[1:-2]) for item in items if item[:1] == b":"]
+        except (BadReply, ValueError):
+            counts = []
+        if len(counts) != 1 + several:
+            self._finish(encode.error(errors.NO_MERGE))
+            return
+        self._counts.append(counts)
         if len(self._counts) < len(self._parts):
             return
         fewest = [min(column) for column in zip(*self._counts, strict=True)]
@@ -188,4 +198,4 @@ class Part(Pursuit):
 
     def nothing(self) -> bytes:
         """Nobody was asked, so nobody is known to have it."""
-        return encode.array((encode.ZERO, encode.ZERO)) if len(self._whole.args) > 3 else encode.ZERO
+        return encode.array((encode.ZERO, encode.ZERO)) if len(self._whole.args) > _WAIT else encode.ZERO

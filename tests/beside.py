@@ -16,9 +16,11 @@ from proxy.config.environment import ENGINE
 ROOT = Path(__file__).parent.parent
 OTHER = "valkey"
 """In the names of live tests with the second kind of server."""
+BRIEF = "brief"
+"""The profile of property tests that have run with the compiled engine."""
 UNCOMPILED: Mapping[str, Sequence[str]] = {
-    "unit": ["tests/unit"],
-    "simulation": ["tests/simulation"],
+    "unit": ["tests/unit", f"--hypothesis-profile={BRIEF}"],
+    "simulation": ["tests/simulation", f"--hypothesis-profile={BRIEF}"],
     "differential": ["tests/live/differential"],
     "smoke": ["tests/live", "-m", "smoke"],
 }

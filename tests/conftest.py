@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import proxy
 from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
-from tests.beside import OTHER, Runs
+from tests.beside import BRIEF, OTHER, Runs
 from tests.enginestate import compilable, problem
 
+settings.register_profile(BRIEF, settings.get_profile("ci"), max_examples=30)
 CLOSING_LINES = pytest.StashKey[list[str]]()
 """What the runs beside this one (test_beside.py) ended with."""
 RUNS = pytest.StashKey[Runs]()

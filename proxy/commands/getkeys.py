@@ -28,9 +28,16 @@ def _options(args: Sequence[bytes], start: int, values: Mapping[bytes, int]) -> 
 
 
 def sort_keys(args: Sequence[bytes]) -> list[int]:
-    """SORT, SORT_RO: the key, and STORE's (the last one wins). BY and GET patterns are no keys."""
+    """SORT: the key, and STORE's (the last one wins). BY and GET patterns are no keys."""
     stores = [at + 1 for at, name in _options(args, 2, SORT_OPTIONS) if name == b"store" and at + 1 < len(args)]
     return [1, *stores[-1:]]
+
+
+def sort_ro_keys(args: Sequence[bytes]) -> list[int]:
+    """SORT_RO: the key."""
+    if any(name == b"store" for _, name in _options(args, 2, SORT_OPTIONS)):
+        raise KeysError("SORT_RO has no STORE")
+    return [1]
 
 
 def sort_patterns(args: Sequence[bytes]) -> list[tuple[bytes, bytes]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.commands.facts import GetKeys, Handling
-from proxy.commands.getkeys import georadius_keys, migrate_keys, sort_keys, xread_keys
+from proxy.commands.getkeys import georadius_keys, migrate_keys, sort_keys, sort_ro_keys, xread_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def _same(handling: Handling, reason: str, *names: str) -> dict[str, Override]:
 
 _KEYS = {
     "sort": Override(Handling.KEYED, None, "STORE's key spec is unknown; BY and GET are patterns", sort_keys),
-    "sort_ro": Override(Handling.KEYED, None, "the spec of BY and GET is unknown: they are patterns", sort_keys),
+    "sort_ro": Override(Handling.KEYED, None, "the spec of BY and GET is unknown: they are patterns", sort_ro_keys),
     "georadius": Override(Handling.KEYED, None, "of STORE and STOREDIST the last one counts", georadius_keys),
     "georadiusbymember": Override(Handling.KEYED, None, "of STORE and STOREDIST the last one counts", georadius_keys),
     "xread": Override(Handling.KEYED, None, "blocks with BLOCK only", xread_keys),
@@ -62,7 +62,7 @@ _OWN = {
     **_same(Handling.MODE, "the proxy's own: about itself and its servers", "slotgate", "slotgate|help"),
     **_same(Handling.MODE, "over connections to the primaries of its own", "client|tracking"),
     **_same(Handling.MODE, "goes ahead of the next command on its connection", "client|caching"),
-    **_same(Handling.MODE, "shows what this worker's clients run", "monitor"),
+    **_same(Handling.MODE, "shows what this worker's clients run; not what scripts run", "monitor"),
 }
 
 _ONE_FOR_ALL = "subscribed at the servers once for all clients of a worker"

@@ -27,11 +27,14 @@ QUESTIONS = (
     ("CONFIG", "GET", "proto-max-bulk-len"),
     ("CONFIG", "GET", "cluster-databases"),
     ("CONFIG", "GET", "client-query-buffer-limit"),
+    ("CONFIG", "GET", "client-output-buffer-limit"),
 )
 _RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
 _NO_SCRIPTS = ("NOPERM", "ERR")
 """What begins the answers of servers that run no scripts for the proxy."""
+_LATER = ("LOADING", "BUSY", "MASTERDOWN")
+"""What begins the answers of servers that run none now."""
 _LIMITS = QUESTIONS[3], QUESTIONS[5]
 _TIMEOUT = 5.0
 _COLUMNS = 8
@@ -55,6 +58,8 @@ class Learned:
     """Whether it is in cluster mode."""
     raises: bool = False
     """Whether it passes on what scripts raise with its line breaks."""
+    max_output: int | None = None
+    """It closes a client's connection in which more bytes wait to be read; None: none for that."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -70,7 +75,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
     except (OSError, TimeoutError, BackendError) as error:
         log.info("server not asked yet address=%s reason=%r", node.address, str(error) or type(error).__name__)
         return None
-    commands, info, databases, max_bulk, of_cluster, max_query = replies
+    commands, info, databases, max_bulk, of_cluster, max_query, outputs = replies
     several = _setting(of_cluster)
     clustered = _is_clustered(info)
     return Learned(
@@ -82,12 +87,13 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         not clustered or several is not None,
         clustered,
         raises,
+        output_limit(outputs),
     )
 
 
 async def _raises(node: Node, credentials: Credentials) -> bool:
     """Whether ``node`` makes more than one reply of an error that a script raises, or will not say. Raises as ``ask``,
-    and BackendError as long as it loads."""
+    and BackendError as long as it runs none now."""
     scripts = [("EVAL", f"error({words.format(_MARK)})", "0") for words in _RAISED]
     try:
         commands = [each for script in scripts for each in (script, ("ECHO", _MARK))]
@@ -97,7 +103,7 @@ async def _raises(node: Node, credentials: Credentials) -> bool:
     for error, echo in zip(answers[::2], answers[1::2], strict=True):
         if not isinstance(error, hiredis.ReplyError) or echo != _MARK.encode():
             return True
-        if str(error).startswith("LOADING"):
+        if str(error).startswith(_LATER):
             raise BackendError(str(error))
         if _MARK not in str(error) and not str(error).startswith(_NO_SCRIPTS):
             return True
@@ -105,12 +111,13 @@ async def _raises(node: Node, credentials: Credentials) -> bool:
 
 
 async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
-    """Ask a replica, which is read from, for its limits; None if it can not be asked now."""
+    """Ask a replica, which is read from, for its limits and what it does to errors; None if it can not be asked now."""
     try:
         max_bulk, max_query = await ask(node, credentials, _LIMITS, _TIMEOUT)
+        raises = await _raises(node, credentials)
     except (OSError, TimeoutError, BackendError):
         return None
-    return Learned(None, None, None, _setting(max_bulk), _setting(max_query))
+    return Learned(None, None, None, _setting(max_bulk), _setting(max_query), raises=raises)
 
 
 async def slots_served(node: Node, credentials: Credentials) -> int | None:
@@ -202,6 +209,19 @@ def some_raise(answers: Sequence[Learned]) -> bool:
 def smallest_query(answers: Sequence[Learned]) -> int | None:
     """The lowest of the limits of what a server keeps of what one connection sends."""
     return min((answer.max_query for answer in answers if answer.max_query), default=None)
+
+
+def output_limit(reply: Reply) -> int | None:
+    """The hard limit of usual clients in a CONFIG GET reply of ``client-output-buffer-limit``; None if there is none.
+
+    Source: https://redis.io/docs/latest/develop/reference/clients/ (output buffer limits): classes, each with its hard
+    and soft limit and the seconds of that.
+    """
+    if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], bytes):
+        return None
+    words = reply[1].split()
+    hard = dict(zip(words[::4], words[1::4], strict=False)).get(b"normal", b"")
+    return int(hard) or None if hard.isdigit() else None
 
 
 def _version(info: Reply) -> str | None:

@@ -85,6 +85,12 @@ class ReplyReader:
         return self._size if self._long else 0
 
     @property
+    def known(self) -> int:
+        """The same with those that are known to be still to come: all of the value that is cut, and the least that
+        those behind it can have."""
+        return self._size + self._framer.ahead if self._long else 0
+
+    @property
     def owner(self) -> object | None:
         """Whose reply is being passed on in pieces."""
         return None if self._stream is None or self._stream.sink is DISCARD else self._stream.sink.owner

@@ -29,10 +29,6 @@ class Sink:
     def halt(self) -> None:
         """Take no more requests from its client until all it has sent are answered: one of them is on a detour."""
 
-    def parts(self, token: int) -> "list[tuple[Sink, int, bytes]]":
-        """Smaller requests that make up the one of ``token``: each with its sink and token; none if there are none."""
-        return []
-
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a whole reply."""
 

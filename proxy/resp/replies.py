@@ -22,6 +22,8 @@ _LONGEST = 12
 """More bytes than the type and the digits of a length by hand; 64 bits hold it by far."""
 _LONGEST_HEADER = 32
 """More bytes than any type and length have."""
+_LEAST = 3
+"""No value has fewer bytes: its type and a line break."""
 _MOST = 2**40
 """No length is larger: more than any server sends, and sums of them stay far from the bounds of C integers."""
 
@@ -190,6 +192,11 @@ class ReplyFramer:
         self.whole = True
         return end
 
+    @property
+    def ahead(self) -> int:
+        """How many bytes, at least, are still to come where ``through`` has got to."""
+        return self._at + self._left * _LEAST
+
     def _within(self, data: bytes, start: int) -> int:
         """The end of the part where a value begins and does not end."""
         at = start + self._at
@@ -280,15 +287,5 @@ def elements(frame: bytes) -> list[bytes]:
     else:
         kind, number, at = header(frame)
         count = number * 2 if kind in (b"%", b"|") else number
-    framer = ReplyFramer()
-    found: list[bytes] = []
-    while count:
-        after = short_end(frame, at)
-        if after < 0:
-            after = framer.frame(frame, at)
-            if after < 0:
-                raise BadReply("cut aggregate")
-        found.append(view[at:after])
-        at = after
-        count -= 1
+    found, _ = some_elements(frame, at, count)
     return found

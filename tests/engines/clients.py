@@ -316,4 +316,4 @@ async def _play(engine: Engine, steps: Steps) -> object:
     ]
 
 
-SUBJECTS = (Subject("clients", _make, _observe, 400),)
+SUBJECTS = (Subject("clients", _make, _observe, 250),)

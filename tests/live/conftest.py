@@ -132,6 +132,7 @@ _SLOW = (
     "test_clients",
     "test_cluster_discovery",
     "test_discover_replicas",
+    "test_half_moved",
     "test_node",
     "test_pubsub_cluster",
     "test_pubsub_failures",

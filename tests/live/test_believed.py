@@ -13,7 +13,7 @@ from proxy.localservers import LOOPBACK, ServerBinary
 from proxy.slots import key_slot
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site
-from tests.live.wire import Argument, Wire, pack, pipeline
+from tests.live.wire import Argument, Wire, decode, pack, pipeline
 from tests.processes import eventually
 
 pytestmark = pytest.mark.live
@@ -287,6 +287,26 @@ class TestWhatIsTheServersOwn:
         assert not problems
         assert len(counts) == 4
         assert min(counts.values()) > 5
+
+    def test_client_caching_is_for_the_script_and_not_for_its_twin(
+        self, cluster: LocalCluster, proxy: ProxyProcess
+    ) -> None:
+        """While slots move a twin goes ahead of each script, but never between CLIENT CACHING and what that is for."""
+        reads = "return redis.call('get', KEYS[1])"
+        with Wire(proxy.address, protocol=3) as client, Wire(proxy.address) as other:
+            assert client.ask("CLIENT", "TRACKING", "ON", "OPTIN") == b"+OK\r\n"
+            for turn in range(3):
+                owner = owner_of(cluster, "{gone}")
+                carry(key_slot(b"gone"), owner, next(node for node in cluster.nodes if node is not owner))
+                assert other.ask("GET", "{gone}") == b"$-1\r\n"
+                # What the new map pushes comes first.
+                while not client.silent(0.3):
+                    client.reply()
+                key = f"{{bar}}cached{turn}"
+                assert client.ask("CLIENT", "CACHING", "YES") == b"+OK\r\n"
+                assert client.ask("EVAL", reads, 1, key) == b"_\r\n"
+                assert other.ask("SET", key, "v") == b"+OK\r\n"
+                assert decode(client.reply()) == [b"invalidate", [key.encode()]]
 
     def test_a_cluster_that_is_down_for_a_while(self, cluster: LocalCluster, proxy: ProxyProcess) -> None:
         """A node that lost its slot says so; scripts wait until it has it again, and are executed once."""

@@ -105,9 +105,12 @@ def ready(proxy: ProxyProcess) -> bool:
 # ---- behind a name
 
 
-@pytest.mark.parametrize("topology", ["", "discover_replicas = true", 'refresh = "1h"'])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_handover_behind_a_name(pair: Pair, serve: Serve, topology: str, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "topology"),
+    [(1, ""), (1, "discover_replicas = true"), (2, 'refresh = "1h"')],
+    ids=["one worker", "replicas looked for", "two workers"],
+)
+def test_a_handover_behind_a_name(pair: Pair, serve: Serve, workers: int, topology: str) -> None:
     """Latency, no error, no write lost, and nothing is read from the old one any more."""
     proxy = serve(config=pair.configured(f"workers = {workers}", topology), environment=pair.names.environment)
     with Counting(proxy.address, KEYS) as load, Wire(proxy.address) as reader:

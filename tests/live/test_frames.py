@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -28,9 +29,10 @@ from proxy.resp.replies import BadReply
 from proxy.scatter import Scatter
 from proxy.topology import Node, build_topology
 from tests.live.binaries import FULL, MORE, SMOKE, Source, modules
-from tests.live.conftest import find
+from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire
+from tests.processes import eventually
 
 pytestmark = pytest.mark.live
 
@@ -377,3 +379,37 @@ def test_nobody_hears_a_frame_too_many(target: Target, proxy: ProxyProcess, kind
     assert [innocent.wrong for innocent in innocents] == [[], []]
     assert min(innocent.heard for innocent in innocents) > 0
     assert "can not be read" not in proxy.log
+
+
+def test_a_replica_that_makes_two_of_what_a_script_raises(tmp_path: Path, serve: Serve) -> None:
+    """Behind a primary that does not, as in an upgrade that begins with the replicas: it gets scripts that read."""
+    mended, other = find(FULL[0]), find(MORE[1])
+    primary, replica = LocalServer(mended, tmp_path), LocalServer(other, tmp_path)
+    busy = "for number = 1, 5000000 do end "
+    try:
+        for server in primary, replica:
+            server.start()
+        replica.ask("REPLICAOF", primary.host, primary.port)
+        replica.wait_link_up()
+        proxy = serve("--static", f"{primary.address}/{replica.address}", "--read-from", "replica")
+
+        def reads() -> int:
+            return int(replica.info("stats")["keyspace_hits"])
+
+        with Wire(proxy.address) as attacker, Wire(proxy.address) as innocent:
+            assert attacker.ask("SET", "k", "mine") == b"+OK\r\n"
+            assert eventually(lambda: attacker.ask("GET", "k") == b"$4\r\nmine\r\n" and reads() > 0)
+            digest = attacker.ask("SCRIPT", "LOAD", busy + "error('a\\r\\n+INJECTED')")[5:45]
+            for name, script in (("EVAL_RO", busy + "error('x\\r\\n+INJECTED')"), ("EVALSHA_RO", digest.decode())):
+                for _ in range(3):
+                    attacker.send(encode.request((name, script, "1", "k")))
+                    time.sleep(0.01)
+                    innocent.send(encode.request(("GET", "k")))
+                    assert innocent.reply() == b"$4\r\nmine\r\n"
+                    assert attacker.reply()[:1] == b"-"
+            assert attacker.silent()
+            assert innocent.silent()
+        assert "can not be read" not in proxy.log
+    finally:
+        replica.stop()
+        primary.stop()

@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalShards, ServerBinary, start_many
+from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
 from proxy.resp import encode
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
@@ -178,13 +178,41 @@ def test_what_is_kept_for_a_slow_reader_is_kept_once(shards: LocalShards, serve:
     assert not innocents.errors
 
 
+@pytest.mark.parametrize("soft", ["256kb", "8mb"])
+@pytest.mark.parametrize("block", [False, True], ids=["alone", "in a transaction"])
+def test_nobody_waits_long_behind_it(shards: LocalShards, serve: Serve, soft: str, block: bool) -> None:
+    """The best of three, as the machine may be busy: some 100 ms is what the server itself and the memory take."""
+    proxy = serve(config=configured(shards, f'output_soft = "{soft}"'))
+    waits = []
+    with ExitStack() as stack:
+        for _ in range(3):
+            slow = stack.enter_context(Wire(proxy.address))
+            with Innocents(proxy) as innocents:
+                innocents.go_on(40)
+                if block:
+                    slow.send(pipeline(("MULTI",), ("MGET", *TOGETHER[:6]), ("EXEC",)))
+                else:
+                    slow.send(pack("MGET", *TOGETHER[:6]))
+                innocents.go_on(400)
+            assert not innocents.errors
+            waits.append(innocents.slowest)
+            if waits[-1] < 1.0:
+                break
+    assert min(waits) < 1.0, waits
+
+
 # ---- slow readers share their connections
+
+
+def asked(server: LocalServer, *command: str) -> bytes:
+    """What it says, as bytes."""
+    with Wire(server.address) as wire:
+        return wire.ask(*command)
 
 
 def connections(shards: LocalShards) -> int:
     """How many the first shard's primary has from the proxy: those that have asked a GET or SET last."""
-    with Wire(shards.primaries[0].address) as wire:
-        lines = wire.ask("CLIENT", "LIST").splitlines()
+    lines = asked(shards.primaries[0], "CLIENT", "LIST").splitlines()
     return sum(b"cmd=get" in line or b"cmd=set" in line or b"cmd=ping" in line for line in lines)
 
 
@@ -217,6 +245,64 @@ def test_who_keeps_more_waiting_than_is_allowed_is_closed_alone(shards: LocalSha
     assert not innocents.errors
     assert metric(proxy, "slotgate_backend_reconnects_total") == 0
     assert "reason='output limit'" in proxy.log
+
+
+def test_they_share_the_memory_of_the_process(shards: LocalShards, serve: Serve) -> None:
+    """Those with the most are closed, and nobody else is: not who waits behind them, nor who reads at last."""
+    limits = 'output_soft = "256kb"\noutput_memory = "16mb"'
+    proxy = serve(config=configured(shards, limits, "long_reply_connections = 0"))
+    with growth(proxy, 0, 72 * MB), Innocents(proxy) as innocents, ExitStack() as stack:
+        innocents.go_on(40)
+        slow = [stack.enter_context(Wire(proxy.address)) for _ in range(12)]
+        for number, wire in enumerate(slow):
+            wire.send(pack("GET", TOGETHER[number]))
+        assert eventually(lambda: metric(proxy, "slotgate_clients_rejected_total", reason="output memory") >= 2)
+        innocents.go_on()
+        assert metric(proxy, "slotgate_client_waiting_bytes") <= 20 * MB
+        whole = 0
+        for number, wire in enumerate(slow):
+            with suppress(OSError):
+                assert wire.reply() == encode.bulk(bytes([65 + len(SPLIT) + number]) * VALUE)
+                whole += 1
+        innocents.go_on(40)
+    assert whole >= 1
+    assert metric(proxy, "slotgate_clients_rejected_total") == 12 - whole
+    assert not innocents.errors
+    assert metric(proxy, "slotgate_uncertain_total") == 0
+    assert metric(proxy, "slotgate_backend_reconnects_total") == 0
+    assert eventually(lambda: metric(proxy, "slotgate_client_waiting_bytes") == 0)
+
+
+def test_a_servers_own_limit_hits_only_the_slow_reader(shards: LocalShards, serve: Serve) -> None:
+    """``client-output-buffer-limit``: a server closes the connection that is left to him, and nobody else uses that."""
+    proxy = serve(config=configured(shards, 'output_soft = "256kb"'))
+    server = shards.primaries[0]
+    with Wire(proxy.address) as slow, Wire(proxy.address) as other:
+        other.ask("GET", TOGETHER[0] + "none")
+        slow.send(pack("MGET", *TOGETHER))
+        first = f"address={server.address}"
+        assert eventually(lambda: proxy.log.count(first) >= 2)
+        with Innocents(proxy) as innocents:
+            innocents.go_on(40)
+            server.ask("CONFIG", "SET", "client-output-buffer-limit", "normal 0 1mb 1")
+            try:
+                assert eventually(lambda: b"cmd=mget" not in asked(server, "CLIENT", "LIST"))
+            finally:
+                server.ask("CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0")
+            innocents.go_on(40)
+            with pytest.raises(ConnectionError):
+                slow.reply()
+            innocents.go_on(40)
+    assert metric(proxy, "slotgate_clients_rejected_total", reason="broken reply") == 1
+    assert not innocents.errors
+    assert metric(proxy, "slotgate_uncertain_total") == 0
+
+
+def test_a_hard_limit_of_a_server_is_said(binary: ServerBinary, serve: Serve) -> None:
+    with start_many(1, 0, binary=binary, options=("client-output-buffer-limit normal 64mb 0 0",)) as running:
+        proxy = serve("--static", running.static)
+        assert eventually(lambda: "have client-output-buffer-limit normal 0 0 0 there" in proxy.log)
+        assert "limit=67108864" in proxy.log
 
 
 # ---- what is kept of one reply is bounded

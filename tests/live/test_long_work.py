@@ -35,6 +35,19 @@ HEAVY = (
     "ping_of_16_mb",
 )
 """Bound by others' work (a client's share of a turn), or slow to prepare."""
+SLOW = (
+    "disconnect_with_100_000_subscriptions",
+    "expired_50_000",
+    "hello_with_100_000_subscriptions",
+    "pubsub_channels_of_100_000",
+    "pubsub_numsub_of_100_000",
+    "publish_over_5_000_patterns",
+    "reader_behind_2_000_000_replies",
+    "reset_of_100_000_subscriptions",
+    "scan_of_1_000_000",
+    "subscription_lost_with_20_000_channels",
+)
+"""For the drills: they take 4 to 10 s each."""
 PLAIN = ("SUBSCRIBE of 20,000 channels", "first_publish_after_5_000_patterns", "DEL of 100,000 keys")
 
 
@@ -50,7 +63,10 @@ def lag_of(proxy: ProxyProcess) -> float:
     return long_turns(proxy.http("/metrics")[1])
 
 
-@pytest.mark.parametrize("name", [name for name in STIMULI if name not in HEAVY])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.drill) if name in SLOW else name for name in STIMULI if name not in HEAVY],
+)
 def test_no_turn_takes_long(scene: Scene, name: str) -> None:
     if engine() == "python" and name not in PLAIN:
         pytest.skip("only some on the plain engine, whose steps take longer")

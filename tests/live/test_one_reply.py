@@ -22,6 +22,7 @@ pytestmark = pytest.mark.live
 ERROR = b"-ERR one\r\n"
 SPLIT = ERROR + b"+INJECTED\r\n"
 VALUE = b"$5\r\nvalue\r\n"
+UNFIT = b"-ERR the shards' answers do not fit together\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,18 @@ class TestAClient:
             for _ in range(3):
                 client.send(pipeline(("WATCH", "k"), ("MULTI",), ("SET", "k", "1"), ("EXEC",), ("GET", "a")))
                 assert client.replies(5)[3:] == [ERROR, VALUE]
+
+
+@pytest.mark.parametrize(
+    "said", [b"+OK\r\n", b"*1\r\n:1\r\n", b"*0\r\n", b"$1\r\n1\r\n", b":x\r\n", b"_\r\n", b"%1\r\n+a\r\n:1\r\n"]
+)
+def test_what_is_no_number_of_replicas(speaker: Speaker, proxy: ProxyProcess, said: bytes) -> None:
+    """WAIT is answered, by an error, and so is what comes behind it."""
+    speaker.answer = lambda args: said if args[0].startswith(b"WAIT") else None
+    with Wire(proxy.address) as client:
+        client.send(pipeline(("WAIT", 1, 10), ("GET", "a"), ("WAITAOF", 0, 1, 10), ("GET", "b")))
+        assert client.replies(4) == [UNFIT, VALUE, UNFIT, VALUE]
+    assert "Traceback" not in proxy.log
 
 
 def test_a_tracking_client(speaker: Speaker, proxy: ProxyProcess) -> None:

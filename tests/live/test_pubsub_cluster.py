@@ -1,17 +1,19 @@
 """Subscriptions in a cluster: each where it has to stand, also after nodes failed over and slots moved."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
 from proxy.localservers import ServerBinary
+from proxy.resp import encode
 from proxy.slots import key_slot
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags
 from tests.live.test_cluster_discovery import move
-from tests.live.wire import Wire, pipeline
+from tests.live.wire import Wire, pack, pipeline
 from tests.processes import eventually
 
 pytestmark = pytest.mark.live
@@ -133,10 +135,29 @@ def test_channels_of_shards(cluster: LocalCluster, proxy: ProxyProcess) -> None:
             assert text(listener.reply()) == "b"
             assert publisher.value("PUBSUB", "SHARDNUMSUB", f"{{{tag}}}a") == [f"{{{tag}}}a".encode(), 2]
         assert len(publisher.value("PUBSUB", "SHARDCHANNELS") or ()) == 6  # type: ignore[arg-type]
-        one, two, _ = shard_tags()
-        refused = publisher.ask("SSUBSCRIBE", one, two)
-        assert refused == b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
         assert publisher.ask("SUNSUBSCRIBE").endswith(b"$-1\r\n:0\r\n")
+
+
+def test_channels_of_several_shards_at_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    """The proxy presents one server, which has all slots."""
+    names = [f"{{{tag}}}{name}" for name in "xy" for tag in shard_tags()]
+    for protocol in (2, 3):
+        with Wire(proxy.address, protocol=protocol) as listener, Wire(proxy.address) as publisher:
+            listener.send(pack("SSUBSCRIBE", *names, names[0]))
+            kind = b">" if protocol == 3 else b"*"
+            confirmed = [encode.bulk(b"ssubscribe") + encode.bulk(name) for name in [*names, names[0]]]
+            counts = [*range(1, 7), 6]
+            assert listener.replies(7) == [
+                b"%b3\r\n%b:%d\r\n" % (kind, words, count) for words, count in zip(confirmed, counts, strict=True)
+            ]
+            for name in names:
+                assert publisher.value("SPUBLISH", name, name) == 1
+                assert text(listener.reply()) == name
+            assert publisher.value("PUBSUB", "SHARDNUMSUB", *names[:2]) == [names[0].encode(), 1, names[1].encode(), 1]
+            listener.send(pack("SUNSUBSCRIBE", *names[1:]))
+            listener.replies(5)
+            assert [publisher.value("SPUBLISH", name, "m") for name in names] == [1, 0, 0, 0, 0, 0]
+            assert text(listener.reply()) == "m"
 
 
 def test_a_slot_that_moves_takes_its_channels_along(cluster: LocalCluster, proxy: ProxyProcess) -> None:
@@ -191,3 +212,37 @@ def test_a_primary_that_dies(cluster: LocalCluster, proxy: ProxyProcess) -> None
         hears_again(listener, publisher, "PUBLISH", "news")
         hears_again(sharded, publisher, "SPUBLISH", tag)
         assert home(cluster, "news") is not node
+
+
+def migrate(slot: int, source: ClusterNode, target: ClusterNode) -> None:
+    """Move a slot as Valkey 9 does, all of it in one moment; else as ever, key by key."""
+    if source.binary.kind != "valkey":
+        move(range(slot, slot + 1), source, target)
+        return
+    assert source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id) == b"OK"
+
+
+def test_a_channel_whose_slot_moves_is_heard_again_at_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
+    """Who publishes is told of each message whether it was heard; and of few that they were not."""
+    channel = "c"
+    slot = key_slot(channel.encode())
+    with Wire(proxy.address, protocol=3) as listener, Wire(proxy.address) as publisher:
+        listener.ask("SSUBSCRIBE", channel)
+        for _ in range(2):
+            source = owner(cluster, channel)
+            target = next(node for node in cluster.primaries() if node is not source)
+            migrate(slot, source, target)
+            told: list[object] = []
+
+            def heard_by(node: ClusterNode, told: list[object] = told) -> bool:
+                told += [publisher.value("SPUBLISH", channel, len(told) + number) for number in range(100)]
+                return subscribed(node, "SHARDNUMSUB", channel) == 1
+
+            assert eventually(partial(heard_by, target), 20)
+            heard_by(target)
+            assert set(told[-100:]) == {1}
+            assert set(told) <= {0, 1}
+            heard = [int(text(listener.reply())) for _ in range(told.count(1))]
+            assert heard == [number for number, count in enumerate(told) if count]
+            assert listener.silent(0.05)
+            assert told.count(0) < 10

@@ -12,7 +12,7 @@ from proxy.localservers import LocalServer, ServerBinary
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.strangers import ClusterStranger, Stranger
-from tests.live.wire import Wire
+from tests.live.wire import Wire, pack, pipeline
 from tests.processes import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
@@ -133,6 +133,30 @@ def test_a_stranger_at_a_primary_s_address(own: LocalCluster, serve: Serve, tmp_
         assert_untouched(stranger)
     finally:
         stranger.kill()
+
+
+def test_a_stranger_that_is_too_busy_to_say_who_it_is(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
+    """It answers BUSY to whatever it is asked, also to who it is. It gets no request when its script is over."""
+    busy = "local over = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] + 0 < over do end return 1"
+    with start_cluster(2, 0, binary=binary, node_timeout=1.0) as cluster:
+        proxy = serve(config=quick(cluster.nodes[0], read_from="primary"))
+        victim = cluster.nodes[1]
+        victim.kill()
+        stranger = ClusterStranger(cluster.binary, tmp_path, victim)
+        try:
+            stranger.start()
+            stranger.own_all(3)
+            stranger.ask("CONFIG", "SET", "lua-time-limit", 50)
+            with Wire(stranger.address) as script, Wire(proxy.address) as client:
+                script.send(pack("EVAL", busy, 0))
+                client.send(pipeline(*[("SET", key, "ours") for key in KEYS]))
+                assert script.reply() == b":1\r\n"
+                written = client.replies(len(KEYS))
+            assert OK in written
+            assert {reply[:9] for reply in written if reply != OK} <= {b"-SHARDDOW", b"-CLUSTERD", b"-UNCERTAI"}
+            assert_untouched(stranger)
+        finally:
+            stranger.kill()
 
 
 def test_a_plain_server_at_a_replica_s_address(cluster: LocalCluster, serve: Serve, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site, shard_tags
-from tests.live.wire import Wire, pack, pipeline
+from tests.live.wire import Argument, Wire, pack, pipeline
 from tests.processes import eventually
 
 pytestmark = pytest.mark.live
@@ -208,6 +208,35 @@ def test_optout(site: Site, writer: Wire) -> None:
         assert writer.ask("MSET", key, 1, f"{key}2", 1) == OK
         assert client.reply() == invalidation(f"{key}2")
         assert client.silent()
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [("BLPOP", "{t}list", "0.01")],
+        [("EVAL", '#!lua flags="no-writes"\nreturn 1', 1, "{t}a")],
+        [("PUBLISH", "channel", "m")],
+        [("WAIT", 0, 1)],
+        [("WATCH", "{t}a"), ("UNWATCH",)],
+        [("MULTI",), ("EXEC",)],
+        [("MULTI",), ("DISCARD",)],
+        [("SUBSCRIBE", "channel"), ("UNSUBSCRIBE",)],
+    ],
+    ids=lambda requests: requests[0][0],
+)
+def test_caching_is_for_the_command_that_follows_whatever_it_goes_over(
+    site: Site, writer: Wire, requests: list[tuple[Argument, ...]]
+) -> None:
+    """What is read behind that is tracked again, as a server would."""
+    with tracking(site, "OPTOUT") as client:
+        key = "{t}key"
+        client.send(pipeline(("CLIENT", "CACHING", "NO"), *requests, ("GET", key), ("ECHO", "over")))
+        heard = [client.reply()]
+        while heard[-1] != b"$4\r\nover\r\n":
+            heard.append(client.reply())
+        assert [reply for reply in heard if reply[:1] != b">"][-2] == b"_\r\n"
+        assert writer.ask("SET", key, 1) == OK
+        assert client.reply() == invalidation(key)
 
 
 def test_an_invalidation_does_not_overtake_replies(site: Site, writer: Wire) -> None:

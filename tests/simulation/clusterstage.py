@@ -96,7 +96,7 @@ class Still(Unlisted):
 class Stage:
     """A cluster of a few shards, A, B and so on with the replicas a, b ..., and a proxy that knows it by heart."""
 
-    def __init__(self, shards: int, replicas: int) -> None:
+    def __init__(self, shards: int, replicas: int, cross_slot: str) -> None:
         loop = virtual_loop()
         rng = Random(0)
         self.cluster = SimulatedCluster(rng, shards, replicas, 0.0, lambda: Pace(rng, smooth=True))
@@ -111,6 +111,7 @@ class Stage:
         config = Config.model_validate(
             {
                 "topology": {"kind": "cluster"},
+                "cross_slot": cross_slot,
                 "cluster": {"seeds": ["10.3.0.0:6379"]},
                 "backend": {"retry_deadline": f"{RETRY_DEADLINE}s", "request_timeout": "5s"},
             }
@@ -169,9 +170,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(*, known: bool = True) -> AsyncIterator[Stage]:
+async def staged(*, known: bool = True, cross_slot: str = "split") -> AsyncIterator[Stage]:
     """A stage of two shards on which all connections stand; ``known`` False: the proxy does not know where."""
-    stage = Stage(2, 1)
+    stage = Stage(2, 1, cross_slot)
     if known:
         stage.look(stage.groups[0].primary)
         stage.client().say("DBSIZE")

@@ -83,6 +83,7 @@ class _Connection:
                 self._stage.greeted.append(request)
             else:
                 self._stage.seen.append(request)
+                self._stage.connection = self
             if request == "PING":
                 self.wire.send(self._stage.greeting)
             elif request == "CLUSTER MYID":
@@ -91,6 +92,7 @@ class _Connection:
                 self.wire.send(encode.integer(self._stage.attempts))
 
     def lost(self) -> None:
+        self._stage.stand -= 1
         if self._stage.connection is self:
             self._stage.connection = None
 
@@ -104,9 +106,11 @@ class Stage:
     seen: list[str]
     greeted: list[str]
     connection: _Connection | None = None
+    """That which was asked something last, or the first that was made since it was lost."""
     door: str = "open"
     greeting: bytes = encode.PONG
     attempts: int = 0
+    stand: int = 0
 
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
         """What the proxy's connect comes to."""
@@ -116,7 +120,9 @@ class Stage:
         if self.door == "shut":
             raise ConnectionRefusedError(111, "Connection refused")
         wire = Wire(protocol, Pace(Random(0), kernel=KERNEL, buffer=0, smooth=True))
-        self.connection = _Connection(self, wire)
+        connection = _Connection(self, wire)
+        self.stand += 1
+        self.connection = self.connection or connection
         protocol.connection_made(wire)
         return wire
 
@@ -343,6 +349,15 @@ def tries(least: int, most: int) -> Step:
 
     async def step(stage: Stage) -> None:
         assert least <= stage.attempts <= most
+
+    return step
+
+
+def standing(count: int) -> Step:
+    """How many connections to the server stand."""
+
+    async def step(stage: Stage) -> None:
+        assert stage.stand == count
 
     return step
 

@@ -90,22 +90,22 @@ def test_an_overtaken_command_of_several_keys_is_not_sent_again() -> None:
     play(scene())
 
 
-def test_a_command_of_several_keys_waits_for_them_to_be_together() -> None:
+def test_a_transaction_waits_for_its_keys_to_be_together() -> None:
     async def scene() -> None:
         async with staged() as stage:
             stage.groups[0].data.update({b"{t}1": b"", b"{t}2": b""})
             stage.begin_to_move(stage.groups[1], "{t}2")
             client = stage.client()
-            client.say("MSET {t}1 a {t}2 b")
+            client.say("MULTI", "MSET {t}1 a {t}2 b", "EXEC")
             await asyncio.sleep(0.3)
-            assert client.heard == []
+            assert client.heard == [b"OK", b"QUEUED"]
             assert value(stage, "{t}1") == b""
             stage.give(stage.groups[1])
             await asyncio.sleep(0.3)
-            assert client.heard == [b"OK"]
+            assert client.heard[2:] == [[b"OK"]]
             assert (value(stage, "{t}1"), value(stage, "{t}2")) == (b"a", b"b")
-            # It is not asked in a tight circle.
-            assert len(stage.seen) < 15
+            # It is not asked in a tight circle: three commands each time.
+            assert len(stage.seen) < 3 * 15
 
     play(scene())
 
@@ -125,6 +125,48 @@ def test_a_part_whose_keys_are_apart_is_split_by_key(gone: str) -> None:
             await asyncio.sleep(0.3)
             assert client.heard[1:] == [b"OK"]
             assert (value(stage, "{t}1"), value(stage, "{t}2"), value(stage, other)) == (b"c", b"d", b"x")
+
+    play(scene())
+
+
+@pytest.mark.parametrize("gone", [("{t}1",), ("{t}2",), ("{t}1", "{t}3")])
+def test_a_command_whose_keys_are_all_in_one_slot_that_is_on_its_way(gone: tuple[str, ...]) -> None:
+    """It is split by key as the parts of others are, one behind the other of its client's."""
+
+    async def scene() -> None:
+        async with staged() as stage:
+            stage.groups[0].data.update({b"{t}1": b"a", b"{t}2": b"b", b"{t}3": b"c"})
+            stage.begin_to_move(stage.groups[1], *gone)
+            client = stage.client()
+            client.say("MGET {t}3 {t}nobody {t}1 {t}2 {t}3")
+            await asyncio.sleep(0.2)
+            assert client.heard == [[b"c", None, b"a", b"b", b"c"]]
+            client.say("EXISTS {t}1 {t}2 {t}3", "MSET {t}1 d {t}2 e {t}3 f")
+            await asyncio.sleep(0.2)
+            assert client.heard[1:] == [3, b"OK"]
+            assert [value(stage, key) for key in ("{t}1", "{t}2", "{t}3")] == [b"d", b"e", b"f"]
+            client.say("DEL {t}1 {t}2")
+            await asyncio.sleep(0.2)
+            assert client.heard[3:] == [2]
+            client.say("GET {t}1", "GET {t}2", "GET {t}3")
+            await asyncio.sleep(0.2)
+            assert client.heard[4:] == [None, None, b"f"]
+
+    play(scene())
+
+
+def test_what_must_not_be_split_waits_for_its_keys_to_be_together() -> None:
+    async def scene() -> None:
+        async with staged(cross_slot="reject") as stage:
+            stage.groups[0].data.update({b"{t}1": b"a", b"{t}2": b"b"})
+            stage.begin_to_move(stage.groups[1], "{t}2")
+            client = stage.client()
+            client.say("MGET {t}1 {t}2")
+            await asyncio.sleep(0.3)
+            assert client.heard == []
+            stage.give(stage.groups[1])
+            await asyncio.sleep(0.3)
+            assert client.heard == [[b"a", b"b"]]
 
     play(scene())
 

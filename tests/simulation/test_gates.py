@@ -115,6 +115,23 @@ async def test_what_one_that_waited_is_told(server: Server) -> None:
 
 
 @told
+async def test_who_can_not_wait_is_told_what_came_of_the_last_attempt(server: Server) -> None:
+    """Not before one was made, and no longer than until one succeeds."""
+    server.failure = ConnectionRefusedError(111, "Connection refused")
+    server.gate.doubt()
+    for _ in range(50):
+        with pytest.raises(ConnectionRefusedError):
+            await server.gate.attempt(server.connect, patient=False)
+        await asyncio.sleep(0.001)
+    assert len(server.times) <= 3
+    server.failure = None
+    await asyncio.sleep(LONGEST)
+    assert await server.gate.attempt(server.connect, patient=False) == virtual_loop().time()
+    server.gate.doubt()
+    assert await server.gate.attempt(server.connect, patient=False) == virtual_loop().time()
+
+
+@told
 async def test_who_gives_up_in_the_middle_lets_the_next_try(server: Server) -> None:
     server.gate.doubt()
     server.takes = 60

@@ -18,6 +18,7 @@ from tests.simulation.playbook import (
     play,
     says,
     sees,
+    standing,
     tries,
 )
 
@@ -56,7 +57,7 @@ def test_it_comes_as_fast_as_it_is_read_and_others_go_on(reply: bytes) -> None:
             says("a", "GET z"),
             sees("GET z"),
             answers(b"$1\r\nz\r\n"),
-            tries(2, 2),
+            tries(3, 3),  # one in its place, and one that is ready for the next
         ),
         {**LIMITS, "output_hard": "256kb"},
     )
@@ -172,7 +173,7 @@ def test_a_reply_that_is_read_makes_way_when_it_is_very_long() -> None:
             says("a", "GET k"),
             answers(b"$20000000\r\n", b"v" * 9_000_000),
             passes(NOW),
-            tries(2, 2),
+            tries(2, 3),
             sees("GET k"),
             *others_go_on("b"),
             got_bytes("a", 9_000_000),
@@ -197,4 +198,96 @@ def test_a_reader_that_leaves_takes_nobody_along() -> None:
             *others_go_on("b"),
         ),
         LIMITS,
+    )
+
+
+def test_a_reply_makes_way_as_soon_as_its_length_is_known() -> None:
+    for begun in (
+        b"$20000000\r\nv",
+        b"*3\r\n:1\r\n$20000000\r\nv",
+        b"*4000000\r\n" + b":1\r\n" * 20_000,
+    ):
+        play(
+            (
+                says("a", "MGET k l m"),
+                answers(begun),
+                passes(NOW),
+                sees("MGET k l m"),
+                *others_go_on("b"),
+                got_bytes("a", len(begun)),
+            ),
+            {**LIMITS, "output_soft": "64mb", "output_hard": "64mb"},
+        )
+
+
+def test_the_next_long_reply_makes_way_at_once() -> None:
+    """A connection was made ready for it: none could be made now."""
+    reply = ROWS["a bulk string"]
+    play(
+        (
+            says("a", "GET k"),
+            listens("a", False),
+            answers(reply),
+            passes(NOW),
+            tries(3, 3),
+            door("deaf"),
+            says("b", "GET k"),
+            listens("b", False),
+            answers(reply),
+            sees("GET k", "GET k"),
+            *others_go_on("c"),
+            *others_go_on("d"),
+            listens("a", True),
+            listens("b", True),
+            passes(NOW),
+            got_bytes("a", len(reply)),
+            got_bytes("b", len(reply)),
+        ),
+        LIMITS,
+    )
+
+
+def test_what_is_ready_and_not_needed_is_let_go() -> None:
+    reply = ROWS["a bulk string"]
+    play(
+        (
+            says("a", "GET k"),
+            answers(reply[:2_000_000]),
+            listens("a", False),
+            passes(NOW),
+            answers(reply[2_000_000:]),
+            passes(NOW),
+            tries(3, 3),
+            listens("a", True),
+            passes(10.0),
+            standing(1),
+            sees("GET k"),
+            *others_go_on("b"),
+        ),
+        {**LIMITS, "output_soft": "64kb"},
+    )
+
+
+@kinds
+def test_replies_fill_the_memory_for_all(reply: bytes) -> None:
+    """One client is closed, and nobody else notices: not who waits behind it, nor who reads slowly and has less."""
+    play(
+        (
+            *(says(name, "LRANGE k 0 -1") for name in "abc"),
+            says("d", "SET x 1"),
+            *(listens(name, False) for name in "abc"),
+            answers(reply, reply, reply, encode.OK),
+            hears("d", "OK"),
+            sees(*["LRANGE k 0 -1"] * 3, "SET x 1"),
+            *others_go_on("d"),
+            hears("a", "closed"),
+            hears("b"),
+            hears("c"),
+            listens("b", True),
+            listens("c", True),
+            passes(NOW),
+            got_bytes("b", len(reply)),
+            got_bytes("c", len(reply)),
+        ),
+        {**LIMITS, "output_memory": "8mb" if len(reply) > 3_500_000 else "5mb"},
     )

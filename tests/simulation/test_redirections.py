@@ -249,10 +249,20 @@ CONVERSATIONS = {
         says("a", "MSET {bar}1 1 {bar}2 2", "SET {bar}1 3"), answers("A", TRYAGAIN, "+OK"), passes(SOON),
         sees("A", "MSET {bar}1 1 {bar}2 2", "SET {bar}1 3"), hears("a", TRYAGAIN, "OK"),
     ),
-    "a multi-key command waits until its slot has moved": (
+    "a command that can not be split waits until its slot has moved": (
+        says("a", "MSETNX {bar}1 1 {bar}2 2"), answers("A", TRYAGAIN), passes(SOON),
+        sees("A", *["MSETNX {bar}1 1 {bar}2 2"] * 2), answers("A", moved(BAR, "B")),
+        sees("B", "MSETNX {bar}1 1 {bar}2 2"), answers("B", ":1"), hears("a", "1"),
+    ),
+    "one that can be goes to where each of its keys is": (
         says("a", "MSET {bar}1 1 {bar}2 2"), answers("A", TRYAGAIN), passes(SOON),
-        sees("A", *["MSET {bar}1 1 {bar}2 2"] * 2), answers("A", moved(BAR, "B")), sees("B", "MSET {bar}1 1 {bar}2 2"),
-        answers("B", "+OK"), hears("a", "OK"),
+        sees("A", "MSET {bar}1 1 {bar}2 2", "MSET {bar}1 1", "MSET {bar}2 2"), answers("A", "+OK", ask(BAR, "B")),
+        sees("B", "ASKING", "MSET {bar}2 2"), answers("B", "+OK", "+OK"), hears("a", "OK"),
+    ),
+    "of a part that may have been written the rest is not known": (
+        says("a", "MSET {bar}1 1 {bar}2 2"), answers("A", TRYAGAIN), passes(SOON),
+        answers("A", "+OK", "-OOM command not allowed"),
+        hears("a", "-UNCERTAIN partial: OOM command not allowed"),
     ),
     "asking goes before each request that was asked for": (
         says("a", "SET bar 1", "GET bar"), answers("A", ask(BAR, "B"), ask(BAR, "B")),

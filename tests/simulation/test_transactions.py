@@ -208,6 +208,10 @@ WATCHES = {
         says("a", *WATCHED), answers(b"+OK\r\n"), passes(REQUEST_TIMEOUT + NOW),
         hears("a", "OK", "OK", "QUEUED", SILENT),
     ),
+    "a server whose user may watch, and may not use MULTI": (
+        says("a", *WATCHED), answers(b"+OK\r\n"), answers(b"-NOPERM multi\r\n+OK\r\n-ERR EXEC without MULTI\r\n"),
+        hears("a", "OK", "OK", "QUEUED", UNCERTAIN.format("refused MULTI with 'NOPERM multi'")),
+    ),
     "an error of WATCH is the client's": (
         says("a", "WATCH k", "MULTI", "PING", "EXEC"), answers(b"-NOPERM watch\r\n"),
         hears("a", "-NOPERM watch", "OK", "QUEUED", "[[]b'PONG']"),

@@ -7,7 +7,7 @@ from proxy.engine.window import ReplyWindow
 from proxy.jobs import Job, at_once
 from proxy.merge import Context
 from proxy.metrics import Counters
-from proxy.multikey import cut
+from proxy.multikey import by_key, cut
 from proxy.resp import encode
 from proxy.scatter import Part, Scatter, Way
 from proxy.slices import Slices
@@ -49,7 +49,9 @@ def pieces(frame: bytes, size: int = 50_000) -> list[bytes]:
     return [frame[at : at + size] for at in range(0, len(frame), size)]
 
 
-def gather(scatter: Scatter, sink: Recorder | ReplyWindow | Muted, limit: int = LIMIT, token: int = 0) -> Gather:
+def gather(
+    scatter: Scatter, sink: Recorder | ReplyWindow | Muted | Gather, limit: int = LIMIT, token: int = 0
+) -> Gather:
     return Gather(scatter, sink, token, Context(), Counters(), AtOnce(), limit)
 
 
@@ -142,8 +144,8 @@ def test_parts_of_parts_count_for_the_whole() -> None:
     sink = Recorder()
     parts = gather(scatter, sink)
     several = next(token for token, part in enumerate(scatter.parts) if len(part.positions) > 1)
-    inner = [(part, token) for part, token, _ in parts.parts(several)]
-    assert len(inner) == 2
+    again = gather(Scatter(MGET, by_key(scatter.parts[several])), parts, token=several)
+    inner = [(again, 0), (again, 1)]
     assert parts.kept(1 - several, 1000) == 1000
     assert inner[0][0].kept(inner[0][1], 500) == 1500
     assert inner[1][0].kept(inner[1][1], 700) == 2200

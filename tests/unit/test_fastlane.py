@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.commands.facts import Fact, Handling
-from proxy.fastlane import MOST_ARGUMENTS, Head, Lane, Split, run
+from proxy.fastlane import run
+from proxy.lane import MOST_ARGUMENTS, Head, Lane, Split
 from proxy.metrics import Counters
 from proxy.planner import Forward, Planner, split_way
 from proxy.resp import encode

@@ -223,7 +223,6 @@ async def test_a_stranger_is_not_used() -> None:
         (b"-ERR unknown command 'CLUSTER'\r\n", [""]),
         (b"-ERR Unknown subcommand or wrong number of arguments for 'MYID'. Try CLUSTER HELP.\r\n", [""]),
         (b":5\r\n", [""]),
-        (b"-BUSY Redis is busy running a script.\r\n", []),
     ],
 )
 async def test_a_node_that_does_not_say_its_id(answer: bytes, seen: list[str]) -> None:
@@ -232,6 +231,21 @@ async def test_a_node_that_does_not_say_its_id(answer: bytes, seen: list[str]) -
     greeting.feed(OK + answer + PONG)
     assert await greeting.done
     assert heard == seen
+
+
+@pytest.mark.parametrize("answer", [b"-BUSY Redis is busy running a script.\r\n", b"-LOADING Redis is loading\r\n"])
+async def test_a_node_that_says_its_id_only_later_is_not_used_before(answer: bytes) -> None:
+    """But to end the script that it is busy with, over a connection that is for this alone."""
+    greeting = of_a_cluster([], "")
+    greeting.feed(OK + answer + PONG)
+    with pytest.raises(BackendError, match="does not say its id yet"):
+        await greeting.done
+
+
+async def test_a_busy_node_is_reached_by_what_ends_its_script() -> None:
+    greeting = Greeting(2, 0, True, ANNA, cluster=True, stranger=lambda identity: "a stranger", at_busy=True)
+    greeting.feed(OK + b"-BUSY Redis is busy running a script.\r\n" * 2)
+    assert await greeting.done
 
 
 async def test_a_server_that_is_in_no_cluster_is_not_used() -> None:

@@ -87,6 +87,7 @@ def test_replies_that_fit(way: str, replies: list[bytes], whole: bytes) -> None:
         ("logical_or", [b":1\r\n", b"*1\r\n:1\r\n"]),
         ("concat", [b"*1\r\n:1\r\n", b"+OK\r\n"]),
         ("concat", [b"_\r\n", b"_\r\n"]),
+        ("concat", [b"|1\r\n+k\r\n+v\r\n*1\r\n:1\r\n"] * 2),
         ("concat", [b"%1\r\n+a\r\n:1\r\n", b"*1\r\n:1\r\n"]),
         ("mget", [b"*1\r\n:1\r\n", b"+OK\r\n"]),
         ("mget", [b"*2\r\n:1\r\n:1\r\n", b"*0\r\n"]),
@@ -220,7 +221,7 @@ def test_mget_puts_replies_where_their_keys_stood() -> None:
 
 
 def scan(cursor: int, shards: int = 3, shard: int = 0) -> bytes:
-    part = Scatter(Way("scan", "scan", shards), [Part(shard, b"")], Cursors(topology(shards)).marks(shard))
+    part = Scatter(Way("scan", "scan", shards), [Part(shard, b"")], Cursors(topology(shards)).marks(shard, 0))
     return merge(part, [b"*2\r\n%b*1\r\n$1\r\nk\r\n" % encode.bulk(str(cursor))], NOTHING)
 
 

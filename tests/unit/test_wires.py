@@ -106,3 +106,43 @@ async def test_pieces_of_all_sizes_come_as_they_were_written() -> None:
     transport.close()
     assert await read(end, 3) == b"end"
     end.close()
+
+
+class Turns(asyncio.Protocol):
+    """Notes how many bytes come in each turn of the loop."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self.sizes: list[int] = [0]
+        self.total = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if not self.sizes[-1]:
+            asyncio.get_running_loop().call_soon(self.sizes.append, 0)
+        self.sizes[-1] += len(data)
+        self.total += len(data)
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+async def test_who_is_waited_for_is_read_more_in_a_turn(hurried: bool) -> None:
+    """Not without a bound either: others are to have their turn."""
+    mb = 1 << 20
+    whole = 64 * mb
+    transport, _, end = await joined()
+    turns = Turns()
+    turns.transport = transport
+    transport.set_protocol(turns)
+    transport.hurry(hurried)
+    end.setblocking(True)
+    writing = asyncio.create_task(asyncio.to_thread(end.sendall, b"x" * whole))
+    while turns.total < whole:
+        time.sleep(0.001)  # noqa: ASYNC251 - as if the turn had much else to do: something comes meanwhile
+        await asyncio.sleep(0)
+    await writing
+    assert mb < max(turns.sizes) <= 9 * mb if hurried else max(turns.sizes) <= mb
+    transport.abort()
+    await asyncio.sleep(0.01)
+    end.close()

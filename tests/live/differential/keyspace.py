@@ -122,6 +122,13 @@ GENERIC = {
         SORT_RO %l
         SORT_RO %l DESC LIMIT 0 1
         SORT_RO %l STORE %dest
+        SORT_RO %l STORE elsewhere
+        SORT_RO %l STORE a STORE b
+        SORT_RO %l BY w_* STORE elsewhere
+        SORT_RO %l STORE
+        MULTI
+        SORT_RO %l STORE elsewhere
+        EXEC
         MSET %w_1 9 %w_2 8 %w_3 7 %w_10 6
         SORT %l BY %w_*
         SORT %l BY %w_* GET # GET %w_*

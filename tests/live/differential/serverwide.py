@@ -4,6 +4,15 @@ KEYLESS = {
     "all shards": r"""
         FLUSHALL
         DBSIZE
+        SCAN ""
+        SCAN " "
+        SCAN -1
+        SCAN +1
+        SCAN 1a
+        SCAN 18446744073709551615
+        SCAN 18446744073709551616
+        SCAN "" MATCH
+        SCAN "" COUNT 0
         MSET k1 1 k2 2 k3 3 k4 4 k5 5 k6 6 k7 7
         DBSIZE
         KEYS *

@@ -49,6 +49,7 @@ def fact_of(line: str) -> tuple[Fact, list[bytes]]:
         ("SORT k STORE", [1]),
         ("SORT k STORE a STORE b", [1, 5]),
         ("SORT_RO k BY w_*", [1]),
+        ("SORT_RO k BY store GET #", [1]),
         ("GEORADIUS k 0 0 1 km", [1]),
         ("GEORADIUS k 0 0 1 km ASC STORE d", [1, 8]),
         ("GEORADIUS k 0 0 1 km STORE a STOREDIST b", [1, 9]),
@@ -85,6 +86,9 @@ def test_key_positions(line: str, expected: list[int]) -> None:
         "XREAD STREAMS a b 0",
         "XREAD COUNT 1 BLOCK 0",
         "XREAD COUNT 1 STREAMS",
+        "SORT_RO k STORE d",
+        "SORT_RO k BY w_* store k",
+        "SORT_RO k ASC STORE",
     ],
 )
 def test_arguments_that_do_not_fit(line: str) -> None:

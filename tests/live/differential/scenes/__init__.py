@@ -28,6 +28,7 @@ SCENES = [
 
 VALKEYS_OWN = {
     "transaction: MULTI and WATCH inside": "Valkey 9 words these errors otherwise, and they spoil the transaction",
+    "administration: what never stands in a transaction": "Valkey 9 names the command in this error",
     "connection: READONLY, READWRITE and ASKING": "Valkey 9 takes READONLY and READWRITE without cluster mode",
 }
 """Where Valkey does otherwise than Redis, which is the reference; by the scene's name, with what it does."""

@@ -31,6 +31,16 @@ ADMINISTRATION = {
         a: BGREWRITEAOF
         * aof_rewrite_in_progress:0
     """,
+    "what never stands in a transaction": r"""
+        a: MULTI
+        a: SAVE
+        a: EXEC
+        a: MULTI
+        a: SAVE x
+        a: SHUTDOWN NOSUCH
+        a: PSYNC a b
+        a: DISCARD
+    """,
     "databases change places": r"""
         a: SET %k zero
         a: SELECT 3

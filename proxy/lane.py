@@ -1,0 +1,92 @@
+"""What the fast lane knows of commands, for one topology: by the bytes that a request begins with."""
+
+from collections.abc import Iterable
+
+from proxy.colocation import Colocation
+from proxy.commands.facts import Fact, Handling
+from proxy.metrics import CommandCounter, Counters
+from proxy.planner import CrossSlot, split_way
+from proxy.scatter import Way
+from proxy.topology import Topology
+
+MOST_ARGUMENTS = 9
+NO_HEAD = b"no head begins so"
+
+
+class Head:
+    """What is known of a request by its head: how many arguments follow the key, whether a replica may answer, and
+    whether it may write."""
+
+    __slots__ = ("bulks", "counter", "read", "writes")
+
+    def __init__(self, bulks: int, read: bool, writes: bool, counter: CommandCounter) -> None:
+        self.bulks = bulks
+        self.read = read
+        self.writes = writes
+        self.counter = counter
+
+
+class Split:
+    """A command that is split by its keys."""
+
+    __slots__ = ("counter", "step", "way")
+
+    def __init__(self, way: Way, step: int, counter: CommandCounter) -> None:
+        self.way = way
+        self.step = step
+        self.counter = counter
+
+
+class Lane:
+    """All that the fast lane knows of commands, for one topology."""
+
+    __slots__ = ("by_slot", "entry", "heads", "measure", "rules", "shards", "splits", "text")
+
+    def __init__(
+        self,
+        facts: Iterable[Fact],
+        counters: Counters,
+        topology: Topology,
+        cross_slot: CrossSlot,
+        rules: Colocation | None = None,
+    ) -> None:
+        self.heads: dict[bytes, Head] = {}
+        self.splits: dict[bytes, Split] = {}
+        self.shards = len(topology.shards)
+        self.by_slot = topology.cluster
+        self.rules = rules
+        self.measure = counters.measure
+        self.text = NO_HEAD
+        """The head that was met last, by any client: the next request often has the same."""
+        self.entry: Head | None = None
+        for fact in facts:
+            names = [name.encode() for name in (fact.name.upper(), fact.name)]
+            for count in range(2, MOST_ARGUMENTS + 1):
+                if fact.accepts(count) and _one_key(fact, count):
+                    head = Head(count - 2, fact.replica_ok, not fact.readonly, counters.command(fact.name))
+                    for name in names:
+                        self.heads[b"*%d\r\n$%d\r\n%b\r\n$" % (count, len(name), name)] = head
+            if fact.handling is Handling.MULTI_SHARD and fact.key_range is not None and cross_slot == "split":
+                first, _, step = fact.key_range
+                if first == 1:
+                    split = Split(split_way(fact, self.shards), step, counters.command(fact.name))
+                    for name in names:
+                        self.splits[b"$%d\r\n%b\r\n" % (len(name), name)] = split
+
+
+class Lanes:
+    """The ``current`` lane of a worker: another one for each topology, and while requests are refused."""
+
+    __slots__ = ("current",)
+
+    def __init__(self, lane: Lane) -> None:
+        self.current = lane
+
+
+def _one_key(fact: Fact, count: int) -> bool:
+    """Whether a call with ``count`` arguments has one key, the first argument, and may go to its shard as it is."""
+    if fact.handling not in (Handling.KEYED, Handling.MULTI_SHARD) or fact.blocking or fact.key_range is None:
+        return False
+    first, last, step = fact.key_range
+    end = last if last >= 0 else count + last
+    return first == 1 and first <= end < first + step and (fact.handling is Handling.KEYED or count == 1 + step)
