@@ -29,7 +29,7 @@ What a client can be in the middle of, and where else a request can be carried o
                                  aside.py (SCRIPT KILL)
     errors that clients word     refusals.py, proof.py (pure), evidence.py (a script's MOVED is data)
     more replies than one        framing.py (pure: the table), unshared.py (over leases)
-    CLUSTER reads                clustercmds.py, presented.py (``present_as = "cluster"``)
+    CLUSTER reads                clustercmds.py, presented.py, advertised.py (``present_as = "cluster"``)
     connections for these        lease.py (one), leases.py (the pool)
 
 The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
@@ -50,10 +50,10 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
     5  lane, fastlane, owncalls, ownlane                                    clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
-    5  subscriptions, publishing, looplag                                   clients
+    5  subscriptions, publishing, scanning, looplag                                   clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
     5  lostscripts, slowscripts, pausing, evidence, census, clients, rolewatch, upkeep             clients
-    5  service, report                                                      clients
+    5  service, report, advertised                                          clients
     5  listeners, admin                                                     clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
     6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests

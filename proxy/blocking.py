@@ -103,7 +103,7 @@ class Halt:
 class Block(Pursuit):
     """One command that blocks."""
 
-    __slots__ = ("_args", "_ends", "_fact", "_frame", "_halt", "_modes", "_open")
+    __slots__ = ("_args", "_asked", "_ends", "_fact", "_frame", "_halt", "_modes", "_open")
 
     def __init__(self, modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, halt: Halt) -> None:
         super().__init__(modes.client.service, seconds(fact.name, args), readonly=fact.readonly)
@@ -115,6 +115,8 @@ class Block(Pursuit):
         self._open = open_ends(args) if fact.name == "xread" else {}
         self._ends: dict[int, bytes] = {}
         """What stands for ``$`` where it stood, once that is known."""
+        self._asked: list[int] = []
+        """Where those stand that are asked for now, in this order."""
         modes.block = self
 
     def place(self) -> Place | bytes | None:
@@ -136,17 +138,17 @@ class Block(Pursuit):
         if remaining is not None or self._ends:
             args = closed(self._args, self._ends)
             frame = encode.request(args if remaining is None else shortened(self._fact.name, args, remaining))
-        asked = [question(key) for at, key in self._open.items() if at not in self._ends]
-        return (*asked, frame)
+        self._asked = [at for at in self._open if at not in self._ends]
+        return (*(question(self._open[at]) for at in self._asked), frame)
 
     def heard(self, index: int, reply: bytes) -> bool:
         """Where a stream ends. If that is not said, it is where it ends when the command comes to a server again."""
-        missing = [at for at in self._open if at not in self._ends]
+        at = self._asked[index]
         end = end_said(reply)
         if end is not None:
-            self._ends[missing[0]] = end
+            self._ends[at] = end
         else:
-            del self._open[missing[0]]
+            del self._open[at]
         return True
 
     def waits(self, on: bool) -> None:

@@ -33,15 +33,15 @@ def run(session: Session, name: str, args: Sequence[bytes]) -> bytes:
 
 def _info(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
     served = shown.served()
-    nodes = len(shown.members(session.local_address))
+    members = shown.members(session.local_address)
     fields = {
         "cluster_state": "ok" if served == SLOTS else "fail",
         "cluster_slots_assigned": served,
         "cluster_slots_ok": served,
         "cluster_slots_pfail": 0,
         "cluster_slots_fail": 0,
-        "cluster_known_nodes": nodes,
-        "cluster_size": nodes,
+        "cluster_known_nodes": len(members),
+        "cluster_size": sum(bool(member.slots) for member in members),
         "cluster_current_epoch": 1,
         "cluster_my_epoch": 1,
         "cluster_stats_messages_sent": 0,
@@ -84,7 +84,7 @@ def _shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
             "endpoint": encode.bulk(member.host),
             "role": encode.bulk("master"),
             "replication-offset": encode.ZERO,
-            "health": encode.bulk("online"),
+            "health": encode.bulk("online" if member.slots else "fail"),
         }
         return encode.mapping(
             {
@@ -102,8 +102,8 @@ def _shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
 def _nodes(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
     own = shown.myself(session.local_address)
     lines = (
-        f"{member.id} {member.host}:{member.port}@{member.port + _BUS} {'myself,' if member == own else ''}master "
-        f"- 0 0 1 connected {_words(member.slots)}\n"
+        f"{member.id} {member.host}:{member.port}@{member.port + _BUS} {'myself,' if member == own else ''}master"
+        f"{',fail - 0 0 1 disconnected' if not member.slots else f' - 0 0 1 connected {_words(member.slots)}'}\n"
         for member in shown.members(session.local_address)
     )
     return encode.verbatim("".join(lines), session.protocol)

@@ -21,12 +21,13 @@ from proxy.modes import Modes
 from proxy.multikey import some_bulks
 from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
-from proxy.planner import Forward, Pin, Reject
+from proxy.planner import OF_KEYSPACE, Forward, Pin, Reject
 from proxy.proof import RUNS_CODE
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
 from proxy.routes import Routes
+from proxy.scanning import Page
 from proxy.scatter import Scatter
 from proxy.session import Manner, ReplyMode, Session
 from proxy.transaction import QUEUED, Queue, Queued
@@ -566,6 +567,14 @@ class Conversation(Receiver):
         if publishing.asks_too_early(self, fact):
             return False
         plan = service.planner.plan(fact, args, frame)
+        shown = self.session.world.presented
+        share = None if shown is None or fact.name not in OF_KEYSPACE else shown.share(self.session.local_address)
+        if share is not None:
+            divided = service.planner.divided(plan, fact, args, share)
+            if isinstance(divided, bytes):
+                self.say(fact, divided)
+                return True
+            plan = divided
         if isinstance(plan, Reject):
             service.counters.crossslots += plan.text is errors.CROSSSLOT
             self.refuse(fact, plan.text)
@@ -603,7 +612,9 @@ class Conversation(Receiver):
             service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
         if self.modes is not None and self.modes.tracker is not None:
             self.modes.tracker.before(shards, now)  # nothing may come in between
-        if isinstance(plan, Scatter):
+        if isinstance(plan, Scatter) and plan.way.merge == "scan":
+            Page(self, plan, routes, sink, token, now)
+        elif isinstance(plan, Scatter):
             service.dispatcher.scatter(plan, routes, self.flow, sink, token, now)
         else:
             service.dispatcher.send(plan.shard, plan.read, frame, routes, self.flow, sink, token, now)

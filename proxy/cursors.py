@@ -15,7 +15,8 @@ leaves the map in it: who knows that map judges it.
 import time
 from array import array
 from binascii import crc_hqx
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import islice
 
 from proxy.topology import NOBODY, Topology
 
@@ -91,11 +92,13 @@ class Cursors:
         """What ``read`` makes of a cursor of 0."""
         return 0, 0, self._slots
 
-    def marks(self, shard: int, slots: int) -> tuple[bytes, bytes, bytes]:
+    def marks(self, shard: int, slots: int, share: Collection[int] | None = None) -> tuple[bytes, bytes, bytes]:
         """For the merge: by how many bits to shift the server's cursor, what to put there for this shard, and what for
-        the next one (nothing behind the last). ``slots``: the tag of the map that the scan goes by."""
+        the next one (nothing behind the last). ``slots``: the tag of the map that the scan goes by. ``share``: the
+        shards that are scanned, if not all are."""
         shift = self._bits + _TAG_BITS * self._tagged
-        following = b"%d" % self._mark(shard + 1, slots) if shard + 1 < self._shards else b""
+        later = (other for other in range(shard + 1, self._shards) if share is None or other in share)
+        following = b"".join(b"%d" % self._mark(other, slots) for other in islice(later, 1))
         return b"%d" % shift, b"%d" % self._mark(shard, slots), following
 
     def _mark(self, shard: int, slots: int) -> int:

@@ -83,7 +83,7 @@ cdef enum:
     _ACCEPTS = 64
     _CHUNK = 256 * 1024
     _CHUNKS = 4
-    _CHUNKS_HURRIED = 32
+    _CHUNKS_HURRIED = 16
     _FIRST = 64 * 1024  # what a client may be read before it has shown what it sends
     _PLENTY = 64 * 1024
     _VECTORS = 64

@@ -81,10 +81,10 @@ class Greeting:
     a replica that has become a primary, would be lost on the others. ``alone``: only the configuration says that a
     server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
     ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
-    to be used that has a certain id; one that is too busy with a script to say its id is used with ``at_busy`` only, to
-    end that script. ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many
-    clients', so that the server should not close it to save memory. ``steps``: what else it is told, all of which it
-    must take.
+    to be used that has a certain id. One that is too busy with a script to say its id, or its role where that
+    counts, is used with ``at_busy`` only, to end that script. ``identify``: ask for the connection's id
+    (``client_id``). ``shared``: it is many clients', so that the server should not close it to save memory.
+    ``steps``: what else it is told, all of which it must take.
     """
 
     def __init__(
@@ -223,7 +223,13 @@ class Greeting:
             raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
         if asked == STAY:
             return  # it does not know it, or the user may not: then it is closed like any other
-        if code == "NOPERM" or code == "BUSY":
+        if step == "ROLE" and self._role and code == "BUSY" and not self._at_busy:
+            # HELLO is answered all the same, if it was said.
+            if self._said is None:
+                raise BackendError(f"the server does not say its role yet: {words}")
+            self._is((self._said,))
+            return
+        if code in ("NOPERM", "BUSY"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError

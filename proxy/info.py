@@ -88,6 +88,14 @@ def merge(documents: Sequence[str], overlay: Mapping[str, Mapping[str, str]], as
     return write(merged)
 
 
+def without_keys(document: str) -> str:
+    """The document of a shard with no keys."""
+    sections = parse(document)
+    if "Keyspace" in sections:
+        sections["Keyspace"] = {}
+    return write(sections)
+
+
 def _section(name: str, parts: Sequence[Section]) -> Section:
     if name in _TABLES:
         return _table(name, parts)

@@ -17,7 +17,7 @@ from proxy.jobs import MORE, Job, at_once
 from proxy.multikey import joining, merge_by_key, merging_by_key, merging_pieces_by_key
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header, some_elements
-from proxy.scatter import Scatter
+from proxy.scatter import Scatter, Uncounted
 
 _ERROR = ord("-")
 _STEP = 16
@@ -233,6 +233,9 @@ def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
 
 def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     documents = [_text(reply).decode("utf-8", "replace") for reply in replies]
+    for index, part in enumerate(plan.parts):
+        if isinstance(part, Uncounted):
+            documents[index] = info.without_keys(documents[index])
     sections = {option.decode("latin-1").lower() for option in plan.options}
     return encode.verbatim(info.merge(documents, context.overlay(), sections), 3 if replies[0][:1] == b"=" else 2)
 

@@ -3,7 +3,7 @@
 Pure: no I/O. The session's own commands (``Handling.SESSION``) have been answered before a command comes here.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ from proxy.cursors import Cursors
 from proxy.multikey import by_key, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
-from proxy.scatter import Part, Scatter, Way
+from proxy.scatter import Part, Scatter, Uncounted, Way
 from proxy.slots import SLOTS, hashed_part, key_slot
 from proxy.topology import Topology
 
@@ -29,6 +29,13 @@ _QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
 _SORTS = (sort_keys, sort_ro_keys)
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
+OF_KEYSPACE: Mapping[str, bytes] = {
+    "dbsize": encode.ZERO,
+    "keys": encode.EMPTY_ARRAY,
+    "scan": encode.array((encode.bulk("0"), encode.EMPTY_ARRAY)),
+    "info": b"",
+}
+"""What cluster clients ask every node and add up; the replies of a node that counts no keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,28 @@ class Planner:
                 return self._multi_shard(fact, args, frame)
             case Handling.ALL_SHARDS | Handling.ALL_NODES | Handling.SPECIAL:
                 return self._everywhere(fact, args, frame)
+
+    def divided(self, plan: Plan, fact: Fact, args: Sequence[bytes], share: Collection[int]) -> Plan | bytes:
+        """The ``plan`` of a command of ``OF_KEYSPACE`` where only the keys of the shards in ``share`` are counted; the
+        reply if they are none."""
+        if isinstance(plan, Reject | Pin):
+            return plan
+        if isinstance(plan, Forward):
+            return plan if plan.shard in share else OF_KEYSPACE[fact.name]
+        if fact.name == "info":
+            every = [part if part.shard in share else Uncounted(part.shard, part.frame) for part in plan.parts]
+            return Scatter(plan.way, every, plan.options)
+        if fact.name != "scan":
+            parts = [part for part in plan.parts if part.shard in share]
+            return Scatter(plan.way, parts, plan.options) if parts else OF_KEYSPACE[fact.name]
+        shard, _, slots = self.cursors.read(args[1]) or self.cursors.start
+        mine = next((other for other in sorted(share) if other >= shard), None)
+        if mine is None:
+            return OF_KEYSPACE[fact.name]
+        frame = plan.parts[0].frame
+        if mine != shard:
+            frame = encode.request((args[0], b"0", *args[2:]))
+        return Scatter(plan.way, (Part(mine, frame),), self.cursors.marks(mine, slots, share))
 
     def by_key(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Scatter | None:
         """The plan of a request in as many parts as it has keys, wherever they are; None if it can not be split so."""

@@ -5,12 +5,15 @@ Pure: no I/O. With ``present_as = "cluster"`` only.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from proxy.slots import SLOTS
 from proxy.topology import NOBODY, Ranges, Topology, even_ranges
 
+Address = tuple[str, int]
+"""Host and port."""
 _MAPPED = "::ffff:"
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,12 @@ class Member:
     host: str
     port: int
     slots: Ranges
+    """None: it does not answer."""
+
+    @property
+    def address(self) -> Address:
+        """Host and port."""
+        return self.host, self.port
 
     @property
     def id(self) -> str:
@@ -36,33 +45,74 @@ class Member:
 class Presented:
     """What is shown. ``advertised`` has hosts and ports; nothing: each client sees the address that it connected to.
 
-    Several addresses divide the slots, so that clients divide their load over them. ``elsewhere`` is shown to a client
-    that came over a unix socket.
+    Several addresses divide the slots, so that clients divide their load over them: evenly over those that answer, in
+    the order of their ids, so that every proxy shows the same. ``listening``: where this one itself does.
     """
 
-    advertised: Sequence[tuple[str, int]]
-    elsewhere: tuple[str, int]
+    advertised: Sequence[Address]
+    listening: Sequence[Address]
     topology: Callable[[], Topology]
+    silent: set[Address] = field(default_factory=set)
+    """Those of the advertised that do not answer (``proxy.advertised``)."""
+    found: dict[Address, Address] = field(default_factory=dict)
+    """Where each of them was found: the IP that its name leads to."""
 
     def members(self, local: str) -> list[Member]:
-        """The nodes, for a client that connected to ``local`` (as ``Session.local_address`` has it)."""
-        addresses = self.advertised or (_address(local) or self.elsewhere,)
-        return [
-            Member(host, port, slots)
-            for (host, port), slots in zip(addresses, even_ranges(len(addresses)), strict=True)
-        ]
+        """The nodes, for a client that connected to ``local`` (as ``Session.local_address`` has it). Who does not
+        answer has no slots; but the one that is asked does."""
+        if not self.advertised:
+            return [Member(*(_address(local) or self._near), even_ranges(1)[0])]
+        me = self._me(local)
+        shown = sorted((Member(host, port, ()) for host, port in self.advertised), key=lambda member: member.id)
+        up = [member for member in shown if member.address == me or member.address not in self.silent] or shown
+        spans = dict(zip(up, even_ranges(len(up)), strict=True))
+        return [replace(member, slots=spans.get(member, ())) for member in shown]
 
     def myself(self, local: str) -> Member:
         """The node that a client talks to which connected to ``local``."""
         members = self.members(local)
-        return next((member for member in members if (member.host, member.port) == _address(local)), members[0])
+        me = self._me(local)
+        return next((member for member in members if member.address == me), members[0])
+
+    def share(self, local: str) -> frozenset[int] | None:
+        """The shards whose keys are counted by the node that a client talks to: of several each counts those whose
+        first slot it shows as its own. None: all, as there is no other, or it is not known which one it is."""
+        if len(self.advertised) < 2 or self._advertised_at(_address(local)) is None:
+            return None
+        topology = self.topology()
+        firsts = dict.fromkeys(range(len(topology.shards)), 0)
+        firsts |= {shard: topology.slot_shard.index(shard) for shard in set(topology.slot_shard) - {NOBODY}}
+        spans = self.myself(local).slots
+        return frozenset(shard for shard, slot in firsts.items() if any(low <= slot <= high for low, high in spans))
+
+    def _me(self, local: str) -> Address | None:
+        """Which of the advertised addresses this proxy is, for a client that connected to ``local``."""
+        if not self.advertised:
+            return None
+        here = [place for place in (_address(local), *self.listening) if place is not None]
+        exact = next((address for address in map(self._advertised_at, here) if address is not None), None)
+        if exact is not None:
+            return exact
+        ports = {port for _, port in here}
+        alike = [address for address in self.advertised if address[1] in ports]
+        return alike[0] if len(alike) == 1 else None
+
+    def _advertised_at(self, place: Address | None) -> Address | None:
+        """The advertised address that leads to ``place``."""
+        return next((address for address in self.advertised if place in (address, self.found.get(address, ""))), None)
+
+    @property
+    def _near(self) -> Address:
+        """Where this proxy is reached from its own machine."""
+        host, port = self.listening[0]
+        return _LOOPBACK.get(host, host), port
 
     def served(self) -> int:
         """How many slots have a shard."""
         return SLOTS - self.topology().slot_shard.count(NOBODY)
 
 
-def _address(local: str) -> tuple[str, int] | None:
+def _address(local: str) -> Address | None:
     """Host and port of ``ip:port`` or ``[v6]:port``; None of a unix socket's."""
     if local.startswith("/"):
         return None

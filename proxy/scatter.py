@@ -20,6 +20,10 @@ class Part:
         return isinstance(other, Part) and repr(self) == repr(other)
 
 
+class Uncounted(Part):
+    """A part to a shard whose keys another node of the presented cluster counts."""
+
+
 class Way:
     """How a command is sent in parts; the same for every call of it. ``name`` is the command's.
 

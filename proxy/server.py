@@ -11,7 +11,7 @@ from functools import partial
 
 import uvloop
 
-from proxy import descriptors, logs, memory
+from proxy import advertised, descriptors, logs, memory
 from proxy.admin import Admin
 from proxy.client import ClientConnection
 from proxy.config import Config
@@ -113,6 +113,10 @@ async def at_work(service: Service) -> AsyncIterator[None]:
     ]
     if service.config.topology.kind == "static" and service.config.topology.check_roles:
         tasks.append(service.loop.create_task(service.roles.run(), name="watch roles"))
+    shown = service.world.presented
+    if shown is not None and len(shown.advertised) > 1:
+        looking = advertised.look(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
+        tasks.append(service.loop.create_task(looking, name="look after what is advertised"))
     if service.census.index == 0:
         # One of the workers is enough.
         comparing = keep_comparing(service, service.config.topology.refresh)

@@ -653,5 +653,5 @@ def _accounts(config: Config) -> dict[str, Account]:
 
 def _presented(config: Config, topology: Callable[[], Topology]) -> Presented:
     told = [(address.host, address.port) for address in config.advertise]
-    elsewhere = [(address.host, address.port) for address in config.listen if not address.unix]
-    return Presented(told, (told or elsewhere)[0], topology)
+    listening = [(address.host, address.port) for address in config.listen if not address.unix]
+    return Presented(told, listening, topology)

@@ -13,13 +13,18 @@ from proxy.resp.replies import BadReply, elements
 
 _END = encode.bulk("last-generated-id")
 _NO_STREAM = b"-ERR no such key"
+_MOST = 1000
+"""Of more streams the ends are not asked for: that would take the loop longer than others should wait, and the server
+as well. Should such a call have to be made twice, ``$`` is the end that is found then."""
 
 
 def open_ends(args: Sequence[bytes]) -> dict[int, bytes]:
-    """Where a XREAD says ``$``, and the key that it says it of."""
+    """Where a XREAD says ``$``, and the key that it says it of; nothing of one that reads very many streams."""
     try:
         keys = xread_keys(args)
     except KeysError:
+        return {}
+    if len(keys) > _MOST:
         return {}
     return {at + len(keys): args[at] for at in keys if args[at + len(keys)] == b"$"}
 

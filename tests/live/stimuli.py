@@ -267,6 +267,16 @@ def sinter_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
+def xread_of_the_ends_of_20_000_streams(scene: Scene) -> Iterator[Callable[[], object]]:
+    with scene.client() as wire:
+        keys = [f"{{k}}{number}" for number in range(20_000)]
+        yield _then(
+            lambda: wire.ask("XREAD", "BLOCK", 1, "STREAMS", *keys, *"$" * len(keys)),
+            lambda: wire.ask("XREAD", "BLOCK", 1, "STREAMS", *keys[:1000], *"$" * 1000),
+        )
+
+
+@stimulus
 def eval_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
     with scene.client() as wire:
         keys = [f"{{k}}{number}" for number in range(100_000)]

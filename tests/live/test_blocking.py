@@ -14,7 +14,7 @@ from tests.live.wire import Wire, decode, pack, pipeline
 pytestmark = pytest.mark.live
 
 OK = b"+OK\r\n"
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def until_blocked(client: Wire, count: int = 1) -> None:

@@ -24,10 +24,12 @@ def shards() -> Iterator[LocalShards]:
 
 
 FIRST = "t0"
+THREE = '[backend]\ndedicated_connections = 3\ndedicated_share = "100%"\nconnect_timeout = "10s"\n'
+"""A connection that comes to nothing, as the machine is busy, would make room for another."""
 
 
 def test_no_more_than_allowed(shards: LocalShards, serve: Serve) -> None:
-    proxy = serve("--static", shards.static, config='[backend]\ndedicated_connections = 3\ndedicated_share = "100%"\n')
+    proxy = serve("--static", shards.static, config=THREE)
     blocked = [Wire(proxy.address) for _ in range(3)]
     with Wire(proxy.address) as other:
         for count, client in enumerate(blocked, 1):

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.enginekind import WARNING
 from proxy.localservers import LOOPBACK, LocalServer, free_port
 from proxy.resp import encode
 from tests.live.conftest import Serve
@@ -103,7 +102,8 @@ def test_a_taken_port_is_said_in_one_line(site: Site) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    (line,) = [line for line in ended.stderr.splitlines() if " INFO " not in line and WARNING not in line]
+    # On a busy machine the log may have a line about that.
+    (line,) = [line for line in ended.stderr.splitlines() if " INFO " not in line and " WARNING " not in line]
     assert f"can not listen on {site.proxy.address}" in line
 
 

@@ -1,6 +1,8 @@
 """``present_as = "cluster"``: the clients that insist on a Redis Cluster, through the proxy, on every topology."""
 
 import asyncio
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -13,7 +15,7 @@ import redis.asyncio
 
 from proxy.localcluster import start_cluster
 from proxy.localsentinel import start_watched
-from proxy.localservers import LOOPBACK, start_many
+from proxy.localservers import LOOPBACK, free_port, start_many
 from proxy.slots import key_slot
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
@@ -173,17 +175,83 @@ def replica_reads(proxy: ProxyProcess) -> int:
     return found
 
 
-def test_advertised_addresses_share_the_slots(serve: Serve, proxy: ProxyProcess) -> None:
+def of_static(proxy: ProxyProcess) -> str:
+    """The shards of a static topology."""
     if "--static" not in repr(proxy):
         pytest.skip("one topology is enough")
-    shards = ",".join(node["address"] for node in proxy.nodes() if node["role"] == "primary")
-    other = serve(
-        "--static", shards, config='present_as = "cluster"\nadvertise = ["a.example:7000", "10.0.0.1:7001"]\n'
-    )
-    with Wire(other.address) as wire:
-        slots = decode(wire.ask("CLUSTER", "SLOTS"))
-        assert isinstance(slots, list)
-        assert [row[:2] + row[2][:2] for row in slots] == [
-            [0, 8191, b"a.example", 7000],
-            [8192, 16383, b"10.0.0.1", 7001],
-        ]
+    return ",".join(node["address"] for node in proxy.nodes() if node["role"] == "primary")
+
+
+def owners(wire: Wire) -> list[tuple[int, int, int]]:
+    """The ranges of slots and the ports of their owners, as CLUSTER SLOTS has them."""
+    slots = decode(wire.ask("CLUSTER", "SLOTS"))
+    assert isinstance(slots, list)
+    return [(row[0], row[1], row[2][1]) for row in slots]
+
+
+def test_advertised_addresses_share_the_slots(serve: Serve, proxy: ProxyProcess) -> None:
+    """Also where this one finds none of them: they may be for others to reach."""
+    names = [f"{LOOPBACK}:{free_port()}", f"{LOOPBACK}:{free_port()}"]
+    shown = []
+    for advertised in (names, names[::-1]):
+        config = f'present_as = "cluster"\nadvertise = {advertised}\n'
+        with Wire(serve("--static", of_static(proxy), config=config).address) as wire:
+            shown.append(owners(wire))
+    assert shown[0] == shown[1]
+    assert [span[:2] for span in shown[0]] == [(0, 8191), (8192, 16383)]
+    assert {f"{LOOPBACK}:{port}" for _, _, port in shown[0]} == set(names)
+
+
+@pytest.fixture
+def pair(serve: Serve, proxy: ProxyProcess, port: int) -> list[ProxyProcess]:
+    """Two proxies that advertise each other, each in its own order."""
+    shards = of_static(proxy)
+    addresses = [f"{LOOPBACK}:{free_port()}", f"{LOOPBACK}:{free_port()}"]
+    config = 'present_as = "cluster"\nadvertise = {}\n[topology]\nrefresh = "1s"\n'
+    both = [
+        serve("--static", shards, listen=address, config=config.format(addresses[::order]))
+        for address, order in zip(addresses, (1, -1), strict=True)
+    ]
+    with Wire(both[0].address) as wire:
+        assert eventually(lambda: len(owners(wire)) == 2)  # until the second was there it had none
+    return both
+
+
+def test_two_advertised_proxies_count_each_key_once(pair: list[ProxyProcess]) -> None:
+    with redis.RedisCluster(host=LOOPBACK, port=pair[0].port, decode_responses=True) as client:
+        assert {node.port for node in client.get_primaries()} == {proxy.port for proxy in pair}
+        keys = {f"k{number}" for number in range(100)}
+        for key in keys:
+            client.set(key, "x")
+        assert client.dbsize(target_nodes="primaries") == 100
+        assert sorted(client.keys("*", target_nodes="primaries")) == sorted(keys)
+        assert sorted(client.scan_iter(count=7)) == sorted(keys)
+        found = client.info("keyspace", target_nodes="primaries")
+        assert sum(info["db0"]["keys"] for info in found.values() if "db0" in info) == 100
+    seen = []
+    for proxy in pair:
+        with Wire(proxy.address) as wire:
+            seen.append(wire.value("DBSIZE"))
+            assert wire.ask("SCAN", 0, "COUNT", "x").startswith(b"-ERR value is not an integer")
+            assert wire.value("EXISTS", *keys) == 100
+    assert sum(seen) == 100  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["stops", "hangs"])
+def test_an_advertised_proxy_that_does_not_answer_owns_nothing(pair: list[ProxyProcess], how: str) -> None:
+    first, second = pair
+    with Wire(first.address) as wire:
+        wire.ask("MSET", *(part for number in range(50) for part in (f"k{number}", "x")))
+        if how == "stops":
+            second.stop()
+        else:
+            os.kill(second.pid, signal.SIGSTOP)
+        try:
+            assert eventually(lambda: owners(wire) == [(0, 16383, first.port)])
+            assert wire.ask("CLUSTER", "NODES").count(b"master,fail - 0 0 1 disconnected\n") == 1
+            assert wire.value("DBSIZE") == 50
+        finally:
+            if how == "hangs":
+                os.kill(second.pid, signal.SIGCONT)
+        if how == "hangs":
+            assert eventually(lambda: len(owners(wire)) == 2)

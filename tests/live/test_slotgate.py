@@ -84,11 +84,13 @@ def test_who_may_not(anybody: Wire) -> None:
 
 def test_nodes(root: Wire, shards: LocalShards) -> None:
     def settled() -> bool:
-        return all(row[b"lag-ms"] != -1 for row in maps(root.ask("SLOTGATE", "NODES")))
+        # The proxy's own question for a server's role may be in flight.
+        rows[:] = maps(root.ask("SLOTGATE", "NODES"))
+        return all((row[b"state"], row[b"in-flight"]) == (b"ready", 0) and row[b"lag-ms"] != -1 for row in rows)
 
+    rows: list[dict[bytes, Any]] = []
     root.ask("EXISTS", "a", "b", "c", "d")
     assert eventually(settled)
-    rows = maps(root.ask("SLOTGATE", "NODES"))
     assert [row[b"address"] for row in rows] == [
         server.address.encode()
         for primary, replicas in zip(shards.primaries, shards.replicas, strict=True)
@@ -97,8 +99,6 @@ def test_nodes(root: Wire, shards: LocalShards) -> None:
     assert [row[b"role"] for row in rows] == [b"primary", b"replica"] * 2
     assert [row[b"shard"] for row in rows] == [b"shard-1", b"shard-1", b"shard-2", b"shard-2"]
     assert [row[b"slots"] for row in rows] == [b"0-8191", b"0-8191", b"8192-16383", b"8192-16383"]
-    assert {row[b"state"] for row in rows} == {b"ready"}
-    assert {row[b"in-flight"] for row in rows} == {0}
 
 
 def test_where(root: Wire, shards: LocalShards) -> None:

@@ -7,6 +7,7 @@ import pytest
 from proxy.resp import encode
 from tests.simulation.playbook import (
     RETRY_DEADLINE,
+    Stage,
     Step,
     answers,
     door,
@@ -290,4 +291,51 @@ def test_replies_fill_the_memory_for_all(reply: bytes) -> None:
             got_bytes("c", len(reply)),
         ),
         {**LIMITS, "output_memory": "8mb" if len(reply) > 3_500_000 else "5mb"},
+    )
+
+
+def renews() -> Step:
+    """Connections are made anew, as when a server's name leads to another one."""
+
+    async def step(stage: Stage) -> None:
+        stage.service.replace(list(stage.service.pool))
+
+    return step
+
+
+def holds(seconds: float) -> Step:
+    """A failover is about to begin: nothing is sent to the primary for so long."""
+
+    async def step(stage: Stage) -> None:
+        stage.service.hold_shard("alpha", seconds)
+
+    return step
+
+
+one_is_ready = (says("a", "GET k"), answers(b"$20000000\r\nv"), passes(NOW), tries(3, 3), standing(3))
+rest_comes = answers(b"v" * 19_999_999 + b"\r\n")
+ROOMY = {**LIMITS, "output_soft": "64mb", "output_hard": "64mb"}
+
+
+def test_what_is_ready_is_of_no_use_when_connections_are_made_anew() -> None:
+    play((*one_is_ready, rest_comes, renews(), passes(1.0), standing(1), sees("GET k"), *others_go_on("b")), ROOMY)
+
+
+def test_what_is_ready_holds_back_what_the_others_do() -> None:
+    play(
+        (
+            *one_is_ready,
+            rest_comes,
+            says("b", "GET k"),
+            holds(0.2),
+            answers(b"$20000000\r\nv"),
+            says("c", "SET x 1"),
+            passes(NOW),
+            sees("GET k", "GET k"),
+            passes(0.2),
+            sees("SET x 1"),
+            answers(encode.OK),
+            hears("c", "OK"),
+        ),
+        ROOMY,
     )

@@ -13,7 +13,7 @@ TOPOLOGY = Topology.static([Shard("a", Node("a", 1)), Shard("b", Node("b", 1))])
 
 def room(*advertised: tuple[str, int], topology: Topology = TOPOLOGY) -> Room:
     found = Room()
-    found.world.presented = Presented(advertised, ("10.0.0.9", 6380), lambda: topology)
+    found.world.presented = Presented(advertised, [("10.0.0.9", 6380)], lambda: topology)
     return found
 
 
@@ -53,17 +53,69 @@ def test_in_resp3_maps_are_maps() -> None:
     assert say(session, "CLUSTER", "NODES").startswith(b"=106\r\ntxt:")
 
 
-def test_several_addresses_divide_the_slots() -> None:
-    session = room(("a.example", 7000), ("127.0.0.1", 6380), ("c.example", 7002)).enter()
+ADVERTISED = [("a.example", 7000), ("127.0.0.1", 6380), ("c.example", 7002)]
+
+
+def shown(*advertised: tuple[str, int]) -> Presented:
+    return Presented(advertised, [("0.0.0.0", 6380)], lambda: TOPOLOGY)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_several_addresses_divide_the_slots(order: tuple[int, ...]) -> None:
+    """In an order of their own, whatever the order in which they are written."""
+    session = room(*(ADVERTISED[at] for at in order)).enter()
     text = say(session, "CLUSTER", "NODES").decode()
     lines = text.splitlines()[1:-1]
     assert [line.split()[1:3] for line in lines] == [
         ["a.example:7000@17000", "master"],
-        ["127.0.0.1:6380@16380", "myself,master"],
         ["c.example:7002@17002", "master"],
+        ["127.0.0.1:6380@16380", "myself,master"],
     ]
     assert [line.split()[-1] for line in lines] == ["0-5460", "5461-10922", "10923-16383"]
     assert b"cluster_known_nodes:3\r\ncluster_size:3\r\n" in say(session, "CLUSTER", "INFO")
+
+
+def test_who_does_not_answer_owns_nothing() -> None:
+    session = room(*ADVERTISED).enter()
+    presented = session.world.presented
+    assert presented is not None
+    presented.silent.update(ADVERTISED[:2])  # it itself answers, whatever it thinks of itself
+    lines = say(session, "CLUSTER", "NODES").decode().splitlines()[1:-1]
+    assert [line.split()[2:] for line in lines] == [
+        ["master,fail", "-", "0", "0", "1", "disconnected"],
+        ["master", "-", "0", "0", "1", "connected", "0-8191"],
+        ["myself,master", "-", "0", "0", "1", "connected", "8192-16383"],
+    ]
+    assert say(session, "CLUSTER", "SLOTS").count(b"example") == 1
+    assert say(session, "CLUSTER", "SHARDS").count(b"$6\r\nhealth\r\n$4\r\nfail\r\n") == 1
+    assert b"cluster_known_nodes:3\r\ncluster_size:2\r\n" in say(session, "CLUSTER", "INFO")
+    # Who is none of them, and finds nobody, has no reason to name only some.
+    presented.silent.update(ADVERTISED)
+    assert [bool(member.slots) for member in presented.members("127.0.0.1:6380")] == [False, False, True]
+    elsewhere = Presented(ADVERTISED, [("10.9.9.9", 1)], lambda: TOPOLOGY, set(ADVERTISED))
+    assert [bool(member.slots) for member in elsewhere.members("10.9.9.9:1")] == [True] * 3
+
+
+def test_each_counts_the_keys_of_some_shards() -> None:
+    """Together all, each once."""
+    for count in (2, 3):
+        advertised = [(f"10.0.0.{number}", 6380) for number in range(count)]
+        shares = [shown(*advertised).share(f"{host}:{port}") for host, port in advertised]
+        assert sorted(shard for share in shares for shard in share or ()) == [0, 1]
+        assert None not in shares
+    named = shown(("a", 6380), ("b", 6380))
+    assert named.share("10.0.0.1:6380") is None  # it may be either
+    named.found["b", 6380] = ("10.0.0.1", 6380)
+    assert named.share("10.0.0.1:6380") is not None
+    assert named.myself("10.0.0.1:6380").host == "b"
+    assert shown(("10.0.0.1", 6380)).share("10.0.0.1:6380") is None
+
+
+@pytest.mark.parametrize(("listening", "host"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.9", "10.0.0.9")])
+def test_over_a_unix_socket_a_host_is_shown_that_can_be_reached(listening: str, host: str) -> None:
+    presented = Presented([], [(listening, 6380)], lambda: TOPOLOGY)
+    (member,) = presented.members("/run/slotgate.sock:0")
+    assert member.address == (host, 6380)
 
 
 @pytest.mark.parametrize(
@@ -76,15 +128,15 @@ def test_several_addresses_divide_the_slots() -> None:
     ],
 )
 def test_a_client_sees_the_address_that_it_connected_to(local: str, shown: tuple[str, int]) -> None:
-    presented = Presented([], ("10.0.0.9", 6380), lambda: TOPOLOGY)
+    presented = Presented([], [("10.0.0.9", 6380)], lambda: TOPOLOGY)
     (member,) = presented.members(local)
     assert (member.host, member.port) == shown
     assert presented.myself(local) == member
 
 
 def test_who_is_none_of_the_advertised_is_the_first() -> None:
-    presented = Presented([("a", 1), ("b", 2)], ("a", 1), lambda: TOPOLOGY)
-    assert presented.myself("10.0.0.1:6380").host == "a"
+    presented = Presented([("a", 1), ("b", 2)], [("c", 3)], lambda: TOPOLOGY)
+    assert presented.myself("10.0.0.1:6380") == presented.members("10.0.0.1:6380")[0]
 
 
 def test_ids_are_stable_and_differ() -> None:

@@ -126,11 +126,24 @@ async def test_what_is_said_where_roles_change(primary: bool, flags: dict[str, A
         (False, role("connected"), None),
         (False, role("sync"), "the replica is not in sync with its primary"),
         (False, MASTER, "the server is no replica, it says that it is a primary"),
+        (True, b"-BUSY Redis is busy running a script.\r\n", "the server does not say its role yet"),
+        (False, b"-BUSY Redis is busy running a script.\r\n", "the server does not say its role yet"),
     ],
 )
 async def test_a_role_that_must_be(primary: bool, answer: bytes, reason: str | None) -> None:
     made = Greeting(2, 0, primary, NOBODY, verify=True)
     made.feed(answer + PONG)
+    if reason is None:
+        assert made.done.result() is True
+    else:
+        with pytest.raises(BackendError, match=reason):
+            made.done.result()
+
+
+@pytest.mark.parametrize(("said", "reason"), [(b"master", None), (b"replica", "the server is no primary")])
+async def test_a_busy_server_s_role_is_in_its_hello(said: bytes, reason: str | None) -> None:
+    made = Greeting(3, 0, True, NOBODY, verify=True)
+    made.feed(b"%%1\r\n+role\r\n+%b\r\n-BUSY Redis is busy running a script.\r\n" % said + PONG)
     if reason is None:
         assert made.done.result() is True
     else:
