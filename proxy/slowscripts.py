@@ -14,6 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from proxy import transaction
+from proxy.surroundings import SCRIPTS
 
 if TYPE_CHECKING:
     from proxy.backend import Backend
@@ -57,13 +58,9 @@ class SlowScripts:
         self._renewed = [(at, node) for at, node in self._renewed if now - at < _WITHIN]
         often = Counter(node for _, node in self._renewed)
         # What a replica has not answered would be sent to another server: a script that runs for ever, too.
-        primaries = [backend for backend in service.pool if backend.ready and backend.place.primary]
-        under_way = [backend for backend in primaries if backend.inflight.written]
-        found = [
-            backend
-            for backend in under_way
-            if not backend.place.owner and backend.silent(now) > _LONG and often[backend.place.node] < _MOST
-        ]
+        theirs = [backend for backend in service.pool if backend.place.index <= SCRIPTS and backend.place.primary]
+        under_way = [backend for backend in theirs if backend.ready and backend.inflight.written]
+        found = [backend for backend in under_way if backend.silent(now) > _LONG and often[backend.place.node] < _MOST]
         slow = [backend for backend in found if _runs_script(backend)]
         if slow:
             self._renewed += [(now, backend.place.node) for backend in slow]
