@@ -25,7 +25,8 @@ What a client can be in the middle of, and where else a request can be carried o
                                  the servers' side: pubsub.py, pubsublink.py, pubsubtopic.py
     CLIENT TRACKING              trackoptions.py (pure), tracking.py, tracker.py, companions.py: connections of its own
     MONITOR, SLOTGATE            spectators.py, slotgatecmds.py, settings.py, errand.py (one request to one server)
-    scripts                      scripts.py (what is kept), lostscripts.py (other workers), aside.py (SCRIPT KILL)
+    scripts                      scripts.py (what is kept), lostscripts.py (other workers), slowscripts.py,
+                                 aside.py (SCRIPT KILL)
     errors that clients word     refusals.py, proof.py (pure), evidence.py (a script's MOVED is data)
     more replies than one        framing.py (pure: the table), unshared.py (over leases)
     CLUSTER reads                clustercmds.py, presented.py, advertised.py (``present_as = "cluster"``)
@@ -51,7 +52,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
     5  subscriptions, publishing, scanning, looplag, companions, tracker               clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, evidence, census, clients, rolewatch, upkeep             clients
+    5  lostscripts, slowscripts, pausing, evidence, census, clients, rolewatch, upkeep             clients
     5  service, report, advertised                                          clients
     5  listeners, admin                                                     clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes

@@ -2,7 +2,8 @@
 
 While a script runs, its server reads nothing more from the connection that it came over, which many clients share: so
 they are sent over connections of their own, to the primaries and to the replicas that are there. There are always some
-for that, however many clients have for themselves.
+for that, however many clients have for themselves. A server takes them once the script has run for its threshold
+(``busy-reply-threshold``); until then it answers nobody, and they wait.
 """
 
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def aside(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: floa
     gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
     client.flow.stop(Stop.ORDER)
     for index, place in enumerate(places):
-        Errand(service, gather, index, place, frame, OWN)
+        Errand(service, gather, index, place, frame, OWN, patient=True)
     return True
 
 

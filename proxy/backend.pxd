@@ -45,6 +45,7 @@ cdef class Backend(Receiver):
     cdef bint _paused
     cdef bint _full
     cdef bint _blocked
+    cdef bint _rested
     cdef object _hurry
     cdef bint _hurried
     cdef double _heard

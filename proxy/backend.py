@@ -30,6 +30,7 @@ from proxy.proof import Proof
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.surroundings import LARGE, Holder, Place, State, Surroundings
+from proxy.wires import is_over
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Backend(Receiver):
         "_reader",
         "_reason",
         "_rejected",
+        "_rested",
         "_runner",
         "_transport",
         "_turn",
@@ -130,6 +132,8 @@ class Backend(Receiver):
         self._full = False
         """As much is unanswered as may be."""
         self._blocked = False
+        self._rested = False
+        """Whether nothing was in flight for a while: the server may have closed it meanwhile."""
         self._hurry: Callable[[bool], None] | None = None
         """Has the transport read more in a turn, if it can."""
         self._hurried = False
@@ -182,11 +186,21 @@ class Backend(Receiver):
     def flush(self) -> None:
         """Write what is pushed."""
         self.dirty = False
+        if self._rested and self._is_over():
+            return
         if self._blocked and not self.left:
             self._unblock()
         if self.ready and not self._withheld and self._transport is not None and self.inflight.unsent:
             self.inflight.write_upto(self._transport, self._most())
             self._full = self.inflight.unsent > 0
+
+    def _is_over(self) -> bool:
+        """Whether the server has closed it unnoticed: what is not written is held until it stands again."""
+        if self._transport is not None and not self.inflight.written and is_over(self._transport):
+            self._abort()
+            return True
+        self._rested = False
+        return False
 
     def _most(self) -> int:
         """How many bytes may be unanswered: past its limit the server would close what all share."""
@@ -231,6 +245,8 @@ class Backend(Receiver):
             except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
                 # ValueError: a host name that can be no name.
                 paced = paced and not isinstance(error, errors.PlaceRefused)
+                if isinstance(error, errors.ServerBusy):
+                    backoff = timing.backoff_min  # who waits is told so at each attempt
                 self._not_connected(error)
             # A server that takes connections only to drop them is no reason to connect in a circle.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
@@ -250,6 +266,9 @@ class Backend(Receiver):
             self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
             if news and self.unfit:
                 self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
+        if isinstance(error, errors.ServerBusy):
+            self._leftovers.turn_away(self.inflight.recall(), encode.error(reason))
+            self._release_holders()
         self._around.hint(None)
 
     async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
@@ -290,7 +309,7 @@ class Backend(Receiver):
         self._transport = cast(asyncio.Transport, transport)
         self._paused = False
         self._full = False
-        self._blocked = False
+        self._blocked = self._rested = False
         self._hurry = getattr(transport, "hurry", None)
         self._hurried = False
         if self._greeting is not None:
@@ -394,6 +413,7 @@ class Backend(Receiver):
             return
         if self.retired:
             self._give_back()
+        self._rested = self.ready and not self.inflight.written
         timing = self._around.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()
@@ -528,6 +548,11 @@ class Backend(Receiver):
             self.inflight.restart(now)
             if self._transport is not None:
                 self._transport.resume_reading()
+
+    def silent(self, now: float) -> float:
+        """For how many seconds the server has said nothing though an answer is due."""
+        first = self.inflight.first()
+        return 0.0 if first is None else now - max(first, self._heard)
 
     def owners(self) -> set[object]:
         """Whose requests are in flight here."""

@@ -57,9 +57,10 @@ def begin(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, shard: in
 
 
 class Halt:
-    """A client stops here until it is answered."""
+    """A client stops here until it is answered. It counts as blocked as long as a server has its command: whoever waits
+    for that, and then does what it waits for, must not come before it."""
 
-    __slots__ = ("_modes", "_muted", "_name", "_reads", "_token", "leaving", "sink")
+    __slots__ = ("_counted", "_modes", "_muted", "_name", "_reads", "_token", "leaving", "sink")
 
     def __init__(self, modes: "Modes", fact: Fact) -> None:
         client = modes.client
@@ -72,17 +73,22 @@ class Halt:
         """It is to be closed: an error of ours would tell it nothing."""
         self.sink: Sink = client.window
         client.service.counters.command(fact.name).calls += 1
-        client.session.blocked = True
-        client.service.clients.count_blocked(1)
+        self._counted = False
         client.flow.stop(Stop.BLOCKED)
         client.adopt_session()
 
+    def waits(self, on: bool) -> None:
+        """A server has its command, or has it no more."""
+        if on is not self._counted:
+            self._counted = on
+            client = self._modes.client
+            client.session.blocked = on
+            client.service.clients.count_blocked(1 if on else -1)
+
     def end(self) -> None:
         """It does not wait any more."""
-        modes = self._modes
-        modes.block = None
-        modes.client.session.blocked = False
-        modes.client.service.clients.count_blocked(-1)
+        self._modes.block = None
+        self.waits(False)
 
     def answer(self, reply: bytes) -> None:
         """It goes on."""
@@ -144,6 +150,10 @@ class Block(Pursuit):
         else:
             del self._open[at]
         return True
+
+    def waits(self, on: bool) -> None:
+        """The client is blocked, or not."""
+        self._halt.waits(on)
 
     def nothing(self) -> bytes:
         """The null that says that the time is over."""

@@ -42,6 +42,8 @@ _AT_FIRST = 512
 """Requests that may be in flight before it is known how large the replies are: ten thousand large ones fill the memory,
 and others' requests wait behind them."""
 _AT_LEAST = 16
+_HELD = 1024 * 1024
+"""Bytes that are read and kept of a client while CLIENT PAUSE holds what it sent."""
 _PIECE = 64 * 1024
 """Of more bytes that were kept so many are taken at a time."""
 
@@ -147,7 +149,7 @@ class ClientConnection(Conversation):
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what it sent, then close."""
-        if self.modes is not None and self.modes.blocked:
+        if self.held or (self.modes is not None and self.modes.blocked):
             self.close()  # as Redis does: what it waits for must not be given to somebody who is gone
             return False
         self._ending = True
@@ -183,6 +185,8 @@ class ClientConnection(Conversation):
                 # Who blocks is read from all the same, but not without a bound. Who is behind is weighed.
                 if len(kept) > self.service.request_limits.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
+                elif self.held and len(kept) > _HELD:
+                    self.flow.stop(_FULL)  # until the pause is over
             elif len(kept) >= self.framer.need:
                 self.go_on()
         elif self.closing:

@@ -16,6 +16,7 @@ cdef class Clients:
     cdef object _pause
     cdef object _pause_timer
     cdef readonly bint paused
+    cdef public object on_pause
     cdef Py_ssize_t _blocked
 
     @cython.locals(census=Census, number=Py_ssize_t)

@@ -8,7 +8,6 @@ from proxy import errors
 from proxy.allclients import Args, Part, Pause
 from proxy.census import Census
 from proxy.client import ClientConnection
-from proxy.commands.facts import Fact
 from proxy.flow import Stop
 from proxy.jobs import MORE, Job
 from proxy.metrics import Counters
@@ -45,6 +44,8 @@ class Clients:
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
         self.paused = False
+        self.on_pause: Callable[[], object] | None = None
+        """Called when a pause begins."""
         self._blocked = 0
 
     def __len__(self) -> int:
@@ -73,6 +74,7 @@ class Clients:
     def remove(self, client: ClientConnection) -> None:
         """A client is gone."""
         self._clients.pop(client.number, None)
+        client.let_go()
         self._census.connected(len(self._clients))
 
     # ---- what sessions may see and do
@@ -138,6 +140,8 @@ class Clients:
         if self._pause_timer is not None:
             self._pause_timer.cancel()
         self._pause_timer = self._loop.call_at(self._pause.seconds, self.unpause)
+        if self.on_pause is not None:
+            self.on_pause()
         self.tell_plain()
 
     def unpause(self) -> None:
@@ -150,10 +154,16 @@ class Clients:
         self.tell_plain()
         self._slices.run(self._unpausing())
 
+    def look_again(self) -> None:
+        """What is held may be so no more."""
+        self._slices.run(self._unpausing())
+
     def _unpausing(self) -> Job[None]:
-        """Carry out what was held."""
+        """Carry out what was held; what still has to be is held again."""
         for client in self:
-            client.flow.go(Stop.PAUSED)
+            if client.held:
+                client.let_go()
+                client.flow.go(Stop.PAUSED | Stop.FULL)
             yield MORE
 
     def tell_plain(self) -> None:
@@ -161,18 +171,7 @@ class Clients:
         for client in self:
             client.pause_changed()
 
-    def holds(self, fact: Fact) -> bool:
-        """Whether the pause holds this command. CLIENT goes through, so that a pause can be ended."""
-        if fact.name.startswith("client|") or self._pause is None:
-            return False
-        return not self._pause.writes_only or not (fact.readonly or _harmless(fact))
-
-
-def _harmless(fact: Fact) -> bool:
-    """Neither data nor scripts: nothing that CLIENT PAUSE WRITE is there to hold."""
-    return (
-        fact.name not in ("publish", "spublish")
-        and not fact.write
-        and "may_replicate" not in fact.flags
-        and not fact.keyed
-    )
+    @property
+    def pauses_writes_only(self) -> bool:
+        """Whether the pause holds only what may write."""
+        return self._pause is not None and self._pause.writes_only

@@ -70,7 +70,7 @@ class Companions:
             lease.drop()
             raise errors.BackendError("the client does not track any more")
         lease.on_push = partial(self._on_push, place.node)
-        lease.on_lost = lambda reason, entries: self._lost(place.node)
+        lease.on_lost = lambda reason, sent: self._lost(place.node)
         self._leases[place.node] = lease
 
     def _lost(self, node: Node) -> None:

@@ -41,6 +41,8 @@ cdef class Conversation(Receiver):
     cdef bytes _said
     cdef Routes _plain_routes
     cdef tuple _adopted
+    cdef readonly bint calls_scripts
+    cdef readonly bint held
 
     cpdef Session known_session(self)
     cpdef Queue queue(self)

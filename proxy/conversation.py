@@ -22,6 +22,7 @@ from proxy.multikey import some_bulks
 from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
 from proxy.planner import OF_KEYSPACE, Forward, Pin, Reject
+from proxy.proof import RUNS_CODE
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -57,8 +58,10 @@ class Conversation(Receiver):
         "_plain_routes",
         "_said",
         "_session",
+        "calls_scripts",
         "created",
         "flow",
+        "held",
         "lanes",
         "last_active",
         "latest",
@@ -113,7 +116,12 @@ class Conversation(Receiver):
         """The request that goes the long way, if it is short."""
         self._plain_routes: Routes | None = None
         """What it would have without modes, as long as its session says the same."""
-        self._adopted = (0, 0, False)
+        self._adopted = (0, 0, False, False)
+        self.held = False
+        """Whether a CLIENT PAUSE holds what it sent: then it counts as blocked."""
+        self.calls_scripts = False
+        """Whether it has called any: then what it sends goes over connections of those who do, as whatever is sent
+        behind a script waits until that has run."""
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -197,10 +205,12 @@ class Conversation(Receiver):
         modes = self.modes
         if self._framer is not None:
             self._framer.set_authenticated(session.authenticated)
-        now = session.protocol, session.db, session.reads_replicas
+        now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
         if self._plain_routes is None or self._adopted != now:
             self._adopted = now
-            self._plain_routes = service.routes(session.protocol, session.db, self.number, session.reads_replicas)
+            self._plain_routes = service.routes(
+                session.protocol, session.db, self.number, session.reads_replicas, self.calls_scripts
+            )
         self.routes = self._plain_routes
         if modes is not None:
             modes.adopted()
@@ -280,6 +290,16 @@ class Conversation(Receiver):
             self.flow.stop(Stop.ORDER)
         return not self.window.pending
 
+    def may_call_scripts(self) -> bool:
+        """Whether what it sends goes over the connections of those who call scripts, from now on at the latest; False
+        if it must wait until all that it sent over others is answered."""
+        if not self.calls_scripts and not self.routes.manner.owner:
+            if not self.alone():
+                return False
+            self.calls_scripts = True
+            self.adopt_session()
+        return True
+
     def request(self, frame: bytes, now: float) -> bool:
         """Carry out the request that ``framer`` found. False if it must wait (nothing was done)."""
         framer = self.framer
@@ -336,9 +356,6 @@ class Conversation(Receiver):
         if fact is None or fact.name in service.absent:
             self.refuse_for_good(None, errors.unknown_command(args))
             return True
-        if service.clients.paused and service.clients.holds(fact):
-            self.flow.stop(Stop.PAUSED)
-            return False
         self.latest = None
         session.last_command = fact.name
         if not fact.accepts(len(args)):
@@ -347,11 +364,39 @@ class Conversation(Receiver):
             self.refuse(fact, refusal)
         elif service.query.refuses(frame, args):
             self.refuse(fact, errors.query_too_large(service.query.limit))
+        elif service.clients.paused and service.pausing.holds(fact, args):
+            return self._hold(fact, args, frame)
         elif service.spectators.watching:
             return self._carry_out_in_sight(fact, args, frame, now)
         else:
             return self._carry_out(fact, args, frame, now)
         return True
+
+    def _hold(self, fact: Fact, args: list[bytes], frame: bytes) -> bool:
+        """A command that has to wait until the pause is over; what is wrong with its keys is said at once."""
+        if fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not fact.blocking:
+            plan = self.service.planner.plan(fact, args, frame)
+            if isinstance(plan, Reject):
+                self.service.counters.crossslots += plan.text is errors.CROSSSLOT
+                self.refuse(fact, plan.text)
+                return True
+        self.hold()
+        return False
+
+    def hold(self) -> None:
+        """A CLIENT PAUSE holds what it sent."""
+        if not self.held:
+            self.held = True
+            self.session.blocked = True
+            self.service.clients.count_blocked(1)
+        self.flow.stop(Stop.PAUSED)
+
+    def let_go(self) -> None:
+        """No CLIENT PAUSE holds what it sent any more."""
+        if self.held:
+            self.held = False
+            self.session.blocked = False
+            self.service.clients.count_blocked(-1)
 
     def _carry_out_in_sight(self, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
         """As ``_carry_out``, shown to those who look on; what is refused is not."""
@@ -547,6 +592,8 @@ class Conversation(Receiver):
             raises = service.may_raise(plan.shard, plan.read) if isinstance(plan, Forward) else service.may_raise()
             if framing.of_its_own(fact.name, args, raises):
                 return self._aside(unshared.carry_out(self, fact, args, frame, plan))
+        if fact.name in RUNS_CODE and not self.may_call_scripts():
+            return False
         routes = self.for_large(frame)
         if routes is None:
             return False

@@ -29,6 +29,8 @@ _BESIDE = 4
 """Connections to one server beside the shared ones: subscriptions, large requests, a replaced one, questions."""
 _PROTOCOLS = 2
 """RESP2 and RESP3: each has shared connections of its own."""
+_MANNERS = 2
+"""And so have those who call scripts."""
 _DEDICATED_PART = 4
 """Where there are too few, one in so many is for connections that clients have for themselves."""
 _FEWEST = 8
@@ -69,7 +71,7 @@ def divide(limit: int, config: Config, topology: Topology, workers: int) -> Divi
     """
     servers = max(sum(1 for _ in _nodes(topology)), 1)
     primaries = max(len(topology.shards), 1)
-    shared = servers * (config.backend.connections_per_node * _PROTOCOLS + _BESIDE)
+    shared = servers * (config.backend.connections_per_node * _PROTOCOLS * _MANNERS + _BESIDE)
     most = config.limits.max_clients
     share = -(-most // workers)
     dedicated = config.backend.dedicated_connections * primaries

@@ -681,6 +681,10 @@ cdef class Wire:
             except Exception:
                 log.exception("a connection could not be let go")
 
+    def fileno(self):
+        """The socket's descriptor; -1 when it is closed."""
+        return self._fd
+
     def get_extra_info(self, name, default=None):
         """``peername`` and ``sockname``, as the socket says."""
         if self._fd < 0 or name not in ("peername", "sockname"):

@@ -42,6 +42,10 @@ class PlaceRefused(BackendError):
     """A server that is there, and does not take what this one connection asks of it (a database, a protocol ...)."""
 
 
+class ServerBusy(PlaceRefused):
+    """A server that runs a script for too long, and takes nothing else: its own error reply, without the sign."""
+
+
 NOAUTH = "NOAUTH Authentication required."
 WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled."
 NO_PASSWORD_SET = (

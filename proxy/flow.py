@@ -22,7 +22,7 @@ class Stop:
     ORDER = 8
     """What follows goes over other connections and must not overtake what is in flight."""
     PAUSED = 16
-    """CLIENT PAUSE."""
+    """CLIENT PAUSE holds what it sent; its socket is read, as while it is blocked."""
     ENDING = 32
     """It will be closed when what is in flight is answered."""
     LONG = 256
@@ -35,7 +35,7 @@ class Stop:
     """It has had its share of this turn of the loop, and the others have not."""
 
 
-_READ_WHILE_BLOCKED = Stop.BLOCKED
+_READ_WHILE_BLOCKED = Stop.BLOCKED | Stop.PAUSED
 _NOT_READ_WHILE_BEHIND = Stop.SLOW | Stop.ENDING | Stop.TURN
 """A client that does not read its replies may read none before it has written all its requests: whatever else keeps
 them from being carried out, they are read and kept, up to what may wait for it (``proxy.backlog``)."""
@@ -45,8 +45,9 @@ _NAMES = {value: name for name, value in vars(Stop).items() if name.isupper()}
 class Flow:
     """Nothing is carried out while any reason holds; it goes on when the last one is gone (``client.go_on``).
 
-    Meanwhile the client is not read from, with two exceptions: while it is blocked, and while it is ``behind`` with
-    reading its replies. While nothing stops it, single replies are written at once (``ReplyWindow.direct``).
+    Meanwhile the client is not read from, with two exceptions: while it is blocked or paused, and while it is
+    ``behind`` with reading its replies. While nothing stops it, single replies are written at once
+    (``ReplyWindow.direct``).
     Also the ``Holder`` that backends hold, and the watch over a reader that makes no progress: after
     ``write_timeout`` seconds without any, ``client.stalled`` is called.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import hiredis
 
 from proxy.clock import timeout
-from proxy.errors import BackendError, PlaceRefused, WrongRole
+from proxy.errors import BackendError, PlaceRefused, ServerBusy, WrongRole
 from proxy.resp import encode
 from proxy.tls import Tls, lost_words
 
@@ -217,6 +217,8 @@ class Greeting:
             return
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
+        if code == "BUSY" and step == "SELECT":
+            raise ServerBusy(words)
         if asked in self._further:
             raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
         if asked == STAY:
@@ -227,7 +229,7 @@ class Greeting:
                 raise BackendError(f"the server does not say its role yet: {words}")
             self._is((self._said,))
             return
-        if code == "NOPERM" or (code == "BUSY" and step != "SELECT"):
+        if code in ("NOPERM", "BUSY"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError

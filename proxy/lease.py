@@ -16,12 +16,13 @@ from proxy.metrics import Counters
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.surroundings import Place, Surroundings
+from proxy.wires import is_over
 
 _UNMEASURED = Counters(measure=False)
 """How long these replies take says nothing about the servers: who blocks is answered late on purpose."""
 
-OnLost = Callable[[str, list[Entry]], None]
-"""Called with the reason, in words, and with what was sent and not answered."""
+OnLost = Callable[[str, bool], None]
+"""Called with the reason, in words, and whether anything was written that is not answered."""
 
 
 class Lease(Receiver):
@@ -131,9 +132,14 @@ class Lease(Receiver):
             self._around.turn.add(self)
 
     def flush(self) -> None:
-        """Write what is to be sent."""
+        """Write what is to be sent. Behind the end of an idle connection nothing is written: it would be lost, and
+        nobody could say that it was."""
         self._dirty = False
-        if self._transport is not None and self.inflight.unsent:
+        if self._transport is None or not self.inflight.unsent:
+            return
+        if not self.inflight.written and is_over(self._transport):
+            self._abort()
+        else:
             self.inflight.write_to(self._transport)
 
     def drop(self) -> None:
@@ -200,11 +206,12 @@ class Lease(Receiver):
         if self._greeting is not None:
             self._greeting.lost(exc)
             return
-        written, unwritten = self.inflight.drain()
+        sent = self.inflight.written > 0
+        self.inflight.drain()
         on_lost, self.on_lost = self.on_lost, None
         self._on_gone(self)
         if on_lost is not None:
-            on_lost(self._reason or (str(exc) if exc else "the server closed the connection"), [*written, *unwritten])
+            on_lost(self._reason or (str(exc) if exc else "the server closed the connection"), sent)
 
     def pause_writing(self) -> None:
         """The server reads slowly: what is sent over a lease is its holder's, and bounded by it."""

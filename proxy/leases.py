@@ -6,6 +6,9 @@ given back; or dropped, which closes it and so ends at once whatever the server 
     ask ──▶ idle, or connected, or waited for ──▶ the holder's ──give_back──▶ checked at the server ──▶ idle ──▶ closed
                                                       └──drop, lost──▶ closed
 
+Those of one server are had in the order in which they were asked for, also where connections have to be made first:
+clients that block on one key are served in their order.
+
 How many there may be to one server is bounded, and how many of them one user at one address may have, so that nobody
 takes all. What the proxy asks for itself (``OWN``: to end a script that keeps a server busy) it gets beside that. An
 idle one is closed after a while, and when its server has another role than it was connected for.
@@ -220,6 +223,8 @@ class Leases:
         station.count += 1
         station.hold(claim.holder)
         self._budget.taken += 1
+        if claim.holder != OWN:
+            station.line.append(claim)
         task = self._loop.create_task(self._connected(station, claim))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -232,24 +237,54 @@ class Leases:
         except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
             place = claim.place
             self._around.hint(None)
-            station.let_go(claim.holder)
-            self._leave(place.node)
             words = reason(error, self._around.timing.connect_timeout)
-            claim.settle(errors.shard_down(place.shard, place.node.address, words))
+            if not isinstance(error, errors.ServerBusy):
+                words = errors.shard_down(place.shard, place.node.address, words)
+            self._found(station, claim, words)
+            self._leave(place.node)
+            self._settle(station)
             return
         except BaseException:
-            station.let_go(claim.holder)
+            self._found(station, claim, _STRAY)
             self._leave(claim.place.node)
             raise
-        lease.holder = claim.holder
         self._leases.add(lease)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP, self._sweep)
-        if claim.cancelled:
-            self._let_go(lease)
-            self._rest(lease)
+        self._found(station, claim, lease)
+        self._settle(station)
+
+    def _found(self, station: Station, claim: Claim, found: Lease | str) -> None:
+        """A connection that was made for ``claim`` is there, or can not be made: it is who is first in line's."""
+        taker = claim if claim.holder == OWN else station.taker(claim.place)
+        if isinstance(found, Lease):
+            found.holder = None if taker is None else taker.holder
+        elif taker is not None:
+            station.let_go(taker.holder)
+        if taker is not None:
+            taker.found = found
+            if taker.holder == OWN:
+                self._hand_over(station, taker)
+        elif isinstance(found, Lease):
+            self._rest(found)
+
+    def _settle(self, station: Station) -> None:
+        """Give those who are first in line what is there for them."""
+        while (claim := station.ready()) is not None:
+            self._hand_over(station, claim)
+
+    def _hand_over(self, station: Station, claim: Claim) -> None:
+        found = claim.found
+        if found is None:  # it is not wanted any more, and its connection will be another's
+            station.let_go(claim.holder)
+        elif isinstance(found, Lease) and claim.cancelled:
+            self._let_go(found)
+            self._rest(found)
+        elif isinstance(found, Lease) and not found.standing:
+            place = claim.place
+            claim.settle(errors.shard_down(place.shard, place.node.address, "the server closed the connection"))
         else:
-            claim.settle(lease)
+            claim.settle(found)
 
     def _refuse(self, claim: Claim) -> None:
         station = self._stations.get(claim.place.node)
@@ -268,7 +303,11 @@ class Leases:
         """It is the one's who claims one."""
         station.hold(claim.holder)
         lease.holder = claim.holder
-        claim.settle(lease)
+        if station.line and claim.holder != OWN:
+            claim.found = lease
+            station.line.append(claim)
+        else:
+            claim.settle(lease)
 
     # ---- when a holder is done
 

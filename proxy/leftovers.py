@@ -107,6 +107,15 @@ class Leftovers:
             self._deliver(entry, refusal)
             yield MORE
 
+    def turn_away(self, unwritten: Sequence[Entry], refusal: bytes) -> None:
+        """The server takes nothing now, and says so by ``refusal``."""
+        self._around.slices.run(self._turning_away(unwritten, refusal))
+
+    def _turning_away(self, unwritten: Sequence[Entry], refusal: bytes) -> Job[None]:
+        for entry in self._real(unwritten):
+            self._deliver(entry, refusal)
+            yield MORE
+
     def _uncertain(self, entries: Iterable[Entry], place: Place, reason: str) -> Job[None]:
         for entry in entries:
             self._around.counters.uncertain += 1

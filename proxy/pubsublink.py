@@ -213,7 +213,7 @@ class Link:
         self._held = False
         self._reason = ""
         self._over = self._loop.create_future()
-        lease.on_lost = lambda reason, entries: self._end(reason)
+        lease.on_lost = lambda reason, sent: self._end(reason)
         lease.on_push = self._on_push
         lease.on_error = self._on_error
         self._noted.update(self.topics)

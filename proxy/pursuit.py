@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from proxy import errors
 from proxy.clock import Deadline
-from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
 from proxy.proof import Doubt, Proof, runs_code
@@ -22,7 +21,12 @@ from proxy.surroundings import Place
 if TYPE_CHECKING:
     from proxy.service import Service
 
-_UNBLOCKED = b"-UNBLOCKED"
+_FORCED = b"-UNBLOCKED force unblock"
+"""How a server words that it has another role now (Redis 6.2 to 8, Valkey). Another UNBLOCKED is about data."""
+_PING = encode.request(("PING",))
+"""What tells that a server has the command: written ahead of it in one piece, it is answered when both are read."""
+_IDLE_ENDS = 8
+"""So many idle connections in a row may turn out to be over before it is tried again more slowly."""
 _ONCE_MORE = 0.01
 """Seconds until a server is told again to unblock a client that it did not find blocked: its command is on the way."""
 _LATE = 0.1
@@ -46,6 +50,7 @@ class Pursuit(Sink):
         "_claim",
         "_entries",
         "_error",
+        "_first",
         "_hops",
         "_lease",
         "_over",
@@ -72,6 +77,8 @@ class Pursuit(Sink):
         """Whether the server serves the slot only when it is asked to."""
         self._entries = 0
         """How many replies are still to come."""
+        self._first = 0
+        """Which of the requests is the first of the maker's."""
         self._requests: Sequence[bytes] = ()
         """What was sent."""
         self._sent = 0.0
@@ -107,6 +114,9 @@ class Pursuit(Sink):
         """The reply to a request that is not the last one: whether the last one's is still wanted, else this is the
         answer."""
         return True
+
+    def waits(self, on: bool) -> None:
+        """A server has the command, and keeps it waiting, or will answer it at once; or, not ``on``, none has it."""
 
     def answer(self, reply: bytes) -> None:
         """It is over."""
@@ -181,10 +191,12 @@ class Pursuit(Sink):
                 remaining = left
             self._patience = service.turn.clock.call_later(left + service.config.backend.request_timeout, self._give_up)
         self._asking = asking
-        requests = self._requests = self.requests(remaining)
+        requests = self.requests(remaining)
+        self._first = int(len(requests) == 1)
+        requests = self._requests = (_PING, *requests) if self._first else requests
         self._entries = len(requests)
         for index, frame in enumerate(requests):
-            if asking:
+            if asking and index >= self._first:
                 lease.send(ASKED, 0, ASKING, now)
             lease.send(self, index, frame, now)
 
@@ -193,6 +205,10 @@ class Pursuit(Sink):
         view = data
         reply: bytes = view[start:end]
         self._entries -= 1
+        if self._entries == 1:
+            self.waits(True)
+        if token < self._first:
+            return
         lease = self._lease
         assert lease is not None
         if reply[:1] == b"-":
@@ -204,8 +220,8 @@ class Pursuit(Sink):
             if refusal is not None:
                 self._refused(refusal)
                 return
-            if reply.startswith(_UNBLOCKED) and reply != UNBLOCKED and not runs_code(self.service.resolve(frame)[0]):
-                # The server has another role now. It closes the connection.
+            if reply.startswith(_FORCED) and not runs_code(self.service.resolve(frame)[0]):
+                # It closes the connection.
                 self._trouble = 0.0
                 self._refused(Refusal("UNBLOCKED", reply))
                 return
@@ -224,7 +240,7 @@ class Pursuit(Sink):
                 self._refused(found)
 
         now = self.service.turn.now()
-        lease.on_lost = lambda reason, unanswered: self._finish(doubt.error)
+        lease.on_lost = lambda reason, sent: self._finish(doubt.error)
         if self._asking:
             lease.send(ASKED, 0, ASKING, now)
         lease.send(Proof(told), 0, doubt.twin, now)
@@ -232,7 +248,7 @@ class Pursuit(Sink):
     def _take(self, lease: Lease, token: int, reply: bytes) -> None:
         """It is no refusal."""
         if self._entries:
-            if not self.heard(token, reply):
+            if not self.heard(token - self._first, reply):
                 self._lease = None
                 lease.drop()
                 self._finish(reply)
@@ -251,6 +267,7 @@ class Pursuit(Sink):
     def _refused(self, refusal: Refusal) -> None:
         """It was not carried out: where it belongs now, it will be."""
         service = self.service
+        self.waits(False)
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
@@ -267,16 +284,21 @@ class Pursuit(Sink):
         self._refusal = refusal if refusal.node is not None else None
         self._retry(refusal.error, refusal)
 
-    def _lost(self, reason: str, unanswered: list[Entry]) -> None:
+    def _lost(self, reason: str, sent: bool) -> None:
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
+        self.waits(False)
         place = lease.place
         service = self.service
+        down = encode.error(errors.shard_down(place.shard, place.node.address, reason))
+        if not sent:
+            self._retry(down, soon=True)
+            return
         service.source.hint(None)
         if self._readonly:
             service.counters.retries += 1
-            self._retry(encode.error(errors.shard_down(place.shard, place.node.address, reason)))
+            self._retry(down)
             return
         self._uncertain(place, reason)
 
@@ -297,8 +319,9 @@ class Pursuit(Sink):
         self.service.counters.uncertain += 1
         self._finish(encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
-    def _retry(self, error: bytes, refusal: Refusal | None = None) -> None:
-        """Try again after a while, unless it has been refused for too long: then ``error`` is the answer."""
+    def _retry(self, error: bytes, refusal: Refusal | None = None, *, soon: bool = False) -> None:
+        """Try again after a while, unless it has been refused for too long: then ``error`` is the answer. ``soon``: an
+        idle connection was over, others may be there."""
         now = self.service.turn.now()
         if self._over:
             return
@@ -312,6 +335,8 @@ class Pursuit(Sink):
             self._finish(UNBLOCKED if self._error else self.nothing())
         else:
             pause = (refusal or Refusal("", error)).wait(self._hops - 1)
+            if soon and self._hops <= _IDLE_ENDS:
+                pause = 0.0
             if refusal is not None and refusal.kind == TRYAGAIN:
                 # The slot is served, and only its keys are apart: that is part of the time that was asked for.
                 left = self._began + self._seconds - now

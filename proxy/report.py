@@ -9,7 +9,7 @@ from typing import Any
 from proxy import metrics
 from proxy.metrics import BUCKETS
 from proxy.service import Service
-from proxy.surroundings import LARGE
+from proxy.surroundings import LARGE, SCRIPTS
 from proxy.tally import SUM, Tally
 from proxy.topology import NOBODY, Topology, format_ranges
 
@@ -172,6 +172,8 @@ def _tally(service: Service) -> Tally:
         place = backend.place
         role = "primary" if place.primary else "replica"
         number = "own" if place.owner else "large" if place.index == LARGE else place.index
+        if place.index <= SCRIPTS:
+            number = f"scripts-{SCRIPTS - place.index}"
         connection = f"{number}/resp{place.protocol}/db{place.db}"
         labels = (place.shard, place.node.address, role, connection, str(service.census.index))
         tally.add(metrics.UP, backend.ready, *labels)

@@ -8,7 +8,7 @@ from proxy.backend import Backend
 from proxy.lag import Fitness, Unwatched, near
 from proxy.pool import Pool
 from proxy.resp import encode
-from proxy.surroundings import LARGE, Place
+from proxy.surroundings import LARGE, SCRIPTS, Place
 from proxy.topology import NOBODY, Node, Shard, Topology
 
 _SPREAD = 12
@@ -153,9 +153,12 @@ class RouteBook:
     def __iter__(self) -> Iterator[Routes]:
         return iter(self._routes.values())
 
-    def routes(self, protocol: int, db: int, read_from: str, number: int) -> Routes:
-        """The routes for client ``number``; clients are dealt out evenly to connections and to replicas."""
+    def routes(self, protocol: int, db: int, read_from: str, number: int, scripts: bool = False) -> Routes:
+        """The routes for client ``number``; clients are dealt out evenly to connections and to replicas. ``scripts``:
+        it calls some, and a server reads nothing behind one that runs: others must not wait there."""
         index = number % self._connections
+        if scripts:
+            index = SCRIPTS - index
         spread = 0 if read_from == "primary" else number // self._connections % _SPREAD
         return self._made((protocol, db, read_from, index, spread, 0))
 
@@ -190,7 +193,7 @@ class RouteBook:
         manner = routes.manner
         if manner.owner:
             return routes
-        return self.routes(manner.protocol, manner.db, "primary", manner.index)
+        return self._made((manner.protocol, manner.db, "primary", manner.index, 0, 0))
 
     def plain(self, read_from: str) -> list[Routes]:
         """The routes for clients in RESP2 and database 0: one for each way to deal them out."""

@@ -61,6 +61,8 @@ class Scripts:
         self._size = 0
         self._had: dict[Hashable, set[bytes]] = {}
         """The digests that were loaded over a connection."""
+        self.on_call: Callable[[], object] | None = None
+        """Called when a client calls a script, or what is about scripts."""
         self.on_flush: Callable[[], object] | None = None
         """Called when a client empties the store."""
         self.loads = 0
@@ -143,6 +145,8 @@ class Scripts:
 
     def note(self, name: str, args: Sequence[bytes]) -> None:
         """A call is about to be sent: keep its script, if it brings one."""
+        if self.on_call is not None:
+            self.on_call()
         if name in _BODY:
             self.keep(args[_BODY[name]])
         elif name == "script|flush" and (len(args) == 2 or (len(args) == 3 and args[2].lower() in _FLUSHES)):

@@ -37,6 +37,7 @@ from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
 from proxy.metrics import Counters
 from proxy.owncalls import OwnLane
+from proxy.pausing import Pausing
 from proxy.planner import Planner
 from proxy.pool import Pool
 from proxy.presented import Presented
@@ -54,6 +55,7 @@ from proxy.scripts import Scripts, calls_by_digest
 from proxy.serverfacts import ServerFacts
 from proxy.session import DEFAULT_USER, Account, World
 from proxy.slices import Slices
+from proxy.slowscripts import SlowScripts
 from proxy.spectators import Spectators
 from proxy.surroundings import Place, State, Surroundings, Timing
 from proxy.tls import backend_tls, connecting
@@ -130,10 +132,14 @@ class Service:
         self.budget = descriptors.Budget()
         self._divide()
         self.spectators = Spectators(self.clients.tell_plain)
+        self.pausing = Pausing(self)
+        self.clients.on_pause = self.pausing.begin
         self.trackers = Trackers(self, config.backend.dedicated_connections, _share(config), self.budget)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
         self._evidence = Evidence(self, LostScripts(self))
+        self._slow_scripts = SlowScripts(self)
+        self.scripts.on_call = self._slow_scripts.called
         self.world = World(_accounts(config), self.clients, scripts=self.scripts, slot_of=self.slot_of)
         if self.presents_cluster:
             self.world.presented = _presented(config, lambda: self.topology)
@@ -265,12 +271,14 @@ class Service:
         self.plain_routes = self._book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
-    def routes(self, protocol: int, db: int, number: int, reads_replicas: bool = False) -> Routes:
+    def routes(
+        self, protocol: int, db: int, number: int, reads_replicas: bool = False, calls_scripts: bool = False
+    ) -> Routes:
         """The routes of client ``number``, in the protocol and database it uses; ``reads_replicas``: it said so."""
         read_from = self.config.read_from
         if reads_replicas and read_from == "primary":
             read_from = "prefer_replica"
-        return self._book.routes(protocol, db, read_from, self.census.rank(number))
+        return self._book.routes(protocol, db, read_from, self.census.rank(number), calls_scripts)
 
     def own_routes(self, number: int) -> Routes:
         """The routes of client ``number`` over connections of its own."""
@@ -474,6 +482,7 @@ class Service:
     async def close(self) -> None:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.detours.close()
+        self._slow_scripts.close()
         await self.hub.close()
         await self.leases.close()
         await self.pool.close()

@@ -22,7 +22,7 @@ reached, so that another attempt may succeed."""
 class Claim:
     """A lease that is asked for. ``cancel``: it is not wanted any more (and given back if it comes all the same)."""
 
-    __slots__ = ("_then", "holder", "place", "queue", "timer")
+    __slots__ = ("_then", "found", "holder", "place", "queue", "timer")
 
     def __init__(self, place: Place, then: Then, holder: str) -> None:
         self.place = place
@@ -32,6 +32,8 @@ class Claim:
         """Runs while it waits for one to become free."""
         self.queue: deque[Claim] | None = None
         """Where it waits."""
+        self.found: Lease | str | None = None
+        """What it will get when those before it have theirs."""
         self._then: Then | None = then
 
     def cancel(self) -> None:
@@ -75,7 +77,7 @@ class Station:
     At most ``limit`` are clients', and at most ``share`` one holder's.
     """
 
-    __slots__ = ("count", "held", "idle", "limit", "share", "waiting")
+    __slots__ = ("count", "held", "idle", "limit", "line", "share", "waiting")
 
     def __init__(self, limit: int, share: int) -> None:
         self.limit = limit
@@ -86,6 +88,9 @@ class Station:
         self.idle: list[Lease] = []
         """The one that was used last stands last."""
         self.waiting: deque[Claim] = deque()
+        self.line: deque[Claim] = deque()
+        """Clients' claims for which connections are being made, in the order in which they were asked for; and those
+        behind them, whose leases are there."""
 
     @property
     def clients(self) -> int:
@@ -111,6 +116,18 @@ class Station:
     def next(self) -> Claim | None:
         """Who waits and may have one, the first of them."""
         return next((claim for claim in self.waiting if self.may(claim.holder)), None)
+
+    def taker(self, place: Place) -> Claim | None:
+        """Whose the next connection for ``place`` is that is made, or the failure to make one."""
+        open_ones = [claim for claim in self.line if claim.found is None and claim.place == place]
+        wanted = (claim for claim in open_ones if not claim.cancelled)
+        return next(wanted, open_ones[0] if open_ones else None)
+
+    def ready(self) -> Claim | None:
+        """The next claim that may be settled; it leaves the line. Who does not want it any more holds up nobody."""
+        if self.line and (self.line[0].found is not None or self.line[0].cancelled):
+            return self.line.popleft()
+        return None
 
     def take(self, place: Place) -> Lease | None:
         """An idle one for ``place``; the one that was used last, so that what is not needed grows old."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LARGE = -1
 """The ``index`` of connections that only large requests use."""
+SCRIPTS = -2
+"""That of the first of those that only clients use who call scripts; the others' count down from it."""
 
 
 class State(Enum):

@@ -162,18 +162,19 @@ def execute(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: fl
     if queue is None:
         client.say(fact, encode.error(errors.without_multi(fact.name)))
         return True
-    clients = service.clients
-    if clients.paused and any(map(clients.holds, queue.facts)):
-        client.flow.stop(Stop.PAUSED)
-        return False
     if queue.spoiled:
         discard(modes)
         client.say(fact, encode.error(errors.EXECABORT))
         return True
+    if service.clients.paused and service.pausing.holds_any(queue):
+        client.hold()
+        return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.may_raise() and any(fact.name in framing.RAISES for fact in queue.facts))
     large = queue.size >= service.query.large
     if (held is not None or queue.moves or listens or odd or large) and not client.alone():
+        return False
+    if queue.calls and not client.may_call_scripts():
         return False
     if listens:
         problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from proxy import errors, transaction
 from proxy.clock import Deadline
-from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, Sink
 from proxy.leases import Claim, Lease
 from proxy.planner import FIRST_SHARD
@@ -318,14 +317,16 @@ class Trip(Sink):
             error = encode.error(errors.redirected(place.shard, place.node.address, said, self._hops + 1))
         self._again(error, refusal)
 
-    def _lost(self, reason: str, entries: list[Entry]) -> None:
+    def _lost(self, reason: str, sent: bool) -> None:
         lease, self.lease = self.lease, None
         assert lease is not None
         self._end_timer()
         place = lease.place
         if self._proving:
             self._unproven()
-        elif self._repeat:
+        elif not sent and self._given:
+            self._then(None, Fate.REFUSED, encode.error(errors.shard_down(place.shard, place.node.address, reason)))
+        elif not sent or self._repeat:
             self._node, self.asking = None, False
             self._again(encode.error(errors.shard_down(place.shard, place.node.address, reason)), None)
         else:

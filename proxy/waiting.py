@@ -70,6 +70,8 @@ class Waiting:
         self.wrote = wrote
         self._halt = Halt(modes, fact)
         self._counts: list[list[int]] = []
+        self._waits = 0
+        """How many shards have it."""
         self._over = False
         modes.block = self
         milliseconds = parse_integer(args[-1]) or 0
@@ -100,6 +102,12 @@ class Waiting:
         self._over = True
         self._halt.end()
         self._drop()
+
+    def waits(self, change: int) -> None:
+        """One shard more has it (1), or one less (-1)."""
+        self._waits += change
+        if not self._over:
+            self._halt.waits(self._waits == len(self._parts))
 
     def take(self, reply: bytes) -> None:
         """What a shard answers."""
@@ -142,12 +150,13 @@ class Waiting:
 class Part(Pursuit):
     """The part of one shard."""
 
-    __slots__ = ("_shard", "_whole")
+    __slots__ = ("_shard", "_waits", "_whole")
 
     def __init__(self, whole: Waiting, shard: str, seconds: float) -> None:
         super().__init__(whole.modes.client.service, seconds, readonly=True)
         self._whole = whole
         self._shard = shard
+        self._waits = False
 
     def place(self) -> Place | bytes | None:
         """The shard's primary."""
@@ -176,6 +185,12 @@ class Part(Pursuit):
         """What must be replicated was not: nothing can be said. Servers that do not know it are so old that they need
         none."""
         return reply[:1] != b"-" or reply.startswith(_UNKNOWN)
+
+    def waits(self, on: bool) -> None:
+        """The shard has it, or not."""
+        if on is not self._waits:
+            self._waits = on
+            self._whole.waits(1 if on else -1)
 
     def answer(self, reply: bytes) -> None:
         """How many replicas have it."""

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD
 from proxy.leases import Lease, Leases
 from proxy.resp import encode
@@ -141,7 +140,7 @@ class Watch:
         self._topology = self._client.service.topology
         lease.on_lost = self._lost
 
-    def _lost(self, reason: str, entries: list[Entry]) -> None:
+    def _lost(self, reason: str, sent: bool) -> None:
         self._lease = None
         self._end_timer()
 

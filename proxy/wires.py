@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -27,6 +28,7 @@ _FULL_PAUSE = 1.0
 _SERVER_IDLE = 30
 """Seconds without a word after which a server is asked whether it is there."""
 _PROBES = 3
+_HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 def keep_alive(link: socket.socket, idle: int = _SERVER_IDLE) -> None:
@@ -41,6 +43,17 @@ def keep_alive(link: socket.socket, idle: int = _SERVER_IDLE) -> None:
     for name, value in settings:
         if hasattr(socket, name):
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def is_over(transport: asyncio.BaseTransport) -> bool:
+    """Whether the other side has closed the connection, though the loop has not come to read that yet."""
+    link = transport.get_extra_info("socket", transport)
+    try:
+        poll = select.poll()
+        poll.register(link, _HUNG_UP)
+    except (TypeError, ValueError):  # it has no socket, or none any more
+        return transport.is_closing()
+    return bool(poll.poll(0))
 
 
 class Wires(Protocol):

@@ -407,7 +407,7 @@ async def test_what_nobody_needs_is_closed(world: World) -> None:
 async def test_one_that_is_lost(world: World) -> None:
     used, idle, checked = [await world.lend() for _ in range(3)]
     lost: list[str] = []
-    used.on_lost = lambda reason, entries: lost.append(reason)
+    used.on_lost = lambda reason, sent: lost.append(reason)
     world.service.leases.give_back(idle, untouched=True)
     world.state = None
     world.service.leases.give_back(checked)
@@ -448,7 +448,7 @@ def moved(primary: Node, *replicas: Node) -> Topology:
 async def test_a_server_that_has_another_role_now(world: World) -> None:
     used, idle, checked = [await world.lend() for _ in range(3)]
     lost: list[str] = []
-    used.on_lost = lambda reason, entries: lost.append(reason)
+    used.on_lost = lambda reason, sent: lost.append(reason)
     world.service.leases.give_back(idle, untouched=True)
     world.ask()
     await asyncio.sleep(SOON)

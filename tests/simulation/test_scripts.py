@@ -34,6 +34,8 @@ EXECABORT = f"-EXECABORT Transaction discarded because of: MOVED {BAR} 10.2.0.2:
 TWIN = "EVAL return 1 1 bar"
 """What shows whether a redirection is the server's."""
 KNOWN = (says("a", "EVAL return1 1 bar"), sees("A", "EVAL return1 1 bar"), answers("A", "=1"), hears("a", "1"))
+BOTH = (says("b", CALLED), sees("A", CALLED), answers("A", "=1"), hears("b", "1"))
+"""Both clients call scripts, so they share a connection."""
 LOADED = (*KNOWN, says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"))
 
 
@@ -132,7 +134,7 @@ CONVERSATIONS: dict[str, tuple[Step, ...]] = {
         answers("B", ":1", "=2", ":1", "=3"), hears("a", "2", "3"),
     ),
     "others do not wait for it": (
-        *KNOWN, says("a", CALLED), answers("A", moved(BAR, "B")), says("b", "GET bar"),
+        *KNOWN, *BOTH, says("a", CALLED), answers("A", moved(BAR, "B")), says("b", "GET bar"),
         sees("A", CALLED, TWIN, "GET bar"), answers("A", ":1", "=2"), hears("a", moved(BAR, "B")), hears("b", "2"),
     ),
     "what can not be proven is passed on": (
@@ -144,7 +146,7 @@ CONVERSATIONS: dict[str, tuple[Step, ...]] = {
         sees("B", "ASKING", TWIN, "ASKING", CALLED), answers("B", "+OK", ":1", "+OK", "=2"), hears("a", "2"),
     ),
     "while slots move the twin goes ahead": (
-        *KNOWN, says("b", "GET bar"), sees("A", "GET bar"), answers("A", moved(BAR, "B")), sees("B", "GET bar"),
+        *KNOWN, *BOTH, says("b", "GET bar"), sees("A", "GET bar"), answers("A", moved(BAR, "B")), sees("B", "GET bar"),
         answers("B", "=1"), hears("b", "1"), says("a", CALLED), sees("A", TWIN, CALLED),
         answers("A", moved(BAR, "B"), moved(BAR, "B")), sees("A"), sees("B", TWIN, CALLED),
         answers("B", ":1", "=2"), hears("a", "2"), says("a", CALLED), sees("A", TWIN, CALLED),

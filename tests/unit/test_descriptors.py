@@ -42,14 +42,14 @@ def test_what_is_asked_for_where_there_are_enough(limit: int) -> None:
 def test_clients_come_before_connections_of_their_own() -> None:
     found = divided(20_000, config(dedicated=5000))
     assert found.clients == 10_000
-    assert found.dedicated == 20_000 - 32 - 1 - 3 * 6 - 10_000
+    assert found.dedicated == 20_000 - 32 - 1 - 3 * 8 - 10_000
 
 
 @pytest.mark.parametrize("limit", [64, 100, 128, 256, 1024, 4096, 10_000])
 @pytest.mark.parametrize(("shards", "replicas"), [(1, 0), (1, 2), (3, 0)])
 def test_they_are_never_more_than_there_are(limit: int, shards: int, replicas: int) -> None:
     found = divided(limit, config(shards, replicas=replicas))
-    shared = shards * (1 + replicas) * 6
+    shared = shards * (1 + replicas) * 8
     assert 32 + 1 + shared + found.clients + found.dedicated <= limit
     assert found.clients >= 3 * found.dedicated - 3
     assert found.dedicated > 0

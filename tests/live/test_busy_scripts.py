@@ -1,0 +1,217 @@
+"""A script that runs too long: whoever uses its shard is told so as Redis says it, and it can be killed."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from tests.live.proxyprocess import ProxyProcess
+from tests.live.site import shard_tags
+from tests.live.wire import Argument, Wire, pack, pipeline
+from tests.processes import eventually
+
+pytestmark = pytest.mark.live
+
+TAG, OTHER = shard_tags(2)
+KEY = f"{{{TAG}}}k"
+ENDLESS = "while true do end"
+WRITING = "redis.call('set', KEYS[1], 1) while true do end"
+BUSY = b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n"
+OK = b"+OK\r\n"
+THRESHOLD = 300
+"""Milliseconds."""
+PATIENCE = THRESHOLD / 1000 + 1.0
+LIBRARY = "#!lua name=endless\nredis.register_function('endless', function() while true do end end)"
+
+
+@pytest.fixture(scope="module")
+def shards(binary: ServerBinary) -> Iterator[LocalShards]:
+    """Two shards."""
+    with start_many(2, 0, binary=binary) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def running(shards: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """A proxy before them, that waits longer than a second for none."""
+    with ProxyProcess(tmp_path_factory.mktemp("proxy"), "--static", shards.static).serving() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(running: ProxyProcess, shards: LocalShards) -> Iterator[ProxyProcess]:
+    """The proxy; no script runs when the test is over."""
+    threshold(shards, THRESHOLD)
+    yield running
+    with Wire(running.address) as admin:
+        for kill in ("SCRIPT", "FUNCTION"):
+            admin.ask(kill, "KILL")
+    for server in shards.primaries:
+        assert eventually(lambda server=server: server.ask("PING") == b"PONG")  # type: ignore[misc]
+
+
+def threshold(shards: LocalShards, milliseconds: int) -> None:
+    for server in shards.primaries:
+        assert server.ask("CONFIG", "SET", "lua-time-limit", milliseconds) == b"OK"
+
+
+@contextlib.contextmanager
+def endless(proxy: ProxyProcess, *command: Argument) -> Iterator[Wire]:
+    """A client whose script has begun to run for ever."""
+    with Wire(proxy.address, timeout=60) as client:
+        client.send(pack(*(command or ("EVAL", ENDLESS, 1, KEY))))
+        time.sleep(0.1)
+        yield client
+
+
+def timed(client: Wire, *command: Argument) -> tuple[bytes, float]:
+    """The reply, and how many seconds it took."""
+    began = time.monotonic()
+    return redis_words(client.ask(*command)), time.monotonic() - began
+
+
+def redis_words(reply: bytes) -> bytes:
+    """A reply as Redis words it: Valkey names itself."""
+    return reply.replace(b"-BUSY Valkey", b"-BUSY Redis")
+
+
+OTHERS: dict[str, tuple[Argument, ...]] = {
+    "GET": ("GET", KEY),
+    "SET": ("SET", KEY, 1),
+    "DEL": ("DEL", KEY),
+    "BLPOP": ("BLPOP", KEY, 0),
+    "EVAL": ("EVAL", "return 1", 1, KEY),
+    "DBSIZE": ("DBSIZE",),
+    "SUBSTR": ("SUBSTR", KEY, 0, 1),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_others_are_told_so(proxy: ProxyProcess, case: str, protocol: int) -> None:
+    """Within the server's threshold and a second; whatever is on another shard goes on."""
+    with Wire(proxy.address, protocol=protocol) as other, Wire(proxy.address) as elsewhere, endless(proxy) as caller:
+        reply, seconds = timed(other, *OTHERS[case])
+        assert reply == BUSY
+        assert seconds < PATIENCE
+        assert other.ask("PING") == b"+PONG\r\n"
+        assert elsewhere.ask("SET", f"{{{OTHER}}}k", 1) == OK
+        reply, seconds = timed(other, *OTHERS[case])
+        assert reply == BUSY
+        assert seconds < PATIENCE
+        assert other.ask("SCRIPT", "KILL") == OK
+        assert caller.reply().startswith(b"-ERR ")
+        assert other.ask("SET", KEY, 1) == OK
+
+
+def test_who_is_in_the_middle_of_much(proxy: ProxyProcess) -> None:
+    """Clients that send one command after the other as the script begins."""
+    said: list[tuple[bytes, float]] = []
+
+    def work(number: int) -> None:
+        with Wire(proxy.address) as client:
+            for _ in range(100_000):
+                reply, seconds = timed(client, "SET" if number % 2 else "GET", f"{KEY}{number}", *[1] * (number % 2))
+                if reply.startswith(b"-"):
+                    said.append((reply, seconds))
+                    return
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    with endless(proxy):
+        for thread in threads:
+            thread.join()
+        assert {reply for reply, _ in said} == {BUSY}
+        assert max(seconds for _, seconds in said) < PATIENCE
+
+
+@pytest.mark.parametrize("database", [0, 1])
+def test_those_who_call_scripts_too(proxy: ProxyProcess, database: int) -> None:
+    with Wire(proxy.address) as other:
+        other.ask("SELECT", database)
+        assert other.ask("EVAL", "return 1", 1, KEY) == b":1\r\n"
+        with endless(proxy):
+            for command in (OTHERS["GET"], OTHERS["SET"], OTHERS["EVAL"]):
+                reply, seconds = timed(other, *command)
+                assert reply == BUSY
+                assert seconds < PATIENCE
+            assert other.ask("SCRIPT", "KILL") == OK
+            assert eventually(lambda: other.ask("SET", KEY, 1) == OK)
+
+
+def test_a_connection_that_has_to_be_made(proxy: ProxyProcess) -> None:
+    """In a database that nobody has used yet."""
+    with Wire(proxy.address) as other, endless(proxy):
+        assert other.ask("SELECT", 7) == OK
+        for command in (OTHERS["SET"], OTHERS["BLPOP"]):
+            reply, seconds = timed(other, *command)
+            assert reply == BUSY
+            assert seconds < PATIENCE + 1
+        assert other.ask("SCRIPT", "KILL") == OK
+        assert eventually(lambda: other.ask("SET", KEY, 1) == OK)
+
+
+def test_a_transaction(proxy: ProxyProcess) -> None:
+    with Wire(proxy.address) as other, endless(proxy) as caller:
+        other.send(pipeline(("MULTI",), ("SET", KEY, 2), ("EXEC",)))
+        replies = other.replies(3)
+        assert replies[2].startswith(b"-EXECABORT Transaction discarded because of: BUSY ")
+        assert other.ask("SCRIPT", "KILL") == OK
+        assert caller.reply().startswith(b"-ERR ")
+        caller.send(pipeline(("MULTI",), ("EVAL", ENDLESS, 1, KEY), ("EXEC",)))
+        time.sleep(0.1)
+        assert timed(other, "SET", KEY, 1)[0] == BUSY
+        assert other.ask("SCRIPT", "KILL") == OK
+        assert caller.replies(3)[2].startswith(b"*1\r\n-ERR ")
+
+
+@pytest.mark.parametrize("milliseconds", [100, 1500])
+@pytest.mark.parametrize("kind", ["SCRIPT", "FUNCTION"])
+def test_a_kill_before_the_threshold_waits_for_it(
+    proxy: ProxyProcess, shards: LocalShards, kind: str, milliseconds: int
+) -> None:
+    """No connection for it stands yet."""
+    threshold(shards, milliseconds)
+    command: tuple[Argument, ...] = ("EVAL", ENDLESS, 1, KEY)
+    with Wire(proxy.address) as other:
+        if kind == "FUNCTION":
+            if not other.ask("FUNCTION", "LOAD", "REPLACE", LIBRARY).startswith(b"$"):
+                pytest.skip("the server knows no functions")
+            command = ("FCALL", "endless", 1, KEY)
+        with endless(proxy, *command) as caller:
+            reply, seconds = timed(other, kind, "KILL")
+            assert reply == OK
+            assert seconds < milliseconds / 1000 + 3.0
+            assert caller.reply().startswith(b"-ERR ")
+        assert other.ask(kind, "KILL").startswith(b"-NOTBUSY ")
+        assert other.ask("SET", KEY, 1) == OK
+
+
+def test_what_wrote_can_not_be_killed(proxy: ProxyProcess, shards: LocalShards) -> None:
+    with (
+        Wire(proxy.address) as other,
+        endless(proxy, "EVAL", "redis.call('set', KEYS[1], 1) while true do end", 1, KEY),
+    ):
+        assert other.ask("SCRIPT", "KILL").startswith(b"-UNKILLABLE ")
+        assert timed(other, "GET", KEY)[0] == BUSY
+    _restart(shards, proxy)
+
+
+def _restart(shards: LocalShards, proxy: ProxyProcess) -> None:
+    """End the server that nothing else ends."""
+    for server in shards.primaries:
+        if _busy(server):
+            server.kill()
+            server.start()
+    with Wire(proxy.address) as client:
+        assert eventually(lambda: client.ask("SET", KEY, 1) == OK)
+
+
+def _busy(server: LocalServer) -> bool:
+    with Wire(server.address) as direct:
+        return timed(direct, "PING")[0] == BUSY
