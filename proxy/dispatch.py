@@ -12,15 +12,12 @@ from proxy.merge import LONG, Context, is_long, merge, merging, merging_pieces
 from proxy.metrics import Counters
 from proxy.resp import encode
 from proxy.routes import Routes
-from proxy.scatter import Scatter
+from proxy.scatter import IN_PART, Scatter
 from proxy.slices import Slices
 from proxy.surroundings import Holder, Place
 from proxy.topology import NOBODY
 
 Wait = Callable[[Entry, Place], None]
-_IN_PART = frozenset({"info", "config_get"})
-"""What answers though a part fails, and so does not wait long for a server that is not there: clients ask it before
-they do anything."""
 _PATIENCE = 1.0
 """Seconds after which that server counts as not there."""
 
@@ -245,7 +242,7 @@ class Dispatcher:
         if plan.way.replicas:
             self._send_to_replicas(plan, routes, now)
         for index, part in enumerate(plan.parts):
-            if plan.way.merge in _IN_PART:
+            if plan.way.merge in IN_PART:
                 backend = routes.writers[part.shard]
                 if backend is not None and backend.down_for(now) > _PATIENCE:
                     down = backend.down_error()

@@ -20,7 +20,7 @@ from proxy.cursors import Cursors
 from proxy.multikey import by_key, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
-from proxy.scatter import Part, Scatter, Uncounted, Way
+from proxy.scatter import IN_PART, Part, Scatter, Uncounted, Way
 from proxy.slots import SLOTS, hashed_part, key_slot
 from proxy.topology import NOBODY, Topology
 
@@ -30,8 +30,6 @@ _QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
 """Of the commands about what a client is in the middle of, those that may stand in a transaction."""
 _SORTS = (sort_keys, sort_ro_keys)
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
-_IN_PART = frozenset({"info", "config_get"})
-"""What answers though some slots are nobody's."""
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 OF_KEYSPACE: Mapping[str, bytes] = {
     "dbsize": encode.ZERO,
@@ -293,7 +291,7 @@ class Planner:
 
     def _everywhere(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Forward | Scatter | Reject:
         merge = fact.merge or "concat"
-        if self._nobody and not (merge in _IN_PART and self._topology.shards):
+        if self._nobody and not (merge in IN_PART and self._topology.shards):
             return Reject(self._nobody)
         shards = len(self._topology.shards)
         if merge == "scan":

@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+IN_PART = frozenset({"info", "config_get"})
+"""The merges that answer though a part fails or some slots are nobody's: clients ask for these before they do anything.
+So they do not wait long for a server that is not there either."""
+
 
 class Part:
     """A request for one shard; ``positions``: where its keys stood among the keys of the whole, for a merge by key."""
