@@ -1,6 +1,6 @@
 """Runs of pytest beside the one that was started: most tests wait for servers, and the machine has two cores.
 
-What they run: the uncompiled engine, and the live tests with the second kind of server.
+What they run: the uncompiled engine, the live tests with the second kind of server, and what needs no server.
 """
 
 import os
@@ -25,7 +25,10 @@ UNCOMPILED: Mapping[str, Sequence[str]] = {
     "smoke": ["tests/live", "-m", "smoke"],
 }
 OTHER_SERVER: Mapping[str, Sequence[str]] = {OTHER: ["tests/live", "-k", OTHER]}
-PARTS = {**UNCOMPILED, **OTHER_SERVER}
+SERVERLESS: Mapping[str, Sequence[str]] = {"units": ["tests/unit", "tests/simulation", "tests/engines"]}
+MOVED = {**OTHER_SERVER, **SERVERLESS}
+"""What the session itself leaves out then."""
+PARTS = {**UNCOMPILED, **MOVED}
 
 
 class Runs:

@@ -9,7 +9,7 @@ from hypothesis import settings
 import proxy
 from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
-from tests.beside import BRIEF, OTHER, Runs
+from tests.beside import BRIEF, MOVED, OTHER, OTHER_SERVER, SERVERLESS, Runs
 from tests.enginestate import compilable, problem
 
 settings.register_profile(BRIEF, settings.get_profile("ci"), max_examples=30)
@@ -28,18 +28,25 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to the run beside this one what it will do."""
-    if OTHER not in _parts(items):
-        return
-    theirs = {item: None for item in items if "live" in item.path.parts and OTHER in item.name}
+    parts = _parts(items)
+    theirs = {item: None for item in items if _part(item) in parts}
     items[:] = [item for item in items if item not in theirs]
     config.hook.pytest_deselected(items=list(theirs))
+
+
+def _part(item: pytest.Item) -> str | None:
+    """The run beside this one that a test is of, if that is asked for."""
+    if "live" in item.path.parts and OTHER in item.name:
+        return next(iter(OTHER_SERVER))
+    where = item.path.relative_to(item.config.rootpath).as_posix()
+    return next((part for part, folders in SERVERLESS.items() if where.startswith(tuple(folders))), None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin with the runs beside this one that were asked for."""
     parts = _parts(session.items)
     if engine() == "python":
-        parts = [part for part in parts if part == OTHER]
+        parts = [part for part in parts if part in MOVED]
     if parts and not session.config.option.collectonly:
         session.config.stash[RUNS] = Runs(parts)
 

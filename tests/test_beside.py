@@ -1,15 +1,16 @@
 """What goes on beside the other tests from the session's beginning (``tests/beside.py``), each by a pytest of its own.
 
-The uncompiled engine: what runs compiled above runs there once more without; all that needs no server, the differential
-tests, and of the other live ones those marked ``smoke``. And the live tests with the second kind of server, which the
-session itself leaves out then. Their closing lines are shown at the end; where one fails, its failures.
+The uncompiled engine: what runs compiled above runs there once more without; all that needs no server, the
+differential tests, and of the other live ones those marked ``smoke``. And what the session itself leaves out then:
+the live tests with the second kind of server, and what needs no server. Their closing lines are shown at the end;
+where one fails, its failures.
 """
 
 import pytest
 
 from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
-from tests.beside import OTHER_SERVER, UNCOMPILED
+from tests.beside import MOVED, UNCOMPILED
 from tests.conftest import CLOSING_LINES, RUNS
 
 pytestmark = pytest.mark.timeout(1100)
@@ -22,8 +23,8 @@ def test_without_the_compiled_engine(part: str, pytestconfig: pytest.Config) -> 
     assert f"engine: python, as {ENGINE} says" in said
 
 
-@pytest.mark.parametrize("part", OTHER_SERVER)
-def test_with_the_other_kind_of_server(part: str, pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize("part", MOVED)
+def test_what_was_left_to_it(part: str, pytestconfig: pytest.Config) -> None:
     said = passed(pytestconfig, part)
     assert f"engine: {engine()}" in said
 
