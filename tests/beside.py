@@ -1,6 +1,6 @@
 """Runs of pytest beside the one that was started: most tests wait for servers, and the machine has two cores.
 
-What they run: the uncompiled engine, the live tests with the second kind of server, and what needs no server.
+What they run: the uncompiled engine, the live tests with the second kind of server, and a share of the others.
 """
 
 import os
@@ -25,10 +25,14 @@ UNCOMPILED: Mapping[str, Sequence[str]] = {
     "smoke": ["tests/live", "-m", "smoke"],
 }
 OTHER_SERVER: Mapping[str, Sequence[str]] = {OTHER: ["tests/live", "-k", OTHER]}
-SERVERLESS: Mapping[str, Sequence[str]] = {"units": ["tests/unit", "tests/simulation", "tests/engines"]}
-MOVED = {**OTHER_SERVER, **SERVERLESS}
+SHARE: Mapping[str, Sequence[str]] = {
+    "units": ["tests/unit", "tests/simulation", "tests/engines"],
+    "live-a-to-b": sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/live/test_[ab]*.py")),
+}
+"""Where the tests are that are done there so that neither has to wait long for the other."""
+MOVED = {**OTHER_SERVER, **SHARE}
 """What the session itself leaves out then."""
-PARTS = {**UNCOMPILED, **MOVED}
+PARTS = {**UNCOMPILED, **MOVED, "live-a-to-b": [*SHARE["live-a-to-b"], "-k", f"not {OTHER}"]}
 
 
 class Runs:

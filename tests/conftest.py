@@ -9,7 +9,7 @@ from hypothesis import settings
 import proxy
 from proxy.config.environment import ENGINE
 from proxy.enginekind import engine
-from tests.beside import BRIEF, MOVED, OTHER, OTHER_SERVER, SERVERLESS, Runs
+from tests.beside import BRIEF, MOVED, OTHER, OTHER_SERVER, SHARE, Runs
 from tests.enginestate import compilable, problem
 
 settings.register_profile(BRIEF, settings.get_profile("ci"), max_examples=30)
@@ -39,7 +39,7 @@ def _part(item: pytest.Item) -> str | None:
     if "live" in item.path.parts and OTHER in item.name:
         return next(iter(OTHER_SERVER))
     where = item.path.relative_to(item.config.rootpath).as_posix()
-    return next((part for part, folders in SERVERLESS.items() if where.startswith(tuple(folders))), None)
+    return next((part for part, places in SHARE.items() if where.startswith(tuple(places))), None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
