@@ -129,19 +129,28 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
 
 _SLOW = (
     "test_blocking_moves",
+    "test_busy_scripts",
     "test_clients",
+    "test_closed_idle",
     "test_cluster_discovery",
+    "test_descriptors",
     "test_discover_replicas",
     "test_half_moved",
+    "test_localcluster",
+    "test_long_replies",
+    "test_long_work",
     "test_node",
     "test_pubsub_cluster",
     "test_pubsub_failures",
     "test_replica_reads",
     "test_sentinel",
+    "test_shared_dedicated",
     "test_stranger_sentinels",
     "test_strangers",
+    "test_vanished_clients",
 )
-"""Waiting for real failovers, starting real clients: with the second kind of server they are for ``make drill``."""
+"""Waiting for real failovers, starting real clients, or about the proxy alone: with the second kind of server they are
+for ``make drill``."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
