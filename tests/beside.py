@@ -27,12 +27,12 @@ UNCOMPILED: Mapping[str, Sequence[str]] = {
 OTHER_SERVER: Mapping[str, Sequence[str]] = {OTHER: ["tests/live", "-k", OTHER]}
 SHARE: Mapping[str, Sequence[str]] = {
     "units": ["tests/unit", "tests/simulation", "tests/engines"],
-    "live-a-to-b": sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/live/test_[ab]*.py")),
+    "live-b": sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/live/test_b*.py")),
 }
 """Where the tests are that are done there so that neither has to wait long for the other."""
 MOVED = {**OTHER_SERVER, **SHARE}
 """What the session itself leaves out then."""
-PARTS = {**UNCOMPILED, **MOVED, "live-a-to-b": [*SHARE["live-a-to-b"], "-k", f"not {OTHER}"]}
+PARTS = {**UNCOMPILED, **MOVED, "live-b": [*SHARE["live-b"], "-k", f"not {OTHER}"]}
 
 
 class Runs:
