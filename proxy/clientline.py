@@ -4,7 +4,6 @@ Source: https://redis.io/docs/latest/commands/client-list/
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from proxy.session import Load, Session
 
@@ -27,9 +26,8 @@ _COMMAND = 16
 def line(session: Session, now: float, asking: Sequence[bytes] = ()) -> str:
     """The line of a client, with the fields that the servers' own lines have (``World.client_fields``). ``asking``: the
     arguments of the command that it is executing, if it is the one that asks."""
-    values = _said(session, now)
-    _add_sizes(values, session.world.directory.load(session), asking)
-    return _template(session.world.client_fields or FIELDS, tuple(values)) % values
+    values = {**_said(session, now), **_sizes(session.world.directory.load(session), asking)}
+    return " ".join([f"{name}={values.get(name, 0)}" for name in session.world.client_fields or FIELDS])
 
 
 def _said(session: Session, now: float) -> dict[str, object]:
@@ -71,13 +69,7 @@ def _tracking_flags(session: Session) -> str:
     return "" if tracking is None else "t" + "R" * tracking.broken + "B" * tracking.bcast
 
 
-@lru_cache(16)
-def _template(fields: Sequence[str], known: Sequence[str]) -> str:
-    """What the values of the ``known`` names are put into; others are 0."""
-    return " ".join([f"{name}=%({name})s" if name in known else f"{name}=0" for name in fields])
-
-
-def _add_sizes(values: dict[str, object], load: Load, asking: Sequence[bytes]) -> None:
+def _sizes(load: Load, asking: Sequence[bytes]) -> dict[str, object]:
     """What waits in the proxy for the client, as Redis divides it among its buffers."""
     arguments = sum(map(len, asking))
     query = load.kept + (_framed(asking) if asking else 0)
@@ -86,18 +78,21 @@ def _add_sizes(values: dict[str, object], load: Load, asking: Sequence[bytes]) -
     buffer = min(max(_REPLY_LEAST, 1 << max(waiting - 1, 0).bit_length()), _REPLY_MOST)
     first = min(waiting, buffer)
     rest = waiting - first
-    values["qbuf"] = query
-    values["qbuf-free"] = free
-    values["argv-mem"] = arguments
-    values["multi-mem"] = load.queued
-    values["rbs"] = buffer
-    values["rbp"] = values["obl"] = first
-    values["oll"] = -(-rest // _REPLY_MOST)
-    values["omem"] = rest
-    values["tot-mem"] = _ITSELF + query + free + arguments + _COMMAND * len(asking) + load.queued + buffer + rest
-    values["events"] = "r"
-    values["tot-net-out"] = load.written
-    values["tot-cmds"] = load.commands
+    return {
+        "qbuf": query,
+        "qbuf-free": free,
+        "argv-mem": arguments,
+        "multi-mem": load.queued,
+        "rbs": buffer,
+        "rbp": first,
+        "obl": first,
+        "oll": -(-rest // _REPLY_MOST),
+        "omem": rest,
+        "tot-mem": _ITSELF + query + free + arguments + _COMMAND * len(asking) + load.queued + buffer + rest,
+        "events": "r",
+        "tot-net-out": load.written,
+        "tot-cmds": load.commands,
+    }
 
 
 def _framed(args: Sequence[bytes]) -> int:
