@@ -24,6 +24,9 @@ What a client can be in the middle of, and where else a request can be carried o
     SUBSCRIBE ..., PUBLISH       channels.py, glob.py (pure), subscriptions.py, publishing.py;
                                  the servers' side: pubsub.py, pubsublink.py, pubsubtopic.py
     CLIENT TRACKING              trackoptions.py (pure), tracking.py, tracker.py, companions.py: connections of its own
+    CLIENT PAUSE, CLIENT LIST    pausing.py; allclients.py, clientline.py (pure)
+    SCAN                         cursors.py (pure), scanning.py
+    INFO, CONFIG GET, HELLO      info.py, commonsettings.py, serverfacts.py, identity.py; TS.MGET ... series.py
     MONITOR, SLOTGATE            spectators.py, slotgatecmds.py, settings.py, errand.py (one request to one server)
     scripts                      scripts.py (what is kept), lostscripts.py (other workers), slowscripts.py,
                                  aside.py (SCRIPT KILL)
@@ -37,7 +40,8 @@ The floors; a module imports from lower floors, and from its own without a circl
     0  errors, enginekind, identity, metrics, tally, jobs                   no I/O, no asyncio
     1  resp, slots, colocation, engine                                      bytes in, offsets out
     2  commands, topology, config, serverfacts                              facts
-    3  session, clientcmds, clientline, allclients, scatter, multikey, cursors, planner   decisions: pure, sans-io
+    3  session, clientcmds, clientline, allclients, scatter, multikey       decisions: pure, sans-io
+    3  cursors, planner                                                     decisions: pure, sans-io
     3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
     3  settings, commonsettings, streamends                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
@@ -50,9 +54,10 @@ The floors; a module imports from lower floors, and from its own without a circl
     5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
     5  lane, fastlane, owncalls, ownlane                                    clients
     5  ending, trip, watching, transactions, errand, aside, unshared         clients
-    5  subscriptions, publishing, scanning, looplag, companions, tracker               clients
+    5  subscriptions, publishing, scanning, looplag                         clients
+    5  companions, tracker, pausing, slowscripts                            clients
     5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, slowscripts, pausing, evidence, census, clients, rolewatch, upkeep             clients
+    5  lostscripts, evidence, census, clients, rolewatch, upkeep            clients
     5  service, report, advertised                                          clients
     5  listeners, admin                                                     clients
     6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes

@@ -377,8 +377,7 @@ class Conversation(Receiver):
         if fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not fact.blocking:
             plan = self.service.planner.plan(fact, args, frame)
             if isinstance(plan, Reject):
-                self.service.counters.crossslots += plan.text is errors.CROSSSLOT
-                self.refuse(fact, plan.text)
+                self.reject(fact, plan)
                 return True
         self.hold()
         return False
@@ -440,6 +439,11 @@ class Conversation(Receiver):
         muted = self.session.muted()
         self.window.answer(b"" if muted else encode.error(text))
         self.adopt_session()
+
+    def reject(self, fact: Fact, rejected: Reject) -> None:
+        """Answer a command with what the planner has against it."""
+        self.service.counters.crossslots += rejected.text is errors.CROSSSLOT
+        self.refuse(fact, rejected.text)
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
         """Refuse a command that is always refused like that, whoever sends it in this manner."""
@@ -581,8 +585,7 @@ class Conversation(Receiver):
                 return True
             plan = divided
         if isinstance(plan, Reject):
-            service.counters.crossslots += plan.text is errors.CROSSSLOT
-            self.refuse(fact, plan.text)
+            self.reject(fact, plan)
             return True
         if isinstance(plan, Pin):
             if self.modes is None:

@@ -186,17 +186,9 @@ def _combining(combine: Callable[[Sequence[int]], int]) -> Merging:
 
 
 _all = _combining(lambda values: int(all(values)))
+"""agg_logical_and, of numbers or of arrays of them."""
 _any = _combining(lambda values: int(any(values)))
-
-
-def _logical_and(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """agg_logical_and, of numbers or of arrays of them."""
-    return at_once(_all(plan, replies, context))
-
-
-def _logical_or(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """agg_logical_or."""
-    return at_once(_any(plan, replies, context))
+"""agg_logical_or."""
 
 
 def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -296,12 +288,8 @@ def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> by
     return encode.mapping(pairs, 3 if replies[answered[0]][:1] == b"%" else 2)
 
 
-def _slowlog(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Newest first, no more than were asked for."""
-    return at_once(_sorting(plan, replies, context))
-
-
 def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
+    """Newest first, no more than were asked for."""
     rows: list[tuple[int, bytes]] = []
     for row in (row for reply in replies for row in elements(reply)):
         rows.append((_number(elements(row)[1]), row))
@@ -317,12 +305,8 @@ def _asked(options: Sequence[bytes]) -> int | None:
     return int(options[1]) if options[1].isdigit() and len(options[1]) < _DIGITS else None
 
 
-def _pubsub_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Those of all shards, each once."""
-    return at_once(_joining_channels(plan, replies, context))
-
-
 def _joining_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
+    """Those of all shards, each once."""
     found: dict[bytes, None] = {}
     for reply in replies:
         _, count, at = header(reply)
@@ -335,12 +319,8 @@ def _joining_channels(plan: Scatter, replies: Sequence[bytes], context: Context)
     return b"".join(frames)
 
 
-def _pubsub_numsub(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Name and number for each name that was asked for."""
-    return at_once(_counting(plan, replies, context))
-
-
 def _counting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
+    """Name and number for each name that was asked for."""
     kind = Kind.SHARD if plan.options[0].lower() == b"shardnumsub" else Kind.CHANNEL
     names = plan.options[1:]
     places = [header(reply)[2] for reply in replies]
@@ -454,9 +434,9 @@ def _memory_stats(plan: Scatter, replies: Sequence[bytes], context: Context) -> 
     return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
 
 
-def _series(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+def _merging_series(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     """The time series of all shards, each once."""
-    return at_once(merging_series(plan.way.name, replies))
+    return merging_series(plan.way.name, replies)
 
 
 def _merging_by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
@@ -469,7 +449,7 @@ _SLICED: Mapping[str, Merging] = {
     "mget": _merging_by_key,
     "pubsub_channels": _joining_channels,
     "pubsub_numsub": _counting,
-    "series": lambda plan, replies, context: merging_series(plan.way.name, replies),
+    "series": _merging_series,
     "slowlog": _sorting,
 }
 """What is merged element by element, and may have very many."""
@@ -491,31 +471,31 @@ def merging(plan: Scatter, replies: list[bytes], context: Context) -> Job[bytes]
     return found
 
 
+def _whole(job: Merging) -> Merger:
+    """What does all of ``job`` at once."""
+    return lambda plan, replies, context: at_once(job(plan, replies, context))
+
+
 MERGERS: Mapping[str, Merger] = {
+    **{name: _whole(job) for name, job in _SLICED.items()},
     "sum": _sum,
     "min": _min,
     "max": _max,
     "all_ok": _all_ok,
     "one_ok": _one_ok,
-    "logical_and": _logical_and,
-    "logical_or": _logical_or,
     "concat": _concat,
     "mget": _by_key,
     "scan": _scan,
     "randomkey": _randomkey,
     "info": _info,
     "config_get": _config_get,
-    "slowlog": _slowlog,
     "latency_latest": _latency_latest,
     "latency_history": _latency_history,
     "latency_histogram": _latency_histogram,
     "running": _running,
     "text": _texts,
     "memory_stats": _memory_stats,
-    "pubsub_channels": _pubsub_channels,
-    "pubsub_numsub": _pubsub_numsub,
     "pubsub_numpat": _pubsub_numpat,
-    "series": _series,
 }
 
 PIECEWISE: Mapping[str, Callable[[Scatter, list[list[bytes]]], Job[list[bytes]]]] = {

@@ -1,6 +1,6 @@
 import cython
 
-from proxy.engine.sink cimport Sink
+from proxy.engine.sink cimport Onward, Sink
 from proxy.engine.window cimport ReplyWindow
 from proxy.turn cimport Turn
 
@@ -21,8 +21,7 @@ cdef class Written(Sink):
     cpdef object abort_stream(self, Py_ssize_t token)
 
 
-cdef class Relay(Sink):
-    cdef Sink _sink
+cdef class Relay(Onward):
     cdef list _written
 
     @cython.locals(written=Written)

@@ -6,7 +6,7 @@ other replicas only then. Until it is answered, reads follow it over the same co
 
 from collections.abc import Callable, Iterable
 
-from proxy.engine.sink import Sink
+from proxy.engine.sink import Onward, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.turn import Turn
 
@@ -72,44 +72,30 @@ class Written(Sink):
         self._window.abort_stream(token)
 
 
-class Relay(Sink):
+class Relay(Onward):
     """Where the reply goes to a write on several shards, or to one that is not for the window as it is."""
 
-    __slots__ = ("_sink", "_written")
+    __slots__ = ("_written",)
 
     def __init__(self, sink: Sink, written: list[Written]) -> None:
-        self._sink = sink
+        super().__init__(sink)
         self._written = written
-
-    @property
-    def owner(self) -> object:
-        """The client's."""
-        return self._sink.owner
-
-    @property
-    def counted(self) -> bool:
-        """As the sink says."""
-        return self._sink.counted
-
-    def halt(self) -> None:
-        """The client's."""
-        self._sink.halt()
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Pass on the reply."""
         for written in self._written:
             written.answered()
-        self._sink.deliver(token, data, start, end)
+        self.sink.deliver(token, data, start, end)
 
     def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
         """Pass on the reply."""
         for written in self._written:
             written.answered()
-        self._sink.deliver_pieces(token, pieces)
+        self.sink.deliver_pieces(token, pieces)
 
     def kept(self, token: int, size: int) -> int:
         """As the sink says."""
-        return self._sink.kept(token, size)
+        return self.sink.kept(token, size)
 
     def accepts_stream(self, token: int) -> bool:
         """No: these replies are short, or merged from whole ones."""

@@ -14,7 +14,7 @@ from proxy.clock import Deadline
 from proxy.engine.sink import ASKED, Sink
 from proxy.leases import Claim, Lease
 from proxy.proof import Doubt, Proof, runs_code
-from proxy.refusals import ASKING, READONLY, TRYAGAIN, Refusal
+from proxy.refusals import ASKING, READONLY, TRYAGAIN, Refusal, pause
 from proxy.resp import encode
 from proxy.surroundings import Place
 
@@ -334,17 +334,17 @@ class Pursuit(Sink):
         elif self._unblocking:
             self._finish(UNBLOCKED if self._error else self.nothing())
         else:
-            pause = (refusal or Refusal("", error)).wait(self._hops - 1)
+            wait = pause(self._hops - 1) if refusal is None else refusal.wait(self._hops - 1)
             if soon and self._hops <= _IDLE_ENDS:
-                pause = 0.0
+                wait = 0.0
             if refusal is not None and refusal.kind == TRYAGAIN:
                 # The slot is served, and only its keys are apart: that is part of the time that was asked for.
                 left = self._began + self._seconds - now
                 if left <= 0:
                     self._finish(self.nothing())
                     return
-                pause = min(pause, left)
-            self._timer = self.service.loop.call_later(pause, self.start)
+                wait = min(wait, left)
+            self._timer = self.service.loop.call_later(wait, self.start)
 
     def _tell(self, lease: Lease) -> None:
         """Have the server unblock it."""

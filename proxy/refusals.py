@@ -67,7 +67,12 @@ class Refusal:
             hops -= _FREE_HOPS
             if hops <= 0:
                 return 0.0
-        return min(_SHORTEST * 2.0 ** min(hops, 10), _LONGEST)
+        return pause(hops)
+
+
+def pause(hops: int) -> float:
+    """Seconds until something is tried again that has failed ``hops`` times."""
+    return min(_SHORTEST * 2.0 ** min(hops, 10), _LONGEST)
 
 
 def refusal(error: bytes, asked: Node, cluster: bool, remap: Mapping[str, str]) -> Refusal | None:

@@ -6,7 +6,7 @@ says may need more than is left. A page may have any number of keys, so such a p
 
 from typing import TYPE_CHECKING
 
-from proxy.engine.sink import Sink
+from proxy.engine.sink import Onward, Sink
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header
 from proxy.resp.requests import split_request
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 _LARGEST = 2**63 - 1
 
 
-class Page(Sink):
+class Page(Onward):
     """One page of SCAN, as ``plan`` says; ``sink`` gets it under ``token``."""
 
-    __slots__ = ("_began", "_client", "_frames", "_keys", "_node", "_plan", "_routes", "_sink", "_size", "_token")
+    __slots__ = ("_began", "_client", "_frames", "_keys", "_node", "_plan", "_routes", "_size", "_token")
 
     def __init__(
         self, client: "Conversation", plan: Scatter, routes: Routes, sink: Sink, token: int, now: float
     ) -> None:
+        super().__init__(sink)
         self._client = client
         self._plan = plan
         self._routes = routes
-        self._sink = sink
         self._token = token
         self._began = now
         self._keys = 0
@@ -41,33 +41,19 @@ class Page(Sink):
         self._node = self._asked()
         self._send(plan.parts[0].frame, now)
 
-    @property
-    def owner(self) -> object:
-        """The client's."""
-        return self._sink.owner
-
-    @property
-    def counted(self) -> bool:
-        """The sink's."""
-        return self._sink.counted
-
-    def halt(self) -> None:
-        """The client's."""
-        self._sink.halt()
-
     def accepts_stream(self, token: int) -> bool:
         """No: its cursor is changed."""
         return False
 
     def kept(self, token: int, size: int) -> int:
         """With what came before."""
-        return self._sink.kept(self._token, self._size + size)
+        return self.sink.kept(self._token, self._size + size)
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a page of the shard's."""
         reply = data[start:end]
         if reply[:1] == b"-":
-            self._sink.deliver(self._token, reply, 0, len(reply))
+            self.sink.deliver(self._token, reply, 0, len(reply))
             return
         try:
             cursor, keys = elements(reply)
@@ -78,22 +64,28 @@ class Page(Sink):
             return
         if inner << int(self._plan.options[0]) <= _LARGEST or not self._goes_on(len(keys)):
             if self._frames:
-                self._frames.append(keys[at:])
-                every = b"*%d\r\n%b" % (self._keys + count, b"".join(self._frames))
-                reply = encode.array((cursor, every))
+                self._add(keys, count, at)
+                reply = self._page(cursor)
             self._answer(reply)
             return
-        self._keys += count
-        self._size += len(keys)
-        self._frames.append(keys[at:])
+        self._add(keys, count, at)
         if self._asked() != self._node:
             # A cursor is good on one server only: this shard starts again.
-            every = b"*%d\r\n%b" % (self._keys, b"".join(self._frames))
-            reply = encode.array((encode.bulk(self._plan.options[1]), every))
-            self._sink.deliver(self._token, reply, 0, len(reply))
+            reply = self._page(encode.bulk(self._plan.options[1]))
+            self.sink.deliver(self._token, reply, 0, len(reply))
             return
         name, _, *options = split_request(self._plan.parts[0].frame)
         self._send(encode.request((name, b"%d" % inner, *options)), self._client.service.turn.now())
+
+    def _add(self, keys: bytes, count: int, at: int) -> None:
+        """``count`` more keys, whose frames begin at ``keys[at]``."""
+        self._keys += count
+        self._size += len(keys)
+        self._frames.append(keys[at:])
+
+    def _page(self, cursor: bytes) -> bytes:
+        """All keys that came, and where it goes on."""
+        return encode.array((cursor, b"*%d\r\n%b" % (self._keys, b"".join(self._frames))))
 
     def _goes_on(self, size: int) -> bool:
         """Whether there is time and room for more."""
@@ -114,5 +106,5 @@ class Page(Sink):
     def _answer(self, reply: bytes) -> None:
         merged = self._client.service.dispatcher.merged(self._plan, reply)
         if merged[:1] == b"-":
-            self._client.service.counters.command(self._plan.way.name).failed += self._sink.counted
-        self._sink.deliver(self._token, merged, 0, len(merged))
+            self._client.service.counters.command(self._plan.way.name).failed += self.sink.counted
+        self.sink.deliver(self._token, merged, 0, len(merged))

@@ -33,7 +33,6 @@ from proxy.discovery.learn import (
     some_raise,
 )
 from proxy.enginekind import WARNING, engine
-from proxy.errors import SlotgateError
 from proxy.identity import Identity
 from proxy.listeners import BACKLOG, listen
 from proxy.report import Overview, take, together
@@ -83,7 +82,9 @@ async def _refuse_clusters(config: Config, topology: Topology) -> None:
     primaries = [shard.primary for shard in topology.shards]
     found = await cluster_nodes(primaries, credentials_of(config), config.backend.connect_timeout)
     if found:
-        raise SlotgateError(errors.cluster_at_static_shards({node.address: slots for node, slots in found.items()}))
+        raise errors.SlotgateError(
+            errors.cluster_at_static_shards({node.address: slots for node, slots in found.items()})
+        )
 
 
 def settle() -> None:

@@ -60,8 +60,7 @@ def enqueue(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes) -> None
         fact = fact.for_admins
     found = service.planner.member(fact, args, frame)
     if isinstance(found, Reject):
-        service.counters.crossslots += found.text is errors.CROSSSLOT
-        client.refuse(fact, found.text)
+        client.reject(fact, found)
         return
     if isinstance(found, Scatter):
         item = Queued(fact, args, found.parts[0].frame, found)

@@ -6,3 +6,7 @@ cdef class Sink:
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)
     cpdef bint holds_back(self, object resume) except -1
     cpdef object abort_stream(self, Py_ssize_t token)
+
+
+cdef class Onward(Sink):
+    cdef readonly Sink sink

@@ -56,6 +56,29 @@ class Sink:
         """The rest of a reply that was begun will never come."""
 
 
+class Onward(Sink):
+    """Hands what it makes of a reply on to ``sink``, whose request it is."""
+
+    __slots__ = ("sink",)
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self.sink.owner
+
+    @property
+    def counted(self) -> bool:
+        """As the sink says."""
+        return self.sink.counted
+
+    def halt(self) -> None:
+        """The client's."""
+        self.sink.halt()
+
+
 DISCARD = Sink()
 ASKED = Sink()
 """Takes the answer to ASKING."""
