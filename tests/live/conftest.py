@@ -1,6 +1,6 @@
 """Servers and proxies as processes: started once for each version, emptied between tests, logs shown on failure."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,19 +29,18 @@ def find(source: Source) -> ServerBinary:
     return binary
 
 
-def build(binary: ServerBinary, directory: Path, count: int = 3) -> Iterator[Site]:
-    """So many shards, a plain server and a proxy, running."""
-    options = (*_QUIET, _DEBUG) if binary.kind == "valkey" or binary.version_info >= (7,) else _QUIET
+def build(binary: ServerBinary, directory: Path, count: int = 3, more: Sequence[str] = ()) -> Iterator[Site]:
+    """So many shards, a plain server and a proxy, running; the servers with ``more`` options."""
+    options = (*_QUIET, *more)
+    if binary.kind == "valkey" or binary.version_info >= (7,):
+        options += (_DEBUG,)
     plain = LocalServer(binary, directory, options=options)
     with start_many(count, 0, binary=binary, options=options) as shards:
-        proxy = ProxyProcess(directory, "--static", shards.static)
         try:
             plain.start()
-            proxy.start()
-            yield Site(shards, plain, proxy)
-            proxy.stop()
+            with ProxyProcess(directory, "--static", shards.static).serving() as proxy:
+                yield Site(shards, plain, proxy)
         finally:
-            proxy.kill()
             plain.stop()
 
 

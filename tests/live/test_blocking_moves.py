@@ -147,13 +147,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
 @pytest.fixture(scope="module")
 def proxy(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """The cluster's proxy."""
-    running = ProxyProcess(tmp_path_factory.mktemp("moves"), "--cluster", cluster.seeds, config=QUICK)
-    try:
-        running.start()
+    with ProxyProcess(tmp_path_factory.mktemp("moves"), "--cluster", cluster.seeds, config=QUICK).serving() as running:
         yield running
-        running.stop()
-    finally:
-        running.kill()
 
 
 def move(slot: int, source: ClusterNode, target: ClusterNode) -> None:

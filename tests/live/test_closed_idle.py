@@ -13,12 +13,10 @@ import pytest
 
 from proxy.config import Config
 from proxy.engine.sink import Sink
-from proxy.listeners import listen
 from proxy.localservers import LOOPBACK, LocalServer, LocalShards, find_server, free_port, start_many
-from proxy.server import accept
 from proxy.service import Service
-from proxy.topology import build_topology
 from proxy.wires import LoopWires, Wires, best_wires
+from tests.live.inprocess import working
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire, pack, pipeline
 
@@ -112,17 +110,8 @@ class Inside:
 async def inside(server: LocalServer, wires: Callable[[asyncio.AbstractEventLoop], Wires]) -> AsyncIterator[Inside]:
     address = f"{LOOPBACK}:{free_port()}"
     config = Config.model_validate({"listen": address, "shards": [{"primary": server.address}]})
-    service = Service(config, build_topology(config), wires=wires(asyncio.get_running_loop()))
-    listeners = listen(config.listen)
-    try:
-        await accept(service, listeners.of(0))
+    async with working(config, wires(asyncio.get_running_loop())) as service:
         yield Inside(service, address)
-    finally:
-        service.wires.stop_listening()
-        listeners.close()
-        for client in service.clients:
-            client.close()
-        await service.close()
 
 
 WIRES = [best_wires, LoopWires]

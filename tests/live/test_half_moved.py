@@ -32,13 +32,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
 @pytest.fixture(scope="module")
 def proxy(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """The cluster's proxy."""
-    running = ProxyProcess(tmp_path_factory.mktemp("halves"), "--cluster", cluster.seeds)
-    try:
-        running.start()
+    with ProxyProcess(tmp_path_factory.mktemp("halves"), "--cluster", cluster.seeds).serving() as running:
         yield running
-        running.stop()
-    finally:
-        running.kill()
 
 
 @contextmanager

@@ -4,7 +4,6 @@ FalkorDB (vector sets, graphs), against a server that has all the keys."""
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import hiredis
@@ -14,12 +13,11 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable
 from proxy.localcluster import start_cluster
-from proxy.localservers import LocalServer, start_many
+from proxy.localservers import LocalServer
 from proxy.resp import encode
 from proxy.resp.replies import elements
 from tests.live.binaries import MORE, Source, modules, packaged
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
+from tests.live.conftest import Serve, build, find
 from tests.live.site import Site, commands_seen, shard_of
 from tests.live.wire import Wire
 
@@ -101,34 +99,19 @@ def loaded(source: Source) -> list[str]:
     return [f"loadmodule {path}" for path in (*modules(source), graphs) if path is not None]
 
 
-@contextmanager
 def site_of(source: Source, directory: Path) -> Iterator[Site]:
     """Three shards and a plain server, all with their modules."""
-    binary = find(source)
-    options = loaded(source)
-    plain = LocalServer(binary, directory, options=options)
-    with start_many(3, 0, binary=binary, options=options) as shards:
-        proxy = ProxyProcess(directory, "--static", shards.static)
-        try:
-            plain.start()
-            proxy.start()
-            yield Site(shards, plain, proxy)
-            proxy.stop()
-        finally:
-            proxy.kill()
-            plain.stop()
+    return build(find(source), directory, more=loaded(source))
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site_of(STACK, tmp_path_factory.mktemp("stack")) as site:
-        yield site
+    yield from site_of(STACK, tmp_path_factory.mktemp("stack"))
 
 
 @pytest.fixture(scope="module")
 def falkor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site_of(FALKOR, tmp_path_factory.mktemp("falkor")) as site:
-        yield site
+    yield from site_of(FALKOR, tmp_path_factory.mktemp("falkor"))
 
 
 def same_answers(site: Site, commands: list[list[str]], protocol: int) -> None:

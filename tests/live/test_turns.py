@@ -11,13 +11,11 @@ import pytest
 import uvloop
 
 from proxy.config import Config
-from proxy.listeners import listen
 from proxy.localservers import LOOPBACK, free_port
-from proxy.server import accept
 from proxy.service import Service
-from proxy.topology import build_topology
 from proxy.wires import best_wires
 from tests.live.attack import Attack
+from tests.live.inprocess import working
 from tests.live.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
@@ -44,17 +42,8 @@ async def worker() -> AsyncIterator[tuple[str, Service]]:
     address = f"{LOOPBACK}:{free_port()}"
     shards = [{"primary": f"{LOOPBACK}:{free_port()}"} for _ in range(2)]
     config = Config.model_validate({"listen": address, "shards": shards})
-    service = Service(config, build_topology(config), wires=best_wires(asyncio.get_running_loop()))
-    listeners = listen(config.listen)
-    try:
-        await accept(service, listeners.of(0))
+    async with working(config, best_wires(asyncio.get_running_loop())) as service:
         yield address, service
-    finally:
-        service.wires.stop_listening()
-        listeners.close()
-        for client in service.clients:
-            client.close()
-        await service.close()
 
 
 async def turn() -> float:

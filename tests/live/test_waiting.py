@@ -22,13 +22,8 @@ FIRST, SECOND = shard_tags(2)
 @pytest.fixture(scope="module")
 def proxy(replicated: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """Two shards with two replicas each."""
-    running = ProxyProcess(tmp_path_factory.mktemp("waiting"), "--static", replicated.static)
-    try:
-        running.start()
+    with ProxyProcess(tmp_path_factory.mktemp("waiting"), "--static", replicated.static).serving() as running:
         yield running
-        running.stop()
-    finally:
-        running.kill()
 
 
 @pytest.fixture
