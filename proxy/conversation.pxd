@@ -14,6 +14,10 @@ from proxy.session cimport Session
 from proxy.transaction cimport Queue
 
 
+cdef int _OWN
+cdef int _LONG_WAY
+
+
 cdef class Conversation(Receiver):
     # for good
     cdef readonly object service
@@ -50,6 +54,8 @@ cdef class Conversation(Receiver):
     cpdef bint only_queues(self) except -1
     cpdef object end_queue(self)
     cpdef object changed(self, bint moved)
+    @cython.locals(session=Session, on=bint, framer=RequestFramer)
+    cpdef object adopt_session(self)
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

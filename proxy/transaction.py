@@ -30,6 +30,7 @@ _BECAUSE = b" because of: "
 _EACH = 256
 _EACH_ARGUMENT = 64
 """What a command and its arguments take beside their bytes: many small ones must not take more than a large one may."""
+_SESSION = Handling.SESSION
 _OWN = frozenset({"unwatch", *BEGIN, *END})
 
 
@@ -79,7 +80,7 @@ class Queued:
 
 def answered_here(fact: Fact) -> bool:
     """Whether the proxy itself answers a command that waits for EXEC."""
-    return fact.handling is Handling.SESSION or fact.name in _OWN
+    return fact.handling is _SESSION or fact.name in _OWN
 
 
 class Queue:
