@@ -6,6 +6,7 @@ from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
 from proxy.lane cimport Lanes
 from proxy.metrics cimport CommandCounter
+from proxy.modes cimport Modes
 from proxy.owncalls cimport OwnLane
 from proxy.ownwrites cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
@@ -15,6 +16,7 @@ from proxy.transaction cimport Queue
 
 
 cdef int _OWN
+cdef int _QUEUES
 cdef int _LONG_WAY
 
 
@@ -49,9 +51,13 @@ cdef class Conversation(Receiver):
     cdef readonly bint held
 
     cpdef Session known_session(self)
+    @cython.locals(modes=Modes)
     cpdef Queue queue(self)
+    @cython.locals(modes=Modes, session=Session)
     cpdef object begin_queue(self)
+    @cython.locals(modes=Modes)
     cpdef bint only_queues(self) except -1
+    @cython.locals(modes=Modes, session=Session)
     cpdef object end_queue(self)
     cpdef object changed(self, bint moved)
     @cython.locals(session=Session, on=bint, framer=RequestFramer)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 EVERY_SHARD = 2**64 - 1
 _ON = ReplyMode.ON
 _OWN = Manner.OWN
+_QUEUES = Manner.QUEUES
 _LONG_WAY = Manner.LONG
 _REPLY_ON = ("client|reply", encode.OK)
 _LONG = 32 * 1024
@@ -267,12 +268,14 @@ class Conversation(Receiver):
 
     def begin_queue(self) -> None:
         """MULTI, in the middle of nothing."""
-        if self.modes is None:
-            self.modes = Modes(self)
-        self.modes.queue = Queue()
-        self.known_session().queued = 0
+        modes = self.modes
+        if modes is None:
+            modes = self.modes = Modes(self)
+        modes.queue = Queue()
+        session = self.known_session()
+        session.queued = 0
         self.plain = False
-        self.own = Manner.QUEUES
+        self.own = _QUEUES
 
     def only_queues(self) -> bool:
         """Whether its transaction is all that it is in the middle of: nothing is watched, nothing subscribed to."""

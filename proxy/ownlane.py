@@ -299,4 +299,4 @@ def _execute(client: "Conversation", session: Session, items: list[Queued]) -> b
         assert run is not None
         lane.count(item.fact)
         replies.append(run(session, item.args))
-    return encode.array(replies)
+    return b"*%d\r\n%b" % (len(replies), b"".join(replies))

@@ -31,6 +31,7 @@ _EACH = 256
 _EACH_ARGUMENT = 64
 """What a command and its arguments take beside their bytes: many small ones must not take more than a large one may."""
 _SESSION = Handling.SESSION
+_ODD = framing.NAMES
 _OWN = frozenset({"unwatch", *BEGIN, *END})
 
 
@@ -44,7 +45,7 @@ class Kind:
         self.fact = fact
         self.count = 0
         self.own = answered_here(fact)
-        self.odd = fact.name in framing.NAMES
+        self.odd = fact.name in _ODD
         self.scripting = fact.scripting
 
 
