@@ -91,6 +91,9 @@ def nothing_ended(kind: Kind, names: Sequence[bytes], count: int, protocol: int)
     begin = _ENDED[kind, protocol >= 3]
     if not names:
         return b"%b%b:%d\r\n" % (begin, encode.null(protocol), count)
+    if len(names) == 1:
+        name = names[0]
+        return b"%b$%d\r\n%b\r\n:%d\r\n" % (begin, len(name), name, count)
     return b"".join([b"%b$%d\r\n%b\r\n:%d\r\n" % (begin, len(name), name, count) for name in names])
 
 

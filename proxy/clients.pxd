@@ -2,7 +2,10 @@ import cython
 
 from proxy.census cimport Census
 from proxy.client cimport ClientConnection
+from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport Counters
+from proxy.session cimport Load, Session
+from proxy.transaction cimport Queue
 
 
 cdef class Clients:
@@ -22,3 +25,5 @@ cdef class Clients:
     @cython.locals(census=Census, number=Py_ssize_t)
     cpdef Py_ssize_t enter(self, ClientConnection client) except -1
     cpdef object remove(self, ClientConnection client)
+    @cython.locals(client=ClientConnection, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)
+    cpdef Load load(self, Session session)

@@ -6,12 +6,18 @@ from proxy.engine.window cimport ReplyWindow
 from proxy.flow cimport Flow
 from proxy.lane cimport Lanes
 from proxy.metrics cimport CommandCounter
+from proxy.modes cimport Modes
 from proxy.owncalls cimport OwnLane
 from proxy.ownwrites cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.routes cimport Routes
 from proxy.session cimport Session
 from proxy.transaction cimport Queue
+
+
+cdef int _OWN
+cdef int _QUEUES
+cdef int _LONG_WAY
 
 
 cdef class Conversation(Receiver):
@@ -45,11 +51,17 @@ cdef class Conversation(Receiver):
     cdef readonly bint held
 
     cpdef Session known_session(self)
+    @cython.locals(modes=Modes)
     cpdef Queue queue(self)
+    @cython.locals(modes=Modes, session=Session)
     cpdef object begin_queue(self)
+    @cython.locals(modes=Modes)
     cpdef bint only_queues(self) except -1
+    @cython.locals(modes=Modes, session=Session)
     cpdef object end_queue(self)
     cpdef object changed(self, bint moved)
+    @cython.locals(session=Session, on=bint, framer=RequestFramer)
+    cpdef object adopt_session(self)
     cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

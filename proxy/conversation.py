@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from proxy.service import Service
 
 EVERY_SHARD = 2**64 - 1
+_ON = ReplyMode.ON
+_OWN = Manner.OWN
+_QUEUES = Manner.QUEUES
+_LONG_WAY = Manner.LONG
 _REPLY_ON = ("client|reply", encode.OK)
 _LONG = 32 * 1024
 _MANY = 1000
@@ -199,12 +203,13 @@ class Conversation(Receiver):
         """Take over what the session's state means for the requests that follow."""
         session = self.known_session()
         service = self.service
-        on = session.reply_mode is ReplyMode.ON and not (service.clients.paused or service.spectators.watching)
+        on = session.reply_mode is _ON and not (service.clients.paused or service.spectators.watching)
         self.plain = on and session.authenticated and service.fast_lane
-        self.own = Manner.OWN if on else Manner.LONG
+        self.own = _OWN if on else _LONG_WAY
         modes = self.modes
-        if self._framer is not None:
-            self._framer.set_authenticated(session.authenticated)
+        framer = self._framer
+        if framer is not None:
+            framer.set_authenticated(session.authenticated)
         now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
         if self._plain_routes is None or self._adopted != now:
             self._adopted = now
@@ -263,12 +268,14 @@ class Conversation(Receiver):
 
     def begin_queue(self) -> None:
         """MULTI, in the middle of nothing."""
-        if self.modes is None:
-            self.modes = Modes(self)
-        self.modes.queue = Queue()
-        self.known_session().queued = 0
+        modes = self.modes
+        if modes is None:
+            modes = self.modes = Modes(self)
+        modes.queue = Queue()
+        session = self.known_session()
+        session.queued = 0
         self.plain = False
-        self.own = Manner.QUEUES
+        self.own = _QUEUES
 
     def only_queues(self) -> bool:
         """Whether its transaction is all that it is in the middle of: nothing is watched, nothing subscribed to."""
@@ -277,12 +284,14 @@ class Conversation(Receiver):
         return modes.watch is None and modes.subscriptions is None
 
     def end_queue(self) -> None:
-        """Its transaction is over."""
+        """Its transaction is over, which was all that it was in the middle of, and has changed nothing else."""
         modes = self.modes
         assert modes is not None
         modes.queue = None
-        self.known_session().queued = -1
-        self.adopt_session()
+        session = self.known_session()
+        session.queued = -1
+        self.own = _OWN
+        self.plain = session.authenticated and self.service.fast_lane
 
     def alone(self) -> bool:
         """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""

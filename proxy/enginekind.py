@@ -9,6 +9,7 @@ MODULES = (
     "proxy.backend",
     "proxy.census",
     "proxy.client",
+    "proxy.clientline",
     "proxy.clients",
     "proxy.clock",
     "proxy.colocation",

@@ -15,7 +15,9 @@ cdef class Call:
     cdef readonly bint no_auth
     cdef readonly object run
     cdef readonly bint fixed
-    cdef readonly bint idle
+    cdef readonly object kind
+    cdef readonly bint lists
+    cdef readonly bint resets
     cdef readonly bint changing
     cdef readonly bint secret
     cdef readonly bytes ends

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 
 from proxy import allclients, clientcmds
-from proxy.channels import END, nothing_ended
+from proxy.channels import END, Kind, nothing_ended
 from proxy.commands.facts import Fact, Handling
 from proxy.metrics import CommandCounter, Counters
 from proxy.resp import encode
@@ -13,12 +13,14 @@ from proxy.transaction import QUEUED, Queued
 LONGEST = 64
 """Bytes of a request that is remembered. No secret ever is."""
 _NOTHING = b"no request begins so"
-_LONG_WAY = frozenset({"quit", "reset"})
+_LONG_WAY = frozenset({"quit"})
 """What does more than to answer and to change the session."""
+_LISTED = "client|list"
+"""Of what is about all clients this only looks at them."""
 _SECRET = frozenset({"auth", "hello"})
 _FIXED = frozenset({"ping", "echo"})
 """Their answers depend on the request alone."""
-_CHANGING = frozenset({"auth", "hello", "select", "readonly", "readwrite", "client|reply"})
+_CHANGING = frozenset({"auth", "hello", "reset", "select", "readonly", "readwrite", "client|reply"})
 """What may change how the client's requests go on."""
 _TRANSACTION = {"multi": encode.OK, "discard": encode.OK, "exec": encode.EMPTY_ARRAY}
 """What begins and ends a transaction, with the answer where nothing is queued."""
@@ -28,8 +30,7 @@ Answer = Callable[[Session, list[bytes]], bytes]
 
 
 class Call:
-    """A command, or a subcommand: what the own lane knows of it. ``run`` is None if it is not the proxy's own;
-    ``idle``: it answers only those who are subscribed to nothing."""
+    """A command, or a subcommand: what the own lane knows of it. ``run`` is None if it is not the proxy's own."""
 
     __slots__ = (
         "arity",
@@ -38,9 +39,11 @@ class Call:
         "ends",
         "fact",
         "fixed",
-        "idle",
+        "kind",
+        "lists",
         "name",
         "no_auth",
+        "resets",
         "run",
         "secret",
         "subcommands",
@@ -54,12 +57,21 @@ class Call:
         self.no_auth = "no_auth" in fact.flags
         self.run = run
         self.fixed = fact.name in _FIXED
-        self.idle = fact.name in END
+        self.kind = END.get(fact.name)
+        """What it ends; it is answered here only to those who are subscribed to none of that."""
+        self.lists = fact.name == _LISTED
+        self.resets = fact.name == "reset"
         self.changing = fact.name in _CHANGING
         self.secret = fact.name in _SECRET
         self.ends: bytes | None = _TRANSACTION.get(fact.name)
         """What it answers if it is MULTI, or EXEC or DISCARD of nothing."""
         self.subcommands: dict[bytes, Call] | None = None
+
+
+def _standing(session: Session, kind: Kind) -> int:
+    """What a client is subscribed to, as the end of a subscription of this kind counts it."""
+    channels, patterns, shard_channels = session.listening
+    return shard_channels if kind is Kind.SHARD else channels + patterns
 
 
 class OwnLane:
@@ -139,8 +151,10 @@ class OwnLane:
         """What answers a command that is the proxy's own, and whose answer is all there is to it."""
         kind = END.get(fact.name)
         if kind is not None:
-            return lambda session, args: nothing_ended(kind, args[1:], 0, session.protocol)
-        if fact.handling is not Handling.SESSION or fact.name in _LONG_WAY or fact.name in allclients.WIDE:
+            return lambda session, args: nothing_ended(kind, args[1:], _standing(session, kind), session.protocol)
+        if fact.handling is not Handling.SESSION or fact.name in _LONG_WAY:
+            return None
+        if fact.name in allclients.WIDE and fact.name != _LISTED:
             return None
         if fact.privileged or fact.for_admins is not None:
             return None

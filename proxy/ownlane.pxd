@@ -12,6 +12,11 @@ cdef bytes _NOAUTH
 cdef int _OWN
 cdef int _IS_OWN
 cdef int _QUEUES
+cdef int _SPOILED
+cdef int _LISTENS
+cdef Py_ssize_t _FEW
+cdef Py_ssize_t _LINE
+cdef Py_ssize_t _PING_MOST
 
 
 @cython.locals(
@@ -36,6 +41,13 @@ cdef bint carry_out(Conversation client, Session session, Call call, list args) 
     keeps=bint, reply=bytes, window=ReplyWindow,
 )
 cpdef bint answer(Conversation client, bytes frame, bint inline) except -1
+
+
+cdef bint _ends_nothing(Conversation client, Session session, Call call, list args) except -1
+
+
+@cython.locals(count=Py_ssize_t, turn=Turn)
+cdef bint _lists_at_once(Conversation client) except -1
 
 
 @cython.locals(queue=Queue, item=Queued)

@@ -17,6 +17,7 @@ from proxy.owncalls import LONGEST, Call, OwnLane
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_inline, split_short
 from proxy.session import Manner, ReplyMode, Session
+from proxy.subscriptions import ALLOWED, pong
 from proxy.transaction import QUEUED, Queued
 from proxy.turn import OWN, Turn
 
@@ -28,10 +29,18 @@ _WITHOUT = {name: encode.error(errors.without_multi(name)) for name in ("exec", 
 _OWN = OWN
 _IS_OWN = Manner.OWN
 _QUEUES = Manner.QUEUES
+_SPOILED = Manner.SPOILED
+_LISTENS = Manner.LISTENS
 _ON = ReplyMode.ON
 _NONE = (0, 0, 0)
+_PING_MOST = 2
+"""Words of a PING that is well-formed."""
 _AT_ONCE = 32
 """Commands of a transaction that are answered without a pause."""
+_FEW = 16
+"""Clients that are listed without a pause ..."""
+_LINE = 8
+"""... and the credits that each of their lines takes."""
 
 
 def repeat(client: "Conversation", data: bytes, pos: int, turn: Turn, more: bool) -> int:
@@ -55,8 +64,12 @@ def repeat(client: "Conversation", data: bytes, pos: int, turn: Turn, more: bool
             turn.credit -= 1
             pos += step
         return pos
-    if call is not None and call.idle and session.listening != _NONE:
-        return pos
+    if call is not None and call.kind is not None:
+        if not _ends_nothing(client, session, call, lane.args):
+            return pos
+        run = call.run
+        assert run is not None
+        fixed = run(session, lane.args)
     window = client.window
     counter = lane.counter
     queues = lane.queues
@@ -125,7 +138,7 @@ def carry_out(client: "Conversation", session: Session, call: Call, args: list[b
 def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
     """Answer the request in ``frame`` if the proxy answers it itself. False if it has to go the long way."""
     manner = client.own
-    if manner > _QUEUES:
+    if manner == _SPOILED:
         return False
     try:
         args = split_inline(frame) if inline else split_short(frame)
@@ -149,18 +162,30 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
         refusal = encode.error(errors.wrong_arity(call.name))
     elif not session.authenticated and not call.no_auth:
         refusal = _NOAUTH
+    elif manner == _LISTENS:
+        if call.ends is not None or call.fact.privileged:
+            return False
+        if call.name not in ALLOWED:
+            refusal = encode.error(errors.in_subscribe_mode(call.name))
+        elif call.kind is None and (not call.fixed or count > _PING_MOST):
+            return False
     elif call.run is None:
         return call.ends is not None and _begin_or_end(client, session, call)
     if refusal and call.ends is not None and call.name == "exec":
         if client.modes is not None:
             return False  # it ends a transaction, and what is watched for it
         refusal = encode.error(errors.exec_refused(errors.text(refusal[1:-2])))
+    if call.resets and client.modes is not None:
+        return False  # there may be something to let go of
     keeps = len(frame) <= LONGEST and not call.secret
     if manner == _QUEUES:
         # What is refused spoils the transaction.
-        return not refusal and _enqueue(client, session, lane, call, args, frame, inline, keeps)
-    if call.idle and not refusal and session.listening != _NONE:
-        return False
+        return not (refusal or call.lists) and _enqueue(client, session, lane, call, args, frame, inline, keeps)
+    if not refusal:
+        if call.kind is not None and not _ends_nothing(client, session, call, args):
+            return False
+        if call.lists and not _lists_at_once(client):
+            return False
     client.latest = None
     session.last_command = call.name
     window = client.window
@@ -175,7 +200,7 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
     if call.fixed:
         run = call.run
         assert run is not None
-        reply = run(session, args)
+        reply = pong(args) if manner == _LISTENS else run(session, args)
         window.answer(reply)
         if reply.startswith(b"-"):
             call.counter.failed += 1
@@ -183,8 +208,31 @@ def answer(client: "Conversation", frame: bytes, inline: bool) -> bool:
             lane.keep(session, client.own, frame, call, args, reply)
         return True
     carry_out(client, session, call, args)
-    if keeps:
+    if keeps and not (call.lists or call.resets):
         lane.keep(session, client.own, frame, call, args, None)
+    return True
+
+
+def _ends_nothing(client: "Conversation", session: Session, call: Call, args: list[bytes]) -> bool:
+    """Whether the client is subscribed to nothing that ``call`` would end."""
+    if session.listening == _NONE:
+        return True
+    modes = client.modes
+    if modes is None or modes.subscriptions is None:
+        return True
+    kind = call.kind
+    assert kind is not None
+    return modes.subscriptions.has_none(kind, args[1:])
+
+
+def _lists_at_once(client: "Conversation") -> bool:
+    """Whether so few clients are connected that all are listed here, for which their lines take the turn's credit."""
+    service = client.service
+    count = len(service.clients)
+    if count > _FEW or service.siblings is not None:
+        return False
+    turn = service.turn
+    turn.credit -= count * _LINE
     return True
 
 
@@ -201,7 +249,7 @@ def _enqueue(
     """Queue a command of the proxy's own. False if that can not be."""
     queue = client.queue()
     item = Queued(call.fact, args, encode.request(args) if inline else frame, None, True)
-    if not call.changing and not call.idle:
+    if not call.changing and call.kind is None:
         item.run = call.run
     if queue.size + item.size > lane.most:
         return False
@@ -251,4 +299,4 @@ def _execute(client: "Conversation", session: Session, items: list[Queued]) -> b
         assert run is not None
         lane.count(item.fact)
         replies.append(run(session, item.args))
-    return encode.array(replies)
+    return b"*%d\r\n%b" % (len(replies), b"".join(replies))

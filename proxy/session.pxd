@@ -1,3 +1,13 @@
+cdef class Load:
+    cdef readonly Py_ssize_t in_flight
+    cdef readonly Py_ssize_t unread
+    cdef readonly Py_ssize_t parked
+    cdef readonly Py_ssize_t kept
+    cdef readonly Py_ssize_t queued
+    cdef readonly Py_ssize_t written
+    cdef readonly Py_ssize_t commands
+
+
 cdef class Session:
     cdef public object world
     cdef public Py_ssize_t id

@@ -23,6 +23,8 @@ from proxy.slots import key_slot
 from proxy.trackoptions import Tracking
 
 DEFAULT_USER = "default"
+_DEFAULT_USER = DEFAULT_USER.encode()
+_RESET = encode.simple("RESET")
 _HELLO_NOAUTH = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
     "option can be used to authenticate the client and select the RESP protocol version at the same time"
@@ -35,6 +37,9 @@ class ReplyMode(Enum):
     ON = "on"
     OFF = "off"
     SKIP = "skip"
+
+
+_ON = ReplyMode.ON
 
 
 class Manner:
@@ -69,19 +74,33 @@ class Account:
         return self.nopass or any(matches)
 
 
-@dataclass(frozen=True, slots=True)
 class Load:
     """What waits in the proxy for a client: requests in flight; bytes of replies that it has not read, and of those
     that wait for an earlier one; of requests that are not carried out yet, and of those that wait for EXEC. And how
     many bytes it was sent, and requests it has made."""
 
-    in_flight: int = 0
-    unread: int = 0
-    parked: int = 0
-    kept: int = 0
-    queued: int = 0
-    written: int = 0
-    commands: int = 0
+    __slots__ = ("commands", "in_flight", "kept", "parked", "queued", "unread", "written")
+
+    def __init__(
+        self,
+        in_flight: int = 0,
+        unread: int = 0,
+        parked: int = 0,
+        kept: int = 0,
+        queued: int = 0,
+        written: int = 0,
+        commands: int = 0,
+    ) -> None:
+        self.in_flight = in_flight
+        self.unread = unread
+        self.parked = parked
+        self.kept = kept
+        self.queued = queued
+        self.written = written
+        self.commands = commands
+
+    def __repr__(self) -> str:
+        return f"Load({self.in_flight} in flight, {self.unread} bytes unread, {self.parked} parked, {self.kept} kept)"
 
 
 class Directory(Protocol):
@@ -188,7 +207,7 @@ class Session:
         self.name = ""
         self.reads_replicas = False
         self.tracking: Tracking | None = None
-        self.reply_mode = ReplyMode.ON
+        self.reply_mode = _ON
         self.no_evict = False
         self.no_touch = False
         self.last_command = "NULL"
@@ -262,7 +281,7 @@ def _quit(session: Session, args: Sequence[bytes]) -> bytes:
 
 def _reset(session: Session, args: Sequence[bytes]) -> bytes:
     session.start_over()
-    return encode.simple("RESET")
+    return _RESET
 
 
 def _select(session: Session, args: Sequence[bytes]) -> bytes:
@@ -283,7 +302,7 @@ def _auth(session: Session, args: Sequence[bytes]) -> bytes:
     default = session.world.accounts.get(DEFAULT_USER)
     if len(args) == 2 and default is not None and default.nopass:
         return encode.error(errors.NO_PASSWORD_SET)
-    user = args[1] if len(args) == 3 else DEFAULT_USER.encode()
+    user = args[1] if len(args) == 3 else _DEFAULT_USER
     if not session.authenticate(user, args[-1]):
         return encode.error(errors.WRONGPASS)
     return encode.OK

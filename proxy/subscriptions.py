@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.conversation import Conversation
     from proxy.modes import Modes
 
-_ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
+ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
 """In RESP2, while subscribed."""
 _STEP = 8
 """Names until a job may be interrupted."""
@@ -65,12 +65,12 @@ class Subscriptions:
         if not self.restricted:
             return False
         client = self._client
-        if fact.name not in _ALLOWED:
+        if fact.name not in ALLOWED:
             client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
             return True
         if fact.name != "ping" or len(args) > 2:
             return False
-        client.answer_for_good(fact, _pong(args))
+        client.answer_for_good(fact, pong(args))
         return True
 
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
@@ -109,7 +109,7 @@ class Subscriptions:
     def in_transaction(self, fact: Fact, args: Sequence[bytes]) -> bytes | None:
         """The reply to a command of a transaction that is carried out now; None if it is none of this."""
         if fact.name == "ping" and self.restricted and len(args) < 3:
-            return _pong(args)
+            return pong(args)
         if fact.name in END:
             return b"".join(at_once(self._leaving(END[fact.name], args[1:], set())))
         kind = BEGIN.get(fact.name)
@@ -188,7 +188,7 @@ class Subscriptions:
     def has_none(self, kind: Kind, names: Sequence[bytes]) -> bool:
         """Whether it is subscribed to none of these few ``names``, or to nothing of that kind if there are none."""
         own = self.names[kind]
-        return not own if not names else len(names) <= _FEW and not any(name in own for name in names)
+        return not own if not names else len(names) <= _FEW and own.keys().isdisjoint(names)
 
     def end(self, kind: Kind, names: Sequence[bytes]) -> None:
         """Subscribe to ``names`` no more, or to none of that kind.
@@ -313,7 +313,7 @@ class Subscriptions:
         client.adopt_session()
 
 
-def _pong(args: Sequence[bytes]) -> bytes:
+def pong(args: Sequence[bytes]) -> bytes:
     """The answer to PING in the mode."""
     return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))
 

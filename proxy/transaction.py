@@ -30,6 +30,8 @@ _BECAUSE = b" because of: "
 _EACH = 256
 _EACH_ARGUMENT = 64
 """What a command and its arguments take beside their bytes: many small ones must not take more than a large one may."""
+_SESSION = Handling.SESSION
+_ODD = framing.NAMES
 _OWN = frozenset({"unwatch", *BEGIN, *END})
 
 
@@ -43,7 +45,7 @@ class Kind:
         self.fact = fact
         self.count = 0
         self.own = answered_here(fact)
-        self.odd = fact.name in framing.NAMES
+        self.odd = fact.name in _ODD
         self.scripting = fact.scripting
 
 
@@ -79,7 +81,7 @@ class Queued:
 
 def answered_here(fact: Fact) -> bool:
     """Whether the proxy itself answers a command that waits for EXEC."""
-    return fact.handling is Handling.SESSION or fact.name in _OWN
+    return fact.handling is _SESSION or fact.name in _OWN
 
 
 class Queue:

@@ -25,6 +25,7 @@ cdef class RequestFramer:
     cdef readonly bint empty
     cdef readonly bint ragged
 
+    cpdef object set_authenticated(self, bint authenticated)
     @cython.locals(
         view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, left=Py_ssize_t, after=Py_ssize_t,
         end=Py_ssize_t, length=Py_ssize_t, first=int, second=int,

@@ -53,7 +53,7 @@ def _said(rng: Random) -> bytes:
             _frame(b"CLIENT", b"SETNAME", b"me"), _frame(b"CLIENT", b"GETNAME"), _frame(b"CLIENT", b"ID"),
             _frame(b"CLIENT", b"LIST"), _frame(b"CLIENT", b"PAUSE", b"50"), _frame(b"RESET"),
             _frame(b"CLIENT", b"PAUSE", b"50", b"WRITE"), _frame(b"CLIENT", b"UNPAUSE"),
-            _frame(b"CLIENT", b"KILL", b"ID", b"1"),
+            _frame(b"CLIENT", b"KILL", b"ID", b"1"), _frame(b"CLIENT", b"INFO"),
         ))  # fmt: skip
     if chance < 0.84:
         return _frame(b"SET", key, b"v" * rng.choice((20_000, 66_000, 140_000)))

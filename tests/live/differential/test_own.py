@@ -44,6 +44,10 @@ CLIENT NOSUCH
 CLIENT
 CLIENT NO-EVICT OFF
 CLIENT NO-EVICT x
+CLIENT LIST ID 999999999
+CLIENT LIST TYPE master
+CLIENT LIST TYPE x
+CLIENT LIST x
 CLIENT REPLY ON
 CLIENT REPLY SKIP
 CLIENT REPLY x
@@ -73,7 +77,9 @@ UNSUBSCRIBE c d
 UNSUBSCRIBE
 PUNSUBSCRIBE c*
 PUNSUBSCRIBE
+PUNSUBSCRIBE d* e*
 SUNSUBSCRIBE s
+SUNSUBSCRIBE
 WATCH k
 UNWATCH
 """.strip().splitlines()
@@ -134,5 +140,12 @@ def test_the_same_answers_before_auth(tmp_path: Path, serve: Serve) -> None:
                         wire.send(request * 3)
                     expected, found = ([transaction(frame) for frame in wire.replies(3)] for wire in wires)
                     assert found == expected, line
+            # RESET forgets who it was, with what it is subscribed to and what it has queued, and is asked for again.
+            for begin in ("SUBSCRIBE c", "MULTI", "SELECT 1", "CLIENT SETNAME me", "RESET"):
+                words = ("AUTH s3cret", begin, "UNSUBSCRIBE d", "PING", "RESET", "GET k")
+                for wire in known:
+                    wire.send(b"".join(pack(*said.split()) for said in words) * 3)
+                left, right = (wire.replies(3 * len(words)) for wire in known)
+                assert right == left, begin
     finally:
         server.stop()
