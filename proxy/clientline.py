@@ -3,6 +3,7 @@
 Source: https://redis.io/docs/latest/commands/client-list/
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from proxy.session import Load, Session
@@ -97,4 +98,5 @@ def _sizes(load: Load, asking: Sequence[bytes]) -> dict[str, object]:
 
 def _framed(args: Sequence[bytes]) -> int:
     """The bytes of a request."""
-    return sum(len(arg) + len(str(len(arg))) + 5 for arg in args) + len(str(len(args))) + 3
+    sizes = Counter(map(len, args))
+    return sum((size + len(str(size)) + 5) * count for size, count in sizes.items()) + len(str(len(args))) + 3
