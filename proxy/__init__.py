@@ -41,7 +41,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     1  resp, slots, colocation, engine                                      bytes in, offsets out
     2  commands, topology, config, serverfacts                              facts
     3  session, clientcmds, clientline, allclients, scatter, multikey       decisions: pure, sans-io
-    3  cursors, planner                                                     decisions: pure, sans-io
+    3  cursors, keyslots, planner                                           decisions: pure, sans-io
     3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
     3  settings, commonsettings, streamends                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io

@@ -26,6 +26,8 @@ Args = Sequence[bytes]
 Part = Any
 """A JSON value, as it may come from another worker."""
 Filter = Callable[[Session], bool]
+_STEP = 32
+"""Arguments until a job may be interrupted."""
 _CLOSED_AT_ONCE = 50
 """To let go of a client takes longer than to close it, and is done at the end of the turn."""
 
@@ -34,8 +36,8 @@ _CLOSED_AT_ONCE = 50
 class Wide:
     """A command about all clients."""
 
-    check: Callable[[World, Args], str | None]
-    """The error that it deserves, if any."""
+    check: Callable[[World, Args], Job[str | None]]
+    """The error that it deserves, if any; there may be very many arguments."""
     part: Callable[[World, int, Args, float], Job[Part]]
     """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the
     last one the loop's clock."""
@@ -45,7 +47,7 @@ class Wide:
 
 def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
     """The reply where there is one worker."""
-    wrong = wide.check(session.world, args)
+    wrong = at_once(wide.check(session.world, args))
     if wrong is not None:
         return encode.error(wrong)
     return wide.reply([at_once(wide.part(session.world, session.id, args, now))], args, session.protocol)
@@ -58,14 +60,14 @@ def _type(session: Session) -> bytes:
 # ---- LIST
 
 
-def _check_list(world: World, args: Args) -> str | None:
-    wanted = _list_filter(args)
+def _check_list(world: World, args: Args) -> Job[str | None]:
+    wanted = yield from _list_filter(args)
     return wanted if isinstance(wanted, str) else None
 
 
 def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """Id and line of each client."""
-    wanted = _list_filter(args)
+    wanted = yield from _list_filter(args)
     assert not isinstance(wanted, str)
     found = []
     for client in world.directory.sessions():
@@ -80,7 +82,7 @@ def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
     return encode.verbatim("".join(text + "\n" for _, text in rows), protocol)
 
 
-def _list_filter(args: Args) -> Filter | str:
+def _list_filter(args: Args) -> Job[Filter | str]:
     """The filter that CLIENT LIST's options stand for, or the error they deserve."""
     if len(args) == 2:
         return lambda _: True
@@ -90,7 +92,10 @@ def _list_filter(args: Args) -> Filter | str:
         wanted = args[3].lower()
         return lambda client: _type(client) == wanted
     if len(args) > 3 and args[2].lower() == b"id":
-        ids = {parse_integer(arg) for arg in args[3:]}
+        ids: set[int | None] = set()
+        for at in range(3, len(args), _STEP):
+            ids.update(map(parse_integer, args[at : at + _STEP]))
+            yield MORE
         return "ERR Invalid client ID" if None in ids else lambda client: client.id in ids
     return errors.SYNTAX
 
@@ -113,14 +118,14 @@ def _clients_part(world: World, caller: int, args: Args, now: float) -> Job[Part
 # ---- KILL
 
 
-def _check_kill(world: World, args: Args) -> str | None:
-    wanted = _kill_filter(args, 0.0, world)
+def _check_kill(world: World, args: Args) -> Job[str | None]:
+    wanted = yield from _kill_filter(args, 0.0, world)
     return wanted if isinstance(wanted, str) else None
 
 
 def _kill_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """How many were closed; the caller itself only after it has its reply."""
-    wanted = _kill_filter(args, now, world)
+    wanted = yield from _kill_filter(args, now, world)
     assert not isinstance(wanted, str)
     matches, skip_me = wanted
     killed = 0
@@ -144,28 +149,33 @@ def _kill_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
     return encode.integer(killed)
 
 
-def _kill_filter(args: Args, now: float, world: World) -> tuple[Filter, bool] | str:
-    """What CLIENT KILL's options stand for, and whether the caller is spared; or the error they deserve."""
+def _kill_filter(args: Args, now: float, world: World) -> Job[tuple[Filter, bool] | str]:
+    """What CLIENT KILL's options stand for (the last of each kind counts), and whether the caller is spared; or the
+    error they deserve."""
     if len(args) == 3:
         address = errors.text(args[2])
         return lambda client: client.address == address, False
-    filters: list[Filter] = []
+    filters: dict[bytes, Filter] = {}
     skip_me = True
     if len(args) % 2:
         return errors.SYNTAX
-    for option, value in zip(args[2::2], args[3::2], strict=True):
-        if option.lower() == b"skipme":
+    for at in range(2, len(args), 2):
+        option, value = args[at].lower(), args[at + 1]
+        if not at % _STEP:
+            yield MORE
+        if option == b"skipme":
             if value.lower() not in (b"yes", b"no"):
                 return errors.SYNTAX
             skip_me = value.lower() == b"yes"
             continue
-        if option.lower() == b"user" and value.decode("utf-8", "replace") not in world.accounts:
+        if option == b"user" and value.decode("utf-8", "replace") not in world.accounts:
             return f"ERR No such user '{errors.text(value)}'"
-        made = _kill_option(option.lower(), value, now)
+        made = _kill_option(option, value, now)
         if isinstance(made, str):
             return made
-        filters.append(made)
-    return lambda client: all(matches(client) for matches in filters), skip_me
+        filters[option] = made
+    wanted = tuple(filters.values())
+    return lambda client: all(matches(client) for matches in wanted), skip_me
 
 
 def _kill_option(option: bytes, value: bytes, now: float) -> Filter | str:
@@ -286,13 +296,13 @@ def _flush_part(world: World, caller: int, args: Args, now: float) -> Part:
 
 
 WIDE: Mapping[str, Wide] = {
-    "slotgate|clients": Wide(_nothing_wrong, _clients_part, _list_reply),
+    "slotgate|clients": Wide(short(_nothing_wrong), _clients_part, _list_reply),
     "client|list": Wide(_check_list, _list_part, _list_reply),
     "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
-    "client|pause": Wide(_check_pause, short(_pause_part), _ok),
-    "client|unpause": Wide(_nothing_wrong, short(_unpause_part), _ok),
-    "client|unblock": Wide(_check_unblock, short(_unblock_part), _sum),
-    "script|show": Wide(_nothing_wrong, short(_script_part), _ok),
-    "script|flush": Wide(_nothing_wrong, short(_flush_part), _ok),
+    "client|pause": Wide(short(_check_pause), short(_pause_part), _ok),
+    "client|unpause": Wide(short(_nothing_wrong), short(_unpause_part), _ok),
+    "client|unblock": Wide(short(_check_unblock), short(_unblock_part), _sum),
+    "script|show": Wide(short(_nothing_wrong), short(_script_part), _ok),
+    "script|flush": Wide(short(_nothing_wrong), short(_flush_part), _ok),
 }
 """By the fact's name. Those about scripts are only asked of the other workers, by ``proxy.lostscripts``."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, publishing, unshared
+from proxy import allclients, blocking, clientcmds, errors, fastlane, framing, publishing, tracking, unshared
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.dispatch import Muted
@@ -16,6 +16,7 @@ from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.flow import Flow, Stop
 from proxy.jobs import ENOUGH, MORE, Job
+from proxy.keyslots import Found, examining
 from proxy.metrics import CommandCounter
 from proxy.modes import Modes
 from proxy.multikey import some_bulks
@@ -47,6 +48,7 @@ _MANY = 1000
 _STEP = 500
 """Arguments until that may be interrupted."""
 _HTTP = frozenset({b"post", b"host:"})
+_OF_KEYS = (Handling.KEYED, Handling.MULTI_SHARD)
 
 
 class Conversation(Receiver):
@@ -334,10 +336,34 @@ class Conversation(Receiver):
                 some, at = some_bulks(frame, at, min(_STEP, left))
                 args += some
                 yield MORE
+            found = (yield from self._examining(args)) if args else None
             yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
-            if done is None or not self._request(args, frame, now):
-                self.take_back(frame)
+            examined = self.service.examined
+            examined.found = found
+            try:
+                if done is None or not self._request(args, frame, now):
+                    self.take_back(frame)
+            finally:
+                examined.found = None
         self.flow.go(Stop.LONG)
+
+    def _examining(self, args: list[bytes]) -> Job[Found | None]:
+        """Find out about a request what will be asked for when it is carried out, and takes long."""
+        service = self.service
+        fact: Fact | None
+        try:
+            fact = service.table.resolve(args)
+        except UnknownSubcommand:
+            return None
+        if fact is None or not fact.accepts(len(args)):
+            return None
+        if fact.name == "client|tracking":
+            found = Found(fact, args)
+            found.asked = yield from tracking.asking(self, args)
+            return found
+        if fact.handling in _OF_KEYS or fact.name == "watch":
+            return (yield from examining(fact, args, service.slot_of))
+        return None
 
     def take_back(self, frame: bytes) -> None:
         """A request must wait after all: it comes before what is kept."""
@@ -538,14 +564,10 @@ class Conversation(Receiver):
         """A command about the clients of all workers. What follows it waits until they have done their parts."""
         session = self.session
         wide = allclients.WIDE[fact.name]
-        wrong = wide.check(session.world, args)
-        if wrong is not None:
-            self._run_session(fact, args, now)
-            return
         self.service.counters.command(fact.name).calls += 1
         token = self.window.reserve()
         done = self.service.slices.run(self._doing_wide(fact, wide, args, now, token, session.muted()), self)
-        if not done or self.service.siblings is not None:
+        if not done or (self.service.siblings is not None and self.window.pending):
             self.flow.stop(Stop.ORDER)
         self.adopt_session()
 
@@ -555,6 +577,12 @@ class Conversation(Receiver):
         """This worker's part of it, and then the reply."""
         session = self.session
         siblings = self.service.siblings
+        wrong = yield from wide.check(session.world, args)
+        if wrong is not None:
+            self.service.counters.command(fact.name).failed += 1
+            reply = b"" if muted else encode.error(wrong)
+            self.window.deliver(token, reply, 0, len(reply))
+            return
         own = yield from wide.part(session.world, session.id, args, now)
         if siblings is None:
             self._answer_wide(fact, args, token, muted, (own,))

@@ -81,7 +81,7 @@ class Ending(Sink):
                 if item.along:
                     next(self._frames)
                 wide = allclients.WIDE.get(item.fact.name)
-                if wide is not None and wide.check(client.session.world, item.args) is None:
+                if wide is not None and (yield from wide.check(client.session.world, item.args)) is None:
                     now = client.service.turn.now()
                     part = yield from wide.part(client.session.world, client.session.id, item.args, now)
                     if siblings is not None:

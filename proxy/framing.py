@@ -9,14 +9,13 @@ and asked of all of them that are at hand by ``tests/live/test_frames.py``. What
 connection, or is answered by nothing, never reaches a shared connection at all; that is ``NEVER_SENT``.
 """
 
-import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-_PLAIN_SHEBANG = re.compile(rb"#![A-Za-z0-9_=,.:@/+\- \t]*(?:\r?\n|\Z)")
 _CODE = b"#!"
-_BREAKS = (b"\r", b"\n")
+_PLAIN = (string.ascii_letters + string.digits + "_=,.:@/+- \t").encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,11 @@ class Rule:
 
 def odd_code(body: bytes) -> bool:
     """Whether a script's first line holds more than plain words: it is parsed with quotes and escapes."""
-    return body.startswith(_CODE) and _PLAIN_SHEBANG.match(body) is None
+    if not body.startswith(_CODE):
+        return False
+    end = body.find(b"\n")
+    line = body[2:end].removesuffix(b"\r") if end >= 0 else body[2:]
+    return bool(line.translate(None, _PLAIN))
 
 
 def _code_at(index: int) -> Callable[[Sequence[bytes]], bool]:
@@ -42,7 +45,8 @@ def _always(args: Sequence[bytes]) -> bool:
 
 
 def _breaks(args: Sequence[bytes]) -> bool:
-    return any(sign in arg for arg in args for sign in _BREAKS)
+    every = b"".join(args)
+    return b"\r" in every or b"\n" in every
 
 
 _FIRST_LINE = "an unknown word of the script's first line is named in the error, its escapes resolved"

@@ -12,23 +12,22 @@ from proxy.channels import BEGIN, END
 from proxy.colocation import Colocation, slot_of
 from proxy.commands.access import shuts_out
 from proxy.commands.facts import Fact, Handling
-from proxy.commands.getkeys import KeysError, sort_keys, sort_patterns, sort_ro_keys
-from proxy.commands.keys import blocks, key_indexes
+from proxy.commands.keys import KeysError, blocks
 from proxy.commands.modules import groups, index_of
 from proxy.commands.overrides import READS_ONLY
 from proxy.cursors import Cursors
+from proxy.keyslots import Examined, denied, slots_of
 from proxy.multikey import by_key, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.scatter import IN_PART, Part, Scatter, Uncounted, Way
-from proxy.slots import SLOTS, hashed_part, key_slot
+from proxy.slots import SLOTS, key_slot
 from proxy.topology import NOBODY, Topology
 
 FIRST_SHARD = 0
 """Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
 _QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
 """Of the commands about what a client is in the middle of, those that may stand in a transaction."""
-_SORTS = (sort_keys, sort_ro_keys)
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
 """What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
 OF_KEYSPACE: Mapping[str, bytes] = {
@@ -70,7 +69,8 @@ class Planner:
     """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
 
     ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
-    asked about. ``before``: the cursors for the topology that this one follows.
+    asked about. ``before``: the cursors for the topology that this one follows. ``examined``: what is known already of
+    the request to plan.
     """
 
     def __init__(
@@ -80,7 +80,9 @@ class Planner:
         rules: Colocation | None = None,
         presents_cluster: bool = False,
         before: Cursors | None = None,
+        examined: Examined | None = None,
     ) -> None:
+        self._examined = examined or Examined()
         self._presents_cluster = presents_cluster
         self._topology = topology
         self._rules = rules
@@ -195,15 +197,15 @@ class Planner:
     def slots(self, fact: Fact, args: Sequence[bytes]) -> frozenset[int] | Reject:
         """The slot of a command's keys, empty if it has none; all of them where it does not matter."""
         try:
-            slots = frozenset(self._slot_of(args[index]) for index in key_indexes(fact, args))
+            slots = slots_of(fact, args, self._slot_of, self._examined)
         except KeysError:
             return frozenset()
         if self._single:
             return slots
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if slots and fact.getkeys in _SORTS and (denied := _denied_pattern(args, *slots)):
-            return Reject(errors.sort_denied(denied))
+        if option := denied(fact, args, slots, self._examined):
+            return Reject(errors.sort_denied(option))
         return slots
 
     def without_cluster(self, fact: Fact) -> bool:
@@ -232,7 +234,7 @@ class Planner:
         if self._single:
             return self._first(fact.replica_ok, blocking)
         try:
-            slots = {self._slot_of(args[index]) for index in key_indexes(fact, args)}
+            slots = slots_of(fact, args, self._slot_of, self._examined)
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
             return self._first(blocking=blocking)
@@ -240,9 +242,9 @@ class Planner:
             return self._first(fact.replica_ok, blocking)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
+        if option := denied(fact, args, slots, self._examined):
+            return Reject(errors.sort_denied(option))
         (slot,) = slots
-        if fact.getkeys in _SORTS and (denied := _denied_pattern(args, slot)):
-            return Reject(errors.sort_denied(denied))
         shard = self._topology.slot_shard[slot]
         return Pin(shard) if blocking else Forward(shard, fact.replica_ok)
 
@@ -337,14 +339,3 @@ def split_way(fact: Fact, shards: int) -> Way:
         changes=not fact.readonly,
         tail=-1 - last,
     )
-
-
-def _denied_pattern(args: Sequence[bytes], slot: int) -> str | None:
-    """The option (BY or GET) of a SORT that reads keys which may lie in another slot than the sorted key, or None."""
-    for option, pattern in sort_patterns(args):
-        tag = hashed_part(pattern)
-        before = pattern[: pattern.find(b"}")]
-        # What the pattern puts in front of the tag could bring another tag.
-        if tag == pattern or any(char in before for char in b"*?[\\") or key_slot(tag) != slot:
-            return option.decode().upper()
-    return None

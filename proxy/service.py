@@ -30,6 +30,7 @@ from proxy.flow import Stop
 from proxy.gates import Gates
 from proxy.greeting import STAY, Credentials
 from proxy.identity import Identity
+from proxy.keyslots import Examined
 from proxy.lane import MOST_ARGUMENTS, Lane, Lanes
 from proxy.leases import Leases
 from proxy.looplag import LoopLag
@@ -108,6 +109,7 @@ class Service:
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
         self.slices = Slices(self.loop, clock)
+        self.examined = Examined()
         self.credentials = credentials_of(config)
         self.table = CommandTable.builtin()
         self.absent: frozenset[str] = frozenset()
@@ -500,7 +502,8 @@ class Service:
         self.own_lane.learn(self.table, self.absent)
 
     def _planner(self, before: Cursors | None) -> Planner:
-        return Planner(self.topology, self.config.cross_slot, self.rules, self.presents_cluster, before)
+        topology, rules = self.topology, self.rules
+        return Planner(topology, self.config.cross_slot, rules, self.presents_cluster, before, self.examined)
 
     def _make_lanes(self) -> tuple[Lane, Lane]:
         """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""

@@ -53,6 +53,11 @@ class Slices:
         return f"Slices({len(self._jobs)} jobs)"
 
     @property
+    def busy(self) -> bool:
+        """Whether there is some left for the turns to come."""
+        return bool(self._jobs)
+
+    @property
     def over(self) -> bool:
         """Whether this turn's time for long work is over."""
         now = self._clock()

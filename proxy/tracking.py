@@ -5,16 +5,17 @@ missed, as a connection was lost or slots moved, is made good by the invalidatio
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.descriptors import Budget
 from proxy.flow import Stop
+from proxy.jobs import Job, at_once
 from proxy.resp import encode
 from proxy.topology import Node
 from proxy.tracker import Tracker
-from proxy.trackoptions import Tracking, parse
+from proxy.trackoptions import Asked, Tracking, parsing
 
 if TYPE_CHECKING:
     from proxy.conversation import Conversation
@@ -79,13 +80,19 @@ class Trackers:
 # ---- as commands
 
 
+def asking(client: "Conversation", args: list[bytes]) -> Job[Asked]:
+    """What CLIENT TRACKING asks for."""
+    return parsing(args, client.session.tracking, lambda number: _why_not(client.service, number))
+
+
 def track(modes: "Modes", fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
     """CLIENT TRACKING: what was sent before is answered first, as what follows goes over other connections."""
     client = modes.client
     if not client.alone():
         return False
     service, session = client.service, client.session
-    asked = parse(args, session.tracking, lambda number: _why_not(service, number))
+    found = service.examined.of(fact, args)
+    asked = at_once(asking(client, args)) if found is None else cast(Asked, found.asked)
     if isinstance(asked, str):
         client.say(fact, encode.error(asked))
         return True

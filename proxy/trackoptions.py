@@ -3,14 +3,19 @@
 Source: https://redis.io/docs/latest/commands/client-tracking/ and what Redis 7 answers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import merge
 
 from proxy import errors
+from proxy.jobs import MORE, Job
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 
 _MODES = (b"bcast", b"optin", b"optout", b"noloop")
+_STEP = 16
+_RUN = 128
+"""Prefixes that are looked at, and put in order, until that may be interrupted."""
 _AGAIN = "before disabling tracking for this client, and then re-enabling it with a different mode."
 
 
@@ -49,7 +54,9 @@ class Tracking:
         modes = [name for name in _MODES if getattr(self, name.decode())]
         named = [prefix for prefix in self.prefixes if prefix]
         if named:
-            yield [*modes, *(word for prefix in named for word in (b"prefix", prefix))]
+            words = [b"prefix"] * (2 * len(named))
+            words[1::2] = named
+            yield [*modes, *words]
         if not named or len(named) < len(self.prefixes):
             yield modes  # every key, which can not stand beside a prefix
 
@@ -71,12 +78,16 @@ class Tracking:
         return None
 
 
-def parse(args: Sequence[bytes], now: Tracking | None, exists: Callable[[int], str | None]) -> Tracking | str | None:
-    """What CLIENT TRACKING's ``args`` ask for of a client that tracks as ``now`` says: None for OFF, or the error they
-    deserve. ``exists`` says why a client can not be redirected to, None if it can."""
+Asked = Tracking | str | None
+"""What is asked for: None for OFF, or the error that it deserves."""
+
+
+def parsing(args: Sequence[bytes], now: Tracking | None, exists: Callable[[int], str | None]) -> Job[Asked]:
+    """What CLIENT TRACKING's ``args`` ask for of a client that tracks as ``now`` says; there may be very many prefixes.
+    ``exists`` says why a client can not be redirected to, None if it can."""
     asked = Tracking()
     prefixes: list[bytes] = []
-    at = 3
+    at = looked = 3
     while at < len(args):
         option, more = args[at].lower(), at + 1 < len(args)
         if option in _MODES:
@@ -97,14 +108,17 @@ def parse(args: Sequence[bytes], now: Tracking | None, exists: Callable[[int], s
         else:
             return errors.SYNTAX
         at += 1
+        if at - looked > _STEP:
+            looked = at
+            yield MORE
     if args[2].lower() == b"off":
         return None
     if args[2].lower() != b"on":
         return errors.SYNTAX
-    return _joined(asked, prefixes, now)
+    return (yield from _joining(asked, prefixes, now))
 
 
-def _joined(asked: Tracking, prefixes: Sequence[bytes], now: Tracking | None) -> Tracking | str:
+def _joining(asked: Tracking, prefixes: Sequence[bytes], now: Tracking | None) -> Job[Tracking | str]:
     if prefixes and not asked.bcast:
         return "ERR PREFIX option requires BCAST mode to be enabled"
     if now is not None and now.bcast != asked.bcast:
@@ -117,47 +131,72 @@ def _joined(asked: Tracking, prefixes: Sequence[bytes], now: Tracking | None) ->
         return f"ERR You can't switch OPTIN/OPTOUT mode {_AGAIN}"
     if asked.bcast:
         known = () if now is None else now.prefixes
-        if wrong := _collision(prefixes, known):
-            return wrong
-        asked.prefixes = tuple(sorted({*known, *(prefixes or [b""])}))
+        if not prefixes:
+            asked.prefixes = tuple(sorted({*known, b""}))
+            return asked
+        together = yield from _together(prefixes, known)
+        if isinstance(together, str):
+            return together
+        asked.prefixes = tuple(together)
     return asked
 
 
-def _collision(given: Sequence[bytes], known: Sequence[bytes]) -> str | None:
-    """The error that overlapping prefixes deserve, if there are any."""
+def _together(given: Sequence[bytes], known: Sequence[bytes]) -> Job[list[bytes] | str]:
+    """All prefixes in order; or the error that overlapping ones deserve, if there are any."""
     rules = "Prefixes for a single client must not overlap."
-    of_known, of_given = _overlapping(given, known)
+    together, of_known, of_given = yield from _overlapping(given, known)
     if of_known is not None:
-        one = given[of_known]
-        other = next(other for other in known if _overlap(one, other))
-        words = errors.text(one), errors.text(other)
-        return f"ERR Prefix '{words[0]}' overlaps with an existing prefix '{words[1]}'. {rules}"
+        one, other = yield from _first_overlap(given[of_known], known, 0)
+        return f"ERR Prefix '{one}' overlaps with an existing prefix '{other}'. {rules}"
     if of_given is not None:
-        one = given[of_given]
-        other = next(other for other in given[of_given + 1 :] if _overlap(one, other))
-        words = errors.text(one), errors.text(other)
-        return f"ERR Prefix '{words[0]}' overlaps with another provided prefix '{words[1]}'. {rules}"
-    return None
+        one, other = yield from _first_overlap(given[of_given], given, of_given + 1)
+        return f"ERR Prefix '{one}' overlaps with another provided prefix '{other}'. {rules}"
+    return together
 
 
-def _overlapping(given: Sequence[bytes], known: Sequence[bytes]) -> tuple[int | None, int | None]:
-    """The index of the first given prefix that overlaps with a known one, and of the first that does with another
-    given one. In order whatever begins with a prefix stands behind it, before all that does not."""
-    every = sorted([*((prefix, -1) for prefix in known), *((prefix, index) for index, prefix in enumerate(given))])
-    found: list[set[int]] = [set(), set()]
+def _first_overlap(one: bytes, others: Sequence[bytes], start: int) -> Job[tuple[str, str]]:
+    """``one``, and the first of ``others`` that overlaps with it, which there is; both to be quoted."""
+    at = start
+    while not _overlap(one, others[at]):
+        at += 1
+        if not at % _STEP:
+            yield MORE
+    return errors.text(one), errors.text(others[at])
+
+
+def _in_order(given: Sequence[bytes], known: Sequence[bytes]) -> Job[Iterator[tuple[bytes, int]]]:
+    """The prefixes in order, with the index of those that are given; of known ones, which are in order, it is -1."""
+    runs: list[Iterable[tuple[bytes, int]]] = [((prefix, -1) for prefix in known)]
+    for at in range(0, len(given), _RUN):
+        runs.append(sorted(zip(given[at : at + _RUN], range(at, at + _RUN), strict=False)))
+        yield MORE
+    return merge(*runs)
+
+
+def _overlapping(given: Sequence[bytes], known: Sequence[bytes]) -> Job[tuple[list[bytes], int | None, int | None]]:
+    """All prefixes in order; the index of the first given one that overlaps with a known one, and of the first that
+    does with another given one. In order whatever begins with a prefix stands behind it, before all that does not."""
+    every = yield from _in_order(given, known)
+    together: list[bytes] = []
+    first: list[int | None] = [None, None]
     above: list[tuple[bytes, int]] = []
     """What the current one begins with, each beginning with the one before; and how many of them are known, given."""
     counts = [0, 0]
     below: list[list[bool]] = []
     """For each of ``above`` whether something known, something given, begins with it."""
 
+    def find(kind: int, index: int) -> None:
+        known_first = first[kind]
+        if index >= 0 and (known_first is None or index < known_first):
+            first[kind] = index
+
     def leave() -> None:
         _, index = above.pop()
         counts[index >= 0] -= 1
         kinds = below.pop()
         for kind in (0, 1):
-            if kinds[kind] and index >= 0:
-                found[kind].add(index)
+            if kinds[kind]:
+                find(kind, index)
             if below:
                 below[-1][kind] |= kinds[kind]
         if below:
@@ -167,14 +206,19 @@ def _overlapping(given: Sequence[bytes], known: Sequence[bytes]) -> tuple[int | 
         while above and not prefix.startswith(above[-1][0]):
             leave()
         for kind in (0, 1):
-            if counts[kind] and index >= 0:
-                found[kind].add(index)
+            if counts[kind]:
+                find(kind, index)
+        together.append(prefix)
         above.append((prefix, index))
         counts[index >= 0] += 1
         below.append([False, False])
+        if not len(together) % _STEP:
+            yield MORE
     while above:
         leave()
-    return min(found[0], default=None), min(found[1], default=None)
+        if not len(above) % _STEP:
+            yield MORE
+    return together, first[0], first[1]
 
 
 def _overlap(one: bytes, other: bytes) -> bool:

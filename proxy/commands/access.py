@@ -42,6 +42,7 @@ _BEGINNINGS: Mapping[str, str] = MappingProxyType(
     )
 )
 """By how names begin: certificates and ports; what each server says of its own address, which is no other's."""
+_BEGIN = tuple(_BEGINNINGS)
 
 
 def shuts_out(args: Sequence[bytes]) -> tuple[str, str] | None:
@@ -49,7 +50,8 @@ def shuts_out(args: Sequence[bytes]) -> tuple[str, str] | None:
     rightly; None if there is none."""
     for arg in args[2::2]:
         name = arg.decode("utf-8", "replace").lower()
-        way = _NAMES.get(name) or next((_BEGINNINGS[each] for each in _BEGINNINGS if name.startswith(each)), None)
-        if way is not None:
-            return name, way
+        if name in _NAMES:
+            return name, _NAMES[name]
+        if name.startswith(_BEGIN):
+            return name, next(way for begin, way in _BEGINNINGS.items() if name.startswith(begin))
     return None

@@ -5,14 +5,18 @@ Each takes a whole command (its name first, its arity already checked) and gives
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from proxy.errors import SlotgateError
+from proxy.jobs import MORE, Job, at_once
 from proxy.resp.numbers import parse_integer
 
 SORT_OPTIONS = {b"limit": 2, b"get": 1, b"by": 1}
 XREAD_OPTIONS = {b"block": 1, b"count": 1, b"group": 2, b"claim": 1}
 MIGRATE_OPTIONS = {b"auth": 1, b"auth2": 2}
+_GEORADIUS_OPTIONS = {b"store": 1, b"storedist": 1}
+_STEP = 32
+"""Options until a job may be interrupted."""
 
 
 class KeysError(SlotgateError):
@@ -41,40 +45,63 @@ def no_keys(args: Sequence[bytes]) -> list[int]:
     return []
 
 
+def _last_of(args: Sequence[bytes], start: int, values: Mapping[bytes, int], wanted: Sequence[bytes]) -> Job[list[int]]:
+    """The position of what follows the last option that is ``wanted``, if there is one."""
+    found: list[int] = []
+    for count, (at, name) in enumerate(_options(args, start, values)):
+        if name in wanted and at + 1 < len(args):
+            found = [at + 1]
+        if not count % _STEP:
+            yield MORE
+    return found
+
+
+def _finding_sort(args: Sequence[bytes]) -> Job[list[int]]:
+    return [1, *(yield from _last_of(args, 2, SORT_OPTIONS, (b"store",)))]
+
+
 def sort_keys(args: Sequence[bytes]) -> list[int]:
     """SORT: the key, and STORE's (the last one wins). BY and GET patterns are no keys."""
-    stores = [at + 1 for at, name in _options(args, 2, SORT_OPTIONS) if name == b"store" and at + 1 < len(args)]
-    return [1, *stores[-1:]]
+    return at_once(_finding_sort(args))
+
+
+def _finding_sort_ro(args: Sequence[bytes]) -> Job[list[int]]:
+    for count, (_, name) in enumerate(_options(args, 2, SORT_OPTIONS)):
+        if name == b"store":
+            raise KeysError("SORT_RO has no STORE")
+        if not count % _STEP:
+            yield MORE
+    return [1]
 
 
 def sort_ro_keys(args: Sequence[bytes]) -> list[int]:
     """SORT_RO: the key."""
-    if any(name == b"store" for _, name in _options(args, 2, SORT_OPTIONS)):
-        raise KeysError("SORT_RO has no STORE")
-    return [1]
+    return at_once(_finding_sort_ro(args))
 
 
-def sort_patterns(args: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-    """The ("by" | "get", pattern) pairs of a SORT that make it read other keys.
+def finding_patterns(args: Sequence[bytes], look: Callable[[bytes, bytes], bool]) -> Job[None]:
+    """Have ``look`` see the patterns of a SORT that make it read other keys, with their options (``by``, ``get``), as
+    long as it returns True.
 
     A BY pattern without "*" only turns sorting off, and GET # is the element itself.
     """
-    given = [(name, args[at + 1]) for at, name in _options(args, 2, SORT_OPTIONS) if at + 1 < len(args)]
-    return [
-        (name, pattern)
-        for name, pattern in given
-        if (name == b"by" and b"*" in pattern) or (name == b"get" and pattern != b"#")
-    ]
+    for count, (at, name) in enumerate(_options(args, 2, SORT_OPTIONS)):
+        if name in (b"by", b"get") and at + 1 < len(args):
+            pattern = args[at + 1]
+            reads = b"*" in pattern if name == b"by" else pattern != b"#"
+            if reads and not look(name, pattern):
+                return
+        if not count % _STEP:
+            yield MORE
+
+
+def _finding_georadius(args: Sequence[bytes]) -> Job[list[int]]:
+    return [1, *(yield from _last_of(args, 5, _GEORADIUS_OPTIONS, tuple(_GEORADIUS_OPTIONS)))]
 
 
 def georadius_keys(args: Sequence[bytes]) -> list[int]:
     """GEORADIUS, GEORADIUSBYMEMBER: the key, and the one of STORE or STOREDIST (the last one wins)."""
-    stores = [
-        at + 1
-        for at, name in _options(args, 5, {b"store": 1, b"storedist": 1})
-        if name in (b"store", b"storedist") and at + 1 < len(args)
-    ]
-    return [1, *stores[-1:]]
+    return at_once(_finding_georadius(args))
 
 
 def migrate_keys(args: Sequence[bytes]) -> list[int]:
@@ -87,15 +114,21 @@ def migrate_keys(args: Sequence[bytes]) -> list[int]:
     return [3]
 
 
-def xread_keys(args: Sequence[bytes]) -> list[int]:
-    """XREAD, XREADGROUP: the first half of what follows STREAMS; the rest are IDs."""
-    for at, name in _options(args, 1, XREAD_OPTIONS):
+def _finding_xread(args: Sequence[bytes]) -> Job[Sequence[int]]:
+    for number, (at, name) in enumerate(_options(args, 1, XREAD_OPTIONS)):
         if name == b"streams":
             count, odd = divmod(len(args) - at - 1, 2)
             if odd or not count:
                 break
-            return list(range(at + 1, at + 1 + count))
+            return range(at + 1, at + 1 + count)
+        if not number % _STEP:
+            yield MORE
     raise KeysError("STREAMS with as many keys as IDs is missing")
+
+
+def xread_keys(args: Sequence[bytes]) -> list[int]:
+    """XREAD, XREADGROUP: the first half of what follows STREAMS; the rest are IDs."""
+    return list(at_once(_finding_xread(args)))
 
 
 def xread_blocks(args: Sequence[bytes]) -> bool:
@@ -112,3 +145,12 @@ def xread_block_at(args: Sequence[bytes]) -> int | None:
         if name == b"streams":
             break
     return found
+
+
+FINDING: Mapping[Callable[[Sequence[bytes]], list[int]], Callable[[Sequence[bytes]], Job[Sequence[int]]]] = {
+    sort_keys: _finding_sort,
+    sort_ro_keys: _finding_sort_ro,
+    georadius_keys: _finding_georadius,
+    xread_keys: _finding_xread,
+}
+"""The functions that look at every argument, as jobs."""

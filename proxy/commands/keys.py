@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxy.commands.facts import BeginIndex, BeginKeyword, Fact, FindKeynum, FindRange, KeySpec
-from proxy.commands.getkeys import KeysError, sort_patterns, xread_blocks, xread_keys
+from proxy.commands.getkeys import KeysError, xread_blocks, xread_keys
 from proxy.resp.numbers import parse_integer
 
-__all__ = ["KeysError", "blocks", "key_indexes", "sort_patterns"]
+__all__ = ["KeysError", "blocks", "key_indexes", "key_spans"]
 
 
 def key_indexes(fact: Fact, args: Sequence[bytes]) -> list[int]:
@@ -17,19 +17,21 @@ def key_indexes(fact: Fact, args: Sequence[bytes]) -> list[int]:
     ``args`` fits the fact's arity. Empty for a keyless command, and where a number of keys is 0. Raises KeysError where
     the arguments do not fit the key specs; the command would be a syntax error then.
     """
+    spans = key_spans(fact, args)
+    return list(spans[0]) if len(spans) == 1 else sorted(set().union(*spans))
+
+
+def key_spans(fact: Fact, args: Sequence[bytes]) -> list[Sequence[int]]:
+    """The same, in parts that may overlap; nothing of the size of ``args`` is made."""
     if fact.key_range is not None:
         first, last, step = fact.key_range
-        return _span(args, first, last if last >= 0 else len(args) + last, step)
+        return [_span(args, first, last if last >= 0 else len(args) + last, step)]
     if fact.getkeys is not None:
         positions = fact.getkeys(args)
         if positions and positions[-1] >= len(args):
             raise KeysError("keys are missing")
-        return positions
-    found: set[int] = set()
-    for spec in fact.key_specs:
-        if spec.is_key and spec.complete:
-            found.update(_spec_indexes(spec, args))
-    return sorted(found)
+        return [positions]
+    return [_spec_indexes(spec, args) for spec in fact.key_specs if spec.is_key and spec.complete]
 
 
 def blocks(fact: Fact, args: Sequence[bytes]) -> bool:
@@ -39,7 +41,7 @@ def blocks(fact: Fact, args: Sequence[bytes]) -> bool:
     return xread_blocks(args) if fact.getkeys is xread_keys else True
 
 
-def _spec_indexes(spec: KeySpec, args: Sequence[bytes]) -> list[int]:
+def _spec_indexes(spec: KeySpec, args: Sequence[bytes]) -> Sequence[int]:
     begin = _begin(spec.begin, args)
     if begin is None:
         return []
@@ -71,7 +73,7 @@ def _last(find: FindRange, begin: int, count: int) -> int:
     return count + find.lastkey
 
 
-def _counted(find: FindKeynum, begin: int, args: Sequence[bytes]) -> list[int]:
+def _counted(find: FindKeynum, begin: int, args: Sequence[bytes]) -> Sequence[int]:
     at = begin + find.keynumidx
     if not 0 < at < len(args):
         raise KeysError("the number of keys is missing")
@@ -86,7 +88,7 @@ def _counted(find: FindKeynum, begin: int, args: Sequence[bytes]) -> list[int]:
     return _span(args, first, first + (number - 1) * find.keystep, find.keystep) if number else []
 
 
-def _span(args: Sequence[bytes], first: int, last: int, step: int) -> list[int]:
+def _span(args: Sequence[bytes], first: int, last: int, step: int) -> range:
     if not 0 < first <= last < len(args):
         raise KeysError("keys are missing")
-    return list(range(first, last + 1, step))
+    return range(first, last + 1, step)

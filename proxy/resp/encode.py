@@ -11,6 +11,7 @@ OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"
 EMPTY_ARRAY = b"*0\r\n"
 ZERO = b":0\r\n"
+_IN_A_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
 def request(args: Iterable[bytes | str | int]) -> bytes:
@@ -30,7 +31,7 @@ def error(text: str) -> bytes:
 
     Clients' bytes are quoted in errors as they came: ``text`` holds them decoded as Latin-1, one character a byte.
     """
-    return b"-%b\r\n" % text.encode("latin-1", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"-%b\r\n" % text.encode("latin-1", "replace").translate(_IN_A_LINE)
 
 
 def integer(value: int) -> bytes:

@@ -222,6 +222,10 @@ def test_list(room: Room) -> None:
         ("TYPE normal SKIPME no", [1, 2, 3, 4]),
         ("ID 1", []),
         ("ID 1 SKIPME no", [1]),
+        ("ID 99 ID 3", [3]),
+        ("ID 3 ID 99", []),
+        ("ADDR 127.0.0.1:5002 USER anna addr 127.0.0.1:5003", [3]),
+        ("TYPE pubsub TYPE normal", [2, 3, 4]),
     ],
 )
 def test_kill_by_filters(room: Room, filters: str, killed: list[int]) -> None:

@@ -3,13 +3,14 @@
 import pytest
 
 from proxy import errors
+from proxy.jobs import at_once
 from proxy.resp.encode import bulk
-from proxy.trackoptions import Tracking, describe, parse
+from proxy.trackoptions import Tracking, describe, parsing
 
 
 def asked(line: str, now: Tracking | None = None) -> Tracking | str | None:
     args = [b"client", b"tracking", *(word.encode() for word in line.split())]
-    return parse(args, now, lambda number: None if number == 7 else f"ERR no {number}")
+    return at_once(parsing(args, now, lambda number: None if number == 7 else f"ERR no {number}"))
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,18 @@ def test_what_is_shown() -> None:
         shown
         == b"%3\r\n" + bulk("flags") + flags + bulk("redirect") + b":7\r\n" + bulk("prefixes") + b"*1\r\n$1\r\na\r\n"
     )
+
+
+def test_prefixes_of_any_number_are_kept_in_order_and_told_in_pairs() -> None:
+    known = Tracking(bcast=True, prefixes=(b"a", b"p100", b"z"))
+    given = [f"p{number:03}" for number in (*range(999, 300, -1), *range(99, 0, -1))]
+    found = asked(" ".join(("ON BCAST", *[f"PREFIX {prefix}" for prefix in given])), known)
+    assert isinstance(found, Tracking)
+    every = sorted([b"a", b"p100", b"z", *[prefix.encode() for prefix in given]])
+    assert list(found.prefixes) == every
+    (words,) = found.options()
+    assert words == [b"bcast", *[word for prefix in every for word in (b"prefix", prefix)]]
+    given.insert(400, "p1001")
+    wrong = asked(" ".join(("ON BCAST", *[f"PREFIX {prefix}" for prefix in given])), known)
+    assert isinstance(wrong, str)
+    assert wrong.startswith("ERR Prefix 'p1001' overlaps with an existing prefix 'p100'.")

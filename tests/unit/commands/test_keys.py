@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.commands.facts import BeginIndex, BeginKeyword, Fact, FindKeynum, FindRange, KeySpec
-from proxy.commands.keys import KeysError, blocks, key_indexes, sort_patterns
+from proxy.commands.getkeys import finding_patterns
+from proxy.commands.keys import KeysError, blocks, key_indexes
 from proxy.commands.table import CommandTable
+from proxy.jobs import at_once
 
 TABLE = CommandTable.builtin()
 
@@ -202,4 +204,11 @@ def test_blocks(line: str, expected: bool) -> None:
     ],
 )
 def test_sort_patterns(line: str, expected: list[tuple[bytes, bytes]]) -> None:
-    assert sort_patterns(line.encode().split()) == expected
+    found: list[tuple[bytes, bytes]] = []
+
+    def look(option: bytes, pattern: bytes) -> bool:
+        found.append((option, pattern))
+        return True
+
+    at_once(finding_patterns(line.encode().split(), look))
+    assert found == expected
