@@ -267,6 +267,10 @@ class Backend(Receiver):
             if news and self.unfit:
                 self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
         if isinstance(error, errors.ServerBusy):
+            # It is there: each attempt tells who waits what the server says, however long it goes on.
+            self._down_since = self._turn.now()
+            if self.state is State.FAILING:
+                self._change(State.HELD)
             self._leftovers.turn_away(self.inflight.recall(), encode.error(reason))
             self._release_holders()
         self._around.hint(None)
