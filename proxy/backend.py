@@ -359,10 +359,11 @@ class Backend(Receiver):
         """Connect anew."""
         self._abort()
 
-    def retire(self) -> None:
-        """Nobody sends here any more; what is not written yet goes where it belongs now."""
+    def retire(self, keeps: bool = False) -> None:
+        """Nobody sends here any more; what is not written yet goes where it belongs now, and so does what a replica has
+        not answered, unless it ``keeps`` that: what keeps one server busy is nothing for another."""
         self.retired = True
-        if self.place.primary:
+        if self.place.primary or keeps:
             self._give_back()
         else:
             self._give_up()
