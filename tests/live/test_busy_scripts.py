@@ -258,6 +258,7 @@ def test_a_script_that_runs_at_a_replica(binary: ServerBinary, serve: Serve) -> 
         with Wire(proxy.address) as other:
             assert other.ask("EVAL_RO", "return 1", 1, KEY) == b":1\r\n"
             with endless(proxy, "EVAL_RO", ENDLESS, 1, KEY) as caller:
+                assert eventually(lambda: _busy(shards.servers[1]))
                 for command in (OTHERS["GET"], ("EVAL_RO", "return 1", 1, KEY)):
                     reply, seconds = timed(other, *command)
                     assert reply == BUSY
