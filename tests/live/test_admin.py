@@ -101,7 +101,8 @@ def test_a_latency_histogram(fresh_proxy: ProxyProcess) -> None:
     )
     counts = [count for _, count in buckets]
     assert counts == sorted(counts)
-    assert counts[-1] == value(found, "slotgate_backend_latency_seconds_count") == own + 50
+    # Once a second the proxy asks each server what it is.
+    assert counts[-1] == value(found, "slotgate_backend_latency_seconds_count") >= own + 50
     assert 0 < value(found, "slotgate_backend_latency_seconds_sum") < 50
 
 

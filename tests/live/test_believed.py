@@ -242,19 +242,17 @@ class TestWhatIsTheServersOwn:
         body = "return redis.call('incrby', KEYS[1], 1)"
         two = "redis.call('incr', KEYS[2]) return redis.call('incr', KEYS[1])"
         stop = threading.Event()
-        counts: dict[str, int] = {}
+        counts = dict.fromkeys(("EVAL", "flagged", "EVALSHA", "FCALL"), 0)
         problems: list[object] = []
 
         def load(name: str, *request: Argument) -> None:
             with Wire(proxy.address) as client:
-                count = 0
                 while not stop.is_set():
                     reply = client.ask(*request)
-                    count += 1
-                    if reply != b":%d\r\n" % count:
-                        problems.append((name, count, reply))
+                    counts[name] += 1
+                    if reply != b":%d\r\n" % counts[name]:
+                        problems.append((name, counts[name], reply))
                         break
-                counts[name] = count
 
         with Wire(proxy.address) as client:
             client.ask("SCRIPT", "LOAD", two)
@@ -276,7 +274,9 @@ class TestWhatIsTheServersOwn:
             thread.start()
         try:
             owner = owner_of(cluster, "{moving}")
-            for _ in range(4):
+            for times in range(40):
+                if times >= 4 and min(counts.values()) > 5:
+                    break
                 target = next(node for node in cluster.nodes if node is not owner)
                 carry(slot, owner, target)
                 owner = target
@@ -285,7 +285,6 @@ class TestWhatIsTheServersOwn:
             for thread in threads:
                 thread.join(30)
         assert not problems
-        assert len(counts) == 4
         assert min(counts.values()) > 5
 
     def test_client_caching_is_for_the_script_and_not_for_its_twin(

@@ -1,6 +1,7 @@
 """A client that knows nothing but bytes: what was sent and what came back is what a test compares."""
 
 import contextlib
+import select
 import socket
 import time
 from types import TracebackType
@@ -136,6 +137,10 @@ class Wire:
     def closed(self) -> bool:
         """Whether the other side closes, and sends nothing before it does."""
         return self.rest() == b""
+
+    def arrived(self) -> None:
+        """Wait until the next reply has come, and leave it unread."""
+        assert self._kept or select.select([self.socket], [], [], TIMEOUT)[0], "no reply came"
 
     def silent(self, seconds: float = 0.15) -> bool:
         """Whether nothing comes for that long."""
