@@ -267,6 +267,10 @@ class Backend(Receiver):
             if news and self.unfit:
                 self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
         if isinstance(error, errors.ServerBusy):
+            # It is there: each attempt tells who waits what the server says, however long it goes on.
+            self._down_since = self._turn.now()
+            if self.state is State.FAILING:
+                self._change(State.HELD)
             self._leftovers.turn_away(self.inflight.recall(), encode.error(reason))
             self._release_holders()
         self._around.hint(None)
@@ -355,10 +359,11 @@ class Backend(Receiver):
         """Connect anew."""
         self._abort()
 
-    def retire(self) -> None:
-        """Nobody sends here any more; what is not written yet goes where it belongs now."""
+    def retire(self, keeps: bool = False) -> None:
+        """Nobody sends here any more; what is not written yet goes where it belongs now, and so does what a replica has
+        not answered, unless it ``keeps`` that: what keeps one server busy is nothing for another."""
         self.retired = True
-        if self.place.primary:
+        if self.place.primary or keeps:
             self._give_back()
         else:
             self._give_up()

@@ -23,7 +23,7 @@ from proxy.multikey import some_bulks
 from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
 from proxy.planner import OF_KEYSPACE, Forward, Pin, Reject
-from proxy.proof import RUNS_CODE
+from proxy.proof import RUNS_CODE, runs_code
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer, split_inline, split_ragged, split_request
@@ -613,6 +613,9 @@ class Conversation(Receiver):
         if publishing.asks_too_early(self, fact):
             return False
         plan = service.planner.plan(fact, args, frame)
+        if service.detours.unsettled and runs_code(fact) and service.topology.cluster:
+            # A server is told the first key of a module's command only, and answers for keys that are away.
+            plan = service.planner.by_key(fact, args, frame) or plan
         shown = self.session.world.presented
         share = None if shown is None or fact.name not in OF_KEYSPACE else shown.share(self.session.local_address)
         if share is not None:

@@ -89,7 +89,7 @@ class Errand(Sink):
     def _go(self, lease: Lease | str) -> None:
         if isinstance(lease, str):
             self._refused = lease
-            if self._patient and lease.startswith("SHARDDOWN") and self._service.shared(self._claim.place).ready:
+            if self._patient and lease.startswith("SHARDDOWN") and self._reached():
                 self._again = self._service.loop.call_later(_PAUSE, self._ask)
             else:
                 self._answer(encode.error(lease))
@@ -99,6 +99,11 @@ class Errand(Sink):
         lease.on_lost = self._lost
         lease.on_push = self._answer  # so is SUBSCRIBE answered in RESP3
         lease.send(self, 0, self._frame, self._service.turn.now())
+
+    def _reached(self) -> bool:
+        """Whether any connection to the server stands."""
+        node = self._claim.place.node
+        return any(backend.ready and backend.place.node == node for backend in self._service.pool)
 
     def _ask(self) -> None:
         self._again = None

@@ -82,9 +82,9 @@ class Greeting:
     server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
     ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
     to be used that has a certain id. One that is too busy with a script to say its id, or its role where that
-    counts, is used with ``at_busy`` only, to end that script. ``identify``: ask for the connection's id
-    (``client_id``). ``shared``: it is many clients', so that the server should not close it to save memory.
-    ``steps``: what else it is told, all of which it must take.
+    counts, is used with ``at_busy`` only, to end that script; else ``done`` gets its own words, a ``ServerBusy``.
+    ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many clients', so that the server
+    should not close it to save memory. ``steps``: what else it is told, all of which it must take.
     """
 
     def __init__(
@@ -179,7 +179,10 @@ class Greeting:
 
     def _take(self, step: Step, reply: object) -> None:
         if step is IDENTITY and self._stranger is not None:
-            if words := refused_identity(reply, self._stranger, at_busy=self._at_busy):
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("BUSY"):
+                if not self._at_busy:
+                    raise ServerBusy(str(reply))
+            elif words := refused_identity(reply, self._stranger):
                 raise BackendError(words)
         elif isinstance(reply, hiredis.ReplyError):
             self._refused(step, str(reply))
@@ -226,7 +229,7 @@ class Greeting:
         if step == "ROLE" and self._role and code == "BUSY" and not self._at_busy:
             # HELLO is answered all the same, if it was said.
             if self._said is None:
-                raise BackendError(f"the server does not say its role yet: {words}")
+                raise ServerBusy(words)
             self._is((self._said,))
             return
         if code in ("NOPERM", "BUSY"):
@@ -236,12 +239,12 @@ class Greeting:
         raise fault(f"the server answers {step} with: {words}")
 
 
-def refused_identity(reply: object, stranger: Stranger, *, at_busy: bool = False) -> str:
+def refused_identity(reply: object, stranger: Stranger) -> str:
     """Why a server that gives this reply to ``IDENTITY`` is not to be used; "" if it is.
 
     Who may not ask, or asks a server that does not know the question, takes the server for what it should be; not so
-    one that says that it is in no cluster, nor one that will say its id only later, as it loads or, unless ``at_busy``,
-    runs a script: it would get requests when it is done, whoever it is.
+    one that says that it is in no cluster, nor one that will say its id only later, as it loads or runs a script: it
+    would get requests when it is done, whoever it is.
     """
     if isinstance(reply, hiredis.ReplyError):
         words = str(reply)
@@ -250,6 +253,6 @@ def refused_identity(reply: object, stranger: Stranger, *, at_busy: bool = False
         if "cluster support disabled" in words:
             return "the server is no node of the cluster: it is not in cluster mode"
         if words.startswith(("BUSY", "LOADING")):
-            return "" if at_busy else f"the server does not say its id yet: {words}"
+            return f"the server does not say its id yet: {words}"
         return stranger("")
     return stranger(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else "")

@@ -138,7 +138,7 @@ class Planner:
         return Scatter(plan.way, (Part(mine, frame),), self.cursors.marks(mine, slots, share))
 
     def by_key(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Scatter | None:
-        """The plan of a request in as many parts as it has keys, wherever they are; None if it can not be split so."""
+        """The plan of a request in as many parts as it has keys; None if it can not be split so."""
         splits = fact.handling is Handling.MULTI_SHARD and self._cross_slot == "split"
         if not splits or fact.key_range is None or fact.key_range[0] != 1:
             return None
@@ -146,7 +146,12 @@ class Planner:
         keys, rest = divmod(len(args) - 1 - way.tail, fact.key_range[2])
         if rest or keys < 2:
             return None
-        return Scatter(way, by_key(Part(FIRST_SHARD, frame, list(range(keys))), way.tail))
+        owners = [
+            self._topology.slot_shard[self._slot_of(key)] for key in args[1 : len(args) - way.tail : fact.key_range[2]]
+        ]
+        parts = by_key(Part(FIRST_SHARD, frame, list(range(keys))), way.tail)
+        placed = [Part(owner, part.frame, part.positions) for owner, part in zip(owners, parts, strict=True)]
+        return Scatter(way, placed)
 
     def member(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> frozenset[int] | Scatter | Reject:
         """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part

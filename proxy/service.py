@@ -333,7 +333,7 @@ class Service:
         for owner in {backend.place.owner for backend in backends}:
             self._book.refresh(owner)
         for backend in backends:
-            backend.retire()
+            backend.retire(keeps=True)
 
     def adopt(self, topology: Topology) -> None:
         """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved

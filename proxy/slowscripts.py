@@ -2,8 +2,9 @@
 
 A server reads nothing more from a connection while a script runs that came over it. What is sent over another one it
 answers BUSY, once the script has run for its threshold (``busy-reply-threshold``). Who calls no scripts has other
-connections (``Conversation.may_call_scripts``), and needs none of this. What was written behind the script already is
-carried out when that is over.
+connections (``Conversation.may_call_scripts``), and needs none of this. Of what was written behind the script already,
+reads are sent again over the fresh one; what may write is carried out when the script is over, as it can not be taken
+back.
 
 Source: https://redis.io/docs/latest/develop/programmability/lua-api/ and
 https://redis.io/docs/latest/develop/programmability/eval-intro/
@@ -14,6 +15,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from proxy import transaction
+from proxy.engine.sink import DISCARD, UNASKED, Sink
+from proxy.proof import RUNS_CODE, Proof
 from proxy.surroundings import SCRIPTS
 
 if TYPE_CHECKING:
@@ -57,16 +60,42 @@ class SlowScripts:
         now = service.turn.now()
         self._renewed = [(at, node) for at, node in self._renewed if now - at < _WITHIN]
         often = Counter(node for _, node in self._renewed)
-        # What a replica has not answered would be sent to another server: a script that runs for ever, too.
-        theirs = [backend for backend in service.pool if backend.place.index <= SCRIPTS and backend.place.primary]
+        theirs = [backend for backend in service.pool if backend.place.index <= SCRIPTS]
         under_way = [backend for backend in theirs if backend.ready and backend.inflight.written]
         found = [backend for backend in under_way if backend.silent(now) > _LONG and often[backend.place.node] < _MOST]
         slow = [backend for backend in found if _runs_script(backend)]
         if slow:
             self._renewed += [(now, backend.place.node) for backend in slow]
             service.replace(slow)
+            for backend in slow:
+                self._send_reads_again(backend)
         if under_way:
             self._timer = service.loop.call_later(_LOOK, self._look)
+
+    def _send_reads_again(self, slow: "Backend") -> None:
+        """Over the connection that has taken its place; but none that its client sent behind what may write."""
+        service = self._service
+        fresh = service.pool.at(slow.place)
+        entries = slow.inflight.entries()
+        dropped: dict[int, Sink] = {}
+        keep: set[object] = set()
+        behind = False
+        for at, entry in enumerate(entries):
+            ours = entry.sink in UNASKED or isinstance(entry.sink, Proof)
+            if behind or ours or entry.sink.owner in keep or not self._only_reads(entry.frame):
+                keep.add(entry.sink.owner)
+            else:
+                dropped[at] = DISCARD
+            behind = ours and entry.sink is not DISCARD
+        slow.inflight.rewire(dropped)
+        service.counters.retries += len(dropped)
+        for at in dropped:
+            entry = entries[at]
+            fresh.send(entry.sink, entry.token, entry.frame, entry.since, None)
+
+    def _only_reads(self, frame: bytes) -> bool:
+        fact = None if transaction.is_block(frame) else self._service.resolve(frame)[0]
+        return fact is not None and fact.readonly and fact.name not in RUNS_CODE
 
 
 def _runs_script(backend: "Backend") -> bool:

@@ -3,11 +3,14 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from proxy.localcluster import start_cluster
+from proxy.localsentinel import start_watched
 from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags
 from tests.live.wire import Argument, Wire, pack, pipeline
@@ -44,7 +47,7 @@ def running(shards: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def proxy(running: ProxyProcess, shards: LocalShards) -> Iterator[ProxyProcess]:
     """The proxy; no script runs when the test is over."""
-    threshold(shards, THRESHOLD)
+    threshold(shards.primaries, THRESHOLD)
     yield running
     with Wire(running.address) as admin:
         for kill in ("SCRIPT", "FUNCTION"):
@@ -53,8 +56,8 @@ def proxy(running: ProxyProcess, shards: LocalShards) -> Iterator[ProxyProcess]:
         assert eventually(lambda server=server: server.ask("PING") == b"PONG")  # type: ignore[misc]
 
 
-def threshold(shards: LocalShards, milliseconds: int) -> None:
-    for server in shards.primaries:
+def threshold(servers: Sequence[LocalServer], milliseconds: int) -> None:
+    for server in servers:
         assert server.ask("CONFIG", "SET", "lua-time-limit", milliseconds) == b"OK"
 
 
@@ -170,15 +173,15 @@ def test_a_transaction(proxy: ProxyProcess) -> None:
         assert caller.replies(3)[2].startswith(b"*1\r\n-ERR ")
 
 
-@pytest.mark.parametrize("milliseconds", [100, 1500])
+@pytest.mark.parametrize(("protocol", "milliseconds"), [(2, 100), (3, 1500)])
 @pytest.mark.parametrize("kind", ["SCRIPT", "FUNCTION"])
 def test_a_kill_before_the_threshold_waits_for_it(
-    proxy: ProxyProcess, shards: LocalShards, kind: str, milliseconds: int
+    proxy: ProxyProcess, shards: LocalShards, kind: str, milliseconds: int, protocol: int
 ) -> None:
     """No connection for it stands yet."""
-    threshold(shards, milliseconds)
+    threshold(shards.primaries, milliseconds)
     command: tuple[Argument, ...] = ("EVAL", ENDLESS, 1, KEY)
-    with Wire(proxy.address) as other:
+    with Wire(proxy.address, protocol=protocol) as other:
         if kind == "FUNCTION":
             if not other.ask("FUNCTION", "LOAD", "REPLACE", LIBRARY).startswith(b"$"):
                 pytest.skip("the server knows no functions")
@@ -215,3 +218,88 @@ def _restart(shards: LocalShards, proxy: ProxyProcess) -> None:
 def _busy(server: LocalServer) -> bool:
     with Wire(server.address) as direct:
         return timed(direct, "PING")[0] == BUSY
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_reads_behind_the_script(proxy: ProxyProcess, protocol: int) -> None:
+    """Of clients that share its connection: they are told so too, but for those behind a write that waits."""
+    with contextlib.ExitStack() as stack:
+        reader, writer, behind, caller = (
+            stack.enter_context(Wire(proxy.address, protocol=protocol, timeout=60)) for _ in range(4)
+        )
+        for client in (reader, writer, behind, caller):
+            assert client.ask("EVAL", "return 1", 1, KEY) == b":1\r\n"
+        caller.ask("SET", KEY, 1)
+        caller.send(pack("EVAL", ENDLESS, 1, KEY))
+        assert eventually(lambda: in_flight(proxy))
+        reader.send(pipeline(("GET", KEY), ("MGET", KEY, f"{{{OTHER}}}k"), ("STRLEN", KEY)))
+        writer.send(pack("SET", KEY, 22))
+        behind.send(pipeline(("SET", KEY, 333), ("GET", KEY)))
+        assert set(map(redis_words, reader.replies(3))) == {BUSY}
+        assert reader.ask("SCRIPT", "KILL") == OK
+        assert caller.reply().startswith(b"-ERR ")
+        assert {redis_words(writer.reply())} <= {OK, BUSY}
+        said = behind.replies(2)
+        assert said == [OK, b"$3\r\n333\r\n"] or BUSY in map(redis_words, said)
+
+
+def in_flight(proxy: ProxyProcess) -> bool:
+    """Whether a server has not answered something yet that was sent to it."""
+    return any(float(line.split()[-1]) for line in proxy.http("/metrics")[1].splitlines() if "in_flight{" in line)
+
+
+def test_a_script_that_runs_at_a_replica(binary: ServerBinary, serve: Serve) -> None:
+    """Who reads there, and calls scripts too, is told so; whoever writes goes on, and it can be killed."""
+    if binary.kind == "redis" and binary.version_info < (7,):
+        pytest.skip("no EVAL_RO")
+    with start_many(1, 1, binary=binary) as shards:
+        threshold(shards.servers, THRESHOLD)
+        proxy = serve("--static", shards.static, "--read-from", "replica")
+        with Wire(proxy.address) as other:
+            assert other.ask("EVAL_RO", "return 1", 1, KEY) == b":1\r\n"
+            with endless(proxy, "EVAL_RO", ENDLESS, 1, KEY) as caller:
+                assert eventually(lambda: _busy(shards.servers[1]))
+                for command in (OTHERS["GET"], ("EVAL_RO", "return 1", 1, KEY)):
+                    reply, seconds = timed(other, *command)
+                    assert reply == BUSY
+                    assert seconds < PATIENCE + 1
+                assert other.ask("SET", KEY, 1) == OK
+                assert shards.primaries[0].ask("PING") == b"PONG"
+                assert other.ask("SCRIPT", "KILL") == OK
+                assert caller.reply().startswith(b"-ERR ")
+
+
+@pytest.fixture(scope="module", params=["cluster", "sentinel"])
+def where_roles_change(
+    request: pytest.FixtureRequest, binary: ServerBinary, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProxyProcess]:
+    """A proxy that asks each server who it is, or what, before it uses a connection."""
+    with contextlib.ExitStack() as stack:
+        primaries: Sequence[LocalServer]
+        arguments: tuple[str, ...]
+        if request.param == "cluster":
+            cluster = stack.enter_context(start_cluster(2, 0, binary=binary))
+            primaries, arguments = cluster.primaries(), ("--cluster", cluster.seeds)
+        else:
+            watched = stack.enter_context(start_watched(2, 0, 1, binary=binary, down_after=60.0))
+            primaries = [watched.primary(name) for name in watched.names]
+            arguments = ("--sentinel", watched.sentinels[0].address, "--masters", watched.masters)
+        threshold(primaries, THRESHOLD)
+        directory = tmp_path_factory.mktemp(request.param)
+        yield stack.enter_context(ProxyProcess(directory, *arguments).serving())
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_server_that_is_too_busy_to_say_who_it_is(where_roles_change: ProxyProcess, protocol: int) -> None:
+    """Whose connection has to be made meanwhile is told that it is busy, and the script can be killed."""
+    proxy = where_roles_change
+    with Wire(proxy.address, protocol=protocol) as other:
+        assert other.ask("EVAL", "return 1", 1, KEY) == b":1\r\n"
+        with endless(proxy) as caller:
+            for case in ("SET", "GET", "EVAL", "DBSIZE", "BLPOP"):
+                reply, seconds = timed(other, *OTHERS[case])
+                assert reply == BUSY, case
+                assert seconds < PATIENCE + 1
+            assert other.ask("SCRIPT", "KILL") == OK
+            assert caller.reply().startswith(b"-ERR ")
+        assert eventually(lambda: other.ask("SET", KEY, 1) == OK)

@@ -19,12 +19,15 @@ from proxy.resp.replies import elements
 from tests.live.binaries import MORE, Source, modules, packaged
 from tests.live.conftest import Serve, build, find
 from tests.live.site import Site, commands_seen, shard_of
+from tests.live.test_half_moved import half_moved
 from tests.live.wire import Wire
+from tests.processes import eventually
 
 pytestmark = pytest.mark.live
 
 STACK, FALKOR = MORE
 TABLE = CommandTable.with_modules()
+OK = b"+OK\r\n"
 CROSSSLOT = encode.error("CROSSSLOT Keys in request don't hash to the same slot")
 
 # `b` lives on the first shard, `c` on the second, `a` on the third.
@@ -255,6 +258,27 @@ def test_a_cluster_whose_servers_do_not_search_together(serve: Serve) -> None:
             assert eventually_all(cluster.nodes, 20)
             assert client.ask("TS.QUERYINDEX", "l=1") == apart
             assert client.ask("TS.MRANGE", "-", "+", "FILTER", "l=1") == one_by_one
+
+
+def test_a_slot_that_is_half_moved(serve: Serve) -> None:
+    """What is split is split by key there too: a server would answer for keys that it has not."""
+    binary = find(STACK)
+    with start_cluster(2, 0, binary=binary, options=loaded(STACK)) as cluster:
+        proxy = serve("--cluster", cluster.seeds)
+        with Wire(proxy.address, timeout=8.0) as client:
+            keys = ("{t}a", "{t}b", "{t}c")
+            assert eventually(lambda: client.ask("JSON.MSET", *(word for key in keys for word in (key, "$", 1))) == OK)
+            with half_moved(cluster, "{t}a"):
+                # Only what is refused says that a slot is on its way.
+                assert client.value("JSON.MGET", "{t}a", "$") == [b"[1]"]
+                assert client.value("JSON.MGET", "{t}b", "{t}a", "{t}none", "{t}c", "$") == [b"[1]"] * 2 + [
+                    None,
+                    b"[1]",
+                ]
+                assert client.value("JSON.MGET", "{t}none", "{t}b", "{t}a", "$") == [None] + [b"[1]"] * 2
+                assert client.ask("JSON.MSET", "{t}b", "$", 2, "{t}a", "$", 3, "{t}new", "$", 4) == OK
+                wanted = [b"[3]", b"[2]", b"[4]", None]
+                assert client.value("JSON.MGET", "{t}a", "{t}b", "{t}new", "elsewhere", "$") == wanted
 
 
 def eventually_all(nodes: Sequence[LocalServer], count: int) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import BackendError
+from proxy.errors import BackendError, ServerBusy
 from proxy.greeting import Credentials, Greeting
 from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
 from proxy.resp.requests import RequestFramer, split_request
@@ -126,8 +126,8 @@ async def test_what_is_said_where_roles_change(primary: bool, flags: dict[str, A
         (False, role("connected"), None),
         (False, role("sync"), "the replica is not in sync with its primary"),
         (False, MASTER, "the server is no replica, it says that it is a primary"),
-        (True, b"-BUSY Redis is busy running a script.\r\n", "the server does not say its role yet"),
-        (False, b"-BUSY Redis is busy running a script.\r\n", "the server does not say its role yet"),
+        (True, b"-BUSY Redis is busy running a script.\r\n", "^BUSY Redis is busy running a script.$"),
+        (False, b"-BUSY Redis is busy running a script.\r\n", "^BUSY Redis is busy running a script.$"),
     ],
 )
 async def test_a_role_that_must_be(primary: bool, answer: bytes, reason: str | None) -> None:
@@ -246,12 +246,20 @@ async def test_a_node_that_does_not_say_its_id(answer: bytes, seen: list[str]) -
     assert heard == seen
 
 
-@pytest.mark.parametrize("answer", [b"-BUSY Redis is busy running a script.\r\n", b"-LOADING Redis is loading\r\n"])
-async def test_a_node_that_says_its_id_only_later_is_not_used_before(answer: bytes) -> None:
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (b"-BUSY Redis is busy running a script.\r\n", ServerBusy, "^BUSY Redis is busy running a script.$"),
+        (b"-LOADING Redis is loading\r\n", BackendError, "does not say its id yet"),
+    ],
+)
+async def test_a_node_that_says_its_id_only_later_is_not_used_before(
+    answer: bytes, kind: type[BackendError], words: str
+) -> None:
     """But to end the script that it is busy with, over a connection that is for this alone."""
     greeting = of_a_cluster([], "")
     greeting.feed(OK + answer + PONG)
-    with pytest.raises(BackendError, match="does not say its id yet"):
+    with pytest.raises(kind, match=words):
         await greeting.done
 
 
