@@ -45,7 +45,7 @@ The floors; a module imports from lower floors, and from its own without a circl
     3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
     3  settings, commonsettings, streamends                                 decisions: pure, sans-io
     3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
-    3  querylimit, glob, channels, series                                   decisions: pure, sans-io
+    3  querylimit, longreplies, glob, channels, series                      decisions: pure, sans-io
     4  addresses, descriptors, tls, wires, epollwires, clock, turn           backends
     4  slices, gates, greeting, surroundings, leftovers, backend            backends
     4  lease, stations, leases, pool, routes, dispatch, detour              backends

@@ -567,6 +567,11 @@ class Backend(Receiver):
         return owners
 
     @property
+    def very_long(self) -> bytes:
+        """The request to which a very long reply is coming; none where none is."""
+        return self._reader.request if self._reader.known > VERY_LONG else b""
+
+    @property
     def spent(self) -> bool:
         """Whether nothing is in flight."""
         return not len(self.inflight) and not self._reader.streaming

@@ -22,7 +22,7 @@ from proxy.modes import Modes
 from proxy.multikey import some_bulks
 from proxy.owncalls import LONGEST
 from proxy.ownwrites import OwnWrites
-from proxy.planner import OF_KEYSPACE, Forward, Pin, Reject
+from proxy.planner import OF_KEYSPACE, Forward, Pin, Plan, Reject
 from proxy.proof import RUNS_CODE, runs_code
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
@@ -637,7 +637,7 @@ class Conversation(Receiver):
                 return self._aside(unshared.carry_out(self, fact, args, frame, plan))
         if fact.name in RUNS_CODE and not self.may_call_scripts():
             return False
-        routes = self.for_large(frame)
+        routes = self.for_large(frame, plan)
         if routes is None:
             return False
         service.counters.command(fact.name).calls += 1
@@ -648,7 +648,7 @@ class Conversation(Receiver):
         else:
             shards, read, writes = [plan.shard], plan.read, not fact.readonly
         if self.own_writes is not None:
-            routes = self.reading(shards, read, now) if routes is self.routes else routes
+            routes = self.reading(shards, read, now, routes)
         sink = self.writing(shards, writes, sink)
         if fact.scripting:
             if isinstance(plan, Scatter):
@@ -674,11 +674,15 @@ class Conversation(Receiver):
             self.modes.tracker.passed()
         return done
 
-    def for_large(self, frame: bytes) -> Routes | None:
-        """The routes for the request in ``frame``. One that is so large that it needs another connection than all share
-        waits until all that came before it is answered (None), and what follows it waits until it is."""
+    def for_large(self, frame: bytes, plan: Plan | None = None) -> Routes | None:
+        """The routes for the request in ``frame``. One that is so large, or has had so long replies, that it needs
+        another connection than all share waits until all that came before it is answered (None), and what follows it
+        waits until it is."""
         session = self.session
         routes = self.service.large_routes(frame, self.routes, session.protocol, session.db)
+        if routes is None:
+            frames = [part.frame for part in plan.parts] if isinstance(plan, Scatter) else [frame]
+            routes = self.service.long_routes(frames, self.routes)
         if routes is None:
             return self.routes
         if not self.alone():
@@ -686,9 +690,10 @@ class Conversation(Receiver):
         self.flow.stop(Stop.ORDER)
         return routes
 
-    def reading(self, shards: Sequence[int], read: bool, now: float) -> Routes:
-        """The routes for a request to ``shards``: a read of which any part must go to the primary goes there whole."""
-        own_writes, routes = self.own_writes, self.routes
+    def reading(self, shards: Sequence[int], read: bool, now: float, routes: Routes | None = None) -> Routes:
+        """The routes for a request to ``shards``, of ``routes`` or its usual ones: a read of which any part must go to
+        the primary goes there whole."""
+        own_writes, routes = self.own_writes, routes or self.routes
         if not read or own_writes is None:
             return routes
         lately = any(own_writes.lately(shard, routes.slot_shard, now) for shard in shards)

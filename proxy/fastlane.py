@@ -145,7 +145,7 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
         return -1
     entry = lane.splits.get(view[at:name_end])
     if entry is None:
-        return -1
+        return watched(client, data, pos, name_end, now) if lane.watching else -1
     tail = entry.way.tail
     count = count_of(data, pos, at) - 1 - tail
     if count < 1 or count % entry.step:
@@ -153,10 +153,44 @@ def split(client: "Conversation", data: bytes, pos: int, now: float) -> int:
     slot_shard = client.routes.slot_shard
     keys = count // entry.step
     found = cut(data, at, name_end, keys, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules, tail)
-    if found is None:
+    if found is None or (lane.watching and _has_long(client, data, pos, found)):
         return -1
     send_parts(client, client.routes, entry, found, data, pos, now)
     return found.end
+
+
+def watched(client: "Conversation", data: bytes, pos: int, name_end: int, now: float) -> int:
+    """Carry out the request at ``data[pos:]`` if it is of a command of which some have had very long replies, and is
+    none of those; its end, else -1."""
+    lane = client.lanes.current
+    service = client.service
+    head = lane.watched.get(data[pos : name_end + 1])
+    if head is None:
+        return -1
+    key_end = skip_bulks(data, name_end, 1)
+    end = -1 if key_end < 0 else skip_bulks(data, key_end, head.bulks)
+    if end < 0:
+        return -1
+    frame = data[pos:end]
+    if service.longs.any((frame,)):
+        return -1
+    slot = service.slot_of(data[data.index(b"\n", name_end) + 1 : key_end - 2])
+    shard = client.routes.slot_shard[slot]
+    routes = client.reading((shard,), head.read, now)
+    if (routes.readers if head.read else routes.writers)[shard] is None:
+        return -1
+    if lane.measure:
+        head.counter.calls += 1
+    client.latest = head.counter
+    service.dispatcher.send(shard, head.read, frame, routes, client.flow, client.window, client.window.reserve(), now)
+    return end
+
+
+def _has_long(client: "Conversation", data: bytes, pos: int, found: Cut) -> bool:
+    """Whether a part of the request at ``data[pos:]`` has had very long replies."""
+    parts = found.parts
+    frames = (data[pos : found.end],) if len(parts) == 1 else (part.frame for part in parts)
+    return client.service.longs.any(frames)
 
 
 def send_parts(

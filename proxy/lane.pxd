@@ -25,6 +25,8 @@ cdef class Lane:
     cdef readonly Colocation rules
     cdef readonly bytes text
     cdef readonly Head entry
+    cdef readonly dict watched
+    cdef readonly bint watching
 
 
 cdef class Lanes:

@@ -40,7 +40,7 @@ class Split:
 class Lane:
     """All that the fast lane knows of commands, for one topology."""
 
-    __slots__ = ("by_slot", "entry", "heads", "measure", "rules", "shards", "splits", "text")
+    __slots__ = ("by_slot", "entry", "heads", "measure", "rules", "shards", "splits", "text", "watched", "watching")
 
     def __init__(
         self,
@@ -59,19 +59,33 @@ class Lane:
         self.text = NO_HEAD
         """The head that was met last, by any client: the next request often has the same."""
         self.entry: Head | None = None
+        self.watched: dict[bytes, Head] = {}
+        """The heads of commands of which some requests have had very long replies: each is looked at whole."""
+        self.watching = False
         for fact in facts:
-            names = [name.encode() for name in (fact.name.upper(), fact.name)]
+            names = _spelled(fact.name)
             for count in range(2, MOST_ARGUMENTS + 1):
                 if fact.accepts(count) and _one_key(fact, count):
                     head = Head(count - 2, fact.replica_ok, not fact.readonly, counters.command(fact.name))
                     for name in names:
-                        self.heads[b"*%d\r\n$%d\r\n%b\r\n$" % (count, len(name), name)] = head
+                        self.heads[_head(count, name)] = head
             if fact.handling is Handling.MULTI_SHARD and fact.key_range is not None and cross_slot == "split":
                 first, _, step = fact.key_range
                 if first == 1:
                     split = Split(split_way(fact, self.shards), step, counters.command(fact.name))
                     for name in names:
                         self.splits[b"$%d\r\n%b\r\n" % (len(name), name)] = split
+
+    def watch(self, names: Iterable[str]) -> None:
+        """Look at requests of these commands whole, and of no others."""
+        heads = self.heads
+        heads.update(self.watched)
+        texts = [
+            _head(n, spelled) for name in names for spelled in _spelled(name) for n in range(2, MOST_ARGUMENTS + 1)
+        ]
+        self.watched = {text: heads.pop(text) for text in texts if text in heads}
+        self.watching = bool(texts)
+        self.text = NO_HEAD
 
 
 class Lanes:
@@ -81,6 +95,16 @@ class Lanes:
 
     def __init__(self, lane: Lane) -> None:
         self.current = lane
+
+
+def _spelled(name: str) -> list[bytes]:
+    """As clients write the name of a command."""
+    return [name.upper().encode(), name.encode()]
+
+
+def _head(count: int, name: bytes) -> bytes:
+    """What a request of ``count`` arguments begins with, up to its key's length."""
+    return b"*%d\r\n$%d\r\n%b\r\n$" % (count, len(name), name)
 
 
 def _one_key(fact: Fact, count: int) -> bool:

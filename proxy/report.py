@@ -9,9 +9,11 @@ from typing import Any
 from proxy import metrics
 from proxy.metrics import BUCKETS
 from proxy.service import Service
-from proxy.surroundings import LARGE, SCRIPTS
+from proxy.surroundings import LARGE, LONG, SCRIPTS
 from proxy.tally import SUM, Tally
 from proxy.topology import NOBODY, Topology, format_ranges
+
+_NAMED = {LARGE: "large", LONG: "long"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def _tally(service: Service) -> Tally:
     for backend in service.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"
-        number = "own" if place.owner else "large" if place.index == LARGE else place.index
+        number = "own" if place.owner else _NAMED.get(place.index, place.index)
         if place.index <= SCRIPTS:
             number = f"scripts-{SCRIPTS - place.index}"
         connection = f"{number}/resp{place.protocol}/db{place.db}"

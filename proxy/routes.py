@@ -8,7 +8,7 @@ from proxy.backend import Backend
 from proxy.lag import Fitness, Unwatched, near
 from proxy.pool import Pool
 from proxy.resp import encode
-from proxy.surroundings import LARGE, SCRIPTS, Place
+from proxy.surroundings import LARGE, LONG, SCRIPTS, Place
 from proxy.topology import NOBODY, Node, Shard, Topology
 
 _SPREAD = 12
@@ -170,6 +170,11 @@ class RouteBook:
     def large(self, protocol: int, db: int) -> Routes:
         """The routes of large requests, all to primaries."""
         return self._made((protocol, db, "primary", LARGE, 0, 0))
+
+    def long(self, routes: Routes) -> Routes:
+        """Those to the same servers as ``routes`` of requests that have had very long replies."""
+        manner = routes.manner
+        return self._made((manner.protocol, manner.db, manner.read_from, LONG, manner.spread, 0))
 
     def release(self, owner: int) -> None:
         """There are no such routes any more."""

@@ -12,7 +12,7 @@ from proxy.census import Census
 from proxy.clients import Clients, Siblings
 from proxy.clock import Clock
 from proxy.colocation import build_colocation, slot_of
-from proxy.commands.facts import Fact
+from proxy.commands.facts import Fact, Handling
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
@@ -33,6 +33,7 @@ from proxy.identity import Identity
 from proxy.keyslots import Examined
 from proxy.lane import MOST_ARGUMENTS, Lane, Lanes
 from proxy.leases import Leases
+from proxy.longreplies import LongReplies
 from proxy.looplag import LoopLag
 from proxy.lostscripts import LostScripts
 from proxy.merge import Context, Overlay
@@ -124,6 +125,7 @@ class Service:
         self.own_lane = OwnLane(self.counters, self._most_queued())
         self.own_lane.learn(self.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
+        self.longs = LongReplies()
         self.planner = self._planner(None)
         self.census = census or Census()
         self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
@@ -293,6 +295,32 @@ class Service:
             return None
         return self._book.large(protocol, db)
 
+    def long_routes(self, frames: Iterable[bytes], routes: Routes) -> Routes | None:
+        """The same for a request that is sent as ``frames``, if one of these has had very long replies."""
+        if not self.longs.names or routes.manner.owner or not self.longs.any(frames):
+            return None
+        return self._book.long(routes)
+
+    def forget_long_replies(self) -> None:
+        """Requests that have had very long replies, but not lately, are like others again."""
+        if self.longs.forget(self.turn.now()):
+            self._watch()
+
+    def _remember_long(self, frame: bytes) -> None:
+        """A very long reply comes to the request ``frame``."""
+        now = self.turn.now()
+        if self.longs.again(frame, now):
+            return
+        fact, _ = self.resolve(frame)
+        if fact is None or not fact.readonly or fact.handling not in (Handling.KEYED, Handling.MULTI_SHARD):
+            return
+        if self.longs.add(frame, fact.name, now):
+            self._watch()
+
+    def _watch(self) -> None:
+        for lane in self._lanes:
+            lane.watch(self.longs.names)
+
     def release(self, number: int) -> None:
         """Client ``number`` needs no connections of its own any more."""
         self._book.release(number)
@@ -316,6 +344,8 @@ class Service:
         """A long reply is coming: who has nothing in flight behind it goes on over another connection, now or soon;
         whether there is one."""
         place = backend.place
+        if not place.owner and (frame := backend.very_long):
+            self._remember_long(frame)
         if place.owner:
             backend.leave()  # nobody else uses it
         elif (other := self.pool.make_way(backend)) is not None:
@@ -516,6 +546,7 @@ class Service:
 
     def _renew_lanes(self) -> None:
         self._lanes = self._make_lanes()
+        self._watch()
         self._on_unsettled()
 
     def _on_unsettled(self) -> None:

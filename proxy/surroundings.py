@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 LARGE = -1
 """The ``index`` of connections that only large requests use."""
-SCRIPTS = -2
+LONG = -2
+"""That of connections that only requests use that have had very long replies."""
+SCRIPTS = -3
 """That of the first of those that only clients use who call scripts; the others' count down from it."""
 
 

@@ -30,6 +30,7 @@ class Upkeep:
     def sweep(self) -> None:
         """Forget the routes that no client has, and close what no routes need and nobody used lately."""
         service = self._service
+        service.forget_long_replies()
         used = {routes for client in service.clients for routes in client.used_routes}
         used.update(service.plain_routes)
         for place in service.pool.close_unused(service.keep_routes(used), self.unused):

@@ -95,6 +95,11 @@ class ReplyReader:
         """Whose reply is being passed on in pieces."""
         return None if self._stream is None or self._stream.sink is DISCARD else self._stream.sink.owner
 
+    @property
+    def request(self) -> bytes:
+        """The request whose long reply is being taken."""
+        return (self._inflight.peek() if self._stream is None else self._stream).frame
+
     def holds_back(self, resume: Callable[[], object]) -> bool:
         """Whether a reply is passed on in pieces to a reader that is behind; then ``resume`` is called some time."""
         return self._stream is not None and self._stream.sink.holds_back(resume)

@@ -10,6 +10,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable
 from proxy.fastlane import run
 from proxy.lane import MOST_ARGUMENTS, Head, Lane, Split
+from proxy.longreplies import KEPT
 from proxy.metrics import Counters
 from proxy.planner import Forward, Planner, split_way
 from proxy.resp import encode
@@ -233,6 +234,57 @@ def request(line: str) -> bytes:
 
 
 READ, WRITE = True, False
+
+
+def calls(yard: Yard) -> dict[str, int]:
+    """How often each command was counted."""
+    return {name: counter.calls for name, counter in yard.service.counters.commands.items() if counter.calls}
+
+
+@pytest.fixture
+def watching(lane: Yard) -> Iterator[Yard]:
+    """Some requests have had very long replies."""
+    service = lane.service
+
+    def remember() -> None:
+        for line in ("GET a", "LRANGE a 0 -1", "MGET a {a}1"):
+            service._remember_long(request(line))  # what a backend connection has called
+
+    lane.do(remember)
+    assert service.longs.names == {"get", "lrange", "mget"}
+    yield lane
+    lane.passes(KEPT + 1.0)
+    lane.do(service.forget_long_replies)
+    assert not service.longs.names
+    assert not service.lanes.current.watching
+
+
+@pytest.mark.parametrize(
+    "line", ["GET b", "get a", "GET {c}x", "LRANGE a 0 1", "LRANGE b 0 -1", "SET a v", "GET " + "x" * 99, "MGET a {a}2"]
+)
+def test_what_is_like_those_of_very_long_replies_goes_where_it_went(watching: Yard, line: str) -> None:
+    frame = request(line)
+    end, sent = drive(watching, frame * 3)
+    watched = calls(watching)
+    watching.do(lambda: watching.service.lanes.current.watch(()))
+    assert drive(watching, frame * 3) == (end, sent)
+    assert end == 3 * len(frame)
+    assert calls(watching) == {name: 2 * calls for name, calls in watched.items()}
+
+
+@pytest.mark.parametrize("line", ["GET a", "LRANGE a 0 -1", "MGET a {a}1"])
+def test_those_of_very_long_replies_are_not_the_fast_lanes(watching: Yard, line: str) -> None:
+    first = request("GET b")
+    end, sent = drive(watching, first + request(line) + first)
+    assert end == len(first)
+    assert sent == {(0, READ): [first]}
+
+
+@pytest.mark.parametrize("line", ["GET b", "LRANGE a 0 1", "LRANGE b 0 -1"])
+def test_what_is_cut_is_left_while_some_are_looked_at(watching: Yard, line: str) -> None:
+    frame = request(line)
+    for size in range(len(frame)):
+        assert drive(watching, frame[:size]) == (0, {})
 
 
 def test_requests_go_to_their_shards(lane: Yard) -> None:
