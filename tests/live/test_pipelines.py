@@ -113,14 +113,14 @@ def test_nothing_a_client_sends_reaches_a_server_as_bad_bytes(site: Site, odd: b
                 attacker.send(odd + pack("QUIT"))
                 attacker.rest()
             assert all(reply.startswith(b":") for reply in victim.replies(50))
-    assert lost_connections(site) == before
+    assert all(count <= before.get(connection, 0) for connection, count in lost_connections(site).items())
 
 
-def lost_connections(site: Site) -> float:
-    """How many connections to servers the proxy has lost."""
+def lost_connections(site: Site) -> dict[str, float]:
+    """How often the proxy has lost which connection to a server; what nobody uses any more is closed, and not here."""
     families = parse_text(site.proxy.http("/metrics")[1])
     samples = [sample for family in families for sample in family.samples]
-    return sum(sample.value for sample in samples if sample.name == "slotgate_backend_reconnects_total")
+    return {str(each.labels): each.value for each in samples if each.name == "slotgate_backend_reconnects_total"}
 
 
 @pytest.mark.parametrize("command", ["SET", "set", "SeT"])
