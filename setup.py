@@ -50,7 +50,7 @@ def engine() -> list[Extension]:
         twin = declarations.with_suffix(".pyx")
         sources.append(twin if twin.exists() else declarations.with_suffix(".py"))
     if sys.platform == "linux":
-        sources.append(HERE / "proxy/epollwires.pyx")
+        sources.append(HERE / "proxy/transport/epoll.pyx")
     return [
         Extension(
             ".".join(source.with_suffix("").parts),

@@ -13,7 +13,9 @@
     figures     ratios and tables
     machine     what it ran on, and who else used it meanwhile
 
-    overhead    what measuring costs (python -m benchmarks.overhead), with lockstep, a load that is always the same
+    paired      two versions beside each other in slices, with lockstep, a load that is always the same
+    overhead    what measuring costs (python -m benchmarks.overhead)
+    against     this checkout beside another one (--against PATH)
     memory      idle clients, bursts, very large values (python -m benchmarks.memory), with crowd and usage
     micro       the steps of a request by themselves (python -m benchmarks.micro), with steps: adapt it to the code
 """

@@ -9,14 +9,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from benchmarks import company, memory, micro, overhead, own, report, rounds, usage
+from benchmarks import against, company, memory, micro, overhead, own, report, rounds, usage
 from benchmarks.loadgen import find_load_generator
 from benchmarks.machine import Bystanders, facts
 from benchmarks.peers import NAMES, Target
 from benchmarks.processes import running
 from benchmarks.scenarios import SCENARIOS, scenarios_named
+from proxy.devservers.servers import LocalShards, start_many
 from proxy.errors import SlotgateError
-from proxy.localservers import LocalShards, start_many
 
 _SHARDS: Final = 3
 _OUTPUT: Final = Path(__file__).parent / "RESULTS.md"
@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace) -> tuple[bool, str]:
     """Whether everything went well, and the report."""
+    if options.against is not None:
+        return True, "\n".join(against.lines(against.measure(options.against, quick=options.quick))) + "\n"
     find_load_generator()
     began = time.monotonic()
     whole = True
@@ -167,10 +169,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="A,B",
         help=f"of {', '.join(PARTS)} (default: all; {_PROXIES} with --quick, --scenarios or --proxies)",
     )
+    add(
+        "--against",
+        type=Path,
+        metavar="PATH",
+        help="only this: CPU per command of this checkout beside that of the one in PATH, which has its own .venv",
+    )
     add("--quick", action="store_true", help="fewer requests and rounds, about a minute: for a first impression")
     add("--write", action="store_true", help="write the report to a file as well")
     add("--output", type=Path, default=_OUTPUT, metavar="FILE", help="where --write writes (default: %(default)s)")
     options = parser.parse_args(argv)
+    if options.against is not None and options.write and options.output == _OUTPUT:
+        options.write = False  # make bench writes the report, and this is none
     if options.parts is None:
         some = options.quick or options.scenarios or options.proxies != NAMES
         options.parts = (_PROXIES,) if some else PARTS

@@ -20,8 +20,8 @@ from benchmarks.proc import own_cpu_ns
 from benchmarks.processes import started
 from benchmarks.run import Stage, preload, run
 from benchmarks.scenarios import SMALL, scenarios_named
+from proxy.devservers.servers import LocalShards, start_many
 from proxy.errors import SlotgateError
-from proxy.localservers import LocalShards, start_many
 from proxy.resp.encode import bulk, request
 
 _SHARDS: Final = 3

@@ -9,8 +9,8 @@ from typing import Final
 
 from benchmarks.peers import Target
 from benchmarks.scenarios import Scenario
+from proxy.devservers.process_guard import keeper
 from proxy.errors import SlotgateError
-from proxy.keeper import keeper
 
 _POLL: Final = 0.005
 _HEADER: Final = '"test","rps"'

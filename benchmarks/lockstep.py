@@ -11,15 +11,18 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, Self
 
 from benchmarks.loadgen import RunFailed
 from benchmarks.peers import Target
 from benchmarks.proc import own_cpu_ns
 from benchmarks.scenarios import KeySet
-from proxy.resp.encode import bulk, request
+from proxy.resp.encode import OK, bulk, request
 
 CLIENTS: Final = 50
+# Keys of an MGET.
+_TEN: Final = 10
 # Of one slice: some milliseconds, whatever the pipeline.
 _COMMANDS: Final = 3200
 _BEATS: Final = 16
@@ -28,17 +31,56 @@ _TIMEOUT: Final = 10.0
 _SETTLE: Final = 0.0005
 
 
-class Lockstep:
-    """``CLIENTS`` connections to ``target``, GETs of ``keys`` in pipelines of ``pipeline``."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What every client sends: pipelines of ``pipeline`` commands (GET, SET or MGET) with keys of ``keys``.
 
-    def __init__(self, target: Target, keys: KeySet, pipeline: int) -> None:
+    ``clients``: how many there are.
+    """
+
+    command: str
+    keys: KeySet
+    pipeline: int = 1
+    clients: int = CLIENTS
+
+    @property
+    def words(self) -> str:
+        """What tables call it."""
+        count = f" of {_TEN}" if self.command == "MGET" else ""
+        return f"{self.command}{count}, {self.keys.size} B, pipeline of {self.pipeline}"
+
+    @property
+    def reply_size(self) -> int:
+        """Bytes of the reply to one command."""
+        value = len(bulk(self.keys.value))
+        return {"GET": value, "SET": len(OK), "MGET": len(f"*{_TEN}") + 2 + _TEN * value}[self.command]
+
+    def request(self, number: int) -> bytes:
+        """The command of this number: its keys lie far from those of its neighbours."""
+        key = self.keys.key(number * 7919 % self.keys.count)
+        if self.command == "SET":
+            return request(("SET", key, self.keys.value))
+        if self.command == "GET":
+            return request(("GET", key))
+        return request(("MGET", *(self.keys.key((number + step) * 7919 % self.keys.count) for step in range(_TEN))))
+
+
+class Lockstep:
+    """The connections to ``target`` that send ``load``."""
+
+    def __init__(self, target: Target, load: Load) -> None:
         self._target = target
-        self._beats = max(1, min(_BEATS, _COMMANDS // (CLIENTS * pipeline)))
-        self._commands = self._beats * CLIENTS * pipeline
-        self._expected = len(bulk(keys.value)) * pipeline
+        pipeline, clients = load.pipeline, load.clients
+        self._beats = max(1, min(_BEATS, _COMMANDS // (clients * pipeline)))
+        self._commands = self._beats * clients * pipeline
+        self._expected = load.reply_size * pipeline
         self._stack = contextlib.ExitStack()
         self._clients = [
-            (self._stack.enter_context(self._connect()), _pipeline(keys, pipeline, number)) for number in range(CLIENTS)
+            (
+                self._stack.enter_context(self._connect()),
+                b"".join(load.request(number * pipeline + step) for step in range(pipeline)),
+            )
+            for number in range(clients)
         ]
 
     def __enter__(self) -> Self:
@@ -68,12 +110,6 @@ class Lockstep:
             if not received:
                 raise RunFailed(f"{self._target.name} closed a connection")
             left -= received
-
-
-def _pipeline(keys: KeySet, pipeline: int, client: int) -> bytes:
-    """Keys far from each other, and other ones for each client."""
-    numbers = ((client * pipeline + step) * 7919 % keys.count for step in range(pipeline))
-    return b"".join(request(("GET", keys.key(number))) for number in numbers)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ from benchmarks.processes import direct, started
 from benchmarks.run import preload
 from benchmarks.scenarios import KEY_SETS, SMALL, scenarios_named
 from benchmarks.usage import Large, Return, Usage, lines
+from proxy.devservers.servers import LocalShards, start_many
 from proxy.errors import SlotgateError
-from proxy.localservers import LocalShards, start_many
 
 _SHARDS: Final = 3
 _CLIENTS: Final = 5000

@@ -23,8 +23,8 @@ from benchmarks.lockstep import one_cpu
 from benchmarks.peers import Slotgate, Target
 from benchmarks.proc import own_cpu_ns
 from benchmarks.processes import direct, started
+from proxy.devservers.servers import LOOPBACK, LocalServer, free_port, start_many
 from proxy.errors import SlotgateError
-from proxy.localservers import LOOPBACK, LocalServer, free_port, start_many
 from proxy.resp.encode import request
 
 _TARGET: Final = 3.0

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 import proxy
+from proxy.devservers.servers import LOOPBACK, LocalServer, free_port
 from proxy.errors import SlotgateError
-from proxy.localservers import LOOPBACK, LocalServer, free_port
 
 # More than connect at once in any scenario.
 _BACKLOG: Final = 1024
@@ -83,14 +83,18 @@ def _said(command: tuple[str, ...], environment: tuple[tuple[str, str], ...]) ->
 
 @dataclass(frozen=True)
 class Slotgate(Proxy):
-    """This project; with ``variables`` in its environment."""
+    """This project, or that in another ``checkout``; with ``variables`` in its environment."""
 
     name: str = "slotgate"
     variables: Mapping[str, str] = field(default_factory=dict)
     absent: str = ""
+    checkout: Path | None = None
 
     def find(self) -> tuple[str, ...] | None:
-        return (sys.executable, "-m", "proxy")
+        if self.checkout is None:
+            return (sys.executable, "-m", "proxy")
+        python = self.checkout.resolve() / ".venv/bin/python"
+        return (str(python), "-m", "proxy") if python.exists() else None
 
     def arguments(self, port: int, shards: Sequence[LocalServer], directory: Path) -> list[str]:
         addresses = ",".join(shard.address for shard in shards)
@@ -98,7 +102,8 @@ class Slotgate(Proxy):
         return ["serve", *(part for option in options.items() for part in option)]
 
     def environment(self) -> dict[str, str]:
-        return super().environment() | dict(self.variables)
+        found = super().environment() | dict(self.variables)
+        return found if self.checkout is None else found | {"PYTHONPATH": str(self.checkout.resolve())}
 
     def version_in(self, said: str) -> str:
         # "slotgate 0.1.0 (engine: python)": which engine it is matters here.

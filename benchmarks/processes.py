@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from benchmarks.peers import DIRECT, PROXIES, Proxy, Target
+from proxy.devservers.process_guard import keeper
+from proxy.devservers.servers import LOOPBACK, LocalShards, free_port
 from proxy.errors import SlotgateError
-from proxy.keeper import keeper
-from proxy.localservers import LOOPBACK, LocalShards, free_port
 
 _START_TIMEOUT: Final = 15.0
 _STOP_TIMEOUT: Final = 5.0

@@ -10,7 +10,7 @@ from benchmarks.loadgen import RunFailed
 from benchmarks.peers import UNCOMPILED, Target
 from benchmarks.run import Sample, Stage, misses, preload, run
 from benchmarks.scenarios import Scenario
-from proxy.localservers import LocalShards
+from proxy.devservers.servers import LocalShards
 
 # A first short run finds the rate, warms up caches and opens the connections to the shards; a part of the requests.
 _PROBE: Final = 0.05

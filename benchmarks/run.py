@@ -18,7 +18,7 @@ from benchmarks.loadgen import RunFailed, load
 from benchmarks.peers import Target
 from benchmarks.proc import cpu_ns
 from benchmarks.scenarios import KeySet, Scenario
-from proxy.localservers import LocalShards
+from proxy.devservers.servers import LocalShards
 from proxy.resp.encode import request
 
 # After a run, so that closing its connections counts, for every proxy alike; seconds.

@@ -9,15 +9,15 @@ from functools import partial
 from benchmarks.scenarios import LARGE, MEDIUM, SMALL, KeySet
 from proxy.commands.keys import key_indexes
 from proxy.commands.table import CommandTable
-from proxy.merge import Context, merge
-from proxy.planner import Planner
+from proxy.planning.merge import Context, merge
+from proxy.planning.planner import Planner
+from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
 from proxy.resp.replies import ReplyFramer
 from proxy.resp.requests import RequestFramer, split_request
-from proxy.scatter import Scatter
-from proxy.slots import key_slot
-from proxy.topology import Node, Shard, Topology
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import Node, Shard, Topology
 
 Step = Callable[[], object]
 

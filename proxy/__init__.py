@@ -3,68 +3,48 @@
 The journey of a request::
 
     client bytes
-      → ClientConnection frames the request, without decoding it            client.py, resp/, landing.py (large ones)
-      → fast lane? one key, a plain command, a session in its plain state   fastlane.py
-            yes → slot → the shard's backend connection                     slots.py, multikey.py (several keys)
-            no  → hiredis parses it → Session (what is the proxy's own)     conversation.py, session.py, clientcmds.py
-                → modes: what the client is in the middle of, or begins     modes.py (see below)
-                → planner: Forward | Pin | Scatter | Reject                 planner.py
-                → Dispatcher carries the plan out                           dispatch.py
-      → Backend: one write per loop turn, a FIFO of what is in flight       backend.py, engine/inflight.py
-    backend bytes
-      → the reply is framed, the FIFO popped                                engine/replyreader.py
-            → a client's reply: copied out in its turn, else parked         engine/window.py
-            → a part of a Scatter: merged when the last part is there       merge.py
-      → one write per client per loop turn                                  client.py
+      → ClientConnection frames the request, without decoding it                 client/connection
+      → fast path? one key, a plain command, a session in its plain state        client/fast_path
+            yes → slot → the out-buffer of the shard's connection                sharding/slots, planning/split
+            no  → hiredis parses the frame                                       client/client
+                → the session answers what is the proxy's own                    session/
+                → what the client is in the middle of: MULTI, BLPOP, SUBSCRIBE   features/
+                → the planner decides: Forward | Pin | Scatter | Reject          planning/planner
+                → the dispatcher carries the plan out                            backends/dispatch
+      → connection to a server: one write per turn, a FIFO of what is in flight  backends/shared, engine/inflight
+    server bytes
+      → the reply is framed, the FIFO popped                                     engine/reply_reader
+            → MOVED, ASK, TRYAGAIN, READONLY ... are followed                    backends/redirections
+            → a client's reply: copied out in its turn, else parked              engine/window
+            → a part of a Scatter: merged when the last part is there            planning/merge
+      → one write per client per turn                                            client/connection
 
-What a client can be in the middle of, and where else a request can be carried out than on a shared connection::
+The floors. A module imports only from lower floors and from its own, without a circle, for type checkers too
+(``tests/unit/test_floors.py``). Each package's own text names its modules::
 
-    MULTI ... EXEC, WATCH        transaction.py (pure), transactions.py, watching.py, trip.py, ending.py
-    blocking commands, WAIT      blocking.py, waiting.py, streamends.py, over pursuit.py
-    SUBSCRIBE ..., PUBLISH       channels.py, glob.py (pure), subscriptions.py, publishing.py;
-                                 the servers' side: pubsub.py, pubsublink.py, pubsubtopic.py
-    CLIENT TRACKING              trackoptions.py (pure), tracking.py, tracker.py, companions.py: connections of its own
-    CLIENT PAUSE, CLIENT LIST    pausing.py; allclients.py, clientline.py (pure)
-    SCAN                         cursors.py (pure), scanning.py
-    INFO, CONFIG GET, HELLO      info.py, commonsettings.py, serverfacts.py, identity.py; TS.MGET ... series.py
-    MONITOR, SLOTGATE            spectators.py, slotgatecmds.py, settings.py, errand.py (one request to one server)
-    scripts                      scripts.py (what is kept), lostscripts.py (other workers), slowscripts.py,
-                                 aside.py (SCRIPT KILL)
-    errors that clients word     refusals.py, proof.py (pure), evidence.py (a script's MOVED is data)
-    more replies than one        framing.py (pure: the table), unshared.py (over leases)
-    CLUSTER reads                clustercmds.py, presented.py, advertised.py (``present_as = "cluster"``)
-    connections for these        lease.py (one), leases.py (the pool)
+    0  errors      the errors of the proxy, and their words on the wire
+    0  metrics     the table of metrics, and the counters that the data path adds to
+    0  compiled    which engine runs: the compiled one, or plain Python
+    1  resp        RESP: framing, encoding, limits
+    1  engine      the primitives of the data path: FIFO, reply reader, reply window, sinks
+    1  sharding    slots, co-location rules, the topology
+    2  commands    what Redis says about its commands, and what the proxy does with each
+    2  config      the configuration
+    3  planning    what becomes of a command, how replies are merged, what may be retried
+    3  session     one client as the protocol sees it; the commands that the proxy answers itself
+    3  transport   sockets, TLS, turns of the event loop, flow control
+    4  backends    connections to servers, shared and dedicated; redirections and retries
+    5  discovery   static shards, Sentinel, Redis Cluster: where the topology comes from
+    5  pubsub      subscriptions at the servers
+    6  features    transactions, blocking, pub/sub, tracking, MONITOR ... for one client
+    7  client      one client's connection, and the fast paths
+    8  worker      the processes, their composition root, the admin port
+    9  devservers  real local servers for the demo and the tests
+    9  cli         the command line
 
-The floors; a module imports from lower floors, and from its own without a circle (``tests/unit/test_floors.py``):
-
-    0  errors, enginekind, identity, metrics, tally, jobs                   no I/O, no asyncio
-    1  resp, slots, colocation, engine                                      bytes in, offsets out
-    2  commands, topology, config, serverfacts                              facts
-    3  session, clientcmds, clientline, allclients, scatter, multikey       decisions: pure, sans-io
-    3  cursors, keyslots, planner                                           decisions: pure, sans-io
-    3  info, merge, retries, refusals, proof, framing, scripts, lag          decisions: pure, sans-io
-    3  settings, commonsettings, streamends                                 decisions: pure, sans-io
-    3  presented, clustercmds, transaction, trackoptions                    decisions: pure, sans-io
-    3  querylimit, longreplies, glob, channels, series                      decisions: pure, sans-io
-    4  addresses, descriptors, tls, wires, epollwires, clock, turn           backends
-    4  slices, gates, greeting, surroundings, leftovers, backend            backends
-    4  lease, stations, leases, pool, routes, dispatch, detour              backends
-    4  control, discovery                                                   backends
-    4  pubsub, pubsublink, pubsubtopic                                      backends
-    5  flow, backlog, ownwrites, pursuit, blocking, waiting, modes           clients
-    5  lane, fastlane, owncalls, ownlane                                    clients
-    5  ending, trip, watching, transactions, errand, aside, unshared         clients
-    5  subscriptions, publishing, scanning, looplag                         clients
-    5  companions, tracker, pausing, slowscripts                            clients
-    5  slotgatecmds, spectators, tracking, conversation, landing, client     clients
-    5  lostscripts, evidence, census, clients, rolewatch, upkeep            clients
-    5  service, report, advertised                                          clients
-    5  listeners, admin                                                     clients
-    6  logs, memory, channel, worker, server, supervisor, keeper, cli       processes
-    6  localservers, localcluster, localsentinel, demosite, demo            local servers, for the demo and the tests
-
-With ``workers = N`` all of this is in each of N processes (worker.py) on one port, under a supervisor (supervisor.py)
-that keeps what has to outlive a worker: the listening sockets, the numbers of clients, what was counted.
+With ``workers = N`` all of this is in each of N processes (worker/worker) on one port, under a supervisor
+(worker/supervisor) that keeps what has to outlive a worker: the listening sockets, the numbers of clients, what was
+counted.
 
 Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they
 work the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.

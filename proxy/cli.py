@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from proxy import __version__
+from proxy.compiled import engine
 from proxy.config import Config, load, parse_listen
 from proxy.config.environment import sets_topology
 from proxy.config.model import ColocateSection, ReadFrom
 from proxy.config.values import cores, parse_workers
-from proxy.enginekind import engine
 from proxy.errors import ConfigError, SlotgateError
-from proxy.topology import build_topology, even_ranges, format_ranges
+from proxy.sharding.topology import build_topology, even_ranges, format_ranges
 
 # 128 + SIGPIPE, what a shell reports of any other tool in `... | head`.
 EXIT_PIPE = 141
@@ -159,7 +159,7 @@ def parse_static(text: str) -> list[dict[str, object]]:
 def _serve(options: argparse.Namespace) -> int:
     config = _load(options)
     # Imported when needed: `check` and `commands` start without an event loop.
-    from proxy.server import run
+    from proxy.worker.server import run
 
     return run(config, str(options.config.absolute()) if options.config else "")
 
@@ -217,7 +217,7 @@ def _commands(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from proxy.demo import run
+    from proxy.devservers.demo import run
 
     return run(shards=options.shards, replicas=options.replicas, listen=options.listen, topology=options.topology)
 

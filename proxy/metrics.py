@@ -1,7 +1,7 @@
 """What is counted: the table of metrics, and the plain counters that the hot path adds to.
 
-Counters are ordinary integers; ``proxy.admin`` turns them into Prometheus samples when it is asked, so that counting
-costs an addition. Durations are in seconds, sizes in bytes.
+Counters are ordinary integers; ``proxy.worker.admin`` turns them into Prometheus samples when it is asked, so that
+counting costs an addition. Durations are in seconds, sizes in bytes.
 """
 
 import time

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import ServerBinary
+from proxy.devservers.servers import ServerBinary
 
 SERVER_NAME = "redis.test"
 """The name that every certificate is for, beside 127.0.0.1."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import settings
 
 import proxy
+from proxy.compiled import engine
 from proxy.config.environment import ENGINE
-from proxy.enginekind import engine
 from tests.beside import BRIEF, MOVED, OTHER, OTHER_SERVER, SHARE, Runs
 from tests.enginestate import compilable, problem
 

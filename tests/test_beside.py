@@ -8,8 +8,8 @@ lines are shown at the end; where one fails, its failures.
 
 import pytest
 
+from proxy.compiled import engine
 from proxy.config.environment import ENGINE
-from proxy.enginekind import engine
 from tests.beside import MOVED, UNCOMPILED
 from tests.conftest import CLOSING_LINES, RUNS
 

@@ -35,7 +35,8 @@ class Handling(Enum):
     SPECIAL = "special"
     """To every primary, with a merge that knows this command."""
     MODE = "mode"
-    """Begins, ends or belongs to what a client is in the middle of (``proxy.modes``): a transaction, a block ..."""
+    """Begins, ends or belongs to what a client is in the middle of (``proxy.features.state``): a transaction, a block
+    ..."""
     REFUSED = "refused"
     """Makes no sense through a proxy: an error; never reaches a backend."""
     SLOT = "slot"

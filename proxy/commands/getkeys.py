@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from proxy.engine.jobs import MORE, Job, at_once
 from proxy.errors import SlotgateError
-from proxy.jobs import MORE, Job, at_once
 from proxy.resp.numbers import parse_integer
 
 SORT_OPTIONS = {b"limit": 2, b"get": 1, b"by": 1}

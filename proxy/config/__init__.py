@@ -1,12 +1,16 @@
-"""The configuration: TOML, environment and flags in, one frozen and checked ``Config`` out.
+"""The configuration: TOML, environment and flags in, one frozen and checked ``Config`` out. It connects to nothing.
 
-- ``values``: durations, sizes, addresses, slot ranges
-- ``model``: the tables and keys, their defaults and why
-- ``secret``: passwords, from wherever they are kept
-- ``certificates``: TLS contexts, from their files
-- ``checks``: what must hold between keys
-- ``words``: pydantic's errors in an operator's words
-- ``sources``: ``load``, which brings them together
+::
+
+    model         the tables and keys, with their defaults and the reason for each
+    values        durations, sizes, addresses and slot ranges
+    secret        passwords, from wherever they are kept
+    certificates  TLS contexts, from their files
+    checks        what must hold between keys
+    words         the errors of pydantic in an operator's words
+    environment   the ``SLOTGATE_`` variables
+    sources       ``load``, which brings them together
+    settings      the configuration in use as names and values, without what is secret
 """
 
 from proxy.config.model import BackendSection, Config, LimitsSection, LogSection, ShardSection, User

@@ -10,7 +10,7 @@ from proxy.config.certificates import TLS_FILES, client_context
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
 from proxy.config.values import Address, format_range
-from proxy.slots import SLOTS
+from proxy.sharding.slots import SLOTS
 
 Problem = tuple[str, str]
 

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PlainValidator
 
-from proxy.slots import SLOTS
+from proxy.sharding.slots import SLOTS
 
 # sun_path holds 108 bytes and a closing zero (unix(7)).
 UNIX_PATH_MAX = 107

@@ -1,11 +1,11 @@
 """Which source of the topology a configuration asks for."""
 
+from proxy.backends.handshake import Credentials
 from proxy.config import Config
 from proxy.discovery.cluster import ClusterSource
 from proxy.discovery.roles import RolesSource
 from proxy.discovery.sentinel import Hold, SentinelSource
 from proxy.discovery.source import Fixed, Source
-from proxy.greeting import Credentials
 from proxy.metrics import Counters
 
 

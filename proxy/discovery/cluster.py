@@ -16,8 +16,9 @@ import logging
 import random
 from collections.abc import Sequence
 
+from proxy.backends.handshake import Credentials
+from proxy.backends.query import ask
 from proxy.config import Config
-from proxy.control import ask
 from proxy.discovery.clustermap import ClusterMap, Judgement, judge, seats, topology
 from proxy.discovery.clustermembers import same_cluster
 from proxy.discovery.clusternews import missing, news
@@ -25,10 +26,9 @@ from proxy.discovery.clusterview import MYID, NODES, OLDER, SHARDS, NoView, View
 from proxy.discovery.odd import Told
 from proxy.discovery.source import Adopt, Pace
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
 from proxy.metrics import Counters
-from proxy.slices import apart
-from proxy.topology import Node
+from proxy.sharding.topology import Node
+from proxy.transport.job_runner import apart
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from itertools import count
 
 from proxy.discovery.clustermembers import members_of
 from proxy.discovery.clusterview import NO_EPOCH, NOTHING, UNREAD, Chart, Member, Segment, View, joined
-from proxy.refusals import remapped
-from proxy.slots import SLOTS
-from proxy.topology import Node, Shard, Topology
+from proxy.planning.refusals import remapped
+from proxy.sharding.slots import SLOTS
+from proxy.sharding.topology import Node, Shard, Topology
 
 _NAME = "shard-"
 

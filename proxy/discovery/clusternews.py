@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from proxy.discovery.clustermap import Seat, gaps
-from proxy.topology import format_ranges
+from proxy.sharding.topology import format_ranges
 
 _MOST_RANGES = 20
 """So many are written out: a cluster that was resharded often has thousands."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.discovery.odd import Odd
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 
 
 @dataclass(frozen=True, slots=True)

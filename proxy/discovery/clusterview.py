@@ -16,9 +16,9 @@ from itertools import pairwise
 
 from proxy.discovery.clusterplaces import Place, places
 from proxy.discovery.odd import Odd
-from proxy.refusals import remapped
-from proxy.slots import SLOTS
-from proxy.topology import Node
+from proxy.planning.refusals import remapped
+from proxy.sharding.slots import SLOTS
+from proxy.sharding.topology import Node
 
 SHARDS = ("CLUSTER", "SHARDS")
 OLDER = ("CLUSTER", "SLOTS")
@@ -107,8 +107,8 @@ def read(
     """The view of the node ``asked``: ``found`` is its reply to CLUSTER SHARDS or CLUSTER SLOTS, ``nodes`` to NODES,
     ``myid`` to MYID, which not every server knows.
 
-    ``remap``: see ``proxy.refusals.remapped``. ``tls``: the nodes are spoken to with TLS, at another port of theirs.
-    Raises NoView if nothing of it can be used.
+    ``remap``: see ``proxy.planning.refusals.remapped``. ``tls``: the nodes are spoken to with TLS, at another port of
+    theirs. Raises NoView if nothing of it can be used.
     """
     if isinstance(nodes, Exception):
         raise _why(nodes)

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from proxy.control import Reply, ask
+from proxy.backends.handshake import Credentials
+from proxy.backends.query import Reply, ask
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
-from proxy.topology import Node, Topology
+from proxy.sharding.topology import Node, Topology
 
 log = logging.getLogger(__name__)
 

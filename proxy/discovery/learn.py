@@ -9,15 +9,15 @@ from functools import partial
 
 import hiredis
 
+from proxy.backends.handshake import IDENTITY, Credentials, refused_identity
+from proxy.backends.query import Reply, TooManyReplies, ask
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
-from proxy.control import Reply, TooManyReplies, ask
 from proxy.errors import BackendError
-from proxy.greeting import IDENTITY, Credentials, refused_identity
-from proxy.serverfacts import Module
-from proxy.slots import SLOTS
-from proxy.topology import Node
+from proxy.planning.server_facts import Module
+from proxy.sharding.slots import SLOTS
+from proxy.sharding.topology import Node
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,8 @@ def count_slots(reply: Reply) -> int | None:
 async def learn_all(
     nodes: Sequence[Node], credentials: Credentials, stranger: Callable[[Node, str], str] | None = None
 ) -> dict[Node, Learned]:
-    """What those of ``nodes`` that could be asked said. ``stranger``: see ``proxy.greeting.Stranger``, by the node;
+    """What those of ``nodes`` that could be asked said. ``stranger``: see ``proxy.backends.handshake.Stranger``, by the
+    node;
     None where servers have no ids."""
     answers = await asyncio.gather(*(learn(node, credentials, stranger) for node in nodes))
     return {node: answer for node, answer in zip(nodes, answers, strict=True) if answer is not None}

@@ -2,7 +2,7 @@
 
 Every worker watches for itself, over one connection to each server beside those of the data path. A primary is asked at
 the beginning of a period and its replicas in the middle, so that a replica that keeps up has its primary's newest
-sample when it is asked. ``proxy.lag`` says what is made of the answers.
+sample when it is asked. ``proxy.backends.replica_lag`` says what is made of the answers.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from proxy.clock import timeout
-from proxy.control import Line
+from proxy.backends.handshake import IDENTITY, Credentials, refused_identity
+from proxy.backends.query import Line
+from proxy.backends.replica_lag import Fault, Sight, Timeline, read_role
 from proxy.errors import BackendError
-from proxy.greeting import IDENTITY, Credentials, refused_identity
-from proxy.lag import Fault, Sight, Timeline, read_role
-from proxy.topology import Node, Shard, Topology
+from proxy.sharding.topology import Node, Shard, Topology
+from proxy.transport.clock import timeout
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,12 @@ OnChange = Callable[[list[Node]], None]
 
 
 class Monitor:
-    """Says which servers are fit to be read from (``proxy.lag.Fitness``), while ``run`` runs.
+    """Says which servers are fit to be read from (``proxy.backends.replica_lag.Fitness``), while ``run`` runs.
 
     ``topology`` gives the snapshot in use. ``most``: how far a replica may be behind, in seconds; what answers nothing
     for so long is no more read from either. Until its first answer a server is as good as the connection to it.
-    ``hint`` is called when the topology should be looked at. ``stranger``: see ``proxy.greeting.Stranger``, by the
-    node; None where servers have no ids.
+    ``hint`` is called when the topology should be looked at. ``stranger``: see ``proxy.backends.handshake.Stranger``,
+    by the node; None where servers have no ids.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import logging
 
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 
 _MOST_NOTES = 20
 _MOST_TOLD = 100

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.discovery.odd import Odd
-from proxy.refusals import remapped
-from proxy.topology import Node, Shard
+from proxy.planning.refusals import remapped
+from proxy.sharding.topology import Node, Shard
 
 log = logging.getLogger(__name__)
 

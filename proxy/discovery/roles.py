@@ -4,15 +4,15 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from proxy.backends.handshake import Credentials
+from proxy.backends.query import ask, reason
 from proxy.config import Config
-from proxy.control import ask, reason
 from proxy.discovery.odd import Told
 from proxy.discovery.replication import QUESTIONS, Answer, Group, read
 from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
 from proxy.metrics import Counters
-from proxy.topology import Node, Shard, Topology, build_topology
+from proxy.sharding.topology import Node, Shard, Topology, build_topology
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from proxy.backends.handshake import Credentials
+from proxy.backends.query import ask, reason
 from proxy.config import Config
-from proxy.control import ask, reason
 from proxy.discovery import replication
 from proxy.discovery.odd import Told
 from proxy.discovery.sentinelchart import Chart, Seat
@@ -28,10 +29,9 @@ from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, Report, is_old, 
 from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.discovery.subscription import Subscription
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
 from proxy.metrics import Counters
-from proxy.tls import sentinel_tls
-from proxy.topology import Node, Topology
+from proxy.sharding.topology import Node, Topology
+from proxy.transport.tls import sentinel_tls
 
 log = logging.getLogger(__name__)
 

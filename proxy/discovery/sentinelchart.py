@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.discovery.sentinelview import Master, Report
-from proxy.topology import Node, Shard, Topology, even_ranges
+from proxy.sharding.topology import Node, Shard, Topology, even_ranges
 
 AGREED = 3.0
 """Seconds for which sentinels must agree that an older epoch holds: longer than news takes from one to the others."""

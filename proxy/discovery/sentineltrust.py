@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.discovery.sentinelview import Master, Report
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 
 FORSAKEN = 3.0
 """Seconds without an answer from any sentinel that is believed after which others that are configured are, though they

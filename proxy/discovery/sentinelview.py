@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.discovery.odd import Odd
-from proxy.refusals import remapped
-from proxy.topology import Node
+from proxy.planning.refusals import remapped
+from proxy.sharding.topology import Node
 
 UNDECIDED = frozenset({"select_slave", "send_slaveof_noone", "wait_promotion"})
 """Steps of a failover in which a replica may be promoted at any moment; the sentinel still names the old primary."""

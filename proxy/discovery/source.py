@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.topology import Node, Topology
+from proxy.sharding.topology import Node, Topology
 
 Adopt = Callable[[Topology], None]
 """Called in the loop with each new snapshot, whose epoch is higher than that of all before."""

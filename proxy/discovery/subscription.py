@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import hiredis
 
-from proxy.clock import timeout
+from proxy.backends.handshake import Credentials
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
 from proxy.resp import encode
-from proxy.tls import open_streams
-from proxy.topology import Node
+from proxy.sharding.topology import Node
+from proxy.transport.clock import timeout
+from proxy.transport.tls import open_streams
 
 _CHUNK = 64 * 1024
 _PING_AFTER = 1.0

@@ -1,8 +1,8 @@
 """Twin of inflight.py: the same methods over C memory, and no Python object for a request.
 
-What is pushed is copied behind what was pushed before (``_open``). When it is written it becomes one ``bytes``, a piece,
-which is kept until its last request is answered; a large request is a piece of its own and not copied. Requests are
-structs in a ring and know their offset in their piece, pieces stand in a ring in the same order.
+What is pushed is copied behind what was pushed before (``_open``). When it is written it becomes one ``bytes``, a
+piece, which is kept until its last request is answered; a large request is a piece of its own and not copied. Requests
+are structs in a ring and know their offset in their piece, pieces stand in a ring in the same order.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

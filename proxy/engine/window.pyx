@@ -1,8 +1,8 @@
 """Twin of window.py: the same methods over C memory, and no Python object for a reply in its turn.
 
-A reply in turn is copied behind what is ready (``_open``), which becomes one ``bytes`` when it is written; a large one is
-a piece of its own. A reply that is early is one ``bytes``, or a list of pieces, in a ring, found by its token. Memory is given back when the
-client has nothing to wait for.
+A reply in turn is copied behind what is ready (``_open``), which becomes one ``bytes`` when it is written; a large one
+is a piece of its own. A reply that is early is one ``bytes``, or a list of pieces, in a ring, found by its token.
+Memory is given back when the client has nothing to wait for.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -1,1 +1,11 @@
-"""RESP on the wire: where requests and replies end, how replies are written. Bytes in, offsets out; no I/O."""
+"""RESP on the wire: bytes in, offsets out. No I/O, and no knowledge of what a command means.
+
+::
+
+    requests  frames and splits what clients send
+    replies   frames what servers send, and finds the elements of an aggregate
+    encode    writes requests, and replies in RESP2 and RESP3
+    limits    bounds of a request, by default those of Redis
+    numbers   integers as clients and servers write them
+    glob      glob patterns of Redis, matched in bounded time
+"""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import proxy
-from proxy.keeper import keeper
+from proxy.devservers.process_guard import keeper
 from tests.drills.load import CLIENTS, DEPTH
 from tests.drills.mixture import LONGEST
 from tests.drills.report import Report

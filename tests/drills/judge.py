@@ -6,7 +6,7 @@ from typing import Final
 
 import hiredis
 
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.drills.mixture import Command
 from tests.drills.model import Key, Verdict
 from tests.drills.report import Note, Report, Second

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.drills.model import Key, Part
 
 SHORTEST: Final = 5

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import hiredis
 import pytest
 
-from proxy.localservers import ServerBinary, start_many
+from proxy.devservers.servers import ServerBinary, start_many
 from tests.drills.load import Options, run
 from tests.drills.mixture import SCRIPTS
 from tests.drills.model import Key, Part, Value, Verdict, apply

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import ServerBinary
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.servers import ServerBinary
 from tests.drills.drill import (
     LEAST_RATE,
     assert_nothing_seen,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localsentinel import WatchedShards, start_watched
-from proxy.localservers import ServerBinary
+from proxy.devservers.sentinel import WatchedShards, start_watched
+from proxy.devservers.servers import ServerBinary
 from tests.drills.drill import LEAST_RATE, assert_nothing_seen, assert_only_what_was_in_flight, load_on
 from tests.live.conftest import Serve
 

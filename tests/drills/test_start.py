@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.localcluster import LocalCluster, start_cluster
-from proxy.localservers import ServerBinary
-from proxy.slots import key_slot
-from proxy.topology import even_ranges
+from proxy.devservers.cluster import LocalCluster, start_cluster
+from proxy.devservers.servers import ServerBinary
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import even_ranges
 from tests.drills.drill import within
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess

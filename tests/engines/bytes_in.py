@@ -4,7 +4,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from proxy.jobs import at_once
+from proxy.engine.jobs import at_once
 from tests.engines import material
 from tests.engines.subject import Steps, Subject, outcome
 from tests.engines.twins import Engine
@@ -130,7 +130,7 @@ def _anything(rng: Random) -> Steps:
 
 def _offsets(engine: Engine, steps: Steps) -> object:
     """What finds ends, at the first offsets of any bytes, and what takes whole frames, given any bytes."""
-    replies, multikey = engine["resp.replies"], engine["multikey"]
+    replies, multikey = engine["resp.replies"], engine["planning.split"]
     data = b"".join(steps)
     log: list[object] = []
     for at in range(min(len(data), 4)):
@@ -152,7 +152,7 @@ def _keys(rng: Random) -> Steps:
 
 
 def _slots(engine: Engine, steps: Steps) -> object:
-    slots = engine["slots"]
+    slots = engine["sharding.slots"]
     data = b"".join(steps)
     log: list[object] = []
     at = 0
@@ -163,8 +163,8 @@ def _slots(engine: Engine, steps: Steps) -> object:
 
 
 def _rules(engine: Engine) -> Any:
-    rule = engine["colocation"].Rule
-    return engine["colocation"].Colocation(
+    rule = engine["sharding.colocation"].Rule
+    return engine["sharding.colocation"].Colocation(
         [rule(b"a", 7), rule(b"ab", 0, 2, b"b"), rule(b"\xff", 0, 1, b"a"), rule(b"k", 9)]
     )
 
@@ -200,7 +200,7 @@ def _many(rng: Random) -> Steps:
 
 
 def _cut(engine: Engine, steps: Steps) -> object:
-    multikey = engine["multikey"]
+    multikey = engine["planning.split"]
     default = ("", 1, 1, False, 0)
     _, count, step, by_slot, tail = next((step for step in steps if isinstance(step, tuple)), default)
     name = material.bulk(b"MSET")
@@ -229,14 +229,14 @@ def _answers(rng: Random) -> Steps:
 
 
 def _merge(engine: Engine, steps: Steps) -> object:
-    parts = [engine["scatter"].Part(shard, b"", positions) for shard, positions, _ in steps]
-    return engine["multikey"].merge_by_key(parts, [answer for _, _, answer in steps])
+    parts = [engine["planning.scatter"].Part(shard, b"", positions) for shard, positions, _ in steps]
+    return engine["planning.split"].merge_by_key(parts, [answer for _, _, answer in steps])
 
 
 def _merge_in_pieces(engine: Engine, steps: Steps) -> object:
     """The same answers, cut: where a cut falls depends on their bytes."""
-    multikey = engine["multikey"]
-    parts = [engine["scatter"].Part(shard, b"", positions) for shard, positions, _ in steps]
+    multikey = engine["planning.split"]
+    parts = [engine["planning.scatter"].Part(shard, b"", positions) for shard, positions, _ in steps]
     answers = []
     for _, _, answer in steps:
         header = answer.find(b"\n") + 1

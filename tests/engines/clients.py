@@ -199,7 +199,7 @@ _TOPOLOGIES: dict[tuple[Engine, bool], Any] = {}
 def _topology(engine: Engine, replicas: bool, config: Any) -> Any:
     """Made once: it is the same for all of them."""
     if (engine, replicas) not in _TOPOLOGIES:
-        _TOPOLOGIES[engine, replicas] = engine["topology"].build_topology(config)
+        _TOPOLOGIES[engine, replicas] = engine["sharding.topology"].build_topology(config)
     return _TOPOLOGIES[engine, replicas]
 
 
@@ -242,7 +242,7 @@ async def _play(engine: Engine, steps: Steps) -> object:
             },
         }
     )
-    service = engine["service"].Service(config, _topology(engine, replicas, config), clock=loop.time)
+    service = engine["worker.service"].Service(config, _topology(engine, replicas, config), clock=loop.time)
     await asyncio.sleep(0.05)
     clients: list[_Client] = []
     present: dict[int, _Client] = {}
@@ -250,7 +250,7 @@ async def _play(engine: Engine, steps: Steps) -> object:
     def client(number: int) -> _Client:
         """The client of that number; one that is gone has come again."""
         if number not in present or not present[number].wire.open:
-            connection = engine["client"].ClientConnection(service)
+            connection = engine["client.connection"].ClientConnection(service)
             present[number] = _Client(len(clients), connection, Random(rng.random()), log)
             clients.append(present[number])
         return present[number]

@@ -4,7 +4,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from proxy.engine.replyreader import STREAM_FROM
+from proxy.engine.reply_reader import STREAM_FROM
 from tests.engines import material
 from tests.engines.subject import Steps, Subject, outcome
 from tests.engines.twins import Engine
@@ -252,7 +252,7 @@ def _fills(rng: Random) -> Steps:
 
 def _room(engine: Engine, steps: Steps) -> object:
     _, size, begun = next((step for step in steps if step[0] == "room"), ("", 9, 3))
-    room = engine["engine.room"].Room(size, bytes(range(256))[:1] * begun)
+    room = engine["engine.receive_buffer"].Room(size, bytes(range(256))[:1] * begun)
     log: list[object] = []
     for number, step in enumerate(steps, 1):
         match step:
@@ -335,7 +335,7 @@ def _reader(engine: Engine, steps: Steps) -> object:
         return b"-ERR large\r\n"
 
     most = next((step[1] for step in steps if step[0] == "most"), 10**9)
-    reader = engine["engine.replyreader"].ReplyReader(fifo, counters, on_error, None, most, on_large)
+    reader = engine["engine.reply_reader"].ReplyReader(fifo, counters, on_error, None, most, on_large)
     now = 0.0
     for step in steps:
         match step:

@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from proxy.enginekind import MODULES, engine
+from proxy.compiled import MODULES, engine
 from tests.engines import bytes_in, clients, states
 from tests.engines.subject import Steps, Subject, check, differs, shortened
 from tests.engines.twins import Engine, compiled, plain

@@ -7,10 +7,10 @@ from functools import cache
 from types import ModuleType
 
 import proxy
+from proxy.compiled import MODULES, engine
 from proxy.config.environment import ENGINE
-from proxy.enginekind import MODULES, engine
 
-_MORE = ("proxy.config", "proxy.service", "proxy.topology", "proxy.resp.limits", "proxy.engine.entry")
+_MORE = ("proxy.config", "proxy.worker.service", "proxy.sharding.topology", "proxy.resp.limits", "proxy.engine.entry")
 """Further modules that the subjects need; everything that they import comes with them."""
 
 

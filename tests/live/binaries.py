@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.devservers.servers import ServerBinary, inspect_server, wheel_server
 from proxy.errors import SlotgateError
-from proxy.localservers import ServerBinary, inspect_server, wheel_server
 
 
 def path_outside_environment() -> str:

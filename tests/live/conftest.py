@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from proxy.localservers import LOOPBACK, LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LOOPBACK, LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.binaries import FULL, SMOKE, Source
 from tests.live.nodejs import install
 from tests.live.proxyprocess import ProxyProcess

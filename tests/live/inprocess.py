@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from proxy.config import Config
-from proxy.listeners import listen
-from proxy.server import accept
-from proxy.service import Service
-from proxy.topology import build_topology
-from proxy.wires import Wires
+from proxy.sharding.topology import build_topology
+from proxy.transport.listeners import listen
+from proxy.transport.transports import Wires
+from proxy.worker.server import accept
+from proxy.worker.service import Service
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from proxy.localservers import LOOPBACK
+from proxy.devservers.servers import LOOPBACK
 
 T = TypeVar("T")
 

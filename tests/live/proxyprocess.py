@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from proxy.compiled import engine
 from proxy.config.environment import ENGINE
-from proxy.enginekind import engine
-from proxy.keeper import keeper
-from proxy.localservers import LOOPBACK, free_port
+from proxy.devservers.process_guard import keeper
+from proxy.devservers.servers import LOOPBACK, free_port
 
 _READY = 60.0
 """Two workers take more than 15 seconds to start where ten other processes want the same two processors."""

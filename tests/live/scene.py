@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.localservers import LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from proxy.localservers import LocalServer, LocalShards
-from proxy.slots import key_slot
+from proxy.devservers.servers import LocalServer, LocalShards
+from proxy.sharding.slots import key_slot
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire, pipeline
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import hiredis
 
-from proxy.localservers import LOOPBACK
+from proxy.devservers.servers import LOOPBACK
 from proxy.resp import encode
 
 _NO_COMMAND = encode.error("ERR it does not tell")

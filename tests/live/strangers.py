@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxy.localcluster import ClusterNode
-from proxy.localsentinel import LocalSentinel
-from proxy.localservers import LocalServer, ServerBinary
-from proxy.slots import SLOTS
+from proxy.devservers.cluster import ClusterNode
+from proxy.devservers.sentinel import LocalSentinel
+from proxy.devservers.servers import LocalServer, ServerBinary
+from proxy.sharding.slots import SLOTS
 
 
 class ClusterStranger(ClusterNode):

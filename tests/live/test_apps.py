@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalShards, find_server, start_many
+from proxy.devservers.servers import LocalShards, find_server, start_many
 from tests.live.nodejs import node
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localsentinel import LocalSentinel
-from proxy.localservers import LocalServer, ServerBinary, free_port
+from proxy.devservers.sentinel import LocalSentinel
+from proxy.devservers.servers import LocalServer, ServerBinary, free_port
 from proxy.resp import encode
 from tests.certificates import SERVER_NAME, Authority, Pair, speaks_tls
 from tests.live.conftest import Serve

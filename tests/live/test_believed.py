@@ -8,9 +8,9 @@ from hashlib import sha1
 
 import pytest
 
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import LOOPBACK, ServerBinary
-from proxy.slots import key_slot
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.servers import LOOPBACK, ServerBinary
+from proxy.sharding.slots import key_slot
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site
 from tests.live.wire import Argument, Wire, decode, pack, pipeline

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site, shard_tags
 from tests.live.test_blocking import until_blocked

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import LocalServer, LocalShards, find_server, start_many
-from proxy.slots import key_slot
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.servers import LocalServer, LocalShards, find_server, start_many
+from proxy.sharding.slots import key_slot
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from proxy.config import Config
+from proxy.devservers.servers import LOOPBACK, LocalServer, LocalShards, find_server, free_port, start_many
 from proxy.engine.sink import Sink
-from proxy.localservers import LOOPBACK, LocalServer, LocalShards, find_server, free_port, start_many
-from proxy.service import Service
-from proxy.wires import LoopWires, Wires, best_wires
+from proxy.transport.transports import LoopWires, Wires, best_wires
+from proxy.worker.service import Service
 from tests.live.inprocess import working
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire, pack, pipeline

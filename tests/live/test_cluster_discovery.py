@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy import localcluster
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import LocalServer, ServerBinary, free_port
-from proxy.slots import key_slot
+from proxy.devservers import cluster as localcluster
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.servers import LocalServer, ServerBinary, free_port
+from proxy.sharding.slots import key_slot
 from tests.certificates import Authority, speaks_tls
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess

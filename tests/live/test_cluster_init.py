@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localcluster import LocalCluster
-from proxy.localservers import ServerBinary, kept_directory, stop_all
+from proxy.devservers.cluster import LocalCluster
+from proxy.devservers.servers import ServerBinary, kept_directory, stop_all
 from tests.live.binaries import path_outside_environment, system_tool
 
 pytestmark = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.localservers import LocalShards, find_server, start_many
+from proxy.devservers.servers import LocalShards, find_server, start_many
 from tests.live.conftest import Serve
 from tests.live.test_blocking import until_blocked
 from tests.live.wire import Wire, pack, pipeline

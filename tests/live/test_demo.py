@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from proxy.localservers import LOOPBACK, free_port
+from proxy.devservers.servers import LOOPBACK, free_port
 from tests.processes import children, eventually, runs
 
 pytestmark = pytest.mark.live

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalServer, ServerBinary, find_server, free_port, kept_directory, stop_all
+from proxy.devservers.servers import LocalServer, ServerBinary, find_server, free_port, kept_directory, stop_all
 from tests.live.conftest import Serve
 from tests.live.counting import Counting
 from tests.live.names import Names

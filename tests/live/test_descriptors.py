@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LOOPBACK, free_port
+from proxy.devservers.servers import LOOPBACK, free_port
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site

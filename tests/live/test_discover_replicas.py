@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, find_server, start_many
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, find_server, start_many
 from tests.live.conftest import Serve
 from tests.live.counting import Counting
 from tests.live.proxyprocess import ProxyProcess

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from proxy.localservers import LOOPBACK, LocalShards, find_server, free_port, start_many
+from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
 from tests.live.attack import Attack
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess

@@ -2,7 +2,7 @@
 by every version of servers at hand; and through the proxy nobody hears a frame more than was asked for.
 
 Requests are made from a seed: every command that the server has, with arguments that are hostile to those who put them
-into an error line. Where one is answered by more frames than one, ``proxy.framing`` must know it.
+into an error line. Where one is answered by more frames than one, ``proxy.planning.reply_counts`` must know it.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from random import Random
 
 import pytest
 
-from proxy import framing
+from proxy.backends.handshake import Credentials
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable, UnknownSubcommand
 from proxy.config import Config
+from proxy.devservers.servers import LocalServer
 from proxy.discovery.learn import learn
-from proxy.greeting import Credentials
-from proxy.localservers import LocalServer
-from proxy.planner import Forward, Planner
+from proxy.planning import reply_counts
+from proxy.planning.planner import Forward, Planner
+from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.scatter import Scatter
-from proxy.topology import Node, build_topology
+from proxy.sharding.topology import Node, build_topology
 from tests.live.binaries import FULL, MORE, SMOKE, Source, modules
 from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess
@@ -171,7 +171,7 @@ class Target:
         plan = self.planner.plan(fact, args, frame)
         if not isinstance(plan, Forward | Scatter):
             return False
-        return not framing.of_its_own(fact.name, args, self.raises)
+        return not reply_counts.of_its_own(fact.name, args, self.raises)
 
 
 @pytest.fixture(scope="module", params=(*SMOKE, *FULL, *MORE), ids=lambda source: source.name)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.slots import key_slot
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.sharding.slots import key_slot
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess

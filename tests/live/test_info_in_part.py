@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LOOPBACK, LocalShards, start_many
+from proxy.devservers.servers import LOOPBACK, LocalShards, start_many
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.keyspace import info

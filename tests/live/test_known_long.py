@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from proxy.localservers import LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from proxy.resp import encode
 from tests.live.conftest import Serve
 from tests.live.site import shard_tags

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalShards, find_server, start_many
+from proxy.devservers.servers import LocalShards, find_server, start_many
 from tests.live.conftest import Serve
 from tests.live.names import Names
 from tests.live.proxyprocess import ProxyProcess

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LOOPBACK, LocalServer, free_port
+from proxy.devservers.servers import LOOPBACK, LocalServer, free_port
 from proxy.resp import encode
 from tests.live.conftest import Serve
 from tests.live.site import Site

@@ -2,10 +2,10 @@
 
 import pytest
 
+from proxy.devservers.cluster import SeenNode, start_cluster
+from proxy.devservers.sentinel import start_watched
+from proxy.devservers.servers import ServerBinary, start_many
 from proxy.errors import SlotgateError
-from proxy.localcluster import SeenNode, start_cluster
-from proxy.localsentinel import start_watched
-from proxy.localservers import ServerBinary, start_many
 from tests.processes import runs
 
 pytestmark = pytest.mark.live

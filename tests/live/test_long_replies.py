@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from proxy.resp import encode
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess

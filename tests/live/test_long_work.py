@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.enginekind import engine
-from proxy.localcluster import ClusterNode
+from proxy.compiled import engine
+from proxy.devservers.cluster import ClusterNode
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess

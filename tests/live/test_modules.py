@@ -12,8 +12,8 @@ import pytest
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable
-from proxy.localcluster import start_cluster
-from proxy.localservers import LocalServer
+from proxy.devservers.cluster import start_cluster
+from proxy.devservers.servers import LocalServer
 from proxy.resp import encode
 from proxy.resp.replies import elements
 from tests.live.binaries import MORE, Source, modules, packaged

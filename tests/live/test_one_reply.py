@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from proxy.control import Line, TooManyReplies, ask
-from proxy.greeting import Credentials
-from proxy.topology import Node
+from proxy.backends.handshake import Credentials
+from proxy.backends.query import Line, TooManyReplies, ask
+from proxy.sharding.topology import Node
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.speaker import Answer, Speaker

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.localservers import ServerBinary
+from proxy.devservers.servers import ServerBinary
 from proxy.resp import encode
 from tests.live.conftest import build
 from tests.live.differential.cases import CONVERSATIONS, Conversation

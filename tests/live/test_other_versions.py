@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from proxy.localservers import LOOPBACK
+from proxy.devservers.servers import LOOPBACK
 from tests.live.differential.cases import CONVERSATIONS, Conversation
 from tests.live.differential.compare import differences
 from tests.live.keyspace import fill, info, scan

@@ -13,10 +13,10 @@ import pytest
 import redis
 import redis.asyncio
 
-from proxy.localcluster import start_cluster
-from proxy.localsentinel import start_watched
-from proxy.localservers import LOOPBACK, free_port, start_many
-from proxy.slots import key_slot
+from proxy.devservers.cluster import start_cluster
+from proxy.devservers.sentinel import start_watched
+from proxy.devservers.servers import LOOPBACK, free_port, start_many
+from proxy.sharding.slots import key_slot
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.nodejs import node

@@ -10,8 +10,8 @@ import pytest
 import redis
 import redis.asyncio
 
-from proxy.glob import matches
-from proxy.localservers import LOOPBACK, LocalServer
+from proxy.devservers.servers import LOOPBACK, LocalServer
+from proxy.resp.glob import matches
 from tests.live.conftest import Serve
 from tests.live.site import Site, shard_of
 from tests.live.test_client_command import fields

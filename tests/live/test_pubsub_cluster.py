@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import ServerBinary
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.servers import ServerBinary
 from proxy.resp import encode
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.wire import Wire, pack

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from proxy.localservers import LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from proxy.resp import encode
 from tests.live.conftest import Serve
 from tests.live.wire import Argument, Wire, pack, pipeline

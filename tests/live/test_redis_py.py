@@ -6,7 +6,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from proxy.localservers import LOOPBACK
+from proxy.devservers.servers import LOOPBACK
 from tests.live.conftest import Serve
 from tests.live.site import Site
 

@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from proxy.localsentinel import start_watched
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.sentinel import start_watched
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.linkbreaker import LinkBreaker
 from tests.live.load import Load

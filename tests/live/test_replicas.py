@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards
+from proxy.devservers.servers import LocalServer, LocalShards
 from tests.live.conftest import Serve
 from tests.live.site import clean, commands_seen, shard_tags
 from tests.live.wire import Argument, Wire, pack

@@ -9,7 +9,7 @@ from hashlib import sha1
 import hiredis
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.site import Site, commands_seen, shard_of
 from tests.live.wire import Wire, pipeline

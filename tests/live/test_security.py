@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import Site, commands_seen

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import hiredis
 import pytest
 
-from proxy.localsentinel import LocalSentinel, WatchedShards, start_watched
-from proxy.localservers import LocalServer, ServerBinary, find_server, start_many
+from proxy.devservers.sentinel import LocalSentinel, WatchedShards, start_watched
+from proxy.devservers.servers import LocalServer, ServerBinary, find_server, start_many
 from tests.live.conftest import Serve
 from tests.live.counting import Counting
 from tests.live.proxyprocess import ProxyProcess

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from proxy.localservers import LocalShards, ServerBinary, start_many
+from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.test_blocking import until_blocked
 from tests.live.wire import Argument, Wire, pack, pipeline

@@ -10,11 +10,11 @@ from random import Random
 import hiredis
 import pytest
 
+from proxy.devservers.cluster import LocalCluster, start_cluster
+from proxy.devservers.servers import ServerBinary
 from proxy.discovery.clusterview import NODES, OLDER, SHARDS, View, read
-from proxy.localcluster import LocalCluster, start_cluster
-from proxy.localservers import ServerBinary
-from proxy.slots import key_slot
-from proxy.topology import Node
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import Node
 from tests.live.site import shard_tags
 from tests.live.wire import Wire, decode, pipeline
 from tests.processes import eventually

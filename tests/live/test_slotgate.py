@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, start_many
-from proxy.slots import key_slot
+from proxy.devservers.servers import LocalServer, LocalShards, start_many
+from proxy.sharding.slots import key_slot
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable
-from proxy.localservers import LocalServer
+from proxy.devservers.servers import LocalServer
 from tests.live.conftest import Serve
 from tests.live.site import SLOTS, Site, commands_seen
 from tests.live.wire import Wire, decode, pack

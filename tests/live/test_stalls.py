@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from proxy.localcluster import start_cluster
-from proxy.localservers import LocalServer, LocalShards, ServerBinary, start_many
+from proxy.devservers.cluster import start_cluster
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags

@@ -7,8 +7,8 @@ from pathlib import Path
 import hiredis
 import pytest
 
-from proxy.localsentinel import start_watched
-from proxy.localservers import LocalServer, ServerBinary, start_many
+from proxy.devservers.sentinel import start_watched
+from proxy.devservers.servers import LocalServer, ServerBinary, start_many
 from tests.live.conftest import Serve
 from tests.live.site import shard_tags
 from tests.live.strangers import SentinelStranger, Stranger

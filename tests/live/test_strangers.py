@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import LocalServer, ServerBinary
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.servers import LocalServer, ServerBinary
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.strangers import ClusterStranger, Stranger

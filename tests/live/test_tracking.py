@@ -8,7 +8,7 @@ import redis
 from redis.cache import CacheConfig
 from redis.connection import CacheProxyConnection
 
-from proxy.localservers import LOOPBACK, LocalShards, start_many
+from proxy.devservers.servers import LOOPBACK, LocalShards, start_many
 from tests.live.binaries import FULL
 from tests.live.conftest import Serve, find
 from tests.live.proxyprocess import ProxyProcess

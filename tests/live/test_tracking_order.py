@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.localservers import LocalServer
+from proxy.devservers.servers import LocalServer
 from tests.live.site import Site, shard_tags
 from tests.live.test_tracking import NOTHING, OK, invalidation, tracking
 from tests.live.wire import Wire, pipeline

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from proxy.localcluster import ClusterNode, LocalCluster, start_cluster
-from proxy.localservers import LOOPBACK, ServerBinary
-from proxy.slots import key_slot
+from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.servers import LOOPBACK, ServerBinary
+from proxy.sharding.slots import key_slot
 from tests.live.conftest import Serve
 from tests.live.site import Site, commands_seen
 from tests.live.wire import Wire, decode, pack, pipeline

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from proxy.compiled import engine
 from proxy.config import Config
-from proxy.enginekind import engine
-from proxy.localservers import LOOPBACK, free_port
-from proxy.service import Service
-from proxy.wires import best_wires
+from proxy.devservers.servers import LOOPBACK, free_port
+from proxy.transport.transports import best_wires
+from proxy.worker.service import Service
 from tests.live.attack import Attack
 from tests.live.inprocess import working
 from tests.live.wire import Wire, pack, pipeline

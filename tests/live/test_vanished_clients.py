@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import free_port
+from proxy.devservers.servers import free_port
 from tests.live.conftest import Serve
 from tests.live.site import Site
 from tests.live.test_blocking import until_blocked

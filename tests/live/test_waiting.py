@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalServer, LocalShards, ServerBinary
+from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LOOPBACK, LocalShards, find_server, free_port, start_many
+from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
 from tests.live.conftest import Serve
 from tests.live.load import Load
 from tests.live.proxyprocess import ProxyProcess

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from proxy.localservers import LOOPBACK, LocalShards, find_server, start_many
+from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, start_many
 from tests.live.conftest import Serve
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.site import shard_tags

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from proxy.localservers import ServerBinary
+from proxy.devservers.servers import ServerBinary
 from tests.live.binaries import FULL
 from tests.live.proxyprocess import ProxyProcess
 from tests.live.scene import standing

@@ -8,8 +8,8 @@ from random import Random
 
 import hiredis
 
-from proxy.client import ClientConnection
-from proxy.service import Service
+from proxy.client.connection import ClientConnection
+from proxy.worker.service import Service
 from tests.simulation.talk import Request, Talk
 from tests.simulation.wire import Pace, Wire
 

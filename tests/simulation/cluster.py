@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
-from proxy.slots import SLOTS, key_slot
-from proxy.topology import even_ranges
+from proxy.sharding.slots import SLOTS, key_slot
+from proxy.sharding.topology import even_ranges
 from tests.simulation.clusternode import ClusterNode, Group, View
 from tests.simulation.wire import Pace
 

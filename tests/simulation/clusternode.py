@@ -11,8 +11,8 @@ from itertools import groupby
 from random import Random
 
 from proxy.resp import encode
-from proxy.slots import SLOTS, key_slot
-from proxy.topology import Ranges
+from proxy.sharding.slots import SLOTS, key_slot
+from proxy.sharding.topology import Ranges
 from tests.simulation.server import Database, ServerConnection, SimulatedServer
 from tests.simulation.wire import Pace, Wire
 

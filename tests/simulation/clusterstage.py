@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import hiredis
 
-from proxy.client import ClientConnection
+from proxy.client.connection import ClientConnection
 from proxy.config import Config
 from proxy.discovery.source import Unlisted
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.slots import key_slot
-from proxy.topology import Node, build_topology
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import Node, build_topology
+from proxy.worker.service import Service
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.clusternode import ClusterConnection, ClusterNode, Group
 from tests.simulation.loop import run, virtual_loop

@@ -16,8 +16,8 @@ from typing import Any
 
 from proxy.config import Config
 from proxy.discovery.source import Source
-from proxy.service import Service
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
+from proxy.worker.service import Service
 from tests.simulation.client import Manner, SimulatedClient
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.clusternode import ClusterNode

@@ -12,12 +12,12 @@ from zlib import crc32
 
 import hiredis
 
-from proxy.client import ClientConnection
+from proxy.client.connection import ClientConnection
+from proxy.client.large_request import Landing
 from proxy.config import Config
-from proxy.landing import Landing
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.topology import build_topology
+from proxy.sharding.topology import build_topology
+from proxy.worker.service import Service
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.wire import Pace, Wire
 

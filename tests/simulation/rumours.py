@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 
 from proxy.discovery.source import Adopt, Unlisted
-from proxy.topology import Node, Shard, Topology
+from proxy.sharding.topology import Node, Shard, Topology
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.clusternode import ClusterNode
 

@@ -8,7 +8,7 @@ from random import Random
 import hiredis
 
 from proxy.resp import encode
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.simulation.keys import Log, Outcome, Register, Tally, Write
 
 Reply = object

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.simulation.clusternode import Group
 from tests.simulation.clusterstage import RETRY_DEADLINE, SLOT, Stage, play, staged
 

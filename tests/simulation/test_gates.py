@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from proxy.backends.connect_gate import Gate, Gates
 from proxy.errors import BackendError, PlaceRefused
-from proxy.gates import Gate, Gates
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 from tests.simulation.loop import run, virtual_loop
 
 MANY = 100

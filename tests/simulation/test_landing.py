@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from proxy.landing import LANDS_FROM
+from proxy.client.large_request import LANDS_FROM
 from proxy.resp import encode
 from tests.simulation.playbook import (
     Step,

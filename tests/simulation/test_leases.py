@@ -9,16 +9,16 @@ from typing import cast
 import hiredis
 import pytest
 
+from proxy.backends.dedicated_pool import OWN, Claim, Lease, Usage
+from proxy.backends.settings import Place
+from proxy.client.client import Conversation
 from proxy.config import Config
-from proxy.conversation import Conversation
 from proxy.engine.sink import DISCARD
-from proxy.leases import OWN, Claim, Lease, Usage
+from proxy.features.tracking_client import Tracker
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.surroundings import Place
-from proxy.topology import Node, Shard, Topology, build_topology
-from proxy.tracker import Tracker
-from proxy.trackoptions import Tracking
+from proxy.session.tracking_options import Tracking
+from proxy.sharding.topology import Node, Shard, Topology, build_topology
+from proxy.worker.service import Service
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.wire import Pace, Wire
 

@@ -9,9 +9,9 @@ import pytest
 
 from proxy.config import Config
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.slots import key_slot
-from proxy.topology import Node, build_topology
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import Node, build_topology
+from proxy.worker.service import Service
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.clusternode import Group
 from tests.simulation.clusterstage import RETRY_DEADLINE, SLOT, Talker, play

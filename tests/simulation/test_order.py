@@ -6,11 +6,11 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.client import ClientConnection
+from proxy.client.connection import ClientConnection
 from proxy.config import Config
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.topology import build_topology
+from proxy.sharding.topology import build_topology
+from proxy.worker.service import Service
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.server import SimulatedNetwork, SimulatedServer
 from tests.simulation.wire import Pace, Wire

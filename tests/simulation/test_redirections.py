@@ -13,9 +13,9 @@ import pytest
 
 from proxy.config import Config
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.slots import key_slot
-from proxy.topology import Node, Shard, Topology
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import Node, Shard, Topology
+from proxy.worker.service import Service
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.playbook import KERNEL, Client
 from tests.simulation.wire import Pace, Wire

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import hiredis
 import pytest
 
-from proxy.flow import Stop
 from proxy.resp import encode
-from proxy.turn import BYTES, LOOK, OWN, SHARE_LOOKS
+from proxy.transport.flow_control import Stop
+from proxy.transport.write_batch import BYTES, LOOK, OWN, SHARE_LOOKS
 from tests.simulation.playbook import Stage, Step, answers, hears, known, passes, play, says, sees
 from tests.simulation.wire import Wire
 

@@ -7,8 +7,8 @@ import pytest
 
 from proxy.config import Config
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.topology import build_topology
+from proxy.sharding.topology import build_topology
+from proxy.worker.service import Service
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.playbook import (
     REQUEST_TIMEOUT,

@@ -7,14 +7,14 @@ from random import Random
 import hiredis
 
 from proxy import metrics
-from proxy.client import ClientConnection
+from proxy.backends.settings import Place
+from proxy.client.connection import ClientConnection
 from proxy.config import Config
-from proxy.report import take
 from proxy.resp import encode
-from proxy.service import Service
-from proxy.surroundings import Place
-from proxy.topology import Node, Shard, Topology, build_topology
-from proxy.upkeep import Upkeep
+from proxy.sharding.topology import Node, Shard, Topology, build_topology
+from proxy.worker.report import take
+from proxy.worker.service import Service
+from proxy.worker.upkeep import Upkeep
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.server import SimulatedNetwork, SimulatedServer
 from tests.simulation.wire import Pace, Wire

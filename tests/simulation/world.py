@@ -5,10 +5,10 @@ import gc
 import random
 from random import Random
 
-from proxy.client import ClientConnection
+from proxy.client.connection import ClientConnection
 from proxy.config import Config
-from proxy.service import Service
-from proxy.topology import build_topology
+from proxy.sharding.topology import build_topology
+from proxy.worker.service import Service
 from tests.simulation.client import SimulatedClient
 from tests.simulation.keys import once
 from tests.simulation.loop import run, virtual_loop

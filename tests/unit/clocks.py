@@ -2,7 +2,7 @@
 
 import asyncio
 
-from proxy.clock import Clock
+from proxy.transport.clock import Clock
 
 
 class Told(Clock):

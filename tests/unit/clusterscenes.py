@@ -8,8 +8,8 @@ from typing import Any
 import hiredis
 
 from proxy.discovery.clusterview import NO_EPOCH, Chart, Member, Segment, View, joined, read
-from proxy.slots import SLOTS
-from proxy.topology import Node
+from proxy.sharding.slots import SLOTS
+from proxy.sharding.topology import Node
 
 RECORDED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("cluster_replies.json").read_text())
 """By server and scene: the port that was ``asked``, and its replies to CLUSTER SHARDS, SLOTS and NODES as they came.

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from proxy import clientcmds
 from proxy.commands.table import CommandTable
-from proxy.session import Account, Load, Session, World
+from proxy.session import client_commands
+from proxy.session.session import Account, Load, Session, World
 
 TABLE = CommandTable.builtin()
 OPEN = {"default": Account("default", nopass=True)}
@@ -59,4 +59,4 @@ def say(session: Session, *words: bytes | str, now: float = 100.0) -> bytes:
     fact = TABLE.resolve(args)
     assert fact is not None
     assert fact.accepts(len(args))
-    return clientcmds.run(session, fact.name, args, now)
+    return client_commands.run(session, fact.name, args, now)

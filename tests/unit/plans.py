@@ -2,9 +2,9 @@
 
 from proxy.commands.facts import Fact
 from proxy.commands.table import CommandTable
-from proxy.planner import CrossSlot, Plan, Planner
+from proxy.planning.planner import CrossSlot, Plan, Planner
 from proxy.resp import encode
-from proxy.topology import Node, Shard, Topology
+from proxy.sharding.topology import Node, Shard, Topology
 
 TABLE = CommandTable.builtin()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import hiredis
 
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 
 
 def flat(text: str) -> list[bytes]:

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from proxy import addresses
-from proxy.addresses import first_that_serves
 from proxy.errors import BackendError
-from proxy.topology import Node
+from proxy.sharding.topology import Node
+from proxy.transport import addresses
+from proxy.transport.addresses import first_that_serves
 
 NAMED = Node("db.test", 6379)
 REFUSED = ConnectionRefusedError(111, "Connection refused")

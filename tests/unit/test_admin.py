@@ -9,12 +9,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import __version__, metrics
-from proxy.admin import Admin
+from proxy.compiled import engine
 from proxy.config import load
-from proxy.enginekind import engine
-from proxy.report import Overview, take, together
-from proxy.service import Service
-from proxy.topology import build_topology
+from proxy.sharding.topology import build_topology
+from proxy.worker.admin import Admin
+from proxy.worker.report import Overview, take, together
+from proxy.worker.service import Service
 
 # A socket that is nowhere: connecting fails at once, and goes nowhere else.
 SHARDS = [

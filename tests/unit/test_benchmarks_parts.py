@@ -5,18 +5,20 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from benchmarks import micro, overhead, usage
+from benchmarks import against, micro, overhead, paired, usage
 from benchmarks.crowd import LargeValue, connected
 from benchmarks.loadgen import RunFailed
-from benchmarks.lockstep import one_cpu
-from benchmarks.overhead import Costs, Estimate
+from benchmarks.lockstep import Load, one_cpu
+from benchmarks.paired import Costs, Estimate
 from benchmarks.peers import Target
 from benchmarks.scenarios import SMALL
 from benchmarks.steps import steps
 from benchmarks.usage import Large, Return, Usage
+from proxy.errors import SlotgateError
 
 MB = 1024 * 1024
 
@@ -149,11 +151,11 @@ class TestUsage:
 
 class TestOverhead:
     def test_estimate(self) -> None:
-        found = overhead.estimate([[1.0, 1.1, 1.2], [1.0, 1.0, 1.0], [1.3, 1.3, 9.0]])
+        found = paired.estimate([[1.0, 1.1, 1.2], [1.0, 1.0, 1.0], [1.3, 1.3, 9.0]])
         assert found == Estimate(1.1, 1.0, 1.3)
 
     def test_estimate_of_what_does_not_vary(self) -> None:
-        assert overhead.estimate([[1.02], [1.02]]) == Estimate(1.02, 1.02, 1.02)
+        assert paired.estimate([[1.02], [1.02]]) == Estimate(1.02, 1.02, 1.02)
 
     @pytest.mark.parametrize(
         ("estimate", "words"),
@@ -168,11 +170,31 @@ class TestOverhead:
         assert overhead.verdict(estimate) == words
 
     def test_table(self) -> None:
-        costs = {16: Costs([0.5, 0.6, 0.7], [0.5, 0.5, 0.5], [[1.0, 1.2], [1.4]])}
+        costs = {Load("GET", SMALL, 16): Costs([0.5, 0.6, 0.7], [0.5, 0.5, 0.5], [[1.0, 1.2], [1.4]])}
         row = next(line for line in overhead.lines(costs) if line.startswith("| 16"))
         assert [cell.strip() for cell in row.strip("|").split("|")][:5] == [
             *("16", "0.600", "0.500", "1.250 (1.100 to 1.400)", "3")
         ]
+
+    def test_table_against_another_checkout(self) -> None:
+        costs = {Load("MGET", SMALL): Costs([0.5, 0.6, 0.7], [0.5, 0.5, 0.5], [[1.0, 1.2], [1.4]])}
+        row = next(line for line in against.lines(costs) if line.startswith("| MGET"))
+        assert [cell.strip() for cell in row.strip("|").split("|")] == [
+            *("MGET of 10, 64 B, pipeline of 1", "0.600", "0.500", "1.250 (1.100 to 1.400)", "3", "≤ 1.02 **not met**")
+        ]
+
+    def test_another_checkout_that_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(SlotgateError, match=r"has no \.venv/bin/python: run make compile there"):
+            against.measure(tmp_path)
+
+    @pytest.mark.parametrize("command", ["GET", "SET", "MGET"])
+    def test_a_slice_reads_what_it_is_answered(self, command: str) -> None:
+        load = Load(command, SMALL, pipeline=2, clients=1)
+        sent = b"".join(load.request(number) for number in range(2))
+        assert sent.count(b"*") == 2
+        value = b"$64\r\n" + b"x" * 64 + b"\r\n"
+        reply = {"GET": value, "SET": b"+OK\r\n", "MGET": b"*10\r\n" + value * 10}[command]
+        assert load.reply_size == len(reply)
 
     def test_one_cpu_is_given_back(self) -> None:
         before = os.sched_getaffinity(0)

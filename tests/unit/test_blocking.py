@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from proxy.blocking import seconds, shortened
+from proxy.features.blocking import seconds, shortened
 from proxy.resp.requests import split_inline
 
 

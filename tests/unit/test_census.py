@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.census import Census, shared_file
+from proxy.client.shared_counts import Census, shared_file
 
 
 @pytest.fixture

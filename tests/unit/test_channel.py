@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.channel import Channel, ChannelError, Handler
+from proxy.worker.control_channel import Channel, ChannelError, Handler
 
 
 @contextlib.asynccontextmanager

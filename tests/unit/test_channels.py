@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.channels import Kind, Reach, as_resp2, confirmation, reach, told
+from proxy.planning.channels import Kind, Reach, as_resp2, confirmation, reach, told
 from proxy.resp.replies import BadReply
 
 

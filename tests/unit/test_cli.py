@@ -12,10 +12,10 @@ import pytest
 
 from proxy import __version__, cli
 from proxy.cli import main, parse_static
+from proxy.compiled import engine
 from proxy.config import Config
 from proxy.config.environment import ENGINE
 from proxy.config.values import cores
-from proxy.enginekind import engine
 
 GOOD = """
 listen = ["127.0.0.1:6390", "unix:/run/slotgate.sock"]
@@ -47,7 +47,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         configs.append(config)
         return 0
 
-    _stand_in(monkeypatch, "proxy.server", run)
+    _stand_in(monkeypatch, "proxy.worker.server", run)
     return configs
 
 
@@ -269,7 +269,7 @@ class TestDemo:
             calls.append(options)
             return 0
 
-        _stand_in(monkeypatch, "proxy.demo", run)
+        _stand_in(monkeypatch, "proxy.devservers.demo", run)
         assert main(["demo"]) == 0
         assert main(["demo", "--shards", "1", "--replicas", "0", "--listen", "127.0.0.1:0"]) == 0
         assert calls == [
@@ -311,7 +311,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, good: str
     def run(_config: Config, _file: str) -> int:
         raise KeyboardInterrupt
 
-    _stand_in(monkeypatch, "proxy.server", run)
+    _stand_in(monkeypatch, "proxy.worker.server", run)
     assert main(["serve", "-c", good]) == 130
 
 

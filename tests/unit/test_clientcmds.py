@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from proxy.session import Account, Load, ReplyMode, Session
+from proxy.session.session import Account, Load, ReplyMode, Session
 from tests.unit.conversation import Room, say, sha256
 
 SYNTAX = b"-ERR syntax error\r\n"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.clientline import FIELDS, line
-from proxy.session import Load, Session
-from proxy.trackoptions import Tracking
+from proxy.session.client_line import FIELDS, line
+from proxy.session.session import Load, Session
+from proxy.session.tracking_options import Tracking
 from tests.unit.conversation import Room
 
 KNOWN = (*FIELDS, "capa", "tot-net-out", "tot-cmds")

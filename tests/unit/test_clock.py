@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from proxy.clock import BEAT, Clock, running_clock, timeout
+from proxy.transport.clock import BEAT, Clock, running_clock, timeout
 from tests.simulation.loop import run, virtual_loop
 
 SECONDS = 1.0

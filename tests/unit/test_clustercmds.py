@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxy.presented import Member, Presented
-from proxy.slots import SLOTS
-from proxy.topology import NOBODY, Node, Shard, Topology
+from proxy.session.virtual_cluster import Member, Presented
+from proxy.sharding.slots import SLOTS
+from proxy.sharding.topology import NOBODY, Node, Shard, Topology
 from tests.unit.conversation import Room, say
 
 OWN = Member("127.0.0.1", 6380, [(0, 16383)])

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.discovery.clustermap import ClusterMap, judge
 from proxy.discovery.clusterview import UNREAD, Chart, View, read
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 from tests.unit.clusterscenes import RECORDED, decoded, recorded
 from tests.unit.damage import damaged, damaged_line
 

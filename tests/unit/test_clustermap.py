@@ -8,7 +8,7 @@ import pytest
 from proxy.discovery.clustermap import ClusterMap, gaps, judge, seats, topology
 from proxy.discovery.clustermembers import members_of, same_cluster
 from proxy.discovery.clusterview import View, joined
-from proxy.topology import NOBODY, Node
+from proxy.sharding.topology import NOBODY, Node
 from tests.unit.clusterscenes import Claims, chart, node, recorded, view
 
 LOW, HIGH = (0, 8191), (8192, 16383)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.discovery.clustermap import ClusterMap, judge
 from proxy.discovery.clusterview import Member, View
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 from tests.unit.clusterscenes import chart
 
 PARTS = 6

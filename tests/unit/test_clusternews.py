@@ -4,7 +4,7 @@ import pytest
 
 from proxy.discovery.clustermap import Seat
 from proxy.discovery.clusternews import missing, news, shown
-from proxy.topology import Node, Shard
+from proxy.sharding.topology import Node, Shard
 
 
 def seat(number: int, primary: str, *ranges: tuple[int, int], replicas: str = "", owner: str = "") -> Seat:

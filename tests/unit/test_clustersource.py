@@ -10,13 +10,13 @@ from math import ceil
 import hiredis
 import pytest
 
+from proxy.backends.handshake import Credentials
 from proxy.config import load
 from proxy.discovery import cluster, source
 from proxy.discovery.cluster import ClusterSource
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
 from proxy.metrics import Counters
-from proxy.topology import NOBODY, Node, Topology
+from proxy.sharding.topology import NOBODY, Node, Topology
 from tests.unit.clusterscenes import Claims
 
 LOW, HIGH = (0, 8191), (8192, 16383)

@@ -4,7 +4,7 @@ import hiredis
 import pytest
 
 from proxy.discovery.clusterview import NOTHING, NoView, read
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 from tests.unit.clusterscenes import RECORDED, recorded
 
 ASKED = Node("seed", 7000)

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy import clientcmds
-from proxy.colocation import Colocation, Rule, build_colocation, slot_of
+from proxy.client.fast_path import run
 from proxy.config import Config
 from proxy.errors import CROSSSLOT
-from proxy.fastlane import run
-from proxy.planner import Forward, Reject
+from proxy.planning.planner import Forward, Reject
+from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.scatter import Scatter
-from proxy.slots import SLOTS, hashed_part, key_slot
+from proxy.session import client_commands
+from proxy.sharding.colocation import Colocation, Rule, build_colocation, slot_of
+from proxy.sharding.slots import SLOTS, hashed_part, key_slot
 from tests.unit.yard import Yard, yard
 
 CONFIGURED: Sequence[Mapping[str, object]] = (
@@ -159,5 +159,5 @@ def test_all_agree(shared: Yard, keys: list[bytes]) -> None:
 
 def test_cluster_keyslot_answers_what_is_used(shared: Yard) -> None:
     session = shared.do(shared.enter).session
-    answer = clientcmds.run(session, "cluster|keyslot", [b"CLUSTER", b"KEYSLOT", b"celery-x"], 0.0)
+    answer = client_commands.run(session, "cluster|keyslot", [b"CLUSTER", b"KEYSLOT", b"celery-x"], 0.0)
     assert answer == encode.integer(key_slot(b"celery")) != encode.integer(key_slot(b"celery-x"))

@@ -9,7 +9,7 @@ from proxy.config import Config, load
 from proxy.config.certificates import client_context
 from proxy.config.secret import Problems
 from proxy.errors import ConfigError
-from proxy.tls import backend_tls, sentinel_tls
+from proxy.transport.tls import backend_tls, sentinel_tls
 from tests.certificates import Authority, openssl
 
 SHARD = '[[shards]]\nprimary = "127.0.0.1:7001"\n'

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cursors import Cursors
-from proxy.topology import Node, Ranges, Shard, Topology, even_ranges
+from proxy.planning.scan_cursor import Cursors
+from proxy.sharding.topology import Node, Ranges, Shard, Topology, even_ranges
 
 A, B, C = (Shard(name, Node("10.0.0.1", 7000 + index)) for index, name in enumerate("abc"))
 

@@ -5,11 +5,11 @@ import resource
 
 import pytest
 
-from proxy import descriptors
 from proxy.config import Config
-from proxy.descriptors import Budget, Division, divide
 from proxy.errors import SlotgateError
-from proxy.topology import build_topology
+from proxy.sharding.topology import build_topology
+from proxy.transport import descriptors
+from proxy.transport.descriptors import Budget, Division, divide
 
 
 def config(shards: int = 3, clients: int = 10_000, dedicated: int = 1000, replicas: int = 0) -> Config:

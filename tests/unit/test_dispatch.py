@@ -2,15 +2,15 @@
 
 import pytest
 
-from proxy.dispatch import Gather, Muted
+from proxy.backends.dispatch import Gather, Muted
+from proxy.engine.jobs import Job, at_once
 from proxy.engine.window import ReplyWindow
-from proxy.jobs import Job, at_once
-from proxy.merge import Context
 from proxy.metrics import Counters
-from proxy.multikey import by_key, cut
+from proxy.planning.merge import Context
+from proxy.planning.scatter import Part, Scatter, Way
+from proxy.planning.split import by_key, cut
 from proxy.resp import encode
-from proxy.scatter import Part, Scatter, Way
-from proxy.slices import Slices
+from proxy.transport.job_runner import Slices
 from tests.unit.plans import THREE
 from tests.unit.recording import Paper, Recorder
 

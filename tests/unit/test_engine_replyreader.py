@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
-from proxy.engine.replyreader import STREAM_FROM, ReplyReader
+from proxy.engine.reply_reader import STREAM_FROM, ReplyReader
 from proxy.engine.sink import DISCARD, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.metrics import Counters

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.engine.room import Room
+from proxy.engine.receive_buffer import Room
 
 
 def fill(room: Room, piece: bytes) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import proxy
+from proxy.compiled import MODULES, WARNING, engine
 from proxy.config.environment import unknown_variables
-from proxy.enginekind import MODULES, WARNING, engine
 
 ROOT = Path(proxy.__file__).parent
 
@@ -38,7 +38,7 @@ def test_every_module_with_declarations_is_named() -> None:
 
 def test_every_twin_has_declarations_and_a_plain_source() -> None:
     for path in ROOT.rglob("*.pyx"):
-        if path.name != "epollwires.pyx":  # what is there instead, without it, is another class (proxy.wires)
+        if path.name != "epoll.pyx":  # what is there instead, without it, is another class (proxy.wires)
             assert path.with_suffix(".pxd").exists()
             assert path.with_suffix(".py").exists()
 
@@ -51,10 +51,10 @@ def test_it_is_compiled_only_if_every_module_is() -> None:
 
 def compiled() -> bool:
     """Whether a new interpreter has the compiled engine."""
-    return ask("from proxy.enginekind import engine; print(engine())") == "compiled"
+    return ask("from proxy.compiled import engine; print(engine())") == "compiled"
 
 
-SAYS = "from proxy.enginekind import MODULES, engine; import importlib, sys;"
+SAYS = "from proxy.compiled import MODULES, engine; import importlib, sys;"
 PLAIN = f"{SAYS} [importlib.import_module(name) for name in MODULES];" + (
     "print(engine(), *{sys.modules[name].__file__.rpartition('.')[2] for name in MODULES})"
 )
@@ -66,7 +66,8 @@ def test_the_compiled_one_can_be_left_aside() -> None:
 
 def test_the_plain_one_takes_no_part_of_the_compiled_one() -> None:
     wires = (
-        "import asyncio; from proxy.wires import best_wires; print(type(best_wires(asyncio.new_event_loop())).__name__)"
+        "import asyncio; from proxy.transport.transports import best_wires;"
+        " print(type(best_wires(asyncio.new_event_loop())).__name__)"
     )
     assert ask(wires, SLOTGATE_ENGINE="python") == "LoopWires"
     assert ask(wires) == ("EpollWires" if compiled() and sys.platform == "linux" else "LoopWires")

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.backends.long_replies import KEPT
+from proxy.client.fast_commands import MOST_ARGUMENTS, Head, Lane, Split
+from proxy.client.fast_path import run
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable
-from proxy.fastlane import run
-from proxy.lane import MOST_ARGUMENTS, Head, Lane, Split
-from proxy.longreplies import KEPT
 from proxy.metrics import Counters
-from proxy.planner import Forward, Planner, split_way
+from proxy.planning.planner import Forward, Planner, split_way
+from proxy.planning.scatter import Part, Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
 from proxy.resp.requests import RequestFramer, split_request
-from proxy.scatter import Part, Scatter
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.unit.feeding import NOISE
 from tests.unit.plans import TABLE, THREE, topology
 from tests.unit.recording import Paper

@@ -1,6 +1,6 @@
 """The reasons for which a client is not read from."""
 
-from proxy.flow import Stop
+from proxy.transport.flow_control import Stop
 
 
 def test_each_reason_is_a_bit_of_its_own() -> None:

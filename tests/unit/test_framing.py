@@ -2,11 +2,11 @@
 
 import pytest
 
-from proxy import framing
 from proxy.commands.derive import decide
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable
-from proxy.scripts import Scripts
+from proxy.planning import reply_counts
+from proxy.session.script_cache import Scripts
 
 TABLE = CommandTable.builtin()
 
@@ -33,12 +33,12 @@ def fact_of(*args: bytes) -> Fact:
     ],
 )
 def test_a_first_line_that_could_be_echoed_in_two(body: bytes) -> None:
-    assert framing.odd_code(body)
+    assert reply_counts.odd_code(body)
     scripts = Scripts(10, 1000)
     scripts.keep(body)
     assert not len(scripts), "it would be sent ahead over shared connections"
     for args in ((b"EVAL", body, b"0"), (b"EVAL_RO", body, b"0"), (b"SCRIPT", b"LOAD", body)):
-        assert framing.of_its_own(fact_of(*args).name, args, raises=False)
+        assert reply_counts.of_its_own(fact_of(*args).name, args, raises=False)
 
 
 @pytest.mark.parametrize(
@@ -55,32 +55,32 @@ def test_a_first_line_that_could_be_echoed_in_two(body: bytes) -> None:
     ],
 )
 def test_plain_code(body: bytes) -> None:
-    assert not framing.odd_code(body)
+    assert not reply_counts.odd_code(body)
     for args in ((b"EVAL", body, b"0"), (b"SCRIPT", b"LOAD", body)):
-        assert framing.of_its_own(fact_of(*args).name, args, raises=False) is None
+        assert reply_counts.of_its_own(fact_of(*args).name, args, raises=False) is None
 
 
-@pytest.mark.parametrize("name", sorted(framing.RAISES))
+@pytest.mark.parametrize("name", sorted(reply_counts.RAISES))
 def test_scripts_are_shared_unless_a_server_passes_on_what_they_raise(name: str) -> None:
     args = (name.encode(), b"return 1", b"0")
-    assert framing.of_its_own(fact_of(*args).name, args, raises=False) is None
-    assert framing.of_its_own(fact_of(*args).name, args, raises=True)
+    assert reply_counts.of_its_own(fact_of(*args).name, args, raises=False) is None
+    assert reply_counts.of_its_own(fact_of(*args).name, args, raises=True)
 
 
 def test_libraries_never_are() -> None:
     plain = b"#!lua name=x\nreturn 1"
     for args in ((b"FUNCTION", b"LOAD", plain), (b"FUNCTION", b"RESTORE", b"x"), (b"FUNCTION", b"LIST", b"x\r\n")):
-        assert framing.of_its_own(fact_of(*args).name, args, raises=False)
+        assert reply_counts.of_its_own(fact_of(*args).name, args, raises=False)
     listing = (b"FUNCTION", b"LIST", b"LIBRARYNAME", b"x")
-    assert framing.of_its_own(fact_of(*listing).name, listing, raises=False) is None
+    assert reply_counts.of_its_own(fact_of(*listing).name, listing, raises=False) is None
 
 
 def test_the_names_are_those_of_facts() -> None:
     facts = {fact.name: fact for top in TABLE for fact in (top, *top.subcommands.values())}
-    assert framing.NAMES - facts.keys() == set()
+    assert reply_counts.NAMES - facts.keys() == set()
 
 
-@pytest.mark.parametrize("name", sorted(framing.NEVER_SENT))
+@pytest.mark.parametrize("name", sorted(reply_counts.NEVER_SENT))
 def test_what_must_never_reach_a_shared_connection(name: str) -> None:
     """The table of overrides refuses it, or the proxy answers it; users with ``admin = true`` do not send it either."""
     # What only old servers have is decided when they tell of it.

@@ -3,7 +3,7 @@
 import hiredis
 import pytest
 
-from proxy.control import Reply
+from proxy.backends.query import Reply
 from proxy.discovery.functions import libraries_of, missing
 
 A, B = frozenset("a"), frozenset("b")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from proxy.glob import literal_prefix, matches
+from proxy.resp.glob import literal_prefix, matches
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from proxy.backends.handshake import Credentials, Greeting
 from proxy.errors import BackendError, ServerBusy
-from proxy.greeting import Credentials, Greeting
 from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
 from proxy.resp.requests import RequestFramer, split_request
 from tests.unit.feeding import Fed, single_bytes

@@ -4,9 +4,9 @@ import pytest
 
 from proxy.commands.keys import KeysError
 from proxy.commands.table import CommandTable
-from proxy.jobs import at_once
-from proxy.keyslots import Examined, denied, examining, slots_of
-from proxy.slots import key_slot
+from proxy.engine.jobs import at_once
+from proxy.planning.key_slots import Examined, denied, examining, slots_of
+from proxy.sharding.slots import key_slot
 
 TABLE = CommandTable.builtin()
 MANY = 3000

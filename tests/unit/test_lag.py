@@ -5,8 +5,8 @@ import math
 import hiredis
 import pytest
 
-from proxy.lag import Fault, Role, Sight, Timeline, Unwatched, near, read_role
-from proxy.topology import Node
+from proxy.backends.replica_lag import Fault, Role, Sight, Timeline, Unwatched, near, read_role
+from proxy.sharding.topology import Node
 
 MOST = 5.0
 GRACE = 0.5

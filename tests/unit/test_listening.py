@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config import Address
 from proxy.errors import SlotgateError
-from proxy.listeners import Listeners, listen
+from proxy.transport.listeners import Listeners, listen
 
 ANY = Address("127.0.0.1", 0)
 

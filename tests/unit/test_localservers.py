@@ -15,9 +15,9 @@ from pathlib import Path
 import hiredis
 import pytest
 
-from proxy import localservers
+from proxy.devservers import servers as localservers
+from proxy.devservers.servers import LocalServer, ServerBinary, find_server, free_port, inspect_server, start_many
 from proxy.errors import SlotgateError
-from proxy.localservers import LocalServer, ServerBinary, find_server, free_port, inspect_server, start_many
 from tests.processes import eventually, runs
 
 
@@ -214,7 +214,7 @@ def test_servers_do_not_outlive_a_killed_parent(binary: ServerBinary) -> None:
     script = f"""
         import sys
         from pathlib import Path
-        from proxy.localservers import ServerBinary, start_many
+        from proxy.devservers.servers import ServerBinary, start_many
         binary = ServerBinary(Path({str(binary.path)!r}), {binary.kind!r}, {binary.version!r})
         with start_many(1, 1, binary=binary) as shards:
             shards.primaries[0].pause()

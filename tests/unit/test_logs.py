@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy import logs
+from proxy.worker import logs
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def restored() -> Iterator[None]:
 
 def test_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "text")
-    log = logging.getLogger("proxy.backend")
+    log = logging.getLogger("proxy.backends.shared")
     log.info("backend lost shard=%s", "s1")
     log.debug("not shown")
     captured = capsys.readouterr()
@@ -31,13 +31,13 @@ def test_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_for_collectors(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("warning", "json")
-    log = logging.getLogger("proxy.backend")
+    log = logging.getLogger("proxy.backends.shared")
     log.warning("first line\nsecond %s", "é")
     log.info("not shown")
     (line,) = capsys.readouterr().err.splitlines()
     event = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event.pop("time"))
-    assert event == {"level": "warning", "logger": "proxy.backend", "message": "first line\nsecond é"}
+    assert event == {"level": "warning", "logger": "proxy.backends.shared", "message": "first line\nsecond é"}
 
 
 def test_a_worker_names_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Which requests are remembered for their very long replies: so many, for so long, and by their words."""
 
-from proxy.longreplies import KEPT, LONGEST, MOST, LongReplies
+from proxy.backends.long_replies import KEPT, LONGEST, MOST, LongReplies
 from proxy.resp import encode
 
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from proxy.looplag import LoopLag, stack
 from proxy.metrics import BUCKETS
+from proxy.worker.loop_lag import LoopLag, stack
 
 
 def burn(seconds: float) -> None:
@@ -32,7 +32,7 @@ async def measured(act: float, *, work: bool) -> LoopLag:
 
 
 async def test_a_long_turn_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "proxy.looplag"):
+    with caplog.at_level(logging.WARNING, "proxy.worker.loop_lag"):
         lag = await measured(0.4, work=True)
     assert lag.long["work"] >= 1
     (first, *_) = [record.getMessage() for record in caplog.records]
@@ -54,7 +54,7 @@ async def test_a_process_that_did_not_run_is_told_apart() -> None:
 
 def test_the_line_is_rare_and_the_worst_is_of_the_last_minute(caplog: pytest.LogCaptureFixture) -> None:
     lag = LoopLag()
-    with caplog.at_level(logging.WARNING, "proxy.looplag"):
+    with caplog.at_level(logging.WARNING, "proxy.worker.loop_lag"):
         lag.note(1000.0, 0.5, 0.5)
         for second in range(1, 9):
             lag.note(1000.0 + second, 0.2, 0.2)
@@ -70,7 +70,7 @@ def test_the_line_is_rare_and_the_worst_is_of_the_last_minute(caplog: pytest.Log
 
 def test_short_turns_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
     lag = LoopLag()
-    with caplog.at_level(logging.DEBUG, "proxy.looplag"):
+    with caplog.at_level(logging.DEBUG, "proxy.worker.loop_lag"):
         for _ in range(100):
             lag.note(1.0, 0.02, 0.02)
     assert not caplog.records

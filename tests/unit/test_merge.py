@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import commonsettings
 from proxy.commands.table import CommandTable
-from proxy.cursors import Cursors
-from proxy.merge import MERGERS, Context, merge
-from proxy.planner import Forward
+from proxy.planning import common_settings
+from proxy.planning.merge import MERGERS, Context, merge
+from proxy.planning.planner import Forward
+from proxy.planning.scan_cursor import Cursors
+from proxy.planning.scatter import Part, Scatter, Way
 from proxy.resp import encode
 from proxy.resp.replies import elements
 from proxy.resp.requests import split_request
-from proxy.scatter import Part, Scatter, Way
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.unit.feeding import NOISE, RESP3
 from tests.unit.plans import THREE, plan, topology
 
@@ -384,7 +384,7 @@ def test_config_get_of_settings_that_differ() -> None:
     ],
 )
 def test_events_that_all_shards_send(settings: list[str], common: str) -> None:
-    assert commonsettings.events(settings) == common
+    assert common_settings.events(settings) == common
 
 
 def pairs(*items: tuple[str, str], protocol: int = 2) -> bytes:

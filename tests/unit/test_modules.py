@@ -6,14 +6,14 @@ from proxy import errors
 from proxy.commands.facts import Handling
 from proxy.commands.keys import key_indexes
 from proxy.commands.table import CommandTable
-from proxy.jobs import at_once
-from proxy.planner import Forward, Plan, Planner, Reject
+from proxy.engine.jobs import at_once
+from proxy.planning.merge_series import merging_series
+from proxy.planning.planner import Forward, Plan, Planner, Reject
+from proxy.planning.scatter import Part, Scatter, Way
 from proxy.resp import encode
 from proxy.resp.replies import elements
-from proxy.scatter import Part, Scatter, Way
-from proxy.series import merging_series
-from proxy.slots import key_slot
-from proxy.topology import Node, Shard, Topology, even_ranges
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import Node, Shard, Topology, even_ranges
 from tests.unit.plans import ONE, THREE
 
 TABLE = CommandTable.with_modules()

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import hiredis
 import pytest
 
+from proxy.backends.handshake import Credentials
+from proxy.devservers.servers import LOOPBACK
 from proxy.discovery.monitor import Monitor
-from proxy.greeting import Credentials
-from proxy.localservers import LOOPBACK
 from proxy.resp import encode
-from proxy.topology import Node, Shard, Topology
+from proxy.sharding.topology import Node, Shard, Topology
 
 MOST = 0.4
 SOON = 10.0

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.jobs import at_once
-from proxy.multikey import Cut, by_key, count_of, cut, merge_by_key, merging_pieces_by_key, skip_bulks
+from proxy.engine.jobs import at_once
+from proxy.planning.scatter import Part
+from proxy.planning.split import Cut, by_key, count_of, cut, merge_by_key, merging_pieces_by_key, skip_bulks
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements
 from proxy.resp.requests import split_request
-from proxy.scatter import Part
-from proxy.slots import key_slot
+from proxy.sharding.slots import key_slot
 from tests.unit.feeding import NOISE, RESP3
 from tests.unit.plans import ONE, THREE
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.control import Reply
+from proxy.backends.query import Reply
 from proxy.discovery.learn import output_limit
 
 

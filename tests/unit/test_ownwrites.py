@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.dispatch import Muted
+from proxy.backends.dispatch import Muted
+from proxy.client.read_your_writes import OwnWrites
 from proxy.engine.window import ReplyWindow
-from proxy.ownwrites import OwnWrites
-from proxy.topology import NOBODY
-from proxy.turn import Turn
+from proxy.sharding.topology import NOBODY
+from proxy.transport.write_batch import Turn
 from tests.simulation.loop import VirtualLoop
 from tests.unit.clocks import Told
 from tests.unit.recording import Paper

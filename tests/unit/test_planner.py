@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.commands.facts import Fact, Handling
-from proxy.cursors import shard_bits
-from proxy.planner import FIRST_SHARD, Forward, Pin, Plan, Planner, Reject
+from proxy.planning.planner import FIRST_SHARD, Forward, Pin, Plan, Planner, Reject
+from proxy.planning.scan_cursor import shard_bits
+from proxy.planning.scatter import Part, Scatter, Way
 from proxy.resp import encode
 from proxy.resp.requests import split_request
-from proxy.scatter import Part, Scatter, Way
-from proxy.slots import key_slot
-from proxy.topology import Topology
+from proxy.sharding.slots import key_slot
+from proxy.sharding.topology import Topology
 from tests.unit.plans import ONE, TABLE, THREE, plan, request, topology
 
 WRITE, READ = False, True

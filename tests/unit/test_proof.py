@@ -2,12 +2,12 @@
 
 import pytest
 
-from proxy import proof
 from proxy.commands.facts import Fact
 from proxy.commands.table import CommandTable
-from proxy.proof import Doubt
-from proxy.refusals import Refusal, refusal
-from proxy.topology import Node
+from proxy.planning import proof
+from proxy.planning.proof import Doubt
+from proxy.planning.refusals import Refusal, refusal
+from proxy.sharding.topology import Node
 
 TABLE = CommandTable.builtin()
 NODE = Node("10.0.0.1", 7000)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.querylimit import DEFAULT, QueryLimit
+from proxy.planning.query_limit import DEFAULT, QueryLimit
 from proxy.resp import encode
 
 MB = 1 << 20

@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from proxy.backend import Backend
-from proxy.pool import Pool
-from proxy.routes import RouteBook, Routes
-from proxy.surroundings import Place
-from proxy.topology import Node, Shard, Topology
+from proxy.backends.pool import Pool
+from proxy.backends.routes import RouteBook, Routes
+from proxy.backends.settings import Place
+from proxy.backends.shared import Backend
+from proxy.sharding.topology import Node, Shard, Topology
 
 P, A, B, C = (Node(name, 6379) for name in "PABC")
 NODES = {node.host: node for node in (P, A, B, C)}

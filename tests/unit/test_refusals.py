@@ -2,8 +2,8 @@
 
 import pytest
 
-from proxy.refusals import HOPS, Refusal, refusal, remapped
-from proxy.topology import Node
+from proxy.planning.refusals import HOPS, Refusal, refusal, remapped
+from proxy.sharding.topology import Node
 
 ASKED = Node("10.0.0.1", 7000)
 

@@ -5,9 +5,9 @@ from random import Random
 import hiredis
 import pytest
 
+from proxy.backends.replica_lag import read_role
 from proxy.discovery.replication import Answer, Group, read
-from proxy.lag import read_role
-from proxy.topology import Node, Shard
+from proxy.sharding.topology import Node, Shard
 from tests.unit.damage import damaged
 
 A, B, C, D, X = (Node(f"10.0.0.{number}", 6379) for number in range(1, 6))

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engine.entry import Entry
-from proxy.jobs import at_once
-from proxy.retries import Look, Outcome, judge, repeatable
+from proxy.engine.jobs import at_once
+from proxy.planning.retry_rules import Look, Outcome, judge, repeatable
 from tests.unit.recording import Recorder
 
 SINKS = {name: Recorder() for name in "xy"}

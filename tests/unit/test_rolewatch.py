@@ -3,11 +3,11 @@
 import pytest
 
 from proxy import errors
+from proxy.backends.handshake import Credentials, Greeting, Replication
 from proxy.discovery.learn import count_slots
-from proxy.greeting import Credentials, Greeting, Replication
-from proxy.report import Report, together
 from proxy.resp import encode
-from proxy.tally import Tally
+from proxy.worker.metric_snapshot import Tally
+from proxy.worker.report import Report, together
 
 NOBODY = Credentials()
 MASTER = b"*3\r\n$6\r\nmaster\r\n:5\r\n*0\r\n"

@@ -5,11 +5,11 @@ from hashlib import sha1
 
 import pytest
 
-from proxy import transaction
 from proxy.engine.sink import DISCARD, Sink
-from proxy.refusals import NOSCRIPT, Refusal
+from proxy.planning import exec_block
+from proxy.planning.refusals import NOSCRIPT, Refusal
 from proxy.resp import encode
-from proxy.scripts import NOT_FOUND, Scripts, calls_by_digest
+from proxy.session.script_cache import NOT_FOUND, Scripts, calls_by_digest
 
 REDIS, VALKEY = sorted(NOT_FOUND, key=len, reverse=True)
 
@@ -154,8 +154,8 @@ class TestRefusals:
     def test_in_a_block(self) -> None:
         args = [b"EvalSha_ro", digest(b"body"), b"0"]
         frames = [encode.request((b"GET", b"evalsha")), encode.request(args), encode.request((b"EVAL", b"x", b"0"))]
-        assert calls_by_digest(transaction.block(frames)) == [("evalsha", args)]
-        assert calls_by_digest(transaction.block(frames[2:])) == []
+        assert calls_by_digest(exec_block.block(frames)) == [("evalsha", args)]
+        assert calls_by_digest(exec_block.block(frames[2:])) == []
 
     def test_it_is_sent_again_without_a_wait(self) -> None:
         assert Refusal(NOSCRIPT, REDIS).wait(1) == 0

@@ -12,7 +12,7 @@ from proxy.discovery import sentineltrust, subscription
 from proxy.discovery import source as pacing
 from proxy.discovery.sentinel import HOLD, SentinelSource
 from proxy.metrics import Counters
-from proxy.topology import NOBODY, Node, Topology
+from proxy.sharding.topology import NOBODY, Node, Topology
 from tests.unit.sentinels import FakeSentinel, Watched, running
 
 A, B, C, D, X = (Node("10.0.0.1", 7000 + number) for number in range(5))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.discovery.sentinelchart import AGREED, Chart, Seat
 from proxy.discovery.sentinelview import Follower, Master, Report
-from proxy.topology import NOBODY, Node
+from proxy.sharding.topology import NOBODY, Node
 
 A, B, C, D = (Node(f"10.0.0.{number}", 6379) for number in range(1, 5))
 

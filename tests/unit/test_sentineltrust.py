@@ -4,7 +4,7 @@ import pytest
 
 from proxy.discovery.sentineltrust import FORSAKEN, Trust
 from proxy.discovery.sentinelview import Follower, Master, Report
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 
 A, B, C, X, Y = (Node(f"10.0.0.{number}", 6379) for number in range(1, 6))
 S = {name: Node(f"sentinel-{name}", 26379) for name in "1234xyz"}

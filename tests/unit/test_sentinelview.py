@@ -16,7 +16,7 @@ from proxy.discovery.sentinelview import (
     read,
     read_event,
 )
-from proxy.topology import Node
+from proxy.sharding.topology import Node
 from tests.unit.damage import damaged
 from tests.unit.sentinels import (
     DEAD_REPLICA,

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from proxy.serverfacts import Module, ServerFacts, common, listed
+from proxy.planning.server_facts import Module, ServerFacts, common, listed
 from tests.unit.conversation import Room, say
 from tests.unit.plans import topology
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from proxy.commands.facts import Handling
 from proxy.commands.table import CommandTable
 from proxy.resp.numbers import parse_integer
-from proxy.session import Account, ReplyMode, Session, printable
+from proxy.session.session import Account, ReplyMode, Session, printable
 from tests.unit.conversation import Room, say, sha256
 
 ACCOUNTS = {

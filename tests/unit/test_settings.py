@@ -1,7 +1,7 @@
 """The configuration as SLOTGATE CONFIG shows it."""
 
 from proxy.config import load
-from proxy.settings import settings
+from proxy.config.settings import settings
 
 FILE = {
     "listen": ["127.0.0.1:6380", "unix:/run/x"],

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from proxy.jobs import ENOUGH, MORE, Job, at_once, short
-from proxy.slices import Slices, apart
+from proxy.engine.jobs import ENOUGH, MORE, Job, at_once, short
+from proxy.transport.job_runner import Slices, apart
 
 
 class Clock:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.slots import SLOTS, hashed_part, key_slot, span_slot
+from proxy.sharding.slots import SLOTS, hashed_part, key_slot, span_slot
 
 
 def crc16(data: bytes) -> int:

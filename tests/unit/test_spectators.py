@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from proxy.conversation import Conversation
-from proxy.spectators import Spectators
+from proxy.client.client import Conversation
+from proxy.features.monitor import Spectators
 from tests.unit.conversation import TABLE, Room
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from proxy.planning.xread_ends import closed, end_said, open_ends, question
 from proxy.resp import encode
 from proxy.resp.requests import split_inline
-from proxy.streamends import closed, end_said, open_ends, question
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import json
 
 from proxy import metrics
-from proxy.report import Report, shown, together
-from proxy.tally import SUM, Tally
-from proxy.topology import Node, Shard, Topology
+from proxy.sharding.topology import Node, Shard, Topology
+from proxy.worker.metric_snapshot import SUM, Tally
+from proxy.worker.report import Report, shown, together
 
 TOPOLOGY = Topology.static([Shard("one", Node("a", 1)), Shard("two", Node("b", 2), (Node("c", 3),))])
 LATER = Topology.static([Shard("one", Node("c", 3)), Shard("two", Node("b", 2))], epoch=2)

@@ -12,12 +12,12 @@ from typing import cast
 import pytest
 import uvloop
 
+from proxy.backends.handshake import Credentials
+from proxy.backends.query import ask
 from proxy.config import Config
-from proxy.control import ask
 from proxy.errors import BackendError
-from proxy.greeting import Credentials
-from proxy.tls import Tls, backend_tls, connecting, lost_words, open_streams
-from proxy.topology import Node
+from proxy.sharding.topology import Node
+from proxy.transport.tls import Tls, backend_tls, connecting, lost_words, open_streams
 from tests.certificates import SERVER_NAME, Authority, Pair
 
 Talk = Callable[[socket.socket], None]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config import load
-from proxy.slots import SLOTS
-from proxy.topology import NOBODY, Node, Shard, Topology, build_topology, even_ranges, format_ranges
+from proxy.sharding.slots import SLOTS
+from proxy.sharding.topology import NOBODY, Node, Shard, Topology, build_topology, even_ranges, format_ranges
 
 A, B, C = (Shard(name, Node("127.0.0.1", port)) for name, port in (("a", 1), ("b", 2), ("c", 3)))
 

@@ -6,13 +6,13 @@ from typing import cast
 
 import pytest
 
-from proxy.backend import Backend
-from proxy.conversation import Conversation
+from proxy.backends.shared import Backend
+from proxy.client.client import Conversation
 from proxy.engine.inflight import InFlight
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
-from proxy.tracker import Tracker
-from proxy.trackoptions import Tracking
+from proxy.features.tracking_client import Tracker
+from proxy.session.tracking_options import Tracking
 
 _HEAD = b">2\r\n$10\r\ninvalidate\r\n"
 _KEY = _HEAD + b"*1\r\n$1\r\nk\r\n"

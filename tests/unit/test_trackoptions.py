@@ -3,9 +3,9 @@
 import pytest
 
 from proxy import errors
-from proxy.jobs import at_once
+from proxy.engine.jobs import at_once
 from proxy.resp.encode import bulk
-from proxy.trackoptions import Tracking, describe, parsing
+from proxy.session.tracking_options import Tracking, describe, parsing
 
 
 def asked(line: str, now: Tracking | None = None) -> Tracking | str | None:

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import transaction
 from proxy.commands.table import CommandTable
 from proxy.engine.inflight import LARGE, InFlight
 from proxy.engine.sink import QUEUED
+from proxy.planning import exec_block
+from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.retry_rules import Look, together
 from proxy.resp import encode
 from proxy.resp.requests import split_request
-from proxy.retries import Look, together
-from proxy.transaction import Queue, Queued
 from tests.unit.recording import Paper, Recorder
 
 TABLE = CommandTable.builtin()
@@ -28,21 +28,21 @@ def item(line: str) -> Queued:
 @given(REQUESTS)
 def test_a_block_is_taken_apart_again(requests: list[list[bytes]]) -> None:
     frames = [encode.request(args) for args in requests]
-    block = transaction.block(frames)
-    assert transaction.is_block(block)
-    assert transaction.queued(block) == frames
-    assert transaction.replies(block) == len(frames) + 2
-    assert [split_request(frame) for frame in transaction.requests(block)] == [[b"MULTI"], *requests, [b"EXEC"]]
+    block = exec_block.block(frames)
+    assert exec_block.is_block(block)
+    assert exec_block.queued(block) == frames
+    assert exec_block.replies(block) == len(frames) + 2
+    assert [split_request(frame) for frame in exec_block.requests(block)] == [[b"MULTI"], *requests, [b"EXEC"]]
 
 
 @pytest.mark.parametrize("line", ["GET MULTI", "EXEC", "MULTIPLE", "ECHO x"])
 def test_no_other_request_is_taken_for_a_block(line: str) -> None:
-    assert not transaction.is_block(encode.request(line.split()))
+    assert not exec_block.is_block(encode.request(line.split()))
 
 
 def test_what_is_no_request_is_a_fault_of_ours() -> None:
     with pytest.raises(AssertionError):
-        transaction.replies(transaction.MULTI + b"*2\r\n$3\r\nGET\r\n$9\r\nk\r\n")
+        exec_block.replies(exec_block.MULTI + b"*2\r\n$3\r\nGET\r\n$9\r\nk\r\n")
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_what_is_no_request_is_a_fault_of_ours() -> None:
     ],
 )  # fmt: skip
 def test_why_nothing_was_executed(error: bytes, first: bytes, why: bytes, told: bytes | None) -> None:
-    assert transaction.reason(error, first) == why
+    assert exec_block.reason(error, first) == why
     if told is not None:
-        assert transaction.aborted(why) == told
+        assert exec_block.aborted(why) == told
 
 
 def test_the_queue() -> None:

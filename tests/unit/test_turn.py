@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.turn import LOOK, SHARE, SHARE_LOOKS, TURN, Turn
+from proxy.transport.write_batch import LOOK, SHARE, SHARE_LOOKS, TURN, Turn
 from tests.simulation.loop import VirtualLoop
 from tests.unit.clocks import Told
 

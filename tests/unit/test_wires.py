@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.enginekind import engine
+from proxy.compiled import engine
 
 pytestmark = pytest.mark.skipif(engine() == "python", reason="a module of the compiled engine")
 
@@ -32,7 +32,7 @@ class Sender(asyncio.Protocol):
 
 async def joined() -> tuple[Any, Sender, socket.socket]:
     """A transport, its protocol, and the socket at the other end."""
-    from proxy.epollwires import EpollWires
+    from proxy.transport.epoll import EpollWires
 
     loop = asyncio.get_running_loop()
     wires = EpollWires(loop)

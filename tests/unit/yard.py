@@ -7,11 +7,11 @@ from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
-from proxy.client import ClientConnection
+from proxy.client.connection import ClientConnection
 from proxy.config import Config
 from proxy.engine.sink import DISCARD
-from proxy.service import Service
-from proxy.topology import build_topology
+from proxy.sharding.topology import build_topology
+from proxy.worker.service import Service
 from tests.simulation.loop import VirtualLoop, virtual_loop
 from tests.simulation.server import SimulatedNetwork, SimulatedServer
 from tests.simulation.wire import Pace, Wire

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.localservers import LocalServer, find_server
+from proxy.devservers.servers import LocalServer, find_server
 from tests.live.conftest import Serve
 from tests.live.differential.normalise import transaction
 from tests.live.differential.test_random import replies

@@ -8,7 +8,7 @@ from proxy.commands.facts import BeginIndex, BeginKeyword, Fact, FindKeynum, Fin
 from proxy.commands.getkeys import finding_patterns
 from proxy.commands.keys import KeysError, blocks, key_indexes
 from proxy.commands.table import CommandTable
-from proxy.jobs import at_once
+from proxy.engine.jobs import at_once
 
 TABLE = CommandTable.builtin()
 

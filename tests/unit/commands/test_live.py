@@ -13,7 +13,7 @@ from proxy.commands import datafile, generate, reply
 from proxy.commands.facts import Handling
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable
-from proxy.localservers import LocalServer, ServerBinary, find_server, inspect_server, wheel_server
+from proxy.devservers.servers import LocalServer, ServerBinary, find_server, inspect_server, wheel_server
 from tests.unit.commands.commandreply import command_info
 
 pytestmark = pytest.mark.live

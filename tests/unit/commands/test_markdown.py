@@ -6,7 +6,7 @@ from proxy.commands import markdown
 from proxy.commands.facts import Handling
 from proxy.commands.listing import callable_facts
 from proxy.commands.table import CommandTable
-from proxy.merge import MERGERS
+from proxy.planning.merge import MERGERS
 
 TABLE = CommandTable.with_modules()
 FILE = Path(__file__).parents[3] / "docs" / "commands.md"

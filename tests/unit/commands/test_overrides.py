@@ -11,7 +11,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.keys import blocks, key_indexes
 from proxy.commands.overrides import OVERRIDES, PRIMARY_ONLY, WRITES
 from proxy.commands.table import MODULES, CommandTable
-from proxy.merge import MERGERS
+from proxy.planning.merge import MERGERS
 
 TABLE = CommandTable.builtin()
 FACTS = {fact.name: fact for top in TABLE for fact in (top, *top.subcommands.values())}

@@ -1,0 +1,25 @@
+"""Connections to servers, and the requests on them. It knows no clients: a reply goes to a sink.
+
+::
+
+    shared            one connection that many clients share
+    pool              all shared connections of a worker
+    routes            which connection serves a slot
+    dispatch          carries out plans over shared connections
+    settings          what the connections of a worker have in common, and what one is for
+    handshake         what is said first on a new connection
+    connect_gate      how many attempts to connect to a server are made at once
+    query             questions to a server outside of the data path
+    dedicated         one connection that one client has for itself for a while
+    dedicated_server  the dedicated connections to one server, and who waits for one
+    dedicated_pool    all dedicated connections of a worker
+    single_request    one request over a dedicated connection that is then closed
+    blocking_request  one request that may block, over a dedicated connection
+    exec_request      WATCH, or the block of a transaction, over a dedicated connection
+    redirections      requests that were refused, on their way to the server that takes them, in order
+    script_errors     what the errors of servers refuse, and what would prove it
+    long_replies      requests that have had very long replies lately
+    lost_requests     requests whose connection was lost
+    upstream          what a request over a dedicated connection uses of the servers, and of its client
+    replica_lag       how far a replica is behind, and whether it is fit for reads
+"""

@@ -1,0 +1,259 @@
+"""What is said on a new backend connection before any client's request: who we are, which protocol, which database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import hiredis
+
+from proxy.errors import BackendError, PlaceRefused, ServerBusy, WrongRole
+from proxy.resp import encode
+from proxy.transport.clock import timeout
+from proxy.transport.tls import Tls, lost_words
+
+Step = tuple[str | int | bytes, ...]
+"""A command."""
+
+IDENTITY = ("CLUSTER", "MYID")
+"""Asks a node of a Redis Cluster for its id, by which the others know it:
+https://redis.io/docs/latest/commands/cluster-myid/
+"""
+Stranger = Callable[[str], str]
+"""Why a server with this id is not to be used; "" if it is. Called with "" where it says none."""
+
+_REPLICA = (b"slave", b"replica")
+"""Dragonfly says replica."""
+STAY: Step = ("CLIENT", "NO-EVICT", "ON")
+"""Tells a server not to close a connection to save memory: https://redis.io/docs/latest/commands/client-no-evict/"""
+NEEDS_PASSWORD = "the server asks for a password: set backend.password"
+_UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
+_SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
+"""What a server is asked of itself that nobody else says anything of. What it will not say does not count."""
+_SELF2: Step = ("HELLO", 2)
+"""Any user may ask this, and the answer has the role; with RESP3 it is asked anyhow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who the proxy is to servers of one kind, and over what it says so.
+
+    No password means that it does not authenticate, no ``tls`` that it speaks without.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: Tls | None = None
+
+    def arguments(self) -> list[str]:
+        """The arguments of AUTH; none without a password."""
+        if not self.password:
+            return []
+        return [self.username, self.password] if self.username else [self.password]
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """What a server says of its part in replication: its ``role`` ("master", "slave" ...), whose replica it is, and
+    whether it ``takes_writes`` though it is one. Source: https://redis.io/docs/latest/commands/info/"""
+
+    role: bytes
+    takes_writes: bool
+    follows: str
+
+    @classmethod
+    def read(cls, info: bytes) -> "Replication":
+        """From the answer to INFO replication."""
+        fields = dict(line.partition(b":")[::2] for line in info.splitlines())
+        follows = b":".join(fields[name] for name in (b"master_host", b"master_port") if name in fields)
+        writable = fields.get(b"slave_read_only", fields.get(b"replica_read_only")) == b"0"
+        return cls(fields.get(b"role", b""), writable, follows.decode("utf-8", "replace"))
+
+    @property
+    def demoted(self) -> bool:
+        """Whether it is a replica that refuses writes."""
+        return self.role in _REPLICA and not self.takes_writes
+
+
+class Greeting:
+    """The first exchange on a connection. ``done`` gets True, or a ``BackendError`` that says why it can not be used.
+
+    A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
+    as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
+    a replica that has become a primary, would be lost on the others. ``alone``: only the configuration says that a
+    server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
+    ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
+    to be used that has a certain id. One that is too busy with a script to say its id, or its role where that
+    counts, is used with ``at_busy`` only, to end that script; else ``done`` gets its own words, a ``ServerBusy``.
+    ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many clients', so that the server
+    should not close it to save memory. ``steps``: what else it is told, all of which it must take.
+    """
+
+    def __init__(
+        self,
+        protocol: int,
+        db: int,
+        primary: bool,
+        credentials: Credentials,
+        *,
+        verify: bool = False,
+        alone: bool = False,
+        cluster: bool = False,
+        stranger: Stranger | None = None,
+        at_busy: bool = False,
+        identify: bool = False,
+        shared: bool = False,
+        steps: Sequence[Step] = (),
+    ) -> None:
+        self.client_id = 0
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # Who has given up waiting does not look at why it failed.
+        self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._tls = credentials.tls
+        self._heard = False
+        self._reader = hiredis.Reader()
+        alone = alone and primary
+        self._role = "master" if alone or (verify and primary) else "slave" if verify else ""
+        """What it must be; "" if it may be anything."""
+        self._alone = alone
+        self._takes_writes = False
+        self._said: object = None
+        """Its role, as others of its answers than that to ROLE have it."""
+        self._steps: list[Step] = []
+        auth = credentials.arguments()
+        if protocol >= 3:
+            named = ["default", *auth][-2:] if auth else []
+            self._steps.append(("HELLO", 3, "AUTH", *named) if auth else ("HELLO", 3))
+        elif auth:
+            self._steps.append(("AUTH", *auth))
+        if db:
+            self._steps.append(("SELECT", db))
+        self._stranger = stranger
+        self._at_busy = at_busy
+        if stranger is not None:
+            self._steps.append(IDENTITY)
+        if cluster and not primary:
+            self._steps.append(("READONLY",))
+        if alone:
+            self._steps += (_SELF2, *_SELF) if protocol < 3 else _SELF
+        elif verify or not primary:
+            self._steps.append(("ROLE",))
+        if identify:
+            self._steps.append(("CLIENT", "ID"))
+        if shared:
+            self._steps.append(STAY)
+        self._further = set(steps)
+        self._steps += steps
+        self._steps.append(("PING",))
+
+    async def exchange(self, connecting: Awaitable[None], seconds: float) -> None:
+        """Wait until ``connecting`` has made the connection and the server has answered all. Raises ``BackendError``,
+        ``TimeoutError`` after so many seconds, and what ``connecting`` raises."""
+        async with timeout(seconds):
+            await connecting
+            await self.done
+
+    def request(self) -> bytes:
+        """The bytes to send."""
+        return b"".join(encode.request(step) for step in self._steps)
+
+    def feed(self, data: bytes) -> None:
+        """Take what the server answers."""
+        self._heard = True
+        self._reader.feed(data)
+        try:
+            while self._steps and not self.done.done():
+                reply = self._reader.gets()
+                if reply is False:
+                    return
+                self._take(self._steps.pop(0), reply)
+        except (hiredis.ProtocolError, BackendError) as error:
+            if not self.done.done():
+                self.done.set_exception(error if isinstance(error, BackendError) else BackendError(str(error)))
+            return
+        if not self.done.done():
+            self.done.set_result(True)
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone, by ``error`` or in order."""
+        if not self.done.done():
+            self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
+
+    def _take(self, step: Step, reply: object) -> None:
+        if step is IDENTITY and self._stranger is not None:
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("BUSY"):
+                if not self._at_busy:
+                    raise ServerBusy(str(reply))
+            elif words := refused_identity(reply, self._stranger):
+                raise BackendError(words)
+        elif isinstance(reply, hiredis.ReplyError):
+            self._refused(step, str(reply))
+        elif step[0] == "CLIENT" and isinstance(reply, int):
+            self.client_id = reply
+        elif step[0] == "HELLO" and isinstance(reply, dict | list):
+            pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=False)
+            self._said = next((value for name, value in pairs if name == b"role"), None)
+        elif step[0] == "INFO" and isinstance(reply, bytes):
+            replication = Replication.read(reply)
+            self._said, self._takes_writes = replication.role, replication.takes_writes
+        elif step[0] == "ROLE" and isinstance(reply, list) and reply:
+            self._is(reply)
+
+    def _is(self, role: Sequence[object]) -> None:
+        """``role``: https://redis.io/docs/latest/commands/role/."""
+        if role[0] == b"sentinel":
+            raise BackendError("the server is a sentinel, it holds no keys")
+        if role[0] in _REPLICA and self._role == "master" and not self._takes_writes:
+            words = [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in role[1:3]]
+            raise WrongRole(f"the server is no primary, it replicates {':'.join(words) or 'another'}")
+        if role[0] == b"master" and self._role == "slave":
+            raise WrongRole("the server is no replica, it says that it is a primary")
+        if role[0] in _REPLICA and any(state in _UNSYNCED for state in role[3:4] if isinstance(state, bytes)):
+            raise BackendError("the replica is not in sync with its primary")
+
+    def _refused(self, asked: Step, words: str) -> None:
+        step = str(asked[0])
+        code = words.partition(" ")[0]
+        if code == "NOAUTH":
+            raise BackendError(NEEDS_PASSWORD)
+        if self._alone and asked in (_SELF2, *_SELF):
+            if step == "ROLE":
+                self._is((self._said,))
+            return
+        if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
+            raise BackendError(f"the server refuses the proxy's {step}: {words}")
+        if code == "BUSY" and step == "SELECT":
+            raise ServerBusy(words)
+        if asked in self._further:
+            raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
+        if asked == STAY:
+            return  # it does not know it, or the user may not: then it is closed like any other
+        if step == "ROLE" and self._role and code == "BUSY" and not self._at_busy:
+            # HELLO is answered all the same, if it was said.
+            if self._said is None:
+                raise ServerBusy(words)
+            self._is((self._said,))
+            return
+        if code in ("NOPERM", "BUSY"):
+            # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
+            return
+        fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
+        raise fault(f"the server answers {step} with: {words}")
+
+
+def refused_identity(reply: object, stranger: Stranger) -> str:
+    """Why a server that gives this reply to ``IDENTITY`` is not to be used; "" if it is.
+
+    Who may not ask, or asks a server that does not know the question, takes the server for what it should be; not so
+    one that says that it is in no cluster, nor one that will say its id only later, as it loads or runs a script: it
+    would get requests when it is done, whoever it is.
+    """
+    if isinstance(reply, hiredis.ReplyError):
+        words = str(reply)
+        if words.startswith("NOAUTH"):
+            return NEEDS_PASSWORD
+        if "cluster support disabled" in words:
+            return "the server is no node of the cluster: it is not in cluster mode"
+        if words.startswith(("BUSY", "LOADING")):
+            return f"the server does not say its id yet: {words}"
+        return stranger("")
+    return stranger(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else "")

@@ -1,0 +1,208 @@
+"""All backend connections of a worker, and the one timer that watches them."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator
+
+from proxy.backends.settings import Place, Surroundings
+from proxy.backends.shared import Backend
+from proxy.sharding.topology import Node, Shard, Topology
+
+log = logging.getLogger(__name__)
+
+_TICKS_PER_TIMEOUT = 20
+_TICK_MIN = 0.01
+_TICK_MAX = 0.25
+_SPARE = 5.0
+"""Seconds for which a connection is kept ready that takes the place of one that takes a long reply: others come soon,
+or not at all."""
+
+
+class Pool:
+    """Connections by what they are for; each is made when it is first asked for, and shared from then on."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._backends: dict[Place, Backend] = {}
+        self._retired: list[Backend] = []
+        self._coming: dict[Place, Backend] = {}
+        """Those that will be used in place of one that takes a long reply, once they stand."""
+        self._spare: dict[Place, Backend] = {}
+        """Those that are ready for the next long reply at their place."""
+        self._full: set[Node] = set()
+        """The servers of which it was said that too many connections have been left."""
+        self._closing: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        shortest = min(around.timing.request_timeout, around.timing.retry_deadline)
+        self._interval = min(max(shortest / _TICKS_PER_TIMEOUT, _TICK_MIN), _TICK_MAX)
+        self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def __iter__(self) -> Iterator[Backend]:
+        return iter(self._backends.values())
+
+    def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int, owner: int = 0) -> Backend:
+        """The connection number ``index`` to ``node`` of ``shard`` that speaks ``protocol`` and has database ``db``."""
+        return self.at(Place(shard.name, node, node == shard.primary, protocol, db, index, owner))
+
+    def at(self, place: Place) -> Backend:
+        """The connection for ``place``."""
+        backend = self._backends.get(place)
+        if backend is None:
+            backend = self._backends[place] = Backend(place, self._around)
+        return backend
+
+    def replace(self, backend: Backend) -> None:
+        """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
+        place = backend.place
+        if self._backends.get(place) is backend:
+            self._put(Backend(place, self._around), backend)
+            for others in self._coming, self._spare:
+                if (other := others.pop(place, None)) is not None:
+                    self._retired.append(other)
+
+    def make_way(self, backend: Backend) -> Backend | None:
+        """Use another connection in place of ``backend``, which takes a long reply: the one that is ready, which is
+        returned, else one that is made, when it stands (``stood``). Unless too many connections to its server have been
+        left so."""
+        place = backend.place
+        if place in self._coming or self._backends.get(place) is not backend:
+            return None
+        spare = self._spare.pop(place, None)
+        if spare is not None and spare.ready:
+            self._leave(backend, spare)
+            return spare
+        if spare is not None:
+            self._coming[place] = spare
+        elif self._may_add(place.node):
+            self._coming[place] = fresh = Backend(place, self._around)
+            fresh.start()
+        elif place.node not in self._full:
+            self._full.add(place.node)
+            log.warning(
+                "long replies are kept for their readers: too many connections left shard=%s address=%s limit=%d",
+                place.shard,
+                place.node.address,
+                self._around.long_reply_connections,
+            )
+        return None
+
+    def makes_way(self, place: Place) -> bool:
+        """Whether another connection is being made for ``place``."""
+        return place in self._coming
+
+    def stood(self, fresh: Backend) -> Backend | None:
+        """A connection stands. If it is one that others shall use instead: the one in whose place it is now, which is
+        closed when nothing is in flight on it any more."""
+        place = fresh.place
+        if self._coming.get(place) is not fresh:
+            return None
+        del self._coming[place]
+        old = self._backends.get(place)
+        if old is None:
+            self._retired.append(fresh)
+        elif old.takes_long:
+            self._leave(old, fresh)
+            return old
+        else:
+            self._spare[place] = fresh
+        return None
+
+    def _may_add(self, node: Node) -> bool:
+        """Whether one more connection to ``node`` may be left to a long reply, or made ready for the next one."""
+        others = [other for other in self._retired if other.left]
+        others += (*self._coming.values(), *self._spare.values())
+        if sum(other.place.node == node for other in others) >= self._around.long_reply_connections:
+            return False
+        self._full.discard(node)
+        return True
+
+    def _leave(self, old: Backend, fresh: Backend) -> None:
+        """Have everybody use ``fresh``, and leave ``old`` to its long reply. The next one will not have to wait."""
+        fresh.rename(old.place.shard)
+        self._put(fresh, old)
+        old.leave()
+        if self._may_add(old.place.node):
+            self._spare[old.place] = spare = Backend(old.place, self._around)
+            spare.start()
+
+    def _put(self, fresh: Backend, old: Backend) -> None:
+        """Use ``fresh`` in place of ``old``."""
+        fresh.reconnects = old.reconnects
+        self._backends[fresh.place] = fresh
+        self._retired.append(old)
+
+    def adopt(self, topology: Topology) -> None:
+        """Let go of connections to servers that do not serve any more, or in another role."""
+        names = {(node, node == shard.primary): shard.name for shard in topology.shards for node in shard.nodes}
+        for place, backend in list(self._backends.items()):
+            name = names.get((place.node, place.primary))
+            if name is None:
+                del self._backends[place]
+                self._retired.append(backend)
+                backend.retire()
+            elif name != place.shard:
+                backend.rename(name)
+
+    def owned(self, owner: int) -> list[Backend]:
+        """The connections that are for one client alone."""
+        return [backend for backend in self._backends.values() if backend.place.owner == owner]
+
+    def release(self, owner: int) -> None:
+        """Let go of the connections that were for one client alone."""
+        for backend in self.owned(owner):
+            del self._backends[backend.place]
+            self._retired.append(backend)
+            backend.retire()
+        self._close_spent()
+
+    def close_unused(self, needed: Collection[Backend], seconds: float) -> list[Place]:
+        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``:
+        those of which places."""
+        closed = []
+        now = self._around.turn.now()
+        for place, backend in list(self._backends.items()):
+            if backend.unused(now) > seconds and backend not in needed:
+                log.debug("backend not used any more, closed shard=%s address=%s", place.shard, place.node.address)
+                del self._backends[place]
+                self._retired.append(backend)
+                backend.retire()
+                closed.append(place)
+        return closed
+
+    async def close(self) -> None:
+        """Close every connection; what is in flight is answered with an error."""
+        self._timer.cancel()
+        backends = (*self._backends.values(), *self._retired, *self._coming.values(), *self._spare.values())
+        await asyncio.gather(*(backend.close() for backend in backends))
+
+    def _tick(self) -> None:
+        settled = self._around.turn.clock.settled
+        for backend in [*self._backends.values(), *self._retired]:
+            try:
+                backend.tick(settled)
+            except Exception:
+                # A fault of ours in one connection must not end the watch over the others.
+                log.exception("tick failed backend=%r", backend)
+        self._sort_out()
+        self._close_spent()
+        self._timer = self._loop.call_later(self._interval, self._tick)
+
+    def _close_spent(self) -> None:
+        """Close what nobody sends to any more and on which nothing is in flight."""
+        for backend in [backend for backend in self._retired if backend.spent]:
+            self._retired.remove(backend)
+            task = self._loop.create_task(backend.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _sort_out(self) -> None:
+        """Keep those ready that are not needed now, and let go of those that have not been needed for long, that are
+        lost, or whose place is nobody's any more."""
+        for place in list(self._coming):
+            old = self._backends.get(place)
+            if old is None or not old.takes_long:
+                self._spare[place] = self._coming.pop(place)
+        now = self._around.turn.now()
+        for place, spare in list(self._spare.items()):
+            if place not in self._backends or spare.reconnects or spare.unused(now) > _SPARE:
+                self._retired.append(self._spare.pop(place))

@@ -1,0 +1,140 @@
+"""Questions to a server on a connection of their own, outside the data path: what commands it has, what it is."""
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import Sequence
+
+import hiredis
+
+from proxy.backends.handshake import Credentials
+from proxy.errors import BackendError
+from proxy.resp import encode
+from proxy.sharding.topology import Node
+from proxy.transport import clock
+from proxy.transport.tls import Tls, lost_words, open_streams
+
+_CHUNK = 64 * 1024
+
+
+class TooManyReplies(BackendError):
+    """A server said more than it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the server answers with more replies than it was asked for")
+
+
+Reply = object
+"""As hiredis decodes RESP2: bytes, int, None, list, or ``hiredis.ReplyError``."""
+
+
+async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[str]], timeout: float) -> list[Reply]:
+    """The replies to ``commands``, asked in one go on a new connection; error replies are returned, not raised.
+
+    Raises ``BackendError`` if the server refuses the password or closes the connection, ``OSError`` and
+    ``TimeoutError`` (after ``timeout`` seconds) if it can not be reached.
+    """
+    line = Line(node, credentials)
+    try:
+        async with clock.timeout(timeout):
+            return await line.connect(commands)
+    finally:
+        line.close()
+
+
+class Line:
+    """A connection to ``node`` for one question after the other, each when the one before is answered.
+
+    After any exception it is closed, and can be connected again.
+    """
+
+    def __init__(self, node: Node, credentials: Credentials) -> None:
+        self._node = node
+        self._credentials = credentials
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a question can be asked, as far as is known."""
+        return self._writer is not None
+
+    async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
+        """Connect, log in, and ask ``commands``, all in one go: their replies. Raises as ``ask``, without a timeout."""
+        self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
+        auth = self._credentials.arguments()
+        login = [("AUTH", *auth)] if auth else []
+        replies = await self.ask((*login, *commands))
+        if login and isinstance(replies[0], hiredis.ReplyError):
+            self.close()
+            raise BackendError(f"the server refuses the proxy's AUTH: {replies[0]}")
+        return replies[len(login) :]
+
+    async def ask(self, commands: Sequence[Sequence[str]]) -> list[Reply]:
+        """The replies to ``commands``. Raises ``BackendError``, ``OSError``; without a connection too, and when the
+        server says more than it is asked."""
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            raise BackendError("there is no connection")
+        whole = False
+        try:
+            if await _unasked(reader):
+                raise TooManyReplies
+            writer.write(b"".join(encode.request(command) for command in commands))
+            replies = await _read(reader, len(commands), self._credentials.tls)
+            whole = True
+        except hiredis.ProtocolError as error:
+            raise BackendError(f"what answers is no Redis server: {error}") from error
+        finally:
+            if not whole:
+                self.close()
+        return replies
+
+    def close(self) -> None:
+        """Let go of the connection, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+def reason(error: Exception, timeout: float) -> str:
+    """Why a server could not be asked within ``timeout`` seconds, in words."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        # asyncio's own words name the address once more.
+        return os.strerror(error.errno or 0)
+    return str(error) or type(error).__name__
+
+
+async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> list[Reply]:
+    parser = hiredis.Reader()
+    replies: list[Reply] = []
+    heard = False
+    while len(replies) < count:
+        reply = parser.gets()
+        if reply is not False:
+            replies.append(reply)
+            continue
+        try:
+            data = await reader.read(_CHUNK)
+        except (ssl.SSLError, ConnectionResetError) as error:
+            raise BackendError(lost_words(error, tls, heard)) from error
+        if not data:
+            raise BackendError(lost_words(None, tls, heard))
+        heard = True
+        parser.feed(data)
+    if parser.has_data():
+        raise TooManyReplies
+    return replies
+
+
+async def _unasked(reader: asyncio.StreamReader) -> bool:
+    """Whether bytes lie there that nothing was asked for: what followed would be taken for the answer to something
+    else."""
+    with contextlib.suppress(TimeoutError):
+        # What is there is read at once, before the time is up.
+        async with asyncio.timeout(0):
+            return bool(await reader.read(_CHUNK))
+    return False

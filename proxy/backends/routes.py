@@ -1,0 +1,237 @@
+"""Which backend connection serves a slot, for clients that speak one protocol, use one database and read one way."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from proxy import errors
+from proxy.backends.pool import Pool
+from proxy.backends.replica_lag import Fitness, Unwatched, near
+from proxy.backends.settings import LARGE, LONG, SCRIPTS, Place
+from proxy.backends.shared import Backend
+from proxy.resp import encode
+from proxy.sharding.topology import NOBODY, Node, Shard, Topology
+
+_SPREAD = 12
+"""Clients are dealt out so many ways over a shard's servers: evenly where it has 1, 2, 3, 4 or 6."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a client uses the shards. ``index`` picks among a node's connections, ``spread`` among a shard's replicas.
+
+    ``owner``: the number of a client that has connections to the primaries of its own.
+    """
+
+    protocol: int
+    db: int
+    read_from: str
+    index: int
+    spread: int
+    owner: int = 0
+
+
+class Routes:
+    """Connections by shard: ``writers`` to primaries, ``readers`` to where ``read_from`` says.
+
+    ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. Behind the last shard stands
+    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their
+    order holds.
+    """
+
+    __slots__ = ("_fitness", "_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
+
+    def __init__(self, manner: Manner, topology: Topology, pool: Pool, fitness: Fitness) -> None:
+        self.manner = manner
+        self._fitness = fitness
+        self._pool = pool
+        self._topology = topology
+        self.slot_shard = topology.slot_shard
+        self.primaries: list[Backend] = []
+        self.writers: list[Backend | None] = []
+        self.readers: list[Backend | None] = []
+        self.refresh()
+
+    def adopt(self, topology: Topology) -> None:
+        """Use another snapshot."""
+        self._topology = topology
+        self.slot_shard = topology.slot_shard
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take notice of connections that became usable, or stopped being so, or were replaced."""
+        self.primaries[:] = [self._started(shard, shard.primary) for shard in self._topology.shards]
+        self.writers[:] = [*(backend if backend.usable else None for backend in self.primaries), None]
+        if self.manner.read_from == "primary":
+            self.readers[:] = self.writers
+            return
+        self.readers[:] = [*(self._reader(index, shard) for index, shard in enumerate(self._topology.shards)), None]
+
+    def replicas(self, index: int) -> list[Backend]:
+        """Connections to the replicas of shard ``index``."""
+        shard = self._topology.shards[index]
+        return [self._started(shard, node) for node in shard.replicas]
+
+    def needs(self) -> list[Backend]:
+        """Every connection that it may lead to."""
+        if self.manner.read_from == "primary":
+            return self.primaries
+        shards = range(len(self._topology.shards))
+        return [*self.primaries, *(backend for index in shards for backend in self.replicas(index))]
+
+    def _started(self, shard: Shard, node: Node) -> Backend:
+        manner = self.manner
+        owner = manner.owner if node == shard.primary else 0
+        backend = self._pool.connection(shard, node, manner.protocol, manner.db, manner.index, owner)
+        backend.start()
+        return backend
+
+    def nowhere(self) -> Place:
+        """For a request whose slot nobody serves: all but the node is known."""
+        manner = self.manner
+        return Place("", Node("", 0), True, manner.protocol, manner.db, manner.index, manner.owner)
+
+    def refusal(self, index: int, read: bool) -> bytes:
+        """The error reply for a request that shard ``index`` can not be sent now."""
+        shard = self._topology.shards[index]
+        if read and self.manner.read_from == "replica":
+            if not shard.replicas:
+                return encode.error(errors.no_replica(shard.name))
+            backend = self.replicas(index)[0]
+            if backend.ready:
+                return encode.error(errors.unfit_replica(shard.name, backend.place.node.address, self._reason(backend)))
+            return backend.down_error()
+        return self.primaries[index].down_error()
+
+    def _reader(self, index: int, shard: Shard) -> Backend | None:
+        policy = self.manner.read_from
+        replicas = self.replicas(index)
+        fit = [backend for backend in replicas if backend.ready and not self._reason(backend)]
+        primary = self.primaries[index]
+        if policy in ("any", "nearest") and primary.ready and not self._reason(primary):
+            fit.append(primary)
+        if policy == "nearest":
+            distances = [self._fitness.distance(backend.place.node) for backend in fit]
+            shortest = min(distances, default=0.0)
+            fit = [backend for backend, distance in zip(fit, distances, strict=True) if near(distance, shortest)]
+        if fit:
+            return fit[self.manner.spread % len(fit)]
+        if policy != "replica":
+            return self.writers[index]
+        # One whose data is not too old answers at once; one that is not connected holds what it is sent.
+        spare = [backend for backend in replicas if backend.ready and self._fitness.spare(backend.place.node)]
+        spare += [backend for backend in replicas if backend.usable and not backend.ready]
+        return spare[0] if spare else None
+
+    def _reason(self, backend: Backend) -> str:
+        return self._fitness.reason(backend.place.node)
+
+
+UNWATCHED = Unwatched()
+
+
+class RouteBook:
+    """The routes of all clients; clients of one manner share theirs.
+
+    ``fitness`` says who may be read from. ``keep_to_primary``: a read that was sent to a primary had a reason to be.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        pool: Pool,
+        connections_per_node: int,
+        fitness: Fitness = UNWATCHED,
+        keep_to_primary: bool = False,
+    ) -> None:
+        self._topology = topology
+        self._pool = pool
+        self._fitness = fitness
+        self._keep_to_primary = keep_to_primary
+        self._connections = connections_per_node
+        self._routes: dict[tuple[int, int, str, int, int, int], Routes] = {}
+
+    def __iter__(self) -> Iterator[Routes]:
+        return iter(self._routes.values())
+
+    def routes(self, protocol: int, db: int, read_from: str, number: int, scripts: bool = False) -> Routes:
+        """The routes for client ``number``; clients are dealt out evenly to connections and to replicas. ``scripts``:
+        it calls some, and a server reads nothing behind one that runs: others must not wait there."""
+        index = number % self._connections
+        if scripts:
+            index = SCRIPTS - index
+        spread = 0 if read_from == "primary" else number // self._connections % _SPREAD
+        return self._made((protocol, db, read_from, index, spread, 0))
+
+    def own(self, owner: int) -> Routes:
+        """The routes of the client ``owner`` over connections of its own, all to primaries: these are greeted in RESP3,
+        and follow its protocol and database from there."""
+        return self._made((3, 0, "primary", 0, 0, owner))
+
+    def large(self, protocol: int, db: int) -> Routes:
+        """The routes of large requests, all to primaries."""
+        return self._made((protocol, db, "primary", LARGE, 0, 0))
+
+    def long(self, routes: Routes) -> Routes:
+        """Those to the same servers as ``routes`` of requests that have had very long replies."""
+        manner = routes.manner
+        return self._made((manner.protocol, manner.db, manner.read_from, LONG, manner.spread, 0))
+
+    def release(self, owner: int) -> None:
+        """There are no such routes any more."""
+        for key in [key for key in self._routes if key[5] == owner]:
+            del self._routes[key]
+
+    def keep(self, used: Collection[Routes]) -> set[Backend]:
+        """Forget all routes but the ``used`` ones and those over connections of a client's own: the connections that
+        they need."""
+        self._routes = {key: routes for key, routes in self._routes.items() if key[5] or routes in used}
+        return {backend for routes in self._routes.values() for backend in routes.needs()}
+
+    def _made(self, key: tuple[int, int, str, int, int, int]) -> Routes:
+        routes = self._routes.get(key)
+        if routes is None:
+            routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool, self._fitness)
+        return routes
+
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+        manner = routes.manner
+        if manner.owner:
+            return routes
+        return self._made((manner.protocol, manner.db, "primary", manner.index, 0, 0))
+
+    def plain(self, read_from: str) -> list[Routes]:
+        """The routes for clients in RESP2 and database 0: one for each way to deal them out."""
+        ways = self._connections * (1 if read_from == "primary" else _SPREAD)
+        return [self.routes(2, 0, read_from, number) for number in range(ways)]
+
+    def elsewhere(self, backend: Backend) -> Backend:
+        """Where reads go now that went over ``backend``; itself if there is nowhere else."""
+        place = backend.place
+        if place.primary and self._keep_to_primary:
+            return backend
+        shard = self._topology.index(place.shard)
+        if shard == NOBODY:
+            return backend
+        for routes in self._routes.values():
+            manner = routes.manner
+            own = (manner.protocol, manner.db, manner.index, manner.owner)
+            if own == (place.protocol, place.db, place.index, place.owner) and (
+                manner.read_from != "primary" or place.primary
+            ):
+                reader = routes.readers[shard]
+                if reader is not None and reader is not backend:
+                    return reader
+        return backend
+
+    def adopt(self, topology: Topology) -> None:
+        """Use another snapshot."""
+        self._topology = topology
+        for routes in list(self._routes.values()):
+            routes.adopt(topology)
+
+    def refresh(self, owner: int = 0) -> None:
+        """A connection became usable, or stopped being so: a shared one, or one of this client's own."""
+        for key, routes in list(self._routes.items()):
+            if key[5] == owner:
+                routes.refresh()

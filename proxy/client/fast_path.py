@@ -1,0 +1,256 @@
+"""The fast lane: commands that are forwarded, or split by their keys, without being decoded.
+
+What a request with one key begins with, up to its key's length, says everything that is needed to forward it::
+
+    *3\\r\\n$3\\r\\nSET\\r\\n$   7\\r\\nuser:42   \\r\\n$5\\r\\nhello\\r\\n
+    └─── the head ────┘   └ hashed ┘   └ skipped by its length ┘
+
+``Lane.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case, with a
+number of arguments that fits its arity, whose only key is its first argument. ``Lane.splits`` has the commands that are
+split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
+"""
+
+from proxy.backends.routes import Routes
+from proxy.client.client import Conversation
+from proxy.client.fast_commands import NO_HEAD, Split
+from proxy.engine.jobs import Job
+from proxy.engine.sink import Sink
+from proxy.planning.scatter import Scatter
+from proxy.planning.split import Cut, Cutter, count_of, cut, cutting, skip_bulks
+from proxy.sharding.slots import span_slot
+from proxy.transport.write_batch import BYTES
+
+_CR = 13
+_LF = 10
+_ZERO = 48
+_STAR = 42
+_SHORTEST = 20
+"""Bytes of the shortest request that can be forwarded: a name of three letters, a key of one."""
+_BYTES = BYTES
+_NO_HEAD = NO_HEAD
+
+
+def run(client: Conversation, data: bytes, pos: int, now: float, credit: int) -> int:
+    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast lane's, and ``credit`` lasts.
+
+    Returns the offset of the first that is not carried out. The client's session is in its plain state.
+    """
+    lane = client.lanes.current
+    measure = lane.measure
+    rules = lane.rules
+    known = lane.heads
+    window = client.window
+    own_writes = client.own_writes
+    routes = client.routes
+    readers = routes.readers
+    writers = routes.writers
+    slot_shard = routes.slot_shard
+    view = data
+    size = len(data)
+    last = min(size - _SHORTEST, pos + credit * _BYTES)
+    token = window.issued
+    most = min(window.head + client.most, token + credit)
+    one = 1
+    text = lane.text
+    entry = lane.entry
+    while pos <= last and token < most:
+        # Pipelines repeat themselves: the head is looked up only if it is not the one before.
+        if not data.startswith(text, pos):
+            length = view[pos + 5] - _ZERO
+            at = pos + 11 + length
+            if view[pos + 6] != _CR:
+                at = pos + 12 + length * 10 + view[pos + 6] - _ZERO
+            found = None
+            if pos < at < size:
+                text = view[pos:at]
+                found = known.get(text)
+            if found is None:
+                end = split(client, data, pos, now)
+                if end < 0:
+                    break
+                text = _NO_HEAD
+                token = window.issued
+                pos = end
+                if client.flow.stopped:
+                    break
+                continue
+            entry = lane.entry = found
+            lane.text = text
+        assert entry is not None
+        # The key's length has one digit or two.
+        at = pos + len(text)
+        if at + 4 > size:
+            break
+        length = view[at] - _ZERO
+        if length < 0 or length > 9:
+            break
+        if view[at + 1] == _CR:
+            start = at + 3
+        else:
+            start = at + 4
+            digit = view[at + 1] - _ZERO
+            if not length or digit < 0 or digit > 9 or view[at + 2] != _CR:
+                break
+            length = length * 10 + digit
+        stop = start + length
+        end = stop + 2
+        if end > size or view[start - 1] != _LF:
+            break
+        if view[stop] != _CR or view[stop + 1] != _LF:
+            break
+        if entry.bulks:
+            end = skip_bulks(data, end, entry.bulks)
+            if end < 0:
+                break
+        slot = span_slot(data, start, stop) if rules is None else rules.span_slot(data, start, stop)
+        shard = slot_shard[slot]
+        backend = readers[shard] if entry.read else writers[shard]
+        if own_writes is not None and entry.read and own_writes.lately(shard, slot_shard, now):
+            backend = writers[shard]
+        if backend is None:
+            break
+        if entry.writes:
+            client.wrote |= one << (shard & 63)
+        if own_writes is not None and entry.writes:
+            backend.inflight.push(own_writes.sink(shard, slot_shard), token, data, pos, end, now)
+        else:
+            backend.inflight.push(window, token, data, pos, end, now)
+        token += 1
+        window.issued = token
+        if measure:
+            entry.counter.calls += 1
+        client.latest = entry.counter
+        pos = end
+        if not backend.dirty:
+            backend.schedule(client.flow)
+            if client.flow.stopped:
+                break
+    return pos
+
+
+def split(client: Conversation, data: bytes, pos: int, now: float) -> int:
+    """Carry out the request at ``data[pos:]`` if it is one that is split by its keys; its end, else -1."""
+    lane = client.lanes.current
+    view = data
+    size = len(data)
+    if view[pos] != _STAR:
+        return -1
+    at = _line_end(data, pos, min(size, pos + 8))
+    name_end = _line_end(data, _line_end(data, at, size), min(size, at + 20))
+    if name_end < 0:
+        return -1
+    entry = lane.splits.get(view[at:name_end])
+    if entry is None:
+        return watched(client, data, pos, name_end, now) if lane.watching else -1
+    tail = entry.way.tail
+    count = count_of(data, pos, at) - 1 - tail
+    if count < 1 or count % entry.step:
+        return -1
+    slot_shard = client.routes.slot_shard
+    keys = count // entry.step
+    found = cut(data, at, name_end, keys, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules, tail)
+    if found is None or (lane.watching and _has_long(client, data, pos, found)):
+        return -1
+    send_parts(client, client.routes, entry, found, data, pos, now)
+    return found.end
+
+
+def watched(client: "Conversation", data: bytes, pos: int, name_end: int, now: float) -> int:
+    """Carry out the request at ``data[pos:]`` if it is of a command of which some have had very long replies, and is
+    none of those; its end, else -1."""
+    lane = client.lanes.current
+    service = client.service
+    head = lane.watched.get(data[pos : name_end + 1])
+    if head is None:
+        return -1
+    key_end = skip_bulks(data, name_end, 1)
+    end = -1 if key_end < 0 else skip_bulks(data, key_end, head.bulks)
+    if end < 0:
+        return -1
+    frame = data[pos:end]
+    if service.longs.any((frame,)):
+        return -1
+    slot = service.slot_of(data[data.index(b"\n", name_end) + 1 : key_end - 2])
+    shard = client.routes.slot_shard[slot]
+    routes = client.reading((shard,), head.read, now)
+    if (routes.readers if head.read else routes.writers)[shard] is None:
+        return -1
+    if lane.measure:
+        head.counter.calls += 1
+    client.latest = head.counter
+    service.dispatcher.send(shard, head.read, frame, routes, client.flow, client.window, client.window.reserve(), now)
+    return end
+
+
+def _has_long(client: "Conversation", data: bytes, pos: int, found: Cut) -> bool:
+    """Whether a part of the request at ``data[pos:]`` has had very long replies."""
+    parts = found.parts
+    frames = (data[pos : found.end],) if len(parts) == 1 else (part.frame for part in parts)
+    return client.service.longs.any(frames)
+
+
+def send_parts(
+    client: Conversation, routes: Routes, entry: Split, found: Cut, data: bytes, pos: int, now: float
+) -> None:
+    """Send over ``routes`` what the request at ``data[pos:]`` was cut into."""
+    service = client.service
+    lane = client.lanes.current
+    window = client.window
+    if lane.measure:
+        entry.counter.calls += 1
+    client.latest = entry.counter
+    token = window.reserve()
+    parts = found.parts
+    dispatcher = service.dispatcher
+    sink: Sink = window
+    if client.own_writes is not None:
+        routes = client.reading([part.shard for part in parts], entry.way.read, now)
+    if entry.way.changes:
+        sink = client.writing([part.shard for part in parts], True, window)
+    if len(parts) > 1:
+        dispatcher.scatter(Scatter(entry.way, parts), routes, client.flow, sink, token, now)
+    else:
+        first = parts[0]
+        frame = data[pos : found.end]
+        dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, sink, token, now)
+
+
+def splitting(client: Conversation, frame: bytes, now: float) -> Job[bool | None]:
+    """Carry out the request ``frame``, of very many keys, if it is one that is split by them: whether it is. None if it
+    must wait (nothing was done)."""
+    service = client.service
+    if not client.free() or len(frame) > service.query.limit:
+        return False
+    lane = client.lanes.current
+    name = frame.index(b"\n") + 1
+    at = skip_bulks(frame, name, 1)
+    entry = lane.splits.get(frame[name:at])
+    if entry is None:
+        return False
+    count = int(frame[1 : name - 2]) - 1 - entry.way.tail
+    if count < 1 or count % entry.step:
+        return False
+    if client.for_large(frame) is None:
+        return None
+    slot_shard = client.routes.slot_shard
+    cutter = Cutter()
+    cutter.begin(frame, name, at, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules)
+    found = yield from cutting(cutter, count // entry.step, entry.way.tail)
+    if found is None or not client.free() or client.routes.slot_shard is not slot_shard:
+        return False  # something has changed meanwhile: it goes the slow way
+    routes = client.for_large(frame)
+    assert routes is not None  # it was alone, and nothing was carried out since
+    send_parts(client, routes, entry, found, frame, 0, now)
+    return True
+
+
+def _line_end(data: bytes, at: int, last: int) -> int:
+    """The offset behind the first line feed at ``at`` or behind it, but before ``last``; -1 if there is none."""
+    view = data
+    if at < 0:
+        return -1
+    while at < last:
+        if view[at] == _LF:
+            return at + 1
+        at += 1
+    return -1

@@ -1,0 +1,298 @@
+"""The own lane: what the proxy answers itself, without the way through hiredis, the table of commands and the modes.
+
+Whoever can connect can send such requests at any rate, so they must cost no more than a server's own answers::
+
+    PING\\r\\n PING\\r\\n PING\\r\\n ...     the request of before, byte for byte: answered as it was (``repeat``)
+    ECHO 1, ECHO 2 ...                 split here, found by its name: answered by its function (``answer``)
+
+A client's ``Manner`` says what it is in the middle of. What is remembered of a request is its answer where that depends
+on nothing but the request, the manner and whether the client has logged in; else the function that makes it. Whatever
+is not here goes the long way (``Conversation.request``).
+"""
+
+from proxy import errors
+from proxy.client.client import Conversation
+from proxy.client.own_answers import LONGEST, Call, OwnLane
+from proxy.features.subscriptions import ALLOWED, pong
+from proxy.planning.exec_block import QUEUED, Queued
+from proxy.resp import encode
+from proxy.resp.requests import ProtocolError, split_inline, split_short
+from proxy.session.session import Manner, ReplyMode, Session
+from proxy.transport.write_batch import OWN, Turn
+
+_NOAUTH = encode.error(errors.NOAUTH)
+_WITHOUT = {name: encode.error(errors.without_multi(name)) for name in ("exec", "discard")}
+_OWN = OWN
+_IS_OWN = Manner.OWN
+_QUEUES = Manner.QUEUES
+_SPOILED = Manner.SPOILED
+_LISTENS = Manner.LISTENS
+_ON = ReplyMode.ON
+_NONE = (0, 0, 0)
+_PING_MOST = 2
+"""Words of a PING that is well-formed."""
+_AT_ONCE = 32
+"""Commands of a transaction that are answered without a pause."""
+_FEW = 16
+"""Clients that are listed without a pause ..."""
+_LINE = 8
+"""... and the credits that each of their lines takes."""
+
+
+def repeat(client: Conversation, data: bytes, pos: int, turn: Turn, more: bool) -> int:
+    """Answer the requests at ``data[pos:]`` that are the one of before, for as long as the turn's credit lasts.
+
+    Returns the offset of the first that is another one. ``more``: others come behind ``data``.
+    """
+    lane = client.own_lane
+    text = lane.text
+    if lane.manner != client.own or not data.startswith(text, pos):
+        return pos
+    session = client.known_session()
+    if session.authenticated is not lane.authenticated:
+        return pos
+    size = len(data)
+    step = len(text)
+    call = lane.call
+    fixed = lane.reply
+    if call is None and fixed is None:
+        while turn.credit > 0 and data.startswith(text, pos):
+            turn.credit -= 1
+            pos += step
+        return pos
+    if call is not None and call.kind is not None:
+        if not _ends_nothing(client, session, call, lane.args):
+            return pos
+        run = call.run
+        assert run is not None
+        fixed = run(session, lane.args)
+    window = client.window
+    counter = lane.counter
+    queues = lane.queues
+    if queues and lane.planner is not None and lane.planner is not client.service.planner:
+        return pos
+    lane.now = client.last_active
+    client.latest = None
+    if lane.name:
+        session.last_command = lane.name
+    while turn.credit > 0 and data.startswith(text, pos):
+        if queues and not _queue_again(client, session, lane):
+            break
+        turn.credit -= _OWN
+        pos += step
+        window.gathers = more or pos < size
+        if counter is not None:
+            if lane.refused:
+                counter.rejected += 1
+            else:
+                counter.calls += 1
+        if fixed is not None:
+            window.answer(fixed)
+        elif call is None or not carry_out(client, session, call, lane.args):
+            break
+    return pos
+
+
+def _queue_again(client: Conversation, session: Session, lane: OwnLane) -> bool:
+    """Queue what was queued before. False if that can not be."""
+    if lane.manner == _QUEUES:
+        queue = client.queue()
+        assert lane.fact is not None
+        item = Queued(lane.fact, lane.args, lane.frame, None, lane.own)
+        item.run = lane.run
+        if queue.size + item.size > lane.most:
+            return False
+        queue.add(item, lane.slots)
+    session.queued += 1
+    return True
+
+
+def carry_out(client: Conversation, session: Session, call: Call, args: list[bytes]) -> bool:
+    """Answer ``call`` by its function. False if what follows has to be looked at anew."""
+    run = call.run
+    assert run is not None
+    window = client.window
+    if not call.changing:
+        reply = run(session, args)
+        if reply.startswith(b"-"):
+            call.counter.failed += 1
+        window.answer(reply)
+        return True
+    authenticated, db = session.authenticated, session.db
+    protocol, reads_replicas = session.protocol, session.reads_replicas
+    reply = run(session, args)
+    if reply.startswith(b"-"):
+        call.counter.failed += 1
+    window.answer(reply)
+    moved = db != session.db or protocol != session.protocol or reads_replicas is not session.reads_replicas
+    if not moved and authenticated is session.authenticated and session.reply_mode is _ON:
+        return True
+    client.changed(moved)
+    return False
+
+
+def answer(client: Conversation, frame: bytes, inline: bool) -> bool:
+    """Answer the request in ``frame`` if the proxy answers it itself. False if it has to go the long way."""
+    manner = client.own
+    if manner == _SPOILED:
+        return False
+    try:
+        args = split_inline(frame) if inline else split_short(frame)
+    except ProtocolError:
+        return False
+    if not args:
+        return False
+    lane = client.own_lane
+    call = lane.calls.get(args[0])
+    if call is None:
+        return False
+    count = len(args)
+    if call.subcommands is not None and count > 1:
+        call = call.subcommands.get(args[1])
+        if call is None:
+            return False
+    session = client.known_session()
+    arity = call.arity
+    refusal = b""
+    if count != arity and (arity >= 0 or count < -arity):
+        refusal = encode.error(errors.wrong_arity(call.name))
+    elif not session.authenticated and not call.no_auth:
+        refusal = _NOAUTH
+    elif manner == _LISTENS:
+        if call.ends is not None or call.fact.privileged:
+            return False
+        if call.name not in ALLOWED:
+            refusal = encode.error(errors.in_subscribe_mode(call.name))
+        elif call.kind is None and (not call.fixed or count > _PING_MOST):
+            return False
+    elif call.run is None:
+        return call.ends is not None and _begin_or_end(client, session, call)
+    if refusal and call.ends is not None and call.name == "exec":
+        if client.modes is not None:
+            return False  # it ends a transaction, and what is watched for it
+        refusal = encode.error(errors.exec_refused(errors.text(refusal[1:-2])))
+    if call.resets and client.modes is not None:
+        return False  # there may be something to let go of
+    keeps = len(frame) <= LONGEST and not call.secret
+    if manner == _QUEUES:
+        # What is refused spoils the transaction.
+        return not (refusal or call.lists) and _enqueue(client, session, lane, call, args, frame, inline, keeps)
+    if not refusal:
+        if call.kind is not None and not _ends_nothing(client, session, call, args):
+            return False
+        if call.lists and not _lists_at_once(client):
+            return False
+    client.latest = None
+    session.last_command = call.name
+    window = client.window
+    if refusal:
+        call.counter.rejected += 1
+        window.answer(refusal)
+        if keeps:
+            lane.keep_refused(session, client.own, frame, call.counter, refusal)
+        return True
+    call.counter.calls += 1
+    lane.now = client.last_active
+    if call.fixed:
+        run = call.run
+        assert run is not None
+        reply = pong(args) if manner == _LISTENS else run(session, args)
+        window.answer(reply)
+        if reply.startswith(b"-"):
+            call.counter.failed += 1
+        elif keeps:
+            lane.keep(session, client.own, frame, call, args, reply)
+        return True
+    carry_out(client, session, call, args)
+    if keeps and not (call.lists or call.resets):
+        lane.keep(session, client.own, frame, call, args, None)
+    return True
+
+
+def _ends_nothing(client: "Conversation", session: Session, call: Call, args: list[bytes]) -> bool:
+    """Whether the client is subscribed to nothing that ``call`` would end."""
+    if session.listening == _NONE:
+        return True
+    modes = client.modes
+    if modes is None or modes.subscriptions is None:
+        return True
+    kind = call.kind
+    assert kind is not None
+    return modes.subscriptions.has_none(kind, args[1:])
+
+
+def _lists_at_once(client: "Conversation") -> bool:
+    """Whether so few clients are connected that all are listed here, for which their lines take the turn's credit."""
+    service = client.service
+    count = len(service.clients)
+    if count > _FEW or service.siblings is not None:
+        return False
+    turn = service.turn
+    turn.credit -= count * _LINE
+    return True
+
+
+def _enqueue(
+    client: Conversation,
+    session: Session,
+    lane: OwnLane,
+    call: Call,
+    args: list[bytes],
+    frame: bytes,
+    inline: bool,
+    keeps: bool,
+) -> bool:
+    """Queue a command of the proxy's own. False if that can not be."""
+    queue = client.queue()
+    item = Queued(call.fact, args, encode.request(args) if inline else frame, None, True)
+    if not call.changing and call.kind is None:
+        item.run = call.run
+    if queue.size + item.size > lane.most:
+        return False
+    client.latest = None
+    session.last_command = call.name
+    queue.add(item, ())
+    session.queued += 1
+    client.window.answer(QUEUED)
+    if keeps:
+        lane.keep_queued(session, client.own, frame, item, frozenset(), None)
+    return True
+
+
+def _begin_or_end(client: Conversation, session: Session, call: Call) -> bool:
+    """MULTI; EXEC or DISCARD without a transaction, or of one that watches nothing and has few commands (or none), all
+    of them answered here. False if it is another one."""
+    reply = call.ends
+    assert reply is not None
+    if call.name == "multi":
+        if client.own != _IS_OWN:
+            return False
+        client.begin_queue()
+    elif client.own == _IS_OWN:
+        reply = _WITHOUT[call.name]
+        call.counter.failed += 1
+    else:
+        queue = client.queue()
+        if len(queue.items) > _AT_ONCE or not queue.answered or not client.only_queues():
+            return False
+        if queue.items and call.name == "exec":
+            reply = _execute(client, session, queue.items)
+        client.end_queue()
+    client.latest = None
+    session.last_command = call.name
+    call.counter.calls += 1
+    client.window.answer(reply)
+    return True
+
+
+def _execute(client: Conversation, session: Session, items: list[Queued]) -> bytes:
+    """The replies to the commands of a transaction, all of which are answered here."""
+    lane = client.own_lane
+    lane.now = client.last_active
+    replies = []
+    for item in items:
+        run = item.run
+        assert run is not None
+        lane.count(item.fact)
+        replies.append(run(session, item.args))
+    return b"*%d\r\n%b" % (len(replies), b"".join(replies))

@@ -1,0 +1,29 @@
+import cython
+
+from proxy.client.shared_counts cimport Census
+from proxy.client.connection cimport ClientConnection
+from proxy.engine.window cimport ReplyWindow
+from proxy.metrics cimport Counters
+from proxy.session.session cimport Load, Session
+from proxy.planning.exec_block cimport Queue
+
+
+cdef class Clients:
+    cdef object _loop
+    cdef object _slices
+    cdef Counters _counters
+    cdef Census _census
+    cdef public Py_ssize_t maximum
+    cdef public Py_ssize_t own_maximum
+    cdef dict _clients
+    cdef object _pause
+    cdef object _pause_timer
+    cdef readonly bint paused
+    cdef public object on_pause
+    cdef Py_ssize_t _blocked
+
+    @cython.locals(census=Census, number=Py_ssize_t)
+    cpdef Py_ssize_t enter(self, ClientConnection client) except -1
+    cpdef object remove(self, ClientConnection client)
+    @cython.locals(client=ClientConnection, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)
+    cpdef Load load(self, Session session)

@@ -1,0 +1,169 @@
+"""The worker's clients: who is connected, how many may be, and CLIENT PAUSE for all of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from proxy import errors
+from proxy.client.connection import ClientConnection
+from proxy.client.shared_counts import Census
+from proxy.engine.jobs import MORE, Job
+from proxy.metrics import Counters
+from proxy.resp import encode
+from proxy.session.cross_worker import Pause
+from proxy.session.session import Load, Session
+from proxy.transport.flow_control import Stop
+from proxy.transport.job_runner import Slices
+
+_SUSPECTS = 3
+"""So many clients are named whose requests came before a long turn."""
+
+
+class Clients:
+    """All client connections; the ``Directory`` that sessions look into."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, slices: Slices, counters: Counters, maximum: int, census: Census
+    ) -> None:
+        self._loop = loop
+        self._slices = slices
+        self._counters = counters
+        self._census = census
+        self.maximum = maximum
+        """How many clients all workers may have."""
+        self.own_maximum = maximum
+        """How many this one may have: it has so many descriptors for them."""
+        self._clients: dict[int, ClientConnection] = {}
+        self._pause: Pause | None = None
+        self._pause_timer: asyncio.TimerHandle | None = None
+        self.paused = False
+        self.on_pause: Callable[[], object] | None = None
+        """Called when a pause begins."""
+        self._blocked = 0
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def __iter__(self) -> Iterator[ClientConnection]:
+        return iter(list(self._clients.values()))
+
+    def enter(self, client: ClientConnection) -> int:
+        """Let one more client in, if there is room: its id, from 1, never given twice by any worker; or 0."""
+        census = self._census
+        if census.total() >= self.maximum or len(self._clients) >= self.own_maximum:
+            self._counters.reject("max clients")
+            return 0
+        self._counters.accepted += 1
+        number = census.next_number()
+        self._clients[number] = client
+        census.connected(len(self._clients))
+        return number
+
+    def turn_away(self) -> bytes:
+        """What a client is told that can not be let in as there is no descriptor left for it."""
+        self._counters.reject("max clients")
+        return encode.error(errors.MAX_CLIENTS)
+
+    def remove(self, client: ClientConnection) -> None:
+        """A client is gone."""
+        self._clients.pop(client.number, None)
+        client.let_go()
+        self._census.connected(len(self._clients))
+
+    # ---- what sessions may see and do
+
+    def sessions(self) -> Iterator[Session]:
+        """The sessions of all clients."""
+        for client in self:
+            if not client.gone:
+                client.note_latest()
+                yield client.session
+
+    def get(self, number: int) -> ClientConnection | None:
+        """The client with this id."""
+        return self._clients.get(number)
+
+    def latest(self, since: float) -> str:
+        """Whose requests have come ``since`` (the turns' time): the last few of them, with their commands."""
+        active = sorted((client.last_active, number) for number, client in self._clients.items())
+        numbers = [number for at, number in reversed(active) if at >= since]
+        found = []
+        for number in numbers[:_SUSPECTS]:
+            client = self._clients[number]
+            client.note_latest()
+            found.append(f"id={number} addr={client.session.address} cmd={client.session.last_command}")
+        more = len(numbers) - len(found)
+        return "; ".join(found) + (f"; {more} more" if more > 0 else "")
+
+    def load(self, session: Session) -> Load:
+        """What waits in the proxy for a client."""
+        client = self._clients.get(session.id)
+        if client is None:
+            return Load()
+        window, queue = client.window, None if client.modes is None else client.modes.queue
+        queued = 0 if queue is None else queue.size
+        unread = client.flow.unread()
+        return Load(
+            window.pending, unread, window.parked_bytes, client.unprocessed(), queued, window.written, window.issued
+        )
+
+    def kill(self, session: Session) -> None:
+        """Close a client's connection at once."""
+        client = self._clients.get(session.id)
+        if client is not None:
+            client.close()
+
+    def unblock(self, number: int, error: bool) -> bool:
+        """End the blocking command of client ``number``: whether it was in one."""
+        client = self._clients.get(number)
+        if client is None or client.modes is None or client.modes.block is None:
+            return False
+        client.modes.block.unblock(error)
+        return True
+
+    def count_blocked(self, change: int) -> None:
+        """One more client waits in a blocking command (1), or one less (-1)."""
+        self._blocked += change
+        self._census.blocked(self._blocked)
+
+    def pause(self, seconds: float, writes_only: bool) -> None:
+        """Hold commands for ``seconds``; of two pauses the longer and the stricter hold, as in Redis."""
+        self._pause = Pause(self._loop.time() + seconds, writes_only).joined(self._pause)
+        self.paused = True
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+        self._pause_timer = self._loop.call_at(self._pause.seconds, self.unpause)
+        if self.on_pause is not None:
+            self.on_pause()
+        self.tell_plain()
+
+    def unpause(self) -> None:
+        """End the pause."""
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
+        self._pause = None
+        self.paused = False
+        self.tell_plain()
+        self._slices.run(self._unpausing())
+
+    def look_again(self) -> None:
+        """What is held may be so no more."""
+        self._slices.run(self._unpausing())
+
+    def _unpausing(self) -> Job[None]:
+        """Carry out what was held; what still has to be is held again."""
+        for client in self:
+            if client.held:
+                client.let_go()
+                client.flow.go(Stop.PAUSED | Stop.FULL)
+            yield MORE
+
+    def tell_plain(self) -> None:
+        """Whether the fast lane may be used has changed."""
+        for client in self:
+            client.pause_changed()
+
+    @property
+    def pauses_writes_only(self) -> bool:
+        """Whether the pause holds only what may write."""
+        return self._pause is not None and self._pause.writes_only

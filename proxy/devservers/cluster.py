@@ -1,0 +1,308 @@
+"""A real Redis or Valkey Cluster of child processes, for ``slotgate demo`` and for the tests.
+
+It is put together with the CLUSTER commands themselves: the Valkey that comes as a Python package has no cli.
+"""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import hiredis
+
+from proxy.devservers.servers import (
+    LOOPBACK,
+    START_TIMEOUT,
+    LocalServer,
+    ServerBinary,
+    find_server,
+    free_port,
+    kept_directory,
+    stop_all,
+)
+from proxy.errors import SlotgateError
+from proxy.sharding.topology import even_ranges
+
+NODE_TIMEOUT: Final = 2.0
+_PORT_ATTEMPTS: Final = 50
+# Where there is no cluster-port (before Redis 7) the bus is at the port plus this.
+_BUS_OFFSET: Final = 10_000
+_POLL: Final = 0.02
+_ASK_TIMEOUT: Final = 1.0
+
+
+class ClusterNode(LocalServer):
+    """A server in cluster mode. What it knows of its cluster is kept over restarts, its data is not."""
+
+    bus_port = 0
+
+    def __init__(
+        self,
+        binary: ServerBinary,
+        directory: Path,
+        *,
+        node_timeout: float = NODE_TIMEOUT,
+        password: str = "",
+        options: Sequence[str] = (),
+    ) -> None:
+        super().__init__(binary, directory, password=password, options=options)
+        self._node_timeout = node_timeout
+
+    def __repr__(self) -> str:
+        return f"<ClusterNode {self.address} {self.binary.kind} {self.binary.version} running={self.running}>"
+
+    @property
+    def id(self) -> str:
+        """The node's name of 40 hex digits. Raises as ``ask``."""
+        return _text(self.ask("CLUSTER", "MYID"))
+
+    def known(self) -> list["SeenNode"]:
+        """What it knows of each node, itself included (CLUSTER NODES). Raises as ``ask``."""
+        return [SeenNode.parse(line, self.host) for line in _text(self.ask("CLUSTER", "NODES")).splitlines()]
+
+    def is_primary(self) -> bool:
+        """What it says itself. Raises as ``ask``."""
+        role = self.ask("ROLE")
+        return isinstance(role, list) and role[0] == b"master"
+
+    def state_ok(self) -> bool:
+        """Whether it serves (``cluster_state:ok``). Raises as ``ask``."""
+        return "cluster_state:ok" in _text(self.ask("CLUSTER", "INFO", timeout=_ASK_TIMEOUT))
+
+    def _pick_port(self) -> None:
+        for _ in range(_PORT_ATTEMPTS):
+            self.port = free_port(self.host)
+            self.bus_port = free_port(self.host) if self._names_its_bus else self.port + _BUS_OFFSET
+            if self.bus_port != self.port and _is_free(self.bus_port):
+                return
+        raise SlotgateError(f"no free port of {self.host} has one for the cluster bus {_BUS_OFFSET} above it")
+
+    @property
+    def _names_its_bus(self) -> bool:
+        return self.binary.kind == "valkey" or self.binary.version_info >= (7,)
+
+    def _configuration(self) -> Iterator[str]:
+        yield from super()._configuration()
+        yield "cluster-enabled yes"
+        yield f'cluster-config-file "{self.port}.nodes.conf"'
+        yield f"cluster-node-timeout {round(self._node_timeout * 1000)}"
+        if self._names_its_bus:
+            yield f"cluster-port {self.bus_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNode:
+    """A line of CLUSTER NODES."""
+
+    id: str
+    address: str
+    flags: frozenset[str]
+    primary: str  # the id of its primary, "" if it is one
+    link_up: bool
+    slots: tuple[str, ...]  # "0-5460", "7", and slots on the move: "[93->-<id>]", "[93-<-<id>]"
+
+    @classmethod
+    def parse(cls, line: str, host: str) -> "SeenNode":
+        """Of what the node at ``host`` says: as long as it has met nobody it does not know its own address."""
+        name, address, flags, primary, _sent, _received, _epoch, link, *slots = line.split()
+        return cls(
+            name,
+            (host if address.startswith(":") else "") + address.partition("@")[0],
+            frozenset(flags.split(",")) - {"myself"},
+            primary.strip("-"),
+            link == "connected",
+            tuple(slots),
+        )
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is known for good and believed to be alive."""
+        return self.link_up and not self.flags & {"handshake", "noaddr", "fail", "fail?"}
+
+
+@dataclass(slots=True)
+class LocalCluster:
+    """A running cluster. ``nodes`` are in the order of their start: the first primaries, their replicas, new ones."""
+
+    binary: ServerBinary
+    directory: Path
+    node_timeout: float = NODE_TIMEOUT
+    password: str = ""
+    options: Sequence[str] = ()
+    nodes: list[ClusterNode] = field(default_factory=list)
+
+    @property
+    def seeds(self) -> str:
+        """As ``slotgate serve --cluster`` takes it."""
+        return ",".join(node.address for node in self.nodes)
+
+    @property
+    def running(self) -> list[ClusterNode]:
+        return [node for node in self.nodes if node.running]
+
+    def primaries(self) -> list[ClusterNode]:
+        """Those that run, say that they are primaries, and have slots, by their lowest slot. Raises as ``ask``."""
+        found = []
+        for node in self.running:
+            (slots,) = [seen.slots for seen in node.known() if seen.address == node.address]
+            if slots and node.is_primary():
+                found.append((int(slots[0].strip("[").partition("-")[0]), node))
+        return [node for _, node in sorted(found, key=lambda pair: pair[0])]
+
+    def replicas_of(self, primary: ClusterNode) -> list[ClusterNode]:
+        """Those that run and say that they follow ``primary``. Raises as ``ask``."""
+        return [node for node in self.running if _follows(node, primary)]
+
+    def start_node(self) -> ClusterNode:
+        """A new node, by itself: it has no slots and knows nobody."""
+        node = ClusterNode(
+            self.binary, self.directory, node_timeout=self.node_timeout, password=self.password, options=self.options
+        )
+        self.nodes.append(node)
+        node.start()
+        return node
+
+    def add_node(self, primary: ClusterNode | None = None, timeout: float = START_TIMEOUT) -> ClusterNode:
+        """A new node that all know: a primary without slots, or a synchronised replica of ``primary``.
+
+        Raises SlotgateError when that has not come about after ``timeout`` seconds.
+        """
+        node = self.start_node()
+        self.meet(node)
+        self.wait_ok(timeout)
+        if primary is not None:
+            self.replicate(node, primary, timeout)
+            self.wait_ok(timeout)
+        return node
+
+    def meet(self, node: ClusterNode) -> None:
+        """Makes ``node`` and those that run known to each other."""
+        for other in self.running:
+            if other is not node:
+                bus = [other.bus_port] if other.bus_port != other.port + _BUS_OFFSET else []
+                node.ask("CLUSTER", "MEET", other.host, other.port, *bus)
+
+    def replicate(self, node: ClusterNode, primary: ClusterNode, timeout: float = START_TIMEOUT) -> None:
+        """Makes ``node`` follow ``primary`` as soon as it knows it."""
+
+        def done() -> bool:
+            node.ask("CLUSTER", "REPLICATE", primary.id)
+            return True
+
+        _wait(done, timeout, f"{node.address} does not come to follow {primary.address}")
+
+    def failover(self, replica: ClusterNode, how: str = "", timeout: float = START_TIMEOUT) -> None:
+        """CLUSTER FAILOVER, sent to ``replica``; ``how`` is "", "FORCE" or "TAKEOVER". Returns when it is the primary.
+
+        Asks again when the attempt has timed out, as an operator would.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            replica.ask("CLUSTER", "FAILOVER", *filter(None, [how]))
+            with contextlib.suppress(SlotgateError):
+                _wait(replica.is_primary, min(6.0, timeout), "")
+                return
+            if time.monotonic() > deadline:
+                raise SlotgateError(f"{replica.address} did not become a primary in {timeout:g} s")
+
+    def wait_ok(self, timeout: float = START_TIMEOUT) -> None:
+        """Until every node that runs serves, knows all others alike, and every replica follows its primary.
+
+        Raises SlotgateError that says what is missing.
+        """
+        deadline = time.monotonic() + timeout
+        while problem := self._problem():
+            if time.monotonic() > deadline:
+                raise SlotgateError(f"the cluster is not whole after {timeout:g} s: {problem}")
+            time.sleep(_POLL)
+
+    def _problem(self) -> str:
+        """Why the cluster is not whole, "" if it is."""
+        nodes = self.running
+        wanted = {node.address for node in nodes}
+        views = []
+        try:
+            for node in nodes:
+                seen = [other for other in node.known() if other.address in wanted]
+                if {other.address for other in seen if other.sound} != wanted:
+                    return f"{node.address} does not know all others yet"
+                views.append({(other.id, other.flags, other.primary, other.slots) for other in seen})
+                if not node.state_ok():
+                    return f"{node.address} says cluster_state:fail"
+                if not node.is_primary() and not node.link_is_up():
+                    return f"{node.address} is not synchronised with its primary"
+        except (OSError, hiredis.ReplyError) as error:
+            return str(error)
+        return "" if all(view == views[0] for view in views) else "the nodes do not agree"
+
+
+@contextlib.contextmanager
+def start_cluster(
+    shards: int = 3,
+    replicas: int = 1,
+    *,
+    binary: ServerBinary | None = None,
+    node_timeout: float = NODE_TIMEOUT,
+    password: str = "",
+    options: Sequence[str] = (),
+    timeout: float = START_TIMEOUT,
+) -> Iterator[LocalCluster]:
+    """A cluster of ``shards`` primaries with ``replicas`` synchronised replicas each; all of it gone after the block.
+
+    ``nodes`` are the primaries, by their slots, then the replicas of the first, of the second, and so on. ``options``
+    are lines of redis.conf for all, those of added nodes too. Raises SlotgateError when it does not come about in
+    ``timeout`` seconds.
+    """
+    with kept_directory() as directory, contextlib.ExitStack() as stack:
+        cluster = LocalCluster(binary or find_server(), directory, node_timeout, password, options)
+        stack.callback(stop_all, cluster.nodes)
+        primaries = [cluster.start_node() for _ in range(shards)]
+        followers = [(cluster.start_node(), primary) for primary in primaries for _ in range(replicas)]
+        for epoch, (primary, ranges) in enumerate(zip(primaries, even_ranges(shards), strict=True), start=1):
+            # As redis-cli does: with equal epochs the nodes would have to settle on new ones first.
+            primary.ask("CLUSTER", "SET-CONFIG-EPOCH", epoch)
+            for first, last in ranges:
+                primary.ask("CLUSTER", "ADDSLOTS", *range(first, last + 1))
+        for node in cluster.nodes:
+            cluster.meet(node)
+        for node, primary in followers:
+            cluster.replicate(node, primary, timeout)
+        cluster.wait_ok(timeout)
+        yield cluster
+
+
+def _follows(node: ClusterNode, primary: ClusterNode) -> bool:
+    role = node.ask("ROLE")
+    return isinstance(role, list) and role[0] == b"slave" and role[2] == primary.port
+
+
+def _wait(done: Callable[[], bool], timeout: float, problem: str) -> None:
+    """Until ``done`` (an error reply or a silent server means: not yet). Raises SlotgateError with the ``problem``."""
+    deadline = time.monotonic() + timeout
+    last = ""
+    while True:
+        try:
+            if done():
+                return
+        except (OSError, hiredis.ReplyError) as error:
+            last = f": {error}"
+        if time.monotonic() > deadline:
+            raise SlotgateError(f"{problem} after {timeout:g} s{last}")
+        time.sleep(_POLL)
+
+
+def _is_free(port: int) -> bool:
+    if port > 65535:
+        return False
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind((LOOPBACK, port))
+        return True
+    return False
+
+
+def _text(reply: object) -> str:
+    assert isinstance(reply, bytes)
+    return reply.decode()

@@ -1,0 +1,137 @@
+"""The end of a transaction: the server's reply to EXEC, and what the proxy itself has to add to it."""
+
+from collections.abc import Iterator, Sequence
+
+from proxy.backends.dispatch import Muted
+from proxy.engine.jobs import MORE, Job
+from proxy.engine.sink import Sink
+from proxy.features.host import Host, Siblings
+from proxy.planning import exec_block
+from proxy.planning.channels import BEGIN, END
+from proxy.planning.exec_block import Queued
+from proxy.resp import encode
+from proxy.resp.replies import elements
+from proxy.session import client_commands, cross_worker
+from proxy.session.session import ReplyMode
+
+_TOLD = frozenset((*BEGIN, *END))
+"""What is confirmed whatever CLIENT REPLY says, as Redis does."""
+
+
+class Ending(Sink):
+    """Takes the reply to EXEC, and makes the client's of it: what the proxy carries out itself is carried out now."""
+
+    __slots__ = ("_client", "_frames", "_items", "_next", "_said", "_silent", "_token")
+
+    def __init__(self, client: Host, items: Sequence[Queued], token: int, silent: bool) -> None:
+        self._client = client
+        self._items = items
+        self._token = token
+        self._silent = silent
+        """CLIENT REPLY has it that nothing is said."""
+        self._frames: Iterator[bytes] = iter(())
+        self._next = 0
+        self._said: list[bytes] = []
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._client.window
+
+    def halt(self) -> None:
+        """The client's."""
+        self._client.window.halt()
+
+    def direct(self) -> Sink:
+        """Where the reply goes if there is nothing to be done with it."""
+        return Muted(self._client.window) if self._silent else self._client.window
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: it is looked at whole."""
+        return False
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take the server's reply."""
+        reply = data[start:end]
+        if reply.startswith(b"*") and reply not in exec_block.NULLS:
+            self.finish(elements(reply))
+        else:
+            self._say(b"" if self._silent else reply)
+
+    def finish(self, frames: Sequence[bytes]) -> None:
+        """Put the server's replies, and those of the proxy, where they belong."""
+        self._frames = iter(frames)
+        if not self._silent:
+            self._said.append(b"*%d\r\n" % len(self._items))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._client.service.slices.run(self._going_on(), self._client)
+
+    def _going_on(self) -> Job[None]:
+        client = self._client
+        siblings = client.service.siblings
+        while self._next < len(self._items):
+            item = self._items[self._next]
+            self._next += 1
+            if item.own:
+                if item.along:
+                    next(self._frames)
+                wide = cross_worker.WIDE.get(item.fact.name)
+                if wide is not None and (yield from wide.check(client.session.world, item.args)) is None:
+                    now = client.service.turn.now()
+                    part = yield from wide.part(client.session.world, client.session.id, item.args, now)
+                    if siblings is not None:
+                        self._ask(siblings, wide, item, part)
+                        return
+                    reply = wide.reply((part,), item.args, client.session.protocol)
+                else:
+                    reply = self._own(item)
+                if item.fact.name in _TOLD and not reply.startswith(b"-"):
+                    self._said.append(reply)
+                else:
+                    self._add(reply)
+                self._silent = self._silent or client.session.closing  # CLIENT KILL: the last that it hears
+            else:
+                reply = next(self._frames)
+                self._add(reply if item.whole is None else client.service.dispatcher.merged(item.whole, reply))
+            yield MORE
+        self._say(b"".join(self._said))
+
+    def _own(self, item: Queued) -> bytes:
+        """The reply to one of the proxy's own commands."""
+        session = self._client.session
+        if item.fact.name == "unwatch":
+            return encode.OK
+        modes = self._client.modes
+        if modes is not None and (told := modes.in_transaction(item.fact, item.args)) is not None:
+            return told
+        reply = client_commands.run(session, item.fact.name, item.args, self._client.service.turn.now())
+        if item.fact.name == "client|reply" and session.reply_mode is not ReplyMode.SKIP:
+            self._silent = session.reply_mode is ReplyMode.OFF
+        return reply
+
+    def _ask(self, siblings: Siblings, wide: cross_worker.Wide, item: Queued, own: cross_worker.Part) -> None:
+        """A command about the clients of all workers: go on when the others have done their parts too."""
+        session = self._client.session
+
+        def reply(others: Sequence[cross_worker.Part]) -> None:
+            self._add(wide.reply((own, *others), item.args, session.protocol))
+            self._go_on()
+
+        siblings.ask(item.fact.name, item.args, session.id, reply)
+
+    def _add(self, reply: bytes) -> None:
+        if not self._silent:
+            self._said.append(reply)
+
+    def _say(self, reply: bytes) -> None:
+        client = self._client
+        session = client.session
+        session.queued = -1
+        if client.modes is not None:
+            client.modes.forget_expected()
+        client.adopt_session()
+        client.window.deliver(self._token, reply, 0, len(reply))
+        if session.closing:
+            client.drain()

@@ -1,0 +1,343 @@
+"""What a feature may use of the client that it is for, and of what that client shares with the others of its worker.
+
+A feature names neither the connection of its client nor the composition root: both are met here, as far as needed.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from proxy.backends.dispatch import Dispatcher
+from proxy.backends.routes import Routes
+from proxy.backends.upstream import Upstream
+from proxy.commands.facts import Fact
+from proxy.discovery.monitor import Monitor
+from proxy.engine.jobs import Job
+from proxy.engine.sink import Sink
+from proxy.engine.window import ReplyWindow
+from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.key_slots import Examined
+from proxy.planning.planner import Planner, Reject
+from proxy.planning.query_limit import QueryLimit
+from proxy.pubsub.hub import Hub
+from proxy.resp.limits import RequestLimits
+from proxy.session.cross_worker import Args, Part
+from proxy.session.session import Session
+from proxy.session.tracking_options import Tracking
+from proxy.transport.descriptors import Budget
+from proxy.transport.flow_control import ClientLimits, Flow
+from proxy.transport.job_runner import Slices
+
+
+class Siblings(Protocol):
+    """The other workers, where there are any."""
+
+    def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
+        """Have them do their parts of a command about all clients, and later call ``then`` with what they answered."""
+
+
+class Registry(Protocol):
+    """The clients of the worker."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether a CLIENT PAUSE holds."""
+
+    @property
+    def pauses_writes_only(self) -> bool:
+        """Whether it holds only what may write."""
+
+    def get(self, number: int) -> "Host | None":
+        """The client with this id."""
+
+    def count_blocked(self, change: int) -> None:
+        """One more client waits in a blocking command (1), or one less (-1)."""
+
+    def look_again(self) -> None:
+        """Carry out what a pause holds and does not hold any more."""
+
+
+class WorkerCounts(Protocol):
+    """Which worker this is, of how many."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+
+    @property
+    def index(self) -> int:
+        """Which one this is, from 0."""
+
+
+class Monitors(Protocol):
+    """The clients that have called MONITOR."""
+
+    def __contains__(self, client: "Host") -> bool: ...
+
+    def add(self, client: "Host") -> None:
+        """``client`` sees all commands from now on."""
+
+    def remove(self, client: "Host") -> None:
+        """It does not any more; it need not have."""
+
+
+class Paused(Protocol):
+    """What a CLIENT PAUSE holds."""
+
+    def holds_any(self, queue: Queue) -> bool:
+        """Whether one of the queued commands has to wait."""
+
+
+class KeyTracking(Protocol):
+    """What tells a client which of the keys that it read have changed."""
+
+    @property
+    def number(self) -> int:
+        """The client's id."""
+
+    @property
+    def tracking(self) -> Tracking:
+        """The options that the client chose."""
+
+    def begin(self, token: int, reply: bytes) -> None:
+        """Answer ``reply`` under ``token`` when the servers track."""
+
+    def change(self, tracking: Tracking, token: int, reply: bytes) -> None:
+        """Use other options from now on; ``reply`` under ``token`` when the servers have them."""
+
+    def end(self, token: int, reply: bytes) -> None:
+        """Track no more; ``reply`` under ``token`` when the servers know."""
+
+    def follow(self, token: int = -1, reply: bytes = b"") -> None:
+        """The session may have another protocol or database."""
+
+    def before(self, shards: Sequence[int], now: float) -> None:
+        """A request to ``shards`` is about to be sent."""
+
+    def taken(self, fact: Fact) -> None:
+        """A command of the client is about to be carried out."""
+
+    def passed(self) -> None:
+        """It was carried out, and CLIENT CACHING is for none that follows."""
+
+    def missed(self) -> None:
+        """The client may have read what no server tells it of."""
+
+
+class Trackers(Protocol):
+    """The tracking clients of the worker."""
+
+    @property
+    def most(self) -> int:
+        """How many there may be."""
+
+    @property
+    def share(self) -> int:
+        """How many of one user at one address."""
+
+    def __len__(self) -> int: ...
+
+    def of(self, holder: str) -> int:
+        """How many are of one user at one address."""
+
+    def begin(self, client: "Host", wanted: Tracking) -> KeyTracking:
+        """``client`` tracks from now on."""
+
+    def end(self, tracker: KeyTracking) -> None:
+        """It does not any more."""
+
+
+class Services(Upstream, Protocol):
+    """What the clients of a worker share."""
+
+    @property
+    def siblings(self) -> Siblings | None:
+        """The other workers, where there are any."""
+
+    @property
+    def clients(self) -> Registry:
+        """The clients."""
+
+    @property
+    def census(self) -> WorkerCounts:
+        """Which worker this is."""
+
+    @property
+    def spectators(self) -> Monitors:
+        """The clients that have called MONITOR."""
+
+    @property
+    def pausing(self) -> Paused:
+        """What a CLIENT PAUSE holds."""
+
+    @property
+    def trackers(self) -> Trackers:
+        """The clients that track."""
+
+    @property
+    def budget(self) -> Budget:
+        """How many connections there may be for single clients."""
+
+    @property
+    def slices(self) -> Slices:
+        """Carries out long work."""
+
+    @property
+    def limits(self) -> ClientLimits:
+        """The bounds of each client."""
+
+    @property
+    def request_limits(self) -> RequestLimits:
+        """The bounds of a request."""
+
+    @property
+    def query(self) -> QueryLimit:
+        """How much the servers keep of what one connection sends."""
+
+    @property
+    def examined(self) -> Examined:
+        """What was found out about the request of very many arguments that is carried out now."""
+
+    @property
+    def planner(self) -> Planner:
+        """Decides what becomes of commands."""
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Carries plans out."""
+
+    @property
+    def hub(self) -> Hub:
+        """The subscriptions at the servers."""
+
+    @property
+    def monitor(self) -> Monitor:
+        """How far the replicas are behind."""
+
+    def own_routes(self, number: int) -> Routes:
+        """The routes of client ``number`` over connections of its own."""
+
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+
+    def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
+        """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
+        that is not everybody's; None if it is not."""
+
+    def may_raise(self, shard: int | None = None, read: bool = False) -> bool:
+        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks."""
+
+
+class State(Protocol):
+    """What the client is in the middle of, as far as others than ``proxy.features.state`` need it."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it waits in a blocking command."""
+
+    @property
+    def tracker(self) -> KeyTracking | None:
+        """What hears which of the keys that it read are changed."""
+
+    def forget_expected(self) -> None:
+        """Nothing is expected of its subscriptions any more."""
+
+    def read_aside(self) -> None:
+        """It has read over a connection that is not its own for good."""
+
+    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
+        """The reply to one of the proxy's own commands when EXEC carries it out; None if it belongs to no feature."""
+
+
+class Host(Protocol):
+    """The client that a feature is for."""
+
+    output_hard: int
+    """How many bytes may wait for it."""
+    wrote: int
+    """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
+
+    @property
+    def number(self) -> int:
+        """Its id."""
+
+    @property
+    def service(self) -> Services:
+        """What it shares with the others."""
+
+    @property
+    def session(self) -> Session:
+        """What it has told of itself."""
+
+    @property
+    def modes(self) -> State | None:
+        """What it is in the middle of, if it ever was."""
+
+    @property
+    def window(self) -> ReplyWindow:
+        """Its replies."""
+
+    @property
+    def flow(self) -> Flow:
+        """Whether it is read from."""
+
+    @property
+    def routes(self) -> Routes:
+        """The connections that its requests go over."""
+
+    @property
+    def holder(self) -> str:
+        """Whose the connections are that it has for itself: the user's, at the address."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no connection any more."""
+
+    def alone(self) -> bool:
+        """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
+
+    def may_call_scripts(self) -> bool:
+        """Whether it is on the connections of those who call scripts; False if it must wait for that."""
+
+    def hold(self) -> None:
+        """A CLIENT PAUSE holds what it sent."""
+
+    def say(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command at once."""
+
+    def say_later(self, fact: Fact, making: Job[bytes]) -> None:
+        """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
+
+    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
+        """Answer a command that is always answered like that, whoever sends it in this manner."""
+
+    def refuse(self, fact: Fact | None, text: str) -> None:
+        """Answer a command with an error; nothing is executed."""
+
+    def refuse_for_good(self, fact: Fact | None, text: str) -> None:
+        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+
+    def reject(self, fact: Fact, rejected: Reject) -> None:
+        """Answer a command with what the planner has against it."""
+
+    def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
+        """A command was queued; ``planner`` says that its keys are in ``slots``."""
+
+    def sink(self) -> Sink:
+        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
+
+    def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
+        """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""
+
+    def for_large(self, frame: bytes) -> Routes | None:
+        """The routes for the request in ``frame``; None if it must wait until all that came before it is answered."""
+
+    def adopt_session(self) -> None:
+        """Take over what the session's state means for the requests that follow."""
+
+    def drain(self) -> None:
+        """Take no more requests; close when what is in flight is answered."""
+
+    def abort(self, reason: str) -> None:
+        """Close at once, for a reason that is logged and counted."""

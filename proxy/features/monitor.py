@@ -1,0 +1,108 @@
+"""MONITOR: clients that see every command that this worker's clients run, as Redis writes it.
+
+Source: https://redis.io/docs/latest/commands/monitor/ and what Redis 7 shows. While anybody looks on, nobody uses the
+fast lane, as that does not take commands apart.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from proxy import errors
+from proxy.commands.facts import Fact
+from proxy.features.host import Host
+from proxy.features.state import Modes
+from proxy.resp import encode
+from proxy.session.session import Session
+
+_REDACTED = b"(redacted)"
+_ESCAPES = {ord(char): f"\\{name}" for char, name in zip('\\"\n\r\t\a\b', '\\"nrtab', strict=True)}
+_SHOWN = range(32, 127)
+
+
+class Spectators:
+    """Those who look on; ``on_change`` is called when the first comes, and when the last is gone."""
+
+    def __init__(self, on_change: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
+        self._on_change = on_change
+        self._clock = clock
+        self._clients: dict[int, Host] = {}
+        self.watching = False
+        """Whether there are any."""
+
+    def add(self, client: Host) -> None:
+        """``client`` looks on from now on."""
+        self._clients[client.number] = client
+        self._tell()
+
+    def remove(self, client: Host) -> None:
+        """It does not any more; it need not have."""
+        self._clients.pop(client.number, None)
+        self._tell()
+
+    def __contains__(self, client: Host) -> bool:
+        return client.number in self._clients
+
+    def show(self, session: Session, fact: Fact, args: Sequence[bytes]) -> None:
+        """A client has run a command. What administers is not shown, and secrets are not."""
+        if "admin" in fact.flags:
+            return
+        words = " ".join(map(quoted, _redacted(fact.name, args)))
+        line = encode.simple(f"{self._clock():.6f} [{session.db} {session.address}] {words}")
+        for client in list(self._clients.values()):
+            client.window.push(line)
+
+    def _tell(self) -> None:
+        if self.watching is not bool(self._clients):
+            self.watching = bool(self._clients)
+            self._on_change()
+
+
+def quoted(arg: bytes) -> str:
+    """An argument as Redis quotes it."""
+    return '"' + "".join(map(_char, arg)) + '"'
+
+
+def _char(code: int) -> str:
+    return _ESCAPES.get(code) or (chr(code) if code in _SHOWN else f"\\x{code:02x}")
+
+
+def _redacted(name: str, args: Sequence[bytes]) -> Sequence[bytes]:
+    """The arguments without passwords."""
+    if name == "auth":
+        return [args[0], *(_REDACTED for _ in args[1:])]
+    if name == "hello":
+        return list(_hello(args))
+    return args
+
+
+def _hello(args: Sequence[bytes]) -> Iterator[bytes]:
+    """Of HELLO two are hidden behind each AUTH that may be its option, also where the command is wrong."""
+    hidden = named = 0
+    for arg in args:
+        yield _REDACTED if hidden else arg
+        option = b"" if hidden or named else arg.lower()
+        hidden = 2 if option == b"auth" else max(hidden - 1, 0)
+        named = option == b"setname"
+
+
+# ---- as commands
+
+
+def monitor(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """MONITOR. Who looks on already is answered nothing, as by Redis."""
+    client = modes.client
+    spectators = client.service.spectators
+    known = client in spectators
+    client.say(fact, b"" if known else encode.OK)
+    if not known:
+        spectators.add(client)
+    return True
+
+
+def bars(modes: Modes, fact: Fact) -> str | None:
+    """Why a client that looks on may not run ``fact``; None if it may."""
+    keyspace = fact.write or fact.readonly or "may_replicate" in fact.flags
+    return errors.LOOKING_ON if keyspace and modes.client in modes.client.service.spectators else None
+
+
+COMMANDS = {"monitor": monitor}

@@ -1,0 +1,133 @@
+"""What a CLIENT PAUSE holds, of a worker's clients: all that they send, or what may write.
+
+A script whose first line says that it does not write, and a function that was registered so, is let through a PAUSE
+WRITE. What functions are so the servers are asked (FUNCTION LIST) when one is called in such a pause; until they have
+said it the call is held. No FUNCTION LOAD gets through meanwhile.
+
+Sources: https://redis.io/docs/latest/commands/client-pause/ and
+https://redis.io/docs/latest/develop/programmability/lua-api/ (script flags).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+
+from proxy.commands.facts import Fact
+from proxy.engine.sink import Sink
+from proxy.features.host import Services
+from proxy.planning.exec_block import Queue
+from proxy.planning.proof import RUNS_CODE, SHEBANG
+from proxy.resp import encode
+
+_LIST = encode.request(("FUNCTION", "LIST"))
+_NO_WRITES = b"no-writes"
+_MAY_REPLICATE = frozenset(("publish", "spublish", "pfcount"))
+"""What replicas are sent though it is no write. Servers do not say so of them in COMMAND."""
+_READS = "_ro"
+
+
+class Pausing(Sink):
+    """Decides what the pause of the clients of ``service`` holds. Takes the answers to FUNCTION LIST."""
+
+    def __init__(self, service: Services) -> None:
+        self._service = service
+        self._reading: frozenset[bytes] | None = None
+        """The functions that do not write; None: not known in this pause."""
+        self._asked = False
+
+    @property
+    def counted(self) -> bool:
+        """No client asked for it."""
+        return False
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: it is looked at whole."""
+        return False
+
+    def begin(self) -> None:
+        """A pause begins: what functions there were before it says nothing."""
+        self._reading = None
+
+    def holds(self, fact: Fact, args: Sequence[bytes]) -> bool:
+        """Whether a command has to wait. CLIENT goes through, so that a pause can be ended."""
+        clients = self._service.clients
+        if not clients.paused or fact.name.startswith("client|"):
+            return False
+        return not clients.pauses_writes_only or self._may_write(fact, args)
+
+    def holds_any(self, queue: Queue) -> bool:
+        """Whether one of the queued commands has to wait."""
+        if not self._service.clients.pauses_writes_only:
+            return any(not fact.name.startswith("client|") for fact in queue.facts)
+        if any(fact.name not in RUNS_CODE and _writes(fact) for fact in queue.facts):
+            return True
+        return any(self._may_write_code(name, args) for name, args in queue.calls)
+
+    def _may_write(self, fact: Fact, args: Sequence[bytes]) -> bool:
+        return _writes(fact) and (fact.name not in RUNS_CODE or self._may_write_code(fact.name, args))
+
+    def _may_write_code(self, name: str, args: Sequence[bytes]) -> bool:
+        """Whether what runs a script or a function may write."""
+        if name not in RUNS_CODE or name.endswith(_READS):
+            return False
+        if name == "eval":
+            return not _says_no_writes(args[1])
+        if name == "evalsha":
+            body = self._service.scripts.body(args[1].lower())
+            return body is None or not _says_no_writes(body)
+        if self._reading is None:
+            self._ask()
+        return self._reading is None or args[1] not in self._reading
+
+    def _ask(self) -> None:
+        place = self._service.primary(0, 2, 0)
+        if place is not None and not self._asked:
+            backend = self._service.shared(place)
+            if backend.usable:
+                self._asked = True
+                backend.send(self, 0, _LIST, self._service.turn.now(), None)
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take what functions there are, and look again at what is held."""
+        self._asked = False
+        if not self._service.clients.paused:
+            return
+        view = data
+        self._reading = _reading(view[start:end])
+        self._service.clients.look_again()
+
+
+def _writes(fact: Fact) -> bool:
+    """Whether the command may write, or be replicated, as far as its name says."""
+    if fact.name in RUNS_CODE:
+        return not fact.readonly
+    unsaid = "module" in fact.flags and fact.keyed and not fact.readonly
+    return fact.write or unsaid or fact.name in _MAY_REPLICATE
+
+
+def _says_no_writes(script: bytes) -> bool:
+    """Whether a script's first line says that it does not write."""
+    if not script.startswith(SHEBANG):
+        return False
+    options = (word.partition(b"=") for word in script.partition(b"\n")[0].split()[1:])
+    return any(name == b"flags" and _NO_WRITES in value.split(b",") for name, _, value in options)
+
+
+def _reading(reply: bytes) -> frozenset[bytes]:
+    """The names of the functions that do not write, of a reply to FUNCTION LIST in RESP2."""
+    reader = hiredis.Reader()
+    reader.feed(reply)
+    found: set[bytes] = set()
+    libraries = reader.gets()
+    for library in libraries if isinstance(libraries, list) else ():
+        for function in _fields(library).get(b"functions") or ():
+            fields = _fields(function)
+            if _NO_WRITES in (fields.get(b"flags") or ()):
+                found.add(fields[b"name"])
+    return frozenset(found)
+
+
+def _fields(row: list[Any]) -> dict[bytes, Any]:
+    """A row of FUNCTION LIST: names and values in turn."""
+    return dict(zip(row[::2], row[1::2], strict=False))

@@ -1,0 +1,135 @@
+"""The commands of pub/sub. PUBLISH and SPUBLISH are sent to one shard, and counted as if every client of the proxy were
+a client of the server.
+
+In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from proxy.commands.facts import Fact
+from proxy.engine.jobs import Job
+from proxy.engine.sink import Sink
+from proxy.features.host import Host
+from proxy.features.state import Modes
+from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
+from proxy.pubsub.subscriber import Link
+from proxy.resp import encode
+from proxy.transport.flow_control import Stop
+
+_ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
+
+
+def publish(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """PUBLISH, SPUBLISH."""
+    client = modes.client
+    service = client.service
+    kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
+    shard = service.hub.publisher(kind, args[1])
+    if _waits(client, service.hub.ending(kind, args[1], shard)):
+        return False
+    routes = client.for_large(frame)
+    if routes is None:
+        return False
+    service.counters.command(fact.name).calls += 1
+    sink = client.sink()
+    if service.hub.busy:
+        sink = _Counted(client, sink, kind, args[1])
+    token = client.window.reserve()
+    service.dispatcher.send(shard, False, frame, routes, client.flow, sink, token, now)
+    return True
+
+
+def asks_too_early(client: Host, fact: Fact) -> bool:
+    """Whether a command asks the servers who is subscribed while some of them do not know that somebody is no more:
+    then it waits."""
+    return fact.name in _ASKING and _waits(client, client.service.hub.endings)
+
+
+def _waits(client: Host, links: Sequence[Link]) -> bool:
+    """Whether a client has to wait until the servers know of what ends over ``links``: nobody should count it any
+    more."""
+    if not links:
+        return False
+    if client.alone():
+        client.flow.stop(Stop.ORDER)
+        client.service.hub.after(links, lambda: client.flow.go(Stop.ORDER))
+    return True
+
+
+class _Counted(Sink):
+    """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
+
+    __slots__ = ("_channel", "_client", "_kind", "_sink")
+
+    def __init__(self, client: Host, sink: Sink, kind: Kind, channel: bytes) -> None:
+        self._client = client
+        self._sink = sink
+        self._kind = kind
+        self._channel = channel
+
+    @property
+    def owner(self) -> object:
+        """The client's."""
+        return self._sink.owner
+
+    def halt(self) -> None:
+        """The client's."""
+        self._sink.halt()
+
+    def accepts_stream(self, token: int) -> bool:
+        """No: it is a number."""
+        return False
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Pass on the number, put right; or an error."""
+        reply = data[start:end]
+        if reply[:1] == b":":
+            self._client.service.slices.run(self._counting(token, int(reply[1:-2])), self._client)
+        else:
+            self._sink.deliver(token, reply, 0, len(reply))
+
+    def _counting(self, token: int, known: int) -> Job[None]:
+        """Put right the number that a server knows."""
+        heard = yield from self._client.service.hub.counting(self._kind, self._channel, known)
+        reply = encode.integer(heard)
+        self._sink.deliver(token, reply, 0, len(reply))
+
+
+def subscribe(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
+    client = modes.client
+    service = client.service
+    if not client.alone():
+        return False
+    service.counters.command(fact.name).calls += 1
+    client.session.muted()  # it is told all the same, as Redis does
+    modes.listening().begin(BEGIN[fact.name], args[1:])
+    return True
+
+
+def unsubscribe(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE."""
+    client = modes.client
+    kind, names = END[fact.name], args[1:]
+    listening = modes.listening()
+    if listening.has_none(kind, names):
+        client.service.counters.command(fact.name).calls += 1
+        client.session.muted()
+        client.window.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
+        client.adopt_session()
+        return True
+    if not client.alone():
+        return False  # PUBSUB before it is to see what ends here
+    client.service.counters.command(fact.name).calls += 1
+    client.session.muted()
+    listening.end(kind, names)
+    return True
+
+
+COMMANDS: Mapping[str, Callable[[Modes, Fact, list[bytes], bytes, float], bool]] = {
+    "publish": publish,
+    "spublish": publish,
+    **dict.fromkeys(BEGIN, subscribe),
+    **dict.fromkeys(END, unsubscribe),
+}
+"""By the fact's name."""

@@ -1,0 +1,58 @@
+"""Commands that go around what keeps a server busy: SCRIPT KILL, FUNCTION KILL, FUNCTION STATS.
+
+While a script runs, its server reads nothing more from the connection that it came over, which many clients share: so
+they are sent over connections of their own, to the primaries and to the replicas that are there. There are always some
+for that, however many clients have for themselves. A server takes them once the script has run for its threshold
+(``busy-reply-threshold``); until then it answers nobody, and they wait.
+"""
+
+from collections.abc import Iterator
+
+from proxy import errors
+from proxy.backends.dedicated_pool import OWN
+from proxy.backends.settings import Place
+from proxy.backends.single_request import Errand
+from proxy.commands.facts import Fact
+from proxy.features.host import Services
+from proxy.features.state import Modes
+from proxy.planning.scatter import Part, Scatter, Way
+from proxy.transport.flow_control import Stop
+
+_KILLS = ("script|kill", "function|kill")
+_PLAIN_DB = 0
+"""A server that is busy takes no SELECT."""
+
+
+def aside(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """Send it to all servers, and answer what is made of their replies; what follows waits.
+
+    To kill what runs it goes at once, as what this client sent before may wait for just that.
+    """
+    client = modes.client
+    service = client.service
+    if fact.name not in _KILLS and not client.alone():
+        return False
+    places = list(_places(service, client.session.protocol))
+    if not places:
+        client.refuse(fact, errors.incomplete((), service.topology.cluster))
+        return True
+    service.counters.command(fact.name).calls += 1
+    plan = Scatter(
+        Way(fact.name, fact.merge or "one_ok", len(service.topology.shards)), [Part(0, frame) for _ in places]
+    )
+    gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
+    client.flow.stop(Stop.ORDER)
+    for index, place in enumerate(places):
+        Errand(service, gather, index, place, frame, OWN, patient=True)
+    return True
+
+
+def _places(service: Services, protocol: int) -> Iterator[Place]:
+    there = {backend.place.node for backend in service.pool if backend.ready}
+    for shard in service.topology.shards:
+        for node in shard.nodes:
+            if node == shard.primary or node in there:
+                yield Place(shard.name, node, node == shard.primary, protocol, _PLAIN_DB, 0)
+
+
+COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), aside)

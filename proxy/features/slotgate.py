@@ -1,0 +1,179 @@
+"""SLOTGATE: what the proxy says about itself and its servers to users with ``admin = true``, and SEND to one of them.
+
+What is said is of the worker that is asked, but for CLIENTS, which spans them.
+"""
+
+import fnmatch
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+from proxy import errors
+from proxy.backends.settings import Place, State
+from proxy.backends.single_request import Errand
+from proxy.commands.facts import Fact
+from proxy.config.settings import settings
+from proxy.engine.jobs import MORE, Job
+from proxy.features.host import Services
+from proxy.features.state import Modes
+from proxy.resp import encode
+from proxy.sharding.topology import NOBODY, Node, Shard, Topology, format_ranges
+from proxy.transport.flow_control import Stop
+
+HELP = (
+    "SLOTGATE <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CLIENTS",
+    "    Return the clients as CLIENT LIST does, and what waits in the proxy for each.",
+    "CONFIG [<pattern>]",
+    "    Return the configuration in use, without its secrets.",
+    "NODES",
+    "    Return every server: its shard, role, slots, state, requests in flight, and how far a replica is behind.",
+    "SEND <node> <command> [<arg> ...]",
+    "    Send a command to one server, named by its address or, for the primary of a shard, by the shard's name.",
+    "WHERE <key> [<key> ...]",
+    "    Return the slot of each key, its shard and the address of its primary.",
+    "HELP",
+    "    Print this help.",
+)
+
+_BETTER = (State.READY, State.HELD, State.NEW, State.FAILING, State.CLOSED)
+"""Of several connections to a server the first of these is the server's state."""
+
+
+def nodes(service: Services, protocol: int) -> bytes:
+    """SLOTGATE NODES."""
+    lags = {node: behind for _, node, behind in service.monitor.lags()}
+    found = []
+    for index, shard in enumerate(service.topology.shards):
+        slots = format_ranges(service.topology.ranges(index))
+        for node in shard.nodes:
+            backends = [backend for backend in service.pool if backend.place.node == node]
+            states = {backend.state for backend in backends}
+            state = next((state for state in _BETTER if state in states), None)
+            behind = lags.get(node, math.inf)
+            found.append(
+                _map(
+                    {
+                        "shard": shard.name,
+                        "address": node.address,
+                        "role": "primary" if node == shard.primary else "replica",
+                        "slots": slots,
+                        "state": "unused" if state is None else state.value,
+                        "connections": sum(backend.ready for backend in backends),
+                        "in-flight": sum(backend.inflight.written + backend.inflight.unsent for backend in backends),
+                        "lag-ms": 0 if node == shard.primary else round(behind * 1000) if behind < math.inf else -1,
+                    },
+                    protocol,
+                )
+            )
+    return encode.array(found)
+
+
+def where(service: Services, keys: list[bytes], protocol: int) -> Job[bytes]:
+    """SLOTGATE WHERE key [key ...]."""
+    found = []
+    for key in keys:
+        found.append(_where(service.topology, service.slot_of(key), protocol))
+        yield MORE
+    return encode.array(found)
+
+
+def _where(topology: Topology, slot: int, protocol: int) -> bytes:
+    index = topology.slot_shard[slot]
+    shard = None if index == NOBODY else topology.shards[index]
+    return _map(
+        {
+            "slot": slot,
+            "shard": shard.name if shard else "",
+            "address": shard.primary.address if shard else "",
+        },
+        protocol,
+    )
+
+
+def config(service: Services, patterns: list[bytes], protocol: int) -> bytes:
+    """SLOTGATE CONFIG [pattern ...]."""
+    wanted = [pattern.decode("utf-8", "replace") for pattern in patterns] or ["*"]
+    found = {
+        name: value
+        for name, value in settings(service.config)
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)
+    }
+    return encode.mapping({encode.bulk(name): encode.bulk(value) for name, value in found.items()}, protocol)
+
+
+def _map(fields: Mapping[str, str | int], protocol: int) -> bytes:
+    return encode.mapping(
+        {
+            encode.bulk(name): encode.integer(value) if isinstance(value, int) else encode.bulk(value)
+            for name, value in fields.items()
+        },
+        protocol,
+    )
+
+
+def find(topology: Topology, name: str) -> tuple[Shard, Node] | None:
+    """The server called so: by its address, or as the primary of the shard of that name."""
+    for shard in topology.shards:
+        for node in shard.nodes:
+            if name in (node.address, f"{node.host}:{node.port}"):
+                return shard, node
+    return next(((shard, shard.primary) for shard in topology.shards if shard.name == name), None)
+
+
+# ---- as commands
+
+Say = Callable[[Services, list[bytes], int], bytes]
+
+
+def say(make: Say) -> Callable[[Modes, Fact, list[bytes], bytes, float], bool]:
+    """The command that answers what ``make`` makes of the arguments behind the subcommand."""
+
+    def command(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+        client = modes.client
+        client.say(fact, make(client.service, args[2:], client.session.protocol))
+        return True
+
+    return command
+
+
+def say_where(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """SLOTGATE WHERE: there may be very many keys."""
+    client = modes.client
+    client.say_later(fact, where(client.service, args[2:], client.session.protocol))
+    return True
+
+
+def send(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """SLOTGATE SEND node command [arg ...]: what came before is answered first, and what follows waits."""
+    client = modes.client
+    if not client.alone():
+        return False
+    service = client.service
+    found = find(service.topology, args[2].decode("utf-8", "replace"))
+    if found is None:
+        client.refuse(fact, errors.no_such_node(errors.text(args[2]), list(_names(service.topology))))
+        return True
+    shard, node = found
+    session = client.session
+    service.counters.command(fact.name).calls += 1
+    place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
+    modes.errand = Errand(
+        service, client.sink(), client.window.reserve(), place, encode.request(args[3:]), client.holder
+    )
+    client.flow.stop(Stop.ORDER)
+    return True
+
+
+def _names(topology: Topology) -> Iterator[str]:
+    for shard in topology.shards:
+        yield shard.name
+        yield from (node.address for node in shard.nodes)
+
+
+COMMANDS = {
+    "slotgate|nodes": say(lambda service, args, protocol: nodes(service, protocol)),
+    "slotgate|where": say_where,
+    "slotgate|config": say(config),
+    "slotgate|help": say(lambda service, args, protocol: encode.array(map(encode.simple, HELP))),
+    "slotgate|send": send,
+}

@@ -1,0 +1,105 @@
+"""Connections over which a script runs that takes long: others who call scripts are sent over a fresh one.
+
+A server reads nothing more from a connection while a script runs that came over it. What is sent over another one it
+answers BUSY, once the script has run for its threshold (``busy-reply-threshold``). Who calls no scripts has other
+connections (``Conversation.may_call_scripts``), and needs none of this. Of what was written behind the script already,
+reads are sent again over the fresh one; what may write is carried out when the script is over, as it can not be taken
+back.
+
+Source: https://redis.io/docs/latest/develop/programmability/lua-api/ and
+https://redis.io/docs/latest/develop/programmability/eval-intro/
+"""
+
+import asyncio
+from collections import Counter
+
+from proxy.backends.settings import SCRIPTS
+from proxy.backends.shared import Backend
+from proxy.engine.sink import DISCARD, UNASKED, Sink
+from proxy.features.host import Services
+from proxy.planning import exec_block
+from proxy.planning.proof import RUNS_CODE, Proof
+from proxy.sharding.topology import Node
+
+_LOOK = 0.02
+"""Seconds between two looks, while scripts are called."""
+_LONG = 0.04
+"""Seconds without a word of the server after which a script takes long."""
+_MOST, _WITHIN = 20, 5.0
+"""So many fresh connections to one server may be made within so many seconds: where scripts always take long, others
+wait for them as they would anyway."""
+_NAMED = 32
+"""Bytes of a request in which its name stands."""
+
+
+class SlowScripts:
+    """The watch over the scripts that clients of ``service`` call; it rests while none is called."""
+
+    def __init__(self, service: Services) -> None:
+        self._service = service
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewed: list[tuple[float, Node]] = []
+        """The servers to which fresh connections were made lately, and when."""
+
+    def called(self) -> None:
+        """A client calls a script."""
+        if self._timer is None:
+            self._timer = self._service.loop.call_later(_LOOK, self._look)
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        service = self._service
+        self._timer = None
+        now = service.turn.now()
+        self._renewed = [(at, node) for at, node in self._renewed if now - at < _WITHIN]
+        often = Counter(node for _, node in self._renewed)
+        theirs = [backend for backend in service.pool if backend.place.index <= SCRIPTS]
+        under_way = [backend for backend in theirs if backend.ready and backend.inflight.written]
+        found = [backend for backend in under_way if backend.silent(now) > _LONG and often[backend.place.node] < _MOST]
+        slow = [backend for backend in found if _runs_script(backend)]
+        if slow:
+            self._renewed += [(now, backend.place.node) for backend in slow]
+            service.replace(slow)
+            for backend in slow:
+                self._send_reads_again(backend)
+        if under_way:
+            self._timer = service.loop.call_later(_LOOK, self._look)
+
+    def _send_reads_again(self, slow: Backend) -> None:
+        """Over the connection that has taken its place; but none that its client sent behind what may write."""
+        service = self._service
+        fresh = service.pool.at(slow.place)
+        entries = slow.inflight.entries()
+        dropped: dict[int, Sink] = {}
+        keep: set[object] = set()
+        behind = False
+        for at, entry in enumerate(entries):
+            ours = entry.sink in UNASKED or isinstance(entry.sink, Proof)
+            if behind or ours or entry.sink.owner in keep or not self._only_reads(entry.frame):
+                keep.add(entry.sink.owner)
+            else:
+                dropped[at] = DISCARD
+            behind = ours and entry.sink is not DISCARD
+        slow.inflight.rewire(dropped)
+        service.counters.retries += len(dropped)
+        for at in dropped:
+            entry = entries[at]
+            fresh.send(entry.sink, entry.token, entry.frame, entry.since, None)
+
+    def _only_reads(self, frame: bytes) -> bool:
+        fact = None if exec_block.is_block(frame) else self._service.resolve(frame)[0]
+        return fact is not None and fact.readonly and fact.name not in RUNS_CODE
+
+
+def _runs_script(backend: Backend) -> bool:
+    """Whether one is in flight: nothing tells which of what was written together the server is at."""
+    return any(_calls(entry.frame) for entry in backend.inflight.entries())
+
+
+def _calls(frame: bytes) -> bool:
+    named = (frame if exec_block.is_block(frame) else frame[:_NAMED]).lower()
+    return b"eval" in named or b"fcall" in named

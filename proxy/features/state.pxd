@@ -1,0 +1,12 @@
+from proxy.planning.exec_block cimport Queue
+
+
+cdef class Modes:
+    cdef readonly object client
+    cdef public object block
+    cdef public object errand
+    cdef public Queue queue
+    cdef public unsigned long long waited
+    cdef public object watch
+    cdef public object subscriptions
+    cdef public object tracker

@@ -1,0 +1,121 @@
+"""What a client can be in the middle of that its session's plain state does not cover: a transaction, a block, a
+subscription. Made when a client first needs it; most never do.
+"""
+
+from typing import Protocol
+
+from proxy.backends.routes import Routes
+from proxy.backends.single_request import Errand
+from proxy.commands.facts import Fact
+from proxy.features.host import Host, KeyTracking
+from proxy.features.subscriptions import Subscriptions
+from proxy.features.watch import Watch
+from proxy.planning.channels import END
+from proxy.planning.exec_block import Queue
+from proxy.session.session import Manner
+
+
+class Blocked(Protocol):
+    """What a client is blocked in."""
+
+    def unblock(self, error: bool) -> None:
+        """End it as if its time were over, or by an ``error``."""
+
+    def leave(self) -> None:
+        """End it without an answer, unless there is one."""
+
+    def cancel(self) -> None:
+        """The client is gone."""
+
+
+class Modes:
+    """The modes of one client."""
+
+    __slots__ = ("block", "client", "errand", "queue", "subscriptions", "tracker", "waited", "watch")
+
+    def __init__(self, client: Host) -> None:
+        self.client = client
+        self.block: Blocked | None = None
+        """The blocking command that it waits in."""
+        self.errand: Errand | None = None
+        """What SLOTGATE SEND sent last."""
+        self.queue: Queue | None = None
+        """The transaction that it has begun."""
+        self.waited = 0
+        """The shards that its last WAIT asked, as ``Conversation.wrote`` has them."""
+        self.watch: Watch | None = None
+        """The keys that it watches."""
+        self.subscriptions: Subscriptions | None = None
+        self.tracker: KeyTracking | None = None
+        """What hears which of the keys that it read are changed."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the fast lane may work for it all the same."""
+        if self.tracker is not None and self.tracker.tracking.caching:
+            return False
+        return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
+
+    @property
+    def manner(self) -> int:
+        """What that means to the own lane."""
+        if self.tracker is not None or self.block is not None:
+            return Manner.LONG
+        if self.subscriptions is not None and self.subscriptions.restricted:
+            return Manner.LISTENS if self.queue is None else Manner.LONG
+        if self.queue is None:
+            return Manner.OWN
+        return Manner.SPOILED if self.queue.spoiled else Manner.QUEUES
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it waits in a blocking command."""
+        return self.block is not None
+
+    def routes(self, routes: Routes) -> Routes:
+        """Which connections its commands go over, in place of ``routes``."""
+        if self.tracker is not None:
+            return self.client.service.own_routes(self.client.number)
+        # What is read to be written back in a transaction must be what is watched.
+        return routes if self.watch is None else self.client.service.at_primaries(routes)
+
+    def read_aside(self) -> None:
+        """It has read over a connection that is not its own for good: nobody will tell it of those keys."""
+        if self.tracker is not None:
+            self.tracker.missed()
+
+    def adopted(self) -> None:
+        """The session's state may have changed."""
+        if self.subscriptions is not None:
+            self.subscriptions.adopted()
+        if self.tracker is not None:
+            self.tracker.follow()
+
+    def behind(self) -> None:
+        """It reads more slowly than it is answered, from now on."""
+        if self.subscriptions is not None:
+            self.subscriptions.behind()
+
+    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
+        """The reply to one of the proxy's own commands when EXEC carries it out, if it belongs to a mode."""
+        if self.subscriptions is None and fact.name not in END:
+            return None
+        subscriptions = self.listening()
+        subscriptions.adopted()  # HELLO may have stood before it
+        return subscriptions.in_transaction(fact, args)
+
+    def forget_expected(self) -> None:
+        """Nothing is expected of its subscriptions any more."""
+        if self.subscriptions is not None:
+            self.subscriptions.forget()
+
+    def listening(self) -> Subscriptions:
+        """The client's subscriptions, from now on."""
+        if self.subscriptions is None:
+            self.subscriptions = Subscriptions(self.client)
+        return self.subscriptions
+
+    def leave(self) -> None:
+        """The client is to be closed when what it sent is answered: nothing may take for ever."""
+        if self.block is not None:
+            self.block.leave()

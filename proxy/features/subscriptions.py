@@ -1,0 +1,313 @@
+"""What one client is subscribed to, and the mode that this puts it in when it speaks RESP2.
+
+Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
+"""
+
+from collections.abc import Callable, Sequence
+
+from proxy import errors
+from proxy.commands.facts import Fact
+from proxy.engine.jobs import MORE, Job, at_once
+from proxy.features.host import Host
+from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
+from proxy.pubsub.topic import Claim, Server
+from proxy.resp import encode
+from proxy.transport.clock import Deadline
+from proxy.transport.flow_control import Stop
+
+ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
+"""In RESP2, while subscribed."""
+_STEP = 8
+"""Names until a job may be interrupted."""
+_FEW = 64
+"""So many names are joined at once, so that no message comes in between."""
+_TOLD_AT_ONCE = 500
+"""Of more confirmations these are a piece of the reply."""
+_LOOK_EVERY = 1.0
+"""Seconds after which it is looked again whether a slow client has caught up."""
+
+
+class Subscriptions:
+    """The subscriptions of ``client``."""
+
+    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
+
+    def __init__(self, client: Host) -> None:
+        self._client = client
+        self.protocol = client.session.protocol
+        self._claim: Claim | None = None
+        self._limited = False
+        """Whether the limits are a subscriber's."""
+        self._leaves = False
+        """Whether its subscriptions are being given up, all of them."""
+        self._expected: list[Claim] = []
+        """What a transaction is going to subscribe to."""
+        self._watch: Deadline | None = None
+        self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return any(self.names.values())
+
+    @property
+    def restricted(self) -> bool:
+        """Whether only a few commands are allowed."""
+        return self.protocol < 3 and self.any
+
+    def answers(self, fact: Fact, args: Sequence[bytes]) -> bool:
+        """Answer a command that is another one in the mode, or is not allowed; False if it is to be carried out."""
+        if not self.restricted:
+            return False
+        client = self._client
+        if fact.name not in ALLOWED:
+            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
+            return True
+        if fact.name != "ping" or len(args) > 2:
+            return False
+        client.answer_for_good(fact, pong(args))
+        return True
+
+    def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
+        """Have all stand that the ``commands`` of a transaction subscribe to, before it is carried out.
+
+        None if they do; else what follows waits, and "" is returned; or the text of an error reply.
+        """
+        hub = self._client.service.hub
+        if not self._expected:
+            names: dict[Kind, list[bytes]] = {}
+            for name, args in commands:
+                if BEGIN.get(name, Kind.SHARD) is not Kind.SHARD:
+                    names.setdefault(BEGIN[name], []).extend(args[1:])
+            self._expected = [hub.claim(self._expected_stands) for _ in names]
+            slices = self._client.service.slices
+            for claim, (kind, all_of) in zip(self._expected, names.items(), strict=True):
+                slices.run(self._claiming(claim, kind, all_of), self._client)
+        problem = next((claim.problem for claim in self._expected if claim.problem), None)
+        if problem is not None:
+            self.forget()
+            return problem
+        if all(claim.over for claim in self._expected):
+            return None
+        self._client.flow.stop(Stop.ORDER)
+        return ""
+
+    def _expected_stands(self, problem: str | None) -> None:
+        self._client.flow.go(Stop.ORDER)
+
+    def forget(self) -> None:
+        """The transaction is over."""
+        expected, self._expected = self._expected, []
+        for claim in expected:
+            self._client.service.slices.run(claim.releasing())
+
+    def in_transaction(self, fact: Fact, args: Sequence[bytes]) -> bytes | None:
+        """The reply to a command of a transaction that is carried out now; None if it is none of this."""
+        if fact.name == "ping" and self.restricted and len(args) < 3:
+            return pong(args)
+        if fact.name in END:
+            return b"".join(at_once(self._leaving(END[fact.name], args[1:], set())))
+        kind = BEGIN.get(fact.name)
+        if kind is Kind.SHARD:
+            return encode.error(errors.NO_SSUBSCRIBE)
+        if kind is None:
+            return None
+        frames: list[bytes] = []
+        at_once(self._joining(kind, args[1:], frames.append))
+        self._changed()
+        return b"".join(frames)
+
+    def begin(self, kind: Kind, names: Sequence[bytes]) -> None:
+        """Subscribe; what the client sends next waits until it is confirmed."""
+        client = self._client
+        slices = client.service.slices
+        token = client.window.reserve()
+
+        def then(problem: str | None) -> None:
+            slices.run(self._confirming(claim, kind, names, token, problem), client)
+
+        claim = self._claim = client.service.hub.claim(then)
+        slices.run(self._claiming(claim, kind, names), client)
+        if client.window.pending:
+            client.flow.stop(Stop.ORDER)
+
+    def _claiming(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> Job[None]:
+        """Have ``names`` stand."""
+        yield from claim.adding(kind, names)
+        claim.seal()
+
+    def _confirming(
+        self, claim: Claim, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
+    ) -> Job[None]:
+        """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
+        window = self._client.window
+        said: list[bytes] = []
+
+        def say(frame: bytes) -> None:
+            said.append(frame)
+            if len(said) > _TOLD_AT_ONCE:
+                window.stream(token, b"".join(said), False)
+                said.clear()
+
+        if problem is None and len(names) > _FEW:
+            # From here on messages wait until all is confirmed.
+            window.stream(token, b"", False)
+            yield from self._joining(kind, names, say)
+            self._changed()
+            window.stream(token, b"".join(said), True)
+        else:
+            if problem is not None:
+                said.append(self._failed(kind, problem))
+            else:
+                at_once(self._joining(kind, names, said.append))
+                self._changed()
+            reply = b"".join(said)
+            # It is read from again before it can answer: what it says then must not come behind what others say later.
+            self._client.flow.go(Stop.ORDER)
+            window.deliver(token, reply, 0, len(reply))
+        self._claim = None
+        self._client.service.slices.run(claim.releasing())
+
+    def _joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
+        """Hear of ``names``, all of which are claimed and stand, and ``say`` the confirmation of each."""
+        hub, push = self._client.service.hub, self._client.window.push
+        own = self.names[kind]
+        for at, name in enumerate(names):
+            if name not in own:
+                own[name] = None
+                hub.join(kind, name, self, push)
+            say(confirmation(kind.subscribe, name, self.count(kind), self.protocol))
+            if not at % _STEP:
+                yield MORE
+
+    def has_none(self, kind: Kind, names: Sequence[bytes]) -> bool:
+        """Whether it is subscribed to none of these few ``names``, or to nothing of that kind if there are none."""
+        own = self.names[kind]
+        return not own if not names else len(names) <= _FEW and own.keys().isdisjoint(names)
+
+    def end(self, kind: Kind, names: Sequence[bytes]) -> None:
+        """Subscribe to ``names`` no more, or to none of that kind.
+
+        What follows waits until the servers know, as it may ask them who is subscribed, or be a PUBLISH that counts.
+        """
+        client = self._client
+        client.service.slices.run(self._ending(kind, names, client.window.reserve()), client)
+        if client.window.pending:
+            client.flow.stop(Stop.ORDER)
+
+    def _ending(self, kind: Kind, names: Sequence[bytes], token: int) -> Job[None]:
+        links: set[Server] = set()
+        frames = yield from self._leaving(kind, names, links)
+        reply = b"".join(frames)
+        client = self._client
+        client.service.hub.after(links, lambda: client.window.deliver(token, reply, 0, len(reply)))
+
+    def _leaving(self, kind: Kind, names: Sequence[bytes], links: set[Server]) -> Job[list[bytes]]:
+        """Hear of ``names`` no more, or of none of that kind: the confirmations. ``links`` gets what was told so."""
+        frames = []
+        own = self.names[kind]
+        hub = self._client.service.hub
+        if not names and not own:
+            frames.append(nothing_ended(kind, (), self.count(kind), self.protocol))
+        for at, name in enumerate(names or list(own)):
+            if name in own:
+                del own[name]
+                links.update(hub.leave(kind, name, self))
+            frames.append(confirmation(kind.unsubscribe, name, self.count(kind), self.protocol))
+            if not at % _STEP:
+                yield MORE
+        self._changed()
+        return frames
+
+    def adopted(self) -> None:
+        """The session may speak another protocol now."""
+        self.protocol = self._client.session.protocol
+
+    def behind(self) -> None:
+        """The client does not read its messages as fast as they come: see how long that goes on."""
+        if self._watch is None and self.any:
+            self._look(None)
+
+    def _look(self, since: float | None) -> None:
+        """Close it if too much has waited for too long; ``since`` when it has been too much."""
+        self._watch = None
+        client = self._client
+        limits, clock = client.service.limits, client.service.turn.clock
+        now = clock.settled
+        if client.flow.unread() <= limits.pubsub_soft:
+            since = None
+        elif since is None:
+            since = now
+        elif now - since >= limits.pubsub_patience:
+            client.abort("pubsub output limit")
+            return
+        if client.flow.behind:
+            self._watch = clock.call_later(_LOOK_EVERY, self._look, since)
+
+    def leaves(self) -> bool:
+        """Whether there is so much to be given up that RESET has to wait for it; begins with it."""
+        if not self._leaves and sum(map(len, self.names.values())) > _TOLD_AT_ONCE:
+            self._leaves = True
+            self._client.service.slices.run(self._clearing())
+        if self._leaves:
+            self._client.flow.stop(Stop.ORDER)
+        return self._leaves
+
+    def gone(self) -> None:
+        """End all, and say nothing; for good."""
+        self.forget()
+        slices = self._client.service.slices
+        if self._claim is not None:
+            slices.run(self._claim.releasing())
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if not self._leaves:
+            slices.run(self._clearing())
+
+    def _clearing(self) -> Job[None]:
+        """Hear of nothing any more."""
+        hub = self._client.service.hub
+        links: set[Server] = set()
+        for kind, names in self.names.items():
+            for at, name in enumerate(names):
+                links.update(hub.leave(kind, name, self))
+                if not at % _STEP:
+                    yield MORE
+            names.clear()
+        if self._leaves:
+            hub.after(links, self._left)
+
+    def _left(self) -> None:
+        """The servers know it: RESET can be carried out."""
+        self._leaves = False
+        if not self._client.gone:
+            self._changed()
+            self._client.flow.go(Stop.ORDER)
+
+    def _failed(self, kind: Kind, problem: str) -> bytes:
+        self._client.service.counters.command(kind.subscribe.decode()).failed += 1
+        return encode.error(problem)
+
+    def count(self, kind: Kind) -> int:
+        """What a confirmation counts: channels and patterns together, those of shards by themselves."""
+        if kind is Kind.SHARD:
+            return len(self.names[kind])
+        return len(self.names[Kind.CHANNEL]) + len(self.names[Kind.PATTERN])
+
+    def _changed(self) -> None:
+        client = self._client
+        channels, patterns, of_shards = (len(self.names[kind]) for kind in Kind)
+        client.session.listening = channels, patterns, of_shards
+        limits = client.service.limits
+        if self.any is not self._limited:
+            self._limited = self.any
+            usual = limits.output_soft // 2
+            client.output_hard = limits.pubsub_hard if self.any else limits.output_hard
+            client.flow.slow_from(min(usual, limits.pubsub_soft) if self.any else usual)
+        client.adopt_session()
+
+
+def pong(args: Sequence[bytes]) -> bytes:
+    """The answer to PING in the mode."""
+    return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))

@@ -1,0 +1,298 @@
+"""MULTI, EXEC and DISCARD, WATCH and UNWATCH, carried out for a client.
+
+Commands are queued here, with Redis's errors; what EXEC makes of them::
+
+    nothing for a server              answered by the proxy
+    all else                          one block, over the shared connection of the shard's primary
+    with WATCH, SELECT or HELLO       the same block over a lease (proxy.backends.exec_request, proxy.features.watch)
+    with what proxy.planning.reply_counts names     the same
+
+The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC is answered
+(proxy.features.exec_reply).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+
+from proxy import errors
+from proxy.backends.dedicated_pool import Lease
+from proxy.backends.exec_request import Fate, Trip
+from proxy.commands.facts import Fact
+from proxy.engine.sink import Sink
+from proxy.features.exec_reply import Ending
+from proxy.features.host import Host
+from proxy.features.state import Modes
+from proxy.features.watch import Watch
+from proxy.planning import exec_block, reply_counts
+from proxy.planning.channels import BEGIN
+from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.planner import Reject
+from proxy.planning.scatter import Scatter
+from proxy.resp import encode
+from proxy.session import client_commands
+from proxy.session.session import Session
+from proxy.transport.flow_control import Stop
+
+AT_ONCE = frozenset(("multi", "exec", "discard", "watch", "quit", "reset"))
+"""What is carried out inside a transaction too, and not queued."""
+_MOVING = frozenset(("select", "hello", "auth"))
+"""What may change the database or the protocol, and what that may depend on."""
+
+
+def multi(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """Begin a transaction."""
+    client = modes.client
+    if modes.queue is not None:
+        client.say(fact, encode.error(errors.NESTED_MULTI))
+        return True
+    modes.queue = Queue()
+    client.session.queued = 0
+    client.say(fact, encode.OK)
+    return True
+
+
+def enqueue(modes: Modes, fact: Fact, args: list[bytes], frame: bytes) -> None:
+    """Keep a command until EXEC, or say why it can not be in a transaction."""
+    client, queue = modes.client, modes.queue
+    assert queue is not None
+    service = client.service
+    if fact.for_admins is not None and client.session.admin:
+        fact = fact.for_admins
+    found = service.planner.member(fact, args, frame)
+    if isinstance(found, Reject):
+        client.reject(fact, found)
+        return
+    if isinstance(found, Scatter):
+        item = Queued(fact, args, found.parts[0].frame, found)
+        slots = frozenset[int]()
+    else:
+        item, slots = Queued(fact, args, frame), found
+    if not queue.spoiled:
+        most = service.request_limits.request
+        if queue.size + item.size > most:
+            client.refuse(fact, errors.transaction_too_big(most))
+            return
+        if queue.size + item.size > service.query.limit and queue.held() + item.taken > service.query.limit:
+            client.refuse(fact, errors.transaction_too_large(service.query.limit))
+            return
+        queue.add(item, slots)
+    client.queued(item, slots, service.planner)
+
+
+def spoil(modes: Modes, fact: Fact | None) -> None:
+    """A command was refused: EXEC will execute nothing. A refused EXEC ends the transaction."""
+    if fact is not None and fact.name == "exec":
+        discard(modes)
+    elif modes.queue is not None:
+        modes.queue.drop()
+
+
+def discard(modes: Modes) -> None:
+    """End the transaction, and watch no more."""
+    _end(modes)
+    modes.forget_expected()
+    watch, modes.watch = modes.watch, None
+    if watch is not None:
+        watch.release()
+
+
+def _end(modes: Modes) -> None:
+    modes.queue = None
+    modes.client.session.queued = -1
+    modes.client.session.watched = 0
+
+
+def discard_command(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """DISCARD."""
+    client = modes.client
+    if modes.queue is None:
+        client.say(fact, encode.error(errors.without_multi(fact.name)))
+        return True
+    discard(modes)
+    client.say(fact, encode.OK)
+    return True
+
+
+def unwatch(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """UNWATCH, outside of a transaction."""
+    discard(modes)
+    modes.client.say(fact, encode.OK)
+    return True
+
+
+def watch(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """WATCH: whatever follows waits until the server has confirmed it, so no read can overtake it."""
+    client = modes.client
+    service = client.service
+    if modes.queue is not None:
+        client.say(fact, encode.error(errors.WATCH_IN_MULTI))
+        return True
+    if not client.alone():
+        return False
+    held = modes.watch
+    slots = service.planner.watched(fact, args, frozenset() if held is None else held.slots)
+    if isinstance(slots, Reject):
+        client.say(fact, _reject(client, slots))
+        return True
+    service.counters.command(fact.name).calls += 1
+    muted = client.session.muted()
+    token = client.window.reserve()
+    client.flow.stop(Stop.ORDER)
+
+    def watched(kept: Watch | None, reply: bytes) -> None:
+        modes.watch = kept
+        client.session.watched += len(args) - 1 if kept is not None and not reply.startswith(b"-") else 0
+        client.adopt_session()
+        client.window.deliver(token, reply, 0, 0 if muted else len(reply))
+
+    if held is None:
+        modes.watch = Watch(client)
+        modes.watch.begin(slots, frame, watched)
+    else:
+        held.add(frame, watched)
+    return True
+
+
+def execute(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    """EXEC."""
+    client, queue, held = modes.client, modes.queue, modes.watch
+    service = client.service
+    if queue is None:
+        client.say(fact, encode.error(errors.without_multi(fact.name)))
+        return True
+    if queue.spoiled:
+        discard(modes)
+        client.say(fact, encode.error(errors.EXECABORT))
+        return True
+    if service.clients.paused and service.pausing.holds_any(queue):
+        client.hold()
+        return False
+    listens = any(fact.name in BEGIN for fact in queue.facts)
+    odd = queue.odd or (service.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
+    large = queue.size >= service.query.large
+    if (held is not None or queue.moves or listens or odd or large) and not client.alone():
+        return False
+    if queue.calls and not client.may_call_scripts():
+        return False
+    if listens:
+        problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])
+        if problem == "":
+            return False
+        if problem is not None:
+            discard(modes)
+            client.say(fact, exec_block.aborted(encode.error(problem)))
+            return True
+    shard = 0
+    if held is not None or queue.frames:
+        place = service.planner.together(queue.slots if held is None else queue.slots | held.slots)
+        if isinstance(place, Reject):
+            reply = _reject(client, place)
+            discard(modes)
+            client.say(fact, reply)
+            return True
+        shard = place.shard
+    if held is not None and held.broken:
+        discard(modes)
+        client.say(fact, exec_block.NULLS[client.session.protocol == 3])
+        return True
+    for kind, count in ((fact, 1), *((kind.fact, kind.count) for kind in queue.kinds.values())):
+        service.counters.command(kind.name).calls += count
+    modes.queue = modes.watch = None
+    client.session.watched = 0
+    _carry_out(client, queue, held, shard, odd, now)
+    if not queue.own:
+        _end(modes)
+    client.adopt_session()
+    return True
+
+
+def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, now: float) -> None:
+    """Send the block, or carry out what has nothing for a server. ``odd``: it may be answered by more frames than it
+    should, so it goes over a lease."""
+    service = client.service
+    remote = held is not None or bool(queue.frames)
+    if remote and queue.moves:
+        _follow(client.session, queue.items)
+    token = client.window.reserve()
+    ending = Ending(client, queue.items, token, client.session.muted())
+    if queue.own or odd or held is not None:
+        # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
+        client.flow.stop(Stop.ORDER)
+    if not remote:
+        ending.finish([])
+        return
+    frames: Iterable[bytes] = queue.frames
+    if queue.moves:
+        frames = (item.along or item.frame for item in queue.items if item.along or not item.own)
+    block = exec_block.block(frames)
+    writes = any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
+    calls = queue.calls
+    if held is not None or queue.moves or odd:
+        for name, args in calls:
+            service.scripts.note(name, args)
+        _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
+        return
+    routes = service.large_routes(block, client.routes, client.session.protocol, client.session.db)
+    if routes is None:
+        routes = client.routes
+    else:
+        client.flow.stop(Stop.ORDER)
+    backend = routes.writers[shard]
+    if calls and backend is not None:
+        service.scripts.prepare_all(calls, backend, now)
+    if client.modes is not None and client.modes.tracker is not None:
+        client.modes.tracker.before([shard], now)
+    sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
+    service.dispatcher.send(shard, False, block, routes, client.flow, sink, token, now)
+
+
+def _send_alone(
+    client: Host, queue: Queue, held: Watch | None, block: bytes, sink: Sink, *, repeat: bool, fenced: bool
+) -> None:
+    """Send the block over a lease: that of the watched keys, or one for this."""
+
+    def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
+        if held is not None and (fate is Fate.REFUSED or (fate is Fate.LOST and repeat)):
+            # Nothing was changed, and what was watched can not be watched any more.
+            reply = exec_block.NULLS[client.session.protocol == 3]
+        elif lease is not None and queue.moves:
+            lease.drop()  # its database or protocol may be another now
+        elif lease is not None:
+            client.service.leases.give_back(lease)
+        client.service.counters.command("exec").failed += reply.startswith(b"-")
+        sink.deliver(0, reply, 0, len(reply))
+        if client.modes is not None:
+            client.modes.read_aside()
+
+    if held is not None:
+        held.execute(block, queue.moves, done, fenced=fenced)
+    else:
+        Trip(client, queue.slots, block, done, repeat=repeat, fenced=fenced).start()
+
+
+def _reject(client: Host, rejected: Reject) -> bytes:
+    client.service.counters.crossslots += rejected.text is errors.CROSSSLOT
+    return encode.error(rejected.text)
+
+
+def _follow(session: Session, items: Sequence[Queued]) -> None:
+    """Have a server change database and protocol where the queued commands will have ``session`` do so."""
+    scratch = copy(session)
+    for item in items:
+        if item.fact.name in _MOVING:
+            before = scratch.db, scratch.protocol
+            client_commands.run(scratch, item.fact.name, item.args, 0.0)
+            if scratch.protocol != before[1]:
+                item.along = encode.request(("HELLO", scratch.protocol))
+            elif scratch.db != before[0]:
+                item.along = encode.request(("SELECT", scratch.db))
+
+
+COMMANDS: Mapping[str, Callable[[Modes, Fact, list[bytes], bytes, float], bool]] = {
+    "multi": multi,
+    "exec": execute,
+    "discard": discard_command,
+    "watch": watch,
+    "unwatch": unwatch,
+}
+"""By the fact's name."""

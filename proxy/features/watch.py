@@ -1,0 +1,178 @@
+"""The keys that a client watches.
+
+A ``Watch`` keeps its lease from WATCH on. If that is lost, or its slot moves, nobody can say any more whether a key was
+changed: then it is ``broken``, and EXEC answers null as if one had been. So it is when it is as old as it may be
+(``backend.watch_timeout``): others need the connection.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from proxy.backends.dedicated_pool import Lease, Leases
+from proxy.backends.exec_request import Fate, Then, Trip, serving
+from proxy.engine.sink import DISCARD
+from proxy.features.host import Host
+from proxy.resp import encode
+from proxy.sharding.topology import Topology
+
+log = logging.getLogger(__name__)
+
+_SOON = 1.0
+"""Seconds until it is looked again whether it can be ended."""
+Watched = Callable[["Watch | None", bytes], None]
+"""Gets what is watched from now on, and the reply to WATCH."""
+
+
+class Watch:
+    """The keys that a client watches, all in one slot; see the module's text."""
+
+    __slots__ = ("_asking", "_client", "_db", "_lease", "_odd", "_protocol", "_timer", "_topology", "_trip", "slots")
+
+    def __init__(self, client: Host) -> None:
+        self._client = client
+        self._lease: Lease | None = None
+        self._asking = False
+        self._db = client.session.db
+        self._protocol = client.session.protocol
+        self._topology: Topology | None = None
+        """What was known when the keys were watched: a redirection may have known better."""
+        self._odd = False
+        """The lease is not in the state any more in which it was made."""
+        self.slots: frozenset[int] = frozenset()
+        self._trip: Trip | None = None
+        """What is under way."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Until it is too old."""
+
+    def __repr__(self) -> str:
+        return f"Watch({self._lease})"
+
+    @property
+    def broken(self) -> bool:
+        """Whether nobody can say any more if a key was changed."""
+        lease = self._lease
+        if lease is None or not lease.standing:
+            return True
+        service = self._client.service
+        if service.holds(lease.place.shard):
+            return True  # what is written there now would be lost
+        topology = service.topology
+        if self._asking or topology is self._topology:
+            return False
+        shard = serving(topology, self.slots)
+        return shard is None or shard.primary != lease.place.node
+
+    def begin(self, slots: frozenset[int], frame: bytes, then: Watched) -> None:
+        """Watch the first keys: those in ``slots``, by the request in ``frame``."""
+
+        def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
+            self._trip = None
+            if lease is not None and not reply.startswith(b"-"):
+                self._keep(lease, trip.asking)
+                service = self._client.service
+                if age := service.config.backend.watch_timeout:
+                    self._timer = service.loop.call_later(age, self._expire, age)
+                then(self, reply)
+                return
+            if lease is not None:
+                self._client.service.leases.give_back(lease)
+            then(None, reply)
+
+        self.slots = slots
+        trip = self._trip = Trip(self._client, slots, frame, done, repeat=True)
+        trip.start()
+
+    def add(self, frame: bytes, then: Watched) -> None:
+        """Watch more keys of its slot."""
+        lease = self._lease
+        if lease is None or self.broken:
+            then(self, encode.OK)
+            return
+
+        def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
+            self._trip = None
+            if fate is Fate.ANSWERED and lease is not None:
+                self._keep(lease, self._asking)
+                then(self, reply)
+                return
+            if lease is not None:
+                lease.drop()
+            self._lease = None
+            then(self, encode.OK)
+
+        self._follow_session(lease)
+        self._trip = Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking)
+        self._trip.start()
+
+    def execute(self, frame: bytes, moves: bool, then: Then, *, fenced: bool) -> None:
+        """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
+        connection in another state. ``fenced``: see ``Trip``."""
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        self._end_timer()
+
+        def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
+            if lease is not None:
+                give_back(self._client.service.leases, lease, self._odd or moves)
+            then(None, fate, reply)
+
+        self._follow_session(lease)
+        Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking, fenced=fenced).start()
+
+    def release(self) -> None:
+        """Watch no more."""
+        lease, self._lease = self._lease, None
+        self._end_timer()
+        if self._trip is not None:
+            self._trip.abandon()
+            return
+        if lease is None:
+            return
+        give_back(self._client.service.leases, lease, self._odd)
+
+    def _keep(self, lease: Lease, asking: bool) -> None:
+        self._lease = lease
+        self._asking = asking
+        self._topology = self._client.service.topology
+        lease.on_lost = self._lost
+
+    def _lost(self, reason: str, sent: bool) -> None:
+        self._lease = None
+        self._end_timer()
+
+    def _expire(self, age: float) -> None:
+        """It is too old: as if a key had been changed."""
+        service = self._client.service
+        self._timer = None
+        if self._trip is not None:  # more keys are on their way to be watched
+            self._timer = service.loop.call_later(_SOON, self._expire, age)
+            return
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            log.warning("watch ended as it is too old address=%s seconds=%g", self._client.session.address, age)
+            give_back(service.leases, lease, self._odd)
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _follow_session(self, lease: Lease) -> None:
+        """The client may have chosen another database or protocol since."""
+        session = self._client.session
+        now = self._client.service.turn.now()
+        if session.protocol != self._protocol:
+            lease.send(DISCARD, 0, encode.request(("HELLO", session.protocol)), now)
+        if session.db != self._db:
+            lease.send(DISCARD, 0, encode.request(("SELECT", session.db)), now)
+        self._odd = self._odd or (session.protocol, session.db) != (self._protocol, self._db)
+        self._protocol, self._db = session.protocol, session.db
+
+
+def give_back(leases: Leases, lease: Lease, odd: bool) -> None:
+    """Let go of a lease, whatever it watches; ``odd``: it is not in the state any more that it was made in."""
+    if odd:
+        lease.drop()
+    else:
+        leases.give_back(lease)

@@ -1,0 +1,242 @@
+"""A transaction as bytes: what is queued between MULTI and EXEC, the block that is sent, and its replies. Pure.
+
+A block is the requests ``MULTI``, the queued ones and ``EXEC`` in one frame, written as one and answered by as many
+replies, of which only the last matters::
+
+    MULTI  SET k 1  INCR n  EXEC          one frame, one entry of the FIFO
+    +OK    +QUEUED  +QUEUED *2 +OK :1     four replies: three to nobody, the last to the client
+
+Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Redis 7.0 answers.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+from proxy.commands.facts import Fact, Handling
+from proxy.planning import reply_counts
+from proxy.planning.channels import BEGIN, END
+from proxy.planning.scatter import Scatter
+from proxy.planning.split import count_requests, skip_bulks
+from proxy.resp import encode
+
+MULTI = encode.request(("MULTI",))
+EXEC = encode.request(("EXEC",))
+QUEUED = b"+QUEUED\r\n"
+NULLS = (b"*-1\r\n", b"_\r\n")
+"""The reply to EXEC when a watched key was changed, in RESP2 and RESP3."""
+_ABORTED = b"-EXECABORT"
+_NO_MULTI = b"-ERR EXEC without MULTI"
+_BECAUSE = b" because of: "
+
+_EACH = 256
+_EACH_ARGUMENT = 64
+"""What a command and its arguments take beside their bytes: many small ones must not take more than a large one may."""
+_SESSION = Handling.SESSION
+_ODD = reply_counts.NAMES
+_OWN = frozenset({"unwatch", *BEGIN, *END})
+
+
+class Kind:
+    """A command that is queued, however often: ``count`` times. ``odd``: it may be answered by more frames than one,
+    depending on its arguments. Looked up once, as there may be thousands of one kind."""
+
+    __slots__ = ("count", "fact", "odd", "own", "scripting")
+
+    def __init__(self, fact: Fact) -> None:
+        self.fact = fact
+        self.count = 0
+        self.own = answered_here(fact)
+        self.odd = fact.name in _ODD
+        self.scripting = fact.scripting
+
+
+class Queued:
+    """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
+    goes through, where one server's reply is not what a client should see."""
+
+    __slots__ = ("along", "args", "fact", "frame", "own", "run", "size", "whole")
+
+    def __init__(
+        self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None, own: bool | None = None
+    ) -> None:
+        self.fact = fact
+        self.args = args
+        self.frame = frame
+        self.whole = whole
+        self.own = answered_here(fact) if own is None else own
+        self.run: Callable[..., bytes] | None = None
+        """What answers it, where that is all there is to it."""
+        self.along = b""
+        """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
+        self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
+        """How many bytes of memory it takes, about."""
+
+    def __repr__(self) -> str:
+        return f"Queued({self.args})"
+
+    @property
+    def taken(self) -> int:
+        """How many bytes of it a server keeps until EXEC."""
+        return 0 if self.own else sum(map(len, self.args))
+
+
+def answered_here(fact: Fact) -> bool:
+    """Whether the proxy itself answers a command that waits for EXEC."""
+    return fact.handling is _SESSION or fact.name in _OWN
+
+
+class Queue:
+    """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
+
+    __slots__ = (
+        "_counted",
+        "_held",
+        "_kind",
+        "answered",
+        "calls",
+        "frames",
+        "items",
+        "kinds",
+        "odd",
+        "own",
+        "size",
+        "slots",
+        "spoiled",
+        "wholes",
+    )
+
+    def __init__(self) -> None:
+        self.items: list[Queued] = []
+        self.frames: list[bytes] = []
+        """Of those that are for a server."""
+        self.kinds: dict[int, Kind] = {}
+        """By the facts' identity: EXEC need not go through all commands."""
+        self._kind: Kind | None = None
+        self.calls: list[tuple[str, list[bytes]]] = []
+        """Of scripts: name and arguments."""
+        self.answered = True
+        """Whether all of them have what answers them (``Queued.run``)."""
+        self.own = 0
+        """How many the proxy answers itself."""
+        self.wholes = 0
+        """How many replies are not passed on as they come."""
+        self.odd = False
+        """Whether one of them may be answered by more frames than one, whatever the server."""
+        self.slots: set[int] = set()
+        """Of the keys of all."""
+        self.size = 0
+        """Bytes of memory, about."""
+        self._counted = self._held = 0
+        self.spoiled = False
+
+    def __repr__(self) -> str:
+        return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
+
+    def add(self, item: Queued, slots: Collection[int]) -> None:
+        """One more; its keys are in ``slots``."""
+        fact = item.fact
+        self.items.append(item)
+        kind = self._kind
+        if kind is None or kind.fact is not fact:
+            kind = self._kind = self.kinds.setdefault(id(fact), Kind(fact))
+        kind.count += 1
+        if item.run is None:
+            self.answered = False
+        if kind.own:
+            self.own += 1
+        else:
+            self.frames.append(item.frame)
+        if item.whole is not None:
+            self.wholes += 1
+        if kind.odd and not self.odd:
+            self.odd = bool(reply_counts.of_its_own(fact.name, item.args, False))
+        if kind.scripting:
+            self.calls.append((fact.name, item.args))
+        if slots:
+            self.slots.update(slots)
+        self.size += item.size
+
+    def held(self) -> int:
+        """How many bytes a server keeps of it until EXEC; counted when that is asked, as few have so much."""
+        self._held += sum(item.taken for item in self.items[self._counted :])
+        self._counted = len(self.items)
+        return self._held
+
+    def drop(self) -> None:
+        """It will not be executed: keep nothing of it, but that it was spoiled."""
+        self.items.clear()
+        self.frames.clear()
+        self.kinds.clear()
+        self._kind = None
+        self.calls.clear()
+        self.slots.clear()
+        self.size = self.own = self.wholes = self._counted = self._held = 0
+        self.odd = False
+        self.spoiled = True
+
+    @property
+    def moves(self) -> bool:
+        """Whether it may change database or protocol in its middle."""
+        return any(fact.name in ("select", "hello") for fact in self.facts)
+
+    @property
+    def facts(self) -> Iterator[Fact]:
+        """What commands there are, each once."""
+        return (kind.fact for kind in self.kinds.values())
+
+
+def block(frames: Iterable[bytes]) -> bytes:
+    """The frame that executes ``frames``."""
+    return b"".join((MULTI, *frames, EXEC))
+
+
+def is_block(frame: bytes) -> bool:
+    """Whether a frame is a block; no other request that is sent begins with MULTI."""
+    return frame.startswith(MULTI)
+
+
+def requests(frame: bytes) -> Iterator[bytes]:
+    """The requests of a block, MULTI and EXEC among them."""
+    at = 0
+    while at < len(frame):
+        line = frame.index(b"\r\n", at)
+        end = skip_bulks(frame, line + 2, int(frame[at + 1 : line]))
+        if end < 0:
+            raise AssertionError("a block holds what is no request")
+        yield frame[at:end]
+        at = end
+
+
+def queued(frame: bytes) -> list[bytes]:
+    """The requests of a block, without MULTI and EXEC."""
+    return list(requests(frame))[1:-1]
+
+
+def replies(frame: bytes) -> int:
+    """How many replies a block gets, that of EXEC among them."""
+    return count_requests(frame)
+
+
+def reason(error: bytes, first: bytes) -> bytes:
+    """The error behind ``error``, which answers EXEC, when ``first`` is the first error of a queued command (or empty):
+    why nothing was executed, as an error frame of its own."""
+    if not error.startswith(_ABORTED):
+        return error
+    _, because, words = error.partition(_BECAUSE)
+    return b"-" + words if because else first or error
+
+
+def lacks_multi(error: bytes) -> bool:
+    """Whether ``error``, which answers EXEC, says that MULTI was refused: what followed it was executed one by one."""
+    return error.startswith(_NO_MULTI)
+
+
+def aborted(why: bytes) -> bytes:
+    """The reply to EXEC when nothing was executed because of the error frame ``why``, as Redis words it."""
+    if why.startswith(_ABORTED):
+        return why
+    return b"-EXECABORT Transaction discarded because of: " + why[1:]
+
+
+def array(frames: Sequence[bytes], count: int) -> bytes:
+    """The reply to EXEC that has ``count`` elements, of which ``frames`` are said: CLIENT REPLY may leave some out."""
+    return b"*%d\r\n%b" % (count, b"".join(frames))

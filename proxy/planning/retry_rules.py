@@ -1,0 +1,99 @@
+"""What becomes of requests that were sent and not answered when their connection is lost. Pure."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from proxy.engine.entry import Entry
+from proxy.engine.jobs import MORE, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of a request: whether Redis flags it readonly, the slots of its keys (None: any slot), and whether
+    a replica may answer it."""
+
+    readonly: bool
+    slots: frozenset[int] | None
+    replica_ok: bool = False
+
+
+class Outcome(Enum):
+    """What became of a request: ``RAN`` includes that it may have run, or was read."""
+
+    OPEN = "open"
+    RAN = "ran"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``again``: sent once more, in order. ``uncertain``: may have run. ``stale``: reads that must not be repeated."""
+
+    again: list[Entry]
+    uncertain: list[Entry]
+    stale: list[Entry]
+
+
+def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Job[Verdict]:
+    """Sort the ``lost`` requests of one connection, given in the order in which they were sent.
+
+    Only what Redis flags readonly is sent twice, and of that nothing behind which the same client sent a write on the
+    same slot: the write may have run, and the read would see what comes after it.
+    """
+    verdict = Verdict([], [], [])
+    written: dict[int, set[int] | None] = {}
+    for entry in reversed(list(lost)):
+        yield MORE
+        seen = look(entry.frame)
+        owner = id(entry.sink.owner)
+        if not seen.readonly:
+            verdict.uncertain.append(entry)
+            written[owner] = _union(written.get(owner, set()), seen.slots)
+        elif owner in written and _overlap(written[owner], seen.slots):
+            verdict.stale.append(entry)
+        else:
+            verdict.again.append(entry)
+    for entries in (verdict.again, verdict.uncertain, verdict.stale):
+        entries.reverse()
+    return verdict
+
+
+def together(looks: Sequence[Look]) -> Look:
+    """What a transaction of these requests is: of those without a key it is known where they are carried out."""
+    slots = frozenset(slot for look in looks for slot in look.slots or ())
+    readonly = all(look.readonly for look in looks)
+    return Look(readonly, slots if slots or readonly else None)
+
+
+def repeatable(requests: Sequence[tuple[Outcome, Look, object]]) -> list[bool]:
+    """Which of one client's ``requests``, in order, may be sent again: the refused ones, but none behind which one ran
+    on the same slot, unless both only read, or both are parts of the same whole (the third of each)."""
+    may = [False] * len(requests)
+    ran: list[tuple[Look, object]] = []
+    written: set[int] | None = set()
+    touched: set[int] | None = set()
+    for index in range(len(requests) - 1, -1, -1):
+        outcome, look, whole = requests[index]
+        while ran and ran[0][1] is not whole:
+            # Parts of one whole stand together.
+            past, _ = ran.pop(0)
+            touched = _union(touched, past.slots)
+            if not past.readonly:
+                written = _union(written, past.slots)
+        if outcome is Outcome.RAN:
+            ran.append((look, whole))
+        elif outcome is Outcome.REFUSED:
+            may[index] = not _overlap(written if look.readonly else touched, look.slots)
+    return may
+
+
+def _union(slots: set[int] | None, more: frozenset[int] | None) -> set[int] | None:
+    return None if slots is None or more is None else slots | more
+
+
+def _overlap(slots: set[int] | None, others: frozenset[int] | None) -> bool:
+    """Whether they share one; None is any slot, an empty set none."""
+    if slots is None:
+        return True
+    return bool(slots) if others is None else not slots.isdisjoint(others)

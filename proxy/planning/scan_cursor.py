@@ -1,0 +1,120 @@
+"""SCAN cursors over all shards: the server's own cursor, and in the low bits whose it is. Pure.
+
+Where the topology can change a cursor also says for which slots and which primary it was made: keys that moved to a
+shard that was scanned before would be missed, and a cursor is good on one server only (hash seeds differ). So when a
+shard was given slots that was scanned already, or is being scanned, the scan goes back to it, and when a shard has
+another primary that shard starts again::
+
+    server's cursor | slots (12 bits) | primary (8 bits) | shard
+
+All of it is computed from the topology, so that any worker and any proxy can go on with another one's cursor. One that
+does not know the map of slots that a cursor is for (another learns of a change first) goes on with it for a while, and
+leaves the map in it: who knows that map judges it.
+"""
+
+import time
+from array import array
+from binascii import crc_hqx
+from collections.abc import Callable, Collection
+from itertools import islice
+
+from proxy.sharding.topology import NOBODY, Topology
+
+_SLOTS_BITS = 12
+_PRIMARY_BITS = 8
+_TAG_BITS = _SLOTS_BITS + _PRIMARY_BITS
+_SLOTS = (1 << _SLOTS_BITS) - 1
+_PRIMARY = (1 << _PRIMARY_BITS) - 1
+_FEWEST_BITS = 4
+"""Of the shard, where their number changes: a shard more must not change what the other bits mean."""
+_MAX = 2**64 - 1
+_DIGITS = 20
+_PATIENCE = 30.0
+"""Seconds within which every worker should know a map that one of them knows."""
+
+
+class Cursors:
+    """The cursors of one topology; ``before``: those of the one that it follows."""
+
+    def __init__(
+        self, topology: Topology, before: "Cursors | None" = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._topology = topology
+        self._clock = clock
+        self._shards = len(topology.shards)
+        self._bits = shard_bits(self._shards)
+        self._tagged = not topology.fixed
+        self._slots = 0
+        """The map's tag."""
+        self._primaries: list[int] = []
+        self._gained: dict[int, int] = {}
+        """By the tags of the maps that were known, this one's too: the first shard that was given slots since."""
+        self._strange: dict[int, float] = {}
+        """By the tags of maps that are not known: when the first cursor for it came."""
+        if self._tagged:
+            self._bits = max(self._bits, _FEWEST_BITS)
+            names = ",".join(shard.name for shard in topology.shards).encode()
+            self._slots = crc_hqx(array("h", topology.slot_shard).tobytes(), crc_hqx(names, 0)) & _SLOTS
+            self._primaries = [crc_hqx(shard.primary.address.encode(), 0) & _PRIMARY for shard in topology.shards]
+            if before is not None:
+                gained = _first_that_gained(before._topology, topology)
+                self._gained = {tag: min(gained, first) for tag, first in before._gained.items()}
+                self._strange = before._strange
+                self._strange.pop(self._slots, None)
+            self._gained[self._slots] = self._shards
+        self._mask = (1 << self._bits) - 1
+
+    def read(self, text: bytes) -> tuple[int, int, int] | None:
+        """The shard that a client's cursor leads to, the cursor for it, and the tag of the map that the scan goes by;
+        None if it is no number. With a number that is no cursor of this topology the scan starts again: a server takes
+        any."""
+        if not text.isdigit() or len(text) > _DIGITS or int(text) > _MAX:
+            return None
+        cursor = int(text)
+        shard, inner = cursor & self._mask, cursor >> self._bits
+        if not cursor or shard >= self._shards:
+            return self.start
+        if not self._tagged:
+            return shard, inner, 0
+        primary, slots, inner = inner & _PRIMARY, inner >> _PRIMARY_BITS & _SLOTS, inner >> _TAG_BITS
+        same = primary == self._primaries[shard]
+        first = self._gained.get(slots)
+        if first is None:
+            # The shards of a map that is not known may be others: then it does not lead to this primary.
+            known = same and self._clock() - self._strange.setdefault(slots, self._clock()) < _PATIENCE
+            return (shard, inner, slots) if known else self.start
+        if first <= shard:
+            return first, 0, self._slots
+        return shard, inner if same else 0, self._slots
+
+    @property
+    def start(self) -> tuple[int, int, int]:
+        """What ``read`` makes of a cursor of 0."""
+        return 0, 0, self._slots
+
+    def marks(self, shard: int, slots: int, share: Collection[int] | None = None) -> tuple[bytes, bytes, bytes]:
+        """For the merge: by how many bits to shift the server's cursor, what to put there for this shard, and what for
+        the next one (nothing behind the last). ``slots``: the tag of the map that the scan goes by. ``share``: the
+        shards that are scanned, if not all are."""
+        shift = self._bits + _TAG_BITS * self._tagged
+        later = (other for other in range(shard + 1, self._shards) if share is None or other in share)
+        following = b"".join(b"%d" % self._mark(other, slots) for other in islice(later, 1))
+        return b"%d" % shift, b"%d" % self._mark(shard, slots), following
+
+    def _mark(self, shard: int, slots: int) -> int:
+        return (slots << _PRIMARY_BITS | self._primaries[shard]) << self._bits | shard if self._tagged else shard
+
+
+def shard_bits(shards: int) -> int:
+    """How many low bits of a cursor carry the shard's index."""
+    return max(shards - 1, 0).bit_length()
+
+
+def _first_that_gained(before: Topology, now: Topology) -> int:
+    """The first shard that was given slots of one behind it, or that were nobody's; the number of shards if none."""
+    names = [shard.name for shard in before.shards]
+    if [shard.name for shard in now.shards[: len(names)]] != names:
+        return 0
+    moves = set(zip(before.slot_shard, now.slot_shard, strict=True))
+    back = [new for old, new in moves if new != NOBODY and (old == NOBODY or new < old)]
+    return min(back, default=len(now.shards))

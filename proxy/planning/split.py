@@ -1,0 +1,453 @@
+"""Commands with many keys that are split by shard (MGET, MSET, DEL ...): cut by their bytes, and merged again by key.
+
+Pure: offsets in, frames out.
+"""
+
+from collections.abc import Sequence
+
+from proxy.engine.jobs import MORE, Job
+from proxy.planning.scatter import Part
+from proxy.resp.replies import BadReply, ReplyFramer, elements, header, short_end, some_elements
+from proxy.sharding.colocation import Colocation
+from proxy.sharding.slots import span_slot
+
+_CR = 13
+_LF = 10
+_DOLLAR = 36
+_ZERO = 48
+_NINE = 57
+_LONGEST_DIGITS = 12
+_STEP = 500
+"""Keys, values or pieces until a job may be interrupted."""
+_FEW = 16
+"""Values in pieces until a job may be interrupted: they may be long."""
+_NOWHERE: list[int] = []
+_LARGE = 16 * 1024
+"""An element, or a part of one, of more bytes is not copied where it need not be."""
+_COUNTS = tuple(b"*%d\r\n" % count for count in range(129))
+
+
+class Cut:
+    """What a request was cut into: its parts, in the order of their first keys, and where it ends."""
+
+    __slots__ = ("end", "parts")
+
+    def __init__(self, parts: list[Part], end: int) -> None:
+        self.parts = parts
+        self.end = end
+
+
+def skip_bulks(data: bytes, at: int, count: int) -> int:
+    """The offset behind ``count`` bulk strings that begin at ``at``; -1 if they are not all there or not well formed.
+
+    Only lengths are looked at.
+    """
+    view = data
+    size = len(data)
+    while count:
+        if at + 5 > size or view[at] != _DOLLAR:
+            return -1
+        length = view[at + 1] - _ZERO
+        if length < 0 or length > 9:
+            return -1
+        at += 2
+        if view[at] != _CR:
+            if not length:
+                return -1
+            digits = 1
+            while view[at] != _CR:
+                digit = view[at] - _ZERO
+                digits += 1
+                at += 1
+                if digit < 0 or digit > 9 or digits > _LONGEST_DIGITS or at + 1 >= size:
+                    return -1
+                length = length * 10 + digit
+        if view[at + 1] != _LF:
+            return -1
+        at += length + 4
+        if at > size or view[at - 2] != _CR or view[at - 1] != _LF:
+            return -1
+        count -= 1
+    return at
+
+
+def count_requests(data: bytes) -> int:
+    """How many requests ``data`` is, all of them arrays of bulk strings."""
+    view = data
+    found = 0
+    at = 0
+    size = len(data)
+    while at < size:
+        count = 0
+        at += 1
+        while at < size and view[at] != _CR:
+            count = count * 10 + view[at] - _ZERO
+            at += 1
+        at = skip_bulks(data, at + 2, count)
+        if at < 0:
+            raise AssertionError("a block holds what is no request")
+        found += 1
+    return found
+
+
+def count_of(data: bytes, start: int, end: int) -> int:
+    """The number in the header ``*N`` and line break at ``data[start:end]``; -1 if it is none of up to four digits."""
+    view = data
+    if end - start < 4 or end - start > 7 or view[end - 2] != _CR:
+        return -1
+    count = 0
+    at = start + 1
+    while at < end - 2:
+        digit = view[at] - _ZERO
+        if digit < 0 or digit > 9:
+            return -1
+        count = count * 10 + digit
+        at += 1
+    return count if view[start + 1] != _ZERO else -1
+
+
+class Cutter:
+    """Cuts a request by the shards of its keys, or by their slots if ``by_slot``: some keys at a time.
+
+    Its name's bulk string stands at ``data[name:at]``; behind it come keys, each with ``step - 1`` arguments of its
+    own, then what every part has (``end``). ``rules`` say what of a key is hashed.
+    """
+
+    __slots__ = (
+        "_by_slot",
+        "_data",
+        "_groups",
+        "_heading",
+        "_order",
+        "_owners",
+        "_places",
+        "_position",
+        "_rules",
+        "_slot_shard",
+        "_slots",
+        "_step",
+        "_tail",
+        "at",
+    )
+
+    def begin(
+        self,
+        data: bytes,
+        name: int,
+        at: int,
+        step: int,
+        slot_shard: Sequence[int],
+        shards: int,
+        by_slot: bool,
+        rules: Colocation | None,
+    ) -> None:
+        """Set everything; in place of ``__init__``, which is dear to call."""
+        self._data = data
+        self._heading = data[name:at]
+        self._step = step
+        self._slot_shard = slot_shard
+        self._by_slot = by_slot
+        self._rules = rules
+        self._groups: list[list[bytes] | None] = [None] * (shards + 1)
+        self._places: list[list[int]] = [_NOWHERE] * (shards + 1)
+        self._order: list[int] = []
+        self._slots: dict[int, int] = {}
+        self._owners: list[int] = []
+        self._position = 0
+        self._tail = 0
+        self.at = at
+        """Up to where it is cut."""
+
+    def more(self, count: int) -> bool:
+        """Cut the next ``count`` keys; False if they are not all there, or not well formed."""
+        data = self._data
+        view = data
+        step = self._step
+        rules = self._rules
+        slot_shard = self._slot_shard
+        by_slot = self._by_slot
+        groups = self._groups
+        places = self._places
+        slots = self._slots
+        owners = self._owners
+        at = self.at
+        last = self._position + count
+        for position in range(self._position, last):
+            begin = at
+            at = skip_bulks(data, begin, 1)
+            if at < 0:
+                return False
+            start = begin + 4
+            while view[start - 1] != _LF:
+                start += 1
+            slot = span_slot(data, start, at - 2) if rules is None else rules.span_slot(data, start, at - 2)
+            shard = slot_shard[slot]
+            if by_slot:
+                # Here a group is a slot, numbered as they come, and its shard stands beside it.
+                known = slots.get(slot)
+                if known is None:
+                    known = slots[slot] = len(owners)
+                    owners.append(shard)
+                    if known >= len(groups):
+                        groups.append(None)
+                        places.append(_NOWHERE)
+                shard = known
+            if step > 1:
+                at = skip_bulks(data, at, step - 1)
+                if at < 0:
+                    return False
+            group = groups[shard]
+            if group is None:
+                groups[shard] = [b"", self._heading, view[begin:at]]
+                places[shard] = [position]
+                self._order.append(shard)
+            else:
+                group.append(view[begin:at])
+                places[shard].append(position)
+        self._position = last
+        self.at = at
+        return True
+
+    def end(self, tail: int) -> bool:
+        """Give every part the ``tail`` arguments behind the keys; False if they are not there, or not well formed."""
+        at = skip_bulks(self._data, self.at, tail)
+        if at < 0:
+            return False
+        for group in self.groups():
+            group.append(self._data[self.at : at])
+        self._tail = tail
+        self.at = at
+        return True
+
+    def groups(self) -> list[list[bytes]]:
+        """The pieces of each part; the first two are its heading."""
+        groups = [self._groups[shard] for shard in self._order]
+        return [group for group in groups if group is not None]
+
+    def cut(self) -> Cut:
+        """What it was cut into."""
+        parts: list[Part] = []
+        for shard in self._order:
+            group = self._groups[shard]
+            assert group is not None
+            arguments = len(self._places[shard]) * self._step + 1 + self._tail
+            group[0] = _COUNTS[arguments] if arguments < len(_COUNTS) else b"*%d\r\n" % arguments
+            owner = self._owners[shard] if self._by_slot else shard
+            parts.append(Part(owner, b"".join(group), self._places[shard]))
+        return Cut(parts, self.at)
+
+
+def cut(
+    data: bytes,
+    name: int,
+    at: int,
+    count: int,
+    step: int,
+    slot_shard: Sequence[int],
+    shards: int,
+    by_slot: bool,
+    rules: Colocation | None,
+    tail: int = 0,
+) -> Cut | None:
+    """Cut a request as ``Cutter`` does, at once; None if its ``count`` keys, and the ``tail`` arguments behind, are not
+    all there, or not well formed."""
+    cutter = Cutter()
+    cutter.begin(data, name, at, step, slot_shard, shards, by_slot, rules)
+    if not cutter.more(count) or (tail and not cutter.end(tail)):
+        return None
+    return cutter.cut()
+
+
+def cutting(cutter: Cutter, count: int, tail: int) -> Job[Cut | None]:
+    """What ``cut`` does, some keys at a time."""
+    for left in range(count, 0, -_STEP):
+        if not cutter.more(min(_STEP, left)):
+            return None
+        yield MORE
+    if tail and not cutter.end(tail):
+        return None
+    for group in cutter.groups():
+        yield from joining(group, 2)
+    return cutter.cut()
+
+
+def joining(pieces: list[bytes], first: int = 0) -> Job[None]:
+    """Have fewer ``pieces``, of the same bytes, from ``first`` on: to join very many at once would take long."""
+    if len(pieces) > 2 * _STEP:
+        fewer = pieces[:first]
+        for at in range(first, len(pieces), _STEP):
+            fewer.append(b"".join(pieces[at : at + _STEP]))
+            yield MORE
+        pieces[:] = fewer
+
+
+def some_bulks(data: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    """``count`` bulk strings that begin at ``at``, and the offset behind them. Raises ``ValueError`` for others."""
+    view = data
+    found: list[bytes] = []
+    for _ in range(count):
+        end = skip_bulks(data, at, 1)
+        if end < 0:
+            raise ValueError("not a bulk string")
+        start = at + 4
+        while view[start - 1] != _LF:
+            start += 1
+        found.append(view[start : end - 2])
+        at = end
+    return found, at
+
+
+def by_key(part: Part, tail: int = 0) -> list[Part]:
+    """A part in as many parts as it has keys; each has the ``tail`` arguments behind them."""
+    frame = part.frame
+    keys = len(part.positions)
+    name = frame.index(b"\n") + 1
+    step = (int(frame[1 : name - 2]) - 1 - tail) // keys
+    at = skip_bulks(frame, name, 1)
+    heading = b"*%d\r\n" % (step + 1 + tail) + frame[name:at]
+    ending = frame[skip_bulks(frame, at, keys * step) :] if tail else b""
+    parts = []
+    for position in range(keys):
+        begin = at
+        at = skip_bulks(frame, begin, step)
+        parts.append(Part(part.shard, heading + frame[begin:at] + ending, [position]))
+    return parts
+
+
+def merging_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> Job[bytes]:
+    """What ``merge_by_key`` does, some elements at a time. Raises ``BadReply``."""
+    count = sum(len(part.positions) for part in parts)
+    placed = [b""] * (count + 1)
+    placed[0] = b"*%d\r\n" % count
+    for part, reply in zip(parts, replies, strict=True):
+        positions = part.positions
+        _, number, at = header(reply)
+        if number != len(positions):
+            raise BadReply("not a value for each key")
+        for begin in range(0, number, _STEP):
+            values, at = some_elements(reply, at, min(_STEP, number - begin))
+            place(placed, positions, begin, values)
+            yield MORE
+    yield from joining(placed)
+    return b"".join(placed)
+
+
+def place(placed: list[bytes], positions: list[int], begin: int, values: list[bytes]) -> None:
+    """Put ``values`` where ``positions`` say, from the one at ``begin`` on; the first place is the heading's."""
+    for at, value in enumerate(values):
+        placed[positions[begin + at] + 1] = value
+
+
+def merge_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> bytes:
+    """One array of the elements of the parts' replies, each where its key stood. Raises ``BadReply``."""
+    found: list[list[bytes]] = []
+    count = 0
+    for reply in replies:
+        values = elements(reply)
+        count += len(values)
+        found.append(values)
+    placed: list[bytes] = [b""] * (count + 1)
+    placed[0] = _COUNTS[count] if count < len(_COUNTS) else b"*%d\r\n" % count
+    for index, part in enumerate(parts):
+        values = found[index]
+        positions = part.positions
+        if len(values) != len(positions):
+            raise BadReply("not a value for each key")
+        for at, position in enumerate(positions):
+            placed[position + 1] = values[at]
+    return b"".join(placed)
+
+
+class Joined:
+    """Bytes put one behind the other, in pieces: small ones are copied together."""
+
+    __slots__ = ("_size", "_small", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self._small: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Put ``data`` at the end."""
+        if len(data) < _LARGE:
+            self._small.append(data)
+            self._size += len(data)
+            if self._size >= _LARGE:
+                self.seal()
+            return
+        self.seal()
+        self.pieces.append(data)
+
+    def seal(self) -> None:
+        """Make a piece of the small ones."""
+        if self._size:
+            self.pieces.append(b"".join(self._small))
+            self._small = []
+            self._size = 0
+
+
+class Elements:
+    """The elements of an array that is in ``pieces``, one after the other. A piece that was read is let go of."""
+
+    __slots__ = ("_at", "_framer", "_index", "_piece", "_pieces", "count")
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        _, self.count, self._at = header(pieces[0])
+        self._framer = ReplyFramer()
+        self._pieces = pieces
+        self._piece = pieces[0]
+        self._index = 0
+
+    def move(self, joined: Joined) -> None:
+        """Put the next element behind what is ``joined``. Raises ``BadReply``."""
+        piece = self._piece
+        if self._at == len(piece):
+            self._next(b"")
+            piece = self._piece
+        end = short_end(piece, self._at)
+        if end < 0:
+            end = self._framer.frame(piece, self._at)
+        if end >= 0:
+            joined.add(piece[self._at : end])
+            self._at = end
+            return
+        # It goes on in the next piece.
+        self._piece = piece[self._at :]
+        while True:
+            end = self._framer.through(self._piece, 0)
+            joined.add(self._piece if end == len(self._piece) else self._piece[:end])
+            if self._framer.whole:
+                break
+            self._next(self._piece[end:])
+        self._at = end
+
+    def _next(self, begun: bytes) -> None:
+        """Go on with the next piece; ``begun`` comes before it."""
+        self._pieces[self._index] = b""
+        self._index += 1
+        if self._index == len(self._pieces):
+            raise BadReply("cut aggregate")
+        self._piece = begun + self._pieces[self._index] if begun else self._pieces[self._index]
+        self._at = 0
+
+
+def merging_pieces_by_key(parts: Sequence[Part], replies: Sequence[list[bytes]]) -> Job[list[bytes]]:
+    """As ``merging_by_key``, of replies in pieces, and in pieces. Raises ``BadReply``."""
+    found = [Elements(pieces) for pieces in replies]
+    order = [0] * sum([len(part.positions) for part in parts])
+    for index, part in enumerate(parts):
+        if found[index].count != len(part.positions):
+            raise BadReply("not a value for each key")
+        for begin in range(0, len(part.positions), _STEP):
+            for position in part.positions[begin : begin + _STEP]:
+                order[position] = index
+            yield MORE
+    joined = Joined()
+    joined.add(b"*%d\r\n" % len(order))
+    for at, index in enumerate(order):
+        found[index].move(joined)
+        if not at % _FEW:
+            yield MORE
+    joined.seal()
+    return joined.pieces

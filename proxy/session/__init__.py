@@ -1,0 +1,15 @@
+"""One client as the protocol sees it, and the commands that the proxy answers itself. Pure: no I/O, no clock.
+
+A session knows who the client is and what it has chosen. It knows neither its connection nor the servers.
+
+::
+
+    session           the state of one client, and HELLO, AUTH, SELECT, RESET ...
+    client_commands   CLIENT subcommands about the client that asks
+    cross_worker      CLIENT subcommands about the clients of all workers: LIST, KILL, PAUSE ...
+    client_line       a client as CLIENT LIST and CLIENT INFO show it
+    cluster_commands  the CLUSTER subcommands that read
+    virtual_cluster   the cluster that the proxy passes for (``present_as = "cluster"``)
+    tracking_options  the options of CLIENT TRACKING
+    script_cache      the scripts that clients have sent, kept by their digest
+"""

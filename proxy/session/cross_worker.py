@@ -1,0 +1,308 @@
+"""The CLIENT subcommands that are about all clients, whatever worker has them: LIST, KILL, PAUSE, UNPAUSE, UNBLOCK.
+
+Each goes in three steps, so that it can span workers::
+
+    check    is it well-formed?             in the worker that is asked
+    part     what it means to its clients   in every worker
+    reply    the parts, put together        in the worker that is asked
+
+Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxy import errors
+from proxy.engine.jobs import ENOUGH, MORE, Job, at_once, short
+from proxy.resp import encode
+from proxy.resp.numbers import parse_integer
+from proxy.session.client_line import line
+from proxy.session.session import Session, World
+
+_TYPES = (b"normal", b"master", b"replica", b"slave", b"pubsub")
+
+Args = Sequence[bytes]
+Part = Any
+"""A JSON value, as it may come from another worker."""
+Filter = Callable[[Session], bool]
+_STEP = 32
+"""Arguments until a job may be interrupted."""
+_CLOSED_AT_ONCE = 50
+"""To let go of a client takes longer than to close it, and is done at the end of the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """A command about all clients."""
+
+    check: Callable[[World, Args], Job[str | None]]
+    """The error that it deserves, if any; there may be very many arguments."""
+    part: Callable[[World, int, Args, float], Job[Part]]
+    """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the
+    last one the loop's clock."""
+    reply: Callable[[Sequence[Part], Args, int], bytes]
+    """The reply made of the parts, in a protocol version."""
+
+
+def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
+    """The reply where there is one worker."""
+    wrong = at_once(wide.check(session.world, args))
+    if wrong is not None:
+        return encode.error(wrong)
+    return wide.reply([at_once(wide.part(session.world, session.id, args, now))], args, session.protocol)
+
+
+def _type(session: Session) -> bytes:
+    return b"pubsub" if any(session.listening) else b"normal"
+
+
+# ---- LIST
+
+
+def _check_list(world: World, args: Args) -> Job[str | None]:
+    wanted = yield from _list_filter(args)
+    return wanted if isinstance(wanted, str) else None
+
+
+def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
+    """Id and line of each client."""
+    wanted = yield from _list_filter(args)
+    assert not isinstance(wanted, str)
+    found = []
+    for client in world.directory.sessions():
+        if wanted(client):
+            found.append((client.id, line(client, now, args if client.id == caller else ())))
+        yield MORE
+    return found
+
+
+def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    rows = sorted((number, text) for part in parts for number, text in part)
+    return encode.verbatim("".join(text + "\n" for _, text in rows), protocol)
+
+
+def _list_filter(args: Args) -> Job[Filter | str]:
+    """The filter that CLIENT LIST's options stand for, or the error they deserve."""
+    if len(args) == 2:
+        return lambda _: True
+    if len(args) == 4 and args[2].lower() == b"type":
+        if args[3].lower() not in _TYPES:
+            return f"ERR Unknown client type '{errors.text(args[3])}'"
+        wanted = args[3].lower()
+        return lambda client: _type(client) == wanted
+    if len(args) > 3 and args[2].lower() == b"id":
+        ids: set[int | None] = set()
+        for at in range(3, len(args), _STEP):
+            ids.update(map(parse_integer, args[at : at + _STEP]))
+            yield MORE
+        return "ERR Invalid client ID" if None in ids else lambda client: client.id in ids
+    return errors.SYNTAX
+
+
+# ---- SLOTGATE CLIENTS
+
+
+def _clients_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
+    """As of CLIENT LIST, with what waits in the proxy for each."""
+    directory = world.directory
+    found = []
+    for client in directory.sessions():
+        load = directory.load(client)
+        waits = f"in-flight={load.in_flight} unread={load.unread} parked={load.parked}"
+        found.append((client.id, f"{line(client, now)} {waits}"))
+        yield MORE
+    return found
+
+
+# ---- KILL
+
+
+def _check_kill(world: World, args: Args) -> Job[str | None]:
+    wanted = yield from _kill_filter(args, 0.0, world)
+    return wanted if isinstance(wanted, str) else None
+
+
+def _kill_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
+    """How many were closed; the caller itself only after it has its reply."""
+    wanted = yield from _kill_filter(args, now, world)
+    assert not isinstance(wanted, str)
+    matches, skip_me = wanted
+    killed = 0
+    for client in world.directory.sessions():
+        if matches(client) and not (skip_me and client.id == caller):
+            killed += 1
+            if client.id == caller:
+                client.closing = True
+            else:
+                world.directory.kill(client)
+            if not killed % _CLOSED_AT_ONCE:
+                yield ENOUGH
+        yield MORE
+    return killed
+
+
+def _kill_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    killed = sum(parts)
+    if len(args) == 3:
+        return encode.OK if killed else encode.error("ERR No such client")
+    return encode.integer(killed)
+
+
+def _kill_filter(args: Args, now: float, world: World) -> Job[tuple[Filter, bool] | str]:
+    """What CLIENT KILL's options stand for (the last of each kind counts), and whether the caller is spared; or the
+    error they deserve."""
+    if len(args) == 3:
+        address = errors.text(args[2])
+        return lambda client: client.address == address, False
+    filters: dict[bytes, Filter] = {}
+    skip_me = True
+    if len(args) % 2:
+        return errors.SYNTAX
+    for at in range(2, len(args), 2):
+        option, value = args[at].lower(), args[at + 1]
+        if not at % _STEP:
+            yield MORE
+        if option == b"skipme":
+            if value.lower() not in (b"yes", b"no"):
+                return errors.SYNTAX
+            skip_me = value.lower() == b"yes"
+            continue
+        if option == b"user" and value.decode("utf-8", "replace") not in world.accounts:
+            return f"ERR No such user '{errors.text(value)}'"
+        made = _kill_option(option, value, now)
+        if isinstance(made, str):
+            return made
+        filters[option] = made
+    wanted = tuple(filters.values())
+    return lambda client: all(matches(client) for matches in wanted), skip_me
+
+
+def _kill_option(option: bytes, value: bytes, now: float) -> Filter | str:
+    """The filter that an option of CLIENT KILL stands for, or the error it deserves."""
+    text = errors.text(value)
+    match option:
+        case b"id":
+            client_id = parse_integer(value)
+            if client_id is None or client_id < 1:
+                return "ERR client-id should be greater than 0"
+            return lambda client: client.id == client_id
+        case b"addr":
+            return lambda client: client.address == text
+        case b"laddr":
+            return lambda client: client.local_address == text
+        case b"user":
+            return lambda client: client.user.encode() == value
+        case b"type":
+            if value.lower() not in _TYPES:
+                return f"ERR Unknown client type '{text}'"
+            wanted = value.lower()
+            return lambda client: _type(client) == wanted
+        case b"maxage":
+            age = parse_integer(value)
+            if age is None:
+                return "ERR maxage is not an integer or out of range"
+            return lambda client: now - client.created >= age
+        case _:
+            return errors.SYNTAX
+
+
+# ---- PAUSE, UNPAUSE
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long commands are held, in seconds (or until when, on a clock), and whether only those that may write."""
+
+    seconds: float
+    writes_only: bool
+
+    def joined(self, other: "Pause | None") -> "Pause":
+        """Of two pauses the longer and the stricter hold, as in Redis."""
+        if other is None:
+            return self
+        return Pause(max(self.seconds, other.seconds), self.writes_only and other.writes_only)
+
+
+def pause_asked(args: Args) -> Pause | str:
+    """The pause that CLIENT PAUSE's arguments ask for, or the error they deserve."""
+    writes_only = False
+    if len(args) == 4:
+        mode = args[3].lower()
+        if mode not in (b"write", b"all"):
+            return "ERR CLIENT PAUSE mode must be WRITE or ALL"
+        writes_only = mode == b"write"
+    elif len(args) > 4:
+        return errors.wrong_subcommand("client", args[1])
+    milliseconds = parse_integer(args[2])
+    if milliseconds is None:
+        return "ERR timeout is not an integer or out of range"
+    if milliseconds < 0:
+        return "ERR timeout is negative"
+    return Pause(milliseconds / 1000, writes_only)
+
+
+def _check_pause(world: World, args: Args) -> str | None:
+    asked = pause_asked(args)
+    return asked if isinstance(asked, str) else None
+
+
+def _pause_part(world: World, caller: int, args: Args, now: float) -> Part:
+    asked = pause_asked(args)
+    assert isinstance(asked, Pause)
+    world.directory.pause(asked.seconds, asked.writes_only)
+
+
+def _unpause_part(world: World, caller: int, args: Args, now: float) -> Part:
+    world.directory.unpause()
+
+
+# ---- UNBLOCK
+
+
+def _check_unblock(world: World, args: Args) -> str | None:
+    if len(args) > 4:
+        return errors.wrong_subcommand("client", args[1])
+    if len(args) == 4 and args[3].lower() not in (b"timeout", b"error"):
+        return "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
+    return errors.NOT_AN_INTEGER if parse_integer(args[2]) is None else None
+
+
+def _unblock_part(world: World, caller: int, args: Args, now: float) -> Part:
+    number = parse_integer(args[2])
+    assert number is not None
+    return int(world.directory.unblock(number, args[-1].lower() == b"error"))
+
+
+def _sum(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    return encode.integer(sum(part or 0 for part in parts))
+
+
+def _nothing_wrong(world: World, args: Args) -> str | None:
+    return None
+
+
+def _ok(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
+    return encode.OK
+
+
+def _script_part(world: World, caller: int, args: Args, now: float) -> Part:
+    body = world.scripts.body(args[0])
+    return None if body is None else body.decode("latin-1")
+
+
+def _flush_part(world: World, caller: int, args: Args, now: float) -> Part:
+    world.scripts.flush()
+
+
+WIDE: Mapping[str, Wide] = {
+    "slotgate|clients": Wide(short(_nothing_wrong), _clients_part, _list_reply),
+    "client|list": Wide(_check_list, _list_part, _list_reply),
+    "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
+    "client|pause": Wide(short(_check_pause), short(_pause_part), _ok),
+    "client|unpause": Wide(short(_nothing_wrong), short(_unpause_part), _ok),
+    "client|unblock": Wide(short(_check_unblock), short(_unblock_part), _sum),
+    "script|show": Wide(short(_nothing_wrong), short(_script_part), _ok),
+    "script|flush": Wide(short(_nothing_wrong), short(_flush_part), _ok),
+}
+"""By the fact's name. Those about scripts are only asked of the other workers, by ``proxy.worker.script_lookup``."""

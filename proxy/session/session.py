@@ -1,0 +1,406 @@
+"""One client's conversation: who it is, and the commands that are the proxy's own. Pure: no I/O, no clock.
+
+Sources: https://redis.io/docs/latest/commands/ (HELLO, AUTH, SELECT, RESET, QUIT, PING, ECHO, ROLE, CLUSTER ...), and
+what Redis 7 answers.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from typing import Protocol
+
+from proxy import errors
+from proxy.commands.facts import Fact
+from proxy.resp import encode
+from proxy.resp.numbers import parse_integer
+from proxy.session.script_cache import Scripts
+from proxy.session.tracking_options import Tracking
+from proxy.session.virtual_cluster import Presented
+from proxy.sharding.colocation import SlotOf
+from proxy.sharding.slots import key_slot
+
+DEFAULT_USER = "default"
+_DEFAULT_USER = DEFAULT_USER.encode()
+_RESET = encode.simple("RESET")
+_HELLO_NOAUTH = (
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+    "option can be used to authenticate the client and select the RESP protocol version at the same time"
+)
+
+
+class ReplyMode(Enum):
+    """CLIENT REPLY: whether this client is answered; ``SKIP`` leaves out the next command's reply."""
+
+    ON = "on"
+    OFF = "off"
+    SKIP = "skip"
+
+
+_ON = ReplyMode.ON
+
+
+class Manner:
+    """What a client is in the middle of, for the own lane. Plain integers: an enum's are dear to compare."""
+
+    LONG = 0
+    """Everything goes the long way: it is paused, watched, not answered, blocked, or tracks."""
+    OWN = 1
+    """Nothing."""
+    QUEUES = 2
+    """MULTI: commands are queued."""
+    SPOILED = 3
+    """MULTI, and one of its commands was refused: EXEC will execute nothing."""
+    LISTENS = 4
+    """It is subscribed in RESP2, where few commands are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user: SHA-256 hex digests of its passwords, or ``nopass`` for one that any password fits."""
+
+    name: str
+    digests: frozenset[str] = field(default=frozenset(), repr=False)
+    nopass: bool = False
+    admin: bool = False
+    """Whether it may run what is about the proxy and its servers."""
+
+    def accepts(self, password: bytes) -> bool:
+        """Whether ``password`` is this user's; takes the same time whichever it is."""
+        digest = hashlib.sha256(password).hexdigest()
+        matches = [hmac.compare_digest(digest, known) for known in self.digests]
+        return self.nopass or any(matches)
+
+
+class Load:
+    """What waits in the proxy for a client: requests in flight; bytes of replies that it has not read, and of those
+    that wait for an earlier one; of requests that are not carried out yet, and of those that wait for EXEC. And how
+    many bytes it was sent, and requests it has made."""
+
+    __slots__ = ("commands", "in_flight", "kept", "parked", "queued", "unread", "written")
+
+    def __init__(
+        self,
+        in_flight: int = 0,
+        unread: int = 0,
+        parked: int = 0,
+        kept: int = 0,
+        queued: int = 0,
+        written: int = 0,
+        commands: int = 0,
+    ) -> None:
+        self.in_flight = in_flight
+        self.unread = unread
+        self.parked = parked
+        self.kept = kept
+        self.queued = queued
+        self.written = written
+        self.commands = commands
+
+    def __repr__(self) -> str:
+        return f"Load({self.in_flight} in flight, {self.unread} bytes unread, {self.parked} parked, {self.kept} kept)"
+
+
+class Directory(Protocol):
+    """The worker's clients, as one of them may see them."""
+
+    def sessions(self) -> Iterable["Session"]:
+        """All connected clients."""
+
+    def load(self, session: "Session") -> "Load":
+        """What waits in the proxy for a client."""
+
+    def kill(self, session: "Session") -> None:
+        """Close a client's connection."""
+
+    def pause(self, seconds: float, writes_only: bool) -> None:
+        """Hold all clients' commands (or what is not readonly) for a while."""
+
+    def unpause(self) -> None:
+        """End the pause."""
+
+    def unblock(self, number: int, error: bool) -> bool:
+        """End the blocking command of client ``number``, as if its time were over or by an error: whether it was in
+        one."""
+
+
+@dataclass(slots=True)
+class World:
+    """What all sessions of a worker share."""
+
+    accounts: Mapping[str, Account]
+    directory: Directory
+    server_version: str = "7.0.0"
+    """The lowest version of the backends; learned when they are reached."""
+    databases: int = 16
+    """How many databases every backend has; learned."""
+    scripts: Scripts = field(default_factory=lambda: Scripts(0, 0))
+    """What this worker keeps of them."""
+    slot_of: SlotOf = key_slot
+    """The slot of a key, as the configuration's rules have it."""
+    modules: Mapping[int, bytes] = field(default_factory=lambda: dict.fromkeys((2, 3), encode.EMPTY_ARRAY))
+    """MODULE LIST, by the protocol: what every backend has; learned."""
+    client_fields: Sequence[str] = ()
+    """Those of CLIENT LIST, in the backend's order that has the lowest version; none: not known. Learned."""
+    selects: bool = True
+    """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
+    presented: Presented | None = None
+    """The cluster that the proxy passes for; None: it passes for one server."""
+
+
+class Session:
+    """The state of one client. Attributes are grouped by lifetime: connection, authentication, conversation."""
+
+    __slots__ = (
+        "address",
+        "authenticated",
+        "blocked",
+        "closing",
+        "created",
+        "db",
+        "id",
+        "last_active",
+        "last_command",
+        "lib_name",
+        "lib_ver",
+        "listening",
+        "local_address",
+        "name",
+        "no_evict",
+        "no_touch",
+        "protocol",
+        "queued",
+        "reads_replicas",
+        "reply_mode",
+        "tracking",
+        "user",
+        "watched",
+        "world",
+    )
+
+    def __init__(self, world: World, client_id: int, address: str, local_address: str, now: float) -> None:
+        self.world = world
+        self.id = client_id
+        self.address = address
+        self.local_address = local_address
+        self.created = now
+        self.last_active = now
+        self.closing = False
+        self.blocked = False
+        """It waits in a blocking command."""
+        self.lib_name = ""
+        self.lib_ver = ""
+        self.start_over()
+
+    def __repr__(self) -> str:
+        return f"Session({self.id} {self.address} user={self.user} db={self.db} resp={self.protocol})"
+
+    def start_over(self) -> None:
+        """The state of a new connection (RESET)."""
+        default = self.world.accounts.get(DEFAULT_USER)
+        self.user = DEFAULT_USER
+        self.authenticated = default is not None and default.nopass
+        self.db = 0
+        self.protocol = 2
+        self.name = ""
+        self.reads_replicas = False
+        self.tracking: Tracking | None = None
+        self.reply_mode = _ON
+        self.no_evict = False
+        self.no_touch = False
+        self.last_command = "NULL"
+        self.queued = -1
+        """How many commands wait for EXEC; -1 outside of a transaction."""
+        self.watched = 0
+        """How many keys are watched."""
+        self.listening = (0, 0, 0)
+        """How many channels, patterns and channels of shards it is subscribed to."""
+
+    @property
+    def admin(self) -> bool:
+        """Whether its user may run what is about the proxy and its servers."""
+        account = self.world.accounts.get(self.user)
+        return self.authenticated and account is not None and account.admin
+
+    def refusal(self, fact: Fact) -> str | None:
+        """Why this client may not call ``fact`` now; None if it may."""
+        if not self.authenticated and "no_auth" not in fact.flags:
+            return errors.NOAUTH
+        if fact.privileged and not self.admin:
+            return errors.no_permission(fact.name)
+        return None
+
+    def authenticate(self, user: bytes, password: bytes) -> bool:
+        """Become ``user`` if the password is right."""
+        account = self.world.accounts.get(user.decode("utf-8", "replace"))
+        if account is None or not account.accepts(password):
+            return False
+        self.user = account.name
+        self.authenticated = True
+        return True
+
+    def rename(self, name: bytes) -> str | None:
+        """Take a name; why not, if it is not allowed."""
+        if not printable(name):
+            return errors.BAD_CLIENT_NAME
+        self.name = errors.text(name)
+        return None
+
+    def muted(self) -> bool:
+        """Whether the command that comes now is answered by nothing; ends a SKIP."""
+        mode = self.reply_mode
+        if mode is ReplyMode.SKIP:
+            self.reply_mode = ReplyMode.ON
+        return mode is not ReplyMode.ON
+
+
+Command = Callable[[Session, Sequence[bytes]], bytes]
+_IN_NAMES = bytes(range(33, 127))
+
+
+def printable(text: bytes) -> bool:
+    """Whether ``text`` has only the characters that Redis allows in names."""
+    return not text.translate(None, _IN_NAMES)
+
+
+def _ping(session: Session, args: Sequence[bytes]) -> bytes:
+    if len(args) > 2:
+        return encode.error(errors.wrong_arity("ping"))
+    return encode.bulk(args[1]) if len(args) == 2 else encode.PONG
+
+
+def _echo(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.bulk(args[1])
+
+
+def _quit(session: Session, args: Sequence[bytes]) -> bytes:
+    session.closing = True
+    return encode.OK
+
+
+def _reset(session: Session, args: Sequence[bytes]) -> bytes:
+    session.start_over()
+    return _RESET
+
+
+def _select(session: Session, args: Sequence[bytes]) -> bytes:
+    db = parse_integer(args[1])
+    if db is None:
+        return encode.error(errors.NOT_AN_INTEGER)
+    if not -(2**31) <= db < 2**31:
+        return encode.error(errors.NOT_AN_INT32)
+    if not 0 <= db < session.world.databases:
+        return encode.error(errors.DB_OUT_OF_RANGE if session.world.selects else errors.NO_SELECT)
+    session.db = db
+    return encode.OK
+
+
+def _auth(session: Session, args: Sequence[bytes]) -> bytes:
+    if len(args) > 3:
+        return encode.error(errors.SYNTAX)
+    default = session.world.accounts.get(DEFAULT_USER)
+    if len(args) == 2 and default is not None and default.nopass:
+        return encode.error(errors.NO_PASSWORD_SET)
+    user = args[1] if len(args) == 3 else _DEFAULT_USER
+    if not session.authenticate(user, args[-1]):
+        return encode.error(errors.WRONGPASS)
+    return encode.OK
+
+
+def _hello(session: Session, args: Sequence[bytes]) -> bytes:
+    protocol = session.protocol
+    if len(args) >= 2:
+        asked = parse_integer(args[1])
+        if asked is None:
+            return encode.error("ERR Protocol version is not an integer or out of range")
+        if asked not in (2, 3):
+            return encode.error(errors.NOPROTO)
+        protocol = asked
+    credentials: tuple[bytes, bytes] | None = None
+    name: bytes | None = None
+    at = 2
+    while at < len(args):
+        option = args[at].lower()
+        if option == b"auth" and at + 2 < len(args):
+            credentials = (args[at + 1], args[at + 2])
+            at += 3
+        elif option == b"setname" and at + 1 < len(args):
+            name = args[at + 1]
+            at += 2
+        else:
+            return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[at])}'")
+    if name is not None and not printable(name):
+        return encode.error(errors.BAD_CLIENT_NAME)
+    if credentials is not None and not session.authenticate(*credentials):
+        return encode.error(errors.WRONGPASS)
+    if not session.authenticated:
+        return encode.error(_HELLO_NOAUTH)
+    if name is not None:
+        session.rename(name)
+    session.protocol = protocol
+    world = session.world
+    before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
+    return b"%b%d%b" % (before, session.id, behind)
+
+
+@cache
+def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tuple[bytes, bytes]:
+    """HELLO's reply, before and behind the client's id."""
+    pairs = {
+        encode.bulk("server"): encode.bulk("redis"),
+        encode.bulk("version"): encode.bulk(version),
+        encode.bulk("proto"): encode.integer(protocol),
+        encode.bulk("id"): encode.integer(0),
+        encode.bulk("mode"): encode.bulk("cluster" if cluster else "standalone"),
+        encode.bulk("role"): encode.bulk("master"),
+        encode.bulk("modules"): modules,
+    }
+    before, found, behind = encode.mapping(pairs, protocol).partition(encode.bulk("id") + b":")
+    return before + found, behind[1:]
+
+
+def _modules(session: Session, args: Sequence[bytes]) -> bytes:
+    return session.world.modules[session.protocol]
+
+
+def _role(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.array((encode.bulk("master"), encode.ZERO, encode.EMPTY_ARRAY))
+
+
+def _whoami(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.bulk(session.user)
+
+
+def _read_from(replicas: bool) -> Command:
+    def command(session: Session, args: Sequence[bytes]) -> bytes:
+        if session.world.presented is None:
+            return encode.error(errors.NO_CLUSTER)
+        session.reads_replicas = replicas
+        return encode.OK
+
+    return command
+
+
+def _asking(session: Session, args: Sequence[bytes]) -> bytes:
+    return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
+
+
+COMMANDS: Mapping[str, Command] = {
+    "ping": _ping,
+    "echo": _echo,
+    "quit": _quit,
+    "reset": _reset,
+    "select": _select,
+    "auth": _auth,
+    "hello": _hello,
+    "role": _role,
+    "module|list": _modules,
+    "acl|whoami": _whoami,
+    "readonly": _read_from(replicas=True),
+    "readwrite": _read_from(replicas=False),
+    "asking": _asking,
+}
+"""By the fact's name; CLIENT's subcommands are in ``proxy.session.client_commands``, CLUSTER's in
+``proxy.session.cluster_commands``."""

@@ -1,0 +1,101 @@
+"""Rules that say which part of a key is hashed, so that an application's keys that belong together share a shard.
+
+::
+
+    prefixes "celery", "unacked"    every key that begins so: the slot of the rule's name
+    prefix "bull:", 2 fields        bull:mail:wait -> the slot of bull:mail
+
+A hash tag in the key wins over any rule, and of several rules the longest prefix. Every slot of a key, or of a shard
+channel, is computed here where there are rules, and by ``proxy.sharding.slots`` where there are none: the same number
+either way for what no rule is about.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from proxy.sharding.slots import key_slot
+from proxy.sharding.slots import span_slot as plain_slot
+
+SlotOf = Callable[[bytes], int]
+"""The slot of a key, 0 to 16383."""
+
+
+class Rule:
+    """What is hashed of the keys that begin with ``prefix``: their first ``fields``, which ``separator`` (one byte)
+    divides; or nothing of them (0 fields): all of them are in ``slot``."""
+
+    __slots__ = ("fields", "prefix", "separator", "slot")
+
+    def __init__(self, prefix: bytes, slot: int = 0, fields: int = 0, separator: bytes = b":") -> None:
+        self.prefix = prefix
+        self.slot = slot
+        self.fields = fields
+        self.separator = separator[0]
+
+
+class Colocation:
+    """The rules, each with a prefix of its own."""
+
+    __slots__ = ("_rules",)
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = sorted(rules, key=lambda rule: len(rule.prefix), reverse=True)
+
+    def slot(self, key: bytes) -> int:
+        """The slot of ``key``, 0 to 16383."""
+        return self.span_slot(key, 0, len(key))
+
+    def span_slot(self, data: bytes, start: int, stop: int) -> int:
+        """The slot of the key at ``data[start:stop]``, which lies within ``data``."""
+        found = None
+        for rule in self._rules:
+            if data.startswith(rule.prefix, start, stop):
+                found = rule
+                break
+        if found is None:
+            return plain_slot(data, start, stop)
+        opened = data.find(b"{", start, stop)
+        if opened >= 0 and data.find(b"}", opened, stop) > opened + 1:
+            return plain_slot(data, start, stop)
+        if not found.fields:
+            return found.slot
+        view = data
+        left = found.fields
+        at = start
+        while at < stop:
+            if view[at] == found.separator:
+                left -= 1
+                if not left:
+                    break
+            at += 1
+        return plain_slot(data, start, at)
+
+
+class RuleLike(Protocol):
+    """What a configured rule offers; a protocol, so that ``config`` need not be known here."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def prefixes(self) -> Sequence[str]: ...
+    @property
+    def prefix(self) -> str | None: ...
+    @property
+    def upto(self) -> int | None: ...
+    @property
+    def separator(self) -> str: ...
+
+
+def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
+    """The rules that a checked configuration names; None if it names none."""
+    rules = []
+    for each in configured:
+        if each.prefix is not None:
+            rules.append(Rule(each.prefix.encode(), 0, each.upto or 0, each.separator.encode()))
+        rules += [Rule(prefix.encode(), key_slot((each.name or "").encode())) for prefix in each.prefixes]
+    return Colocation(rules) if rules else None
+
+
+def slot_of(rules: Colocation | None) -> SlotOf:
+    """How the slot of a key is found."""
+    return key_slot if rules is None else rules.slot

@@ -1,0 +1,254 @@
+"""Where the keys live: an immutable snapshot, made whole by discovery or configuration and swapped whole.
+
+Slot numbers are those of Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
+0..16383, ``CRC16(key) mod 16384``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Protocol
+
+from proxy.sharding.slots import SLOTS
+
+Ranges = Sequence[tuple[int, int]]
+"""Slot ranges as (first, last), both ends included."""
+
+NOBODY = -1
+"""The owner of a slot that no shard serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One server. A unix socket has its path as ``host`` and port 0."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """``host:port``, ``[v6]:port`` or ``unix:/path``, as the configuration writes it."""
+        if self.port == 0:
+            return f"unix:{self.host}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.address
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One primary and its replicas: the servers that hold the same slots."""
+
+    name: str
+    primary: Node
+    replicas: tuple[Node, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The primary, then the replicas."""
+        return (self.primary, *self.replicas)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Topology:
+    """All shards and the owner of every slot.
+
+    ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner, or ``NOBODY``: 16384 of them. ``epoch`` grows
+    with each snapshot. ``cluster``: the servers are a Redis Cluster, which checks the slots of a command itself and
+    redirects. ``fixed``: no other snapshot will follow. Raises ValueError for a snapshot that could not route.
+    """
+
+    epoch: int
+    shards: tuple[Shard, ...]
+    slot_shard: tuple[int, ...]
+    cluster: bool = False
+    fixed: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.slot_shard) != SLOTS:
+            raise ValueError(f"slot_shard has {len(self.slot_shard)} entries, not {SLOTS}")
+        if min(self.slot_shard) < NOBODY or max(self.slot_shard) >= len(self.shards):
+            raise ValueError("slot_shard names a shard that does not exist")
+        _refuse_duplicates("shard name", (shard.name for shard in self.shards))
+        _refuse_duplicates("address", (node.address for shard in self.shards for node in shard.nodes))
+
+    @classmethod
+    def static(cls, shards: Iterable[Shard], slots: Sequence[Ranges] | None = None, *, epoch: int = 1) -> Topology:
+        """Build from plain data: ``slots[i]`` are the ranges of ``shards[i]``; None divides evenly.
+
+        Raises ValueError when there is no shard, or when a slot has none or two.
+        """
+        members = tuple(shards)
+        if not members:
+            raise ValueError("a static topology needs a shard")
+        owners = _owners(even_ranges(len(members)) if slots is None else slots, len(members))
+        if NOBODY in owners:
+            raise ValueError(f"slot {owners.index(NOBODY)} has no shard")
+        return cls(epoch, members, owners)
+
+    @classmethod
+    def found(
+        cls, shards: Iterable[Shard], slots: Sequence[Ranges], *, cluster: bool = False, epoch: int = 1
+    ) -> Topology:
+        """What discovery has found: as ``static``, but slots may be nobody's."""
+        members = tuple(shards)
+        return cls(epoch, members, _owners(slots, len(members)), cluster, fixed=False)
+
+    @classmethod
+    def unknown(cls, *, cluster: bool = False) -> Topology:
+        """Before anything is known: no shards, and every slot is nobody's."""
+        return cls(0, (), (NOBODY,) * SLOTS, cluster, fixed=False)
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one shard only and nothing is ever cross-slot."""
+        return len(self.shards) == 1 and not self.cluster
+
+    def primary(self, name: str) -> Node | None:
+        """The primary of the shard called so."""
+        return next((shard.primary for shard in self.shards if shard.name == name), None)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every slot has a shard."""
+        return NOBODY not in self.slot_shard
+
+    def called(self, primary: Node) -> str:
+        """The name of the shard with this primary; its address if there is none."""
+        return next((shard.name for shard in self.shards if shard.primary == primary), primary.address)
+
+    def index(self, name: str) -> int:
+        """The index of the shard called so, or ``NOBODY``."""
+        return next((index for index, shard in enumerate(self.shards) if shard.name == name), NOBODY)
+
+    def left_by(self, before: Topology) -> frozenset[Node]:
+        """The primaries of ``before`` that do not serve all their slots any more."""
+        primaries = [*(shard.primary for shard in self.shards), None]
+        pairs = set(zip(before.slot_shard, self.slot_shard, strict=True))
+        return frozenset(
+            before.shards[old].primary
+            for old, new in pairs
+            if old != NOBODY and before.shards[old].primary != primaries[new]
+        )
+
+    def ranges(self, shard_index: int) -> list[tuple[int, int]]:
+        """The slots of a shard (or of ``NOBODY``) as ascending (first, last) pairs, neighbours joined."""
+        return list(_all_ranges(self.slot_shard).get(shard_index, ()))
+
+    def __repr__(self) -> str:
+        shards = "; ".join(
+            f"{shard.name} {format_ranges(self.ranges(index))} at {', '.join(map(str, shard.nodes))}"
+            for index, shard in enumerate(self.shards)
+        )
+        return f"<Topology epoch={self.epoch}: {shards}>"
+
+
+@lru_cache(maxsize=2)
+def _all_ranges(slot_shard: tuple[int, ...]) -> dict[int, list[tuple[int, int]]]:
+    """By owner. Remembered, as it is asked for each shard, and again and again."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    first = 0
+    for slot in range(1, SLOTS + 1):
+        if slot == SLOTS or slot_shard[slot] != slot_shard[first]:
+            found.setdefault(slot_shard[first], []).append((first, slot - 1))
+            first = slot
+    return found
+
+
+def _owners(named: Sequence[Ranges], count: int) -> tuple[int, ...]:
+    """``slot_shard`` by the ranges of each of ``count`` shards."""
+    if len(named) != count:
+        raise ValueError(f"{count} shards, but slots of {len(named)}")
+    owners = [NOBODY] * SLOTS
+    for index, ranges in enumerate(named):
+        for first, last in ranges:
+            if not 0 <= first <= last < SLOTS:
+                raise ValueError(f"{first}-{last} is not a slot range")
+            for slot in range(first, last + 1):
+                if owners[slot] >= 0:
+                    raise ValueError(f"slot {slot} has two shards")
+                owners[slot] = index
+    return tuple(owners)
+
+
+def even_ranges(count: int) -> list[list[tuple[int, int]]]:
+    """Divide the slots over ``count`` shards, rounded as ``redis-cli --cluster create`` rounds.
+
+    Three shards get 0-5460, 5461-10922, 10923-16383. Raises ValueError unless 1 <= count <= 16384.
+    """
+    if not 1 <= count <= SLOTS:
+        raise ValueError(f"{count} shards can not share {SLOTS} slots")
+    # lround(n * 16384 / count) in whole numbers; the first slot of shard n, and of shard n + 1.
+    starts = [(2 * n * SLOTS + count) // (2 * count) for n in range(count + 1)]
+    return [[(first, following - 1)] for first, following in pairwise(starts)]
+
+
+def format_ranges(ranges: Iterable[tuple[int, int]]) -> str:
+    """``[(0, 5460), (7000, 7000)]`` as ``0-5460,7000``, the form that the configuration takes."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+class AddressLike(Protocol):
+    """What a configured address offers."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class ShardLike(Protocol):
+    """What a configured shard offers."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def primary(self) -> AddressLike: ...
+    @property
+    def replicas(self) -> Sequence[AddressLike]: ...
+    @property
+    def slots(self) -> Ranges | None: ...
+
+
+class KindLike(Protocol):
+    """What a configured kind of topology offers."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+class ConfigLike(Protocol):
+    """What a configuration offers; a protocol, so that this module and ``config`` need not know each other."""
+
+    @property
+    def topology(self) -> KindLike: ...
+    @property
+    def shards(self) -> Sequence[ShardLike]: ...
+
+
+def build_topology(config: ConfigLike, *, epoch: int = 1) -> Topology:
+    """What a checked configuration says of the topology: all of a static one, else nothing."""
+    if config.topology.kind != "static":
+        return Topology.unknown(cluster=config.topology.kind == "cluster")
+    shards = [
+        Shard(shard.name, _node(shard.primary), tuple(_node(replica) for replica in shard.replicas))
+        for shard in config.shards
+    ]
+    named = [shard.slots for shard in config.shards if shard.slots is not None]
+    return Topology.static(shards, named or None, epoch=epoch)
+
+
+def _node(address: AddressLike) -> Node:
+    return Node(address.host, address.port)
+
+
+def _refuse_duplicates(what: str, values: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"two shards share the {what} {value}")
+        seen.add(value)

@@ -1,0 +1,132 @@
+"""File descriptors: how many this process may have, and how they are divided.
+
+::
+
+    the limit ─┬─ the reserve: listening sockets, /metrics, name lookups, questions to servers
+               ├─ connections to servers that clients share
+               ├─ those that clients have for themselves (``Budget``)
+               └─ clients
+
+What clients cause is bounded so that the rest always has what it needs: without that, a proxy that is full could not
+connect to a server that comes back, nor tell a client or an operator that it is full.
+"""
+
+import contextlib
+import logging
+import resource
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proxy.config import Config
+from proxy.errors import SlotgateError
+from proxy.sharding.topology import Topology
+
+log = logging.getLogger(__name__)
+
+_RESERVE = 32
+"""As many as Redis keeps back (CONFIG_MIN_RESERVED_FDS)."""
+_BESIDE = 4
+"""Connections to one server beside the shared ones: subscriptions, large requests, a replaced one, questions."""
+_PROTOCOLS = 2
+"""RESP2 and RESP3: each has shared connections of its own."""
+_MANNERS = 2
+"""And so have those who call scripts."""
+_DEDICATED_PART = 4
+"""Where there are too few, one in so many is for connections that clients have for themselves."""
+_FEWEST = 8
+"""A proxy that could take fewer clients is of no use."""
+_HOW = "ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker"
+PLENTY = 1 << 30
+"""Where the system sets no limit."""
+
+
+def raise_limit() -> int:
+    """Raise this process's limit to the most that it may have (its hard limit); what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS: the hard limit is more than the system gives
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return PLENTY if soft == resource.RLIM_INFINITY else soft
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How one worker's descriptors are divided. ``wanted``: what there would have to be."""
+
+    limit: int
+    wanted: int
+    clients: int
+    """How many clients this worker may have."""
+    all_clients: int
+    """How many all workers may have."""
+    dedicated: int
+    """How many connections to servers its clients may have for themselves, to all servers together."""
+
+
+def divide(limit: int, config: Config, topology: Topology, workers: int) -> Division:
+    """Divide ``limit`` descriptors of one of so many ``workers``.
+
+    As many as all clients need are kept for them first, if a quarter is left for their own connections to servers.
+    """
+    servers = max(sum(1 for _ in _nodes(topology)), 1)
+    primaries = max(len(topology.shards), 1)
+    shared = servers * (config.backend.connections_per_node * _PROTOCOLS * _MANNERS + _BESIDE)
+    most = config.limits.max_clients
+    share = -(-most // workers)
+    dedicated = config.backend.dedicated_connections * primaries
+    wanted = _RESERVE + len(config.listen) + shared + share + dedicated
+    room = limit - _RESERVE - len(config.listen) - shared
+    enough = wanted <= limit
+    if not enough:
+        dedicated = min(dedicated, max(room - share, room // _DEDICATED_PART))
+    # More than its share, if there is room: connections are not dealt out evenly.
+    clients = max(min(most, room - dedicated), 1)
+    return Division(limit, wanted, clients, min(most, clients * workers), PLENTY if enough else dedicated)
+
+
+def check(limit: int, config: Config, topology: Topology) -> None:
+    """Raises SlotgateError if ``limit`` is far too few for what is known of ``topology`` at the start."""
+    if (few := divide(limit, config, topology, config.worker_count).clients) < min(_FEWEST, config.limits.max_clients):
+        raise SlotgateError(
+            f"the limit of open files is {limit}: beside the connections to servers that leaves {few} for clients. "
+            f"Raise it ({_HOW})"
+        )
+
+
+def report(division: Division, config: Config, workers: int) -> None:
+    """Say so in one line if there are too few for what the configuration asks for."""
+    if division.wanted <= division.limit:
+        return
+    log.warning(
+        "the limit of open files is too low: max_clients is %d, not %d, and clients may have %d connections to servers "
+        "for themselves limit=%d wanted=%d%s; raise it (%s)",
+        division.all_clients,
+        config.limits.max_clients,
+        division.dedicated,
+        division.limit,
+        division.wanted,
+        f" workers={workers}, each with that limit" if workers > 1 else "",
+        _HOW,
+    )
+
+
+def _nodes(topology: Topology) -> Iterable[object]:
+    return {node for shard in topology.shards for node in shard.nodes}
+
+
+class Budget:
+    """The connections to servers that clients may have for themselves, to all servers together."""
+
+    __slots__ = ("most", "taken")
+
+    def __init__(self, most: int = PLENTY) -> None:
+        self.most = most
+        self.taken = 0
+
+    def __repr__(self) -> str:
+        return f"Budget({self.taken} of {self.most})"
+
+    def has(self, count: int = 1) -> bool:
+        """Whether so many more may be made."""
+        return self.taken + count <= self.most

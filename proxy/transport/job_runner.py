@@ -1,0 +1,131 @@
+"""Work that takes long, done for a few milliseconds in each turn of the loop: others' requests come in between.
+
+::
+
+    run(job)   does it at once as far as this turn's time goes; the rest in the turns that follow, the jobs by turns
+
+All jobs of a worker share the time of a turn. Who sent what a job is for waits itself (``Stop.ORDER``), until the job
+has answered; a job ends with the client that it is for.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
+
+from proxy.engine.jobs import Job
+
+log = logging.getLogger(__name__)
+
+_A_TURN = 0.005
+"""Seconds of a turn that are for jobs."""
+_AT_A_TIME = 0.001
+"""Seconds until it is another job's time."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Owner(Protocol):
+    """The client that a job is for."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is gone."""
+
+    def abort(self, reason: str) -> None:
+        """Close it at once."""
+
+
+class Slices:
+    """The jobs of a worker."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._ends = 0.0
+        """When this turn's time is over; 0 as long as nobody has asked for any."""
+        self._jobs: deque[tuple[Job[None], Owner | None]] = deque()
+
+    def __repr__(self) -> str:
+        return f"Slices({len(self._jobs)} jobs)"
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is some left for the turns to come."""
+        return bool(self._jobs)
+
+    @property
+    def over(self) -> bool:
+        """Whether this turn's time for long work is over."""
+        now = self._clock()
+        if not self._ends:
+            self._begin(now)
+            self._loop.call_soon(self._go_on)
+        return now > self._ends
+
+    def run(self, job: Job[None], owner: Owner | None = None) -> bool:
+        """Do ``job``, which is for ``owner``; whether it is done already."""
+        if not self.over and self._do(job, owner) is None:
+            return True
+        self._jobs.append((job, owner))
+        return False
+
+    def wait(self, job: Job[T]) -> asyncio.Future[T]:
+        """Do ``job``; what it returns, some time."""
+        done: asyncio.Future[T] = self._loop.create_future()
+
+        def whole() -> Job[None]:
+            found = yield from job
+            if not done.done():
+                done.set_result(found)
+
+        self.run(whole())
+        return done
+
+    def _begin(self, now: float) -> None:
+        self._ends = now + _A_TURN
+
+    def _do(self, job: Job[None], owner: Owner | None) -> bool | None:
+        """A while of ``job``: None if it is done, True if it has done enough for this turn."""
+        if owner is not None and owner.gone:
+            job.close()
+            return None
+        clock = self._clock
+        until = min(clock() + _AT_A_TIME, self._ends)
+        try:
+            for enough in job:
+                if enough:
+                    return True
+                if clock() > until:
+                    return False
+        except Exception:
+            # A fault of ours in one job must not end the others.
+            log.exception("a job failed job=%r", job)
+            if owner is not None:
+                owner.abort("internal error")
+        return None
+
+    def _go_on(self) -> None:
+        """A new turn."""
+        self._ends = 0.0
+        if not self._jobs:
+            return
+        self._begin(self._clock())
+        jobs, self._jobs = self._jobs, deque()
+        later: list[tuple[Job[None], Owner | None]] = []
+        while jobs and self._clock() <= self._ends:
+            job, owner = jobs.popleft()
+            enough = self._do(job, owner)
+            if enough is not None:
+                (later if enough else jobs).append((job, owner))
+        self._jobs.extendleft(reversed((*jobs, *later)))
+        self._loop.call_soon(self._go_on)
+
+
+async def apart(much: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``function`` returns, which is pure; called in a thread if it has ``much`` to do. The interpreter is the
+    loop's again every 5 ms then, so that is how late it can be."""
+    return await asyncio.to_thread(function, *args, **kwargs) if much else function(*args, **kwargs)

@@ -1,0 +1,136 @@
+"""Listening sockets, bound by whoever keeps them: the one process, or the supervisor for its workers.
+
+On Linux each worker gets a socket of its own for every TCP address (SO_REUSEPORT): the kernel deals connections out,
+and one that was dealt to a dead worker waits in that socket's backlog for the successor. Elsewhere, and at unix
+sockets, all workers accept from one socket.
+
+SO_REUSEPORT would also let a second Slotgate of the same user share the port without a word. So the first socket of
+an address is bound and listens without it, which fails if anybody else is there, and is opened to the others only then.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from proxy.config import Address
+from proxy.errors import SlotgateError
+from proxy.transport.transports import keep_alive
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted, of each socket."""
+
+_DEALT_OUT = sys.platform == "linux"
+
+
+class Listeners:
+    """The sockets of all addresses; ``addresses`` are those in use, where the system chose a port with that port.
+
+    ``idle``: for how many seconds a client may be silent until it is asked whether it is there; 0: it never is.
+    """
+
+    def __init__(self, workers: int = 1, idle: int = 0) -> None:
+        self._groups: list[list[socket.socket]] = []
+        self._workers = workers
+        self._idle = idle
+        self.addresses: list[Address] = []
+
+    def __repr__(self) -> str:
+        return f"Listeners({', '.join(map(str, self.addresses))}: {self._groups})"
+
+    def of(self, index: int) -> list[socket.socket]:
+        """The sockets that worker ``index`` accepts from."""
+        return [group[index % len(group)] for group in self._groups]
+
+    def listen(self, address: Address) -> None:
+        """Listen at one more address, at each IP address that its host has. Raises OSError."""
+        if address.unix:
+            _remove_stale_socket(address.host)
+            self._groups.append([_bound(socket.AF_UNIX, address.host, 0)])
+            self.addresses.append(address)
+            return
+        infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        port = address.port
+        missing: OSError | None = None
+        for family, where in dict.fromkeys((info[0], info[4]) for info in infos):
+            try:
+                first = _bound(family, (where[0], port, *where[2:]), self._idle)
+            except OSError as error:
+                # A name may have an address of a protocol that is switched off here.
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error
+                continue
+            group = [first]
+            self._groups.append(group)
+            port = first.getsockname()[1]
+            if _DEALT_OUT and self._workers > 1:
+                first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                while len(group) < self._workers:
+                    group.append(_bound(family, first.getsockname(), self._idle, shared=True))
+            missing = None
+        if missing is not None:
+            raise missing
+        self.addresses.append(Address(address.host, port))
+
+    def close(self) -> None:
+        """Listen no more; nothing is left of unix sockets."""
+        for group in self._groups:
+            for each in group:
+                each.close()
+        for address in self.addresses:
+            if address.unix:
+                Path(address.host).unlink(missing_ok=True)
+        self._groups.clear()
+        self.addresses.clear()
+
+
+def listen(addresses: Sequence[Address], workers: int = 1, idle: int = 0) -> Listeners:
+    """Listen at all ``addresses`` for so many ``workers``, for clients that are asked after ``idle`` seconds of silence
+    whether they are there. Raises SlotgateError if one of the addresses can not be had."""
+    listeners = Listeners(workers, idle)
+    try:
+        for address in addresses:
+            try:
+                listeners.listen(address)
+            except OSError as error:
+                raise SlotgateError(
+                    f"can not listen on {address}: {error.strerror or error}. "
+                    "Stop what uses it, or choose another address (listen, admin)"
+                ) from error
+    except SlotgateError:
+        listeners.close()
+        raise
+    return listeners
+
+
+def _bound(family: int, where: object, idle: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens at ``where``, for clients that are asked after ``idle`` seconds. Raises OSError."""
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            # Connections of an earlier run in TIME_WAIT do not hold the port.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if idle:
+                keep_alive(bound, idle)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(where)  # type: ignore[arg-type]  # what getaddrinfo gave, or a path
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    bound.setblocking(False)
+    return bound
+
+
+def _remove_stale_socket(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)

@@ -1,0 +1,244 @@
+"""TLS to the servers: who they have to be, and what a handshake that fails means in an operator's words.
+
+Connections with TLS are the loop's own, on its transports, whatever carries the plain ones (transports.py). Those to
+unix sockets have none.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from proxy.config import Config
+from proxy.config.certificates import client_context
+from proxy.config.secret import Problems
+from proxy.errors import BackendError, ConfigError
+from proxy.sharding.topology import Node
+from proxy.transport.addresses import is_numeric, look_up
+from proxy.transport.transports import keep_alive
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[..., Awaitable[None]]
+"""Connects a protocol to a host and port, or to a unix socket (port 0). With TLS a fourth argument may be the name of
+the server at that host, which its certificate must have."""
+
+_DEAD = 0.4
+"""Seconds after which an address is passed over that does not answer, if there are others."""
+_FILES = "backend.tls_cert_file and backend.tls_key_file"
+
+# The reasons are OpenSSL's, of versions 1.1.1 to 3.5 (openssl/sslerr.h): what it finds where it expects TLS ...
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
+# ... and what the other side says in an alert: TLS 1.3 has a word for it, TLS 1.2 does not tell.
+_WANTS_CERTIFICATE = {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
+_REFUSES_CERTIFICATE = {
+    "TLSV1_ALERT_UNKNOWN_CA",
+    "TLSV1_ALERT_ACCESS_DENIED",
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+}
+_OLD = {"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"}
+
+# X509_V_ERR_... of openssl/x509_vfy.h.
+_UNTRUSTED = {2, 18, 19, 20, 21, 27}
+_NOT_NOW = {9: "is not valid yet", 10: "has expired"}
+_NOT_ITS_NAME = {62, 64}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tls:
+    """How servers of one kind are spoken to over TLS. ``switch`` is the key of the configuration that turned it on."""
+
+    context: ssl.SSLContext
+    patience: float
+    """Seconds that a handshake may take. A server that speaks no TLS waits for more of what it takes for a request."""
+    server_name: str = ""
+    switch: str = "backend.tls"
+
+    def name(self, host: str) -> str:
+        """The name that the certificate of the server at ``host`` must have; it is sent along (SNI) too."""
+        return self.server_name or host
+
+
+def backend_tls(config: Config) -> Tls | None:
+    """For connections to the servers that hold the data; None: they speak no TLS.
+
+    Raises ``ConfigError`` if a file can not be used any more.
+    """
+    return _tls(config, "backend.tls") if config.backend.tls else None
+
+
+def sentinel_tls(config: Config) -> Tls | None:
+    """For connections to the sentinels, with the same files. Raises as ``backend_tls``."""
+    return _tls(config, "sentinel.tls") if config.sentinel.tls else None
+
+
+def _tls(config: Config, switch: str) -> Tls:
+    try:
+        context = client_context(config.backend)
+    except Problems as error:
+        raise ConfigError(tuple((f"backend.{key}", words) for key, words in error.problems)) from None
+    if not config.backend.tls_verify:
+        log.warning(
+            "%s is on, but backend.tls_verify is off: whoever is on the way to the servers can be any of them, "
+            "and read and change everything",
+            switch,
+        )
+    # Under the time for the whole connect, so that it is told what it was that took so long.
+    patience = config.backend.connect_timeout * 0.9
+    return Tls(context, patience, config.backend.tls_server_name or "", switch)
+
+
+def connecting(plain: Connect, tls: Tls | None) -> Connect:
+    """What connects as ``tls`` says; ``plain`` is what connects without.
+
+    Raises ``OSError``, or ``BackendError`` if the server can be reached and TLS fails.
+    """
+    if tls is None:
+        return plain
+
+    async def connect(host: str, port: int, protocol: object, name: str = "") -> None:
+        if not port:
+            await plain(host, port, protocol)
+            return
+        await _shake(cast(asyncio.Protocol, protocol), host, port, tls, name or host)
+
+    return connect
+
+
+async def open_streams(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A new connection to ``node``, over TLS if there is ``tls``. Raises as ``connecting``."""
+    if not node.port:
+        return await asyncio.open_unix_connection(node.host)
+    if tls is None and is_numeric(node.host):
+        return await asyncio.open_connection(node.host, node.port)
+    if tls is None:
+        return await asyncio.open_connection(sock=await _dial(node.host, node.port))
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport = await _shake(protocol, node.host, node.port, tls, node.host)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+
+
+async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls, name: str) -> asyncio.Transport:
+    """Connect to ``host``, where the server is called ``name``, and shake hands. Who cancels this waits until the
+    handshake is over, ``tls.patience`` at most: uvloop closes the socket of one that is cancelled, and then reads on.
+    """
+    loop = asyncio.get_running_loop()
+    link = await _dial(host, port)
+    making = loop.create_connection(
+        lambda: protocol,
+        sock=link,
+        ssl=tls.context,
+        server_hostname=tls.name(name),
+        ssl_handshake_timeout=tls.patience,
+        ssl_shutdown_timeout=tls.patience,
+    )
+    shaking = loop.create_task(making)
+    try:
+        transport, _ = await asyncio.shield(shaking)
+    except asyncio.CancelledError:
+        await asyncio.wait((shaking,))
+        if shaking.exception() is None:
+            shaking.result()[0].abort()
+        raise
+    except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
+        raise BackendError(_words(error, tls, name)) from error
+    return transport
+
+
+async def _dial(host: str, port: int) -> socket.socket:
+    """A socket that is connected to the first address of ``host`` that can be reached; one that does not answer soon is
+    passed over, unless it is the last. Raises ``OSError``, ``ValueError`` for a host that can be no name."""
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host} has no address")
+    found = list(await look_up(host, port))
+    for at in found:
+        family, kind, number, _, address = (await loop.getaddrinfo(at, port, type=socket.SOCK_STREAM))[0]
+        link = socket.socket(family, kind, number)
+        link.setblocking(False)
+        try:
+            async with asyncio.timeout(None if at is found[-1] else _DEAD):
+                await loop.sock_connect(link, address)
+        except OSError as error:
+            link.close()
+            failure = error
+        except BaseException:
+            link.close()
+            raise
+        else:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(link)
+            return link
+    raise failure
+
+
+def _words(error: Exception, tls: Tls, host: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _certificate_words(error, tls, host)
+    if isinstance(error, ssl.SSLError) and error.reason in _OLD:
+        return "the server speaks no TLS 1.2 or later, as the proxy does: set its tls-protocols"
+    if isinstance(error, ssl.SSLError) and (alert := _alert_words(error)):
+        return alert
+    match error:
+        case ConnectionAbortedError():
+            wrong = f"the server did not answer the TLS handshake within {tls.patience:g} s"
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionResetError():
+            wrong = "the server closed the connection in the TLS handshake"
+        case ssl.SSLError(reason=reason) if reason in _NO_TLS:
+            wrong = "the server answered the TLS handshake with something else"
+        case _:
+            return f"TLS failed: {error}"
+    return f"{wrong}: if it speaks no TLS at this port, name its tls-port, or set {tls.switch} = false"
+
+
+def _certificate_words(error: ssl.SSLCertVerificationError, tls: Tls, host: str) -> str:
+    code, message = error.verify_code, error.verify_message
+    if code in _NOT_NOW:
+        return f"the server's certificate {_NOT_NOW[code]}: renew it, or look at the clocks"
+    if code in _UNTRUSTED:
+        return (
+            f"the server's certificate is not trusted ({message}): set backend.tls_ca_file to the certificate of the "
+            "authority that signed it"
+        )
+    if code in _NOT_ITS_NAME:
+        return (
+            f'the server\'s certificate is not for "{tls.name(host)}": set backend.tls_server_name to a name that is '
+            "in it"
+        )
+    return f"the server's certificate is not accepted: {message}"
+
+
+def lost_words(error: Exception | None, tls: Tls | None, heard: bool) -> str:
+    """What it means that a server let go of a connection before it had answered the first requests on it.
+
+    ``error``: what the connection was lost with, if it was not closed in order; ``heard``: something had come.
+    """
+    if isinstance(error, ssl.SSLError):
+        return _alert_words(error) or f"TLS failed: {error}"
+    if heard:
+        return "the server closed the connection"
+    wanted = (
+        "speaks TLS at this port, tls = true is missing" if tls is None else f"asks for a certificate, set {_FILES}"
+    )
+    return f"the server closed the connection without a word: if it {wanted}"
+
+
+def _alert_words(error: ssl.SSLError) -> str:
+    """What the server says against us in a TLS alert, and what to do; "" if that is not what ``error`` is.
+
+    With TLS 1.3 a server looks at the certificate of the client only when the handshake is over for the client: the
+    alert is what comes in place of its first reply.
+    """
+    if error.reason in _WANTS_CERTIFICATE:
+        return f"the server asks for a client's certificate: set {_FILES}"
+    if error.reason in _REFUSES_CERTIFICATE:
+        alert = error.reason.partition("ALERT_")[2].replace("_", " ").lower()
+        return f"the server does not accept our certificate ({alert}): have {_FILES} signed by an authority it trusts"
+    return ""

@@ -1,0 +1,20 @@
+"""Processes: the worker that serves, the supervisor of several, and what operators see of them. The top floor.
+
+::
+
+    service          the composition root: what the clients of a worker share
+    server           the process that serves: signals, start and end
+    worker           one of several workers, started by the supervisor
+    supervisor       keeps what has to outlive a worker
+    control_channel  messages between the supervisor and a worker
+    admin            ``/metrics``, ``/healthz``, ``/readyz`` and ``/topology``
+    report           how a worker is, and how all are together
+    metric_snapshot  the values of the metrics as plain data
+    logs             structured logs
+    loop_lag         how late the event loop is, and why
+    memory           how the C library keeps memory that was freed
+    identity         which process this is, for INFO
+    upkeep           closes connections that nobody uses any more
+    advertised       which of several advertised proxies answer
+    script_lookup    asks the other workers for a script
+"""

@@ -1,0 +1,155 @@
+"""How late the loop of a worker is: a timer that says how long everybody had to wait, and a thread that sees why.
+
+::
+
+    loop     ──every 40 ms──▶ _beat: how late it is, and how much CPU the loop took since the last one
+    thread   ──every 80 ms──▶ _watch: is the beat overdue by 100 ms? then what does the loop's thread do (its stack)
+    a turn of more than 100 ms ends ──▶ counted, and a line in the log
+
+Compiled modules have no frames in a stack, and the thread sees nothing as long as they keep the interpreter's lock; so
+the line also names the clients whose requests came last.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from proxy.metrics import BUCKETS
+
+log = logging.getLogger(__name__)
+
+_EVERY = 0.04
+"""Seconds between two beats: with the thread 0.05 % of a processor that has nothing else to do, else far less."""
+_LONG = 0.1
+"""Seconds: a turn that makes a beat later than this is counted, and said."""
+_LOOK_EVERY = 0.08
+_SAY_EVERY = 10.0
+"""Seconds between two lines in the log, however many turns are long."""
+_WINDOW = 30.0
+"""Seconds: the worst is of the last one to two windows."""
+_MOST_FRAMES = 6
+_OWN = str(Path(__file__).parents[1])
+
+Suspects = Callable[[float], str]
+"""Names those whose requests have come since a moment of the clock, in words."""
+
+
+class LoopLag:
+    """Measures the running loop between ``start`` and ``stop``.
+
+    ``buckets`` (as ``metrics.BUCKETS``, and what is above) and ``total`` are of the lateness of every beat. ``long``
+    has how many turns took over 100 ms, by their cause: ``work`` (they took the CPU for so long) or ``stall`` (the
+    process did not run: stopped, swapped out, or a machine that had no time for it).
+    """
+
+    def __init__(self, suspects: Suspects = lambda since: "", clock: Callable[[], float] = time.monotonic) -> None:
+        self.buckets = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+        self.long = {"work": 0, "stall": 0}
+        self._suspects = suspects
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread = threading.Thread(target=self._watch, name="loop lag", daemon=True)
+        self._watched = 0
+        self._over = threading.Event()
+        self._due = 0.0
+        self._busy = 0.0
+        """The CPU seconds of the loop's thread at the last beat."""
+        self._seen: tuple[float, str] = (0.0, "")
+        """When the beat was due that was missed, and what the loop did then."""
+        self._worst = (0.0, 0.0)
+        self._worst_before = (0.0, 0.0)
+        self._window_ends = 0.0
+        self._silent_until = 0.0
+        self._unsaid = 0
+
+    def __repr__(self) -> str:
+        return f"LoopLag({sum(self.buckets)} beats, {self.long})"
+
+    def start(self) -> None:
+        """Begin, in the loop that runs."""
+        self._loop = asyncio.get_running_loop()
+        self._watched = threading.get_ident()
+        self._busy = time.thread_time()
+        self._window_ends = self._clock() + _WINDOW
+        self._set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, for good."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._over.set()
+        self._thread.join()
+
+    def worst(self) -> tuple[float, float]:
+        """The most of the last 30 to 60 seconds: how late a beat was, and how much of that was CPU of the loop's."""
+        (late, work), (late_before, work_before) = self._worst, self._worst_before
+        return max(late, late_before), max(work, work_before)
+
+    # ---- in the loop
+
+    def _set(self) -> None:
+        self._due = self._clock() + _EVERY
+        self._timer = self._loop.call_later(_EVERY, self._beat)
+
+    def _beat(self) -> None:
+        now, busy = self._clock(), time.thread_time()
+        late = max(now - self._due, 0.0)
+        self.note(now, late, min(late, busy - self._busy))
+        self._busy = busy
+        self._set()
+
+    def note(self, now: float, late: float, work: float) -> None:
+        """A beat is ``late``; ``work`` of that is CPU."""
+        self.buckets[bisect_left(BUCKETS, late)] += 1
+        self.total += late
+        if now >= self._window_ends:
+            self._window_ends = now + _WINDOW
+            self._worst_before, self._worst = self._worst, (0.0, 0.0)
+        self._worst = max(self._worst[0], late), max(self._worst[1], work)
+        if late > _LONG:
+            self.long["work" if work > _LONG else "stall"] += 1
+            self._say(now, late, work)
+
+    def _say(self, now: float, late: float, work: float) -> None:
+        if now < self._silent_until:
+            self._unsaid += 1
+            return
+        due, doing = self._seen
+        log.warning(
+            "the loop was held up seconds=%.3f cpu=%.3f at=%r clients=%r unsaid=%d",
+            late,
+            work,
+            doing if due == self._due else "",
+            self._suspects(now - late - _EVERY),
+            self._unsaid,
+        )
+        self._unsaid = 0
+        self._silent_until = now + _SAY_EVERY
+
+    # ---- in a thread
+
+    def _watch(self) -> None:
+        while not self._over.wait(_LOOK_EVERY):
+            due = self._due
+            if self._clock() - due > _LONG and self._seen[0] != due:
+                self._seen = due, stack(sys._current_frames().get(self._watched))
+
+
+def stack(frame: FrameType | None) -> str:
+    """Where a thread is, the innermost first: the proxy's own functions, and what they have called last."""
+    found: list[str] = []
+    while frame is not None and len(found) < _MOST_FRAMES:
+        code = frame.f_code
+        if not found or code.co_filename.startswith(_OWN):
+            found.append(f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}")
+        frame = frame.f_back
+    return " < ".join(found)

@@ -1,0 +1,203 @@
+"""How the workers are: each takes a Report of itself, and all of them together are an Overview."""
+
+import time
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from proxy import metrics
+from proxy.backends.settings import LARGE, LONG, SCRIPTS
+from proxy.metrics import BUCKETS
+from proxy.sharding.topology import NOBODY, Topology, format_ranges
+from proxy.worker.metric_snapshot import SUM, Tally
+from proxy.worker.service import Service
+
+_NAMED = {LARGE: "large", LONG: "long"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One worker at one moment."""
+
+    tally: Tally
+    unreachable: tuple[str, ...]
+    """The names of the shards whose primary is not connected, or is none."""
+    gaps: str
+    """The slots that no shard serves, as ranges."""
+    connected: frozenset[str]
+    """The addresses of the servers that are."""
+    shards: Sequence[Mapping[str, Any]]
+    """The topology, as ``/topology`` shows it."""
+    epoch: int
+    unfit: Mapping[str, str] = field(default_factory=dict)
+    """Why, of those whose primary itself says it."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "tally": self.tally.plain(),
+            "unreachable": list(self.unreachable),
+            "gaps": self.gaps,
+            "connected": sorted(self.connected),
+            "shards": self.shards,
+            "epoch": self.epoch,
+            "unfit": dict(self.unfit),
+        }
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> "Report":
+        """What ``plain`` gave."""
+        return cls(
+            Tally.of_plain(plain["tally"]),
+            tuple(plain["unreachable"]),
+            plain["gaps"],
+            frozenset(plain["connected"]),
+            plain["shards"],
+            plain["epoch"],
+            plain["unfit"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All workers at one moment."""
+
+    tally: Tally
+    unready: str
+    """Why the proxy should get no clients now; empty if it should."""
+    topology: Mapping[str, Any]
+    """As ``/topology`` shows it: connected is what every worker is connected to."""
+
+
+def take(service: Service) -> Report:
+    """How this worker is."""
+    connected = frozenset(backend.place.node.address for backend in service.pool if backend.ready)
+    topology = service.topology
+    return Report(
+        _tally(service),
+        tuple(service.unreachable()),
+        format_ranges(topology.ranges(NOBODY)),
+        connected,
+        shown(topology),
+        topology.epoch,
+        service.unfit(),
+    )
+
+
+@lru_cache(maxsize=2)
+def shown(topology: Topology) -> list[dict[str, Any]]:
+    """The shards as ``/topology`` shows them. Remembered, as it is said again and again."""
+    return [
+        {
+            "name": shard.name,
+            "slots": [list(span) for span in topology.ranges(index)],
+            "nodes": [
+                {"address": node.address, "role": "primary" if node == shard.primary else "replica"}
+                for node in shard.nodes
+            ],
+        }
+        for index, shard in enumerate(topology.shards)
+    ]
+
+
+def together(reports: Sequence[Report]) -> Overview:
+    """The running workers' ``reports`` as one. Workers find the same topology, each a moment sooner or later."""
+    tally = Tally()
+    for report in reports:
+        tally.include(report.tally)
+    tally.add(metrics.WORKERS, len(reports))
+    tally.add(metrics.RESTARTS, 0)
+    latest = max(reports, key=lambda report: report.epoch, default=None)
+    unreachable = {name: None for report in reports for name in report.unreachable}
+    unfit = {name: why for report in reports for name, why in report.unfit.items()}
+    connected = frozenset.intersection(*(report.connected for report in reports)) if reports else frozenset[str]()
+    shards = [] if latest is None else [_connected(shard, connected) for shard in latest.shards]
+    tally.add(metrics.SHARDS, len(shards))
+    reasons = []
+    if unreachable:
+        reasons.append(f"no reachable primary in: {', '.join(unreachable)}")
+        reasons += [f"{name}: {unfit[name]}" for name in unreachable if name in unfit]
+    if gaps := next((report.gaps for report in reports if report.gaps), ""):
+        reasons.append(f"no shard serves the slots {gaps}")
+    return Overview(tally, "; ".join(reasons), {"epoch": latest.epoch if latest else 0, "shards": shards})
+
+
+def _connected(shard: Mapping[str, Any], connected: Set[str]) -> dict[str, Any]:
+    nodes = [{**node, "connected": node["address"] in connected} for node in shard["nodes"]]
+    return {**shard, "nodes": nodes}
+
+
+def _tally(service: Service) -> Tally:
+    counters = service.counters
+    tally = Tally()
+    for name, command in counters.commands.items():
+        if command.calls or command.rejected:
+            tally.add(metrics.COMMANDS, command.calls - command.failed, name, "ok")
+            tally.add(metrics.COMMANDS, command.failed, name, "error")
+            tally.add(metrics.COMMANDS, command.rejected, name, "rejected")
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), counters.latency_buckets(), strict=True):
+        tally.add(metrics.LATENCY, count, bound)
+    tally.add(metrics.LATENCY, counters.latency_sum, SUM)
+    tally.add(metrics.BYTES, counters.bytes_in, "in")
+    tally.add(metrics.BYTES, counters.bytes_out + sum(client.window.written for client in service.clients), "out")
+    tally.add(metrics.CLIENTS, len(service.clients))
+    tally.add(metrics.ACCEPTED, counters.accepted)
+    for reason, count in counters.rejected.items():
+        tally.add(metrics.REJECTED, count, reason)
+    for limit, count in counters.stopped.items():
+        tally.add(metrics.STOPPED, count, limit)
+    tally.add(metrics.WAITING, service.backlog.total, str(service.census.index))
+    for error, count in counters.redirections.items():
+        tally.add(metrics.REDIRECTIONS, count, error)
+    if counters.confirmed:
+        tally.add(metrics.TOPOLOGY_AGE, time.monotonic() - counters.confirmed, str(service.census.index))
+    for outcome, count in counters.refreshes.items():
+        tally.add(metrics.REFRESHES, count, outcome)
+    tally.add(metrics.SPLITS, counters.splits)
+    tally.add(metrics.CROSSSLOTS, counters.crossslots)
+    tally.add(metrics.TIMEOUTS, counters.timeouts)
+    tally.add(metrics.RETRIES, counters.retries)
+    tally.add(metrics.UNCERTAIN, counters.uncertain)
+    tally.add(metrics.LOADS, service.scripts.loads)
+    tally.add(metrics.SCRIPTS, len(service.scripts), str(service.census.index))
+    for kind, topics in service.hub.topics.items():
+        tally.add(metrics.SUBSCRIPTIONS, len(topics), kind.name.lower(), str(service.census.index))
+    for link in service.hub:
+        tally.add(metrics.SUBSCRIBER, link.up, link.shard, link.node.address, str(service.census.index))
+    for shard, libraries in service.missing.items():
+        for name in libraries:
+            tally.add(metrics.MISSING, 1, shard, name)
+    tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
+    tally.add(metrics.TOO_LARGE, counters.too_large)
+    for backend in service.pool:
+        place = backend.place
+        role = "primary" if place.primary else "replica"
+        number = "own" if place.owner else _NAMED.get(place.index, place.index)
+        if place.index <= SCRIPTS:
+            number = f"scripts-{SCRIPTS - place.index}"
+        connection = f"{number}/resp{place.protocol}/db{place.db}"
+        labels = (place.shard, place.node.address, role, connection, str(service.census.index))
+        tally.add(metrics.UP, backend.ready, *labels)
+        tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
+        tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
+    _add_loop(tally, service)
+    names = {node: shard.name for shard in service.topology.shards for node in shard.nodes}
+    for usage in service.leases.usage():
+        for state, count in (("used", usage.used), ("idle", usage.idle)):
+            where = (names.get(usage.node, ""), usage.node.address)
+            tally.add(metrics.LEASES, count, *where, state, str(service.census.index))
+    for shard, node, lag in service.monitor.lags():
+        tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
+    return tally
+
+
+def _add_loop(tally: Tally, service: Service) -> None:
+    lag = service.loop_lag
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), lag.buckets, strict=True):
+        tally.add(metrics.LOOP_LAG, count, bound)
+    tally.add(metrics.LOOP_LAG, lag.total, SUM)
+    for of, seconds in zip(("lag", "work"), lag.worst(), strict=True):
+        tally.add(metrics.LOOP_WORST, seconds, of, str(service.census.index))
+    for cause, count in lag.long.items():
+        tally.add(metrics.LOOP_LONG, count, cause)

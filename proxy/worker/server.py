@@ -1,0 +1,278 @@
+"""The process that serves clients: signals, start and end; alone, or as one worker of several."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+
+import uvloop
+
+from proxy import errors
+from proxy.client.connection import ClientConnection
+from proxy.compiled import WARNING, engine
+from proxy.config import Config
+from proxy.discovery.functions import keep_comparing
+from proxy.discovery.learn import (
+    Learned,
+    absent,
+    all_select,
+    cluster_nodes,
+    complete,
+    fewest_databases,
+    learn_all,
+    learn_limits,
+    lowest,
+    most_arguments,
+    slots_served,
+    smallest_bulk,
+    smallest_query,
+    some_raise,
+)
+from proxy.planning.server_facts import common, listed
+from proxy.sharding.topology import Node, Topology, build_topology
+from proxy.transport import descriptors
+from proxy.transport.job_runner import apart
+from proxy.transport.listeners import BACKLOG, listen
+from proxy.transport.transports import best_wires
+from proxy.worker import advertised, logs, memory
+from proxy.worker.admin import Admin
+from proxy.worker.identity import Identity
+from proxy.worker.report import Overview, take, together
+from proxy.worker.service import Service, credentials_of
+from proxy.worker.supervisor import NO_RELOAD, log_serving, supervise
+from proxy.worker.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+_COLLECT_AFTER = (10_000, 5, 1_000_000)
+"""So much garbage may lie about, young and middle-aged: each look takes milliseconds. The old are never looked at
+unasked, which would take tenths of a second where there are many clients: ``memory.tend`` does that."""
+_LEARN_AGAIN = 1.0
+_DRAIN_STEP = 0.02
+_DRAINED_AT_ONCE = 100
+
+
+def run(config: Config, config_file: str = "") -> int:
+    """Serve until SIGTERM or SIGINT, then drain; the process's exit code. ``config_file``: where ``config`` is from.
+
+    Raises ``SlotgateError`` if an address can not be listened on, far too few files can be opened, or static shards are
+    nodes of a Redis Cluster.
+    """
+    logs.configure(config.log.level, config.log.format)
+    identity = Identity(config_file)
+    if engine() == "python":
+        log.warning(WARNING)
+    topology = build_topology(config)
+    # Workers inherit it.
+    descriptors.check(descriptors.raise_limit(), config, topology)
+    if config.topology.kind == "static":
+        uvloop.run(_refuse_clusters(config, topology))
+    if config.worker_count > 1:
+        uvloop.run(supervise(config, identity))
+    else:
+        settle()
+        uvloop.run(serve(config, identity))
+    return 0
+
+
+async def _refuse_clusters(config: Config, topology: Topology) -> None:
+    """Raise ``SlotgateError`` if primaries of static shards are a cluster's nodes, as far as they can be asked."""
+    primaries = [shard.primary for shard in topology.shards]
+    found = await cluster_nodes(primaries, credentials_of(config), config.backend.connect_timeout)
+    if found:
+        raise errors.SlotgateError(
+            errors.cluster_at_static_shards({node.address: slots for node, slots in found.items()})
+        )
+
+
+def settle() -> None:
+    """What is there at the start stays: the collector need not look at it, nor look often at what requests leave."""
+    memory.keep_pages()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
+
+
+async def serve(config: Config, identity: Identity) -> None:
+    """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
+    loop = asyncio.get_running_loop()
+    service = Service(
+        config, build_topology(config), wires=best_wires(loop), files=descriptors.raise_limit(), identity=identity
+    )
+
+    async def look() -> Overview:
+        return together([take(service)])
+
+    admin = Admin(look)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
+    async with at_work(service):
+        listeners = listen(config.listen, idle=config.limits.tcp_keepalive_seconds)
+        try:
+            await accept(service, listeners.of(0))
+            async with admin.listening(config.admin):
+                log_serving(config, listeners)
+                await stop.wait()
+                admin.draining = True
+                await drain(service)
+        finally:
+            listeners.close()
+    log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def at_work(service: Service) -> AsyncIterator[None]:
+    """Begin when the backends have said what they know, and close all connections at the end."""
+    tasks = [
+        service.loop.create_task(service.source.run(service.adopt), name="discover"),
+        service.loop.create_task(keep_learning(service), name="learn"),
+        service.loop.create_task(memory.tend(service), name="tend memory"),
+        service.loop.create_task(Upkeep(service).run(), name="close what is not used"),
+    ]
+    if service.config.topology.kind == "static" and service.config.topology.check_roles:
+        tasks.append(service.loop.create_task(service.roles.run(), name="watch roles"))
+    shown = service.world.presented
+    if shown is not None and len(shown.advertised) > 1:
+        looking = advertised.look(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
+        tasks.append(service.loop.create_task(looking, name="look after what is advertised"))
+    if service.census.index == 0:
+        # One of the workers is enough.
+        comparing = keep_comparing(service, service.config.topology.refresh)
+        tasks.append(service.loop.create_task(comparing, name="compare functions"))
+    if service.reads_replicas:
+        tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
+    service.loop_lag.start()
+    try:
+        # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(service.learned.wait()), service.config.backend.connect_timeout)
+        yield
+    finally:
+        service.loop_lag.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in service.clients:
+            client.close()
+        await service.close()
+
+
+async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
+    """Take clients from listening sockets."""
+    for each in sockets:
+        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
+
+
+async def drain(service: Service) -> None:
+    """Take no new clients or requests; wait until what is in flight is answered, ``drain_timeout`` at most."""
+    timeout = service.config.drain_timeout
+    log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
+    service.wires.stop_listening()
+    for at, client in enumerate(service.clients):
+        client.drain()
+        if not at % _DRAINED_AT_ONCE:
+            await asyncio.sleep(0)
+    deadline = service.loop.time() + timeout
+    while len(service.clients) and service.loop.time() < deadline:  # noqa: ASYNC110 - clients tell nobody when they go
+        await asyncio.sleep(_DRAIN_STEP)
+
+
+_CLOSES = (
+    "a long reply makes a server close a connection that clients share, and their writes are uncertain address=%s "
+    "limit=%d: have client-output-buffer-limit normal 0 0 0 there, as it is by default"
+)
+_RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
+
+
+async def keep_learning(service: Service) -> None:
+    """Ask every server for its facts: at the start, and again when it comes back after a lost connection."""
+    known: dict[Node, Learned] = {}
+    read_from: dict[Node, Learned] = {}
+    while True:
+        primaries = [shard.primary for shard in service.topology.shards]
+        _note_replicas(service, read_from)
+        known = {node: answer for node, answer in known.items() if node in primaries}
+        missing = [node for node in primaries if node not in known]
+        service.unasked = frozenset(missing)
+        service.raises = some_raise(list(known.values()))
+        if missing:
+            answers = await learn_all(missing, service.credentials, service.stranger)
+            known |= answers
+            if service.config.topology.kind == "static":
+                await _look_for_clusters(service, answers)
+            if answers:
+                service.facts.learn({node: answer.version for node, answer in known.items()})
+                await _adopt(service, list(known.values()), list(read_from.values()))
+            _tell(answers)
+            service.unasked = frozenset(missing) - answers.keys()
+            service.raises = some_raise(list(known.values()))
+            if len(answers) < len(missing):
+                await asyncio.sleep(_LEARN_AGAIN)
+                continue
+            service.lack(await apart(True, absent, service.table, list(known.values())))
+        if primaries:
+            service.learned.set()
+        if service.reads_replicas and known:
+            read_from = await _replicas_limits(service, read_from)
+            _limit(service, [*known.values(), *read_from.values()])
+            _note_replicas(service, read_from)
+        await service.changed.wait()
+        service.changed.clear()
+        for backend in [backend for backend in service.restarted if backend.ready]:
+            service.restarted.discard(backend)
+            known.pop(backend.place.node, None)
+            read_from.pop(backend.place.node, None)
+
+
+def _note_replicas(service: Service, answers: Mapping[Node, Learned]) -> None:
+    """Whether what scripts raise may come from a replica as it is: those in ``answers`` have been asked."""
+    replicas = {node for shard in service.topology.shards for node in shard.replicas} if service.reads_replicas else ()
+    service.replicas_raise = any(node not in answers or answers[node].raises for node in replicas)
+
+
+def _tell(answers: Mapping[Node, Learned]) -> None:
+    """Say of which servers more is asked than they should need."""
+    for node, answer in answers.items():
+        if answer.raises:
+            log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
+        if answer.max_output is not None:
+            log.warning(_CLOSES, node.address, answer.max_output)
+
+
+async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict[Node, Learned]:
+    """The limits of the replicas; those in ``known`` are not asked again, unless they have become primaries since."""
+    replicas = {node for shard in service.topology.shards for node in shard.replicas}
+    known = {node: answer for node, answer in known.items() if node in replicas}
+    missing = [node for node in replicas if node not in known]
+    answers = await asyncio.gather(*(learn_limits(node, service.credentials) for node in missing))
+    found = {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
+    _tell(found)
+    return known | found
+
+
+async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) -> None:
+    """A static shard must not be a part of a Redis Cluster."""
+    for node, answer in answers.items():
+        service.roles.learned(node, await slots_served(node, service.credentials) if answer.clustered else None)
+
+
+async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
+    service.learn(await apart(True, complete, service.table, answers))
+    if oldest := lowest(answers):
+        service.world.server_version = oldest.version or service.world.server_version
+        service.world.client_fields = oldest.client_fields
+    service.keep_connections(answer.version for answer in answers)
+    service.world.databases = fewest_databases(answers) or service.world.databases
+    service.world.selects = all_select(answers)
+    modules = common([answer.modules for answer in answers if answer.modules is not None])
+    service.world.modules = {protocol: listed(modules, protocol) for protocol in (2, 3)}
+    _limit(service, [*answers, *replicas])
+
+
+def _limit(service: Service, answers: Sequence[Learned]) -> None:
+    service.limit_requests(smallest_bulk(answers), smallest_query(answers), most_arguments(answers))

@@ -1,0 +1,309 @@
+"""The supervisor of several workers: it serves no client, it keeps what has to outlive a worker.
+
+::
+
+                     ┌──────────── supervisor ────────────┐
+    SIGTERM, SIGINT ─▶ listening sockets, census, pause,   ◀─ /metrics, /readyz ...
+                     │ what dead workers counted           │
+                     └──┬─────────── channels ──────────┬──┘
+                        ▼                               ▼
+    clients ──▶  worker 0: a Service ...         worker 1: a Service ...  ──▶ backends
+
+Each worker is a new Python process, not a fork of this one: a running event loop can not be forked. It starts with its
+end of the control channel and the sockets, and nothing secret in its arguments or environment. A worker that ends is
+started again, and goes on with its predecessor's sockets and numbers. When this process is gone, however it ended,
+the channels end, which tells the workers to drain and end too.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from proxy import __version__, metrics
+from proxy.client.shared_counts import Census, shared_file
+from proxy.compiled import engine
+from proxy.config import Config
+from proxy.session.cross_worker import Part, Pause, pause_asked
+from proxy.transport.listeners import Listeners, listen
+from proxy.worker.admin import Admin
+from proxy.worker.control_channel import Channel, ChannelError
+from proxy.worker.identity import Identity
+from proxy.worker.metric_snapshot import Tally
+from proxy.worker.report import Overview, Report, together
+
+log = logging.getLogger(__name__)
+
+NO_RELOAD = "SIGHUP ignored: this version reloads nothing, restart instead"
+
+_YOUNG = 5.0
+"""Seconds: a worker that ends earlier may do so again, so its successor is made to wait."""
+_WAIT_MIN, _WAIT_MAX = 0.05, 5.0
+_GRACE = 2.0
+"""Seconds beside ``drain_timeout`` that a worker may take to end before it is killed."""
+
+# -P: a folder called "proxy" where the command was given is not this package. The package is found where this one was,
+# and everything else as ever.
+_COMMAND = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import proxy; del sys.path[0]; "
+    "from proxy.worker.worker import main; sys.exit(main(int(sys.argv[2])))"
+)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+async def supervise(config: Config, identity: Identity) -> None:
+    """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
+    loop = asyncio.get_running_loop()
+    listeners = listen(config.listen, config.worker_count, config.limits.tcp_keepalive_seconds)
+    try:
+        supervisor = Supervisor(config, listeners, identity)
+        admin = Admin(supervisor.look)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, supervisor.stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
+        async with admin.listening(config.admin):
+            tasks = supervisor.start()
+            log_serving(config, listeners)
+            await supervisor.stopping.wait()
+            admin.draining = True
+            log.info("draining workers=%d timeout=%gs", config.worker_count, config.drain_timeout)
+            # First, as a connection that waits for a worker which takes none any more would wait in vain.
+            listeners.close()
+            await supervisor.stop(tasks)
+    finally:
+        listeners.close()
+    log.info("stopped")
+
+
+def log_serving(config: Config, listeners: Listeners) -> None:
+    """Say what is served, and where."""
+    log.info(
+        "serving version=%s engine=%s listen=%s admin=%s topology=%s read_from=%s workers=%d pid=%d",
+        __version__,
+        engine(),
+        ",".join(map(str, listeners.addresses)),
+        config.admin or "off",
+        config.topology.kind,
+        config.read_from,
+        config.worker_count,
+        os.getpid(),
+    )
+
+
+class Member:
+    """One worker's process, from its start to its end."""
+
+    def __init__(self, index: int, process: subprocess.Popen[bytes]) -> None:
+        self.index = index
+        self.process = process
+        self.channel: Channel
+        self.report: Report | None = None
+        """The latest; None as long as it does not serve."""
+        self.silent = False
+        """It did not answer the last time."""
+
+    def __repr__(self) -> str:
+        return f"Member({self.index} pid={self.process.pid} up={self.report is not None})"
+
+
+class Supervisor:
+    """All workers, as one: started, asked, told, and started again."""
+
+    def __init__(self, config: Config, listeners: Listeners, identity: Identity) -> None:
+        self._config = config
+        self._identity = identity
+        self._listeners = listeners
+        self._workers = config.worker_count
+        self._memory = shared_file(self._workers)
+        self._census = Census(self._workers, 0, self._memory)
+        self._members: dict[int, Member] = {}
+        self._lost = Tally()
+        """What workers counted that are dead now."""
+        self._restarts = 0
+        self._pause: Pause | None = None
+        """CLIENT PAUSE; its ``seconds`` are a moment of this process's clock."""
+        self.stopping = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"Supervisor({list(self._members.values())}, {self._restarts} restarts)"
+
+    # ---- processes
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Start all workers, and keep them running; the tasks end when they have, after ``stopping``."""
+        tasks = [asyncio.create_task(self._keep(index), name=f"worker-{index}") for index in range(self._workers)]
+        for task in tasks:
+            # Before its time that is a fault of ours: `stop` raises it.
+            task.add_done_callback(lambda _: self.stopping.set())
+        return tasks
+
+    async def stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Have all workers drain, and kill those that do not end."""
+        for member in self._members.values():
+            member.channel.tell("drain")
+        await asyncio.wait(tasks, timeout=self._config.drain_timeout + _GRACE)
+        for member in self._members.values():
+            log.error("worker did not end, and is killed worker=%d pid=%d", member.index, member.process.pid)
+            member.process.kill()
+        await asyncio.gather(*tasks)
+
+    async def _keep(self, index: int) -> None:
+        wait = 0.0
+        while True:
+            began = time.monotonic()
+            end = await self._live(index)
+            if self.stopping.is_set():
+                return
+            lived = time.monotonic() - began
+            wait = 0.0 if lived > _YOUNG else min(max(2 * wait, _WAIT_MIN), _WAIT_MAX)
+            log.error("worker ended worker=%d %s lived=%.1fs restart_in=%gs", index, end, lived, wait)
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it can lose the cancellation of its task.
+                async with asyncio.timeout(wait):
+                    await self.stopping.wait()
+                return
+            self._restarts += 1
+
+    async def _live(self, index: int) -> str:
+        """One worker's life; how it ended."""
+        try:
+            member = await self._spawn(index)
+        except OSError as error:
+            return f"error={error.strerror!r}"
+        await member.channel.run()
+        await self._collect(member)
+        code = member.process.returncode
+        return f"pid={member.process.pid} " + (f"exit={code}" if code >= 0 else f"signal={signal.Signals(-code).name}")
+
+    async def _spawn(self, index: int) -> Member:
+        ours, theirs = socket.socketpair()
+        sockets = [each.fileno() for each in self._listeners.of(index)]
+        try:
+            process = _start(index, theirs.fileno(), [self._memory, *sockets])
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        member = Member(index, process)
+        start = {
+            "config": b64encode(pickle.dumps(self._config)).decode(),
+            "index": index,
+            "workers": self._workers,
+            "sockets": sockets,
+            "census": self._memory,
+            "identity": asdict(self._identity),
+        }
+        member.channel = await Channel.open(
+            ours,
+            {
+                "start": lambda _: start,
+                "up": lambda body: self._up(member, body),
+                "report": lambda body: self._reported(member, body),
+                "wide": lambda body: self._wide(member, body),
+            },
+        )
+        self._members[index] = member
+        if self.stopping.is_set():
+            member.channel.tell("drain")
+        return member
+
+    async def _collect(self, member: Member) -> None:
+        """What is left to do when a worker's channel has ended."""
+        try:
+            await asyncio.wait_for(asyncio.to_thread(member.process.wait), _GRACE)
+        except TimeoutError:
+            member.process.kill()
+            await asyncio.to_thread(member.process.wait)
+        del self._members[member.index]
+        self._census.bury(member.index)
+        if member.report is not None:
+            self._lost.include(member.report.tally.lasting())
+
+    # ---- what workers say
+
+    def _up(self, member: Member, report: Mapping[str, Any]) -> None:
+        """A worker is about to serve. A pause that holds is told to it before the answer, and every later one after."""
+        member.report = Report.of_plain(report)
+        left = self._pause.seconds - time.monotonic() if self._pause is not None else 0.0
+        if self._pause is not None and left > 0:
+            mode = "WRITE" if self._pause.writes_only else "ALL"
+            member.channel.tell("part", ("client|pause", 0, ("CLIENT", "PAUSE", str(ceil(left * 1000)), mode)))
+
+    def _reported(self, member: Member, report: Mapping[str, Any]) -> None:
+        member.report = Report.of_plain(report)
+
+    async def _wide(self, member: Member, body: tuple[str, int, Sequence[str]]) -> list[Part]:
+        """A command about all clients, of which ``member`` has done its own part: the others'."""
+        name, _, args = body
+        if name == "client|pause":
+            asked = pause_asked([arg.encode("latin-1") for arg in args])
+            assert isinstance(asked, Pause)
+            now = time.monotonic()
+            held = self._pause if self._pause is not None and self._pause.seconds > now else None
+            self._pause = Pause(now + asked.seconds, asked.writes_only).joined(held)
+        elif name == "client|unpause":
+            self._pause = None
+        answers = await self._ask([other for other in self._up_now() if other is not member], "part", body)
+        return list(answers.values())
+
+    # ---- what workers are asked
+
+    def _up_now(self) -> list[Member]:
+        return [member for member in self._members.values() if member.report is not None]
+
+    async def _ask(self, members: Sequence[Member], kind: str, body: object = None) -> dict[Member, Any]:
+        """The answers of those that give one in time."""
+        answers = await asyncio.gather(*(member.channel.ask(kind, body) for member in members), return_exceptions=True)
+        found: dict[Member, Any] = {}
+        for member, answer in zip(members, answers, strict=True):
+            if isinstance(answer, TimeoutError):
+                if not member.silent:
+                    log.warning("worker does not answer worker=%d pid=%d", member.index, member.process.pid)
+                member.silent = True
+            elif isinstance(answer, ChannelError):
+                continue  # it is ending, which is said when it has
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found[member] = answer
+                member.silent = False
+        return found
+
+    async def look(self) -> Overview:
+        """How the workers are. One that does not answer counts with its last report, and is named as a reason."""
+        asked = self._up_now()
+        # What they report comes before their answers, and by the same way as what they report unasked.
+        answers = await self._ask(asked, "report")
+        reports = {member.index: member.report for member in self._members.values() if member.report is not None}
+        overview = together(list(reports.values()))
+        overview.tally.include(self._lost)
+        overview.tally.add(metrics.RESTARTS, self._restarts)
+        reasons = [f"worker {index} is not running" for index in range(self._workers) if index not in reports]
+        reasons += [f"worker {member.index} does not answer" for member in asked if member not in answers]
+        unready = "; ".join(reasons + [overview.unready] * bool(overview.unready))
+        return Overview(overview.tally, unready, overview.topology)
+
+
+def _start(index: int, channel: int, others: Sequence[int]) -> subprocess.Popen[bytes]:
+    """A worker's process, with these file descriptors. Raises OSError."""
+    command = [sys.executable, "-P", "-c", _COMMAND, str(Path(__file__).parents[2]), str(channel)]
+    name = f"slotgate-worker-{index}"  # for people who look at `ps`
+    # Signals wait in the child until it says otherwise: before it can answer them they would kill it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        return subprocess.Popen([*command, name], stdin=subprocess.DEVNULL, pass_fds=[channel, *others])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

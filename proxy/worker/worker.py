@@ -1,0 +1,151 @@
+"""One of several workers: a process that the supervisor starts by this module's name, to do what ``server`` does alone.
+
+All it is given is its end of the control channel; the rest it asks for::
+
+    worker                                     supervisor
+      "start"   ─────────────────────────────▶
+                ◀──── configuration, sockets, census
+      learns from the backends what they know
+      "up"      ─────────────────────────────▶  from here on it is asked
+                ◀──── the pause that holds now, if any: a "part"
+      serves; "report" every second  ────────▶
+                ◀──── "report": it does so now
+      "wide"    ─────────────────────────────▶  "part" ──▶ the other workers
+                ◀──── their parts
+                ◀──── "drain", or the end of the channel: it answers what is in flight, and ends
+
+Signals are the supervisor's business: Ctrl-C and a hang-up, which reach the whole group, are ignored here. SIGTERM
+drains.
+"""
+
+import asyncio
+import logging
+import os
+import pickle
+import signal
+import socket
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+
+import uvloop
+
+from proxy.client.shared_counts import Census
+from proxy.session.cross_worker import WIDE, Args, Part
+from proxy.sharding.topology import build_topology
+from proxy.transport import descriptors
+from proxy.transport.transports import best_wires
+from proxy.worker import logs
+from proxy.worker.control_channel import TIMEOUT, Channel, ChannelError
+from proxy.worker.identity import Identity
+from proxy.worker.report import take
+from proxy.worker.server import accept, at_work, drain, settle
+from proxy.worker.service import Service
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 10.0
+"""Seconds that the supervisor may take to answer a worker that starts."""
+_REPORT_EVERY = 1.0
+"""Seconds: what is counted in them can be lost when a worker is killed."""
+
+
+def main(control: int) -> int:
+    """Serve as the supervisor at the other end of the socket ``control`` says; the process's exit code."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    uvloop.run(work(socket.socket(fileno=control)))
+    return 0
+
+
+async def work(control: socket.socket) -> None:
+    """Serve in the running loop until the supervisor, its end or SIGTERM asks for the end."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # The supervisor started this process with its signals blocked, as until now none could be answered.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    worker = Worker(stop)
+    channel = await Channel.open(control, worker.handlers)
+    listening = loop.create_task(channel.run())
+    listening.add_done_callback(lambda _: stop.set())
+    try:
+        await worker.serve(channel)
+    except (ChannelError, TimeoutError):
+        log.warning("the supervisor is gone, or does not answer")
+    finally:
+        await channel.close()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+class Worker:
+    """What the supervisor can ask of this process, and what clients here can ask of the other workers."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._service: Service
+        self._channel: Channel
+        self.handlers = {"drain": self._drain, "report": self._report, "part": self._part}
+
+    async def serve(self, channel: Channel) -> None:
+        """Serve until ``stop`` is set. Raises ChannelError and TimeoutError if the supervisor does not answer."""
+        start = await channel.ask("start", timeout=_PATIENCE)
+        config = pickle.loads(b64decode(start["config"]))
+        logs.configure(config.log.level, config.log.format, start["index"])
+        settle()
+        census = Census(start["workers"], start["index"], start["census"])
+        self._channel = channel
+        self._service = service = Service(
+            config,
+            build_topology(config),
+            census=census,
+            wires=best_wires(asyncio.get_running_loop()),
+            files=descriptors.raise_limit(),
+            identity=Identity(**start["identity"]),
+        )
+        service.siblings = self
+        async with at_work(service):
+            await channel.ask("up", take(service).plain(), timeout=_PATIENCE)
+            await accept(service, [socket.socket(fileno=number) for number in start["sockets"]])
+            log.info("serving pid=%d", os.getpid())
+            reporter = service.loop.create_task(self._keep_reporting())
+            await self._stop.wait()
+            await drain(service)
+            reporter.cancel()
+        self._report(None)
+        log.info("stopped")
+
+    def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
+        """Have the other workers do their parts (``Siblings``)."""
+        task = self._service.loop.create_task(self._ask(name, args, caller, then))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
+        parts: Sequence[Part] = ()
+        try:
+            body = [name, caller, [arg.decode("latin-1") for arg in args]]
+            parts = await self._channel.ask("wide", body, timeout=2 * TIMEOUT)
+        except (ChannelError, TimeoutError) as error:
+            log.warning("the other workers were not asked command=%s reason=%r", name, str(error))
+        then(parts)
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_EVERY)
+            self._report(None)
+
+    # ---- what the supervisor asks
+
+    def _drain(self, _: object) -> None:
+        self._stop.set()
+
+    def _report(self, _: object) -> None:
+        """A word, also where it was asked for: so the latest that came is the latest that was sent."""
+        self._channel.tell("report", take(self._service).plain())
+
+    def _part(self, body: tuple[str, int, Sequence[str]]) -> asyncio.Future[Part]:
+        name, caller, args = body
+        service = self._service
+        part = WIDE[name].part(service.world, caller, [arg.encode("latin-1") for arg in args], service.turn.now())
+        return service.slices.wait(part)
