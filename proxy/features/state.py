@@ -42,7 +42,7 @@ class Modes:
         self.queue: Queue | None = None
         """The transaction that it has begun."""
         self.waited = 0
-        """The shards that its last WAIT asked, as ``Conversation.wrote`` has them."""
+        """The shards that its last WAIT asked, as ``Client.wrote`` has them."""
         self.watch: Watch | None = None
         """The keys that it watches."""
         self.subscriptions: Subscriptions | None = None
