@@ -3,11 +3,11 @@ them."""
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from proxy import errors
 from proxy.backends.handshake import Greeting
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
@@ -34,7 +34,6 @@ class Lease(Receiver):
     """
 
     __slots__ = (
-        "_around",
         "_at_busy",
         "_dirty",
         "_ended",
@@ -43,6 +42,7 @@ class Lease(Receiver):
         "_on_gone",
         "_reader",
         "_reason",
+        "_settings",
         "_shared",
         "_transport",
         "client_id",
@@ -59,7 +59,7 @@ class Lease(Receiver):
     def __init__(
         self,
         place: Place,
-        around: Surroundings,
+        settings: BackendSettings[Any],
         on_gone: Callable[["Lease"], None],
         *,
         shared: bool = False,
@@ -79,12 +79,12 @@ class Lease(Receiver):
         """When it became idle, or its check began."""
         self.stray = 0.0
         """Since when its server does not have the role any more that it was connected for; 0: it has."""
-        self._around = around
+        self._settings = settings
         self._on_gone = on_gone
         self._shared = shared
         self._at_busy = at_busy
         self._reader = ReplyReader(
-            self.inflight, _UNMEASURED, self._erred, self._pushed, around.max_reply, self._too_large
+            self.inflight, _UNMEASURED, self._erred, self._pushed, settings.max_reply, self._too_large
         )
         self._greeting: Greeting | None = None
         self._transport: asyncio.Transport | None = None
@@ -98,22 +98,22 @@ class Lease(Receiver):
 
     async def connect(self) -> None:
         """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
-        around, place = self._around, self.place
-        gate = around.gates.to(place.node, place.primary)
+        settings, place = self._settings, self.place
+        gate = settings.gates.to(place.node, place.primary)
         # Who waits for it can be told that the server is away, and looks then where its request belongs now.
         await gate.attempt(
-            lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet), patient=False
+            lambda: first_that_serves(place.node, settings.timing.connect_timeout, self._greet), patient=False
         )
 
     async def _greet(self, address: str, seconds: float) -> None:
-        around = self._around
+        settings = self._settings
         self._lost = False
         ended = self._ended = asyncio.get_running_loop().create_future()
-        greeting = self._greeting = around.greeting(
+        greeting = self._greeting = settings.greeting(
             self.place, at_busy=self._at_busy, identify=True, shared=self._shared
         )
         try:
-            await greeting.exchange(around.reach(self.place.node, address, self), seconds)
+            await greeting.exchange(settings.reach(self.place.node, address, self), seconds)
         except BaseException as error:
             self._abort()
             if self._transport is not None and isinstance(error, Exception):
@@ -130,7 +130,7 @@ class Lease(Receiver):
         self.inflight.push(sink, token, frame, 0, len(frame), since)
         if not self._dirty:
             self._dirty = True
-            self._around.turn.add(self)
+            self._settings.turn.add(self)
 
     def flush(self) -> None:
         """Write what is to be sent. Behind the end of an idle connection nothing is written: it would be lost, and
@@ -188,7 +188,7 @@ class Lease(Receiver):
             self._greeting.feed(data)
             return
         try:
-            self._reader.feed(data, self._around.turn.now())
+            self._reader.feed(data, self._settings.turn.now())
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
             self._abort()
@@ -228,9 +228,9 @@ class Lease(Receiver):
         return self.on_error is not None and self.on_error(error)
 
     def _too_large(self, entry: Entry) -> bytes:
-        around = self._around
-        around.counters.too_large += 1
-        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
+        settings = self._settings
+        settings.counters.too_large += 1
+        return encode.error(errors.reply_too_large(settings.max_reply, not settings.events.look(entry.frame).readonly))
 
     def _abort(self) -> None:
         if self._transport is not None:

@@ -13,7 +13,7 @@ cdef bytes _MULTI
 cdef class Backend(Receiver):
     # for good
     cdef readonly object place
-    cdef object _around
+    cdef object _settings
     cdef QueryLimit _query
     cdef bint _large
     cdef Turn _turn
@@ -31,7 +31,7 @@ cdef class Backend(Receiver):
     cdef object _runner
     cdef bint _closing
     cdef readonly bint retired
-    cdef object _leftovers
+    cdef object _lost_requests
     cdef object _owner
     cdef bint _withheld
     cdef readonly bint left

@@ -20,8 +20,8 @@ from typing import cast
 
 from proxy import errors
 from proxy.backends.handshake import Greeting, Step
-from proxy.backends.lost_requests import Leftovers
-from proxy.backends.settings import LARGE, Holder, Place, State, Surroundings
+from proxy.backends.lost_requests import LostRequests
+from proxy.backends.settings import LARGE, BackendSettings, Holder, Place, State
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.receiver import Receiver
@@ -48,7 +48,6 @@ class Backend(Receiver):
     """
 
     __slots__ = (
-        "_around",
         "_blocked",
         "_closing",
         "_down_since",
@@ -61,9 +60,9 @@ class Backend(Receiver):
         "_hurried",
         "_hurry",
         "_large",
-        "_leftovers",
         "_loop",
         "_lost",
+        "_lost_requests",
         "_owner",
         "_paused",
         "_query",
@@ -72,6 +71,7 @@ class Backend(Receiver):
         "_rejected",
         "_rested",
         "_runner",
+        "_settings",
         "_transport",
         "_turn",
         "_used",
@@ -87,13 +87,13 @@ class Backend(Receiver):
         "unfit",
     )
 
-    def __init__(self, place: Place, around: Surroundings) -> None:
+    def __init__(self, place: Place, settings: "BackendSettings[Backend]") -> None:
         # for good
         self.place = place
-        self._around = around
-        self._query = around.query
+        self._settings = settings
+        self._query = settings.query
         self._large = place.index == LARGE
-        self._turn = around.turn
+        self._turn = settings.turn
         self._loop = asyncio.get_running_loop()
         # over connections
         self.state = State.NEW
@@ -102,17 +102,17 @@ class Backend(Receiver):
         self.inflight = InFlight()
         self.dirty = False
         self.reconnects = 0
-        owner = self._owner = around.owner(place.owner) if place.owner else None
+        owner = self._owner = settings.events.client(place.owner) if place.owner else None
         self._reader = ReplyReader(
             self.inflight,
-            around.counters,
+            settings.counters,
             self._on_error,
             None if owner is None else partial(owner.pushed, self),
-            around.max_reply,
+            settings.max_reply,
             self._too_large,
         )
-        self._leftovers = Leftovers(self, around)
-        self._holders: dict[Holder, None] = {}
+        self._lost_requests = LostRequests(self, settings)
+        self._holders: dict[Holder[Backend], None] = {}
         self._down_since = self._turn.now()
         self._reason = "not connected yet"
         self._runner: asyncio.Task[None] | None = None
@@ -122,7 +122,7 @@ class Backend(Receiver):
         self._withheld = False
         self.left = False
         """It is left to a long reply: a fresh connection has taken its place."""
-        self._gate = around.gates.to(place.node, place.primary)
+        self._gate = settings.gates.to(place.node, place.primary)
         self._used = self._down_since
         self.unfit = ""
         """Why a static primary is not used though it can be reached; empty where that is not so."""
@@ -163,7 +163,7 @@ class Backend(Receiver):
         """The error reply for a request that is not sent."""
         return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
 
-    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: Holder | None) -> None:
+    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: "Holder[Backend] | None") -> None:
         """Push a whole request, or a transaction's block, and have it written; see ``schedule``."""
         if frame.startswith(_MULTI):
             # All replies of the block but the last are to nobody: those requests have no bytes of their own.
@@ -173,7 +173,7 @@ class Backend(Receiver):
         if not self.dirty:
             self.schedule(holder)
 
-    def schedule(self, holder: Holder | None) -> None:
+    def schedule(self, holder: "Holder[Backend] | None") -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
         if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
@@ -230,7 +230,7 @@ class Backend(Receiver):
         self._refuse_all()
 
     async def _run(self) -> None:
-        timing = self._around.timing
+        timing = self._settings.timing
         backoff = timing.backoff_min
         while not self._closing:
             since = self._turn.now()
@@ -258,8 +258,8 @@ class Backend(Receiver):
                 backoff = min(backoff * 2, timing.backoff_max)
 
     def _not_connected(self, error: Exception) -> None:
-        reason = _words(error, self._around.timing.connect_timeout)
-        denied = self._around.alone and self.place.primary and isinstance(error, errors.WrongRole)
+        reason = _words(error, self._settings.timing.connect_timeout)
+        denied = self._settings.roles.alone and self.place.primary and isinstance(error, errors.WrongRole)
         self.unfit = str(error) if denied else ""
         if reason != self._reason:
             self._reason = reason
@@ -273,13 +273,13 @@ class Backend(Receiver):
             self._down_since = self._turn.now()
             if self.state is State.FAILING:
                 self._change(State.HELD)
-            self._leftovers.turn_away(self.inflight.recall(), encode.error(reason))
+            self._lost_requests.turn_away(self.inflight.recall(), encode.error(reason))
             self._release_holders()
-        self._around.hint(None)
+        self._settings.events.hint(None)
 
     async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Connect and greet. The future is done when the connection is lost."""
-        timeout = self._around.timing.connect_timeout
+        timeout = self._settings.timing.connect_timeout
         return await first_that_serves(
             self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
         )
@@ -287,11 +287,11 @@ class Backend(Receiver):
     async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Connect to one of the server's addresses, and greet."""
         node = self.place.node
-        around = self._around
+        settings = self._settings
         lost = self._lost = self._loop.create_future()
-        greeting = self._greeting = around.greeting(self.place, steps=steps)
+        greeting = self._greeting = settings.greeting(self.place, steps=steps)
         try:
-            await greeting.exchange(around.reach(node, address, self), seconds)
+            await greeting.exchange(settings.reach(node, address, self), seconds)
         except BaseException as error:
             self._abort()
             if self._transport is not None and isinstance(error, Exception):
@@ -346,8 +346,8 @@ class Backend(Receiver):
             self._change(State.HELD)
             if not self._closing and not self.retired:
                 self._log(logging.WARNING, "backend connection lost")
-                self._around.hint(None)
-        self._leftovers.settle(*self.inflight.drain())
+                self._settings.events.hint(None)
+        self._lost_requests.settle(*self.inflight.drain())
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
 
@@ -373,21 +373,21 @@ class Backend(Receiver):
     def _give_back(self) -> None:
         """As long as an answer is to come, what its client sent behind that must wait."""
         if self.inflight.unsent and not self.inflight.written:
-            self._leftovers.send_on(self.inflight.recall())
+            self._lost_requests.send_on(self.inflight.recall())
         if not self.inflight.unsent:
             self._release_holders()
 
     def give_up_reads(self) -> None:
         """The replica answers nothing: its reads go elsewhere, if there is an elsewhere."""
-        if self._around.elsewhere(self) is not self:
+        if self._settings.events.elsewhere(self) is not self:
             self._give_up()
 
     def _give_up(self) -> None:
         """Send what a replica has not answered elsewhere, and drop what it answers after all: nothing but reads is ever
         sent to a replica that anybody waits for."""
         late, unwritten = self.inflight.expire(math.inf)
-        self._around.counters.retries += len(late)
-        self._leftovers.send_on((*late, *unwritten))
+        self._settings.counters.retries += len(late)
+        self._lost_requests.send_on((*late, *unwritten))
         self._release_holders()
 
     def withhold(self, on: bool) -> None:
@@ -421,11 +421,11 @@ class Backend(Receiver):
         if self.retired:
             self._give_back()
         self._rested = self.ready and not self.inflight.written
-        timing = self._around.timing
+        timing = self._settings.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()
         if oldest is not None and oldest < before:
-            self._leftovers.expire(*self.inflight.expire(before))
+            self._lost_requests.expire(*self.inflight.expire(before))
         if self.state is State.HELD:
             waiting = self.inflight.oldest()
             if waiting is None and self._holders:
@@ -440,7 +440,7 @@ class Backend(Receiver):
                 self._abort()
 
     def _refuse_all(self) -> None:
-        self._leftovers.refuse(*self.inflight.drain(), self._reason)
+        self._lost_requests.refuse(*self.inflight.drain(), self._reason)
         self._release_holders()
 
     def _on_error(self, error: bytes) -> bool:
@@ -454,13 +454,13 @@ class Backend(Receiver):
             return False
         # Only EXEC says why; another command that words an error so is a script.
         why = exec_block.reason(error, rejected) if exec_block.is_block(entry.frame) else error
-        refusal = self._around.refusal(why, self.place.node, entry.frame)
+        refusal = self._settings.events.refusal(why, self.place.node, entry.frame)
         if refusal is not None:
             if self._owner is not None:
                 self._owner.redirected()
-            self._around.refused(self, self.inflight.pop(), refusal)
+            self._settings.events.refused(self, self.inflight.pop(), refusal)
             return True
-        self._around.on_error(entry.sink, entry.frame)
+        self._settings.events.count_error(entry.sink, entry.frame)
         if not rejected and why is error:
             return False
         entry = self.inflight.pop()
@@ -484,7 +484,7 @@ class Backend(Receiver):
         if state is not self.state:
             self.state = state
             self.ready = state is State.READY
-            self._around.on_state(self)
+            self._settings.events.on_state(self)
 
     def _abort(self) -> None:
         if self._transport is not None:
@@ -526,7 +526,7 @@ class Backend(Receiver):
         slow = not self._blocked and reader.holds_back(self._unblock)
         alone = self.left
         if not alone and (slow or reader.known > VERY_LONG):
-            alone = self._around.on_long(self)
+            alone = self._settings.events.on_long(self)
         awaited = reader.taken > 0 and self.inflight.serves_others(reader.owner)
         if awaited != self._hurried and self._hurry is not None:
             self._hurried = awaited
@@ -541,10 +541,10 @@ class Backend(Receiver):
 
     def _too_large(self, entry: Entry) -> bytes:
         """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
-        around = self._around
-        around.counters.too_large += 1
-        around.on_error(entry.sink, entry.frame)
-        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
+        settings = self._settings
+        settings.counters.too_large += 1
+        settings.events.count_error(entry.sink, entry.frame)
+        return encode.error(errors.reply_too_large(settings.max_reply, not settings.events.look(entry.frame).readonly))
 
     def _unblock(self) -> None:
         """The reader has caught up, or is gone, or somebody else has sent a request. What waited behind the reply has

@@ -118,8 +118,7 @@ class Client(Receiver):
         self.held = False
         """Whether a CLIENT PAUSE holds what it sent: then it counts as blocked."""
         self.calls_scripts = False
-        """Whether it has called any: then what it sends goes over connections of those who do, as whatever is sent
-        behind a script waits until that has run."""
+        """Whether it has called any: then it has the connections of those who do, and waits behind their scripts."""
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -133,7 +132,7 @@ class Client(Receiver):
             quiet = not (service.clients.paused or service.spectators.watching)
             self.own = Manner.OWN if quiet else Manner.LONG
             self.plain = service.fast_lane and quiet
-            plain = service.plain_routes
+            plain = service.upstream.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
             self.adopt_session()
@@ -211,8 +210,9 @@ class Client(Receiver):
         now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
         if self._plain_routes is None or self._adopted != now:
             self._adopted = now
-            self._plain_routes = service.routes(
-                session.protocol, session.db, self.number, session.reads_replicas, self.calls_scripts
+            rank = service.census.rank(self.number)
+            self._plain_routes = service.upstream.routes(
+                session.protocol, session.db, rank, session.reads_replicas, self.calls_scripts
             )
         self.routes = self._plain_routes
         if modes is not None:
@@ -361,10 +361,10 @@ class Client(Receiver):
         another connection than all share waits until all that came before it is answered (None), and what follows it
         waits until it is."""
         session = self.session
-        routes = self.service.large_routes(frame, self.routes, session.protocol, session.db)
+        routes = self.service.upstream.large_routes(frame, self.routes, session.protocol, session.db)
         if routes is None:
             frames = [part.frame for part in plan.parts] if isinstance(plan, Scatter) else [frame]
-            routes = self.service.long_routes(frames, self.routes)
+            routes = self.service.upstream.long_routes(frames, self.routes)
         if routes is None:
             return self.routes
         if not self.alone():
@@ -379,7 +379,7 @@ class Client(Receiver):
         if not read or own_writes is None:
             return routes
         lately = any(own_writes.lately(shard, routes.slot_shard, now) for shard in shards)
-        return self.service.at_primaries(routes) if lately else routes
+        return self.service.upstream.at_primaries(routes) if lately else routes
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""

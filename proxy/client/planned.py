@@ -24,7 +24,7 @@ def send(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float
     if publish.asks_too_early(client, fact):
         return False
     plan = service.planner.plan(fact, args, frame)
-    if service.detours.unsettled and runs_code(fact) and service.topology.cluster:
+    if service.upstream.redirections.unsettled and runs_code(fact) and service.topology.cluster:
         # A server is told the first key of a module's command only, and answers for keys that are away.
         plan = service.planner.by_key(fact, args, frame) or plan
     shown = client.session.world.presented
@@ -43,7 +43,11 @@ def send(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float
             client.modes = Modes(client)
         return _passed(client, blocking.begin(client.modes, fact, args, frame, plan.shard))
     if fact.name in reply_counts.NAMES:
-        raises = service.may_raise(plan.shard, plan.read) if isinstance(plan, Forward) else service.may_raise()
+        raises = (
+            service.upstream.may_raise(plan.shard, plan.read)
+            if isinstance(plan, Forward)
+            else service.upstream.may_raise()
+        )
         if reply_counts.of_its_own(fact.name, args, raises):
             return _passed(client, unshared.carry_out(client, fact, args, frame, plan))
     if fact.name in RUNS_CODE and not client.may_call_scripts():
@@ -67,8 +71,10 @@ def send(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float
         else:
             targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
         service.scripts.prepare(fact.name, args, targets, now)
-    if service.detours.unsettled and isinstance(plan, Forward):
-        service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
+    if service.upstream.redirections.unsettled and isinstance(plan, Forward):
+        service.upstream.forestall(
+            frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now
+        )
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before(shards, now)  # nothing may come in between
     if isinstance(plan, Scatter) and plan.way.merge == "scan":

@@ -90,7 +90,7 @@ def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
     service = client.service
     fact: Fact | None
     try:
-        fact = service.table.resolve(args)
+        fact = service.inspector.table.resolve(args)
     except UnknownSubcommand:
         return None
     if fact is None or not fact.accepts(len(args)):
@@ -112,7 +112,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
     service = client.service
     fact: Fact | None
     try:
-        fact = service.table.resolve(args)
+        fact = service.inspector.table.resolve(args)
     except UnknownSubcommand as unknown:
         fact = unknown.fact
         if fact.name not in service.absent:
