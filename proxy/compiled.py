@@ -30,6 +30,7 @@ MODULES = (
     "proxy.engine.reply_reader",
     "proxy.engine.sink",
     "proxy.engine.window",
+    "proxy.features.request",
     "proxy.features.state",
     "proxy.metrics",
     "proxy.planning.exec_block",

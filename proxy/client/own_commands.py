@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from proxy.client.client import Client
-from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job
 from proxy.features import commands
+from proxy.features.request import Request
 from proxy.resp import encode
 from proxy.session import client_commands, cross_worker
 from proxy.session.session import ReplyMode
@@ -16,8 +16,9 @@ from proxy.transport.flow_control import Stop
 _REPLY_ON = ("client|reply", encode.OK)
 
 
-def run(client: Client, fact: Fact, args: list[bytes], now: float) -> None:
+def run(client: Client, request: Request) -> None:
     """Answer a command that is about the client itself, and adopt what it changed."""
+    fact, args, now = request.fact, request.args, request.now
     session = client.session
     counter = client.service.counters.command(fact.name)
     counter.calls += 1
@@ -42,24 +43,23 @@ def run(client: Client, fact: Fact, args: list[bytes], now: float) -> None:
         client.drain()
 
 
-def run_on_all_workers(client: Client, fact: Fact, args: list[bytes], now: float) -> None:
+def run_on_all_workers(client: Client, request: Request) -> None:
     """Answer a command about the clients of all workers. What follows it waits until each worker has done its part."""
     session = client.session
-    wide = cross_worker.WIDE[fact.name]
-    client.service.counters.command(fact.name).calls += 1
+    wide = cross_worker.WIDE[request.fact.name]
+    client.service.counters.command(request.fact.name).calls += 1
     token = client.window.reserve()
-    done = client.service.slices.run(
-        _running_on_all_workers(client, fact, wide, args, now, token, session.muted()), client
-    )
+    done = client.service.slices.run(_running_on_all_workers(client, request, wide, token, session.muted()), client)
     if not done or (client.service.siblings is not None and client.window.pending):
         client.flow.stop(Stop.ORDER)
     client.adopt_session()
 
 
 def _running_on_all_workers(
-    client: Client, fact: Fact, wide: cross_worker.Wide, args: list[bytes], now: float, token: int, muted: bool
+    client: Client, request: Request, wide: cross_worker.Wide, token: int, muted: bool
 ) -> Job[None]:
     """Do this worker's part, ask the other workers for theirs, and answer."""
+    fact, args = request.fact, request.args
     session = client.session
     siblings = client.service.siblings
     wrong = yield from wide.check(session.world, args)
@@ -68,21 +68,21 @@ def _running_on_all_workers(
         reply = b"" if muted else encode.error(wrong)
         client.window.deliver(token, reply, 0, len(reply))
         return
-    own = yield from wide.part(session.world, session.id, args, now)
+    own = yield from wide.part(session.world, session.id, args, request.now)
     if siblings is None:
-        _answer_for_all(client, fact, args, token, muted, (own,))
+        _answer_for_all(client, request, token, muted, (own,))
     else:
-        then = partial(_answer_for_all, client, fact, args, token, muted)
+        then = partial(_answer_for_all, client, request, token, muted)
         siblings.ask(fact.name, args, session.id, lambda others: then((own, *others)))
 
 
 def _answer_for_all(
-    client: Client, fact: Fact, args: list[bytes], token: int, muted: bool, parts: Sequence[cross_worker.Part]
+    client: Client, request: Request, token: int, muted: bool, parts: Sequence[cross_worker.Part]
 ) -> None:
     """Answer with the parts of all workers put together."""
     session = client.session
-    data = cross_worker.WIDE[fact.name].reply(parts, args, session.protocol)
-    client.service.counters.command(fact.name).failed += data[:1] == b"-"
+    data = cross_worker.WIDE[request.fact.name].reply(parts, request.args, session.protocol)
+    client.service.counters.command(request.fact.name).failed += data[:1] == b"-"
     if muted:
         data = b""
     client.window.deliver(token, data, 0, len(data))

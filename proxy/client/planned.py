@@ -2,8 +2,9 @@
 
 from proxy import errors
 from proxy.client.client import Client
-from proxy.commands.facts import Fact, Handling
+from proxy.commands.facts import Handling
 from proxy.features import blocking, publish, unshared
+from proxy.features.request import Request
 from proxy.features.scan import Page
 from proxy.features.state import Modes
 from proxy.planning import reply_counts
@@ -12,12 +13,14 @@ from proxy.planning.proof import RUNS_CODE, runs_code
 from proxy.planning.scatter import Scatter
 
 
-def send(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def send(client: Client, request: Request) -> bool:
     """Send a request as it is planned. False if it must wait (nothing was done)."""
+    fact, args, frame, now = request.fact, request.args, request.frame, request.now
     service = client.service
     if client.session.admin and not service.planner.without_cluster(fact):
         if fact.for_admins is not None:
             fact = fact.for_admins
+            request = Request(fact, args, frame, now)
         elif fact.handling is Handling.REFUSED:
             client.refuse(fact, errors.not_for_all(fact.name, fact.reason))
             return True
@@ -41,7 +44,7 @@ def send(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float
     if isinstance(plan, Pin):
         if client.modes is None:
             client.modes = Modes(client)
-        return _passed(client, blocking.begin(client.modes, fact, args, frame, plan.shard))
+        return _passed(client, blocking.begin(client.modes, request, plan.shard))
     if fact.name in reply_counts.NAMES:
         raises = (
             service.upstream.may_raise(plan.shard, plan.read)
@@ -49,7 +52,7 @@ def send(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float
             else service.upstream.may_raise()
         )
         if reply_counts.of_its_own(fact.name, args, raises):
-            return _passed(client, unshared.carry_out(client, fact, args, frame, plan))
+            return _passed(client, unshared.carry_out(client, request, plan))
     if fact.name in RUNS_CODE and not client.may_call_scripts():
         return False
     routes = client.for_large(frame, plan)

@@ -20,6 +20,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.features import commands, tracking
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.key_slots import Found, examining
 from proxy.planning.planner import Reject
@@ -135,57 +136,58 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
     elif service.query.refuses(frame, args):
         client.refuse(fact, errors.query_too_large(service.query.limit))
     elif service.clients.paused and service.pausing.holds(fact, args):
-        return _hold(client, fact, args, frame)
+        return _hold(client, Request(fact, args, frame, now))
     elif service.spectators.watching:
-        return _carry_out_monitored(client, fact, args, frame, now)
+        return _carry_out_monitored(client, Request(fact, args, frame, now))
     else:
-        return _carry_out(client, fact, args, frame, now)
+        return _carry_out(client, Request(fact, args, frame, now))
     return True
 
 
-def _hold(client: Client, fact: Fact, args: list[bytes], frame: bytes) -> bool:
+def _hold(client: Client, request: Request) -> bool:
     """Hold a command until the pause is over, or refuse it at once if something is wrong with its keys."""
-    if fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not fact.blocking:
-        plan = client.service.planner.plan(fact, args, frame)
+    if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
+        plan = client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject):
-            client.reject(fact, plan)
+            client.reject(request.fact, plan)
             return True
     client.hold()
     return False
 
 
-def _carry_out_monitored(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def _carry_out_monitored(client: Client, request: Request) -> bool:
     """Carry out a command and show it to the monitors, unless it was refused."""
-    counter = client.service.counters.command(fact.name)
+    counter = client.service.counters.command(request.fact.name)
     refused = counter.rejected
-    done = _carry_out(client, fact, args, frame, now)
+    done = _carry_out(client, request)
     if done and counter.rejected == refused:
-        client.service.spectators.show(client.session, fact, args)
+        client.service.spectators.show(client.session, request.fact, request.args)
     return done
 
 
-def _carry_out(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def _carry_out(client: Client, request: Request) -> bool:
     """Carry out a command that the client may call. False if it must wait (nothing was done)."""
-    done = _take_by_mode(client, fact, args, frame, now)
+    done = _take_by_mode(client, request)
     if done is not None:
         return done
+    fact = request.fact
     if fact.handling is not Handling.SESSION:
-        return planned.send(client, fact, args, frame, now)
+        return planned.send(client, request)
     if fact.name in cross_worker.WIDE:
-        own_commands.run_on_all_workers(client, fact, args, now)
+        own_commands.run_on_all_workers(client, request)
     else:
-        own_commands.run(client, fact, args, now)
+        own_commands.run(client, request)
     return True
 
 
-def _take_by_mode(client: Client, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
+def _take_by_mode(client: Client, request: Request) -> bool | None:
     """Pass a command to the features: whether it was carried out, or None if no feature takes it."""
     modes = client.modes
     if modes is None:
-        if fact.handling is not Handling.MODE:
+        if request.fact.handling is not Handling.MODE:
             return None
         modes = client.modes = Modes(client)
-    return commands.take(modes, fact, args, frame, now)
+    return commands.take(modes, request)
 
 
 def _arguments(frame: bytes) -> int:
