@@ -46,29 +46,29 @@ def run(client: Client, request: Request) -> None:
 def run_on_all_workers(client: Client, request: Request) -> None:
     """Answer a command about the clients of all workers. What follows it waits until each worker has done its part."""
     session = client.session
-    wide = cross_worker.WIDE[request.fact.name]
+    command = cross_worker.COMMANDS[request.fact.name]
     client.service.counters.command(request.fact.name).calls += 1
     token = client.window.reserve()
-    done = client.service.slices.run(_running_on_all_workers(client, request, wide, token, session.muted()), client)
+    done = client.service.slices.run(_running_on_all_workers(client, request, command, token, session.muted()), client)
     if not done or (client.service.siblings is not None and client.window.pending):
         client.flow.stop(Stop.ORDER)
     client.adopt_session()
 
 
 def _running_on_all_workers(
-    client: Client, request: Request, wide: cross_worker.Wide, token: int, muted: bool
+    client: Client, request: Request, command: cross_worker.CrossWorkerCommand, token: int, muted: bool
 ) -> Job[None]:
     """Do this worker's part, ask the other workers for theirs, and answer."""
     fact, args = request.fact, request.args
     session = client.session
     siblings = client.service.siblings
-    wrong = yield from wide.check(session.world, args)
+    wrong = yield from command.check(session.world, args)
     if wrong is not None:
         client.service.counters.command(fact.name).failed += 1
         reply = b"" if muted else encode.error(wrong)
         client.window.deliver(token, reply, 0, len(reply))
         return
-    own = yield from wide.part(session.world, session.id, args, request.now)
+    own = yield from command.part(session.world, session.id, args, request.now)
     if siblings is None:
         _answer_for_all(client, request, token, muted, (own,))
     else:
@@ -81,7 +81,7 @@ def _answer_for_all(
 ) -> None:
     """Answer with the parts of all workers put together."""
     session = client.session
-    data = cross_worker.WIDE[request.fact.name].reply(parts, request.args, session.protocol)
+    data = cross_worker.COMMANDS[request.fact.name].reply(parts, request.args, session.protocol)
     client.service.counters.command(request.fact.name).failed += data[:1] == b"-"
     if muted:
         data = b""

@@ -173,7 +173,7 @@ def _carry_out(client: Client, request: Request) -> bool:
     fact = request.fact
     if fact.handling is not Handling.SESSION:
         return planned.send(client, request)
-    if fact.name in cross_worker.WIDE:
+    if fact.name in cross_worker.COMMANDS:
         own_commands.run_on_all_workers(client, request)
     else:
         own_commands.run(client, request)

@@ -83,7 +83,7 @@ class Halt:
         data = b"" if self._muted or (self.leaving and reply == UNBLOCKED) else reply
         self.sink.deliver(self._token, data, 0, len(data))
         if self._reads:
-            self._modes.read_aside()
+            self._modes.read_untracked()
 
 
 class Block(BlockingRequest):

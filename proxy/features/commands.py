@@ -62,8 +62,8 @@ def let_go(modes: Modes) -> None:
     """The client is gone, or starts over (RESET): end everything that it is in the middle of."""
     if modes.block is not None:
         modes.block.cancel()
-    if modes.errand is not None:
-        modes.errand.cancel()
+    if modes.sent is not None:
+        modes.sent.cancel()
     modes.client.service.spectators.remove(modes.client)
     tracking.stop(modes)
     transactions.discard(modes)

@@ -23,7 +23,7 @@ _PLAIN_DB = 0
 """A server that is busy takes no SELECT."""
 
 
-def aside(modes: Modes, request: Request) -> bool:
+def ask_all(modes: Modes, request: Request) -> bool:
     """Send it to all servers, and answer what is made of their replies; what follows waits.
 
     To kill what runs it goes at once, as what this client sent before may wait for just that.
@@ -54,4 +54,4 @@ def _places(service: Services, protocol: int) -> Iterator[Place]:
                 yield Place(shard.name, node, node == shard.primary, protocol, _PLAIN_DB, 0)
 
 
-COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), aside)
+COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), ask_all)

@@ -157,7 +157,7 @@ def send(modes: Modes, request: Request) -> bool:
     session = client.session
     service.counters.command(request.fact.name).calls += 1
     place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
-    modes.errand = SingleRequest(
+    modes.sent = SingleRequest(
         service.upstream, client.sink(), client.window.reserve(), place, encode.request(request.args[3:]), client.holder
     )
     client.flow.stop(Stop.ORDER)

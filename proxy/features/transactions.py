@@ -266,7 +266,7 @@ def _send_alone(
         client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
         if client.modes is not None:
-            client.modes.read_aside()
+            client.modes.read_untracked()
 
     if held is not None:
         held.execute(block, queue.moves, done, fenced=fenced)

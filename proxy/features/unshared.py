@@ -41,7 +41,7 @@ def carry_out(client: Host, request: Request, plan: Forward | Scatter) -> bool:
                 counter.failed += reply.startswith(b"-")
             whole.deliver(index if isinstance(plan, Scatter) else token, reply, 0, len(reply))
             if client.modes is not None:
-                client.modes.read_aside()
+                client.modes.read_untracked()
 
         slots: frozenset[int] | Reject
         if isinstance(plan, Scatter):
