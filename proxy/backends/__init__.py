@@ -2,6 +2,7 @@
 
 ::
 
+    connection        what every connection to a server has: handshake, back-off, the reason of its loss
     shared            one connection that many clients share
     pool              all shared connections of a worker
     routes            which connection serves a slot

@@ -12,19 +12,17 @@ sent twice.
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 from proxy import errors
-from proxy.backends.handshake import Greeting, Step
+from proxy.backends.connection import Backoff, ServerConnection, reason
+from proxy.backends.handshake import Step
 from proxy.backends.lost_requests import LostRequests
 from proxy.backends.settings import LARGE, BackendSettings, Holder, Place, State
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
-from proxy.engine.receiver import Receiver
 from proxy.engine.reply_reader import ReplyReader
 from proxy.engine.sink import QUEUED, UNASKED, Sink
 from proxy.planning import exec_block
@@ -41,7 +39,7 @@ VERY_LONG = 8 * 1024 * 1024
 """Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
 
-class Backend(Receiver):
+class Backend(ServerConnection):
     """A connection to ``place``; see the module's text.
 
     Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
@@ -54,14 +52,12 @@ class Backend(Receiver):
         "_full",
         "_gate",
         "_greeted",
-        "_greeting",
         "_heard",
         "_holders",
         "_hurried",
         "_hurry",
         "_large",
         "_loop",
-        "_lost",
         "_lost_requests",
         "_owner",
         "_paused",
@@ -71,15 +67,12 @@ class Backend(Receiver):
         "_rejected",
         "_rested",
         "_runner",
-        "_settings",
-        "_transport",
         "_turn",
         "_used",
         "_withheld",
         "dirty",
         "inflight",
         "left",
-        "place",
         "ready",
         "reconnects",
         "retired",
@@ -89,8 +82,7 @@ class Backend(Receiver):
 
     def __init__(self, place: Place, settings: "BackendSettings[Backend]") -> None:
         # for good
-        self.place = place
-        self._settings = settings
+        super().__init__(place, settings)
         self._query = settings.query
         self._large = place.index == LARGE
         self._turn = settings.turn
@@ -127,9 +119,6 @@ class Backend(Receiver):
         self.unfit = ""
         """Why a static primary is not used though it can be reached; empty where that is not so."""
         # of one connection
-        self._transport: asyncio.Transport | None = None
-        self._greeting: Greeting | None = None
-        self._lost: asyncio.Future[None] | None = None
         self._paused = False
         self._full = False
         """As much is unanswered as may be."""
@@ -199,7 +188,7 @@ class Backend(Receiver):
     def _is_over(self) -> bool:
         """Whether the server has closed it unnoticed: what is not written is held until it stands again."""
         if self._transport is not None and not self.inflight.written and is_over(self._transport):
-            self._abort()
+            self.abort()
             return True
         self._rested = False
         return False
@@ -222,7 +211,7 @@ class Backend(Receiver):
         self._closing = True
         self._reason = "the proxy is closing"
         runner, self._runner = self._runner, None
-        self._abort()
+        self.abort()
         if runner is not None:
             runner.cancel()
             await asyncio.gather(runner, return_exceptions=True)
@@ -231,7 +220,7 @@ class Backend(Receiver):
 
     async def _run(self) -> None:
         timing = self._settings.timing
-        backoff = timing.backoff_min
+        backoff = Backoff(timing.backoff_min, timing.backoff_max)
         while not self._closing:
             since = self._turn.now()
             paced = False
@@ -248,23 +237,22 @@ class Backend(Receiver):
                 # ValueError: a host name that can be no name.
                 paced = paced and not isinstance(error, errors.PlaceRefused)
                 if isinstance(error, errors.ServerBusy):
-                    backoff = timing.backoff_min  # who waits is told so at each attempt
+                    backoff.reset()  # who waits is told so at each attempt
                 self._not_connected(error)
             # A server that takes connections only to drop them is no reason to connect in a circle.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
-                backoff = timing.backoff_min
+                backoff.reset()
             if not paced:
-                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                backoff = min(backoff * 2, timing.backoff_max)
+                await asyncio.sleep(backoff.pause())
 
     def _not_connected(self, error: Exception) -> None:
-        reason = _words(error, self._settings.timing.connect_timeout)
+        words = reason(error, self._settings.timing.connect_timeout)
         denied = self._settings.roles.alone and self.place.primary and isinstance(error, errors.WrongRole)
         self.unfit = str(error) if denied else ""
-        if reason != self._reason:
-            self._reason = reason
+        if words != self._reason:
+            self._reason = words
             # What is wrong with the server is said once, and not for each connection to it.
-            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(reason)
+            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(words)
             self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
             if news and self.unfit:
                 self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
@@ -273,7 +261,7 @@ class Backend(Receiver):
             self._down_since = self._turn.now()
             if self.state is State.FAILING:
                 self._change(State.HELD)
-            self._lost_requests.turn_away(self.inflight.recall(), encode.error(reason))
+            self._lost_requests.turn_away(self.inflight.recall(), encode.error(words))
             self._release_holders()
         self._settings.events.hint(None)
 
@@ -286,44 +274,23 @@ class Backend(Receiver):
 
     async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Connect to one of the server's addresses, and greet."""
-        node = self.place.node
-        settings = self._settings
-        lost = self._lost = self._loop.create_future()
-        greeting = self._greeting = settings.greeting(self.place, steps=steps)
-        try:
-            await greeting.exchange(settings.reach(node, address, self), seconds)
-        except BaseException as error:
-            self._abort()
-            if self._transport is not None and isinstance(error, Exception):
-                await lost  # as another connection may be made then
-            raise
-        finally:
-            self._greeting = None
-        if lost.done():
-            raise errors.BackendError("the server closed the connection")
+        lost = await self.greet(address, seconds, self._settings.greeting(self.place, steps=steps))
         self._heard = self._greeted = self._turn.now()
         self._reason = self.unfit = ""
         level = logging.DEBUG if self.place.owner else logging.INFO
-        log.log(level, "backend connected shard=%s address=%s", self.place.shard, node.address)
+        log.log(level, "backend connected shard=%s address=%s", self.place.shard, self.place.node.address)
         self._change(State.READY)
         self._go_on()
         return lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection stands: greet."""
-        # uvloop's transports are none of asyncio's classes, but have their methods.
-        self._transport = cast(asyncio.Transport, transport)
         self._paused = False
         self._full = False
         self._blocked = self._rested = False
         self._hurry = getattr(transport, "hurry", None)
         self._hurried = False
-        if self._greeting is not None:
-            self._transport.write(self._greeting.request())
-
-    def eof_received(self) -> bool:
-        """The server sends no more: close."""
-        return False
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: hold what may be sent again, answer the rest."""
@@ -339,7 +306,7 @@ class Backend(Receiver):
         if self.ready:
             self.reconnects += 1
             if exc is not None:
-                self._reason = _words(exc, 0.0)
+                self._reason = reason(exc, 0.0)
             elif not self._reason:
                 self._reason = "the server closed the connection"
             self._down_since = self._turn.now()
@@ -348,8 +315,7 @@ class Backend(Receiver):
                 self._log(logging.WARNING, "backend connection lost")
                 self._settings.events.hint(None)
         self._lost_requests.settle(*self.inflight.drain())
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
+        self.mark_lost()
 
     # ---- its place in the topology
 
@@ -359,7 +325,7 @@ class Backend(Receiver):
 
     def renew(self) -> None:
         """Connect anew."""
-        self._abort()
+        self.abort()
 
     def retire(self, keeps: bool = False) -> None:
         """Nobody sends here any more; what is not written yet goes where it belongs now, and so does what a replica has
@@ -437,7 +403,7 @@ class Backend(Receiver):
             first = self.inflight.first()
             if self._reader.streaming or (first is not None and first < before):
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
-                self._abort()
+                self.abort()
 
     def _refuse_all(self) -> None:
         self._lost_requests.refuse(*self.inflight.drain(), self._reason)
@@ -486,10 +452,6 @@ class Backend(Receiver):
             self.ready = state is State.READY
             self._settings.events.on_state(self)
 
-    def _abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
     def _log(self, level: int, event: str) -> None:
         place = self.place
         log.log(level, "%s shard=%s address=%s reason=%r", event, place.shard, place.node.address, self._reason)
@@ -507,7 +469,7 @@ class Backend(Receiver):
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
-            self._abort()
+            self.abort()
         if self._hurried or self._reader.taken:
             self._make_way()
         if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
@@ -590,11 +552,3 @@ class Backend(Receiver):
         elif self._heard > self._greeted:
             self._used = max(self._used, self._heard)
         return now - self._used
-
-
-def _words(error: BaseException, connect_timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {connect_timeout:g} s"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
