@@ -24,6 +24,7 @@
     long_replies      requests that have had very long replies lately
     error_replies     errors that come over a shared connection: refusals, and all others
     lost_requests     requests whose connection was lost
-    upstream          the servers behind one face: routes, connections, refused and held requests
+    upstream          the servers behind one face: routes, connections, held shards
+    upstream_events   what happens on the connections, and what becomes of the requests on them
     replica_lag       how far a replica is behind, and whether it is fit for reads
 """

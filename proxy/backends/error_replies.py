@@ -1,4 +1,4 @@
-"""Errors that a server answers over a shared connection: refusals are taken out, the others are counted and passed on."""
+"""Errors that a server answers over a shared connection: refusals are taken out, others are counted and passed on."""
 
 from typing import Generic, Protocol, TypeVar
 
