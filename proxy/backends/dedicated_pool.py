@@ -21,9 +21,9 @@ from dataclasses import replace
 from typing import Any
 
 from proxy import errors
+from proxy.backends.connection import reason
 from proxy.backends.dedicated import Lease
 from proxy.backends.dedicated_server import OWN, Claim, Station, Then, Usage
-from proxy.backends.query import reason
 from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.sink import Sink
 from proxy.resp import encode

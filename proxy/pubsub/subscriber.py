@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy import errors
-from proxy.backends import query
+from proxy.backends import connection
 from proxy.backends.dedicated import Lease
 from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.sink import DISCARD, Sink
@@ -222,7 +222,7 @@ class Link:
                 try:
                     await lease.connect()
                 except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
-                    self._down(query.reason(error, timing.connect_timeout))
+                    self._down(connection.reason(error, timing.connect_timeout))
                     await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, timing.backoff_max)
                     continue
