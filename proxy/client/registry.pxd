@@ -27,3 +27,4 @@ cdef class Clients:
     cpdef object remove(self, Client client)
     @cython.locals(client=Client, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)
     cpdef Load load(self, Session session)
+    cdef object _let_go(self, Client client)
