@@ -48,6 +48,7 @@ cdef class Client(Receiver):
     cdef readonly bint calls_scripts
     cdef readonly bint held
 
+    cpdef object set_up(self)
     cpdef Session known_session(self)
     @cython.locals(framer=RequestFramer)
     cpdef RequestFramer framer(self)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from proxy import errors
 from proxy.backends.dispatch import Muted
 from proxy.backends.routes import Routes
-from proxy.client.pacing import Pacing
+from proxy.client.pacing import AT_FIRST, Pacing
 from proxy.client.read_your_writes import OwnWrites
 from proxy.client.services import ClientServices
 from proxy.commands.facts import Fact
@@ -39,8 +39,9 @@ class Client(Receiver):
 
     The contract of the class:
 
-    - ``ClientConnection`` is the only subclass. It calls ``__init__`` when it is made and ``begin`` once the client is
-      let in; before ``begin`` the attributes ``flow`` and ``routes`` are unset.
+    - ``ClientConnection`` is the only subclass, and has no ``__init__``: to call an inherited one costs a tenth of what
+      a connection does. ``__init__`` calls ``set_up`` for the subclass's own state.
+    - ``begin`` is called once the client is let in; before that ``flow`` and ``routes`` are unset.
     - The subclass implements the methods under "of the connection" below; here they raise NotImplementedError.
     - Whoever changes the session or ``modes`` calls ``adopt_session`` or ``changed`` afterwards: these set ``plain``,
       ``own`` and ``routes``, which are all that the fast paths look at.
@@ -77,16 +78,17 @@ class Client(Receiver):
         "wrote",
     )
 
-    def __init__(self, service: ClientServices, window: ReplyWindow, most: int) -> None:
+    def __init__(self, service: ClientServices) -> None:
         # for good
+        limits = service.limits
         self.service = service
-        self.window = window
+        self.window = ReplyWindow(self.wake, limits.output_soft)
         self.number = 0
-        self.most = most
+        self.most = min(limits.max_in_flight, AT_FIRST)
         """How many of its requests may be in flight now."""
         self.lanes = service.lanes
         self.own_lane = service.own_lane
-        self.output_hard = service.limits.output_hard
+        self.output_hard = limits.output_hard
         """How many bytes may wait for it."""
         self.pacing: Pacing | None = None
         """Sets ``most``, once it has had many requests in flight or is behind with reading."""
@@ -95,8 +97,7 @@ class Client(Receiver):
         self.flow: Flow
         self.routes: Routes
         self.closing = False
-        self.own_writes: OwnWrites | None = None
-        """With ``read_your_writes`` only."""
+        self.own_writes: OwnWrites | None = None  # with ``read_your_writes`` only
         self._framer: RequestFramer | None = None
         # of its requests
         self._session: Session | None = None
@@ -119,6 +120,8 @@ class Client(Receiver):
         """Whether a CLIENT PAUSE holds what it sent: then it counts as blocked."""
         self.calls_scripts = False
         """Whether it has called any: then it has the connections of those who do, and waits behind their scripts."""
+
+        self.set_up()
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
         """The connection stands; ``number`` is the client's id."""
@@ -152,8 +155,7 @@ class Client(Receiver):
     @property
     def holder(self) -> str:
         """Whose the connections are that it has for itself: the user's, at the address."""
-        session = self.session
-        return f"{session.user}@{session.address.rpartition(':')[0]}"
+        return f"{self.session.user}@{self.session.address.rpartition(':')[0]}"
 
     def framer(self) -> RequestFramer:
         """What finds the requests that the fast path leaves."""
@@ -164,6 +166,14 @@ class Client(Receiver):
         return framer
 
     # ---- of the connection: what the subclass implements
+
+    def set_up(self) -> None:
+        """Set the subclass's own attributes."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Have the replies that are ready written at the end of the turn."""
+        raise NotImplementedError
 
     @property
     def gone(self) -> bool:
@@ -256,8 +266,7 @@ class Client(Receiver):
         return not self.window.pending
 
     def may_call_scripts(self) -> bool:
-        """Whether what it sends goes over the connections of those who call scripts, from now on at the latest; False
-        if it must wait until all that it sent over others is answered."""
+        """Have the connections of those who call scripts; False if what it sent over others must be answered first."""
         if not self.calls_scripts and not self.routes.manner.owner:
             if not self.alone():
                 return False
@@ -371,15 +380,6 @@ class Client(Receiver):
             return None
         self.flow.stop(Stop.ORDER)
         return routes
-
-    def reading(self, shards: Sequence[int], read: bool, now: float, routes: Routes | None = None) -> Routes:
-        """The routes for a request to ``shards``, of ``routes`` or its usual ones: a read of which any part must go to
-        the primary goes there whole."""
-        own_writes, routes = self.own_writes, routes or self.routes
-        if not read or own_writes is None:
-            return routes
-        lately = any(own_writes.lately(shard, routes.slot_shard, now) for shard in shards)
-        return self.service.upstream.at_primaries(routes) if lately else routes
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""

@@ -10,18 +10,14 @@ What is read and not yet carried out is kept (``KeptInput``); ``Flow`` says when
 
 import asyncio
 import logging
-from typing import Protocol, cast
+from typing import cast
 
 from proxy import errors
-from proxy.client.backlog import Backlog
 from proxy.client.client import Client
 from proxy.client.kept_input import KeptInput
 from proxy.client.large_request import LANDS_FROM, Landing
-from proxy.client.pacing import AT_FIRST
 from proxy.client.registry import Clients
 from proxy.client.request_loop import carry_out_all, pace, wait
-from proxy.client.services import ClientServices
-from proxy.engine.window import ReplyWindow
 from proxy.features import commands
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
@@ -37,18 +33,6 @@ _BLOCKED = Stop.BLOCKED
 _PACED = Stop.PACED
 _HELD = 1024 * 1024
 """Bytes that are read and kept of a client while CLIENT PAUSE holds what it sent."""
-
-
-class ConnectionServices(ClientServices, Protocol):
-    """What a client's connection uses of its worker."""
-
-    @property
-    def clients(self) -> Clients:
-        """The clients."""
-
-    @property
-    def backlog(self) -> Backlog:
-        """What waits for those that do not read."""
 
 
 class ClientConnection(Client):
@@ -68,14 +52,15 @@ class ClientConnection(Client):
         "_turn",
     )
 
-    def __init__(self, service: ConnectionServices) -> None:
+    def set_up(self) -> None:
+        """Set its own attributes, for ``Client.__init__``."""
         # for good
-        limits = service.limits
-        super().__init__(service, ReplyWindow(self._wake, limits.output_soft), min(limits.max_in_flight, AT_FIRST))
+        service = self.service
         self._counters = service.counters
         self._turn = service.turn
         self._backlog = service.backlog
-        self._clients = service.clients
+        # What ``ClientServices`` can name is a part of it: the module of ``Clients`` is above.
+        self._clients: Clients = service.clients  # type: ignore[assignment]
         # of the connection
         self._transport: asyncio.Transport | None = None
         self._ending = False
@@ -367,7 +352,7 @@ class ClientConnection(Client):
         """It has read nothing for too long."""
         self.abort("write timeout")
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         self._turn.add(self)
 
     # ---- when it is read from

@@ -10,6 +10,8 @@ number of arguments that fits its arity, whose only key is its first argument. `
 split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
 """
 
+from collections.abc import Sequence
+
 from proxy.backends.routes import Routes
 from proxy.client.client import Client
 from proxy.client.fast_commands import NO_HEAD, Split
@@ -172,7 +174,7 @@ def watched(client: Client, data: bytes, pos: int, name_end: int, now: float) ->
         return -1
     slot = service.slot_of(data[data.index(b"\n", name_end) + 1 : key_end - 2])
     shard = client.routes.slot_shard[slot]
-    routes = client.reading((shard,), head.read, now)
+    routes = reading(client, (shard,), head.read, now)
     if (routes.readers if head.read else routes.writers)[shard] is None:
         return -1
     if lane.measure:
@@ -202,7 +204,7 @@ def send_parts(client: Client, routes: Routes, entry: Split, found: Cut, data: b
     dispatcher = service.dispatcher
     sink: Sink = window
     if client.own_writes is not None:
-        routes = client.reading([part.shard for part in parts], entry.way.read, now)
+        routes = reading(client, [part.shard for part in parts], entry.way.read, now)
     if entry.way.changes:
         sink = client.writing([part.shard for part in parts], True, window)
     if len(parts) > 1:
@@ -240,6 +242,16 @@ def splitting(client: Client, frame: bytes, now: float) -> Job[bool | None]:
     assert routes is not None  # it was alone, and nothing was carried out since
     send_parts(client, routes, entry, found, frame, 0, now)
     return True
+
+
+def reading(client: Client, shards: Sequence[int], read: bool, now: float, routes: Routes | None = None) -> Routes:
+    """The routes for a request to ``shards``, of ``routes`` or its usual ones: a read of which any part must go to
+    the primary goes there whole."""
+    own_writes, routes = client.own_writes, routes or client.routes
+    if not read or own_writes is None:
+        return routes
+    lately = any(own_writes.lately(shard, routes.slot_shard, now) for shard in shards)
+    return client.service.upstream.at_primaries(routes) if lately else routes
 
 
 def _line_end(data: bytes, at: int, last: int) -> int:

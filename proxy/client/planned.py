@@ -2,6 +2,7 @@
 
 from proxy import errors
 from proxy.client.client import Client
+from proxy.client.fast_path import reading
 from proxy.commands.facts import Handling
 from proxy.features import blocking, publish, unshared
 from proxy.features.request import Request
@@ -66,7 +67,7 @@ def send(client: Client, request: Request) -> bool:
     else:
         shards, read, writes = [plan.shard], plan.read, not fact.readonly
     if client.own_writes is not None:
-        routes = client.reading(shards, read, now, routes)
+        routes = reading(client, shards, read, now, routes)
     sink = client.writing(shards, writes, sink)
     if fact.scripting:
         if isinstance(plan, Scatter):
