@@ -15,7 +15,7 @@ from proxy.devservers.process_guard import keeper
 from tests.drills.load import CLIENTS, DEPTH
 from tests.drills.mixture import LONGEST
 from tests.drills.report import Report
-from tests.live.proxyprocess import ProxyProcess
+from tests.support.proxy_process import ProxyProcess
 
 LEAST_RATE = 3000
 """Replies a second that a load is about, in its quiet seconds."""

@@ -16,8 +16,8 @@ from tests.drills.drill import (
     load_on,
     within,
 )
-from tests.live.binaries import system_tool
-from tests.live.conftest import Serve
+from tests.support.binaries import system_tool
+from tests.support.fixtures import Serve
 
 pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.timeout(300)]
 

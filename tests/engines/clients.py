@@ -11,8 +11,8 @@ from tests.engines import material
 from tests.engines.material import bulk
 from tests.engines.subject import Steps, Subject
 from tests.engines.twins import Engine
-from tests.simulation.loop import VirtualLoop, virtual_loop
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.virtual_loop import VirtualLoop, virtual_loop
 
 _KEYS = (b"a", b"b", b"c", b"foo", b"{a}1", b"k" * 99, b"k" * 120)
 _VALUES = (b"", b"1", b"value", b"x" * 99, b"x" * 5_000)

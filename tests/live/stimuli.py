@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from proxy.resp import encode
-from tests.live.scene import Scene
-from tests.live.wire import Wire, pipeline
+from tests.live.patient_site import Scene
+from tests.support.wire import Wire, pipeline
 
 Act = Callable[[Scene], contextlib.AbstractContextManager[Callable[[], object]]]
 """Prepares, and gives what is to be measured."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.wire import Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

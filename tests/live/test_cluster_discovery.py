@@ -10,11 +10,11 @@ from proxy.devservers import cluster as localcluster
 from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LocalServer, ServerBinary, free_port
 from proxy.sharding.slots import key_slot
-from tests.certificates import Authority, speaks_tls
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.certificates import Authority, speaks_tls
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

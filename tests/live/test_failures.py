@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
-from tests.live.conftest import Serve
-from tests.live.linkbreaker import LinkBreaker
-from tests.live.load import Load
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.wire import Argument, Wire, pack, pipeline, wait_until_refused
-from tests.processes import eventually
+from tests.live.busy_clients import Load
+from tests.support.fixtures import Serve
+from tests.support.link_breaker import LinkBreaker
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Argument, Wire, pack, pipeline, wait_until_refused
 
 pytestmark = pytest.mark.live
 

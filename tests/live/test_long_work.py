@@ -15,15 +15,15 @@ import pytest
 
 from proxy.compiled import engine
 from proxy.devservers.cluster import ClusterNode
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.scene import Scene, standing
-from tests.live.site import Site
+from tests.live.patient_site import Scene, standing
 from tests.live.stimuli import STIMULI
 from tests.live.turns import long_turns
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

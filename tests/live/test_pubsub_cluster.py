@@ -9,12 +9,12 @@ from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import ServerBinary
 from proxy.resp import encode
 from proxy.sharding.slots import key_slot
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
 from tests.live.test_cluster_discovery import move
-from tests.live.wire import Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -15,12 +15,12 @@ import pytest
 
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.linkbreaker import LinkBreaker
-from tests.live.load import Load
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import commands_seen, shard_tags
-from tests.live.wire import Argument, Wire, pack
+from tests.live.busy_clients import Load
+from tests.support.fixtures import Serve
+from tests.support.link_breaker import LinkBreaker
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import commands_seen, shard_tags
+from tests.support.wire import Argument, Wire, pack
 
 pytestmark = pytest.mark.live
 

@@ -10,10 +10,10 @@ import redis
 from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LOOPBACK, ServerBinary
 from proxy.sharding.slots import key_slot
-from tests.live.conftest import Serve
-from tests.live.site import Site, commands_seen
-from tests.live.wire import Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.site import Site, commands_seen
+from tests.support.wire import Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
-from tests.live.conftest import Serve
-from tests.live.load import Load
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
+from tests.live.busy_clients import Load
 from tests.live.test_admin import Labels, samples, value
 from tests.live.test_client_command import listed
-from tests.live.wire import Wire, decode, pack, pipeline, wait_until_refused
-from tests.processes import children, eventually, runs
+from tests.support.fixtures import Serve
+from tests.support.processes import children, eventually, runs
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, decode, pack, pipeline, wait_until_refused
 
 pytestmark = pytest.mark.live
 

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from proxy.devservers.servers import ServerBinary
-from tests.live.binaries import FULL
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.scene import standing
+from tests.live.patient_site import standing
 from tests.live.stimuli import STIMULI, Act
+from tests.support.binaries import FULL
+from tests.support.proxy_process import ProxyProcess
 
 _FINE = """
 import sys, proxy.looplag as loop

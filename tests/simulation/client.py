@@ -11,7 +11,7 @@ import hiredis
 from proxy.client.connection import ClientConnection
 from proxy.worker.service import Service
 from tests.simulation.talk import Request, Talk
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,13 @@ from proxy.discovery.source import Source
 from proxy.sharding.slots import key_slot
 from proxy.worker.service import Service
 from tests.simulation.client import Manner, SimulatedClient
-from tests.simulation.cluster import SimulatedCluster
-from tests.simulation.clusternode import ClusterNode
-from tests.simulation.loop import virtual_loop
 from tests.simulation.rumours import Rumours
 from tests.simulation.talk import Talk, Weather
-from tests.simulation.wire import Pace
 from tests.simulation.world import World
+from tests.support.memory_wire import Pace
+from tests.support.simulated_cluster import SimulatedCluster
+from tests.support.simulated_node import ClusterNode
+from tests.support.virtual_loop import virtual_loop
 
 _DEEP = Manner((1, 5, 20, 50, 200), (0.05, 0.5, 2.0), 0.7)
 _HASTY = Manner((1, 1, 2, 5), (0.001, 0.01, 0.05), 0.1)

@@ -18,8 +18,8 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.virtual_loop import run, virtual_loop
 
 Step = Callable[["Stage"], Awaitable[None]]
 

@@ -5,8 +5,8 @@ from random import Random
 
 from proxy.discovery.source import Adopt, Unlisted
 from proxy.sharding.topology import Node, Shard, Topology
-from tests.simulation.cluster import SimulatedCluster
-from tests.simulation.clusternode import ClusterNode
+from tests.support.simulated_cluster import SimulatedCluster
+from tests.support.simulated_node import ClusterNode
 
 _SHORTEST = 0.05
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from proxy.sharding.slots import key_slot
-from tests.simulation.clusternode import Group
-from tests.simulation.clusterstage import RETRY_DEADLINE, SLOT, Stage, play, staged
+from tests.simulation.cluster_stage import RETRY_DEADLINE, SLOT, Stage, play, staged
+from tests.support.simulated_node import Group
 
 AGAIN = "TRYAGAIN Multiple keys request during rehashing of slot"
 

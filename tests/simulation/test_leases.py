@@ -19,8 +19,8 @@ from proxy.resp import encode
 from proxy.session.tracking_options import Tracking
 from proxy.sharding.topology import Node, Shard, Topology, build_topology
 from proxy.worker.service import Service
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.virtual_loop import run, virtual_loop
 
 ONE, TWO = Node("10.2.0.1", 6379), Node("10.2.0.2", 6379)
 LIMIT = 3

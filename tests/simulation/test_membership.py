@@ -12,12 +12,12 @@ from proxy.resp import encode
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node, build_topology
 from proxy.worker.service import Service
-from tests.simulation.cluster import SimulatedCluster
-from tests.simulation.clusternode import Group
-from tests.simulation.clusterstage import RETRY_DEADLINE, SLOT, Talker, play
-from tests.simulation.loop import virtual_loop
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
-from tests.simulation.wire import Pace, Wire
+from tests.simulation.cluster_stage import RETRY_DEADLINE, SLOT, Talker, play
+from tests.support.memory_wire import Pace, Wire
+from tests.support.simulated_cluster import SimulatedCluster
+from tests.support.simulated_node import Group
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import virtual_loop
 
 NOWHERE = "10.9.9.9"
 REQUESTS = [

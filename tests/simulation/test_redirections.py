@@ -16,9 +16,9 @@ from proxy.resp import encode
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node, Shard, Topology
 from proxy.worker.service import Service
-from tests.simulation.loop import run, virtual_loop
 from tests.simulation.playbook import KERNEL, Client
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.virtual_loop import run, virtual_loop
 
 NODES = {"A": Node("10.2.0.1", 6379), "B": Node("10.2.0.2", 6379)}
 NAMES = {(node.host, node.port): name for name, node in NODES.items()}

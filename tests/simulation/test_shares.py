@@ -10,7 +10,7 @@ from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 from proxy.transport.write_batch import BYTES, LOOK, OWN, SHARE_LOOKS
 from tests.simulation.playbook import Stage, Step, answers, hears, known, passes, play, says, sees
-from tests.simulation.wire import Wire
+from tests.support.memory_wire import Wire
 
 PING = encode.request(("PING",))
 SHARE = LOOK * SHARE_LOOKS // OWN

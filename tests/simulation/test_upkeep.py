@@ -15,9 +15,9 @@ from proxy.sharding.topology import Node, Shard, Topology, build_topology
 from proxy.worker.report import take
 from proxy.worker.service import Service
 from proxy.worker.upkeep import Upkeep
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import run, virtual_loop
 
 SOON = 0.01
 DATABASES = 16

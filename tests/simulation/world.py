@@ -11,10 +11,10 @@ from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
 from tests.simulation.client import SimulatedClient
 from tests.simulation.keys import once
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
 from tests.simulation.talk import Talk, Weather
-from tests.simulation.wire import Pace
+from tests.support.memory_wire import Pace
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import run, virtual_loop
 
 _WEATHER = ("cut", "cut one", "cut one", "crash", "stall", "slow", "slow", "deaf", "loading", "given up", "given up")
 _PATIENCE = 120.0

@@ -12,9 +12,9 @@ from proxy.config import Config
 from proxy.engine.sink import DISCARD
 from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
-from tests.simulation.loop import VirtualLoop, virtual_loop
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import VirtualLoop, virtual_loop
 
 T = TypeVar("T")
 SHARDS = 3

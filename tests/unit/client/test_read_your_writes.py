@@ -9,9 +9,9 @@ from proxy.client.read_your_writes import OwnWrites
 from proxy.engine.window import ReplyWindow
 from proxy.sharding.topology import NOBODY
 from proxy.transport.write_batch import Turn
-from tests.simulation.loop import VirtualLoop
 from tests.support.clocks import Told
 from tests.support.recording import Paper
+from tests.support.virtual_loop import VirtualLoop
 
 SECONDS = 0.5
 BEFORE = (0, 1, 2)

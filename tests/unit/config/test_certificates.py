@@ -10,7 +10,7 @@ from proxy.config.certificates import client_context
 from proxy.config.secret import Problems
 from proxy.errors import ConfigError
 from proxy.transport.tls import backend_tls, sentinel_tls
-from tests.certificates import Authority, openssl
+from tests.support.certificates import Authority, openssl
 
 SHARD = '[[shards]]\nprimary = "127.0.0.1:7001"\n'
 

@@ -18,7 +18,7 @@ import pytest
 from proxy.devservers import servers as localservers
 from proxy.devservers.servers import LocalServer, ServerBinary, find_server, free_port, inspect_server, start_many
 from proxy.errors import SlotgateError
-from tests.processes import eventually, runs
+from tests.support.processes import eventually, runs
 
 
 def _binaries() -> list[ServerBinary]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from proxy.transport.clock import BEAT, Clock, running_clock, timeout
-from tests.simulation.loop import run, virtual_loop
+from tests.support.virtual_loop import run, virtual_loop
 
 SECONDS = 1.0
 LATEST = 3 * BEAT

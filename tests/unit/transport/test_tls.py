@@ -18,7 +18,7 @@ from proxy.config import Config
 from proxy.errors import BackendError
 from proxy.sharding.topology import Node
 from proxy.transport.tls import Tls, backend_tls, connecting, lost_words, open_streams
-from tests.certificates import SERVER_NAME, Authority, Pair
+from tests.support.certificates import SERVER_NAME, Authority, Pair
 
 Talk = Callable[[socket.socket], None]
 

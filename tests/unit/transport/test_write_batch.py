@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.transport.write_batch import LOOK, SHARE, SHARE_LOOKS, TURN, Turn
-from tests.simulation.loop import VirtualLoop
 from tests.support.clocks import Told
+from tests.support.virtual_loop import VirtualLoop
 
 
 class Scene:

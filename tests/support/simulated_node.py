@@ -13,8 +13,8 @@ from random import Random
 from proxy.resp import encode
 from proxy.sharding.slots import SLOTS, key_slot
 from proxy.sharding.topology import Ranges
-from tests.simulation.server import Database, ServerConnection, SimulatedServer
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.simulated_server import Database, ServerConnection, SimulatedServer
 
 _DOWN = encode.error("CLUSTERDOWN The cluster is down")
 _UNSERVED = encode.error("CLUSTERDOWN Hash slot not served")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.enginestate import compilable, problem
+from tests.support.engine_state import compilable, problem
 
 SUFFIX = EXTENSION_SUFFIXES[0]
 

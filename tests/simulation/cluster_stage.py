@@ -15,12 +15,12 @@ from proxy.resp import encode
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node, build_topology
 from proxy.worker.service import Service
-from tests.simulation.cluster import SimulatedCluster
-from tests.simulation.clusternode import ClusterConnection, ClusterNode, Group
-from tests.simulation.loop import run, virtual_loop
 from tests.simulation.rumours import seen_by
-from tests.simulation.server import SimulatedNetwork
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
+from tests.support.simulated_cluster import SimulatedCluster
+from tests.support.simulated_node import ClusterConnection, ClusterNode, Group
+from tests.support.simulated_server import SimulatedNetwork
+from tests.support.virtual_loop import run, virtual_loop
 
 T = TypeVar("T")
 

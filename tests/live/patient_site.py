@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.devservers.servers import LocalShards, ServerBinary, start_many
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire
 
 _PATIENCE = 120.0
 

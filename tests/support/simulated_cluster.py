@@ -9,8 +9,8 @@ from random import Random
 
 from proxy.sharding.slots import SLOTS, key_slot
 from proxy.sharding.topology import even_ranges
-from tests.simulation.clusternode import ClusterNode, Group, View
-from tests.simulation.wire import Pace
+from tests.support.memory_wire import Pace
+from tests.support.simulated_node import ClusterNode, Group, View
 
 Change = Callable[[View], None]
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from proxy.devservers.servers import LocalServer, LocalShards
 from proxy.sharding.slots import key_slot
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire, pipeline
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, pipeline
 
 SLOTS = 16384
 

@@ -8,7 +8,7 @@ from random import Random
 import hiredis
 
 from proxy.resp import encode
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import Pace, Wire
 
 Database = dict[bytes, bytes]
 _NOT_AN_INTEGER = encode.error("ERR value is not an integer or out of range")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from tests.live.wire import Argument, Wire, pipeline
+from tests.support.wire import Argument, Wire, pipeline
 
 Ask = Callable[[random.Random], Sequence[tuple[Argument, ...]]]
 """Makes up the next pipelined commands."""

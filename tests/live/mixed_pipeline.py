@@ -4,8 +4,8 @@ import threading
 from collections.abc import Iterator
 
 from proxy.resp import encode
-from tests.live.site import Site
-from tests.live.wire import Argument, Wire
+from tests.support.site import Site
+from tests.support.wire import Argument, Wire
 
 
 def mixed(count: int) -> Iterator[tuple[tuple[Argument, ...], bytes]]:
