@@ -15,7 +15,7 @@ from proxy.resp import encode
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node, build_topology
 from proxy.worker.service import Service
-from tests.simulation.rumours import seen_by
+from tests.simulation.stale_source import seen_by
 from tests.support.memory_wire import Pace, Wire
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_node import ClusterConnection, ClusterNode, Group
@@ -52,7 +52,7 @@ class NotedConnection(ClusterConnection):
         return reply
 
 
-class Talker:
+class StagedClient:
     """A client's end of its wire."""
 
     def __init__(self, number: int, service: Service) -> None:
@@ -106,7 +106,7 @@ class Stage:
         owner = self.cluster.truth.owners[SLOT]
         self.cluster.groups.sort(key=lambda group: group is not owner)
         self.seen: list[str] = []
-        self.clients: list[Talker] = []
+        self.clients: list[StagedClient] = []
         self.source = Still()
         config = Config.model_validate(
             {
@@ -142,11 +142,11 @@ class Stage:
         self._epoch += 1
         self.service.adopt(seen_by(node, self._epoch))
 
-    def client(self) -> Talker:
+    def client(self) -> StagedClient:
         """One more client."""
-        talker = Talker(len(self.clients), self.service)
-        self.clients.append(talker)
-        return talker
+        client = StagedClient(len(self.clients), self.service)
+        self.clients.append(client)
+        return client
 
     def give(self, target: Group) -> None:
         """Everybody learns that the slot and its keys are ``target``'s."""

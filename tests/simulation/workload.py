@@ -47,7 +47,7 @@ class Weather:
     """The servers are a Redis Cluster, which has one database."""
 
 
-class Talk:
+class Workload:
     """The conversation of client ``number``; ``next`` says the next thing and remembers what it means.
 
     With ``tags``, hash tags, its keys are in so few slots; else nearly each has its own.
@@ -152,8 +152,8 @@ class Talk:
         def check(reply: Reply) -> str | None:
             writing = [part for part in parts if part.writes]
             if isinstance(reply, hiredis.ReplyError):
-                judges = writing or [self._read(("EXEC",), _equal(None))]
-                return next(filter(None, [judge.check(reply) for judge in judges if judge.check is not None]), None)
+                checked = writing or [self._read(("EXEC",), _equal(None))]
+                return next(filter(None, [part.check(reply) for part in checked if part.check is not None]), None)
             if reply is None and watches and (self._weather.stormy or self._weather.cluster):
                 for part in writing:
                     for write in part.writes:
@@ -352,7 +352,7 @@ class Talk:
         return Request(self._frame(args), check)
 
     def _read(self, args: tuple[bytes | str, ...], check: Check, *, large: bool = False) -> Request:
-        def judge(reply: Reply) -> str | None:
+        def checked(reply: Reply) -> str | None:
             if isinstance(reply, hiredis.ReplyError):
                 code = str(reply).partition(" ")[0]
                 lost = code == "UNCERTAIN" and str(reply).endswith("the read was not repeated")
@@ -361,10 +361,10 @@ class Talk:
                 return None if known else "an error that nothing explains"
             return check(reply)
 
-        return Request(self._frame(args), judge, large=large)
+        return Request(self._frame(args), checked, large=large)
 
     def _write(self, args: tuple[bytes | str, ...], writes: list[Write], check: Check) -> Request:
-        def judge(reply: Reply) -> str | None:
+        def checked(reply: Reply) -> str | None:
             outcome = Outcome.DONE
             if isinstance(reply, hiredis.ReplyError):
                 outcome = self._excuse(str(reply))
@@ -374,7 +374,7 @@ class Talk:
                 write.outcome = outcome
             return check(reply) if outcome is Outcome.DONE else None
 
-        return Request(self._frame(args), judge, writes)
+        return Request(self._frame(args), checked, writes)
 
     def _excuse(self, error: str) -> Outcome:
         """What became of a write that was answered so; pending, if that was no answer."""

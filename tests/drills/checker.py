@@ -14,7 +14,7 @@ from tests.drills.report import Note, Report, Second
 _KEPT: Final = 2000
 
 
-class Judge:
+class Checker:
     """Fills a report in: compares each reply with what its command's keys could give."""
 
     def __init__(self, report: Report, *, stale: bool) -> None:
@@ -62,10 +62,10 @@ class Judge:
         match command.name, reply:
             case "MGET", list() if len(reply) == len(command.parts):
                 pairs = zip(command.parts, reply, strict=True)
-                verdicts = [(part.key.judge(part, said, now, stale=stale), part.key) for part, said in pairs]
+                verdicts = [(part.key.check(part, said, now, stale=stale), part.key) for part, said in pairs]
                 return max(verdicts, key=lambda pair: _GRAVITY.index(pair[0]))
             case "MSET", b"OK":
-                verdicts = [(part.key.judge(part, b"OK", now), part.key) for part in command.parts]
+                verdicts = [(part.key.check(part, b"OK", now), part.key) for part in command.parts]
                 return max(verdicts, key=lambda pair: _GRAVITY.index(pair[0]))
             case (("DEL" | "UNLINK" | "EXISTS"), int()):
                 verdict = Verdict.RIGHT if stale and command.name == "EXISTS" else _sum(command, reply)
@@ -77,8 +77,8 @@ class Judge:
                 return Verdict.WRONG, first
             case "HGETALL", list() if len(reply) % 2 == 0:
                 pairs_read = sorted(zip(reply[::2], reply[1::2], strict=True))
-                return first.judge(command.parts[0], pairs_read, now, stale=stale), first
-        return first.judge(command.parts[0], reply, now, stale=stale), first
+                return first.check(command.parts[0], pairs_read, now, stale=stale), first
+        return first.check(command.parts[0], reply, now, stale=stale), first
 
     def _tell(self, verdict: Verdict, command: Command, key: Key, reply: object, now: float) -> None:
         words = f"{key.name.decode()}: {command.name} was answered {str(reply)[:200]}"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.company``: GETs beside blocked and subscribed clients, and one channel with many listeners."""
+"""``python -m benchmarks.mixed_load``: GETs beside blocked and subscribed clients, one channel with many listeners."""
 
 import argparse
 import contextlib
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, cast
 
-from benchmarks.crowd import raise_file_limit
 from benchmarks.figures import MET, MISSED, Ratio, at_most, or_none, ratio, table
 from benchmarks.loadgen import RunFailed
+from benchmarks.many_clients import raise_file_limit
 from benchmarks.peers import OURS, PROXIES, Target
 from benchmarks.proc import own_cpu_ns
 from benchmarks.processes import started
@@ -44,8 +44,8 @@ _CHUNK: Final = 256 * 1024
 
 
 @dataclass(slots=True)
-class Company:
-    """p99 of GETs in milliseconds and CPU of the proxy per GET in microseconds, by round: alone, and in company."""
+class MixedLoad:
+    """p99 of GETs in milliseconds and CPU of the proxy per GET in microseconds, by round: alone, and beside others."""
 
     alone: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
@@ -69,20 +69,20 @@ class Broadcast:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 something failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.company", description="Beside others who wait.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mixed_load", description="Beside others who wait.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and messages: for a first impression")
     options = parser.parse_args(argv)
     try:
         with start_many(_SHARDS, 0) as shards:
             found = measure(shards, quick=options.quick)
     except (SlotgateError, OSError) as error:
-        print(f"benchmarks.company: {error}", file=sys.stderr)
+        print(f"benchmarks.mixed_load: {error}", file=sys.stderr)
         return 1
     print("\n".join(lines(*found)))
     return 0
 
 
-def measure(shards: LocalShards, *, quick: bool = False) -> tuple[Company, Broadcast]:
+def measure(shards: LocalShards, *, quick: bool = False) -> tuple[MixedLoad, Broadcast]:
     """Both, with a Slotgate of its own. Raises SlotgateError, OSError."""
     raise_file_limit(4 * _EACH)
     ours = PROXIES[OURS]
@@ -90,23 +90,25 @@ def measure(shards: LocalShards, *, quick: bool = False) -> tuple[Company, Broad
     assert command is not None
     with started(ours, command, shards) as target:
         preload(target, SMALL)
-        company = _company(target, shards, _QUICK_ROUNDS if quick else _ROUNDS, _QUICK_REQUESTS if quick else _REQUESTS)
+        gets = _measure_gets(
+            target, shards, _QUICK_ROUNDS if quick else _ROUNDS, _QUICK_REQUESTS if quick else _REQUESTS
+        )
         broadcast = _broadcast(target, shards, _QUICK_MESSAGES if quick else _MESSAGES)
-    return company, broadcast
+    return gets, broadcast
 
 
-def _company(target: Target, shards: LocalShards, rounds: int, requests: int) -> Company:
-    company = Company()
+def _measure_gets(target: Target, shards: LocalShards, rounds: int, requests: int) -> MixedLoad:
+    gets = MixedLoad()
     (scenario,) = scenarios_named(["get-p1"])
     stage = Stage.of(shards)
     for number in range(rounds):
         for beside in (False, True) if number % 2 == 0 else (True, False):
             with _waiting(target) if beside else contextlib.nullcontext():
                 sample = run(target, scenario, requests, stage, _RUN_TIMEOUT)
-            (company.beside if beside else company.alone).append(sample.p99)
-            (company.beside_cpu if beside else company.alone_cpu).append(sample.cpu)
-        print(f"round {number + 1}: p99 {company.alone[-1]} ms, beside others {company.beside[-1]}", file=sys.stderr)
-    return company
+            (gets.beside if beside else gets.alone).append(sample.p99)
+            (gets.beside_cpu if beside else gets.alone_cpu).append(sample.cpu)
+        print(f"round {number + 1}: p99 {gets.alone[-1]} ms, beside others {gets.beside[-1]}", file=sys.stderr)
+    return gets
 
 
 @contextlib.contextmanager
@@ -198,20 +200,20 @@ def _read_all(connection: socket.socket, size: int) -> None:
         left -= len(piece)
 
 
-def lines(company: Company, broadcast: Broadcast) -> Iterator[str]:
+def lines(gets: MixedLoad, broadcast: Broadcast) -> Iterator[str]:
     """A section."""
-    p99: Ratio | None = ratio(company.beside, company.alone)
-    cpu = ratio(company.beside_cpu, company.alone_cpu)
-    yield "## Beside clients who wait"
+    p99: Ratio | None = ratio(gets.beside, gets.alone)
+    cpu = ratio(gets.beside_cpu, gets.alone_cpu)
+    yield "## Mixed load: GETs beside clients who wait"
     yield ""
     yield f"GETs of 50 clients, no pipeline, alone and beside {_EACH} clients in BLPOP and {_EACH} in SUBSCRIBE:"
-    yield f"medians of {len(company.alone)} interleaved rounds."
+    yield f"medians of {len(gets.alone)} interleaved rounds."
     yield ""
     yield from table(
         ["of slotgate", "alone", "beside them", "ratio", "target"],
         [
-            ["p99 (ms)", _median(company.alone), _median(company.beside), or_none(p99), at_most(p99, _TARGET)],
-            ["CPU per GET (µs)", _median(company.alone_cpu), _median(company.beside_cpu), or_none(cpu), "-"],
+            ["p99 (ms)", _median(gets.alone), _median(gets.beside), or_none(p99), at_most(p99, _TARGET)],
+            ["CPU per GET (µs)", _median(gets.alone_cpu), _median(gets.beside_cpu), or_none(cpu), "-"],
         ],
     )
     yield ""

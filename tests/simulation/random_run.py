@@ -11,7 +11,7 @@ from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
 from tests.simulation.client import SimulatedClient
 from tests.simulation.keys import once
-from tests.simulation.talk import Talk, Weather
+from tests.simulation.workload import Weather, Workload
 from tests.support.memory_wire import Pace
 from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
 from tests.support.virtual_loop import run, virtual_loop
@@ -21,7 +21,7 @@ _PATIENCE = 120.0
 """Virtual seconds after the storm, in which everybody must have been answered."""
 
 
-class World:
+class RandomRun:
     """Everything that ``seed`` decides. ``problems`` is empty if all went well."""
 
     def __init__(self, seed: int) -> None:
@@ -66,10 +66,10 @@ class World:
         self.problems += [f"a client broke: {end!r}" for end in ends if isinstance(end, Exception)]
         # What clients that vanished left in flight comes to its end too.
         await asyncio.sleep(config.backend.request_timeout * 3)
-        self._judge(service, clients)
+        self._check(service, clients)
         clients.clear()
         tasks.clear()
-        self._judge_memory()
+        self._check_memory()
         await service.close()
         await asyncio.sleep(1.0)
 
@@ -118,7 +118,7 @@ class World:
         rng = Random(self._rng.random())
         await asyncio.sleep(rng.random())
         pace = Pace(rng, rng.choice((0.0005, 0.01)), rng.choice((100, 65536)))
-        client = SimulatedClient(number, service, rng, pace, Talk(number, rng, self._weather))
+        client = SimulatedClient(number, service, rng, pace, Workload(number, rng, self._weather))
         clients.append(client)
         await client.run(self._until)
 
@@ -178,18 +178,18 @@ class World:
         for server in replicas:
             server.go_on()
 
-    def _judge(self, service: Service, clients: list[SimulatedClient]) -> None:
+    def _check(self, service: Service, clients: list[SimulatedClient]) -> None:
         problems = self.problems
         problems += [f"client {client.number}: {client.problem}" for client in clients if client.problem]
         records = [server.executed for server in self._servers]
-        problems += [line for client in clients for line in once(client.talk.writes(), records)]
+        problems += [line for client in clients for line in once(client.workload.writes(), records)]
         problems += [f"left in flight: {backend}" for backend in service.pool if len(backend.inflight)]
         problems += [f"leases that nobody gave back: {usage}" for usage in service.leases.usage() if usage.used]
         if len(service.clients):
             problems.append(f"clients that are gone are still known: {list(service.clients)}")
         self.replies = sum(client.replies for client in clients)
 
-    def _judge_memory(self) -> None:
+    def _check_memory(self) -> None:
         """Nothing may keep a client that is gone: no FIFO, no holder, no timer."""
         gc.collect()
         kept = [thing for thing in gc.get_objects() if type(thing) is ClientConnection]

@@ -19,9 +19,9 @@ from proxy.discovery.source import Source
 from proxy.sharding.slots import key_slot
 from proxy.worker.service import Service
 from tests.simulation.client import Manner, SimulatedClient
-from tests.simulation.rumours import Rumours
-from tests.simulation.talk import Talk, Weather
-from tests.simulation.world import World
+from tests.simulation.random_run import RandomRun
+from tests.simulation.stale_source import StaleSource
+from tests.simulation.workload import Weather, Workload
 from tests.support.memory_wire import Pace
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_node import ClusterNode
@@ -38,9 +38,9 @@ Find = Callable[[SimulatedCluster, Service, Random], Source]
 """Makes the source of the topology."""
 
 
-def rumours(cluster: SimulatedCluster, service: Service, rng: Random) -> Source:
+def stale_source(cluster: SimulatedCluster, service: Service, rng: Random) -> Source:
     """One that is told wrong things."""
-    return Rumours(cluster, rng, rng.choice((0.3, 2.0, 60.0)), rng.choice((0.0, 0.05, 0.5)))
+    return StaleSource(cluster, rng, rng.choice((0.3, 2.0, 60.0)), rng.choice((0.0, 0.05, 0.5)))
 
 
 def discovery(cluster: SimulatedCluster, service: Service, rng: Random) -> Source:
@@ -48,10 +48,10 @@ def discovery(cluster: SimulatedCluster, service: Service, rng: Random) -> Sourc
     return service.source
 
 
-class ClusterWorld(World):
+class ClusterRandomRun(RandomRun):
     """Everything that ``seed`` decides. ``problems`` is empty if all went well."""
 
-    def __init__(self, seed: int, find: Find = rumours) -> None:
+    def __init__(self, seed: int, find: Find = stale_source) -> None:
         super().__init__(seed)
         rng = self._rng
         self.kind = rng.choice(("gentle", "busy", "stormy"))
@@ -112,8 +112,8 @@ class ClusterWorld(World):
         if self.kind == "busy" and rng.random() < 0.25:
             # Whoever waits for each reply sees no error.
             weather, manner = replace(weather, refusals=frozenset()), _POLITE
-        talk = Talk(number, rng, weather, self._tags if rng.random() < 0.9 else ())
-        client = SimulatedClient(number, service, rng, pace, talk, manner)
+        workload = Workload(number, rng, weather, self._tags if rng.random() < 0.9 else ())
+        client = SimulatedClient(number, service, rng, pace, workload, manner)
         clients.append(client)
         await client.run(self._until)
 
@@ -209,13 +209,13 @@ class ClusterWorld(World):
         node.go_on()
         self.cluster.catch_up(node)
 
-    def _judge(self, service: Service, clients: list[SimulatedClient]) -> None:
-        super()._judge(service, clients)
+    def _check(self, service: Service, clients: list[SimulatedClient]) -> None:
+        super()._check(service, clients)
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
         for client in clients:
-            self.problems += [f"client {client.number}: {line}" for line in client.talk.wrong(self.cluster.value)]
+            self.problems += [f"client {client.number}: {line}" for line in client.workload.wrong(self.cluster.value)]
             self.errors += client.errors
         if service.detours.chains:
             self.problems.append(f"left on their way: {service.detours}")

@@ -11,7 +11,7 @@ from tests.support.simulated_node import ClusterNode
 _SHORTEST = 0.05
 
 
-class Rumours(Unlisted):
+class StaleSource(Unlisted):
     """Looks at any node's view every ``period`` seconds, and up to ``delay`` seconds after a hint."""
 
     def __init__(self, cluster: SimulatedCluster, rng: Random, period: float, delay: float) -> None:
