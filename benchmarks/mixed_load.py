@@ -18,7 +18,7 @@ from benchmarks.many_clients import raise_file_limit
 from benchmarks.peers import OURS, PROXIES, Target
 from benchmarks.proc import own_cpu_ns
 from benchmarks.processes import started
-from benchmarks.run import Stage, preload, run
+from benchmarks.run import Backing, preload, run
 from benchmarks.scenarios import SMALL, scenarios_named
 from proxy.devservers.servers import LocalShards, start_many
 from proxy.errors import SlotgateError
@@ -100,11 +100,11 @@ def measure(shards: LocalShards, *, quick: bool = False) -> tuple[MixedLoad, Bro
 def _measure_gets(target: Target, shards: LocalShards, rounds: int, requests: int) -> MixedLoad:
     gets = MixedLoad()
     (scenario,) = scenarios_named(["get-p1"])
-    stage = Stage.of(shards)
+    backing = Backing.of(shards)
     for number in range(rounds):
         for beside in (False, True) if number % 2 == 0 else (True, False):
             with _waiting(target) if beside else contextlib.nullcontext():
-                sample = run(target, scenario, requests, stage, _RUN_TIMEOUT)
+                sample = run(target, scenario, requests, backing, _RUN_TIMEOUT)
             (gets.beside if beside else gets.alone).append(sample.p99)
             (gets.beside_cpu if beside else gets.alone_cpu).append(sample.cpu)
         print(f"round {number + 1}: p99 {gets.alone[-1]} ms, beside others {gets.beside[-1]}", file=sys.stderr)

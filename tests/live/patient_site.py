@@ -14,7 +14,7 @@ _PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class PatientSite:
     """A proxy in front of shards."""
 
     proxy: ProxyProcess
@@ -26,7 +26,7 @@ class Scene:
             yield wire
 
     @contextlib.contextmanager
-    def crowd(self, count: int) -> Iterator[list[socket.socket]]:
+    def idle_clients(self, count: int) -> Iterator[list[socket.socket]]:
         """So many clients that do nothing."""
         host, _, port = self.proxy.address.rpartition(":")
         with contextlib.ExitStack() as stack:
@@ -65,10 +65,10 @@ def _config(shards: LocalShards) -> str:
 
 
 @contextlib.contextmanager
-def standing(binary: ServerBinary, directory: Path, kind: type[ProxyProcess] = ProxyProcess) -> Iterator[Scene]:
+def standing(binary: ServerBinary, directory: Path, kind: type[ProxyProcess] = ProxyProcess) -> Iterator[PatientSite]:
     """Three shards and a proxy of the given kind before them."""
     options = ("enable-debug-command yes", "maxclients 12000", "slowlog-log-slower-than -1", "save ''")
     with start_many(3, 0, binary=binary, options=options) as shards:
         proxy = kind(directory, config=_config(shards))
         with proxy.serving():
-            yield Scene(proxy, shards)
+            yield PatientSite(proxy, shards)

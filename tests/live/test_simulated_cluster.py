@@ -15,8 +15,7 @@ from proxy.devservers.servers import ServerBinary
 from proxy.discovery.clusterview import NODES, OLDER, SHARDS, View, read
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node
-from tests.support.memory_wire import Pace
-from tests.support.memory_wire import Wire as SimulatedWire
+from tests.support.memory_wire import MemoryWire, Pace
 from tests.support.processes import eventually
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_node import ClusterNode, Group
@@ -100,7 +99,7 @@ class Simulated:
     async def ask(self, name: str, commands: Sequence[Command]) -> list[object]:
         """The replies, on a connection of their own."""
         reader = hiredis.Reader()
-        wire = SimulatedWire(_Listener(reader), Pace(Random(1), smooth=True))
+        wire = MemoryWire(_Listener(reader), Pace(Random(1), smooth=True))
         self.nodes[name].accept(wire)
         wire.write(pipeline(*commands))
         await asyncio.sleep(1.0)

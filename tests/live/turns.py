@@ -78,13 +78,13 @@ def long_turns(text: str) -> float:
 
 def measure(act: Act, binary: ServerBinary) -> tuple[float, float, str]:
     """The worst turn of a stimulus: CPU and lag in seconds; and the log."""
-    with tempfile.TemporaryDirectory() as directory, standing(binary, Path(directory), FineProxy) as scene:
-        with act(scene) as run:
+    with tempfile.TemporaryDirectory() as directory, standing(binary, Path(directory), FineProxy) as site:
+        with act(site) as run:
             time.sleep(2.2)  # the worst of before is forgotten
-            with Meter(scene.proxy) as meter:
+            with Meter(site.proxy) as meter:
                 run()
                 time.sleep(0.3)
-        return meter.work, meter.lag, scene.proxy.log
+        return meter.work, meter.lag, site.proxy.log
 
 
 def main(wanted: list[str]) -> None:

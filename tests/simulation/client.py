@@ -11,7 +11,7 @@ import hiredis
 from proxy.client.connection import ClientConnection
 from proxy.worker.service import Service
 from tests.simulation.workload import Request, Workload
-from tests.support.memory_wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class SimulatedClient:
         self._lost = False
         self._leaving = False
         connection = ClientConnection(service)
-        self._wire = Wire(connection, pace, (f"10.1.0.{number}", 1024 + number))
+        self._wire = MemoryWire(connection, pace, (f"10.1.0.{number}", 1024 + number))
         self._wire.peer = self
         connection.connection_made(self._wire)
 

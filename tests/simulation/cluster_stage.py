@@ -1,4 +1,4 @@
-"""Scenes before a simulated cluster, step by step: what clients say and hear, what each node is asked and answers."""
+"""A simulated cluster, step by step: what clients say and hear, what each node is asked and answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -16,7 +16,7 @@ from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node, build_topology
 from proxy.worker.service import Service
 from tests.simulation.stale_source import seen_by
-from tests.support.memory_wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_node import ClusterConnection, ClusterNode, Group
 from tests.support.simulated_server import SimulatedNetwork
@@ -33,7 +33,7 @@ SLOT = key_slot(TAG)
 class NotedNode(ClusterNode):
     """A node that notes what it is asked for, but for what the proxy asks on its own."""
 
-    def accept(self, wire: Wire) -> None:
+    def accept(self, wire: MemoryWire) -> None:
         """A connection stands."""
         NotedConnection(self, wire)
 
@@ -47,7 +47,7 @@ class NotedConnection(ClusterConnection):
         if args[0].upper() not in (b"HELLO", b"PING", b"ROLE", b"CLUSTER", b"COMMAND", b"ASKING", b"READONLY"):
             words = " ".join(arg.decode() if len(arg) < 20 else f"<{len(arg)}>" for arg in args)
             answer = reply.split(b"\r\n")[0].decode()
-            stage: Stage = self.server.stage  # type: ignore[attr-defined]
+            stage: StagedCluster = self.server.stage  # type: ignore[attr-defined]
             stage.seen.append(f"{stage.letter(self.server)}: {asking}{words} > {stage.plain(answer)}")
         return reply
 
@@ -57,7 +57,7 @@ class StagedClient:
 
     def __init__(self, number: int, service: Service) -> None:
         connection = ClientConnection(service)
-        self.wire = Wire(connection, Pace(Random(0), smooth=True), ("10.1.0.1", number))
+        self.wire = MemoryWire(connection, Pace(Random(0), smooth=True), ("10.1.0.1", number))
         self.wire.peer = self
         self.heard: list[object] = []
         self._reader = hiredis.Reader()
@@ -93,7 +93,7 @@ class Still(Unlisted):
         self.hints += 1
 
 
-class Stage:
+class StagedCluster:
     """A cluster of a few shards, A, B and so on with the replicas a, b ..., and a proxy that knows it by heart."""
 
     def __init__(self, shards: int, replicas: int, cross_slot: str) -> None:
@@ -170,9 +170,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(*, known: bool = True, cross_slot: str = "split") -> AsyncIterator[Stage]:
+async def staged(*, known: bool = True, cross_slot: str = "split") -> AsyncIterator[StagedCluster]:
     """A stage of two shards on which all connections stand; ``known`` False: the proxy does not know where."""
-    stage = Stage(2, 1, cross_slot)
+    stage = StagedCluster(2, 1, cross_slot)
     if known:
         stage.look(stage.groups[0].primary)
         stage.client().say("DBSIZE")
@@ -185,6 +185,6 @@ async def staged(*, known: bool = True, cross_slot: str = "split") -> AsyncItera
     await asyncio.sleep(1.0)
 
 
-def play(scene: Coroutine[Any, Any, T]) -> T:
+def play(story: Coroutine[Any, Any, T]) -> T:
     """Play it in virtual time."""
-    return run(scene)
+    return run(story)

@@ -13,7 +13,7 @@ from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node, build_topology
 from proxy.worker.service import Service
 from tests.simulation.cluster_stage import RETRY_DEADLINE, SLOT, StagedClient, play
-from tests.support.memory_wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_node import Group
 from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
@@ -35,7 +35,7 @@ class Stranger(SimulatedServer):
 
     met = 0
 
-    def accept(self, wire: Wire) -> None:
+    def accept(self, wire: MemoryWire) -> None:
         """A connection stands."""
         self.met += 1
         super().accept(wire)

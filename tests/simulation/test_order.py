@@ -11,7 +11,7 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
-from tests.support.memory_wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
 from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
 from tests.support.virtual_loop import run, virtual_loop
 
@@ -122,7 +122,7 @@ async def _ask(requests: list[list[bytes]], cuts: list[int], delays: list[float]
     )
     service = Service(config, build_topology(config), clock=loop.time)
     connection = ClientConnection(service)
-    wire = Wire(connection, Pace(rng, smooth=True))
+    wire = MemoryWire(connection, Pace(rng, smooth=True))
     listener = wire.peer = _Listener()
     connection.connection_made(wire)
     stream = b"".join(map(encode.request, requests))

@@ -12,7 +12,7 @@ from proxy.config import Config
 from proxy.engine.sink import DISCARD
 from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
-from tests.support.memory_wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
 from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
 from tests.support.virtual_loop import VirtualLoop, virtual_loop
 
@@ -91,7 +91,7 @@ class Yard:
             known.connection_lost(None)
         service.limits = replace(service.limits, max_in_flight=most)
         client = ClientConnection(service)
-        wire = Wire(client, Pace(Random(0), smooth=True))
+        wire = MemoryWire(client, Pace(Random(0), smooth=True))
         wire.peer = _Peer()
         client.connection_made(wire)
         assert client.plain

@@ -146,7 +146,7 @@ class Reads(Served, Protocol):
     def data_received(self, data: bytes) -> None: ...
 
 
-class Wire(asyncio.Transport):
+class MemoryWire(asyncio.Transport):
     """The transport of ``protocol``, and by ``send``, ``cut``, ``end`` and the two flows what its peer can do to it.
 
     As with uvloop's transports, how it reads (``data_received`` or ``get_buffer``) is settled when it begins to read.

@@ -13,7 +13,7 @@ from random import Random
 from proxy.resp import encode
 from proxy.sharding.slots import SLOTS, key_slot
 from proxy.sharding.topology import Ranges
-from tests.support.memory_wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
 from tests.support.simulated_server import Database, ServerConnection, SimulatedServer
 
 _DOWN = encode.error("CLUSTERDOWN The cluster is down")
@@ -134,7 +134,7 @@ class ClusterNode(SimulatedServer):
         """Whether it takes itself for its shard's primary."""
         return self.view.primaries[self.group] is self
 
-    def accept(self, wire: Wire) -> None:
+    def accept(self, wire: MemoryWire) -> None:
         """A connection stands."""
         ClusterConnection(self, wire)
 
@@ -260,7 +260,7 @@ class ClusterConnection(ServerConnection):
 
     server: ClusterNode
 
-    def __init__(self, server: ClusterNode, wire: Wire) -> None:
+    def __init__(self, server: ClusterNode, wire: MemoryWire) -> None:
         super().__init__(server, wire)
         self._asking = False
         self._ending = False

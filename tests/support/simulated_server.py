@@ -8,7 +8,7 @@ from random import Random
 import hiredis
 
 from proxy.resp import encode
-from tests.support.memory_wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
 
 Database = dict[bytes, bytes]
 _NOT_AN_INTEGER = encode.error("ERR value is not an integer or out of range")
@@ -68,7 +68,7 @@ class SimulatedServer:
         for connection in list(self.connections):
             connection.wire.cut()
 
-    def accept(self, wire: Wire) -> None:
+    def accept(self, wire: MemoryWire) -> None:
         """A connection stands."""
         ServerConnection(self, wire)
 
@@ -81,7 +81,7 @@ class SimulatedServer:
 class ServerConnection:
     """The far end of a backend connection."""
 
-    def __init__(self, server: SimulatedServer, wire: Wire) -> None:
+    def __init__(self, server: SimulatedServer, wire: MemoryWire) -> None:
         self.server = server
         self.wire = wire
         self._loop = asyncio.get_running_loop()
@@ -274,7 +274,7 @@ class SimulatedNetwork:
     def __init__(self, servers: Sequence[SimulatedServer]) -> None:
         self._servers = {server.address: server for server in servers}
 
-    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
+    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> MemoryWire:
         """A connection to the server at ``host`` and ``port``, as that server feels now."""
         server = self._servers[host, port]
         await asyncio.sleep(server.pace.delay())
@@ -282,7 +282,7 @@ class SimulatedNetwork:
             await asyncio.get_running_loop().create_future()
         if server.refusing:
             raise ConnectionRefusedError(111, "Connection refused")
-        wire = Wire(protocol, server.pace)
+        wire = MemoryWire(protocol, server.pace)
         server.accept(wire)
         protocol.connection_made(wire)
         return wire

@@ -74,7 +74,7 @@ def follows(offset: int, state: str = "connected") -> tuple[str | int, ...]:
     return "slave", "10.0.0.1", 6379, state, offset
 
 
-class Scene:
+class MonitoredShard:
     """A primary and two replicas under a monitor that is told of in ``told`` and ``hints``."""
 
     def __init__(self, primary: FakeServer, *replicas: FakeServer) -> None:
@@ -105,11 +105,11 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene() -> AsyncIterator[Scene]:
+async def monitored() -> AsyncIterator[MonitoredShard]:
     servers = FakeServer("master", 100), FakeServer(*follows(100)), FakeServer(*follows(100))
     for server in servers:
         await server.start()
-    made = Scene(*servers)
+    made = MonitoredShard(*servers)
     watch = asyncio.get_running_loop().create_task(made.monitor.run())
     try:
         await made.until(lambda: not any(math.isinf(made.monitor.distance(server.node)) for server in servers))
@@ -125,14 +125,14 @@ async def scene() -> AsyncIterator[Scene]:
         assert not left, "the monitor keeps connections"
 
 
-Play = Callable[[Scene], Awaitable[None]]
+Play = Callable[[MonitoredShard], Awaitable[None]]
 
 
 def played(play: Play) -> Callable[[], None]:
-    """A test that is played in a scene."""
+    """A test that is played with a shard that is monitored."""
 
     async def run() -> None:
-        async with scene() as made:
+        async with monitored() as made:
             await play(made)
 
     def test() -> None:
@@ -143,135 +143,135 @@ def played(play: Play) -> Callable[[], None]:
 
 
 @played
-async def test_all_is_well(scene: Scene) -> None:
+async def test_all_is_well(shard: MonitoredShard) -> None:
     """Each is asked several times a second over one connection, by who says its password first."""
-    asked = [server.asked for server in scene.replicas]
+    asked = [server.asked for server in shard.replicas]
     await asyncio.sleep(1.0)
-    for server, before in zip(scene.replicas, asked, strict=True):
+    for server, before in zip(shard.replicas, asked, strict=True):
         assert 3 <= server.asked - before <= 12
         assert len(server.connections) == 1
         assert server.said[0] == b"AUTH"
         assert server.said.count(b"AUTH") == 1
-        assert scene.monitor.fit(server.node)
-        assert scene.monitor.spare(server.node)
-        assert 0.0 < scene.monitor.distance(server.node) < 0.1
-    assert [(name, node) for name, node, _ in scene.monitor.lags()] == [
-        ("shard-1", server.node) for server in scene.replicas
+        assert shard.monitor.fit(server.node)
+        assert shard.monitor.spare(server.node)
+        assert 0.0 < shard.monitor.distance(server.node) < 0.1
+    assert [(name, node) for name, node, _ in shard.monitor.lags()] == [
+        ("shard-1", server.node) for server in shard.replicas
     ]
-    assert scene.unfit() == [False, False, False]
-    assert scene.hints == 0
+    assert shard.unfit() == [False, False, False]
+    assert shard.hints == 0
 
 
 @played
-async def test_one_answers_nothing(scene: Scene) -> None:
-    silent, other = scene.replicas
+async def test_one_answers_nothing(shard: MonitoredShard) -> None:
+    silent, other = shard.replicas
     silent.role = None
-    await scene.until(lambda: scene.unfit() == [False, True, False])
-    assert [silent.node] in scene.told
-    assert "it has not answered for 0." in scene.monitor.reason(silent.node)
-    assert not scene.monitor.spare(silent.node)
-    assert scene.hints == 1
-    lag = {node: seconds for _, node, seconds in scene.monitor.lags()}
+    await shard.until(lambda: shard.unfit() == [False, True, False])
+    assert [silent.node] in shard.told
+    assert "it has not answered for 0." in shard.monitor.reason(silent.node)
+    assert not shard.monitor.spare(silent.node)
+    assert shard.hints == 1
+    lag = {node: seconds for _, node, seconds in shard.monitor.lags()}
     assert lag[silent.node] > MOST
     assert lag[other.node] == 0.0
     await silent.stop()
     await silent.start()
     silent.role = follows(100)
-    await scene.until(lambda: scene.unfit() == [False, False, False])
-    assert [silent.node] not in scene.told[-1:]
+    await shard.until(lambda: shard.unfit() == [False, False, False])
+    assert [silent.node] not in shard.told[-1:]
 
 
 @played
-async def test_one_has_lost_its_link(scene: Scene) -> None:
-    scene.replicas[0].role = follows(100, "connect")
-    await scene.until(lambda: scene.unfit() == [False, True, False])
-    assert scene.monitor.spare(scene.replicas[0].node)
-    assert scene.hints == 1
-    await scene.until(lambda: not scene.monitor.spare(scene.replicas[0].node))
-    assert scene.hints == 1
-    assert scene.told.count([]) >= 2  # it is worse than before, and nobody has fallen silent
-    assert all(not silent for silent in scene.told)
+async def test_one_has_lost_its_link(shard: MonitoredShard) -> None:
+    shard.replicas[0].role = follows(100, "connect")
+    await shard.until(lambda: shard.unfit() == [False, True, False])
+    assert shard.monitor.spare(shard.replicas[0].node)
+    assert shard.hints == 1
+    await shard.until(lambda: not shard.monitor.spare(shard.replicas[0].node))
+    assert shard.hints == 1
+    assert shard.told.count([]) >= 2  # it is worse than before, and nobody has fallen silent
+    assert all(not silent for silent in shard.told)
 
 
 @played
-async def test_one_lags(scene: Scene) -> None:
+async def test_one_lags(shard: MonitoredShard) -> None:
     async def write() -> None:
         for offset in range(101, 10_000):
-            scene.primary.role = "master", offset
-            scene.replicas[1].role = follows(offset)
+            shard.primary.role = "master", offset
+            shard.replicas[1].role = follows(offset)
             await asyncio.sleep(0.01)
 
     writing = asyncio.get_running_loop().create_task(write())
-    await scene.until(lambda: scene.unfit() == [False, True, False])
+    await shard.until(lambda: shard.unfit() == [False, True, False])
     writing.cancel()
-    assert "behind its primary" in scene.monitor.reason(scene.replicas[0].node)
-    assert not scene.monitor.spare(scene.replicas[0].node)
-    assert scene.hints == 0
-    assert all(not silent for silent in scene.told)
-    scene.replicas[0].role = scene.replicas[1].role
-    await scene.until(lambda: scene.unfit() == [False, False, False])
+    assert "behind its primary" in shard.monitor.reason(shard.replicas[0].node)
+    assert not shard.monitor.spare(shard.replicas[0].node)
+    assert shard.hints == 0
+    assert all(not silent for silent in shard.told)
+    shard.replicas[0].role = shard.replicas[1].role
+    await shard.until(lambda: shard.unfit() == [False, False, False])
 
 
 @played
-async def test_the_primary_answers_nothing(scene: Scene) -> None:
+async def test_the_primary_answers_nothing(shard: MonitoredShard) -> None:
     """Its replicas are no worse for that."""
-    scene.primary.role = None
-    await scene.until(lambda: scene.unfit() == [True, False, False])
+    shard.primary.role = None
+    await shard.until(lambda: shard.unfit() == [True, False, False])
     await asyncio.sleep(2 * MOST)
-    assert scene.unfit() == [True, False, False]
+    assert shard.unfit() == [True, False, False]
 
 
 @played
-async def test_roles_are_changed(scene: Scene) -> None:
+async def test_roles_are_changed(shard: MonitoredShard) -> None:
     """By a failover: a primary with another history, and the old one as its replica."""
-    first, second = scene.replicas
+    first, second = shard.replicas
     first.role = "master", 7
-    await scene.until(lambda: scene.unfit() == [False, True, False])
-    scene.primary.role = follows(7)
+    await shard.until(lambda: shard.unfit() == [False, True, False])
+    shard.primary.role = follows(7)
     second.role = follows(7)
-    scene.topology = scene.of(first, scene.primary, second)
-    scene.told.clear()
-    await scene.until(lambda: scene.unfit() == [False, False, False])
+    shard.topology = shard.of(first, shard.primary, second)
+    shard.told.clear()
+    await shard.until(lambda: shard.unfit() == [False, False, False])
     await asyncio.sleep(2 * MOST)
-    assert scene.unfit() == [False, False, False]
-    assert {node for _, node, _ in scene.monitor.lags()} == {scene.primary.node, second.node}
-    assert all(not silent for silent in scene.told)
+    assert shard.unfit() == [False, False, False]
+    assert {node for _, node, _ in shard.monitor.lags()} == {shard.primary.node, second.node}
+    assert all(not silent for silent in shard.told)
 
 
 @played
-async def test_servers_come_and_go(scene: Scene) -> None:
+async def test_servers_come_and_go(shard: MonitoredShard) -> None:
     """Nobody is asked whom the topology does not know, nor those of a shard without replicas."""
-    first, second = scene.replicas
-    scene.topology = scene.of(scene.primary, first)
-    await scene.until(lambda: not second.connections)
-    assert math.isinf(scene.monitor.distance(second.node))
-    scene.topology = scene.of(scene.primary)
-    await scene.until(lambda: not first.connections and not scene.primary.connections)
-    scene.topology = scene.of(scene.primary, second)
-    await scene.until(lambda: len(scene.primary.connections) == len(second.connections) == 1)
+    first, second = shard.replicas
+    shard.topology = shard.of(shard.primary, first)
+    await shard.until(lambda: not second.connections)
+    assert math.isinf(shard.monitor.distance(second.node))
+    shard.topology = shard.of(shard.primary)
+    await shard.until(lambda: not first.connections and not shard.primary.connections)
+    shard.topology = shard.of(shard.primary, second)
+    await shard.until(lambda: len(shard.primary.connections) == len(second.connections) == 1)
 
 
 @played
-async def test_a_process_that_could_not_listen_blames_nobody(scene: Scene) -> None:
+async def test_a_process_that_could_not_listen_blames_nobody(shard: MonitoredShard) -> None:
     """What was answered while it stood still is read before anybody is judged."""
     time.sleep(3 * MOST)  # noqa: ASYNC251 - nothing runs meanwhile, that is the point
     for _ in range(20):
         await asyncio.sleep(0.02)
-        assert scene.unfit() == [False, False, False]
+        assert shard.unfit() == [False, False, False]
 
 
 @played
-async def test_one_that_does_not_tell_its_role_is_judged_by_its_silence(scene: Scene) -> None:
-    scene.replicas[0].role = ("error",)
+async def test_one_that_does_not_tell_its_role_is_judged_by_its_silence(shard: MonitoredShard) -> None:
+    shard.replicas[0].role = ("error",)
     await asyncio.sleep(2 * MOST)
-    assert scene.unfit() == [False, False, False]
-    scene.replicas[0].role = None
-    await scene.until(lambda: scene.unfit() == [False, True, False])
+    assert shard.unfit() == [False, False, False]
+    shard.replicas[0].role = None
+    await shard.until(lambda: shard.unfit() == [False, True, False])
 
 
 def test_a_fault_in_what_follows_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
     async def play() -> None:
-        async with scene() as made:
+        async with monitored() as made:
 
             def broken(silent: list[Node]) -> None:
                 made.told.append(silent)

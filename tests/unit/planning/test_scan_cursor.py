@@ -57,7 +57,7 @@ FIRST_TO_LAST: Sequence[Ranges] = ([(1, 5460)], [(5461, 10922)], [(0, 0), (10923
 LAST_TO_SECOND: Sequence[Ranges] = ([(0, 5460)], [(5461, 10922), (16383, 16383)], [(10923, 16382)])
 
 
-class World:
+class TwoWorkers:
     """Two workers that learn of maps at different times."""
 
     def __init__(self) -> None:
@@ -82,83 +82,83 @@ class World:
 
 
 def test_slots_that_went_to_who_is_still_to_come_change_nothing() -> None:
-    world = World()
-    _, _, cursor = world.page(0, b"0", 77)
-    world.learn(0, FIRST_TO_LAST)
-    assert world.page(0, cursor, 78)[:2] == (0, 77)
+    pair = TwoWorkers()
+    _, _, cursor = pair.page(0, b"0", 77)
+    pair.learn(0, FIRST_TO_LAST)
+    assert pair.page(0, cursor, 78)[:2] == (0, 77)
 
 
 def test_slots_that_went_to_who_was_scanned_have_it_scanned_again() -> None:
     """From that shard on, and not a second time."""
     for at, again in ((0, 0), (1, 1), (2, 1)):
-        world = World()
+        pair = TwoWorkers()
         cursor = b"0"
         for _ in range(at):
-            cursor = world.page(0, cursor, 0)[2]
-        cursor = world.page(0, cursor, 77)[2]
-        world.learn(0, LAST_TO_SECOND)
-        shard, inner, cursor = world.page(0, cursor, 5)
+            cursor = pair.page(0, cursor, 0)[2]
+        cursor = pair.page(0, cursor, 77)[2]
+        pair.learn(0, LAST_TO_SECOND)
+        shard, inner, cursor = pair.page(0, cursor, 5)
         assert (shard, inner) == (again, 0 if at else 77)
-        assert world.page(0, cursor, 6)[:2] == (again, 5)
+        assert pair.page(0, cursor, 6)[:2] == (again, 5)
 
 
 def test_what_several_maps_ago_was_given_counts() -> None:
-    world = World()
-    cursor = world.page(0, world.page(0, b"0", 0)[2], 77)[2]
+    pair = TwoWorkers()
+    cursor = pair.page(0, pair.page(0, b"0", 0)[2], 77)[2]
     for slots in (LAST_TO_SECOND, FIRST_TO_LAST, EVEN):
-        world.learn(0, slots)
+        pair.learn(0, slots)
     # The last of these gave the first shard its slot 0 back; it had been elsewhere.
-    assert world.page(0, cursor, 0)[:2] == (1, 77)  # the map that the cursor is for is this one again
-    world.learn(0, LAST_TO_SECOND)
-    assert world.page(0, cursor, 0)[:2] == (1, 0)
+    assert pair.page(0, cursor, 0)[:2] == (1, 77)  # the map that the cursor is for is this one again
+    pair.learn(0, LAST_TO_SECOND)
+    assert pair.page(0, cursor, 0)[:2] == (1, 0)
 
 
 def test_workers_that_do_not_agree_make_progress() -> None:
     """One learns of a map later: what the other does it goes on with, and neither begins again each time."""
-    world = World()
-    cursor = world.page(1, world.page(0, b"0", 0)[2], 77)[2]
-    world.learn(0, LAST_TO_SECOND)
+    pair = TwoWorkers()
+    cursor = pair.page(1, pair.page(0, b"0", 0)[2], 77)[2]
+    pair.learn(0, LAST_TO_SECOND)
     asked = []
     for page in range(1, 9):
-        shard, inner, cursor = world.page(page % 2, cursor, 100 + page if page < 8 else 0)
+        shard, inner, cursor = pair.page(page % 2, cursor, 100 + page if page < 8 else 0)
         asked.append((shard, inner))
     # Once back, as the second shard has more now; that the other worker knows of the map at last changes nothing.
     assert asked == [(1, 77), (1, 0), *((1, 100 + page) for page in range(2, 8))]
-    world.learn(1, LAST_TO_SECOND)
-    assert world.page(1, cursor, 9)[:2] == (2, 0)
+    pair.learn(1, LAST_TO_SECOND)
+    assert pair.page(1, cursor, 9)[:2] == (2, 0)
 
 
 def test_a_map_that_nobody_learns_of_is_not_believed_for_ever() -> None:
-    world = World()
-    cursor = world.page(0, b"0", 0)[2]
-    world.learn(1, LAST_TO_SECOND)
-    world.time = 10.0
-    stranger = World()
+    pair = TwoWorkers()
+    cursor = pair.page(0, b"0", 0)[2]
+    pair.learn(1, LAST_TO_SECOND)
+    pair.time = 10.0
+    stranger = TwoWorkers()
     stranger.learn(0, FIRST_TO_LAST)
     cursor = stranger.page(0, stranger.page(0, b"0", 0)[2], 77)[2]
-    assert world.page(0, cursor, 78)[:2] == (1, 77)
-    world.time = 39.0
-    assert world.page(0, cursor, 78)[:2] == (1, 77)
-    world.time = 41.0
-    assert world.page(0, cursor, 78)[:2] == (0, 0)
+    assert pair.page(0, cursor, 78)[:2] == (1, 77)
+    pair.time = 39.0
+    assert pair.page(0, cursor, 78)[:2] == (1, 77)
+    pair.time = 41.0
+    assert pair.page(0, cursor, 78)[:2] == (0, 0)
 
 
 def test_a_shard_more_does_not_disturb() -> None:
     """It comes last; what it took was scanned, or will be there. One less, or another order, begins again."""
-    world = World()
+    pair = TwoWorkers()
     many = [Shard(f"s{number}", Node("10.0.0.1", 7000 + number)) for number in range(5)]
-    world.learn(0, even_ranges(4), many[:4])
-    cursor = world.page(0, world.page(0, b"0", 0)[2], 77)[2]
+    pair.learn(0, even_ranges(4), many[:4])
+    cursor = pair.page(0, pair.page(0, b"0", 0)[2], 77)[2]
     took: list[Ranges] = [[(first, last - 1)] for ((first, last),) in even_ranges(4)]
     took.append([(last, last) for ((_, last),) in even_ranges(4)])
-    world.learn(0, took, many)
-    shard, inner, cursor = world.page(0, cursor, 78)
+    pair.learn(0, took, many)
+    shard, inner, cursor = pair.page(0, cursor, 78)
     assert (shard, inner) == (1, 77)
-    world.learn(0, even_ranges(4), many[:4])
-    shard, inner, cursor = world.page(0, cursor, 78)
+    pair.learn(0, even_ranges(4), many[:4])
+    shard, inner, cursor = pair.page(0, cursor, 78)
     assert (shard, inner) == (0, 0)
-    world.learn(0, even_ranges(4), [many[1], many[0], *many[2:4]])
-    assert world.page(0, cursor, 78)[:2] == (0, 0)
+    pair.learn(0, even_ranges(4), [many[1], many[0], *many[2:4]])
+    assert pair.page(0, cursor, 78)[:2] == (0, 0)
 
 
 def test_it_does_not_matter_who_made_it() -> None:
