@@ -151,11 +151,11 @@ async def test_one_that_is_used_now_and_then_stays(case: UpkeepCase) -> None:
     await client.say("SELECT", "5")
     await other.say("SELECT", "5")
     before = case.connections
-    (mine,) = [backend for backend in case.service.pool if backend.place.db == 5]
+    (mine,) = [backend for backend in case.service.upstream.pool if backend.place.db == 5]
     for _ in range(8):
         assert await client.say("SET", "k", "v;") == b"OK"
         await asyncio.sleep(Upkeep.unused * 0.7)
-    assert [backend for backend in case.service.pool if backend.place.db == 5] == [mine]
+    assert [backend for backend in case.service.upstream.pool if backend.place.db == 5] == [mine]
     assert case.connections == before
 
 
@@ -199,7 +199,7 @@ async def test_servers_that_only_a_redirection_named(case: UpkeepCase) -> None:
     for number in range(STRANGERS):
         if number % 2:
             case.servers[2 + number].crash()
-        service.detours.at(place, stranger(number))
+        service.upstream.redirections.at(place, stranger(number))
     await asyncio.sleep(1)
     assert case.connections == before + STRANGERS // 2
     assert case.series == series + STRANGERS
@@ -219,7 +219,7 @@ async def test_a_stranger_that_drops_every_connection(case: UpkeepCase) -> None:
     """To connect is not to be used."""
     place = Place("shard-1", Node("10.2.0.1", 6379), True, 2, 0, 0)
     before = case.series
-    case.service.detours.at(place, stranger(0))
+    case.service.upstream.redirections.at(place, stranger(0))
     for _ in range(int(LONG * 2)):
         await asyncio.sleep(0.5)
         case.servers[2].cut()
