@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,15 +77,6 @@ def load_on(target: ProxyProcess, directory: Path, *arguments: str) -> Iterator[
         yield load
     finally:
         load.kill()
-
-
-def within(happened: Callable[[], bool], seconds: float) -> float:
-    """How long it takes to happen, seconds. Raises AssertionError when it does not in ``seconds``."""
-    started = time.monotonic()
-    while not happened():
-        assert time.monotonic() - started < seconds, f"it did not happen in {seconds:g} s"
-        time.sleep(_POLL)
-    return time.monotonic() - started
 
 
 def assert_nothing_seen(report: Report) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.test_blocking import until_blocked
+from tests.live.client_lists import until_blocked
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
 from tests.support.site import Site, shard_tags

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
-from tests.live.test_blocking import until_blocked
+from tests.live.client_lists import until_blocked
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.wire import Wire, pack, pipeline

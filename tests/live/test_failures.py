@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from tests.live.busy_clients import Load
 from tests.support.fixtures import Serve
 from tests.support.link_breaker import LinkBreaker
 from tests.support.processes import eventually
-from tests.support.proxy_process import ProxyProcess
+from tests.support.proxy_process import ProxyProcess, metric, resident
 from tests.support.site import shard_tags
 from tests.support.wire import Argument, Wire, pack, pipeline, wait_until_refused
 
@@ -64,19 +63,6 @@ def linked(shards: LocalShards, serve: Serve) -> Iterator[tuple[ProxyProcess, Li
         # What primaries are asked every second would be late too, and hold up what comes behind it.
         head = "[topology]\ncheck_roles = false"
         yield serve(config=configured(shards.primaries[0].address, link.address, head=head)), link
-
-
-def metric(proxy: ProxyProcess, name: str, **labels: str) -> float:
-    """The sum of the samples of a metric that carry these labels."""
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    _, text = proxy.http("/metrics")
-    lines = [line for line in text.splitlines() if re.match(rf"{name}[ {{]", line)]
-    return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in wanted))
-
-
-def resident(proxy: ProxyProcess) -> int:
-    """Bytes of memory that the proxy holds."""
-    return int(Path(f"/proc/{proxy.pid}/statm").read_text().split()[1]) * 4096
 
 
 def reads(rng: random.Random) -> list[tuple[Argument, ...]]:

@@ -9,9 +9,9 @@ import pytest
 
 from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from proxy.resp import encode
-from tests.live.test_failures import metric
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
+from tests.support.proxy_process import metric
 from tests.support.site import shard_tags
 from tests.support.wire import Argument, Wire, pack, pipeline
 

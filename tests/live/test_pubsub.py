@@ -12,7 +12,7 @@ import redis.asyncio
 
 from proxy.devservers.servers import LOOPBACK, LocalServer
 from proxy.resp.glob import matches
-from tests.live.test_client_command import fields
+from tests.live.client_lists import fields
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.site import Site, shard_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import free_port
-from tests.live.test_blocking import until_blocked
+from tests.live.client_lists import until_blocked
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.site import Site

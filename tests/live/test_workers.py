@@ -15,8 +15,8 @@ import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
 from tests.live.busy_clients import Load
+from tests.live.client_lists import listed
 from tests.live.test_admin import Labels, samples, value
-from tests.live.test_client_command import listed
 from tests.support.fixtures import Serve
 from tests.support.processes import children, eventually, runs
 from tests.support.proxy_process import ProxyProcess

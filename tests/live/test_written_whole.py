@@ -10,10 +10,9 @@ import pytest
 import redis
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, start_many
-from tests.live.test_failures import metric, resident
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
-from tests.support.proxy_process import ProxyProcess
+from tests.support.proxy_process import ProxyProcess, metric, resident
 from tests.support.site import shard_tags
 from tests.support.wire import Wire, pack
 

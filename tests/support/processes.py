@@ -35,3 +35,12 @@ def eventually(happened: Callable[[], bool], timeout: float = 10.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def within(happened: Callable[[], bool], seconds: float = 10.0) -> float:
+    """How long it takes to happen, seconds. Raises AssertionError when it does not in ``seconds``."""
+    started = time.monotonic()
+    while not happened():
+        assert time.monotonic() - started < seconds, f"it did not happen in {seconds:g} s"
+        time.sleep(0.02)
+    return time.monotonic() - started

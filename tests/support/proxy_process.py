@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,3 +162,16 @@ class ProxyProcess:
     def nodes(self) -> list[dict[str, Any]]:
         """The servers that /topology names."""
         return [node for shard in self.topology() for node in shard["nodes"]]
+
+
+def metric(proxy: ProxyProcess, name: str, **labels: str) -> float:
+    """The sum of the samples of a metric that carry these labels."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    _, text = proxy.http("/metrics")
+    lines = [line for line in text.splitlines() if re.match(rf"{name}[ {{]", line)]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in wanted))
+
+
+def resident(proxy: ProxyProcess) -> int:
+    """Bytes of memory that the proxy holds."""
+    return int(Path(f"/proc/{proxy.pid}/statm").read_text().split()[1]) * 4096
