@@ -16,7 +16,7 @@ Right = Callable[[tuple[Argument, ...], bytes], bool]
 """Whether a reply fits its command."""
 
 
-class Load:
+class BusyClients:
     """``clients`` threads that send what ``ask`` makes up, over and over, until the block ends.
 
     ``errors`` has the error replies by their text, ``replies`` counts the others, ``wrong`` says which of them

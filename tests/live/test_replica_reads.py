@@ -15,7 +15,7 @@ import pytest
 
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.busy_clients import Load
+from tests.live.busy_clients import BusyClients
 from tests.support.fixtures import Serve
 from tests.support.link_breaker import LinkBreaker
 from tests.support.processes import within
@@ -128,7 +128,7 @@ def own_number(command: tuple[Argument, ...], reply: bytes) -> bool:
     return reply == f"${len(number)}\r\n{number}\r\n".encode()
 
 
-def clean(load: Load) -> None:
+def clean(load: BusyClients) -> None:
     assert not load.errors
     assert not load.wrong
     assert not load.broken
@@ -143,7 +143,7 @@ def test_a_replica_that_hangs(flock: LocalShards, serve: Serve, policy: str) -> 
     (replicas,) = flock.replicas
     proxy = reading(serve, flock.static, policy)
     fill(flock.primaries[0], 2)
-    with Load(proxy.address, reads, right=own_number, clients=6) as load:
+    with BusyClients(proxy.address, reads, right=own_number, clients=6) as load:
         load.wait(2000)
         replicas[0].pause()
         try:
@@ -180,7 +180,7 @@ def test_replicas_that_die_one_after_the_other(flock: LocalShards, serve: Serve)
     (replicas,) = flock.replicas
     proxy = reading(serve, flock.static)
     fill(flock.primaries[0], 2)
-    with Load(proxy.address, reads, right=own_number, clients=6) as load:
+    with BusyClients(proxy.address, reads, right=own_number, clients=6) as load:
         load.wait(1000)
         for replica in replicas:
             replica.kill()
@@ -221,7 +221,7 @@ def test_a_replica_that_lags(pair: Pair, serve: Serve) -> None:
 def test_a_replica_that_is_always_a_little_behind_is_read_from(pair: Pair, serve: Serve) -> None:
     pair.link.delay(0.3)
     proxy = reading(serve, pair.static)
-    with Load(proxy.address, lambda rng: [("SET", f"k{rng.randrange(KEYS)}", 1)], clients=2) as load:
+    with BusyClients(proxy.address, lambda rng: [("SET", f"k{rng.randrange(KEYS)}", 1)], clients=2) as load:
         for _ in range(8):
             load.wait(10)
             time.sleep(0.2)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
-from tests.live.busy_clients import Load
+from tests.live.busy_clients import BusyClients
 from tests.live.client_lists import listed
 from tests.live.test_admin import Labels, samples, value
 from tests.support.fixtures import Serve
@@ -202,7 +202,7 @@ def test_a_worker_killed_under_load(standing: ProxyProcess) -> None:
         one, two = one_of_each(standing, stack)
         scraper.start()
         try:
-            with Load(standing.address, lambda rng: [("SET", f"k{rng.random()}", 1)] * 5, clients=6) as load:
+            with BusyClients(standing.address, lambda rng: [("SET", f"k{rng.random()}", 1)] * 5, clients=6) as load:
                 load.wait(300)
                 os.kill(workers(standing)[0], signal.SIGKILL)
                 # Half of these go to the dead one's socket, and wait there for its successor.

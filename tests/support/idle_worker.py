@@ -31,7 +31,7 @@ class _Peer:
     def lost(self) -> None: ...
 
 
-class Yard:
+class IdleWorker:
     """Three shards of a primary and a replica, and a client in its plain state at a time.
 
     Slots are dealt as in ``tests.support.plans.THREE``. Nothing is written: what was sent is taken back at once.
@@ -113,10 +113,10 @@ class Yard:
 
 
 @contextmanager
-def yard(away: Collection[int] = (), colocate: Sequence[Mapping[str, object]] = ()) -> Iterator[Yard]:
-    """A yard, in which the servers of the shards ``away`` are not to be reached."""
+def idle_worker(away: Collection[int] = (), colocate: Sequence[Mapping[str, object]] = ()) -> Iterator[IdleWorker]:
+    """An idle worker, in which the servers of the shards ``away`` are not to be reached."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        made = Yard(runner, away, colocate)
+        made = IdleWorker(runner, away, colocate)
         try:
             yield made
         finally:

@@ -19,7 +19,7 @@ from proxy.resp.limits import UNAUTHENTICATED, RequestLimits
 from proxy.resp.requests import RequestFramer, split_request
 from proxy.sharding.slots import key_slot
 from tests.support.feeding import NOISE
-from tests.support.idle_worker import DEADLINE, Sent, Yard, yard
+from tests.support.idle_worker import DEADLINE, IdleWorker, Sent, idle_worker
 from tests.support.plans import TABLE, THREE, topology
 from tests.support.recording import Paper
 
@@ -205,14 +205,14 @@ def test_counters_are_those_of_the_commands() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Yard]:
-    with yard() as made:
+def shared() -> Iterator[IdleWorker]:
+    with idle_worker() as made:
         assert made.service.topology.slot_shard == THREE.slot_shard
         yield made
 
 
 @pytest.fixture
-def lane(shared: Yard) -> Yard:
+def lane(shared: IdleWorker) -> IdleWorker:
     """A new client, and its counters at zero."""
     for counter in shared.service.counters.commands.values():
         counter.calls = 0
@@ -220,13 +220,13 @@ def lane(shared: Yard) -> Yard:
     return shared
 
 
-def drive(yard: Yard, data: bytes, pos: int = 0) -> tuple[int, Sent]:
+def drive(idle_worker: IdleWorker, data: bytes, pos: int = 0) -> tuple[int, Sent]:
     """Where the fast lane ends in ``data``, and what it sent."""
 
     def both() -> tuple[int, Sent]:
-        return run(yard.client, data, pos, 7.5, 1 << 40), yard.sent()
+        return run(idle_worker.client, data, pos, 7.5, 1 << 40), idle_worker.sent()
 
-    return yard.do(both)
+    return idle_worker.do(both)
 
 
 def request(line: str) -> bytes:
@@ -236,13 +236,13 @@ def request(line: str) -> bytes:
 READ, WRITE = True, False
 
 
-def calls(yard: Yard) -> dict[str, int]:
+def calls(idle_worker: IdleWorker) -> dict[str, int]:
     """How often each command was counted."""
-    return {name: counter.calls for name, counter in yard.service.counters.commands.items() if counter.calls}
+    return {name: counter.calls for name, counter in idle_worker.service.counters.commands.items() if counter.calls}
 
 
 @pytest.fixture
-def watching(lane: Yard) -> Iterator[Yard]:
+def watching(lane: IdleWorker) -> Iterator[IdleWorker]:
     """Some requests have had very long replies."""
     service = lane.service
 
@@ -262,7 +262,7 @@ def watching(lane: Yard) -> Iterator[Yard]:
 @pytest.mark.parametrize(
     "line", ["GET b", "get a", "GET {c}x", "LRANGE a 0 1", "LRANGE b 0 -1", "SET a v", "GET " + "x" * 99, "MGET a {a}2"]
 )
-def test_what_is_like_those_of_very_long_replies_goes_where_it_went(watching: Yard, line: str) -> None:
+def test_what_is_like_those_of_very_long_replies_goes_where_it_went(watching: IdleWorker, line: str) -> None:
     frame = request(line)
     end, sent = drive(watching, frame * 3)
     watched = calls(watching)
@@ -273,7 +273,7 @@ def test_what_is_like_those_of_very_long_replies_goes_where_it_went(watching: Ya
 
 
 @pytest.mark.parametrize("line", ["GET a", "LRANGE a 0 -1", "MGET a {a}1"])
-def test_those_of_very_long_replies_are_not_the_fast_lanes(watching: Yard, line: str) -> None:
+def test_those_of_very_long_replies_are_not_the_fast_lanes(watching: IdleWorker, line: str) -> None:
     first = request("GET b")
     end, sent = drive(watching, first + request(line) + first)
     assert end == len(first)
@@ -281,13 +281,13 @@ def test_those_of_very_long_replies_are_not_the_fast_lanes(watching: Yard, line:
 
 
 @pytest.mark.parametrize("line", ["GET b", "LRANGE a 0 1", "LRANGE b 0 -1"])
-def test_what_is_cut_is_left_while_some_are_looked_at(watching: Yard, line: str) -> None:
+def test_what_is_cut_is_left_while_some_are_looked_at(watching: IdleWorker, line: str) -> None:
     frame = request(line)
     for size in range(len(frame)):
         assert drive(watching, frame[:size]) == (0, {})
 
 
-def test_requests_go_to_their_shards(lane: Yard) -> None:
+def test_requests_go_to_their_shards(lane: IdleWorker) -> None:
     frames = [request(line) for line in ("SET a v", "GET b", "GET {c}x", "get a", "DEL b", "SET foo " + "x" * 500)]
     set_a, get_b, get_c, get_a, del_b, set_foo = frames
     end, sent = drive(lane, b"".join(frames))
@@ -311,7 +311,7 @@ def test_requests_go_to_their_shards(lane: Yard) -> None:
     assert lane.client.session.last_command == "set"
 
 
-def test_requests_with_many_keys_go_to_all_their_shards(lane: Yard) -> None:
+def test_requests_with_many_keys_go_to_all_their_shards(lane: IdleWorker) -> None:
     data = b"".join(map(request, ("MGET a b foo", "GET a", "MSET a 1 c 2", "DEL b bar", "EXISTS c")))
     end, sent = drive(lane, data)
     assert end == len(data)
@@ -328,7 +328,7 @@ def test_requests_with_many_keys_go_to_all_their_shards(lane: Yard) -> None:
     assert calls == {"mget": 1, "get": 1, "mset": 1, "del": 1, "exists": 1}
 
 
-def test_what_is_split_is_answered_as_one(lane: Yard) -> None:
+def test_what_is_split_is_answered_as_one(lane: IdleWorker) -> None:
     """The parts' replies, whichever comes first, make one reply in the client's window."""
     window = lane.client.window
     data = request("MGET a b a") + request("DEL c a")
@@ -363,7 +363,7 @@ def test_what_is_split_is_answered_as_one(lane: Yard) -> None:
         "MSETNX a b c d",
     ],
 )
-def test_it_stops_at_what_is_not_its_own(lane: Yard, line: str) -> None:
+def test_it_stops_at_what_is_not_its_own(lane: IdleWorker, line: str) -> None:
     first = request("GET a")
     assert drive(lane, first + request(line) + first) == (len(first), {(2, READ): [first]})
     lane.do(lane.enter)
@@ -374,7 +374,7 @@ def test_it_stops_at_what_is_not_its_own(lane: Yard, line: str) -> None:
 @pytest.mark.parametrize(
     "line", ["SET a " + "v" * 30, "MSET a 1 b 2 c " + "v" * 30, "MGET a b c", "DEL a " + "k" * 120]
 )
-def test_it_stops_at_what_is_cut(lane: Yard, line: str) -> None:
+def test_it_stops_at_what_is_cut(lane: IdleWorker, line: str) -> None:
     frame = request(line)
     _, once = drive(lane, frame)
     for at in range(len(frame)):
@@ -382,14 +382,14 @@ def test_it_stops_at_what_is_cut(lane: Yard, line: str) -> None:
 
 
 @pytest.mark.parametrize("length", [b":", b"1;", b"0:", b"00", b"01", b"/:", b"1/", b"+1"])
-def test_it_stops_at_a_length_that_is_none(lane: Yard, length: bytes) -> None:
+def test_it_stops_at_a_length_that_is_none(lane: IdleWorker, length: bytes) -> None:
     """Even where as many bytes follow as its characters would mean: a server would close the shared connection."""
     for size in range(25):
         data = b"*2\r\n$3\r\nGET\r\n$%b\r\n%b\r\n" % (length, b"k" * size)
         assert drive(lane, data) == (0, {})
 
 
-def test_it_starts_where_it_is_told(lane: Yard) -> None:
+def test_it_starts_where_it_is_told(lane: IdleWorker) -> None:
     frame = request("GET a")
     assert drive(lane, b"xyz" + frame, 3) == (3 + len(frame), {(2, READ): [frame]})
 
@@ -397,7 +397,7 @@ def test_it_starts_where_it_is_told(lane: Yard) -> None:
 @pytest.mark.parametrize("second", ["SET b v", "MSET c v b v"])
 def test_it_stops_when_a_backend_holds_the_client(second: str) -> None:
     """What was sent to the one that is away is kept there."""
-    with yard(away=[0]) as lane:
+    with idle_worker(away=[0]) as lane:
         first, third = request("SET a v"), request("SET c v")
         end, sent = drive(lane, first + request(second) + third)
         assert end == len(first + request(second))
@@ -407,7 +407,7 @@ def test_it_stops_when_a_backend_holds_the_client(second: str) -> None:
 
 
 def test_it_stops_when_a_shard_is_down() -> None:
-    with yard(away=[0]) as lane:
+    with idle_worker(away=[0]) as lane:
         first, second = request("SET a v"), request("SET b v")
         lane.do(lambda: run(lane.client, second, 0, 0.0, 1 << 40))
         lane.passes(2 * DEADLINE)
@@ -415,7 +415,7 @@ def test_it_stops_when_a_shard_is_down() -> None:
         assert drive(lane, first + second + first) == (len(first), {(2, WRITE): [first]})
 
 
-def test_it_stops_when_enough_is_in_flight(lane: Yard) -> None:
+def test_it_stops_when_enough_is_in_flight(lane: IdleWorker) -> None:
     lane.do(lambda: lane.enter(most=3))
     frame = request("GET a")
     assert drive(lane, frame * 5) == (3 * len(frame), {(2, READ): [frame] * 3})
@@ -460,7 +460,7 @@ CALL = st.lists(
 
 
 @given(CALL, st.integers(0, 400))
-def test_what_it_sends_is_what_the_slow_path_sends(shared: Yard, data: bytes, cut: int) -> None:
+def test_what_it_sends_is_what_the_slow_path_sends(shared: IdleWorker, data: bytes, cut: int) -> None:
     data = data[: max(len(data) - cut, 0)] if cut < 200 else data
     client = shared.do(shared.enter)
     end, sent = drive(shared, data)
@@ -486,7 +486,7 @@ BROKEN = st.one_of(
 @example(b"*2\r\n$3\r\nGET\r\n$00\r\n\r\naaaaaaaaaaaa")
 @example(b"*2\r\n$\x00\x00GET\r\n$1\r\nk\r\n")
 @example(b"*2\r\n$\xff\xffGET\r\n$1\r\nk\r\n")
-def test_broken_requests_do_no_harm(shared: Yard, data: bytes) -> None:
+def test_broken_requests_do_no_harm(shared: IdleWorker, data: bytes) -> None:
     """What it sends of them, the framer takes for requests too; hiredis need not."""
     client = shared.do(shared.enter)
     end, sent = drive(shared, data)

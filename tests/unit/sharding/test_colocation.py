@@ -15,7 +15,7 @@ from proxy.resp import encode
 from proxy.session import client_commands
 from proxy.sharding.colocation import Colocation, Rule, build_colocation, slot_of
 from proxy.sharding.slots import SLOTS, hashed_part, key_slot
-from tests.support.idle_worker import Yard, yard
+from tests.support.idle_worker import IdleWorker, idle_worker
 
 CONFIGURED: Sequence[Mapping[str, object]] = (
     {"name": "celery", "prefixes": ["celery", "unacked", "_kombu."]},
@@ -49,8 +49,8 @@ KEY = st.tuples(st.sampled_from(STARTS), REST).map(b"".join).filter(lambda key: 
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Yard]:
-    with yard(colocate=CONFIGURED) as made:
+def shared() -> Iterator[IdleWorker]:
+    with idle_worker(colocate=CONFIGURED) as made:
         yield made
 
 
@@ -119,7 +119,7 @@ class TestWhatARuleSays:
 
 @given(st.lists(KEY, min_size=1, max_size=5))
 @example([b"celery", b"unacked", b"bull:1:a"])
-def test_all_agree(shared: Yard, keys: list[bytes]) -> None:
+def test_all_agree(shared: IdleWorker, keys: list[bytes]) -> None:
     """The fast lane, its split, the planner, what is looked at on a loss, and CLUSTER KEYSLOT."""
     service = shared.service
     owner = service.topology.slot_shard
@@ -157,7 +157,7 @@ def test_all_agree(shared: Yard, keys: list[bytes]) -> None:
     assert (plan == Reject(CROSSSLOT)) == (len(set(slots)) > 1)
 
 
-def test_cluster_keyslot_answers_what_is_used(shared: Yard) -> None:
+def test_cluster_keyslot_answers_what_is_used(shared: IdleWorker) -> None:
     session = shared.do(shared.enter).session
     answer = client_commands.run(session, "cluster|keyslot", [b"CLUSTER", b"KEYSLOT", b"celery-x"], 0.0)
     assert answer == encode.integer(key_slot(b"celery")) != encode.integer(key_slot(b"celery-x"))

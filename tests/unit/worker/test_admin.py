@@ -23,7 +23,7 @@ SHARDS = [
 ]
 
 
-class Site:
+class AdminSite:
     """An admin on a port of its own, and the service behind it."""
 
     def __init__(self, service: Service, admin: Admin, port: int) -> None:
@@ -48,7 +48,7 @@ class Site:
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
+async def site() -> AsyncIterator[AdminSite]:
     config = load(None, {"shards": SHARDS}, {})
     service = Service(config, build_topology(config))
 
@@ -57,19 +57,19 @@ async def site() -> AsyncIterator[Site]:
 
     admin = Admin(look)
     server = await asyncio.start_server(admin.serve, "127.0.0.1", 0)
-    yield Site(service, admin, server.sockets[0].getsockname()[1])
+    yield AdminSite(service, admin, server.sockets[0].getsockname()[1])
     server.close()
     await server.wait_closed()
     await service.close()
 
 
-async def test_it_is_alive(site: Site) -> None:
+async def test_it_is_alive(site: AdminSite) -> None:
     status, headers, body = await site.get("/healthz")
     assert (status, body) == ("HTTP/1.1 200 OK", "alive\n")
     assert (headers["content-type"], headers["content-length"], headers["connection"]) == ("text/plain", "6", "close")
 
 
-async def test_without_primaries_it_is_not_ready(site: Site) -> None:
+async def test_without_primaries_it_is_not_ready(site: AdminSite) -> None:
     status, _, body = await site.get("/readyz")
     assert (status, body) == ("HTTP/1.1 503 Service Unavailable", "no reachable primary in: one, two\n")
     site.admin.draining = True
@@ -77,7 +77,7 @@ async def test_without_primaries_it_is_not_ready(site: Site) -> None:
     assert (status, body) == ("HTTP/1.1 503 Service Unavailable", "draining: the proxy is about to stop\n")
 
 
-async def test_topology(site: Site) -> None:
+async def test_topology(site: AdminSite) -> None:
     status, headers, body = await site.get("/topology?x=1")
     assert status == "HTTP/1.1 200 OK"
     assert headers["content-type"] == "application/json"
@@ -106,7 +106,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     }
 
 
-async def test_metrics(site: Site) -> None:
+async def test_metrics(site: AdminSite) -> None:
     counters = site.service.counters
     counter = counters.command("get")
     counter.calls, counter.failed, counter.rejected = 5, 2, 1
@@ -148,19 +148,19 @@ async def test_metrics(site: Site) -> None:
     assert found["slotgate_backend_reconnects_total", labels] == 0
 
 
-async def test_every_metric_of_the_table_is_exported(site: Site) -> None:
+async def test_every_metric_of_the_table_is_exported(site: AdminSite) -> None:
     _, _, body = await site.get("/metrics")
     families = {family.name.removesuffix("_info") for family in text_string_to_metric_families(body)}
     assert families == {value.name for value in vars(metrics).values() if isinstance(value, metrics.Metric)}
 
 
-async def test_open_metrics_for_who_asks(site: Site) -> None:
+async def test_open_metrics_for_who_asks(site: AdminSite) -> None:
     _, headers, body = await site.get("/metrics", "Accept: application/openmetrics-text; version=1.0.0")
     assert headers["content-type"].startswith("application/openmetrics-text")
     assert body.endswith("# EOF\n")
 
 
-async def test_head_has_no_body(site: Site) -> None:
+async def test_head_has_no_body(site: AdminSite) -> None:
     status, headers, body = await site.raw(b"HEAD /healthz HTTP/1.1\r\n\r\n")
     assert (status, headers["content-length"], body) == ("HTTP/1.1 200 OK", "6", "")
 
@@ -176,12 +176,12 @@ async def test_head_has_no_body(site: Site) -> None:
         (b"\xff\xfe\r\nx\r\n\r\n", "405 Method Not Allowed"),
     ],
 )
-async def test_other_requests(site: Site, request_: bytes, status: str) -> None:
+async def test_other_requests(site: AdminSite, request_: bytes, status: str) -> None:
     found, _, _ = await site.raw(request_)
     assert found == f"HTTP/1.1 {status}"
 
 
-async def test_who_says_nothing_or_too_much_is_left(site: Site) -> None:
+async def test_who_says_nothing_or_too_much_is_left(site: AdminSite) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     writer.write_eof()
     assert await reader.read() == b""
