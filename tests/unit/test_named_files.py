@@ -23,6 +23,20 @@ TEXTS = (
 NAMED = re.compile(r"(?<![\w./-])(?:tests|benchmarks)(?:/\w+)+\.(?:py|sh|md|json)\b")
 MODULE = re.compile(r"(?<![\w./-])(?:python3? -m )((?:tests|benchmarks)(?:\.\w+)+)")
 HISTORY = ("CHANGELOG.md",)
+WHOLE = {
+    "benchmarks",
+    "benchmarks_parts",
+    "class_sizes",
+    "cli",
+    "compiled",
+    "container",
+    "engine_state",
+    "errors",
+    "floors",
+    "metrics",
+    "named_files",
+}
+"""What tests beside the folders are about: the whole, or what belongs to no package of it."""
 
 
 def texts() -> Iterator[Path]:
@@ -46,3 +60,8 @@ def test_each_module_that_is_run_exists() -> None:
 @pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "tests/unit").glob("*/__init__.py")))
 def test_each_folder_is_of_a_package(folder: str) -> None:
     assert (PACKAGE / folder / "__init__.py").exists()
+
+
+def test_what_is_about_one_package_is_in_its_folder() -> None:
+    beside = {path.stem.removeprefix("test_") for path in (ROOT / "tests/unit").glob("test_*.py")}
+    assert beside - WHOLE == set(), "to be moved to the folder of its package"
