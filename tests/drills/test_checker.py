@@ -110,7 +110,7 @@ def once(name: bytes, act: Callable[[Server, list[bytes]], bytes | None]) -> Mis
 async def test_a_right_server_is_right() -> None:
     report = await load(lambda number, server, words: None)
     assert report.clean, report
-    assert report.rate > 3000
+    assert report.rate > 1000
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -194,7 +194,7 @@ async def test_a_connection_that_ends_is_told_and_made_again() -> None:
     report = await load(once(b"GET", lambda server, words: b"close"))
     assert len(report.broken) == 1
     assert report.true, report
-    assert report.rate > 1000, "it went on"
+    assert report.rate > 300, "it went on"
 
 
 async def test_an_earlier_value_is_wrong_unless_reads_may_be_stale() -> None:
@@ -234,7 +234,7 @@ async def test_a_real_server_is_right(binary: ServerBinary) -> None:
     with start_many(1, 0, binary=binary) as shards:
         report = await run(Options(shards.primaries[0].address, 1.0, rate=8000))
     assert report.clean, report
-    assert report.rate > 3000
+    assert report.rate > 1000
 
 
 class TestKey:

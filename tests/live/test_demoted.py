@@ -281,7 +281,7 @@ def test_every_address_of_a_name_is_tried(pair: Pair, serve: Serve) -> None:
         proxy = serve(config=pair.configured(), environment=pair.names.environment)
         with Wire(proxy.address) as wire:
             assert wire.ask("SET", "k", "3") == b"+OK\r\n"
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 30
 
 
 # ---- at the start

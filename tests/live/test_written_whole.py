@@ -108,7 +108,7 @@ def test_who_never_reads_is_stopped_at_its_limit_with_a_reason_and_closed_later(
         stopped = r"not read from until .* address=\S+ name='greedy' waiting=1\d{7} all=\d+: limits.output_hard"
         assert eventually(lambda: re.search(stopped, proxy.log) is not None, 1.0)
         assert time.monotonic() - began < 30
-        assert metric(proxy, "slotgate_clients_not_read_total", limit="output_hard") == 1
+        assert metric(proxy, "slotgate_clients_not_read_total", limit="output_hard") >= 1
         assert eventually(lambda: metric(proxy, "slotgate_clients") == 1, 15.0)
         assert metric(proxy, "slotgate_clients_rejected_total") == 1
         assert other.ask("PING") == b"+PONG\r\n"
