@@ -1,8 +1,8 @@
 """The sockets of a worker: connections that clients make and those to servers, each with its protocol.
 
-``LoopWires`` leaves them to the loop. ``EpollWires`` (epoll.pyx: Linux, compiled) has transports of its own, with
-the methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is as
-much as all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
+``LoopTransports`` leaves them to the loop. ``EpollTransports`` (epoll.pyx: Linux, compiled) has transports of its own,
+with the methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is
+as much as all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
 """
 
 import asyncio
@@ -56,7 +56,7 @@ def is_over(transport: asyncio.BaseTransport) -> bool:
     return bool(poll.poll(0))
 
 
-class Wires(Protocol):
+class Transports(Protocol):
     """All connections of a worker, to clients and to servers."""
 
     async def listen(
@@ -114,8 +114,8 @@ class Spare:
         return True
 
 
-class LoopWires:
-    """``Wires`` by the loop's own transports. It accepts by itself: the loop's servers would accept all that wait
+class LoopTransports:
+    """``Transports`` by the loop's own transports. It accepts by itself: the loop's servers would accept all that wait
     before the first of them is closed that is one too many, and use up the descriptors."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -185,12 +185,14 @@ class LoopWires:
         self._listeners.clear()
 
 
-def best_wires(loop: asyncio.AbstractEventLoop) -> Wires:
+def best_transports(loop: asyncio.AbstractEventLoop) -> Transports:
     """The fastest there is here."""
     if engine() == "python":
-        return LoopWires(loop)  # the other may still be found (an editable install looks for itself), and does not fit
+        return LoopTransports(
+            loop
+        )  # the other may still be found (an editable install looks for itself), and does not fit
     try:
-        from proxy.transport.epoll import EpollWires
+        from proxy.transport.epoll import EpollTransports
     except ImportError:
-        return LoopWires(loop)
-    return EpollWires(loop)
+        return LoopTransports(loop)
+    return EpollTransports(loop)

@@ -37,7 +37,7 @@ from proxy.sharding.topology import Node, Topology, build_topology
 from proxy.transport import descriptors
 from proxy.transport.job_runner import apart
 from proxy.transport.listeners import BACKLOG, listen
-from proxy.transport.transports import best_wires
+from proxy.transport.transports import best_transports
 from proxy.worker import advertised, logs, memory
 from proxy.worker.admin import Admin
 from proxy.worker.identity import Identity
@@ -100,7 +100,11 @@ async def serve(config: Config, identity: Identity) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
     service = Service(
-        config, build_topology(config), wires=best_wires(loop), files=descriptors.raise_limit(), identity=identity
+        config,
+        build_topology(config),
+        transports=best_transports(loop),
+        files=descriptors.raise_limit(),
+        identity=identity,
     )
 
     async def look() -> Overview:
@@ -165,14 +169,14 @@ async def at_work(service: Service) -> AsyncIterator[None]:
 async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
     """Take clients from listening sockets."""
     for each in sockets:
-        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
+        await service.transports.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
 
 
 async def drain(service: Service) -> None:
     """Take no new clients or requests; wait until what is in flight is answered, ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
-    service.wires.stop_listening()
+    service.transports.stop_listening()
     for at, client in enumerate(service.clients):
         client.drain()
         if not at % _DRAINED_AT_ONCE:
