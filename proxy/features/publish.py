@@ -12,7 +12,7 @@ from proxy.engine.sink import Sink
 from proxy.features.host import Host
 from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
-from proxy.pubsub.subscriber import Link
+from proxy.pubsub.subscriber import Subscriber
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
@@ -45,14 +45,14 @@ def asks_too_early(client: Host, fact: Fact) -> bool:
     return fact.name in _ASKING and _waits(client, client.service.hub.endings)
 
 
-def _waits(client: Host, links: Sequence[Link]) -> bool:
-    """Whether a client has to wait until the servers know of what ends over ``links``: nobody should count it any
+def _waits(client: Host, servers: Sequence[Subscriber]) -> bool:
+    """Whether a client has to wait until the servers know of what ends over ``servers``: nobody should count it any
     more."""
-    if not links:
+    if not servers:
         return False
     if client.alone():
         client.flow.stop(Stop.ORDER)
-        client.service.hub.after(links, lambda: client.flow.go(Stop.ORDER))
+        client.service.hub.after(servers, lambda: client.flow.go(Stop.ORDER))
     return True
 
 
