@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 MODULES = (
+    "proxy.backends.connection",
     "proxy.backends.dispatch",
     "proxy.backends.routes",
     "proxy.backends.shared",

@@ -2,6 +2,7 @@
 
 ::
 
+    connection        what every connection to a server has: handshake, back-off, the reason of its loss
     shared            one connection that many clients share
     pool              all shared connections of a worker
     routes            which connection serves a slot
@@ -17,9 +18,10 @@
     blocking_request  one request that may block, over a dedicated connection
     exec_request      WATCH, or the block of a transaction, over a dedicated connection
     redirections      requests that were refused, on their way to the server that takes them, in order
+    refused_requests  requests that were refused, and what their client has in flight behind them
     script_errors     what the errors of servers refuse, and what would prove it
     long_replies      requests that have had very long replies lately
     lost_requests     requests whose connection was lost
-    upstream          what a request over a dedicated connection uses of the servers, and of its client
+    upstream          the servers behind one face: routes, connections, refused and held requests
     replica_lag       how far a replica is behind, and whether it is fit for reads
 """

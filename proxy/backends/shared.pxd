@@ -1,7 +1,7 @@
 import cython
 
 from proxy.engine.inflight cimport InFlight
-from proxy.engine.receiver cimport Receiver
+from proxy.backends.connection cimport ServerConnection
 from proxy.engine.reply_reader cimport ReplyReader
 from proxy.engine.sink cimport Sink
 from proxy.planning.query_limit cimport QueryLimit
@@ -10,10 +10,8 @@ from proxy.transport.write_batch cimport Turn
 cdef bytes _MULTI
 
 
-cdef class Backend(Receiver):
+cdef class Backend(ServerConnection):
     # for good
-    cdef readonly object place
-    cdef object _around
     cdef QueryLimit _query
     cdef bint _large
     cdef Turn _turn
@@ -31,7 +29,7 @@ cdef class Backend(Receiver):
     cdef object _runner
     cdef bint _closing
     cdef readonly bint retired
-    cdef object _leftovers
+    cdef object _lost_requests
     cdef object _owner
     cdef bint _withheld
     cdef readonly bint left
@@ -39,9 +37,6 @@ cdef class Backend(Receiver):
     cdef double _used
     cdef readonly str unfit
     # of one connection
-    cdef object _transport
-    cdef object _greeting
-    cdef object _lost
     cdef bint _paused
     cdef bint _full
     cdef bint _blocked

@@ -12,19 +12,17 @@ sent twice.
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 from proxy import errors
-from proxy.backends.handshake import Greeting, Step
-from proxy.backends.lost_requests import Leftovers
-from proxy.backends.settings import LARGE, Holder, Place, State, Surroundings
+from proxy.backends.connection import Backoff, ServerConnection, reason
+from proxy.backends.handshake import Step
+from proxy.backends.lost_requests import LostRequests
+from proxy.backends.settings import LARGE, BackendSettings, Holder, Place, State
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
-from proxy.engine.receiver import Receiver
 from proxy.engine.reply_reader import ReplyReader
 from proxy.engine.sink import QUEUED, UNASKED, Sink
 from proxy.planning import exec_block
@@ -41,29 +39,26 @@ VERY_LONG = 8 * 1024 * 1024
 """Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
 
-class Backend(Receiver):
+class Backend(ServerConnection):
     """A connection to ``place``; see the module's text.
 
     Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
     """
 
     __slots__ = (
-        "_around",
         "_blocked",
         "_closing",
         "_down_since",
         "_full",
         "_gate",
         "_greeted",
-        "_greeting",
         "_heard",
         "_holders",
         "_hurried",
         "_hurry",
         "_large",
-        "_leftovers",
         "_loop",
-        "_lost",
+        "_lost_requests",
         "_owner",
         "_paused",
         "_query",
@@ -72,14 +67,12 @@ class Backend(Receiver):
         "_rejected",
         "_rested",
         "_runner",
-        "_transport",
         "_turn",
         "_used",
         "_withheld",
         "dirty",
         "inflight",
         "left",
-        "place",
         "ready",
         "reconnects",
         "retired",
@@ -87,13 +80,12 @@ class Backend(Receiver):
         "unfit",
     )
 
-    def __init__(self, place: Place, around: Surroundings) -> None:
+    def __init__(self, place: Place, settings: "BackendSettings[Backend]") -> None:
         # for good
-        self.place = place
-        self._around = around
-        self._query = around.query
+        super().__init__(place, settings)
+        self._query = settings.query
         self._large = place.index == LARGE
-        self._turn = around.turn
+        self._turn = settings.turn
         self._loop = asyncio.get_running_loop()
         # over connections
         self.state = State.NEW
@@ -102,17 +94,17 @@ class Backend(Receiver):
         self.inflight = InFlight()
         self.dirty = False
         self.reconnects = 0
-        owner = self._owner = around.owner(place.owner) if place.owner else None
+        owner = self._owner = settings.events.client(place.owner) if place.owner else None
         self._reader = ReplyReader(
             self.inflight,
-            around.counters,
+            settings.counters,
             self._on_error,
             None if owner is None else partial(owner.pushed, self),
-            around.max_reply,
+            settings.max_reply,
             self._too_large,
         )
-        self._leftovers = Leftovers(self, around)
-        self._holders: dict[Holder, None] = {}
+        self._lost_requests = LostRequests(self, settings)
+        self._holders: dict[Holder[Backend], None] = {}
         self._down_since = self._turn.now()
         self._reason = "not connected yet"
         self._runner: asyncio.Task[None] | None = None
@@ -122,14 +114,11 @@ class Backend(Receiver):
         self._withheld = False
         self.left = False
         """It is left to a long reply: a fresh connection has taken its place."""
-        self._gate = around.gates.to(place.node, place.primary)
+        self._gate = settings.gates.to(place.node, place.primary)
         self._used = self._down_since
         self.unfit = ""
         """Why a static primary is not used though it can be reached; empty where that is not so."""
         # of one connection
-        self._transport: asyncio.Transport | None = None
-        self._greeting: Greeting | None = None
-        self._lost: asyncio.Future[None] | None = None
         self._paused = False
         self._full = False
         """As much is unanswered as may be."""
@@ -163,7 +152,7 @@ class Backend(Receiver):
         """The error reply for a request that is not sent."""
         return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
 
-    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: Holder | None) -> None:
+    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: "Holder[Backend] | None") -> None:
         """Push a whole request, or a transaction's block, and have it written; see ``schedule``."""
         if frame.startswith(_MULTI):
             # All replies of the block but the last are to nobody: those requests have no bytes of their own.
@@ -173,7 +162,7 @@ class Backend(Receiver):
         if not self.dirty:
             self.schedule(holder)
 
-    def schedule(self, holder: Holder | None) -> None:
+    def schedule(self, holder: "Holder[Backend] | None") -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
         if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
@@ -199,7 +188,7 @@ class Backend(Receiver):
     def _is_over(self) -> bool:
         """Whether the server has closed it unnoticed: what is not written is held until it stands again."""
         if self._transport is not None and not self.inflight.written and is_over(self._transport):
-            self._abort()
+            self.abort()
             return True
         self._rested = False
         return False
@@ -222,7 +211,7 @@ class Backend(Receiver):
         self._closing = True
         self._reason = "the proxy is closing"
         runner, self._runner = self._runner, None
-        self._abort()
+        self.abort()
         if runner is not None:
             runner.cancel()
             await asyncio.gather(runner, return_exceptions=True)
@@ -230,8 +219,8 @@ class Backend(Receiver):
         self._refuse_all()
 
     async def _run(self) -> None:
-        timing = self._around.timing
-        backoff = timing.backoff_min
+        timing = self._settings.timing
+        backoff = Backoff(timing.backoff_min, timing.backoff_max)
         while not self._closing:
             since = self._turn.now()
             paced = False
@@ -248,23 +237,22 @@ class Backend(Receiver):
                 # ValueError: a host name that can be no name.
                 paced = paced and not isinstance(error, errors.PlaceRefused)
                 if isinstance(error, errors.ServerBusy):
-                    backoff = timing.backoff_min  # who waits is told so at each attempt
+                    backoff.reset()  # who waits is told so at each attempt
                 self._not_connected(error)
             # A server that takes connections only to drop them is no reason to connect in a circle.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
-                backoff = timing.backoff_min
+                backoff.reset()
             if not paced:
-                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                backoff = min(backoff * 2, timing.backoff_max)
+                await asyncio.sleep(backoff.pause())
 
     def _not_connected(self, error: Exception) -> None:
-        reason = _words(error, self._around.timing.connect_timeout)
-        denied = self._around.alone and self.place.primary and isinstance(error, errors.WrongRole)
+        words = reason(error, self._settings.timing.connect_timeout)
+        denied = self._settings.roles.alone and self.place.primary and isinstance(error, errors.WrongRole)
         self.unfit = str(error) if denied else ""
-        if reason != self._reason:
-            self._reason = reason
+        if words != self._reason:
+            self._reason = words
             # What is wrong with the server is said once, and not for each connection to it.
-            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(reason)
+            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(words)
             self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
             if news and self.unfit:
                 self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
@@ -273,57 +261,36 @@ class Backend(Receiver):
             self._down_since = self._turn.now()
             if self.state is State.FAILING:
                 self._change(State.HELD)
-            self._leftovers.turn_away(self.inflight.recall(), encode.error(reason))
+            self._lost_requests.turn_away(self.inflight.recall(), encode.error(words))
             self._release_holders()
-        self._around.hint(None)
+        self._settings.events.hint(None)
 
     async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Connect and greet. The future is done when the connection is lost."""
-        timeout = self._around.timing.connect_timeout
+        timeout = self._settings.timing.connect_timeout
         return await first_that_serves(
             self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
         )
 
     async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Connect to one of the server's addresses, and greet."""
-        node = self.place.node
-        around = self._around
-        lost = self._lost = self._loop.create_future()
-        greeting = self._greeting = around.greeting(self.place, steps=steps)
-        try:
-            await greeting.exchange(around.reach(node, address, self), seconds)
-        except BaseException as error:
-            self._abort()
-            if self._transport is not None and isinstance(error, Exception):
-                await lost  # as another connection may be made then
-            raise
-        finally:
-            self._greeting = None
-        if lost.done():
-            raise errors.BackendError("the server closed the connection")
+        lost = await self.greet(address, seconds, self._settings.greeting(self.place, steps=steps))
         self._heard = self._greeted = self._turn.now()
         self._reason = self.unfit = ""
         level = logging.DEBUG if self.place.owner else logging.INFO
-        log.log(level, "backend connected shard=%s address=%s", self.place.shard, node.address)
+        log.log(level, "backend connected shard=%s address=%s", self.place.shard, self.place.node.address)
         self._change(State.READY)
         self._go_on()
         return lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection stands: greet."""
-        # uvloop's transports are none of asyncio's classes, but have their methods.
-        self._transport = cast(asyncio.Transport, transport)
         self._paused = False
         self._full = False
         self._blocked = self._rested = False
         self._hurry = getattr(transport, "hurry", None)
         self._hurried = False
-        if self._greeting is not None:
-            self._transport.write(self._greeting.request())
-
-    def eof_received(self) -> bool:
-        """The server sends no more: close."""
-        return False
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: hold what may be sent again, answer the rest."""
@@ -339,17 +306,16 @@ class Backend(Receiver):
         if self.ready:
             self.reconnects += 1
             if exc is not None:
-                self._reason = _words(exc, 0.0)
+                self._reason = reason(exc, 0.0)
             elif not self._reason:
                 self._reason = "the server closed the connection"
             self._down_since = self._turn.now()
             self._change(State.HELD)
             if not self._closing and not self.retired:
                 self._log(logging.WARNING, "backend connection lost")
-                self._around.hint(None)
-        self._leftovers.settle(*self.inflight.drain())
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
+                self._settings.events.hint(None)
+        self._lost_requests.settle(*self.inflight.drain())
+        self.mark_lost()
 
     # ---- its place in the topology
 
@@ -359,7 +325,7 @@ class Backend(Receiver):
 
     def renew(self) -> None:
         """Connect anew."""
-        self._abort()
+        self.abort()
 
     def retire(self, keeps: bool = False) -> None:
         """Nobody sends here any more; what is not written yet goes where it belongs now, and so does what a replica has
@@ -373,21 +339,21 @@ class Backend(Receiver):
     def _give_back(self) -> None:
         """As long as an answer is to come, what its client sent behind that must wait."""
         if self.inflight.unsent and not self.inflight.written:
-            self._leftovers.send_on(self.inflight.recall())
+            self._lost_requests.send_on(self.inflight.recall())
         if not self.inflight.unsent:
             self._release_holders()
 
     def give_up_reads(self) -> None:
         """The replica answers nothing: its reads go elsewhere, if there is an elsewhere."""
-        if self._around.elsewhere(self) is not self:
+        if self._settings.events.elsewhere(self) is not self:
             self._give_up()
 
     def _give_up(self) -> None:
         """Send what a replica has not answered elsewhere, and drop what it answers after all: nothing but reads is ever
         sent to a replica that anybody waits for."""
         late, unwritten = self.inflight.expire(math.inf)
-        self._around.counters.retries += len(late)
-        self._leftovers.send_on((*late, *unwritten))
+        self._settings.counters.retries += len(late)
+        self._lost_requests.send_on((*late, *unwritten))
         self._release_holders()
 
     def withhold(self, on: bool) -> None:
@@ -421,11 +387,11 @@ class Backend(Receiver):
         if self.retired:
             self._give_back()
         self._rested = self.ready and not self.inflight.written
-        timing = self._around.timing
+        timing = self._settings.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()
         if oldest is not None and oldest < before:
-            self._leftovers.expire(*self.inflight.expire(before))
+            self._lost_requests.expire(*self.inflight.expire(before))
         if self.state is State.HELD:
             waiting = self.inflight.oldest()
             if waiting is None and self._holders:
@@ -437,10 +403,10 @@ class Backend(Receiver):
             first = self.inflight.first()
             if self._reader.streaming or (first is not None and first < before):
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
-                self._abort()
+                self.abort()
 
     def _refuse_all(self) -> None:
-        self._leftovers.refuse(*self.inflight.drain(), self._reason)
+        self._lost_requests.refuse(*self.inflight.drain(), self._reason)
         self._release_holders()
 
     def _on_error(self, error: bytes) -> bool:
@@ -454,13 +420,13 @@ class Backend(Receiver):
             return False
         # Only EXEC says why; another command that words an error so is a script.
         why = exec_block.reason(error, rejected) if exec_block.is_block(entry.frame) else error
-        refusal = self._around.refusal(why, self.place.node, entry.frame)
+        refusal = self._settings.events.refusal(why, self.place.node, entry.frame)
         if refusal is not None:
             if self._owner is not None:
                 self._owner.redirected()
-            self._around.refused(self, self.inflight.pop(), refusal)
+            self._settings.events.refused(self, self.inflight.pop(), refusal)
             return True
-        self._around.on_error(entry.sink, entry.frame)
+        self._settings.events.count_error(entry.sink, entry.frame)
         if not rejected and why is error:
             return False
         entry = self.inflight.pop()
@@ -484,11 +450,7 @@ class Backend(Receiver):
         if state is not self.state:
             self.state = state
             self.ready = state is State.READY
-            self._around.on_state(self)
-
-    def _abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+            self._settings.events.on_state(self)
 
     def _log(self, level: int, event: str) -> None:
         place = self.place
@@ -507,7 +469,7 @@ class Backend(Receiver):
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
             self._log(logging.ERROR, "backend sent what is no reply")
-            self._abort()
+            self.abort()
         if self._hurried or self._reader.taken:
             self._make_way()
         if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
@@ -526,7 +488,7 @@ class Backend(Receiver):
         slow = not self._blocked and reader.holds_back(self._unblock)
         alone = self.left
         if not alone and (slow or reader.known > VERY_LONG):
-            alone = self._around.on_long(self)
+            alone = self._settings.events.on_long(self)
         awaited = reader.taken > 0 and self.inflight.serves_others(reader.owner)
         if awaited != self._hurried and self._hurry is not None:
             self._hurried = awaited
@@ -541,10 +503,10 @@ class Backend(Receiver):
 
     def _too_large(self, entry: Entry) -> bytes:
         """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
-        around = self._around
-        around.counters.too_large += 1
-        around.on_error(entry.sink, entry.frame)
-        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
+        settings = self._settings
+        settings.counters.too_large += 1
+        settings.events.count_error(entry.sink, entry.frame)
+        return encode.error(errors.reply_too_large(settings.max_reply, not settings.events.look(entry.frame).readonly))
 
     def _unblock(self) -> None:
         """The reader has caught up, or is gone, or somebody else has sent a request. What waited behind the reply has
@@ -590,11 +552,3 @@ class Backend(Receiver):
         elif self._heard > self._greeted:
             self._used = max(self._used, self._heard)
         return now - self._used
-
-
-def _words(error: BaseException, connect_timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {connect_timeout:g} s"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy import errors
-from proxy.backends import query
+from proxy.backends import connection
 from proxy.backends.dedicated import Lease
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.settings import BackendSettings, Place
 from proxy.planning.channels import Kind, told
 from proxy.planning.refusals import Refusal
 from proxy.pubsub.changes import Changes, Done, TopicEvent
@@ -75,10 +75,10 @@ class Subscriber:
     topic's ``at[subscriber]`` is True while the server has confirmed it.
     """
 
-    def __init__(self, hub: SubscriberEvents, shard: str, node: Node, around: Surroundings) -> None:
+    def __init__(self, hub: SubscriberEvents, shard: str, node: Node, around: BackendSettings[Any]) -> None:
         self.node = node
         self.shard = shard
-        self._changes = Changes(around.cluster)
+        self._changes = Changes(around.roles.cluster)
         self.topics = self._changes.topics
         self.ending: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
         """What nobody needs any more, and the server still counts as subscribed to: it has not confirmed the end."""
@@ -173,7 +173,7 @@ class Subscriber:
                 try:
                     await lease.connect()
                 except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
-                    self._down(query.reason(error, timing.connect_timeout))
+                    self._down(connection.reason(error, timing.connect_timeout))
                     await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, timing.backoff_max)
                     continue
@@ -223,7 +223,7 @@ class Subscriber:
         if self._reason != reason:
             log.warning("subscriber down shard=%s address=%s reason=%r", self.shard, self.node.address, reason)
         self._reason = reason
-        self._around.hint(self.node)
+        self._around.events.hint(self.node)
         self._hub.lost(self)
 
     # ---- what the server is told
@@ -329,7 +329,7 @@ class Subscriber:
                 self._note_all(refused)
                 return True
             self._hub.refused(refused, text)
-        found = self._around.refusal(error, self.node, b"")
+        found = self._around.events.refusal(error, self.node, b"")
         if isinstance(found, Refusal) and found.node is not None:
             led = [topic for topic in refused if topic.hops < _FREE_HOPS and topic in self.topics]
             refused = [topic for topic in refused if topic not in led]
@@ -346,7 +346,7 @@ class Subscriber:
             if self in topic.at:
                 topic.at[self] = False
                 topic.fell()
-        self._around.hint(self.node)
+        self._around.events.hint(self.node)
 
     def _again(self, topics: Sequence[Topic]) -> None:
         """Say it again after a while, where it is still wanted; perhaps it belongs elsewhere by then."""
