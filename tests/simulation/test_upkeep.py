@@ -13,8 +13,8 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import Node, Shard, Topology, build_topology
 from proxy.worker.report import take
+from proxy.worker.server import Upkeep
 from proxy.worker.service import Service
-from proxy.worker.upkeep import Upkeep
 from tests.simulation.loop import run, virtual_loop
 from tests.simulation.server import SimulatedNetwork, SimulatedServer
 from tests.simulation.wire import Pace, Wire

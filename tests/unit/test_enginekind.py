@@ -85,7 +85,7 @@ def test_the_plain_one_takes_no_part_of_the_compiled_one() -> None:
 
 
 def test_children_of_a_plain_one_are_plain() -> None:
-    """What the environment says, processes that it starts (keeper, workers) are told too."""
+    """What the environment says, processes that it starts (process guard, workers) are told too."""
     again = f"import subprocess, sys, proxy; subprocess.run([sys.executable, '-c', {PLAIN!r}], check=True)"
     assert ask(again, SLOTGATE_ENGINE="python") == "python py"
 
