@@ -28,7 +28,8 @@ from proxy.transport.epoll_transport cimport (
     epoll_wait,
 )
 
-from proxy.transport.transports import NO_ROOM, Spare, keep_alive
+from proxy.transport.descriptors import NO_ROOM, Spare
+from proxy.transport.sockets import keep_alive
 
 cdef extern from "time.h" nogil:
     struct timespec:
