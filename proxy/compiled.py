@@ -8,6 +8,7 @@ from typing import Literal
 MODULES = (
     "proxy.backends.connection",
     "proxy.backends.dispatch",
+    "proxy.backends.reconnecting",
     "proxy.backends.routes",
     "proxy.backends.shared",
     "proxy.client.client",

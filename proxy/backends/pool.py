@@ -2,14 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from proxy.backends.handshake import STAY
 from proxy.backends.settings import BackendSettings, Place
 from proxy.backends.shared import Backend
+from proxy.engine.sink import DISCARD
+from proxy.resp import encode
 from proxy.sharding.topology import Node, Shard, Topology
 
 log = logging.getLogger(__name__)
 
+_STAY = encode.request(STAY)
+_EVICTING = 7
+"""The first version of Redis that closes connections to save memory; Valkey says that it is 7.2.4."""
 _TICKS_PER_TIMEOUT = 20
 _TICK_MIN = 0.01
 _TICK_MAX = 0.25
@@ -31,6 +37,8 @@ class Pool:
         """Those that are ready for the next long reply at their place."""
         self._full: set[Node] = set()
         """The servers of which it was said that too many connections have been left."""
+        self.keeps = False
+        """Whether servers may close connections to save memory, and can be told not to."""
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         shortest = min(settings.timing.request_timeout, settings.timing.retry_deadline)
@@ -142,6 +150,19 @@ class Pool:
                 backend.retire()
             elif name != place.shard:
                 backend.rename(name)
+
+    def keep_connections(self, versions: Iterable[str | None]) -> None:
+        """Have servers of these versions close no connection that clients share to save memory (``maxmemory-clients``,
+        from Redis 7 on). One that does not know how says so to nobody."""
+        if any(version and int(version.partition(".")[0]) >= _EVICTING for version in versions) and not self.keeps:
+            self.keeps = True
+            for backend in self:
+                self.keep(backend)
+
+    def keep(self, backend: Backend) -> None:
+        """Have the server of ``backend`` close no connection to save memory, if it can be told that."""
+        if self.keeps and backend.ready and not backend.place.owner:
+            backend.send(DISCARD, 0, _STAY, self._settings.turn.now(), None)
 
     def owned(self, owner: int) -> list[Backend]:
         """The connections that are for one client alone."""

@@ -12,24 +12,20 @@ sent twice.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from proxy import errors
-from proxy.backends.connection import Backoff, ServerConnection, reason
+from proxy.backends.error_replies import ErrorReplies
 from proxy.backends.handshake import Step
 from proxy.backends.lost_requests import LostRequests
+from proxy.backends.reconnecting import Event, ReconnectingConnection
 from proxy.backends.settings import LARGE, BackendSettings, Holder, Place, State
-from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.reply_reader import ReplyReader
-from proxy.engine.sink import QUEUED, UNASKED, Sink
+from proxy.engine.sink import QUEUED, Sink
 from proxy.planning import exec_block
-from proxy.planning.proof import Proof
-from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.transport.addresses import first_that_serves
 from proxy.transport.transports import is_over
 
 log = logging.getLogger(__name__)
@@ -39,7 +35,7 @@ VERY_LONG = 8 * 1024 * 1024
 """Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
 
-class Backend(ServerConnection):
+class Backend(ReconnectingConnection):
     """A connection to ``place``; see the module's text.
 
     Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
@@ -47,37 +43,27 @@ class Backend(ServerConnection):
 
     __slots__ = (
         "_blocked",
-        "_closing",
-        "_down_since",
+        "_errors",
         "_full",
-        "_gate",
         "_greeted",
         "_heard",
         "_holders",
         "_hurried",
         "_hurry",
         "_large",
-        "_loop",
         "_lost_requests",
         "_owner",
         "_paused",
         "_query",
         "_reader",
-        "_reason",
-        "_rejected",
         "_rested",
-        "_runner",
-        "_turn",
         "_used",
         "_withheld",
         "dirty",
         "inflight",
         "left",
-        "ready",
         "reconnects",
         "retired",
-        "state",
-        "unfit",
     )
 
     def __init__(self, place: Place, settings: "BackendSettings[Backend]") -> None:
@@ -85,39 +71,28 @@ class Backend(ServerConnection):
         super().__init__(place, settings)
         self._query = settings.query
         self._large = place.index == LARGE
-        self._turn = settings.turn
-        self._loop = asyncio.get_running_loop()
         # over connections
-        self.state = State.NEW
-        self.ready = False
-        """Whether the connection stands: ``state`` is READY."""
         self.inflight = InFlight()
         self.dirty = False
         self.reconnects = 0
         owner = self._owner = settings.events.client(place.owner) if place.owner else None
+        self._errors = ErrorReplies(self, self.inflight, settings, owner)
         self._reader = ReplyReader(
             self.inflight,
             settings.counters,
-            self._on_error,
+            self._errors.judge,
             None if owner is None else partial(owner.pushed, self),
             settings.max_reply,
-            self._too_large,
+            self._errors.too_large,
         )
         self._lost_requests = LostRequests(self, settings)
         self._holders: dict[Holder[Backend], None] = {}
-        self._down_since = self._turn.now()
-        self._reason = "not connected yet"
-        self._runner: asyncio.Task[None] | None = None
-        self._closing = False
         self.retired = False
         """Nobody sends here any more."""
         self._withheld = False
         self.left = False
         """It is left to a long reply: a fresh connection has taken its place."""
-        self._gate = settings.gates.to(place.node, place.primary)
         self._used = self._down_since
-        self.unfit = ""
-        """Why a static primary is not used though it can be reached; empty where that is not so."""
         # of one connection
         self._paused = False
         self._full = False
@@ -130,27 +105,12 @@ class Backend(ServerConnection):
         self._hurried = False
         self._heard = 0.0
         self._greeted = 0.0
-        self._rejected = b""
-        """The first error of a command of the transaction whose replies come."""
 
     def __repr__(self) -> str:
         place = self.place
         return f"Backend({place.shard} {place.node.address} db{place.db} {self.state.name} {self.inflight!r})"
 
     # ---- the client side: requests come in
-
-    @property
-    def usable(self) -> bool:
-        """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
-        return self.state is not State.FAILING and self.state is not State.CLOSED
-
-    def down_for(self, now: float) -> float:
-        """For how many seconds the server has not been reached; 0 while it is."""
-        return 0.0 if self.ready else now - self._down_since
-
-    def down_error(self) -> bytes:
-        """The error reply for a request that is not sent."""
-        return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: "Holder[Backend] | None") -> None:
         """Push a whole request, or a transaction's block, and have it written; see ``schedule``."""
@@ -199,89 +159,25 @@ class Backend(ServerConnection):
 
     # ---- the connection's life
 
-    def start(self) -> None:
-        """Connect, and stay connected."""
-        if self._runner is None and not self._closing:
-            if self.state is State.NEW:
-                self.state = State.HELD
-            self._runner = self._loop.create_task(self._run(), name=f"backend {self.place.node.address}")
-
     async def close(self) -> None:
         """Let go of the connection; what is in flight gets an error."""
-        self._closing = True
-        self._reason = "the proxy is closing"
-        runner, self._runner = self._runner, None
-        self.abort()
-        if runner is not None:
-            runner.cancel()
-            await asyncio.gather(runner, return_exceptions=True)
-        self._change(State.CLOSED)
+        await super().close()
         self._refuse_all()
 
-    async def _run(self) -> None:
-        timing = self._settings.timing
-        backoff = Backoff(timing.backoff_min, timing.backoff_max)
-        while not self._closing:
-            since = self._turn.now()
-            paced = False
-            """Whether the gate says when the next attempt may be made."""
-            try:
-                steps = [] if self._owner is None else await self._owner.steps(self.place)
-                paced = True
-                lost = await self._gate.attempt(lambda: self._connect(steps))  # noqa: B023 - it is called here
-                paced = False
-                since = self._turn.now()
-                await lost
-                self._gate.doubt()
-            except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
-                # ValueError: a host name that can be no name.
-                paced = paced and not isinstance(error, errors.PlaceRefused)
-                if isinstance(error, errors.ServerBusy):
-                    backoff.reset()  # who waits is told so at each attempt
-                self._not_connected(error)
-            # A server that takes connections only to drop them is no reason to connect in a circle.
-            if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
-                backoff.reset()
-            if not paced:
-                await asyncio.sleep(backoff.pause())
+    async def steps(self) -> list[Step]:
+        """What is said at first beside the usual: the state of the client that it is for alone."""
+        return [] if self._owner is None else await self._owner.steps(self.place)
 
-    def _not_connected(self, error: Exception) -> None:
-        words = reason(error, self._settings.timing.connect_timeout)
-        denied = self._settings.roles.alone and self.place.primary and isinstance(error, errors.WrongRole)
-        self.unfit = str(error) if denied else ""
-        if words != self._reason:
-            self._reason = words
-            # What is wrong with the server is said once, and not for each connection to it.
-            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(words)
-            self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
-            if news and self.unfit:
-                self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
-        if isinstance(error, errors.ServerBusy):
-            # It is there: each attempt tells who waits what the server says, however long it goes on.
-            self._down_since = self._turn.now()
-            if self.state is State.FAILING:
-                self._change(State.HELD)
-            self._lost_requests.turn_away(self.inflight.recall(), encode.error(words))
-            self._release_holders()
-        self._settings.events.hint(None)
-
-    async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
-        """Connect and greet. The future is done when the connection is lost."""
-        timeout = self._settings.timing.connect_timeout
-        return await first_that_serves(
-            self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
-        )
-
-    async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
-        """Connect to one of the server's addresses, and greet."""
-        lost = await self.greet(address, seconds, self._settings.greeting(self.place, steps=steps))
+    def stood(self) -> None:
+        """It is connected and greeted: go on."""
         self._heard = self._greeted = self._turn.now()
-        self._reason = self.unfit = ""
-        level = logging.DEBUG if self.place.owner else logging.INFO
-        log.log(level, "backend connected shard=%s address=%s", self.place.shard, self.place.node.address)
-        self._change(State.READY)
+        self.happened(Event.STOOD)
         self._go_on()
-        return lost
+
+    def turned_away(self, refusal: bytes) -> None:
+        """The server is there, takes nothing now, and says so by ``refusal``."""
+        self._lost_requests.turn_away(self.inflight.recall(), refusal)
+        self._release_holders()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection stands: greet."""
@@ -296,7 +192,7 @@ class Backend(ServerConnection):
         """The connection is gone: hold what may be sent again, answer the rest."""
         self._transport = None
         self.dirty = False
-        self._rejected = b""
+        self._errors.reset()
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)
@@ -305,14 +201,9 @@ class Backend(ServerConnection):
         self._heard = 0.0
         if self.ready:
             self.reconnects += 1
-            if exc is not None:
-                self._reason = reason(exc, 0.0)
-            elif not self._reason:
-                self._reason = "the server closed the connection"
-            self._down_since = self._turn.now()
-            self._change(State.HELD)
+            self.fell(exc)
             if not self._closing and not self.retired:
-                self._log(logging.WARNING, "backend connection lost")
+                self.log(logging.WARNING, "backend connection lost")
                 self._settings.events.hint(None)
         self._lost_requests.settle(*self.inflight.drain())
         self.mark_lost()
@@ -397,7 +288,7 @@ class Backend(ServerConnection):
             if waiting is None and self._holders:
                 waiting = self._down_since
             if waiting is not None and now - max(waiting, self._down_since) > timing.retry_deadline:
-                self._change(State.FAILING)
+                self.happened(Event.GIVEN_UP)
                 self._refuse_all()
         elif self.ready and self._heard < before:
             first = self.inflight.first()
@@ -409,52 +300,10 @@ class Backend(ServerConnection):
         self._lost_requests.refuse(*self.inflight.drain(), self._reason)
         self._release_holders()
 
-    def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether it is a refusal, or may be one, and was taken out."""
-        entry = self.inflight.peek()
-        if entry.sink is QUEUED:
-            self._rejected = self._rejected or error
-            return False
-        rejected, self._rejected = self._rejected, b""
-        if entry.sink in UNASKED or isinstance(entry.sink, Proof):
-            return False
-        # Only EXEC says why; another command that words an error so is a script.
-        why = exec_block.reason(error, rejected) if exec_block.is_block(entry.frame) else error
-        refusal = self._settings.events.refusal(why, self.place.node, entry.frame)
-        if refusal is not None:
-            if self._owner is not None:
-                self._owner.redirected()
-            self._settings.events.refused(self, self.inflight.pop(), refusal)
-            return True
-        self._settings.events.count_error(entry.sink, entry.frame)
-        if not rejected and why is error:
-            return False
-        entry = self.inflight.pop()
-        reply = self._not_executed(error, why, rejected)
-        entry.sink.deliver(entry.token, reply, 0, len(reply))
-        return True
-
-    def _not_executed(self, error: bytes, why: bytes, rejected: bytes) -> bytes:
-        """The reply to a transaction to which the server says ``error``."""
-        if exec_block.lacks_multi(error):
-            place = self.place
-            return encode.error(errors.uncertain(place.shard, place.node.address, errors.multi_refused(rejected)))
-        return exec_block.aborted(why)
-
     def _release_holders(self) -> None:
         holders, self._holders = self._holders, {}
         for holder in holders:
             holder.release(self)
-
-    def _change(self, state: State) -> None:
-        if state is not self.state:
-            self.state = state
-            self.ready = state is State.READY
-            self._settings.events.on_state(self)
-
-    def _log(self, level: int, event: str) -> None:
-        place = self.place
-        log.log(level, "%s shard=%s address=%s reason=%r", event, place.shard, place.node.address, self._reason)
 
     # ---- the server side: replies come in
 
@@ -468,7 +317,7 @@ class Backend(ServerConnection):
             self._reader.feed(data, now)
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
-            self._log(logging.ERROR, "backend sent what is no reply")
+            self.log(logging.ERROR, "backend sent what is no reply")
             self.abort()
         if self._hurried or self._reader.taken:
             self._make_way()
@@ -500,13 +349,6 @@ class Backend(ServerConnection):
     def leave(self) -> None:
         """Nobody else sends here any more."""
         self.left = True
-
-    def _too_large(self, entry: Entry) -> bytes:
-        """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
-        settings = self._settings
-        settings.counters.too_large += 1
-        settings.events.count_error(entry.sink, entry.frame)
-        return encode.error(errors.reply_too_large(settings.max_reply, not settings.events.look(entry.frame).readonly))
 
     def _unblock(self) -> None:
         """The reader has caught up, or is gone, or somebody else has sent a request. What waited behind the reply has

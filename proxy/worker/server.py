@@ -352,7 +352,7 @@ async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequenc
     if oldest := lowest(answers):
         service.world.server_version = oldest.version or service.world.server_version
         service.world.client_fields = oldest.client_fields
-    service.upstream.keep_connections(answer.version for answer in answers)
+    service.upstream.pool.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)
     modules = common([answer.modules for answer in answers if answer.modules is not None])

@@ -248,7 +248,7 @@ def watching(lane: Yard) -> Iterator[Yard]:
 
     def remember() -> None:
         for line in ("GET a", "LRANGE a 0 -1", "MGET a {a}1"):
-            service.upstream._remember_long(request(line))  # what a backend connection has called
+            service.upstream._events.remember_long(request(line))  # what a backend connection has called
 
     lane.do(remember)
     assert service.upstream.longs.names == {"get", "lrange", "mget"}
