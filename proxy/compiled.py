@@ -44,7 +44,10 @@ MODULES = (
     "proxy.transport.flow_control",
     "proxy.transport.write_batch",
 )
-"""The modules that are compiled (those with a .pxd beside them)."""
+"""The modules that are compiled on every system: those with a .pxd beside the .py.
+
+A .pyx without a .py is a module of Linux only.
+"""
 
 WARNING = (
     "the engine is not compiled: pipelined load costs about 5 times the CPU. To get the compiled one, install a C "

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import proxy
-from proxy.devservers.process_guard import keeper
+from proxy.devservers.process_guard import process_guard
 from tests.drills.load import CLIENTS, DEPTH
 from tests.drills.mixture import LONGEST
 from tests.drills.report import Report
@@ -32,7 +32,7 @@ class Load:
     def __init__(self, address: str, directory: Path, *arguments: str) -> None:
         self._output = directory / f"load-{time.monotonic_ns():x}.log"
         self._file = self._output.with_suffix(".json")
-        self._process: subprocess.Popen[bytes] = keeper().spawn(
+        self._process: subprocess.Popen[bytes] = process_guard().spawn(
             [sys.executable, "-m", "tests.drills.load", address, "--report", str(self._file), *arguments],
             cwd=Path(__file__).parent.parent.parent,
             output=self._output,

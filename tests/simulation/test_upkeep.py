@@ -13,8 +13,8 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import Node, Shard, Topology, build_topology
 from proxy.worker.report import take
+from proxy.worker.server import Upkeep
 from proxy.worker.service import Service
-from proxy.worker.upkeep import Upkeep
 from tests.support.memory_wire import MemoryWire, Pace
 from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
 from tests.support.virtual_loop import run, virtual_loop

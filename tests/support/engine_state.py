@@ -36,8 +36,8 @@ def problem(package: Path, chosen: bool, compilable: bool) -> str | None:
     wanted = {module(path) for path in sources(package)}
     there = {module(path): path for path in compiled(package)}
     missing = sorted(wanted - there.keys())
-    # What is for another system only may be missing.
-    missing = [name for name in missing if Path(name).with_suffix(".pxd").exists()]
+    # What is for another system only may be missing: it has no plain source.
+    missing = [name for name in missing if Path(name).with_suffix(".py").exists()]
     if not there:
         if compilable:
             return "the engine is not compiled, and could be: run make compile (or set SLOTGATE_ENGINE=python)"

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 from proxy.compiled import engine
 from proxy.config.environment import ENGINE
-from proxy.devservers.process_guard import keeper
+from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, free_port
 
 _READY = 60.0
@@ -100,7 +100,7 @@ class ProxyProcess:
         if self._files is not None:
             soft, hard = self._files
             command = ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh", *command]
-        self._process = keeper().spawn(
+        self._process = process_guard().spawn(
             [*command, *self._arguments], cwd=self._directory, output=self._log, env=self._environment
         )
         self.running_now.add(self)

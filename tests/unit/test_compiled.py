@@ -33,14 +33,25 @@ def ask(code: str, **environ: str) -> str:
 
 
 def test_every_module_with_declarations_is_named() -> None:
-    assert {name(path) for path in ROOT.rglob("*.pxd") if path.stem != "__init__"} == set(MODULES)
+    declared = (path for path in ROOT.rglob("*.pxd") if path.stem != "__init__")
+    assert {name(path) for path in declared if path not in of_linux(".pxd")} == set(MODULES)
+
+
+def of_linux(suffix: str) -> set[Path]:
+    """The files of that kind of the modules that are of Linux only: they have no plain source."""
+    twins = (path for path in ROOT.rglob("*.pyx") if not path.with_suffix(".py").exists())
+    return {path.with_suffix(suffix) for path in twins}
 
 
 def test_every_twin_has_declarations_and_a_plain_source() -> None:
-    for path in ROOT.rglob("*.pyx"):
-        if path.name != "epoll.pyx":  # what is there instead, without it, is another class (proxy.wires)
-            assert path.with_suffix(".pxd").exists()
-            assert path.with_suffix(".py").exists()
+    for path in set(ROOT.rglob("*.pyx")) - of_linux(".pyx"):
+        assert path.with_suffix(".pxd").exists()
+        assert path.with_suffix(".py").exists()
+
+
+def test_only_transports_are_of_one_system() -> None:
+    """What there is instead, without them, is another class (``proxy.transport.transports``)."""
+    assert {name(path) for path in of_linux(".pyx")} == {"proxy.transport.epoll", "proxy.transport.epoll_transport"}
 
 
 def test_it_is_compiled_only_if_every_module_is() -> None:
@@ -65,16 +76,16 @@ def test_the_compiled_one_can_be_left_aside() -> None:
 
 
 def test_the_plain_one_takes_no_part_of_the_compiled_one() -> None:
-    wires = (
-        "import asyncio; from proxy.transport.transports import best_wires;"
-        " print(type(best_wires(asyncio.new_event_loop())).__name__)"
+    transports = (
+        "import asyncio; from proxy.transport.transports import best_transports;"
+        " print(type(best_transports(asyncio.new_event_loop())).__name__)"
     )
-    assert ask(wires, SLOTGATE_ENGINE="python") == "LoopWires"
-    assert ask(wires) == ("EpollWires" if compiled() and sys.platform == "linux" else "LoopWires")
+    assert ask(transports, SLOTGATE_ENGINE="python") == "LoopTransports"
+    assert ask(transports) == ("EpollTransports" if compiled() and sys.platform == "linux" else "LoopTransports")
 
 
 def test_children_of_a_plain_one_are_plain() -> None:
-    """What the environment says, processes that it starts (keeper, workers) are told too."""
+    """What the environment says, processes that it starts (process guard, workers) are told too."""
     again = f"import subprocess, sys, proxy; subprocess.run([sys.executable, '-c', {PLAIN!r}], check=True)"
     assert ask(again, SLOTGATE_ENGINE="python") == "python py"
 

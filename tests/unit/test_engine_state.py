@@ -70,7 +70,8 @@ def test_a_part_is_wrong_everywhere(package: Path) -> None:
 
 
 def test_a_module_of_one_system_may_be_missing(package: Path) -> None:
-    touch(package / "linux.pyx", 1000)
+    for name in ("linux.pyx", "linux_more.pyx", "linux_more.pxd"):
+        touch(package / name, 1000)
     compile_all(package, 2000)
     assert problem(package, chosen=False, compilable=True) is None
 

@@ -1,4 +1,4 @@
-"""The transports of EpollWires by themselves: what is written comes, in time that grows with it, and not faster."""
+"""EpollTransport by itself: what is written comes, in time that grows with it, and not faster."""
 
 import asyncio
 import socket
@@ -32,15 +32,15 @@ class Sender(asyncio.Protocol):
 
 async def joined() -> tuple[Any, Sender, socket.socket]:
     """A transport, its protocol, and the socket at the other end."""
-    from proxy.transport.epoll import EpollWires
+    from proxy.transport.epoll import EpollTransports
 
     loop = asyncio.get_running_loop()
-    wires = EpollWires(loop)
+    transports = EpollTransports(loop)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     sender = Sender()
     host, port = listener.getsockname()
-    await wires.connect(host, port, sender)
+    await transports.connect(host, port, sender)
     end, _ = await loop.sock_accept(listener)
     listener.close()
     end.setblocking(False)
