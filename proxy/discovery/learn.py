@@ -1,9 +1,10 @@
-"""Learning from the primaries what commands they have, their version, and how many databases."""
+"""What is learned from the servers: the commands of primaries, their version, databases and limits; and whether static
+shards are nodes of a Redis Cluster."""
 
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -155,6 +156,27 @@ async def cluster_nodes(nodes: Sequence[Node], credentials: Credentials, timeout
 
     counts = zip(nodes, await asyncio.gather(*map(served, nodes)), strict=True)
     return {node: count for node, count in counts if count not in (None, SLOTS)}
+
+
+def node_of_cluster(slots: int) -> str:
+    """Why a node of a Redis Cluster that serves only ``slots`` of all slots is not fit as a static shard."""
+    return (
+        f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
+        'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
+    )
+
+
+def cluster_at_static_shards(found: Mapping[str, int]) -> str:
+    """Why the proxy does not start: static primaries are nodes of a Redis Cluster. ``found`` has the number of slots
+    that each address serves."""
+    served = ", ".join(f"{address} serves {slots}" for address, slots in found.items())
+    seeds = ",".join(found)
+    written = ", ".join(f'"{address}"' for address in found)
+    return (
+        f"static shards are nodes of a Redis Cluster ({served} of the 16384 slots): they would refuse what is another "
+        f'node\'s. Start with --cluster {seeds} in place of --static, or write topology.kind = "cluster" and '
+        f"cluster.seeds = [{written}] in place of the shards"
+    )
 
 
 def count_slots(reply: Reply) -> int | None:

@@ -15,11 +15,11 @@ import random
 from collections.abc import Collection
 from typing import Protocol
 
-from proxy import errors
 from proxy.backends.handshake import Replication
 from proxy.backends.settings import Place
 from proxy.backends.shared import Backend
 from proxy.backends.upstream import Upstream
+from proxy.discovery.learn import node_of_cluster
 from proxy.engine.sink import Sink
 from proxy.resp import encode
 from proxy.sharding.slots import SLOTS
@@ -106,7 +106,7 @@ class RoleWatch:
 
     def learned(self, node: Node, slots: int | None) -> None:
         """``node`` of a static shard is one of a Redis Cluster and serves so many slots; None: it is in none."""
-        why = "" if slots in (None, SLOTS) else errors.cluster_node(slots or 0)
+        why = "" if slots in (None, SLOTS) else node_of_cluster(slots or 0)
         if why and self.misfits.get(node) != why:
             log.error("a primary is not fit for a static shard address=%s: %s", node.address, why)
         elif slots == SLOTS:
