@@ -17,6 +17,7 @@ from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
 from proxy.errors import BackendError
 from proxy.planning.server_facts import Module
+from proxy.resp.info import fields
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node
 
@@ -45,6 +46,7 @@ _TIMEOUT = 5.0
 MANY_ARGUMENTS = 2**31 - 1
 FEWER_ARGUMENTS = 1024 * 1024
 _MANY_FROM = 7
+_MODES = (b"redis_mode", b"server_mode")
 _COLUMNS = 8
 """Of a line of CLUSTER NODES, before the slots."""
 
@@ -288,8 +290,7 @@ def output_limit(reply: Reply) -> int | None:
 def _version(info: Reply) -> str | None:
     if not isinstance(info, bytes):
         return None
-    for line in info.decode("utf-8", "replace").splitlines():
-        name, _, value = line.partition(":")
+    for name, value in fields(info.decode("utf-8", "replace")):
         if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
@@ -318,7 +319,8 @@ def _value(value: object) -> bytes | int | tuple[bytes, ...]:
 
 def _is_clustered(info: Reply) -> bool:
     """Whether a server is in cluster mode; Valkey calls it server_mode, unless it is told to pass for Redis."""
-    return isinstance(info, bytes) and (b"redis_mode:cluster" in info or b"server_mode:cluster" in info)
+    said = fields(info) if isinstance(info, bytes) else ()
+    return any(name in _MODES and value.startswith(b"cluster") for name, value in said)
 
 
 def _setting(reply: Reply) -> int | None:

@@ -15,13 +15,13 @@ import random
 from collections.abc import Collection
 from typing import Protocol
 
-from proxy.backends.handshake import Replication
 from proxy.backends.settings import Place
 from proxy.backends.shared import Backend
 from proxy.backends.upstream import Upstream
 from proxy.discovery.learn import node_of_cluster
 from proxy.engine.sink import Sink
 from proxy.resp import encode
+from proxy.resp.info import Replication
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node
 

@@ -9,6 +9,7 @@ from proxy import errors
 from proxy.planning.merge_context import Context
 from proxy.planning.scatter import Scatter, Uncounted
 from proxy.resp import encode
+from proxy.resp.info import Section, parse, write
 from proxy.resp.replies import elements, string_of
 
 _ERROR = ord("-")
@@ -68,8 +69,6 @@ _EVENT_CLASSES = "g$lshzxetdn"
 _ALL_EVENTS = frozenset("g$lshzxetd")
 _EVENT_PLACES = "KEm"
 
-Section = dict[str, str]
-"""The fields of a section of INFO, in order."""
 Settings = Mapping[bytes, bytes]
 """What CONFIG GET says of one server."""
 
@@ -119,34 +118,6 @@ def config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
         merged[b"maxclients"] = context.overlay()["Clients"]["maxclients"].encode()
     pairs = {encode.bulk(name): encode.bulk(value) for name, value in merged.items()}
     return encode.mapping(pairs, 3 if replies[answered[0]][:1] == b"%" else 2)
-
-
-def parse(document: str) -> dict[str, Section]:
-    """Sections by name, each its fields in order."""
-    sections: dict[str, Section] = {}
-    current: Section = {}
-    for line in document.splitlines():
-        if line.startswith("# "):
-            current = sections.setdefault(line[2:].strip(), {})
-        elif line.startswith("module:"):
-            current[line] = ""
-        elif ":" in line:
-            name, _, value = line.partition(":")
-            current[name] = value
-    return sections
-
-
-def write(sections: Mapping[str, Mapping[str, str]]) -> str:
-    """The document: as Redis writes it, lines end in CRLF and sections are parted by a blank line."""
-    return "\r\n".join(
-        f"# {name}\r\n" + "".join(f"{_line(field, value)}\r\n" for field, value in fields.items())
-        for name, fields in sections.items()
-    )
-
-
-def _line(field: str, value: str) -> str:
-    """A field's line; that of a module, of which there are several alike, is kept whole as the field."""
-    return field if ":" in field else f"{field}:{value}"
 
 
 def merge(
