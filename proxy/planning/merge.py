@@ -15,9 +15,9 @@ from proxy.engine.jobs import MORE, Job, at_once
 from proxy.planning import merge_info, merge_stats
 from proxy.planning.channels import Kind
 from proxy.planning.merge_context import Audience, Context, Merger, Merging
-from proxy.planning.merge_series import merging_series
+from proxy.planning.merge_keys import merge_by_key, merging_by_key, merging_pieces_by_key, merging_series
 from proxy.planning.scatter import Scatter
-from proxy.planning.split import joining, merge_by_key, merging_by_key, merging_pieces_by_key
+from proxy.planning.split import joining
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements, header, integer_of, some_elements, string_of
 
