@@ -45,7 +45,7 @@ class Watched(Upstream, Protocol):
         """Subscribe at ``node`` over a fresh connection."""
 
 
-class _Asked(Sink):
+class _RoleAnswer(Sink):
     """Takes a server's answer to the question what it is."""
 
     __slots__ = ("_place", "_watch")
@@ -135,7 +135,7 @@ class RoleWatch:
                 if backend.ready and backend.place.primary and not backend.place.owner
             }
             for backend in asked.values():
-                backend.send(_Asked(self, backend.place), 0, _QUESTION, now, None)
+                backend.send(_RoleAnswer(self, backend.place), 0, _QUESTION, now, None)
 
     def _renew(self, place: Place) -> None:
         node = place.node

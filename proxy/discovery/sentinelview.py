@@ -57,7 +57,7 @@ class Master:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SentinelReport:
     """What one sentinel says. ``id`` is its own, over restarts and at whatever address; a master that it does not know
     is not in ``masters``. ``odd``: what was passed over in its replies, in words."""
 
@@ -88,7 +88,7 @@ def is_old(replies: Sequence[object]) -> bool:
     return any(isinstance(reply, Exception) and "subcommand" in str(reply).lower() for reply in replies[3::_QUESTIONS])
 
 
-def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Mapping[str, str]) -> Report:
+def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Mapping[str, str]) -> SentinelReport:
     """The replies to ``questions(names)`` of the sentinel at ``asked``.
 
     Addresses are those at which the proxy reaches servers, by ``remap``. Raises ``NoSentinel``.
@@ -105,7 +105,7 @@ def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Ma
         seen = _master(name, replies[start : start + _QUESTIONS], remap, odd)
         if seen is not None:
             masters[name] = seen
-    return Report(identity, masters, odd.words)
+    return SentinelReport(identity, masters, odd.words)
 
 
 def _refuse(words: str) -> None:

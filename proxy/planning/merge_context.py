@@ -26,8 +26,8 @@ class Audience(Protocol):
         """How many patterns clients are subscribed to, when the shards' primaries count so many."""
 
 
-class Servers(Protocol):
-    """Knows what the shards' primaries have said of themselves."""
+class ShardPrimaries(Protocol):
+    """Knows what the primaries of the shards have said of themselves."""
 
     def oldest(self) -> Set[int]:
         """The shards whose primaries have the lowest version; no shard where all have the same version."""
@@ -49,7 +49,7 @@ class Context:
 
     overlay: Callable[[], Overlay] = dict
     audience: Callable[[], Audience] | None = None
-    servers: Servers | None = None
+    servers: ShardPrimaries | None = None
     version: Callable[[], str] = str
     unserved: Callable[[], str] = str
 

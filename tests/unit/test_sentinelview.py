@@ -10,7 +10,7 @@ from proxy.discovery.sentinelview import (
     Follower,
     Master,
     NoSentinel,
-    Report,
+    SentinelReport,
     is_old,
     questions,
     read,
@@ -61,7 +61,7 @@ def test_a_report() -> None:
         Follower(Node("127.0.0.1", 53925), down=False, known=True),
         Follower(Node("127.0.0.1", 59667), down=True, known=False),
     )
-    expected = Report(MYID.decode(), {"alpha": Master(PRIMARY, 0, "", followers, PEERS)})
+    expected = SentinelReport(MYID.decode(), {"alpha": Master(PRIMARY, 0, "", followers, PEERS)})
     assert read(ASKED, ["alpha", "nope"], replies, {}) == expected
 
 
