@@ -6,7 +6,9 @@ from importlib.util import find_spec
 from typing import Literal
 
 MODULES = (
+    "proxy.backends.connection",
     "proxy.backends.dispatch",
+    "proxy.backends.reconnecting",
     "proxy.backends.routes",
     "proxy.backends.shared",
     "proxy.client.client",

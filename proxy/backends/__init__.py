@@ -2,6 +2,8 @@
 
 ::
 
+    connection        what every connection to a server has: handshake, back-off, the reason of its loss
+    reconnecting      a connection that is made anew whenever it is lost, with its states as a table
     shared            one connection that many clients share
     pool              all shared connections of a worker
     routes            which connection serves a slot
@@ -17,9 +19,12 @@
     blocking_request  one request that may block, over a dedicated connection
     exec_request      WATCH, or the block of a transaction, over a dedicated connection
     redirections      requests that were refused, on their way to the server that takes them, in order
+    refused_requests  requests that were refused, and what their client has in flight behind them
     script_errors     what the errors of servers refuse, and what would prove it
     long_replies      requests that have had very long replies lately
+    error_replies     errors that come over a shared connection: refusals, and all others
     lost_requests     requests whose connection was lost
-    upstream          what a request over a dedicated connection uses of the servers, and of its client
+    upstream          the servers behind one face: routes, connections, held shards
+    upstream_events   what happens on the connections, and what becomes of the requests on them
     replica_lag       how far a replica is behind, and whether it is fit for reads
 """

@@ -35,7 +35,7 @@ _STOOD = 1.0
 UNBLOCKED = encode.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 
-class Pursuit(Sink):
+class BlockingRequest(Sink):
     """One pursuit. Who makes it says where to, what is sent and what becomes of the answer.
 
     ``readonly``: it may be sent twice. ``seconds``: how long it may be kept waiting on purpose, ``math.inf`` for ever.
@@ -60,14 +60,14 @@ class Pursuit(Sink):
         "_timer",
         "_trouble",
         "_unblocking",
-        "service",
+        "upstream",
     )
 
-    def __init__(self, service: Upstream, seconds: float, *, readonly: bool) -> None:
-        self.service = service
+    def __init__(self, upstream: Upstream, seconds: float, *, readonly: bool) -> None:
+        self.upstream = upstream
         self._seconds = seconds
         self._readonly = readonly
-        self._began = service.turn.now()
+        self._began = upstream.turn.now()
         self._claim: Claim | None = None
         self._lease: Lease | None = None
         self._asking = False
@@ -134,13 +134,13 @@ class Pursuit(Sink):
             self._finish(place)
             return
         if place is None:
-            self._retry(encode.error(errors.nobody(self.service.topology.cluster)))
+            self._retry(encode.error(errors.nobody(self.upstream.topology.cluster)))
             return
         asking = False
         if refusal is not None and refusal.node is not None:
             place = Place(place.shard, refusal.node, True, place.protocol, place.db, 0)
             asking = refusal.asks
-        shared = self.service.shared(place)
+        shared = self.upstream.shared(place)
         if not shared.usable:
             self._finish(shared.down_error())
             return
@@ -154,7 +154,7 @@ class Pursuit(Sink):
             else:
                 self._finish(encode.error(found))
 
-        claim = self.service.leases.ask(place, then, self.holder())
+        claim = self.upstream.leases.ask(place, then, self.holder())
         self._claim = None if claim.cancelled else claim
 
     def unblock(self, error: bool) -> None:
@@ -177,8 +177,8 @@ class Pursuit(Sink):
             self._lease = None
 
     def _send(self, lease: Lease, asking: bool) -> None:
-        service = self.service
-        now = self._sent = service.turn.now()
+        upstream = self.upstream
+        now = self._sent = upstream.turn.now()
         self._lease = lease
         lease.on_lost = self._lost
         remaining: float | None = None
@@ -186,7 +186,7 @@ class Pursuit(Sink):
             left = max(self._began + self._seconds - now, _SHORTEST)
             if now - self._began > _LATE:
                 remaining = left
-            self._patience = service.turn.clock.call_later(left + service.config.backend.request_timeout, self._give_up)
+            self._patience = upstream.turn.clock.call_later(left + upstream.timing.request_timeout, self._give_up)
         self._asking = asking
         requests = self.requests(remaining)
         self._first = int(len(requests) == 1)
@@ -210,14 +210,14 @@ class Pursuit(Sink):
         assert lease is not None
         if reply[:1] == b"-":
             frame = self._requests[token]
-            refusal = self.service.refusal(reply, lease.place.node, frame)
+            refusal = self.upstream.refusal(reply, lease.place.node, frame)
             if isinstance(refusal, Doubt):
                 self._prove(lease, refusal, token)
                 return
             if refusal is not None:
                 self._refused(refusal)
                 return
-            if reply.startswith(_FORCED) and not runs_code(self.service.resolve(frame)[0]):
+            if reply.startswith(_FORCED) and not runs_code(self.upstream.inspector.resolve(frame)[0]):
                 # It closes the connection.
                 self._trouble = 0.0
                 self._refused(Refusal("UNBLOCKED", reply))
@@ -236,7 +236,7 @@ class Pursuit(Sink):
             else:
                 self._refused(found)
 
-        now = self.service.turn.now()
+        now = self.upstream.turn.now()
         lease.on_lost = lambda reason, sent: self._finish(doubt.error)
         if self._asking:
             lease.send(ASKED, 0, ASKING, now)
@@ -253,8 +253,8 @@ class Pursuit(Sink):
         self._lease = None
         self._rest()
         # What blocks is about data: no connection is in another state behind it. A module may have said more.
-        said = reply[:1] in (b"-", b"+") and runs_code(self.service.resolve(self._requests[token])[0])
-        self.service.leases.give_back(lease, untouched=not said)
+        said = reply[:1] in (b"-", b"+") and runs_code(self.upstream.inspector.resolve(self._requests[token])[0])
+        self.upstream.leases.give_back(lease, untouched=not said)
         self._finish(reply)
 
     def accepts_stream(self, token: int) -> bool:
@@ -263,20 +263,20 @@ class Pursuit(Sink):
 
     def _refused(self, refusal: Refusal) -> None:
         """It was not carried out: where it belongs now, it will be."""
-        service = self.service
+        upstream = self.upstream
         self.waits(False)
         lease, self._lease = self._lease, None
         assert lease is not None
         self._rest()
         if refusal.kind == READONLY:
-            service.demoted(lease.place)
+            upstream.demoted(lease.place)
         if self._entries or refusal.kind in ("UNBLOCKED", READONLY):
             lease.drop()
         else:
-            service.leases.give_back(lease, untouched=True)
-        service.counters.redirect(refusal.kind)
-        service.hint(refusal.hint)
-        if service.turn.now() - self._sent > _STOOD:
+            upstream.leases.give_back(lease, untouched=True)
+        upstream.counters.redirect(refusal.kind)
+        upstream.hint(refusal.hint)
+        if upstream.turn.now() - self._sent > _STOOD:
             self._trouble = 0.0
         self._refusal = refusal if refusal.node is not None else None
         self._retry(refusal.error, refusal)
@@ -287,14 +287,14 @@ class Pursuit(Sink):
         self._rest()
         self.waits(False)
         place = lease.place
-        service = self.service
+        upstream = self.upstream
         down = encode.error(errors.shard_down(place.shard, place.node.address, reason))
         if not sent:
             self._retry(down, soon=True)
             return
-        service.hint(None)
+        upstream.hint(None)
         if self._readonly:
-            service.counters.retries += 1
+            upstream.counters.retries += 1
             self._retry(down)
             return
         self._uncertain(place, reason)
@@ -305,28 +305,28 @@ class Pursuit(Sink):
         self._patience = None
         assert lease is not None
         lease.drop()
-        self.service.counters.timeouts += 1
-        place, seconds = lease.place, self._seconds + self.service.config.backend.request_timeout
+        self.upstream.counters.timeouts += 1
+        place, seconds = lease.place, self._seconds + self.upstream.timing.request_timeout
         if self._readonly:
             self._finish(encode.error(errors.timed_out(place.shard, place.node.address, seconds)))
         else:
             self._uncertain(place, f"did not answer within {seconds:g} s")
 
     def _uncertain(self, place: Place, reason: str) -> None:
-        self.service.counters.uncertain += 1
+        self.upstream.counters.uncertain += 1
         self._finish(encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _retry(self, error: bytes, refusal: Refusal | None = None, *, soon: bool = False) -> None:
         """Try again after a while, unless it has been refused for too long: then ``error`` is the answer. ``soon``: an
         idle connection was over, others may be there."""
-        now = self.service.turn.now()
+        now = self.upstream.turn.now()
         if self._over:
             return
         if not self._trouble:
             self._trouble = now
             self._hops = 0
         self._hops += 1
-        if now - self._trouble >= self.service.config.backend.retry_deadline:
+        if now - self._trouble >= self.upstream.timing.retry_deadline:
             self._finish(error)
         elif self._unblocking:
             self._finish(UNBLOCKED if self._error else self.nothing())
@@ -341,22 +341,22 @@ class Pursuit(Sink):
                     self._finish(self.nothing())
                     return
                 wait = min(wait, left)
-            self._timer = self.service.loop.call_later(wait, self.start)
+            self._timer = self.upstream.loop.call_later(wait, self.start)
 
     def _tell(self, lease: Lease) -> None:
         """Have the server unblock it."""
         if self._lease is not lease:
             return
-        service = self.service
+        upstream = self.upstream
         kind = "ERROR" if self._error else "TIMEOUT"
         frame = encode.request(("CLIENT", "UNBLOCK", lease.client_id, kind))
-        service.shared(lease.place).send(_Told(self, lease), 0, frame, service.turn.now(), None)
+        upstream.shared(lease.place).send(_Told(self, lease), 0, frame, upstream.turn.now(), None)
 
     def told(self, lease: Lease, reply: bytes) -> None:
         """The server has heard it; if it has not found the client blocked, it may be about to block. If it can not
         do it, the connection is closed, which it understands as well."""
         if reply.startswith(b":0"):
-            self.service.loop.call_later(_ONCE_MORE, self._tell, lease)
+            self.upstream.loop.call_later(_ONCE_MORE, self._tell, lease)
         elif reply.startswith(b"-") and self._lease is lease:
             self._lease = None
             lease.drop()
@@ -388,7 +388,7 @@ class _Told(Sink):
 
     __slots__ = ("_lease", "_pursuit")
 
-    def __init__(self, pursuit: Pursuit, lease: Lease) -> None:
+    def __init__(self, pursuit: BlockingRequest, lease: Lease) -> None:
         self._pursuit = pursuit
         self._lease = lease
 

@@ -1,16 +1,14 @@
 """One connection to a server that one client has for itself for a while; ``proxy.backends.dedicated_pool`` has all of
 them."""
 
-import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 from proxy import errors
-from proxy.backends.handshake import Greeting
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.connection import ServerConnection
+from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
-from proxy.engine.receiver import Receiver
 from proxy.engine.reply_reader import ReplyReader
 from proxy.engine.sink import Sink
 from proxy.metrics import Counters
@@ -26,7 +24,7 @@ OnLost = Callable[[str, bool], None]
 """Called with the reason, in words, and whether anything was written that is not answered."""
 
 
-class Lease(Receiver):
+class Lease(ServerConnection):
     """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
 
     ``shared``: its holder uses it for many clients. ``at_busy``: see ``Greeting``. ``on_lost`` is called once when the
@@ -34,24 +32,18 @@ class Lease(Receiver):
     """
 
     __slots__ = (
-        "_around",
         "_at_busy",
         "_dirty",
-        "_ended",
-        "_greeting",
-        "_lost",
         "_on_gone",
         "_reader",
         "_reason",
         "_shared",
-        "_transport",
         "client_id",
         "holder",
         "inflight",
         "on_error",
         "on_lost",
         "on_push",
-        "place",
         "since",
         "stray",
     )
@@ -59,13 +51,13 @@ class Lease(Receiver):
     def __init__(
         self,
         place: Place,
-        around: Surroundings,
+        settings: BackendSettings[Any],
         on_gone: Callable[["Lease"], None],
         *,
         shared: bool = False,
         at_busy: bool = False,
     ) -> None:
-        self.place = place
+        super().__init__(place, settings)
         self.holder: str | None = None
         """Who has it; None: nobody."""
         self.client_id = 0
@@ -79,18 +71,13 @@ class Lease(Receiver):
         """When it became idle, or its check began."""
         self.stray = 0.0
         """Since when its server does not have the role any more that it was connected for; 0: it has."""
-        self._around = around
         self._on_gone = on_gone
         self._shared = shared
         self._at_busy = at_busy
         self._reader = ReplyReader(
-            self.inflight, _UNMEASURED, self._erred, self._pushed, around.max_reply, self._too_large
+            self.inflight, _UNMEASURED, self._erred, self._pushed, settings.max_reply, self._too_large
         )
-        self._greeting: Greeting | None = None
-        self._transport: asyncio.Transport | None = None
         self._dirty = False
-        self._lost = False
-        self._ended: asyncio.Future[None] | None = None
         self._reason = ""
 
     def __repr__(self) -> str:
@@ -98,31 +85,16 @@ class Lease(Receiver):
 
     async def connect(self) -> None:
         """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
-        around, place = self._around, self.place
-        gate = around.gates.to(place.node, place.primary)
+        settings, place = self._settings, self.place
+        gate = settings.gates.to(place.node, place.primary)
         # Who waits for it can be told that the server is away, and looks then where its request belongs now.
         await gate.attempt(
-            lambda: first_that_serves(place.node, around.timing.connect_timeout, self._greet), patient=False
+            lambda: first_that_serves(place.node, settings.timing.connect_timeout, self._greet), patient=False
         )
 
     async def _greet(self, address: str, seconds: float) -> None:
-        around = self._around
-        self._lost = False
-        ended = self._ended = asyncio.get_running_loop().create_future()
-        greeting = self._greeting = around.greeting(
-            self.place, at_busy=self._at_busy, identify=True, shared=self._shared
-        )
-        try:
-            await greeting.exchange(around.reach(self.place.node, address, self), seconds)
-        except BaseException as error:
-            self._abort()
-            if self._transport is not None and isinstance(error, Exception):
-                await ended  # as another connection may be made then
-            raise
-        finally:
-            self._greeting = None
-        if self._lost:
-            raise errors.BackendError("the server closed the connection")
+        greeting = self._settings.greeting(self.place, at_busy=self._at_busy, identify=True, shared=self._shared)
+        await self.greet(address, seconds, greeting)
         self.client_id = greeting.client_id
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float) -> None:
@@ -130,7 +102,7 @@ class Lease(Receiver):
         self.inflight.push(sink, token, frame, 0, len(frame), since)
         if not self._dirty:
             self._dirty = True
-            self._around.turn.add(self)
+            self._settings.turn.add(self)
 
     def flush(self) -> None:
         """Write what is to be sent. Behind the end of an idle connection nothing is written: it would be lost, and
@@ -139,7 +111,7 @@ class Lease(Receiver):
         if self._transport is None or not self.inflight.unsent:
             return
         if not self.inflight.written and is_over(self._transport):
-            self._abort()
+            self.abort()
         else:
             self.inflight.write_to(self._transport)
 
@@ -147,13 +119,13 @@ class Lease(Receiver):
         """Close it; nothing of it is heard any more."""
         self.on_lost = self.on_push = self.on_error = None
         self.inflight.drain()
-        self._abort()
+        self.abort()
         self._on_gone(self)
 
     def lose(self, reason: str) -> None:
         """Close it as if the server had; its holder is told ``reason``."""
         self._reason = reason
-        self._abort()
+        self.abort()
 
     def read(self, on: bool) -> None:
         """Take what the server says, or leave it where it is for a while."""
@@ -171,16 +143,9 @@ class Lease(Receiver):
     @property
     def standing(self) -> bool:
         """Whether it is connected."""
-        return self._transport is not None and not self._lost
+        return self._transport is not None and self._lost is not None and not self._lost.done()
 
     # ---- the transport's side
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection stands: greet."""
-        # uvloop's transports are none of asyncio's classes, but have their methods.
-        self._transport = cast(asyncio.Transport, transport)
-        if self._greeting is not None:
-            self._transport.write(self._greeting.request())
 
     def data_received(self, data: bytes) -> None:
         """Hand the replies to those who wait for them."""
@@ -188,21 +153,15 @@ class Lease(Receiver):
             self._greeting.feed(data)
             return
         try:
-            self._reader.feed(data, self._around.turn.now())
+            self._reader.feed(data, self._settings.turn.now())
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
-            self._abort()
-
-    def eof_received(self) -> bool:
-        """The server sends no more: close."""
-        return False
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._transport = None
-        self._lost = True
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+        self.mark_lost()
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)
@@ -228,10 +187,6 @@ class Lease(Receiver):
         return self.on_error is not None and self.on_error(error)
 
     def _too_large(self, entry: Entry) -> bytes:
-        around = self._around
-        around.counters.too_large += 1
-        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
-
-    def _abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        settings = self._settings
+        settings.counters.too_large += 1
+        return encode.error(errors.reply_too_large(settings.max_reply, not settings.events.look(entry.frame).readonly))

@@ -18,12 +18,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from proxy import errors
+from proxy.backends.connection import reason
 from proxy.backends.dedicated import Lease
 from proxy.backends.dedicated_server import OWN, Claim, Station, Then, Usage
-from proxy.backends.query import reason
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.sink import Sink
 from proxy.resp import encode
 from proxy.sharding.topology import Node, Topology
@@ -96,8 +97,8 @@ class Leases:
     """All leases of a worker: at most ``limit`` to one server, of which one holder may have ``share``, and to all
     servers together what ``budget`` has. Who comes then waits up to ``wait`` seconds for one."""
 
-    def __init__(self, around: Surroundings, limit: int, share: int, wait: float, budget: Budget) -> None:
-        self._around = around
+    def __init__(self, settings: BackendSettings[Any], limit: int, share: int, wait: float, budget: Budget) -> None:
+        self._settings = settings
         self._budget = budget
         self._limit = limit
         self._share = share
@@ -138,7 +139,7 @@ class Leases:
             for lease in unfit:
                 lease.drop()
         elif self._wait:
-            claim.timer = self._around.turn.clock.call_later(self._wait, self._refuse, claim)
+            claim.timer = self._settings.turn.clock.call_later(self._wait, self._refuse, claim)
             claim.queue = station.waiting
             station.waiting.append(claim)
         else:
@@ -169,7 +170,7 @@ class Leases:
         elif untouched:
             self._rest(lease)
         else:
-            lease.since = self._around.turn.now()
+            lease.since = self._settings.turn.now()
             self._checking.add(lease)
             Check(lease, self._checked).send(lease.since)
 
@@ -177,7 +178,7 @@ class Leases:
         """Let go of connections to servers that are not there any more, or in another role. Who uses one is told by its
         server, which is given ``request_timeout`` to do so."""
         roles = self._roles = {(node, node == shard.primary) for shard in topology.shards for node in shard.nodes}
-        now = self._around.turn.now()
+        now = self._settings.turn.now()
         self._unchecked.intersection_update(node for node, _ in roles)
         for lease in list(self._leases):
             if (lease.place.node, lease.place.primary) in roles:
@@ -194,7 +195,7 @@ class Leases:
     def renew(self, node: Node) -> None:
         """``node`` is no primary any more: let go of the connections to it as one. Who waits for an answer is told by
         the server, which is given ``request_timeout`` to do so; who does not, as between WATCH and EXEC, at once."""
-        now = self._around.turn.now()
+        now = self._settings.turn.now()
         for lease in list(self._leases):
             if lease.place.node != node or not lease.place.primary:
                 continue
@@ -231,13 +232,13 @@ class Leases:
 
     async def _connected(self, station: Station, claim: Claim) -> None:
         # What ends a script has to get to a server that is busy with it.
-        lease = Lease(claim.place, self._around, self._gone, at_busy=claim.holder == OWN)
+        lease = Lease(claim.place, self._settings, self._gone, at_busy=claim.holder == OWN)
         try:
             await lease.connect()
         except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
             place = claim.place
-            self._around.hint(None)
-            words = reason(error, self._around.timing.connect_timeout)
+            self._settings.events.hint(None)
+            words = reason(error, self._settings.timing.connect_timeout)
             if not isinstance(error, errors.ServerBusy):
                 words = errors.shard_down(place.shard, place.node.address, words)
             self._found(station, claim, words)
@@ -290,7 +291,7 @@ class Leases:
         station = self._stations.get(claim.place.node)
         if station is not None and claim in station.waiting:
             station.waiting.remove(claim)
-        self._around.counters.lease_refusals += 1
+        self._settings.counters.lease_refusals += 1
         place = claim.place
         if station is not None and station.clients < self._limit and station.may(claim.holder):
             claim.settle(errors.no_descriptors(self._budget.most))
@@ -343,7 +344,7 @@ class Leases:
         if claim is not None or station.clients > self._limit:
             lease.drop()
             return
-        lease.since = self._around.turn.now()
+        lease.since = self._settings.turn.now()
         station.idle.append(lease)
 
     def _gone(self, lease: Lease) -> None:
@@ -376,8 +377,8 @@ class Leases:
     def _sweep(self) -> None:
         """Close what nobody needs, and what a server says nothing about."""
         self._timer = None
-        now = self._around.turn.clock.settled
-        patience = self._around.timing.request_timeout
+        now = self._settings.turn.clock.settled
+        patience = self._settings.timing.request_timeout
         for station in list(self._stations.values()):
             for lease in [lease for lease in station.idle if now - lease.since > _IDLE]:
                 lease.drop()

@@ -6,6 +6,7 @@ from typing import Any
 from proxy import errors
 from proxy.backends.routes import Routes
 from proxy.backends.settings import Holder, Place
+from proxy.backends.shared import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.jobs import Job
 from proxy.engine.sink import DISCARD, OnError, Sink
@@ -21,6 +22,8 @@ from proxy.transport.job_runner import Slices
 Wait = Callable[[Entry, Place], None]
 _PATIENCE = 1.0
 """Seconds after which that server counts as not there."""
+Holding = Holder[Backend]
+"""A client that is not read from while a connection takes no more."""
 
 
 class Gather(Sink):
@@ -235,7 +238,7 @@ class Dispatcher:
         self._counters = counters
         self._context = context
 
-    def scatter(self, plan: Scatter, routes: Routes, holder: Holder, sink: Sink, token: int, now: float) -> None:
+    def scatter(self, plan: Scatter, routes: Routes, holder: Holding, sink: Sink, token: int, now: float) -> None:
         """Send the parts of ``plan``; ``sink`` gets their merged reply under ``token``."""
         if len(plan.parts) > 1:
             self._counters.splits += 1
@@ -256,7 +259,15 @@ class Dispatcher:
         return Gather(plan, sink, token, self._context, self._counters, self._slices, self._max_reply)
 
     def send(
-        self, shard: int, read: bool, frame: bytes, routes: Routes, holder: Holder, sink: Sink, token: int, now: float
+        self,
+        shard: int,
+        read: bool,
+        frame: bytes,
+        routes: Routes,
+        holder: Holding,
+        sink: Sink,
+        token: int,
+        now: float,
     ) -> None:
         """Send ``frame`` to ``shard``; ``sink`` gets the reply under ``token``."""
         backend = (routes.readers if read else routes.writers)[shard]

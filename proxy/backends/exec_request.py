@@ -1,6 +1,6 @@
 """A request that needs a connection for itself, on its way: WATCH, or a transaction.
 
-A ``Trip`` takes a request to the primary of its slot over a lease, and again if it is refused there::
+A ``ExecRequest`` takes a request to the primary of its slot over a lease, and again if it is refused there::
 
     ask for a lease ──▶ send ──▶ answered: ``then``
          ▲                 └──▶ refused (MOVED, LOADING ...), or lost before it can have done anything
@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Callable, Collection
 from enum import Enum
 from secrets import token_hex
+from typing import Protocol
 
 from proxy import errors
 from proxy.backends.dedicated_pool import Claim, Lease
 from proxy.backends.settings import Place
-from proxy.backends.upstream import Requester
+from proxy.backends.upstream import Upstream
 from proxy.engine.sink import DISCARD, Sink
 from proxy.planning import exec_block
 from proxy.planning.planner import FIRST_SHARD
@@ -23,6 +24,7 @@ from proxy.planning.proof import Doubt
 from proxy.planning.refusals import ASKING, NOSCRIPT, READONLY, Refusal
 from proxy.resp import encode
 from proxy.session.script_cache import calls_by_digest
+from proxy.session.session import Session
 from proxy.sharding.topology import NOBODY, Node, Shard, Topology
 from proxy.transport.clock import Deadline
 
@@ -31,6 +33,22 @@ _ANSWER, _PART, _FENCE, _AHEAD, _PROOF = range(5)
 (``proxy.planning.proof``)
 that went ahead of the request or came behind it."""
 _NONCE_BYTES = 16
+
+
+class Requester(Protocol):
+    """The client that a dedicated connection is asked for."""
+
+    @property
+    def session(self) -> Session:
+        """Its state."""
+
+    @property
+    def window(self) -> object:
+        """Whose the replies are."""
+
+    @property
+    def holder(self) -> str:
+        """Its user and address."""
 
 
 class Fate(Enum):
@@ -49,7 +67,7 @@ Then = Callable[[Lease | None, Fate, bytes], None]
 """Gets the lease if there still is one, to be given back or kept; and the reply, or the error that tells the fate."""
 
 
-class Trip(Sink):
+class ExecRequest(Sink):
     """One request, or one transaction's block, on its way over a lease.
 
     ``lease``: over this one and no other, once; else over one that is asked for. ``repeat``: it may be sent again when
@@ -77,12 +95,14 @@ class Trip(Sink):
         "_timer",
         "_tried",
         "_until",
+        "_upstream",
         "asking",
         "lease",
     )
 
     def __init__(
         self,
+        upstream: Upstream,
         client: Requester,
         slots: Collection[int],
         frame: bytes,
@@ -93,6 +113,7 @@ class Trip(Sink):
         repeat: bool = False,
         fenced: bool = False,
     ) -> None:
+        self._upstream = upstream
         self._client = client
         self._slots = slots
         self._frame = frame
@@ -118,8 +139,7 @@ class Trip(Sink):
         self.lease = lease
         self.asking = asking
         """Whether the server serves the slot only when it is asked to."""
-        service = client.service
-        self._until = service.turn.now() + service.config.backend.retry_deadline
+        self._until = upstream.turn.now() + upstream.timing.retry_deadline
 
     def start(self) -> None:
         """Set out."""
@@ -145,20 +165,20 @@ class Trip(Sink):
         """Ask for a lease to the server that has the slot now."""
         self._timer = None
         client = self._client
-        service = client.service
-        shard = serving(service.topology, self._slots)
+        upstream = self._upstream
+        shard = serving(upstream.topology, self._slots)
         if shard is None:
-            self._again(encode.error(errors.nobody(service.topology.cluster)), None)
+            self._again(encode.error(errors.nobody(upstream.topology.cluster)), None)
             return
-        if service.holds(shard.name):
+        if upstream.holds(shard.name):
             self._again(encode.error(errors.failing_over(shard.name)), None)
             return
         node = self._node or shard.primary
         session = client.session
-        place = Place(service.topology.called(node), node, True, session.protocol, session.db, 0)
-        shared = service.shared(place)
+        place = Place(upstream.topology.called(node), node, True, session.protocol, session.db, 0)
+        shared = upstream.shared(place)
         if shared.usable:
-            self._claim = service.leases.ask(place, self._got, client.holder)
+            self._claim = upstream.leases.ask(place, self._got, client.holder)
         else:  # it has been away for long
             self._then(None, Fate.FAILED, shared.down_error())
 
@@ -173,17 +193,17 @@ class Trip(Sink):
             self._then(None, Fate.FAILED, encode.error(found))
 
     def _send(self, lease: Lease) -> None:
-        service = self._client.service
-        now = service.turn.now()
+        upstream = self._upstream
+        now = upstream.turn.now()
         self.lease = lease
         self._rejected = b""
         self._forestalled = None
         lease.on_lost = self._lost
         # A fenced one is often a script by its digest: it is remembered of the server that it was loaded there.
-        for load in service.scripts.ahead(lease.place.node if self._fenced else None, calls_by_digest(self._frame)):
+        for load in upstream.scripts.ahead(lease.place.node if self._fenced else None, calls_by_digest(self._frame)):
             lease.send(DISCARD, 0, load, now)
-        if self._doubt is None and service.detours.unsettled:
-            self._doubt = service.doubt(self._frame)
+        if self._doubt is None and upstream.redirections.unsettled:
+            self._doubt = upstream.doubt(self._frame)
         if self._doubt is not None:
             self._ask(lease, _AHEAD, self._doubt.twin, now)
         if self.asking:
@@ -195,7 +215,7 @@ class Trip(Sink):
         if self._fenced:
             self._nonce = token_hex(_NONCE_BYTES).encode()
             lease.send(self, _FENCE, encode.request((b"ECHO", self._nonce)), now)
-        self._timer = service.turn.clock.call_later(service.config.backend.request_timeout, self._late)
+        self._timer = upstream.turn.clock.call_later(upstream.timing.request_timeout, self._late)
 
     def _ask(self, lease: Lease, token: int, twin: bytes, now: float) -> None:
         """Have the twin of the request refused or answered, as the request is asked for."""
@@ -240,13 +260,13 @@ class Trip(Sink):
                 self._uncertain(lease.place, errors.multi_refused(self._rejected))
                 return
             why = exec_block.reason(reply, self._rejected) if block else reply
-            found = self._client.service.refusal(why, lease.place.node, self._frame)
+            found = self._upstream.refusal(why, lease.place.node, self._frame)
             if isinstance(found, Doubt):
                 self._doubt = found
                 found = None if found.kind == NOSCRIPT else self._forestalled
                 if found is None:
                     self._proving = True
-                    self._ask(lease, _PROOF, self._doubt.twin, self._client.service.turn.now())
+                    self._ask(lease, _PROOF, self._doubt.twin, self._upstream.turn.now())
                     return
             if found is not None:
                 self._refused(lease, found)
@@ -290,12 +310,12 @@ class Trip(Sink):
 
     def _refused(self, lease: Lease, refusal: Refusal) -> None:
         self._let_go(lease)
-        service = self._client.service
-        service.counters.redirect(refusal.kind)
+        upstream = self._upstream
+        upstream.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            service.hint(refusal.hint)
+            upstream.hint(refusal.hint)
         if refusal.kind == READONLY:
-            service.demoted(lease.place)
+            upstream.demoted(lease.place)
         if self._given:
             self._then(lease, Fate.REFUSED, refusal.error)
             return
@@ -307,7 +327,7 @@ class Trip(Sink):
         if refusal.kind == READONLY:
             lease.drop()
         else:
-            service.leases.give_back(lease, untouched=True)
+            upstream.leases.give_back(lease, untouched=True)
         self._node = refusal.node
         self.asking = refusal.asks
         error = refusal.error
@@ -337,9 +357,9 @@ class Trip(Sink):
         lease.drop()
         self._timer = None
         place = lease.place
-        service = self._client.service
-        service.counters.timeouts += 1
-        seconds = service.config.backend.request_timeout
+        upstream = self._upstream
+        upstream.counters.timeouts += 1
+        seconds = upstream.timing.request_timeout
         if self._proving:
             self._unproven()
         elif self._repeat:
@@ -349,19 +369,19 @@ class Trip(Sink):
             self._uncertain(place, f"did not answer within {seconds:g} s")
 
     def _uncertain(self, place: Place, reason: str) -> None:
-        self._client.service.counters.uncertain += 1
+        self._upstream.counters.uncertain += 1
         error = errors.uncertain(place.shard, place.node.address, reason)
         self._then(None, Fate.LOST, encode.error(error))
 
     def _again(self, error: bytes, refusal: Refusal | None) -> None:
         """Try once more, a little later; ``error`` is the answer if it is too late for that."""
-        service = self._client.service
-        if service.turn.now() >= self._until:
+        upstream = self._upstream
+        if upstream.turn.now() >= self._until:
             self._then(None, Fate.FAILED, error)
             return
         wait = (refusal or Refusal("", error)).wait(self._hops)
         self._hops += 1
-        self._timer = service.loop.call_later(wait, self._look)
+        self._timer = upstream.loop.call_later(wait, self._look)
 
     def _end_timer(self) -> None:
         if self._timer is not None:

@@ -2,31 +2,52 @@
 they can have run."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from proxy import errors
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.entry import Entry
 from proxy.engine.jobs import MORE, Job, at_once
-from proxy.engine.sink import UNASKED
+from proxy.engine.sink import UNASKED, Sink
 from proxy.planning.proof import Proof
 from proxy.planning.retry_rules import judge
 from proxy.resp import encode
-
-if TYPE_CHECKING:
-    from proxy.backends.shared import Backend
-
 
 _FEW = 200
 """So many requests are dealt with at once: a millisecond or two."""
 
 
-class Leftovers:
+class Losing(Protocol):
+    """A connection whose requests may get no reply over it."""
+
+    @property
+    def place(self) -> Place:
+        """What it is for."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it stands."""
+
+    @property
+    def retired(self) -> bool:
+        """Whether nobody sends over it any more."""
+
+    def down_error(self) -> bytes:
+        """The error reply for a request that is not sent."""
+
+    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: None) -> None:
+        """Send a request."""
+
+
+_Connection = TypeVar("_Connection", bound=Losing)
+
+
+class LostRequests(Generic[_Connection]):
     """What becomes of the requests of one connection."""
 
-    def __init__(self, backend: "Backend", around: Surroundings) -> None:
+    def __init__(self, backend: _Connection, settings: BackendSettings[_Connection]) -> None:
         self._backend = backend
-        self._around = around
+        self._settings = settings
 
     def settle(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> None:
         """The connection is lost: answer what was written and may have run; send the rest again."""
@@ -34,8 +55,8 @@ class Leftovers:
 
     def _settling(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> Job[None]:
         place = self._backend.place
-        verdict = yield from judge(self._real(written), self._around.look)
-        self._around.counters.retries += len(verdict.again)
+        verdict = yield from judge(self._real(written), self._settings.events.look)
+        self._settings.counters.retries += len(verdict.again)
         for entry in verdict.stale:
             self._answer(entry, errors.read_lost(place.shard, place.node.address))
             yield MORE
@@ -47,20 +68,20 @@ class Leftovers:
         self._run(self._sending_on(entries), entries)
 
     def _sending_on(self, entries: Sequence[Entry]) -> Job[None]:
-        around = self._around
+        settings = self._settings
         backend = self._backend
         # What a replica may answer, another server of the shard can answer as well.
-        reader = around.elsewhere(backend)
+        reader = settings.events.elsewhere(backend)
         for entry in self._real(entries):
-            look = around.look(entry.frame)
+            look = settings.events.look(entry.frame)
             if look.replica_ok and (reader is not backend or not (backend.place.primary or backend.retired)):
-                target: Backend | None = reader
+                target: _Connection | None = reader
             else:
-                target = around.where(backend.place, look)
+                target = settings.events.where(backend.place, look)
             if target is None:
-                around.wait(entry, backend.place)
+                settings.events.wait(entry, backend.place)
             else:
-                around.prepare(entry.frame, target, entry.since)
+                settings.events.prepare(entry.frame, target, entry.since)
                 target.send(entry.sink, entry.token, entry.frame, entry.since, None)
             yield MORE
 
@@ -71,19 +92,19 @@ class Leftovers:
             return
         for entry in entries:
             entry.sink.halt()
-        self._around.slices.run(job)
+        self._settings.slices.run(job)
 
     def expire(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> None:
         """They have waited too long."""
-        self._around.slices.run(self._expiring(written, unwritten))
+        self._settings.slices.run(self._expiring(written, unwritten))
 
     def _expiring(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> Job[None]:
-        around = self._around
+        settings = self._settings
         place = self._backend.place
-        seconds = around.timing.request_timeout
+        seconds = settings.timing.request_timeout
         for entry in self._real(written):
-            around.counters.timeouts += 1
-            if around.look(entry.frame).readonly:
+            settings.counters.timeouts += 1
+            if settings.events.look(entry.frame).readonly:
                 self._answer(entry, errors.timed_out(place.shard, place.node.address, seconds))
             else:
                 yield from self._uncertain((entry,), place, f"did not answer within {seconds:g} s")
@@ -93,13 +114,13 @@ class Leftovers:
         else:
             refusal = self._backend.down_error()
         for entry in self._real(unwritten):
-            around.counters.timeouts += 1
+            settings.counters.timeouts += 1
             self._deliver(entry, refusal)
             yield MORE
 
     def refuse(self, written: Sequence[Entry], unwritten: Sequence[Entry], reason: str) -> None:
         """The server is given up, for ``reason``."""
-        self._around.slices.run(self._refusing(written, unwritten, self._backend.down_error(), reason))
+        self._settings.slices.run(self._refusing(written, unwritten, self._backend.down_error(), reason))
 
     def _refusing(self, written: Sequence[Entry], unwritten: Sequence[Entry], refusal: bytes, reason: str) -> Job[None]:
         yield from self._uncertain(self._real(written), self._backend.place, f"was let go of: {reason}")
@@ -109,7 +130,7 @@ class Leftovers:
 
     def turn_away(self, unwritten: Sequence[Entry], refusal: bytes) -> None:
         """The server takes nothing now, and says so by ``refusal``."""
-        self._around.slices.run(self._turning_away(unwritten, refusal))
+        self._settings.slices.run(self._turning_away(unwritten, refusal))
 
     def _turning_away(self, unwritten: Sequence[Entry], refusal: bytes) -> Job[None]:
         for entry in self._real(unwritten):
@@ -118,7 +139,7 @@ class Leftovers:
 
     def _uncertain(self, entries: Iterable[Entry], place: Place, reason: str) -> Job[None]:
         for entry in entries:
-            self._around.counters.uncertain += 1
+            self._settings.counters.uncertain += 1
             self._answer(entry, errors.uncertain(place.shard, place.node.address, reason))
             yield MORE
 
@@ -126,7 +147,7 @@ class Leftovers:
         self._deliver(entry, encode.error(text))
 
     def _deliver(self, entry: Entry, error: bytes) -> None:
-        self._around.on_error(entry.sink, entry.frame)
+        self._settings.events.count_error(entry.sink, entry.frame)
         entry.sink.deliver(entry.token, error, 0, len(error))
 
     def _real(self, entries: Iterable[Entry]) -> list[Entry]:
@@ -135,7 +156,7 @@ class Leftovers:
         twins = [entry for entry in kept if isinstance(entry.sink, Proof)]
         real = [entry for entry in kept if entry.sink not in UNASKED and not isinstance(entry.sink, Proof)]
         if len(real) + len(twins) < len(kept):
-            self._around.unprepared(self._backend)
+            self._settings.events.unprepared(self._backend)
         for twin in twins:
             assert isinstance(twin.sink, Proof)
             twin.sink.lost()

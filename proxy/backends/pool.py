@@ -2,14 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.handshake import STAY
+from proxy.backends.settings import BackendSettings, Place
 from proxy.backends.shared import Backend
+from proxy.engine.sink import DISCARD
+from proxy.resp import encode
 from proxy.sharding.topology import Node, Shard, Topology
 
 log = logging.getLogger(__name__)
 
+_STAY = encode.request(STAY)
+_EVICTING = 7
+"""The first version of Redis that closes connections to save memory; Valkey says that it is 7.2.4."""
 _TICKS_PER_TIMEOUT = 20
 _TICK_MIN = 0.01
 _TICK_MAX = 0.25
@@ -21,8 +27,8 @@ or not at all."""
 class Pool:
     """Connections by what they are for; each is made when it is first asked for, and shared from then on."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, settings: BackendSettings[Backend]) -> None:
+        self._settings = settings
         self._backends: dict[Place, Backend] = {}
         self._retired: list[Backend] = []
         self._coming: dict[Place, Backend] = {}
@@ -31,9 +37,11 @@ class Pool:
         """Those that are ready for the next long reply at their place."""
         self._full: set[Node] = set()
         """The servers of which it was said that too many connections have been left."""
+        self.keeps = False
+        """Whether servers may close connections to save memory, and can be told not to."""
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        shortest = min(around.timing.request_timeout, around.timing.retry_deadline)
+        shortest = min(settings.timing.request_timeout, settings.timing.retry_deadline)
         self._interval = min(max(shortest / _TICKS_PER_TIMEOUT, _TICK_MIN), _TICK_MAX)
         self._timer = self._loop.call_later(self._interval, self._tick)
 
@@ -48,14 +56,14 @@ class Pool:
         """The connection for ``place``."""
         backend = self._backends.get(place)
         if backend is None:
-            backend = self._backends[place] = Backend(place, self._around)
+            backend = self._backends[place] = Backend(place, self._settings)
         return backend
 
     def replace(self, backend: Backend) -> None:
         """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
         place = backend.place
         if self._backends.get(place) is backend:
-            self._put(Backend(place, self._around), backend)
+            self._put(Backend(place, self._settings), backend)
             for others in self._coming, self._spare:
                 if (other := others.pop(place, None)) is not None:
                     self._retired.append(other)
@@ -74,7 +82,7 @@ class Pool:
         if spare is not None:
             self._coming[place] = spare
         elif self._may_add(place.node):
-            self._coming[place] = fresh = Backend(place, self._around)
+            self._coming[place] = fresh = Backend(place, self._settings)
             fresh.start()
         elif place.node not in self._full:
             self._full.add(place.node)
@@ -82,7 +90,7 @@ class Pool:
                 "long replies are kept for their readers: too many connections left shard=%s address=%s limit=%d",
                 place.shard,
                 place.node.address,
-                self._around.long_reply_connections,
+                self._settings.long_reply_connections,
             )
         return None
 
@@ -111,7 +119,7 @@ class Pool:
         """Whether one more connection to ``node`` may be left to a long reply, or made ready for the next one."""
         others = [other for other in self._retired if other.left]
         others += (*self._coming.values(), *self._spare.values())
-        if sum(other.place.node == node for other in others) >= self._around.long_reply_connections:
+        if sum(other.place.node == node for other in others) >= self._settings.long_reply_connections:
             return False
         self._full.discard(node)
         return True
@@ -122,7 +130,7 @@ class Pool:
         self._put(fresh, old)
         old.leave()
         if self._may_add(old.place.node):
-            self._spare[old.place] = spare = Backend(old.place, self._around)
+            self._spare[old.place] = spare = Backend(old.place, self._settings)
             spare.start()
 
     def _put(self, fresh: Backend, old: Backend) -> None:
@@ -143,6 +151,19 @@ class Pool:
             elif name != place.shard:
                 backend.rename(name)
 
+    def keep_connections(self, versions: Iterable[str | None]) -> None:
+        """Have servers of these versions close no connection that clients share to save memory (``maxmemory-clients``,
+        from Redis 7 on). One that does not know how says so to nobody."""
+        if any(version and int(version.partition(".")[0]) >= _EVICTING for version in versions) and not self.keeps:
+            self.keeps = True
+            for backend in self:
+                self.keep(backend)
+
+    def keep(self, backend: Backend) -> None:
+        """Have the server of ``backend`` close no connection to save memory, if it can be told that."""
+        if self.keeps and backend.ready and not backend.place.owner:
+            backend.send(DISCARD, 0, _STAY, self._settings.turn.now(), None)
+
     def owned(self, owner: int) -> list[Backend]:
         """The connections that are for one client alone."""
         return [backend for backend in self._backends.values() if backend.place.owner == owner]
@@ -159,7 +180,7 @@ class Pool:
         """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``:
         those of which places."""
         closed = []
-        now = self._around.turn.now()
+        now = self._settings.turn.now()
         for place, backend in list(self._backends.items()):
             if backend.unused(now) > seconds and backend not in needed:
                 log.debug("backend not used any more, closed shard=%s address=%s", place.shard, place.node.address)
@@ -176,7 +197,7 @@ class Pool:
         await asyncio.gather(*(backend.close() for backend in backends))
 
     def _tick(self) -> None:
-        settled = self._around.turn.clock.settled
+        settled = self._settings.turn.clock.settled
         for backend in [*self._backends.values(), *self._retired]:
             try:
                 backend.tick(settled)
@@ -202,7 +223,7 @@ class Pool:
             old = self._backends.get(place)
             if old is None or not old.takes_long:
                 self._spare[place] = self._coming.pop(place)
-        now = self._around.turn.now()
+        now = self._settings.turn.now()
         for place, spare in list(self._spare.items()):
             if place not in self._backends or spare.reconnects or spare.unused(now) > _SPARE:
                 self._retired.append(self._spare.pop(place))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import ssl
 from collections.abc import Sequence
 
@@ -96,16 +95,6 @@ class Line:
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
-
-
-def reason(error: Exception, timeout: float) -> str:
-    """Why a server could not be asked within ``timeout`` seconds, in words."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {timeout:g} s"
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
-        # asyncio's own words name the address once more.
-        return os.strerror(error.errno or 0)
-    return str(error) or type(error).__name__
 
 
 async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> list[Reply]:

@@ -4,12 +4,12 @@ A refused request may be sent again only if no later request of its client on it
 all that is in flight on that connection is watched (once for any number of refusals), and its client is not read from
 until everything it sent is answered::
 
-    refused ──▶ Party: what its client had in flight there, in order ──▶ each answered, or refused too
+    refused ──▶ RequestGroup: what its client had in flight there, in order ──▶ each answered, or refused too
                                                                             │
             a later one ran ──▶ the refusal is the answer        the others ▼
-                                            Chain, one for each slot: as many as go to one server, then the next
+                                            RetryChain, one for each slot: as many as go to one server, then the next
                                                                             │
-                                                             again a Party, until all are answered
+                                                             again a RequestGroup, until all are answered
 
 What only may be a refusal, as code that a client wrote can have worded it, is proven first: its twin
 (``proxy.planning.proof``) is asked over the same connection, and meanwhile the request counts as not answered. Where a
@@ -21,7 +21,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from proxy import errors
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.refused_requests import RefusedRequest, RequestGroup, WatchingSink
+from proxy.backends.settings import BackendSettings, Place
 from proxy.backends.shared import Backend
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ASKED, Sink
@@ -39,178 +40,17 @@ Split = Callable[[Entry], list[Entry]]
 """Smaller requests that make up one; none if there are none."""
 
 
-class Ticket:
-    """One request on its way."""
-
-    __slots__ = ("due", "entry", "first", "hops", "in_vain", "look", "outcome", "place", "refusal", "whole")
-
-    def __init__(self, entry: Entry, place: Place) -> None:
-        self.entry = entry
-        self.place = place
-        self.look: Look | None = None
-        self.outcome = Outcome.OPEN
-        self.refusal: Refusal | None = None
-        self.hops = 0
-        self.in_vain = False
-        """Whether it makes no sense to send it again."""
-        self.first = 0.0
-        """When it was refused first."""
-        self.due = 0.0
-        """When it may be sent again."""
-        self.whole: object = self
-        """What it is a part of: the parts of one request may be carried out in any order."""
-
-    def refuse(self, refusal: Refusal, now: float) -> None:
-        """It was refused at ``now``."""
-        if not self.hops:
-            self.first = now
-        self.outcome = Outcome.REFUSED
-        # A script that is not there once it was loaded can not be loaded.
-        self.in_vain = refusal.kind == NOSCRIPT and self.refusal == refusal and not refusal.pause
-        self.refusal = refusal
-        self.due = now + refusal.wait(self.hops)
-        self.hops += 1
-
-
-class Watch(Sink):
-    """Stands for a sink, and notes what becomes of its requests."""
-
-    __slots__ = ("_party", "_tickets", "sink")
-
-    def __init__(self, party: "Party", sink: Sink) -> None:
-        self._party = party
-        self.sink = sink
-        self._tickets: dict[int, Ticket] = {}
-
-    def add(self, ticket: Ticket) -> None:
-        """Watch one more."""
-        self._tickets[ticket.entry.token] = ticket
-
-    def ticket(self, token: int) -> Ticket:
-        """The request of ``token``."""
-        return self._tickets[token]
-
-    def refuse(self, token: int, place: Place, refusal: Refusal, now: float) -> None:
-        """It was refused by the server at ``place``."""
-        ticket = self._tickets.pop(token)
-        ticket.place = place
-        ticket.refuse(refusal, now)
-        if refusal.kind == READONLY:
-            self._party.demoted = refusal
-        self._party.settle()
-
-    def _is_stale(self, token: int) -> bool:
-        """Whether it is a read, answered by a server that has just refused a write as a replica: then it is refused as
-        well, as it may have to see that write."""
-        refusal, ticket = self._party.demoted, self._tickets.get(token)
-        if refusal is None or ticket is None or not self._party.look(ticket).readonly:
-            return False
-        self.refuse(token, ticket.place, refusal, ticket.entry.since)
-        return True
-
-    def _ran(self, token: int) -> None:
-        ticket = self._tickets.pop(token, None)
-        if ticket is not None:
-            ticket.outcome = Outcome.RAN
-            self._party.settle()
-
-    @property
-    def owner(self) -> object:
-        """The sink's."""
-        return self.sink.owner
-
-    @property
-    def counted(self) -> bool:
-        """The sink's."""
-        return self.sink.counted
-
-    def halt(self) -> None:
-        """The sink's."""
-        self.sink.halt()
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Pass it on; it ran, or may have."""
-        if self._is_stale(token):
-            return
-        self.sink.deliver(token, data, start, end)
-        self._ran(token)
-
-    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
-        """Pass them on; it ran."""
-        self.sink.deliver_pieces(token, pieces)
-        self._ran(token)
-
-    def kept(self, token: int, size: int) -> int:
-        """The sink's."""
-        return self.sink.kept(token, size)
-
-    def accepts_stream(self, token: int) -> bool:
-        """The sink's; a read that may have to be sent again is looked at whole."""
-        return self._party.demoted is None and self.sink.accepts_stream(token)
-
-    def stream(self, token: int, data: bytes, last: bool) -> None:
-        """Pass it on; it ran."""
-        self.sink.stream(token, data, last)
-        self._ran(token)
-
-    def holds_back(self, resume: Callable[[], object]) -> bool:
-        """The sink's."""
-        return self.sink.holds_back(resume)
-
-    def abort_stream(self, token: int) -> None:
-        """Pass it on; it ran."""
-        self.sink.abort_stream(token)
-        self._ran(token)
-
-
-class Party:
-    """Requests of one client that are in flight together, in order; ``then`` is called when each has its outcome."""
-
-    __slots__ = ("_look", "_open", "_then", "_watches", "demoted", "tickets")
-
-    def __init__(self, then: Callable[["Party"], None], look: Callable[[bytes], Look]) -> None:
-        self._then = then
-        self._look = look
-        self.demoted: Refusal | None = None
-        """READONLY, if the server has said it to one of them."""
-        self._open = 0
-        self._watches: dict[Sink, Watch] = {}
-        self.tickets: list[Ticket] = []
-
-    def add(self, ticket: Ticket) -> Watch:
-        """One more request, sent behind the others; the sink to send it with."""
-        ticket.outcome = Outcome.OPEN
-        self.tickets.append(ticket)
-        self._open += 1
-        sink = ticket.entry.sink
-        watch = self._watches.get(sink)
-        if watch is None:
-            watch = self._watches[sink] = Watch(self, sink)
-        watch.add(ticket)
-        return watch
-
-    def look(self, ticket: Ticket) -> Look:
-        """What the request is."""
-        if ticket.look is None:
-            ticket.look = self._look(ticket.entry.frame)
-        return ticket.look
-
-    def settle(self) -> None:
-        """One more has its outcome."""
-        self._open -= 1
-        if not self._open:
-            self._then(self)
-
-
-class Detours:
+class Redirections:
     """All refused requests of a worker. ``on_change`` is called when ``unsettled`` changes."""
 
-    def __init__(self, around: Surroundings, at: At, split: Split, on_change: Callable[[], object]) -> None:
-        self.around = around
+    def __init__(
+        self, settings: BackendSettings[Backend], at: At, split: Split, on_change: Callable[[], object]
+    ) -> None:
+        self.settings = settings
         self.at = at
         self.split = split
         self.loop = asyncio.get_running_loop()
-        self.chains: set[Chain] = set()
+        self.chains: set[RetryChain] = set()
         self.unsettled = False
         """Whether a request was refused lately: the next may be so too."""
         self._on_change = on_change
@@ -221,27 +61,27 @@ class Detours:
         """What the twins were refused that went ahead of requests, by these."""
 
     def __repr__(self) -> str:
-        return f"Detours({len(self.chains)} chains)"
+        return f"Redirections({len(self.chains)} chains)"
 
     def refused(self, backend: Backend, entry: Entry, refusal: Refusal | Doubt) -> None:
         """``backend`` refused ``entry``, the oldest of what was in flight on it; or it may have."""
-        watch = entry.sink if isinstance(entry.sink, Watch) else self._watch(backend, entry)
+        watch = entry.sink if isinstance(entry.sink, WatchingSink) else self._watch(backend, entry)
         if isinstance(refusal, Doubt):
             self._prove(backend, watch, entry, refusal)
         else:
             self._refuse(backend, watch, entry.token, refusal)
 
-    def _refuse(self, backend: Backend, watch: Watch, token: int, refusal: Refusal) -> None:
-        around = self.around
-        around.counters.redirect(refusal.kind)
+    def _refuse(self, backend: Backend, watch: WatchingSink, token: int, refusal: Refusal) -> None:
+        settings = self.settings
+        settings.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            around.hint(refusal.hint)
+            settings.events.hint(refusal.hint)
             self._stir()
         if refusal.kind == READONLY and not backend.retired:
-            around.demoted(backend.place)
-        watch.refuse(token, backend.place, refusal, around.turn.now())
+            settings.events.demoted(backend.place)
+        watch.refuse(token, backend.place, refusal, settings.turn.now())
 
-    def _prove(self, backend: Backend, watch: Watch, entry: Entry, doubt: Doubt) -> None:
+    def _prove(self, backend: Backend, watch: WatchingSink, entry: Entry, doubt: Doubt) -> None:
         """Ask ``backend`` for the twin of ``entry``. Until it answers, what became of the request is open."""
         ticket = watch.ticket(entry.token)
 
@@ -250,7 +90,7 @@ class Detours:
             if found is not None:
                 self._refuse(backend, watch, entry.token, found)
                 return
-            self.around.on_error(watch, entry.frame)
+            self.settings.events.count_error(watch, entry.frame)
             watch.deliver(entry.token, doubt.error, 0, len(doubt.error))
 
         forestalled = self._forestalled.pop((watch.sink, entry.token), None)
@@ -282,14 +122,14 @@ class Detours:
         backend.send(Proof(told), 0, doubt.twin, since, None)
 
     def _stir(self) -> None:
-        self._settles = self.around.turn.now() + _SETTLING
+        self._settles = self.settings.turn.now() + _SETTLING
         if not self.unsettled:
             self.unsettled = True
             self._timer = self.loop.call_later(_SETTLING, self._settle)
             self._on_change()
 
     def _settle(self) -> None:
-        left = self._settles - self.around.turn.now()
+        left = self._settles - self.settings.turn.now()
         if left > 0:
             self._timer = self.loop.call_later(left, self._settle)
             return
@@ -301,9 +141,9 @@ class Detours:
     def wait(self, entry: Entry, place: Place, refusal: Refusal) -> None:
         """Nobody can take ``entry`` now: keep it until somebody can. ``place`` is where it would have gone."""
         entry.sink.halt()
-        ticket = Ticket(entry, place)
-        ticket.refuse(refusal, self.around.turn.now())
-        self.around.hint(None)
+        ticket = RefusedRequest(entry, place)
+        ticket.refuse(refusal, self.settings.turn.now())
+        self.settings.events.hint(None)
         self._resume((ticket,))
 
     def close(self) -> None:
@@ -313,48 +153,48 @@ class Detours:
         for chain in list(self.chains):
             chain.close()
 
-    def _watch(self, backend: Backend, refused: Entry) -> Watch:
-        """Watch what the client of the ``refused`` one has in flight on ``backend``; the watch of that one."""
+    def _watch(self, backend: Backend, refused: Entry) -> WatchingSink:
+        """WatchingSink what the client of the ``refused`` one has in flight on ``backend``; the watch of that one."""
         # From here on nothing of that client comes behind what is watched. Others are not halted, and so not watched.
         refused.sink.halt()
         owner = refused.sink.owner
-        party = Party(self._settled, self.around.look)
-        first = party.add(Ticket(refused, backend.place))
+        party = RequestGroup(self._settled, self.settings.events.look)
+        first = party.add(RefusedRequest(refused, backend.place))
         sinks: dict[int, Sink] = {}
         for at, entry in backend.inflight.of(owner):
-            if not isinstance(entry.sink, Watch):
-                sinks[at] = party.add(Ticket(entry, backend.place))
+            if not isinstance(entry.sink, WatchingSink):
+                sinks[at] = party.add(RefusedRequest(entry, backend.place))
         backend.inflight.rewire(sinks)
         return first
 
-    def _settled(self, party: Party) -> None:
+    def _settled(self, party: RequestGroup) -> None:
         self._resume(self.again(party))
 
-    def again(self, party: Party) -> list[Ticket]:
+    def again(self, party: RequestGroup) -> list[RefusedRequest]:
         """Those of a settled party that may be sent again, in order; the other refused ones are answered."""
         tickets = party.tickets
         for ticket in tickets:
             if ticket.look is None:
-                ticket.look = self.around.look(ticket.entry.frame)
+                ticket.look = self.settings.events.look(ticket.entry.frame)
         may = repeatable([(ticket.outcome, ticket.look or Look(False, None), ticket.whole) for ticket in tickets])
         for ticket, yes in zip(tickets, may, strict=True):
             if ticket.outcome is Outcome.REFUSED and not yes:
                 self.give_up(ticket, errors.overtaken)
         return [ticket for ticket, yes in zip(tickets, may, strict=True) if yes]
 
-    def _resume(self, tickets: Iterable[Ticket]) -> None:
+    def _resume(self, tickets: Iterable[RefusedRequest]) -> None:
         """Send them again, those on one slot one behind the other."""
-        by_slot: dict[frozenset[int] | None, list[Ticket]] = {}
+        by_slot: dict[frozenset[int] | None, list[RefusedRequest]] = {}
         for ticket in tickets:
             if ticket.look is None:
-                ticket.look = self.around.look(ticket.entry.frame)
+                ticket.look = self.settings.events.look(ticket.entry.frame)
             by_slot.setdefault(ticket.look.slots, []).append(ticket)
         if any(slots is None or len(slots) > 1 for slots in by_slot):
             by_slot = {None: [ticket for group in by_slot.values() for ticket in group]}
         for group in by_slot.values():
-            Chain(self, group).step()
+            RetryChain(self, group).step()
 
-    def give_up(self, ticket: Ticket, words: Callable[[str, str, str], str] | None = None) -> None:
+    def give_up(self, ticket: RefusedRequest, words: Callable[[str, str, str], str] | None = None) -> None:
         """Answer it with what refused it; ``words`` of a redirection, unless there were too many."""
         refusal = ticket.refusal
         assert refusal is not None
@@ -364,33 +204,33 @@ class Detours:
             error = encode.error(words(*said) if words else errors.redirected(*said, ticket.hops))
         self.answer(ticket, error)
 
-    def answer(self, ticket: Ticket, error: bytes) -> None:
+    def answer(self, ticket: RefusedRequest, error: bytes) -> None:
         """It ends with an error; it was not carried out."""
         entry = ticket.entry
-        self.around.on_error(entry.sink, entry.frame)
+        self.settings.events.count_error(entry.sink, entry.frame)
         entry.sink.deliver(entry.token, error, 0, len(error))
 
 
-class Chain:
+class RetryChain:
     """Refused requests of one client that must be carried out one behind the other."""
 
-    __slots__ = ("_detours", "_tickets", "_timer")
+    __slots__ = ("_redirections", "_tickets", "_timer")
 
-    def __init__(self, detours: Detours, tickets: list[Ticket]) -> None:
-        self._detours = detours
+    def __init__(self, redirections: Redirections, tickets: list[RefusedRequest]) -> None:
+        self._redirections = redirections
         self._tickets = tickets
         self._timer: asyncio.TimerHandle | None = None
-        detours.chains.add(self)
+        redirections.chains.add(self)
 
     def step(self) -> None:
         """Send what may be sent now: from the first on, as many as go to the same server."""
-        detours = self._detours
+        redirections = self._redirections
         self._timer = None
         while self._tickets:
             first = self._tickets[0]
-            now = detours.around.turn.now()
+            now = redirections.settings.turn.now()
             if self._is_late(first, now):
-                detours.give_up(self._tickets.pop(0))
+                redirections.give_up(self._tickets.pop(0))
                 continue
             if now < first.due:
                 break
@@ -404,14 +244,14 @@ class Chain:
                 first.due = now + first.refusal.wait(first.hops)
                 first.hops += 1
             elif not target.usable:
-                detours.answer(self._tickets.pop(0), target.down_error())
+                redirections.answer(self._tickets.pop(0), target.down_error())
             else:
                 self._send(target)
                 return
         if self._tickets:
-            self._timer = detours.loop.call_later(max(self._tickets[0].due - now, 0.001), self.step)
+            self._timer = redirections.loop.call_later(max(self._tickets[0].due - now, 0.001), self.step)
         else:
-            detours.chains.discard(self)
+            redirections.chains.discard(self)
 
     def close(self) -> None:
         """Answer all with what refused them."""
@@ -419,11 +259,11 @@ class Chain:
             self._timer.cancel()
         tickets, self._tickets = self._tickets, []
         for ticket in tickets:
-            self._detours.give_up(ticket)
-        self._detours.chains.discard(self)
+            self._redirections.give_up(ticket)
+        self._redirections.chains.discard(self)
 
-    def _is_late(self, ticket: Ticket, now: float) -> bool:
-        timing = self._detours.around.timing
+    def _is_late(self, ticket: RefusedRequest, now: float) -> bool:
+        timing = self._redirections.settings.timing
         return (
             ticket.in_vain
             or now - ticket.first >= timing.retry_deadline
@@ -431,13 +271,13 @@ class Chain:
             or ticket.hops >= HOPS
         )
 
-    def _parts(self, ticket: Ticket) -> list[Ticket]:
+    def _parts(self, ticket: RefusedRequest) -> list[RefusedRequest]:
         """What a request becomes of whose keys a server has only some, if it can be split: a ticket for each key."""
         if ticket.refusal is None or ticket.refusal.kind != TRYAGAIN:
             return []
         parts = []
-        for entry in self._detours.split(ticket.entry):
-            part = Ticket(entry, ticket.place)
+        for entry in self._redirections.split(ticket.entry):
+            part = RefusedRequest(entry, ticket.place)
             part.look = ticket.look
             part.refusal = ticket.refusal
             part.first, part.hops = ticket.first, ticket.hops
@@ -445,16 +285,16 @@ class Chain:
             parts.append(part)
         return parts
 
-    def _target(self, ticket: Ticket) -> Backend | None:
+    def _target(self, ticket: RefusedRequest) -> Backend | None:
         refusal, look = ticket.refusal, ticket.look
         assert refusal is not None
         assert look is not None
         if refusal.node is not None:
-            return self._detours.at(ticket.place, refusal.node)
-        return self._detours.around.where(ticket.place, look)
+            return self._redirections.at(ticket.place, refusal.node)
+        return self._redirections.settings.events.where(ticket.place, look)
 
     def _send(self, target: Backend) -> None:
-        party = Party(self._settled, self._detours.around.look)
+        party = RequestGroup(self._settled, self._redirections.settings.events.look)
         count = 0
         for ticket in self._tickets:
             if count and self._target(ticket) is not target:
@@ -463,15 +303,15 @@ class Chain:
         group, self._tickets = self._tickets[:count], self._tickets[count:]
         for ticket in group:
             entry = ticket.entry
-            self._detours.around.prepare(entry.frame, target, entry.since)
+            self._redirections.settings.events.prepare(entry.frame, target, entry.since)
             asking = ticket.refusal is not None and ticket.refusal.asks
-            doubt = self._detours.around.doubt(entry.frame) if self._detours.unsettled else None
+            doubt = self._redirections.settings.events.doubt(entry.frame) if self._redirections.unsettled else None
             if doubt is not None:
-                self._detours.forestall(target, doubt, entry.sink, entry.token, entry.since, asking=asking)
+                self._redirections.forestall(target, doubt, entry.sink, entry.token, entry.since, asking=asking)
             if asking:
                 target.send(ASKED, 0, ASKING, entry.since, None)
             target.send(party.add(ticket), entry.token, entry.frame, entry.since, None)
 
-    def _settled(self, party: Party) -> None:
-        self._tickets[:0] = self._detours.again(party)
+    def _settled(self, party: RequestGroup) -> None:
+        self._tickets[:0] = self._redirections.again(party)
         self.step()

@@ -1,15 +1,15 @@
-"""What a backend connection is for, and what it shares with the others of its worker."""
+"""What a connection to a server is for, what all of a worker have in common, and whom they tell what happens."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Generic, Protocol, TypeVar
 
 from proxy.backends.connect_gate import Gates
 from proxy.backends.handshake import Credentials, Greeting, Step
 from proxy.engine.entry import Entry
-from proxy.engine.sink import OnError
+from proxy.engine.sink import Sink
 from proxy.metrics import Counters
 from proxy.planning.proof import Doubt
 from proxy.planning.query_limit import QueryLimit
@@ -19,9 +19,9 @@ from proxy.sharding.topology import Node
 from proxy.transport.job_runner import Slices
 from proxy.transport.write_batch import Turn
 
-if TYPE_CHECKING:
-    from proxy.backends.shared import Backend
-
+Connection = TypeVar("Connection")
+"""The class of the shared connections (``proxy.backends.shared``)."""
+_Told = TypeVar("_Told", contravariant=True)
 
 LARGE = -1
 """The ``index`` of connections that only large requests use."""
@@ -70,13 +70,13 @@ class Place:
     with; 0: it is shared."""
 
 
-class Owner(Protocol):
+class Owner(Protocol[_Told]):
     """The client that some connections are for alone."""
 
-    async def steps(self, place: Place) -> "list[Step]":
+    async def steps(self, place: Place) -> list[Step]:
         """What a new connection to ``place`` is told beside the usual. Raises ``BackendError``."""
 
-    def pushed(self, backend: "Backend", frame: bytes) -> None:
+    def pushed(self, backend: _Told, frame: bytes) -> None:
         """A server says something unasked (RESP3)."""
 
     def missed(self) -> None:
@@ -86,66 +86,107 @@ class Owner(Protocol):
         """A request was refused, and will be sent elsewhere."""
 
 
+class Holder(Protocol[_Told]):
+    """A client that stops reading while a connection takes no more."""
+
+    def hold(self, backend: _Told) -> None:
+        """Stop reading until ``backend`` calls ``release``."""
+
+    def release(self, backend: _Told) -> None:
+        """``backend`` takes requests again, or refuses them at once."""
+
+
+class BackendEvents(Protocol[Connection]):
+    """Whoever is told what happens on the connections, and says where requests go that were sent over one."""
+
+    def look(self, frame: bytes) -> Look:
+        """What the request in ``frame`` is, for the decision whether it may be sent twice."""
+
+    def count_error(self, sink: Sink, frame: bytes) -> None:
+        """The request in ``frame`` was answered with an error."""
+
+    def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
+        """What an error of ``asked`` to the request in ``frame`` refuses, if it does or may; then ``refused`` is
+        called."""
+
+    def doubt(self, frame: bytes) -> Doubt | None:
+        """What goes ahead of the request in ``frame``, if its own words prove no refusal; None if they do."""
+
+    def refused(self, backend: Connection, entry: Entry, refusal: Refusal | Doubt) -> None:
+        """``entry`` was refused, or may have been, and was taken out of the FIFO of ``backend``."""
+
+    def prepare(self, frame: bytes, backend: Connection, now: float) -> None:
+        """The request in ``frame`` is about to be sent over a connection that is not the one it was for: have sent
+        ahead what it needs there."""
+
+    def unprepared(self, backend: Connection) -> None:
+        """Some of what was sent ahead over ``backend`` may not have come there."""
+
+    def wait(self, entry: Entry, place: Place) -> None:
+        """Nobody can take ``entry`` now, which was sent to ``place``."""
+
+    def elsewhere(self, backend: Connection) -> Connection:
+        """Where reads go now that went over ``backend``: the same one, or another server of its shard."""
+
+    def where(self, place: Place, look: Look) -> Connection | None:
+        """Which connection to a primary a request belongs on now that was sent to ``place``; None: nobody serves its
+        slot."""
+
+    def on_state(self, backend: Connection) -> None:
+        """``backend`` has become usable, or is so no more."""
+
+    def on_long(self, backend: Connection) -> bool:
+        """``backend`` takes a reply that is very long, or whose reader is slow, and is not left to it yet: whether it
+        is now, or will be soon."""
+
+    def hint(self, node: Node | None) -> None:
+        """Something has changed, as ``node`` says: the topology should be looked at."""
+
+    def demoted(self, place: Place) -> None:
+        """The server of ``place`` is used as a primary, and says that it is a replica."""
+
+    def stranger(self, node: Node, identity: str) -> str:
+        """Why a server of a cluster is not to be used that is reached as ``node`` and has this id; "" if it is."""
+
+    def client(self, number: int) -> Owner[Connection] | None:
+        """The client of this number, if it has connections of its own."""
+
+    def keeps_connections(self) -> bool:
+        """Whether servers may close connections to save memory, and can be told not to."""
+
+
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all backend connections of a worker share."""
+class RoleChecks:
+    """What a server has to say about itself before it is used."""
+
+    verify: bool
+    """Whether it must say that it has the role that it is used in: where roles change."""
+    alone: bool
+    """Whether only the configuration says who is a primary, and a server must not deny it."""
+    cluster: bool
+    """Whether the servers are a Redis Cluster's."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings(Generic[Connection]):
+    """What all connections to servers of a worker have in common, and whom they tell what happens to them."""
 
     turn: Turn
     counters: Counters
+    slices: Slices
     timing: Timing
     credentials: Credentials
     gates: Gates
     connect: Callable[..., Awaitable[None]]
     """Connects a protocol to a host and port, or to a unix socket (port 0); see ``reach``."""
-    look: Callable[[bytes], Look]
-    """What the request in a frame is, for the decision whether it may be sent twice."""
-    on_error: OnError
-    refusal: Callable[[bytes, Node, bytes], Refusal | Doubt | None]
-    """What an error of a node to the request in a frame refuses, if it does or may; then ``refused`` is called."""
-    doubt: Callable[[bytes], Doubt | None]
-    """What goes ahead of the request in a frame, if its own words prove no refusal; None if they do."""
-    prepare: Callable[[bytes, "Backend", float], None]
-    """Called with a request that is about to be sent over a connection that is not the one it was for: has sent ahead
-    what it needs there."""
-    unprepared: Callable[["Backend"], None]
-    """Called when some of what was sent ahead over a connection may not have come there."""
-    refused: Callable[["Backend", Entry, Refusal | Doubt], None]
-    """Called with a request that was refused, or may have been, and was taken out of the FIFO."""
-    wait: Callable[[Entry, Place], None]
-    """Called with a request that nobody can take now, and with where it was."""
-    hint: Callable[[Node | None], None]
-    """Something has changed: the topology should be looked at."""
-    on_state: Callable[["Backend"], None]
-    """Called whenever a connection becomes usable or stops being so."""
-    on_long: Callable[["Backend"], bool]
-    """Called while a connection takes a reply that is very long, or whose reader is slow, and is not left to it yet:
-    whether it is now, or will be soon."""
-    elsewhere: Callable[["Backend"], "Backend"]
-    """Where reads go now that went over a connection: the same one, or another server of its shard."""
-    where: Callable[[Place, Look], "Backend | None"]
-    """Which connection to a primary a request belongs on now that was sent as this place says; None: nobody serves its
-    slot."""
-    demoted: Callable[[Place], None]
-    """Called with where a server is used as a primary that says that it is a replica."""
-    verify: bool
-    """Whether a server must say that it has the role that it is used in: where roles change."""
-    alone: bool
-    """Whether only the configuration says who is a primary, and a server must not deny it."""
-    cluster: bool
-    """Whether the servers are a Redis Cluster's."""
-    stranger: Callable[[Node, str], str]
-    """Why a server of a cluster is not to be used that is reached as this node and has this id; "" if it is."""
-    owner: Callable[[int], Owner | None]
-    """The client of this number, if it has connections of its own."""
-    slices: Slices
+    roles: RoleChecks
     query: QueryLimit
     """How much the servers keep of what one connection sends."""
-    evicts: Callable[[], bool]
-    """Whether servers may close connections to save memory, and can be told not to."""
     max_reply: int
     """How many bytes are kept of one reply that can not be passed on as it comes."""
     long_reply_connections: int
     """How many connections to one server may be left to long replies at a time."""
+    events: BackendEvents[Connection]
 
     def greeting(
         self,
@@ -162,13 +203,13 @@ class Surroundings:
             place.db,
             place.primary,
             self.credentials,
-            verify=self.verify,
-            alone=self.alone,
-            cluster=self.cluster,
-            stranger=partial(self.stranger, place.node) if self.cluster else None,
+            verify=self.roles.verify,
+            alone=self.roles.alone,
+            cluster=self.roles.cluster,
+            stranger=partial(self.events.stranger, place.node) if self.roles.cluster else None,
             at_busy=at_busy,
             identify=identify,
-            shared=shared and self.evicts(),
+            shared=shared and self.events.keeps_connections(),
             steps=steps,
         )
 
@@ -177,13 +218,3 @@ class Surroundings:
         if self.credentials.tls is None:
             return self.connect(address, node.port, protocol)
         return self.connect(address, node.port, protocol, node.host)
-
-
-class Holder(Protocol):
-    """A client that stops reading while a backend takes no more."""
-
-    def hold(self, backend: "Backend") -> None:
-        """Stop reading until ``backend`` calls ``release``."""
-
-    def release(self, backend: "Backend") -> None:
-        """``backend`` takes requests again, or refuses them at once."""

@@ -1,47 +1,32 @@
 import cython
 
 from proxy.engine.inflight cimport InFlight
-from proxy.engine.receiver cimport Receiver
+from proxy.backends.reconnecting cimport ReconnectingConnection
 from proxy.engine.reply_reader cimport ReplyReader
 from proxy.engine.sink cimport Sink
 from proxy.planning.query_limit cimport QueryLimit
-from proxy.transport.write_batch cimport Turn
 
 cdef bytes _MULTI
 
 
-cdef class Backend(Receiver):
+cdef class Backend(ReconnectingConnection):
     # for good
-    cdef readonly object place
-    cdef object _around
     cdef QueryLimit _query
     cdef bint _large
-    cdef Turn _turn
-    cdef object _loop
     # over connections
-    cdef readonly object state
-    cdef readonly bint ready
     cdef readonly InFlight inflight
     cdef readonly bint dirty
     cdef public int reconnects
     cdef ReplyReader _reader
     cdef dict _holders
-    cdef double _down_since
-    cdef str _reason
-    cdef object _runner
-    cdef bint _closing
     cdef readonly bint retired
-    cdef object _leftovers
+    cdef object _lost_requests
+    cdef object _errors
     cdef object _owner
     cdef bint _withheld
     cdef readonly bint left
-    cdef object _gate
     cdef double _used
-    cdef readonly str unfit
     # of one connection
-    cdef object _transport
-    cdef object _greeting
-    cdef object _lost
     cdef bint _paused
     cdef bint _full
     cdef bint _blocked
@@ -50,7 +35,6 @@ cdef class Backend(Receiver):
     cdef bint _hurried
     cdef double _heard
     cdef double _greeted
-    cdef bytes _rejected
 
     cpdef object send(self, Sink sink, Py_ssize_t token, bytes frame, double since, object holder)
     cpdef object schedule(self, object holder)

@@ -12,26 +12,20 @@ sent twice.
 import asyncio
 import logging
 import math
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
-from proxy import errors
-from proxy.backends.handshake import Greeting, Step
-from proxy.backends.lost_requests import Leftovers
-from proxy.backends.settings import LARGE, Holder, Place, State, Surroundings
-from proxy.engine.entry import Entry
+from proxy.backends.error_replies import ErrorReplies
+from proxy.backends.handshake import Step
+from proxy.backends.lost_requests import LostRequests
+from proxy.backends.reconnecting import Event, ReconnectingConnection
+from proxy.backends.settings import LARGE, BackendSettings, Holder, Place, State
 from proxy.engine.inflight import InFlight
-from proxy.engine.receiver import Receiver
 from proxy.engine.reply_reader import ReplyReader
-from proxy.engine.sink import QUEUED, UNASKED, Sink
+from proxy.engine.sink import QUEUED, Sink
 from proxy.planning import exec_block
-from proxy.planning.proof import Proof
-from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.transport.addresses import first_that_serves
 from proxy.transport.transports import is_over
 
 log = logging.getLogger(__name__)
@@ -41,95 +35,65 @@ VERY_LONG = 8 * 1024 * 1024
 """Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
 
 
-class Backend(Receiver):
+class Backend(ReconnectingConnection):
     """A connection to ``place``; see the module's text.
 
     Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
     """
 
     __slots__ = (
-        "_around",
         "_blocked",
-        "_closing",
-        "_down_since",
+        "_errors",
         "_full",
-        "_gate",
         "_greeted",
-        "_greeting",
         "_heard",
         "_holders",
         "_hurried",
         "_hurry",
         "_large",
-        "_leftovers",
-        "_loop",
-        "_lost",
+        "_lost_requests",
         "_owner",
         "_paused",
         "_query",
         "_reader",
-        "_reason",
-        "_rejected",
         "_rested",
-        "_runner",
-        "_transport",
-        "_turn",
         "_used",
         "_withheld",
         "dirty",
         "inflight",
         "left",
-        "place",
-        "ready",
         "reconnects",
         "retired",
-        "state",
-        "unfit",
     )
 
-    def __init__(self, place: Place, around: Surroundings) -> None:
+    def __init__(self, place: Place, settings: "BackendSettings[Backend]") -> None:
         # for good
-        self.place = place
-        self._around = around
-        self._query = around.query
+        super().__init__(place, settings)
+        self._query = settings.query
         self._large = place.index == LARGE
-        self._turn = around.turn
-        self._loop = asyncio.get_running_loop()
         # over connections
-        self.state = State.NEW
-        self.ready = False
-        """Whether the connection stands: ``state`` is READY."""
         self.inflight = InFlight()
         self.dirty = False
         self.reconnects = 0
-        owner = self._owner = around.owner(place.owner) if place.owner else None
+        owner = self._owner = settings.events.client(place.owner) if place.owner else None
+        self._errors = ErrorReplies(self, self.inflight, settings, owner)
         self._reader = ReplyReader(
             self.inflight,
-            around.counters,
-            self._on_error,
+            settings.counters,
+            self._errors.judge,
             None if owner is None else partial(owner.pushed, self),
-            around.max_reply,
-            self._too_large,
+            settings.max_reply,
+            self._errors.too_large,
         )
-        self._leftovers = Leftovers(self, around)
-        self._holders: dict[Holder, None] = {}
-        self._down_since = self._turn.now()
-        self._reason = "not connected yet"
-        self._runner: asyncio.Task[None] | None = None
-        self._closing = False
+        self._lost_requests = LostRequests(self, settings)
+        self._holders: dict[Holder[Backend], None] = {}
         self.retired = False
         """Nobody sends here any more."""
         self._withheld = False
         self.left = False
         """It is left to a long reply: a fresh connection has taken its place."""
-        self._gate = around.gates.to(place.node, place.primary)
         self._used = self._down_since
-        self.unfit = ""
-        """Why a static primary is not used though it can be reached; empty where that is not so."""
         # of one connection
-        self._transport: asyncio.Transport | None = None
-        self._greeting: Greeting | None = None
-        self._lost: asyncio.Future[None] | None = None
         self._paused = False
         self._full = False
         """As much is unanswered as may be."""
@@ -141,8 +105,6 @@ class Backend(Receiver):
         self._hurried = False
         self._heard = 0.0
         self._greeted = 0.0
-        self._rejected = b""
-        """The first error of a command of the transaction whose replies come."""
 
     def __repr__(self) -> str:
         place = self.place
@@ -150,20 +112,7 @@ class Backend(Receiver):
 
     # ---- the client side: requests come in
 
-    @property
-    def usable(self) -> bool:
-        """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
-        return self.state is not State.FAILING and self.state is not State.CLOSED
-
-    def down_for(self, now: float) -> float:
-        """For how many seconds the server has not been reached; 0 while it is."""
-        return 0.0 if self.ready else now - self._down_since
-
-    def down_error(self) -> bytes:
-        """The error reply for a request that is not sent."""
-        return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
-
-    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: Holder | None) -> None:
+    def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: "Holder[Backend] | None") -> None:
         """Push a whole request, or a transaction's block, and have it written; see ``schedule``."""
         if frame.startswith(_MULTI):
             # All replies of the block but the last are to nobody: those requests have no bytes of their own.
@@ -173,7 +122,7 @@ class Backend(Receiver):
         if not self.dirty:
             self.schedule(holder)
 
-    def schedule(self, holder: Holder | None) -> None:
+    def schedule(self, holder: "Holder[Backend] | None") -> None:
         """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
         if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
@@ -199,7 +148,7 @@ class Backend(Receiver):
     def _is_over(self) -> bool:
         """Whether the server has closed it unnoticed: what is not written is held until it stands again."""
         if self._transport is not None and not self.inflight.written and is_over(self._transport):
-            self._abort()
+            self.abort()
             return True
         self._rested = False
         return False
@@ -210,126 +159,40 @@ class Backend(Receiver):
 
     # ---- the connection's life
 
-    def start(self) -> None:
-        """Connect, and stay connected."""
-        if self._runner is None and not self._closing:
-            if self.state is State.NEW:
-                self.state = State.HELD
-            self._runner = self._loop.create_task(self._run(), name=f"backend {self.place.node.address}")
-
     async def close(self) -> None:
         """Let go of the connection; what is in flight gets an error."""
-        self._closing = True
-        self._reason = "the proxy is closing"
-        runner, self._runner = self._runner, None
-        self._abort()
-        if runner is not None:
-            runner.cancel()
-            await asyncio.gather(runner, return_exceptions=True)
-        self._change(State.CLOSED)
+        await super().close()
         self._refuse_all()
 
-    async def _run(self) -> None:
-        timing = self._around.timing
-        backoff = timing.backoff_min
-        while not self._closing:
-            since = self._turn.now()
-            paced = False
-            """Whether the gate says when the next attempt may be made."""
-            try:
-                steps = [] if self._owner is None else await self._owner.steps(self.place)
-                paced = True
-                lost = await self._gate.attempt(lambda: self._connect(steps))  # noqa: B023 - it is called here
-                paced = False
-                since = self._turn.now()
-                await lost
-                self._gate.doubt()
-            except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
-                # ValueError: a host name that can be no name.
-                paced = paced and not isinstance(error, errors.PlaceRefused)
-                if isinstance(error, errors.ServerBusy):
-                    backoff = timing.backoff_min  # who waits is told so at each attempt
-                self._not_connected(error)
-            # A server that takes connections only to drop them is no reason to connect in a circle.
-            if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
-                backoff = timing.backoff_min
-            if not paced:
-                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                backoff = min(backoff * 2, timing.backoff_max)
+    async def steps(self) -> list[Step]:
+        """What is said at first beside the usual: the state of the client that it is for alone."""
+        return [] if self._owner is None else await self._owner.steps(self.place)
 
-    def _not_connected(self, error: Exception) -> None:
-        reason = _words(error, self._around.timing.connect_timeout)
-        denied = self._around.alone and self.place.primary and isinstance(error, errors.WrongRole)
-        self.unfit = str(error) if denied else ""
-        if reason != self._reason:
-            self._reason = reason
-            # What is wrong with the server is said once, and not for each connection to it.
-            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(reason)
-            self._log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
-            if news and self.unfit:
-                self._log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
-        if isinstance(error, errors.ServerBusy):
-            # It is there: each attempt tells who waits what the server says, however long it goes on.
-            self._down_since = self._turn.now()
-            if self.state is State.FAILING:
-                self._change(State.HELD)
-            self._leftovers.turn_away(self.inflight.recall(), encode.error(reason))
-            self._release_holders()
-        self._around.hint(None)
-
-    async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
-        """Connect and greet. The future is done when the connection is lost."""
-        timeout = self._around.timing.connect_timeout
-        return await first_that_serves(
-            self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
-        )
-
-    async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
-        """Connect to one of the server's addresses, and greet."""
-        node = self.place.node
-        around = self._around
-        lost = self._lost = self._loop.create_future()
-        greeting = self._greeting = around.greeting(self.place, steps=steps)
-        try:
-            await greeting.exchange(around.reach(node, address, self), seconds)
-        except BaseException as error:
-            self._abort()
-            if self._transport is not None and isinstance(error, Exception):
-                await lost  # as another connection may be made then
-            raise
-        finally:
-            self._greeting = None
-        if lost.done():
-            raise errors.BackendError("the server closed the connection")
+    def stood(self) -> None:
+        """It is connected and greeted: go on."""
         self._heard = self._greeted = self._turn.now()
-        self._reason = self.unfit = ""
-        level = logging.DEBUG if self.place.owner else logging.INFO
-        log.log(level, "backend connected shard=%s address=%s", self.place.shard, node.address)
-        self._change(State.READY)
+        self.happened(Event.STOOD)
         self._go_on()
-        return lost
+
+    def turned_away(self, refusal: bytes) -> None:
+        """The server is there, takes nothing now, and says so by ``refusal``."""
+        self._lost_requests.turn_away(self.inflight.recall(), refusal)
+        self._release_holders()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection stands: greet."""
-        # uvloop's transports are none of asyncio's classes, but have their methods.
-        self._transport = cast(asyncio.Transport, transport)
         self._paused = False
         self._full = False
         self._blocked = self._rested = False
         self._hurry = getattr(transport, "hurry", None)
         self._hurried = False
-        if self._greeting is not None:
-            self._transport.write(self._greeting.request())
-
-    def eof_received(self) -> bool:
-        """The server sends no more: close."""
-        return False
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: hold what may be sent again, answer the rest."""
         self._transport = None
         self.dirty = False
-        self._rejected = b""
+        self._errors.reset()
         self._reader.reset()
         if self._greeting is not None:
             self._greeting.lost(exc)
@@ -338,18 +201,12 @@ class Backend(Receiver):
         self._heard = 0.0
         if self.ready:
             self.reconnects += 1
-            if exc is not None:
-                self._reason = _words(exc, 0.0)
-            elif not self._reason:
-                self._reason = "the server closed the connection"
-            self._down_since = self._turn.now()
-            self._change(State.HELD)
+            self.fell(exc)
             if not self._closing and not self.retired:
-                self._log(logging.WARNING, "backend connection lost")
-                self._around.hint(None)
-        self._leftovers.settle(*self.inflight.drain())
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
+                self.log(logging.WARNING, "backend connection lost")
+                self._settings.events.hint(None)
+        self._lost_requests.settle(*self.inflight.drain())
+        self.mark_lost()
 
     # ---- its place in the topology
 
@@ -359,7 +216,7 @@ class Backend(Receiver):
 
     def renew(self) -> None:
         """Connect anew."""
-        self._abort()
+        self.abort()
 
     def retire(self, keeps: bool = False) -> None:
         """Nobody sends here any more; what is not written yet goes where it belongs now, and so does what a replica has
@@ -373,21 +230,21 @@ class Backend(Receiver):
     def _give_back(self) -> None:
         """As long as an answer is to come, what its client sent behind that must wait."""
         if self.inflight.unsent and not self.inflight.written:
-            self._leftovers.send_on(self.inflight.recall())
+            self._lost_requests.send_on(self.inflight.recall())
         if not self.inflight.unsent:
             self._release_holders()
 
     def give_up_reads(self) -> None:
         """The replica answers nothing: its reads go elsewhere, if there is an elsewhere."""
-        if self._around.elsewhere(self) is not self:
+        if self._settings.events.elsewhere(self) is not self:
             self._give_up()
 
     def _give_up(self) -> None:
         """Send what a replica has not answered elsewhere, and drop what it answers after all: nothing but reads is ever
         sent to a replica that anybody waits for."""
         late, unwritten = self.inflight.expire(math.inf)
-        self._around.counters.retries += len(late)
-        self._leftovers.send_on((*late, *unwritten))
+        self._settings.counters.retries += len(late)
+        self._lost_requests.send_on((*late, *unwritten))
         self._release_holders()
 
     def withhold(self, on: bool) -> None:
@@ -421,78 +278,32 @@ class Backend(Receiver):
         if self.retired:
             self._give_back()
         self._rested = self.ready and not self.inflight.written
-        timing = self._around.timing
+        timing = self._settings.timing
         before = now - timing.request_timeout
         oldest = self.inflight.oldest()
         if oldest is not None and oldest < before:
-            self._leftovers.expire(*self.inflight.expire(before))
+            self._lost_requests.expire(*self.inflight.expire(before))
         if self.state is State.HELD:
             waiting = self.inflight.oldest()
             if waiting is None and self._holders:
                 waiting = self._down_since
             if waiting is not None and now - max(waiting, self._down_since) > timing.retry_deadline:
-                self._change(State.FAILING)
+                self.happened(Event.GIVEN_UP)
                 self._refuse_all()
         elif self.ready and self._heard < before:
             first = self.inflight.first()
             if self._reader.streaming or (first is not None and first < before):
                 self._reason = f"nothing came back for {timing.request_timeout:g} s"
-                self._abort()
+                self.abort()
 
     def _refuse_all(self) -> None:
-        self._leftovers.refuse(*self.inflight.drain(), self._reason)
+        self._lost_requests.refuse(*self.inflight.drain(), self._reason)
         self._release_holders()
-
-    def _on_error(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether it is a refusal, or may be one, and was taken out."""
-        entry = self.inflight.peek()
-        if entry.sink is QUEUED:
-            self._rejected = self._rejected or error
-            return False
-        rejected, self._rejected = self._rejected, b""
-        if entry.sink in UNASKED or isinstance(entry.sink, Proof):
-            return False
-        # Only EXEC says why; another command that words an error so is a script.
-        why = exec_block.reason(error, rejected) if exec_block.is_block(entry.frame) else error
-        refusal = self._around.refusal(why, self.place.node, entry.frame)
-        if refusal is not None:
-            if self._owner is not None:
-                self._owner.redirected()
-            self._around.refused(self, self.inflight.pop(), refusal)
-            return True
-        self._around.on_error(entry.sink, entry.frame)
-        if not rejected and why is error:
-            return False
-        entry = self.inflight.pop()
-        reply = self._not_executed(error, why, rejected)
-        entry.sink.deliver(entry.token, reply, 0, len(reply))
-        return True
-
-    def _not_executed(self, error: bytes, why: bytes, rejected: bytes) -> bytes:
-        """The reply to a transaction to which the server says ``error``."""
-        if exec_block.lacks_multi(error):
-            place = self.place
-            return encode.error(errors.uncertain(place.shard, place.node.address, errors.multi_refused(rejected)))
-        return exec_block.aborted(why)
 
     def _release_holders(self) -> None:
         holders, self._holders = self._holders, {}
         for holder in holders:
             holder.release(self)
-
-    def _change(self, state: State) -> None:
-        if state is not self.state:
-            self.state = state
-            self.ready = state is State.READY
-            self._around.on_state(self)
-
-    def _abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _log(self, level: int, event: str) -> None:
-        place = self.place
-        log.log(level, "%s shard=%s address=%s reason=%r", event, place.shard, place.node.address, self._reason)
 
     # ---- the server side: replies come in
 
@@ -506,8 +317,8 @@ class Backend(Receiver):
             self._reader.feed(data, now)
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
-            self._log(logging.ERROR, "backend sent what is no reply")
-            self._abort()
+            self.log(logging.ERROR, "backend sent what is no reply")
+            self.abort()
         if self._hurried or self._reader.taken:
             self._make_way()
         if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
@@ -526,7 +337,7 @@ class Backend(Receiver):
         slow = not self._blocked and reader.holds_back(self._unblock)
         alone = self.left
         if not alone and (slow or reader.known > VERY_LONG):
-            alone = self._around.on_long(self)
+            alone = self._settings.events.on_long(self)
         awaited = reader.taken > 0 and self.inflight.serves_others(reader.owner)
         if awaited != self._hurried and self._hurry is not None:
             self._hurried = awaited
@@ -538,13 +349,6 @@ class Backend(Receiver):
     def leave(self) -> None:
         """Nobody else sends here any more."""
         self.left = True
-
-    def _too_large(self, entry: Entry) -> bytes:
-        """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
-        around = self._around
-        around.counters.too_large += 1
-        around.on_error(entry.sink, entry.frame)
-        return encode.error(errors.reply_too_large(around.max_reply, not around.look(entry.frame).readonly))
 
     def _unblock(self) -> None:
         """The reader has caught up, or is gone, or somebody else has sent a request. What waited behind the reply has
@@ -590,11 +394,3 @@ class Backend(Receiver):
         elif self._heard > self._greeted:
             self._used = max(self._used, self._heard)
         return now - self._used
-
-
-def _words(error: BaseException, connect_timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {connect_timeout:g} s"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

@@ -14,7 +14,7 @@ _PAUSE = 0.05
 """Seconds until a server is asked again that said nothing."""
 
 
-class Errand(Sink):
+class SingleRequest(Sink):
     """Sends ``frame`` to ``place``; ``sink`` gets what comes back under ``token``, or the error that says why nothing
     does. ``holder``: whose the connection is meanwhile. ``patient``: a server that can be reached and says nothing is
     asked again, as it may run a script."""
@@ -26,15 +26,15 @@ class Errand(Sink):
         "_lease",
         "_patient",
         "_refused",
-        "_service",
         "_sink",
         "_timer",
         "_token",
+        "_upstream",
     )
 
     def __init__(
         self,
-        service: Upstream,
+        upstream: Upstream,
         sink: Sink,
         token: int,
         place: Place,
@@ -48,15 +48,13 @@ class Errand(Sink):
         """Why it has not been sent yet, if that was tried."""
         self._again: asyncio.TimerHandle | None = None
         """Until that is tried again."""
-        self._service = service
+        self._upstream = upstream
         self._sink = sink
         self._token = token
         self._frame = frame
         self._lease: Lease | None = None
-        self._timer: Deadline | None = service.turn.clock.call_later(
-            service.config.backend.request_timeout, self._expire
-        )
-        self._claim = service.leases.ask(place, self._go, holder)
+        self._timer: Deadline | None = upstream.turn.clock.call_later(upstream.timing.request_timeout, self._expire)
+        self._claim = upstream.leases.ask(place, self._go, holder)
 
     @property
     def owner(self) -> object:
@@ -87,7 +85,7 @@ class Errand(Sink):
         if isinstance(lease, str):
             self._refused = lease
             if self._patient and lease.startswith("SHARDDOWN") and self._reached():
-                self._again = self._service.loop.call_later(_PAUSE, self._ask)
+                self._again = self._upstream.loop.call_later(_PAUSE, self._ask)
             else:
                 self._answer(encode.error(lease))
             return
@@ -95,16 +93,16 @@ class Errand(Sink):
         self._lease = lease
         lease.on_lost = self._lost
         lease.on_push = self._answer  # so is SUBSCRIBE answered in RESP3
-        lease.send(self, 0, self._frame, self._service.turn.now())
+        lease.send(self, 0, self._frame, self._upstream.turn.now())
 
     def _reached(self) -> bool:
         """Whether any connection to the server stands."""
         node = self._claim.place.node
-        return any(backend.ready and backend.place.node == node for backend in self._service.pool)
+        return any(backend.ready and backend.place.node == node for backend in self._upstream.pool)
 
     def _ask(self) -> None:
         self._again = None
-        self._claim = self._service.leases.ask(self._claim.place, self._go, self._claim.holder)
+        self._claim = self._upstream.leases.ask(self._claim.place, self._go, self._claim.holder)
 
     def _lost(self, reason: str, sent: bool) -> None:
         assert self._lease is not None
@@ -122,7 +120,7 @@ class Errand(Sink):
             self._answer(encode.error(self._refused))
             return
         place = self._claim.place
-        seconds = self._service.config.backend.request_timeout
+        seconds = self._upstream.timing.request_timeout
         words = f"did not answer within {seconds:g} s"
         self._answer(encode.error(errors.uncertain(place.shard, place.node.address, words)))
 

@@ -1,124 +1,253 @@
-"""What a request over a dedicated connection uses of the worker: a narrow face of its servers, and of its client."""
+"""The servers of a worker behind one face: routes to them, shared and dedicated connections, refused and held requests.
+
+What happens on the connections is for ``proxy.backends.upstream_events``.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
+from dataclasses import replace
 
 from proxy.backends.dedicated_pool import Leases
+from proxy.backends.dispatch import Dispatcher
+from proxy.backends.long_replies import LongReplies
 from proxy.backends.pool import Pool
-from proxy.backends.redirections import Detours
-from proxy.backends.settings import Place
+from proxy.backends.redirections import Redirections
+from proxy.backends.replica_lag import Fitness
+from proxy.backends.routes import RouteBook, Routes
+from proxy.backends.settings import BackendEvents, BackendSettings, Place
 from proxy.backends.shared import Backend
-from proxy.commands.facts import Fact
+from proxy.backends.upstream_events import UpstreamEvents, UpstreamOwner
 from proxy.config import Config
-from proxy.metrics import Counters
+from proxy.engine.entry import Entry
+from proxy.engine.sink import Sink
+from proxy.planning.inspector import Inspector
 from proxy.planning.proof import Doubt
 from proxy.planning.refusals import Refusal
+from proxy.planning.server_facts import LineBreaks
 from proxy.session.script_cache import Scripts
-from proxy.session.session import Session
 from proxy.sharding.topology import Node, Topology
-from proxy.transport.write_batch import Turn
+from proxy.transport.descriptors import Budget
 
 
-class Upstream(Protocol):
-    """The servers of a worker."""
+class Upstream:
+    """The servers of a worker, in the snapshot ``topology``."""
 
-    @property
-    def config(self) -> Config:
-        """The configuration."""
+    def __init__(
+        self,
+        config: Config,
+        topology: Topology,
+        settings: Callable[[BackendEvents[Backend]], BackendSettings[Backend]],
+        inspector: Inspector,
+        scripts: Scripts,
+        dispatcher: Dispatcher,
+        fitness: Fitness,
+        owner: UpstreamOwner,
+    ) -> None:
+        self.config = config
+        self.topology = topology
+        self._events = events = UpstreamEvents(self, inspector, scripts, dispatcher, owner, config.topology.remap)
+        self._owner = owner
+        self.settings = common = settings(events)
+        self.inspector = inspector
+        self.scripts = scripts
+        self.turn = common.turn
+        self.counters = common.counters
+        self.timing = common.timing
+        self.loop = asyncio.get_running_loop()
+        self._held: dict[str, asyncio.TimerHandle] = {}
+        """The shards to whose primaries nothing is sent, until then."""
+        self.gaps_since = self.turn.now()
+        """Since when there have been slots that nobody serves, if there are."""
+        self.line_breaks = LineBreaks()
+        self.longs = LongReplies()
+        self.redirections = Redirections(common, events.at, events.split, events.on_unsettled)
+        self.pool = Pool(common)
+        self.budget = Budget()
+        """How many connections there may be that are for one client alone."""
+        backend = config.backend
+        self.leases = Leases(common, backend.dedicated_connections, share(config), backend.dedicated_wait, self.budget)
+        self.book = RouteBook(
+            topology,
+            self.pool,
+            backend.connections_per_node,
+            fitness,
+            keep_to_primary=config.read_your_writes > 0 and reads_replicas(config),
+        )
+        self.plain_routes = self.book.plain(config.read_from)
+        """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop."""
+    # ---- which connections a client's requests go over
 
-    @property
-    def turn(self) -> Turn:
-        """Its turns, with the clock that deadlines go by."""
+    def routes(
+        self, protocol: int, db: int, rank: int, reads_replicas: bool = False, calls_scripts: bool = False
+    ) -> Routes:
+        """The routes of the client of this ``rank``, in the protocol and database it uses; ``reads_replicas``: it said
+        so."""
+        read_from = self.config.read_from
+        if reads_replicas and read_from == "primary":
+            read_from = "prefer_replica"
+        return self.book.routes(protocol, db, read_from, rank, calls_scripts)
 
-    @property
-    def counters(self) -> Counters:
-        """What is counted."""
+    def own_routes(self, number: int) -> Routes:
+        """The routes of client ``number`` over connections of its own."""
+        return self.book.own(number)
 
-    @property
-    def topology(self) -> Topology:
-        """The snapshot in use."""
+    def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
+        """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
+        that is not everybody's; None if it is not."""
+        if len(frame) < self.settings.query.large or routes.manner.owner:
+            return None
+        return self.book.large(protocol, db)
 
-    @property
-    def slot_of(self) -> Callable[[bytes], int]:
-        """The slot of a key, or of a shard channel."""
+    def long_routes(self, frames: Iterable[bytes], routes: Routes) -> Routes | None:
+        """The same for a request that is sent as ``frames``, if one of these has had very long replies."""
+        if not self.longs.names or routes.manner.owner or not self.longs.any(frames):
+            return None
+        return self.book.long(routes)
 
-    @property
-    def pool(self) -> Pool:
-        """The shared connections."""
+    def at_primaries(self, routes: Routes) -> Routes:
+        """The same connections to primaries as those of ``routes``, for reads too."""
+        return self.book.at_primaries(routes)
 
-    @property
-    def leases(self) -> Leases:
-        """The dedicated connections."""
+    def keep_routes(self, used: Collection[Routes]) -> set[Backend]:
+        """Forget the routes that are not ``used``: the connections that the others need."""
+        return self.book.keep(used)
 
-    @property
-    def detours(self) -> Detours:
-        """The requests that were refused, and are on their way to another server."""
+    def forget_long_replies(self) -> None:
+        """Requests that have had very long replies, but not lately, are like others again."""
+        if self.longs.forget(self.turn.now()):
+            self._owner.watch_commands(self.longs.names)
 
-    @property
-    def scripts(self) -> Scripts:
-        """The scripts that clients have sent."""
+    # ---- connections
 
     def shared(self, place: Place) -> Backend:
         """The shared connection to the server of ``place``."""
+        backend = self.pool.at(replace(place, index=0) if place.index else place)
+        backend.start()
+        return backend
 
     def primary(self, shard: int, protocol: int, db: int) -> Place | None:
         """Where the primary of ``shard`` is; None if it is nobody's, or nothing may be sent there now."""
-
-    def holds(self, name: str) -> bool:
-        """Whether nothing is sent to the primary of the shard called so, as a failover is about to begin."""
+        if not 0 <= shard < len(self.topology.shards) or self.topology.shards[shard].name in self._held:
+            return None
+        found = self.topology.shards[shard]
+        return Place(found.name, found.primary, True, protocol, db, 0)
 
     def replace(self, backends: Collection[Backend]) -> None:
-        """Use fresh connections in place of these, over which nothing more is sent."""
+        """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
+        goes on when that is answered."""
+        self._owner.halt({owner for backend in backends for owner in backend.owners()})
+        for backend in backends:
+            self.pool.replace(backend)
+        for owner in {backend.place.owner for backend in backends}:
+            self.book.refresh(owner)
+        for backend in backends:
+            backend.retire(keeps=True)
 
     def renew(self, number: int, node: Node) -> None:
         """Connect client ``number`` anew to ``node``, over each connection of its own."""
+        for backend in self.pool.owned(number):
+            if backend.place.node == node:
+                backend.renew()
 
     def release(self, number: int) -> None:
         """Client ``number`` needs no connections of its own any more."""
+        self.book.release(number)
+        self.pool.release(number)
+
+    def leave_primary(self, node: Node) -> None:
+        """``node`` is no primary any more: go over fresh connections."""
+        self.leases.renew(node)
+        self.replace([backend for backend in self.pool if backend.place.node == node and backend.place.primary])
+
+    def give_up_reads(self, silent: Collection[Node]) -> None:
+        """Other servers are fit for reads, or nearer; what waits for replicas that are ``silent`` waits elsewhere."""
+        self.book.refresh()
+        for backend in [backend for backend in self.pool if backend.place.node in silent]:
+            if not backend.place.primary:
+                backend.give_up_reads()
+
+    async def close(self) -> None:
+        """Close every connection; what is in flight is answered with an error."""
+        await self.leases.close()
+        await self.pool.close()
+
+    # ---- what its errors mean
 
     def hint(self, node: Node | None) -> None:
         """Something has changed, as ``node`` says: the topology should be looked at."""
+        self._events.hint(node)
 
     def demoted(self, place: Place) -> None:
         """The server of ``place`` is used as a primary, and says that it is a replica."""
+        self._events.demoted(place)
 
     def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
         """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
         business."""
+        return self._events.refusal(error, asked, frame)
 
     def doubt(self, frame: bytes) -> Doubt | None:
         """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
+        return self._events.doubt(frame)
 
-    def resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
-        """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
+    def forestall(self, frame: bytes, backend: Backend | None, sink: Sink, token: int, now: float) -> None:
+        """A request is about to be sent to ``backend`` while others are refused: have its twin go ahead of it."""
+        doubt = self._events.doubt(frame)
+        if doubt is not None and backend is not None:
+            self.redirections.forestall(backend, doubt, sink, token, now)
 
-    def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
+    def wait(self, entry: Entry, place: Place) -> None:
+        """Nobody serves the slot of ``entry``: keep it until somebody does, if that has not been so for long."""
+        self._events.wait(entry, place)
 
-    def may_have(self, digests: Iterable[bytes]) -> bool:
-        """Whether one of these scripts is kept here, or may be by another worker."""
+    # ---- the topology
+
+    def adopt(self, topology: Topology) -> None:
+        """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
+        waits for that."""
+        before, self.topology = self.topology, topology
+        if before.whole:
+            self.gaps_since = self.turn.now()
+        self.book.adopt(topology)
+        left = topology.left_by(before)
+        owners: set[object] = set()
+        for backend in self.pool:
+            if backend.place.primary and backend.place.node in left:
+                owners |= backend.owners()
+        self._owner.halt(owners)
+        for name in [name for name in self._held if before.primary(name) != topology.primary(name)]:
+            self._held.pop(name).cancel()
+        self.pool.adopt(topology)
+        self.leases.adopt(topology)
+
+    def hold_shard(self, name: str, seconds: float | None) -> None:
+        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
+        failover is about to begin. None: go on."""
+        timer = self._held.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None:
+            self._held[name] = self.loop.call_later(seconds, self.hold_shard, name, None)
+        for backend in self.pool:
+            if backend.place.primary and backend.place.shard == name:
+                backend.withhold(seconds is not None)
+
+    def holds(self, name: str) -> bool:
+        """Whether nothing is sent to the primary of the shard called so, as a failover is about to begin."""
+        return name in self._held
+
+    def may_raise(self, shard: int | None = None, read: bool = False) -> bool:
+        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks; ``read``:
+        or a replica that is read from."""
+        return self.line_breaks.may_come(self.topology, shard, read)
 
 
-class Requester(Protocol):
-    """The client that a dedicated connection is asked for."""
+def share(config: Config) -> int:
+    """How many dedicated connections to one server one user at one address may have."""
+    return max(int(config.backend.dedicated_connections * config.backend.dedicated_share), 1)
 
-    @property
-    def service(self) -> Upstream:
-        """The servers of its worker."""
 
-    @property
-    def session(self) -> Session:
-        """Its state."""
-
-    @property
-    def window(self) -> object:
-        """Whose the replies are."""
-
-    @property
-    def holder(self) -> str:
-        """Its user and address."""
+def reads_replicas(config: Config) -> bool:
+    """Whether replicas are read from, and so are watched."""
+    return config.read_from != "primary" or config.present_as == "cluster"

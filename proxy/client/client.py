@@ -138,7 +138,7 @@ class Conversation(Receiver):
             quiet = not (service.clients.paused or service.spectators.watching)
             self.own = Manner.OWN if quiet else Manner.LONG
             self.plain = service.fast_lane and quiet
-            plain = service.plain_routes
+            plain = service.upstream.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
         else:
             self.adopt_session()
@@ -212,8 +212,12 @@ class Conversation(Receiver):
         now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
         if self._plain_routes is None or self._adopted != now:
             self._adopted = now
-            self._plain_routes = service.routes(
-                session.protocol, session.db, self.number, session.reads_replicas, self.calls_scripts
+            self._plain_routes = service.upstream.routes(
+                session.protocol,
+                session.db,
+                service.census.rank(self.number),
+                session.reads_replicas,
+                self.calls_scripts,
             )
         self.routes = self._plain_routes
         if modes is not None:
@@ -332,7 +336,7 @@ class Conversation(Receiver):
         service = self.service
         fact: Fact | None
         try:
-            fact = service.table.resolve(args)
+            fact = service.inspector.table.resolve(args)
         except UnknownSubcommand:
             return None
         if fact is None or not fact.accepts(len(args)):
@@ -357,7 +361,7 @@ class Conversation(Receiver):
         service = self.service
         fact: Fact | None
         try:
-            fact = service.table.resolve(args)
+            fact = service.inspector.table.resolve(args)
         except UnknownSubcommand as unknown:
             fact = unknown.fact
             if fact.name not in service.absent:
@@ -593,7 +597,7 @@ class Conversation(Receiver):
         if publish.asks_too_early(self, fact):
             return False
         plan = service.planner.plan(fact, args, frame)
-        if service.detours.unsettled and runs_code(fact) and service.topology.cluster:
+        if service.upstream.redirections.unsettled and runs_code(fact) and service.topology.cluster:
             # A server is told the first key of a module's command only, and answers for keys that are away.
             plan = service.planner.by_key(fact, args, frame) or plan
         shown = self.session.world.presented
@@ -612,7 +616,11 @@ class Conversation(Receiver):
                 self.modes = Modes(self)
             return self._aside(blocking.begin(self.modes, fact, args, frame, plan.shard))
         if fact.name in reply_counts.NAMES:
-            raises = service.may_raise(plan.shard, plan.read) if isinstance(plan, Forward) else service.may_raise()
+            raises = (
+                service.upstream.may_raise(plan.shard, plan.read)
+                if isinstance(plan, Forward)
+                else service.upstream.may_raise()
+            )
             if reply_counts.of_its_own(fact.name, args, raises):
                 return self._aside(unshared.carry_out(self, fact, args, frame, plan))
         if fact.name in RUNS_CODE and not self.may_call_scripts():
@@ -636,8 +644,10 @@ class Conversation(Receiver):
             else:
                 targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
             service.scripts.prepare(fact.name, args, targets, now)
-        if service.detours.unsettled and isinstance(plan, Forward):
-            service.forestall(frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now)
+        if service.upstream.redirections.unsettled and isinstance(plan, Forward):
+            service.upstream.forestall(
+                frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now
+            )
         if self.modes is not None and self.modes.tracker is not None:
             self.modes.tracker.before(shards, now)  # nothing may come in between
         if isinstance(plan, Scatter) and plan.way.merge == "scan":
@@ -659,10 +669,10 @@ class Conversation(Receiver):
         another connection than all share waits until all that came before it is answered (None), and what follows it
         waits until it is."""
         session = self.session
-        routes = self.service.large_routes(frame, self.routes, session.protocol, session.db)
+        routes = self.service.upstream.large_routes(frame, self.routes, session.protocol, session.db)
         if routes is None:
             frames = [part.frame for part in plan.parts] if isinstance(plan, Scatter) else [frame]
-            routes = self.service.long_routes(frames, self.routes)
+            routes = self.service.upstream.long_routes(frames, self.routes)
         if routes is None:
             return self.routes
         if not self.alone():
@@ -677,7 +687,7 @@ class Conversation(Receiver):
         if not read or own_writes is None:
             return routes
         lately = any(own_writes.lately(shard, routes.slot_shard, now) for shard in shards)
-        return self.service.at_primaries(routes) if lately else routes
+        return self.service.upstream.at_primaries(routes) if lately else routes
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""

@@ -168,7 +168,7 @@ def watched(client: "Conversation", data: bytes, pos: int, name_end: int, now: f
     if end < 0:
         return -1
     frame = data[pos:end]
-    if service.longs.any((frame,)):
+    if service.upstream.longs.any((frame,)):
         return -1
     slot = service.slot_of(data[data.index(b"\n", name_end) + 1 : key_end - 2])
     shard = client.routes.slot_shard[slot]
@@ -186,7 +186,7 @@ def _has_long(client: "Conversation", data: bytes, pos: int, found: Cut) -> bool
     """Whether a part of the request at ``data[pos:]`` has had very long replies."""
     parts = found.parts
     frames = (data[pos : found.end],) if len(parts) == 1 else (part.frame for part in parts)
-    return client.service.longs.any(frames)
+    return client.service.upstream.longs.any(frames)
 
 
 def send_parts(

@@ -15,15 +15,16 @@ import random
 from collections.abc import Collection
 from typing import Protocol
 
+from proxy.backends.pool import Pool
 from proxy.backends.settings import Place
 from proxy.backends.shared import Backend
-from proxy.backends.upstream import Upstream
 from proxy.discovery.learn import node_of_cluster
 from proxy.engine.sink import Sink
 from proxy.resp import encode
 from proxy.resp.info import Replication
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node
+from proxy.transport.write_batch import Turn
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,20 @@ _JITTER = 0.2
 _QUESTION = encode.request(("INFO", "replication"))
 
 
-class Watched(Upstream, Protocol):
+class Watched(Protocol):
     """A worker whose primaries are watched."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop."""
+
+    @property
+    def turn(self) -> Turn:
+        """Its turns, with the clock that deadlines go by."""
+
+    @property
+    def pool(self) -> Pool:
+        """The shared connections."""
 
     def leave_primary(self, node: Node) -> None:
         """``node`` is no primary: have the topology looked at, and go over fresh connections."""

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from proxy.backends.connection import reason
 from proxy.backends.handshake import Credentials
-from proxy.backends.query import ask, reason
+from proxy.backends.query import ask
 from proxy.config import Config
 from proxy.discovery.odd import Told
 from proxy.discovery.replication import QUESTIONS, Answer, Group, read

@@ -18,8 +18,9 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from proxy.backends.connection import reason
 from proxy.backends.handshake import Credentials
-from proxy.backends.query import ask, reason
+from proxy.backends.query import ask
 from proxy.config import Config
 from proxy.discovery import replication
 from proxy.discovery.odd import Told

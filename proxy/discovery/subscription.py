@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 
 import hiredis
 
+from proxy.backends.connection import Backoff
 from proxy.backends.handshake import Credentials
 from proxy.errors import BackendError
 from proxy.resp import encode
@@ -47,7 +47,7 @@ class Subscription:
 
     async def run(self) -> None:
         """Never returns; says nothing of what goes wrong, as who is told of the change will ask the server itself."""
-        backoff = _BACKOFF_MIN
+        backoff = Backoff(_BACKOFF_MIN, _BACKOFF_MAX)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
@@ -55,9 +55,8 @@ class Subscription:
             with contextlib.suppress(OSError, TimeoutError, ValueError, BackendError, hiredis.ProtocolError):
                 await self._listen()
             if loop.time() - began > _BACKOFF_MAX:
-                backoff = _BACKOFF_MIN
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-            backoff = min(backoff * 2, _BACKOFF_MAX)
+                backoff.reset()
+            await asyncio.sleep(backoff.pause())
 
     async def _listen(self) -> None:
         async with timeout(self._patience):

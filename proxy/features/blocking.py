@@ -8,7 +8,7 @@ connection is closed, which ends the block at the server.
 import math
 from collections.abc import Sequence
 
-from proxy.backends.blocking_request import UNBLOCKED, Pursuit
+from proxy.backends.blocking_request import UNBLOCKED, BlockingRequest
 from proxy.backends.settings import Place
 from proxy.commands.facts import Fact
 from proxy.commands.getkeys import xread_block_at
@@ -85,13 +85,13 @@ class Halt:
             self._modes.read_aside()
 
 
-class Block(Pursuit):
+class Block(BlockingRequest):
     """One command that blocks."""
 
     __slots__ = ("_args", "_asked", "_ends", "_fact", "_frame", "_halt", "_modes", "_open")
 
     def __init__(self, modes: Modes, fact: Fact, args: list[bytes], frame: bytes, halt: Halt) -> None:
-        super().__init__(modes.client.service, seconds(fact.name, args), readonly=fact.readonly)
+        super().__init__(modes.client.service.upstream, seconds(fact.name, args), readonly=fact.readonly)
         self._modes = modes
         self._fact = fact
         self._args = args
@@ -111,7 +111,7 @@ class Block(Pursuit):
             return encode.error(plan.text)
         assert isinstance(plan, Pin)
         session = self._modes.client.session
-        return self.service.primary(plan.shard, session.protocol, session.db)
+        return self.upstream.primary(plan.shard, session.protocol, session.db)
 
     def holder(self) -> str:
         """The client's."""

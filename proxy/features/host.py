@@ -3,6 +3,7 @@
 A feature names neither the connection of its client nor the composition root: both are met here, as far as needed.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -10,22 +11,27 @@ from proxy.backends.dispatch import Dispatcher
 from proxy.backends.routes import Routes
 from proxy.backends.upstream import Upstream
 from proxy.commands.facts import Fact
+from proxy.config import Config
 from proxy.discovery.monitor import Monitor
 from proxy.engine.jobs import Job
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.metrics import Counters
 from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.inspector import Inspector
 from proxy.planning.key_slots import Examined
 from proxy.planning.planner import Planner, Reject
 from proxy.planning.query_limit import QueryLimit
 from proxy.pubsub.hub import Hub
 from proxy.resp.limits import RequestLimits
 from proxy.session.cross_worker import Args, Part
+from proxy.session.script_cache import Scripts
 from proxy.session.session import Session
 from proxy.session.tracking_options import Tracking
-from proxy.transport.descriptors import Budget
+from proxy.sharding.topology import Topology
 from proxy.transport.flow_control import ClientLimits, Flow
 from proxy.transport.job_runner import Slices
+from proxy.transport.write_batch import Turn
 
 
 class Siblings(Protocol):
@@ -148,20 +154,92 @@ class Trackers(Protocol):
         """It does not any more."""
 
 
-class Services(Upstream, Protocol):
+class Services(Protocol):
     """What the clients of a worker share."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop."""
+
+    @property
+    def turn(self) -> Turn:
+        """Its turns, with the clock that deadlines go by."""
+
+    @property
+    def slices(self) -> Slices:
+        """Carries out long work."""
+
+    @property
+    def counters(self) -> Counters:
+        """What is counted."""
+
+    @property
+    def upstream(self) -> Upstream:
+        """The servers."""
+
+    @property
+    def topology(self) -> Topology:
+        """The snapshot in use."""
+
+    @property
+    def hub(self) -> Hub:
+        """The subscriptions at the servers."""
+
+    @property
+    def monitor(self) -> Monitor:
+        """How far the replicas are behind."""
+
+    @property
+    def slot_of(self) -> Callable[[bytes], int]:
+        """The slot of a key, or of a shard channel."""
+
+    @property
+    def inspector(self) -> Inspector:
+        """Looks at requests, and has the table of commands."""
+
+    @property
+    def planner(self) -> Planner:
+        """Decides what becomes of commands."""
+
+    @property
+    def examined(self) -> Examined:
+        """What was found out about the request of very many arguments that is carried out now."""
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Carries plans out."""
+
+    @property
+    def scripts(self) -> Scripts:
+        """The scripts that clients have sent."""
+
+    @property
+    def query(self) -> QueryLimit:
+        """How much the servers keep of what one connection sends."""
+
+    @property
+    def limits(self) -> ClientLimits:
+        """The bounds of each client."""
+
+    @property
+    def request_limits(self) -> RequestLimits:
+        """The bounds of a request."""
 
     @property
     def siblings(self) -> Siblings | None:
         """The other workers, where there are any."""
 
     @property
-    def clients(self) -> Registry:
-        """The clients."""
-
-    @property
     def census(self) -> WorkerCounts:
         """Which worker this is."""
+
+    @property
+    def clients(self) -> Registry:
+        """The clients."""
 
     @property
     def spectators(self) -> Monitors:
@@ -174,59 +252,6 @@ class Services(Upstream, Protocol):
     @property
     def trackers(self) -> Trackers:
         """The clients that track."""
-
-    @property
-    def budget(self) -> Budget:
-        """How many connections there may be for single clients."""
-
-    @property
-    def slices(self) -> Slices:
-        """Carries out long work."""
-
-    @property
-    def limits(self) -> ClientLimits:
-        """The bounds of each client."""
-
-    @property
-    def request_limits(self) -> RequestLimits:
-        """The bounds of a request."""
-
-    @property
-    def query(self) -> QueryLimit:
-        """How much the servers keep of what one connection sends."""
-
-    @property
-    def examined(self) -> Examined:
-        """What was found out about the request of very many arguments that is carried out now."""
-
-    @property
-    def planner(self) -> Planner:
-        """Decides what becomes of commands."""
-
-    @property
-    def dispatcher(self) -> Dispatcher:
-        """Carries plans out."""
-
-    @property
-    def hub(self) -> Hub:
-        """The subscriptions at the servers."""
-
-    @property
-    def monitor(self) -> Monitor:
-        """How far the replicas are behind."""
-
-    def own_routes(self, number: int) -> Routes:
-        """The routes of client ``number`` over connections of its own."""
-
-    def at_primaries(self, routes: Routes) -> Routes:
-        """The same connections to primaries as those of ``routes``, for reads too."""
-
-    def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
-        """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
-        that is not everybody's; None if it is not."""
-
-    def may_raise(self, shard: int | None = None, read: bool = False) -> bool:
-        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks."""
 
 
 class State(Protocol):

@@ -81,9 +81,9 @@ class Pausing(Sink):
         return self._reading is None or args[1] not in self._reading
 
     def _ask(self) -> None:
-        place = self._service.primary(0, 2, 0)
+        place = self._service.upstream.primary(0, 2, 0)
         if place is not None and not self._asked:
-            backend = self._service.shared(place)
+            backend = self._service.upstream.shared(place)
             if backend.usable:
                 self._asked = True
                 backend.send(self, 0, _LIST, self._service.turn.now(), None)

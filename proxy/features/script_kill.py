@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from proxy import errors
 from proxy.backends.dedicated_pool import OWN
 from proxy.backends.settings import Place
-from proxy.backends.single_request import Errand
+from proxy.backends.single_request import SingleRequest
 from proxy.commands.facts import Fact
 from proxy.features.host import Services
 from proxy.features.state import Modes
@@ -43,12 +43,12 @@ def aside(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float)
     gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
     client.flow.stop(Stop.ORDER)
     for index, place in enumerate(places):
-        Errand(service, gather, index, place, frame, OWN, patient=True)
+        SingleRequest(service.upstream, gather, index, place, frame, OWN, patient=True)
     return True
 
 
 def _places(service: Services, protocol: int) -> Iterator[Place]:
-    there = {backend.place.node for backend in service.pool if backend.ready}
+    there = {backend.place.node for backend in service.upstream.pool if backend.ready}
     for shard in service.topology.shards:
         for node in shard.nodes:
             if node == shard.primary or node in there:

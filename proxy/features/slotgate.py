@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from proxy import errors
 from proxy.backends.settings import Place, State
-from proxy.backends.single_request import Errand
+from proxy.backends.single_request import SingleRequest
 from proxy.commands.facts import Fact
 from proxy.config.settings import settings
 from proxy.engine.jobs import MORE, Job
@@ -46,7 +46,7 @@ def nodes(service: Services, protocol: int) -> bytes:
     for index, shard in enumerate(service.topology.shards):
         slots = format_ranges(service.topology.ranges(index))
         for node in shard.nodes:
-            backends = [backend for backend in service.pool if backend.place.node == node]
+            backends = [backend for backend in service.upstream.pool if backend.place.node == node]
             states = {backend.state for backend in backends}
             state = next((state for state in _BETTER if state in states), None)
             behind = lags.get(node, math.inf)
@@ -157,8 +157,8 @@ def send(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) 
     session = client.session
     service.counters.command(fact.name).calls += 1
     place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
-    modes.errand = Errand(
-        service, client.sink(), client.window.reserve(), place, encode.request(args[3:]), client.holder
+    modes.errand = SingleRequest(
+        service.upstream, client.sink(), client.window.reserve(), place, encode.request(args[3:]), client.holder
     )
     client.flow.stop(Stop.ORDER)
     return True

@@ -57,13 +57,13 @@ class SlowScripts:
         now = service.turn.now()
         self._renewed = [(at, node) for at, node in self._renewed if now - at < _WITHIN]
         often = Counter(node for _, node in self._renewed)
-        theirs = [backend for backend in service.pool if backend.place.index <= SCRIPTS]
+        theirs = [backend for backend in service.upstream.pool if backend.place.index <= SCRIPTS]
         under_way = [backend for backend in theirs if backend.ready and backend.inflight.written]
         found = [backend for backend in under_way if backend.silent(now) > _LONG and often[backend.place.node] < _MOST]
         slow = [backend for backend in found if _runs_script(backend)]
         if slow:
             self._renewed += [(now, backend.place.node) for backend in slow]
-            service.replace(slow)
+            service.upstream.replace(slow)
             for backend in slow:
                 self._send_reads_again(backend)
         if under_way:
@@ -72,7 +72,7 @@ class SlowScripts:
     def _send_reads_again(self, slow: Backend) -> None:
         """Over the connection that has taken its place; but none that its client sent behind what may write."""
         service = self._service
-        fresh = service.pool.at(slow.place)
+        fresh = service.upstream.pool.at(slow.place)
         entries = slow.inflight.entries()
         dropped: dict[int, Sink] = {}
         keep: set[object] = set()
@@ -91,7 +91,7 @@ class SlowScripts:
             fresh.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
     def _only_reads(self, frame: bytes) -> bool:
-        fact = None if exec_block.is_block(frame) else self._service.resolve(frame)[0]
+        fact = None if exec_block.is_block(frame) else self._service.inspector.resolve(frame)[0]
         return fact is not None and fact.readonly and fact.name not in RUNS_CODE
 
 

@@ -5,7 +5,7 @@ subscription. Made when a client first needs it; most never do.
 from typing import Protocol
 
 from proxy.backends.routes import Routes
-from proxy.backends.single_request import Errand
+from proxy.backends.single_request import SingleRequest
 from proxy.commands.facts import Fact
 from proxy.features.host import Host, KeyTracking
 from proxy.features.subscriptions import Subscriptions
@@ -37,7 +37,7 @@ class Modes:
         self.client = client
         self.block: Blocked | None = None
         """The blocking command that it waits in."""
-        self.errand: Errand | None = None
+        self.errand: SingleRequest | None = None
         """What SLOTGATE SEND sent last."""
         self.queue: Queue | None = None
         """The transaction that it has begun."""
@@ -75,9 +75,9 @@ class Modes:
     def routes(self, routes: Routes) -> Routes:
         """Which connections its commands go over, in place of ``routes``."""
         if self.tracker is not None:
-            return self.client.service.own_routes(self.client.number)
+            return self.client.service.upstream.own_routes(self.client.number)
         # What is read to be written back in a transaction must be what is watched.
-        return routes if self.watch is None else self.client.service.at_primaries(routes)
+        return routes if self.watch is None else self.client.service.upstream.at_primaries(routes)
 
     def read_aside(self) -> None:
         """It has read over a connection that is not its own for good: nobody will tell it of those keys."""

@@ -63,7 +63,7 @@ class Trackers:
             del self._trackers[number]
             self._budget.taken -= kept.cost
             kept.close()
-            self._service.release(number)
+            self._service.upstream.release(number)
 
     def leave(self, node: Node) -> None:
         """Let go of what listens at ``node``."""
@@ -105,8 +105,8 @@ def track(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float)
     if tracker is None and service.trackers.of(client.holder) >= service.trackers.share:
         client.refuse(fact, errors.trackers_share(client.holder, service.trackers.share))
         return True
-    if tracker is None and not service.budget.has(len(service.topology.shards)):
-        client.refuse(fact, errors.no_descriptors(service.budget.most))
+    if tracker is None and not service.upstream.budget.has(len(service.topology.shards)):
+        client.refuse(fact, errors.no_descriptors(service.upstream.budget.most))
         return True
     service.counters.command(fact.name).calls += 1
     reply = b"" if session.muted() else encode.OK

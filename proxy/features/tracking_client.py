@@ -129,7 +129,7 @@ class Tracker(Sink):
 
     async def _telling(self, options: Sequence[Sequence[bytes]], version: int) -> None:
         """Tell the servers that can be reached; the others are told when they can be."""
-        for backend in self._service.pool.owned(self.number):
+        for backend in self._service.upstream.pool.owned(self.number):
             try:
                 if self.tracking.redirect:
                     await self._companions.come(backend.place)
@@ -152,7 +152,7 @@ class Tracker(Sink):
         before, self._state = self._state, (self._client.session.protocol, self._client.session.db)
         if before != self._state:
             self._version += 1
-            for backend in self._service.pool.owned(self.number):
+            for backend in self._service.upstream.pool.owned(self.number):
                 if backend.usable:
                     self._versions[backend.place.node] = self._version
                     self._tell_state(backend, before, _TOLD if backend.ready else _UNAWAITED)
@@ -167,7 +167,7 @@ class Tracker(Sink):
     def end(self, token: int, reply: bytes) -> None:
         """Answer ``reply`` under ``token`` when no server tracks any more, and be over then."""
         self._ending = True
-        for backend in self._service.pool.owned(self.number):
+        for backend in self._service.upstream.pool.owned(self.number):
             if backend.ready:
                 self._send(backend, _TOLD, _OFF)
         self._await(token, reply)
@@ -256,7 +256,7 @@ class Tracker(Sink):
 
     def _lost_companion(self, node: Node) -> None:
         if self.tracking.redirect:
-            self._service.renew(self.number, node)
+            self._service.upstream.renew(self.number, node)
 
     # ---- CLIENT CACHING
 

@@ -52,7 +52,9 @@ class Companions:
             elif isinstance(lease, Lease):
                 lease.drop()
 
-        claim = self._service.leases.ask(Place(place.shard, place.node, place.primary, 3, 0, 0), came, self._holder)
+        claim = self._service.upstream.leases.ask(
+            Place(place.shard, place.node, place.primary, 3, 0, 0), came, self._holder
+        )
         try:
             lease_or_why = await found
         except asyncio.CancelledError:

@@ -16,7 +16,7 @@ from copy import copy
 
 from proxy import errors
 from proxy.backends.dedicated_pool import Lease
-from proxy.backends.exec_request import Fate, Trip
+from proxy.backends.exec_request import ExecRequest, Fate
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.features.exec_reply import Ending
@@ -168,7 +168,7 @@ def execute(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: floa
         client.hold()
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
-    odd = queue.odd or (service.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
+    odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
     large = queue.size >= service.query.large
     if (held is not None or queue.moves or listens or odd or large) and not client.alone():
         return False
@@ -232,7 +232,7 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
             service.scripts.note(name, args)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
         return
-    routes = service.large_routes(block, client.routes, client.session.protocol, client.session.db)
+    routes = service.upstream.large_routes(block, client.routes, client.session.protocol, client.session.db)
     if routes is None:
         routes = client.routes
     else:
@@ -258,7 +258,7 @@ def _send_alone(
         elif lease is not None and queue.moves:
             lease.drop()  # its database or protocol may be another now
         elif lease is not None:
-            client.service.leases.give_back(lease)
+            client.service.upstream.leases.give_back(lease)
         client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
         if client.modes is not None:
@@ -267,7 +267,7 @@ def _send_alone(
     if held is not None:
         held.execute(block, queue.moves, done, fenced=fenced)
     else:
-        Trip(client, queue.slots, block, done, repeat=repeat, fenced=fenced).start()
+        ExecRequest(client.service.upstream, client, queue.slots, block, done, repeat=repeat, fenced=fenced).start()
 
 
 def _reject(client: Host, rejected: Reject) -> bytes:

@@ -5,9 +5,9 @@ connection that said more is closed.
 """
 
 from proxy.backends.dedicated_pool import Lease
-from proxy.backends.exec_request import Fate, Trip
+from proxy.backends.exec_request import ExecRequest, Fate
 from proxy.backends.settings import Place
-from proxy.backends.single_request import Errand
+from proxy.backends.single_request import SingleRequest
 from proxy.commands.facts import Fact
 from proxy.engine.sink import DISCARD, Sink
 from proxy.features.host import Host
@@ -35,7 +35,7 @@ def carry_out(client: Host, fact: Fact, args: list[bytes], frame: bytes, plan: F
     def send(index: int, part: Part) -> None:
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
             if lease is not None:
-                service.leases.give_back(lease, untouched=True)
+                service.upstream.leases.give_back(lease, untouched=True)
             if not isinstance(plan, Scatter):
                 counter.failed += reply.startswith(b"-")
             whole.deliver(index if isinstance(plan, Scatter) else token, reply, 0, len(reply))
@@ -50,7 +50,7 @@ def carry_out(client: Host, fact: Fact, args: list[bytes], frame: bytes, plan: F
         else:
             slots = service.planner.slots(fact, args)
             assert not isinstance(slots, Reject), "it was planned"
-        Trip(client, slots, part.frame, done, repeat=fact.readonly, fenced=True).start()
+        ExecRequest(service.upstream, client, slots, part.frame, done, repeat=fact.readonly, fenced=True).start()
 
     for index, part in enumerate(parts):
         send(index, part)
@@ -63,10 +63,10 @@ def carry_out(client: Host, fact: Fact, args: list[bytes], frame: bytes, plan: F
 def _send_to_replicas(client: Host, plan: Scatter) -> None:
     """Replicas get it too if they are there; their replies are nobody's."""
     service = client.service
-    there = {backend.place.node for backend in service.pool if backend.ready}
+    there = {backend.place.node for backend in service.upstream.pool if backend.ready}
     for part in plan.parts:
         shard = service.topology.shards[part.shard]
         for node in shard.replicas:
             if node in there:
                 place = Place(shard.name, node, False, client.session.protocol, client.session.db, 0)
-                Errand(service, DISCARD, 0, place, part.frame, client.holder)
+                SingleRequest(service.upstream, DISCARD, 0, place, part.frame, client.holder)

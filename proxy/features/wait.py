@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from proxy import errors
-from proxy.backends.blocking_request import UNBLOCKED, Pursuit
+from proxy.backends.blocking_request import UNBLOCKED, BlockingRequest
 from proxy.backends.settings import Place
 from proxy.commands.facts import Fact
 from proxy.features.blocking import Halt
@@ -144,25 +144,25 @@ class Waiting:
             part.cancel()
 
 
-class Part(Pursuit):
+class Part(BlockingRequest):
     """The part of one shard."""
 
     __slots__ = ("_shard", "_waits", "_whole")
 
     def __init__(self, whole: Waiting, shard: str, seconds: float) -> None:
-        super().__init__(whole.modes.client.service, seconds, readonly=True)
+        super().__init__(whole.modes.client.service.upstream, seconds, readonly=True)
         self._whole = whole
         self._shard = shard
         self._waits = False
 
     def place(self) -> Place | bytes | None:
         """The shard's primary."""
-        service = self.service
-        index = service.topology.index(self._shard)
+        upstream = self.upstream
+        index = upstream.topology.index(self._shard)
         if index < 0:
             return encode.error(errors.shard_left(self._shard))
         session = self._whole.modes.client.session
-        return service.primary(index, session.protocol, session.db)
+        return upstream.primary(index, session.protocol, session.db)
 
     def holder(self) -> str:
         """The client's."""
@@ -176,7 +176,7 @@ class Part(Pursuit):
             frame = encode.request((*whole.args[:-1], math.ceil(remaining * 1000)))
         if not whole.wrote:
             return (frame,)
-        return (_PING, _RESTORE if self.service.topology.cluster else _SWAP, frame)
+        return (_PING, _RESTORE if self.upstream.topology.cluster else _SWAP, frame)
 
     def heard(self, index: int, reply: bytes) -> bool:
         """What must be replicated was not: nothing can be said. Servers that do not know it are so old that they need

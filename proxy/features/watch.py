@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from proxy.backends.dedicated_pool import Lease, Leases
-from proxy.backends.exec_request import Fate, Then, Trip, serving
+from proxy.backends.exec_request import ExecRequest, Fate, Then, serving
 from proxy.engine.sink import DISCARD
 from proxy.features.host import Host
 from proxy.resp import encode
@@ -27,10 +27,23 @@ Watched = Callable[["Watch | None", bytes], None]
 class Watch:
     """The keys that a client watches, all in one slot; see the module's text."""
 
-    __slots__ = ("_asking", "_client", "_db", "_lease", "_odd", "_protocol", "_timer", "_topology", "_trip", "slots")
+    __slots__ = (
+        "_asking",
+        "_client",
+        "_db",
+        "_lease",
+        "_odd",
+        "_protocol",
+        "_timer",
+        "_topology",
+        "_trip",
+        "_upstream",
+        "slots",
+    )
 
     def __init__(self, client: Host) -> None:
         self._client = client
+        self._upstream = client.service.upstream
         self._lease: Lease | None = None
         self._asking = False
         self._db = client.session.db
@@ -40,7 +53,7 @@ class Watch:
         self._odd = False
         """The lease is not in the state any more in which it was made."""
         self.slots: frozenset[int] = frozenset()
-        self._trip: Trip | None = None
+        self._trip: ExecRequest | None = None
         """What is under way."""
         self._timer: asyncio.TimerHandle | None = None
         """Until it is too old."""
@@ -55,7 +68,7 @@ class Watch:
         if lease is None or not lease.standing:
             return True
         service = self._client.service
-        if service.holds(lease.place.shard):
+        if service.upstream.holds(lease.place.shard):
             return True  # what is written there now would be lost
         topology = service.topology
         if self._asking or topology is self._topology:
@@ -76,11 +89,11 @@ class Watch:
                 then(self, reply)
                 return
             if lease is not None:
-                self._client.service.leases.give_back(lease)
+                self._client.service.upstream.leases.give_back(lease)
             then(None, reply)
 
         self.slots = slots
-        trip = self._trip = Trip(self._client, slots, frame, done, repeat=True)
+        trip = self._trip = ExecRequest(self._upstream, self._client, slots, frame, done, repeat=True)
         trip.start()
 
     def add(self, frame: bytes, then: Watched) -> None:
@@ -102,23 +115,34 @@ class Watch:
             then(self, encode.OK)
 
         self._follow_session(lease)
-        self._trip = Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking)
+        self._trip = ExecRequest(
+            self._client.service.upstream, self._client, self.slots, frame, done, lease=lease, asking=self._asking
+        )
         self._trip.start()
 
     def execute(self, frame: bytes, moves: bool, then: Then, *, fenced: bool) -> None:
         """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
-        connection in another state. ``fenced``: see ``Trip``."""
+        connection in another state. ``fenced``: see ``ExecRequest``."""
         lease, self._lease = self._lease, None
         assert lease is not None
         self._end_timer()
 
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
             if lease is not None:
-                give_back(self._client.service.leases, lease, self._odd or moves)
+                give_back(self._client.service.upstream.leases, lease, self._odd or moves)
             then(None, fate, reply)
 
         self._follow_session(lease)
-        Trip(self._client, self.slots, frame, done, lease=lease, asking=self._asking, fenced=fenced).start()
+        ExecRequest(
+            self._client.service.upstream,
+            self._client,
+            self.slots,
+            frame,
+            done,
+            lease=lease,
+            asking=self._asking,
+            fenced=fenced,
+        ).start()
 
     def release(self) -> None:
         """Watch no more."""
@@ -129,7 +153,7 @@ class Watch:
             return
         if lease is None:
             return
-        give_back(self._client.service.leases, lease, self._odd)
+        give_back(self._client.service.upstream.leases, lease, self._odd)
 
     def _keep(self, lease: Lease, asking: bool) -> None:
         self._lease = lease
@@ -151,7 +175,7 @@ class Watch:
         lease, self._lease = self._lease, None
         if lease is not None:
             log.warning("watch ended as it is too old address=%s seconds=%g", self._client.session.address, age)
-            give_back(service.leases, lease, self._odd)
+            give_back(service.upstream.leases, lease, self._odd)
 
     def _end_timer(self) -> None:
         if self._timer is not None:

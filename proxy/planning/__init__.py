@@ -6,6 +6,7 @@ reply, and what a server's error means for a request that is to be sent again.
 ::
 
     planner          Forward, Pin, Scatter or Reject
+    inspector        what a request is that was sent
     scatter          a command that is sent in parts, and how its replies become one
     split            cuts requests with many keys by shard
     scan_cursor      the cursor of a SCAN over all shards

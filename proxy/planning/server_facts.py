@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 
 from proxy.resp import encode
-from proxy.sharding.topology import Node, Topology
+from proxy.sharding.topology import NOBODY, Node, Topology
 
 log = logging.getLogger(__name__)
 
@@ -75,3 +75,24 @@ def _encoded(value: bytes | int | tuple[bytes, ...]) -> bytes:
     if isinstance(value, int):
         return encode.integer(value)
     return encode.bulk(value) if isinstance(value, bytes) else encode.array(map(encode.bulk, value))
+
+
+class LineBreaks:
+    """Which servers may pass on what scripts raise with its line breaks, so that one reply looks as several."""
+
+    def __init__(self) -> None:
+        self.known = False
+        """Whether a primary is known to do so."""
+        self.unasked: frozenset[Node] = frozenset()
+        """The primaries that may do so, as they have not been asked yet."""
+        self.at_replicas = False
+        """Whether a replica that is read from does so, or may, as it has not been asked yet."""
+
+    def may_come(self, topology: Topology, shard: int | None = None, read: bool = False) -> bool:
+        """Whether they may come from the primary of ``shard``, or of any; ``read``: or from a replica that is read
+        from."""
+        if read and self.at_replicas:
+            return True
+        if self.known or not self.unasked:
+            return self.known
+        return shard is None or (shard != NOBODY and topology.shards[shard].primary in self.unasked)

@@ -9,9 +9,10 @@ stands there given up where it was.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from proxy import errors
-from proxy.backends.settings import Surroundings
+from proxy.backends.settings import BackendSettings
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
 from proxy.pubsub.subscriber import Link
@@ -35,7 +36,7 @@ _FEW = 100
 class Hub:
     """All subscriptions of a worker."""
 
-    def __init__(self, around: Surroundings, topology: Topology) -> None:
+    def __init__(self, around: BackendSettings[Any], topology: Topology) -> None:
         self._around = around
         self._slices = around.slices
         self._loop = asyncio.get_running_loop()

@@ -6,12 +6,12 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy import errors
-from proxy.backends import query
+from proxy.backends import connection
 from proxy.backends.dedicated import Lease
-from proxy.backends.settings import Place, Surroundings
+from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.sink import DISCARD, Sink
 from proxy.planning.channels import Kind, told
 from proxy.planning.refusals import Refusal
@@ -112,7 +112,7 @@ class Link:
     topic's ``at[link]`` is True while the server has confirmed it.
     """
 
-    def __init__(self, hub: SubscriberEvents, shard: str, node: Node, around: Surroundings) -> None:
+    def __init__(self, hub: SubscriberEvents, shard: str, node: Node, around: BackendSettings[Any]) -> None:
         self.node = node
         self.shard = shard
         self.topics: dict[Topic, None] = {}
@@ -222,7 +222,7 @@ class Link:
                 try:
                     await lease.connect()
                 except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
-                    self._down(query.reason(error, timing.connect_timeout))
+                    self._down(connection.reason(error, timing.connect_timeout))
                     await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, timing.backoff_max)
                     continue
@@ -275,7 +275,7 @@ class Link:
         if self._reason != reason:
             log.warning("subscriber down shard=%s address=%s reason=%r", self.shard, self.node.address, reason)
         self._reason = reason
-        self._around.hint(self.node)
+        self._around.events.hint(self.node)
         self._hub.lost(self)
 
     async def _watch(self, lease: Lease) -> None:
@@ -356,7 +356,7 @@ class Link:
         """What is equal for topics that one command can name: on a cluster channels of shards in one slot."""
         if topic in self._singly:
             return topic
-        if topic.kind is Kind.SHARD and self._around.cluster:
+        if topic.kind is Kind.SHARD and self._around.roles.cluster:
             return key_slot(topic.name)
         return topic.kind
 
@@ -435,7 +435,7 @@ class Link:
                 self._note_all(refused)
                 return True
             self._hub.refused(refused, text)
-        found = self._around.refusal(error, self.node, b"")
+        found = self._around.events.refusal(error, self.node, b"")
         if isinstance(found, Refusal) and found.node is not None:
             led = [topic for topic in refused if topic.hops < _FREE_HOPS and topic in self.topics]
             refused = [topic for topic in refused if topic not in led]
@@ -461,7 +461,7 @@ class Link:
             if self in topic.at:
                 topic.at[self] = False
                 topic.fell()
-        self._around.hint(self.node)
+        self._around.events.hint(self.node)
 
     def _again(self, topics: Sequence[Topic]) -> None:
         """Say it again after a while, where it is still wanted; perhaps it belongs elsewhere by then."""

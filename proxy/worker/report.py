@@ -72,7 +72,7 @@ class Overview:
 
 def take(service: Service) -> Report:
     """How this worker is."""
-    connected = frozenset(backend.place.node.address for backend in service.pool if backend.ready)
+    connected = frozenset(backend.place.node.address for backend in service.upstream.pool if backend.ready)
     topology = service.topology
     return Report(
         _tally(service),
@@ -170,7 +170,7 @@ def _tally(service: Service) -> Tally:
             tally.add(metrics.MISSING, 1, shard, name)
     tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
     tally.add(metrics.TOO_LARGE, counters.too_large)
-    for backend in service.pool:
+    for backend in service.upstream.pool:
         place = backend.place
         role = "primary" if place.primary else "replica"
         number = "own" if place.owner else _NAMED.get(place.index, place.index)
@@ -183,7 +183,7 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
     _add_loop(tally, service)
     names = {node: shard.name for shard in service.topology.shards for node in shard.nodes}
-    for usage in service.leases.usage():
+    for usage in service.upstream.leases.usage():
         for state, count in (("used", usage.used), ("idle", usage.idle)):
             where = (names.get(usage.node, ""), usage.node.address)
             tally.add(metrics.LEASES, count, *where, state, str(service.census.index))

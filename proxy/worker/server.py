@@ -197,8 +197,8 @@ async def keep_learning(service: Service) -> None:
         _note_replicas(service, read_from)
         known = {node: answer for node, answer in known.items() if node in primaries}
         missing = [node for node in primaries if node not in known]
-        service.unasked = frozenset(missing)
-        service.raises = some_raise(list(known.values()))
+        service.upstream.line_breaks.unasked = frozenset(missing)
+        service.upstream.line_breaks.known = some_raise(list(known.values()))
         if missing:
             answers = await learn_all(missing, service.credentials, service.stranger)
             known |= answers
@@ -208,12 +208,12 @@ async def keep_learning(service: Service) -> None:
                 service.facts.learn({node: answer.version for node, answer in known.items()})
                 await _adopt(service, list(known.values()), list(read_from.values()))
             _tell(answers)
-            service.unasked = frozenset(missing) - answers.keys()
-            service.raises = some_raise(list(known.values()))
+            service.upstream.line_breaks.unasked = frozenset(missing) - answers.keys()
+            service.upstream.line_breaks.known = some_raise(list(known.values()))
             if len(answers) < len(missing):
                 await asyncio.sleep(_LEARN_AGAIN)
                 continue
-            service.lack(await apart(True, absent, service.table, list(known.values())))
+            service.lack(await apart(True, absent, service.inspector.table, list(known.values())))
         if primaries:
             service.learned.set()
         if service.reads_replicas and known:
@@ -231,7 +231,7 @@ async def keep_learning(service: Service) -> None:
 def _note_replicas(service: Service, answers: Mapping[Node, Learned]) -> None:
     """Whether what scripts raise may come from a replica as it is: those in ``answers`` have been asked."""
     replicas = {node for shard in service.topology.shards for node in shard.replicas} if service.reads_replicas else ()
-    service.replicas_raise = any(node not in answers or answers[node].raises for node in replicas)
+    service.upstream.line_breaks.at_replicas = any(node not in answers or answers[node].raises for node in replicas)
 
 
 def _tell(answers: Mapping[Node, Learned]) -> None:
@@ -261,11 +261,11 @@ async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) 
 
 
 async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
-    service.learn(await apart(True, complete, service.table, answers))
+    service.learn(await apart(True, complete, service.inspector.table, answers))
     if oldest := lowest(answers):
         service.world.server_version = oldest.version or service.world.server_version
         service.world.client_fields = oldest.client_fields
-    service.keep_connections(answer.version for answer in answers)
+    service.upstream.pool.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)
     modules = common([answer.modules for answer in answers if answer.modules is not None])

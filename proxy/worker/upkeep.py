@@ -28,9 +28,9 @@ class Upkeep:
     def sweep(self) -> None:
         """Forget the routes that no client has, and close what no routes need and nobody used lately."""
         service = self._service
-        service.forget_long_replies()
+        service.upstream.forget_long_replies()
         used = {routes for client in service.clients for routes in client.used_routes}
-        used.update(service.plain_routes)
-        for place in service.pool.close_unused(service.keep_routes(used), self.unused):
+        used.update(service.upstream.plain_routes)
+        for place in service.upstream.pool.close_unused(service.upstream.keep_routes(used), self.unused):
             if tracker := service.trackers.get(place.owner):
                 tracker.leave(place.node)

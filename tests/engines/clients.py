@@ -289,7 +289,8 @@ async def _play(engine: Engine, steps: Steps) -> object:
     await asyncio.sleep(2.0)
     counters = service.counters
     states = [
-        (backend.place.shard, backend.state.name, len(backend.inflight), backend.reconnects) for backend in service.pool
+        (backend.place.shard, backend.state.name, len(backend.inflight), backend.reconnects)
+        for backend in service.upstream.pool
     ]
     counted = {
         name: (counter.calls, counter.failed, counter.rejected) for name, counter in sorted(counters.commands.items())

@@ -132,7 +132,7 @@ def test_closed_in_the_turn_in_which_it_is_used(
             with Wire(worker.address) as client:
                 await worker.ask(client, *before)
                 await asyncio.sleep(0.05)  # what was given back is idle
-                for owner, name in ((worker.service.leases, "ask"), (worker.service.planner, "together")):
+                for owner, name in ((worker.service.upstream.leases, "ask"), (worker.service.planner, "together")):
                     _close_before(owner, name, lambda: close_all(server))
                 if case == "more to watch":
                     _close_before(worker.service.planner, "watched", lambda: close_all(server))
@@ -180,7 +180,7 @@ def test_a_shared_one_that_has_rested(shards: LocalShards, wires: Callable[[asyn
         async with inside(server, wires) as worker:
             with Wire(worker.address) as client:
                 assert await worker.ask(client, ("INCR", KEY)) == [b":1\r\n"]
-            (backend,) = [backend for backend in worker.service.pool if backend.place.primary]
+            (backend,) = [backend for backend in worker.service.upstream.pool if backend.place.primary]
             await asyncio.sleep(0.6)
             kept = Kept()
             close_all(server)

@@ -217,8 +217,8 @@ class ClusterWorld(World):
         for client in clients:
             self.problems += [f"client {client.number}: {line}" for line in client.talk.wrong(self.cluster.value)]
             self.errors += client.errors
-        if service.detours.chains:
-            self.problems.append(f"left on their way: {service.detours}")
+        if service.upstream.redirections.chains:
+            self.problems.append(f"left on their way: {service.upstream.redirections}")
         self.problems += self.cluster.lost_slots()
         for node in self.cluster.nodes:
             self.retries.update(node.refused)

@@ -153,7 +153,7 @@ async def _play(steps: Sequence[Step], config: Mapping[str, object]) -> None:
             await step(stage)
             await asyncio.sleep(_AT_ONCE)
         except AssertionError as error:
-            error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.pool)}")
+            error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.upstream.pool)}")
             raise
     assert not faults, faults
     await service.close()

@@ -98,11 +98,11 @@ class World:
 
     @property
     def usage(self) -> list[Usage]:
-        return sorted(self.service.leases.usage(), key=lambda usage: usage.node.address)
+        return sorted(self.service.upstream.leases.usage(), key=lambda usage: usage.node.address)
 
     def ask(self, where: Place | None = None, holder: str = ANNA) -> Claim:
         """Ask; what comes is heard."""
-        return self.service.leases.ask(where or place(), self.heard.append, holder)
+        return self.service.upstream.leases.ask(where or place(), self.heard.append, holder)
 
     async def lend(self, where: Place | None = None, holder: str = ANNA) -> Lease:
         """A lease."""
@@ -158,7 +158,7 @@ def told(wait: float = 0.0, limit: int = LIMIT, share: str = "100%") -> Callable
 async def test_one_that_is_idle_is_used_again(world: World) -> None:
     lease = await world.lend()
     assert lease.client_id == len(world.ends)
-    world.service.leases.give_back(lease, untouched=True)
+    world.service.upstream.leases.give_back(lease, untouched=True)
     assert world.usage == [Usage(ONE, 0, 1)]
     world.ask()
     assert world.heard == [lease]  # at once
@@ -169,7 +169,7 @@ async def test_one_that_is_idle_is_used_again(world: World) -> None:
 @told()
 async def test_its_state_is_checked_when_it_comes_back(world: World) -> None:
     lease = await world.lend()
-    world.service.leases.give_back(lease)
+    world.service.upstream.leases.give_back(lease)
     assert world.usage == [Usage(ONE, 1, 0)]
     await asyncio.sleep(SOON)
     assert world.usage == [Usage(ONE, 0, 1)]
@@ -192,7 +192,7 @@ def test_one_that_is_not_clean_is_closed(state: str, caplog: pytest.LogCaptureFi
         for _ in range(2):
             lease = await world.lend()
             world.state = state
-            world.service.leases.give_back(lease)
+            world.service.upstream.leases.give_back(lease)
             await asyncio.sleep(SOON)
             assert not world.standing
             assert world.usage == []
@@ -204,7 +204,7 @@ def test_one_that_is_not_clean_is_closed(state: str, caplog: pytest.LogCaptureFi
 @told()
 async def test_fields_that_a_server_does_not_know_can_not_be_wrong(world: World) -> None:
     world.state = "id=3 flags=N db=0 sub=0 psub=0 multi=-1 lib-name="
-    world.service.leases.give_back(await world.lend())
+    world.service.upstream.leases.give_back(await world.lend())
     await asyncio.sleep(SOON)
     assert world.usage == [Usage(ONE, 0, 1)]
 
@@ -213,7 +213,7 @@ async def test_fields_that_a_server_does_not_know_can_not_be_wrong(world: World)
 async def test_what_a_connection_is_besides(world: World) -> None:
     for flags, where in (("U", place()), ("r", place(primary=False)), ("Ur", place(primary=False))):
         world.state = CLEAN.replace("flags=N", f"flags={flags}")
-        world.service.leases.give_back(await world.lend(where))
+        world.service.upstream.leases.give_back(await world.lend(where))
         await asyncio.sleep(SOON)
     assert world.usage == [Usage(ONE, 0, 2)]
 
@@ -221,7 +221,7 @@ async def test_what_a_connection_is_besides(world: World) -> None:
 @told()
 async def test_a_server_that_does_not_say_is_not_waited_for(world: World) -> None:
     world.state = None
-    world.service.leases.give_back(await world.lend())
+    world.service.upstream.leases.give_back(await world.lend())
     await asyncio.sleep(REQUEST_TIMEOUT - 1)
     assert world.usage == [Usage(ONE, 1, 0)]
     await asyncio.sleep(3)
@@ -233,7 +233,7 @@ async def test_a_server_that_does_not_say_is_not_waited_for(world: World) -> Non
 async def test_one_with_a_reply_to_come_is_closed(world: World) -> None:
     lease = await world.lend()
     lease.send(DISCARD, 0, encode.request(["BLPOP", "k", "0"]), 0.0)
-    world.service.leases.give_back(lease, untouched=True)
+    world.service.upstream.leases.give_back(lease, untouched=True)
     await asyncio.sleep(SOON)
     assert world.usage == []
 
@@ -260,7 +260,7 @@ async def test_the_limit(world: World) -> None:
 @told()
 async def test_an_idle_one_in_another_state_makes_room(world: World) -> None:
     leases = [await world.lend() for _ in range(LIMIT)]
-    world.service.leases.give_back(leases[0], untouched=True)
+    world.service.upstream.leases.give_back(leases[0], untouched=True)
     lease = await world.lend(place(db=5))
     assert lease.place.db == 5
     assert not leases[0].standing
@@ -280,7 +280,7 @@ async def test_one_holder_has_a_share_and_no_more(world: World) -> None:
     world.ask(holder=BEN)
     await asyncio.sleep(SOON)
     assert "all 10 connections" in str(world.heard.pop())
-    world.service.leases.give_back(leases.pop(), untouched=True)
+    world.service.upstream.leases.give_back(leases.pop(), untouched=True)
     assert await world.lend() not in others  # it has room in its share again
     for lease in leases:
         lease.drop()
@@ -314,7 +314,7 @@ async def test_the_proxy_itself_always_gets_one(world: World) -> None:
     assert isinstance(world.heard.pop(), str)
     held.pop().drop()
     for lease in own:
-        world.service.leases.give_back(lease, untouched=True)
+        world.service.upstream.leases.give_back(lease, untouched=True)
     assert sum(usage.used + usage.idle for usage in world.usage) <= 2  # what was its own is not kept beside
     assert isinstance(await world.lend(), Lease)
 
@@ -322,16 +322,16 @@ async def test_the_proxy_itself_always_gets_one(world: World) -> None:
 @told(wait=10.0, limit=4, share="50%")
 async def test_who_has_its_share_does_not_keep_others_waiting(world: World) -> None:
     heard: list[str] = []
-    ask = world.service.leases.ask
+    ask = world.service.upstream.leases.ask
     held = [await world.lend() for _ in range(2)]
     ask(place(), lambda found: heard.append(f"anna {isinstance(found, Lease)}"), ANNA)
     await asyncio.sleep(SOON)
     assert heard == []
     others = [await world.lend(holder=BEN) for _ in range(2)]  # though somebody waits
     ask(place(), lambda found: heard.append(f"ben {isinstance(found, Lease)}"), BEN)
-    world.service.leases.give_back(others[0], untouched=True)
+    world.service.upstream.leases.give_back(others[0], untouched=True)
     assert heard == ["ben True"]
-    world.service.leases.give_back(held[0], untouched=True)
+    world.service.upstream.leases.give_back(held[0], untouched=True)
     assert heard == ["ben True", "anna True"]
     ask(place(), lambda found: heard.append(f"anna {isinstance(found, Lease)}"), ANNA)
     held[1].drop()
@@ -357,7 +357,7 @@ async def test_a_server_that_can_not_be_reached_takes_nothing_of_a_share(world: 
 async def test_who_waits_is_served_in_turn(world: World) -> None:
     leases = [await world.lend() for _ in range(LIMIT)]
     heard: list[tuple[str, object]] = []
-    ask = world.service.leases.ask
+    ask = world.service.upstream.leases.ask
     ask(place(), lambda found: heard.append(("first", found)), ANNA)
     gone = ask(place(), lambda found: heard.append(("gone", found)), ANNA)
     ask(place(db=5), lambda found: heard.append(("second", found)), ANNA)
@@ -366,9 +366,9 @@ async def test_who_waits_is_served_in_turn(world: World) -> None:
     await asyncio.sleep(1)
     assert heard == []
     assert world.usage == [Usage(ONE, LIMIT, 0)]
-    world.service.leases.give_back(leases[0], untouched=True)
+    world.service.upstream.leases.give_back(leases[0], untouched=True)
     assert heard == [("first", leases[0])]
-    world.service.leases.give_back(leases[1], untouched=True)  # in another database: another connection
+    world.service.upstream.leases.give_back(leases[1], untouched=True)  # in another database: another connection
     await asyncio.sleep(SOON)
     assert heard[1][0] == "second"
     leases[2].drop()
@@ -394,10 +394,10 @@ async def test_nobody_waits_for_longer(world: World) -> None:
 async def test_what_nobody_needs_is_closed(world: World) -> None:
     one, two = await world.lend(), await world.lend()
     for lease in (one, two):
-        world.service.leases.give_back(lease, untouched=True)
+        world.service.upstream.leases.give_back(lease, untouched=True)
     for _ in range(10):  # the one that was used last is used again: the other one grows old
         await asyncio.sleep(10)
-        world.service.leases.give_back(await world.lend(), untouched=True)
+        world.service.upstream.leases.give_back(await world.lend(), untouched=True)
     assert world.usage == [Usage(ONE, 0, 1)]
     await asyncio.sleep(70)
     assert world.usage == []
@@ -408,9 +408,9 @@ async def test_one_that_is_lost(world: World) -> None:
     used, idle, checked = [await world.lend() for _ in range(3)]
     lost: list[str] = []
     used.on_lost = lambda reason, sent: lost.append(reason)
-    world.service.leases.give_back(idle, untouched=True)
+    world.service.upstream.leases.give_back(idle, untouched=True)
     world.state = None
-    world.service.leases.give_back(checked)
+    world.service.upstream.leases.give_back(checked)
     await asyncio.sleep(SOON)
     for end in world.standing:
         end.wire.cut()
@@ -449,13 +449,13 @@ async def test_a_server_that_has_another_role_now(world: World) -> None:
     used, idle, checked = [await world.lend() for _ in range(3)]
     lost: list[str] = []
     used.on_lost = lambda reason, sent: lost.append(reason)
-    world.service.leases.give_back(idle, untouched=True)
+    world.service.upstream.leases.give_back(idle, untouched=True)
     world.ask()
     await asyncio.sleep(SOON)
     world.heard.clear()
     world.ask()
-    world.service.leases.give_back(checked)
-    world.service.leases.adopt(moved(TWO, ONE))
+    world.service.upstream.leases.give_back(checked)
+    world.service.upstream.leases.adopt(moved(TWO, ONE))
     (said,) = world.heard  # who waits is told to look again
     assert isinstance(said, str)
     assert said.startswith("SHARDDOWN ")
@@ -470,12 +470,12 @@ async def test_a_server_that_has_another_role_now(world: World) -> None:
 @told()
 async def test_a_role_that_comes_back(world: World) -> None:
     lease = await world.lend()
-    world.service.leases.adopt(moved(TWO))
-    world.service.leases.adopt(moved(ONE))
+    world.service.upstream.leases.adopt(moved(TWO))
+    world.service.upstream.leases.adopt(moved(ONE))
     await asyncio.sleep(REQUEST_TIMEOUT * 2)
     assert lease.standing
-    world.service.leases.adopt(moved(TWO))
-    world.service.leases.give_back(lease, untouched=True)
+    world.service.upstream.leases.adopt(moved(TWO))
+    world.service.upstream.leases.give_back(lease, untouched=True)
     assert world.usage == []
 
 
@@ -489,8 +489,8 @@ async def test_who_waits_and_does_not_want_it_any_more_when_told_why(world: Worl
         claims[0].cancel()
 
     leases = [await world.lend() for _ in range(LIMIT)]
-    claims.append(world.service.leases.ask(place(), then, ANNA))
-    world.service.leases.adopt(moved(TWO))
+    claims.append(world.service.upstream.leases.ask(place(), then, ANNA))
+    world.service.upstream.leases.adopt(moved(TWO))
     assert [str(found)[:9] for found in world.heard] == ["SHARDDOWN"]
     for lease in leases:
         lease.drop()
@@ -500,10 +500,10 @@ def test_room_for_one_only() -> None:
     """Who is in the way is closed, and the one that takes its place is known."""
 
     async def story(world: World) -> None:
-        world.service.leases.give_back(await world.lend(), untouched=True)
+        world.service.upstream.leases.give_back(await world.lend(), untouched=True)
         lease = await world.lend(place(db=5))
         assert world.usage == [Usage(ONE, 1, 0)]
-        world.service.leases.give_back(lease, untouched=True)
+        world.service.upstream.leases.give_back(lease, untouched=True)
         assert world.usage == [Usage(ONE, 0, 1)]
 
     told(limit=1)(story)()
@@ -518,7 +518,7 @@ def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monk
         client = SimpleNamespace(service=world.service, session=session, number=1, holder=ANNA)
         tracker = Tracker(cast(Conversation, client), Tracking(redirect=2))
         task = asyncio.create_task(tracker.steps(place()))
-        ask = world.service.leases.ask
+        ask = world.service.upstream.leases.ask
 
         def asked(where: Place, then: Callable[[Lease | str], None], holder: str) -> Claim:
             def came(lease: Lease | str) -> None:
@@ -529,7 +529,7 @@ def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monk
 
             return ask(where, came, holder)
 
-        monkeypatch.setattr(world.service.leases, "ask", asked)
+        monkeypatch.setattr(world.service.upstream.leases, "ask", asked)
         await asyncio.sleep(SOON)
         assert task.cancelled()
         assert world.usage == []

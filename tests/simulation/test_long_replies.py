@@ -298,7 +298,7 @@ def renews() -> Step:
     """Connections are made anew, as when a server's name leads to another one."""
 
     async def step(stage: Stage) -> None:
-        stage.service.replace(list(stage.service.pool))
+        stage.service.upstream.replace(list(stage.service.upstream.pool))
 
     return step
 
@@ -307,7 +307,7 @@ def holds(seconds: float) -> Step:
     """A failover is about to begin: nothing is sent to the primary for so long."""
 
     async def step(stage: Stage) -> None:
-        stage.service.hold_shard("alpha", seconds)
+        stage.service.upstream.hold_shard("alpha", seconds)
 
     return step
 

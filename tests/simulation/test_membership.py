@@ -111,7 +111,7 @@ def test_nobody_goes_to_a_stranger(word: str, requests: list[str]) -> None:
             assert stage.stranger.met == 0
             assert len(stage.talker.heard) == len(requests)
             assert word in str(stage.talker.heard[-1]) or requests == ["WATCH {t}k"]
-            assert not any(NOWHERE in str(backend.place.node) for backend in stage.service.pool)
+            assert not any(NOWHERE in str(backend.place.node) for backend in stage.service.upstream.pool)
             assert stage.service.source.member(Node(NOWHERE, 6379)) is None
 
     play(scene())

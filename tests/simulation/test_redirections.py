@@ -130,10 +130,10 @@ async def _play(steps: Sequence[Step]) -> None:
                 await done
             await asyncio.sleep(_AT_ONCE)
         except AssertionError as error:
-            error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.pool)}")
+            error.add_note(f"step {number}, {loop.time():.3f} s after the start; {list(service.upstream.pool)}")
             raise
     assert not faults, faults
-    assert not service.detours.chains
+    assert not service.upstream.redirections.chains
     await service.close()
 
 

@@ -122,7 +122,7 @@ def test_stalls_at_any_time(seed: int) -> None:
         for client in clients:
             assert len(client.heard) == 100
             assert not [reply for reply in client.heard if reply.startswith("-")]
-        assert not any(backend.reconnects for backend in service.pool)
+        assert not any(backend.reconnects for backend in service.upstream.pool)
         await service.close()
 
     run(main())

@@ -156,7 +156,7 @@ def replaced(seconds: float) -> Step:
     """A failover of the shard is about to begin."""
 
     async def step(stage: Stage) -> None:
-        stage.service.hold_shard("alpha", seconds)
+        stage.service.upstream.hold_shard("alpha", seconds)
 
     return step
 

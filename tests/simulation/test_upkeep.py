@@ -151,11 +151,11 @@ async def test_one_that_is_used_now_and_then_stays(stage: Stage) -> None:
     await client.say("SELECT", "5")
     await other.say("SELECT", "5")
     before = stage.connections
-    (mine,) = [backend for backend in stage.service.pool if backend.place.db == 5]
+    (mine,) = [backend for backend in stage.service.upstream.pool if backend.place.db == 5]
     for _ in range(8):
         assert await client.say("SET", "k", "v;") == b"OK"
         await asyncio.sleep(Upkeep.unused * 0.7)
-    assert [backend for backend in stage.service.pool if backend.place.db == 5] == [mine]
+    assert [backend for backend in stage.service.upstream.pool if backend.place.db == 5] == [mine]
     assert stage.connections == before
 
 
@@ -199,7 +199,7 @@ async def test_servers_that_only_a_redirection_named(stage: Stage) -> None:
     for number in range(STRANGERS):
         if number % 2:
             stage.servers[2 + number].crash()
-        service.detours.at(place, stranger(number))
+        service.upstream.redirections.at(place, stranger(number))
     await asyncio.sleep(1)
     assert stage.connections == before + STRANGERS // 2
     assert stage.series == series + STRANGERS
@@ -219,7 +219,7 @@ async def test_a_stranger_that_drops_every_connection(stage: Stage) -> None:
     """To connect is not to be used."""
     place = Place("shard-1", Node("10.2.0.1", 6379), True, 2, 0, 0)
     before = stage.series
-    stage.service.detours.at(place, stranger(0))
+    stage.service.upstream.redirections.at(place, stranger(0))
     for _ in range(int(LONG * 2)):
         await asyncio.sleep(0.5)
         stage.servers[2].cut()

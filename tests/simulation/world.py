@@ -61,7 +61,7 @@ class World:
         for task in stuck:
             task.cancel()
         if stuck:
-            self.problems.append(f"stuck: {clients} {list(service.clients)} {list(service.pool)}")
+            self.problems.append(f"stuck: {clients} {list(service.clients)} {list(service.upstream.pool)}")
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         self.problems += [f"a client broke: {end!r}" for end in ends if isinstance(end, Exception)]
         # What clients that vanished left in flight comes to its end too.
@@ -160,7 +160,7 @@ class World:
 
     def _give_up(self, service: Service) -> None:
         """A replica is held to be silent, rightly or not."""
-        replicas = [backend for backend in service.pool if not backend.place.primary]
+        replicas = [backend for backend in service.upstream.pool if not backend.place.primary]
         busy = [backend for backend in replicas if len(backend.inflight)]
         if replicas:
             self._rng.choice(busy or replicas).give_up_reads()
@@ -183,8 +183,10 @@ class World:
         problems += [f"client {client.number}: {client.problem}" for client in clients if client.problem]
         records = [server.executed for server in self._servers]
         problems += [line for client in clients for line in once(client.talk.writes(), records)]
-        problems += [f"left in flight: {backend}" for backend in service.pool if len(backend.inflight)]
-        problems += [f"leases that nobody gave back: {usage}" for usage in service.leases.usage() if usage.used]
+        problems += [f"left in flight: {backend}" for backend in service.upstream.pool if len(backend.inflight)]
+        problems += [
+            f"leases that nobody gave back: {usage}" for usage in service.upstream.leases.usage() if usage.used
+        ]
         if len(service.clients):
             problems.append(f"clients that are gone are still known: {list(service.clients)}")
         self.replies = sum(client.replies for client in clients)

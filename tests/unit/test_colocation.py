@@ -135,23 +135,23 @@ def test_all_agree(shared: Yard, keys: list[bytes]) -> None:
         assert service.slot_of(key) == slot
         assert sent_by_the_fast_lane(b"SET", key, b"v") == {owner[slot]}
         args = [b"GET", key]
-        fact = service.table.resolve(args)
+        fact = service.inspector.table.resolve(args)
         assert fact is not None
         plan = service.planner.plan(fact, args, encode.request(args))
         assert isinstance(plan, Forward)
         assert plan.shard == owner[slot]
-        assert service._look(encode.request(args)).slots == frozenset({slot})
+        assert service.inspector.look(encode.request(args)).slots == frozenset({slot})
         assert shared.client.session.world.slot_of(key) == slot
     shards = {owner[slot] for slot in slots}
     assert sent_by_the_fast_lane(b"DEL", *keys) == shards
     args = [b"DEL", *keys]
-    fact = service.table.resolve(args)
+    fact = service.inspector.table.resolve(args)
     assert fact is not None
     plan = service.planner.plan(fact, args, encode.request(args))
     assert isinstance(plan, Forward | Scatter)
     assert {part.shard for part in plan.parts} == shards if isinstance(plan, Scatter) else {plan.shard} == shards
     args = [b"SUNION", *keys]
-    fact = service.table.resolve(args)
+    fact = service.inspector.table.resolve(args)
     assert fact is not None
     plan = service.planner.plan(fact, args, encode.request(args))
     assert (plan == Reject(CROSSSLOT)) == (len(set(slots)) > 1)

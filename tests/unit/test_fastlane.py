@@ -248,14 +248,14 @@ def watching(lane: Yard) -> Iterator[Yard]:
 
     def remember() -> None:
         for line in ("GET a", "LRANGE a 0 -1", "MGET a {a}1"):
-            service._remember_long(request(line))  # what a backend connection has called
+            service.upstream._events.remember_long(request(line))  # what a backend connection has called
 
     lane.do(remember)
-    assert service.longs.names == {"get", "lrange", "mget"}
+    assert service.upstream.longs.names == {"get", "lrange", "mget"}
     yield lane
     lane.passes(KEPT + 1.0)
-    lane.do(service.forget_long_replies)
-    assert not service.longs.names
+    lane.do(service.upstream.forget_long_replies)
+    assert not service.upstream.longs.names
     assert not service.lanes.current.watching
 
 
@@ -335,7 +335,7 @@ def test_what_is_split_is_answered_as_one(lane: Yard) -> None:
 
     def sequence() -> bytes:
         assert run(lane.client, data, 0, 7.5, 1 << 40) == len(data)
-        entries = [entry for backend in lane.service.pool for entry in backend.inflight.entries()]
+        entries = [entry for backend in lane.service.upstream.pool for entry in backend.inflight.entries()]
         replies = {request("MGET a a"): b"*2\r\n$1\r\n1\r\n$1\r\n3\r\n", request("MGET b"): b"*1\r\n$-1\r\n"}
         for entry in reversed(entries):
             reply = replies.get(entry.frame, b":1\r\n")

@@ -68,7 +68,7 @@ class Yard:
         )
         service = Service(config, build_topology(config), clock=loop.time)
         for number in range(2):
-            service.routes(2, 0, number)
+            service.upstream.routes(2, 0, number)
         await asyncio.sleep(0.01)
         return service
 
@@ -102,7 +102,7 @@ class Yard:
         """What was sent since this was last asked; it is gone then. All of it was sent at once, at time 7.5."""
         names = [shard.name for shard in self.service.topology.shards]
         found: Sent = {}
-        for backend in self.service.pool:
+        for backend in self.service.upstream.pool:
             written, unwritten = backend.inflight.drain()
             assert not written
             assert all(entry.since == 7.5 and entry.sink is not DISCARD for entry in unwritten)

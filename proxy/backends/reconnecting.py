@@ -1,0 +1,208 @@
+"""A connection to a server that is made anew whenever it is lost, and how long it has been away."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from proxy import errors
+from proxy.backends.connection import Backoff, ServerConnection, reason
+from proxy.backends.handshake import Step
+from proxy.backends.settings import BackendSettings, Place, State
+from proxy.resp import encode
+from proxy.transport.addresses import first_that_serves
+
+log = logging.getLogger(__name__)
+
+
+class Event(Enum):
+    """What happens to such a connection."""
+
+    STARTED = "started"
+    """It is asked for."""
+    STOOD = "stood"
+    """It is connected and greeted."""
+    LOST = "lost"
+    """It is connected no more."""
+    BUSY = "busy"
+    """The server is there, and too busy to be greeted."""
+    GIVEN_UP = "given up"
+    """Somebody has waited for it until the deadline."""
+    CLOSED = "closed"
+    """It is closed for good."""
+
+
+TRANSITIONS: Mapping[tuple[State, Event], State] = {
+    (State.NEW, Event.STARTED): State.HELD,
+    (State.HELD, Event.STOOD): State.READY,
+    (State.FAILING, Event.STOOD): State.READY,
+    (State.READY, Event.LOST): State.HELD,
+    (State.HELD, Event.BUSY): State.HELD,
+    (State.FAILING, Event.BUSY): State.HELD,
+    (State.HELD, Event.GIVEN_UP): State.FAILING,
+    **{(state, Event.CLOSED): State.CLOSED for state in State},
+}
+"""The next state. What is not here can not happen."""
+
+
+class ReconnectingConnection(ServerConnection):
+    """A connection that is kept: ``state`` says where it stands, and ``ready`` whether it can be used now."""
+
+    __slots__ = (
+        "_closing",
+        "_down_since",
+        "_gate",
+        "_loop",
+        "_reason",
+        "_runner",
+        "_turn",
+        "ready",
+        "state",
+        "unfit",
+    )
+
+    def __init__(self, place: Place, settings: BackendSettings[Any]) -> None:
+        super().__init__(place, settings)
+        self._turn = settings.turn
+        self._loop = asyncio.get_running_loop()
+        self._gate = settings.gates.to(place.node, place.primary)
+        self._runner: asyncio.Task[None] | None = None
+        self._closing = False
+        self._down_since = self._turn.now()
+        self._reason = "not connected yet"
+        self.state = State.NEW
+        self.ready = False
+        """Whether the connection stands: ``state`` is READY."""
+        self.unfit = ""
+        """Why a static primary is not used though it can be reached; empty where that is not so."""
+
+    # ---- what whoever keeps it does
+
+    async def steps(self) -> list[Step]:
+        """What is said at first beside the usual. Raises ``BackendError``."""
+        return []
+
+    def stood(self) -> None:
+        """It is connected and greeted."""
+        raise NotImplementedError
+
+    def turned_away(self, refusal: bytes) -> None:
+        """The server is there, takes nothing now, and says so by ``refusal``."""
+        raise NotImplementedError
+
+    # ---- its life
+
+    @property
+    def usable(self) -> bool:
+        """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
+        return self.state is not State.FAILING and self.state is not State.CLOSED
+
+    def down_for(self, now: float) -> float:
+        """For how many seconds the server has not been reached; 0 while it is."""
+        return 0.0 if self.ready else now - self._down_since
+
+    def down_error(self) -> bytes:
+        """The error reply for a request that is not sent."""
+        return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
+
+    def start(self) -> None:
+        """Connect, and stay connected."""
+        if self._runner is None and not self._closing:
+            if self.state is State.NEW:
+                self.state = TRANSITIONS[self.state, Event.STARTED]
+            self._runner = self._loop.create_task(self._run(), name=f"backend {self.place.node.address}")
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        self._closing = True
+        self._reason = "the proxy is closing"
+        runner, self._runner = self._runner, None
+        self.abort()
+        if runner is not None:
+            runner.cancel()
+            await asyncio.gather(runner, return_exceptions=True)
+        self.happened(Event.CLOSED)
+
+    def happened(self, event: Event) -> None:
+        """Change the state. Raises ``KeyError`` for what can not happen in it."""
+        state = TRANSITIONS[self.state, event]
+        if state is not self.state:
+            self.state = state
+            self.ready = state is State.READY
+            self._settings.events.on_state(self)
+
+    def fell(self, error: Exception | None) -> None:
+        """It stood, and is lost; ``error``: why, if that is known."""
+        if error is not None:
+            self._reason = reason(error, 0.0)
+        elif not self._reason:
+            self._reason = "the server closed the connection"
+        self._down_since = self._turn.now()
+        self.happened(Event.LOST)
+
+    async def _run(self) -> None:
+        timing = self._settings.timing
+        backoff = Backoff(timing.backoff_min, timing.backoff_max)
+        while not self._closing:
+            since = self._turn.now()
+            paced = False
+            """Whether the gate says when the next attempt may be made."""
+            try:
+                steps = await self.steps()
+                paced = True
+                lost = await self._gate.attempt(lambda: self._connect(steps))  # noqa: B023 - it is called here
+                paced = False
+                since = self._turn.now()
+                await lost
+                self._gate.doubt()
+            except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
+                # ValueError: a host name that can be no name.
+                paced = paced and not isinstance(error, errors.PlaceRefused)
+                if isinstance(error, errors.ServerBusy):
+                    backoff.reset()  # who waits is told so at each attempt
+                self._not_connected(error)
+            # A server that takes connections only to drop them is no reason to connect in a circle.
+            if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
+                backoff.reset()
+            if not paced:
+                await asyncio.sleep(backoff.pause())
+
+    def _not_connected(self, error: Exception) -> None:
+        words = reason(error, self._settings.timing.connect_timeout)
+        denied = self._settings.roles.alone and self.place.primary and isinstance(error, errors.WrongRole)
+        self.unfit = str(error) if denied else ""
+        if words != self._reason:
+            self._reason = words
+            # What is wrong with the server is said once, and not for each connection to it.
+            news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(words)
+            self.log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
+            if news and self.unfit:
+                self.log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
+        if isinstance(error, errors.ServerBusy):
+            # It is there: each attempt tells who waits what the server says, however long it goes on.
+            self._down_since = self._turn.now()
+            self.happened(Event.BUSY)
+            self.turned_away(encode.error(words))
+        self._settings.events.hint(None)
+
+    async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
+        """Connect and greet. The future is done when the connection is lost."""
+        timeout = self._settings.timing.connect_timeout
+        return await first_that_serves(
+            self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
+        )
+
+    async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
+        """Connect to one of the server's addresses, and greet."""
+        lost = await self.greet(address, seconds, self._settings.greeting(self.place, steps=steps))
+        self._reason = self.unfit = ""
+        level = logging.DEBUG if self.place.owner else logging.INFO
+        log.log(level, "backend connected shard=%s address=%s", self.place.shard, self.place.node.address)
+        self.stood()
+        return lost
+
+    def log(self, level: int, event: str) -> None:
+        """Log what happens to it, with the reason that it has now."""
+        place = self.place
+        log.log(level, "%s shard=%s address=%s reason=%r", event, place.shard, place.node.address, self._reason)

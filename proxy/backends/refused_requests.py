@@ -1,0 +1,172 @@
+"""Requests that a server refused, and those that their client has in flight behind them: what becomes of each."""
+
+from collections.abc import Callable
+
+from proxy.backends.settings import Place
+from proxy.engine.entry import Entry
+from proxy.engine.sink import Sink
+from proxy.planning.refusals import NOSCRIPT, READONLY, Refusal
+from proxy.planning.retry_rules import Look, Outcome
+
+
+class RefusedRequest:
+    """One request on its way."""
+
+    __slots__ = ("due", "entry", "first", "hops", "in_vain", "look", "outcome", "place", "refusal", "whole")
+
+    def __init__(self, entry: Entry, place: Place) -> None:
+        self.entry = entry
+        self.place = place
+        self.look: Look | None = None
+        self.outcome = Outcome.OPEN
+        self.refusal: Refusal | None = None
+        self.hops = 0
+        self.in_vain = False
+        """Whether it makes no sense to send it again."""
+        self.first = 0.0
+        """When it was refused first."""
+        self.due = 0.0
+        """When it may be sent again."""
+        self.whole: object = self
+        """What it is a part of: the parts of one request may be carried out in any order."""
+
+    def refuse(self, refusal: Refusal, now: float) -> None:
+        """It was refused at ``now``."""
+        if not self.hops:
+            self.first = now
+        self.outcome = Outcome.REFUSED
+        # A script that is not there once it was loaded can not be loaded.
+        self.in_vain = refusal.kind == NOSCRIPT and self.refusal == refusal and not refusal.pause
+        self.refusal = refusal
+        self.due = now + refusal.wait(self.hops)
+        self.hops += 1
+
+
+class WatchingSink(Sink):
+    """Stands for a sink, and notes what becomes of its requests."""
+
+    __slots__ = ("_party", "_tickets", "sink")
+
+    def __init__(self, party: "RequestGroup", sink: Sink) -> None:
+        self._party = party
+        self.sink = sink
+        self._tickets: dict[int, RefusedRequest] = {}
+
+    def add(self, ticket: RefusedRequest) -> None:
+        """WatchingSink one more."""
+        self._tickets[ticket.entry.token] = ticket
+
+    def ticket(self, token: int) -> RefusedRequest:
+        """The request of ``token``."""
+        return self._tickets[token]
+
+    def refuse(self, token: int, place: Place, refusal: Refusal, now: float) -> None:
+        """It was refused by the server at ``place``."""
+        ticket = self._tickets.pop(token)
+        ticket.place = place
+        ticket.refuse(refusal, now)
+        if refusal.kind == READONLY:
+            self._party.demoted = refusal
+        self._party.settle()
+
+    def _is_stale(self, token: int) -> bool:
+        """Whether it is a read, answered by a server that has just refused a write as a replica: then it is refused as
+        well, as it may have to see that write."""
+        refusal, ticket = self._party.demoted, self._tickets.get(token)
+        if refusal is None or ticket is None or not self._party.look(ticket).readonly:
+            return False
+        self.refuse(token, ticket.place, refusal, ticket.entry.since)
+        return True
+
+    def _ran(self, token: int) -> None:
+        ticket = self._tickets.pop(token, None)
+        if ticket is not None:
+            ticket.outcome = Outcome.RAN
+            self._party.settle()
+
+    @property
+    def owner(self) -> object:
+        """The sink's."""
+        return self.sink.owner
+
+    @property
+    def counted(self) -> bool:
+        """The sink's."""
+        return self.sink.counted
+
+    def halt(self) -> None:
+        """The sink's."""
+        self.sink.halt()
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Pass it on; it ran, or may have."""
+        if self._is_stale(token):
+            return
+        self.sink.deliver(token, data, start, end)
+        self._ran(token)
+
+    def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
+        """Pass them on; it ran."""
+        self.sink.deliver_pieces(token, pieces)
+        self._ran(token)
+
+    def kept(self, token: int, size: int) -> int:
+        """The sink's."""
+        return self.sink.kept(token, size)
+
+    def accepts_stream(self, token: int) -> bool:
+        """The sink's; a read that may have to be sent again is looked at whole."""
+        return self._party.demoted is None and self.sink.accepts_stream(token)
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Pass it on; it ran."""
+        self.sink.stream(token, data, last)
+        self._ran(token)
+
+    def holds_back(self, resume: Callable[[], object]) -> bool:
+        """The sink's."""
+        return self.sink.holds_back(resume)
+
+    def abort_stream(self, token: int) -> None:
+        """Pass it on; it ran."""
+        self.sink.abort_stream(token)
+        self._ran(token)
+
+
+class RequestGroup:
+    """Requests of one client that are in flight together, in order; ``then`` is called when each has its outcome."""
+
+    __slots__ = ("_look", "_open", "_then", "_watches", "demoted", "tickets")
+
+    def __init__(self, then: Callable[["RequestGroup"], None], look: Callable[[bytes], Look]) -> None:
+        self._then = then
+        self._look = look
+        self.demoted: Refusal | None = None
+        """READONLY, if the server has said it to one of them."""
+        self._open = 0
+        self._watches: dict[Sink, WatchingSink] = {}
+        self.tickets: list[RefusedRequest] = []
+
+    def add(self, ticket: RefusedRequest) -> WatchingSink:
+        """One more request, sent behind the others; the sink to send it with."""
+        ticket.outcome = Outcome.OPEN
+        self.tickets.append(ticket)
+        self._open += 1
+        sink = ticket.entry.sink
+        watch = self._watches.get(sink)
+        if watch is None:
+            watch = self._watches[sink] = WatchingSink(self, sink)
+        watch.add(ticket)
+        return watch
+
+    def look(self, ticket: RefusedRequest) -> Look:
+        """What the request is."""
+        if ticket.look is None:
+            ticket.look = self._look(ticket.entry.frame)
+        return ticket.look
+
+    def settle(self) -> None:
+        """One more has its outcome."""
+        self._open -= 1
+        if not self._open:
+            self._then(self)
