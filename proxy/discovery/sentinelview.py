@@ -189,8 +189,9 @@ def _node(fields: Mapping[str, str], remap: Mapping[str, str]) -> Node | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What a sentinel published: the channel says what ("+switch-master"); ``master`` is "" if it is about none."""
+class SentinelEvent:
+    """A message that a sentinel published. ``what`` is its channel ("+switch-master"), ``master`` the master that it
+    names, "" if it names none."""
 
     what: str
     master: str
@@ -209,11 +210,11 @@ class Event:
 _BEGIN = frozenset({"+selected-slave", "+failover-state-send-slaveof-noone", "+failover-state-wait-promotion"})
 
 
-def read_event(channel: bytes, payload: bytes) -> Event:
+def read_event(channel: bytes, payload: bytes) -> SentinelEvent:
     """``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; +switch-master: ``<master> <old> <old> <new> <new>``."""
     what = channel.decode("utf-8", "replace")
     words = payload.decode("utf-8", "replace").split()
     if what == "+switch-master" or "@" in words[:-1]:
         at = words.index("@") + 1 if "@" in words[:-1] else 0
-        return Event(what, words[at] if words else "")
-    return Event(what, words[1] if len(words) > 1 and words[0] == "master" else "")
+        return SentinelEvent(what, words[at] if words else "")
+    return SentinelEvent(what, words[1] if len(words) > 1 and words[0] == "master" else "")
