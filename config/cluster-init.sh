@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes a Redis Cluster of the empty nodes $NODES ("IP:PORT IP:PORT ...", the second half replicas of the first), once,
-# and waits until each serves. Nodes that have a cluster are left as they are. What docker-compose.yml runs.
+# This script makes a Redis Cluster of the empty nodes $NODES ("IP:PORT IP:PORT ...", the second half are replicas of
+# the first) and waits until each node serves. It leaves nodes that have a cluster as they are.
+# docker-compose.yml runs it.
 set -eu
 
 ask() { # a node, and a command for it

@@ -242,18 +242,18 @@ class TestKey:
         key = Key(b"k", frozenset({b"1"}))
         key.uncertain(Part("INCR", key))
         assert key.possible == {b"1", b"2"}
-        assert key.judge(Part("INCR", key), 3, 1.0) is Verdict.RIGHT
+        assert key.check(Part("INCR", key), 3, 1.0) is Verdict.RIGHT
         assert key.possible == {b"3"}
 
     def test_what_was_lost_is_told_from_when(self) -> None:
         key = Key(b"k")
         for when, value in enumerate((b"a", b"b", b"c"), start=1):
-            assert key.judge(Part("SET", key, (value,)), b"OK", float(when)) is Verdict.RIGHT
-        assert key.judge(Part("GET", key), b"a", 4.0) is Verdict.LOST
+            assert key.check(Part("SET", key, (value,)), b"OK", float(when)) is Verdict.RIGHT
+        assert key.check(Part("GET", key), b"a", 4.0) is Verdict.LOST
         assert key.undone_from == 2.0
-        assert key.judge(Part("GET", key), b"a", 5.0) is Verdict.RIGHT
-        assert key.judge(Part("GET", key), b"c", 6.0) is Verdict.WRONG
-        assert key.judge(Part("GET", key), b"c", 7.0) is Verdict.RIGHT, "told once"
+        assert key.check(Part("GET", key), b"a", 5.0) is Verdict.RIGHT
+        assert key.check(Part("GET", key), b"c", 6.0) is Verdict.WRONG
+        assert key.check(Part("GET", key), b"c", 7.0) is Verdict.RIGHT, "told once"
 
     def test_a_sum_over_keys_of_unknown_value_has_bounds(self) -> None:
         key = Key(b"k", frozenset({None, b"x"}))

@@ -16,9 +16,9 @@ from proxy.devservers.servers import LOOPBACK, LocalServer, LocalShards, find_se
 from proxy.engine.sink import Sink
 from proxy.transport.transports import LoopWires, Wires, best_wires
 from proxy.worker.service import Service
-from tests.live.inprocess import working
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire, pack, pipeline
+from tests.live.in_process import working
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

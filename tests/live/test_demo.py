@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from proxy.devservers.servers import LOOPBACK, free_port
-from tests.processes import children, eventually, runs
+from tests.support.processes import children, eventually, runs
 
 pytestmark = pytest.mark.live
 

@@ -9,11 +9,12 @@ import pytest
 
 from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LocalServer, ServerBinary
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
 from tests.live.strangers import ClusterStranger, Stranger
-from tests.live.wire import Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.clusters import restored
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 
@@ -39,11 +40,7 @@ def standing(binary: ServerBinary) -> Iterator[LocalCluster]:
 @pytest.fixture
 def cluster(standing: LocalCluster) -> LocalCluster:
     """The same, all nodes running and in agreement; only replicas were gone."""
-    for node in standing.nodes:
-        if not node.running:
-            node.start()
-    standing.wait_ok()
-    return standing
+    return restored(standing)
 
 
 @pytest.fixture

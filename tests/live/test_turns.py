@@ -16,8 +16,8 @@ from proxy.devservers.servers import LOOPBACK, free_port
 from proxy.transport.transports import best_wires
 from proxy.worker.service import Service
 from tests.live.attack import Attack
-from tests.live.inprocess import working
-from tests.live.wire import Wire, pack, pipeline
+from tests.live.in_process import working
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

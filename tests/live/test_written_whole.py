@@ -10,12 +10,11 @@ import pytest
 import redis
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, start_many
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.test_failures import metric, resident
-from tests.live.wire import Wire, pack
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess, metric, resident
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, pack
 
 pytestmark = pytest.mark.live
 
