@@ -30,6 +30,7 @@ MODULES = (
     "proxy.metrics",
     "proxy.planning.exec_block",
     "proxy.planning.merge",
+    "proxy.planning.merge_keys",
     "proxy.planning.query_limit",
     "proxy.planning.scatter",
     "proxy.planning.split",

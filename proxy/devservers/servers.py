@@ -23,6 +23,7 @@ import hiredis
 
 from proxy.devservers.process_guard import process_guard
 from proxy.errors import SlotgateError
+from proxy.resp.info import fields
 
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT: Final = 15.0
@@ -245,7 +246,7 @@ class LocalServer:
         """A section of INFO. Raises as :meth:`ask`."""
         text = self.ask("INFO", section)
         assert isinstance(text, bytes)
-        return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+        return dict(fields(text.decode()))
 
     def wait_link_up(self, timeout: float = START_TIMEOUT) -> None:
         """Waits until this replica has its primary's data and follows it. Raises SlotgateError after ``timeout``."""

@@ -11,7 +11,6 @@ from functools import partial
 
 import uvloop
 
-from proxy import errors
 from proxy.client.connection import ClientConnection
 from proxy.compiled import WARNING, engine
 from proxy.config import Config
@@ -20,6 +19,7 @@ from proxy.discovery.learn import (
     Learned,
     absent,
     all_select,
+    cluster_at_static_shards,
     cluster_nodes,
     complete,
     fewest_databases,
@@ -32,6 +32,7 @@ from proxy.discovery.learn import (
     smallest_query,
     some_raise,
 )
+from proxy.errors import SlotgateError
 from proxy.planning.server_facts import common, listed
 from proxy.session.virtual_cluster import Address, Presented
 from proxy.sharding.topology import Node, Topology, build_topology
@@ -89,9 +90,7 @@ async def _refuse_clusters(config: Config, topology: Topology) -> None:
     primaries = [shard.primary for shard in topology.shards]
     found = await cluster_nodes(primaries, credentials_of(config), config.backend.connect_timeout)
     if found:
-        raise errors.SlotgateError(
-            errors.cluster_at_static_shards({node.address: slots for node, slots in found.items()})
-        )
+        raise SlotgateError(cluster_at_static_shards({node.address: slots for node, slots in found.items()}))
 
 
 def settle() -> None:

@@ -36,7 +36,7 @@ from proxy.features.tracking import Trackers
 from proxy.metrics import Counters
 from proxy.planning.inspector import Inspector
 from proxy.planning.key_slots import Examined
-from proxy.planning.merge import Context, Overlay
+from proxy.planning.merge_context import Context, Overlay
 from proxy.planning.planner import Planner
 from proxy.planning.proof import runs_code
 from proxy.planning.query_limit import DEFAULT, FAST_FROM, QueryLimit

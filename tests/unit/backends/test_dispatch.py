@@ -6,7 +6,7 @@ from proxy.backends.dispatch import Gather, Muted
 from proxy.engine.jobs import Job, at_once
 from proxy.engine.window import ReplyWindow
 from proxy.metrics import Counters
-from proxy.planning.merge import Context
+from proxy.planning.merge_context import Context
 from proxy.planning.scatter import Part, Scatter, Way
 from proxy.planning.split import by_key, cut
 from proxy.resp import encode

@@ -7,7 +7,7 @@ from proxy.commands.facts import Handling
 from proxy.commands.keys import key_indexes
 from proxy.commands.table import CommandTable
 from proxy.engine.jobs import at_once
-from proxy.planning.merge_series import merging_series
+from proxy.planning.merge_keys import merging_series
 from proxy.planning.planner import Forward, Plan, Planner, Reject
 from proxy.planning.scatter import Part, Scatter, Way
 from proxy.resp import encode

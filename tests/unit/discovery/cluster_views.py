@@ -7,7 +7,7 @@ from typing import Any
 
 import hiredis
 
-from proxy.discovery.clusterview import NO_EPOCH, Chart, Member, Segment, View, joined, read
+from proxy.discovery.clusterview import NO_EPOCH, ClusterMember, Segment, SlotOwners, View, joined, read
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node
 
@@ -46,7 +46,7 @@ Claims = Mapping[str, tuple[int, Sequence[tuple[int, int]]]]
 """By the name of a primary: its epoch and its slots."""
 
 
-def chart(claims: Claims) -> Chart:
+def chart(claims: Claims) -> SlotOwners:
     """A whole chart, with nobody in the gaps."""
     segments: list[Segment] = []
     at = 0
@@ -61,17 +61,19 @@ def chart(claims: Claims) -> Chart:
 def view(me: str, claims: Claims, failed: Sequence[str] = (), **followers: str) -> View:
     """What ``me`` says; ``followers`` are replicas, ``a="A"`` follows A and has its epoch."""
     primaries = {
-        name: Member(name, node(name), ("", node(name).host, 7000), "", epoch) for name, (epoch, _) in claims.items()
+        name: ClusterMember(name, node(name), ("", node(name).host, 7000), "", epoch)
+        for name, (epoch, _) in claims.items()
     }
     replicas = {
-        name: Member(name, node(name), ("", node(name).host, 7000), of, claims[of][0]) for name, of in followers.items()
+        name: ClusterMember(name, node(name), ("", node(name).host, 7000), of, claims[of][0])
+        for name, of in followers.items()
     }
     members = {
-        name: member if name not in failed else Member(*_fields(member), failed=True, suspect=True)
+        name: member if name not in failed else ClusterMember(*_fields(member), failed=True, suspect=True)
         for name, member in (primaries | replicas).items()
     }
     return View(node(me), me, members, chart(claims))
 
 
-def _fields(member: Member) -> tuple[str, Node | None, tuple[str, str, int], str, int]:
+def _fields(member: ClusterMember) -> tuple[str, Node | None, tuple[str, str, int], str, int]:
     return member.id, member.node, member.announced, member.primary, member.epoch

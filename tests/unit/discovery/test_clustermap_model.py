@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.discovery.clustermap import ClusterMap, judge
-from proxy.discovery.clusterview import Member, View
+from proxy.discovery.clusterview import ClusterMember, View
 from proxy.sharding.topology import Node
 from tests.unit.discovery.cluster_views import chart
 
@@ -47,7 +47,8 @@ class Peer:
 
     def view(self) -> View:
         members = {
-            name: Member(name, Node(name, 7000), ("", name, 7000), "", epoch) for name, epoch in self.epochs.items()
+            name: ClusterMember(name, Node(name, 7000), ("", name, 7000), "", epoch)
+            for name, epoch in self.epochs.items()
         }
         claims = {
             name: (self.epochs[name], [SPANS[part] for part in range(PARTS) if self.owners[part] == name])

@@ -2,14 +2,14 @@
 
 import pytest
 
-from proxy.discovery.clustermap import Seat
+from proxy.discovery.clustermap import ClusterShard
 from proxy.discovery.clusternews import missing, news, shown
 from proxy.sharding.topology import Node, Shard
 
 
-def seat(number: int, primary: str, *ranges: tuple[int, int], replicas: str = "", owner: str = "") -> Seat:
+def seat(number: int, primary: str, *ranges: tuple[int, int], replicas: str = "", owner: str = "") -> ClusterShard:
     nodes = tuple(Node(name, 1) for name in replicas)
-    return Seat(Shard(f"shard-{number}", Node(primary, 1), nodes), owner or primary, ranges)
+    return ClusterShard(Shard(f"shard-{number}", Node(primary, 1), nodes), owner or primary, ranges)
 
 
 A = seat(1, "a", (0, 8191), replicas="xy")
@@ -83,7 +83,7 @@ B = seat(2, "b", (8192, 16383))
         ),
     ],
 )
-def test_lines(before: tuple[Seat, ...], after: tuple[Seat, ...], lines: list[str]) -> None:
+def test_lines(before: tuple[ClusterShard, ...], after: tuple[ClusterShard, ...], lines: list[str]) -> None:
     assert list(news(before, after)) == lines
 
 

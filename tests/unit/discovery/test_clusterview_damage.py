@@ -8,7 +8,7 @@ import hiredis
 import pytest
 
 from proxy.discovery.clustermap import ClusterMap, judge
-from proxy.discovery.clusterview import UNREAD, Chart, View, read
+from proxy.discovery.clusterview import UNREAD, SlotOwners, View, read
 from proxy.sharding.topology import Node
 from tests.unit.discovery.cluster_views import RECORDED, decoded, recorded
 from tests.unit.discovery.damage import damaged, damaged_line
@@ -25,7 +25,7 @@ def lines(*texts: str) -> bytes:
     return "".join(f"{text}\n" for text in texts).format(**IDS).encode()
 
 
-def owners(chart: Chart, other: Chart) -> list[str]:
+def owners(chart: SlotOwners, other: SlotOwners) -> list[str]:
     """Who has the first slot of each range of either."""
     ends = [last for _, last, _, _ in chart]
     return [chart[bisect_left(ends, slot)][2] for slot in sorted({first for first, *_ in (*chart, *other)})]

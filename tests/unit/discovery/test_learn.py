@@ -2,8 +2,7 @@
 
 import pytest
 
-from proxy import errors
-from proxy.discovery.learn import Learned, most_arguments
+from proxy.discovery.learn import Learned, cluster_at_static_shards, most_arguments
 
 
 def learned(version: str | None) -> Learned:
@@ -27,7 +26,7 @@ def test_how_many_arguments_all_take(versions: list[str | None], most: int) -> N
 
 
 def test_static_shards_in_a_cluster_are_told_what_to_write() -> None:
-    text = errors.cluster_at_static_shards({"a:1": 5461, "b:2": 0})
+    text = cluster_at_static_shards({"a:1": 5461, "b:2": 0})
     assert "a:1 serves 5461, b:2 serves 0 of the 16384 slots" in text
     assert "--cluster a:1,b:2 in place of --static" in text
     assert 'cluster.seeds = ["a:1", "b:2"]' in text

@@ -3,9 +3,10 @@
 import pytest
 
 from proxy import errors
-from proxy.backends.handshake import Credentials, Greeting, Replication
+from proxy.backends.handshake import Credentials, Greeting
 from proxy.discovery.learn import count_slots
 from proxy.resp import encode
+from proxy.resp.info import Replication
 from proxy.worker.metric_snapshot import Tally
 from proxy.worker.report import Report, together
 

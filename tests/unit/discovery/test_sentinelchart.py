@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.discovery.sentinelchart import AGREED, Chart, Seat
-from proxy.discovery.sentinelview import Follower, Master, Report
+from proxy.discovery.sentinelchart import AGREED, Chart, WatchedMaster
+from proxy.discovery.sentinelview import Follower, Master, SentinelReport
 from proxy.sharding.topology import NOBODY, Node
 
 A, B, C, D = (Node(f"10.0.0.{number}", 6379) for number in range(1, 5))
@@ -17,12 +17,14 @@ def followers(*nodes: Node, down: Sequence[Node] = (), new: Sequence[Node] = ())
     return tuple(Follower(node, node in down, node not in new) for node in nodes)
 
 
-def report(identity: int, epoch: int, node: Node, replicas: tuple[Follower, ...] = (), sentinels: int = 3) -> Report:
+def report(
+    identity: int, epoch: int, node: Node, replicas: tuple[Follower, ...] = (), sentinels: int = 3
+) -> SentinelReport:
     peers = {str(other): Node("10.0.1.0", other) for other in range(1, sentinels + 1) if other != identity}
-    return Report(str(identity), {"alpha": Master(node, epoch, "", replicas, peers)})
+    return SentinelReport(str(identity), {"alpha": Master(node, epoch, "", replicas, peers)})
 
 
-def chart(*reports: Report) -> Chart:
+def chart(*reports: SentinelReport) -> Chart:
     made = Chart(["alpha"])
     made.take(reports, 0.0)
     return made
@@ -66,7 +68,7 @@ def test_a_failover_is_followed_from_the_first_who_knows() -> None:
         [report(1, 0, C), report(2, 0, D), report(3, 0, A)],  # most, but they do not agree
     ],
 )
-def test_who_lags_rolls_nothing_back(reports: list[Report]) -> None:
+def test_who_lags_rolls_nothing_back(reports: list[SentinelReport]) -> None:
     made = chart(report(1, 1, B), report(2, 1, B), report(3, 0, A))
     for when in range(20):
         made.take(reports, float(when))
@@ -116,10 +118,10 @@ def test_a_single_sentinel_is_all_sentinels() -> None:
 def test_what_nobody_says_any_more_stays() -> None:
     made = chart(report(1, 1, A, followers(B)))
     made.take([], 1.0)
-    made.take([Report("1", {})], 2.0)
-    assert made.seats == {"alpha": Seat(A, 1, (B,))}
-    assert made.unknown([Report("1", {})]) == ["alpha"]
-    assert made.unknown([Report("1", {}), report(2, 1, A)]) == []
+    made.take([SentinelReport("1", {})], 2.0)
+    assert made.seats == {"alpha": WatchedMaster(A, 1, (B,))}
+    assert made.unknown([SentinelReport("1", {})]) == ["alpha"]
+    assert made.unknown([SentinelReport("1", {}), report(2, 1, A)]) == []
 
 
 @given(st.data())
@@ -174,17 +176,17 @@ def test_replicas_that_can_be_used(
 def test_replicas_are_kept_while_nobody_tells_of_them() -> None:
     made = chart(report(1, 1, A, followers(B, C)), report(2, 0, D, followers(A)))
     made.take([report(2, 0, D, followers(A))], 1.0)
-    assert made.seats["alpha"] == Seat(A, 1, (B, C))
+    assert made.seats["alpha"] == WatchedMaster(A, 1, (B, C))
 
 
-def three(*seats: Seat | None) -> Chart:
+def three(*seats: WatchedMaster | None) -> Chart:
     made = Chart(["a", "b", "c"])
     made.seats = {name: seat for name, seat in zip("abc", seats, strict=True) if seat is not None}
     return made
 
 
 def test_slots_are_divided_over_all_masters_in_the_order_of_the_configuration() -> None:
-    topology, doubled = three(Seat(A, 0), Seat(B, 0, (D,)), Seat(C, 0)).topology(5)
+    topology, doubled = three(WatchedMaster(A, 0), WatchedMaster(B, 0, (D,)), WatchedMaster(C, 0)).topology(5)
     assert (topology.epoch, topology.cluster, doubled) == (5, False, [])
     assert [(shard.name, shard.nodes, topology.ranges(index)) for index, shard in enumerate(topology.shards)] == [
         ("a", (A,), [(0, 5460)]),
@@ -194,14 +196,14 @@ def test_slots_are_divided_over_all_masters_in_the_order_of_the_configuration() 
 
 
 def test_slots_of_a_master_that_nobody_knows_are_nobodys() -> None:
-    topology, _ = three(Seat(A, 0), None, Seat(C, 0)).topology(1)
+    topology, _ = three(WatchedMaster(A, 0), None, WatchedMaster(C, 0)).topology(1)
     assert [shard.name for shard in topology.shards] == ["a", "c"]
     assert topology.ranges(NOBODY) == [(5461, 10922)]
     assert topology.ranges(1) == [(10923, 16383)]
 
 
 def test_two_masters_with_one_primary() -> None:
-    topology, doubled = three(Seat(A, 0), Seat(A, 3), Seat(C, 0)).topology(1)
+    topology, doubled = three(WatchedMaster(A, 0), WatchedMaster(A, 3), WatchedMaster(C, 0)).topology(1)
     assert doubled == ["b"]
     assert [shard.name for shard in topology.shards] == ["a", "c"]
     assert topology.ranges(NOBODY) == [(5461, 10922)]
@@ -209,6 +211,8 @@ def test_two_masters_with_one_primary() -> None:
 
 def test_a_server_that_is_listed_twice_is_used_once() -> None:
     """A replica that was moved to another primary is listed by the old one too, until SENTINEL RESET."""
-    topology, doubled = three(Seat(A, 0, (B, D)), Seat(B, 0, (D,)), Seat(C, 0, (D,))).topology(1)
+    topology, doubled = three(
+        WatchedMaster(A, 0, (B, D)), WatchedMaster(B, 0, (D,)), WatchedMaster(C, 0, (D,))
+    ).topology(1)
     assert not doubled
     assert [shard.replicas for shard in topology.shards] == [(D,), (), ()]

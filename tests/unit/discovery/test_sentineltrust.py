@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.discovery.sentineltrust import FORSAKEN, Trust
-from proxy.discovery.sentinelview import Follower, Master, Report
+from proxy.discovery.sentinelview import Follower, Master, SentinelReport
 from proxy.sharding.topology import Node
 
 A, B, C, X, Y = (Node(f"10.0.0.{number}", 6379) for number in range(1, 6))
@@ -11,23 +11,25 @@ S = {name: Node(f"sentinel-{name}", 26379) for name in "1234xyz"}
 OURS = {A, B}
 
 
-def report(name: str, node: Node = A, epoch: int = 0, peers: str = "123", replicas: tuple[Node, ...] = (B,)) -> Report:
+def report(
+    name: str, node: Node = A, epoch: int = 0, peers: str = "123", replicas: tuple[Node, ...] = (B,)
+) -> SentinelReport:
     """What the sentinel called so says; ``peers`` are those that it lists."""
     followers = tuple(Follower(each, down=False, known=True) for each in replicas)
     listed = {other: S[other] for other in peers if other != name}
-    return Report(name, {"alpha": Master(node, epoch, "", followers, listed)})
+    return SentinelReport(name, {"alpha": Master(node, epoch, "", followers, listed)})
 
 
-def stranger(name: str = "x", peers: str = "") -> Report:
+def stranger(name: str = "x", peers: str = "") -> SentinelReport:
     return report(name, X, 99, peers, (Y,))
 
 
-def at(**reports: Report | str) -> dict[Node, Report]:
+def at(**reports: SentinelReport | str) -> dict[Node, SentinelReport]:
     """By the address of the sentinel that is called so there; without a report its own."""
-    return {S[where[1:]]: each if isinstance(each, Report) else report(each) for where, each in reports.items()}
+    return {S[where[1:]]: each if isinstance(each, SentinelReport) else report(each) for where, each in reports.items()}
 
 
-def believed(trust: Trust, reports: dict[Node, Report], now: float = 0.0, servers: set[Node] = OURS) -> str:
+def believed(trust: Trust, reports: dict[Node, SentinelReport], now: float = 0.0, servers: set[Node] = OURS) -> str:
     found = trust.believed(reports, {"alpha": servers} if servers else {}, now)
     assert found.keys() == reports.keys()
     return "".join(sorted(each.id for each in found.values() if "alpha" in each.masters))
@@ -58,7 +60,7 @@ ALL = at(_1="1", _2="2", _3="3")
         ({S["x"]: report("2")}, "2"),  # one that has moved
     ],
 )
-def test_who_was_believed_and_who_they_list(configured: str, reports: dict[Node, Report], found: str) -> None:
+def test_who_was_believed_and_who_they_list(configured: str, reports: dict[Node, SentinelReport], found: str) -> None:
     trust = known(configured)
     for now in 0.0, 1.0, FORSAKEN - 0.1:
         assert believed(trust, reports, now) == found
@@ -73,7 +75,7 @@ def test_who_is_listed_stays_when_who_listed_it_is_gone() -> None:
 def test_an_operator_who_begins_anew_is_followed() -> None:
     """SENTINEL REMOVE and MONITOR: for a moment nobody lists anybody, and some do not know the master."""
     trust = known()
-    assert believed(trust, at(_1=Report("1", {}), _2=Report("2", {}), _3=Report("3", {}))) == ""
+    assert believed(trust, at(_1=SentinelReport("1", {}), _2=SentinelReport("2", {}), _3=SentinelReport("3", {}))) == ""
     lone = {S[name]: report(name, C, peers="", replicas=()) for name in "123"}
     assert believed(trust, lone) == "123"
     assert believed(trust, {**lone, S["2"]: stranger()}) == "13"
@@ -93,7 +95,9 @@ def test_an_operator_who_begins_anew_is_followed() -> None:
         ("1", {S["2"]: report("2")}, ""),  # nobody has named it
     ],
 )
-def test_at_the_start_most_of_those_configured_count(configured: str, reports: dict[Node, Report], found: str) -> None:
+def test_at_the_start_most_of_those_configured_count(
+    configured: str, reports: dict[Node, SentinelReport], found: str
+) -> None:
     assert believed(Trust([S[name] for name in configured]), reports, servers=set()) == found
 
 
@@ -126,7 +130,7 @@ def test_who_answers_again_in_time_stays() -> None:
 def test_sentinels_without_ids_are_known_by_their_addresses() -> None:
     """Before Redis 6.2; others list them by ids all the same."""
     trust = Trust([S["1"]])
-    old = {S[name]: Report(S[name].address, report(name).masters) for name in "123"}
+    old = {S[name]: SentinelReport(S[name].address, report(name).masters) for name in "123"}
     assert len(believed(trust, {S["1"]: old[S["1"]]}, servers=set()).split("26379")) == 2
     found = trust.believed(old, {}, 0.0)
     assert all("alpha" in each.masters for each in found.values())
@@ -134,6 +138,6 @@ def test_sentinels_without_ids_are_known_by_their_addresses() -> None:
 
 def test_masters_are_judged_one_by_one() -> None:
     trust = known()
-    both = Report("x", {"alpha": stranger().masters["alpha"], "beta": report("x").masters["alpha"]})
+    both = SentinelReport("x", {"alpha": stranger().masters["alpha"], "beta": report("x").masters["alpha"]})
     found = trust.believed({**ALL, S["3"]: both}, {}, 0.0)
     assert set(found[S["3"]].masters) == {"beta"}

@@ -6,11 +6,11 @@ import hiredis
 import pytest
 
 from proxy.discovery.sentinelview import (
-    Event,
     Follower,
     Master,
     NoSentinel,
-    Report,
+    SentinelEvent,
+    SentinelReport,
     is_old,
     questions,
     read,
@@ -61,7 +61,7 @@ def test_a_report() -> None:
         Follower(Node("127.0.0.1", 53925), down=False, known=True),
         Follower(Node("127.0.0.1", 59667), down=True, known=False),
     )
-    expected = Report(MYID.decode(), {"alpha": Master(PRIMARY, 0, "", followers, PEERS)})
+    expected = SentinelReport(MYID.decode(), {"alpha": Master(PRIMARY, 0, "", followers, PEERS)})
     assert read(ASKED, ["alpha", "nope"], replies, {}) == expected
 
 
@@ -172,7 +172,7 @@ def test_who_can_not_be_asked(error: str, words: str) -> None:
     ],
 )
 def test_events(channel: str, message: str, master: str) -> None:
-    assert read_event(channel.encode(), message.encode()) == Event(channel, master)
+    assert read_event(channel.encode(), message.encode()) == SentinelEvent(channel, master)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_events(channel: str, message: str, master: str) -> None:
     ],
 )
 def test_the_course_of_a_failover(channel: str, begins: bool, aborts: bool) -> None:
-    event = Event(channel, "alpha")
+    event = SentinelEvent(channel, "alpha")
     assert (event.begins, event.aborts) == (begins, aborts)
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.commands.table import CommandTable
-from proxy.planning import common_settings
-from proxy.planning.merge import MERGERS, Context, merge
+from proxy.planning.merge import MERGERS, merge
+from proxy.planning.merge_context import Context
+from proxy.planning.merge_info import common_events
 from proxy.planning.planner import Forward
 from proxy.planning.scan_cursor import Cursors
 from proxy.planning.scatter import Part, Scatter, Way
@@ -384,7 +385,7 @@ def test_config_get_of_settings_that_differ() -> None:
     ],
 )
 def test_events_that_all_shards_send(settings: list[str], common: str) -> None:
-    assert common_settings.events(settings) == common
+    assert common_events(settings) == common
 
 
 def pairs(*items: tuple[str, str], protocol: int = 2) -> bytes:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.planning.merge_info import human, parse, write
+from proxy.planning.merge_info import human
 from proxy.planning.merge_info import merge as merge_asked
+from proxy.resp.info import parse, write
 
 DOCUMENT = (
     "# Server\r\nredis_version:7.0.15\r\nredis_mode:cluster\r\narch_bits:64\r\ntcp_port:7001\r\n"

@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.engine.jobs import at_once
+from proxy.planning.merge_keys import merge_by_key, merging_pieces_by_key
 from proxy.planning.scatter import Part
-from proxy.planning.split import Cut, by_key, count_of, cut, merge_by_key, merging_pieces_by_key, skip_bulks
+from proxy.planning.split import Cut, by_key, count_of, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.replies import BadReply, elements
 from proxy.resp.requests import split_request
