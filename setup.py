@@ -39,18 +39,16 @@ MOST_JOBS = 4  # a compiler takes 200 MB for the largest module
 def engine() -> list[Extension]:
     """The modules to compile: those with a .pxd beside them, from the .pyx (a twin in C's terms) or else the .py.
 
-    And the one that is of Linux only.
+    A .pyx without a .py beside it is a module of Linux only.
     """
     if BUILD not in ("auto", "require", "skip"):
         raise SystemExit(f"SLOTGATE_BUILD is {BUILD!r}: say auto, require or skip")
     if BUILD == "skip":
         return []
-    sources = []
-    for declarations in HERE.glob("proxy/**/*.pxd"):
-        twin = declarations.with_suffix(".pyx")
-        sources.append(twin if twin.exists() else declarations.with_suffix(".py"))
-    if sys.platform == "linux":
-        sources.append(HERE / "proxy/transport/epoll.pyx")
+    sources = {path.with_suffix(""): path.with_suffix(".py") for path in HERE.glob("proxy/**/*.pxd")}
+    sources |= {path.with_suffix(""): path for path in HERE.glob("proxy/**/*.pyx")}
+    if sys.platform != "linux":
+        sources = {module: path for module, path in sources.items() if module.with_suffix(".py").exists()}
     return [
         Extension(
             ".".join(source.with_suffix("").parts),
@@ -58,7 +56,7 @@ def engine() -> list[Extension]:
             extra_compile_args=["-O3", "-g0", *FLAGS],
             extra_link_args=FLAGS,
         )
-        for source in sorted(path.relative_to(HERE) for path in sources)
+        for source in sorted(path.relative_to(HERE) for path in sources.values())
     ]
 
 

@@ -16,6 +16,6 @@
     paired      two versions beside each other in slices, with lockstep, a load that is always the same
     overhead    what measuring costs (python -m benchmarks.overhead)
     against     this checkout beside another one (--against PATH)
-    memory      idle clients, bursts, very large values (python -m benchmarks.memory), with crowd and usage
+    memory      idle clients, bursts, very large values (python -m benchmarks.memory), with many_clients and usage
     micro       the steps of a request by themselves (python -m benchmarks.micro), with steps: adapt it to the code
 """

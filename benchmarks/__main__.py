@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from benchmarks import against, company, memory, micro, overhead, own, report, rounds, usage
+from benchmarks import against, memory, micro, mixed_load, overhead, own, report, rounds, usage
 from benchmarks.loadgen import find_load_generator
 from benchmarks.machine import Bystanders, facts
 from benchmarks.peers import NAMES, Target
@@ -27,8 +27,8 @@ _QUICK_ROUNDS: Final = 2
 _QUICK_BUDGET: Final = 100.0
 # The part of each scenario's requests that --quick sends.
 _QUICK_SHARE: Final = 0.15
-PARTS = ("proxies", "overhead", "memory", "company", "micro", "own")
-_PROXIES, _OVERHEAD, _MEMORY, _COMPANY, _MICRO, _OWN = PARTS
+PARTS = ("proxies", "overhead", "memory", "mixed-load", "micro", "own")
+_PROXIES, _OVERHEAD, _MEMORY, _MIXED_LOAD, _MICRO, _OWN = PARTS
 
 
 class _Failed(Exception):
@@ -128,8 +128,8 @@ def _memory_lines(shards: LocalShards, quick: bool) -> list[str]:
     return lines
 
 
-def _company_lines(shards: LocalShards, quick: bool) -> list[str]:
-    return list(company.lines(*company.measure(shards, quick=quick)))
+def _mixed_load_lines(shards: LocalShards, quick: bool) -> list[str]:
+    return list(mixed_load.lines(*mixed_load.measure(shards, quick=quick)))
 
 
 def _own_lines(_shards: LocalShards, quick: bool) -> list[str]:
@@ -143,7 +143,7 @@ def _micro_lines(_shards: LocalShards, quick: bool) -> list[str]:
 _OTHERS: Final[Mapping[str, Callable[[LocalShards, bool], list[str]]]] = {
     _OVERHEAD: _overhead_lines,
     _MEMORY: _memory_lines,
-    _COMPANY: _company_lines,
+    _MIXED_LOAD: _mixed_load_lines,
     _OWN: _own_lines,
     _MICRO: _micro_lines,
 }

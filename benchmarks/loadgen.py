@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks.peers import Target
 from benchmarks.scenarios import Scenario
-from proxy.devservers.process_guard import keeper
+from proxy.devservers.process_guard import process_guard
 from proxy.errors import SlotgateError
 
 _POLL: Final = 0.005
@@ -89,9 +89,9 @@ def parse_csv(output: str) -> tuple[float, float]:
 
 
 def _output_of(command: list[str], output: Path, timeout: float) -> str:
-    """What redis-benchmark wrote. A child of the keeper: left alone, it would try a lost proxy's port forever."""
+    """What redis-benchmark wrote. A child of the guard: left alone, it would try a lost proxy's port forever."""
     output.unlink(missing_ok=True)
-    process = keeper().spawn(command, cwd=output.parent, output=output)
+    process = process_guard().spawn(command, cwd=output.parent, output=output)
     try:
         # Not wait(timeout), which polls at intervals of up to 50 ms.
         deadline = time.monotonic() + timeout

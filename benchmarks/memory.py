@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from benchmarks.crowd import LargeValue, connected, raise_file_limit
 from benchmarks.loadgen import load
+from benchmarks.many_clients import LargeValue, connected, raise_file_limit
 from benchmarks.peers import DIRECT, ENVOY, OURS, PROXIES, REFERENCE, Target
 from benchmarks.proc import Memory, memory, reset_resident_peak, resident_peak
 from benchmarks.processes import direct, started
@@ -69,7 +69,7 @@ def measure(shards: LocalShards, *, quick: bool = False) -> Usage:
                 for keys in KEY_SETS:
                     preload(target, keys)
             with started(PROXIES[name], command, shards) as target:
-                _crowd(usage, target)
+                _many_clients(usage, target)
             with started(PROXIES[name], command, shards) as target:
                 _traffic(usage, target, shards)
     with _noting(usage, "large values"):
@@ -89,7 +89,7 @@ def _noting(usage: Usage, what: str) -> Iterator[None]:
         _say(f"{what} failed: {error}")
 
 
-def _crowd(usage: Usage, target: Target) -> None:
+def _many_clients(usage: Usage, target: Target) -> None:
     before = _warm(target)
     with connected(target, usage.clients, SMALL):
         full = _unchanging(target.pid)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from benchmarks.peers import DIRECT, PROXIES, Proxy, Target
-from proxy.devservers.process_guard import keeper
+from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, LocalShards, free_port
 from proxy.errors import SlotgateError
 
@@ -56,7 +56,9 @@ def started(each: Proxy, command: tuple[str, ...], shards: LocalShards) -> Itera
     for _ in range(_PORT_ATTEMPTS):
         port = free_port()
         arguments = each.arguments(port, shards.primaries, shards.directory)
-        process = keeper().spawn([*command, *arguments], cwd=shards.directory, output=log, env=each.environment())
+        process = process_guard().spawn(
+            [*command, *arguments], cwd=shards.directory, output=log, env=each.environment()
+        )
         try:
             if _answers(process, port):
                 yield _target(each.name, version, port, process)

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from benchmarks.loadgen import RunFailed
 from benchmarks.peers import UNCOMPILED, Target
-from benchmarks.run import Sample, Stage, misses, preload, run
+from benchmarks.run import Backing, Sample, misses, preload, run
 from benchmarks.scenarios import Scenario
 from proxy.devservers.servers import LocalShards
 
@@ -77,12 +77,12 @@ def measure(
     A target that fails in a scenario is reported and not run in it again.
     """
     results = Results(tuple(targets), tuple(scenarios))
-    stage = Stage.of(shards)
+    backing = Backing.of(shards)
     began = time.monotonic()
     for target in targets:
         _preload(results, target)
     missed = misses(shards)
-    paces = _probe(results, share, stage)
+    paces = _probe(results, share, backing)
     seconds = seconds_each(began + _FIT * budget - time.monotonic(), rounds, list(paces.values()))
     took = 0.0
     for number in range(rounds):
@@ -90,7 +90,7 @@ def measure(
         if number and start + took > began + budget:
             _say(f"out of time after {number} of {rounds} rounds")
             break
-        _round(results, number, paces, seconds, share, stage)
+        _round(results, number, paces, seconds, share, backing)
         results.rounds += 1
         took = time.monotonic() - start
     results.misses = misses(shards) - missed
@@ -113,28 +113,30 @@ def _preload(results: Results, target: Target) -> None:
                     _failed(results, scenario, target, f"setting its keys: {error}")
 
 
-def _probe(results: Results, share: float, stage: Stage) -> dict[Pair, Pace]:
+def _probe(results: Results, share: float, backing: Backing) -> dict[Pair, Pace]:
     """The paces of the pairs that work."""
     paces = {}
     for scenario in results.scenarios:
         requests = scenario.rounded(scenario.requests * share * _PROBE)
         for target in results.takers(scenario):
             start = time.monotonic()
-            sample = _run(results, scenario, target, requests, stage, _LEAST_TIMEOUT)
+            sample = _run(results, scenario, target, requests, backing, _LEAST_TIMEOUT)
             if sample is not None:
                 overhead = time.monotonic() - start - requests / sample.rps
                 paces[scenario.name, target.name] = Pace(sample.rps, max(0.0, overhead))
     return paces
 
 
-def _round(results: Results, number: int, paces: dict[Pair, Pace], seconds: float, share: float, stage: Stage) -> None:
+def _round(
+    results: Results, number: int, paces: dict[Pair, Pace], seconds: float, share: float, backing: Backing
+) -> None:
     for scenario in results.scenarios:
         for target in ordered(results.takers(scenario), number):
             pair = scenario.name, target.name
             rate = paces[pair].rate
             requests = scenario.rounded(min(scenario.requests * share, rate * seconds))
             timeout = max(_LEAST_TIMEOUT, _PATIENCE * requests / rate)
-            sample = _run(results, scenario, target, requests, stage, timeout)
+            sample = _run(results, scenario, target, requests, backing, timeout)
             if sample is not None:
                 results.samples.setdefault(pair, []).append(sample)
                 _say(
@@ -156,10 +158,10 @@ def ordered(items: Sequence[Item], number: int) -> list[Item]:
 
 
 def _run(
-    results: Results, scenario: Scenario, target: Target, requests: int, stage: Stage, timeout: float
+    results: Results, scenario: Scenario, target: Target, requests: int, backing: Backing, timeout: float
 ) -> Sample | None:
     try:
-        return run(target, scenario, requests, stage, timeout)
+        return run(target, scenario, requests, backing, timeout)
     except RunFailed as error:
         _failed(results, scenario, target, str(error))
         return None

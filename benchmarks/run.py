@@ -48,18 +48,18 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Backing:
     """Where a run takes place: a ``directory`` for its output, and the processes of the ``shards`` behind it."""
 
     directory: Path
     shards: Sequence[int]
 
     @classmethod
-    def of(cls, shards: LocalShards) -> "Stage":
+    def of(cls, shards: LocalShards) -> "Backing":
         return cls(shards.directory, [server.pid for server in shards.primaries])
 
 
-def run(target: Target, scenario: Scenario, requests: int, stage: Stage, timeout: float) -> Sample:
+def run(target: Target, scenario: Scenario, requests: int, backing: Backing, timeout: float) -> Sample:
     """Sends ``requests`` commands of ``scenario`` to ``target``, each of the two parts in ``timeout`` seconds at most.
 
     Raises RunFailed when the target is gone or redis-benchmark gives no figures.
@@ -69,18 +69,18 @@ def run(target: Target, scenario: Scenario, requests: int, stage: Stage, timeout
     # One pipeline for each connection. Where connecting is what is measured, it is no more than a warm-up.
     least = scenario.rounded(1)
     before = cpu_ns(target.pid)
-    load(target, scenario, least, directory=stage.directory, timeout=timeout)
+    load(target, scenario, least, directory=backing.directory, timeout=timeout)
     time.sleep(_SETTLE)
     between = cpu_ns(target.pid)
-    shards = [cpu_ns(pid) for pid in stage.shards]
+    shards = [cpu_ns(pid) for pid in backing.shards]
     sent = requests + least if scenario.keepalive else requests
-    done = load(target, scenario, sent, directory=stage.directory, timeout=timeout)
+    done = load(target, scenario, sent, directory=backing.directory, timeout=timeout)
     time.sleep(_SETTLE)
     used = cpu_ns(target.pid) - between
     if scenario.keepalive:
         used -= between - before
     took = sent / done.rps
-    shard = max((cpu_ns(pid) - old for pid, old in zip(stage.shards, shards, strict=True)), default=0) / 1e9 / took
+    shard = max((cpu_ns(pid) - old for pid, old in zip(backing.shards, shards, strict=True)), default=0) / 1e9 / took
     return Sample(done.rps, done.p99, max(0, used) / requests / 1000, done.cpu / took, shard)
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from benchmarks.scenarios import LARGE, MEDIUM, SMALL, KeySet
 from proxy.commands.keys import key_indexes
 from proxy.commands.table import CommandTable
-from proxy.planning.merge import Context, merge
+from proxy.planning.merge import merge
+from proxy.planning.merge_context import Context
 from proxy.planning.planner import Planner
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode

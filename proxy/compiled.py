@@ -37,6 +37,7 @@ MODULES = (
     "proxy.metrics",
     "proxy.planning.exec_block",
     "proxy.planning.merge",
+    "proxy.planning.merge_keys",
     "proxy.planning.query_limit",
     "proxy.planning.scatter",
     "proxy.planning.split",
@@ -51,7 +52,10 @@ MODULES = (
     "proxy.transport.flow_control",
     "proxy.transport.write_batch",
 )
-"""The modules that are compiled (those with a .pxd beside them)."""
+"""The modules that are compiled on every system: those with a .pxd beside the .py.
+
+A .pyx without a .py is a module of Linux only.
+"""
 
 WARNING = (
     "the engine is not compiled: pipelined load costs about 5 times the CPU. To get the compiled one, install a C "

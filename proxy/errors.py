@@ -6,7 +6,7 @@ are exceptions that reach the log. The functions here return the text of an erro
 are quoted in it decoded as Latin-1, one character a byte (``proxy.resp.encode.error`` writes it).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 _QUOTED = 128
 
@@ -253,27 +253,6 @@ def reply_too_large(limit: int, ran: bool) -> str:
 def shard_down(shard: str, address: str, reason: str) -> str:
     """A shard that can not be reached; the command was not sent."""
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
-
-
-def cluster_node(slots: int) -> str:
-    """Why a node of a Redis Cluster that serves only so many slots is not fit as a static shard."""
-    return (
-        f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
-        'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
-    )
-
-
-def cluster_at_static_shards(found: Mapping[str, int]) -> str:
-    """Why the proxy does not start: these addresses of static primaries are nodes of a Redis Cluster, and serve so many
-    slots."""
-    served = ", ".join(f"{address} serves {slots}" for address, slots in found.items())
-    seeds = ",".join(found)
-    written = ", ".join(f'"{address}"' for address in found)
-    return (
-        f"static shards are nodes of a Redis Cluster ({served} of the 16384 slots): they would refuse what is another "
-        f'node\'s. Start with --cluster {seeds} in place of --static, or write topology.kind = "cluster" and '
-        f"cluster.seeds = [{written}] in place of the shards"
-    )
 
 
 def shard_left(shard: str) -> str:

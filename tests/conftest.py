@@ -10,7 +10,7 @@ import proxy
 from proxy.compiled import engine
 from proxy.config.environment import ENGINE
 from tests.beside import BRIEF, MOVED, OTHER, OTHER_SERVER, SHARE, Runs
-from tests.enginestate import compilable, problem
+from tests.support.engine_state import compilable, problem
 
 settings.register_profile(BRIEF, settings.get_profile("ci"), max_examples=30)
 CLOSING_LINES = pytest.StashKey[list[str]]()

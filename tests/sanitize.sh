@@ -48,6 +48,6 @@ if (($#)); then
 else
     # The proxy's own sockets are in the live tests only.
     sanitized tests/live -m smoke
-    sanitized tests/unit/test_engine_*.py tests/unit/test_resp_*.py tests/simulation tests/engines \
-        tests/unit/test_{multikey,slots,fastlane,merge,metrics}.py
+    sanitized tests/unit/engine tests/unit/resp tests/simulation tests/engines tests/unit/test_metrics.py \
+        tests/unit/planning/test_{split,merge}.py tests/unit/sharding/test_slots.py tests/unit/client/test_fast_path.py
 fi

@@ -9,7 +9,7 @@ cdef class Backoff:
 
 cdef class ServerConnection(Receiver):
     cdef readonly object place
-    cdef object _settings
-    cdef object _transport
-    cdef object _greeting
-    cdef object _lost
+    cdef public object _settings
+    cdef public object _transport
+    cdef public object _greeting
+    cdef public object _lost

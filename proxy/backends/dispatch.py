@@ -12,7 +12,8 @@ from proxy.engine.jobs import Job
 from proxy.engine.sink import DISCARD, OnError, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.metrics import Counters
-from proxy.planning.merge import LONG, Context, is_long, merge, merging, merging_pieces
+from proxy.planning.merge import LONG, is_long, merge, merging, merging_pieces
+from proxy.planning.merge_context import Context
 from proxy.planning.scatter import IN_PART, Scatter
 from proxy.resp import encode
 from proxy.sharding.topology import NOBODY

@@ -8,6 +8,8 @@ import hiredis
 
 from proxy.errors import BackendError, PlaceRefused, ServerBusy, WrongRole
 from proxy.resp import encode
+from proxy.resp.info import Replication
+from proxy.resp.role import RoleReply
 from proxy.transport.clock import timeout
 from proxy.transport.tls import Tls, lost_words
 
@@ -21,12 +23,9 @@ https://redis.io/docs/latest/commands/cluster-myid/
 Stranger = Callable[[str], str]
 """Why a server with this id is not to be used; "" if it is. Called with "" where it says none."""
 
-_REPLICA = (b"slave", b"replica")
-"""Dragonfly says replica."""
 STAY: Step = ("CLIENT", "NO-EVICT", "ON")
 """Tells a server not to close a connection to save memory: https://redis.io/docs/latest/commands/client-no-evict/"""
 NEEDS_PASSWORD = "the server asks for a password: set backend.password"
-_UNSYNCED = {b"connect", b"connecting", b"handshake", b"sync"}
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
 """What a server is asked of itself that nobody else says anything of. What it will not say does not count."""
 _SELF2: Step = ("HELLO", 2)
@@ -49,29 +48,6 @@ class Credentials:
         if not self.password:
             return []
         return [self.username, self.password] if self.username else [self.password]
-
-
-@dataclass(frozen=True, slots=True)
-class Replication:
-    """What a server says of its part in replication: its ``role`` ("master", "slave" ...), whose replica it is, and
-    whether it ``takes_writes`` though it is one. Source: https://redis.io/docs/latest/commands/info/"""
-
-    role: bytes
-    takes_writes: bool
-    follows: str
-
-    @classmethod
-    def read(cls, info: bytes) -> "Replication":
-        """From the answer to INFO replication."""
-        fields = dict(line.partition(b":")[::2] for line in info.splitlines())
-        follows = b":".join(fields[name] for name in (b"master_host", b"master_port") if name in fields)
-        writable = fields.get(b"slave_read_only", fields.get(b"replica_read_only")) == b"0"
-        return cls(fields.get(b"role", b""), writable, follows.decode("utf-8", "replace"))
-
-    @property
-    def demoted(self) -> bool:
-        """Whether it is a replica that refuses writes."""
-        return self.role in _REPLICA and not self.takes_writes
 
 
 class Greeting:
@@ -195,19 +171,20 @@ class Greeting:
         elif step[0] == "INFO" and isinstance(reply, bytes):
             replication = Replication.read(reply)
             self._said, self._takes_writes = replication.role, replication.takes_writes
-        elif step[0] == "ROLE" and isinstance(reply, list) and reply:
-            self._is(reply)
+        elif step[0] == "ROLE":
+            self._is(RoleReply.read(reply))
 
-    def _is(self, role: Sequence[object]) -> None:
-        """``role``: https://redis.io/docs/latest/commands/role/."""
-        if role[0] == b"sentinel":
+    def _is(self, role: RoleReply | None) -> None:
+        if role is None:
+            return
+        if role.sentinel:
             raise BackendError("the server is a sentinel, it holds no keys")
-        if role[0] in _REPLICA and self._role == "master" and not self._takes_writes:
-            words = [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in role[1:3]]
+        if role.replica and self._role == "master" and not self._takes_writes:
+            words = [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in role.source]
             raise WrongRole(f"the server is no primary, it replicates {':'.join(words) or 'another'}")
-        if role[0] == b"master" and self._role == "slave":
+        if role.primary and self._role == "slave":
             raise WrongRole("the server is no replica, it says that it is a primary")
-        if role[0] in _REPLICA and any(state in _UNSYNCED for state in role[3:4] if isinstance(state, bytes)):
+        if role.copying:
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, asked: Step, words: str) -> None:
@@ -217,7 +194,7 @@ class Greeting:
             raise BackendError(NEEDS_PASSWORD)
         if self._alone and asked in (_SELF2, *_SELF):
             if step == "ROLE":
-                self._is((self._said,))
+                self._is(RoleReply.read([self._said]))
             return
         if step in ("AUTH", "HELLO") and code in ("WRONGPASS", "ERR"):
             raise BackendError(f"the server refuses the proxy's {step}: {words}")
@@ -231,7 +208,7 @@ class Greeting:
             # HELLO is answered all the same, if it was said.
             if self._said is None:
                 raise ServerBusy(words)
-            self._is((self._said,))
+            self._is(RoleReply.read([self._said]))
             return
         if code in ("NOPERM", "BUSY"):
             # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from proxy.resp.role import RoleReply
 from proxy.sharding.topology import Node
 
 _KEPT = 1024
 """Samples of a primary: at their spacing they reach back further than any lag that is allowed."""
 _TRIPS = 8
 """The round trip is the shortest of so many: what is longer was waiting, here or there."""
-_UNLINKED = frozenset({b"none", b"connect", b"connecting", b"handshake", b"sync"})
-"""What ROLE calls the link of a replica that does not follow its primary. Other servers' words are taken for good."""
 NEAR_SHARE = 0.2
 NEAR_SECONDS = 0.0002
 """Round trips that differ by less than this share, or by less than these seconds, are equal."""
@@ -64,18 +63,11 @@ class Role:
 
 def read_role(reply: object) -> Role | None:
     """What ``reply``, as hiredis decodes it, says; None if it is no answer to ROLE, or a sentinel's."""
-    if not isinstance(reply, list):
+    said = RoleReply.read(reply)
+    if said is None or not (said.primary or said.link is not None):
         return None
-    match reply:
-        case [b"master", *rest]:
-            return Role(True, False, _offset(rest[:1]))
-        case [b"slave" | b"replica", _, _, state, *rest]:
-            return Role(False, not (isinstance(state, bytes) and state in _UNLINKED), _offset(rest[:1]))
-    return None
-
-
-def _offset(found: list[object]) -> int | None:
-    return found[0] if found and isinstance(found[0], int) and found[0] >= 0 else None
+    offset = said.offset if said.offset is not None and said.offset >= 0 else None
+    return Role(said.primary, not said.primary and said.linked, offset)
 
 
 class Timeline:

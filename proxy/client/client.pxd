@@ -43,8 +43,7 @@ cdef class Client(Receiver):
     cdef readonly bint plain
     cdef readonly int own
     cdef readonly bytes said
-    cdef Routes _plain_routes
-    cdef tuple _adopted
+    cdef tuple _usual
     cdef readonly bint calls_scripts
     cdef readonly bint held
 
@@ -54,7 +53,7 @@ cdef class Client(Receiver):
     cpdef RequestFramer framer(self)
     cpdef object next_share(self)
     cpdef object changed(self, bint moved)
-    @cython.locals(session=Session, on=bint, framer=RequestFramer)
+    @cython.locals(session=Session, on=bint, framer=RequestFramer, usual=tuple)
     cpdef object adopt_session(self)
     @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

@@ -50,10 +50,9 @@ class Client(Receiver):
     """
 
     __slots__ = (
-        "_adopted",
         "_framer",
-        "_plain_routes",
         "_session",
+        "_usual",
         "calls_scripts",
         "closing",
         "created",
@@ -113,9 +112,8 @@ class Client(Receiver):
         """Its manner for the own fast path."""
         self.said: bytes | None = None
         """The request that goes the long way, if it is short."""
-        self._plain_routes: Routes | None = None
-        """What it would have without modes, as long as its session says the same."""
-        self._adopted = (0, 0, False, False)
+        self._usual: tuple[tuple[int, int, bool, bool], Routes] | None = None
+        """The routes that it would have without modes, behind what they follow from."""
         self.held = False
         """Whether a CLIENT PAUSE holds what it sent: then it counts as blocked."""
         self.calls_scripts = False
@@ -218,13 +216,14 @@ class Client(Receiver):
         if framer is not None:
             framer.set_authenticated(session.authenticated)
         now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
-        if self._plain_routes is None or self._adopted != now:
-            self._adopted = now
+        usual = self._usual
+        if usual is None or usual[0] != now:
             rank = service.census.rank(self.number)
-            self._plain_routes = service.upstream.routes(
+            routes = service.upstream.routes(
                 session.protocol, session.db, rank, session.reads_replicas, self.calls_scripts
             )
-        self.routes = self._plain_routes
+            usual = self._usual = now, routes
+        self.routes = usual[1]
         if modes is not None:
             modes.adopted()
             self.plain = self.plain and modes.plain
@@ -235,7 +234,7 @@ class Client(Receiver):
     @property
     def used_routes(self) -> tuple[Routes, ...]:
         """The routes that it has, and those that it goes back to when what it is in the middle of is over."""
-        return (self.routes,) if self._plain_routes is None else (self.routes, self._plain_routes)
+        return (self.routes,) if self._usual is None else (self.routes, self._usual[1])
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""

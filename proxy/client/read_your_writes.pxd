@@ -1,6 +1,6 @@
 import cython
 
-from proxy.engine.sink cimport Onward, Sink
+from proxy.engine.sink cimport ForwardingSink, Sink
 from proxy.engine.window cimport ReplyWindow
 from proxy.transport.write_batch cimport Turn
 
@@ -21,7 +21,7 @@ cdef class Written(Sink):
     cpdef object abort_stream(self, Py_ssize_t token)
 
 
-cdef class Relay(Onward):
+cdef class Relay(ForwardingSink):
     cdef list _written
 
     @cython.locals(written=Written)

@@ -6,7 +6,7 @@ other replicas only then. Until it is answered, reads follow it over the same co
 
 from collections.abc import Callable, Iterable
 
-from proxy.engine.sink import Onward, Sink
+from proxy.engine.sink import ForwardingSink, Sink
 from proxy.engine.window import ReplyWindow
 from proxy.transport.write_batch import Turn
 
@@ -72,7 +72,7 @@ class Written(Sink):
         self._window.abort_stream(token)
 
 
-class Relay(Onward):
+class Relay(ForwardingSink):
     """Where the reply goes to a write on several shards, or to one that is not for the window as it is."""
 
     __slots__ = ("_written",)

@@ -18,6 +18,7 @@ import hiredis
 from proxy.commands import datafile, reply
 from proxy.commands.facts import Fact
 from proxy.commands.table import DATA, MODULES
+from proxy.resp.info import fields
 
 _MODULES = "--modules"
 TIMEOUT = 10.0
@@ -69,10 +70,10 @@ def ask(address: str, command: bytes) -> object:
 def _version(info: object) -> str:
     """ "Redis 7.0.15", "Valkey 9.1.2": Valkey keeps redis_version for old clients."""
     text = info.decode() if isinstance(info, bytes) else ""
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    if "valkey_version" in fields:
-        return f"Valkey {fields['valkey_version']}"
-    return f"Redis {fields['redis_version']}"
+    said = dict(fields(text))
+    if "valkey_version" in said:
+        return f"Valkey {said['valkey_version']}"
+    return f"Redis {said['redis_version']}"
 
 
 def _list(answer: object) -> list[object]:

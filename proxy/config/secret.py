@@ -14,7 +14,7 @@ PASSWORD_KEYS = ("password", "password_env", "password_file", "password_sha256")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LoadContext:
     """Where a configuration's names of variables and relative paths are looked up."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -47,16 +47,16 @@ def given_keys(section: HasPassword) -> list[str]:
 
 def full_path(name: str, context: object) -> Path:
     """The file that a table names; a relative one starts at the configuration's folder."""
-    around = context if isinstance(context, Surroundings) else Surroundings()
+    around = context if isinstance(context, LoadContext) else LoadContext()
     return (around.folder / name).absolute()
 
 
 def read_secret(section: HasPassword, context: object) -> str | None:
     """The password that a table gives or names, None when it does neither.
 
-    ``context`` is the Surroundings of the load; without them, those of the process. Raises Problems.
+    ``context`` is the LoadContext of the load; without them, those of the process. Raises Problems.
     """
-    around = context if isinstance(context, Surroundings) else Surroundings()
+    around = context if isinstance(context, LoadContext) else LoadContext()
     given = given_keys(section)
     if len(given) > 1:
         raise Problems((given[1], f"is one password key too many beside {given[0]}: keep one of them"))
@@ -69,7 +69,7 @@ def read_secret(section: HasPassword, context: object) -> str | None:
     return None
 
 
-def _from_environment(name: str, around: Surroundings) -> str:
+def _from_environment(name: str, around: LoadContext) -> str:
     if name not in around.environ:
         raise Problems(("password_env", f"names the environment variable {name}, which is not set: set it"))
     secret = around.environ[name]
@@ -80,7 +80,7 @@ def _from_environment(name: str, around: Surroundings) -> str:
     return _not_empty(secret, "password_env", f"names the environment variable {name}, which is empty")
 
 
-def _from_file(name: str, around: Surroundings) -> str:
+def _from_file(name: str, around: LoadContext) -> str:
     path = around.folder / name
     try:
         text = path.read_text(encoding="utf-8")

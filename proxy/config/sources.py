@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from proxy.config.checks import CHECKS
 from proxy.config.environment import PREFIX, read_environment, unknown_variables, variable_of
 from proxy.config.model import Config
-from proxy.config.secret import PASSWORD_KEYS, Surroundings
+from proxy.config.secret import PASSWORD_KEYS, LoadContext
 from proxy.config.words import LISTS, TABLES, Location, Problem, path_of, problems_of
 from proxy.errors import ConfigError
 
@@ -34,7 +34,7 @@ def load(
     ``flags`` has the shape of the file; a list in it replaces the file's. ``environ`` is the process's unless given.
     Names of files in it are relative to its folder. Raises ConfigError with every problem.
     """
-    around = Surroundings(os.environ if environ is None else environ, path.parent if path else Path())
+    around = LoadContext(os.environ if environ is None else environ, path.parent if path else Path())
     variables, problems = read_environment(around.environ)
     unread: set[Keys] = {(name.removeprefix(PREFIX).lower(),) for name, _ in problems}
     data = _overlay(_overlay(_read(path) if path else {}, variables), flags or {})
@@ -86,7 +86,7 @@ def _variables_meant(data: Data) -> frozenset[str]:
     return frozenset(name for name in named if isinstance(name, str))
 
 
-def _validate(data: Data, around: Surroundings) -> tuple[Config, list[Problem], set[Keys]]:
+def _validate(data: Data, around: LoadContext) -> tuple[Config, list[Problem], set[Keys]]:
     """A Config of what is right in ``data``, so that the checks can look at it; what is wrong; and which keys are."""
     rest = copy.deepcopy(data)
     problems: list[Problem] = []

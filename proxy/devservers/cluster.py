@@ -24,6 +24,7 @@ from proxy.devservers.servers import (
     stop_all,
 )
 from proxy.errors import SlotgateError
+from proxy.resp.role import RoleReply
 from proxy.sharding.topology import even_ranges
 
 NODE_TIMEOUT: Final = 2.0
@@ -65,8 +66,8 @@ class ClusterNode(LocalServer):
 
     def is_primary(self) -> bool:
         """What it says itself. Raises as ``ask``."""
-        role = self.ask("ROLE")
-        return isinstance(role, list) and role[0] == b"master"
+        role = RoleReply.read(self.ask("ROLE"))
+        return role is not None and role.primary
 
     def state_ok(self) -> bool:
         """Whether it serves (``cluster_state:ok``). Raises as ``ask``."""
@@ -275,8 +276,8 @@ def start_cluster(
 
 
 def _follows(node: ClusterNode, primary: ClusterNode) -> bool:
-    role = node.ask("ROLE")
-    return isinstance(role, list) and role[0] == b"slave" and role[2] == primary.port
+    role = RoleReply.read(node.ask("ROLE"))
+    return role is not None and role.source[1:] == (primary.port,)
 
 
 def _wait(done: Callable[[], bool], timeout: float, problem: str) -> None:

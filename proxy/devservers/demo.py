@@ -20,7 +20,7 @@ from types import FrameType
 
 from proxy.config import Address, parse_listen
 from proxy.devservers.demosite import BRAND, Servers, Try, start
-from proxy.devservers.process_guard import keeper
+from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, free_port
 from proxy.errors import SlotgateError
 
@@ -177,7 +177,7 @@ def _proxy(servers: Servers, address: Address) -> Iterator[_Proxy]:
     # The same package that runs this, installed or not.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), environ.get("PYTHONPATH")]))
     arguments = ["--listen", str(address), "--admin", str(admin), *servers.flags]
-    process = keeper().spawn(
+    process = process_guard().spawn(
         [sys.executable, "-m", "proxy", "serve", *arguments],
         cwd=servers.directory,
         output=log,

@@ -2,15 +2,15 @@
 
 ::
 
-    this process ── a pipe ──> keeper (leader of a process group of its own)
-         └── spawn() ────────> servers, in the keeper's process group
+    this process ── a pipe ──> guard (leader of a process group of its own)
+         └── spawn() ────────> servers, in the guard's process group
 
-The keeper reads its pipe until it ends, which is when this process is gone, and then kills its whole group and removes
+The guard reads its pipe until it ends, which is when this process is gone, and then kills its whole group and removes
 the directories it was told about. Next to ``PR_SET_PDEATHSIG`` this needs no code between fork and exec (unsafe with
 threads), does not depend on which thread started the child, and works on every POSIX system. A process group of their
 own also keeps the terminal's Ctrl-C from the children: whoever started them decides in which order they stop.
 
-The file is both sides: imported it is the parent's side, run by its path it is the keeper, so it imports nothing of
+The file is both sides: imported it is the parent's side, run by its path it is the guard, so it imports nothing of
 this package.
 """
 
@@ -29,8 +29,8 @@ from pathlib import Path
 _KEEP, _FORGET, _END, _READY = b"+", b"-", b"\0", b"."
 
 
-class Keeper:
-    """The parent's side. One for a process is enough: :func:`keeper`."""
+class ProcessGuard:
+    """The parent's side. One for a process is enough: :func:`process_guard`."""
 
     def __init__(self) -> None:
         # -I -S: no site-packages and no search path, so it starts fast and nothing of the caller's reaches it.
@@ -50,10 +50,10 @@ class Keeper:
         with self._process.stdout as ready:
             if ready.read(1) != _READY:
                 self.close()
-                raise RuntimeError("the keeper of child processes did not start")
+                raise RuntimeError("the guard of child processes did not start")
 
     def __repr__(self) -> str:
-        return f"<Keeper pid={self._process.pid} alive={self.alive}>"
+        return f"<ProcessGuard pid={self._process.pid} alive={self.alive}>"
 
     @property
     def alive(self) -> bool:
@@ -62,7 +62,7 @@ class Keeper:
     def spawn(
         self, args: Sequence[str | Path], *, cwd: Path, output: Path, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Starts a child in the keeper's group, its standard output and error appended to the file ``output``.
+        """Starts a child in the guard's group, its standard output and error appended to the file ``output``.
 
         Raises OSError when it can not be executed.
         """
@@ -86,27 +86,27 @@ class Keeper:
             self._pipe.write(_FORGET + os.fsencode(directory) + _END)
 
     def close(self) -> None:
-        """Kills whatever is left in the group, the keeper with it."""
+        """Kills whatever is left in the group, the guard with it."""
         self._pipe.close()
         self._process.wait()
 
 
-_keeper: Keeper | None = None
+_guard: ProcessGuard | None = None
 _lock = threading.Lock()
 
 
-def keeper() -> Keeper:
-    """This process's keeper, started when first asked for and closed at exit."""
-    global _keeper
+def process_guard() -> ProcessGuard:
+    """This process's guard, started when first asked for and closed at exit."""
+    global _guard
     with _lock:
-        if _keeper is None or not _keeper.alive:
-            _keeper = Keeper()
-            atexit.register(_keeper.close)
-        return _keeper
+        if _guard is None or not _guard.alive:
+            _guard = ProcessGuard()
+            atexit.register(_guard.close)
+        return _guard
 
 
 def _main() -> None:
-    # The end of the pipe is the only thing that ends the keeper. SIGHUP comes for certain: the kernel sends it to a
+    # The end of the pipe is the only thing that ends the guard. SIGHUP comes for certain: the kernel sends it to a
     # group with a stopped process in it (LocalServer.pause) as soon as the parent is gone.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -122,7 +122,7 @@ def _main() -> None:
     group = os.getpgrp()
     if os.fork() == 0:
         os.setsid()
-        # Kills the keeper too. As long as it lives nobody else can get the group's number, and once it is gone a child
+        # Kills the guard too. As long as it lives nobody else can get the group's number, and once it is gone a child
         # that was forked at the last moment can not join the group any more and so never starts.
         os.killpg(group, signal.SIGKILL)
         for directory in directories:

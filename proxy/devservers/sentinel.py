@@ -20,6 +20,7 @@ from proxy.devservers.servers import (
     stop_all,
 )
 from proxy.errors import SlotgateError
+from proxy.resp.role import RoleReply
 
 DOWN_AFTER: Final = 2.0
 FAILOVER_TIMEOUT: Final = 10.0
@@ -134,8 +135,8 @@ class WatchedShards:
                 named = {sentinel.primary_of(name) for sentinel in self.sentinels if sentinel.running}
                 if len(named) == 1 and before.address not in named:
                     found = self.primary(name)
-                    role = found.ask("ROLE")
-                    if isinstance(role, list) and role[0] == b"master":
+                    role = RoleReply.read(found.ask("ROLE"))
+                    if role is not None and role.primary:
                         return found
             if time.monotonic() > deadline:
                 raise SlotgateError(f"{before.address} is still the primary of {name} after {timeout:g} s")

@@ -21,8 +21,9 @@ from typing import ClassVar, Final, cast
 
 import hiredis
 
-from proxy.devservers.process_guard import keeper
+from proxy.devservers.process_guard import process_guard
 from proxy.errors import SlotgateError
+from proxy.resp.info import fields
 
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT: Final = 15.0
@@ -245,7 +246,7 @@ class LocalServer:
         """A section of INFO. Raises as :meth:`ask`."""
         text = self.ask("INFO", section)
         assert isinstance(text, bytes)
-        return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+        return dict(fields(text.decode()))
 
     def wait_link_up(self, timeout: float = START_TIMEOUT) -> None:
         """Waits until this replica has its primary's data and follows it. Raises SlotgateError after ``timeout``."""
@@ -278,7 +279,7 @@ class LocalServer:
             configuration.write_text("\n".join(self._configuration()) + "\n")
         self._file("log").unlink(missing_ok=True)
         try:
-            self._process = keeper().spawn(
+            self._process = process_guard().spawn(
                 [self.binary.path, configuration, *self.arguments], cwd=self.directory, output=self._file("log")
             )
         except OSError as error:
@@ -388,8 +389,8 @@ def kept_directory() -> Iterator[Path]:
     """A temporary directory that is gone after the block, and when this process is killed."""
     with tempfile.TemporaryDirectory(prefix="slotgate-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
-        keeper().keep(directory)
+        process_guard().keep(directory)
         try:
             yield directory
         finally:
-            keeper().forget(directory)
+            process_guard().forget(directory)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from proxy.discovery.clustermembers import members_of
-from proxy.discovery.clusterview import NO_EPOCH, NOTHING, UNREAD, Chart, Member, Segment, View, joined
+from proxy.discovery.clusterview import NO_EPOCH, NOTHING, UNREAD, ClusterMember, Segment, SlotOwners, View, joined
 from proxy.planning.refusals import remapped
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node, Shard, Topology
@@ -35,8 +35,8 @@ _NAME = "shard-"
 class ClusterMap:
     """What is believed. ``members`` are all nodes, by their ids; ``names`` are the shards', by their owners' ids."""
 
-    chart: Chart = NOTHING
-    members: Mapping[str, Member] = field(default_factory=dict)
+    chart: SlotOwners = NOTHING
+    members: Mapping[str, ClusterMember] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -49,7 +49,7 @@ class ClusterMap:
         """Whether nobody is known to have a slot: nothing can be told from it about who belongs to the cluster."""
         return not self.names
 
-    def replicas(self, owner: str) -> list[Member]:
+    def replicas(self, owner: str) -> list[ClusterMember]:
         """The nodes that follow ``owner``."""
         return [member for member in self.members.values() if member.primary == owner]
 
@@ -64,7 +64,7 @@ class ClusterMap:
         return found
 
 
-def _owners(chart: Chart) -> list[str]:
+def _owners(chart: SlotOwners) -> list[str]:
     """The ids of all owners, by their lowest slots."""
     return list(dict.fromkeys(segment[2] for segment in chart if segment[2]))
 
@@ -126,7 +126,7 @@ _Claim = tuple[View, str, int]
 """Of a view: the owner of some slots, "" for nobody, and its epoch."""
 
 
-def _pieces(chart: Chart, views: Sequence[View]) -> Iterator[tuple[int, int, str, int, list[_Claim]]]:
+def _pieces(chart: SlotOwners, views: Sequence[View]) -> Iterator[tuple[int, int, str, int, list[_Claim]]]:
     """The slots, cut where any of the charts has a border: first, last, owner known so far, its epoch, the claims."""
     charts = [chart, *(view.chart for view in views)]
     at = [0] * len(charts)
@@ -181,7 +181,7 @@ def _better(claim: _Claim, owner: str, epoch: int) -> bool:
 
 def _members(
     known: ClusterMap, owners: Sequence[str], views: Sequence[View], believed: Sequence[View]
-) -> dict[str, Member]:
+) -> dict[str, ClusterMember]:
     """The nodes that there are: who is believed knows all of them. Owners that are not among them, or not as primaries,
     are as the last view of them says, and with them who follows them. Of whom could not be read what is said now, that
     holds which was said before."""
@@ -206,7 +206,7 @@ def _members(
     return members
 
 
-def _settled(known: ClusterMap, member: Member, teller: str) -> Member:
+def _settled(known: ClusterMap, member: ClusterMember, teller: str) -> ClusterMember:
     """``member`` as the node ``teller`` has it, reached as before if it announces nothing new: one node says its ip,
     another its host name, and who has been asked where says the same of it in other words. That it lost its primary's
     data has to be told by one of them: others may not have heard yet that it has them."""
@@ -229,7 +229,7 @@ def _agree(one: str, other: str) -> bool:
     return one == other or not one or not other
 
 
-def _names(known: ClusterMap, owners: Sequence[str], members: Mapping[str, Member]) -> dict[str, str]:
+def _names(known: ClusterMap, owners: Sequence[str], members: Mapping[str, ClusterMember]) -> dict[str, str]:
     """The shards' names. A shard keeps its own when a node of it takes over from another; a new one has the lowest
     number that is free."""
     names: dict[str, str] = {}
@@ -249,7 +249,9 @@ def _names(known: ClusterMap, owners: Sequence[str], members: Mapping[str, Membe
     return names
 
 
-def _takes_over(known: ClusterMap, owners: Sequence[str], members: Mapping[str, Member], old: str, new: str) -> bool:
+def _takes_over(
+    known: ClusterMap, owners: Sequence[str], members: Mapping[str, ClusterMember], old: str, new: str
+) -> bool:
     """Whether ``new`` is of the shard that ``old`` was the owner of: one follows the other, or is where it was.
 
     A failed primary can go on as the owner of a slot or two, with nodes that these were on the way to.
@@ -264,7 +266,7 @@ def _takes_over(known: ClusterMap, owners: Sequence[str], members: Mapping[str, 
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ClusterShard:
     """A shard with its slots, as ascending ranges. ``owner``: the id of its primary. ``failing``: that may be down,
     and a replica about to take over. ``lacking``: it has replicas that can not be read from yet."""
 
@@ -275,7 +277,7 @@ class Seat:
     lacking: bool = False
 
 
-def seats(known: ClusterMap) -> tuple[Seat, ...]:
+def seats(known: ClusterMap) -> tuple[ClusterShard, ...]:
     """The shards by the numbers in their names; none for an owner that nobody knows how to reach.
 
     Where two nodes are said to be at one address only one can be: an owner, and one that is not down, comes first.
@@ -284,14 +286,14 @@ def seats(known: ClusterMap) -> tuple[Seat, ...]:
     for first, last, owner, _ in joined([(*segment[:3], 0) for segment in known.chart]):
         spans.setdefault(owner, []).append((first, last))
     taken: set[Node] = set()
-    heads: list[Member] = []
+    heads: list[ClusterMember] = []
     for head in sorted(
         (known.members[owner] for owner in known.names), key=lambda member: (member.failed, -member.epoch)
     ):
         if head.node is not None and head.node not in taken:
             taken.add(head.node)
             heads.append(head)
-    found: list[Seat] = []
+    found: list[ClusterShard] = []
     for head in sorted(heads, key=lambda member: int(known.names[member.id].removeprefix(_NAME))):
         assert head.node is not None
         following = [member for member in known.replicas(head.id) if member.node not in taken]
@@ -300,11 +302,11 @@ def seats(known: ClusterMap) -> tuple[Seat, ...]:
         replicas = tuple(sorted(usable, key=lambda node: (node.host, node.port)))
         shard = Shard(known.names[head.id], head.node, replicas)
         lacking = len(replicas) < len(following)
-        found.append(Seat(shard, head.id, tuple(spans[head.id]), head.suspect and bool(following), lacking))
+        found.append(ClusterShard(shard, head.id, tuple(spans[head.id]), head.suspect and bool(following), lacking))
     return tuple(found)
 
 
-def gaps(seated: Sequence[Seat]) -> list[tuple[int, int]]:
+def gaps(seated: Sequence[ClusterShard]) -> list[tuple[int, int]]:
     """The slots that none of the shards has, as ascending ranges."""
     found = []
     at = 0
@@ -317,6 +319,6 @@ def gaps(seated: Sequence[Seat]) -> list[tuple[int, int]]:
     return found
 
 
-def topology(seated: Sequence[Seat], epoch: int) -> Topology:
+def topology(seated: Sequence[ClusterShard], epoch: int) -> Topology:
     """The snapshot of the shards."""
     return Topology.found([seat.shard for seat in seated], [seat.ranges for seat in seated], cluster=True, epoch=epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from proxy.discovery.clustermap import Seat, gaps
+from proxy.discovery.clustermap import ClusterShard, gaps
 from proxy.sharding.topology import format_ranges
 
 _MOST_RANGES = 20
@@ -13,7 +13,7 @@ _MOST_RANGES = 20
 _Ranges = list[tuple[int, int]]
 
 
-def news(before: Sequence[Seat], after: Sequence[Seat]) -> Iterator[str]:
+def news(before: Sequence[ClusterShard], after: Sequence[ClusterShard]) -> Iterator[str]:
     """What came after ``before``, in which there may be nothing yet."""
     old = {seat.shard.name: seat for seat in before}
     new = {seat.shard.name: seat for seat in after}
@@ -33,7 +33,7 @@ def news(before: Sequence[Seat], after: Sequence[Seat]) -> Iterator[str]:
             yield f"slots moved slots={shown(ranges)} from={giver} to={taker}"
 
 
-def _changes(old: Seat, new: Seat) -> Iterator[str]:
+def _changes(old: ClusterShard, new: ClusterShard) -> Iterator[str]:
     name, replicas = new.shard.name, _replicas(new)
     if old.owner != new.owner:
         yield f"failover shard={name} primary={new.shard.primary} was={old.shard.primary} replicas={replicas}"
@@ -43,11 +43,11 @@ def _changes(old: Seat, new: Seat) -> Iterator[str]:
         yield f"replicas changed shard={name} replicas={replicas}"
 
 
-def _replicas(seat: Seat) -> str:
+def _replicas(seat: ClusterShard) -> str:
     return ",".join(map(str, seat.shard.replicas)) or "none"
 
 
-def _moved(before: Sequence[Seat], after: Sequence[Seat]) -> dict[tuple[str, str], _Ranges]:
+def _moved(before: Sequence[ClusterShard], after: Sequence[ClusterShard]) -> dict[tuple[str, str], _Ranges]:
     """The slots that changed from one shard to another, by both names."""
     old = sorted((*span, seat.shard.name) for seat in before for span in seat.ranges)
     new = sorted((*span, seat.shard.name) for seat in after for span in seat.ranges)
@@ -65,7 +65,7 @@ def _moved(before: Sequence[Seat], after: Sequence[Seat]) -> dict[tuple[str, str
     return moved
 
 
-def missing(seated: Sequence[Seat]) -> str:
+def missing(seated: Sequence[ClusterShard]) -> str:
     """The slots that nobody serves, "" if there are none."""
     return shown(gaps(seated))
 

@@ -14,9 +14,9 @@ from proxy.sharding.topology import Node
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where clients reach a node. ``port`` is 0 if that is not told, as of a node that lost its address. ``online``: it
-    has its primary's data, as far as is told."""
+class AnnouncedAddress:
+    """The address of a node, as the cluster announces it to clients. ``port`` is 0 if it is not told, as of a node that
+    lost its address. ``online``: the node has its primary's data, as far as is told."""
 
     endpoint: str
     ip: str
@@ -35,7 +35,7 @@ class Places:
     """The places by the nodes' ids. ``all_online``: the reply lists all nodes that can be used; who is not in it is not
     ready (CLUSTER SLOTS leaves those out), unless an entry could not be read."""
 
-    known: Mapping[str, Place]
+    known: Mapping[str, AnnouncedAddress]
     all_online: bool = False
 
 
@@ -49,7 +49,7 @@ def places(reply: object, tls: bool, odd: Odd) -> Places:
     if not isinstance(reply, list):
         odd.note("CLUSTER SHARDS", "it is no list")
         return Places({})
-    known: dict[str, Place] = {}
+    known: dict[str, AnnouncedAddress] = {}
     of_slots = False
     for entry in reply:
         if isinstance(entry, list) and entry and isinstance(entry[0], bytes):
@@ -62,7 +62,7 @@ def places(reply: object, tls: bool, odd: Odd) -> Places:
     return Places(known, all_online=of_slots and bool(known) and not odd)
 
 
-def _of_shard(shard: list[object], tls: bool, odd: Odd) -> dict[str, Place]:
+def _of_shard(shard: list[object], tls: bool, odd: Odd) -> dict[str, AnnouncedAddress]:
     nodes = _pairs(shard).get("nodes")
     if not isinstance(nodes, list):
         odd.note("CLUSTER SHARDS", "a shard does not list its nodes")
@@ -84,7 +84,7 @@ def _of_shard(shard: list[object], tls: bool, odd: Odd) -> dict[str, Place]:
         # A replica of a primary that was never written to has all its data, though it is said to be loading.
         online = entry.get("health", b"online") == b"online" or _offset(entry) == furthest == 0
         endpoint, ip, hostname = (_text(entry.get(name)) for name in ("endpoint", "ip", "hostname"))
-        found[identity] = Place(endpoint, ip, hostname, port, online)
+        found[identity] = AnnouncedAddress(endpoint, ip, hostname, port, online)
     return found
 
 
@@ -105,7 +105,7 @@ def _offset(entry: Mapping[str, object]) -> int:
     return offset if isinstance(offset, int) else 0
 
 
-def _of_slots(row: list[object], odd: Odd) -> dict[str, Place]:
+def _of_slots(row: list[object], odd: Odd) -> dict[str, AnnouncedAddress]:
     found = {}
     for entry in row[2:]:
         match entry:
@@ -113,7 +113,7 @@ def _of_slots(row: list[object], odd: Odd) -> dict[str, Place]:
                 about = _pairs(more[0]) if more and isinstance(more[0], list) and len(more[0]) % 2 == 0 else {}
                 # Only Redis 7 and later say more, and "?"; before, the endpoint is the ip.
                 ip = _text(about.get("ip", endpoint))
-                found[_text(identity)] = Place(_text(endpoint), ip, _text(about.get("hostname")), port)
+                found[_text(identity)] = AnnouncedAddress(_text(endpoint), ip, _text(about.get("hostname")), port)
             case [bytes() | None, int(port)] if _is_port(port):
                 pass
             case [bytes() | None, 0, *_]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from proxy.discovery.clusterplaces import Place, places
+from proxy.discovery.clusterplaces import AnnouncedAddress, places
 from proxy.discovery.odd import Odd
 from proxy.planning.refusals import remapped
 from proxy.sharding.slots import SLOTS
@@ -28,7 +28,7 @@ MYID = ("CLUSTER", "MYID")
 Segment = tuple[int, int, str, int]
 """Slots ``first`` to ``last``, the id of their owner ("": nobody), and the owner's config epoch (nobody's: -1). In what
 one node says the owner can be ``UNREAD``."""
-Chart = tuple[Segment, ...]
+SlotOwners = tuple[Segment, ...]
 """All 16,384 slots in order; neighbours differ in more than their slots."""
 
 NO_EPOCH = -1
@@ -43,7 +43,7 @@ _ID = re.compile(r"[0-9a-f]{40}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _SLOTS = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?")
-NOTHING: Chart = ((0, SLOTS - 1, "", NO_EPOCH),)
+NOTHING: SlotOwners = ((0, SLOTS - 1, "", NO_EPOCH),)
 
 
 class NoView(Exception):
@@ -55,7 +55,7 @@ class NoView(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ClusterMember:
     """A node of the cluster, as another sees it.
 
     ``node``: where it is reached, None where nobody says. ``announced``: its ip, host name and port, "" where not
@@ -81,8 +81,8 @@ class View:
 
     asked: Node
     me: str
-    members: Mapping[str, Member]
-    chart: Chart
+    members: Mapping[str, ClusterMember]
+    chart: SlotOwners
     odd: tuple[str, ...] = ()
     unread: frozenset[str] = frozenset()
 
@@ -132,7 +132,7 @@ def read(
     members = {}
     for line in lines:
         online = not where.all_online or line.id in where.known or not line.primary
-        place = where.known.get(line.id) or Place(line.ip, line.ip, line.hostname, line.port, online)
+        place = where.known.get(line.id) or AnnouncedAddress(line.ip, line.ip, line.hostname, line.port, online)
         members[line.id] = _member(line, place, asked, remap)
     return View(asked, me, members, chart, odd.words, frozenset(unread))
 
@@ -157,9 +157,9 @@ def _why(error: Exception) -> NoView:
     return NoView(f"it answers CLUSTER NODES with: {words}")
 
 
-def _member(line: _Line, place: Place, asked: Node, remap: Mapping[str, str]) -> Member:
+def _member(line: _Line, place: AnnouncedAddress, asked: Node, remap: Mapping[str, str]) -> ClusterMember:
     lost = "noaddr" in line.flags or not place.port
-    return Member(
+    return ClusterMember(
         line.id,
         None if lost else remapped(Node(place.host(asked), place.port), remap),
         (line.ip or place.ip, line.hostname or place.hostname, place.port),
@@ -235,7 +235,7 @@ def _span(word: str) -> tuple[int, int]:
 @lru_cache(maxsize=16)
 def _chart(
     claims: Iterable[tuple[str, int, Sequence[tuple[int, int]]]], partial: bool
-) -> tuple[Chart, tuple[int, ...]]:
+) -> tuple[SlotOwners, tuple[int, ...]]:
     """Who has which slots, by ids, epochs and slots; and where begins what two have: it is ``UNREAD``, as a node has
     one owner of each slot, so that such an answer says nothing of it. ``partial``: slots of nobody are that too.
 

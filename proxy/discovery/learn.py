@@ -1,9 +1,10 @@
-"""Learning from the primaries what commands they have, their version, and how many databases."""
+"""What is learned from the servers: the commands of primaries, their version, databases and limits; and whether static
+shards are nodes of a Redis Cluster."""
 
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from proxy.commands.own import OWN
 from proxy.commands.table import CommandTable
 from proxy.errors import BackendError
 from proxy.planning.server_facts import Module
+from proxy.resp.info import fields
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node
 
@@ -44,6 +46,7 @@ _TIMEOUT = 5.0
 MANY_ARGUMENTS = 2**31 - 1
 FEWER_ARGUMENTS = 1024 * 1024
 _MANY_FROM = 7
+_MODES = (b"redis_mode", b"server_mode")
 _COLUMNS = 8
 """Of a line of CLUSTER NODES, before the slots."""
 
@@ -157,6 +160,27 @@ async def cluster_nodes(nodes: Sequence[Node], credentials: Credentials, timeout
     return {node: count for node, count in counts if count not in (None, SLOTS)}
 
 
+def node_of_cluster(slots: int) -> str:
+    """Why a node of a Redis Cluster that serves only ``slots`` of all slots is not fit as a static shard."""
+    return (
+        f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
+        'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
+    )
+
+
+def cluster_at_static_shards(found: Mapping[str, int]) -> str:
+    """Why the proxy does not start: static primaries are nodes of a Redis Cluster. ``found`` has the number of slots
+    that each address serves."""
+    served = ", ".join(f"{address} serves {slots}" for address, slots in found.items())
+    seeds = ",".join(found)
+    written = ", ".join(f'"{address}"' for address in found)
+    return (
+        f"static shards are nodes of a Redis Cluster ({served} of the 16384 slots): they would refuse what is another "
+        f'node\'s. Start with --cluster {seeds} in place of --static, or write topology.kind = "cluster" and '
+        f"cluster.seeds = [{written}] in place of the shards"
+    )
+
+
 def count_slots(reply: Reply) -> int | None:
     """How many slots a node has by its own line of CLUSTER NODES; None if the reply has no such line.
 
@@ -266,8 +290,7 @@ def output_limit(reply: Reply) -> int | None:
 def _version(info: Reply) -> str | None:
     if not isinstance(info, bytes):
         return None
-    for line in info.decode("utf-8", "replace").splitlines():
-        name, _, value = line.partition(":")
+    for name, value in fields(info.decode("utf-8", "replace")):
         if name == "redis_version" and value.isascii() and all(part.isdigit() for part in value.split(".")):
             return value
     return None
@@ -296,7 +319,8 @@ def _value(value: object) -> bytes | int | tuple[bytes, ...]:
 
 def _is_clustered(info: Reply) -> bool:
     """Whether a server is in cluster mode; Valkey calls it server_mode, unless it is told to pass for Redis."""
-    return isinstance(info, bytes) and (b"redis_mode:cluster" in info or b"server_mode:cluster" in info)
+    said = fields(info) if isinstance(info, bytes) else ()
+    return any(name in _MODES and value.startswith(b"cluster") for name, value in said)
 
 
 def _setting(reply: Reply) -> int | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from proxy.discovery.odd import Odd
 from proxy.planning.refusals import remapped
+from proxy.resp.info import fields
+from proxy.resp.role import RoleReply
 from proxy.sharding.topology import Node, Shard
 
 log = logging.getLogger(__name__)
@@ -43,23 +45,20 @@ def read(replies: Sequence[object], remap: Mapping[str, str]) -> Answer | str:
         return f"it answers ROLE with: {role}"
     identity = _id(info)
     odd = Odd()
-    match role:
-        # Dragonfly leaves the offset out, and says replica.
-        case [b"master", *about]:
-            listed = next((each for each in about if isinstance(each, list)), None)
-            if listed is None:
-                odd.note("ROLE", "a primary does not list its replicas")
-            found = [_replica(each, remap, odd) for each in listed or ()]
-            written = next((each for each in about if isinstance(each, int)), 0)
-            lists = tuple(node for node in found if node is not None)
-            return Answer(identity, True, written, lists, odd=odd.words)
-        case [b"slave" | b"replica", *about]:
-            host, port = [*about, None, None][:2]
-            follows = _node(host, port, remap)
-            if follows is None:
-                odd.note("ROLE", "a replica does not say whom it follows")
-            return Answer(identity, False, follows=follows, odd=odd.words)
-    return "it is neither a primary nor a replica"
+    said = RoleReply.read(role)
+    if said is None or said.sentinel:
+        return "it is neither a primary nor a replica"
+    if said.primary:
+        if said.replicas is None:
+            odd.note("ROLE", "a primary does not list its replicas")
+        found = [_replica(each, remap, odd) for each in said.replicas or ()]
+        lists = tuple(node for node in found if node is not None)
+        return Answer(identity, True, said.offset or 0, lists, odd=odd.words)
+    host, port = (*said.source, None, None)[:2]
+    follows = _node(host, port, remap)
+    if follows is None:
+        odd.note("ROLE", "a replica does not say whom it follows")
+    return Answer(identity, False, follows=follows, odd=odd.words)
 
 
 def _replica(entry: object, remap: Mapping[str, str], odd: Odd) -> Node | None:
@@ -70,8 +69,8 @@ def _replica(entry: object, remap: Mapping[str, str], odd: Odd) -> Node | None:
 
 
 def _id(info: object) -> str:
-    lines = info.decode("utf-8", "replace").splitlines() if isinstance(info, bytes) else ()
-    return next((line.partition(":")[2] for line in lines if line.startswith("run_id:")), "")
+    said = fields(info.decode("utf-8", "replace")) if isinstance(info, bytes) else ()
+    return next((value for name, value in said if name == "run_id"), "")
 
 
 def _node(host: object, port: object, remap: Mapping[str, str]) -> Node | None:

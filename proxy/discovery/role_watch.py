@@ -15,13 +15,13 @@ import random
 from collections.abc import Collection
 from typing import Protocol
 
-from proxy import errors
-from proxy.backends.handshake import Replication
 from proxy.backends.pool import Pool
 from proxy.backends.settings import Place
 from proxy.backends.shared import Backend
+from proxy.discovery.learn import node_of_cluster
 from proxy.engine.sink import Sink
 from proxy.resp import encode
+from proxy.resp.info import Replication
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node
 from proxy.transport.write_batch import Turn
@@ -58,7 +58,7 @@ class Watched(Protocol):
         """Subscribe at ``node`` over a fresh connection."""
 
 
-class _Asked(Sink):
+class _RoleAnswer(Sink):
     """Takes a server's answer to the question what it is."""
 
     __slots__ = ("_place", "_watch")
@@ -119,7 +119,7 @@ class RoleWatch:
 
     def learned(self, node: Node, slots: int | None) -> None:
         """``node`` of a static shard is one of a Redis Cluster and serves so many slots; None: it is in none."""
-        why = "" if slots in (None, SLOTS) else errors.cluster_node(slots or 0)
+        why = "" if slots in (None, SLOTS) else node_of_cluster(slots or 0)
         if why and self.misfits.get(node) != why:
             log.error("a primary is not fit for a static shard address=%s: %s", node.address, why)
         elif slots == SLOTS:
@@ -148,7 +148,7 @@ class RoleWatch:
                 if backend.ready and backend.place.primary and not backend.place.owner
             }
             for backend in asked.values():
-                backend.send(_Asked(self, backend.place), 0, _QUESTION, now, None)
+                backend.send(_RoleAnswer(self, backend.place), 0, _QUESTION, now, None)
 
     def _renew(self, place: Place) -> None:
         node = place.node

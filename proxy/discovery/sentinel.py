@@ -6,7 +6,7 @@
         ▲                                                      │
         └────── all are asked: in turn, after a hint ──────────┤
                                                                ▼
-                                Report ──▶ Trust ──▶ Chart ──▶ Topology ──▶ adopt
+                        SentinelReport ──▶ Trust ──▶ Chart ──▶ Topology ──▶ adopt
 
 A sentinel that leads a failover says so about a tenth of a second before the replica is promoted, while the old primary
 goes on taking writes, which are lost, for seconds. So from then on until the new primary is adopted, ``hold`` keeps the
@@ -24,9 +24,9 @@ from proxy.backends.query import ask
 from proxy.config import Config
 from proxy.discovery import replication
 from proxy.discovery.odd import Told
-from proxy.discovery.sentinelchart import Chart, Seat
+from proxy.discovery.sentinelchart import Chart, WatchedMaster
 from proxy.discovery.sentineltrust import Trust
-from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, Report, is_old, questions, read, read_event
+from proxy.discovery.sentinelview import UNDECIDED, NoSentinel, SentinelReport, is_old, questions, read, read_event
 from proxy.discovery.source import Adopt, Pace, Unlisted
 from proxy.discovery.subscription import Subscription
 from proxy.errors import BackendError
@@ -63,10 +63,10 @@ class SentinelSource(Unlisted):
         self._pace = Pace(config.topology.refresh)
         self._chart = Chart(section.masters)
         self._of_servers = credentials or Credentials()
-        self._reports: dict[Node, Report] = {}
+        self._reports: dict[Node, SentinelReport] = {}
         """What each sentinel said last, whoever it is."""
         self._trust = Trust(self._configured)
-        self._believed: dict[Node, Report] = {}
+        self._believed: dict[Node, SentinelReport] = {}
         """The same, as far as it counts."""
         self._servers: dict[str, Collection[Node]] = {}
         """By master: its servers."""
@@ -89,7 +89,7 @@ class SentinelSource(Unlisted):
         self._looked = asyncio.Event()
         """All have been asked once: before that, one that lags could be taken for all."""
         self._eager_until = 0.0
-        self._seats: Mapping[str, Seat] = {}
+        self._seats: Mapping[str, WatchedMaster] = {}
         self._topology = Topology.unknown()
 
     def hint(self, node: Node | None = None) -> None:
@@ -244,7 +244,7 @@ class SentinelSource(Unlisted):
             if names:
                 self._distrusted[node] = names
 
-    async def _confirm(self, name: str, believed: dict[Node, Report]) -> None:
+    async def _confirm(self, name: str, believed: dict[Node, SentinelReport]) -> None:
         """Whoever takes over was one of the master's servers: another does not while the primary denies that it was
         replaced. Sentinels take a stranger's word for that, if it knows one of them."""
         views = {node: report.masters[name] for node, report in believed.items() if name in report.masters}
@@ -307,7 +307,7 @@ class SentinelSource(Unlisted):
         self._topology = topology
         adopt(topology)
 
-    def _report_missing(self, reports: Collection[Report]) -> None:
+    def _report_missing(self, reports: Collection[SentinelReport]) -> None:
         missing = self._chart.unknown(reports)
         for name in missing:
             if name not in self._missing:
@@ -318,7 +318,7 @@ class SentinelSource(Unlisted):
                 )
         self._missing = missing
 
-    def _tell(self, before: Mapping[str, Seat], after: Mapping[str, Seat]) -> None:
+    def _tell(self, before: Mapping[str, WatchedMaster], after: Mapping[str, WatchedMaster]) -> None:
         for name, seat in after.items():
             old = before.get(name)
             replicas = ",".join(map(str, seat.replicas)) or "none"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from proxy.discovery.sentinelview import Master, Report
+from proxy.discovery.sentinelview import Master, SentinelReport
 from proxy.sharding.topology import Node, Shard, Topology, even_ranges
 
 AGREED = 3.0
@@ -19,7 +19,7 @@ AGREED = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WatchedMaster:
     """The primary of a master since the failover of number ``epoch``, and its replicas that can be used."""
 
     node: Node
@@ -32,13 +32,13 @@ class Chart:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
-        self.seats: dict[str, Seat] = {}
+        self.seats: dict[str, WatchedMaster] = {}
         self.unsettled = False
         """Whether there are replicas of which the sentinels do not know yet whether they can be used."""
         self._doubts: dict[str, tuple[tuple[int, Node], float]] = {}
         """What was agreed on against the seat, and since when."""
 
-    def take(self, reports: Collection[Report], now: float) -> None:
+    def take(self, reports: Collection[SentinelReport], now: float) -> None:
         """Reconsider, by the latest report of each sentinel that answers; ``now`` in seconds."""
         self.unsettled = False
         for name in self._names:
@@ -46,7 +46,7 @@ class Chart:
             if views:
                 self._reconsider(name, views, now)
 
-    def unknown(self, reports: Collection[Report]) -> list[str]:
+    def unknown(self, reports: Collection[SentinelReport]) -> list[str]:
         """The masters that no sentinel knows, of those that answer."""
         return [name for name in self._names if not any(name in report.masters for report in reports)]
 
@@ -60,10 +60,10 @@ class Chart:
             self._doubts.pop(name, None)
         agreeing = [view for view in views if (view.epoch, view.node) == (epoch, node)]
         replicas = self._replicas(node, agreeing) if agreeing or seat is None else seat.replicas
-        self.seats[name] = Seat(node, epoch, replicas)
+        self.seats[name] = WatchedMaster(node, epoch, replicas)
 
     def _agreed(
-        self, name: str, seat: Seat, claims: Mapping[tuple[int, Node], int], sentinels: int, now: float
+        self, name: str, seat: WatchedMaster, claims: Mapping[tuple[int, Node], int], sentinels: int, now: float
     ) -> tuple[int, Node]:
         """The seat's epoch and node, or others that hold in its place."""
         held = (seat.epoch, seat.node)

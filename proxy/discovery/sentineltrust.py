@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.discovery.sentinelview import Master, Report
+from proxy.discovery.sentinelview import Master, SentinelReport
 from proxy.sharding.topology import Node
 
 FORSAKEN = 3.0
@@ -22,7 +22,7 @@ watch other servers: longer than a sentinel takes to restart."""
 _MOST_IDS = 256
 """So many of a master's sentinels are remembered."""
 
-_Voice = tuple[Report, Master]
+_Voice = tuple[SentinelReport, Master]
 """A sentinel, and what it says of one master."""
 
 
@@ -37,8 +37,8 @@ class Trust:
         """The masters of which others say something, but nobody who was believed; since when."""
 
     def believed(
-        self, reports: Mapping[Node, Report], servers: Mapping[str, Collection[Node]], now: float
-    ) -> dict[Node, Report]:
+        self, reports: Mapping[Node, SentinelReport], servers: Mapping[str, Collection[Node]], now: float
+    ) -> dict[Node, SentinelReport]:
         """The latest reports, each with those masters only about which it is believed. ``servers``: those known of each
         master. ``now`` in seconds."""
         names = {name for report in reports.values() for name in report.masters}
@@ -59,7 +59,7 @@ class Trust:
         self._forsaken[name] = now
 
     def _heard(
-        self, name: str, reports: Mapping[Node, Report], servers: Collection[Node], now: float
+        self, name: str, reports: Mapping[Node, SentinelReport], servers: Collection[Node], now: float
     ) -> Collection[str]:
         voices = {node: (report, report.masters[name]) for node, report in reports.items() if name in report.masters}
         ids = self._ids.setdefault(name, {})

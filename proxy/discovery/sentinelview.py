@@ -57,7 +57,7 @@ class Master:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SentinelReport:
     """What one sentinel says. ``id`` is its own, over restarts and at whatever address; a master that it does not know
     is not in ``masters``. ``odd``: what was passed over in its replies, in words."""
 
@@ -88,7 +88,7 @@ def is_old(replies: Sequence[object]) -> bool:
     return any(isinstance(reply, Exception) and "subcommand" in str(reply).lower() for reply in replies[3::_QUESTIONS])
 
 
-def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Mapping[str, str]) -> Report:
+def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Mapping[str, str]) -> SentinelReport:
     """The replies to ``questions(names)`` of the sentinel at ``asked``.
 
     Addresses are those at which the proxy reaches servers, by ``remap``. Raises ``NoSentinel``.
@@ -105,7 +105,7 @@ def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Ma
         seen = _master(name, replies[start : start + _QUESTIONS], remap, odd)
         if seen is not None:
             masters[name] = seen
-    return Report(identity, masters, odd.words)
+    return SentinelReport(identity, masters, odd.words)
 
 
 def _refuse(words: str) -> None:
@@ -189,8 +189,9 @@ def _node(fields: Mapping[str, str], remap: Mapping[str, str]) -> Node | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What a sentinel published: the channel says what ("+switch-master"); ``master`` is "" if it is about none."""
+class SentinelEvent:
+    """A message that a sentinel published. ``what`` is its channel ("+switch-master"), ``master`` the master that it
+    names, "" if it names none."""
 
     what: str
     master: str
@@ -209,11 +210,11 @@ class Event:
 _BEGIN = frozenset({"+selected-slave", "+failover-state-send-slaveof-noone", "+failover-state-wait-promotion"})
 
 
-def read_event(channel: bytes, payload: bytes) -> Event:
+def read_event(channel: bytes, payload: bytes) -> SentinelEvent:
     """``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; +switch-master: ``<master> <old> <old> <new> <new>``."""
     what = channel.decode("utf-8", "replace")
     words = payload.decode("utf-8", "replace").split()
     if what == "+switch-master" or "@" in words[:-1]:
         at = words.index("@") + 1 if "@" in words[:-1] else 0
-        return Event(what, words[at] if words else "")
-    return Event(what, words[1] if len(words) > 1 and words[0] == "master" else "")
+        return SentinelEvent(what, words[at] if words else "")
+    return SentinelEvent(what, words[1] if len(words) > 1 and words[0] == "master" else "")

@@ -56,8 +56,12 @@ class Sink:
         """The rest of a reply that was begun will never come."""
 
 
-class Onward(Sink):
-    """Hands what it makes of a reply on to ``sink``, whose request it is."""
+class ForwardingSink(Sink):
+    """Makes something of a reply, and hands it on to ``sink``, whose request it is.
+
+    A subclass says in ``deliver`` what becomes of a whole reply. All else is as ``sink`` has it, so one that can not
+    pass a reply on in pieces says so in ``accepts_stream``.
+    """
 
     __slots__ = ("sink",)
 
@@ -66,17 +70,59 @@ class Onward(Sink):
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The client that ``sink`` belongs to."""
         return self.sink.owner
 
     @property
     def counted(self) -> bool:
-        """As the sink says."""
+        """Whether ``sink`` has an error counted."""
         return self.sink.counted
 
     def halt(self) -> None:
-        """The client's."""
+        """Halt the client that ``sink`` belongs to."""
         self.sink.halt()
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Pass on a whole reply."""
+        self.sink.deliver(token, data, start, end)
+
+    def kept(self, token: int, size: int) -> int:
+        """How many bytes ``sink`` says are kept."""
+        return self.sink.kept(token, size)
+
+    def accepts_stream(self, token: int) -> bool:
+        """Whether ``sink`` takes the reply in pieces."""
+        return self.sink.accepts_stream(token)
+
+    def stream(self, token: int, data: bytes, last: bool) -> None:
+        """Pass on a piece of a reply."""
+        self.sink.stream(token, data, last)
+
+    def holds_back(self, resume: Callable[[], object]) -> bool:
+        """Whether the reader of ``sink`` is behind."""
+        return self.sink.holds_back(resume)
+
+    def abort_stream(self, token: int) -> None:
+        """Tell ``sink`` that the rest of a reply will never come."""
+        self.sink.abort_stream(token)
+
+
+class WholeReplySink(Sink):
+    """Takes each reply whole, as ``bytes`` of its own: a subclass says in ``take`` what becomes of it."""
+
+    __slots__ = ()
+
+    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+        """Take the reply out of what came with it."""
+        self.take(token, data[start:end])
+
+    def accepts_stream(self, token: int) -> bool:
+        """Refuse pieces: the reply is looked at whole."""
+        return False
+
+    def take(self, token: int, reply: bytes) -> None:
+        """Take the frame of a whole reply."""
+        raise NotImplementedError
 
 
 DISCARD = Sink()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from proxy.backends.dispatch import Muted
 from proxy.engine.jobs import MORE, Job
-from proxy.engine.sink import Sink
+from proxy.engine.sink import Sink, WholeReplySink
 from proxy.features.host import Host, Siblings
 from proxy.planning import exec_block
 from proxy.planning.channels import BEGIN, END
@@ -18,7 +18,7 @@ _TOLD = frozenset((*BEGIN, *END))
 """What is confirmed whatever CLIENT REPLY says, as Redis does."""
 
 
-class Ending(Sink):
+class Ending(WholeReplySink):
     """Takes the reply to EXEC, and makes the client's of it: what the proxy carries out itself is carried out now."""
 
     __slots__ = ("_client", "_frames", "_items", "_next", "_said", "_silent", "_token")
@@ -46,13 +46,8 @@ class Ending(Sink):
         """Where the reply goes if there is nothing to be done with it."""
         return Muted(self._client.window) if self._silent else self._client.window
 
-    def accepts_stream(self, token: int) -> bool:
-        """No: it is looked at whole."""
-        return False
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """Take the server's reply."""
-        reply = data[start:end]
         if reply.startswith(b"*") and reply not in exec_block.NULLS:
             self.finish(elements(reply))
         else:

@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 
 from proxy.commands.facts import Fact
-from proxy.engine.sink import Sink
+from proxy.engine.sink import WholeReplySink
 from proxy.features.host import Services
 from proxy.planning.exec_block import Queue
 from proxy.planning.proof import RUNS_CODE, SHEBANG
@@ -27,7 +27,7 @@ _MAY_REPLICATE = frozenset(("publish", "spublish", "pfcount"))
 _READS = "_ro"
 
 
-class Pausing(Sink):
+class Pausing(WholeReplySink):
     """Decides what the pause of the clients of ``service`` holds. Takes the answers to FUNCTION LIST."""
 
     def __init__(self, service: Services) -> None:
@@ -39,10 +39,6 @@ class Pausing(Sink):
     @property
     def counted(self) -> bool:
         """No client asked for it."""
-        return False
-
-    def accepts_stream(self, token: int) -> bool:
-        """No: it is looked at whole."""
         return False
 
     def begin(self) -> None:
@@ -88,13 +84,12 @@ class Pausing(Sink):
                 self._asked = True
                 backend.send(self, 0, _LIST, self._service.turn.now(), None)
 
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """Take what functions there are, and look again at what is held."""
         self._asked = False
         if not self._service.clients.paused:
             return
-        view = data
-        self._reading = _reading(view[start:end])
+        self._reading = _reading(reply)
         self._service.clients.look_again()
 
 

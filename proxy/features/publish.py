@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job
-from proxy.engine.sink import Sink
+from proxy.engine.sink import ForwardingSink, Sink
 from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
-from proxy.pubsub.subscriber import Link
+from proxy.pubsub.subscriber import Subscriber
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
@@ -46,36 +46,27 @@ def asks_too_early(client: Host, fact: Fact) -> bool:
     return fact.name in _ASKING and _waits(client, client.service.hub.endings)
 
 
-def _waits(client: Host, links: Sequence[Link]) -> bool:
-    """Whether a client has to wait until the servers know of what ends over ``links``: nobody should count it any
+def _waits(client: Host, servers: Sequence[Subscriber]) -> bool:
+    """Whether a client has to wait until the servers know of what ends over ``servers``: nobody should count it any
     more."""
-    if not links:
+    if not servers:
         return False
     if client.alone():
         client.flow.stop(Stop.ORDER)
-        client.service.hub.after(links, lambda: client.flow.go(Stop.ORDER))
+        client.service.hub.after(servers, lambda: client.flow.go(Stop.ORDER))
     return True
 
 
-class _Counted(Sink):
+class _Counted(ForwardingSink):
     """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
 
-    __slots__ = ("_channel", "_client", "_kind", "_sink")
+    __slots__ = ("_channel", "_client", "_kind")
 
     def __init__(self, client: Host, sink: Sink, kind: Kind, channel: bytes) -> None:
+        super().__init__(sink)
         self._client = client
-        self._sink = sink
         self._kind = kind
         self._channel = channel
-
-    @property
-    def owner(self) -> object:
-        """The client's."""
-        return self._sink.owner
-
-    def halt(self) -> None:
-        """The client's."""
-        self._sink.halt()
 
     def accepts_stream(self, token: int) -> bool:
         """No: it is a number."""
@@ -87,13 +78,13 @@ class _Counted(Sink):
         if reply[:1] == b":":
             self._client.service.slices.run(self._counting(token, int(reply[1:-2])), self._client)
         else:
-            self._sink.deliver(token, reply, 0, len(reply))
+            self.sink.deliver(token, reply, 0, len(reply))
 
     def _counting(self, token: int, known: int) -> Job[None]:
         """Put right the number that a server knows."""
         heard = yield from self._client.service.hub.counting(self._kind, self._channel, known)
         reply = encode.integer(heard)
-        self._sink.deliver(token, reply, 0, len(reply))
+        self.sink.deliver(token, reply, 0, len(reply))
 
 
 def subscribe(modes: Modes, request: Request) -> bool:

@@ -6,7 +6,7 @@ of refused.
 """
 
 from proxy.backends.routes import Routes
-from proxy.engine.sink import Onward, Sink
+from proxy.engine.sink import ForwardingSink, Sink
 from proxy.features.host import Host
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
@@ -17,7 +17,7 @@ from proxy.sharding.topology import Node
 _LARGEST = 2**63 - 1
 
 
-class Page(Onward):
+class Page(ForwardingSink):
     """One page of SCAN, as ``plan`` says; ``sink`` gets it under ``token``."""
 
     __slots__ = ("_began", "_client", "_frames", "_keys", "_node", "_plan", "_routes", "_size", "_token")

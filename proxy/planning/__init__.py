@@ -8,12 +8,13 @@ reply, and what a server's error means for a request that is to be sent again.
     planner          Forward, Pin, Scatter or Reject
     inspector        what a request is that was sent
     scatter          a command that is sent in parts, and how its replies become one
-    split            cuts commands with many keys by shard, and merges their replies by key
+    split            cuts requests with many keys by shard
     scan_cursor      the cursor of a SCAN over all shards
     merge            combines the replies of parts: one function for each way
-    merge_info       one INFO document out of many
-    merge_series     the replies of TS.MGET, TS.MRANGE and TS.QUERYINDEX over all shards
-    common_settings  CONFIG GET of several servers
+    merge_context    what a merge may say of the proxy itself, of its clients and of its servers
+    merge_info       INFO and CONFIG GET of several servers
+    merge_stats      LATENCY, MEMORY STATS, FUNCTION STATS and texts of several servers
+    merge_keys       replies merged by key (MGET), and time series by name
     server_facts     what servers have said of themselves, for answers that are about all of them
     exec_block       a transaction as bytes: MULTI, the queued commands, EXEC, and its replies
     xread_ends       the ``$`` of an XREAD that may have to be sent twice

@@ -1,7 +1,7 @@
 import cython
 
 
-cdef class Kind:
+cdef class QueuedKind:
     cdef readonly object fact
     cdef readonly Py_ssize_t count
     cdef readonly bint own
@@ -26,7 +26,7 @@ cdef class Queue:
     cdef readonly set slots
     cdef readonly list frames
     cdef readonly dict kinds
-    cdef Kind _kind
+    cdef QueuedKind _kind
     cdef readonly list calls
     cdef readonly Py_ssize_t own
     cdef readonly Py_ssize_t wholes
@@ -36,5 +36,5 @@ cdef class Queue:
     cdef Py_ssize_t _counted
     cdef Py_ssize_t _held
 
-    @cython.locals(kind=Kind)
+    @cython.locals(kind=QueuedKind)
     cpdef object add(self, Queued item, object slots)

@@ -35,9 +35,9 @@ _ODD = reply_counts.NAMES
 _OWN = frozenset({"unwatch", *BEGIN, *END})
 
 
-class Kind:
-    """A command that is queued, however often: ``count`` times. ``odd``: it may be answered by more frames than one,
-    depending on its arguments. Looked up once, as there may be thousands of one kind."""
+class QueuedKind:
+    """All queued calls of one command, ``count`` of them: its facts are looked up once, as there may be thousands of
+    calls. ``odd``: its arguments decide whether a server answers with more frames than one."""
 
     __slots__ = ("count", "fact", "odd", "own", "scripting")
 
@@ -108,9 +108,9 @@ class Queue:
         self.items: list[Queued] = []
         self.frames: list[bytes] = []
         """Of those that are for a server."""
-        self.kinds: dict[int, Kind] = {}
+        self.kinds: dict[int, QueuedKind] = {}
         """By the facts' identity: EXEC need not go through all commands."""
-        self._kind: Kind | None = None
+        self._kind: QueuedKind | None = None
         self.calls: list[tuple[str, list[bytes]]] = []
         """Of scripts: name and arguments."""
         self.answered = True
@@ -137,7 +137,7 @@ class Queue:
         self.items.append(item)
         kind = self._kind
         if kind is None or kind.fact is not fact:
-            kind = self._kind = self.kinds.setdefault(id(fact), Kind(fact))
+            kind = self._kind = self.kinds.setdefault(id(fact), QueuedKind(fact))
         kind.count += 1
         if item.run is None:
             self.answered = False

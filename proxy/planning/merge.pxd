@@ -1,6 +1,6 @@
 import cython
 
-from proxy.planning.split cimport merge_by_key
+from proxy.planning.merge_keys cimport merge_by_key
 from proxy.planning.scatter cimport Scatter, Way
 
 

@@ -6,20 +6,20 @@ parts, and gives a frame in the protocol that the parts are in.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 from proxy import errors
 from proxy.engine.jobs import MORE, Job, at_once
-from proxy.planning import common_settings, merge_info
+from proxy.planning import merge_info, merge_stats
 from proxy.planning.channels import Kind
-from proxy.planning.merge_series import merging_series
-from proxy.planning.scatter import Scatter, Uncounted
-from proxy.planning.split import joining, merge_by_key, merging_by_key, merging_pieces_by_key
+from proxy.planning.merge_context import Audience, Context, Merger, Merging
+from proxy.planning.merge_keys import merge_by_key, merging_by_key, merging_pieces_by_key, merging_series
+from proxy.planning.scatter import Scatter
+from proxy.planning.split import joining
 from proxy.resp import encode
-from proxy.resp.replies import BadReply, elements, header, some_elements
+from proxy.resp.replies import BadReply, elements, header, integer_of, some_elements, string_of
 
 _ERROR = ord("-")
 _STEP = 16
@@ -33,53 +33,8 @@ _CURSOR_LIMIT = 2**63 - 1
 _UNCERTAIN = b"-UNCERTAIN"
 _JOINED = (b"*", b"~", b"%")
 """Aggregates whose elements can be put behind each other."""
-_NULLS = (b"$-1\r\n", b"*-1\r\n", b"_\r\n")
-
 _TOLERANT = frozenset({"one_ok", "info", "config_get"})
 """What answers though a part failed."""
-_DOWN = (b"-SHARDDOWN", b"-TIMEOUT", b"-UNCERTAIN", b"-LOADING", b"-CLUSTERDOWN")
-"""What begins the errors of shards that can not be asked now."""
-
-Overlay = Mapping[str, Mapping[str, str]]
-
-
-class Audience(Protocol):
-    """Knows who listens to messages: to a server all clients of a worker are one."""
-
-    def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
-        """How many are subscribed to it, when the shards' primaries count so many."""
-
-    def patterns(self, counts: Sequence[int]) -> int:
-        """How many patterns are subscribed to, when the shards' primaries count so many."""
-
-
-class Servers(Protocol):
-    """Knows what the shards' primaries have said of themselves."""
-
-    def oldest(self) -> Set[int]:
-        """The shards whose primaries have the lowest version; none where all have the same one."""
-
-    def name(self, shard: int) -> str:
-        """What a shard is called."""
-
-    def differ(self, setting: str, values: Sequence[tuple[str, str]]) -> None:
-        """Shards, by their names, have other values of a setting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a merge may say about the proxy itself: fields of INFO by section, made when they are asked for, and who
-    listens to messages; and about its servers. ``version`` is theirs, ``unserved`` says why not all are known."""
-
-    overlay: Callable[[], Overlay] = dict
-    audience: Callable[[], Audience] | None = None
-    servers: Servers | None = None
-    version: Callable[[], str] = str
-    unserved: Callable[[], str] = str
-
-
-Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
-Merging = Callable[[Scatter, Sequence[bytes], Context], Job[bytes]]
 
 
 def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
@@ -123,33 +78,19 @@ def _failure(failed: Sequence[bytes], partial: bool) -> bytes:
     return encode.error(errors.uncertain_partial(errors.text(worst[1:-2]))) if partial else worst
 
 
-def _number(reply: bytes) -> int:
-    if reply[:1] != b":":
-        raise BadReply(f"not an integer: {reply[:32]!r}")
-    return int(reply[1:-2])
-
-
-def _text(reply: bytes) -> bytes:
-    """The content of a bulk, verbatim or simple string."""
-    if reply[:1] == b"+":
-        return reply[1:-2]
-    body = reply[reply.index(b"\r\n") + 2 : -2]
-    return body[4:] if reply[:1] == b"=" else body
-
-
 def _sum(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """agg_sum."""
-    return encode.integer(sum(map(_number, replies)))
+    return encode.integer(sum(map(integer_of, replies)))
 
 
 def _min(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """agg_min."""
-    return encode.integer(min(map(_number, replies)))
+    return encode.integer(min(map(integer_of, replies)))
 
 
 def _max(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """agg_max."""
-    return encode.integer(max(map(_number, replies)))
+    return encode.integer(max(map(integer_of, replies)))
 
 
 def _all_ok(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
@@ -168,7 +109,7 @@ def _one_ok(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 def _combining(combine: Callable[[Sequence[int]], int]) -> Merging:
     def merging(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
         if replies[0][:1] == b":":
-            return encode.integer(combine(list(map(_number, replies))))
+            return encode.integer(combine(list(map(integer_of, replies))))
         count = header(replies[0])[1]
         if any(header(reply)[1] != count for reply in replies):
             raise BadReply("arrays of different lengths")
@@ -178,7 +119,7 @@ def _combining(combine: Callable[[Sequence[int]], int]) -> Merging:
             columns = []
             for index, reply in enumerate(replies):
                 column, places[index] = some_elements(reply, places[index], min(_STEP, count - begin))
-                columns.append(map(_number, column))
+                columns.append(map(integer_of, column))
             frames.append(b"".join(encode.integer(combine(row)) for row in zip(*columns, strict=True)))
             yield MORE
         return b"".join(frames)
@@ -232,7 +173,7 @@ def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """The shard's cursor, and in the low bits whose it is (proxy.planning.scan_cursor); behind its last key comes the
     next shard."""
     cursor_frame, keys = elements(replies[0])
-    inner = int(_text(cursor_frame))
+    inner = int(string_of(cursor_frame))
     shift, own, following = plan.options
     cursor = inner << int(shift) | int(own) if inner else int(following or 0)
     if cursor > _CURSOR_LIMIT:
@@ -246,55 +187,11 @@ def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
     return random.choice(found) if found else replies[0]
 
 
-def _info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Of the shards that answer; what says why others do not is in it."""
-    failed = [reply for reply in replies if reply[0] == _ERROR]
-    answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
-    sections = {option.decode("latin-1").lower() for option in plan.options}
-    if not answered and not all(reply.startswith(_DOWN) for reply in failed):
-        return failed[0]
-    documents = [_text(replies[at]).decode("utf-8", "replace") for at in answered]
-    for number, at in enumerate(answered):
-        if isinstance(plan.parts[at], Uncounted):
-            documents[number] = merge_info.without_keys(documents[number])
-    why = [*(errors.text(reply[1:-2]) for reply in failed), context.unserved()]
-    missing = "; ".join(words.removesuffix(". The command was not executed") for words in why if words)
-    if not documents:
-        documents = [merge_info.only(merge_info.bare(context.version()), sections)]
-    of_lowest = context.servers.oldest() if context.servers is not None else frozenset()
-    oldest = {number for number, at in enumerate(answered) if plan.parts[at].shard in of_lowest}
-    merged = merge_info.merge(documents, context.overlay(), sections, oldest=oldest, missing=missing)
-    return encode.verbatim(merged, 3 if answered and replies[answered[0]][:1] == b"=" else 2)
-
-
-def _config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The settings of the first shard that answers, and those that only others have; of events what all of them send.
-    Where they differ, the operator is told. How many clients there may be is the proxy's own business."""
-    answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
-    if not answered:
-        return replies[0]
-    frames = [elements(replies[at]) for at in answered]
-    found = [{_text(name): _text(value) for name, value in zip(all_[::2], all_[1::2], strict=True)} for all_ in frames]
-    merged, differing = common_settings.common(found)
-    if context.servers is not None:
-        for name in differing:
-            values = [
-                (context.servers.name(plan.parts[at].shard), errors.text(settings[name]))
-                for at, settings in zip(answered, found, strict=True)
-                if name in settings
-            ]
-            context.servers.differ(errors.text(name), values)
-    if b"maxclients" in merged:
-        merged[b"maxclients"] = context.overlay()["Clients"]["maxclients"].encode()
-    pairs = {encode.bulk(name): encode.bulk(value) for name, value in merged.items()}
-    return encode.mapping(pairs, 3 if replies[answered[0]][:1] == b"%" else 2)
-
-
 def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     """Newest first, no more than were asked for."""
     rows: list[tuple[int, bytes]] = []
     for row in (row for reply in replies for row in elements(reply)):
-        rows.append((_number(elements(row)[1]), row))
+        rows.append((integer_of(elements(row)[1]), row))
         yield MORE
     rows.sort(key=itemgetter(0), reverse=True)
     return encode.array(row for _, row in rows[: _asked(plan.options)])
@@ -335,7 +232,7 @@ def _counting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[
             column, places[index] = some_elements(reply, places[index], 2 * len(some))
             columns.append(column)
         for at, name in enumerate(some):
-            counts = [_number(column[2 * at + 1]) for column in columns]
+            counts = [integer_of(column[2 * at + 1]) for column in columns]
             frames += [columns[0][2 * at], encode.integer(audience.heard(kind, name, counts))]
         yield MORE
     yield from joining(frames)
@@ -343,97 +240,13 @@ def _counting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[
 
 
 def _pubsub_numpat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    return encode.integer(_audience(context).patterns(list(map(_number, replies))))
+    return encode.integer(_audience(context).patterns(list(map(integer_of, replies))))
 
 
 def _audience(context: Context) -> Audience:
     if context.audience is None:
         raise ValueError("nobody knows who listens")
     return context.audience()
-
-
-def _latency_latest(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """One row an event: the newest, with the highest of the maxima."""
-    rows: dict[bytes, list[bytes]] = {}
-    for reply in replies:
-        for row in map(elements, elements(reply)):
-            old = rows.setdefault(row[0], row)
-            newest = max(old, row, key=lambda item: _number(item[1]))
-            highest = max(old, row, key=lambda item: _number(item[3]))
-            rows[row[0]] = [*newest[:3], highest[3], *newest[4:]]
-    return encode.array(encode.array(row) for row in rows.values())
-
-
-def _latency_history(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    rows = [row for reply in replies for row in elements(reply)]
-    rows.sort(key=lambda row: _number(elements(row)[0]))
-    return encode.array(rows)
-
-
-def _latency_histogram(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Calls and the counts of each bucket, added up."""
-    protocol = 3 if replies[0][:1] == b"%" else 2
-    calls: dict[bytes, int] = {}
-    buckets: dict[bytes, dict[int, int]] = {}
-    for reply in replies:
-        items = elements(reply)
-        for name, body in zip(items[::2], items[1::2], strict=True):
-            fields = elements(body)
-            calls[name] = calls.get(name, 0) + _number(fields[1])
-            counts = list(map(_number, elements(fields[3])))
-            own = buckets.setdefault(name, {})
-            _add_cumulated(own, dict(zip(counts[::2], counts[1::2], strict=True)))
-    return encode.mapping(
-        {
-            name: encode.mapping(
-                {
-                    encode.bulk("calls"): encode.integer(calls[name]),
-                    encode.bulk("histogram_usec"): encode.mapping(
-                        {encode.integer(bound): encode.integer(count) for bound, count in sorted(own.items())}, protocol
-                    ),
-                },
-                protocol,
-            )
-            for name, own in buckets.items()
-        },
-        protocol,
-    )
-
-
-def _add_cumulated(total: dict[int, int], more: Mapping[int, int]) -> None:
-    """Add a cumulative histogram to another that may have other bounds."""
-
-    def upto(histogram: Mapping[int, int], bound: int) -> int:
-        return max((count for own, count in histogram.items() if own <= bound), default=0)
-
-    before = dict(total)
-    for bound in sorted({*before, *more}):
-        total[bound] = upto(before, bound) + upto(more, bound)
-
-
-def _running(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """FUNCTION STATS of a server that runs a script, else of the first: the engines are the same on all."""
-    return next((reply for reply in replies if elements(reply)[1] not in _NULLS), replies[0])
-
-
-def _texts(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """A text of each shard, one below the other."""
-    joined = "\n".join(_text(reply).decode("utf-8", "replace") for reply in replies)
-    return encode.verbatim(joined, 3 if replies[0][:1] == b"=" else 2)
-
-
-def _memory_stats(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Integers added up field by field; of ratios and of what one shard only has, the first."""
-    merged: dict[bytes, bytes] = {}
-    for reply in replies:
-        items = elements(reply)
-        for name, value in zip(items[::2], items[1::2], strict=True):
-            old = merged.get(name)
-            if old is None:
-                merged[name] = value
-            elif old[:1] == value[:1] == b":":
-                merged[name] = encode.integer(_number(old) + _number(value))
-    return encode.mapping(merged, 3 if replies[0][:1] == b"%" else 2)
 
 
 def _merging_series(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
@@ -489,14 +302,14 @@ MERGERS: Mapping[str, Merger] = {
     "mget": _by_key,
     "scan": _scan,
     "randomkey": _randomkey,
-    "info": _info,
-    "config_get": _config_get,
-    "latency_latest": _latency_latest,
-    "latency_history": _latency_history,
-    "latency_histogram": _latency_histogram,
-    "running": _running,
-    "text": _texts,
-    "memory_stats": _memory_stats,
+    "info": merge_info.info,
+    "config_get": merge_info.config_get,
+    "latency_latest": merge_stats.latency_latest,
+    "latency_history": merge_stats.latency_history,
+    "latency_histogram": merge_stats.latency_histogram,
+    "running": merge_stats.running,
+    "text": merge_stats.texts,
+    "memory_stats": merge_stats.memory_stats,
     "pubsub_numpat": _pubsub_numpat,
 }
 

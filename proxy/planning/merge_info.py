@@ -1,9 +1,20 @@
-"""One INFO document out of many: what one big server with all the shards' keys would say.
+"""INFO and CONFIG GET of several servers: what one big server with all the shards' keys would say.
 
-Source: https://redis.io/docs/latest/commands/info/
+Sources: https://redis.io/docs/latest/commands/info/ and https://redis.io/docs/latest/commands/config-get/
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
+
+from proxy import errors
+from proxy.planning.merge_context import Context
+from proxy.planning.scatter import Scatter, Uncounted
+from proxy.resp import encode
+from proxy.resp.info import Section, parse, write
+from proxy.resp.replies import elements, string_of
+
+_ERROR = ord("-")
+_DOWN = (b"-SHARDDOWN", b"-TIMEOUT", b"-UNCERTAIN", b"-LOADING", b"-CLUSTERDOWN")
+"""What begins the errors of shards that can not be asked now."""
 
 _SUMMED_SECTIONS = frozenset({"Stats", "Memory", "Clients", "CPU", "Persistence"})
 _NOT_SUMMED = frozenset(
@@ -42,36 +53,71 @@ _LOADING = "LOADING"
 """What begins the error of a server that reads its data from disk."""
 _WHOLE = ("default", "all", "everything")
 _TABLES = frozenset({"Keyspace", "Commandstats", "Errorstats", "Latencystats"})
-
-Section = dict[str, str]
-
-
-def parse(document: str) -> dict[str, Section]:
-    """Sections by name, each its fields in order."""
-    sections: dict[str, Section] = {}
-    current: Section = {}
-    for line in document.splitlines():
-        if line.startswith("# "):
-            current = sections.setdefault(line[2:].strip(), {})
-        elif line.startswith("module:"):
-            current[line] = ""
-        elif ":" in line:
-            name, _, value = line.partition(":")
-            current[name] = value
-    return sections
-
-
-def write(sections: Mapping[str, Mapping[str, str]]) -> str:
-    """The document: as Redis writes it, lines end in CRLF and sections are parted by a blank line."""
-    return "\r\n".join(
-        f"# {name}\r\n" + "".join(f"{_line(field, value)}\r\n" for field, value in fields.items())
-        for name, fields in sections.items()
+_SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-file-pass", b"tls-client-key-file-pass"})
+_OF_EACH = frozenset(
+    (
+        *(b"port", b"tls-port", b"bind", b"bind-source-addr", b"unixsocket", b"maxclients", b"cluster-config-file"),
+        *(b"dir", b"dbfilename", b"appendfilename", b"appenddirname", b"logfile", b"pidfile", b"aclfile"),
+        *(b"replicaof", b"slaveof", b"syslog-ident", b"oom-score-adj-values", b"primaryuser", b"masteruser"),
+        *(b"tls-cert-file", b"tls-key-file", b"tls-client-cert-file", b"tls-client-key-file"),
     )
+)
+"""What each server has for itself."""
+_ANNOUNCED = (b"cluster-announce-", b"replica-announce-", b"slave-announce-")
+_EVENTS = b"notify-keyspace-events"
+_EVENT_CLASSES = "g$lshzxetdn"
+_ALL_EVENTS = frozenset("g$lshzxetd")
+_EVENT_PLACES = "KEm"
+
+Settings = Mapping[bytes, bytes]
+"""What CONFIG GET says of one server."""
 
 
-def _line(field: str, value: str) -> str:
-    """A field's line; that of a module, of which there are several alike, is kept whole as the field."""
-    return field if ":" in field else f"{field}:{value}"
+def info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """The merged INFO of the shards that answer; a field of it says why the others do not."""
+    failed = [reply for reply in replies if reply[0] == _ERROR]
+    answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
+    sections = {option.decode("latin-1").lower() for option in plan.options}
+    if not answered and not all(reply.startswith(_DOWN) for reply in failed):
+        return failed[0]
+    documents = [string_of(replies[at]).decode("utf-8", "replace") for at in answered]
+    for number, at in enumerate(answered):
+        if isinstance(plan.parts[at], Uncounted):
+            documents[number] = without_keys(documents[number])
+    why = [*(errors.text(reply[1:-2]) for reply in failed), context.unserved()]
+    missing = "; ".join(words.removesuffix(". The command was not executed") for words in why if words)
+    if not documents:
+        documents = [only(bare(context.version()), sections)]
+    of_lowest = context.servers.oldest() if context.servers is not None else frozenset()
+    oldest = {number for number, at in enumerate(answered) if plan.parts[at].shard in of_lowest}
+    merged = merge(documents, context.overlay(), sections, oldest=oldest, missing=missing)
+    return encode.verbatim(merged, 3 if answered and replies[answered[0]][:1] == b"=" else 2)
+
+
+def config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+    """The reply has the settings of the first shard that answers, those that only others have, and the keyspace events
+    that all of them send. The operator is told of settings that differ. ``maxclients`` is the proxy's own."""
+    answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
+    if not answered:
+        return replies[0]
+    frames = [elements(replies[at]) for at in answered]
+    found = [
+        {string_of(name): string_of(value) for name, value in zip(all_[::2], all_[1::2], strict=True)}
+        for all_ in frames
+    ]
+    merged, differing = common_settings(found)
+    if context.servers is not None:
+        for name in differing:
+            values = [
+                (context.servers.name(plan.parts[at].shard), errors.text(settings[name]))
+                for at, settings in zip(answered, found, strict=True)
+                if name in settings
+            ]
+            context.servers.differ(errors.text(name), values)
+    if b"maxclients" in merged:
+        merged[b"maxclients"] = context.overlay()["Clients"]["maxclients"].encode()
+    pairs = {encode.bulk(name): encode.bulk(value) for name, value in merged.items()}
+    return encode.mapping(pairs, 3 if replies[answered[0]][:1] == b"%" else 2)
 
 
 def merge(
@@ -224,3 +270,34 @@ def human(size: int) -> str:
             break
         value /= 1024
     return f"{size}B" if unit == "B" else f"{value:.2f}{unit}"
+
+
+def common_settings(servers: Sequence[Settings]) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """Merge the settings of ``servers``: those of the first, then those that only others have, passwords left empty.
+    The second result names the settings that differ though they should not."""
+    merged: dict[bytes, bytes] = {}
+    differing = []
+    for server in servers:
+        for name, value in server.items():
+            merged.setdefault(name, value)
+    for name in merged:
+        key = name.lower()
+        values = {server[name] for server in servers if name in server}
+        if key in _SECRETS:
+            merged[name] = b""
+        elif len(values) > 1 and key not in _OF_EACH and not key.startswith(_ANNOUNCED):
+            differing.append(name)
+            if key == _EVENTS:
+                merged[name] = common_events([value.decode("latin-1") for value in values]).encode()
+    return merged, differing
+
+
+def common_events(settings: Sequence[str]) -> str:
+    """The keyspace events that all servers send, as Redis writes the setting:
+    https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/"""
+    sets = [set(setting.replace("A", "".join(sorted(_ALL_EVENTS)))) for setting in settings]
+    shared = set.intersection(*sets) if sets else set()
+    every = shared >= _ALL_EVENTS
+    classes = "A" if every else "".join(letter for letter in _EVENT_CLASSES if letter in shared)
+    # One server leaves n out beside A.
+    return classes + "".join(letter for letter in _EVENT_PLACES if letter in shared)

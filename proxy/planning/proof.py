@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from proxy.commands.facts import Fact
-from proxy.engine.sink import Sink
+from proxy.engine.sink import WholeReplySink
 from proxy.planning.refusals import Refusal
 from proxy.resp import encode
 from proxy.sharding.topology import Node
@@ -55,7 +55,7 @@ class Doubt:
         return bool(self.slots) or found.kind not in _BY_KEYS
 
 
-class Proof(Sink):
+class Proof(WholeReplySink):
     """Takes the reply to a twin; ``then`` gets it, or b"" if none will come."""
 
     __slots__ = ("_then",)
@@ -68,14 +68,9 @@ class Proof(Sink):
         """No client asked for it."""
         return False
 
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Take the reply."""
-        view = data
-        self._then(view[start:end])
-
-    def accepts_stream(self, token: int) -> bool:
-        """No: it is short."""
-        return False
+    def take(self, token: int, reply: bytes) -> None:
+        """Hand on the reply."""
+        self._then(reply)
 
     def lost(self) -> None:
         """The connection is lost, or the server takes too long."""

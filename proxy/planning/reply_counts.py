@@ -20,8 +20,9 @@ _PLAIN = (string.ascii_letters + string.digits + "_=,.:@/+- \t").encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """``applies`` to these arguments, on servers of these ``versions``, for this ``reason``."""
+class ReplyCountRule:
+    """A case in which servers may answer with more frames than one: ``applies`` says to which arguments it does,
+    ``versions`` names the servers, ``reason`` says why they do."""
 
     applies: Callable[[Sequence[bytes]], bool]
     versions: str
@@ -54,15 +55,17 @@ _FIRST_LINE = "an unknown word of the script's first line is named in the error,
 _LIBRARY = "names words of the first line, and what Lua says of code that does not compile, as they are"
 _AT_RUN_TIME = "an error that a script raises is passed on with its line breaks"
 
-UNSHARED: Mapping[str, Rule] = MappingProxyType(
+UNSHARED: Mapping[str, ReplyCountRule] = MappingProxyType(
     {
-        "eval": Rule(_code_at(1), "Redis 7.0 and later, Valkey", _FIRST_LINE),
-        "eval_ro": Rule(_code_at(1), "Redis 7.0 and later, Valkey", _FIRST_LINE),
-        "script|load": Rule(_code_at(2), "Redis 7.0 and later, Valkey", _FIRST_LINE),
-        "function|load": Rule(_always, "Redis 7.0 and later, Valkey", _LIBRARY),
-        "function|restore": Rule(_always, "Redis 7.0 and later, Valkey", _LIBRARY),
-        "function|list": Rule(_breaks, "Redis 7.2 and later, Valkey", "names an unknown argument as it is"),
-        "debug": Rule(_always, "all", "made to provoke: DEBUG PROTOCOL and DEBUG ERROR answer what they are told"),
+        "eval": ReplyCountRule(_code_at(1), "Redis 7.0 and later, Valkey", _FIRST_LINE),
+        "eval_ro": ReplyCountRule(_code_at(1), "Redis 7.0 and later, Valkey", _FIRST_LINE),
+        "script|load": ReplyCountRule(_code_at(2), "Redis 7.0 and later, Valkey", _FIRST_LINE),
+        "function|load": ReplyCountRule(_always, "Redis 7.0 and later, Valkey", _LIBRARY),
+        "function|restore": ReplyCountRule(_always, "Redis 7.0 and later, Valkey", _LIBRARY),
+        "function|list": ReplyCountRule(_breaks, "Redis 7.2 and later, Valkey", "names an unknown argument as it is"),
+        "debug": ReplyCountRule(
+            _always, "all", "made to provoke: DEBUG PROTOCOL and DEBUG ERROR answer what they are told"
+        ),
     }
 )
 """By the fact's name."""

@@ -1,7 +1,6 @@
 import cython
 
 from proxy.sharding.colocation cimport Colocation
-from proxy.resp.replies cimport ReplyFramer, elements, short_end
 from proxy.planning.scatter cimport Part
 from proxy.sharding.slots cimport span_slot
 
@@ -12,12 +11,14 @@ cdef int _ZERO
 cdef int _LONGEST_DIGITS
 cdef tuple _COUNTS
 cdef list _NOWHERE
-cdef Py_ssize_t _LARGE
 
 
 cdef class Cut:
     cdef readonly list parts
     cdef readonly Py_ssize_t end
+
+
+cpdef bytes array_header(Py_ssize_t count)
 
 
 @cython.locals(view="const unsigned char *", size=Py_ssize_t, length=Py_ssize_t, digits=int, digit=int)
@@ -73,38 +74,5 @@ cpdef Cut cut(
 )
 
 
-@cython.locals(at=Py_ssize_t)
-cpdef object place(list placed, list positions, Py_ssize_t begin, list values)
-
-
 @cython.locals(view="const unsigned char *", found=list, start=Py_ssize_t, end=Py_ssize_t)
 cpdef tuple some_bulks(bytes data, Py_ssize_t at, Py_ssize_t count)
-
-
-@cython.locals(
-    found=list, values=list, placed=list, count=Py_ssize_t, position=Py_ssize_t, index=Py_ssize_t, at=Py_ssize_t,
-    part=Part, reply=bytes, positions=list,
-)
-cpdef bytes merge_by_key(object parts, object replies)
-
-
-cdef class Joined:
-    cdef readonly list pieces
-    cdef list _small
-    cdef Py_ssize_t _size
-
-    cpdef object add(self, bytes data)
-    cpdef object seal(self)
-
-
-cdef class Elements:
-    cdef readonly Py_ssize_t count
-    cdef Py_ssize_t _at
-    cdef ReplyFramer _framer
-    cdef list _pieces
-    cdef bytes _piece
-    cdef Py_ssize_t _index
-
-    @cython.locals(piece=bytes, end=Py_ssize_t)
-    cpdef object move(self, Joined joined)
-    cdef object _next(self, bytes begun)

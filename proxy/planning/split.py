@@ -1,13 +1,12 @@
-"""Commands with many keys that are split by shard (MGET, MSET, DEL ...): cut by their bytes, and merged again by key.
+"""Commands with many keys that are split by shard (MGET, MSET, DEL ...): their requests are cut by their bytes.
 
-Pure: offsets in, frames out.
+``proxy.planning.merge_keys`` merges the replies by key. Pure: offsets in, frames out.
 """
 
 from collections.abc import Sequence
 
 from proxy.engine.jobs import MORE, Job
 from proxy.planning.scatter import Part
-from proxy.resp.replies import BadReply, ReplyFramer, elements, header, short_end, some_elements
 from proxy.sharding.colocation import Colocation
 from proxy.sharding.slots import span_slot
 
@@ -18,12 +17,8 @@ _ZERO = 48
 _NINE = 57
 _LONGEST_DIGITS = 12
 _STEP = 500
-"""Keys, values or pieces until a job may be interrupted."""
-_FEW = 16
-"""Values in pieces until a job may be interrupted: they may be long."""
+"""Keys or pieces until a job may be interrupted."""
 _NOWHERE: list[int] = []
-_LARGE = 16 * 1024
-"""An element, or a part of one, of more bytes is not copied where it need not be."""
 _COUNTS = tuple(b"*%d\r\n" % count for count in range(129))
 
 
@@ -35,6 +30,11 @@ class Cut:
     def __init__(self, parts: list[Part], end: int) -> None:
         self.parts = parts
         self.end = end
+
+
+def array_header(count: int) -> bytes:
+    """What an array of ``count`` elements begins with."""
+    return _COUNTS[count] if count < len(_COUNTS) else b"*%d\r\n" % count
 
 
 def skip_bulks(data: bytes, at: int, count: int) -> int:
@@ -231,7 +231,7 @@ class Cutter:
             group = self._groups[shard]
             assert group is not None
             arguments = len(self._places[shard]) * self._step + 1 + self._tail
-            group[0] = _COUNTS[arguments] if arguments < len(_COUNTS) else b"*%d\r\n" % arguments
+            group[0] = array_header(arguments)
             owner = self._owners[shard] if self._by_slot else shard
             parts.append(Part(owner, b"".join(group), self._places[shard]))
         return Cut(parts, self.at)
@@ -312,142 +312,3 @@ def by_key(part: Part, tail: int = 0) -> list[Part]:
         at = skip_bulks(frame, begin, step)
         parts.append(Part(part.shard, heading + frame[begin:at] + ending, [position]))
     return parts
-
-
-def merging_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> Job[bytes]:
-    """What ``merge_by_key`` does, some elements at a time. Raises ``BadReply``."""
-    count = sum(len(part.positions) for part in parts)
-    placed = [b""] * (count + 1)
-    placed[0] = b"*%d\r\n" % count
-    for part, reply in zip(parts, replies, strict=True):
-        positions = part.positions
-        _, number, at = header(reply)
-        if number != len(positions):
-            raise BadReply("not a value for each key")
-        for begin in range(0, number, _STEP):
-            values, at = some_elements(reply, at, min(_STEP, number - begin))
-            place(placed, positions, begin, values)
-            yield MORE
-    yield from joining(placed)
-    return b"".join(placed)
-
-
-def place(placed: list[bytes], positions: list[int], begin: int, values: list[bytes]) -> None:
-    """Put ``values`` where ``positions`` say, from the one at ``begin`` on; the first place is the heading's."""
-    for at, value in enumerate(values):
-        placed[positions[begin + at] + 1] = value
-
-
-def merge_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> bytes:
-    """One array of the elements of the parts' replies, each where its key stood. Raises ``BadReply``."""
-    found: list[list[bytes]] = []
-    count = 0
-    for reply in replies:
-        values = elements(reply)
-        count += len(values)
-        found.append(values)
-    placed: list[bytes] = [b""] * (count + 1)
-    placed[0] = _COUNTS[count] if count < len(_COUNTS) else b"*%d\r\n" % count
-    for index, part in enumerate(parts):
-        values = found[index]
-        positions = part.positions
-        if len(values) != len(positions):
-            raise BadReply("not a value for each key")
-        for at, position in enumerate(positions):
-            placed[position + 1] = values[at]
-    return b"".join(placed)
-
-
-class Joined:
-    """Bytes put one behind the other, in pieces: small ones are copied together."""
-
-    __slots__ = ("_size", "_small", "pieces")
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self._small: list[bytes] = []
-        self._size = 0
-
-    def add(self, data: bytes) -> None:
-        """Put ``data`` at the end."""
-        if len(data) < _LARGE:
-            self._small.append(data)
-            self._size += len(data)
-            if self._size >= _LARGE:
-                self.seal()
-            return
-        self.seal()
-        self.pieces.append(data)
-
-    def seal(self) -> None:
-        """Make a piece of the small ones."""
-        if self._size:
-            self.pieces.append(b"".join(self._small))
-            self._small = []
-            self._size = 0
-
-
-class Elements:
-    """The elements of an array that is in ``pieces``, one after the other. A piece that was read is let go of."""
-
-    __slots__ = ("_at", "_framer", "_index", "_piece", "_pieces", "count")
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        _, self.count, self._at = header(pieces[0])
-        self._framer = ReplyFramer()
-        self._pieces = pieces
-        self._piece = pieces[0]
-        self._index = 0
-
-    def move(self, joined: Joined) -> None:
-        """Put the next element behind what is ``joined``. Raises ``BadReply``."""
-        piece = self._piece
-        if self._at == len(piece):
-            self._next(b"")
-            piece = self._piece
-        end = short_end(piece, self._at)
-        if end < 0:
-            end = self._framer.frame(piece, self._at)
-        if end >= 0:
-            joined.add(piece[self._at : end])
-            self._at = end
-            return
-        # It goes on in the next piece.
-        self._piece = piece[self._at :]
-        while True:
-            end = self._framer.through(self._piece, 0)
-            joined.add(self._piece if end == len(self._piece) else self._piece[:end])
-            if self._framer.whole:
-                break
-            self._next(self._piece[end:])
-        self._at = end
-
-    def _next(self, begun: bytes) -> None:
-        """Go on with the next piece; ``begun`` comes before it."""
-        self._pieces[self._index] = b""
-        self._index += 1
-        if self._index == len(self._pieces):
-            raise BadReply("cut aggregate")
-        self._piece = begun + self._pieces[self._index] if begun else self._pieces[self._index]
-        self._at = 0
-
-
-def merging_pieces_by_key(parts: Sequence[Part], replies: Sequence[list[bytes]]) -> Job[list[bytes]]:
-    """As ``merging_by_key``, of replies in pieces, and in pieces. Raises ``BadReply``."""
-    found = [Elements(pieces) for pieces in replies]
-    order = [0] * sum([len(part.positions) for part in parts])
-    for index, part in enumerate(parts):
-        if found[index].count != len(part.positions):
-            raise BadReply("not a value for each key")
-        for begin in range(0, len(part.positions), _STEP):
-            for position in part.positions[begin : begin + _STEP]:
-                order[position] = index
-            yield MORE
-    joined = Joined()
-    joined.add(b"*%d\r\n" % len(order))
-    for at, index in enumerate(order):
-        found[index].move(joined)
-        if not at % _FEW:
-            yield MORE
-    joined.seal()
-    return joined.pieces

@@ -15,7 +15,7 @@ from proxy import errors
 from proxy.backends.settings import BackendSettings
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
-from proxy.pubsub.subscriber import Link
+from proxy.pubsub.subscriber import Subscriber
 from proxy.pubsub.topic import Claim, Listener, Push, Server, Then, Topic
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import NOBODY, Node, Topology
@@ -41,30 +41,30 @@ class Hub:
         self._slices = around.slices
         self._loop = asyncio.get_running_loop()
         self._topology = topology
-        self._links: dict[Node, Link] = {}
-        self._by_shard: dict[int, Link] = {}
+        self._subscribers: dict[Node, Subscriber] = {}
+        self._by_shard: dict[int, Subscriber] = {}
         """Those to the primaries of this topology's shards, by index, as far as they were looked for."""
-        self._everywhere: Sequence[Link] = ()
+        self._everywhere: Sequence[Subscriber] = ()
         """All of them; nothing if one has to be looked for."""
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
-        self._late: deque[tuple[Link, bytes, int, Mapping[bytes, Topic]]] = deque()
+        self._late: deque[tuple[Subscriber, bytes, int, Mapping[bytes, Topic]]] = deque()
         """Messages that have to wait for a turn that has time for them."""
         self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]
         self.adopt(topology)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(topics)} {kind.name}" for kind, topics in self.topics.items())
-        return f"Hub({counts}, {len(self._links)} links)"
+        return f"Hub({counts}, {len(self._subscribers)} subscribers)"
 
-    def __iter__(self) -> Iterator[Link]:
-        return iter(self._links.values())
+    def __iter__(self) -> Iterator[Subscriber]:
+        return iter(self._subscribers.values())
 
     @property
-    def links(self) -> int:
+    def servers(self) -> int:
         """How many servers it is connected to, or is about to be."""
-        return len(self._links)
+        return len(self._subscribers)
 
     # ---- clients
 
@@ -104,14 +104,14 @@ class Hub:
         if topic.listeners or topic.claims or self.topics[topic.kind].get(topic.name) is not topic:
             return ()
         del self.topics[topic.kind][topic.name]
-        links = list(topic.at)
-        for link in links:
-            link.remove(topic)
-        return links
+        servers = list(topic.at)
+        for subscriber in servers:
+            subscriber.remove(topic)
+        return servers
 
-    def after(self, links: Collection[Server], then: Callable[[], None]) -> None:
-        """Have ``then`` called when the servers have carried out what was told over ``links``; at once if none."""
-        left = len(links)
+    def after(self, servers: Collection[Server], then: Callable[[], None]) -> None:
+        """Have ``then`` called when ``servers`` have carried out what they were told; at once if there are none."""
+        left = len(servers)
 
         def done() -> None:
             nonlocal left
@@ -119,9 +119,9 @@ class Hub:
             if not left:
                 then()
 
-        for link in links:
-            link.after(done)
-        if not links:
+        for subscriber in servers:
+            subscriber.after(done)
+        if not servers:
             then()
 
     # ---- servers
@@ -136,38 +136,38 @@ class Hub:
 
     def renew(self, node: Node) -> None:
         """Subscribe anew at ``node``, over another connection: there may be another server there."""
-        link = self._links.get(node)
-        if link is not None:
-            link.renew()
+        subscriber = self._subscribers.get(node)
+        if subscriber is not None:
+            subscriber.renew()
 
     async def close(self) -> None:
         """Close every connection."""
         if self._moving is not None:
             self._moving.cancel()
-        await asyncio.gather(*(link.close() for link in list(self._links.values())))
+        await asyncio.gather(*(subscriber.close() for subscriber in list(self._subscribers.values())))
 
-    def deliver(self, link: Link, frame: bytes) -> bool:
-        """Pass on what came over ``link``, if it is a message."""
+    def deliver(self, subscriber: Subscriber, frame: bytes) -> bool:
+        """Pass on what came over ``subscriber``, if it is a message."""
         for head, topics in self._heads:
             if frame.startswith(head):
                 if not self._late and not self._slices.over:
-                    self._pass_on(link, frame, len(head), topics)
+                    self._pass_on(subscriber, frame, len(head), topics)
                     return True
                 if not self._late:
                     self._slices.run(self._catching_up())
-                self._late.append((link, frame, len(head), topics))
-                link.hold(True)
+                self._late.append((subscriber, frame, len(head), topics))
+                subscriber.hold(True)
                 return True
         return False
 
-    def _pass_on(self, link: Link, frame: bytes, at: int, topics: Mapping[bytes, Topic]) -> None:
+    def _pass_on(self, subscriber: Subscriber, frame: bytes, at: int, topics: Mapping[bytes, Topic]) -> None:
         """Pass on a message; the length of its topic's name begins at ``at``."""
         start = frame.index(b"\n", at) + 1
         end = start + int(frame[at:start])
         topic = topics.get(frame[start:end])
-        if topic is None or link not in topic.at:
+        if topic is None or subscriber not in topic.at:
             return
-        if topic.reach is Reach.MIXED and link.node != self._home and not is_event(_second(frame, end)):
+        if topic.reach is Reach.MIXED and subscriber.node != self._home and not is_event(_second(frame, end)):
             return
         older = b""
         for listener, push in topic.pushes.items():
@@ -184,18 +184,18 @@ class Hub:
         while late:
             self._pass_on(*late.popleft())
             yield MORE
-        for link in self._links.values():
-            link.hold(False)
+        for subscriber in self._subscribers.values():
+            subscriber.hold(False)
 
     def stood(self, topic: Topic) -> None:
         """A server has confirmed ``topic``."""
         standing = topic.standing
         if standing:
             topic.hops = 0
-        for link in [link for link in topic.at if link not in topic.target]:
+        for subscriber in [each for each in topic.at if each not in topic.target]:
             # Where its shard's new primary tells already, the old one, a replica by now, would tell the same again.
-            if standing or any(other.shard == link.shard and topic.at.get(other) for other in topic.target):
-                link.remove(topic)
+            if standing or any(other.shard == subscriber.shard and topic.at.get(other) for other in topic.target):
+                subscriber.remove(topic)
         if standing:
             for claim in list(topic.claims):
                 claim.stood(topic)
@@ -207,31 +207,32 @@ class Hub:
 
     def follow(self, topics: Sequence[Topic], node: Node) -> None:
         """The server of a slot says that ``node`` is it now: subscribe there, whatever the map says."""
-        link = self._links.get(node)
-        if link is None:
-            link = self._links[node] = Link(self, self._topology.called(node), node, self._around)
+        subscriber = self._subscribers.get(node)
+        if subscriber is None:
+            subscriber = Subscriber(self, self._topology.called(node), node, self._around)
+            self._subscribers[node] = subscriber
         for topic in topics:
-            topic.target = (link,)
-            if link not in topic.at:
-                link.add(topic)
+            topic.target = (subscriber,)
+            if subscriber not in topic.at:
+                subscriber.add(topic)
 
-    def lost(self, link: Link) -> None:
-        """``link`` is down: in a cluster any other node tells the same."""
-        if self._topology.cluster and link.node == self._home and self._moving is None:
-            self._moving = self._loop.call_later(self._around.timing.backoff_min, self._move_home, link.node)
+    def lost(self, subscriber: Subscriber) -> None:
+        """The connection of ``subscriber`` is lost: in a cluster any other node tells the same."""
+        if self._topology.cluster and subscriber.node == self._home and self._moving is None:
+            self._moving = self._loop.call_later(self._around.timing.backoff_min, self._move_home, subscriber.node)
 
-    def left(self, link: Link) -> None:
-        """``link`` has ended, as nothing is subscribed over it any more."""
-        if self._links.get(link.node) is link:
-            del self._links[link.node]
+    def left(self, subscriber: Subscriber) -> None:
+        """``subscriber`` has ended, as nothing is subscribed over it any more."""
+        if self._subscribers.get(subscriber.node) is subscriber:
+            del self._subscribers[subscriber.node]
             self._by_shard.clear()
             self._everywhere = ()
 
     def _move_home(self, from_node: Node) -> None:
         self._moving = None
         nodes = sorted((shard.primary for shard in self._topology.shards), key=_by_address)
-        link = self._links.get(from_node)
-        if self._home != from_node or link is None or link.up or len(nodes) < 2:
+        subscriber = self._subscribers.get(from_node)
+        if self._home != from_node or subscriber is None or subscriber.up or len(nodes) < 2:
             return
         self._home = nodes[(nodes.index(from_node) + 1) % len(nodes)]
         self._place_all()
@@ -257,37 +258,38 @@ class Hub:
         topic.reach = reach(topic.kind, topic.name, self._topology.cluster)
         topic.target = self._target(topic)
         new = False
-        for link in topic.target:
-            if link not in topic.at:
-                link.add(topic)
+        for subscriber in topic.target:
+            if subscriber not in topic.at:
+                subscriber.add(topic)
                 new = True
         if new:
             topic.fell()
         if len(topic.at) > len(topic.target) or not new:
             self.stood(topic)
 
-    def _target(self, topic: Topic) -> Sequence[Link]:
-        """Where it has to stand: over the links to these shards' primaries."""
+    def _target(self, topic: Topic) -> Sequence[Subscriber]:
+        """Where it has to stand: at these shards' primaries."""
         if topic.reach is Reach.HOME:
             home = self.home
-            return () if home == NOBODY else (self._link(home),)
+            return () if home == NOBODY else (self._subscriber(home),)
         if topic.reach is Reach.SLOT:
             owner = self._topology.slot_shard[key_slot(topic.name)]
-            return () if owner == NOBODY else (self._link(owner),)
+            return () if owner == NOBODY else (self._subscriber(owner),)
         if not self._everywhere:
-            self._everywhere = [self._link(index) for index in range(len(self._topology.shards))]
+            self._everywhere = [self._subscriber(index) for index in range(len(self._topology.shards))]
         return self._everywhere
 
-    def _link(self, index: int) -> Link:
-        link = self._by_shard.get(index)
-        if link is None:
+    def _subscriber(self, index: int) -> Subscriber:
+        subscriber = self._by_shard.get(index)
+        if subscriber is None:
             shard = self._topology.shards[index]
-            link = self._links.get(shard.primary)
-            if link is None:
-                link = self._links[shard.primary] = Link(self, shard.name, shard.primary, self._around)
-            link.shard = shard.name
-            self._by_shard[index] = link
-        return link
+            subscriber = self._subscribers.get(shard.primary)
+            if subscriber is None:
+                subscriber = Subscriber(self, shard.name, shard.primary, self._around)
+                self._subscribers[shard.primary] = subscriber
+            subscriber.shard = shard.name
+            self._by_shard[index] = subscriber
+        return subscriber
 
     # ---- who listens
 
@@ -302,18 +304,18 @@ class Hub:
             return self.home
         return self._topology.slot_shard[key_slot(channel)]
 
-    def ending(self, kind: Kind, channel: bytes, shard: int) -> Sequence[Link]:
+    def ending(self, kind: Kind, channel: bytes, shard: int) -> Sequence[Subscriber]:
         """Where something ends that the primary of ``shard`` would count for a message on ``channel``."""
-        link = self._primary(shard)
-        if link is None:
+        subscriber = self._primary(shard)
+        if subscriber is None:
             return ()
-        ends = channel in link.ending[kind] or (kind is Kind.CHANNEL and link.ending[Kind.PATTERN])
-        return (link,) if ends else ()
+        ends = channel in subscriber.ending[kind] or (kind is Kind.CHANNEL and subscriber.ending[Kind.PATTERN])
+        return (subscriber,) if ends else ()
 
     @property
-    def endings(self) -> Sequence[Link]:
+    def endings(self) -> Sequence[Subscriber]:
         """Where anything ends."""
-        return [link for link in self._links.values() if any(link.ending.values())]
+        return [subscriber for subscriber in self._subscribers.values() if any(subscriber.ending.values())]
 
     def counting(self, kind: Kind, channel: bytes, known: int) -> Job[int]:
         """How many clients heard a message on ``channel`` of which its server counted ``known``: it sees this worker
@@ -355,20 +357,20 @@ class Hub:
         """How many patterns are subscribed to, when the shards' primaries count so many."""
         if not self._topology.cluster:
             return max(counts)
-        primaries = [self._links.get(shard.primary) for shard in self._topology.shards]
+        primaries = [self._subscribers.get(shard.primary) for shard in self._topology.shards]
         own = self.topics[Kind.PATTERN]
-        once = sum(up for topic in own.values() for link, up in topic.at.items() if link in primaries)
+        once = sum(up for topic in own.values() for subscriber, up in topic.at.items() if subscriber in primaries)
         return sum(counts) - once + len(own)
 
     def own(self, kind: Kind, name: bytes, shard: int) -> int:
         """How often this worker is subscribed to it at a shard's primary: once or not at all."""
-        topic, link = self.topics[kind].get(name), self._primary(shard)
-        return int(topic is not None and link is not None and topic.at.get(link, False))
+        topic, subscriber = self.topics[kind].get(name), self._primary(shard)
+        return int(topic is not None and subscriber is not None and topic.at.get(subscriber, False))
 
-    def _primary(self, shard: int) -> Link | None:
-        """The link to a shard's primary, if there is one."""
+    def _primary(self, shard: int) -> Subscriber | None:
+        """The subscriber at a shard's primary, if there is one."""
         shards = self._topology.shards
-        return self._links.get(shards[shard].primary) if 0 <= shard < len(shards) else None
+        return self._subscribers.get(shards[shard].primary) if 0 <= shard < len(shards) else None
 
     @property
     def busy(self) -> bool:

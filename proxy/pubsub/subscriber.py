@@ -1,24 +1,21 @@
-"""The worker's subscriptions at one server: over one connection, and said again over the next when that is lost."""
+"""The worker's subscriptions at one server: over one connection, and made again over the next when it is lost."""
 
 import asyncio
 import logging
 import random
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from proxy import errors
 from proxy.backends import connection
 from proxy.backends.dedicated import Lease
 from proxy.backends.settings import BackendSettings, Place
-from proxy.engine.sink import DISCARD, Sink
 from proxy.planning.channels import Kind, told
 from proxy.planning.refusals import Refusal
+from proxy.pubsub.changes import Changes, Done, TopicEvent
+from proxy.pubsub.pending_commands import PendingCommand, PendingCommands
 from proxy.pubsub.topic import Topic
-from proxy.resp import encode
 from proxy.resp.replies import BadReply
-from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node
 
 log = logging.getLogger(__name__)
@@ -31,48 +28,14 @@ _MOST_AT_ONCE = 4
 """Times so many changes, looked at in one turn: what has been taken back meanwhile is not told."""
 _LINGER = 10.0
 """Seconds that a connection is kept when nothing is subscribed over it any more."""
-_LOOKS = 3
-"""How often it is looked after a server within the time that an answer may take."""
 _FREE_HOPS = 3
 """So many times in a row another server is asked at once that one names; then after a while."""
 _PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"})
 """Errors that pass, or that another server would not give."""
-_PING = encode.request(("PING",))
-
-
-@dataclass(eq=False, slots=True)
-class _Asked:
-    """A command that the server has not confirmed yet: its word, and whose names are still to be confirmed."""
-
-    word: bytes
-    topics: dict[bytes, Topic]
-
-
-Done = Callable[[], None]
-"""What to call when a PING is answered."""
-
-
-class _Pong(Sink):
-    """Takes the answer to a PING, the oldest of what ``asked`` has."""
-
-    __slots__ = ("_asked",)
-
-    def __init__(self, asked: "deque[_Asked | Done]") -> None:
-        self._asked = asked
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """The server is there, and has carried out what it was told before."""
-        done = self._asked.popleft()
-        if not isinstance(done, _Asked):
-            done()
 
 
 def _no_one(lease: Lease) -> None:
     """The connection is gone: nobody counts it."""
-
-
-def _nothing() -> None:
-    """For a PING that only asks whether the server is there."""
 
 
 class SubscriberEvents(Protocol):
@@ -83,11 +46,11 @@ class SubscriberEvents(Protocol):
         """All that is subscribed to, by name."""
 
     @property
-    def links(self) -> int:
+    def servers(self) -> int:
         """How many servers there are."""
 
-    def deliver(self, link: "Link", frame: bytes) -> bool:
-        """Pass on what came over ``link``, if it is a message."""
+    def deliver(self, subscriber: "Subscriber", frame: bytes) -> bool:
+        """Pass on what came over ``subscriber``, if it is a message."""
 
     def stood(self, topic: Topic) -> None:
         """The server has confirmed ``topic``."""
@@ -98,43 +61,32 @@ class SubscriberEvents(Protocol):
     def follow(self, topics: Sequence[Topic], node: Node) -> None:
         """It says that ``node`` has the slot of these topics now."""
 
-    def lost(self, link: "Link") -> None:
-        """``link`` is down."""
+    def lost(self, subscriber: "Subscriber") -> None:
+        """The connection of ``subscriber`` is lost, or could not be made."""
 
-    def left(self, link: "Link") -> None:
-        """``link`` has ended, as nothing is subscribed over it any more."""
+    def left(self, subscriber: "Subscriber") -> None:
+        """``subscriber`` has ended, as nothing is subscribed over it any more."""
 
 
-class Link:
+class Subscriber:
     """The subscriptions at ``node``, of a shard called ``shard`` (for people).
 
     What should be subscribed is kept in ``topics``; at the end of each turn the server is told what has changed. A
-    topic's ``at[link]`` is True while the server has confirmed it.
+    topic's ``at[subscriber]`` is True while the server has confirmed it.
     """
 
     def __init__(self, hub: SubscriberEvents, shard: str, node: Node, around: BackendSettings[Any]) -> None:
         self.node = node
         self.shard = shard
-        self.topics: dict[Topic, None] = {}
+        self._changes = Changes(around.roles.cluster)
+        self.topics = self._changes.topics
         self.ending: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
         """What nobody needs any more, and the server still counts as subscribed to: it has not confirmed the end."""
         self._hub = hub
         self._around = around
         self._loop = asyncio.get_running_loop()
-        self._lease: Lease | None = None
-        self._said: dict[Topic, None] = {}
-        """What the server was told to subscribe to, over this connection."""
-        self._changed: deque[Topic | Done] = deque()
-        """What the server has to be told, and whom to call when it has carried out what stands before."""
-        self._noted: set[Topic] = set()
-        """The topics in it."""
-        self._singly: set[Topic] = set()
-        """What was refused together with others, and is asked for by itself."""
-        self._asked: deque[_Asked | Done] = deque()
-        """What waits for an answer, in order."""
-        self._unconfirmed = 0
-        """Names in it."""
-        self._pong = _Pong(self._asked)
+        self._pending: PendingCommands | None = None
+        """What the server was told, over the connection that stands."""
         self._dirty = False
         self._down_since = around.turn.now()
         self._reason = "not connected yet"
@@ -146,12 +98,12 @@ class Link:
         self._idle: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"Link({self.node.address}, {len(self.topics)} topics, {'up' if self._lease else self._reason})"
+        return f"Subscriber({self.node.address}, {len(self.topics)} topics, {'up' if self.up else self._reason})"
 
     @property
     def up(self) -> bool:
         """Whether the connection stands."""
-        return self._lease is not None
+        return self._pending is not None
 
     @property
     def failing(self) -> bool:
@@ -165,41 +117,40 @@ class Link:
 
     def add(self, topic: Topic) -> None:
         """Subscribe to ``topic``."""
-        self.topics[topic] = None
+        self._changes.add(topic)
         self._ended(topic)
         topic.at[self] = False
-        self._note(topic)
+        self._schedule()
         if self._runner is None:
             self._down_since = self._around.turn.now()
             self._runner = self._loop.create_task(self._run())
 
     def remove(self, topic: Topic) -> None:
         """Subscribe to ``topic`` no more."""
-        self.topics.pop(topic, None)
-        self._singly.discard(topic)
         topic.at.pop(self, None)
-        if topic in self._said:
+        if self._changes.told(topic):
             self.ending[topic.kind][topic.name] = topic
-        self._note(topic)
+        self._changes.remove(topic)
+        self._schedule()
 
     def _ended(self, topic: Topic) -> None:
-        """It does not end any more."""
+        """Note that the server does not end ``topic`` any more: it has ended, or is wanted again."""
         if self.ending[topic.kind].get(topic.name) is topic:
             del self.ending[topic.kind][topic.name]
 
     def after(self, done: Done) -> None:
         """Have ``done`` called when the server has carried out all it was told up to now, or is gone."""
-        if self._lease is None:
+        if self._pending is None:
             done()
         else:
-            self._changed.append(done)
+            self._changes.after(done)
             self._schedule()
 
     def hold(self, on: bool) -> None:
         """Read no more for a while, as clients have yet to be told what was read; or go on."""
-        if self._lease is not None and self._held is not on:
+        if self._pending is not None and self._held is not on:
             self._held = on
-            self._lease.read(not on)
+            self._pending.lease.read(not on)
 
     def renew(self) -> None:
         """Connect anew, if there is a connection."""
@@ -237,29 +188,26 @@ class Link:
 
     async def _listen(self, lease: Lease) -> str:
         """Use ``lease`` until it is lost, and say why; or until nothing is subscribed over it any more: "" then."""
-        self._lease = lease
+        pending = self._pending = PendingCommands(lease, self._around.turn)
         self._held = False
         self._reason = ""
         self._over = self._loop.create_future()
         lease.on_lost = lambda reason, sent: self._end(reason)
         lease.on_push = self._on_push
         lease.on_error = self._on_error
-        self._noted.update(self.topics)
-        self._changed.extend(self.topics)
+        self._changes.connected()
         self.flush()
-        watch = self._loop.create_task(self._watch(lease))
+        watch = self._loop.create_task(pending.watch(self._around.timing.request_timeout, self._end))
         try:
             return await self._over
         finally:
             watch.cancel()
             lease.drop()
-            self._lease = self._over = None
-            self._said.clear()
+            self._pending = self._over = None
+            self._changes.lost()
             for topics in self.ending.values():
                 topics.clear()
-            waiting = [asked for asked in self._asked if not isinstance(asked, _Asked)]
-            self._asked.clear()
-            self._unconfirmed = 0
+            waiting = pending.end()
             for topic in self.topics:
                 topic.at[self] = False
                 topic.fell()
@@ -278,24 +226,7 @@ class Link:
         self._around.events.hint(self.node)
         self._hub.lost(self)
 
-    async def _watch(self, lease: Lease) -> None:
-        """See that the server is there: it is asked now and then, and left when it does not answer."""
-        clock, timeout = self._around.turn.clock, self._around.timing.request_timeout
-        while True:
-            await asyncio.sleep(timeout / _LOOKS)
-            first = lease.inflight.first()
-            if first is None:
-                self._ping(lease, _nothing)
-            elif first < clock.settled - timeout:
-                self._end(f"nothing came back for {timeout:g} s")
-
     # ---- what the server is told
-
-    def _note(self, topic: Topic) -> None:
-        if topic not in self._noted:
-            self._noted.add(topic)
-            self._changed.append(topic)
-        self._schedule()
 
     def _schedule(self) -> None:
         if not self._dirty:
@@ -305,70 +236,33 @@ class Link:
     def flush(self) -> None:
         """Tell the server what has changed."""
         self._dirty = False
-        lease = self._lease
-        if lease is None:
+        pending, changes = self._pending, self._changes
+        if pending is None:
             self._forget_changes()
             return
-        most = max(_MOST_UNCONFIRMED // self._hub.links, 1)
+        most = max(_MOST_UNCONFIRMED // self._hub.servers, 1)
         for _ in range(_MOST_AT_ONCE):
-            if self._changed and self._unconfirmed < most:
-                self._tell(lease, min(most - self._unconfirmed, _MOST_NAMES))
-        if self._changed and self._unconfirmed < most:
+            if changes and pending.names < most:
+                self._tell(pending, min(most - pending.names, _MOST_NAMES))
+        if changes and pending.names < most:
             self._schedule()
-        if not self.topics and not self._changed:
+        if not self.topics and not changes:
             if self._idle is not None:
                 self._idle.cancel()
             self._idle = self._loop.call_later(_LINGER, self._end_if_idle)
 
-    def _tell(self, lease: Lease, most: int) -> None:
-        """Tell the server of the next changes, of so many names at most."""
-        begun: dict[object, list[Topic]] = {}
-        ended: dict[object, list[Topic]] = {}
-        for _ in range(min(most, len(self._changed))):
-            change = self._changed.popleft()
-            if not isinstance(change, Topic):
-                if begun or ended:
-                    self._changed.appendleft(change)
-                    break
-                self._ping(lease, change)
-                continue
-            self._noted.discard(change)
-            if change in self.topics and change not in self._said:
-                self._said[change] = None
-                begun.setdefault(self._together(change), []).append(change)
-            elif change in self._said and change not in self.topics:
-                del self._said[change]
-                ended.setdefault(self._together(change), []).append(change)
-        for group in ended.values():
-            self._ask(lease, group[0].kind.unsubscribe, group)
-        for group in begun.values():
-            self._ask(lease, group[0].kind.subscribe, group)
+    def _tell(self, pending: PendingCommands, most: int) -> None:
+        """Tell the server of the next changes, of ``most`` names at most."""
+        for command in self._changes.commands(most):
+            if isinstance(command, tuple):
+                pending.send(*command)
+            else:
+                pending.ping(command)
 
     def _forget_changes(self) -> None:
-        """There is nobody to be told."""
-        changed, self._changed = self._changed, deque()
-        self._noted.clear()
-        for change in changed:
-            if not isinstance(change, Topic):
-                change()
-
-    def _together(self, topic: Topic) -> object:
-        """What is equal for topics that one command can name: on a cluster channels of shards in one slot."""
-        if topic in self._singly:
-            return topic
-        if topic.kind is Kind.SHARD and self._around.roles.cluster:
-            return key_slot(topic.name)
-        return topic.kind
-
-    def _ask(self, lease: Lease, word: bytes, topics: Sequence[Topic]) -> None:
-        names = {topic.name: topic for topic in topics}
-        self._asked.append(_Asked(word, names))
-        self._unconfirmed += len(names)
-        lease.send(DISCARD, 0, encode.request((word, *names)), self._around.turn.now())
-
-    def _ping(self, lease: Lease, done: Done) -> None:
-        self._asked.append(done)
-        lease.send(self._pong, 0, _PING, self._around.turn.now())
+        """Tell nobody, as there is no connection: those who wait for the server need not wait."""
+        for done in self._changes.forget():
+            done()
 
     def _end_if_idle(self) -> None:
         if not self.topics:
@@ -383,55 +277,55 @@ class Link:
             word, name, _ = told(frame)
         except (BadReply, ValueError):
             return
-        asked = self._asked[0] if self._asked else None
-        if isinstance(asked, _Asked) and asked.word == word and name in asked.topics:
-            topic = asked.topics.pop(name)
-            self._unconfirmed -= 1
-            if word == topic.kind.unsubscribe:
-                self._ended(topic)
-            if not asked.topics:
-                self._taken()
-                if self._changed:
-                    self._schedule()
-            if topic in self._said and word == topic.kind.subscribe:
-                topic.at[self] = True
-                self._hub.stood(topic)
-        elif word == Kind.SHARD.unsubscribe:
-            self._put_out(name)
+        confirmed = None if self._pending is None else self._pending.confirmed(word, name)
+        if confirmed is None:
+            if word == Kind.SHARD.unsubscribe:
+                self._put_out(name)
+            return
+        topic, last = confirmed
+        if last and self._changes:
+            self._schedule()
+        if word == topic.kind.unsubscribe:
+            self._ended(topic)
+            return
+        self._changes.move(topic, TopicEvent.CONFIRM)
+        if self._changes.told(topic):
+            topic.at[self] = True
+            self._hub.stood(topic)
 
     def _put_out(self, name: bytes) -> None:
         """The server has ended the subscription to a shard's channel: its slot is another's now. It is asked at once
         whose."""
         topic = self._hub.topics[Kind.SHARD].get(name)
-        if topic is not None and topic in self._said:
-            del self._said[topic]
+        if topic is not None and self._changes.told(topic):
+            self._changes.move(topic, TopicEvent.DENY)
             self._fallen([topic])
             self._note_all([topic])
 
     def _on_error(self, error: bytes) -> bool:
-        if not self._asked:
+        command = None if self._pending is None else self._pending.refused()
+        if command is None:
             return False
-        asked = self._taken()
-        if not isinstance(asked, _Asked):
-            asked()  # an answer to PING all the same
+        if not isinstance(command, PendingCommand):
+            command()  # an answer to PING all the same
             return True
         text = errors.text(error[1:-2])
         log.warning(
             "subscribe refused shard=%s address=%s command=%s reason=%r",
             self.shard,
             self.node.address,
-            asked.word.decode(),
+            command.word.decode(),
             text,
         )
-        if self._changed:
+        if self._changes:
             self._schedule()
-        refused = [topic for topic in asked.topics.values() if topic in self._said]
+        refused = [topic for topic in command.topics.values() if self._changes.told(topic)]
         for topic in refused:
-            del self._said[topic]
+            self._changes.move(topic, TopicEvent.DENY)
         if text.partition(" ")[0] not in _PASSING:
             if len(refused) > 1:
                 # One that is not allowed must not keep the others' from what they may.
-                self._singly.update(refused)
+                self._changes.ask_singly(refused)
                 self._note_all(refused)
                 return True
             self._hub.refused(refused, text)
@@ -445,15 +339,6 @@ class Link:
             self._hub.follow(led, found.node)
         self._again(refused)
         return True
-
-    def _taken(self) -> _Asked | Done:
-        """The oldest command is answered, by other means than a reply."""
-        if self._lease is not None:
-            self._lease.inflight.pop()
-        asked = self._asked.popleft()
-        if isinstance(asked, _Asked):
-            self._unconfirmed -= len(asked.topics)
-        return asked
 
     def _fallen(self, topics: Sequence[Topic]) -> None:
         """The server does not let us hear of these any more."""
@@ -474,4 +359,5 @@ class Link:
     def _note_all(self, topics: Sequence[Topic]) -> None:
         for topic in topics:
             if topic in self.topics:
-                self._note(topic)
+                self._changes.note(topic)
+                self._schedule()

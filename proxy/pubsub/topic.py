@@ -101,8 +101,8 @@ class Topic:
     @property
     def standing(self) -> bool:
         """Whether every message will come."""
-        for link in self.target:
-            if not self.at.get(link):
+        for server in self.target:
+            if not self.at.get(server):
                 return False
         return bool(self.target)
 
@@ -123,14 +123,14 @@ class Claim:
     ``problem`` has the reason, when they do not stand.
     """
 
-    __slots__ = ("_hub", "_left", "_links", "_sealed", "_then", "_timer", "_topics", "problem")
+    __slots__ = ("_hub", "_left", "_sealed", "_servers", "_then", "_timer", "_topics", "problem")
 
     def __init__(self, hub: Topics, then: Then) -> None:
         self.problem: str | None = None
         self._hub = hub
         self._then: Then | None = then
         self._topics: list[Topic] = []
-        self._links: dict[Server, None] = {}
+        self._servers: dict[Server, None] = {}
         """Where they have to stand."""
         self._left: dict[Topic, None] = {}
         """Those that do not."""
@@ -155,8 +155,8 @@ class Claim:
                     self._hub.place(topic)
                 if not topic.standing:
                     self._left[topic] = None
-                    for link in topic.target:
-                        self._links[link] = None
+                    for server in topic.target:
+                        self._servers[server] = None
             if not at % _STEP:
                 yield MORE
 
@@ -165,7 +165,7 @@ class Claim:
         self._sealed = True
         if not self._left:
             self.settle(None)
-        elif failing := next((link for link in self._links if link.failing), None):
+        elif failing := next((server for server in self._servers if server.failing), None):
             self.settle(failing.error)
         elif self._then is not None:
             self._timer = self._hub.in_time(self._give_up)
@@ -208,5 +208,5 @@ class Claim:
 
     def _give_up(self) -> None:
         topic = next(iter(self._left))
-        link = next((link for link in topic.target if not topic.at.get(link)), None)
-        self.settle(self._hub.nobody if link is None else link.error)
+        server = next((server for server in topic.target if not topic.at.get(server)), None)
+        self.settle(self._hub.nobody if server is None else server.error)

@@ -5,6 +5,8 @@
     requests  frames and splits what clients send
     replies   frames what servers send, and finds the elements of an aggregate
     encode    writes requests, and replies in RESP2 and RESP3
+    info      the fields of an INFO document
+    role      what a server replies to ROLE
     limits    bounds of a request, by default those of Redis
     numbers   integers as clients and servers write them
     glob      glob patterns of Redis, matched in bounded time

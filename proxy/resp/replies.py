@@ -289,3 +289,18 @@ def elements(frame: bytes) -> list[bytes]:
         count = number * 2 if kind in (b"%", b"|") else number
     found, _ = some_elements(frame, at, count)
     return found
+
+
+def integer_of(frame: bytes) -> int:
+    """The number of an integer reply. Raises ``BadReply`` for any other."""
+    if frame[:1] != b":":
+        raise BadReply(f"not an integer: {frame[:32]!r}")
+    return int(frame[1:-2])
+
+
+def string_of(frame: bytes) -> bytes:
+    """The content of a bulk, verbatim or simple string, all of which is in ``frame``."""
+    if frame[:1] == b"+":
+        return frame[1:-2]
+    body = frame[frame.index(b"\r\n") + 2 : -2]
+    return body[4:] if frame[:1] == b"=" else body

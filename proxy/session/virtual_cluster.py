@@ -53,7 +53,7 @@ class Presented:
     listening: Sequence[Address]
     topology: Callable[[], Topology]
     silent: set[Address] = field(default_factory=set)
-    """Those of the advertised that do not answer (``proxy.worker.advertised``)."""
+    """Those of the advertised that do not answer (``proxy.worker.server``)."""
     found: dict[Address, Address] = field(default_factory=dict)
     """Where each of them was found: the IP that its name leads to."""
 

@@ -12,9 +12,12 @@ connect to a server that comes back, nor tell a client or an operator that it is
 """
 
 import contextlib
+import errno
 import logging
+import os
 import resource
-from collections.abc import Iterable
+import socket
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from proxy.config import Config
@@ -38,6 +41,8 @@ _FEWEST = 8
 _HOW = "ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker"
 PLENTY = 1 << 30
 """Where the system sets no limit."""
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Why a connection is not accepted though one waits: there are no descriptors left, or no memory."""
 
 
 def raise_limit() -> int:
@@ -130,3 +135,45 @@ class Budget:
     def has(self, count: int = 1) -> bool:
         """Whether so many more may be made."""
         return self.taken + count <= self.most
+
+
+class Spare:
+    """A descriptor that is kept for when there are no others: with it a connection is accepted, told so, and closed.
+
+    Without it whoever connects would wait for an answer, and the listening socket would be ready all the time.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self._have()
+
+    def __del__(self) -> None:
+        self.give()
+
+    def give(self) -> bool:
+        """Make room for one descriptor; whether that could be done."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return False
+        os.close(descriptor)
+        return True
+
+    def _have(self) -> None:
+        with contextlib.suppress(OSError):
+            self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def turn_away(self, listener: socket.socket, words: Callable[[], bytes]) -> bool:
+        """Accept a connection, say ``words()`` and close it; whether one could be accepted."""
+        if self._descriptor is None:
+            self._have()
+        if not self.give():
+            return False
+        try:
+            with listener.accept()[0] as link:
+                link.setblocking(False)
+                link.send(words())
+        except OSError:
+            return False
+        finally:
+            self._have()
+        return True

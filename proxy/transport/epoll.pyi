@@ -2,7 +2,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-class EpollWires:
+class EpollTransports:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
     async def listen(
         self, listener: socket.socket, factory: Callable[[], object], backlog: int, turn_away: Callable[[], bytes]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from proxy.config import Address
 from proxy.errors import SlotgateError
-from proxy.transport.transports import keep_alive
+from proxy.transport.sockets import keep_alive
 
 BACKLOG = 4096
 """Connections that may wait to be accepted, of each socket."""

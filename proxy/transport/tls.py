@@ -18,7 +18,7 @@ from proxy.config.secret import Problems
 from proxy.errors import BackendError, ConfigError
 from proxy.sharding.topology import Node
 from proxy.transport.addresses import is_numeric, look_up
-from proxy.transport.transports import keep_alive
+from proxy.transport.sockets import keep_alive
 
 log = logging.getLogger(__name__)
 

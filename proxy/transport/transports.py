@@ -1,48 +1,28 @@
 """The sockets of a worker: connections that clients make and those to servers, each with its protocol.
 
-``LoopWires`` leaves them to the loop. ``EpollWires`` (epoll.pyx: Linux, compiled) has transports of its own, with
-the methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is as
-much as all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
+``LoopTransports`` leaves them to the loop. ``EpollTransports`` (epoll.pyx: Linux, compiled) has transports of its own,
+with the methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is
+as much as all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
 """
 
 import asyncio
-import contextlib
-import errno
 import logging
-import os
 import select
 import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from proxy.compiled import engine
+from proxy.transport.descriptors import NO_ROOM, Spare
+from proxy.transport.sockets import keep_alive
 
 log = logging.getLogger(__name__)
 
-NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Why a connection is not accepted though one waits: there are no descriptors left, or no memory."""
 _ACCEPTS = 8
 """Connections that are accepted before those that are one too many are closed."""
 _FULL_PAUSE = 1.0
 """Seconds until it is tried again to accept connections where there is no room for one more."""
-_SERVER_IDLE = 30
-"""Seconds without a word after which a server is asked whether it is there."""
-_PROBES = 3
 _HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-
-
-def keep_alive(link: socket.socket, idle: int = _SERVER_IDLE) -> None:
-    """Have the system find out when the other side of a TCP connection is gone without a word: whoever waits on it for
-    as long as it takes, as blocked clients do, would wait for ever. After ``idle`` seconds of silence it is asked three
-    times, at intervals of a third of that, as Redis does (``tcp-keepalive``).
-
-    What is accepted from a listening socket has the socket's settings (tcp(7)).
-    """
-    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    settings = ("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", max(idle // _PROBES, 1)), ("TCP_KEEPCNT", _PROBES)
-    for name, value in settings:
-        if hasattr(socket, name):
-            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def is_over(transport: asyncio.BaseTransport) -> bool:
@@ -56,7 +36,7 @@ def is_over(transport: asyncio.BaseTransport) -> bool:
     return bool(poll.poll(0))
 
 
-class Wires(Protocol):
+class Transports(Protocol):
     """All connections of a worker, to clients and to servers."""
 
     async def listen(
@@ -72,50 +52,8 @@ class Wires(Protocol):
         """Take no more connections; those that stand go on."""
 
 
-class Spare:
-    """A descriptor that is kept for when there are no others: with it a connection is accepted, told so, and closed.
-
-    Without it whoever connects would wait for an answer, and the listening socket would be ready all the time.
-    """
-
-    def __init__(self) -> None:
-        self._descriptor: int | None = None
-        self._have()
-
-    def __del__(self) -> None:
-        self.give()
-
-    def give(self) -> bool:
-        """Make room for one descriptor; whether that could be done."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
-            return False
-        os.close(descriptor)
-        return True
-
-    def _have(self) -> None:
-        with contextlib.suppress(OSError):
-            self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-    def turn_away(self, listener: socket.socket, words: Callable[[], bytes]) -> bool:
-        """Accept a connection, say ``words()`` and close it; whether one could be accepted."""
-        if self._descriptor is None:
-            self._have()
-        if not self.give():
-            return False
-        try:
-            with listener.accept()[0] as link:
-                link.setblocking(False)
-                link.send(words())
-        except OSError:
-            return False
-        finally:
-            self._have()
-        return True
-
-
-class LoopWires:
-    """``Wires`` by the loop's own transports. It accepts by itself: the loop's servers would accept all that wait
+class LoopTransports:
+    """``Transports`` by the loop's own transports. It accepts by itself: the loop's servers would accept all that wait
     before the first of them is closed that is one too many, and use up the descriptors."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -185,12 +123,14 @@ class LoopWires:
         self._listeners.clear()
 
 
-def best_wires(loop: asyncio.AbstractEventLoop) -> Wires:
+def best_transports(loop: asyncio.AbstractEventLoop) -> Transports:
     """The fastest there is here."""
     if engine() == "python":
-        return LoopWires(loop)  # the other may still be found (an editable install looks for itself), and does not fit
+        return LoopTransports(
+            loop
+        )  # the other may still be found (an editable install looks for itself), and does not fit
     try:
-        from proxy.transport.epoll import EpollWires
+        from proxy.transport.epoll import EpollTransports
     except ImportError:
-        return LoopWires(loop)
-    return EpollWires(loop)
+        return LoopTransports(loop)
+    return EpollTransports(loop)

@@ -14,7 +14,5 @@
     loop_lag         how late the event loop is, and why
     memory           how the C library keeps memory that was freed
     identity         which process this is, for INFO
-    upkeep           closes connections that nobody uses any more
-    advertised       which of several advertised proxies answer
     script_lookup    asks the other workers for a script
 """

@@ -11,7 +11,6 @@ from functools import partial
 
 import uvloop
 
-from proxy import errors
 from proxy.client.connection import ClientConnection
 from proxy.compiled import WARNING, engine
 from proxy.config import Config
@@ -20,6 +19,7 @@ from proxy.discovery.learn import (
     Learned,
     absent,
     all_select,
+    cluster_at_static_shards,
     cluster_nodes,
     complete,
     fewest_databases,
@@ -32,19 +32,20 @@ from proxy.discovery.learn import (
     smallest_query,
     some_raise,
 )
+from proxy.errors import SlotgateError
 from proxy.planning.server_facts import common, listed
+from proxy.session.virtual_cluster import Address, Presented
 from proxy.sharding.topology import Node, Topology, build_topology
 from proxy.transport import descriptors
 from proxy.transport.job_runner import apart
 from proxy.transport.listeners import BACKLOG, listen
-from proxy.transport.transports import best_wires
-from proxy.worker import advertised, logs, memory
+from proxy.transport.transports import best_transports
+from proxy.worker import logs, memory
 from proxy.worker.admin import Admin
 from proxy.worker.identity import Identity
 from proxy.worker.report import Overview, take, together
 from proxy.worker.service import Service, credentials_of
 from proxy.worker.supervisor import NO_RELOAD, log_serving, supervise
-from proxy.worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,11 @@ unasked, which would take tenths of a second where there are many clients: ``mem
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 _DRAINED_AT_ONCE = 100
+_SWEEPS = 12
+"""How often connections are looked through in the time after which an unused one is closed."""
+_PING = b"PING\r\n"
+_MOST_OF_ANSWER = 64
+"""Bytes of an advertised proxy's answer that are waited for; that there is one is all that matters."""
 
 
 def run(config: Config, config_file: str = "") -> int:
@@ -84,9 +90,7 @@ async def _refuse_clusters(config: Config, topology: Topology) -> None:
     primaries = [shard.primary for shard in topology.shards]
     found = await cluster_nodes(primaries, credentials_of(config), config.backend.connect_timeout)
     if found:
-        raise errors.SlotgateError(
-            errors.cluster_at_static_shards({node.address: slots for node, slots in found.items()})
-        )
+        raise SlotgateError(cluster_at_static_shards({node.address: slots for node, slots in found.items()}))
 
 
 def settle() -> None:
@@ -100,7 +104,11 @@ async def serve(config: Config, identity: Identity) -> None:
     """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
     service = Service(
-        config, build_topology(config), wires=best_wires(loop), files=descriptors.raise_limit(), identity=identity
+        config,
+        build_topology(config),
+        transports=best_transports(loop),
+        files=descriptors.raise_limit(),
+        identity=identity,
     )
 
     async def look() -> Overview:
@@ -138,7 +146,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         tasks.append(service.loop.create_task(service.roles.run(), name="watch roles"))
     shown = service.world.presented
     if shown is not None and len(shown.advertised) > 1:
-        looking = advertised.look(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
+        looking = watch_advertised(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
         tasks.append(service.loop.create_task(looking, name="look after what is advertised"))
     if service.census.index == 0:
         # One of the workers is enough.
@@ -165,14 +173,14 @@ async def at_work(service: Service) -> AsyncIterator[None]:
 async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
     """Take clients from listening sockets."""
     for each in sockets:
-        await service.wires.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
+        await service.transports.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
 
 
 async def drain(service: Service) -> None:
     """Take no new clients or requests; wait until what is in flight is answered, ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
-    service.wires.stop_listening()
+    service.transports.stop_listening()
     for at, client in enumerate(service.clients):
         client.drain()
         if not at % _DRAINED_AT_ONCE:
@@ -180,6 +188,83 @@ async def drain(service: Service) -> None:
     deadline = service.loop.time() + timeout
     while len(service.clients) and service.loop.time() < deadline:  # noqa: ASYNC110 - clients tell nobody when they go
         await asyncio.sleep(_DRAIN_STEP)
+
+
+class Upkeep:
+    """Closes connections of ``service`` that nobody uses any more: those of databases that a client has left, and those
+    to servers that only a redirection named.
+
+    Which routes are in use is seen from the clients, so that counting costs no request anything. An idle client keeps
+    its own.
+    """
+
+    unused = 60.0
+    """Seconds that a connection is kept for who may come back to it."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def run(self) -> None:
+        """Sweep now and then. Never returns."""
+        while True:
+            await asyncio.sleep(self.unused / _SWEEPS)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Forget the routes that no client has, and close what no routes need and nobody used lately."""
+        service = self._service
+        service.upstream.forget_long_replies()
+        used = {routes for client in service.clients for routes in client.used_routes}
+        used.update(service.upstream.plain_routes)
+        for place in service.upstream.pool.close_unused(service.upstream.keep_routes(used), self.unused):
+            if tracker := service.trackers.get(place.owner):
+                tracker.leave(place.node)
+
+
+async def watch_advertised(shown: Presented, refresh: float, connect_timeout: float) -> None:
+    """Ask each of the advertised proxies twice in ``refresh`` seconds, so that a change is known within them.
+
+    One that does not answer is shown to cluster clients as the owner of nothing. Never returns.
+    """
+    patience = min(connect_timeout, refresh / 2)
+    while True:
+        began = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(_found_at(address, patience) for address in shown.advertised))
+        for address, found in zip(shown.advertised, answers, strict=True):
+            _note_answer(shown, address, found)
+        await asyncio.sleep(max(began + refresh / 2 - asyncio.get_running_loop().time(), 0.01))
+
+
+def _note_answer(shown: Presented, address: Address, found: Address | None) -> None:
+    if found is None:
+        if address not in shown.silent:
+            log.warning("advertised proxy does not answer address=%s:%d", *address)
+            shown.silent.add(address)
+        return
+    if address in shown.silent:
+        log.info("advertised proxy answers again address=%s:%d", *address)
+    shown.silent.discard(address)
+    shown.found[address] = found
+
+
+async def _found_at(address: Address, patience: float) -> Address | None:
+    """Where the server at ``address`` was found, if it says anything within ``patience`` seconds; None if it does not.
+
+    A listener that wants TLS or a PROXY header closes, or sends an alert: that is an answer too. A process that hangs
+    says nothing, though its system takes the connection.
+    """
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(patience):
+            reader, writer = await asyncio.open_connection(*address)
+            try:
+                host, port = writer.get_extra_info("peername")[:2]
+                writer.write(_PING)
+                with contextlib.suppress(ConnectionError):
+                    await reader.read(_MOST_OF_ANSWER)
+                return str(host), int(port)
+            finally:
+                writer.transport.abort()
+    return None
 
 
 _CLOSES = (

@@ -36,7 +36,7 @@ from proxy.features.tracking import Trackers
 from proxy.metrics import Counters
 from proxy.planning.inspector import Inspector
 from proxy.planning.key_slots import Examined
-from proxy.planning.merge import Context, Overlay
+from proxy.planning.merge_context import Context, Overlay
 from proxy.planning.planner import Planner
 from proxy.planning.proof import runs_code
 from proxy.planning.query_limit import DEFAULT, FAST_FROM, QueryLimit
@@ -57,7 +57,7 @@ from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits, Stop
 from proxy.transport.job_runner import Slices
 from proxy.transport.tls import backend_tls, connecting
-from proxy.transport.transports import LoopWires, Wires
+from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
 from proxy.worker.identity import Identity
 from proxy.worker.loop_lag import LoopLag
@@ -79,13 +79,13 @@ class Service:
         topology: Topology,
         clock: Callable[[], float] = time.monotonic,
         census: Census | None = None,
-        wires: Wires | None = None,
+        transports: Transports | None = None,
         files: int = descriptors.PLENTY,
         identity: Identity | None = None,
     ) -> None:
         self.config = config
         self.loop = asyncio.get_running_loop()
-        self.wires = LoopWires(self.loop) if wires is None else wires
+        self.transports = LoopTransports(self.loop) if transports is None else transports
         self.identity = identity or Identity()
         self.facts = ServerFacts(lambda: self.topology)
         """What the servers have said of themselves."""
@@ -201,7 +201,7 @@ class Service:
             timing,
             self.credentials,
             Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
-            connecting(self.wires.connect, self.credentials.tls),
+            connecting(self.transports.connect, self.credentials.tls),
             RoleChecks(
                 kind == "sentinel" or config.topology.discover_replicas,
                 kind == "static" and config.topology.check_roles,

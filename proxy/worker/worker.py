@@ -33,7 +33,7 @@ from proxy.client.shared_counts import Census
 from proxy.session.cross_worker import COMMANDS, Args, Part
 from proxy.sharding.topology import build_topology
 from proxy.transport import descriptors
-from proxy.transport.transports import best_wires
+from proxy.transport.transports import best_transports
 from proxy.worker import logs
 from proxy.worker.control_channel import TIMEOUT, Channel, ChannelError
 from proxy.worker.identity import Identity
@@ -99,7 +99,7 @@ class Worker:
             config,
             build_topology(config),
             census=census,
-            wires=best_wires(asyncio.get_running_loop()),
+            transports=best_transports(asyncio.get_running_loop()),
             files=descriptors.raise_limit(),
             identity=Identity(**start["identity"]),
         )

@@ -1,5 +1,5 @@
 """Real clusters, proxies and loads of the drills."""
 
-from tests.live.conftest import binary, pytest_runtest_makereport, serve
+from tests.support.fixtures import binary, pytest_runtest_makereport, serve
 
 __all__ = ["binary", "pytest_runtest_makereport", "serve"]

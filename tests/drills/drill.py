@@ -6,16 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import proxy
-from proxy.devservers.process_guard import keeper
+from proxy.devservers.process_guard import process_guard
 from tests.drills.load import CLIENTS, DEPTH
 from tests.drills.mixture import LONGEST
 from tests.drills.report import Report
-from tests.live.proxyprocess import ProxyProcess
+from tests.support.proxy_process import ProxyProcess
 
 LEAST_RATE = 3000
 """Replies a second that a load is about, in its quiet seconds."""
@@ -32,7 +32,7 @@ class Load:
     def __init__(self, address: str, directory: Path, *arguments: str) -> None:
         self._output = directory / f"load-{time.monotonic_ns():x}.log"
         self._file = self._output.with_suffix(".json")
-        self._process: subprocess.Popen[bytes] = keeper().spawn(
+        self._process: subprocess.Popen[bytes] = process_guard().spawn(
             [sys.executable, "-m", "tests.drills.load", address, "--report", str(self._file), *arguments],
             cwd=Path(__file__).parent.parent.parent,
             output=self._output,
@@ -77,15 +77,6 @@ def load_on(target: ProxyProcess, directory: Path, *arguments: str) -> Iterator[
         yield load
     finally:
         load.kill()
-
-
-def within(happened: Callable[[], bool], seconds: float) -> float:
-    """How long it takes to happen, seconds. Raises AssertionError when it does not in ``seconds``."""
-    started = time.monotonic()
-    while not happened():
-        assert time.monotonic() - started < seconds, f"it did not happen in {seconds:g} s"
-        time.sleep(_POLL)
-    return time.monotonic() - started
 
 
 def assert_nothing_seen(report: Report) -> None:

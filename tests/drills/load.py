@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 
 import hiredis
 
-from tests.drills.judge import Judge
+from tests.drills.checker import Checker
 from tests.drills.mixture import LONGEST, SHORTEST, Command, Keys, Mixture
 from tests.drills.model import Key, Part
 from tests.drills.report import Report
@@ -42,11 +42,11 @@ _SPREAD: Final = 1.0
 
 
 class Client:
-    """One connection at a time. ``ask`` sends pipelines, and returns when their replies have been judged."""
+    """One connection at a time. ``ask`` sends pipelines, and returns when their replies have been checked."""
 
-    def __init__(self, host: str, port: int, judge: Judge) -> None:
+    def __init__(self, host: str, port: int, checker: Checker) -> None:
         self._host, self._port = host, port
-        self._judge = judge
+        self._checker = checker
         self._waiting: deque[Command] = deque()
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -76,7 +76,7 @@ class Client:
 
     @property
     def report(self) -> Report:
-        return self._judge.report
+        return self._checker.report
 
     async def close(self) -> None:
         if self._waiting:
@@ -90,7 +90,7 @@ class Client:
         try:
             reader, self._writer = await asyncio.open_connection(self._host, self._port)
         except OSError as error:
-            self._judge.broken([], f"can not connect: {error}")
+            self._checker.broken([], f"can not connect: {error}")
             await asyncio.sleep(0.2)
             return False
         self._reading = asyncio.create_task(self._read(reader))
@@ -106,21 +106,21 @@ class Client:
                 now = time.monotonic()
                 while (reply := parser.gets()) is not False:
                     if not self._waiting:
-                        self._judge.broken([], f"a reply that nobody asked for: {str(reply)[:100]}")
+                        self._checker.broken([], f"a reply that nobody asked for: {str(reply)[:100]}")
                         continue
-                    self._good &= self._judge.reply(self._waiting.popleft(), reply, now, final=self._final)
+                    self._good &= self._checker.reply(self._waiting.popleft(), reply, now, final=self._final)
                 self._answered.set()
         self._end(words)
 
     def _raise_what_ended_reading(self) -> None:
-        """A fault of the judge must not look like a reply that does not come."""
+        """A fault of the checker must not look like a reply that does not come."""
         if self._reading is not None and self._reading.done() and not self._reading.cancelled():
             error = self._reading.exception()
             if error is not None:
                 raise error
 
     def _end(self, words: str) -> None:
-        self._judge.broken(list(self._waiting), words)
+        self._checker.broken(list(self._waiting), words)
         self._waiting.clear()
         self._good = False
         self._drop()
@@ -155,10 +155,10 @@ class Options:
 async def run(options: Options) -> Report:
     """The whole of it: set-up, load, a last look at every key. Raises ConnectionError if it can not be set up."""
     report = Report()
-    judge = Judge(report, stale=options.stale)
+    checker = Checker(report, stale=options.stale)
     name = f"{os.getpid()}-{time.monotonic_ns():x}"
     host, _, port = options.address.rpartition(":")
-    clients = [Client(host, int(port), judge) for _ in range(options.clients)]
+    clients = [Client(host, int(port), checker) for _ in range(options.clients)]
     own = [Keys(f"{name}:c{number}", options.slots) for number in range(options.clients)]
     shared = await _share(clients[0], Keys(f"{name}:shared", options.slots), stale=options.stale)
     over = _until(options.seconds)
@@ -173,7 +173,7 @@ async def run(options: Options) -> Report:
     telling.cancel()
     await asyncio.gather(*(_look(*pair, options.settle) for pair in zip(clients, own, strict=True)))
     for key in shared + [key for keys in own for _, key in keys.whole()]:
-        judge.unexplained(key)
+        checker.unexplained(key)
     for client in clients:
         await client.close()
     return report

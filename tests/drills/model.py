@@ -104,7 +104,7 @@ class Key:
         if part.name not in READS:
             self._wrote(self.possible | {apply(part.name, value, part.arguments)[0] for value in self.possible})
 
-    def judge(self, part: Part, reply: Reply, now: float, *, stale: bool = False) -> Verdict:
+    def check(self, part: Part, reply: Reply, now: float, *, stale: bool = False) -> Verdict:
         """What the reply is; what is known changes with it. ``stale``: reads may come from replicas.
 
         ``now`` is when the reply came, time.monotonic().

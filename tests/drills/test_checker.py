@@ -110,7 +110,7 @@ def once(name: bytes, act: Callable[[Server, list[bytes]], bytes | None]) -> Mis
 async def test_a_right_server_is_right() -> None:
     report = await load(lambda number, server, words: None)
     assert report.clean, report
-    assert report.rate > 3000
+    assert report.rate > 1000
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -194,7 +194,7 @@ async def test_a_connection_that_ends_is_told_and_made_again() -> None:
     report = await load(once(b"GET", lambda server, words: b"close"))
     assert len(report.broken) == 1
     assert report.true, report
-    assert report.rate > 1000, "it went on"
+    assert report.rate > 300, "it went on"
 
 
 async def test_an_earlier_value_is_wrong_unless_reads_may_be_stale() -> None:
@@ -234,7 +234,7 @@ async def test_a_real_server_is_right(binary: ServerBinary) -> None:
     with start_many(1, 0, binary=binary) as shards:
         report = await run(Options(shards.primaries[0].address, 1.0, rate=8000))
     assert report.clean, report
-    assert report.rate > 3000
+    assert report.rate > 1000
 
 
 class TestKey:
@@ -242,18 +242,18 @@ class TestKey:
         key = Key(b"k", frozenset({b"1"}))
         key.uncertain(Part("INCR", key))
         assert key.possible == {b"1", b"2"}
-        assert key.judge(Part("INCR", key), 3, 1.0) is Verdict.RIGHT
+        assert key.check(Part("INCR", key), 3, 1.0) is Verdict.RIGHT
         assert key.possible == {b"3"}
 
     def test_what_was_lost_is_told_from_when(self) -> None:
         key = Key(b"k")
         for when, value in enumerate((b"a", b"b", b"c"), start=1):
-            assert key.judge(Part("SET", key, (value,)), b"OK", float(when)) is Verdict.RIGHT
-        assert key.judge(Part("GET", key), b"a", 4.0) is Verdict.LOST
+            assert key.check(Part("SET", key, (value,)), b"OK", float(when)) is Verdict.RIGHT
+        assert key.check(Part("GET", key), b"a", 4.0) is Verdict.LOST
         assert key.undone_from == 2.0
-        assert key.judge(Part("GET", key), b"a", 5.0) is Verdict.RIGHT
-        assert key.judge(Part("GET", key), b"c", 6.0) is Verdict.WRONG
-        assert key.judge(Part("GET", key), b"c", 7.0) is Verdict.RIGHT, "told once"
+        assert key.check(Part("GET", key), b"a", 5.0) is Verdict.RIGHT
+        assert key.check(Part("GET", key), b"c", 6.0) is Verdict.WRONG
+        assert key.check(Part("GET", key), b"c", 7.0) is Verdict.RIGHT, "told once"
 
     def test_a_sum_over_keys_of_unknown_value_has_bounds(self) -> None:
         key = Key(b"k", frozenset({None, b"x"}))

@@ -14,10 +14,10 @@ from tests.drills.drill import (
     assert_nothing_seen,
     assert_only_what_was_in_flight,
     load_on,
-    within,
 )
-from tests.live.binaries import system_tool
-from tests.live.conftest import Serve
+from tests.support.binaries import system_tool
+from tests.support.fixtures import Serve
+from tests.support.processes import within
 
 pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.timeout(300)]
 

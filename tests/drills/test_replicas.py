@@ -10,10 +10,11 @@ import pytest
 from proxy.devservers.cluster import start_cluster
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.drills.drill import assert_nothing_seen, load_on, within
-from tests.live.conftest import Serve
-from tests.live.linkbreaker import LinkBreaker
-from tests.live.site import commands_seen
+from tests.drills.drill import assert_nothing_seen, load_on
+from tests.support.fixtures import Serve
+from tests.support.link_breaker import LinkBreaker
+from tests.support.processes import within
+from tests.support.site import commands_seen
 
 pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.timeout(180)]
 

@@ -9,7 +9,7 @@ import pytest
 from proxy.devservers.sentinel import WatchedShards, start_watched
 from proxy.devservers.servers import ServerBinary
 from tests.drills.drill import LEAST_RATE, assert_nothing_seen, assert_only_what_was_in_flight, load_on
-from tests.live.conftest import Serve
+from tests.support.fixtures import Serve
 
 pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.timeout(180)]
 

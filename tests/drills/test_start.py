@@ -10,11 +10,11 @@ from proxy.devservers.cluster import LocalCluster, start_cluster
 from proxy.devservers.servers import ServerBinary
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import even_ranges
-from tests.drills.drill import within
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import commands_seen
-from tests.live.wire import Wire, pipeline
+from tests.support.fixtures import Serve
+from tests.support.processes import within
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import commands_seen
+from tests.support.wire import Wire, pipeline
 
 pytestmark = [pytest.mark.live, pytest.mark.drill, pytest.mark.quick]
 

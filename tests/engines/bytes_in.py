@@ -230,12 +230,12 @@ def _answers(rng: Random) -> Steps:
 
 def _merge(engine: Engine, steps: Steps) -> object:
     parts = [engine["planning.scatter"].Part(shard, b"", positions) for shard, positions, _ in steps]
-    return engine["planning.split"].merge_by_key(parts, [answer for _, _, answer in steps])
+    return engine["planning.merge_keys"].merge_by_key(parts, [answer for _, _, answer in steps])
 
 
 def _merge_in_pieces(engine: Engine, steps: Steps) -> object:
     """The same answers, cut: where a cut falls depends on their bytes."""
-    multikey = engine["planning.split"]
+    multikey = engine["planning.merge_keys"]
     parts = [engine["planning.scatter"].Part(shard, b"", positions) for shard, positions, _ in steps]
     answers = []
     for _, _, answer in steps:

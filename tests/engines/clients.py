@@ -11,8 +11,8 @@ from tests.engines import material
 from tests.engines.material import bulk
 from tests.engines.subject import Steps, Subject
 from tests.engines.twins import Engine
-from tests.simulation.loop import VirtualLoop, virtual_loop
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
+from tests.support.virtual_loop import VirtualLoop, virtual_loop
 
 _KEYS = (b"a", b"b", b"c", b"foo", b"{a}1", b"k" * 99, b"k" * 120)
 _VALUES = (b"", b"1", b"value", b"x" * 99, b"x" * 5_000)
@@ -107,7 +107,7 @@ class _Server:
         self.rng = Random(seed)
         self.lucky = lucky
         self.log: list[bytes] = []
-        self.wires: list[Wire] = []
+        self.wires: list[MemoryWire] = []
         self.shut = False
 
     def answer(self, args: list[bytes]) -> bytes:
@@ -136,7 +136,7 @@ class _Server:
 class _Connection:
     """The server's end of a wire; ``number`` in the order of connecting."""
 
-    def __init__(self, server: _Server, wire: Wire, number: int, log: list[object]) -> None:
+    def __init__(self, server: _Server, wire: MemoryWire, number: int, log: list[object]) -> None:
         self.server = server
         self.wire = wire
         self.reader = hiredis.Reader()
@@ -166,12 +166,12 @@ class _Network:
         self.count = 0
         self.log = log
 
-    async def connect(self, protocol: Any, host: str, port: int) -> Wire:
+    async def connect(self, protocol: Any, host: str, port: int) -> MemoryWire:
         server = self.servers[host]
         if server.shut:
             raise ConnectionRefusedError(111, "Connection refused")
         self.count += 1
-        wire = Wire(protocol, Pace(server.rng, 0.002, 64 * 1024, 64 * 1024))
+        wire = MemoryWire(protocol, Pace(server.rng, 0.002, 64 * 1024, 64 * 1024))
         _Connection(server, wire, self.count, self.log)
         protocol.connection_made(wire)
         return wire
@@ -182,7 +182,7 @@ class _Client:
         self.number = number
         self.got = b""
         self.log = log
-        self.wire = Wire(connection, Pace(rng, 0.001, 100, 0), ("10.1.0.1", number))
+        self.wire = MemoryWire(connection, Pace(rng, 0.001, 100, 0), ("10.1.0.1", number))
         self.wire.peer = self
         connection.connection_made(self.wire)
 

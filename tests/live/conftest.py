@@ -1,53 +1,18 @@
-"""Servers and proxies as processes: started once for each version, emptied between tests, logs shown on failure."""
+"""Servers and proxies as processes: started once for each version, emptied between tests."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from proxy.devservers.servers import LOOPBACK, LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.binaries import FULL, SMOKE, Source
+from proxy.devservers.servers import LOOPBACK, LocalShards, ServerBinary, start_many
 from tests.live.nodejs import install
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site
+from tests.support.binaries import FULL, SMOKE
+from tests.support.fixtures import binary, build, find, pytest_runtest_makereport, serve
+from tests.support.site import Site
 
-_LOG_TAIL = 4000
-# On a busy machine any command may be a slow one: what SLOWLOG says would be chance.
-_QUIET = ("slowlog-log-slower-than -1",)
-_DEBUG = "enable-debug-command yes"
-
-Serve = Callable[..., ProxyProcess]
-"""Starts a proxy; takes what ``ProxyProcess`` takes but the directory, and ``ready`` as its ``start``."""
-
-
-def find(source: Source) -> ServerBinary:
-    """The server, or a skipped test that says why there is none."""
-    binary = source.binary()
-    if binary is None:
-        pytest.skip(source.missing)
-    return binary
-
-
-def build(binary: ServerBinary, directory: Path, count: int = 3, more: Sequence[str] = ()) -> Iterator[Site]:
-    """So many shards, a plain server and a proxy, running; the servers with ``more`` options."""
-    options = (*_QUIET, *more)
-    if binary.kind == "valkey" or binary.version_info >= (7,):
-        options += (_DEBUG,)
-    plain = LocalServer(binary, directory, options=options)
-    with start_many(count, 0, binary=binary, options=options) as shards:
-        try:
-            plain.start()
-            with ProxyProcess(directory, "--static", shards.static).serving() as proxy:
-                yield Site(shards, plain, proxy)
-        finally:
-            plain.stop()
-
-
-@pytest.fixture(scope="session", params=FULL, ids=lambda source: source.name)
-def binary(request: pytest.FixtureRequest) -> ServerBinary:
-    """Each of the servers that the whole list of tests runs against."""
-    return find(request.param)
+__all__ = ["binary", "pytest_runtest_makereport", "serve"]
 
 
 @pytest.fixture(scope="session")
@@ -82,34 +47,6 @@ def smoke_site(standing_smoke_site: Site) -> Site:
     """As ``site``, of the versions that a short list of tests runs against."""
     standing_smoke_site.clean()
     return standing_smoke_site
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts proxies of a test's own, and stops them when it is over."""
-    started: list[ProxyProcess] = []
-
-    def start(
-        *arguments: str,
-        config: str = "",
-        listen: str = "",
-        environment: Mapping[str, str] | None = None,
-        ready: bool = True,
-        files: tuple[int, int] | None = None,
-    ) -> ProxyProcess:
-        proxy = ProxyProcess(tmp_path, *arguments, config=config, listen=listen, environment=environment, files=files)
-        started.append(proxy)
-        proxy.start(ready=ready)
-        return proxy
-
-    try:
-        yield start
-        for proxy in started:
-            if proxy.running:
-                proxy.stop()
-    finally:
-        for proxy in started:
-            proxy.kill()
 
 
 @pytest.fixture(scope="session")
@@ -157,12 +94,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in _SLOW and FULL[1].name in item.name:
             item.add_marker(pytest.mark.drill)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The end of each running proxy's log, under a test that failed."""
-    report = yield
-    if report.failed:
-        report.sections += [(repr(proxy), proxy.log[-_LOG_TAIL:]) for proxy in ProxyProcess.running_now]
-    return report

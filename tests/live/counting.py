@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from tests.live.wire import Wire
+from tests.support.wire import Wire
 
 
 class Counting:

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.live.wire import Argument, Wire, pack
+from tests.support.wire import Argument, Wire, pack
 
 
 def fill(client: Wire, count: int, prefix: str = "key:") -> set[bytes]:

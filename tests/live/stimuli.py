@@ -1,4 +1,4 @@
-"""What clients and servers can send that takes long: each prepares a scene, and gives what is to be measured."""
+"""What clients and servers can send that takes long: each prepares a site, and gives what is to be measured."""
 
 import contextlib
 import threading
@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 
 from proxy.resp import encode
-from tests.live.scene import Scene
-from tests.live.wire import Wire, pipeline
+from tests.live.patient_site import PatientSite
+from tests.support.wire import Wire, pipeline
 
-Act = Callable[[Scene], contextlib.AbstractContextManager[Callable[[], object]]]
+Act = Callable[[PatientSite], contextlib.AbstractContextManager[Callable[[], object]]]
 """Prepares, and gives what is to be measured."""
 
 STIMULI: dict[str, Act] = {}
 
 
-def stimulus(function: Callable[[Scene], Iterator[Callable[[], object]]]) -> Act:
+def stimulus(function: Callable[[PatientSite], Iterator[Callable[[], object]]]) -> Act:
     act = contextlib.contextmanager(function)
     STIMULI[function.__name__] = act
     return act
@@ -49,9 +49,11 @@ def _drop_until(wire: Wire, size: int) -> None:
 # ---- subscriptions
 
 
-def _subscribe(word: str, protocol: int = 2, count: int = 20_000) -> Callable[[Scene], Iterator[Callable[[], object]]]:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.client(protocol) as wire:
+def _subscribe(
+    word: str, protocol: int = 2, count: int = 20_000
+) -> Callable[[PatientSite], Iterator[Callable[[], object]]]:
+    def act(site: PatientSite) -> Iterator[Callable[[], object]]:
+        with site.client(protocol) as wire:
             yield lambda: _told(wire, word, *_names(count), replies=count)
 
     act.__name__ = f"{word} of {count:,} channels"
@@ -64,18 +66,18 @@ stimulus(_subscribe("PSUBSCRIBE", count=4000))  # before Redis 8 the server itse
 
 
 @stimulus
-def subscribe_again(scene: Scene) -> Iterator[Callable[[], object]]:
+def subscribe_again(site: PatientSite) -> Iterator[Callable[[], object]]:
     """A second client to the same 20,000."""
     names = _names(20_000)
-    with scene.client() as first, scene.client() as second:
+    with site.client() as first, site.client() as second:
         _told(first, "SUBSCRIBE", *names, replies=len(names))
         yield lambda: _told(second, "SUBSCRIBE", *names, replies=len(names))
 
 
 @stimulus
-def unsubscribe_all(scene: Scene) -> Iterator[Callable[[], object]]:
+def unsubscribe_all(site: PatientSite) -> Iterator[Callable[[], object]]:
     names = _names(20_000)
-    with scene.client() as wire:
+    with site.client() as wire:
         _told(wire, "SUBSCRIBE", *names, replies=len(names))
         yield lambda: _told(wire, "UNSUBSCRIBE", replies=len(names))
 
@@ -87,15 +89,15 @@ def _subscribed(wire: Wire, count: int, word: str = "SUBSCRIBE") -> None:
 
 
 @stimulus
-def reset_of_100_000_subscriptions(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client(3) as wire:
+def reset_of_100_000_subscriptions(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client(3) as wire:
         _subscribed(wire, 100_000)
         yield _then(lambda: _told(wire, "RESET"), lambda: time.sleep(2))
 
 
 @stimulus
-def disconnect_with_100_000_subscriptions(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
+def disconnect_with_100_000_subscriptions(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire, site.client() as other:
         _subscribed(wire, 100_000)
 
         def act() -> None:
@@ -107,23 +109,23 @@ def disconnect_with_100_000_subscriptions(scene: Scene) -> Iterator[Callable[[],
 
 
 @stimulus
-def hello_with_100_000_subscriptions(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client(3) as wire:
+def hello_with_100_000_subscriptions(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client(3) as wire:
         _subscribed(wire, 100_000)
         yield lambda: _told(wire, "HELLO", 2)
 
 
 @stimulus
-def first_publish_after_5_000_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
+def first_publish_after_5_000_patterns(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire, site.client() as other:
         names = [f"p{number}*[a-z]?x*y" for number in range(5000)]
         _told(wire, "PSUBSCRIBE", *names, replies=len(names))
         yield lambda: other.ask("PUBLISH", "none", "m")
 
 
 @stimulus
-def publish_over_5_000_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
+def publish_over_5_000_patterns(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire, site.client() as other:
         names = [f"*{number}*" for number in range(5000)]
         for at in range(0, len(names), 1000):
             _told(wire, "PSUBSCRIBE", *names[at : at + 1000], replies=1000)
@@ -136,8 +138,8 @@ def publish_over_5_000_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def publish_over_slow_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
+def publish_over_slow_patterns(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire, site.client() as other:
         names = ["*a" * 400 + "*b" + str(number) for number in range(2000)]
         for at in range(0, len(names), 200):
             _told(wire, "PSUBSCRIBE", *names[at : at + 200], replies=200)
@@ -146,8 +148,8 @@ def publish_over_slow_patterns(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def message_matching_2_000_patterns_of_one(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
+def message_matching_2_000_patterns_of_one(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire, site.client() as other:
         names = ["n" + "*" * (number + 1) for number in range(1000)]
         _told(wire, "PSUBSCRIBE", *names, replies=len(names))
         yield _then(
@@ -157,33 +159,33 @@ def message_matching_2_000_patterns_of_one(scene: Scene) -> Iterator[Callable[[]
 
 
 @stimulus
-def pubsub_channels_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
+def pubsub_channels_of_100_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire, site.client() as other:
         _subscribed(wire, 100_000)
         yield lambda: other.ask("PUBSUB", "CHANNELS")
 
 
 @stimulus
-def pubsub_numsub_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as other:
+def pubsub_numsub_of_100_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as other:
         yield lambda: other.ask("PUBSUB", "NUMSUB", *_names(100_000))
 
 
 @stimulus
-def pubsub_numpat_of_4_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire, scene.client() as other:
+def pubsub_numpat_of_4_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire, site.client() as other:
         _subscribed(wire, 4000, "PSUBSCRIBE")
         yield lambda: other.ask("PUBSUB", "NUMPAT")
 
 
 @stimulus
-def subscription_lost_with_20_000_channels(scene: Scene) -> Iterator[Callable[[], object]]:
+def subscription_lost_with_20_000_channels(site: PatientSite) -> Iterator[Callable[[], object]]:
     """The servers close the connections: all is subscribed again."""
-    with scene.client() as wire:
+    with site.client() as wire:
         _subscribed(wire, 20_000)
 
         def act() -> None:
-            for server in scene.shards.primaries:
+            for server in site.shards.primaries:
                 server.ask("CLIENT", "KILL", "TYPE", "pubsub")
             time.sleep(3)
 
@@ -193,33 +195,33 @@ def subscription_lost_with_20_000_channels(scene: Scene) -> Iterator[Callable[[]
 # ---- all clients
 
 
-def _for_crowd(name: str, *args: str, crowd: int = 5000) -> None:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.crowd(crowd), scene.client() as wire:
+def _beside_idle(name: str, *args: str, count: int = 5000) -> None:
+    def act(site: PatientSite) -> Iterator[Callable[[], object]]:
+        with site.idle_clients(count), site.client() as wire:
             yield _then(lambda: wire.ask(*args), lambda: time.sleep(1))
 
-    act.__name__ = f"{name} of {crowd:,}"
+    act.__name__ = f"{name} of {count:,}"
     stimulus(act)
 
 
-_for_crowd("client list", "CLIENT", "LIST")
-_for_crowd("client list type", "CLIENT", "LIST", "TYPE", "pubsub")
-_for_crowd("client kill none", "CLIENT", "KILL", "ADDR", "1.2.3.4:5")
-_for_crowd("client kill all", "CLIENT", "KILL", "TYPE", "normal")
-_for_crowd("client pause", "CLIENT", "PAUSE", "200")
-_for_crowd("slotgate clients", "SLOTGATE", "CLIENTS")
-_for_crowd("ping and metrics", "PING")
+_beside_idle("client list", "CLIENT", "LIST")
+_beside_idle("client list type", "CLIENT", "LIST", "TYPE", "pubsub")
+_beside_idle("client kill none", "CLIENT", "KILL", "ADDR", "1.2.3.4:5")
+_beside_idle("client kill all", "CLIENT", "KILL", "TYPE", "normal")
+_beside_idle("client pause", "CLIENT", "PAUSE", "200")
+_beside_idle("slotgate clients", "SLOTGATE", "CLIENTS")
+_beside_idle("ping and metrics", "PING")
 
 
 @stimulus
-def monitor_begins_with_5_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.crowd(5000), scene.client() as wire:
+def monitor_begins_with_5_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.idle_clients(5000), site.client() as wire:
         yield _then(lambda: wire.ask("MONITOR"), lambda: wire.close(), lambda: time.sleep(1))
 
 
 @stimulus
-def monitor_of_500_and_1_000_commands(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.crowd(500) as clients, scene.client() as wire:
+def monitor_of_500_and_1_000_commands(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.idle_clients(500) as clients, site.client() as wire:
         for client in clients:
             client.sendall(b"MONITOR\r\n")
             client.recv(5)
@@ -227,9 +229,9 @@ def monitor_of_500_and_1_000_commands(scene: Scene) -> Iterator[Callable[[], obj
 
 
 @stimulus
-def disconnect_of_5_000(scene: Scene) -> Iterator[Callable[[], object]]:
+def disconnect_of_5_000(site: PatientSite) -> Iterator[Callable[[], object]]:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(scene.crowd(5000))
+        stack.enter_context(site.idle_clients(5000))
         yield _then(lambda: stack.close(), lambda: time.sleep(2.5))
 
 
@@ -241,8 +243,8 @@ def _keys(count: int, *, slots: bool = True) -> list[str]:
 
 
 def _many(name: str, count: int, *, step: int = 1) -> None:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.client() as wire:
+    def act(site: PatientSite) -> Iterator[Callable[[], object]]:
+        with site.client() as wire:
             keys = _keys(count)
             args = keys if step == 1 else [word for key in keys for word in (key, "v")]
             frame = encode.request((name, *args))
@@ -260,15 +262,15 @@ _many("MGET", 1_000_000)
 
 
 @stimulus
-def sinter_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def sinter_of_100_000_keys(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         keys = [f"{{k}}{number}" for number in range(100_000)]
         yield lambda: wire.ask("SUNION", *keys)
 
 
 @stimulus
-def xread_of_the_ends_of_20_000_streams(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def xread_of_the_ends_of_20_000_streams(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         keys = [f"{{k}}{number}" for number in range(20_000)]
         yield _then(
             lambda: wire.ask("XREAD", "BLOCK", 1, "STREAMS", *keys, *"$" * len(keys)),
@@ -277,23 +279,23 @@ def xread_of_the_ends_of_20_000_streams(scene: Scene) -> Iterator[Callable[[], o
 
 
 @stimulus
-def eval_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def eval_of_100_000_keys(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         keys = [f"{{k}}{number}" for number in range(100_000)]
         yield lambda: wire.ask("EVAL", "return #KEYS", len(keys), *keys)
 
 
 @stimulus
-def del_in_multi_of_100_000_keys(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def del_in_multi_of_100_000_keys(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         keys = [f"{{k}}{number}" for number in range(100_000)]
         wire.ask("MULTI")
         yield _then(lambda: wire.ask("DEL", *keys), lambda: wire.ask("EXEC"))
 
 
 @stimulus
-def exec_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def exec_of_100_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         wire.ask("MULTI")
         for _ in range(100):
             wire.send(pipeline(*[("SET", "k", "v")] * 1000))
@@ -302,8 +304,8 @@ def exec_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def exec_of_100_000_of_its_own(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def exec_of_100_000_of_its_own(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         wire.ask("MULTI")
         for _ in range(100):
             wire.send(pipeline(*[("SET", "k", "v"), ("PING",)] * 500))
@@ -312,8 +314,8 @@ def exec_of_100_000_of_its_own(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def exec_watched_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def exec_watched_of_100_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         wire.ask("WATCH", "k")
         wire.ask("MULTI")
         for _ in range(100):
@@ -323,37 +325,37 @@ def exec_watched_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def evalsha_ahead_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def evalsha_ahead_of_100_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         yield lambda: wire.ask("SCRIPT", "EXISTS", *["0" * 40] * 100_000)
 
 
 # ---- all shards
 
 
-def _filled(scene: Scene, count: int) -> None:
-    for server in scene.shards.primaries:
-        server.ask("DEBUG", "POPULATE", count // len(scene.shards.primaries), f"p{server.port}", timeout=60.0)
+def _filled(site: PatientSite, count: int) -> None:
+    for server in site.shards.primaries:
+        server.ask("DEBUG", "POPULATE", count // len(site.shards.primaries), f"p{server.port}", timeout=60.0)
 
 
 @stimulus
-def keys_of_1_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    _filled(scene, 1_000_000)
-    with scene.client() as wire:
+def keys_of_1_000_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    _filled(site, 1_000_000)
+    with site.client() as wire:
         yield lambda: wire.ask("KEYS", "*")
 
 
 @stimulus
-def scan_of_1_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    _filled(scene, 1_000_000)
-    with scene.client() as wire:
+def scan_of_1_000_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    _filled(site, 1_000_000)
+    with site.client() as wire:
         yield lambda: wire.ask("SCAN", 0, "COUNT", 300_000)
 
 
 @stimulus
-def array_of_5_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
+def array_of_5_000_000(site: PatientSite) -> Iterator[Callable[[], object]]:
     """One reply of five million elements of seven bytes."""
-    with scene.client() as wire:
+    with site.client() as wire:
         for _ in range(100):
             wire.ask("RPUSH", "k", *["1"] * 50_000)
 
@@ -365,64 +367,64 @@ def array_of_5_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def mget_of_100_000_values(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def mget_of_100_000_values(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         keys = _keys(100_000)
         wire.ask("MSET", *[word for key in keys for word in (key, "x" * 50)])
         yield lambda: wire.ask("MGET", *keys)
 
 
 @stimulus
-def hgetall_of_1_000_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def hgetall_of_1_000_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         for start in range(0, 1_000_000, 10_000):
             wire.ask("HSET", "h", *[word for n in range(start, start + 10_000) for word in (n, n)])
         yield lambda: wire.ask("HGETALL", "h")
 
 
 @stimulus
-def config_get_all(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def config_get_all(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         yield lambda: wire.ask("CONFIG", "GET", "*")
 
 
 @stimulus
-def slowlog_of_10_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    for server in scene.shards.primaries:
+def slowlog_of_10_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    for server in site.shards.primaries:
         server.ask("CONFIG", "SET", "slowlog-max-len", 10000)
         server.ask("CONFIG", "SET", "slowlog-log-slower-than", 0)
-    with scene.client() as wire:
+    with site.client() as wire:
         for _ in range(30):
             wire.send(pipeline(*[("GET", f"k{number}") for number in range(1000)]))
             wire.replies(1000)
-        for server in scene.shards.primaries:
+        for server in site.shards.primaries:
             server.ask("CONFIG", "SET", "slowlog-log-slower-than", -1)
         yield lambda: wire.ask("SLOWLOG", "GET", -1)
 
 
 @stimulus
-def info_everything(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def info_everything(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         yield lambda: wire.ask("INFO", "EVERYTHING")
 
 
 @stimulus
-def command_and_docs(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def command_and_docs(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         yield _then(
             lambda: wire.ask("COMMAND"), lambda: wire.ask("COMMAND", "DOCS"), lambda: wire.ask("COMMAND", "LIST")
         )
 
 
 @stimulus
-def slotgate_where_of_100_000(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def slotgate_where_of_100_000(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         yield lambda: wire.ask("SLOTGATE", "WHERE", *_keys(100_000))
 
 
 @stimulus
-def ping_of_16_mb(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client() as wire:
+def ping_of_16_mb(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client() as wire:
         yield lambda: wire.ask("PING", "x" * 16_000_000)
 
 
@@ -430,9 +432,9 @@ def ping_of_16_mb(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def reader_behind_2_000_000_replies(scene: Scene) -> Iterator[Callable[[], object]]:
+def reader_behind_2_000_000_replies(site: PatientSite) -> Iterator[Callable[[], object]]:
     """Replies of seven bytes to a client that reads only when all are there."""
-    with scene.client() as wire, scene.client() as other:
+    with site.client() as wire, site.client() as other:
         other.ask("SET", "k", "x")
 
         def act() -> None:
@@ -453,9 +455,9 @@ def reader_behind_2_000_000_replies(scene: Scene) -> Iterator[Callable[[], objec
         yield act
 
 
-def _pushes(bcast: bool) -> Callable[[Scene], Iterator[Callable[[], object]]]:
-    def act(scene: Scene) -> Iterator[Callable[[], object]]:
-        with scene.client(3) as wire, scene.client() as other:
+def _pushes(bcast: bool) -> Callable[[PatientSite], Iterator[Callable[[], object]]]:
+    def act(site: PatientSite) -> Iterator[Callable[[], object]]:
+        with site.client(3) as wire, site.client() as other:
             wire.ask("CLIENT", "TRACKING", "ON", *(("BCAST",) if bcast else ()))
             keys = _keys(100_000)
             for at in range(0, len(keys), 1000):
@@ -478,8 +480,8 @@ stimulus(_pushes(True))
 
 
 @stimulus
-def tracking_of_10_000_prefixes(scene: Scene) -> Iterator[Callable[[], object]]:
-    with scene.client(3) as wire:
+def tracking_of_10_000_prefixes(site: PatientSite) -> Iterator[Callable[[], object]]:
+    with site.client(3) as wire:
         words = [word for number in range(10_000) for word in ("PREFIX", f"p{number:05}:")]
         yield lambda: wire.ask("CLIENT", "TRACKING", "ON", "BCAST", *words)
 
@@ -488,20 +490,20 @@ def tracking_of_10_000_prefixes(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def lost_with_50_000_in_flight(scene: Scene) -> Iterator[Callable[[], object]]:
+def lost_with_50_000_in_flight(site: PatientSite) -> Iterator[Callable[[], object]]:
     """All servers hang, then close their connections."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(scene.client()) for _ in range(50)]
+        clients = [stack.enter_context(site.client()) for _ in range(50)]
         for client in clients:
             client.ask("PING")
-        for server in scene.shards.primaries:
+        for server in site.shards.primaries:
             server.pause()
 
         def act() -> None:
             for client in clients:
                 client.send(pipeline(*[("SET", f"k{number}", "v") for number in range(1000)]))
             time.sleep(0.5)
-            for server in scene.shards.primaries:
+            for server in site.shards.primaries:
                 server.resume()
                 server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             time.sleep(2)
@@ -510,10 +512,10 @@ def lost_with_50_000_in_flight(scene: Scene) -> Iterator[Callable[[], object]]:
 
 
 @stimulus
-def expired_50_000(scene: Scene) -> Iterator[Callable[[], object]]:
+def expired_50_000(site: PatientSite) -> Iterator[Callable[[], object]]:
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(scene.client()) for _ in range(50)]
-        for server in scene.shards.primaries:
+        clients = [stack.enter_context(site.client()) for _ in range(50)]
+        for server in site.shards.primaries:
             server.pause()
         try:
 
@@ -524,5 +526,5 @@ def expired_50_000(scene: Scene) -> Iterator[Callable[[], object]]:
 
             yield act
         finally:
-            for server in scene.shards.primaries:
+            for server in site.shards.primaries:
                 server.resume()

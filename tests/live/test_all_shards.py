@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.live.keyspace import fill, info, scan, scan_step
-from tests.live.site import Site, shard_of
+from tests.support.site import Site, shard_of
 
 pytestmark = pytest.mark.live
 

@@ -18,9 +18,9 @@ import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
 from tests.live.nodejs import node
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site
-from tests.live.wire import Wire
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
+from tests.support.wire import Wire
 
 pytestmark = [pytest.mark.live, pytest.mark.clients, pytest.mark.timeout(300)]
 

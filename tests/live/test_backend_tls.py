@@ -10,11 +10,11 @@ import pytest
 from proxy.devservers.sentinel import LocalSentinel
 from proxy.devservers.servers import LocalServer, ServerBinary, free_port
 from proxy.resp import encode
-from tests.certificates import SERVER_NAME, Authority, Pair, speaks_tls
-from tests.live.conftest import Serve
-from tests.live.site import shard_tags
-from tests.live.wire import Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.certificates import SERVER_NAME, Authority, Pair, speaks_tls
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -11,10 +11,11 @@ import pytest
 from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LOOPBACK, ServerBinary
 from proxy.sharding.slots import key_slot
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.clusters import move_slot
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -122,18 +123,6 @@ def owner_of(cluster: LocalCluster, key: str) -> ClusterNode:
             if direct.ask("TYPE", key).startswith(b"+"):
                 return node
     raise AssertionError(f"nobody serves {key}")
-
-
-def carry(slot: int, source: ClusterNode, target: ClusterNode) -> None:
-    """Move a slot with its keys, one after the other, as redis-cli does it."""
-    here, there = source.id, target.id
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
-    while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1):
-        assert isinstance(keys, list)
-        source.ask("MIGRATE", LOOPBACK, target.port, keys[0], 0, 5000, "AUTH", PASSWORD)
-    target.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
-    source.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
 
 
 Ask = Callable[[Wire, str], bytes]
@@ -278,7 +267,7 @@ class TestWhatIsTheServersOwn:
                 if times >= 4 and min(counts.values()) > 5:
                     break
                 target = next(node for node in cluster.nodes if node is not owner)
-                carry(slot, owner, target)
+                move_slot(slot, owner, target, "AUTH", PASSWORD)
                 owner = target
         finally:
             stop.set()
@@ -303,7 +292,13 @@ class TestWhatIsTheServersOwn:
             assert client.ask("CLIENT", "TRACKING", "ON", "OPTIN") == b"+OK\r\n"
             for turn in range(3):
                 owner = owner_of(cluster, "{gone}")
-                carry(key_slot(b"gone"), owner, next(node for node in cluster.nodes if node is not owner))
+                move_slot(
+                    key_slot(b"gone"),
+                    owner,
+                    next(node for node in cluster.nodes if node is not owner),
+                    "AUTH",
+                    PASSWORD,
+                )
                 assert other.ask("GET", "{gone}") == b"$-1\r\n"
                 key = f"{{bar}}cached{turn}"
                 client.send(pipeline(("CLIENT", "CACHING", "YES"), ("EVAL", reads, 1, key)))

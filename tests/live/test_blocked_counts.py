@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site, shard_tags
-from tests.live.test_blocking import until_blocked
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.live.client_lists import until_blocked
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site, shard_tags
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -8,23 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.wire import Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.live.client_lists import until_blocked
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 
 OK = b"+OK\r\n"
 PATIENCE = 30.0
-
-
-def until_blocked(client: Wire, count: int = 1) -> None:
-    """Wait until the server or proxy has so many clients that block."""
-    deadline = time.monotonic() + PATIENCE
-    wanted = f"blocked_clients:{count}\r\n".encode()
-    while wanted not in client.ask("INFO", "clients"):
-        assert time.monotonic() < deadline, client.ask("INFO", "clients")
-        time.sleep(0.002)
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.cluster import LocalCluster, start_cluster
 from proxy.devservers.servers import LocalServer, LocalShards, find_server, start_many
 from proxy.sharding.slots import key_slot
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire, decode, pack
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.clusters import move_slot
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, decode, pack
 
 pytestmark = pytest.mark.live
 
@@ -151,15 +152,6 @@ def proxy(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> It
         yield running
 
 
-def move(slot: int, source: ClusterNode, target: ClusterNode) -> None:
-    """A slot without keys changes its owner."""
-    here, there = source.id, target.id
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
-    target.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
-    source.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
-
-
 def test_a_slot_moves_away(cluster: LocalCluster, proxy: ProxyProcess) -> None:
     first, second = cluster.primaries()
     slot = key_slot(b"a")
@@ -167,14 +159,14 @@ def test_a_slot_moves_away(cluster: LocalCluster, proxy: ProxyProcess) -> None:
     with Wire(proxy.address) as client, Wire(proxy.address) as other:
         client.send(pack("BLPOP", "a", 0))
         until(lambda: blocked(source) == 1)
-        move(slot, source, target)
+        move_slot(slot, source, target)
         try:
             until(lambda: blocked(target) == 1)
             other.ask("RPUSH", "a", "x")
             assert client.reply().endswith(b"x\r\n")
         finally:
             other.ask("DEL", "a")
-            move(slot, target, source)
+            move_slot(slot, target, source)
 
 
 def test_blocked_on_a_slot_that_is_on_its_way(cluster: LocalCluster, proxy: ProxyProcess) -> None:

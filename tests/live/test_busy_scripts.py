@@ -10,11 +10,11 @@ import pytest
 from proxy.devservers.cluster import start_cluster
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.wire import Argument, Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Argument, Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

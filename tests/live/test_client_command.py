@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.wire import Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.live.client_lists import fields, listed
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -20,18 +21,6 @@ def pair(site: Site) -> Iterator[tuple[Wire, Wire]]:
     with site.client() as one, site.client() as two:
         yield one, two
         one.send(pack("CLIENT", "UNPAUSE"))
-
-
-def fields(text: object) -> list[dict[str, str]]:
-    """The lines of CLIENT LIST or INFO."""
-    content = text.decode() if isinstance(text, bytes) else text
-    assert isinstance(content, str)
-    return [dict(field.split("=", 1) for field in line.split(" ")) for line in content.splitlines()]
-
-
-def listed(client: Wire, *args: str | int) -> list[dict[str, str]]:
-    """CLIENT LIST."""
-    return fields(client.value("CLIENT", "LIST", *args))
 
 
 def test_ids(pair: tuple[Wire, Wire]) -> None:

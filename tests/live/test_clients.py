@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.binaries import path_outside_environment
 from tests.live.nodejs import node
-from tests.live.site import Site
+from tests.support.binaries import path_outside_environment
+from tests.support.site import Site
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 

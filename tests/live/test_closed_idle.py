@@ -14,11 +14,11 @@ import pytest
 from proxy.config import Config
 from proxy.devservers.servers import LOOPBACK, LocalServer, LocalShards, find_server, free_port, start_many
 from proxy.engine.sink import Sink
-from proxy.transport.transports import LoopWires, Wires, best_wires
+from proxy.transport.transports import LoopTransports, Transports, best_transports
 from proxy.worker.service import Service
-from tests.live.inprocess import working
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire, pack, pipeline
+from tests.live.in_process import working
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -107,20 +107,22 @@ class Inside:
 
 
 @contextlib.asynccontextmanager
-async def inside(server: LocalServer, wires: Callable[[asyncio.AbstractEventLoop], Wires]) -> AsyncIterator[Inside]:
+async def inside(
+    server: LocalServer, transports: Callable[[asyncio.AbstractEventLoop], Transports]
+) -> AsyncIterator[Inside]:
     address = f"{LOOPBACK}:{free_port()}"
     config = Config.model_validate({"listen": address, "shards": [{"primary": server.address}]})
-    async with working(config, wires(asyncio.get_running_loop())) as service:
+    async with working(config, transports(asyncio.get_running_loop())) as service:
         yield Inside(service, address)
 
 
-WIRES = [best_wires, LoopWires]
+TRANSPORTS = [best_transports, LoopTransports]
 
 
-@pytest.mark.parametrize("wires", WIRES)
+@pytest.mark.parametrize("transports", TRANSPORTS)
 @pytest.mark.parametrize("case", CASES)
 def test_closed_in_the_turn_in_which_it_is_used(
-    shards: LocalShards, case: str, wires: Callable[[asyncio.AbstractEventLoop], Wires]
+    shards: LocalShards, case: str, transports: Callable[[asyncio.AbstractEventLoop], Transports]
 ) -> None:
     """The close comes when the loop has asked what is to be read, and before the request is written."""
     (server,) = shards.primaries
@@ -128,7 +130,7 @@ def test_closed_in_the_turn_in_which_it_is_used(
     before, then, wanted = CASES[case]
 
     async def main() -> None:
-        async with inside(server, wires) as worker:
+        async with inside(server, transports) as worker:
             with Wire(worker.address) as client:
                 await worker.ask(client, *before)
                 await asyncio.sleep(0.05)  # what was given back is idle
@@ -170,14 +172,16 @@ class Kept(Sink):
         self.heard.set_result(data[start:end])
 
 
-@pytest.mark.parametrize("wires", WIRES)
-def test_a_shared_one_that_has_rested(shards: LocalShards, wires: Callable[[asyncio.AbstractEventLoop], Wires]) -> None:
+@pytest.mark.parametrize("transports", TRANSPORTS)
+def test_a_shared_one_that_has_rested(
+    shards: LocalShards, transports: Callable[[asyncio.AbstractEventLoop], Transports]
+) -> None:
     """A write waits for the next connection, and is carried out once."""
     (server,) = shards.primaries
     clean(server)
 
     async def main() -> None:
-        async with inside(server, wires) as worker:
+        async with inside(server, transports) as worker:
             with Wire(worker.address) as client:
                 assert await worker.ask(client, ("INCR", KEY)) == [b":1\r\n"]
             (backend,) = [backend for backend in worker.service.upstream.pool if backend.place.primary]

@@ -10,11 +10,12 @@ from proxy.devservers import cluster as localcluster
 from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LocalServer, ServerBinary, free_port
 from proxy.sharding.slots import key_slot
-from tests.certificates import Authority, speaks_tls
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.certificates import Authority, speaks_tls
+from tests.support.clusters import move_slot, restored
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 
@@ -32,11 +33,7 @@ def standing(binary: ServerBinary) -> Iterator[LocalCluster]:
 @pytest.fixture
 def cluster(standing: LocalCluster) -> LocalCluster:
     """The same, all nodes running and in agreement, whoever is a primary now."""
-    for node in standing.nodes:
-        if not node.running:
-            node.start()
-    standing.wait_ok()
-    return standing
+    return restored(standing)
 
 
 def until(happened: Callable[[], bool], timeout: float = 10.0) -> None:
@@ -60,16 +57,6 @@ def replicas(proxy: ProxyProcess, name: str) -> set[str]:
 
 def slots(proxy: ProxyProcess) -> dict[str, list[list[int]]]:
     return {shard["name"]: shard["slots"] for shard in proxy.topology()}
-
-
-def move(slots: range, source: ClusterNode, target: ClusterNode) -> None:
-    """Slots without keys change their owner, as redis-cli does it."""
-    here, there = source.id, target.id
-    for slot in slots:
-        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
-        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
-        target.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
-        source.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
 
 
 def test_the_shards_are_found(cluster: LocalCluster, serve: Serve) -> None:
@@ -138,13 +125,17 @@ def test_slots_that_move_and_a_node_that_comes_and_goes(binary: ServerBinary, se
         first, second = cluster.nodes
         proxy = serve(config=QUICK + f'[cluster]\nseeds = ["{first.address}"]\n')
         added = cluster.add_node()
-        move(range(20), first, added)
-        move(range(16380, 16384), second, added)
+        for slot in range(20):
+            move_slot(slot, first, added)
+        for slot in range(16380, 16384):
+            move_slot(slot, second, added)
         until(lambda: slots(proxy).get("shard-3") == [[0, 19], [16380, 16383]])
         assert slots(proxy)["shard-1"] == [[20, 8191]]
         assert primaries(proxy)["shard-3"] == added.address
-        move(range(20), added, second)
-        move(range(16380, 16384), added, second)
+        for slot in range(20):
+            move_slot(slot, added, second)
+        for slot in range(16380, 16384):
+            move_slot(slot, added, second)
         until(lambda: len(slots(proxy)) == 2)
         assert slots(proxy)["shard-2"] == [[0, 19], [8192, 16383]]
         identity = added.id

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.devservers.cluster import LocalCluster
 from proxy.devservers.servers import ServerBinary, kept_directory, stop_all
-from tests.live.binaries import path_outside_environment, system_tool
+from tests.support.binaries import path_outside_environment, system_tool
 
 pytestmark = [
     pytest.mark.live,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.wire import Wire, pack
+from tests.support.site import Site
+from tests.support.wire import Wire, pack
 
 pytestmark = pytest.mark.live
 

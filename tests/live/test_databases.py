@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.wire import Argument, Wire, pack, pipeline
+from tests.support.site import Site
+from tests.support.wire import Argument, Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

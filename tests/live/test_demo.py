@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from proxy.devservers.servers import LOOPBACK, free_port
-from tests.processes import children, eventually, runs
+from tests.support.processes import children, eventually, runs
 
 pytestmark = pytest.mark.live
 
@@ -84,7 +84,7 @@ def test_works_and_leaves_nothing_behind(demo: Demo) -> None:
         assert client.dbsize() == 100
         assert client.mget("key:7", "key:99", "none") == [b"7", b"99", None]
     pids = demo.everything
-    assert len(pids) == 2 * 2 + 1 + 1  # the servers, the proxy and the keeper
+    assert len(pids) == 2 * 2 + 1 + 1  # the servers, the proxy and the guard
     assert demo.stop(signal.SIGINT) == 0
     assert demo.process.stdout is not None
     assert "Stopping" in demo.process.stdout.read()
@@ -109,7 +109,7 @@ def test_says_what_there_is_and_how_to_use_it(demo: Demo) -> None:
 def test_follows_a_failover_of_its_servers(topology: str, others: int, tmp_path: Path) -> None:
     with started(tmp_path, "--topology", topology) as demo:
         pids = demo.everything
-        assert len(pids) == 3 * 2 + others + 1 + 1  # the servers, sentinels, the proxy and the keeper
+        assert len(pids) == 3 * 2 + others + 1 + 1  # the servers, sentinels, the proxy and the guard
         ((port, replica),) = re.findall(r"shard-1 +slots 0-5460 +primary \S+:(\d+) +replica \S+:(\d+)", demo.said)
         with redis.Redis(port=demo.port) as client:
             keys = {f"key:{number}": str(number) for number in range(100)}

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LocalServer, ServerBinary, find_server, free_port, kept_directory, stop_all
-from tests.live.conftest import Serve
 from tests.live.counting import Counting
 from tests.live.names import Names
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import commands_seen
-from tests.live.wire import Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import commands_seen
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -281,7 +281,7 @@ def test_every_address_of_a_name_is_tried(pair: Pair, serve: Serve) -> None:
         proxy = serve(config=pair.configured(), environment=pair.names.environment)
         with Wire(proxy.address) as wire:
             assert wire.ask("SET", "k", "3") == b"+OK\r\n"
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 30
 
 
 # ---- at the start

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LOOPBACK, free_port
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site
-from tests.live.wire import Wire, pack
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
+from tests.support.wire import Wire, pack
 
 pytestmark = pytest.mark.live
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, find_server, start_many
-from tests.live.conftest import Serve
 from tests.live.counting import Counting
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import commands_seen
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import commands_seen
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

@@ -6,18 +6,17 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
-from tests.live.conftest import Serve
-from tests.live.linkbreaker import LinkBreaker
-from tests.live.load import Load
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.wire import Argument, Wire, pack, pipeline, wait_until_refused
-from tests.processes import eventually
+from tests.live.busy_clients import BusyClients
+from tests.support.fixtures import Serve
+from tests.support.link_breaker import LinkBreaker
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess, metric, resident
+from tests.support.site import shard_tags
+from tests.support.wire import Argument, Wire, pack, pipeline, wait_until_refused
 
 pytestmark = pytest.mark.live
 
@@ -66,19 +65,6 @@ def linked(shards: LocalShards, serve: Serve) -> Iterator[tuple[ProxyProcess, Li
         yield serve(config=configured(shards.primaries[0].address, link.address, head=head)), link
 
 
-def metric(proxy: ProxyProcess, name: str, **labels: str) -> float:
-    """The sum of the samples of a metric that carry these labels."""
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    _, text = proxy.http("/metrics")
-    lines = [line for line in text.splitlines() if re.match(rf"{name}[ {{]", line)]
-    return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in wanted))
-
-
-def resident(proxy: ProxyProcess) -> int:
-    """Bytes of memory that the proxy holds."""
-    return int(Path(f"/proc/{proxy.pid}/statm").read_text().split()[1]) * 4096
-
-
 def reads(rng: random.Random) -> list[tuple[Argument, ...]]:
     """Some GETs on both shards."""
     return [("GET", f"{{{rng.choice((FIRST, SECOND))}}}{rng.randrange(100)}") for _ in range(rng.choice((1, 20)))]
@@ -109,7 +95,10 @@ def test_a_killed_server_is_its_shards_trouble_only(shards: LocalShards, serve: 
     def ask(tag: str) -> list[tuple[Argument, ...]]:
         return [("INCR", f"{{{tag}}}n"), ("GET", f"{{{tag}}}n")] * 5
 
-    with Load(proxy.address, lambda _: ask(FIRST)) as first, Load(proxy.address, lambda _: ask(SECOND)) as second:
+    with (
+        BusyClients(proxy.address, lambda _: ask(FIRST)) as first,
+        BusyClients(proxy.address, lambda _: ask(SECOND)) as second,
+    ):
         first.wait(500)
         second.wait(500)
         victim.kill()
@@ -160,7 +149,7 @@ def test_a_hanging_server_times_out_and_late_replies_reach_nobody(shards: LocalS
             other.ask("SCRIPT", "KILL"),
         )
         shards.primaries[1].resume()
-        with Load(proxy.address, reads, right=own_name) as load:
+        with BusyClients(proxy.address, reads, right=own_name) as load:
             load.wait(500)
         assert not load.wrong
         assert int(write.ask("GET", f"{{{SECOND}}}counter").split(b"\r\n")[1]) in (0, 1)
@@ -214,7 +203,7 @@ def test_a_replica_that_dies_is_not_noticed(serve: Serve) -> None:
         proxy = serve(config=configured(addresses, head='read_from = "prefer_replica"'))
         fill(proxy.address)
         assert eventually(lambda: all(replica.ask("DBSIZE") == 200 for replica in replicas))
-        with Load(proxy.address, reads, right=own_name, clients=6) as load:
+        with BusyClients(proxy.address, reads, right=own_name, clients=6) as load:
             load.wait(1000)
             for replica in replicas:
                 replica.kill()
@@ -255,7 +244,7 @@ def test_a_password_that_the_servers_refuse(serve: Serve, password: str, words: 
 def test_reads_over_a_link_that_breaks_have_no_error(linked: tuple[ProxyProcess, LinkBreaker]) -> None:
     proxy, link = linked
     fill(proxy.address)
-    with Load(proxy.address, reads, right=own_name) as load:
+    with BusyClients(proxy.address, reads, right=own_name) as load:
         for _ in range(10):
             load.wait(200)
             link.cut()
@@ -276,7 +265,7 @@ def test_writes_over_a_link_that_breaks_are_never_done_twice(linked: tuple[Proxy
         sent.extend(str(key) for _, key in commands)
         return commands
 
-    with Load(proxy.address, ask) as load:
+    with BusyClients(proxy.address, ask) as load:
         for _ in range(10):
             load.wait(200)
             link.cut()
@@ -340,7 +329,7 @@ def test_a_stalled_link_holds_up_nobody_else(linked: tuple[ProxyProcess, LinkBre
         waiting = [stack.enter_context(Wire(proxy.address)) for _ in range(20)]
         for wire in waiting:
             wire.send(pipeline(*[("SET", f"{{{SECOND}}}big", b"v" * 500_000)] * 4))
-        with Load(proxy.address, lambda _: [("GET", f"{{{FIRST}}}1")]) as load:
+        with BusyClients(proxy.address, lambda _: [("GET", f"{{{FIRST}}}1")]) as load:
             load.wait(1000)
         assert not load.errors
         for wire in waiting:
@@ -364,7 +353,7 @@ def test_a_client_that_does_not_read_is_not_read_from(shards: LocalShards, serve
         assert slow.ask("SET", f"{{{SECOND}}}large", b"v" * size) == b"+OK\r\n"
         before = resident(proxy)
         slow.send(pipeline(*[("GET", f"{{{SECOND}}}large")] * count))
-        with Load(proxy.address, reads, right=own_name) as load:
+        with BusyClients(proxy.address, reads, right=own_name) as load:
             load.wait(5000)
         assert resident(proxy) - before < 100_000_000
         assert not load.errors
@@ -381,7 +370,7 @@ def test_a_client_that_lets_too_much_pile_up_is_closed(shards: LocalShards, serv
         assert slow.ask("SET", f"{{{SECOND}}}large", b"v" * 50_000) == b"+OK\r\n"
         before = resident(proxy)
         slow.send(pipeline(*[("GET", f"{{{SECOND}}}large")] * 3000))
-        with Load(proxy.address, reads, right=own_name) as load:
+        with BusyClients(proxy.address, reads, right=own_name) as load:
             assert eventually(lambda: metric(proxy, "slotgate_clients_rejected_total", reason="output limit") == 1)
             load.wait(1000)
         assert "reason='output limit'" in proxy.log
@@ -395,7 +384,7 @@ def test_garbage_disturbs_nobody(shards: LocalShards, serve: Serve) -> None:
     fill(proxy.address)
     rng = random.Random(1)
     whole = pipeline(("SET", f"{{{FIRST}}}x", "v" * 50), ("MGET", "a", "b"), ("EVAL", "return 1", 0), ("HELLO", 3))
-    with Load(proxy.address, reads, right=own_name) as load:
+    with BusyClients(proxy.address, reads, right=own_name) as load:
         for number in range(300):
             garbage = bytearray(whole * 3)
             for _ in range(rng.randrange(1, 8)):
@@ -423,7 +412,7 @@ def test_clients_that_vanish_leave_nothing_behind(linked: tuple[ProxyProcess, Li
         with Wire(proxy.address) as wire:
             wire.send(pipeline(*[("GET", f"{{{tag}}}{number}") for tag in (FIRST, SECOND)] * 10))
     link.delay(0.0)
-    with Load(proxy.address, reads, right=own_name) as load:
+    with BusyClients(proxy.address, reads, right=own_name) as load:
         load.wait(500)
     assert not load.wrong
     assert not load.errors
@@ -461,7 +450,7 @@ def test_a_killed_proxy_is_started_again(shards: LocalShards, serve: Serve) -> N
         proxy.kill()
         assert before.closed()
     again = serve(*arguments, listen=proxy.address)
-    with Load(again.address, reads, right=own_name) as load:
+    with BusyClients(again.address, reads, right=own_name) as load:
         load.wait(500)
     assert not load.errors
     assert not load.wrong

@@ -11,10 +11,10 @@ import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
 from tests.live.attack import Attack
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.wire import Wire, pack, pipeline
+from tests.support.fixtures import Serve
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -28,11 +28,11 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.replies import BadReply
 from proxy.sharding.topology import Node, build_topology
-from tests.live.binaries import FULL, MORE, SMOKE, Source, modules
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.binaries import FULL, MORE, SMOKE, Source, modules
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

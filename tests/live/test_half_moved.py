@@ -3,21 +3,20 @@
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
+from proxy.devservers.cluster import LocalCluster, start_cluster
 from proxy.sharding.slots import key_slot
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.clusters import half_moved, move_slot
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 
-SLOT = key_slot(b"t")
 PATIENT = 8.0
 """Seconds within which a request that is held until ``retry_deadline`` (10 s) is surely not answered."""
 
@@ -34,29 +33,6 @@ def proxy(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> It
     """The cluster's proxy."""
     with ProxyProcess(tmp_path_factory.mktemp("halves"), "--cluster", cluster.seeds).serving() as running:
         yield running
-
-
-@contextmanager
-def half_moved(cluster: LocalCluster, *gone: str) -> Iterator[None]:
-    """The slot of {t} is on its way, and the keys ``gone`` are there; behind it all of its keys are away."""
-    source, target = cluster.primaries()
-    if not source.ask("CLUSTER", "COUNTKEYSINSLOT", SLOT):
-        source, target = target, source
-    target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", source.id)
-    source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.id)
-    try:
-        for key in gone:
-            assert source.ask("MIGRATE", target.host, target.port, key, 0, 5000) == b"OK"
-        yield
-    finally:
-        for node in (source, target):
-            keys = node.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 100)
-            assert isinstance(keys, list)
-            for key in keys:
-                with Wire(node.address) as wire:
-                    wire.send(pipeline(("ASKING",), ("DEL", key)))
-                    wire.replies(2)
-            node.ask("CLUSTER", "SETSLOT", SLOT, "STABLE")
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -151,19 +127,6 @@ def test_what_blocks_goes_on_when_its_keys_are_together(cluster: LocalCluster, p
 ADMIN = '[topology]\nkind = "cluster"\nrefresh = "300s"\n[[users]]\nname = "default"\nnopass = true\nadmin = true\n'
 
 
-def give(slot: int, source: ClusterNode, target: ClusterNode) -> None:
-    """A slot changes its owner, with its keys."""
-    there = target.id
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
-    keys = source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100)
-    assert isinstance(keys, list)
-    for key in keys:
-        source.ask("MIGRATE", target.host, target.port, key, 0, 5000)
-    for node in (target, source):
-        node.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
-
-
 def of_both_workers(proxy: ProxyProcess) -> list[Wire]:
     """A client of each of two workers."""
     clients: dict[bytes, Wire] = {}
@@ -186,7 +149,7 @@ def test_a_scan_over_workers_that_do_not_agree_on_the_map(cluster: LocalCluster,
     keys = {b"key:%d" % number for number in range(300)} | {b"{foo}a", b"{foo}b"}
     try:
         first.ask("MSET", *(part for key in keys for part in (key, "x")))
-        give(slot, source, target)
+        move_slot(slot, source, target)
         moved = b"%d-" % (slot + 1)
         assert eventually(lambda: first.ask("GET", "{foo}a") != b"" and moved in first.ask("SLOTGATE", "NODES"))
         assert moved not in second.ask("SLOTGATE", "NODES")
@@ -201,7 +164,7 @@ def test_a_scan_over_workers_that_do_not_agree_on_the_map(cluster: LocalCluster,
             assert pages < 1000
         assert found == keys
     finally:
-        give(slot, target, source)
+        move_slot(slot, target, source)
         first.ask("FLUSHALL")
         for client in clients:
             client.close()

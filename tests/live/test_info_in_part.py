@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, start_many
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
 from tests.live.keyspace import info
 from tests.live.nodejs import node
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site, shard_tags
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site, shard_tags
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

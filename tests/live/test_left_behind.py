@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
-from tests.live.conftest import Serve
 from tests.live.names import Names
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

@@ -15,10 +15,10 @@ import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalServer, free_port
 from proxy.resp import encode
-from tests.live.conftest import Serve
-from tests.live.site import Site
-from tests.live.wire import Wire, pack, wait_until_refused
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Wire, pack, wait_until_refused
 
 pytestmark = pytest.mark.live
 

@@ -6,7 +6,7 @@ from proxy.devservers.cluster import SeenNode, start_cluster
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import ServerBinary, start_many
 from proxy.errors import SlotgateError
-from tests.processes import runs
+from tests.support.processes import runs
 
 pytestmark = pytest.mark.live
 

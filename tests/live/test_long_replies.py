@@ -10,12 +10,11 @@ import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from proxy.resp import encode
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.test_failures import metric
-from tests.live.wire import Argument, Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess, metric
+from tests.support.site import shard_tags
+from tests.support.wire import Argument, Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -15,15 +15,15 @@ import pytest
 
 from proxy.compiled import engine
 from proxy.devservers.cluster import ClusterNode
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.scene import Scene, standing
-from tests.live.site import Site
+from tests.live.patient_site import PatientSite, standing
 from tests.live.stimuli import STIMULI
 from tests.live.turns import long_turns
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -52,7 +52,7 @@ PLAIN = ("SUBSCRIBE of 20,000 channels", "first_publish_after_5_000_patterns", "
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def patient_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PatientSite]:
     """Three shards and a proxy as operators run it."""
     with standing(find(FULL[0]), tmp_path_factory.mktemp("long")) as found:
         yield found
@@ -67,33 +67,33 @@ def lag_of(proxy: ProxyProcess) -> float:
     "name",
     [pytest.param(name, marks=pytest.mark.drill) if name in SLOW else name for name in STIMULI if name not in HEAVY],
 )
-def test_no_turn_takes_long(scene: Scene, name: str) -> None:
+def test_no_turn_takes_long(patient_site: PatientSite, name: str) -> None:
     if engine() == "python" and name not in PLAIN:
         pytest.skip("only some on the plain engine, whose steps take longer")
-    for server in scene.shards.primaries:
+    for server in patient_site.shards.primaries:
         server.ask("FLUSHALL", timeout=30)
-    with STIMULI[name](scene) as run:
+    with STIMULI[name](patient_site) as run:
         # What was before has no part in it.
         time.sleep(0.1)
-        before = lag_of(scene.proxy)
+        before = lag_of(patient_site.proxy)
         run()
-        assert lag_of(scene.proxy) == before, [
-            line for line in scene.proxy.log.splitlines() if "the loop was held up" in line
+        assert lag_of(patient_site.proxy) == before, [
+            line for line in patient_site.proxy.log.splitlines() if "the loop was held up" in line
         ][-1:]
 
 
-def test_the_log_says_what_held_the_loop_up(scene: Scene) -> None:
+def test_the_log_says_what_held_the_loop_up(patient_site: PatientSite) -> None:
     """A process that is stopped for a while is the simplest way to be late."""
-    with scene.client() as wire:
+    with patient_site.client() as wire:
         wire.ask("PING")
-        os.kill(scene.proxy.pid, signal.SIGSTOP)
+        os.kill(patient_site.proxy.pid, signal.SIGSTOP)
         time.sleep(0.5)
-        os.kill(scene.proxy.pid, signal.SIGCONT)
+        os.kill(patient_site.proxy.pid, signal.SIGCONT)
         wire.ask("PING")
     assert eventually(
-        lambda: 'slotgate_loop_long_turns_total{cause="stall"} 0.0' not in scene.proxy.http("/metrics")[1]
+        lambda: 'slotgate_loop_long_turns_total{cause="stall"} 0.0' not in patient_site.proxy.http("/metrics")[1]
     )
-    text = scene.proxy.http("/metrics")[1]
+    text = patient_site.proxy.http("/metrics")[1]
     assert "slotgate_loop_lag_seconds_bucket" in text
     assert 'slotgate_loop_worst_seconds{of="lag",worker="0"}' in text
 

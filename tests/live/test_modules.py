@@ -16,12 +16,12 @@ from proxy.devservers.cluster import start_cluster
 from proxy.devservers.servers import LocalServer
 from proxy.resp import encode
 from proxy.resp.replies import elements
-from tests.live.binaries import MORE, Source, modules, packaged
-from tests.live.conftest import Serve, build, find
-from tests.live.site import Site, commands_seen, shard_of
-from tests.live.test_half_moved import half_moved
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.binaries import MORE, Source, modules, packaged
+from tests.support.clusters import half_moved
+from tests.support.fixtures import Serve, build, find
+from tests.support.processes import eventually
+from tests.support.site import Site, commands_seen, shard_of
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site
 from tests.live.test_slotgate import USERS
-from tests.live.wire import Wire
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

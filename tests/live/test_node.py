@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.nodejs import node
-from tests.live.site import Site
+from tests.support.site import Site
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 

@@ -11,11 +11,11 @@ import pytest
 from proxy.backends.handshake import Credentials
 from proxy.backends.query import Line, TooManyReplies, ask
 from proxy.sharding.topology import Node
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
 from tests.live.speaker import Answer, Speaker
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

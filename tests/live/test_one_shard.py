@@ -6,13 +6,13 @@ import pytest
 
 from proxy.devservers.servers import ServerBinary
 from proxy.resp import encode
-from tests.live.conftest import build
 from tests.live.differential.cases import CONVERSATIONS, Conversation
 from tests.live.differential.compare import differences
 from tests.live.keyspace import fill, scan
-from tests.live.mixture import check_pipeline
-from tests.live.site import Site
-from tests.live.wire import pipeline
+from tests.live.mixed_pipeline import check_pipeline
+from tests.support.fixtures import build
+from tests.support.site import Site
+from tests.support.wire import pipeline
 
 pytestmark = pytest.mark.live
 

@@ -7,9 +7,9 @@ from proxy.devservers.servers import LOOPBACK
 from tests.live.differential.cases import CONVERSATIONS, Conversation
 from tests.live.differential.compare import differences
 from tests.live.keyspace import fill, info, scan
-from tests.live.mixture import check_pipeline
-from tests.live.site import Site
-from tests.live.wire import pack
+from tests.live.mixed_pipeline import check_pipeline
+from tests.support.site import Site
+from tests.support.wire import pack
 
 pytestmark = pytest.mark.live
 

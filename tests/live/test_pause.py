@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.test_blocking import until_blocked
-from tests.live.wire import Argument, Wire, pack, pipeline
-from tests.processes import eventually
+from tests.live.client_lists import until_blocked
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Argument, Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

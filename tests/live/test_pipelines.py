@@ -7,10 +7,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proxy.resp import encode
-from tests.live.conftest import Serve
-from tests.live.mixture import check_order, check_pipeline
-from tests.live.site import Site, shard_of
-from tests.live.wire import Wire, pack
+from tests.live.mixed_pipeline import check_order, check_pipeline
+from tests.support.fixtures import Serve
+from tests.support.site import Site, shard_of
+from tests.support.wire import Wire, pack
 
 pytestmark = pytest.mark.live
 

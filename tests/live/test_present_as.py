@@ -17,13 +17,13 @@ from proxy.devservers.cluster import start_cluster
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LOOPBACK, free_port, start_many
 from proxy.sharding.slots import key_slot
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
 from tests.live.nodejs import node
-from tests.live.proxyprocess import ProxyProcess
 from tests.live.test_node import RUN_TIMEOUT
-from tests.live.wire import Wire, decode
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, decode
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 

@@ -12,11 +12,11 @@ import redis.asyncio
 
 from proxy.devservers.servers import LOOPBACK, LocalServer
 from proxy.resp.glob import matches
-from tests.live.conftest import Serve
-from tests.live.site import Site, shard_of
-from tests.live.test_client_command import fields
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.live.client_lists import fields
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.site import Site, shard_of
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -9,12 +9,12 @@ from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import ServerBinary
 from proxy.resp import encode
 from proxy.sharding.slots import key_slot
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.test_cluster_discovery import move
-from tests.live.wire import Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.clusters import move_slot, restored
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -29,11 +29,7 @@ def standing(binary: ServerBinary) -> Iterator[LocalCluster]:
 @pytest.fixture
 def cluster(standing: LocalCluster) -> LocalCluster:
     """The same, all nodes running and in agreement, whoever is a primary now."""
-    for node in standing.nodes:
-        if not node.running:
-            node.start()
-    standing.wait_ok()
-    return standing
+    return restored(standing)
 
 
 @pytest.fixture
@@ -169,7 +165,7 @@ def test_a_slot_that_moves_takes_its_channels_along(cluster: LocalCluster, proxy
         listener.ask("SSUBSCRIBE", channel)
         publisher.ask("SPUBLISH", channel, "before")
         assert text(listener.reply()) == "before"
-        move(range(slot, slot + 1), source, target)
+        move_slot(slot, source, target)
         try:
             hears_again(listener, publisher, "SPUBLISH", channel)
             assert eventually(lambda: subscribed(target, "SHARDNUMSUB", channel) == 1)
@@ -177,7 +173,7 @@ def test_a_slot_that_moves_takes_its_channels_along(cluster: LocalCluster, proxy
             assert b"ssubscribe" in late.ask("SSUBSCRIBE", channel)
             late.close()
         finally:
-            move(range(slot, slot + 1), target, source)
+            move_slot(slot, target, source)
         hears_again(listener, publisher, "SPUBLISH", channel)
 
 
@@ -217,7 +213,7 @@ def test_a_primary_that_dies(cluster: LocalCluster, proxy: ProxyProcess) -> None
 def migrate(slot: int, source: ClusterNode, target: ClusterNode) -> None:
     """Move a slot as Valkey 9 does, all of it in one moment; else as ever, key by key."""
     if source.binary.kind != "valkey":
-        move(range(slot, slot + 1), source, target)
+        move_slot(slot, source, target)
         return
     assert source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id) == b"OK"
 

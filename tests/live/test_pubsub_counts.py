@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.wire import Argument, Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Argument, Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire, pack
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, pack
 
 pytestmark = pytest.mark.live
 

@@ -9,9 +9,9 @@ import pytest
 
 from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from proxy.resp import encode
-from tests.live.conftest import Serve
-from tests.live.wire import Argument, Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.wire import Argument, Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -7,8 +7,8 @@ import redis
 import redis.asyncio
 
 from proxy.devservers.servers import LOOPBACK
-from tests.live.conftest import Serve
-from tests.live.site import Site
+from tests.support.fixtures import Serve
+from tests.support.site import Site
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 

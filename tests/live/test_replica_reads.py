@@ -6,7 +6,7 @@ The link between a primary and its replica is one that the test can slow down, s
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -15,12 +15,13 @@ import pytest
 
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.linkbreaker import LinkBreaker
-from tests.live.load import Load
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import commands_seen, shard_tags
-from tests.live.wire import Argument, Wire, pack
+from tests.live.busy_clients import BusyClients
+from tests.support.fixtures import Serve
+from tests.support.link_breaker import LinkBreaker
+from tests.support.processes import within
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import commands_seen, shard_tags
+from tests.support.wire import Argument, Wire, pack
 
 pytestmark = pytest.mark.live
 
@@ -95,15 +96,6 @@ def takes(proxy: ProxyProcess, server: LocalServer) -> bool:
     return gets(server) > before
 
 
-def until(what: Callable[[], bool], seconds: float = 10.0) -> float:
-    """How long it took to become true. Raises AssertionError after that many seconds."""
-    begun = time.monotonic()
-    while not what():
-        assert time.monotonic() - begun < seconds
-        time.sleep(0.02)
-    return time.monotonic() - begun
-
-
 def lag(proxy: ProxyProcess, server: LocalServer) -> float:
     """As /metrics has it; infinite until it is known."""
     lines = proxy.http("/metrics")[1].splitlines()
@@ -136,7 +128,7 @@ def own_number(command: tuple[Argument, ...], reply: bytes) -> bool:
     return reply == f"${len(number)}\r\n{number}\r\n".encode()
 
 
-def clean(load: Load) -> None:
+def clean(load: BusyClients) -> None:
     assert not load.errors
     assert not load.wrong
     assert not load.broken
@@ -151,7 +143,7 @@ def test_a_replica_that_hangs(flock: LocalShards, serve: Serve, policy: str) -> 
     (replicas,) = flock.replicas
     proxy = reading(serve, flock.static, policy)
     fill(flock.primaries[0], 2)
-    with Load(proxy.address, reads, right=own_number, clients=6) as load:
+    with BusyClients(proxy.address, reads, right=own_number, clients=6) as load:
         load.wait(2000)
         replicas[0].pause()
         try:
@@ -161,7 +153,7 @@ def test_a_replica_that_hangs(flock: LocalShards, serve: Serve, policy: str) -> 
         finally:
             replicas[0].resume()
         if policy != "nearest":
-            until(lambda: gets(replicas[0]) > 0 and takes(proxy, replicas[0]))
+            within(lambda: gets(replicas[0]) > 0 and takes(proxy, replicas[0]))
         load.wait(2000)
     clean(load)
 
@@ -172,7 +164,7 @@ def test_no_client_waits_longer_than_it_takes_to_see_that_a_replica_hangs(flock:
     fill(flock.primaries[0], 2)
     with ExitStack() as stack:
         wires = [stack.enter_context(Wire(proxy.address)) for _ in range(8)]
-        until(lambda: all(takes(proxy, replica) for replica in replicas))
+        within(lambda: all(takes(proxy, replica) for replica in replicas))
         replicas[0].pause()
         stack.callback(replicas[0].resume)
         begun = time.monotonic()
@@ -188,13 +180,13 @@ def test_replicas_that_die_one_after_the_other(flock: LocalShards, serve: Serve)
     (replicas,) = flock.replicas
     proxy = reading(serve, flock.static)
     fill(flock.primaries[0], 2)
-    with Load(proxy.address, reads, right=own_number, clients=6) as load:
+    with BusyClients(proxy.address, reads, right=own_number, clients=6) as load:
         load.wait(1000)
         for replica in replicas:
             replica.kill()
             load.wait(2000, timeout=SOON)
         replicas[1].start()
-        until(lambda: takes(proxy, replicas[1]))
+        within(lambda: takes(proxy, replicas[1]))
         load.wait(1000)
     clean(load)
 
@@ -209,18 +201,18 @@ def test_a_replica_that_lags(pair: Pair, serve: Serve) -> None:
         wire.ask("SET", "k", "old")
         settle(pair.primary, 1)
         assert takes(proxy, pair.replica)
-        until(lambda: lag(proxy, pair.replica) == 0.0)
+        within(lambda: lag(proxy, pair.replica) == 0.0)
         pair.link.stall()
         assert wire.ask("SET", "k", "new") == OK
         assert wire.value("GET", "k") == b"old"
-        took = until(lambda: wire.value("GET", "k") == b"new")
+        took = within(lambda: wire.value("GET", "k") == b"new")
         assert MOST / 2 < took < SOON
         assert not takes(proxy, pair.replica)
         assert pair.replica.info("replication")["master_link_status"] == "up"
         assert lag(proxy, pair.replica) > MOST
         assert f"address={pair.replica.address} reason='it is 1." in proxy.log
         pair.link.flow()
-        until(lambda: takes(proxy, pair.replica))
+        within(lambda: takes(proxy, pair.replica))
         assert wire.value("GET", "k") == b"new"
         assert lag(proxy, pair.replica) < MOST
         assert f"server is fit for reads again shard=shard-1 address={pair.replica.address}" in proxy.log
@@ -229,7 +221,7 @@ def test_a_replica_that_lags(pair: Pair, serve: Serve) -> None:
 def test_a_replica_that_is_always_a_little_behind_is_read_from(pair: Pair, serve: Serve) -> None:
     pair.link.delay(0.3)
     proxy = reading(serve, pair.static)
-    with Load(proxy.address, lambda rng: [("SET", f"k{rng.randrange(KEYS)}", 1)], clients=2) as load:
+    with BusyClients(proxy.address, lambda rng: [("SET", f"k{rng.randrange(KEYS)}", 1)], clients=2) as load:
         for _ in range(8):
             load.wait(10)
             time.sleep(0.2)
@@ -242,23 +234,23 @@ def test_a_replica_that_is_always_a_little_behind_is_read_from(pair: Pair, serve
 def test_a_replica_without_its_link(pair: Pair, serve: Serve) -> None:
     """Nobody writes, so its data is not old; but nobody knows for how long."""
     proxy = reading(serve, pair.static)
-    until(lambda: takes(proxy, pair.replica))
+    within(lambda: takes(proxy, pair.replica))
     pair.link.shut()
-    assert until(lambda: not takes(proxy, pair.replica)) < SOON
+    assert within(lambda: not takes(proxy, pair.replica)) < SOON
     assert "reason='its link to its primary is down'" in proxy.log
     pair.link.open()
-    until(lambda: takes(proxy, pair.replica))
+    within(lambda: takes(proxy, pair.replica))
 
 
 def test_where_only_replicas_may_answer_a_lost_link_is_an_error_once_the_data_is_old(pair: Pair, serve: Serve) -> None:
     proxy = reading(serve, pair.static, "replica")
     with Wire(proxy.address) as wire:
         wire.ask("SET", "k", "v")
-        until(lambda: wire.value("GET", "k") == b"v")
+        within(lambda: wire.value("GET", "k") == b"v")
         pair.link.shut()
-        until(lambda: pair.replica.info("replication")["master_link_status"] == "down")
+        within(lambda: pair.replica.info("replication")["master_link_status"] == "down")
         assert wire.value("GET", "k") == b"v"
-        took = until(lambda: wire.ask("GET", "k")[:1] == b"-")
+        took = within(lambda: wire.ask("GET", "k")[:1] == b"-")
         assert MOST / 2 < took < SOON
         assert wire.ask("GET", "k") == (
             b"-SHARDDOWN shard 'shard-1' has no replica that is fit for reads and read_from is \"replica\": "
@@ -266,14 +258,14 @@ def test_where_only_replicas_may_answer_a_lost_link_is_an_error_once_the_data_is
         )
         assert wire.ask("SET", "k", "w") == OK
         pair.link.open()
-        until(lambda: wire.value("GET", "k") == b"w")
+        within(lambda: wire.value("GET", "k") == b"w")
 
 
 def test_a_replica_that_follows_nobody_any_more(pair: Pair, serve: Serve) -> None:
     proxy = reading(serve, pair.static)
-    until(lambda: takes(proxy, pair.replica))
+    within(lambda: takes(proxy, pair.replica))
     pair.replica.ask("REPLICAOF", "NO", "ONE")
-    assert until(lambda: not takes(proxy, pair.replica)) < SOON
+    assert within(lambda: not takes(proxy, pair.replica)) < SOON
     assert "reason='it says that it is a primary and follows nobody'" in proxy.log
 
 
@@ -283,9 +275,9 @@ def test_a_replica_that_follows_nobody_any_more(pair: Pair, serve: Serve) -> Non
 def test_servers_with_a_password_are_watched(binary: ServerBinary, tmp_path: Path, serve: Serve) -> None:
     with paired(binary, tmp_path, "s3cret") as pair:
         proxy = reading(serve, pair.static, backend__password="s3cret")
-        until(lambda: lag(proxy, pair.replica) == 0.0)
+        within(lambda: lag(proxy, pair.replica) == 0.0)
         pair.link.shut()
-        until(lambda: "reason='its link to its primary is down'" in proxy.log)
+        within(lambda: "reason='its link to its primary is down'" in proxy.log)
 
 
 def test_a_user_who_may_not_ask_for_the_role(pair: Pair, serve: Serve) -> None:
@@ -317,17 +309,17 @@ def test_the_nearest_is_read_from(flock: LocalShards, serve: Serve) -> None:
                     wire.ask("GET", "k")
             return [gets(server) > count for server, count in zip(flock.servers, before, strict=True)]
 
-        until(lambda: asked() == [False, False, True])
+        within(lambda: asked() == [False, False, True])
         assert asked() == [False, False, True]
         # One that becomes nearer, the primary too, is read from; those that are as near share.
         links[2].delay(0.1)
         links[0].delay(0.0)
-        until(lambda: asked() == [True, False, False])
+        within(lambda: asked() == [True, False, False])
         links[1].delay(0.0)
-        until(lambda: asked() == [True, True, False])
+        within(lambda: asked() == [True, True, False])
         # The nearest replica that is not fit is no use.
         links[0].delay(0.05)
-        until(lambda: asked() == [False, True, False])
+        within(lambda: asked() == [False, True, False])
         flock.servers[1].pause()
         stack.callback(flock.servers[1].resume)
         begun = time.monotonic()
@@ -420,7 +412,7 @@ def test_a_replica_that_hangs_and_is_dropped_by_the_sentinels(binary: ServerBina
         flags = ("--sentinel", watched.sentinel_addresses, "--masters", watched.masters)
         proxy = serve(*flags, "--read-from", "prefer_replica", environment=environment)
         wires = [stack.enter_context(Wire(proxy.address)) for _ in range(6)]
-        until(lambda: takes(proxy, replica))
+        within(lambda: takes(proxy, replica))
         replica.pause()
         stack.callback(replica.resume)
         begun = time.monotonic()

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards
-from tests.live.conftest import Serve
-from tests.live.site import clean, commands_seen, shard_tags
-from tests.live.wire import Argument, Wire, pack
+from tests.support.fixtures import Serve
+from tests.support.site import clean, commands_seen, shard_tags
+from tests.support.wire import Argument, Wire, pack
 
 pytestmark = pytest.mark.live
 

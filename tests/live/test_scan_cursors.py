@@ -6,9 +6,9 @@ from contextlib import ExitStack
 import pytest
 
 from proxy.resp import encode
-from tests.live.conftest import Serve
 from tests.live.speaker import Speaker
-from tests.live.wire import Wire
+from tests.support.fixtures import Serve
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

@@ -10,9 +10,9 @@ import hiredis
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.site import Site, commands_seen, shard_of
-from tests.live.wire import Wire, pipeline
+from tests.support.fixtures import Serve
+from tests.support.site import Site, commands_seen, shard_of
+from tests.support.wire import Wire, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site, commands_seen
-from tests.live.wire import Wire, pack, pipeline
+from tests.support.fixtures import Serve
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site, commands_seen
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -9,12 +9,12 @@ import pytest
 
 from proxy.devservers.sentinel import LocalSentinel, WatchedShards, start_watched
 from proxy.devservers.servers import LocalServer, ServerBinary, find_server, start_many
-from tests.live.conftest import Serve
 from tests.live.counting import Counting
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Wire
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 

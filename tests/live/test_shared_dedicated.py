@@ -8,10 +8,10 @@ from contextlib import ExitStack
 import pytest
 
 from proxy.devservers.servers import LocalShards, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.test_blocking import until_blocked
-from tests.live.wire import Argument, Wire, pack, pipeline
-from tests.processes import eventually
+from tests.live.client_lists import until_blocked
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.wire import Argument, Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -15,14 +15,13 @@ from proxy.devservers.servers import ServerBinary
 from proxy.discovery.clusterview import NODES, OLDER, SHARDS, View, read
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node
-from tests.live.site import shard_tags
-from tests.live.wire import Wire, decode, pipeline
-from tests.processes import eventually
-from tests.simulation.cluster import SimulatedCluster
-from tests.simulation.clusternode import ClusterNode, Group
-from tests.simulation.loop import run
-from tests.simulation.wire import Pace
-from tests.simulation.wire import Wire as SimulatedWire
+from tests.support.memory_wire import MemoryWire, Pace
+from tests.support.processes import eventually
+from tests.support.simulated_cluster import SimulatedCluster
+from tests.support.simulated_node import ClusterNode, Group
+from tests.support.site import shard_tags
+from tests.support.virtual_loop import run
+from tests.support.wire import Wire, decode, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -100,7 +99,7 @@ class Simulated:
     async def ask(self, name: str, commands: Sequence[Command]) -> list[object]:
         """The replies, on a connection of their own."""
         reader = hiredis.Reader()
-        wire = SimulatedWire(_Listener(reader), Pace(Random(1), smooth=True))
+        wire = MemoryWire(_Listener(reader), Pace(Random(1), smooth=True))
         self.nodes[name].accept(wire)
         wire.write(pipeline(*commands))
         await asyncio.sleep(1.0)

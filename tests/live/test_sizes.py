@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from proxy.resp import encode
-from tests.live.site import Site
-from tests.live.wire import pack
+from tests.support.site import Site
+from tests.support.wire import pack
 
 pytestmark = pytest.mark.live
 

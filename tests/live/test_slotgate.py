@@ -8,11 +8,11 @@ import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, start_many
 from proxy.sharding.slots import key_slot
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.wire import Wire, decode
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, decode
 
 pytestmark = pytest.mark.live
 

@@ -8,9 +8,9 @@ import pytest
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable
 from proxy.devservers.servers import LocalServer
-from tests.live.conftest import Serve
-from tests.live.site import SLOTS, Site, commands_seen
-from tests.live.wire import Wire, decode, pack
+from tests.support.fixtures import Serve
+from tests.support.site import SLOTS, Site, commands_seen
+from tests.support.wire import Wire, decode, pack
 
 pytestmark = pytest.mark.live
 

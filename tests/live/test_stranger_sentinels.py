@@ -9,12 +9,12 @@ import pytest
 
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, ServerBinary, start_many
-from tests.live.conftest import Serve
-from tests.live.site import shard_tags
 from tests.live.strangers import SentinelStranger, Stranger
 from tests.live.test_sentinel import roles
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.site import shard_tags
+from tests.support.wire import Wire
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 

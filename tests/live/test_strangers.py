@@ -9,11 +9,12 @@ import pytest
 
 from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LocalServer, ServerBinary
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
 from tests.live.strangers import ClusterStranger, Stranger
-from tests.live.wire import Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.clusters import restored
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 
@@ -39,11 +40,7 @@ def standing(binary: ServerBinary) -> Iterator[LocalCluster]:
 @pytest.fixture
 def cluster(standing: LocalCluster) -> LocalCluster:
     """The same, all nodes running and in agreement; only replicas were gone."""
-    for node in standing.nodes:
-        if not node.running:
-            node.start()
-    standing.wait_ok()
-    return standing
+    return restored(standing)
 
 
 @pytest.fixture
@@ -153,7 +150,12 @@ def test_a_stranger_that_is_too_busy_to_say_who_it_is(binary: ServerBinary, serv
                 assert script.reply() == b":1\r\n"
                 written = client.replies(len(KEYS))
             assert OK in written
-            assert {reply[:9] for reply in written if reply != OK} <= {b"-SHARDDOW", b"-CLUSTERD", b"-UNCERTAI"}
+            assert {reply[:9] for reply in written if reply != OK} <= {
+                b"-SHARDDOW",
+                b"-CLUSTERD",
+                b"-UNCERTAI",
+                b"-BUSY Red",
+            }
             assert_untouched(stranger)
         finally:
             stranger.kill()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.binaries import packaged, system_tool
-from tests.live.site import Site
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.support.binaries import packaged, system_tool
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Wire
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 

@@ -9,12 +9,12 @@ from redis.cache import CacheConfig
 from redis.connection import CacheProxyConnection
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, start_many
-from tests.live.binaries import FULL
-from tests.live.conftest import Serve, find
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site, shard_tags
-from tests.live.wire import Argument, Wire, pack, pipeline
-from tests.processes import eventually
+from tests.support.binaries import FULL
+from tests.support.fixtures import Serve, find
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site, shard_tags
+from tests.support.wire import Argument, Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.devservers.servers import LocalServer
-from tests.live.site import Site, shard_tags
 from tests.live.test_tracking import NOTHING, OK, invalidation, tracking
-from tests.live.wire import Wire, pipeline
+from tests.support.site import Site, shard_tags
+from tests.support.wire import Wire, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -10,10 +10,11 @@ import redis
 from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LOOPBACK, ServerBinary
 from proxy.sharding.slots import key_slot
-from tests.live.conftest import Serve
-from tests.live.site import Site, commands_seen
-from tests.live.wire import Wire, decode, pack, pipeline
-from tests.processes import eventually
+from tests.support.clusters import move_slot
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.site import Site, commands_seen
+from tests.support.wire import Wire, decode, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -379,19 +380,6 @@ def cluster(binary: ServerBinary) -> Iterator[LocalCluster]:
         yield cluster
 
 
-def carry(slot: int, source: ClusterNode, target: ClusterNode) -> None:
-    """Move a slot with its keys, one after the other, as redis-cli does it."""
-    here, there = source.id, target.id
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
-    host, _, port = target.address.rpartition(":")
-    while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1):
-        assert isinstance(keys, list)
-        source.ask("MIGRATE", host, port, keys[0], 0, 5000)
-    target.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
-    source.ask("CLUSTER", "SETSLOT", slot, "NODE", there)
-
-
 def test_transactions_on_a_slot_that_moves(cluster: LocalCluster, serve: Serve) -> None:
     """Plain ones and watching ones go on, without one error, and add up."""
     proxy = serve("--cluster", cluster.nodes[0].address)
@@ -426,7 +414,7 @@ def test_transactions_on_a_slot_that_moves(cluster: LocalCluster, serve: Serve) 
                 owner = _owner(cluster, slot)
                 for _ in range(6):
                     target = next(node for node in cluster.nodes if node is not owner)
-                    carry(slot, owner, target)
+                    move_slot(slot, owner, target)
                     owner = target
             finally:
                 stop.set()

@@ -13,11 +13,11 @@ import uvloop
 from proxy.compiled import engine
 from proxy.config import Config
 from proxy.devservers.servers import LOOPBACK, free_port
-from proxy.transport.transports import best_wires
+from proxy.transport.transports import best_transports
 from proxy.worker.service import Service
 from tests.live.attack import Attack
-from tests.live.inprocess import working
-from tests.live.wire import Wire, pack, pipeline
+from tests.live.in_process import working
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 
@@ -43,7 +43,7 @@ async def worker() -> AsyncIterator[tuple[str, Service]]:
     address = f"{LOOPBACK}:{free_port()}"
     shards = [{"primary": f"{LOOPBACK}:{free_port()}"} for _ in range(2)]
     config = Config.model_validate({"listen": address, "shards": shards})
-    async with working(config, best_wires(asyncio.get_running_loop())) as service:
+    async with working(config, best_transports(asyncio.get_running_loop())) as service:
         yield address, service
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import free_port
-from tests.live.conftest import Serve
-from tests.live.site import Site
-from tests.live.test_blocking import until_blocked
-from tests.live.wire import Wire
-from tests.processes import eventually
+from tests.live.client_lists import until_blocked
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.site import Site
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

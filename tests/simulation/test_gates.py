@@ -8,7 +8,7 @@ import pytest
 from proxy.backends.connect_gate import Gate, Gates
 from proxy.errors import BackendError, PlaceRefused
 from proxy.sharding.topology import Node
-from tests.simulation.loop import run, virtual_loop
+from tests.support.virtual_loop import run, virtual_loop
 
 MANY = 100
 SHORTEST, LONGEST = 0.05, 2.0

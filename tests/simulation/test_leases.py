@@ -19,8 +19,8 @@ from proxy.resp import encode
 from proxy.session.tracking_options import Tracking
 from proxy.sharding.topology import Node, Shard, Topology, build_topology
 from proxy.worker.service import Service
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
+from tests.support.virtual_loop import run, virtual_loop
 
 ONE, TWO = Node("10.2.0.1", 6379), Node("10.2.0.2", 6379)
 LIMIT = 3
@@ -37,8 +37,8 @@ def place(node: Node = ONE, *, primary: bool = True, db: int = 0) -> Place:
 class _Far:
     """The far end of a connection."""
 
-    def __init__(self, world: "World", wire: Wire, node: Node) -> None:
-        self._world = world
+    def __init__(self, servers: "LeaseServers", wire: MemoryWire, node: Node) -> None:
+        self._servers = servers
         self._reader = hiredis.Reader()
         self.node = node
         self.wire = wire
@@ -52,14 +52,14 @@ class _Far:
             assert isinstance(args, list)
             line = " ".join(arg.decode() for arg in args)
             self.seen.append(line)
-            if (reply := self._world.reply(line)) is not None:
+            if (reply := self._servers.reply(line)) is not None:
                 self.wire.send(reply)
 
     def lost(self) -> None:
         self.open = False
 
 
-class World:
+class LeaseServers:
     """The servers. ``state`` is what they say to CLIENT INFO; None: nothing."""
 
     def __init__(self) -> None:
@@ -69,11 +69,11 @@ class World:
         self.heard: list[Lease | str] = []
         self.service: Service
 
-    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> Wire:
+    async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> MemoryWire:
         await asyncio.sleep(SOON / 10)
         if self.refusing:
             raise ConnectionRefusedError(111, "Connection refused")
-        wire = Wire(protocol, Pace(Random(0), smooth=True))
+        wire = MemoryWire(protocol, Pace(Random(0), smooth=True))
         self.ends.append(_Far(self, wire, Node(host, port)))
         protocol.connection_made(wire)
         return wire
@@ -113,7 +113,7 @@ class World:
         return found
 
 
-Story = Callable[[World], Awaitable[None]]
+Story = Callable[[LeaseServers], Awaitable[None]]
 
 
 def told(wait: float = 0.0, limit: int = LIMIT, share: str = "100%") -> Callable[[Story], Callable[[], None]]:
@@ -135,14 +135,14 @@ def told(wait: float = 0.0, limit: int = LIMIT, share: str = "100%") -> Callable
                     },
                 }
             )
-            world = World()
-            loop.network = world
-            world.service = Service(config, build_topology(config), clock=loop.time)
+            servers = LeaseServers()
+            loop.network = servers
+            servers.service = Service(config, build_topology(config), clock=loop.time)
             await asyncio.sleep(SOON)
-            await story(world)
-            await world.service.close()
+            await story(servers)
+            await servers.service.close()
             await asyncio.sleep(SOON)
-            assert not world.standing
+            assert not servers.standing
             assert not faults, faults
 
         def test() -> None:
@@ -155,26 +155,26 @@ def told(wait: float = 0.0, limit: int = LIMIT, share: str = "100%") -> Callable
 
 
 @told()
-async def test_one_that_is_idle_is_used_again(world: World) -> None:
-    lease = await world.lend()
-    assert lease.client_id == len(world.ends)
-    world.service.upstream.leases.give_back(lease, untouched=True)
-    assert world.usage == [Usage(ONE, 0, 1)]
-    world.ask()
-    assert world.heard == [lease]  # at once
-    assert world.usage == [Usage(ONE, 1, 0)]
-    assert "CLIENT INFO" not in world.standing[0].seen
+async def test_one_that_is_idle_is_used_again(servers: LeaseServers) -> None:
+    lease = await servers.lend()
+    assert lease.client_id == len(servers.ends)
+    servers.service.upstream.leases.give_back(lease, untouched=True)
+    assert servers.usage == [Usage(ONE, 0, 1)]
+    servers.ask()
+    assert servers.heard == [lease]  # at once
+    assert servers.usage == [Usage(ONE, 1, 0)]
+    assert "CLIENT INFO" not in servers.standing[0].seen
 
 
 @told()
-async def test_its_state_is_checked_when_it_comes_back(world: World) -> None:
-    lease = await world.lend()
-    world.service.upstream.leases.give_back(lease)
-    assert world.usage == [Usage(ONE, 1, 0)]
+async def test_its_state_is_checked_when_it_comes_back(servers: LeaseServers) -> None:
+    lease = await servers.lend()
+    servers.service.upstream.leases.give_back(lease)
+    assert servers.usage == [Usage(ONE, 1, 0)]
     await asyncio.sleep(SOON)
-    assert world.usage == [Usage(ONE, 0, 1)]
-    assert world.standing[0].seen[-2:] == ["UNWATCH", "CLIENT INFO"]
-    assert await world.lend() is lease
+    assert servers.usage == [Usage(ONE, 0, 1)]
+    assert servers.standing[0].seen[-2:] == ["UNWATCH", "CLIENT INFO"]
+    assert await servers.lend() is lease
 
 
 @pytest.mark.parametrize(
@@ -188,150 +188,150 @@ async def test_its_state_is_checked_when_it_comes_back(world: World) -> None:
     ],
 )
 def test_one_that_is_not_clean_is_closed(state: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def story(world: World) -> None:
+    async def story(servers: LeaseServers) -> None:
         for _ in range(2):
-            lease = await world.lend()
-            world.state = state
-            world.service.upstream.leases.give_back(lease)
+            lease = await servers.lend()
+            servers.state = state
+            servers.service.upstream.leases.give_back(lease)
             await asyncio.sleep(SOON)
-            assert not world.standing
-            assert world.usage == []
+            assert not servers.standing
+            assert servers.usage == []
 
     told()(story)()
     assert caplog.text.count("is not clean") == 1
 
 
 @told()
-async def test_fields_that_a_server_does_not_know_can_not_be_wrong(world: World) -> None:
-    world.state = "id=3 flags=N db=0 sub=0 psub=0 multi=-1 lib-name="
-    world.service.upstream.leases.give_back(await world.lend())
+async def test_fields_that_a_server_does_not_know_can_not_be_wrong(servers: LeaseServers) -> None:
+    servers.state = "id=3 flags=N db=0 sub=0 psub=0 multi=-1 lib-name="
+    servers.service.upstream.leases.give_back(await servers.lend())
     await asyncio.sleep(SOON)
-    assert world.usage == [Usage(ONE, 0, 1)]
+    assert servers.usage == [Usage(ONE, 0, 1)]
 
 
 @told()
-async def test_what_a_connection_is_besides(world: World) -> None:
+async def test_what_a_connection_is_besides(servers: LeaseServers) -> None:
     for flags, where in (("U", place()), ("r", place(primary=False)), ("Ur", place(primary=False))):
-        world.state = CLEAN.replace("flags=N", f"flags={flags}")
-        world.service.upstream.leases.give_back(await world.lend(where))
+        servers.state = CLEAN.replace("flags=N", f"flags={flags}")
+        servers.service.upstream.leases.give_back(await servers.lend(where))
         await asyncio.sleep(SOON)
-    assert world.usage == [Usage(ONE, 0, 2)]
+    assert servers.usage == [Usage(ONE, 0, 2)]
 
 
 @told()
-async def test_a_server_that_does_not_say_is_not_waited_for(world: World) -> None:
-    world.state = None
-    world.service.upstream.leases.give_back(await world.lend())
+async def test_a_server_that_does_not_say_is_not_waited_for(servers: LeaseServers) -> None:
+    servers.state = None
+    servers.service.upstream.leases.give_back(await servers.lend())
     await asyncio.sleep(REQUEST_TIMEOUT - 1)
-    assert world.usage == [Usage(ONE, 1, 0)]
+    assert servers.usage == [Usage(ONE, 1, 0)]
     await asyncio.sleep(3)
-    assert world.usage == []
-    assert not world.standing
+    assert servers.usage == []
+    assert not servers.standing
 
 
 @told()
-async def test_one_with_a_reply_to_come_is_closed(world: World) -> None:
-    lease = await world.lend()
+async def test_one_with_a_reply_to_come_is_closed(servers: LeaseServers) -> None:
+    lease = await servers.lend()
     lease.send(DISCARD, 0, encode.request(["BLPOP", "k", "0"]), 0.0)
-    world.service.upstream.leases.give_back(lease, untouched=True)
+    servers.service.upstream.leases.give_back(lease, untouched=True)
     await asyncio.sleep(SOON)
-    assert world.usage == []
+    assert servers.usage == []
 
 
 @told()
-async def test_the_limit(world: World) -> None:
-    leases = [await world.lend() for _ in range(LIMIT)]
-    world.ask()
-    assert world.heard == []  # a refusal is never heard before ask has returned
+async def test_the_limit(servers: LeaseServers) -> None:
+    leases = [await servers.lend() for _ in range(LIMIT)]
+    servers.ask()
+    assert servers.heard == []  # a refusal is never heard before ask has returned
     await asyncio.sleep(SOON)
-    assert world.heard == [
+    assert servers.heard == [
         "ERR shard 'shard-1' (10.2.0.1:6379): all 3 connections that clients may have for themselves are in use "
         "(backend.dedicated_connections). The command was not executed"
     ]
-    assert world.service.counters.lease_refusals == 1
-    other = await world.lend(place(TWO))  # the limit is each server's own
+    assert servers.service.counters.lease_refusals == 1
+    other = await servers.lend(place(TWO))  # the limit is each server's own
     leases[0].drop()
-    await world.lend()
-    assert world.usage == [Usage(ONE, LIMIT, 0), Usage(TWO, 1, 0)]
+    await servers.lend()
+    assert servers.usage == [Usage(ONE, LIMIT, 0), Usage(TWO, 1, 0)]
     other.drop()
-    assert world.usage == [Usage(ONE, LIMIT, 0)]
+    assert servers.usage == [Usage(ONE, LIMIT, 0)]
 
 
 @told()
-async def test_an_idle_one_in_another_state_makes_room(world: World) -> None:
-    leases = [await world.lend() for _ in range(LIMIT)]
-    world.service.upstream.leases.give_back(leases[0], untouched=True)
-    lease = await world.lend(place(db=5))
+async def test_an_idle_one_in_another_state_makes_room(servers: LeaseServers) -> None:
+    leases = [await servers.lend() for _ in range(LIMIT)]
+    servers.service.upstream.leases.give_back(leases[0], untouched=True)
+    lease = await servers.lend(place(db=5))
     assert lease.place.db == 5
     assert not leases[0].standing
-    assert world.usage == [Usage(ONE, LIMIT, 0)]
+    assert servers.usage == [Usage(ONE, LIMIT, 0)]
 
 
 @told(limit=10, share="80%")
-async def test_one_holder_has_a_share_and_no_more(world: World) -> None:
-    leases = [await world.lend() for _ in range(8)]
-    world.ask()
+async def test_one_holder_has_a_share_and_no_more(servers: LeaseServers) -> None:
+    leases = [await servers.lend() for _ in range(8)]
+    servers.ask()
     await asyncio.sleep(SOON)
-    assert world.heard.pop() == (
+    assert servers.heard.pop() == (
         "ERR shard 'shard-1' (10.2.0.1:6379): anna@10.0.0.1 has 8 of the 10 connections that clients may have for "
         "themselves, and may have no more (backend.dedicated_share). The command was not executed"
     )
-    others = [await world.lend(holder=BEN) for _ in range(2)]
-    world.ask(holder=BEN)
+    others = [await servers.lend(holder=BEN) for _ in range(2)]
+    servers.ask(holder=BEN)
     await asyncio.sleep(SOON)
-    assert "all 10 connections" in str(world.heard.pop())
-    world.service.upstream.leases.give_back(leases.pop(), untouched=True)
-    assert await world.lend() not in others  # it has room in its share again
+    assert "all 10 connections" in str(servers.heard.pop())
+    servers.service.upstream.leases.give_back(leases.pop(), untouched=True)
+    assert await servers.lend() not in others  # it has room in its share again
     for lease in leases:
         lease.drop()
     for _ in range(6):
-        await world.lend(holder=BEN)
-    world.ask(holder=BEN)
+        await servers.lend(holder=BEN)
+    servers.ask(holder=BEN)
     await asyncio.sleep(SOON)
-    assert "anna@10.0.0.2 has 8 of the 10" in str(world.heard.pop())
+    assert "anna@10.0.0.2 has 8 of the 10" in str(servers.heard.pop())
 
 
 @pytest.mark.parametrize(("limit", "share", "most"), [(1, "80%", 1), (2, "80%", 1), (3, "80%", 2), (3, "1%", 1)])
 def test_a_share_is_at_least_one_and_not_all(limit: int, share: str, most: int) -> None:
-    async def story(world: World) -> None:
+    async def story(servers: LeaseServers) -> None:
         for _ in range(most):
-            await world.lend()
-        world.ask()
+            await servers.lend()
+        servers.ask()
         await asyncio.sleep(SOON)
-        assert isinstance(world.heard.pop(), str)
+        assert isinstance(servers.heard.pop(), str)
         if limit > 1:
-            await world.lend(holder=BEN)
+            await servers.lend(holder=BEN)
 
     told(limit=limit, share=share)(story)()
 
 
 @told(limit=2)
-async def test_the_proxy_itself_always_gets_one(world: World) -> None:
-    held = [await world.lend() for _ in range(2)]
-    own = [await world.lend(holder=OWN) for _ in range(16)]
-    world.ask(holder=OWN)
+async def test_the_proxy_itself_always_gets_one(servers: LeaseServers) -> None:
+    held = [await servers.lend() for _ in range(2)]
+    own = [await servers.lend(holder=OWN) for _ in range(16)]
+    servers.ask(holder=OWN)
     await asyncio.sleep(SOON)
-    assert isinstance(world.heard.pop(), str)
+    assert isinstance(servers.heard.pop(), str)
     held.pop().drop()
     for lease in own:
-        world.service.upstream.leases.give_back(lease, untouched=True)
-    assert sum(usage.used + usage.idle for usage in world.usage) <= 2  # what was its own is not kept beside
-    assert isinstance(await world.lend(), Lease)
+        servers.service.upstream.leases.give_back(lease, untouched=True)
+    assert sum(usage.used + usage.idle for usage in servers.usage) <= 2  # what was its own is not kept beside
+    assert isinstance(await servers.lend(), Lease)
 
 
 @told(wait=10.0, limit=4, share="50%")
-async def test_who_has_its_share_does_not_keep_others_waiting(world: World) -> None:
+async def test_who_has_its_share_does_not_keep_others_waiting(servers: LeaseServers) -> None:
     heard: list[str] = []
-    ask = world.service.upstream.leases.ask
-    held = [await world.lend() for _ in range(2)]
+    ask = servers.service.upstream.leases.ask
+    held = [await servers.lend() for _ in range(2)]
     ask(place(), lambda found: heard.append(f"anna {isinstance(found, Lease)}"), ANNA)
     await asyncio.sleep(SOON)
     assert heard == []
-    others = [await world.lend(holder=BEN) for _ in range(2)]  # though somebody waits
+    others = [await servers.lend(holder=BEN) for _ in range(2)]  # though somebody waits
     ask(place(), lambda found: heard.append(f"ben {isinstance(found, Lease)}"), BEN)
-    world.service.upstream.leases.give_back(others[0], untouched=True)
+    servers.service.upstream.leases.give_back(others[0], untouched=True)
     assert heard == ["ben True"]
-    world.service.upstream.leases.give_back(held[0], untouched=True)
+    servers.service.upstream.leases.give_back(held[0], untouched=True)
     assert heard == ["ben True", "anna True"]
     ask(place(), lambda found: heard.append(f"anna {isinstance(found, Lease)}"), ANNA)
     held[1].drop()
@@ -340,24 +340,24 @@ async def test_who_has_its_share_does_not_keep_others_waiting(world: World) -> N
 
 
 @told(limit=2, share="50%")
-async def test_a_server_that_can_not_be_reached_takes_nothing_of_a_share(world: World) -> None:
-    world.refusing = True
+async def test_a_server_that_can_not_be_reached_takes_nothing_of_a_share(servers: LeaseServers) -> None:
+    servers.refusing = True
     for _ in range(3):
-        world.ask()
+        servers.ask()
         await asyncio.sleep(REQUEST_TIMEOUT)
-        assert str(world.heard.pop()).startswith("SHARDDOWN")
-    world.refusing = False
-    claim = world.ask()
+        assert str(servers.heard.pop()).startswith("SHARDDOWN")
+    servers.refusing = False
+    claim = servers.ask()
     claim.cancel()
     await asyncio.sleep(REQUEST_TIMEOUT)
-    assert isinstance(await world.lend(), Lease)
+    assert isinstance(await servers.lend(), Lease)
 
 
 @told(wait=10.0)
-async def test_who_waits_is_served_in_turn(world: World) -> None:
-    leases = [await world.lend() for _ in range(LIMIT)]
+async def test_who_waits_is_served_in_turn(servers: LeaseServers) -> None:
+    leases = [await servers.lend() for _ in range(LIMIT)]
     heard: list[tuple[str, object]] = []
-    ask = world.service.upstream.leases.ask
+    ask = servers.service.upstream.leases.ask
     ask(place(), lambda found: heard.append(("first", found)), ANNA)
     gone = ask(place(), lambda found: heard.append(("gone", found)), ANNA)
     ask(place(db=5), lambda found: heard.append(("second", found)), ANNA)
@@ -365,79 +365,79 @@ async def test_who_waits_is_served_in_turn(world: World) -> None:
     gone.cancel()
     await asyncio.sleep(1)
     assert heard == []
-    assert world.usage == [Usage(ONE, LIMIT, 0)]
-    world.service.upstream.leases.give_back(leases[0], untouched=True)
+    assert servers.usage == [Usage(ONE, LIMIT, 0)]
+    servers.service.upstream.leases.give_back(leases[0], untouched=True)
     assert heard == [("first", leases[0])]
-    world.service.upstream.leases.give_back(leases[1], untouched=True)  # in another database: another connection
+    servers.service.upstream.leases.give_back(leases[1], untouched=True)  # in another database: another connection
     await asyncio.sleep(SOON)
     assert heard[1][0] == "second"
     leases[2].drop()
     await asyncio.sleep(SOON)
     assert [name for name, _ in heard] == ["first", "second", "third"]
-    assert world.usage == [Usage(ONE, LIMIT, 0)]
+    assert servers.usage == [Usage(ONE, LIMIT, 0)]
 
 
 @told(wait=2.0)
-async def test_nobody_waits_for_longer(world: World) -> None:
+async def test_nobody_waits_for_longer(servers: LeaseServers) -> None:
     for _ in range(LIMIT):
-        await world.lend()
-    world.ask()
+        await servers.lend()
+    servers.ask()
     await asyncio.sleep(1.9)
-    assert world.heard == []
+    assert servers.heard == []
     await asyncio.sleep(0.2)
-    (said,) = world.heard
+    (said,) = servers.heard
     assert isinstance(said, str)
     assert "none became free within 2 s (backend.dedicated_wait)" in said
 
 
 @told()
-async def test_what_nobody_needs_is_closed(world: World) -> None:
-    one, two = await world.lend(), await world.lend()
+async def test_what_nobody_needs_is_closed(servers: LeaseServers) -> None:
+    one, two = await servers.lend(), await servers.lend()
     for lease in (one, two):
-        world.service.upstream.leases.give_back(lease, untouched=True)
+        servers.service.upstream.leases.give_back(lease, untouched=True)
     for _ in range(10):  # the one that was used last is used again: the other one grows old
         await asyncio.sleep(10)
-        world.service.upstream.leases.give_back(await world.lend(), untouched=True)
-    assert world.usage == [Usage(ONE, 0, 1)]
+        servers.service.upstream.leases.give_back(await servers.lend(), untouched=True)
+    assert servers.usage == [Usage(ONE, 0, 1)]
     await asyncio.sleep(70)
-    assert world.usage == []
+    assert servers.usage == []
 
 
 @told()
-async def test_one_that_is_lost(world: World) -> None:
-    used, idle, checked = [await world.lend() for _ in range(3)]
+async def test_one_that_is_lost(servers: LeaseServers) -> None:
+    used, idle, checked = [await servers.lend() for _ in range(3)]
     lost: list[str] = []
     used.on_lost = lambda reason, sent: lost.append(reason)
-    world.service.upstream.leases.give_back(idle, untouched=True)
-    world.state = None
-    world.service.upstream.leases.give_back(checked)
+    servers.service.upstream.leases.give_back(idle, untouched=True)
+    servers.state = None
+    servers.service.upstream.leases.give_back(checked)
     await asyncio.sleep(SOON)
-    for end in world.standing:
+    for end in servers.standing:
         end.wire.cut()
     await asyncio.sleep(SOON)
     assert len(lost) == 1
-    assert world.usage == []
-    world.state = CLEAN
-    await world.lend()
+    assert servers.usage == []
+    servers.state = CLEAN
+    await servers.lend()
 
 
 @told()
-async def test_a_server_that_can_not_be_reached(world: World) -> None:
-    world.refusing = True
-    world.ask()
+async def test_a_server_that_can_not_be_reached(servers: LeaseServers) -> None:
+    servers.refusing = True
+    servers.ask()
     await asyncio.sleep(SOON)
-    (said,) = world.heard
+    (said,) = servers.heard
     assert isinstance(said, str)
     assert said.startswith("SHARDDOWN shard 'shard-1' (10.2.0.1:6379) can not be reached")
-    assert world.usage == []
+    assert servers.usage == []
 
 
 @told()
-async def test_one_that_is_not_wanted_any_more_when_it_is_there_is_kept(world: World) -> None:
-    world.ask().cancel()
+async def test_one_that_is_not_wanted_any_more_when_it_is_there_is_kept(servers: LeaseServers) -> None:
+    servers.ask().cancel()
     await asyncio.sleep(SOON)
-    assert world.heard == []
-    assert world.usage == [Usage(ONE, 0, 1)]
+    assert servers.heard == []
+    assert servers.usage == [Usage(ONE, 0, 1)]
 
 
 def moved(primary: Node, *replicas: Node) -> Topology:
@@ -445,53 +445,53 @@ def moved(primary: Node, *replicas: Node) -> Topology:
 
 
 @told(wait=100.0)
-async def test_a_server_that_has_another_role_now(world: World) -> None:
-    used, idle, checked = [await world.lend() for _ in range(3)]
+async def test_a_server_that_has_another_role_now(servers: LeaseServers) -> None:
+    used, idle, checked = [await servers.lend() for _ in range(3)]
     lost: list[str] = []
     used.on_lost = lambda reason, sent: lost.append(reason)
-    world.service.upstream.leases.give_back(idle, untouched=True)
-    world.ask()
+    servers.service.upstream.leases.give_back(idle, untouched=True)
+    servers.ask()
     await asyncio.sleep(SOON)
-    world.heard.clear()
-    world.ask()
-    world.service.upstream.leases.give_back(checked)
-    world.service.upstream.leases.adopt(moved(TWO, ONE))
-    (said,) = world.heard  # who waits is told to look again
+    servers.heard.clear()
+    servers.ask()
+    servers.service.upstream.leases.give_back(checked)
+    servers.service.upstream.leases.adopt(moved(TWO, ONE))
+    (said,) = servers.heard  # who waits is told to look again
     assert isinstance(said, str)
     assert said.startswith("SHARDDOWN ")
     await asyncio.sleep(SOON)
-    assert world.usage == [Usage(ONE, 2, 0)]  # the checked one is closed; the used ones are told by their server
+    assert servers.usage == [Usage(ONE, 2, 0)]  # the checked one is closed; the used ones are told by their server
     assert lost == []
     await asyncio.sleep(REQUEST_TIMEOUT + 2)
     assert len(lost) == 1
-    assert world.usage == []
+    assert servers.usage == []
 
 
 @told()
-async def test_a_role_that_comes_back(world: World) -> None:
-    lease = await world.lend()
-    world.service.upstream.leases.adopt(moved(TWO))
-    world.service.upstream.leases.adopt(moved(ONE))
+async def test_a_role_that_comes_back(servers: LeaseServers) -> None:
+    lease = await servers.lend()
+    servers.service.upstream.leases.adopt(moved(TWO))
+    servers.service.upstream.leases.adopt(moved(ONE))
     await asyncio.sleep(REQUEST_TIMEOUT * 2)
     assert lease.standing
-    world.service.upstream.leases.adopt(moved(TWO))
-    world.service.upstream.leases.give_back(lease, untouched=True)
-    assert world.usage == []
+    servers.service.upstream.leases.adopt(moved(TWO))
+    servers.service.upstream.leases.give_back(lease, untouched=True)
+    assert servers.usage == []
 
 
 @told(wait=60)
-async def test_who_waits_and_does_not_want_it_any_more_when_told_why(world: World) -> None:
+async def test_who_waits_and_does_not_want_it_any_more_when_told_why(servers: LeaseServers) -> None:
     """As an errand does, which lets go of all it has before it says what came of it."""
     claims: list[Claim] = []
 
     def then(lease: Lease | str) -> None:
-        world.heard.append(lease)
+        servers.heard.append(lease)
         claims[0].cancel()
 
-    leases = [await world.lend() for _ in range(LIMIT)]
-    claims.append(world.service.upstream.leases.ask(place(), then, ANNA))
-    world.service.upstream.leases.adopt(moved(TWO))
-    assert [str(found)[:9] for found in world.heard] == ["SHARDDOWN"]
+    leases = [await servers.lend() for _ in range(LIMIT)]
+    claims.append(servers.service.upstream.leases.ask(place(), then, ANNA))
+    servers.service.upstream.leases.adopt(moved(TWO))
+    assert [str(found)[:9] for found in servers.heard] == ["SHARDDOWN"]
     for lease in leases:
         lease.drop()
 
@@ -499,12 +499,12 @@ async def test_who_waits_and_does_not_want_it_any_more_when_told_why(world: Worl
 def test_room_for_one_only() -> None:
     """Who is in the way is closed, and the one that takes its place is known."""
 
-    async def story(world: World) -> None:
-        world.service.upstream.leases.give_back(await world.lend(), untouched=True)
-        lease = await world.lend(place(db=5))
-        assert world.usage == [Usage(ONE, 1, 0)]
-        world.service.upstream.leases.give_back(lease, untouched=True)
-        assert world.usage == [Usage(ONE, 0, 1)]
+    async def story(servers: LeaseServers) -> None:
+        servers.service.upstream.leases.give_back(await servers.lend(), untouched=True)
+        lease = await servers.lend(place(db=5))
+        assert servers.usage == [Usage(ONE, 1, 0)]
+        servers.service.upstream.leases.give_back(lease, untouched=True)
+        assert servers.usage == [Usage(ONE, 0, 1)]
 
     told(limit=1)(story)()
 
@@ -513,12 +513,12 @@ def test_room_for_one_only() -> None:
 def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody keeps the lease then."""
 
-    async def story(world: World) -> None:
+    async def story(servers: LeaseServers) -> None:
         session = SimpleNamespace(protocol=2, db=0)
-        client = SimpleNamespace(service=world.service, session=session, number=1, holder=ANNA)
+        client = SimpleNamespace(service=servers.service, session=session, number=1, holder=ANNA)
         tracker = Tracker(cast(Client, client), Tracking(redirect=2))
         task = asyncio.create_task(tracker.steps(place()))
-        ask = world.service.upstream.leases.ask
+        ask = servers.service.upstream.leases.ask
 
         def asked(where: Place, then: Callable[[Lease | str], None], holder: str) -> Claim:
             def came(lease: Lease | str) -> None:
@@ -529,9 +529,9 @@ def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monk
 
             return ask(where, came, holder)
 
-        monkeypatch.setattr(world.service.upstream.leases, "ask", asked)
+        monkeypatch.setattr(servers.service.upstream.leases, "ask", asked)
         await asyncio.sleep(SOON)
         assert task.cancelled()
-        assert world.usage == []
+        assert servers.usage == []
 
     told()(story)()

@@ -12,12 +12,12 @@ from proxy.resp import encode
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import Node, build_topology
 from proxy.worker.service import Service
-from tests.simulation.cluster import SimulatedCluster
-from tests.simulation.clusternode import Group
-from tests.simulation.clusterstage import RETRY_DEADLINE, SLOT, Talker, play
-from tests.simulation.loop import virtual_loop
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
-from tests.simulation.wire import Pace, Wire
+from tests.simulation.cluster_stage import RETRY_DEADLINE, SLOT, StagedClient, play
+from tests.support.memory_wire import MemoryWire, Pace
+from tests.support.simulated_cluster import SimulatedCluster
+from tests.support.simulated_node import Group
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import virtual_loop
 
 NOWHERE = "10.9.9.9"
 REQUESTS = [
@@ -35,7 +35,7 @@ class Stranger(SimulatedServer):
 
     met = 0
 
-    def accept(self, wire: Wire) -> None:
+    def accept(self, wire: MemoryWire) -> None:
         """A connection stands."""
         self.met += 1
         super().accept(wire)
@@ -61,7 +61,7 @@ class Found:
         )
         self.connect()
         self.service = Service(config, build_topology(config), clock=loop.time)
-        self.talker = Talker(0, self.service)
+        self.client = StagedClient(0, self.service)
 
     def _pace(self) -> Pace:
         return Pace(self._rng, smooth=True)
@@ -90,12 +90,12 @@ async def found() -> AsyncIterator[Found]:
     following = asyncio.create_task(made.service.source.run(made.service.adopt))
     while not made.service.topology.whole:  # noqa: ASYNC110 - time is virtual
         await asyncio.sleep(0.01)
-    made.talker.say("DBSIZE")
+    made.client.say("DBSIZE")
     await asyncio.sleep(0.5)
-    made.talker.heard.clear()
+    made.client.heard.clear()
     yield made
     following.cancel()
-    made.talker.wire.cut()
+    made.client.wire.cut()
     await made.service.close()
     await asyncio.sleep(1.0)
 
@@ -106,11 +106,11 @@ def test_nobody_goes_to_a_stranger(word: str, requests: list[str]) -> None:
     async def scene() -> None:
         async with found() as stage:
             stage.forge(word)
-            stage.talker.say(*requests)
+            stage.client.say(*requests)
             await asyncio.sleep(RETRY_DEADLINE * 3)
             assert stage.stranger.met == 0
-            assert len(stage.talker.heard) == len(requests)
-            assert word in str(stage.talker.heard[-1]) or requests == ["WATCH {t}k"]
+            assert len(stage.client.heard) == len(requests)
+            assert word in str(stage.client.heard[-1]) or requests == ["WATCH {t}k"]
             assert not any(NOWHERE in str(backend.place.node) for backend in stage.service.upstream.pool)
             assert stage.service.source.member(Node(NOWHERE, 6379)) is None
 
@@ -123,13 +123,13 @@ def test_it_is_latency_if_it_passes(word: str, requests: list[str]) -> None:
     async def scene() -> None:
         async with found() as stage:
             end = stage.forge(word)
-            stage.talker.say(*requests)
+            stage.client.say(*requests)
             await asyncio.sleep(RETRY_DEADLINE / 2)
             end()
             await asyncio.sleep(RETRY_DEADLINE)
             assert stage.stranger.met == 0
-            assert len(stage.talker.heard) == len(requests)
-            assert not any(isinstance(reply, str) for reply in stage.talker.heard), stage.talker.heard
+            assert len(stage.client.heard) == len(requests)
+            assert not any(isinstance(reply, str) for reply in stage.client.heard), stage.client.heard
 
     play(scene())
 
@@ -142,10 +142,10 @@ def test_a_node_that_was_just_added_takes_a_slot_over(requests: list[str]) -> No
         async with found() as stage:
             added = stage.add()
             await stage.cluster.move(SLOT, added, 0.001, clumsy=False)
-            stage.talker.say(*requests)
+            stage.client.say(*requests)
             await asyncio.sleep(RETRY_DEADLINE)
-            assert not any(isinstance(reply, str) for reply in stage.talker.heard), stage.talker.heard
-            assert len(stage.talker.heard) == len(requests)
+            assert not any(isinstance(reply, str) for reply in stage.client.heard), stage.client.heard
+            assert len(stage.client.heard) == len(requests)
             assert stage.service.topology.shards[-1].primary == Node(*added.primary.address)
 
     play(scene())
@@ -158,10 +158,10 @@ def test_a_slot_on_its_way_to_a_node_that_was_just_added(requests: list[str]) ->
             added, source = stage.add(), stage.cluster.groups[0]
             source.leaving[SLOT], added.coming[SLOT] = added, source
             assert key_slot(b"{t}k") == SLOT
-            stage.talker.say(*requests)
+            stage.client.say(*requests)
             await asyncio.sleep(RETRY_DEADLINE)
-            assert not any(isinstance(reply, str) for reply in stage.talker.heard), stage.talker.heard
-            assert len(stage.talker.heard) == len(requests)
+            assert not any(isinstance(reply, str) for reply in stage.client.heard), stage.client.heard
+            assert len(stage.client.heard) == len(requests)
 
     play(scene())
 
@@ -174,9 +174,9 @@ def test_a_node_that_comes_back_under_another_id() -> None:
             node = stage.cluster.groups[0].primary
             node.name = "f" * 40
             node.cut()
-            stage.talker.say("SET {t}k 1")
+            stage.client.say("SET {t}k 1")
             await asyncio.sleep(RETRY_DEADLINE * 2)
-            assert stage.talker.heard == [b"OK"]
+            assert stage.client.heard == [b"OK"]
             assert stage.service.source.stranger(Node(*node.address), node.name) == ""
             assert "is unknown to the cluster" in stage.service.source.stranger(Node(*node.address), "e" * 40)
 

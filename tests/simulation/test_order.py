@@ -11,9 +11,9 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import run, virtual_loop
 
 _KEYS = [b"a", b"b", b"c", b"d", b"{a}1", b"{b}2", b"e", b"long-" + b"k" * 120]
 _KEY = st.sampled_from(_KEYS)
@@ -122,7 +122,7 @@ async def _ask(requests: list[list[bytes]], cuts: list[int], delays: list[float]
     )
     service = Service(config, build_topology(config), clock=loop.time)
     connection = ClientConnection(service)
-    wire = Wire(connection, Pace(rng, smooth=True))
+    wire = MemoryWire(connection, Pace(rng, smooth=True))
     listener = wire.peer = _Listener()
     connection.connection_made(wire)
     stream = b"".join(map(encode.request, requests))

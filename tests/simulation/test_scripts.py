@@ -1,16 +1,16 @@
 """Scripts that are called by their digest: where they are loaded ahead, and what becomes of NOSCRIPT; one conversation
-a row. The nodes and the steps are those of ``test_redirections``."""
+a row. The nodes and the steps are those of ``two_nodes``."""
 
 from hashlib import sha1
 
 import pytest
 
-from tests.simulation.test_redirections import (
+from tests.simulation.two_nodes import (
     BAR,
     SOON,
     TRYAGAIN,
-    Stage,
     Step,
+    TwoNodes,
     adopts,
     answers,
     ask,
@@ -39,9 +39,9 @@ BOTH = (says("b", CALLED), sees("A", CALLED), answers("A", "=1"), hears("b", "1"
 LOADED = (*KNOWN, says("a", CALL), sees("A", LOAD, CALL), answers("A", f"={SHA}", "=1"), hears("a", "1"))
 
 
-def redirected(stage: Stage) -> None:
+def redirected(nodes: TwoNodes) -> None:
     """The topology is not looked at for a script that is missing."""
-    assert stage.service.counters.redirections == {"NOSCRIPT": 1}
+    assert nodes.service.counters.redirections == {"NOSCRIPT": 1}
 
 
 CONVERSATIONS: dict[str, tuple[Step, ...]] = {

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.random_run import RandomRun
 from tests.simulation.seeds import seeds
-from tests.simulation.world import World
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,5 +20,5 @@ def _nothing_old_is_collected() -> Iterator[None]:
 
 @pytest.mark.parametrize("seed", seeds("0-149"))
 def test_every_request_has_its_reply(seed: int) -> None:
-    problems = World(seed).run()
+    problems = RandomRun(seed).run()
     assert not problems, f"replay with SIMULATION_SEEDS={seed}\n" + "\n".join(problems)

@@ -10,7 +10,7 @@ from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 from proxy.transport.write_batch import BYTES, LOOK, OWN, SHARE_LOOKS
 from tests.simulation.playbook import Stage, Step, answers, hears, known, passes, play, says, sees
-from tests.simulation.wire import Wire
+from tests.support.memory_wire import MemoryWire
 
 PING = encode.request(("PING",))
 SHARE = LOOK * SHARE_LOOKS // OWN
@@ -133,7 +133,7 @@ def test_a_client_that_asks_little_need_not_wait_for_those_that_ask_much() -> No
 class Ready:
     """A server that answers every request at once, by OK."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: MemoryWire) -> None:
         self.seen: list[bytes] = []
         self._wire = wire
         self._reader = hiredis.Reader()

@@ -9,7 +9,6 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import build_topology
 from proxy.worker.service import Service
-from tests.simulation.loop import run, virtual_loop
 from tests.simulation.playbook import (
     REQUEST_TIMEOUT,
     Client,
@@ -25,8 +24,9 @@ from tests.simulation.playbook import (
     says,
     sees,
 )
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
-from tests.simulation.wire import Pace
+from tests.support.memory_wire import Pace
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import run, virtual_loop
 
 OK = encode.OK
 LONG = 10 * REQUEST_TIMEOUT

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.simulation import test_redirections as nodes
+from tests.simulation import two_nodes as nodes
 from tests.simulation.playbook import (
     REQUEST_TIMEOUT,
     RETRY_DEADLINE,
@@ -22,7 +22,7 @@ from tests.simulation.playbook import (
     says,
     sees,
 )
-from tests.simulation.test_redirections import BAR, TRYAGAIN, adopts, ask, moved
+from tests.simulation.two_nodes import BAR, TRYAGAIN, adopts, ask, moved
 
 NOW = 0.1
 """Longer than the longest backoff."""

@@ -13,11 +13,11 @@ from proxy.config import Config
 from proxy.resp import encode
 from proxy.sharding.topology import Node, Shard, Topology, build_topology
 from proxy.worker.report import take
+from proxy.worker.server import Upkeep
 from proxy.worker.service import Service
-from proxy.worker.upkeep import Upkeep
-from tests.simulation.loop import run, virtual_loop
-from tests.simulation.server import SimulatedNetwork, SimulatedServer
-from tests.simulation.wire import Pace, Wire
+from tests.support.memory_wire import MemoryWire, Pace
+from tests.support.simulated_server import SimulatedNetwork, SimulatedServer
+from tests.support.virtual_loop import run, virtual_loop
 
 SOON = 0.01
 DATABASES = 16
@@ -30,7 +30,7 @@ class Client:
 
     def __init__(self, service: Service) -> None:
         self.connection = ClientConnection(service)
-        self.wire = Wire(self.connection, Pace(Random(0), smooth=True))
+        self.wire = MemoryWire(self.connection, Pace(Random(0), smooth=True))
         self.wire.peer = self
         self._reader = hiredis.Reader()
         self._heard: list[object] = []
@@ -51,7 +51,7 @@ class Client:
         return self._heard.pop()
 
 
-class Stage:
+class UpkeepCase:
     """A proxy, its servers, and its upkeep."""
 
     def __init__(self, service: Service, servers: Sequence[SimulatedServer]) -> None:
@@ -69,7 +69,7 @@ class Stage:
         return len(take(self.service).tally.values(metrics.UP))
 
 
-Story = Callable[[Stage], Awaitable[None]]
+Story = Callable[[UpkeepCase], Awaitable[None]]
 
 
 def told(connections: int = 1, read_from: str = "primary") -> Callable[[Story], Callable[[], None]]:
@@ -94,7 +94,7 @@ def told(connections: int = 1, read_from: str = "primary") -> Callable[[Story], 
             service = Service(config, build_topology(config), clock=loop.time)
             upkeep = loop.create_task(Upkeep(service).run())
             await asyncio.sleep(SOON)
-            await story(Stage(service, servers))
+            await story(UpkeepCase(service, servers))
             upkeep.cancel()
             await service.close()
             assert not faults, faults
@@ -105,77 +105,77 @@ def told(connections: int = 1, read_from: str = "primary") -> Callable[[Story], 
 
 
 @told()
-async def test_the_databases_that_one_client_went_through(stage: Stage) -> None:
-    before, client = stage.connections, Client(stage.service)
+async def test_the_databases_that_one_client_went_through(case: UpkeepCase) -> None:
+    before, client = case.connections, Client(case.service)
     for protocol in "23":
         assert await client.say("HELLO", protocol)
         for db in range(DATABASES):
             assert await client.say("SELECT", str(db)) == b"OK"
             assert await client.say("SET", "k", f"{db};") == b"OK"
-    assert stage.connections == before + 2 * DATABASES - 1
+    assert case.connections == before + 2 * DATABASES - 1
     await asyncio.sleep(LONG)
     # The one that it is in stays, however long it says nothing.
-    assert stage.connections == before + 1
-    assert stage.series == before + 1
+    assert case.connections == before + 1
+    assert case.series == before + 1
     await asyncio.sleep(LONG * 3)
-    assert stage.connections == before + 1
+    assert case.connections == before + 1
     assert await client.say("GET", "k") == b"15;"
     # And those that it left are there again when it comes back.
     assert await client.say("SELECT", "3") == b"OK"
     assert await client.say("GET", "k") == b"3;"
     client.wire.cut()
     await asyncio.sleep(LONG)
-    assert stage.connections == before
+    assert case.connections == before
 
 
 @told(connections=3, read_from="prefer_replica")
-async def test_the_plain_ones_stay(stage: Stage) -> None:
+async def test_the_plain_ones_stay(case: UpkeepCase) -> None:
     """Of each index, to replicas too, though nobody is there."""
-    before = stage.connections
+    before = case.connections
     assert before == 6
     await asyncio.sleep(LONG * 3)
-    assert stage.connections == before
-    client = Client(stage.service)
+    assert case.connections == before
+    client = Client(case.service)
     await client.say("SELECT", "5")
     assert await client.say("SET", "k", "v;") == b"OK"
     assert await client.say("GET", "k") == b"v;"
-    assert stage.connections > before
+    assert case.connections > before
     client.wire.cut()
     await asyncio.sleep(LONG)
-    assert stage.connections == before
+    assert case.connections == before
 
 
 @told()
-async def test_one_that_is_used_now_and_then_stays(stage: Stage) -> None:
-    client, other = Client(stage.service), Client(stage.service)
+async def test_one_that_is_used_now_and_then_stays(case: UpkeepCase) -> None:
+    client, other = Client(case.service), Client(case.service)
     await client.say("SELECT", "5")
     await other.say("SELECT", "5")
-    before = stage.connections
-    (mine,) = [backend for backend in stage.service.upstream.pool if backend.place.db == 5]
+    before = case.connections
+    (mine,) = [backend for backend in case.service.upstream.pool if backend.place.db == 5]
     for _ in range(8):
         assert await client.say("SET", "k", "v;") == b"OK"
         await asyncio.sleep(Upkeep.unused * 0.7)
-    assert [backend for backend in stage.service.upstream.pool if backend.place.db == 5] == [mine]
-    assert stage.connections == before
+    assert [backend for backend in case.service.upstream.pool if backend.place.db == 5] == [mine]
+    assert case.connections == before
 
 
 @told()
-async def test_what_is_in_flight_keeps_it(stage: Stage) -> None:
-    client = Client(stage.service)
+async def test_what_is_in_flight_keeps_it(case: UpkeepCase) -> None:
+    client = Client(case.service)
     await client.say("SELECT", "5")
-    for server in stage.servers:
-        server.slow = stage.service.config.backend.request_timeout * 0.9
+    for server in case.servers:
+        server.slow = case.service.config.backend.request_timeout * 0.9
     client.wire.send(encode.request(("SET", "k", "v;")))
     client.wire.send(encode.request(("SELECT", "0")))
     await asyncio.sleep(SOON)
-    Upkeep(stage.service).sweep()
+    Upkeep(case.service).sweep()
     await asyncio.sleep(Upkeep.unused)
     assert client._heard == [b"OK", b"OK"]
 
 
 @told()
-async def test_a_client_that_watches_or_tracks_while_it_is_idle(stage: Stage) -> None:
-    client = Client(stage.service)
+async def test_a_client_that_watches_or_tracks_while_it_is_idle(case: UpkeepCase) -> None:
+    client = Client(case.service)
     await client.say("SELECT", "7")
     assert await client.say("SET", "k", "1;") == b"OK"
     assert await client.say("WATCH", "k") == b"OK"
@@ -191,44 +191,44 @@ def stranger(number: int) -> Node:
 
 
 @told()
-async def test_servers_that_only_a_redirection_named(stage: Stage) -> None:
+async def test_servers_that_only_a_redirection_named(case: UpkeepCase) -> None:
     """There or not there: their connections end, and so do their metrics."""
-    service = stage.service
-    before, series = stage.connections, stage.series
+    service = case.service
+    before, series = case.connections, case.series
     place = Place("shard-1", Node("10.2.0.1", 6379), True, 2, 0, 0)
     for number in range(STRANGERS):
         if number % 2:
-            stage.servers[2 + number].crash()
+            case.servers[2 + number].crash()
         service.upstream.redirections.at(place, stranger(number))
     await asyncio.sleep(1)
-    assert stage.connections == before + STRANGERS // 2
-    assert stage.series == series + STRANGERS
+    assert case.connections == before + STRANGERS // 2
+    assert case.series == series + STRANGERS
     await asyncio.sleep(LONG)
-    assert stage.connections == before
-    assert stage.series == series
+    assert case.connections == before
+    assert case.series == series
     assert all(backend.place.node.host.startswith("10.2.") for backend in service.restarted)
     # Nobody tries to reach them any more.
-    for server in stage.servers[2:]:
+    for server in case.servers[2:]:
         server.go_on()
     await asyncio.sleep(LONG)
-    assert stage.connections == before
+    assert case.connections == before
 
 
 @told()
-async def test_a_stranger_that_drops_every_connection(stage: Stage) -> None:
+async def test_a_stranger_that_drops_every_connection(case: UpkeepCase) -> None:
     """To connect is not to be used."""
     place = Place("shard-1", Node("10.2.0.1", 6379), True, 2, 0, 0)
-    before = stage.series
-    stage.service.upstream.redirections.at(place, stranger(0))
+    before = case.series
+    case.service.upstream.redirections.at(place, stranger(0))
     for _ in range(int(LONG * 2)):
         await asyncio.sleep(0.5)
-        stage.servers[2].cut()
-    assert stage.series == before
+        case.servers[2].cut()
+    assert case.series == before
 
 
 @told()
-async def test_what_is_known_of_servers_shrinks_with_them(stage: Stage) -> None:
-    service = stage.service
+async def test_what_is_known_of_servers_shrinks_with_them(case: UpkeepCase) -> None:
+    service = case.service
     for number in range(STRANGERS):
         node = stranger(number)
         service.roles.demoted(Place("x", node, True, 2, 0, 0))

@@ -338,7 +338,7 @@ class TestCommandLine:
         [
             (["--proxies", "slotgate,nginx"], "nginx: unknown; there are slotgate"),
             (["--scenarios", "fast"], "fast: unknown; there are get-p1"),
-            (["--parts", "all"], "all: unknown; there are proxies, overhead, memory, company, micro"),
+            (["--parts", "all"], "all: unknown; there are proxies, overhead, memory, mixed-load, micro"),
             (["--rounds", "0"], "not a whole number of 1 or more"),
         ],
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import against, micro, overhead, paired, usage
-from benchmarks.crowd import LargeValue, connected
 from benchmarks.loadgen import RunFailed
 from benchmarks.lockstep import Load, one_cpu
+from benchmarks.many_clients import LargeValue, connected
 from benchmarks.paired import Costs, Estimate
 from benchmarks.peers import Target
 from benchmarks.scenarios import SMALL
@@ -103,7 +103,7 @@ class TestLargeValue:
             LargeValue("key", 2).get(server.target)
 
 
-class TestCrowd:
+class TestManyClients:
     FIRST = b"*2\r\n$3\r\nGET\r\n$21\r\nbench:64:000000000000\r\n"
 
     def test_all_are_answered_and_stay(self, answering: list[Answering]) -> None:

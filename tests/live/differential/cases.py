@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.resp.requests import split_inline
-from tests.live.differential.keyspace import GENERIC, SCRIPTS
+from tests.live.differential.generic import GENERIC, SCRIPTS
 from tests.live.differential.lists import HASHES, LISTS
 from tests.live.differential.serverwide import KEYLESS, SESSION
 from tests.live.differential.sets import SETS, SORTED_SETS

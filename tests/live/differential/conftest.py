@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
 
 _USER = '[[users]]\nname = "default"\nnopass = true\nadmin = true\n'
 

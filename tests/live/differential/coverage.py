@@ -10,7 +10,7 @@ from tests.live.differential.cases import CONVERSATIONS
 from tests.live.differential.compare import name_of
 from tests.live.differential.scene import Play
 from tests.live.differential.scenes import SCENES
-from tests.live.site import Site, clean
+from tests.support.site import Site, clean
 
 COVERED_AT_LEAST = 0.95
 

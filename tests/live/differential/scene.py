@@ -22,7 +22,7 @@ from proxy.resp.requests import split_inline
 from tests.live.differential.cases import with_tag
 from tests.live.differential.compare import name_of
 from tests.live.differential.normalise import normaliser
-from tests.live.wire import Wire
+from tests.support.wire import Wire
 
 _STEP = re.compile(r"([a-z*])([:><~]| )\s*(.*)")
 _NUMBER = re.compile(rb"^:\d+\r\n", re.MULTILINE)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.live.differential.coverage import COVERED_AT_LEAST, LEFT_OUT, commands_of, compared, share
-from tests.live.site import Site
+from tests.support.site import Site
 
 pytestmark = pytest.mark.live
 

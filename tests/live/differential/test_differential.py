@@ -5,9 +5,9 @@ import pytest
 from proxy.resp import encode
 from tests.live.differential.cases import CONVERSATIONS, Conversation
 from tests.live.differential.compare import differences
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site
-from tests.live.wire import Wire
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 

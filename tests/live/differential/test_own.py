@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from proxy.devservers.servers import LocalServer, find_server
-from tests.live.conftest import Serve
 from tests.live.differential.normalise import transaction
 from tests.live.differential.test_random import replies
-from tests.live.site import Site
-from tests.live.wire import Wire, pack
+from tests.support.fixtures import Serve
+from tests.support.site import Site
+from tests.support.wire import Wire, pack
 
 pytestmark = [pytest.mark.live, pytest.mark.smoke]
 

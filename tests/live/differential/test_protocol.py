@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from tests.live.site import Site
-from tests.live.wire import pack
+from tests.support.site import Site
+from tests.support.wire import pack
 
 pytestmark = pytest.mark.live
 

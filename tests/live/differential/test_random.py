@@ -8,8 +8,8 @@ import pytest
 
 from proxy.resp import encode
 from tests.live.differential.normalise import hello
-from tests.live.site import Site
-from tests.live.wire import Wire, frames
+from tests.support.site import Site
+from tests.support.wire import Wire, frames
 
 pytestmark = pytest.mark.live
 

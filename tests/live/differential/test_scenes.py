@@ -4,8 +4,8 @@ import pytest
 
 from tests.live.differential.scene import Play, Scene, scene_differences
 from tests.live.differential.scenes import SCENES, VALKEYS_OWN
-from tests.live.proxyprocess import ProxyProcess
-from tests.live.site import Site, clean
+from tests.support.proxy_process import ProxyProcess
+from tests.support.site import Site, clean
 
 pytestmark = pytest.mark.live
 

@@ -25,6 +25,6 @@ async def _getaddrinfo(self: Any, host: Any, port: Any, **options: Any) -> Any:
 
 setattr(uvloop.Loop, "getaddrinfo", _getaddrinfo)  # noqa: B010 - to a type checker it is no variable
 if "TEST_UNUSED" in os.environ:
-    from proxy.worker.upkeep import Upkeep
+    from proxy.worker.server import Upkeep
 
     Upkeep.unused = float(os.environ["TEST_UNUSED"])

@@ -1,0 +1,285 @@
+"""A TCP connection in memory: one end is an asyncio transport for the proxy's object, the other a simulated peer."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+_LONGEST_SLICE = 64 * 1024
+
+
+class Peer(Protocol):
+    """The far end of a wire."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the proxy have arrived."""
+
+    def lost(self) -> None:
+        """The connection is closed or cut."""
+
+
+class Pace:
+    """How bytes travel: delays in seconds, and how they are cut on the way. All chance comes from ``rng``."""
+
+    def __init__(
+        self,
+        rng: Random,
+        delay: float = 0.001,
+        kernel: int = 64 * 1024,
+        buffer: int = 64 * 1024,
+        *,
+        smooth: bool = False,
+    ) -> None:
+        self._rng = rng
+        self._delay = delay
+        self._smooth = smooth
+        self.kernel = kernel
+        """Bytes that a connection takes in without its reader, before the writer's buffer fills."""
+        self.buffer = buffer
+        """Bytes in the writer's buffer at which it is told to pause, if it sets no mark of its own."""
+
+    def delay(self) -> float:
+        """Until the next bytes arrive."""
+        return 0.0 if self._smooth else self._delay * self._rng.random() ** 3
+
+    def slice(self, size: int) -> int:
+        """How many of ``size`` bytes arrive in one piece."""
+        if self._smooth or self._rng.random() < 0.5:
+            return min(size, _LONGEST_SLICE)
+        return min(size, _LONGEST_SLICE, max(self._rng.randint(1, 40), int(size * self._rng.random())))
+
+    def part(self, size: int) -> int:
+        """How many of ``size`` bytes got through before a cut."""
+        return self._rng.randint(0, size)
+
+
+class Flow:
+    """The bytes of one direction that are on their way to ``taker``; ``moved`` is called after each piece.
+
+    ``room`` says how many bytes a piece may have.
+    """
+
+    def __init__(
+        self,
+        pace: Pace,
+        taker: Callable[[bytes], None],
+        moved: Callable[[], None],
+        room: Callable[[], int] = lambda: _LONGEST_SLICE,
+    ) -> None:
+        self._pace = pace
+        self._room = room
+        self._taker = taker
+        self._moved = moved
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._bytes = bytearray()
+        self._blocked: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether its taker does not read."""
+        return bool(self._blocked)
+
+    def send(self, data: bytes) -> None:
+        """Put ``data`` on the way."""
+        self._bytes += data
+        self._arm()
+
+    def blocks(self, why: str) -> bool:
+        """Whether this is a reason why nothing arrives."""
+        return why in self._blocked
+
+    def block(self, why: str) -> None:
+        """Nothing arrives until this reason is gone."""
+        self._blocked.add(why)
+        self.stop()
+
+    def unblock(self, why: str) -> None:
+        """A reason not to read is gone."""
+        self._blocked.discard(why)
+        self._arm()
+
+    def stop(self) -> None:
+        """Let nothing more arrive."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def lose(self) -> None:
+        """A part of what is on the way arrives, the rest never will."""
+        self.stop()
+        got = bytes(self._bytes[: min(self._pace.part(len(self._bytes)), self._room())])
+        self._bytes.clear()
+        if got and not self._blocked:
+            self._taker(got)
+
+    def _arm(self) -> None:
+        if self._timer is None and self._bytes and not self._blocked:
+            self._timer = self._loop.call_later(self._pace.delay(), self._arrive)
+
+    def _arrive(self) -> None:
+        self._timer = None
+        size = min(self._pace.slice(len(self._bytes)), self._room())
+        piece = bytes(self._bytes[:size])
+        del self._bytes[:size]
+        self._taker(piece)
+        self._moved()
+        self._arm()
+
+
+class Served(Protocol):
+    """What the proxy's end of a wire calls: the methods of an ``asyncio.Protocol`` that stay, whoever reads."""
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+
+class Reads(Served, Protocol):
+    """One that is given what came."""
+
+    def data_received(self, data: bytes) -> None: ...
+
+
+class MemoryWire(asyncio.Transport):
+    """The transport of ``protocol``, and by ``send``, ``cut``, ``end`` and the two flows what its peer can do to it.
+
+    As with uvloop's transports, how it reads (``data_received`` or ``get_buffer``) is settled when it begins to read.
+    """
+
+    def __init__(self, protocol: Reads, pace: Pace, peername: tuple[str, int] = ("10.0.0.1", 1)) -> None:
+        super().__init__({"peername": peername, "sockname": ("10.0.0.2", 2)})
+        self.peer: Peer
+        self._protocol: Served = protocol
+        self._reads: Reads | asyncio.BufferedProtocol = protocol
+        self._pace = pace
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+        self._gone = False
+        self._paused = False
+        self._high = pace.buffer
+        self.outgoing = Flow(pace, lambda data: self.peer.receive(data), self._drained)
+        self.incoming = Flow(pace, self._arrived, self._end_reached, self._room)
+        self._ended = False
+
+    # ---- for the protocol
+
+    def write(self, data: Any) -> None:
+        """Send bytes, unless the connection is closing."""
+        if self._closing or not data:
+            return
+        self.outgoing.send(bytes(data))
+        if not self._paused and self.get_write_buffer_size() > self._high:
+            self._paused = True
+            self._protocol.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        """What the peer's kernel does not take."""
+        return max(0, len(self.outgoing) - self._pace.kernel)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high mark; the low one is a quarter of it."""
+        self._high = self._pace.buffer if high is None else high
+
+    def set_protocol(self, protocol: Any) -> None:
+        """From now on everything is ``protocol``'s; what comes, only from the next ``resume_reading`` on."""
+        self._protocol = protocol
+
+    def get_protocol(self) -> Any:
+        """Whose everything is."""
+        return self._protocol
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        self.incoming.block("paused")
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self.incoming.blocks("paused"):
+            self._reads = self.get_protocol()
+        self.incoming.unblock("paused")
+        self._loop.call_soon(self._end_reached)
+
+    def is_closing(self) -> bool:
+        """Whether the protocol closes it, or has lost it."""
+        return self._closing
+
+    def close(self) -> None:
+        """Close when what was written has arrived."""
+        if not self._closing:
+            self._closing = True
+            self.incoming.block("closed")
+            self._drained()
+
+    def abort(self) -> None:
+        """Close at once; of what was written a part arrives."""
+        if not self._gone:
+            self.incoming.block("closed")
+            self._go(None)
+
+    # ---- for the peer
+
+    @property
+    def open(self) -> bool:
+        """Whether bytes still travel."""
+        return not self._gone
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the protocol."""
+        if not self._gone:
+            self.incoming.send(data)
+
+    def end(self) -> None:
+        """Say that no more bytes will be sent to the protocol (FIN)."""
+        self._ended = True
+        self._end_reached()
+
+    def cut(self) -> None:
+        """Lose the connection; of what is on the way a part arrives."""
+        if not self._gone:
+            self.incoming.lose()
+            self._go(ConnectionResetError(104, "Connection reset by peer"))
+
+    # ---- inside
+
+    def _room(self) -> int:
+        """How many bytes can be taken at once."""
+        if isinstance(self._reads, asyncio.BufferedProtocol):
+            return min(len(memoryview(self._reads.get_buffer(-1))), _LONGEST_SLICE)
+        return _LONGEST_SLICE
+
+    def _arrived(self, data: bytes) -> None:
+        """Hand over what came."""
+        if isinstance(self._reads, asyncio.BufferedProtocol):
+            with memoryview(self._reads.get_buffer(len(data))) as view:
+                view[: len(data)] = data
+            self._reads.buffer_updated(len(data))
+        else:
+            self._reads.data_received(data)
+
+    def _go(self, error: Exception | None) -> None:
+        if self._gone:
+            return
+        self._closing = self._gone = True
+        self.incoming.stop()
+        self.outgoing.lose()
+        self._loop.call_soon(self._protocol.connection_lost, error)
+        self._loop.call_soon(self.peer.lost)
+
+    def _drained(self) -> None:
+        if self._closing and not self.outgoing:
+            self._go(None)
+        elif self._paused and self.get_write_buffer_size() <= self._high // 4:
+            self._paused = False
+            self._protocol.resume_writing()
+
+    def _end_reached(self) -> None:
+        if self._ended and not self.incoming and not self.incoming.blocked:
+            self._ended = False
+            if not self.get_protocol().eof_received():
+                self.close()

@@ -1,0 +1,177 @@
+"""The proxy as an operator runs it: a process of its own, stopped by SIGTERM."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from proxy.compiled import engine
+from proxy.config.environment import ENGINE
+from proxy.devservers.process_guard import process_guard
+from proxy.devservers.servers import LOOPBACK, free_port
+
+_READY = 60.0
+"""Two workers take more than 15 seconds to start where ten other processes want the same two processors."""
+_STOP = 15.0
+
+
+class ProxyProcess:
+    """``slotgate serve`` with ``arguments`` (beside where it listens) and the TOML text ``config``.
+
+    Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given, and the
+    engine's: it is that of the tests. ``files``: how many it may open, by its soft and its hard limit.
+    """
+
+    running_now: ClassVar[set["ProxyProcess"]] = set()
+    """Those that a failing test may have talked to."""
+    program: tuple[str, ...] = ("-m", "proxy")
+    """What Python runs."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        config: str = "",
+        listen: str = "",
+        environment: Mapping[str, str] | None = None,
+        files: tuple[int, int] | None = None,
+    ) -> None:
+        self.address = listen or f"{LOOPBACK}:{free_port()}"
+        self.admin = f"{LOOPBACK}:{free_port()}"
+        name = f"proxy-{self.admin.rpartition(':')[2]}"
+        self._log = directory / f"{name}.log"
+        self._directory = directory
+        self._files = files
+        self._arguments = list(arguments)
+        if config:
+            file = directory / f"{name}.toml"
+            file.write_text(config)
+            self._arguments += ["-c", str(file)]
+        inherited = {
+            key: value for key, value in os.environ.items() if not key.startswith("SLOTGATE_") or key == ENGINE
+        }
+        self._environment = {**inherited, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ProxyProcess {self.address} admin={self.admin} {' '.join(self._arguments)}>"
+
+    @property
+    def log(self) -> str:
+        """What it wrote up to now."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def port(self) -> int:
+        """Where it listens, if not at a unix socket."""
+        return int(self.address.rpartition(":")[2])
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Self]:
+        """Started; stopped in order at the end, and killed if that fails."""
+        try:
+            self.start()
+            yield self
+            self.stop()
+        finally:
+            self.kill()
+
+    def start(self, *, ready: bool = True) -> None:
+        """Start it, and wait until every shard is reachable (``ready`` False: until it serves)."""
+        command = [sys.executable, *self.program, "serve", "--listen", self.address, "--admin", self.admin]
+        if self._files is not None:
+            soft, hard = self._files
+            command = ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh", *command]
+        self._process = process_guard().spawn(
+            [*command, *self._arguments], cwd=self._directory, output=self._log, env=self._environment
+        )
+        self.running_now.add(self)
+        deadline = time.monotonic() + _READY
+        while time.monotonic() < deadline and self.running:
+            if self._answers(200 if ready else 0):
+                assert f'engine="{engine()}"' in self.http("/metrics")[1], "it is not the engine of the tests"
+                return
+            time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"{self!r} did not become ready:\n{self.log}")
+
+    def _answers(self, wanted: int) -> bool:
+        with contextlib.suppress(OSError):
+            status, _ = self.http("/readyz")
+            return status == wanted or not wanted
+        return False
+
+    def stop(self) -> None:
+        """SIGTERM; asserts that it ends by itself, with exit code 0 and no traceback in its log."""
+        assert self._process is not None
+        self.running_now.discard(self)
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(_STOP)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self!r} did not stop:\n{self.log}") from None
+        assert code == 0, f"{self!r} ended with {code}:\n{self.log}"
+        assert "Traceback" not in self.log, self.log
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.running_now.discard(self)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def http(self, path: str, *, method: str = "GET", accept: str = "") -> tuple[int, str]:
+        """Status and body of a request to the admin port. Raises OSError when it can not be asked."""
+        request = urllib.request.Request(f"http://{self.admin}{path}", method=method, headers={"Accept": accept})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def topology(self) -> list[dict[str, Any]]:
+        """The shards that /topology names."""
+        shards: list[dict[str, Any]] = json.loads(self.http("/topology")[1])["shards"]
+        return shards
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The servers that /topology names."""
+        return [node for shard in self.topology() for node in shard["nodes"]]
+
+
+def metric(proxy: ProxyProcess, name: str, **labels: str) -> float:
+    """The sum of the samples of a metric that carry these labels."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    _, text = proxy.http("/metrics")
+    lines = [line for line in text.splitlines() if re.match(rf"{name}[ {{]", line)]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in wanted))
+
+
+def resident(proxy: ProxyProcess) -> int:
+    """Bytes of memory that the proxy holds."""
+    return int(Path(f"/proc/{proxy.pid}/statm").read_text().split()[1]) * 4096
