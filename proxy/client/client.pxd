@@ -1,26 +1,23 @@
 import cython
 
-from proxy.backends.dispatch cimport Muted
 from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.transport.flow_control cimport Flow
 from proxy.client.fast_commands cimport Lanes
 from proxy.metrics cimport CommandCounter
-from proxy.features.state cimport Modes
+from proxy.client.pacing cimport Pacing
 from proxy.client.own_answers cimport OwnLane
 from proxy.client.read_your_writes cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.backends.routes cimport Routes
 from proxy.session.session cimport Session
-from proxy.planning.exec_block cimport Queue
 
 
 cdef int _OWN
-cdef int _QUEUES
 cdef int _LONG_WAY
 
 
-cdef class Conversation(Receiver):
+cdef class Client(Receiver):
     # for good
     cdef readonly object service
     cdef readonly Lanes lanes
@@ -29,39 +26,35 @@ cdef class Conversation(Receiver):
     cdef readonly Py_ssize_t number
     cdef readonly Py_ssize_t most
     cdef public Py_ssize_t output_hard
-    cdef Muted _muted
+    cdef readonly Pacing pacing
     # of the connection
     cdef readonly double created
     cdef readonly double last_active
     cdef readonly Flow flow
     cdef readonly Routes routes
+    cdef readonly bint closing
     cdef readonly OwnWrites own_writes
     cdef RequestFramer _framer
-    # of the conversation
+    # of its requests
     cdef Session _session
     cdef readonly object modes
     cdef public CommandCounter latest
     cdef public unsigned long long wrote
     cdef readonly bint plain
     cdef readonly int own
-    cdef bytes _said
+    cdef readonly bytes said
     cdef Routes _plain_routes
     cdef tuple _adopted
     cdef readonly bint calls_scripts
     cdef readonly bint held
 
+    cpdef object set_up(self)
     cpdef Session known_session(self)
-    @cython.locals(modes=Modes)
-    cpdef Queue queue(self)
-    @cython.locals(modes=Modes, session=Session)
-    cpdef object begin_queue(self)
-    @cython.locals(modes=Modes)
-    cpdef bint only_queues(self) except -1
-    @cython.locals(modes=Modes, session=Session)
-    cpdef object end_queue(self)
+    @cython.locals(framer=RequestFramer)
+    cpdef RequestFramer framer(self)
+    cpdef object next_share(self)
     cpdef object changed(self, bint moved)
     @cython.locals(session=Session, on=bint, framer=RequestFramer)
     cpdef object adopt_session(self)
-    cpdef object prepare(self, object service, ReplyWindow window, Py_ssize_t most)
     @cython.locals(plain=list)
     cpdef object begin(self, Py_ssize_t number, Flow flow, double now)

@@ -2,7 +2,7 @@ import cython
 
 from proxy.backends.shared cimport Backend
 from proxy.sharding.colocation cimport Colocation
-from proxy.client.client cimport Conversation
+from proxy.client.client cimport Client
 from proxy.backends.dispatch cimport Dispatcher
 from proxy.engine.sink cimport Sink
 from proxy.engine.window cimport ReplyWindow
@@ -29,14 +29,14 @@ cdef bytes _NO_HEAD
     stop=Py_ssize_t,
     shard=Py_ssize_t, one="unsigned long long", backend=Backend, own_writes=OwnWrites,
 )
-cpdef Py_ssize_t run(Conversation client, bytes data, Py_ssize_t pos, double now, Py_ssize_t credit) except -2
+cpdef Py_ssize_t run(Client client, bytes data, Py_ssize_t pos, double now, Py_ssize_t credit) except -2
 
 
 @cython.locals(
     lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split,
     count=Py_ssize_t, keys=Py_ssize_t, found=Cut, tail=Py_ssize_t, slot_shard=tuple,
 )
-cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double now) except -2
+cpdef Py_ssize_t split(Client client, bytes data, Py_ssize_t pos, double now) except -2
 
 
 @cython.locals(
@@ -44,7 +44,7 @@ cpdef Py_ssize_t split(Conversation client, bytes data, Py_ssize_t pos, double n
     sink=Sink,
 )
 cpdef object send_parts(
-    Conversation client, Routes routes, Split entry, Cut found, bytes data, Py_ssize_t pos, double now,
+    Client client, Routes routes, Split entry, Cut found, bytes data, Py_ssize_t pos, double now,
 )
 
 

@@ -10,8 +10,10 @@ number of arguments that fits its arity, whose only key is its first argument. `
 split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
 """
 
+from collections.abc import Sequence
+
 from proxy.backends.routes import Routes
-from proxy.client.client import Conversation
+from proxy.client.client import Client
 from proxy.client.fast_commands import NO_HEAD, Split
 from proxy.engine.jobs import Job
 from proxy.engine.sink import Sink
@@ -30,7 +32,7 @@ _BYTES = BYTES
 _NO_HEAD = NO_HEAD
 
 
-def run(client: Conversation, data: bytes, pos: int, now: float, credit: int) -> int:
+def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
     """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast lane's, and ``credit`` lasts.
 
     Returns the offset of the first that is not carried out. The client's session is in its plain state.
@@ -128,7 +130,7 @@ def run(client: Conversation, data: bytes, pos: int, now: float, credit: int) ->
     return pos
 
 
-def split(client: Conversation, data: bytes, pos: int, now: float) -> int:
+def split(client: Client, data: bytes, pos: int, now: float) -> int:
     """Carry out the request at ``data[pos:]`` if it is one that is split by its keys; its end, else -1."""
     lane = client.lanes.current
     view = data
@@ -155,7 +157,7 @@ def split(client: Conversation, data: bytes, pos: int, now: float) -> int:
     return found.end
 
 
-def watched(client: "Conversation", data: bytes, pos: int, name_end: int, now: float) -> int:
+def watched(client: Client, data: bytes, pos: int, name_end: int, now: float) -> int:
     """Carry out the request at ``data[pos:]`` if it is of a command of which some have had very long replies, and is
     none of those; its end, else -1."""
     lane = client.lanes.current
@@ -172,7 +174,7 @@ def watched(client: "Conversation", data: bytes, pos: int, name_end: int, now: f
         return -1
     slot = service.slot_of(data[data.index(b"\n", name_end) + 1 : key_end - 2])
     shard = client.routes.slot_shard[slot]
-    routes = client.reading((shard,), head.read, now)
+    routes = reading(client, (shard,), head.read, now)
     if (routes.readers if head.read else routes.writers)[shard] is None:
         return -1
     if lane.measure:
@@ -182,16 +184,14 @@ def watched(client: "Conversation", data: bytes, pos: int, name_end: int, now: f
     return end
 
 
-def _has_long(client: "Conversation", data: bytes, pos: int, found: Cut) -> bool:
+def _has_long(client: Client, data: bytes, pos: int, found: Cut) -> bool:
     """Whether a part of the request at ``data[pos:]`` has had very long replies."""
     parts = found.parts
     frames = (data[pos : found.end],) if len(parts) == 1 else (part.frame for part in parts)
     return client.service.upstream.longs.any(frames)
 
 
-def send_parts(
-    client: Conversation, routes: Routes, entry: Split, found: Cut, data: bytes, pos: int, now: float
-) -> None:
+def send_parts(client: Client, routes: Routes, entry: Split, found: Cut, data: bytes, pos: int, now: float) -> None:
     """Send over ``routes`` what the request at ``data[pos:]`` was cut into."""
     service = client.service
     lane = client.lanes.current
@@ -204,7 +204,7 @@ def send_parts(
     dispatcher = service.dispatcher
     sink: Sink = window
     if client.own_writes is not None:
-        routes = client.reading([part.shard for part in parts], entry.way.read, now)
+        routes = reading(client, [part.shard for part in parts], entry.way.read, now)
     if entry.way.changes:
         sink = client.writing([part.shard for part in parts], True, window)
     if len(parts) > 1:
@@ -215,7 +215,7 @@ def send_parts(
         dispatcher.send(first.shard, entry.way.read, frame, routes, client.flow, sink, token, now)
 
 
-def splitting(client: Conversation, frame: bytes, now: float) -> Job[bool | None]:
+def splitting(client: Client, frame: bytes, now: float) -> Job[bool | None]:
     """Carry out the request ``frame``, of very many keys, if it is one that is split by them: whether it is. None if it
     must wait (nothing was done)."""
     service = client.service
@@ -242,6 +242,16 @@ def splitting(client: Conversation, frame: bytes, now: float) -> Job[bool | None
     assert routes is not None  # it was alone, and nothing was carried out since
     send_parts(client, routes, entry, found, frame, 0, now)
     return True
+
+
+def reading(client: Client, shards: Sequence[int], read: bool, now: float, routes: Routes | None = None) -> Routes:
+    """The routes for a request to ``shards``, of ``routes`` or its usual ones: a read of which any part must go to
+    the primary goes there whole."""
+    own_writes, routes = client.own_writes, routes or client.routes
+    if not read or own_writes is None:
+        return routes
+    lately = any(own_writes.lately(shard, routes.slot_shard, now) for shard in shards)
+    return client.service.upstream.at_primaries(routes) if lately else routes
 
 
 def _line_end(data: bytes, at: int, last: int) -> int:

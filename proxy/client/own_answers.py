@@ -155,7 +155,7 @@ class OwnLane:
             return lambda session, args: nothing_ended(kind, args[1:], _standing(session, kind), session.protocol)
         if fact.handling is not Handling.SESSION or fact.name in _LONG_WAY:
             return None
-        if fact.name in cross_worker.WIDE and fact.name != _LISTED:
+        if fact.name in cross_worker.COMMANDS and fact.name != _LISTED:
             return None
         if fact.privileged or fact.for_admins is not None:
             return None

@@ -1,7 +1,8 @@
 import cython
 
-from proxy.client.client cimport Conversation
+from proxy.client.client cimport Client
 from proxy.engine.window cimport ReplyWindow
+from proxy.features.state cimport Modes
 from proxy.metrics cimport CommandCounter
 from proxy.client.own_answers cimport Call, OwnLane
 from proxy.session.session cimport Session
@@ -23,42 +24,58 @@ cdef Py_ssize_t _PING_MOST
     lane=OwnLane, text=bytes, session=Session, size=Py_ssize_t, step=Py_ssize_t, call=Call, window=ReplyWindow,
     fixed=bytes, counter=CommandCounter, queues=bint,
 )
-cpdef Py_ssize_t repeat(Conversation client, bytes data, Py_ssize_t pos, Turn turn, bint more) except -1
+cpdef Py_ssize_t repeat(Client client, bytes data, Py_ssize_t pos, Turn turn, bint more) except -1
 
 
 @cython.locals(queue=Queue, item=Queued)
-cdef bint _queue_again(Conversation client, Session session, OwnLane lane) except -1
+cdef bint _queue_again(Client client, Session session, OwnLane lane) except -1
 
 
 @cython.locals(
     reply=bytes, authenticated=bint, db=Py_ssize_t, protocol=int, reads_replicas=bint, moved=bint, window=ReplyWindow,
 )
-cdef bint carry_out(Conversation client, Session session, Call call, list args) except -1
+cdef bint carry_out(Client client, Session session, Call call, list args) except -1
 
 
 @cython.locals(
     manner=int, lane=OwnLane, args=list, call=Call, count=Py_ssize_t, session=Session, arity=Py_ssize_t, refusal=bytes,
     keeps=bint, reply=bytes, window=ReplyWindow,
 )
-cpdef bint answer(Conversation client, bytes frame, bint inline) except -1
+cpdef bint answer(Client client, bytes frame, bint inline) except -1
 
 
-cdef bint _ends_nothing(Conversation client, Session session, Call call, list args) except -1
+cdef bint _ends_nothing(Client client, Session session, Call call, list args) except -1
 
 
 @cython.locals(count=Py_ssize_t, turn=Turn)
-cdef bint _lists_at_once(Conversation client) except -1
+cdef bint _lists_at_once(Client client) except -1
 
 
 @cython.locals(queue=Queue, item=Queued)
 cdef bint _enqueue(
-    Conversation client, Session session, OwnLane lane, Call call, list args, bytes frame, bint inline, bint keeps
+    Client client, Session session, OwnLane lane, Call call, list args, bytes frame, bint inline, bint keeps
 ) except -1
 
 
 @cython.locals(reply=bytes, queue=Queue)
-cdef bint _begin_or_end(Conversation client, Session session, Call call) except -1
+cdef bint _begin_or_end(Client client, Session session, Call call) except -1
+
+
+@cython.locals(modes=Modes)
+cdef Queue _queue(Client client)
+
+
+@cython.locals(modes=Modes, session=Session)
+cdef object _begin_queue(Client client)
+
+
+@cython.locals(modes=Modes)
+cdef bint _only_queues(Client client) except -1
+
+
+@cython.locals(modes=Modes, session=Session)
+cdef object _end_queue(Client client)
 
 
 @cython.locals(lane=OwnLane, replies=list, item=Queued)
-cdef bytes _execute(Conversation client, Session session, list items)
+cdef bytes _execute(Client client, Session session, list items)

@@ -7,14 +7,15 @@ Whoever can connect can send such requests at any rate, so they must cost no mor
 
 A client's ``Manner`` says what it is in the middle of. What is remembered of a request is its answer where that depends
 on nothing but the request, the manner and whether the client has logged in; else the function that makes it. Whatever
-is not here goes the long way (``Conversation.request``).
+is not here goes the long way (``proxy.client.slow_path``).
 """
 
 from proxy import errors
-from proxy.client.client import Conversation
+from proxy.client.client import Client
 from proxy.client.own_answers import LONGEST, Call, OwnLane
+from proxy.features.state import Modes
 from proxy.features.subscriptions import ALLOWED, pong
-from proxy.planning.exec_block import QUEUED, Queued
+from proxy.planning.exec_block import QUEUED, Queue, Queued
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_inline, split_short
 from proxy.session.session import Manner, ReplyMode, Session
@@ -39,7 +40,7 @@ _LINE = 8
 """... and the credits that each of their lines takes."""
 
 
-def repeat(client: Conversation, data: bytes, pos: int, turn: Turn, more: bool) -> int:
+def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int:
     """Answer the requests at ``data[pos:]`` that are the one of before, for as long as the turn's credit lasts.
 
     Returns the offset of the first that is another one. ``more``: others come behind ``data``.
@@ -93,10 +94,10 @@ def repeat(client: Conversation, data: bytes, pos: int, turn: Turn, more: bool) 
     return pos
 
 
-def _queue_again(client: Conversation, session: Session, lane: OwnLane) -> bool:
+def _queue_again(client: Client, session: Session, lane: OwnLane) -> bool:
     """Queue what was queued before. False if that can not be."""
     if lane.manner == _QUEUES:
-        queue = client.queue()
+        queue = _queue(client)
         assert lane.fact is not None
         item = Queued(lane.fact, lane.args, lane.frame, None, lane.own)
         item.run = lane.run
@@ -107,7 +108,7 @@ def _queue_again(client: Conversation, session: Session, lane: OwnLane) -> bool:
     return True
 
 
-def carry_out(client: Conversation, session: Session, call: Call, args: list[bytes]) -> bool:
+def carry_out(client: Client, session: Session, call: Call, args: list[bytes]) -> bool:
     """Answer ``call`` by its function. False if what follows has to be looked at anew."""
     run = call.run
     assert run is not None
@@ -131,7 +132,7 @@ def carry_out(client: Conversation, session: Session, call: Call, args: list[byt
     return False
 
 
-def answer(client: Conversation, frame: bytes, inline: bool) -> bool:
+def answer(client: Client, frame: bytes, inline: bool) -> bool:
     """Answer the request in ``frame`` if the proxy answers it itself. False if it has to go the long way."""
     manner = client.own
     if manner == _SPOILED:
@@ -209,7 +210,7 @@ def answer(client: Conversation, frame: bytes, inline: bool) -> bool:
     return True
 
 
-def _ends_nothing(client: "Conversation", session: Session, call: Call, args: list[bytes]) -> bool:
+def _ends_nothing(client: Client, session: Session, call: Call, args: list[bytes]) -> bool:
     """Whether the client is subscribed to nothing that ``call`` would end."""
     if session.listening == _NONE:
         return True
@@ -221,7 +222,7 @@ def _ends_nothing(client: "Conversation", session: Session, call: Call, args: li
     return modes.subscriptions.has_none(kind, args[1:])
 
 
-def _lists_at_once(client: "Conversation") -> bool:
+def _lists_at_once(client: Client) -> bool:
     """Whether so few clients are connected that all are listed here, for which their lines take the turn's credit."""
     service = client.service
     count = len(service.clients)
@@ -233,7 +234,7 @@ def _lists_at_once(client: "Conversation") -> bool:
 
 
 def _enqueue(
-    client: Conversation,
+    client: Client,
     session: Session,
     lane: OwnLane,
     call: Call,
@@ -243,7 +244,7 @@ def _enqueue(
     keeps: bool,
 ) -> bool:
     """Queue a command of the proxy's own. False if that can not be."""
-    queue = client.queue()
+    queue = _queue(client)
     item = Queued(call.fact, args, encode.request(args) if inline else frame, None, True)
     if not call.changing and call.kind is None:
         item.run = call.run
@@ -259,7 +260,7 @@ def _enqueue(
     return True
 
 
-def _begin_or_end(client: Conversation, session: Session, call: Call) -> bool:
+def _begin_or_end(client: Client, session: Session, call: Call) -> bool:
     """MULTI; EXEC or DISCARD without a transaction, or of one that watches nothing and has few commands (or none), all
     of them answered here. False if it is another one."""
     reply = call.ends
@@ -267,17 +268,17 @@ def _begin_or_end(client: Conversation, session: Session, call: Call) -> bool:
     if call.name == "multi":
         if client.own != _IS_OWN:
             return False
-        client.begin_queue()
+        _begin_queue(client)
     elif client.own == _IS_OWN:
         reply = _WITHOUT[call.name]
         call.counter.failed += 1
     else:
-        queue = client.queue()
-        if len(queue.items) > _AT_ONCE or not queue.answered or not client.only_queues():
+        queue = _queue(client)
+        if len(queue.items) > _AT_ONCE or not queue.answered or not _only_queues(client):
             return False
         if queue.items and call.name == "exec":
             reply = _execute(client, session, queue.items)
-        client.end_queue()
+        _end_queue(client)
     client.latest = None
     session.last_command = call.name
     call.counter.calls += 1
@@ -285,7 +286,46 @@ def _begin_or_end(client: Conversation, session: Session, call: Call) -> bool:
     return True
 
 
-def _execute(client: Conversation, session: Session, items: list[Queued]) -> bytes:
+def _queue(client: Client) -> Queue:
+    """The client's transaction, which it has begun."""
+    modes = client.modes
+    assert modes is not None
+    queue = modes.queue
+    assert queue is not None
+    return queue
+
+
+def _begin_queue(client: Client) -> None:
+    """Begin a transaction (MULTI) for a client that is in the middle of nothing."""
+    modes = client.modes
+    if modes is None:
+        modes = client.modes = Modes(client)
+    modes.queue = Queue()
+    session = client.known_session()
+    session.queued = 0
+    client.plain = False
+    client.own = _QUEUES
+
+
+def _only_queues(client: Client) -> bool:
+    """Whether the client watches nothing and is subscribed to nothing beside its transaction."""
+    modes = client.modes
+    assert modes is not None
+    return modes.watch is None and modes.subscriptions is None
+
+
+def _end_queue(client: Client) -> None:
+    """End a transaction that was all that the client was in the middle of, and that has changed nothing else."""
+    modes = client.modes
+    assert modes is not None
+    modes.queue = None
+    session = client.known_session()
+    session.queued = -1
+    client.own = _IS_OWN
+    client.plain = session.authenticated and client.service.fast_lane
+
+
+def _execute(client: Client, session: Session, items: list[Queued]) -> bytes:
     """The replies to the commands of a transaction, all of which are answered here."""
     lane = client.own_lane
     lane.now = client.last_active

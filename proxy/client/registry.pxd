@@ -1,7 +1,7 @@
 import cython
 
 from proxy.client.shared_counts cimport Census
-from proxy.client.connection cimport ClientConnection
+from proxy.client.client cimport Client
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport Counters
 from proxy.session.session cimport Load, Session
@@ -23,7 +23,8 @@ cdef class Clients:
     cdef Py_ssize_t _blocked
 
     @cython.locals(census=Census, number=Py_ssize_t)
-    cpdef Py_ssize_t enter(self, ClientConnection client) except -1
-    cpdef object remove(self, ClientConnection client)
-    @cython.locals(client=ClientConnection, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)
+    cpdef Py_ssize_t enter(self, Client client) except -1
+    cpdef object remove(self, Client client)
+    @cython.locals(client=Client, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)
     cpdef Load load(self, Session session)
+    cdef object _let_go(self, Client client)

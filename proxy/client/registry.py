@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from proxy import errors
-from proxy.client.connection import ClientConnection
+from proxy.client.client import Client
 from proxy.client.shared_counts import Census
 from proxy.engine.jobs import MORE, Job
 from proxy.metrics import Counters
@@ -32,7 +32,7 @@ class Clients:
         """How many clients all workers may have."""
         self.own_maximum = maximum
         """How many this one may have: it has so many descriptors for them."""
-        self._clients: dict[int, ClientConnection] = {}
+        self._clients: dict[int, Client] = {}
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
         self.paused = False
@@ -43,10 +43,10 @@ class Clients:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def __iter__(self) -> Iterator[ClientConnection]:
+    def __iter__(self) -> Iterator[Client]:
         return iter(list(self._clients.values()))
 
-    def enter(self, client: ClientConnection) -> int:
+    def enter(self, client: Client) -> int:
         """Let one more client in, if there is room: its id, from 1, never given twice by any worker; or 0."""
         census = self._census
         if census.total() >= self.maximum or len(self._clients) >= self.own_maximum:
@@ -63,10 +63,10 @@ class Clients:
         self._counters.reject("max clients")
         return encode.error(errors.MAX_CLIENTS)
 
-    def remove(self, client: ClientConnection) -> None:
+    def remove(self, client: Client) -> None:
         """A client is gone."""
         self._clients.pop(client.number, None)
-        client.let_go()
+        self._let_go(client)
         self._census.connected(len(self._clients))
 
     # ---- what sessions may see and do
@@ -75,10 +75,10 @@ class Clients:
         """The sessions of all clients."""
         for client in self:
             if not client.gone:
-                client.note_latest()
+                note_latest(client)
                 yield client.session
 
-    def get(self, number: int) -> ClientConnection | None:
+    def get(self, number: int) -> Client | None:
         """The client with this id."""
         return self._clients.get(number)
 
@@ -89,7 +89,7 @@ class Clients:
         found = []
         for number in numbers[:_SUSPECTS]:
             client = self._clients[number]
-            client.note_latest()
+            note_latest(client)
             found.append(f"id={number} addr={client.session.address} cmd={client.session.last_command}")
         more = len(numbers) - len(found)
         return "; ".join(found) + (f"; {more} more" if more > 0 else "")
@@ -154,9 +154,16 @@ class Clients:
         """Carry out what was held; what still has to be is held again."""
         for client in self:
             if client.held:
-                client.let_go()
+                self._let_go(client)
                 client.flow.go(Stop.PAUSED | Stop.FULL)
             yield MORE
+
+    def _let_go(self, client: Client) -> None:
+        """Hold nothing of ``client`` any more."""
+        if client.held:
+            client.held = False
+            client.session.blocked = False
+            self.count_blocked(-1)
 
     def tell_plain(self) -> None:
         """Whether the fast lane may be used has changed."""
@@ -167,3 +174,11 @@ class Clients:
     def pauses_writes_only(self) -> bool:
         """Whether the pause holds only what may write."""
         return self._pause is not None and self._pause.writes_only
+
+
+def note_latest(client: Client) -> None:
+    """Tell the client's session what the fast path has carried out."""
+    session = client.session
+    session.last_active = client.last_active
+    if client.latest is not None:
+        session.last_command = client.latest.name

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from proxy.client.backlog import Backlog
 from proxy.client.fast_commands import Lanes
 from proxy.client.own_answers import OwnLane
 from proxy.commands.facts import Fact
@@ -49,6 +50,10 @@ class ClientServices(Services, Protocol):
     @property
     def census(self) -> RankedWorker:
         """Which worker this is."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits for clients that do not read."""
 
     @property
     def world(self) -> World:

@@ -6,6 +6,7 @@ Each has a narrow face: it sees its client and the servers, and never the connec
 
     host               what a feature may use of its client, and of what the clients share
     state              what one client is in the middle of
+    request            one request, taken apart
     commands           which feature carries out a command
     transactions       MULTI, EXEC, DISCARD, WATCH and UNWATCH
     watch              the keys that a client watches

@@ -13,6 +13,7 @@ from proxy.backends.settings import Place
 from proxy.commands.facts import Fact
 from proxy.commands.getkeys import xread_block_at
 from proxy.engine.sink import Sink
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.planner import Pin, Reject
 from proxy.planning.xread_ends import closed, end_said, open_ends, question
@@ -25,7 +26,7 @@ _LAST = frozenset({"blpop", "brpop", "blmove", "brpoplpush", "bzpopmin", "bzpopm
 _STREAMS = frozenset({"xread", "xreadgroup"})
 
 
-def begin(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, shard: int) -> bool:
+def begin(modes: Modes, request: Request, shard: int) -> bool:
     """Carry out a command that may block, on ``shard``. False if it must wait until all that its client sent is
     answered."""
     client = modes.client
@@ -35,9 +36,9 @@ def begin(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, shard: int)
         # As Redis: what it waits for must not be given to somebody who is gone.
         client.drain()
         return True
-    halt = Halt(modes, fact)
-    halt.sink = client.writing((shard,), not fact.readonly, halt.sink)
-    Block(modes, fact, args, frame, halt).start()
+    halt = Halt(modes, request.fact)
+    halt.sink = client.writing((shard,), not request.fact.readonly, halt.sink)
+    Block(modes, request, halt).start()
     return True
 
 
@@ -82,20 +83,19 @@ class Halt:
         data = b"" if self._muted or (self.leaving and reply == UNBLOCKED) else reply
         self.sink.deliver(self._token, data, 0, len(data))
         if self._reads:
-            self._modes.read_aside()
+            self._modes.read_untracked()
 
 
 class Block(BlockingRequest):
     """One command that blocks."""
 
-    __slots__ = ("_args", "_asked", "_ends", "_fact", "_frame", "_halt", "_modes", "_open")
+    __slots__ = ("_asked", "_ends", "_halt", "_modes", "_open", "_request")
 
-    def __init__(self, modes: Modes, fact: Fact, args: list[bytes], frame: bytes, halt: Halt) -> None:
+    def __init__(self, modes: Modes, request: Request, halt: Halt) -> None:
+        fact, args = request.fact, request.args
         super().__init__(modes.client.service.upstream, seconds(fact.name, args), readonly=fact.readonly)
         self._modes = modes
-        self._fact = fact
-        self._args = args
-        self._frame = frame
+        self._request = request
         self._halt = halt
         self._open = open_ends(args) if fact.name == "xread" else {}
         self._ends: dict[int, bytes] = {}
@@ -106,7 +106,8 @@ class Block(BlockingRequest):
 
     def place(self) -> Place | bytes | None:
         """Where its keys are."""
-        plan = self._modes.client.service.planner.plan(self._fact, self._args, self._frame)
+        request = self._request
+        plan = self._modes.client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject):
             return encode.error(plan.text)
         assert isinstance(plan, Pin)
@@ -119,10 +120,11 @@ class Block(BlockingRequest):
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """The command; before it, at first, where the streams end that it reads on from there."""
-        frame = self._frame
+        request = self._request
+        frame = request.frame
         if remaining is not None or self._ends:
-            args = closed(self._args, self._ends)
-            frame = encode.request(args if remaining is None else shortened(self._fact.name, args, remaining))
+            args = closed(request.args, self._ends)
+            frame = encode.request(args if remaining is None else shortened(request.fact.name, args, remaining))
         self._asked = [at for at in self._open if at not in self._ends]
         return (*(question(self._open[at]) for at in self._asked), frame)
 

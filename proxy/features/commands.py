@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 
 from proxy.commands.facts import Fact
 from proxy.features import monitor, publish, script_kill, slotgate, tracking, transactions, wait
+from proxy.features.request import Request
 from proxy.features.state import Modes
 
-Command = Callable[[Modes, Fact, list[bytes], bytes, float], bool]
-"""Carries out a command: (modes, fact, args, frame, now). False if it must wait (nothing was done)."""
+Command = Callable[[Modes, Request], bool]
+"""Carries out a request of one command. False if it must wait (nothing was done)."""
 _KEEP_CACHING = frozenset(("client|caching", "client|tracking", "multi"))
 """Behind these CLIENT CACHING is still for what follows."""
 COMMANDS: Mapping[str, Command] = {
@@ -25,14 +26,14 @@ COMMANDS: Mapping[str, Command] = {
 """By the fact's name."""
 
 
-def take(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool | None:
+def take(modes: Modes, request: Request) -> bool | None:
     """Carry out a command whose arity is right and which the client may call: whether that was done (False: it must
     wait), or None if it belongs to no feature."""
-    client = modes.client
-    if modes.subscriptions is not None and modes.subscriptions.answers(fact, args):
+    client, fact = modes.client, request.fact
+    if modes.subscriptions is not None and modes.subscriptions.answers(fact, request.args):
         return True
     if modes.queue is not None and fact.name not in transactions.AT_ONCE:
-        transactions.enqueue(modes, fact, args, frame)
+        transactions.enqueue(modes, request)
         return True
     if fact.name == "reset" and modes.subscriptions is not None and modes.subscriptions.leaves():
         return False
@@ -46,7 +47,7 @@ def take(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) 
     command = COMMANDS.get(fact.name)
     if command is None:
         return None
-    done = command(modes, fact, args, frame, now)
+    done = command(modes, request)
     if done and modes.tracker is not None and fact.name not in _KEEP_CACHING:
         modes.tracker.passed()
     return done
@@ -61,8 +62,8 @@ def let_go(modes: Modes) -> None:
     """The client is gone, or starts over (RESET): end everything that it is in the middle of."""
     if modes.block is not None:
         modes.block.cancel()
-    if modes.errand is not None:
-        modes.errand.cancel()
+    if modes.sent is not None:
+        modes.sent.cancel()
     modes.client.service.spectators.remove(modes.client)
     tracking.stop(modes)
     transactions.discard(modes)

@@ -72,14 +72,14 @@ class Ending(WholeReplySink):
             if item.own:
                 if item.along:
                     next(self._frames)
-                wide = cross_worker.WIDE.get(item.fact.name)
-                if wide is not None and (yield from wide.check(client.session.world, item.args)) is None:
+                command = cross_worker.COMMANDS.get(item.fact.name)
+                if command is not None and (yield from command.check(client.session.world, item.args)) is None:
                     now = client.service.turn.now()
-                    part = yield from wide.part(client.session.world, client.session.id, item.args, now)
+                    part = yield from command.part(client.session.world, client.session.id, item.args, now)
                     if siblings is not None:
-                        self._ask(siblings, wide, item, part)
+                        self._ask(siblings, command, item, part)
                         return
-                    reply = wide.reply((part,), item.args, client.session.protocol)
+                    reply = command.reply((part,), item.args, client.session.protocol)
                 else:
                     reply = self._own(item)
                 if item.fact.name in _TOLD and not reply.startswith(b"-"):
@@ -106,12 +106,14 @@ class Ending(WholeReplySink):
             self._silent = session.reply_mode is ReplyMode.OFF
         return reply
 
-    def _ask(self, siblings: Siblings, wide: cross_worker.Wide, item: Queued, own: cross_worker.Part) -> None:
+    def _ask(
+        self, siblings: Siblings, command: cross_worker.CrossWorkerCommand, item: Queued, own: cross_worker.Part
+    ) -> None:
         """A command about the clients of all workers: go on when the others have done their parts too."""
         session = self._client.session
 
         def reply(others: Sequence[cross_worker.Part]) -> None:
-            self._add(wide.reply((own, *others), item.args, session.protocol))
+            self._add(command.reply((own, *others), item.args, session.protocol))
             self._go_on()
 
         siblings.ask(item.fact.name, item.args, session.id, reply)

@@ -268,7 +268,7 @@ class State(Protocol):
     def forget_expected(self) -> None:
         """Nothing is expected of its subscriptions any more."""
 
-    def read_aside(self) -> None:
+    def read_untracked(self) -> None:
         """It has read over a connection that is not its own for good."""
 
     def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:

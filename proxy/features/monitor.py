@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.features.host import Host
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.resp import encode
 from proxy.session.session import Session
@@ -88,12 +89,12 @@ def _hello(args: Sequence[bytes]) -> Iterator[bytes]:
 # ---- as commands
 
 
-def monitor(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def monitor(modes: Modes, request: Request) -> bool:
     """MONITOR. Who looks on already is answered nothing, as by Redis."""
     client = modes.client
     spectators = client.service.spectators
     known = client in spectators
-    client.say(fact, b"" if known else encode.OK)
+    client.say(request.fact, b"" if known else encode.OK)
     if not known:
         spectators.add(client)
     return True

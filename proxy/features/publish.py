@@ -10,6 +10,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job
 from proxy.engine.sink import ForwardingSink, Sink
 from proxy.features.host import Host
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
 from proxy.pubsub.subscriber import Subscriber
@@ -19,23 +20,23 @@ from proxy.transport.flow_control import Stop
 _ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
 
 
-def publish(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def publish(modes: Modes, request: Request) -> bool:
     """PUBLISH, SPUBLISH."""
     client = modes.client
     service = client.service
-    kind = Kind.SHARD if fact.name == "spublish" else Kind.CHANNEL
-    shard = service.hub.publisher(kind, args[1])
-    if _waits(client, service.hub.ending(kind, args[1], shard)):
+    kind = Kind.SHARD if request.fact.name == "spublish" else Kind.CHANNEL
+    shard = service.hub.publisher(kind, request.args[1])
+    if _waits(client, service.hub.ending(kind, request.args[1], shard)):
         return False
-    routes = client.for_large(frame)
+    routes = client.for_large(request.frame)
     if routes is None:
         return False
-    service.counters.command(fact.name).calls += 1
+    service.counters.command(request.fact.name).calls += 1
     sink = client.sink()
     if service.hub.busy:
-        sink = _Counted(client, sink, kind, args[1])
+        sink = _Counted(client, sink, kind, request.args[1])
     token = client.window.reserve()
-    service.dispatcher.send(shard, False, frame, routes, client.flow, sink, token, now)
+    service.dispatcher.send(shard, False, request.frame, routes, client.flow, sink, token, request.now)
     return True
 
 
@@ -86,38 +87,38 @@ class _Counted(ForwardingSink):
         self.sink.deliver(token, reply, 0, len(reply))
 
 
-def subscribe(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def subscribe(modes: Modes, request: Request) -> bool:
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
     client = modes.client
     service = client.service
     if not client.alone():
         return False
-    service.counters.command(fact.name).calls += 1
+    service.counters.command(request.fact.name).calls += 1
     client.session.muted()  # it is told all the same, as Redis does
-    modes.listening().begin(BEGIN[fact.name], args[1:])
+    modes.listening().begin(BEGIN[request.fact.name], request.args[1:])
     return True
 
 
-def unsubscribe(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def unsubscribe(modes: Modes, request: Request) -> bool:
     """UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE."""
     client = modes.client
-    kind, names = END[fact.name], args[1:]
+    kind, names = END[request.fact.name], request.args[1:]
     listening = modes.listening()
     if listening.has_none(kind, names):
-        client.service.counters.command(fact.name).calls += 1
+        client.service.counters.command(request.fact.name).calls += 1
         client.session.muted()
         client.window.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
         client.adopt_session()
         return True
     if not client.alone():
         return False  # PUBSUB before it is to see what ends here
-    client.service.counters.command(fact.name).calls += 1
+    client.service.counters.command(request.fact.name).calls += 1
     client.session.muted()
     listening.end(kind, names)
     return True
 
 
-COMMANDS: Mapping[str, Callable[[Modes, Fact, list[bytes], bytes, float], bool]] = {
+COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
     "publish": publish,
     "spublish": publish,
     **dict.fromkeys(BEGIN, subscribe),

@@ -12,8 +12,8 @@ from proxy import errors
 from proxy.backends.dedicated_pool import OWN
 from proxy.backends.settings import Place
 from proxy.backends.single_request import SingleRequest
-from proxy.commands.facts import Fact
 from proxy.features.host import Services
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.scatter import Part, Scatter, Way
 from proxy.transport.flow_control import Stop
@@ -23,27 +23,26 @@ _PLAIN_DB = 0
 """A server that is busy takes no SELECT."""
 
 
-def aside(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def ask_all(modes: Modes, request: Request) -> bool:
     """Send it to all servers, and answer what is made of their replies; what follows waits.
 
     To kill what runs it goes at once, as what this client sent before may wait for just that.
     """
     client = modes.client
     service = client.service
-    if fact.name not in _KILLS and not client.alone():
+    if request.fact.name not in _KILLS and not client.alone():
         return False
     places = list(_places(service, client.session.protocol))
     if not places:
-        client.refuse(fact, errors.incomplete((), service.topology.cluster))
+        client.refuse(request.fact, errors.incomplete((), service.topology.cluster))
         return True
-    service.counters.command(fact.name).calls += 1
-    plan = Scatter(
-        Way(fact.name, fact.merge or "one_ok", len(service.topology.shards)), [Part(0, frame) for _ in places]
-    )
+    service.counters.command(request.fact.name).calls += 1
+    way = Way(request.fact.name, request.fact.merge or "one_ok", len(service.topology.shards))
+    plan = Scatter(way, [Part(0, request.frame) for _ in places])
     gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
     client.flow.stop(Stop.ORDER)
     for index, place in enumerate(places):
-        SingleRequest(service.upstream, gather, index, place, frame, OWN, patient=True)
+        SingleRequest(service.upstream, gather, index, place, request.frame, OWN, patient=True)
     return True
 
 
@@ -55,4 +54,4 @@ def _places(service: Services, protocol: int) -> Iterator[Place]:
                 yield Place(shard.name, node, node == shard.primary, protocol, _PLAIN_DB, 0)
 
 
-COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), aside)
+COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), ask_all)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from proxy import errors
 from proxy.backends.settings import Place, State
 from proxy.backends.single_request import SingleRequest
-from proxy.commands.facts import Fact
 from proxy.config.settings import settings
 from proxy.engine.jobs import MORE, Job
 from proxy.features.host import Services
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.resp import encode
 from proxy.sharding.topology import NOBODY, Node, Shard, Topology, format_ranges
@@ -125,40 +125,40 @@ def find(topology: Topology, name: str) -> tuple[Shard, Node] | None:
 Say = Callable[[Services, list[bytes], int], bytes]
 
 
-def say(make: Say) -> Callable[[Modes, Fact, list[bytes], bytes, float], bool]:
+def say(make: Say) -> Callable[[Modes, Request], bool]:
     """The command that answers what ``make`` makes of the arguments behind the subcommand."""
 
-    def command(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+    def command(modes: Modes, request: Request) -> bool:
         client = modes.client
-        client.say(fact, make(client.service, args[2:], client.session.protocol))
+        client.say(request.fact, make(client.service, request.args[2:], client.session.protocol))
         return True
 
     return command
 
 
-def say_where(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def say_where(modes: Modes, request: Request) -> bool:
     """SLOTGATE WHERE: there may be very many keys."""
     client = modes.client
-    client.say_later(fact, where(client.service, args[2:], client.session.protocol))
+    client.say_later(request.fact, where(client.service, request.args[2:], client.session.protocol))
     return True
 
 
-def send(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def send(modes: Modes, request: Request) -> bool:
     """SLOTGATE SEND node command [arg ...]: what came before is answered first, and what follows waits."""
     client = modes.client
     if not client.alone():
         return False
     service = client.service
-    found = find(service.topology, args[2].decode("utf-8", "replace"))
+    found = find(service.topology, request.args[2].decode("utf-8", "replace"))
     if found is None:
-        client.refuse(fact, errors.no_such_node(errors.text(args[2]), list(_names(service.topology))))
+        client.refuse(request.fact, errors.no_such_node(errors.text(request.args[2]), list(_names(service.topology))))
         return True
     shard, node = found
     session = client.session
-    service.counters.command(fact.name).calls += 1
+    service.counters.command(request.fact.name).calls += 1
     place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
-    modes.errand = SingleRequest(
-        service.upstream, client.sink(), client.window.reserve(), place, encode.request(args[3:]), client.holder
+    modes.sent = SingleRequest(
+        service.upstream, client.sink(), client.window.reserve(), place, encode.request(request.args[3:]), client.holder
     )
     client.flow.stop(Stop.ORDER)
     return True

@@ -2,7 +2,7 @@
 
 A server reads nothing more from a connection while a script runs that came over it. What is sent over another one it
 answers BUSY, once the script has run for its threshold (``busy-reply-threshold``). Who calls no scripts has other
-connections (``Conversation.may_call_scripts``), and needs none of this. Of what was written behind the script already,
+connections (``Client.may_call_scripts``), and needs none of this. Of what was written behind the script already,
 reads are sent again over the fresh one; what may write is carried out when the script is over, as it can not be taken
 back.
 

@@ -4,7 +4,7 @@ from proxy.planning.exec_block cimport Queue
 cdef class Modes:
     cdef readonly object client
     cdef public object block
-    cdef public object errand
+    cdef public object sent
     cdef public Queue queue
     cdef public unsigned long long waited
     cdef public object watch

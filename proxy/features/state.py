@@ -31,18 +31,18 @@ class Blocked(Protocol):
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("block", "client", "errand", "queue", "subscriptions", "tracker", "waited", "watch")
+    __slots__ = ("block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
 
     def __init__(self, client: Host) -> None:
         self.client = client
         self.block: Blocked | None = None
         """The blocking command that it waits in."""
-        self.errand: SingleRequest | None = None
+        self.sent: SingleRequest | None = None
         """What SLOTGATE SEND sent last."""
         self.queue: Queue | None = None
         """The transaction that it has begun."""
         self.waited = 0
-        """The shards that its last WAIT asked, as ``Conversation.wrote`` has them."""
+        """The shards that its last WAIT asked, as ``Client.wrote`` has them."""
         self.watch: Watch | None = None
         """The keys that it watches."""
         self.subscriptions: Subscriptions | None = None
@@ -79,7 +79,7 @@ class Modes:
         # What is read to be written back in a transaction must be what is watched.
         return routes if self.watch is None else self.client.service.upstream.at_primaries(routes)
 
-    def read_aside(self) -> None:
+    def read_untracked(self) -> None:
         """It has read over a connection that is not its own for good: nobody will tell it of those keys."""
         if self.tracker is not None:
             self.tracker.missed()

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import cast
 
 from proxy import errors
-from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job, at_once
 from proxy.features.host import Host, KeyTracking, Services
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.features.tracking_client import Tracker
 from proxy.resp import encode
@@ -84,31 +84,31 @@ def asking(client: Host, args: list[bytes]) -> Job[Asked]:
     return parsing(args, client.session.tracking, lambda number: _why_not(client.service, number))
 
 
-def track(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def track(modes: Modes, request: Request) -> bool:
     """CLIENT TRACKING: what was sent before is answered first, as what follows goes over other connections."""
     client = modes.client
     if not client.alone():
         return False
     service, session = client.service, client.session
-    found = service.examined.of(fact, args)
-    asked = at_once(asking(client, args)) if found is None else cast(Asked, found.asked)
+    found = service.examined.of(request.fact, request.args)
+    asked = at_once(asking(client, request.args)) if found is None else cast(Asked, found.asked)
     if isinstance(asked, str):
-        client.say(fact, encode.error(asked))
+        client.say(request.fact, encode.error(asked))
         return True
     tracker = modes.tracker
     if asked is None and tracker is None:
-        client.say(fact, encode.OK)
+        client.say(request.fact, encode.OK)
         return True
     if tracker is None and len(service.trackers) >= service.trackers.most:
-        client.refuse(fact, errors.too_many_trackers(service.trackers.most))
+        client.refuse(request.fact, errors.too_many_trackers(service.trackers.most))
         return True
     if tracker is None and service.trackers.of(client.holder) >= service.trackers.share:
-        client.refuse(fact, errors.trackers_share(client.holder, service.trackers.share))
+        client.refuse(request.fact, errors.trackers_share(client.holder, service.trackers.share))
         return True
     if tracker is None and not service.upstream.budget.has(len(service.topology.shards)):
-        client.refuse(fact, errors.no_descriptors(service.upstream.budget.most))
+        client.refuse(request.fact, errors.no_descriptors(service.upstream.budget.most))
         return True
-    service.counters.command(fact.name).calls += 1
+    service.counters.command(request.fact.name).calls += 1
     reply = b"" if session.muted() else encode.OK
     session.tracking = asked
     token = client.window.reserve()
@@ -137,12 +137,12 @@ def stop(modes: Modes) -> None:
         client.service.trackers.end(tracker)
 
 
-def choose(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def choose(modes: Modes, request: Request) -> bool:
     """CLIENT CACHING YES | NO."""
     client = modes.client
     tracking = client.session.tracking
-    wrong = errors.NO_CACHING if tracking is None else tracking.choose(args[2])
-    client.say(fact, encode.error(wrong) if wrong else encode.OK)
+    wrong = errors.NO_CACHING if tracking is None else tracking.choose(request.args[2])
+    client.say(request.fact, encode.error(wrong) if wrong else encode.OK)
     return True
 
 

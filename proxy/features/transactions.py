@@ -21,6 +21,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
@@ -39,20 +40,21 @@ _MOVING = frozenset(("select", "hello", "auth"))
 """What may change the database or the protocol, and what that may depend on."""
 
 
-def multi(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def multi(modes: Modes, request: Request) -> bool:
     """Begin a transaction."""
     client = modes.client
     if modes.queue is not None:
-        client.say(fact, encode.error(errors.NESTED_MULTI))
+        client.say(request.fact, encode.error(errors.NESTED_MULTI))
         return True
     modes.queue = Queue()
     client.session.queued = 0
-    client.say(fact, encode.OK)
+    client.say(request.fact, encode.OK)
     return True
 
 
-def enqueue(modes: Modes, fact: Fact, args: list[bytes], frame: bytes) -> None:
+def enqueue(modes: Modes, request: Request) -> None:
     """Keep a command until EXEC, or say why it can not be in a transaction."""
+    fact, args, frame = request.fact, request.args, request.frame
     client, queue = modes.client, modes.queue
     assert queue is not None
     service = client.service
@@ -102,26 +104,27 @@ def _end(modes: Modes) -> None:
     modes.client.session.watched = 0
 
 
-def discard_command(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def discard_command(modes: Modes, request: Request) -> bool:
     """DISCARD."""
     client = modes.client
     if modes.queue is None:
-        client.say(fact, encode.error(errors.without_multi(fact.name)))
+        client.say(request.fact, encode.error(errors.without_multi(request.fact.name)))
         return True
     discard(modes)
-    client.say(fact, encode.OK)
+    client.say(request.fact, encode.OK)
     return True
 
 
-def unwatch(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def unwatch(modes: Modes, request: Request) -> bool:
     """UNWATCH, outside of a transaction."""
     discard(modes)
-    modes.client.say(fact, encode.OK)
+    modes.client.say(request.fact, encode.OK)
     return True
 
 
-def watch(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def watch(modes: Modes, request: Request) -> bool:
     """WATCH: whatever follows waits until the server has confirmed it, so no read can overtake it."""
+    fact, args, frame = request.fact, request.args, request.frame
     client = modes.client
     service = client.service
     if modes.queue is not None:
@@ -153,8 +156,9 @@ def watch(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float)
     return True
 
 
-def execute(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def execute(modes: Modes, request: Request) -> bool:
     """EXEC."""
+    fact, now = request.fact, request.now
     client, queue, held = modes.client, modes.queue, modes.watch
     service = client.service
     if queue is None:
@@ -262,7 +266,7 @@ def _send_alone(
         client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
         if client.modes is not None:
-            client.modes.read_aside()
+            client.modes.read_untracked()
 
     if held is not None:
         held.execute(block, queue.moves, done, fenced=fenced)
@@ -288,7 +292,7 @@ def _follow(session: Session, items: Sequence[Queued]) -> None:
                 item.along = encode.request(("SELECT", scratch.db))
 
 
-COMMANDS: Mapping[str, Callable[[Modes, Fact, list[bytes], bytes, float], bool]] = {
+COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
     "multi": multi,
     "exec": execute,
     "discard": discard_command,

@@ -8,17 +8,18 @@ from proxy.backends.dedicated_pool import Lease
 from proxy.backends.exec_request import ExecRequest, Fate
 from proxy.backends.settings import Place
 from proxy.backends.single_request import SingleRequest
-from proxy.commands.facts import Fact
 from proxy.engine.sink import DISCARD, Sink
 from proxy.features.host import Host
+from proxy.features.request import Request
 from proxy.planning.planner import Forward, Reject
 from proxy.planning.scatter import Part, Scatter
 from proxy.transport.flow_control import Stop
 
 
-def carry_out(client: Host, fact: Fact, args: list[bytes], frame: bytes, plan: Forward | Scatter) -> bool:
+def carry_out(client: Host, request: Request, plan: Forward | Scatter) -> bool:
     """Carry out a request as it is planned, but over leases. False if it must wait until all that its client sent is
     answered."""
+    fact, args, frame = request.fact, request.args, request.frame
     if not client.alone():
         return False
     service = client.service
@@ -40,7 +41,7 @@ def carry_out(client: Host, fact: Fact, args: list[bytes], frame: bytes, plan: F
                 counter.failed += reply.startswith(b"-")
             whole.deliver(index if isinstance(plan, Scatter) else token, reply, 0, len(reply))
             if client.modes is not None:
-                client.modes.read_aside()
+                client.modes.read_untracked()
 
         slots: frozenset[int] | Reject
         if isinstance(plan, Scatter):

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from proxy import errors
 from proxy.backends.blocking_request import UNBLOCKED, BlockingRequest
 from proxy.backends.settings import Place
-from proxy.commands.facts import Fact
 from proxy.features.blocking import Halt
+from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
@@ -30,7 +30,7 @@ _WAIT = 3
 _MOST = 64
 
 
-def begin(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float) -> bool:
+def begin(modes: Modes, request: Request) -> bool:
     """Carry out a WAIT or WAITAOF. False if it must wait until all that its client sent is answered."""
     client = modes.client
     if not client.alone():
@@ -41,13 +41,13 @@ def begin(modes: Modes, fact: Fact, args: list[bytes], frame: bytes, now: float)
     service = client.service
     shards = len(service.topology.shards)
     if not shards:
-        client.refuse(fact, errors.nobody(service.topology.cluster))
+        client.refuse(request.fact, errors.nobody(service.topology.cluster))
         return True
     wrote = client.wrote or modes.waited
     every = range(shards)
     # What it wrote to slots that nobody serves may be none of them: then any would do, and all are asked.
     asked = [shard for shard in every if wrote >> (shard % _MOST) & 1] or every
-    Waiting(modes, fact, args, frame, asked, wrote != 0).start()
+    Waiting(modes, request, asked, wrote != 0).start()
     return True
 
 
@@ -58,20 +58,18 @@ COMMANDS = {"wait": begin, "waitaof": begin}
 class Waiting:
     """One WAIT or WAITAOF of a client, on all shards that it is about."""
 
-    def __init__(
-        self, modes: Modes, fact: Fact, args: list[bytes], frame: bytes, shards: Sequence[int], wrote: bool
-    ) -> None:
+    def __init__(self, modes: Modes, request: Request, shards: Sequence[int], wrote: bool) -> None:
         self.modes = modes
-        self.args = args
-        self.frame = frame
+        self.args = request.args
+        self.frame = request.frame
         self.wrote = wrote
-        self._halt = Halt(modes, fact)
+        self._halt = Halt(modes, request.fact)
         self._counts: list[list[int]] = []
         self._waits = 0
         """How many shards have it."""
         self._over = False
         modes.block = self
-        milliseconds = parse_integer(args[-1]) or 0
+        milliseconds = parse_integer(request.args[-1]) or 0
         seconds = milliseconds / 1000 if milliseconds > 0 else math.inf
         self._parts = [Part(self, modes.client.service.topology.shards[shard].name, seconds) for shard in shards]
 

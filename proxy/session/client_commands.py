@@ -24,9 +24,9 @@ def run(session: Session, name: str, args: Sequence[bytes], now: float) -> bytes
         return known(session, args)
     if name == "client|info":
         return encode.verbatim(line(session, now, args) + "\n", session.protocol)
-    wide = cross_worker.WIDE.get(name)
-    if wide is not None:
-        return cross_worker.run(wide, session, args, now)
+    spanning = cross_worker.COMMANDS.get(name)
+    if spanning is not None:
+        return cross_worker.run(spanning, session, args, now)
     if name.startswith("cluster|"):
         return cluster_commands.run(session, name, args)
     return encode.error(errors.refused(name, "it is about the one server that a client is connected to"))

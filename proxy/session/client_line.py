@@ -148,3 +148,12 @@ def _flags(session: Session) -> str:
     if session.no_evict:
         flags += "e"
     return flags or "N"
+
+
+def shown_address(name: object, listener: object) -> str:
+    """An address as Redis shows it: ``ip:port``, ``[v6]:port``, ``/path:0`` for a unix socket."""
+    if isinstance(name, tuple):
+        host, port = name[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    path = name or listener
+    return f"{path.decode() if isinstance(path, bytes) else path}:0"

@@ -33,7 +33,7 @@ _CLOSED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Wide:
+class CrossWorkerCommand:
     """A command about all clients."""
 
     check: Callable[[World, Args], Job[str | None]]
@@ -45,12 +45,12 @@ class Wide:
     """The reply made of the parts, in a protocol version."""
 
 
-def run(wide: Wide, session: Session, args: Args, now: float) -> bytes:
+def run(command: CrossWorkerCommand, session: Session, args: Args, now: float) -> bytes:
     """The reply where there is one worker."""
-    wrong = at_once(wide.check(session.world, args))
+    wrong = at_once(command.check(session.world, args))
     if wrong is not None:
         return encode.error(wrong)
-    return wide.reply([at_once(wide.part(session.world, session.id, args, now))], args, session.protocol)
+    return command.reply([at_once(command.part(session.world, session.id, args, now))], args, session.protocol)
 
 
 def _type(session: Session) -> bytes:
@@ -295,14 +295,14 @@ def _flush_part(world: World, caller: int, args: Args, now: float) -> Part:
     world.scripts.flush()
 
 
-WIDE: Mapping[str, Wide] = {
-    "slotgate|clients": Wide(short(_nothing_wrong), _clients_part, _list_reply),
-    "client|list": Wide(_check_list, _list_part, _list_reply),
-    "client|kill": Wide(_check_kill, _kill_part, _kill_reply),
-    "client|pause": Wide(short(_check_pause), short(_pause_part), _ok),
-    "client|unpause": Wide(short(_nothing_wrong), short(_unpause_part), _ok),
-    "client|unblock": Wide(short(_check_unblock), short(_unblock_part), _sum),
-    "script|show": Wide(short(_nothing_wrong), short(_script_part), _ok),
-    "script|flush": Wide(short(_nothing_wrong), short(_flush_part), _ok),
+COMMANDS: Mapping[str, CrossWorkerCommand] = {
+    "slotgate|clients": CrossWorkerCommand(short(_nothing_wrong), _clients_part, _list_reply),
+    "client|list": CrossWorkerCommand(_check_list, _list_part, _list_reply),
+    "client|kill": CrossWorkerCommand(_check_kill, _kill_part, _kill_reply),
+    "client|pause": CrossWorkerCommand(short(_check_pause), short(_pause_part), _ok),
+    "client|unpause": CrossWorkerCommand(short(_nothing_wrong), short(_unpause_part), _ok),
+    "client|unblock": CrossWorkerCommand(short(_check_unblock), short(_unblock_part), _sum),
+    "script|show": CrossWorkerCommand(short(_nothing_wrong), short(_script_part), _ok),
+    "script|flush": CrossWorkerCommand(short(_nothing_wrong), short(_flush_part), _ok),
 }
 """By the fact's name. Those about scripts are only asked of the other workers, by ``proxy.worker.script_lookup``."""

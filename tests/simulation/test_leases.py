@@ -11,7 +11,7 @@ import pytest
 
 from proxy.backends.dedicated_pool import OWN, Claim, Lease, Usage
 from proxy.backends.settings import Place
-from proxy.client.client import Conversation
+from proxy.client.client import Client
 from proxy.config import Config
 from proxy.engine.sink import DISCARD
 from proxy.features.tracking_client import Tracker
@@ -516,7 +516,7 @@ def test_a_tracker_whose_connection_ends_as_its_companion_comes(first: str, monk
     async def story(servers: LeaseServers) -> None:
         session = SimpleNamespace(protocol=2, db=0)
         client = SimpleNamespace(service=servers.service, session=session, number=1, holder=ANNA)
-        tracker = Tracker(cast(Conversation, client), Tracking(redirect=2))
+        tracker = Tracker(cast(Client, client), Tracking(redirect=2))
         task = asyncio.create_task(tracker.steps(place()))
         ask = servers.service.upstream.leases.ask
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from proxy.client.connection import ClientConnection
 from proxy.config import Config
@@ -88,7 +88,7 @@ class IdleWorker:
         """A new client, of which ``most`` requests may be in flight; the one that it replaces is gone."""
         service = self.service
         for known in list(service.clients):
-            known.connection_lost(None)
+            cast(ClientConnection, known).connection_lost(None)
         service.limits = replace(service.limits, max_in_flight=most)
         client = ClientConnection(service)
         wire = MemoryWire(client, Pace(Random(0), smooth=True))

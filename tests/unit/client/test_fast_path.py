@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy.backends.long_replies import KEPT
 from proxy.client.fast_commands import MOST_ARGUMENTS, Head, Lane, Split
 from proxy.client.fast_path import run
+from proxy.client.registry import note_latest
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable
 from proxy.metrics import Counters
@@ -307,7 +308,7 @@ def test_requests_go_to_their_shards(lane: IdleWorker) -> None:
         "get": 3,
         "del": 1,
     }
-    lane.client.note_latest()
+    note_latest(lane.client)
     assert lane.client.session.last_command == "set"
 
 

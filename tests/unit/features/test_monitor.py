@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from proxy.client.client import Conversation
+from proxy.client.client import Client
 from proxy.features.monitor import Spectators
 from tests.support.sessions import TABLE, Room
 
@@ -25,7 +25,7 @@ from tests.support.sessions import TABLE, Room
 def test_passwords_are_not_shown(line: str, shown: str) -> None:
     lines: list[bytes] = []
     spectators = Spectators(lambda: None, lambda: 12.5)
-    spectators.add(cast(Conversation, SimpleNamespace(number=1, window=SimpleNamespace(push=lines.append))))
+    spectators.add(cast(Client, SimpleNamespace(number=1, window=SimpleNamespace(push=lines.append))))
     args = [word.encode() for word in line.split()]
     fact = TABLE.resolve(args)
     assert fact is not None

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from proxy.backends.shared import Backend
-from proxy.client.client import Conversation
+from proxy.client.client import Client as ProxyClient
 from proxy.engine.inflight import InFlight
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
@@ -35,7 +35,7 @@ class Client:
         self.modes: SimpleNamespace | None = None
         self.number = 1
         self.holder = "someone"
-        self.tracker = Tracker(cast(Conversation, self), tracking)
+        self.tracker = Tracker(cast(ProxyClient, self), tracking)
 
     def _later(self, seconds: float, then: Callable[[], None]) -> SimpleNamespace:
         timer = SimpleNamespace(then=then)

@@ -1,0 +1,195 @@
+"""The slow path: one request that neither fast path took, parsed by hiredis.
+
+::
+
+    carry_out ──▶ refused: unknown, a wrong number of arguments, not permitted
+              ──▶ held by a CLIENT PAUSE
+              ──▶ features.commands: what the client is in the middle of, or begins
+              ──▶ own_commands: answered by the proxy itself
+              ──▶ planned: sent to the servers as the planner decides
+
+A request of very many arguments is taken apart in a job, so that other clients are served meanwhile.
+"""
+
+from proxy import errors
+from proxy.client import own_commands, planned
+from proxy.client.client import Client
+from proxy.client.fast_path import splitting
+from proxy.client.own_answers import LONGEST
+from proxy.commands.facts import Fact, Handling
+from proxy.commands.table import UnknownSubcommand
+from proxy.engine.jobs import ENOUGH, MORE, Job
+from proxy.features import commands, tracking
+from proxy.features.request import Request
+from proxy.features.state import Modes
+from proxy.planning.key_slots import Found, examining
+from proxy.planning.planner import Reject
+from proxy.planning.split import some_bulks
+from proxy.resp import encode
+from proxy.resp.requests import split_inline, split_ragged, split_request
+from proxy.session import cross_worker
+from proxy.transport.flow_control import Stop
+
+_LONG = 32 * 1024
+_MANY = 1000
+"""A request of more bytes and of more arguments is taken apart in a job."""
+_STEP = 500
+"""Arguments of such a request that are taken apart until other clients may be served."""
+_HTTP = frozenset({b"post", b"host:"})
+_OF_KEYS = (Handling.KEYED, Handling.MULTI_SHARD)
+
+
+def carry_out(client: Client, frame: bytes, now: float) -> bool:
+    """Carry out the request ``frame``, which the client's framer found. False if it must wait (nothing was done)."""
+    framer = client.framer()
+    client.said = frame if len(frame) <= LONGEST else None
+    if framer.inline or framer.ragged:
+        args = split_inline(frame) if framer.inline else split_ragged(frame)
+        frame = encode.request(args)
+    elif len(frame) > _LONG and _arguments(frame) > _MANY:
+        client.flow.stop(Stop.LONG)
+        client.service.slices.run(_taking_apart(client, frame, now), client)
+        return True
+    else:
+        args = split_request(frame)
+    return _parsed(client, args, frame, now)
+
+
+def carry_out_nothing(client: Client, frame: bytes) -> None:
+    """Carry out an empty request: it counts as a command whose reply CLIENT REPLY SKIP leaves out."""
+    if client.own:
+        client.own_lane.keep(client.known_session(), client.own, frame, None, [], None)
+    elif client.session.muted():
+        client.adopt_session()
+
+
+def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
+    """Carry out a request of very many arguments. What the client sent behind it waits for that."""
+    done = yield from splitting(client, frame, now)
+    if not done:
+        args: list[bytes] = []
+        at = frame.index(b"\n") + 1
+        for left in range(0 if done is None else _arguments(frame), 0, -_STEP):
+            some, at = some_bulks(frame, at, min(_STEP, left))
+            args += some
+            yield MORE
+        found = (yield from _examining(client, args)) if args else None
+        yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
+        examined = client.service.examined
+        examined.found = found
+        try:
+            if done is None or not _parsed(client, args, frame, now):
+                client.take_back(frame)
+        finally:
+            examined.found = None
+    client.flow.go(Stop.LONG)
+
+
+def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
+    """Compute, a piece at a time, what the request's handler will ask for: the slots of very many keys, or the options
+    of CLIENT TRACKING. None if nothing is asked for."""
+    service = client.service
+    fact: Fact | None
+    try:
+        fact = service.inspector.table.resolve(args)
+    except UnknownSubcommand:
+        return None
+    if fact is None or not fact.accepts(len(args)):
+        return None
+    if fact.name == "client|tracking":
+        found = Found(fact, args)
+        found.asked = yield from tracking.asking(client, args)
+        return found
+    if fact.handling in _OF_KEYS or fact.name == "watch":
+        return (yield from examining(fact, args, service.slot_of))
+    return None
+
+
+def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool:
+    """Carry out a request. False if it must wait (nothing was done)."""
+    if not args:
+        return True
+    session = client.session
+    service = client.service
+    fact: Fact | None
+    try:
+        fact = service.inspector.table.resolve(args)
+    except UnknownSubcommand as unknown:
+        fact = unknown.fact
+        if fact.name not in service.absent:
+            client.refuse_for_good(fact, errors.unknown_subcommand(fact.name, args[1]))
+            return True
+    if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
+        # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
+        client.service.counters.reject("http")
+        client.close()
+        return True
+    if fact is None or fact.name in service.absent:
+        client.refuse_for_good(None, errors.unknown_command(args))
+        return True
+    client.latest = None
+    session.last_command = fact.name
+    if not fact.accepts(len(args)):
+        client.refuse_for_good(fact, errors.wrong_arity(fact.name))
+    elif refusal := session.refusal(fact):
+        client.refuse(fact, refusal)
+    elif service.query.refuses(frame, args):
+        client.refuse(fact, errors.query_too_large(service.query.limit))
+    elif service.clients.paused and service.pausing.holds(fact, args):
+        return _hold(client, Request(fact, args, frame, now))
+    elif service.spectators.watching:
+        return _carry_out_monitored(client, Request(fact, args, frame, now))
+    else:
+        return _carry_out(client, Request(fact, args, frame, now))
+    return True
+
+
+def _hold(client: Client, request: Request) -> bool:
+    """Hold a command until the pause is over, or refuse it at once if something is wrong with its keys."""
+    if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
+        plan = client.service.planner.plan(request.fact, request.args, request.frame)
+        if isinstance(plan, Reject):
+            client.reject(request.fact, plan)
+            return True
+    client.hold()
+    return False
+
+
+def _carry_out_monitored(client: Client, request: Request) -> bool:
+    """Carry out a command and show it to the monitors, unless it was refused."""
+    counter = client.service.counters.command(request.fact.name)
+    refused = counter.rejected
+    done = _carry_out(client, request)
+    if done and counter.rejected == refused:
+        client.service.spectators.show(client.session, request.fact, request.args)
+    return done
+
+
+def _carry_out(client: Client, request: Request) -> bool:
+    """Carry out a command that the client may call. False if it must wait (nothing was done)."""
+    done = _take_by_mode(client, request)
+    if done is not None:
+        return done
+    fact = request.fact
+    if fact.handling is not Handling.SESSION:
+        return planned.send(client, request)
+    if fact.name in cross_worker.COMMANDS:
+        own_commands.run_on_all_workers(client, request)
+    else:
+        own_commands.run(client, request)
+    return True
+
+
+def _take_by_mode(client: Client, request: Request) -> bool | None:
+    """Pass a command to the features: whether it was carried out, or None if no feature takes it."""
+    modes = client.modes
+    if modes is None:
+        if request.fact.handling is not Handling.MODE:
+            return None
+        modes = client.modes = Modes(client)
+    return commands.take(modes, request)
+
+
+def _arguments(frame: bytes) -> int:
+    """The number of arguments of a request."""
+    return int(frame[1 : frame.index(b"\r")])
