@@ -7,7 +7,7 @@ import pytest
 
 from proxy.resp.info import fields
 from proxy.resp.role import RoleReply, is_replica
-from tests.unit.damage import damaged
+from tests.unit.discovery.damage import damaged
 
 REPLICAS = [[b"10.0.0.2", b"6379", b"3129242"]]
 SOUND: list[list[object]] = [
