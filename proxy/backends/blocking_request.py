@@ -12,7 +12,7 @@ from proxy import errors
 from proxy.backends.dedicated_pool import Claim, Lease
 from proxy.backends.settings import Place
 from proxy.backends.upstream import Upstream
-from proxy.engine.sink import ASKED, Sink
+from proxy.engine.sink import ASKED, WholeReplySink
 from proxy.planning.proof import Doubt, Proof, runs_code
 from proxy.planning.refusals import ASKING, READONLY, TRYAGAIN, Refusal, pause
 from proxy.resp import encode
@@ -35,7 +35,7 @@ _STOOD = 1.0
 UNBLOCKED = encode.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 
-class BlockingRequest(Sink):
+class BlockingRequest(WholeReplySink):
     """One pursuit. Who makes it says where to, what is sent and what becomes of the answer.
 
     ``readonly``: it may be sent twice. ``seconds``: how long it may be kept waiting on purpose, ``math.inf`` for ever.
@@ -197,10 +197,8 @@ class BlockingRequest(Sink):
                 lease.send(ASKED, 0, ASKING, now)
             lease.send(self, index, frame, now)
 
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """Take a reply."""
-        view = data
-        reply: bytes = view[start:end]
         self._entries -= 1
         if self._entries == 1:
             self.waits(True)
@@ -256,10 +254,6 @@ class BlockingRequest(Sink):
         said = reply[:1] in (b"-", b"+") and runs_code(self.upstream.inspector.resolve(self._requests[token])[0])
         self.upstream.leases.give_back(lease, untouched=not said)
         self._finish(reply)
-
-    def accepts_stream(self, token: int) -> bool:
-        """No: what it is must be known first."""
-        return False
 
     def _refused(self, refusal: Refusal) -> None:
         """It was not carried out: where it belongs now, it will be."""
@@ -350,7 +344,7 @@ class BlockingRequest(Sink):
         upstream = self.upstream
         kind = "ERROR" if self._error else "TIMEOUT"
         frame = encode.request(("CLIENT", "UNBLOCK", lease.client_id, kind))
-        upstream.shared(lease.place).send(_Told(self, lease), 0, frame, upstream.turn.now(), None)
+        upstream.shared(lease.place).send(_Unblocked(self, lease), 0, frame, upstream.turn.now(), None)
 
     def told(self, lease: Lease, reply: bytes) -> None:
         """The server has heard it; if it has not found the client blocked, it may be about to block. If it can not
@@ -383,13 +377,13 @@ class BlockingRequest(Sink):
         self.answer(reply)
 
 
-class _Told(Sink):
+class _Unblocked(WholeReplySink):
     """Takes the answer to CLIENT UNBLOCK."""
 
-    __slots__ = ("_lease", "_pursuit")
+    __slots__ = ("_lease", "_request")
 
-    def __init__(self, pursuit: BlockingRequest, lease: Lease) -> None:
-        self._pursuit = pursuit
+    def __init__(self, request: BlockingRequest, lease: Lease) -> None:
+        self._request = request
         self._lease = lease
 
     @property
@@ -397,7 +391,6 @@ class _Told(Sink):
         """No client asked for it."""
         return False
 
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """Take it."""
-        view = data
-        self._pursuit.told(self._lease, view[start:end])
+        self._request.told(self._lease, reply)

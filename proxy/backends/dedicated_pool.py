@@ -25,7 +25,7 @@ from proxy.backends.connection import reason
 from proxy.backends.dedicated import Lease
 from proxy.backends.dedicated_server import OWN, Claim, Station, Then, Usage
 from proxy.backends.settings import BackendSettings, Place
-from proxy.engine.sink import Sink
+from proxy.engine.sink import WholeReplySink
 from proxy.resp import encode
 from proxy.sharding.topology import Node, Topology
 from proxy.transport.descriptors import Budget
@@ -42,7 +42,7 @@ _INFO = encode.request(("CLIENT", "INFO"))
 _STRAY = "the server does not have the role any more in which it was used"
 
 
-class Check(Sink):
+class Check(WholeReplySink):
     """Asks the server what state a connection is in that was given back."""
 
     __slots__ = ("_lease", "_then")
@@ -56,15 +56,10 @@ class Check(Sink):
         self._lease.send(self, 0, _UNWATCH, now)
         self._lease.send(self, 1, _INFO, now)
 
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """Take an answer."""
-        view = data
         if token:
-            self._then(self._lease, unclean(view[start:end], self._lease.place))
-
-    def accepts_stream(self, token: int) -> bool:
-        """No: it is short."""
-        return False
+            self._then(self._lease, unclean(reply, self._lease.place))
 
 
 def unclean(info: bytes, place: Place) -> str:

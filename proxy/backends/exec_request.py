@@ -17,7 +17,7 @@ from proxy import errors
 from proxy.backends.dedicated_pool import Claim, Lease
 from proxy.backends.settings import Place
 from proxy.backends.upstream import Upstream
-from proxy.engine.sink import DISCARD, Sink
+from proxy.engine.sink import DISCARD, WholeReplySink
 from proxy.planning import exec_block
 from proxy.planning.planner import FIRST_SHARD
 from proxy.planning.proof import Doubt
@@ -67,7 +67,7 @@ Then = Callable[[Lease | None, Fate, bytes], None]
 """Gets the lease if there still is one, to be given back or kept; and the reply, or the error that tells the fate."""
 
 
-class ExecRequest(Sink):
+class ExecRequest(WholeReplySink):
     """One request, or one transaction's block, on its way over a lease.
 
     ``lease``: over this one and no other, once; else over one that is asked for. ``repeat``: it may be sent again when
@@ -223,13 +223,8 @@ class ExecRequest(Sink):
             lease.send(DISCARD, 0, ASKING, now)
         lease.send(self, token, twin, now)
 
-    def accepts_stream(self, token: int) -> bool:
-        """No: it is looked at whole."""
-        return False
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """Take a reply."""
-        reply = data[start:end]
         lease = self.lease
         assert lease is not None
         if token == _PART:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from proxy.backends.settings import Place
 from proxy.engine.entry import Entry
-from proxy.engine.sink import Sink
+from proxy.engine.sink import ForwardingSink, Sink
 from proxy.planning.refusals import NOSCRIPT, READONLY, Refusal
 from proxy.planning.retry_rules import Look, Outcome
 
@@ -42,14 +42,14 @@ class RefusedRequest:
         self.hops += 1
 
 
-class WatchingSink(Sink):
+class WatchingSink(ForwardingSink):
     """Stands for a sink, and notes what becomes of its requests."""
 
-    __slots__ = ("_party", "_tickets", "sink")
+    __slots__ = ("_party", "_tickets")
 
     def __init__(self, party: "RequestGroup", sink: Sink) -> None:
         self._party = party
-        self.sink = sink
+        super().__init__(sink)
         self._tickets: dict[int, RefusedRequest] = {}
 
     def add(self, ticket: RefusedRequest) -> None:
@@ -84,20 +84,6 @@ class WatchingSink(Sink):
             ticket.outcome = Outcome.RAN
             self._party.settle()
 
-    @property
-    def owner(self) -> object:
-        """The sink's."""
-        return self.sink.owner
-
-    @property
-    def counted(self) -> bool:
-        """The sink's."""
-        return self.sink.counted
-
-    def halt(self) -> None:
-        """The sink's."""
-        self.sink.halt()
-
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Pass it on; it ran, or may have."""
         if self._is_stale(token):
@@ -110,10 +96,6 @@ class WatchingSink(Sink):
         self.sink.deliver_pieces(token, pieces)
         self._ran(token)
 
-    def kept(self, token: int, size: int) -> int:
-        """The sink's."""
-        return self.sink.kept(token, size)
-
     def accepts_stream(self, token: int) -> bool:
         """The sink's; a read that may have to be sent again is looked at whole."""
         return self._party.demoted is None and self.sink.accepts_stream(token)
@@ -122,10 +104,6 @@ class WatchingSink(Sink):
         """Pass it on; it ran."""
         self.sink.stream(token, data, last)
         self._ran(token)
-
-    def holds_back(self, resume: Callable[[], object]) -> bool:
-        """The sink's."""
-        return self.sink.holds_back(resume)
 
     def abort_stream(self, token: int) -> None:
         """Pass it on; it ran."""

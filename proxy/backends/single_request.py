@@ -6,7 +6,7 @@ from proxy import errors
 from proxy.backends.dedicated import Lease
 from proxy.backends.settings import Place
 from proxy.backends.upstream import Upstream
-from proxy.engine.sink import Sink
+from proxy.engine.sink import Sink, WholeReplySink
 from proxy.resp import encode
 from proxy.transport.clock import Deadline
 
@@ -14,7 +14,7 @@ _PAUSE = 0.05
 """Seconds until a server is asked again that said nothing."""
 
 
-class SingleRequest(Sink):
+class SingleRequest(WholeReplySink):
     """Sends ``frame`` to ``place``; ``sink`` gets what comes back under ``token``, or the error that says why nothing
     does. ``holder``: whose the connection is meanwhile. ``patient``: a server that can be reached and says nothing is
     asked again, as it may run a script."""
@@ -73,13 +73,9 @@ class SingleRequest(Sink):
         if lease is not None:
             lease.drop()
 
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """The server answers."""
-        self._answer(data[start:end])
-
-    def accepts_stream(self, token: int) -> bool:
-        """No: the connection is closed once the whole reply is there."""
-        return False
+        self._answer(reply)
 
     def _go(self, lease: Lease | str) -> None:
         if isinstance(lease, str):

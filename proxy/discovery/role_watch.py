@@ -19,7 +19,7 @@ from proxy.backends.pool import Pool
 from proxy.backends.settings import Place
 from proxy.backends.shared import Backend
 from proxy.discovery.learn import node_of_cluster
-from proxy.engine.sink import Sink
+from proxy.engine.sink import WholeReplySink
 from proxy.resp import encode
 from proxy.resp.info import Replication
 from proxy.sharding.slots import SLOTS
@@ -58,7 +58,7 @@ class Watched(Protocol):
         """Subscribe at ``node`` over a fresh connection."""
 
 
-class _RoleAnswer(Sink):
+class _RoleAnswer(WholeReplySink):
     """Takes a server's answer to the question what it is."""
 
     __slots__ = ("_place", "_watch")
@@ -72,14 +72,8 @@ class _RoleAnswer(Sink):
         """No client asked for it."""
         return False
 
-    def accepts_stream(self, token: int) -> bool:
-        """No: it is short."""
-        return False
-
-    def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
+    def take(self, token: int, reply: bytes) -> None:
         """Take it."""
-        view = data
-        reply = view[start:end]
         if reply[:1] == b"$" and Replication.read(reply).demoted:
             self._watch.demoted(self._place)
 

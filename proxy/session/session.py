@@ -4,8 +4,6 @@ Sources: https://redis.io/docs/latest/commands/ (HELLO, AUTH, SELECT, RESET, QUI
 what Redis 7 answers.
 """
 
-import hashlib
-import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +16,7 @@ from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.session.script_cache import Scripts
 from proxy.session.tracking_options import Tracking
+from proxy.session.users import Account
 from proxy.session.virtual_cluster import Presented
 from proxy.sharding.colocation import SlotOf
 from proxy.sharding.slots import key_slot
@@ -55,23 +54,6 @@ class Manner:
     """MULTI, and one of its commands was refused: EXEC will execute nothing."""
     LISTENS = 4
     """It is subscribed in RESP2, where few commands are allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A user: SHA-256 hex digests of its passwords, or ``nopass`` for one that any password fits."""
-
-    name: str
-    digests: frozenset[str] = field(default=frozenset(), repr=False)
-    nopass: bool = False
-    admin: bool = False
-    """Whether it may run what is about the proxy and its servers."""
-
-    def accepts(self, password: bytes) -> bool:
-        """Whether ``password`` is this user's; takes the same time whichever it is."""
-        digest = hashlib.sha256(password).hexdigest()
-        matches = [hmac.compare_digest(digest, known) for known in self.digests]
-        return self.nopass or any(matches)
 
 
 class Load:

@@ -2,17 +2,18 @@
 
 ::
 
-    service          the composition root: what the clients of a worker share
-    server           the process that serves: signals, start and end
-    worker           one of several workers, started by the supervisor
-    supervisor       keeps what has to outlive a worker
-    control_channel  messages between the supervisor and a worker
-    admin            ``/metrics``, ``/healthz``, ``/readyz`` and ``/topology``
-    report           how a worker is, and how all are together
-    metric_snapshot  the values of the metrics as plain data
-    logs             structured logs
-    loop_lag         how late the event loop is, and why
-    memory           how the C library keeps memory that was freed
-    identity         which process this is, for INFO
-    script_lookup    asks the other workers for a script
+    service           the composition root: what the clients of a worker share
+    made_from_config  its parts as far as the configuration alone says them
+    server            the process that serves: signals, start and end
+    worker            one of several workers, started by the supervisor
+    supervisor        keeps what has to outlive a worker
+    control_channel   messages between the supervisor and a worker
+    admin             ``/metrics``, ``/healthz``, ``/readyz`` and ``/topology``
+    report            how a worker is, and how all are together
+    metric_snapshot   the values of the metrics as plain data
+    logs              structured logs
+    loop_lag          how late the event loop is, and why
+    memory            how the C library keeps memory that was freed
+    identity          which process this is, for INFO
+    script_lookup     asks the other workers for a script
 """

@@ -43,8 +43,9 @@ from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
 from proxy.worker.admin import Admin
 from proxy.worker.identity import Identity
+from proxy.worker.made_from_config import credentials_of
 from proxy.worker.report import Overview, take, together
-from proxy.worker.service import Service, credentials_of
+from proxy.worker.service import Service
 from proxy.worker.supervisor import NO_RELOAD, log_serving, supervise
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from functools import partial
 
-from proxy import __version__, errors
+from proxy import errors
 from proxy.backends.connect_gate import Gates
 from proxy.backends.dispatch import Dispatcher
-from proxy.backends.handshake import STAY, Credentials
 from proxy.backends.pool import Pool
-from proxy.backends.settings import BackendSettings, Owner, Place, RoleChecks, State, Timing
+from proxy.backends.settings import BackendSettings, Owner, Place, State
 from proxy.backends.shared import Backend
 from proxy.backends.upstream import Upstream, reads_replicas, share
 from proxy.client.backlog import Backlog
@@ -23,7 +22,6 @@ from proxy.commands.table import CommandTable
 from proxy.config import Config
 from proxy.discovery.choose import source_of
 from proxy.discovery.functions import Missing
-from proxy.discovery.learn import FEWER_ARGUMENTS
 from proxy.discovery.monitor import Monitor
 from proxy.discovery.role_watch import RoleWatch
 from proxy.discovery.source import Source
@@ -45,27 +43,31 @@ from proxy.planning.scan_cursor import Cursors
 from proxy.planning.scatter import Scatter
 from proxy.planning.server_facts import ServerFacts
 from proxy.pubsub.hub import Hub
-from proxy.resp import encode
-from proxy.resp.limits import RequestLimits
 from proxy.session.script_cache import Scripts
-from proxy.session.session import DEFAULT_USER, Account, World
-from proxy.session.virtual_cluster import Presented
+from proxy.session.session import DEFAULT_USER, World
 from proxy.sharding.colocation import build_colocation, slot_of
 from proxy.sharding.topology import Node, Topology
 from proxy.transport import descriptors
 from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits, Stop
 from proxy.transport.job_runner import Slices
-from proxy.transport.tls import backend_tls, connecting
+from proxy.transport.tls import connecting
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
 from proxy.worker.identity import Identity
 from proxy.worker.loop_lag import LoopLag
+from proxy.worker.made_from_config import (
+    accounts_of,
+    client_limits_of,
+    credentials_of,
+    overlay,
+    presented_by,
+    request_limits_of,
+    role_checks_of,
+    timing_of,
+)
 from proxy.worker.script_lookup import LostScripts
 
-_STAY = encode.request(STAY)
-_EVICTING = 7
-"""The first version of Redis that closes connections to save memory; Valkey says that it is 7.2.4."""
 _CHUNK = 256 * 1024
 """The most bytes that uvloop reads at once."""
 
@@ -118,9 +120,9 @@ class Service:
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
         self._lost_scripts = LostScripts(self.scripts, self.turn.now, lambda: self.siblings)
-        self.world = World(_accounts(config), self.clients, scripts=self.scripts, slot_of=self.slot_of)
+        self.world = World(accounts_of(config), self.clients, scripts=self.scripts, slot_of=self.slot_of)
         if self.presents_cluster:
-            self.world.presented = _presented(config, lambda: self.topology)
+            self.world.presented = presented_by(config, lambda: self.topology)
         if topology.cluster:
             # Until its nodes have said what they have.
             self.world.databases, self.world.selects = 1, False
@@ -136,35 +138,15 @@ class Service:
             config.limits.max_reply,
         )
         limits = config.limits
-        self.limits: ClientLimits = ClientLimits(
-            limits.max_in_flight,
-            limits.output_soft,
-            limits.output_hard,
-            limits.write_timeout,
-            limits.pubsub_output_soft,
-            limits.pubsub_output_patience,
-            limits.pubsub_output_hard,
-        )
+        self.limits: ClientLimits = client_limits_of(config)
         self.backlog: Backlog = Backlog(self.loop, limits.output_memory, self.counters)
-        self.request_limits = RequestLimits(
-            # What every server takes, until they have said what they are.
-            min(limits.max_arguments, FEWER_ARGUMENTS),
-            limits.max_bulk,
-            limits.max_inline,
-            limits.max_request_size,
-        )
+        self.request_limits = request_limits_of(config)
         self.fast_lane = (
             min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= MOST_ARGUMENTS
         )
         """The fast lane sees short requests that lie in one chunk, so larger limits need not be looked at there."""
         backend = config.backend
-        timing = Timing(
-            backend.connect_timeout,
-            backend.request_timeout,
-            backend.retry_deadline,
-            backend.backoff_min,
-            backend.backoff_max,
-        )
+        timing = timing_of(config)
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
@@ -202,11 +184,7 @@ class Service:
             self.credentials,
             Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
             connecting(self.transports.connect, self.credentials.tls),
-            RoleChecks(
-                kind == "sentinel" or config.topology.discover_replicas,
-                kind == "static" and config.topology.check_roles,
-                kind == "cluster",
-            ),
+            role_checks_of(config),
             self.query,
             limits.max_reply,
             backend.long_reply_connections,
@@ -406,58 +384,13 @@ class Service:
         found |= self.roles.misfits
         return {shard.name: found[shard.primary] for shard in self.topology.shards if shard.primary in found}
 
+    def _overlay(self) -> Overlay:
+        """What INFO says about the proxy."""
+        census, maximum = self.census, self.clients.maximum
+        standing = sum(backend.ready for backend in self.pool)
+        return overlay(self.config, self.identity, census, maximum, self.topology, standing, self.counters)
+
     def _unserved(self) -> str:
         """Why not all shards can be asked."""
         topology = self.topology
         return "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
-
-    def _overlay(self) -> Overlay:
-        """What INFO says about the proxy: its own clients, and a section of its own."""
-        identity = self.identity
-        seconds = int(time.time() - identity.started)
-        return {
-            "Server": {
-                # Valkey calls it server_mode; libraries look at this one.
-                "redis_mode": "cluster" if self.presents_cluster else "standalone",
-                "process_id": str(identity.pid),
-                "run_id": identity.run_id,
-                "tcp_port": str(next((address.port for address in self.config.listen if not address.unix), 0)),
-                "uptime_in_seconds": str(seconds),
-                "uptime_in_days": str(seconds // 86400),
-                "executable": "slotgate",
-                "config_file": identity.config_file,
-            },
-            "Clients": {
-                "connected_clients": str(self.census.total()),
-                "blocked_clients": str(self.census.total_blocked()),
-                "maxclients": str(self.clients.maximum),
-            },
-            "Cluster": {"cluster_enabled": str(int(self.presents_cluster))},
-            "Slotgate": {
-                "slotgate_version": __version__,
-                "slotgate_workers": str(self.census.workers),
-                "slotgate_worker": str(self.census.index),
-                "slotgate_shards": str(len(self.topology.shards)),
-                "slotgate_backend_connections": str(sum(backend.ready for backend in self.pool)),
-                "slotgate_clients_accepted": str(self.counters.accepted),
-                "slotgate_splits": str(self.counters.splits),
-            },
-        }
-
-
-def credentials_of(config: Config) -> Credentials:
-    """How to log in to the servers."""
-    password = config.backend.password
-    return Credentials(
-        config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
-    )
-
-
-def _accounts(config: Config) -> dict[str, Account]:
-    return {user.name: Account(user.name, user.passwords, user.nopass, user.admin) for user in config.users}
-
-
-def _presented(config: Config, topology: Callable[[], Topology]) -> Presented:
-    told = [(address.host, address.port) for address in config.advertise]
-    listening = [(address.host, address.port) for address in config.listen if not address.unix]
-    return Presented(told, listening, topology)

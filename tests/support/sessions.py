@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from proxy.commands.table import CommandTable
 from proxy.session import client_commands
-from proxy.session.session import Account, Load, Session, World
+from proxy.session.session import Load, Session, World
+from proxy.session.users import Account
 
 TABLE = CommandTable.builtin()
 OPEN = {"default": Account("default", nopass=True)}

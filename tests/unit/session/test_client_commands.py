@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from proxy.session.session import Account, Load, ReplyMode, Session
+from proxy.session.session import Load, ReplyMode, Session
+from proxy.session.users import Account
 from tests.support.sessions import Room, say, sha256
 
 SYNTAX = b"-ERR syntax error\r\n"

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from proxy.commands.facts import Handling
 from proxy.commands.table import CommandTable
 from proxy.resp.numbers import parse_integer
-from proxy.session.session import Account, ReplyMode, Session, printable
+from proxy.session.session import ReplyMode, Session, printable
+from proxy.session.users import Account
 from tests.support.sessions import Room, say, sha256
 
 ACCOUNTS = {

@@ -1,0 +1,22 @@
+"""Who may log in, and what they may do. Pure."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user: SHA-256 hex digests of its passwords, or ``nopass`` for one that any password fits."""
+
+    name: str
+    digests: frozenset[str] = field(default=frozenset(), repr=False)
+    nopass: bool = False
+    admin: bool = False
+    """Whether it may run what is about the proxy and its servers."""
+
+    def accepts(self, password: bytes) -> bool:
+        """Whether ``password`` is this user's; takes the same time whichever it is."""
+        digest = hashlib.sha256(password).hexdigest()
+        matches = [hmac.compare_digest(digest, known) for known in self.digests]
+        return self.nopass or any(matches)

@@ -1,0 +1,126 @@
+"""What a worker is made of, as far as the configuration alone says it; and what INFO says about the proxy."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from proxy import __version__
+from proxy.backends.handshake import Credentials
+from proxy.backends.settings import RoleChecks, Timing
+from proxy.client.shared_counts import Census
+from proxy.config import Config
+from proxy.discovery.learn import FEWER_ARGUMENTS
+from proxy.metrics import Counters
+from proxy.resp.limits import RequestLimits
+from proxy.session.users import Account
+from proxy.session.virtual_cluster import Presented
+from proxy.sharding.topology import Topology
+from proxy.transport.flow_control import ClientLimits
+from proxy.transport.tls import backend_tls
+from proxy.worker.identity import Identity
+
+
+def credentials_of(config: Config) -> Credentials:
+    """How to log in to the servers."""
+    password = config.backend.password
+    return Credentials(
+        config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
+    )
+
+
+def accounts_of(config: Config) -> dict[str, Account]:
+    """The users, by name."""
+    return {user.name: Account(user.name, user.passwords, user.nopass, user.admin) for user in config.users}
+
+
+def presented_by(config: Config, topology: Callable[[], Topology]) -> Presented:
+    """The cluster that the proxy passes for."""
+    told = [(address.host, address.port) for address in config.advertise]
+    listening = [(address.host, address.port) for address in config.listen if not address.unix]
+    return Presented(told, listening, topology)
+
+
+def client_limits_of(config: Config) -> ClientLimits:
+    """The bounds of each client."""
+    limits = config.limits
+    return ClientLimits(
+        limits.max_in_flight,
+        limits.output_soft,
+        limits.output_hard,
+        limits.write_timeout,
+        limits.pubsub_output_soft,
+        limits.pubsub_output_patience,
+        limits.pubsub_output_hard,
+    )
+
+
+def request_limits_of(config: Config) -> RequestLimits:
+    """The bounds of a request, until the servers have said what they are."""
+    limits = config.limits
+    return RequestLimits(
+        min(limits.max_arguments, FEWER_ARGUMENTS), limits.max_bulk, limits.max_inline, limits.max_request_size
+    )
+
+
+def timing_of(config: Config) -> Timing:
+    """How long servers may take."""
+    backend = config.backend
+    return Timing(
+        backend.connect_timeout,
+        backend.request_timeout,
+        backend.retry_deadline,
+        backend.backoff_min,
+        backend.backoff_max,
+    )
+
+
+def role_checks_of(config: Config) -> RoleChecks:
+    """What servers have to say of themselves."""
+    kind = config.topology.kind
+    return RoleChecks(
+        kind == "sentinel" or config.topology.discover_replicas,
+        kind == "static" and config.topology.check_roles,
+        kind == "cluster",
+    )
+
+
+def overlay(
+    config: Config,
+    identity: Identity,
+    census: Census,
+    maximum: int,
+    topology: Topology,
+    connections: int,
+    counters: Counters,
+) -> Mapping[str, Mapping[str, str]]:
+    """What INFO says about the proxy, by section: its own clients, of which there may be ``maximum``, and a section of
+    its own with the ``connections`` to servers that stand."""
+    seconds = int(time.time() - identity.started)
+    cluster = config.present_as == "cluster"
+    return {
+        "Server": {
+            # Valkey calls it server_mode; libraries look at this one.
+            "redis_mode": "cluster" if cluster else "standalone",
+            "process_id": str(identity.pid),
+            "run_id": identity.run_id,
+            "tcp_port": str(next((address.port for address in config.listen if not address.unix), 0)),
+            "uptime_in_seconds": str(seconds),
+            "uptime_in_days": str(seconds // 86400),
+            "executable": "slotgate",
+            "config_file": identity.config_file,
+        },
+        "Clients": {
+            "connected_clients": str(census.total()),
+            "blocked_clients": str(census.total_blocked()),
+            "maxclients": str(maximum),
+        },
+        "Cluster": {"cluster_enabled": str(int(cluster))},
+        "Slotgate": {
+            "slotgate_version": __version__,
+            "slotgate_workers": str(census.workers),
+            "slotgate_worker": str(census.index),
+            "slotgate_shards": str(len(topology.shards)),
+            "slotgate_backend_connections": str(connections),
+            "slotgate_clients_accepted": str(counters.accepted),
+            "slotgate_splits": str(counters.splits),
+        },
+    }
