@@ -31,6 +31,8 @@ _BODY = {"eval": 1, "eval_ro": 1, "script|load": 2}
 _DIGESTS = {"evalsha": slice(1, 2), "evalsha_ro": slice(1, 2), "script|exists": slice(2, None)}
 """Which arguments are digests of scripts that the server should have: what it says of one then, it says to all."""
 _CALLS = frozenset((b"evalsha", b"evalsha_ro"))
+_RUNS = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro"))
+"""What calls a script that its first argument names."""
 _FLUSHES = (b"sync", b"async")
 _NAMED = 32
 """Bytes of a request in which its name stands."""
@@ -96,7 +98,13 @@ class Scripts:
         had = set[bytes]() if connection is None else self._had.setdefault(connection, set())
         if len(had) > 2 * self._most:
             had.clear()
+        seen = set[tuple[str, bytes]]()
         for name, args in calls:
+            if name in _RUNS:
+                call = name, args[1]
+                if call in seen:
+                    continue  # a transaction may call one script very many times
+                seen.add(call)
             self.note(name, args)
             frames += self._loads(had, args[_DIGESTS[name]] if name in _DIGESTS else ())
         return frames
