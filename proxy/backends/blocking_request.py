@@ -36,7 +36,7 @@ UNBLOCKED = encode.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 
 class BlockingRequest(WholeReplySink):
-    """One pursuit. Who makes it says where to, what is sent and what becomes of the answer.
+    """One request. Who makes it says where to, what is sent and what becomes of the answer.
 
     ``readonly``: it may be sent twice. ``seconds``: how long it may be kept waiting on purpose, ``math.inf`` for ever.
     """

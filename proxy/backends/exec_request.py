@@ -52,7 +52,7 @@ class Requester(Protocol):
 
 
 class Fate(Enum):
-    """What became of a trip."""
+    """What became of a request."""
 
     ANSWERED = "answered"
     REFUSED = "refused"

@@ -3,10 +3,10 @@ import cython
 from proxy.engine.receiver cimport Receiver
 from proxy.engine.window cimport ReplyWindow
 from proxy.transport.flow_control cimport Flow
-from proxy.client.fast_commands cimport Lanes
+from proxy.client.fast_commands cimport Lookups
 from proxy.metrics cimport CommandCounter
 from proxy.client.pacing cimport Pacing
-from proxy.client.own_answers cimport OwnLane
+from proxy.client.own_answers cimport OwnAnswers
 from proxy.client.read_your_writes cimport OwnWrites
 from proxy.resp.requests cimport RequestFramer
 from proxy.backends.routes cimport Routes
@@ -20,8 +20,8 @@ cdef int _LONG_WAY
 cdef class Client(Receiver):
     # for good
     cdef readonly object service
-    cdef readonly Lanes lanes
-    cdef readonly OwnLane own_lane
+    cdef readonly Lookups lookups
+    cdef readonly OwnAnswers own_answers
     cdef readonly ReplyWindow window
     cdef readonly Py_ssize_t number
     cdef readonly Py_ssize_t most

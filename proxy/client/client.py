@@ -58,15 +58,15 @@ class Client(Receiver):
         "created",
         "flow",
         "held",
-        "lanes",
         "last_active",
         "latest",
+        "lookups",
         "modes",
         "most",
         "number",
         "output_hard",
         "own",
-        "own_lane",
+        "own_answers",
         "own_writes",
         "pacing",
         "plain",
@@ -85,8 +85,8 @@ class Client(Receiver):
         self.number = 0
         self.most = min(limits.max_in_flight, AT_FIRST)
         """How many of its requests may be in flight now."""
-        self.lanes = service.lanes
-        self.own_lane = service.own_lane
+        self.lookups = service.lookups
+        self.own_answers = service.own_answers
         self.output_hard = limits.output_hard
         """How many bytes may wait for it."""
         self.pacing: Pacing | None = None
@@ -130,11 +130,11 @@ class Client(Receiver):
         if service.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
         if service.open:
-            quiet = not (service.clients.paused or service.spectators.watching)
+            quiet = not (service.clients.paused or service.monitoring.watching)
             self.own = Manner.OWN if quiet else Manner.LONG
-            self.plain = service.fast_lane and quiet
+            self.plain = service.fast_path_allowed and quiet
             plain = service.upstream.plain_routes
-            self.routes = plain[0] if len(plain) == 1 else plain[service.census.rank(number) % len(plain)]
+            self.routes = plain[0] if len(plain) == 1 else plain[service.shared_counts.rank(number) % len(plain)]
         else:
             self.adopt_session()
 
@@ -208,8 +208,8 @@ class Client(Receiver):
         """Take over what the session's state means for the requests that follow."""
         session = self.known_session()
         service = self.service
-        on = session.reply_mode is _ON and not (service.clients.paused or service.spectators.watching)
-        self.plain = on and session.authenticated and service.fast_lane
+        on = session.reply_mode is _ON and not (service.clients.paused or service.monitoring.watching)
+        self.plain = on and session.authenticated and service.fast_path_allowed
         self.own = _OWN if on else _LONG_WAY
         modes = self.modes
         framer = self._framer
@@ -218,7 +218,7 @@ class Client(Receiver):
         now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
         usual = self._usual
         if usual is None or usual[0] != now:
-            rank = service.census.rank(self.number)
+            rank = service.shared_counts.rank(self.number)
             routes = service.upstream.routes(
                 session.protocol, session.db, rank, session.reads_replicas, self.calls_scripts
             )
@@ -239,7 +239,7 @@ class Client(Receiver):
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
         service, session, modes = self.service, self._session, self.modes
-        on = not (service.clients.paused or service.spectators.watching)
+        on = not (service.clients.paused or service.monitoring.watching)
         on = on and (session is None or session.reply_mode is ReplyMode.ON)
         self.plain = self.free()
         self.own = Manner.LONG if not on else Manner.OWN if modes is None else modes.manner
@@ -247,7 +247,7 @@ class Client(Receiver):
     def free(self) -> bool:
         """Whether the fast path may work for it, as far as its state goes."""
         service, session = self.service, self._session
-        on = service.fast_lane and not (service.clients.paused or service.spectators.watching)
+        on = service.fast_path_allowed and not (service.clients.paused or service.monitoring.watching)
         if session is not None:
             on = on and session.authenticated and session.reply_mode is ReplyMode.ON
         return on and (self.modes is None or self.modes.plain)
@@ -313,14 +313,14 @@ class Client(Receiver):
         self.refuse(fact, text)
         if self.own and self.said is not None and (fact is None or fact.name != "exec"):
             counter = None if fact is None else self.service.counters.command(fact.name)
-            self.own_lane.keep_refused(self.known_session(), self.own, self.said, counter, encode.error(text))
+            self.own_answers.keep_refused(self.known_session(), self.own, self.said, counter, encode.error(text))
 
     def answer_for_good(self, fact: Fact, reply: bytes) -> None:
         """Answer a command that is always answered like that, whoever sends it in this manner."""
         self.say(fact, reply)
         if self.own and self.said is not None:
-            lane = self.own_lane
-            lane.keep(self.known_session(), self.own, self.said, lane.calls.get(fact.name.encode()), [], reply)
+            lookup = self.own_answers
+            lookup.keep(self.known_session(), self.own, self.said, lookup.calls.get(fact.name.encode()), [], reply)
 
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""
@@ -330,7 +330,7 @@ class Client(Receiver):
         self.adopt_session()
         again = item.whole is None and item.fact.for_admins is None
         if self.own and again and self.said is item.frame:
-            self.own_lane.keep_queued(session, self.own, self.said, item, slots, planner)
+            self.own_answers.keep_queued(session, self.own, self.said, item, slots, planner)
 
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""

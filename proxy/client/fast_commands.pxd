@@ -16,7 +16,7 @@ cdef class Split:
     cdef readonly CommandCounter counter
 
 
-cdef class Lane:
+cdef class CommandLookup:
     cdef readonly dict heads
     cdef readonly dict splits
     cdef readonly Py_ssize_t shards
@@ -29,5 +29,5 @@ cdef class Lane:
     cdef readonly bint watching
 
 
-cdef class Lanes:
-    cdef public Lane current
+cdef class Lookups:
+    cdef public CommandLookup current

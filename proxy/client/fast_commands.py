@@ -1,4 +1,4 @@
-"""What the fast lane knows of commands, for one topology: by the bytes that a request begins with."""
+"""What the fast path knows of commands, for one topology: by the bytes that a request begins with."""
 
 from collections.abc import Iterable
 
@@ -37,8 +37,8 @@ class Split:
         self.counter = counter
 
 
-class Lane:
-    """All that the fast lane knows of commands, for one topology."""
+class CommandLookup:
+    """All that the fast path knows of commands, for one topology."""
 
     __slots__ = ("by_slot", "entry", "heads", "measure", "rules", "shards", "splits", "text", "watched", "watching")
 
@@ -88,13 +88,13 @@ class Lane:
         self.text = NO_HEAD
 
 
-class Lanes:
-    """The ``current`` lane of a worker: another one for each topology, and while requests are refused."""
+class Lookups:
+    """The ``current`` lookup of a worker: another one for each topology, and while requests are refused."""
 
     __slots__ = ("current",)
 
-    def __init__(self, lane: Lane) -> None:
-        self.current = lane
+    def __init__(self, lookup: CommandLookup) -> None:
+        self.current = lookup
 
 
 def _spelled(name: str) -> list[bytes]:

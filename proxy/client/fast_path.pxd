@@ -6,7 +6,7 @@ from proxy.client.client cimport Client
 from proxy.backends.dispatch cimport Dispatcher
 from proxy.engine.sink cimport Sink
 from proxy.engine.window cimport ReplyWindow
-from proxy.client.fast_commands cimport Head, Lane, Split
+from proxy.client.fast_commands cimport Head, CommandLookup, Split
 from proxy.planning.split cimport Cut, Cutter, count_of, cut, skip_bulks
 from proxy.client.read_your_writes cimport OwnWrites
 from proxy.backends.routes cimport Routes
@@ -23,7 +23,7 @@ cdef bytes _NO_HEAD
 
 
 @cython.locals(
-    lane=Lane, measure=bint, rules=Colocation, slot=int, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
+    lookup=CommandLookup, measure=bint, rules=Colocation, slot=int, known=dict, window=ReplyWindow, routes=Routes, readers=list, writers=list, slot_shard=tuple,
     view="const unsigned char *", size=Py_ssize_t, last=Py_ssize_t, token=Py_ssize_t, most=Py_ssize_t, text=bytes,
     entry=Head, found=Head, length=Py_ssize_t, digit=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t,
     stop=Py_ssize_t,
@@ -33,14 +33,14 @@ cpdef Py_ssize_t run(Client client, bytes data, Py_ssize_t pos, double now, Py_s
 
 
 @cython.locals(
-    lane=Lane, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split,
+    lookup=CommandLookup, view="const unsigned char *", size=Py_ssize_t, at=Py_ssize_t, name_end=Py_ssize_t, entry=Split,
     count=Py_ssize_t, keys=Py_ssize_t, found=Cut, tail=Py_ssize_t, slot_shard=tuple,
 )
 cpdef Py_ssize_t split(Client client, bytes data, Py_ssize_t pos, double now) except -2
 
 
 @cython.locals(
-    lane=Lane, window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes,
+    lookup=CommandLookup, window=ReplyWindow, token=Py_ssize_t, parts=list, first=Part, dispatcher=Dispatcher, frame=bytes,
     sink=Sink,
 )
 cpdef object send_parts(

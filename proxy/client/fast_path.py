@@ -1,13 +1,13 @@
-"""The fast lane: commands that are forwarded, or split by their keys, without being decoded.
+"""The fast path: commands that are forwarded, or split by their keys, without being decoded.
 
 What a request with one key begins with, up to its key's length, says everything that is needed to forward it::
 
     *3\\r\\n$3\\r\\nSET\\r\\n$   7\\r\\nuser:42   \\r\\n$5\\r\\nhello\\r\\n
     └─── the head ────┘   └ hashed ┘   └ skipped by its length ┘
 
-``Lane.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case, with a
-number of arguments that fits its arity, whose only key is its first argument. ``Lane.splits`` has the commands that are
-split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
+``CommandLookup.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case,
+with a number of arguments that fits its arity, whose only key is its first argument. ``CommandLookup.splits`` has the
+commands that are split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ _NO_HEAD = NO_HEAD
 
 
 def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
-    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast lane's, and ``credit`` lasts.
+    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast path's, and ``credit`` lasts.
 
     Returns the offset of the first that is not carried out. The client's session is in its plain state.
     """
-    lane = client.lanes.current
-    measure = lane.measure
-    rules = lane.rules
-    known = lane.heads
+    lookup = client.lookups.current
+    measure = lookup.measure
+    rules = lookup.rules
+    known = lookup.heads
     window = client.window
     own_writes = client.own_writes
     routes = client.routes
@@ -53,8 +53,8 @@ def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
     token = window.issued
     most = min(window.head + client.most, token + credit)
     one = 1
-    text = lane.text
-    entry = lane.entry
+    text = lookup.text
+    entry = lookup.entry
     while pos <= last and token < most:
         # Pipelines repeat themselves: the head is looked up only if it is not the one before.
         if not data.startswith(text, pos):
@@ -76,8 +76,8 @@ def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
                 if client.flow.stopped:
                     break
                 continue
-            entry = lane.entry = found
-            lane.text = text
+            entry = lookup.entry = found
+            lookup.text = text
         assert entry is not None
         # The key's length has one digit or two.
         at = pos + len(text)
@@ -132,7 +132,7 @@ def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
 
 def split(client: Client, data: bytes, pos: int, now: float) -> int:
     """Carry out the request at ``data[pos:]`` if it is one that is split by its keys; its end, else -1."""
-    lane = client.lanes.current
+    lookup = client.lookups.current
     view = data
     size = len(data)
     if view[pos] != _STAR:
@@ -141,17 +141,17 @@ def split(client: Client, data: bytes, pos: int, now: float) -> int:
     name_end = _line_end(data, _line_end(data, at, size), min(size, at + 20))
     if name_end < 0:
         return -1
-    entry = lane.splits.get(view[at:name_end])
+    entry = lookup.splits.get(view[at:name_end])
     if entry is None:
-        return watched(client, data, pos, name_end, now) if lane.watching else -1
+        return watched(client, data, pos, name_end, now) if lookup.watching else -1
     tail = entry.way.tail
     count = count_of(data, pos, at) - 1 - tail
     if count < 1 or count % entry.step:
         return -1
     slot_shard = client.routes.slot_shard
     keys = count // entry.step
-    found = cut(data, at, name_end, keys, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules, tail)
-    if found is None or (lane.watching and _has_long(client, data, pos, found)):
+    found = cut(data, at, name_end, keys, entry.step, slot_shard, lookup.shards, lookup.by_slot, lookup.rules, tail)
+    if found is None or (lookup.watching and _has_long(client, data, pos, found)):
         return -1
     send_parts(client, client.routes, entry, found, data, pos, now)
     return found.end
@@ -160,9 +160,9 @@ def split(client: Client, data: bytes, pos: int, now: float) -> int:
 def watched(client: Client, data: bytes, pos: int, name_end: int, now: float) -> int:
     """Carry out the request at ``data[pos:]`` if it is of a command of which some have had very long replies, and is
     none of those; its end, else -1."""
-    lane = client.lanes.current
+    lookup = client.lookups.current
     service = client.service
-    head = lane.watched.get(data[pos : name_end + 1])
+    head = lookup.watched.get(data[pos : name_end + 1])
     if head is None:
         return -1
     key_end = skip_bulks(data, name_end, 1)
@@ -177,7 +177,7 @@ def watched(client: Client, data: bytes, pos: int, name_end: int, now: float) ->
     routes = reading(client, (shard,), head.read, now)
     if (routes.readers if head.read else routes.writers)[shard] is None:
         return -1
-    if lane.measure:
+    if lookup.measure:
         head.counter.calls += 1
     client.latest = head.counter
     service.dispatcher.send(shard, head.read, frame, routes, client.flow, client.window, client.window.reserve(), now)
@@ -194,9 +194,9 @@ def _has_long(client: Client, data: bytes, pos: int, found: Cut) -> bool:
 def send_parts(client: Client, routes: Routes, entry: Split, found: Cut, data: bytes, pos: int, now: float) -> None:
     """Send over ``routes`` what the request at ``data[pos:]`` was cut into."""
     service = client.service
-    lane = client.lanes.current
+    lookup = client.lookups.current
     window = client.window
-    if lane.measure:
+    if lookup.measure:
         entry.counter.calls += 1
     client.latest = entry.counter
     token = window.reserve()
@@ -221,10 +221,10 @@ def splitting(client: Client, frame: bytes, now: float) -> Job[bool | None]:
     service = client.service
     if not client.free() or len(frame) > service.query.limit:
         return False
-    lane = client.lanes.current
+    lookup = client.lookups.current
     name = frame.index(b"\n") + 1
     at = skip_bulks(frame, name, 1)
-    entry = lane.splits.get(frame[name:at])
+    entry = lookup.splits.get(frame[name:at])
     if entry is None:
         return False
     count = int(frame[1 : name - 2]) - 1 - entry.way.tail
@@ -234,7 +234,7 @@ def splitting(client: Client, frame: bytes, now: float) -> Job[bool | None]:
         return None
     slot_shard = client.routes.slot_shard
     cutter = Cutter()
-    cutter.begin(frame, name, at, entry.step, slot_shard, lane.shards, lane.by_slot, lane.rules)
+    cutter.begin(frame, name, at, entry.step, slot_shard, lookup.shards, lookup.by_slot, lookup.rules)
     found = yield from cutting(cutter, count // entry.step, entry.way.tail)
     if found is None or not client.free() or client.routes.slot_shard is not slot_shard:
         return False  # something has changed meanwhile: it goes the slow way

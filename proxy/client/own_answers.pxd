@@ -24,7 +24,7 @@ cdef class Call:
     cdef public dict subcommands
 
 
-cdef class OwnLane:
+cdef class OwnAnswers:
     cdef Counters _counters
     cdef readonly dict calls
     cdef public double now

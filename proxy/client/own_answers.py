@@ -1,4 +1,4 @@
-"""What the own lane knows: every command by name, and the request that was answered last
+"""What the own fast path knows: every command by name, and the request that was answered last
 (``proxy.client.own_fast_path``)."""
 
 from collections.abc import Callable, Collection, Iterable
@@ -31,7 +31,7 @@ Answer = Callable[[Session, list[bytes]], bytes]
 
 
 class Call:
-    """A command, or a subcommand: what the own lane knows of it. ``run`` is None if it is not the proxy's own."""
+    """A command, or a subcommand: what the own fast path knows of it. ``run`` is None if it is not the proxy's own."""
 
     __slots__ = (
         "arity",
@@ -75,7 +75,7 @@ def _standing(session: Session, kind: Kind) -> int:
     return shard_channels if kind is Kind.SHARD else channels + patterns
 
 
-class OwnLane:
+class OwnAnswers:
     """All commands by name; and the request that was answered last, by any client's."""
 
     __slots__ = (

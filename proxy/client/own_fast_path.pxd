@@ -4,7 +4,7 @@ from proxy.client.client cimport Client
 from proxy.engine.window cimport ReplyWindow
 from proxy.features.state cimport Modes
 from proxy.metrics cimport CommandCounter
-from proxy.client.own_answers cimport Call, OwnLane
+from proxy.client.own_answers cimport Call, OwnAnswers
 from proxy.session.session cimport Session
 from proxy.planning.exec_block cimport Queue, Queued
 from proxy.transport.write_batch cimport Turn
@@ -21,14 +21,14 @@ cdef Py_ssize_t _PING_MOST
 
 
 @cython.locals(
-    lane=OwnLane, text=bytes, session=Session, size=Py_ssize_t, step=Py_ssize_t, call=Call, window=ReplyWindow,
+    lookup=OwnAnswers, text=bytes, session=Session, size=Py_ssize_t, step=Py_ssize_t, call=Call, window=ReplyWindow,
     fixed=bytes, counter=CommandCounter, queues=bint,
 )
 cpdef Py_ssize_t repeat(Client client, bytes data, Py_ssize_t pos, Turn turn, bint more) except -1
 
 
 @cython.locals(queue=Queue, item=Queued)
-cdef bint _queue_again(Client client, Session session, OwnLane lane) except -1
+cdef bint _queue_again(Client client, Session session, OwnAnswers lookup) except -1
 
 
 @cython.locals(
@@ -38,7 +38,7 @@ cdef bint carry_out(Client client, Session session, Call call, list args) except
 
 
 @cython.locals(
-    manner=int, lane=OwnLane, args=list, call=Call, count=Py_ssize_t, session=Session, arity=Py_ssize_t, refusal=bytes,
+    manner=int, lookup=OwnAnswers, args=list, call=Call, count=Py_ssize_t, session=Session, arity=Py_ssize_t, refusal=bytes,
     keeps=bint, reply=bytes, window=ReplyWindow,
 )
 cpdef bint answer(Client client, bytes frame, bint inline) except -1
@@ -53,7 +53,7 @@ cdef bint _lists_at_once(Client client) except -1
 
 @cython.locals(queue=Queue, item=Queued)
 cdef bint _enqueue(
-    Client client, Session session, OwnLane lane, Call call, list args, bytes frame, bint inline, bint keeps
+    Client client, Session session, OwnAnswers lookup, Call call, list args, bytes frame, bint inline, bint keeps
 ) except -1
 
 
@@ -77,5 +77,5 @@ cdef bint _only_queues(Client client) except -1
 cdef object _end_queue(Client client)
 
 
-@cython.locals(lane=OwnLane, replies=list, item=Queued)
+@cython.locals(lookup=OwnAnswers, replies=list, item=Queued)
 cdef bytes _execute(Client client, Session session, list items)

@@ -1,4 +1,5 @@
-"""The own lane: what the proxy answers itself, without the way through hiredis, the table of commands and the modes.
+"""The own fast path: what the proxy answers itself, without the way through hiredis, the table of commands and the
+modes.
 
 Whoever can connect can send such requests at any rate, so they must cost no more than a server's own answers::
 
@@ -12,7 +13,7 @@ is not here goes the long way (``proxy.client.slow_path``).
 
 from proxy import errors
 from proxy.client.client import Client
-from proxy.client.own_answers import LONGEST, Call, OwnLane
+from proxy.client.own_answers import LONGEST, Call, OwnAnswers
 from proxy.features.state import Modes
 from proxy.features.subscriptions import ALLOWED, pong
 from proxy.planning.exec_block import QUEUED, Queue, Queued
@@ -45,65 +46,65 @@ def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int
 
     Returns the offset of the first that is another one. ``more``: others come behind ``data``.
     """
-    lane = client.own_lane
-    text = lane.text
-    if lane.manner != client.own or not data.startswith(text, pos):
+    lookup = client.own_answers
+    text = lookup.text
+    if lookup.manner != client.own or not data.startswith(text, pos):
         return pos
     session = client.known_session()
-    if session.authenticated is not lane.authenticated:
+    if session.authenticated is not lookup.authenticated:
         return pos
     size = len(data)
     step = len(text)
-    call = lane.call
-    fixed = lane.reply
+    call = lookup.call
+    fixed = lookup.reply
     if call is None and fixed is None:
         while turn.credit > 0 and data.startswith(text, pos):
             turn.credit -= 1
             pos += step
         return pos
     if call is not None and call.kind is not None:
-        if not _ends_nothing(client, session, call, lane.args):
+        if not _ends_nothing(client, session, call, lookup.args):
             return pos
         run = call.run
         assert run is not None
-        fixed = run(session, lane.args)
+        fixed = run(session, lookup.args)
     window = client.window
-    counter = lane.counter
-    queues = lane.queues
-    if queues and lane.planner is not None and lane.planner is not client.service.planner:
+    counter = lookup.counter
+    queues = lookup.queues
+    if queues and lookup.planner is not None and lookup.planner is not client.service.planner:
         return pos
-    lane.now = client.last_active
+    lookup.now = client.last_active
     client.latest = None
-    if lane.name:
-        session.last_command = lane.name
+    if lookup.name:
+        session.last_command = lookup.name
     while turn.credit > 0 and data.startswith(text, pos):
-        if queues and not _queue_again(client, session, lane):
+        if queues and not _queue_again(client, session, lookup):
             break
         turn.credit -= _OWN
         pos += step
         window.gathers = more or pos < size
         if counter is not None:
-            if lane.refused:
+            if lookup.refused:
                 counter.rejected += 1
             else:
                 counter.calls += 1
         if fixed is not None:
             window.answer(fixed)
-        elif call is None or not carry_out(client, session, call, lane.args):
+        elif call is None or not carry_out(client, session, call, lookup.args):
             break
     return pos
 
 
-def _queue_again(client: Client, session: Session, lane: OwnLane) -> bool:
+def _queue_again(client: Client, session: Session, lookup: OwnAnswers) -> bool:
     """Queue what was queued before. False if that can not be."""
-    if lane.manner == _QUEUES:
+    if lookup.manner == _QUEUES:
         queue = _queue(client)
-        assert lane.fact is not None
-        item = Queued(lane.fact, lane.args, lane.frame, None, lane.own)
-        item.run = lane.run
-        if queue.size + item.size > lane.most:
+        assert lookup.fact is not None
+        item = Queued(lookup.fact, lookup.args, lookup.frame, None, lookup.own)
+        item.run = lookup.run
+        if queue.size + item.size > lookup.most:
             return False
-        queue.add(item, lane.slots)
+        queue.add(item, lookup.slots)
     session.queued += 1
     return True
 
@@ -143,8 +144,8 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         return False
     if not args:
         return False
-    lane = client.own_lane
-    call = lane.calls.get(args[0])
+    lookup = client.own_answers
+    call = lookup.calls.get(args[0])
     if call is None:
         return False
     count = len(args)
@@ -177,7 +178,7 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
     keeps = len(frame) <= LONGEST and not call.secret
     if manner == _QUEUES:
         # What is refused spoils the transaction.
-        return not (refusal or call.lists) and _enqueue(client, session, lane, call, args, frame, inline, keeps)
+        return not (refusal or call.lists) and _enqueue(client, session, lookup, call, args, frame, inline, keeps)
     if not refusal:
         if call.kind is not None and not _ends_nothing(client, session, call, args):
             return False
@@ -190,10 +191,10 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         call.counter.rejected += 1
         window.answer(refusal)
         if keeps:
-            lane.keep_refused(session, client.own, frame, call.counter, refusal)
+            lookup.keep_refused(session, client.own, frame, call.counter, refusal)
         return True
     call.counter.calls += 1
-    lane.now = client.last_active
+    lookup.now = client.last_active
     if call.fixed:
         run = call.run
         assert run is not None
@@ -202,11 +203,11 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         if reply.startswith(b"-"):
             call.counter.failed += 1
         elif keeps:
-            lane.keep(session, client.own, frame, call, args, reply)
+            lookup.keep(session, client.own, frame, call, args, reply)
         return True
     carry_out(client, session, call, args)
     if keeps and not (call.lists or call.resets):
-        lane.keep(session, client.own, frame, call, args, None)
+        lookup.keep(session, client.own, frame, call, args, None)
     return True
 
 
@@ -236,7 +237,7 @@ def _lists_at_once(client: Client) -> bool:
 def _enqueue(
     client: Client,
     session: Session,
-    lane: OwnLane,
+    lookup: OwnAnswers,
     call: Call,
     args: list[bytes],
     frame: bytes,
@@ -248,7 +249,7 @@ def _enqueue(
     item = Queued(call.fact, args, encode.request(args) if inline else frame, None, True)
     if not call.changing and call.kind is None:
         item.run = call.run
-    if queue.size + item.size > lane.most:
+    if queue.size + item.size > lookup.most:
         return False
     client.latest = None
     session.last_command = call.name
@@ -256,7 +257,7 @@ def _enqueue(
     session.queued += 1
     client.window.answer(QUEUED)
     if keeps:
-        lane.keep_queued(session, client.own, frame, item, frozenset(), None)
+        lookup.keep_queued(session, client.own, frame, item, frozenset(), None)
     return True
 
 
@@ -322,17 +323,17 @@ def _end_queue(client: Client) -> None:
     session = client.known_session()
     session.queued = -1
     client.own = _IS_OWN
-    client.plain = session.authenticated and client.service.fast_lane
+    client.plain = session.authenticated and client.service.fast_path_allowed
 
 
 def _execute(client: Client, session: Session, items: list[Queued]) -> bytes:
     """The replies to the commands of a transaction, all of which are answered here."""
-    lane = client.own_lane
-    lane.now = client.last_active
+    lookup = client.own_answers
+    lookup.now = client.last_active
     replies = []
     for item in items:
         run = item.run
         assert run is not None
-        lane.count(item.fact)
+        lookup.count(item.fact)
         replies.append(run(session, item.args))
     return b"*%d\r\n%b" % (len(replies), b"".join(replies))

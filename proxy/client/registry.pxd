@@ -1,6 +1,6 @@
 import cython
 
-from proxy.client.shared_counts cimport Census
+from proxy.client.shared_counts cimport SharedCounts
 from proxy.client.client cimport Client
 from proxy.engine.window cimport ReplyWindow
 from proxy.metrics cimport Counters
@@ -12,7 +12,7 @@ cdef class Clients:
     cdef object _loop
     cdef object _slices
     cdef Counters _counters
-    cdef Census _census
+    cdef SharedCounts _shared_counts
     cdef public Py_ssize_t maximum
     cdef public Py_ssize_t own_maximum
     cdef dict _clients
@@ -22,7 +22,7 @@ cdef class Clients:
     cdef public object on_pause
     cdef Py_ssize_t _blocked
 
-    @cython.locals(census=Census, number=Py_ssize_t)
+    @cython.locals(shared_counts=SharedCounts, number=Py_ssize_t)
     cpdef Py_ssize_t enter(self, Client client) except -1
     cpdef object remove(self, Client client)
     @cython.locals(client=Client, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)

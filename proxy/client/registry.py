@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from proxy import errors
 from proxy.client.client import Client
-from proxy.client.shared_counts import Census
+from proxy.client.shared_counts import SharedCounts
 from proxy.engine.jobs import MORE, Job
 from proxy.metrics import Counters
 from proxy.resp import encode
@@ -22,12 +22,17 @@ class Clients:
     """All client connections; the ``Directory`` that sessions look into."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, slices: Slices, counters: Counters, maximum: int, census: Census
+        self,
+        loop: asyncio.AbstractEventLoop,
+        slices: Slices,
+        counters: Counters,
+        maximum: int,
+        shared_counts: SharedCounts,
     ) -> None:
         self._loop = loop
         self._slices = slices
         self._counters = counters
-        self._census = census
+        self._shared_counts = shared_counts
         self.maximum = maximum
         """How many clients all workers may have."""
         self.own_maximum = maximum
@@ -48,14 +53,14 @@ class Clients:
 
     def enter(self, client: Client) -> int:
         """Let one more client in, if there is room: its id, from 1, never given twice by any worker; or 0."""
-        census = self._census
-        if census.total() >= self.maximum or len(self._clients) >= self.own_maximum:
+        shared_counts = self._shared_counts
+        if shared_counts.total() >= self.maximum or len(self._clients) >= self.own_maximum:
             self._counters.reject("max clients")
             return 0
         self._counters.accepted += 1
-        number = census.next_number()
+        number = shared_counts.next_number()
         self._clients[number] = client
-        census.connected(len(self._clients))
+        shared_counts.connected(len(self._clients))
         return number
 
     def turn_away(self) -> bytes:
@@ -67,7 +72,7 @@ class Clients:
         """A client is gone."""
         self._clients.pop(client.number, None)
         self._let_go(client)
-        self._census.connected(len(self._clients))
+        self._shared_counts.connected(len(self._clients))
 
     # ---- what sessions may see and do
 
@@ -123,7 +128,7 @@ class Clients:
     def count_blocked(self, change: int) -> None:
         """One more client waits in a blocking command (1), or one less (-1)."""
         self._blocked += change
-        self._census.blocked(self._blocked)
+        self._shared_counts.blocked(self._blocked)
 
     def pause(self, seconds: float, writes_only: bool) -> None:
         """Hold commands for ``seconds``; of two pauses the longer and the stricter hold, as in Redis."""
@@ -166,7 +171,7 @@ class Clients:
             self.count_blocked(-1)
 
     def tell_plain(self) -> None:
-        """Whether the fast lane may be used has changed."""
+        """Whether the fast path may be used has changed."""
         for client in self:
             client.pause_changed()
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.client.backlog import Backlog
-from proxy.client.fast_commands import Lanes
-from proxy.client.own_answers import OwnLane
+from proxy.client.fast_commands import Lookups
+from proxy.client.own_answers import OwnAnswers
 from proxy.commands.facts import Fact
 from proxy.features.host import Monitors, Paused, Services, WorkerCounts
 from proxy.session.session import Session, World
@@ -40,7 +40,7 @@ class ClientServices(Services, Protocol):
     """The parts of a worker that its clients share."""
 
     @property
-    def spectators(self) -> ShownCommands:
+    def monitoring(self) -> ShownCommands:
         """The clients that have called MONITOR."""
 
     @property
@@ -48,7 +48,7 @@ class ClientServices(Services, Protocol):
         """What a CLIENT PAUSE holds."""
 
     @property
-    def census(self) -> RankedWorker:
+    def shared_counts(self) -> RankedWorker:
         """Which worker this is."""
 
     @property
@@ -64,15 +64,15 @@ class ClientServices(Services, Protocol):
         """Names of commands that the table knows and no server has."""
 
     @property
-    def lanes(self) -> Lanes:
+    def lookups(self) -> Lookups:
         """What the fast path knows of commands."""
 
     @property
-    def own_lane(self) -> OwnLane:
+    def own_answers(self) -> OwnAnswers:
         """What the own fast path knows of commands."""
 
     @property
-    def fast_lane(self) -> bool:
+    def fast_path_allowed(self) -> bool:
         """Whether the limits of requests are wide enough for the fast path, which does not look at them."""
 
     @property

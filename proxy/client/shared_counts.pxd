@@ -1,4 +1,4 @@
-cdef class Census:
+cdef class SharedCounts:
     cdef object _cells
     cdef readonly Py_ssize_t workers
     cdef readonly Py_ssize_t index

@@ -21,7 +21,7 @@ _CELLS = 3
 def shared_file(workers: int) -> int:
     """A new file for the cells of ``workers``, all 0; its descriptor. It has no name that could be left behind."""
     if sys.platform == "linux":
-        descriptor = os.memfd_create("slotgate-census")
+        descriptor = os.memfd_create("slotgate-shared_counts")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
@@ -29,7 +29,7 @@ def shared_file(workers: int) -> int:
     return descriptor
 
 
-class Census:
+class SharedCounts:
     """The cells, as worker ``index`` of ``workers`` sees them; ``descriptor`` is a ``shared_file``'s."""
 
     def __init__(self, workers: int = 1, index: int = 0, descriptor: int | None = None) -> None:
@@ -39,7 +39,7 @@ class Census:
         self.index = index
 
     def __repr__(self) -> str:
-        return f"Census({self.index} of {self.workers}, {self.total()} connected)"
+        return f"SharedCounts({self.index} of {self.workers}, {self.total()} connected)"
 
     def next_number(self) -> int:
         """The id of this worker's next client: from 1, never given twice, by no worker."""

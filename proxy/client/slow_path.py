@@ -58,7 +58,7 @@ def carry_out(client: Client, frame: bytes, now: float) -> bool:
 def carry_out_nothing(client: Client, frame: bytes) -> None:
     """Carry out an empty request: it counts as a command whose reply CLIENT REPLY SKIP leaves out."""
     if client.own:
-        client.own_lane.keep(client.known_session(), client.own, frame, None, [], None)
+        client.own_answers.keep(client.known_session(), client.own, frame, None, [], None)
     elif client.session.muted():
         client.adopt_session()
 
@@ -137,7 +137,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
         client.refuse(fact, errors.query_too_large(service.query.limit))
     elif service.clients.paused and service.pausing.holds(fact, args):
         return _hold(client, Request(fact, args, frame, now))
-    elif service.spectators.watching:
+    elif service.monitoring.watching:
         return _carry_out_monitored(client, Request(fact, args, frame, now))
     else:
         return _carry_out(client, Request(fact, args, frame, now))
@@ -161,7 +161,7 @@ def _carry_out_monitored(client: Client, request: Request) -> bool:
     refused = counter.rejected
     done = _carry_out(client, request)
     if done and counter.rejected == refused:
-        client.service.spectators.show(client.session, request.fact, request.args)
+        client.service.monitoring.show(client.session, request.fact, request.args)
     return done
 
 

@@ -27,7 +27,8 @@ class Sink:
         return True
 
     def halt(self) -> None:
-        """Take no more requests from its client until all it has sent are answered: one of them is on a detour."""
+        """Take no more requests from its client until all it has sent are answered: one of them was refused, and is
+        sent elsewhere."""
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a whole reply."""

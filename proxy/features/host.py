@@ -234,7 +234,7 @@ class Services(Protocol):
         """The other workers, where there are any."""
 
     @property
-    def census(self) -> WorkerCounts:
+    def shared_counts(self) -> WorkerCounts:
         """Which worker this is."""
 
     @property
@@ -242,7 +242,7 @@ class Services(Protocol):
         """The clients."""
 
     @property
-    def spectators(self) -> Monitors:
+    def monitoring(self) -> Monitors:
         """The clients that have called MONITOR."""
 
     @property

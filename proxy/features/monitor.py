@@ -1,7 +1,7 @@
 """MONITOR: clients that see every command that this worker's clients run, as Redis writes it.
 
 Source: https://redis.io/docs/latest/commands/monitor/ and what Redis 7 shows. While anybody looks on, nobody uses the
-fast lane, as that does not take commands apart.
+fast path, as that does not take commands apart.
 """
 
 import time
@@ -20,7 +20,7 @@ _ESCAPES = {ord(char): f"\\{name}" for char, name in zip('\\"\n\r\t\a\b', '\\"nr
 _SHOWN = range(32, 127)
 
 
-class Spectators:
+class MonitoringClients:
     """Those who look on; ``on_change`` is called when the first comes, and when the last is gone."""
 
     def __init__(self, on_change: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
@@ -92,18 +92,18 @@ def _hello(args: Sequence[bytes]) -> Iterator[bytes]:
 def monitor(modes: Modes, request: Request) -> bool:
     """MONITOR. Who looks on already is answered nothing, as by Redis."""
     client = modes.client
-    spectators = client.service.spectators
-    known = client in spectators
+    monitoring = client.service.monitoring
+    known = client in monitoring
     client.say(request.fact, b"" if known else encode.OK)
     if not known:
-        spectators.add(client)
+        monitoring.add(client)
     return True
 
 
 def bars(modes: Modes, fact: Fact) -> str | None:
     """Why a client that looks on may not run ``fact``; None if it may."""
     keyspace = fact.write or fact.readonly or "may_replicate" in fact.flags
-    return errors.LOOKING_ON if keyspace and modes.client in modes.client.service.spectators else None
+    return errors.LOOKING_ON if keyspace and modes.client in modes.client.service.monitoring else None
 
 
 COMMANDS = {"monitor": monitor}

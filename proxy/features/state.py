@@ -51,14 +51,14 @@ class Modes:
 
     @property
     def plain(self) -> bool:
-        """Whether the fast lane may work for it all the same."""
+        """Whether the fast path may work for it all the same."""
         if self.tracker is not None and self.tracker.tracking.caching:
             return False
         return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
 
     @property
     def manner(self) -> int:
-        """What that means to the own lane."""
+        """What that means to the own fast path."""
         if self.tracker is not None or self.block is not None:
             return Manner.LONG
         if self.subscriptions is not None and self.subscriptions.restricted:

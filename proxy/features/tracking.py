@@ -150,8 +150,8 @@ def _why_not(service: Services, number: int) -> str | None:
     """Why nothing can be redirected to the client of this number."""
     if service.clients.get(number) is not None:
         return None
-    workers = service.census.workers
-    if workers > 1 and (number - 1) % workers != service.census.index and number > 0:
+    workers = service.shared_counts.workers
+    if workers > 1 and (number - 1) % workers != service.shared_counts.index and number > 0:
         return errors.other_worker(number)
     return "ERR The client ID you want redirect to does not exist"
 

@@ -34,9 +34,9 @@ class Watch:
         "_lease",
         "_odd",
         "_protocol",
+        "_request",
         "_timer",
         "_topology",
-        "_trip",
         "_upstream",
         "slots",
     )
@@ -53,7 +53,7 @@ class Watch:
         self._odd = False
         """The lease is not in the state any more in which it was made."""
         self.slots: frozenset[int] = frozenset()
-        self._trip: ExecRequest | None = None
+        self._request: ExecRequest | None = None
         """What is under way."""
         self._timer: asyncio.TimerHandle | None = None
         """Until it is too old."""
@@ -80,9 +80,9 @@ class Watch:
         """Watch the first keys: those in ``slots``, by the request in ``frame``."""
 
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
-            self._trip = None
+            self._request = None
             if lease is not None and not reply.startswith(b"-"):
-                self._keep(lease, trip.asking)
+                self._keep(lease, request.asking)
                 service = self._client.service
                 if age := service.config.backend.watch_timeout:
                     self._timer = service.loop.call_later(age, self._expire, age)
@@ -93,8 +93,8 @@ class Watch:
             then(None, reply)
 
         self.slots = slots
-        trip = self._trip = ExecRequest(self._upstream, self._client, slots, frame, done, repeat=True)
-        trip.start()
+        request = self._request = ExecRequest(self._upstream, self._client, slots, frame, done, repeat=True)
+        request.start()
 
     def add(self, frame: bytes, then: Watched) -> None:
         """Watch more keys of its slot."""
@@ -104,7 +104,7 @@ class Watch:
             return
 
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
-            self._trip = None
+            self._request = None
             if fate is Fate.ANSWERED and lease is not None:
                 self._keep(lease, self._asking)
                 then(self, reply)
@@ -115,10 +115,10 @@ class Watch:
             then(self, encode.OK)
 
         self._follow_session(lease)
-        self._trip = ExecRequest(
+        self._request = ExecRequest(
             self._client.service.upstream, self._client, self.slots, frame, done, lease=lease, asking=self._asking
         )
-        self._trip.start()
+        self._request.start()
 
     def execute(self, frame: bytes, moves: bool, then: Then, *, fenced: bool) -> None:
         """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
@@ -148,8 +148,8 @@ class Watch:
         """Watch no more."""
         lease, self._lease = self._lease, None
         self._end_timer()
-        if self._trip is not None:
-            self._trip.abandon()
+        if self._request is not None:
+            self._request.abandon()
             return
         if lease is None:
             return
@@ -169,7 +169,7 @@ class Watch:
         """It is too old: as if a key had been changed."""
         service = self._client.service
         self._timer = None
-        if self._trip is not None:  # more keys are on their way to be watched
+        if self._request is not None:  # more keys are on their way to be watched
             self._timer = service.loop.call_later(_SOON, self._expire, age)
             return
         lease, self._lease = self._lease, None

@@ -19,7 +19,7 @@ _LARGE_PART = 8
 _LARGE_MOST = 16 << 20
 """Sending so many bytes takes some 15 ms at 10 Gbit/s: others should not wait behind more."""
 FAST_FROM = 1 << 20
-"""Requests of fewer bytes may come by the fast lane without being looked at."""
+"""Requests of fewer bytes may come by the fast path without being looked at."""
 
 
 class QueryLimit:

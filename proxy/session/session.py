@@ -42,7 +42,7 @@ _ON = ReplyMode.ON
 
 
 class Manner:
-    """What a client is in the middle of, for the own lane. Plain integers: an enum's are dear to compare."""
+    """What a client is in the middle of, for the own fast path. Plain integers: an enum's are dear to compare."""
 
     LONG = 0
     """Everything goes the long way: it is paused, watched, not answered, blocked, or tracks."""

@@ -162,7 +162,7 @@ class Flow:
             client.go_on()
 
     def halt(self) -> None:
-        """A request is on a detour: what follows must not overtake it."""
+        """A request was refused, and is sent elsewhere: what follows must not overtake it."""
         self.stop(Stop.ORDER)
 
     def hold(self, backend: object) -> None:

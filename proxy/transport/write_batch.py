@@ -15,13 +15,13 @@ from proxy.transport.clock import Clock
 log = logging.getLogger(__name__)
 
 LOOK = 128
-"""Credits after which the clock is read. A request of the fast lane takes one ..."""
+"""Credits after which the clock is read. A request of the fast path takes one ..."""
 OWN = 2
-"""... one of the own lane so many ..."""
+"""... one of the own fast path so many ..."""
 SLOW = 32
 """... and any other so many."""
 BYTES = 256
-"""Bytes of the fast lane's requests that take a credit, where that is more than what their number takes."""
+"""Bytes of the fast path's requests that take a credit, where that is more than what their number takes."""
 SHARE_LOOKS = 32
 SHARE = 0.001
 """Seconds, and looks at the clock, after which a client has had its share: as long as hundreds of small requests take,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from proxy import __version__
 from proxy.backends.handshake import Credentials
 from proxy.backends.settings import RoleChecks, Timing
-from proxy.client.shared_counts import Census
+from proxy.client.shared_counts import SharedCounts
 from proxy.config import Config
 from proxy.discovery.learn import FEWER_ARGUMENTS
 from proxy.metrics import Counters
@@ -86,7 +86,7 @@ def role_checks_of(config: Config) -> RoleChecks:
 def overlay(
     config: Config,
     identity: Identity,
-    census: Census,
+    shared_counts: SharedCounts,
     maximum: int,
     topology: Topology,
     connections: int,
@@ -109,15 +109,15 @@ def overlay(
             "config_file": identity.config_file,
         },
         "Clients": {
-            "connected_clients": str(census.total()),
-            "blocked_clients": str(census.total_blocked()),
+            "connected_clients": str(shared_counts.total()),
+            "blocked_clients": str(shared_counts.total_blocked()),
             "maxclients": str(maximum),
         },
         "Cluster": {"cluster_enabled": str(int(cluster))},
         "Slotgate": {
             "slotgate_version": __version__,
-            "slotgate_workers": str(census.workers),
-            "slotgate_worker": str(census.index),
+            "slotgate_workers": str(shared_counts.workers),
+            "slotgate_worker": str(shared_counts.index),
             "slotgate_shards": str(len(topology.shards)),
             "slotgate_backend_connections": str(connections),
             "slotgate_clients_accepted": str(counters.accepted),

@@ -147,11 +147,11 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.REJECTED, count, reason)
     for limit, count in counters.stopped.items():
         tally.add(metrics.STOPPED, count, limit)
-    tally.add(metrics.WAITING, service.backlog.total, str(service.census.index))
+    tally.add(metrics.WAITING, service.backlog.total, str(service.shared_counts.index))
     for error, count in counters.redirections.items():
         tally.add(metrics.REDIRECTIONS, count, error)
     if counters.confirmed:
-        tally.add(metrics.TOPOLOGY_AGE, time.monotonic() - counters.confirmed, str(service.census.index))
+        tally.add(metrics.TOPOLOGY_AGE, time.monotonic() - counters.confirmed, str(service.shared_counts.index))
     for outcome, count in counters.refreshes.items():
         tally.add(metrics.REFRESHES, count, outcome)
     tally.add(metrics.SPLITS, counters.splits)
@@ -160,11 +160,11 @@ def _tally(service: Service) -> Tally:
     tally.add(metrics.RETRIES, counters.retries)
     tally.add(metrics.UNCERTAIN, counters.uncertain)
     tally.add(metrics.LOADS, service.scripts.loads)
-    tally.add(metrics.SCRIPTS, len(service.scripts), str(service.census.index))
+    tally.add(metrics.SCRIPTS, len(service.scripts), str(service.shared_counts.index))
     for kind, topics in service.hub.topics.items():
-        tally.add(metrics.SUBSCRIPTIONS, len(topics), kind.name.lower(), str(service.census.index))
+        tally.add(metrics.SUBSCRIPTIONS, len(topics), kind.name.lower(), str(service.shared_counts.index))
     for link in service.hub:
-        tally.add(metrics.SUBSCRIBER, link.up, link.shard, link.node.address, str(service.census.index))
+        tally.add(metrics.SUBSCRIBER, link.up, link.shard, link.node.address, str(service.shared_counts.index))
     for shard, libraries in service.missing.items():
         for name in libraries:
             tally.add(metrics.MISSING, 1, shard, name)
@@ -177,7 +177,7 @@ def _tally(service: Service) -> Tally:
         if place.index <= SCRIPTS:
             number = f"scripts-{SCRIPTS - place.index}"
         connection = f"{number}/resp{place.protocol}/db{place.db}"
-        labels = (place.shard, place.node.address, role, connection, str(service.census.index))
+        labels = (place.shard, place.node.address, role, connection, str(service.shared_counts.index))
         tally.add(metrics.UP, backend.ready, *labels)
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
@@ -186,9 +186,9 @@ def _tally(service: Service) -> Tally:
     for usage in service.upstream.leases.usage():
         for state, count in (("used", usage.used), ("idle", usage.idle)):
             where = (names.get(usage.node, ""), usage.node.address)
-            tally.add(metrics.LEASES, count, *where, state, str(service.census.index))
+            tally.add(metrics.LEASES, count, *where, state, str(service.shared_counts.index))
     for shard, node, lag in service.monitor.lags():
-        tally.add(metrics.LAG, lag, shard, node.address, str(service.census.index))
+        tally.add(metrics.LAG, lag, shard, node.address, str(service.shared_counts.index))
     return tally
 
 
@@ -198,6 +198,6 @@ def _add_loop(tally: Tally, service: Service) -> None:
         tally.add(metrics.LOOP_LAG, count, bound)
     tally.add(metrics.LOOP_LAG, lag.total, SUM)
     for of, seconds in zip(("lag", "work"), lag.worst(), strict=True):
-        tally.add(metrics.LOOP_WORST, seconds, of, str(service.census.index))
+        tally.add(metrics.LOOP_WORST, seconds, of, str(service.shared_counts.index))
     for cause, count in lag.long.items():
         tally.add(metrics.LOOP_LONG, count, cause)

@@ -149,7 +149,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
     if shown is not None and len(shown.advertised) > 1:
         looking = watch_advertised(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
         tasks.append(service.loop.create_task(looking, name="look after what is advertised"))
-    if service.census.index == 0:
+    if service.shared_counts.index == 0:
         # One of the workers is enough.
         comparing = keep_comparing(service, service.config.topology.refresh)
         tasks.append(service.loop.create_task(comparing, name="compare functions"))

@@ -14,10 +14,10 @@ from proxy.backends.settings import BackendSettings, Owner, Place, State
 from proxy.backends.shared import Backend
 from proxy.backends.upstream import Upstream, reads_replicas, share
 from proxy.client.backlog import Backlog
-from proxy.client.fast_commands import MOST_ARGUMENTS, Lane, Lanes
-from proxy.client.own_answers import OwnLane
+from proxy.client.fast_commands import MOST_ARGUMENTS, CommandLookup, Lookups
+from proxy.client.own_answers import OwnAnswers
 from proxy.client.registry import Clients
-from proxy.client.shared_counts import Census
+from proxy.client.shared_counts import SharedCounts
 from proxy.commands.table import CommandTable
 from proxy.config import Config
 from proxy.discovery.choose import source_of
@@ -27,7 +27,7 @@ from proxy.discovery.role_watch import RoleWatch
 from proxy.discovery.source import Source
 from proxy.engine.entry import Entry
 from proxy.features.host import Siblings
-from proxy.features.monitor import Spectators
+from proxy.features.monitor import MonitoringClients
 from proxy.features.pause import Pausing
 from proxy.features.slow_scripts import SlowScripts
 from proxy.features.tracking import Trackers
@@ -80,7 +80,7 @@ class Service:
         config: Config,
         topology: Topology,
         clock: Callable[[], float] = time.monotonic,
-        census: Census | None = None,
+        shared_counts: SharedCounts | None = None,
         transports: Transports | None = None,
         files: int = descriptors.PLENTY,
         identity: Identity | None = None,
@@ -102,21 +102,21 @@ class Service:
         self.slot_of = slot_of(self.rules)
         """The slot of a key, or of a shard channel."""
         self.inspector = Inspector(CommandTable.builtin(), self.slot_of, self.counters)
-        self._lanes = self._make_lanes(topology)
-        self.lanes = Lanes(self._lanes[0])
+        self._lookups = self._make_lookups(topology)
+        self.lookups = Lookups(self._lookups[0])
         self.query = QueryLimit()
         """How much the servers keep of what one connection sends."""
-        self.own_lane = OwnLane(self.counters, self._most_queued())
-        self.own_lane.learn(self.inspector.table, self.absent)
+        self.own_answers = OwnAnswers(self.counters, self._most_queued())
+        self.own_answers.learn(self.inspector.table, self.absent)
         self.presents_cluster = config.present_as == "cluster"
         self.planner = self._planner(topology, None)
-        self.census = census or Census()
-        self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.census)
+        self.shared_counts = shared_counts or SharedCounts()
+        self.clients = Clients(self.loop, self.slices, self.counters, config.limits.max_clients, self.shared_counts)
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self._files = files
         """How many descriptors this process may have."""
         self._division: descriptors.Division | None = None
-        self.spectators = Spectators(self.clients.tell_plain)
+        self.monitoring = MonitoringClients(self.clients.tell_plain)
         self.siblings: Siblings | None = None
         self.scripts = Scripts(config.limits.max_scripts, config.limits.script_memory)
         self._lost_scripts = LostScripts(self.scripts, self.turn.now, lambda: self.siblings)
@@ -141,10 +141,10 @@ class Service:
         self.limits: ClientLimits = client_limits_of(config)
         self.backlog: Backlog = Backlog(self.loop, limits.output_memory, self.counters)
         self.request_limits = request_limits_of(config)
-        self.fast_lane = (
+        self.fast_path_allowed = (
             min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= MOST_ARGUMENTS
         )
-        """The fast lane sees short requests that lie in one chunk, so larger limits need not be looked at there."""
+        """The fast path sees short requests that lie in one chunk, so larger limits need not be looked at there."""
         backend = config.backend
         timing = timing_of(config)
         self.missing: Missing = {}
@@ -256,12 +256,12 @@ class Service:
 
     def watch_commands(self, names: frozenset[str]) -> None:
         """Look at each request of these commands whole: some have had very long replies."""
-        for lane in self._lanes:
-            lane.watch(names)
+        for lookup in self._lookups:
+            lookup.watch(names)
 
     def on_unsettled(self, on: bool) -> None:
         """Requests are refused now, or are so no more."""
-        self.lanes.current = self._lanes[on]
+        self.lookups.current = self._lookups[on]
 
     # ---- what the primaries' watch is told (role_watch.Watched)
 
@@ -295,7 +295,7 @@ class Service:
         self.upstream.adopt(topology)
         self._divide()
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
-            self._renew_lanes()
+            self._renew_lookups()
         self.hub.adopt(topology)
         self.roles.known({node for shard in topology.shards for node in shard.nodes})
         if topology.left_by(before):
@@ -307,12 +307,12 @@ class Service:
 
     def _divide(self) -> None:
         """Divide the descriptors anew: there may be more servers or fewer."""
-        workers = self.census.workers
+        workers = self.shared_counts.workers
         division = descriptors.divide(self._files, self.config, self.topology, workers)
         self.clients.maximum = division.all_clients
         self.clients.own_maximum = division.clients
         self.upstream.budget.most = division.dedicated
-        if division != self._division and self.topology.shards and self.census.index == 0:
+        if division != self._division and self.topology.shards and self.shared_counts.index == 0:
             descriptors.report(division, self.config, workers)
         self._division = division
 
@@ -327,29 +327,29 @@ class Service:
     def learn(self, table: CommandTable) -> None:
         """Use a table that was completed by what the backends know."""
         self.inspector.table = table
-        self._renew_lanes()
-        self.own_lane.learn(table, self.absent)
+        self._renew_lookups()
+        self.own_answers.learn(table, self.absent)
 
     def lack(self, absent: frozenset[str]) -> None:
         """The table knows these commands, and no backend has them."""
         self.absent = absent
-        self.own_lane.learn(self.inspector.table, self.absent)
+        self.own_answers.learn(self.inspector.table, self.absent)
 
     def _planner(self, topology: Topology, before: Cursors | None) -> Planner:
         rules = self.rules
         return Planner(topology, self.config.cross_slot, rules, self.presents_cluster, before, self.examined)
 
-    def _make_lanes(self, topology: Topology) -> tuple[Lane, Lane]:
-        """The fast lane, and the one for while requests are refused: a module's own words prove no refusal."""
+    def _make_lookups(self, topology: Topology) -> tuple[CommandLookup, CommandLookup]:
+        """The fast path, and the one for while requests are refused: a module's own words prove no refusal."""
         common = self.counters, topology, self.config.cross_slot, self.rules
-        lane = Lane(self.inspector.table, *common)
-        others = Lane(filter(runs_code, self.inspector.table), *common)
+        lookup = CommandLookup(self.inspector.table, *common)
+        others = CommandLookup(filter(runs_code, self.inspector.table), *common)
         if not others.heads and not others.splits:
-            return lane, lane
-        return lane, Lane((fact for fact in self.inspector.table if not runs_code(fact)), *common)
+            return lookup, lookup
+        return lookup, CommandLookup((fact for fact in self.inspector.table if not runs_code(fact)), *common)
 
-    def _renew_lanes(self) -> None:
-        self._lanes = self._make_lanes(self.topology)
+    def _renew_lookups(self) -> None:
+        self._lookups = self._make_lookups(self.topology)
         self.watch_commands(self.upstream.longs.names)
         self.on_unsettled(self.upstream.redirections.unsettled)
 
@@ -366,10 +366,10 @@ class Service:
         arguments = min(arguments, limits.max_arguments)
         self.request_limits = replace(self.request_limits, bulk=bulk, arguments=arguments)
         self.query.set(query or DEFAULT)
-        self.own_lane.most = self._most_queued()
+        self.own_answers.most = self._most_queued()
         self.scripts.limit(self.query.limit)
-        self.fast_lane = self.fast_lane and bulk >= _CHUNK and self.query.large >= FAST_FROM
-        if not self.fast_lane:
+        self.fast_path_allowed = self.fast_path_allowed and bulk >= _CHUNK and self.query.large >= FAST_FROM
+        if not self.fast_path_allowed:
             self.clients.tell_plain()
 
     def unreachable(self) -> list[str]:
@@ -386,9 +386,9 @@ class Service:
 
     def _overlay(self) -> Overlay:
         """What INFO says about the proxy."""
-        census, maximum = self.census, self.clients.maximum
+        shared_counts, maximum = self.shared_counts, self.clients.maximum
         standing = sum(backend.ready for backend in self.pool)
-        return overlay(self.config, self.identity, census, maximum, self.topology, standing, self.counters)
+        return overlay(self.config, self.identity, shared_counts, maximum, self.topology, standing, self.counters)
 
     def _unserved(self) -> str:
         """Why not all shards can be asked."""

@@ -3,7 +3,7 @@
 ::
 
                      ┌──────────── supervisor ────────────┐
-    SIGTERM, SIGINT ─▶ listening sockets, census, pause,   ◀─ /metrics, /readyz ...
+    SIGTERM, SIGINT ─▶ listening sockets, shared_counts, pause,   ◀─ /metrics, /readyz ...
                      │ what dead workers counted           │
                      └──┬─────────── channels ──────────┬──┘
                         ▼                               ▼
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy import __version__, metrics
-from proxy.client.shared_counts import Census, shared_file
+from proxy.client.shared_counts import SharedCounts, shared_file
 from proxy.compiled import engine
 from proxy.config import Config
 from proxy.session.cross_worker import Part, Pause, pause_asked
@@ -127,7 +127,7 @@ class Supervisor:
         self._listeners = listeners
         self._workers = config.worker_count
         self._memory = shared_file(self._workers)
-        self._census = Census(self._workers, 0, self._memory)
+        self._shared_counts = SharedCounts(self._workers, 0, self._memory)
         self._members: dict[int, Member] = {}
         self._lost = Tally()
         """What workers counted that are dead now."""
@@ -203,7 +203,7 @@ class Supervisor:
             "index": index,
             "workers": self._workers,
             "sockets": sockets,
-            "census": self._memory,
+            "shared_counts": self._memory,
             "identity": asdict(self._identity),
         }
         member.channel = await Channel.open(
@@ -228,7 +228,7 @@ class Supervisor:
             member.process.kill()
             await asyncio.to_thread(member.process.wait)
         del self._members[member.index]
-        self._census.bury(member.index)
+        self._shared_counts.bury(member.index)
         if member.report is not None:
             self._lost.include(member.report.tally.lasting())
 

@@ -4,7 +4,7 @@ All it is given is its end of the control channel; the rest it asks for::
 
     worker                                     supervisor
       "start"   ─────────────────────────────▶
-                ◀──── configuration, sockets, census
+                ◀──── configuration, sockets, shared_counts
       learns from the backends what they know
       "up"      ─────────────────────────────▶  from here on it is asked
                 ◀──── the pause that holds now, if any: a "part"
@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
-from proxy.client.shared_counts import Census
+from proxy.client.shared_counts import SharedCounts
 from proxy.session.cross_worker import COMMANDS, Args, Part
 from proxy.sharding.topology import build_topology
 from proxy.transport import descriptors
@@ -93,12 +93,12 @@ class Worker:
         config = pickle.loads(b64decode(start["config"]))
         logs.configure(config.log.level, config.log.format, start["index"])
         settle()
-        census = Census(start["workers"], start["index"], start["census"])
+        shared_counts = SharedCounts(start["workers"], start["index"], start["shared_counts"])
         self._channel = channel
         self._service = service = Service(
             config,
             build_topology(config),
-            census=census,
+            shared_counts=shared_counts,
             transports=best_transports(asyncio.get_running_loop()),
             files=descriptors.raise_limit(),
             identity=Identity(**start["identity"]),

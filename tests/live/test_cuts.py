@@ -8,8 +8,8 @@ from tests.support.wire import Wire, pack
 pytestmark = pytest.mark.live
 
 SPLIT = {
-    "the fast lane": (pack("SET", "key", "value"), b"+OK\r\n"),
-    "the fast lane, many arguments": (pack("RPUSH", "list", "a", "", "ccc"), b":3\r\n"),
+    "the fast path": (pack("SET", "key", "value"), b"+OK\r\n"),
+    "the fast path, many arguments": (pack("RPUSH", "list", "a", "", "ccc"), b":3\r\n"),
     "a long value": (pack("SET", "key", "v" * 120), b"+OK\r\n"),
     "many shards": (pack("MSET", "a", 1, "b", 2, "c", 3), b"+OK\r\n"),
     "a script": (pack("EVAL", "return ARGV[1]", 1, "k", "x\r\ny"), b"$4\r\nx\r\ny\r\n"),

@@ -164,7 +164,7 @@ def test_answers_are_those_of_one_server(stack: Site, about: str, protocol: int)
 
 
 def test_many_values_of_json(stack: Site) -> None:
-    """Through the fast lane, in a pipeline, and more keys than it takes at once."""
+    """Through the fast path, in a pipeline, and more keys than it takes at once."""
     stack.clean()
     keys = [f"k{number}" for number in range(3000)]
     assert {shard_of(key) for key in keys} == {0, 1, 2}

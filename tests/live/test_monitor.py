@@ -68,7 +68,7 @@ def test_who_may_not(proxy: ProxyProcess) -> None:
 
 
 def test_a_spectator_leaves_the_keys_alone(proxy: ProxyProcess) -> None:
-    """And leaves everybody to the fast lane again when it is gone, or starts over."""
+    """And leaves everybody to the fast path again when it is gone, or starts over."""
     with Wire(proxy.address) as spectator, Wire(proxy.address) as client:
         assert spectator.ask("AUTH", "root", "sesame-and-poppy") == OK
         assert spectator.ask("MONITOR") == OK

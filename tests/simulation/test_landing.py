@@ -81,7 +81,7 @@ WHOLE = {
         sends("a", SET[:1000]), sends("b", SET_OTHER[:1000]), sends("a", SET[1000:]), sees(SAW),
         sends("b", SET_OTHER[1000:]), sees(SAW_OTHER), answers(b"+OK\r\n:1\r\n"), hears("a", "OK"), hears("b", "1"),
     ),
-    "commands that the fast lane does not take": (
+    "commands that the fast path does not take": (
         sends("a", encode.request([b"ECHO", VALUE])), hears("a", "300000 bytes"),
         sends("a", encode.request([b"MSET", b"x", b"1", b"k", VALUE])), sees(f"MSET x 1 k {word(VALUE)}"),
         sends("a", encode.request([b"set", b"k" * 200, VALUE])), sees(f"set {'k' * 200} {word(VALUE)}"),

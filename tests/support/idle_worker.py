@@ -1,4 +1,4 @@
-"""A worker's real parts before servers that do nothing: what its fast lane sends where can be looked at."""
+"""A worker's real parts before servers that do nothing: what its fast path sends where can be looked at."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

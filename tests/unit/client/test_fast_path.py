@@ -1,4 +1,4 @@
-"""The fast lane sends what the slow path would: the same bytes, to the same shard, to read or to write."""
+"""The fast path sends what the slow path would: the same bytes, to the same shard, to read or to write."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.backends.long_replies import KEPT
-from proxy.client.fast_commands import MOST_ARGUMENTS, Head, Lane, Split
+from proxy.client.fast_commands import MOST_ARGUMENTS, CommandLookup, Head, Split
 from proxy.client.fast_path import run
 from proxy.client.registry import note_latest
 from proxy.commands.facts import Fact, Handling
@@ -25,7 +25,7 @@ from tests.support.plans import TABLE, THREE, topology
 from tests.support.recording import Paper
 
 COUNTERS = Counters()
-LANE = Lane(TABLE, COUNTERS, THREE, "split")
+LANE = CommandLookup(TABLE, COUNTERS, THREE, "split")
 PLANNER = Planner(THREE, "split")
 
 
@@ -45,7 +45,7 @@ WORD = KEY | st.sampled_from([b"1", b"0", b"2", b"STREAMS", b"STORE", b"BLOCK", 
 
 
 def agree(fact: Fact, args: list[bytes]) -> bool:
-    """Whether the fast lane knows this call; if it does, the planner must say the same of it."""
+    """Whether the fast path knows this call; if it does, the planner must say the same of it."""
     head = head_of(args)
     if head is None:
         return False
@@ -71,16 +71,16 @@ def test_heads_agree_with_the_planner(fact: Fact) -> None:
 
 def test_what_is_split_with_an_argument_behind_its_keys() -> None:
     """JSON.MGET, whose path goes with every part; with one key it is forwarded."""
-    lane = Lane(CommandTable.with_modules(), COUNTERS, THREE, "split")
-    assert {name: lane.splits[encode.bulk(name)].way.tail for name in ("JSON.MGET", "json.mset", "TS.MADD")} == {
+    lookup = CommandLookup(CommandTable.with_modules(), COUNTERS, THREE, "split")
+    assert {name: lookup.splits[encode.bulk(name)].way.tail for name in ("JSON.MGET", "json.mset", "TS.MADD")} == {
         "JSON.MGET": 1,
         "json.mset": 0,
         "TS.MADD": 0,
     }
     for head in (b"*3\r\n$9\r\nJSON.MGET\r\n$", b"*4\r\n$9\r\nJSON.MSET\r\n$"):
-        assert head in lane.heads
+        assert head in lookup.heads
     for name in (b"JSON.MGET", b"TS.CREATERULE", b"CMS.MERGE", b"FT.SEARCH", b"TS.MGET"):
-        assert b"*4\r\n$%d\r\n%b\r\n$" % (len(name), name) not in lane.heads
+        assert b"*4\r\n$%d\r\n%b\r\n$" % (len(name), name) not in lookup.heads
 
 
 @given(st.sampled_from([fact for fact in TABLE if not fact.subcommands]), st.lists(WORD, max_size=8), st.booleans())
@@ -185,18 +185,18 @@ def test_what_is_not_split(name: str) -> None:
 
 
 def test_nothing_is_split_if_that_is_not_wanted() -> None:
-    lane = Lane(TABLE, COUNTERS, THREE, "reject")
-    assert not lane.splits
-    assert lane.heads.keys() == LANE.heads.keys()
+    lookup = CommandLookup(TABLE, COUNTERS, THREE, "reject")
+    assert not lookup.splits
+    assert lookup.heads.keys() == LANE.heads.keys()
 
 
 def test_a_lane_knows_how_many_shards_there_are() -> None:
-    assert [Lane([], COUNTERS, topology(count), "split").shards for count in (1, 3)] == [1, 3]
+    assert [CommandLookup([], COUNTERS, topology(count), "split").shards for count in (1, 3)] == [1, 3]
 
 
 def test_counters_are_those_of_the_commands() -> None:
     counters = Counters()
-    made = Lane(TABLE, counters, THREE, "split")
+    made = CommandLookup(TABLE, counters, THREE, "split")
     assert made.heads[b"*2\r\n$3\r\nGET\r\n$"].counter is counters.command("get")
     assert made.heads[b"*2\r\n$3\r\nget\r\n$"].counter is counters.command("get")
     assert made.splits[b"$4\r\nMGET\r\n"].counter is counters.command("mget")
@@ -213,7 +213,7 @@ def shared() -> Iterator[IdleWorker]:
 
 
 @pytest.fixture
-def lane(shared: IdleWorker) -> IdleWorker:
+def lookup(shared: IdleWorker) -> IdleWorker:
     """A new client, and its counters at zero."""
     for counter in shared.service.counters.commands.values():
         counter.calls = 0
@@ -222,7 +222,7 @@ def lane(shared: IdleWorker) -> IdleWorker:
 
 
 def drive(idle_worker: IdleWorker, data: bytes, pos: int = 0) -> tuple[int, Sent]:
-    """Where the fast lane ends in ``data``, and what it sent."""
+    """Where the fast path ends in ``data``, and what it sent."""
 
     def both() -> tuple[int, Sent]:
         return run(idle_worker.client, data, pos, 7.5, 1 << 40), idle_worker.sent()
@@ -243,21 +243,21 @@ def calls(idle_worker: IdleWorker) -> dict[str, int]:
 
 
 @pytest.fixture
-def watching(lane: IdleWorker) -> Iterator[IdleWorker]:
+def watching(lookup: IdleWorker) -> Iterator[IdleWorker]:
     """Some requests have had very long replies."""
-    service = lane.service
+    service = lookup.service
 
     def remember() -> None:
         for line in ("GET a", "LRANGE a 0 -1", "MGET a {a}1"):
             service.upstream._events.remember_long(request(line))  # what a backend connection has called
 
-    lane.do(remember)
+    lookup.do(remember)
     assert service.upstream.longs.names == {"get", "lrange", "mget"}
-    yield lane
-    lane.passes(KEPT + 1.0)
-    lane.do(service.upstream.forget_long_replies)
+    yield lookup
+    lookup.passes(KEPT + 1.0)
+    lookup.do(service.upstream.forget_long_replies)
     assert not service.upstream.longs.names
-    assert not service.lanes.current.watching
+    assert not service.lookups.current.watching
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_what_is_like_those_of_very_long_replies_goes_where_it_went(watching: Id
     frame = request(line)
     end, sent = drive(watching, frame * 3)
     watched = calls(watching)
-    watching.do(lambda: watching.service.lanes.current.watch(()))
+    watching.do(lambda: watching.service.lookups.current.watch(()))
     assert drive(watching, frame * 3) == (end, sent)
     assert end == 3 * len(frame)
     assert calls(watching) == {name: 2 * calls for name, calls in watched.items()}
@@ -288,10 +288,10 @@ def test_what_is_cut_is_left_while_some_are_looked_at(watching: IdleWorker, line
         assert drive(watching, frame[:size]) == (0, {})
 
 
-def test_requests_go_to_their_shards(lane: IdleWorker) -> None:
+def test_requests_go_to_their_shards(lookup: IdleWorker) -> None:
     frames = [request(line) for line in ("SET a v", "GET b", "GET {c}x", "get a", "DEL b", "SET foo " + "x" * 500)]
     set_a, get_b, get_c, get_a, del_b, set_foo = frames
-    end, sent = drive(lane, b"".join(frames))
+    end, sent = drive(lookup, b"".join(frames))
     assert end == sum(map(len, frames))
     assert sent == {
         (2, WRITE): [set_a, set_foo],
@@ -300,21 +300,21 @@ def test_requests_go_to_their_shards(lane: IdleWorker) -> None:
         (2, READ): [get_a],
         (0, WRITE): [del_b],
     }
-    assert lane.client.window.issued == lane.client.window.pending == 6
-    commands = lane.service.counters.commands
-    assert lane.client.latest is commands["set"]
+    assert lookup.client.window.issued == lookup.client.window.pending == 6
+    commands = lookup.service.counters.commands
+    assert lookup.client.latest is commands["set"]
     assert {name: counter.calls for name, counter in commands.items() if counter.calls} == {
         "set": 2,
         "get": 3,
         "del": 1,
     }
-    note_latest(lane.client)
-    assert lane.client.session.last_command == "set"
+    note_latest(lookup.client)
+    assert lookup.client.session.last_command == "set"
 
 
-def test_requests_with_many_keys_go_to_all_their_shards(lane: IdleWorker) -> None:
+def test_requests_with_many_keys_go_to_all_their_shards(lookup: IdleWorker) -> None:
     data = b"".join(map(request, ("MGET a b foo", "GET a", "MSET a 1 c 2", "DEL b bar", "EXISTS c")))
-    end, sent = drive(lane, data)
+    end, sent = drive(lookup, data)
     assert end == len(data)
     assert sent == {
         (2, READ): [request("MGET a foo"), request("GET a")],
@@ -324,29 +324,29 @@ def test_requests_with_many_keys_go_to_all_their_shards(lane: IdleWorker) -> Non
         (0, WRITE): [request("DEL b bar")],
         (1, READ): [request("EXISTS c")],
     }
-    assert lane.client.window.pending == 5
-    calls = {name: counter.calls for name, counter in lane.service.counters.commands.items() if counter.calls}
+    assert lookup.client.window.pending == 5
+    calls = {name: counter.calls for name, counter in lookup.service.counters.commands.items() if counter.calls}
     assert calls == {"mget": 1, "get": 1, "mset": 1, "del": 1, "exists": 1}
 
 
-def test_what_is_split_is_answered_as_one(lane: IdleWorker) -> None:
+def test_what_is_split_is_answered_as_one(lookup: IdleWorker) -> None:
     """The parts' replies, whichever comes first, make one reply in the client's window."""
-    window = lane.client.window
+    window = lookup.client.window
     data = request("MGET a b a") + request("DEL c a")
 
     def sequence() -> bytes:
-        assert run(lane.client, data, 0, 7.5, 1 << 40) == len(data)
-        entries = [entry for backend in lane.service.upstream.pool for entry in backend.inflight.entries()]
+        assert run(lookup.client, data, 0, 7.5, 1 << 40) == len(data)
+        entries = [entry for backend in lookup.service.upstream.pool for entry in backend.inflight.entries()]
         replies = {request("MGET a a"): b"*2\r\n$1\r\n1\r\n$1\r\n3\r\n", request("MGET b"): b"*1\r\n$-1\r\n"}
         for entry in reversed(entries):
             reply = replies.get(entry.frame, b":1\r\n")
             entry.sink.deliver(entry.token, reply, 0, len(reply))
-        lane.sent()
+        lookup.sent()
         paper = Paper()
         window.write_to(paper)
         return paper.taken()
 
-    assert lane.do(sequence) == b"*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n3\r\n:2\r\n"
+    assert lookup.do(sequence) == b"*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n3\r\n:2\r\n"
     assert window.idle
 
 
@@ -364,66 +364,66 @@ def test_what_is_split_is_answered_as_one(lane: IdleWorker) -> None:
         "MSETNX a b c d",
     ],
 )
-def test_it_stops_at_what_is_not_its_own(lane: IdleWorker, line: str) -> None:
+def test_it_stops_at_what_is_not_its_own(lookup: IdleWorker, line: str) -> None:
     first = request("GET a")
-    assert drive(lane, first + request(line) + first) == (len(first), {(2, READ): [first]})
-    lane.do(lane.enter)
-    assert drive(lane, request(line)) == (0, {})
-    assert lane.client.latest is None
+    assert drive(lookup, first + request(line) + first) == (len(first), {(2, READ): [first]})
+    lookup.do(lookup.enter)
+    assert drive(lookup, request(line)) == (0, {})
+    assert lookup.client.latest is None
 
 
 @pytest.mark.parametrize(
     "line", ["SET a " + "v" * 30, "MSET a 1 b 2 c " + "v" * 30, "MGET a b c", "DEL a " + "k" * 120]
 )
-def test_it_stops_at_what_is_cut(lane: IdleWorker, line: str) -> None:
+def test_it_stops_at_what_is_cut(lookup: IdleWorker, line: str) -> None:
     frame = request(line)
-    _, once = drive(lane, frame)
+    _, once = drive(lookup, frame)
     for at in range(len(frame)):
-        assert drive(lane, frame + frame[:at]) == (len(frame), once)
+        assert drive(lookup, frame + frame[:at]) == (len(frame), once)
 
 
 @pytest.mark.parametrize("length", [b":", b"1;", b"0:", b"00", b"01", b"/:", b"1/", b"+1"])
-def test_it_stops_at_a_length_that_is_none(lane: IdleWorker, length: bytes) -> None:
+def test_it_stops_at_a_length_that_is_none(lookup: IdleWorker, length: bytes) -> None:
     """Even where as many bytes follow as its characters would mean: a server would close the shared connection."""
     for size in range(25):
         data = b"*2\r\n$3\r\nGET\r\n$%b\r\n%b\r\n" % (length, b"k" * size)
-        assert drive(lane, data) == (0, {})
+        assert drive(lookup, data) == (0, {})
 
 
-def test_it_starts_where_it_is_told(lane: IdleWorker) -> None:
+def test_it_starts_where_it_is_told(lookup: IdleWorker) -> None:
     frame = request("GET a")
-    assert drive(lane, b"xyz" + frame, 3) == (3 + len(frame), {(2, READ): [frame]})
+    assert drive(lookup, b"xyz" + frame, 3) == (3 + len(frame), {(2, READ): [frame]})
 
 
 @pytest.mark.parametrize("second", ["SET b v", "MSET c v b v"])
 def test_it_stops_when_a_backend_holds_the_client(second: str) -> None:
     """What was sent to the one that is away is kept there."""
-    with idle_worker(away=[0]) as lane:
+    with idle_worker(away=[0]) as lookup:
         first, third = request("SET a v"), request("SET c v")
-        end, sent = drive(lane, first + request(second) + third)
+        end, sent = drive(lookup, first + request(second) + third)
         assert end == len(first + request(second))
         assert sent[2, WRITE] == [first]
         assert sent[0, WRITE] == [request(second.replace("c v ", ""))]
-        assert lane.client.flow.stopped
+        assert lookup.client.flow.stopped
 
 
 def test_it_stops_when_a_shard_is_down() -> None:
-    with idle_worker(away=[0]) as lane:
+    with idle_worker(away=[0]) as lookup:
         first, second = request("SET a v"), request("SET b v")
-        lane.do(lambda: run(lane.client, second, 0, 0.0, 1 << 40))
-        lane.passes(2 * DEADLINE)
-        lane.do(lane.enter)
-        assert drive(lane, first + second + first) == (len(first), {(2, WRITE): [first]})
+        lookup.do(lambda: run(lookup.client, second, 0, 0.0, 1 << 40))
+        lookup.passes(2 * DEADLINE)
+        lookup.do(lookup.enter)
+        assert drive(lookup, first + second + first) == (len(first), {(2, WRITE): [first]})
 
 
-def test_it_stops_when_enough_is_in_flight(lane: IdleWorker) -> None:
-    lane.do(lambda: lane.enter(most=3))
+def test_it_stops_when_enough_is_in_flight(lookup: IdleWorker) -> None:
+    lookup.do(lambda: lookup.enter(most=3))
     frame = request("GET a")
-    assert drive(lane, frame * 5) == (3 * len(frame), {(2, READ): [frame] * 3})
-    assert drive(lane, frame * 2) == (0, {})
-    lane.client.window.deliver(0, b":1\r\n", 0, 4)
-    assert drive(lane, frame * 2) == (len(frame), {(2, READ): [frame]})
-    assert lane.client.window.pending == 3
+    assert drive(lookup, frame * 5) == (3 * len(frame), {(2, READ): [frame] * 3})
+    assert drive(lookup, frame * 2) == (0, {})
+    lookup.client.window.deliver(0, b":1\r\n", 0, 4)
+    assert drive(lookup, frame * 2) == (len(frame), {(2, READ): [frame]})
+    assert lookup.client.window.pending == 3
 
 
 def reference(data: bytes) -> tuple[int, Sent]:

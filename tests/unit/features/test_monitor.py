@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from proxy.client.client import Client
-from proxy.features.monitor import Spectators
+from proxy.features.monitor import MonitoringClients
 from tests.support.sessions import TABLE, Room
 
 
@@ -24,10 +24,10 @@ from tests.support.sessions import TABLE, Room
 )
 def test_passwords_are_not_shown(line: str, shown: str) -> None:
     lines: list[bytes] = []
-    spectators = Spectators(lambda: None, lambda: 12.5)
-    spectators.add(cast(Client, SimpleNamespace(number=1, window=SimpleNamespace(push=lines.append))))
+    monitoring = MonitoringClients(lambda: None, lambda: 12.5)
+    monitoring.add(cast(Client, SimpleNamespace(number=1, window=SimpleNamespace(push=lines.append))))
     args = [word.encode() for word in line.split()]
     fact = TABLE.resolve(args)
     assert fact is not None
-    spectators.show(Room().enter(), fact, args)
+    monitoring.show(Room().enter(), fact, args)
     assert lines == [f"+12.500000 [0 127.0.0.1:5001] {shown}\r\n".encode()]

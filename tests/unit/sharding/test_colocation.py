@@ -120,7 +120,7 @@ class TestWhatARuleSays:
 @given(st.lists(KEY, min_size=1, max_size=5))
 @example([b"celery", b"unacked", b"bull:1:a"])
 def test_all_agree(shared: IdleWorker, keys: list[bytes]) -> None:
-    """The fast lane, its split, the planner, what is looked at on a loss, and CLUSTER KEYSLOT."""
+    """The fast path, its split, the planner, what is looked at on a loss, and CLUSTER KEYSLOT."""
     service = shared.service
     owner = service.topology.slot_shard
     slots = [model(key) for key in keys]
