@@ -145,6 +145,7 @@ class TestServersThatLoseIt:
         with Wire(proxy.address) as client:
             assert client.ask("EVAL", BODY, 1, "b", "x") == b":1\r\n"
             victim.kill()
+            assert eventually(lambda: "backend connection lost" in proxy.log)  # else they are sent, and uncertain
             client.send(pipeline(*(("EVALSHA", SHA, 1, "c", "x"),) * 5))
             victim.start()
             assert client.replies(5) == [b":%d\r\n" % count for count in range(1, 6)]

@@ -18,6 +18,9 @@ from tests.support.wire import Wire
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
+PATIENT = 45.0
+"""Seconds that sentinels may take for a failover on a busy machine."""
+
 FIRST, SECOND = shard_tags(2)
 KEYS = [f"{{{tag}}}{number}" for tag in (FIRST, SECOND) for number in range(3)]
 PLANNED = 5.0
@@ -128,7 +131,7 @@ def test_failovers(binary: ServerBinary, serve: Serve) -> None:
 
 def fail_over(proxy: ProxyProcess, watched: WatchedShards, name: str, load: Counting) -> None:
     """A planned failover, and a while of load on the new primary."""
-    new = watched.failover(name)
+    new = watched.failover(name, PATIENT)
     load.wait()
     assert eventually(lambda: roles(proxy)[name]["primary"] == [new.address])
 
@@ -208,7 +211,7 @@ def test_all_sentinels_die_and_come_back(watched: WatchedShards, serve: Serve) -
         for sentinel in watched.sentinels:
             sentinel.start()
         watched.wait_ok()
-        new = watched.failover("shard-1")
+        new = watched.failover("shard-1", PATIENT)
         assert eventually(lambda: roles(proxy)["shard-1"]["primary"] == [new.address])
         load.wait()
     assert not load.errors
@@ -218,7 +221,7 @@ def test_all_sentinels_die_and_come_back(watched: WatchedShards, serve: Serve) -
 def test_the_operator_begins_anew(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
     """REMOVE and MONITOR: the epoch begins at 0 again, and all sentinels agree."""
     with start_watched(1, 1, 3, down_after=1.0) as watched:
-        watched.failover("shard-1")
+        watched.failover("shard-1", PATIENT)
         proxy = serve_watched(serve, watched)
         third = LocalServer(watched.binary, tmp_path_factory.mktemp("third"))
         third.start()
@@ -244,7 +247,7 @@ def test_passwords(serve: Serve) -> None:
             password = "of the servers"
         """
         proxy = serve(config=config)
-        new = watched.failover("shard-1")
+        new = watched.failover("shard-1", PATIENT)
         assert eventually(lambda: roles(proxy)["shard-1"]["primary"] == [new.address])
         assert eventually(lambda: proxy.http("/readyz")[0] == 200)
         wrong = serve(config=config.replace("of the sentinels", "somebody else's"), ready=False)
