@@ -83,7 +83,7 @@ def _values(session: Session, now: float, load: Load, asking: Sequence[bytes]) -
     blocks = (rest + _REPLY_MOST - 1) // _REPLY_MOST
     total = _ITSELF + query + free + arguments + _COMMAND * count + load.queued + buffer + rest
     age = int(now - session.created)
-    idle = int(now - session.last_active)
+    idle = 0 if count else int(now - session.last_active)  # who asks is not idle
     used = f"{first}"
     return [
         f"{session.id}",

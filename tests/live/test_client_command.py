@@ -32,6 +32,16 @@ def test_ids(pair: tuple[Wire, Wire]) -> None:
     assert one.value("CLIENT", "ID") == first
 
 
+def test_who_asks_is_not_idle(site: Site) -> None:
+    with site.client() as client, site.direct() as plain:
+        for each in (client, plain):
+            each.ask("PING")
+        time.sleep(1.1)
+        for each in (client, plain):
+            (own,) = fields(each.value("CLIENT", "INFO"))
+            assert own["idle"] == "0"
+
+
 def test_list_and_info(site: Site, pair: tuple[Wire, Wire]) -> None:
     one, two = pair
     one.ask("CLIENT", "SETNAME", "first")

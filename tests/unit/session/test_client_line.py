@@ -58,7 +58,7 @@ def said(session: Session, now: float, asking: Sequence[bytes]) -> dict[str, obj
         "fd": -1,
         "name": session.name,
         "age": int(now - session.created),
-        "idle": int(now - session.last_active),
+        "idle": 0 if asking else int(now - session.last_active),
         "flags": flags + "e" * session.no_evict or "N",
         "db": session.db,
         "sub": session.listening[0],
