@@ -25,14 +25,25 @@ UNCOMPILED: Mapping[str, Sequence[str]] = {
     "smoke": ["tests/live", "-m", "smoke"],
 }
 OTHER_SERVER: Mapping[str, Sequence[str]] = {OTHER: ["tests/live", "-k", OTHER]}
+
+
+def _live(letter: str) -> list[str]:
+    """The files of live tests whose names begin with ``letter``."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(f"tests/live/test_{letter}*.py"))
+
+
 SHARE: Mapping[str, Sequence[str]] = {
     "units": ["tests/unit", "tests/simulation", "tests/engines"],
-    "live-b": sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/live/test_b*.py")),
+    **{f"live-{letter}": _live(letter) for letter in "bd"},
 }
 """Where the tests are that are done there so that neither has to wait long for the other."""
 MOVED = {**OTHER_SERVER, **SHARE}
 """What the session itself leaves out then."""
-PARTS = {**UNCOMPILED, **MOVED, "live-b": [*SHARE["live-b"], "-k", f"not {OTHER}"]}
+PARTS = {
+    **UNCOMPILED,
+    **MOVED,
+    **{part: [*places, "-k", f"not {OTHER}"] for part, places in SHARE.items() if part.startswith("live-")},
+}
 
 
 class Runs:

@@ -72,6 +72,7 @@ _SLOW = (
     "test_descriptors",
     "test_discover_replicas",
     "test_half_moved",
+    "test_known_long",
     "test_localcluster",
     "test_long_replies",
     "test_long_work",
@@ -83,6 +84,7 @@ _SLOW = (
     "test_shared_dedicated",
     "test_stranger_sentinels",
     "test_strangers",
+    "test_turns",
     "test_vanished_clients",
 )
 """Waiting for real failovers, starting real clients, or about the proxy alone: with the second kind of server they are
