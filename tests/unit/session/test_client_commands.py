@@ -151,7 +151,7 @@ def test_info_is_one_line_of_redis_fields(session: Session) -> None:
     )
     assert (found["id"], found["addr"], found["laddr"]) == ("1", "127.0.0.1:5001", "127.0.0.1:6380")
     assert (found["name"], found["db"], found["user"], found["resp"]) == ("job", "3", "default", "2")
-    assert (found["age"], found["idle"], found["flags"], found["cmd"]) == ("7", "7", "N", "client|info")
+    assert (found["age"], found["idle"], found["flags"], found["cmd"]) == ("7", "0", "N", "client|info")
     assert (found["lib-name"], found["lib-ver"]) == ("redis-py", "5.2")
     say(session, "CLIENT", "NO-EVICT", "on")
     assert " flags=e " in say(session, "CLIENT", "INFO").decode()
