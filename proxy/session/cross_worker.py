@@ -80,10 +80,9 @@ def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
 def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
     rows = sorted((number, text) for part in parts for number, text in part)
     if len(args) > 3 and args[2].lower() == b"id":
-        # In the order in which they were asked for, as often as that.
-        known = dict(rows)
-        asked = map(parse_integer, args[3:])
-        rows = [(number, known[number]) for number in asked if number is not None and number in known]
+        # In the order in which they were asked for, as often as that; there may be very many that nobody has.
+        known = {b"%d" % number: (number, text) for number, text in rows}
+        rows = [known[asked] for asked in args[3:] if asked in known]
     return encode.verbatim("".join(text + "\n" for _, text in rows), protocol)
 
 

@@ -99,7 +99,8 @@ def test_who_comes_first_is_served_first(shards: LocalShards, proxy: ProxyProces
     server = owner(shards, proxy)
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(Wire(proxy.address))
-        for _ in range(3):
+        in_order = 0
+        for _ in range(4):
             clients = [stack.enter_context(Wire(proxy.address, protocol=2 + number % 3 // 2)) for number in range(10)]
             assert server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") is not None
             assert eventually(lambda: other.ask("SET", "x" + KEY, 1) == OK)
@@ -113,9 +114,12 @@ def test_who_comes_first_is_served_first(shards: LocalShards, proxy: ProxyProces
             proxy.signal(signal.SIGCONT)
             until_blocked(other, len(clients))
             assert other.ask("RPUSH", KEY, *range(len(clients))).startswith(b":")
-            assert [decode(client.reply()) for client in clients] == [
-                [KEY.encode(), b"%d" % number] for number in range(len(clients))
-            ]
+            replies = [decode(client.reply()) for client in clients]
+            wanted = [[KEY.encode(), b"%d" % number] for number in range(len(clients))]
+            assert sorted(map(repr, replies)) == sorted(map(repr, wanted))
+            in_order += replies == wanted
+        # They are written in order; a server may read two connections the other way round, if very rarely.
+        assert in_order >= 3
 
 
 def test_a_stream_that_is_deleted(site: Site) -> None:
