@@ -2,7 +2,7 @@
 
 ::
 
-    connection        what every connection to a server has: handshake, back-off, the reason of its loss
+    connection        what every connection to a server has: handshake, the reason of its loss
     reconnecting      a connection that is made anew whenever it is lost, with its states as a table
     shared            one connection that many clients share
     pool              all shared connections of a worker
@@ -10,7 +10,7 @@
     dispatch          carries out plans over shared connections
     settings          what the connections of a worker have in common, and what one is for
     handshake         what is said first on a new connection
-    connect_gate      how many attempts to connect to a server are made at once
+    connect_gate      how often, and how many at once, a connection to a server is tried
     query             questions to a server outside of the data path
     dedicated         one connection that one client has for itself for a while
     dedicated_server  the dedicated connections to one server, and who waits for one

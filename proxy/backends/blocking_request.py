@@ -208,7 +208,7 @@ class BlockingRequest(WholeReplySink):
         assert lease is not None
         if reply[:1] == b"-":
             frame = self._requests[token]
-            refusal = self.upstream.refusal(reply, lease.place.node, frame)
+            refusal = self.upstream.events.refusal(reply, lease.place.node, frame)
             if isinstance(refusal, Doubt):
                 self._prove(lease, refusal, token)
                 return
@@ -263,13 +263,13 @@ class BlockingRequest(WholeReplySink):
         assert lease is not None
         self._rest()
         if refusal.kind == READONLY:
-            upstream.demoted(lease.place)
+            upstream.events.demoted(lease.place)
         if self._entries or refusal.kind in ("UNBLOCKED", READONLY):
             lease.drop()
         else:
             upstream.leases.give_back(lease, untouched=True)
         upstream.counters.redirect(refusal.kind)
-        upstream.hint(refusal.hint)
+        upstream.events.hint(refusal.hint)
         if upstream.turn.now() - self._sent > _STOOD:
             self._trouble = 0.0
         self._refusal = refusal if refusal.node is not None else None
@@ -286,7 +286,7 @@ class BlockingRequest(WholeReplySink):
         if not sent:
             self._retry(down, soon=True)
             return
-        upstream.hint(None)
+        upstream.events.hint(None)
         if self._readonly:
             upstream.counters.retries += 1
             self._retry(down)

@@ -21,13 +21,35 @@ _STEP = 0.001
 """Seconds: the loop's clock may be behind the other by less."""
 
 
+class Backoff:
+    """Pauses between attempts, each twice as long as the one before, and shortened by up to half at random.
+
+    ``shortest`` and ``longest`` bound them before that, in seconds.
+    """
+
+    __slots__ = ("_longest", "_next", "_shortest")
+
+    def __init__(self, shortest: float, longest: float) -> None:
+        self._shortest = self._next = shortest
+        self._longest = longest
+
+    def pause(self) -> float:
+        """The seconds until the next attempt."""
+        seconds = self._next * random.uniform(0.5, 1.0)
+        self._next = min(self._next * 2, self._longest)
+        return seconds
+
+    def reset(self) -> None:
+        """An attempt has succeeded: begin with the shortest pause again."""
+        self._next = self._shortest
+
+
 class Gate:
     """The gate to one server in one role. ``backoff``: the shortest and the longest pause behind a failure, seconds."""
 
     def __init__(self, now: Callable[[], float], backoff: tuple[float, float]) -> None:
         self._now = now
-        self._shortest, self._longest = backoff
-        self._pause = self._shortest
+        self._backoff = Backoff(*backoff)
         self._open = True
         self._due = 0.0
         """When the next attempt may be made, while the gate is closed."""
@@ -91,8 +113,7 @@ class Gate:
             if alone or self._open:
                 self._open = False
                 self._failure = error
-                self._due = self._now() + self._pause * random.uniform(0.5, 1.0)
-                self._pause = min(self._pause * 2, self._longest)
+                self._due = self._now() + self._backoff.pause()
             raise
         self._opened()
         return result
@@ -101,7 +122,7 @@ class Gate:
         self._open = True
         self._failure = None
         self._reason = ""
-        self._pause = self._shortest
+        self._backoff.reset()
 
 
 class Gates:

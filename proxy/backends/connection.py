@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import ssl
 from typing import Any, cast
 
@@ -10,29 +9,6 @@ from proxy import errors
 from proxy.backends.handshake import Greeting
 from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.receiver import Receiver
-
-
-class Backoff:
-    """Pauses between attempts, each twice as long as the one before and up to half as short again by chance.
-
-    ``shortest`` and ``longest`` are in seconds.
-    """
-
-    __slots__ = ("_longest", "_next", "_shortest")
-
-    def __init__(self, shortest: float, longest: float) -> None:
-        self._shortest = self._next = shortest
-        self._longest = longest
-
-    def pause(self) -> float:
-        """The seconds until the next attempt."""
-        seconds = self._next * random.uniform(0.5, 1.0)
-        self._next = min(self._next * 2, self._longest)
-        return seconds
-
-    def reset(self) -> None:
-        """An attempt has succeeded: begin with the shortest pause again."""
-        self._next = self._shortest
 
 
 def reason(error: BaseException, timeout: float) -> str:

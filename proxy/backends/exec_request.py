@@ -203,7 +203,7 @@ class ExecRequest(WholeReplySink):
         for load in upstream.scripts.ahead(lease.place.node if self._fenced else None, calls_by_digest(self._frame)):
             lease.send(DISCARD, 0, load, now)
         if self._doubt is None and upstream.redirections.unsettled:
-            self._doubt = upstream.doubt(self._frame)
+            self._doubt = upstream.events.doubt(self._frame)
         if self._doubt is not None:
             self._ask(lease, _AHEAD, self._doubt.twin, now)
         if self.asking:
@@ -255,7 +255,7 @@ class ExecRequest(WholeReplySink):
                 self._uncertain(lease.place, errors.multi_refused(self._rejected))
                 return
             why = exec_block.reason(reply, self._rejected) if block else reply
-            found = self._upstream.refusal(why, lease.place.node, self._frame)
+            found = self._upstream.events.refusal(why, lease.place.node, self._frame)
             if isinstance(found, Doubt):
                 self._doubt = found
                 found = None if found.kind == NOSCRIPT else self._forestalled
@@ -308,9 +308,9 @@ class ExecRequest(WholeReplySink):
         upstream = self._upstream
         upstream.counters.redirect(refusal.kind)
         if refusal.kind != NOSCRIPT:
-            upstream.hint(refusal.hint)
+            upstream.events.hint(refusal.hint)
         if refusal.kind == READONLY:
-            upstream.demoted(lease.place)
+            upstream.events.demoted(lease.place)
         if self._given:
             self._then(lease, Fate.REFUSED, refusal.error)
             return

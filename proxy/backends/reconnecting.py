@@ -7,7 +7,8 @@ from enum import Enum
 from typing import Any
 
 from proxy import errors
-from proxy.backends.connection import Backoff, ServerConnection, reason
+from proxy.backends.connect_gate import Backoff
+from proxy.backends.connection import ServerConnection, reason
 from proxy.backends.handshake import Step
 from proxy.backends.settings import BackendSettings, Place, State
 from proxy.resp import encode

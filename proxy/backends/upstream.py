@@ -18,11 +18,8 @@ from proxy.backends.settings import BackendEvents, BackendSettings, Place
 from proxy.backends.shared import Backend
 from proxy.backends.upstream_events import UpstreamEvents, UpstreamOwner
 from proxy.config import Config
-from proxy.engine.entry import Entry
 from proxy.engine.sink import Sink
 from proxy.planning.inspector import Inspector
-from proxy.planning.proof import Doubt
-from proxy.planning.refusals import Refusal
 from proxy.planning.server_facts import LineBreaks
 from proxy.session.script_cache import Scripts
 from proxy.sharding.topology import Node, Topology
@@ -45,7 +42,7 @@ class Upstream:
     ) -> None:
         self.config = config
         self.topology = topology
-        self._events = events = UpstreamEvents(self, inspector, scripts, dispatcher, owner, config.topology.remap)
+        self.events = events = UpstreamEvents(self, inspector, scripts, dispatcher, owner, config.topology.remap)
         self._owner = owner
         self.settings = common = settings(events)
         self.inspector = inspector
@@ -172,34 +169,11 @@ class Upstream:
         await self.leases.close()
         await self.pool.close()
 
-    # ---- what its errors mean
-
-    def hint(self, node: Node | None) -> None:
-        """Something has changed, as ``node`` says: the topology should be looked at."""
-        self._events.hint(node)
-
-    def demoted(self, place: Place) -> None:
-        """The server of ``place`` is used as a primary, and says that it is a replica."""
-        self._events.demoted(place)
-
-    def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
-        """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
-        business."""
-        return self._events.refusal(error, asked, frame)
-
-    def doubt(self, frame: bytes) -> Doubt | None:
-        """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
-        return self._events.doubt(frame)
-
     def forestall(self, frame: bytes, backend: Backend | None, sink: Sink, token: int, now: float) -> None:
         """A request is about to be sent to ``backend`` while others are refused: have its twin go ahead of it."""
-        doubt = self._events.doubt(frame)
+        doubt = self.events.doubt(frame)
         if doubt is not None and backend is not None:
             self.redirections.forestall(backend, doubt, sink, token, now)
-
-    def wait(self, entry: Entry, place: Place) -> None:
-        """Nobody serves the slot of ``entry``: keep it until somebody does, if that has not been so for long."""
-        self._events.wait(entry, place)
 
     # ---- the topology
 

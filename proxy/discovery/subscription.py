@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import hiredis
 
-from proxy.backends.connection import Backoff
+from proxy.backends.connect_gate import Backoff
 from proxy.backends.handshake import Credentials
 from proxy.errors import BackendError
 from proxy.resp import encode

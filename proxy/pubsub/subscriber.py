@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from proxy import errors
 from proxy.backends import connection
+from proxy.backends.connect_gate import Backoff
 from proxy.backends.dedicated import Lease
 from proxy.backends.settings import BackendSettings, Place
 from proxy.planning.channels import Kind, told
@@ -166,7 +166,7 @@ class Subscriber:
 
     async def _run(self) -> None:
         timing = self._around.timing
-        backoff = timing.backoff_min
+        backoff = Backoff(timing.backoff_min, timing.backoff_max)
         try:
             while self.topics:
                 lease = Lease(Place(self.shard, self.node, True, 3, 0, 0), self._around, _no_one, shared=True)
@@ -174,10 +174,9 @@ class Subscriber:
                     await lease.connect()
                 except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
                     self._down(connection.reason(error, timing.connect_timeout))
-                    await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                    backoff = min(backoff * 2, timing.backoff_max)
+                    await asyncio.sleep(backoff.pause())
                     continue
-                backoff = timing.backoff_min
+                backoff.reset()
                 log.info("subscriber connected shard=%s address=%s", self.shard, self.node.address)
                 if reason := await self._listen(lease):
                     self._down_since = self._around.turn.now()

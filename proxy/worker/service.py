@@ -133,7 +133,7 @@ class Service:
             self.counters,
             Context(self._overlay, lambda: self.hub, self.facts, lambda: self.world.server_version, self._unserved),
             self.inspector.count_error,
-            lambda entry, place: self.upstream.wait(entry, place),
+            lambda entry, place: self.upstream.events.wait(entry, place),
             self.slices,
             config.limits.max_reply,
         )

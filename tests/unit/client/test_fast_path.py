@@ -249,7 +249,7 @@ def watching(lookup: IdleWorker) -> Iterator[IdleWorker]:
 
     def remember() -> None:
         for line in ("GET a", "LRANGE a 0 -1", "MGET a {a}1"):
-            service.upstream._events.remember_long(request(line))  # what a backend connection has called
+            service.upstream.events.remember_long(request(line))  # what a backend connection has called
 
     lookup.do(remember)
     assert service.upstream.longs.names == {"get", "lrange", "mget"}
