@@ -4,13 +4,13 @@ import select
 import socket
 import threading
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+
+from tests.support.busy_threads import BusyThreads
 
 _MOST = 256 * 1024
 
 
-class Attack:
+class Attack(BusyThreads):
     """``clients`` connections to ``address``, which send ``greeting`` and then ``payload`` until the block ends.
 
     ``sent`` and ``received`` count bytes. A connection that is closed is made again.
@@ -23,35 +23,22 @@ class Attack:
         self._address = host, int(port)
         self._payload = payload
         self._greeting = greeting
-        self._over = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([self._run] * clients)
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             try:
                 with socket.create_connection(self._address, 5.0) as link:
                     link.sendall(self._greeting)
                     link.setblocking(False)
                     self._flood(link)
             except OSError:
-                self._over.wait(0.05)
+                self.over.wait(0.05)
 
     def _flood(self, link: socket.socket) -> None:
         at = 0
-        while not self._over.is_set():
+        while not self.over.is_set():
             readable: Sequence[socket.socket]
             readable, writable, _ = select.select([link], [link], [], 0.1)
             sent = link.send(self._payload[at : at + _MOST]) if writable else 0

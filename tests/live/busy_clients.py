@@ -5,9 +5,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
+from functools import partial
 
+from tests.support.busy_threads import BusyThreads
 from tests.support.wire import Argument, Wire, pipeline
 
 Ask = Callable[[random.Random], Sequence[tuple[Argument, ...]]]
@@ -16,7 +16,7 @@ Right = Callable[[tuple[Argument, ...], bytes], bool]
 """Whether a reply fits its command."""
 
 
-class BusyClients:
+class BusyClients(BusyThreads):
     """``clients`` threads that send what ``ask`` makes up, over and over, until the block ends.
 
     ``errors`` has the error replies by their text, ``replies`` counts the others, ``wrong`` says which of them
@@ -31,21 +31,8 @@ class BusyClients:
         self._address = address
         self._ask = ask
         self._right = right
-        self._over = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._run, number) for number in range(clients)])
 
     def wait(self, replies: int, timeout: float = 10.0) -> None:
         """Until so many more good replies have come. Raises TimeoutError."""
@@ -60,7 +47,7 @@ class BusyClients:
         rng = random.Random(number)
         try:
             with Wire(self._address) as wire:
-                while not self._over.is_set():
+                while not self.over.is_set():
                     commands = self._ask(rng)
                     wire.send(pipeline(*commands))
                     self._note(commands, wire.replies(len(commands)))

@@ -1,14 +1,13 @@
 """Clients that count: each knows what its next reply must be, so an acknowledged write that is lost shows."""
 
-import threading
 import time
-from types import TracebackType
-from typing import Self
+from functools import partial
 
+from tests.support.busy_threads import BusyThreads
 from tests.support.wire import Wire
 
 
-class Counting:
+class Counting(BusyThreads):
     """One client for each of ``keys``, which deletes it, and INCRs it one time after the other until the block ends.
 
     ``errors`` has the error replies, ``wrong`` says which replies can not be: after a reply n comes n + 1, and an
@@ -21,20 +20,7 @@ class Counting:
         self.wrong: list[str] = []
         self.longest = 0.0
         self._address = address
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(key,)) for key in keys]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._run, key) for key in keys])
 
     def wait(self, more: int = 200, timeout: float = 10.0) -> None:
         """Until each has counted so much further. Raises TimeoutError."""
@@ -50,7 +36,7 @@ class Counting:
         try:
             with Wire(self._address, timeout=30) as wire:
                 wire.ask("DEL", key)
-                while not self._over.is_set():
+                while not self.over.is_set():
                     began = time.monotonic()
                     reply = wire.ask("INCR", key)
                     self.longest = max(self.longest, time.monotonic() - began)

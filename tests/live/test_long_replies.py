@@ -1,15 +1,16 @@
 """Long replies and slow readers: what they cost is theirs, in time and in memory."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from proxy.resp import encode
+from tests.support.busy_threads import BusyThreads
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess, metric
@@ -76,29 +77,18 @@ def values(keys: list[str]) -> bytes:
     return encode.array(encode.bulk(bytes([first + number]) * VALUE) for number in range(len(keys)))
 
 
-class Innocents:
+class Innocents(BusyThreads):
     """Clients that have nothing to do with it, and write on all shards all the time, ``depth`` at once."""
 
     def __init__(self, proxy: ProxyProcess, clients: int = 4, depth: int = 10) -> None:
         self.slowest = 0.0
         self.errors: list[bytes] = []
         self.asked = 0
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(proxy, number, depth)) for number in range(clients)]
-
-    def __enter__(self) -> "Innocents":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._run, proxy, number, depth) for number in range(clients)])
 
     def _run(self, proxy: ProxyProcess, number: int, depth: int) -> None:
         with Wire(proxy.address) as wire:
-            while not self._over.is_set():
+            while not self.over.is_set():
                 began = time.monotonic()
                 wire.send(pipeline(*(("SET", f"{{{TAGS[at % 3]}}}i{number}", at) for at in range(depth))))
                 self.errors += [reply for reply in wire.replies(depth) if reply != OK]
