@@ -3,8 +3,8 @@
 A server reads nothing more from a connection while a script runs that came over it. What is sent over another one it
 answers BUSY, once the script has run for its threshold (``busy-reply-threshold``). Who calls no scripts has other
 connections (``Client.may_call_scripts``), and needs none of this. Of what was written behind the script already,
-reads are sent again over the fresh one; what may write is carried out when the script is over, as it can not be taken
-back.
+reads are sent again over the fresh one, where their clients can not tell; what may write is carried out when the script
+is over, as it can not be taken back.
 
 Source: https://redis.io/docs/latest/develop/programmability/lua-api/ and
 https://redis.io/docs/latest/develop/programmability/eval-intro/
@@ -15,10 +15,11 @@ from collections import Counter
 
 from proxy.backends.settings import SCRIPTS
 from proxy.backends.shared import Backend
-from proxy.engine.sink import DISCARD, UNASKED, Sink
+from proxy.engine.sink import DISCARD, UNASKED
 from proxy.features.host import Services
 from proxy.planning import exec_block
 from proxy.planning.proof import RUNS_CODE, Proof
+from proxy.planning.retry_rules import Look, movable
 from proxy.sharding.topology import Node
 
 _LOOK = 0.02
@@ -30,6 +31,8 @@ _MOST, _WITHIN = 20, 5.0
 wait for them as they would anyway."""
 _NAMED = 32
 """Bytes of a request in which its name stands."""
+_NOTHING = Look(readonly=True, slots=frozenset())
+"""What the proxy asks itself is nobody's business."""
 
 
 class SlowScripts:
@@ -70,29 +73,36 @@ class SlowScripts:
             self._timer = service.loop.call_later(_LOOK, self._look)
 
     def _send_reads_again(self, slow: Backend) -> None:
-        """Over the connection that has taken its place; but none that its client sent behind what may write."""
+        """Over the connection that has taken its place: what can not be told from where it was
+        (``retry_rules.movable``)."""
         service = self._service
         fresh = service.upstream.pool.at(slow.place)
         entries = slow.inflight.entries()
-        dropped: dict[int, Sink] = {}
-        keep: set[object] = set()
+        requests: list[tuple[object, Look, bool]] = []
         behind = False
-        for at, entry in enumerate(entries):
+        for entry in entries:
             ours = entry.sink in UNASKED or isinstance(entry.sink, Proof)
-            if behind or ours or entry.sink.owner in keep or not self._only_reads(entry.frame):
-                keep.add(entry.sink.owner)
+            if ours:
+                requests.append((None, _NOTHING, False))
             else:
-                dropped[at] = DISCARD
+                look, reads = self._look_at(entry.frame)
+                requests.append((entry.sink.owner, look, reads and not behind))
             behind = ours and entry.sink is not DISCARD
-        slow.inflight.rewire(dropped)
-        service.counters.retries += len(dropped)
-        for at in dropped:
+        moved = [at for at, moves in enumerate(movable(requests)) if moves]
+        slow.inflight.rewire(dict.fromkeys(moved, DISCARD))
+        service.counters.retries += len(moved)
+        for at in moved:
             entry = entries[at]
             fresh.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
-    def _only_reads(self, frame: bytes) -> bool:
-        fact = None if exec_block.is_block(frame) else self._service.inspector.resolve(frame)[0]
-        return fact is not None and fact.readonly and fact.name not in RUNS_CODE
+    def _look_at(self, frame: bytes) -> tuple[Look, bool]:
+        """What a request is, and whether it only reads, without code that its client wrote."""
+        inspector = self._service.inspector
+        look = inspector.look(frame)
+        if not look.readonly or exec_block.is_block(frame):
+            return look, False
+        fact, _ = inspector.resolve(frame)
+        return look, fact is not None and fact.name not in RUNS_CODE
 
 
 def _runs_script(backend: Backend) -> bool:

@@ -59,6 +59,35 @@ def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Job[Verdict]:
     return verdict
 
 
+def movable(requests: Sequence[tuple[object, Look, bool]]) -> list[bool]:
+    """Which of the ``requests`` on one connection, in order, may be sent over another one instead, where they may run
+    before or after what stays: by whose client's they are, and whether they may at all.
+
+    None of a client of which anything stays that shares a slot with it, in front or behind: the client would see its
+    own writes too late or too early. What reads no key in particular reads all of them.
+    """
+    staying: dict[int, set[int] | None] = {}
+    moves = [False] * len(requests)
+    left: list[int] = []
+    for index, (owner, look, free) in enumerate(requests):
+        if free:
+            left.append(index)
+        else:
+            staying[id(owner)] = _union(staying.get(id(owner), set()), look.slots or None)
+    found = True
+    while found:
+        found = False
+        for index in left:
+            owner, look, _ = requests[index]
+            kept = staying.get(id(owner))
+            moves[index] = id(owner) not in staying or not _overlap(kept, look.slots or None)
+            if not moves[index]:
+                staying[id(owner)] = _union(kept, look.slots or None)
+                found = True
+        left = [index for index in left if moves[index]]
+    return moves
+
+
 def together(looks: Sequence[Look]) -> Look:
     """What a transaction of these requests is: of those without a key it is known where they are carried out."""
     slots = frozenset(slot for look in looks for slot in look.slots or ())

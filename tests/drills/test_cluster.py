@@ -166,6 +166,22 @@ def test_a_primary_hangs_for_a_while(binary: ServerBinary, serve: Serve, tmp_pat
 
 
 @pytest.mark.quick
+def test_a_primary_hangs_for_moments(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
+    """Long enough for it to look as if a script ran there, again and again."""
+    with start_cluster(3, 1, binary=binary, node_timeout=15.0) as cluster:
+        victim = cluster.primaries()[0]
+        slots = slots_of(victim)
+        with load_on(serve("--cluster", cluster.seeds), tmp_path, "--slots", f"{slots[0]}-{slots[-1]}") as load:
+            for _ in range(15):
+                victim.pause()
+                time.sleep(0.15)
+                victim.resume()
+                time.sleep(0.15)
+            report = load.stop()
+    assert report.clean, report
+
+
+@pytest.mark.quick
 def test_late_replies_never_reach_another_request(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
     with start_cluster(3, 1, binary=binary, node_timeout=15.0) as cluster:
         victim = cluster.primaries()[0]

@@ -22,6 +22,13 @@ TAG, OTHER = shard_tags(2)
 KEY = f"{{{TAG}}}k"
 ENDLESS = "while true do end"
 WRITING = "redis.call('set', KEYS[1], 1) while true do end"
+LASTING = """
+local began = redis.call('time')
+repeat
+    local now = redis.call('time')
+until (now[1] - began[1]) * 1000000 + now[2] - began[2] > tonumber(ARGV[1])
+return {ok = 'OK'}
+"""
 BUSY = b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n"
 OK = b"+OK\r\n"
 THRESHOLD = 300
@@ -241,6 +248,37 @@ def test_reads_behind_the_script(proxy: ProxyProcess, protocol: int) -> None:
         assert {redis_words(writer.reply())} <= {OK, BUSY}
         said = behind.replies(2)
         assert said == [OK, b"$3\r\n333\r\n"] or BUSY in map(redis_words, said)
+
+
+def test_a_client_behind_the_script_sees_its_own_writes_in_order(proxy: ProxyProcess, shards: LocalShards) -> None:
+    """What it reads in front of a write is what was there before, whichever connections the server reads first."""
+    threshold(shards.primaries, 10_000)
+    with contextlib.ExitStack() as stack:
+        caller, *others = (stack.enter_context(Wire(proxy.address, timeout=60)) for _ in range(9))
+        for client in (caller, *others):
+            assert client.ask("EVAL", "return 1", 1, KEY) == b":1\r\n"
+        for turn in range(4):
+            caller.send(pack("EVAL", LASTING, 1, KEY, 150_000))
+            time.sleep(0.01)
+            for number, client in enumerate(others):
+                mine, whole = f"{KEY}:{number}", f"{KEY}:{number}:whole"
+                client.send(
+                    pipeline(
+                        ("GET", mine),
+                        ("MGET", mine, f"{{{OTHER}}}k"),
+                        ("GET", whole),
+                        ("SET", mine, f"turn {turn}"),
+                        ("DBSIZE",),
+                        ("GET", mine),
+                    )
+                )
+            before = b"$-1\r\n" if not turn else b"$6\r\nturn %d\r\n" % (turn - 1)
+            for client in others:
+                got = client.replies(6)
+                assert got[0] == before, got
+                assert got[1].startswith(b"*2\r\n" + before), got
+                assert got[5] == b"$6\r\nturn %d\r\n" % turn, got
+            assert caller.reply() == b"+OK\r\n"
 
 
 def test_a_script_that_runs_at_a_replica(binary: ServerBinary, serve: Serve) -> None:

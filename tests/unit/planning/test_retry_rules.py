@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proxy.engine.entry import Entry
 from proxy.engine.jobs import at_once
-from proxy.planning.retry_rules import Look, Outcome, judge, repeatable
+from proxy.planning.retry_rules import Look, Outcome, judge, movable, repeatable
 from tests.support.recording import Recorder
 
 SINKS = {name: Recorder() for name in "xy"}
@@ -111,3 +111,45 @@ def test_parts_of_one_request_may_run_in_any_order() -> None:
     assert repeatable(parts) == [True, False]
     assert repeatable([*parts, (RAN, WRITE_1, other)]) == [False, False, False]
     assert repeatable([(REFUSED, WRITE_1, other), *parts]) == [False, True, False]
+
+
+READ_2, READ_BOTH, READ_ALL = Look(True, frozenset({2})), Look(True, frozenset({1, 2})), Look(True, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("looks", "may"),
+    [
+        ([READ_1, READ_2], [True, True]),
+        # A write in front may come too late for the read, one behind it too early.
+        ([WRITE_1, READ_1, READ_2], [False, False, True]),
+        ([READ_1, READ_2, WRITE_1], [False, True, False]),
+        ([READ_1, READ_2, ANYWHERE], [False, False, False]),
+        ([READ_ALL, READ_1, WRITE_2], [False, False, False]),
+        ([READ_ALL, READ_1], [True, True]),
+        # What stays holds what reads the same: a later read would see an earlier time.
+        ([READ_2, WRITE_1, READ_BOTH], [False, False, False]),
+    ],
+)
+def test_a_read_is_sent_elsewhere_unless_something_of_its_client_on_its_slot_stays(
+    looks: list[Look], may: list[bool]
+) -> None:
+    me, other = object(), object()
+    assert movable([(me, look, look.readonly) for look in looks]) == may
+    assert movable([(me, look, look.readonly) for look in looks] + [(other, READ_1, True)]) == [*may, True]
+
+
+LOOKS = st.builds(Look, st.booleans(), st.sampled_from([None, *map(frozenset, ((), (1,), (2,), (3,), (1, 2), (2, 3)))]))
+
+
+@given(st.lists(st.tuples(st.sampled_from("xy"), LOOKS, st.booleans()), max_size=12))
+def test_what_moves_shares_no_slot_with_what_stays_and_nothing_else_stays(
+    requests: list[tuple[str, Look, bool]],
+) -> None:
+    moves = movable(requests)
+    stay = [request for request, moved in zip(requests, moves, strict=True) if not moved]
+    for (owner, look, free), moved in zip(requests, moves, strict=True):
+        others = [other for whose, other, _ in stay if whose == owner and other is not look]
+        meets = any(not other.slots or not look.slots or other.slots & look.slots for other in others)
+        assert free or not moved
+        assert not (moved and meets)
+        assert moved or meets or not free
