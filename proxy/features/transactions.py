@@ -16,7 +16,8 @@ from copy import copy
 
 from proxy import errors
 from proxy.backends.dedicated_pool import Lease
-from proxy.backends.exec_request import ExecRequest, Fate
+from proxy.backends.dedicated_request import Fate
+from proxy.backends.exec_request import ExecRequest
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.features.exec_reply import Ending

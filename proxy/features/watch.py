@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable
 
 from proxy.backends.dedicated_pool import Lease, Leases
-from proxy.backends.exec_request import ExecRequest, Fate, Then, serving
+from proxy.backends.dedicated_request import Fate
+from proxy.backends.exec_request import ExecRequest, Then, serving
 from proxy.engine.sink import DISCARD
 from proxy.features.host import Host
 from proxy.resp import encode
@@ -149,7 +150,7 @@ class Watch:
         lease, self._lease = self._lease, None
         self._end_timer()
         if self._request is not None:
-            self._request.abandon()
+            self._request.cancel()
             return
         if lease is None:
             return
