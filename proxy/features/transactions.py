@@ -27,7 +27,7 @@ from proxy.features.state import Modes
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
 from proxy.planning.channels import BEGIN
-from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.exec_block import Queue, Queued, TransactionEvent
 from proxy.planning.planner import Reject
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
@@ -202,6 +202,7 @@ def execute(modes: Modes, request: Request) -> bool:
         return True
     for kind, count in ((fact, 1), *((kind.fact, kind.count) for kind in queue.kinds.values())):
         service.counters.command(kind.name).calls += count
+    queue.happened(TransactionEvent.EXECUTED)
     modes.queue = modes.watch = None
     client.session.watched = 0
     _carry_out(client, queue, held, shard, odd, now)

@@ -9,7 +9,8 @@ replies, of which only the last matters::
 Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Redis 7.0 answers.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 
 from proxy.commands.facts import Fact, Handling
 from proxy.planning import reply_counts
@@ -84,8 +85,44 @@ def answered_here(fact: Fact) -> bool:
     return fact.handling is _SESSION or fact.name in _OWN
 
 
+class TransactionState(Enum):
+    """How far a transaction is that MULTI has begun."""
+
+    QUEUEING = "queueing"
+    """Its commands are queued until EXEC."""
+    SPOILED = "spoiled"
+    """One of its commands was refused, so EXEC executes nothing."""
+    EXECUTING = "executing"
+    """EXEC has come, and nothing more is queued."""
+
+
+class TransactionEvent(Enum):
+    """What happens to a transaction.
+
+    One that is discarded is forgotten, and so is one that ``proxy.client.own_fast_path`` executes where it stands.
+    """
+
+    QUEUED = "queued"
+    """A command is to wait for EXEC."""
+    REFUSED = "refused"
+    """A command can not wait for EXEC."""
+    EXECUTED = "executed"
+    """EXEC carries it out."""
+
+
+_QUEUEING = TransactionState.QUEUEING
+
+TRANSITIONS: Mapping[tuple[TransactionState, TransactionEvent], TransactionState] = {
+    (TransactionState.QUEUEING, TransactionEvent.QUEUED): TransactionState.QUEUEING,
+    (TransactionState.QUEUEING, TransactionEvent.REFUSED): TransactionState.SPOILED,
+    (TransactionState.SPOILED, TransactionEvent.REFUSED): TransactionState.SPOILED,
+    (TransactionState.QUEUEING, TransactionEvent.EXECUTED): TransactionState.EXECUTING,
+}
+"""The next state. What is not here can not happen."""
+
+
 class Queue:
-    """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
+    """What a client has queued since MULTI. ``spoiled``: its ``state`` is SPOILED."""
 
     __slots__ = (
         "_counted",
@@ -101,6 +138,7 @@ class Queue:
         "size",
         "slots",
         "spoiled",
+        "state",
         "wholes",
     )
 
@@ -126,13 +164,24 @@ class Queue:
         self.size = 0
         """Bytes of memory, about."""
         self._counted = self._held = 0
+        self.state = _QUEUEING
         self.spoiled = False
 
     def __repr__(self) -> str:
         return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
 
+    def happened(self, event: TransactionEvent) -> None:
+        """Change the state. Raises ``RuntimeError`` for what can not happen in it."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise RuntimeError(f"a transaction that is {self.state.value} can not be {event.value}")
+        self.state = state
+        self.spoiled = state is TransactionState.SPOILED
+
     def add(self, item: Queued, slots: Collection[int]) -> None:
-        """One more; its keys are in ``slots``."""
+        """One more; its keys are in ``slots``. Raises ``RuntimeError`` if nothing may be queued any more."""
+        if self.state is not _QUEUEING:
+            self.happened(TransactionEvent.QUEUED)
         fact = item.fact
         self.items.append(item)
         kind = self._kind
@@ -162,7 +211,9 @@ class Queue:
         return self._held
 
     def drop(self) -> None:
-        """It will not be executed: keep nothing of it, but that it was spoiled."""
+        """A command was refused, so nothing will be executed: keep nothing but that. Raises ``RuntimeError`` if it is
+        executed already."""
+        self.happened(TransactionEvent.REFUSED)
         self.items.clear()
         self.frames.clear()
         self.kinds.clear()
@@ -171,7 +222,6 @@ class Queue:
         self.slots.clear()
         self.size = self.own = self.wholes = self._counted = self._held = 0
         self.odd = False
-        self.spoiled = True
 
     @property
     def moves(self) -> bool:
