@@ -1,7 +1,8 @@
-"""What one client asks a shard over a connection of its own, until it is answered there.
+"""A request that a server may keep waiting: a command that blocks, or a shard's part of WAIT.
 
-It is sent to the shard's primary, and again to whoever is that then, as long as it was not carried out: a failover or
-a resharding is time that passes, not an error. What the servers may take on purpose (``seconds``) does not begin anew.
+The request is sent to the shard's primary, and again to the primary of that moment, as long as it was not carried out:
+a failover or a resharding is time that passes, not an error. The time that the servers may take on purpose
+(``seconds``) does not begin anew.
 """
 
 import math
@@ -33,10 +34,10 @@ UNBLOCKED = encode.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 
 class BlockingRequest(DedicatedRequest):
-    """One request. Who makes it says where to, what is sent and what becomes of the answer.
+    """One request that may be kept waiting. The maker's class says where to, what is sent and who gets the answer.
 
-    ``holder``: the client's user and address. ``readonly``: it may be sent twice. ``seconds``: how long it may be kept
-    waiting on purpose, ``math.inf`` for ever.
+    ``readonly``: the request may be sent twice. ``seconds``: how long a server may keep it waiting on purpose,
+    ``math.inf`` for ever.
     """
 
     __slots__ = ("_began", "_entries", "_error", "_first", "_requests", "_seconds", "_sent", "_unblocking")
@@ -48,47 +49,51 @@ class BlockingRequest(DedicatedRequest):
         self._seconds = seconds
         self._began = upstream.turn.now()
         self._entries = 0
-        """How many replies are still to come."""
+        """How many replies of those that are wanted are still to come."""
         self._first = 0
-        """Which of the requests is the first of the maker's."""
+        """The index of the maker's first frame in ``_requests``."""
         self._requests: Sequence[bytes] = ()
-        """What was sent."""
+        """The frames that were sent last."""
         self._sent = 0.0
+        """When they were sent."""
         self._unblocking = False
-        """CLIENT UNBLOCK has been sent."""
+        """Whether CLIENT UNBLOCK has been sent."""
         self._error = False
+        """Whether CLIENT UNBLOCK asks for an error."""
 
     # ---- what its maker says
 
     def place(self) -> Place | bytes | None:
-        """Where it belongs now; an error reply if it can be sent nowhere any more; None if nobody knows yet."""
+        """Say where the request belongs now; an error reply if it can be sent nowhere any more; None if nobody knows
+        yet."""
         raise NotImplementedError
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
-        """What is sent in one piece; the last one's reply is the answer. ``remaining``: for how many seconds it may
-        still be kept waiting, None if as long as it was told."""
+        """Make the frames that are sent in one piece; the reply to the last one is the answer. ``remaining``: for how
+        many seconds the request may still be kept waiting, None if for as long as its client said."""
         raise NotImplementedError
 
     def heard(self, index: int, reply: bytes) -> bool:
-        """The reply to a request that is not the last one: whether the last one's is still wanted, else this is the
-        answer."""
+        """Take the reply to a frame that is not the last one, and say whether the last one's is still wanted; else
+        this one is the answer."""
         return True
 
     def waits(self, on: bool) -> None:
-        """A server has the command, and keeps it waiting, or will answer it at once; or, not ``on``, none has it."""
+        """Note that a server has the command, and keeps it waiting or will answer at once; or, not ``on``, that none
+        has it."""
 
     def answer(self, reply: bytes) -> None:
-        """It is over."""
+        """Take the answer."""
         raise NotImplementedError
 
     def nothing(self) -> bytes:
-        """The reply if it is unblocked before a server has it."""
+        """Make the reply for a client that is unblocked before a server has its command."""
         raise NotImplementedError
 
     # ---- its life
 
     def where(self) -> Place | Refusal | bytes:
-        """Where it belongs now; once, the server that a redirection named."""
+        """Return the place that the maker says; for one attempt, the server that a redirection named."""
         node, self.node = self.node, None
         place = self.place()
         if isinstance(place, bytes):
@@ -101,7 +106,7 @@ class BlockingRequest(DedicatedRequest):
         return self.usable(place)
 
     def write(self, lease: Lease, now: float) -> float | None:
-        """Write what its maker sends, for the time that remains."""
+        """Write the maker's frames, for the time that remains."""
         self._sent = now
         remaining: float | None = None
         patience: float | None = None
@@ -122,7 +127,7 @@ class BlockingRequest(DedicatedRequest):
         return patience
 
     def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
-        """Give the connection back, and the answer to the maker."""
+        """Give the connection back to the pool, and the answer to the maker."""
         if lease is not None:
             # What blocks is about data: no connection is in another state behind it. A module may have said more.
             said = reply[:1] in (b"-", b"+") and runs_code(self.upstream.inspector.resolve(self._requests[-1])[0])
@@ -130,7 +135,7 @@ class BlockingRequest(DedicatedRequest):
         self.answer(reply)
 
     def unblock(self, error: bool) -> None:
-        """End it as CLIENT UNBLOCK does: as if its time were over, or by an ``error``."""
+        """End the request as CLIENT UNBLOCK does: as if its time were over, or by an ``error``."""
         self._error = error
         if self.lease is None:
             self.finish(Fate.FAILED, self._unblocked())
@@ -139,7 +144,7 @@ class BlockingRequest(DedicatedRequest):
             self._tell(self.lease)
 
     def take(self, token: int, reply: bytes) -> None:
-        """Take a reply."""
+        """Take the reply to the frame with the index ``token``."""
         self._entries -= 1
         if self._entries == 1:
             self.waits(True)
@@ -158,14 +163,14 @@ class BlockingRequest(DedicatedRequest):
                 self.refused(lease, refusal)
                 return
             if reply.startswith(_FORCED) and not runs_code(self.upstream.inspector.resolve(frame)[0]):
-                # It closes the connection.
+                # The server closes the connection.
                 self.trouble = None
                 self.refused(lease, Refusal(FORCED, reply))
                 return
         self._take(lease, token, reply)
 
     def _take(self, lease: Lease, token: int, reply: bytes) -> None:
-        """It is no refusal."""
+        """Take a reply that is no refusal."""
         if not self._entries:
             self.let_go(lease)
             self.finish(Fate.ANSWERED, reply, lease)
@@ -173,19 +178,19 @@ class BlockingRequest(DedicatedRequest):
             self.finish(Fate.ANSWERED, reply)
 
     def refused(self, lease: Lease, refusal: Refusal) -> None:
-        """No server has it now."""
+        """Send the request again; a server that had it for a while had accepted it, so the trouble is a new one."""
         self.waits(False)
         if self.upstream.turn.now() - self._sent > _STOOD:
             self.trouble = None
         super().refused(lease, refusal)
 
     def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
-        """No server has it now."""
+        """Try again, and note that no server has the command meanwhile."""
         self.waits(False)
         super().retry(error, refusal, idle=idle)
 
     def sleep(self, seconds: float, refusal: Refusal | None) -> None:
-        """Try again in ``seconds``, unless it was unblocked or its time is over."""
+        """Try again in ``seconds``, unless the client was unblocked or its time is over."""
         if self._unblocking:
             self.finish(Fate.FAILED, self._unblocked())
             return
@@ -201,11 +206,11 @@ class BlockingRequest(DedicatedRequest):
     # ---- CLIENT UNBLOCK
 
     def _unblocked(self) -> bytes:
-        """The reply that CLIENT UNBLOCK asks for."""
+        """Make the reply that CLIENT UNBLOCK asks for."""
         return UNBLOCKED if self._error else self.nothing()
 
     def _tell(self, lease: Lease) -> None:
-        """Have the server unblock it."""
+        """Have the server unblock the connection."""
         if self.lease is not lease:
             return
         upstream = self.upstream
@@ -214,8 +219,8 @@ class BlockingRequest(DedicatedRequest):
         upstream.shared(lease.place).send(_Unblocked(self, lease), 0, frame, upstream.turn.now(), None)
 
     def told(self, lease: Lease, reply: bytes) -> None:
-        """The server has heard it; if it has not found the client blocked, it may be about to block. If it can not
-        do it, the connection is closed, which it understands as well."""
+        """Take the server's answer to CLIENT UNBLOCK. A connection that was not found blocked may be about to block, so
+        the server is told again. A server that refuses the command understands that the connection is closed."""
         if reply.startswith(b":0"):
             self.upstream.loop.call_later(_ONCE_MORE, self._tell, lease)
         elif reply.startswith(b"-") and self.lease is lease:
@@ -226,7 +231,7 @@ class BlockingRequest(DedicatedRequest):
 
 
 class _Unblocked(WholeReplySink):
-    """Takes the answer to CLIENT UNBLOCK."""
+    """Takes a server's answer to CLIENT UNBLOCK."""
 
     __slots__ = ("_lease", "_request")
 
@@ -240,5 +245,5 @@ class _Unblocked(WholeReplySink):
         return False
 
     def take(self, token: int, reply: bytes) -> None:
-        """Take it."""
+        """Hand the answer to the request."""
         self._request.told(self._lease, reply)

@@ -158,6 +158,10 @@ class DedicatedRequest(WholeReplySink):
 
     def cancel(self) -> None:
         """Nobody waits for the request any more: end it at once, at the server too."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Try no more, and close the connection that the request still has."""
         self._over = True
         self._rest()
         if self._claim is not None:
@@ -170,7 +174,7 @@ class DedicatedRequest(WholeReplySink):
     def finish(self, fate: Fate, reply: bytes, lease: Lease | None = None) -> None:
         """The request is over; ``lease``: the connection that it leaves as it should be. Any other is closed."""
         if not self._over:
-            self.cancel()
+            self.stop()
             self.ended(fate, reply, lease)
 
     def usable(self, place: Place) -> Place | bytes:

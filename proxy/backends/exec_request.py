@@ -48,9 +48,9 @@ Then = Callable[[Lease | None, Fate, bytes], None]
 class ExecRequest(DedicatedRequest):
     """One request, or one transaction's block, on its way to the primary of its slots.
 
-    ``lease``: over this one and no other, once; else over one that is asked for. ``repeat``: it may be sent again when
-    it was sent and its connection is lost. ``fenced``: the server may answer with more than one frame; behind it goes
-    an ECHO of what nobody can guess, and if that is not the second frame, the connection is closed.
+    ``lease``: the request goes over this connection and no other, once; else over one that is asked for. ``repeat``:
+    the request may be sent twice. ``fenced``: the server may answer with more than one frame, so an ECHO of what nobody
+    can guess goes behind the request, and the connection is closed if that is not the second frame.
     """
 
     __slots__ = (
@@ -96,20 +96,20 @@ class ExecRequest(DedicatedRequest):
         self._reply = b""
         """The reply whose fence has yet to be answered."""
         self._doubt: Doubt | None = None
-        """What may have refused it last; its twin goes ahead when it is sent again."""
+        """What may have refused the request last; its twin goes ahead when the request is sent again."""
         self._forestalled: Refusal | None = None
-        """What the twin was refused that went ahead."""
+        """The refusal of the twin that went ahead."""
         self._tried: Refusal | None = None
-        """What refused it before."""
+        """The refusal that the request met before."""
         self.asking = asking
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The client that it is sent for."""
         return self._client.window
 
     def start(self) -> None:
-        """Set out."""
+        """Send the request over the connection that was given, or ask for one."""
         if self._given is None:
             super().start()
         else:
@@ -118,7 +118,7 @@ class ExecRequest(DedicatedRequest):
     # ---- the hooks
 
     def where(self) -> Place | Refusal | bytes:
-        """The primary of its slots, or the server that a redirection named."""
+        """Return the primary of the slots, or the server that a redirection named."""
         upstream = self.upstream
         shard = serving(upstream.topology, self._slots)
         if shard is None:
@@ -134,7 +134,7 @@ class ExecRequest(DedicatedRequest):
         upstream = self.upstream
         self._rejected = b""
         self._forestalled = None
-        # A fenced one is often a script by its digest: it is remembered of the server that it was loaded there.
+        # A fenced request often calls a script by its digest: which scripts a server has loaded is remembered.
         for load in upstream.scripts.ahead(lease.place.node if self._fenced else None, calls_by_digest(self._frame)):
             lease.send(DISCARD, 0, load, now)
         if self._doubt is None and upstream.redirections.unsettled:
@@ -153,11 +153,11 @@ class ExecRequest(DedicatedRequest):
         return self.limit
 
     def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
-        """Hand on what became of it."""
+        """Hand on what became of the request."""
         self._then(lease, fate, reply)
 
     def final(self, refusal: Refusal) -> Fate | None:
-        """A request that had to go over one connection is sent once, and one for want of a script not twice."""
+        """End what had to go over one connection, and what lacks a script that was loaded."""
         if self._given is not None:
             return Fate.REFUSED
         if refusal.kind == NOSCRIPT and refusal == self._tried and not refusal.pause:
@@ -193,7 +193,7 @@ class ExecRequest(DedicatedRequest):
             self._answered(lease, reply, clean=True)
 
     def _answered(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
-        """The whole answer is there; ``clean``: it was one frame."""
+        """Judge the whole answer; ``clean``: it was one frame."""
         if not clean:
             self._end(lease, reply, clean=False)
             return
@@ -218,7 +218,8 @@ class ExecRequest(DedicatedRequest):
         self._end(lease, reply, clean=True)
 
     def _end(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
-        """It is answered. Behind a first frame that is no error there could only be more if that was not whole."""
+        """End the request with ``reply``. More than one frame that does not begin with an error means that the first
+        one was not whole, so nobody can say what the answer is."""
         if clean:
             self.let_go(lease)
             self.finish(Fate.ANSWERED, reply, lease)

@@ -13,9 +13,8 @@ _PAUSE = 0.05
 
 
 class SingleRequest(DedicatedRequest):
-    """Sends ``frame`` to ``place``; ``sink`` gets what comes back under ``token``, or the error that says why nothing
-    does. ``holder``: whose the connection is meanwhile. ``patient``: a server that can be reached and says nothing is
-    asked again, as it may run a script."""
+    """Sends ``frame`` to ``place``, and hands what comes back to ``sink`` under ``token``, or the error that says why
+    nothing does. ``patient``: a server that can be reached and says nothing is asked again, as it may run a script."""
 
     __slots__ = ("_deadline", "_frame", "_patient", "_place", "_refusal", "_sink", "_token")
 
@@ -35,45 +34,45 @@ class SingleRequest(DedicatedRequest):
         super().__init__(upstream, holder, repeat=False, limit=upstream.timing.request_timeout)
         self._patient = patient
         self._refusal = b""
-        """Why it has not been sent yet, if that was tried."""
+        """The error that says why the request has not been sent yet, if that was tried."""
         self._place = place
         self._sink = sink
         self._token = token
         self._frame = frame
         self._deadline: Deadline = upstream.turn.clock.call_later(self.limit, self._expire)
-        """Runs from the first attempt to the answer."""
+        """Runs from the first attempt until the answer."""
         self.start()
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The client that ``sink`` belongs to."""
         return self._sink.owner
 
     def where(self) -> Place:
-        """The one server that it is for."""
+        """Return the one server that the request is for."""
         return self._place
 
     def write(self, lease: Lease, now: float) -> None:
-        """Write it; the time that the server may take began with the first attempt."""
+        """Write the request; the time that the server may take began with the first attempt."""
         self._refusal = b""
         lease.on_push = self._answer  # so is SUBSCRIBE answered in RESP3
         lease.send(self, 0, self._frame, now)
 
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
+    def stop(self) -> None:
+        """Try no more, and wait no more."""
         self._deadline.cancel()
-        super().cancel()
+        super().stop()
 
     def take(self, token: int, reply: bytes) -> None:
-        """The server answers."""
+        """Take the server's answer."""
         self._answer(reply)
 
     def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
-        """Hand on the answer."""
+        """Hand the answer to the sink."""
         self._sink.deliver(self._token, reply, 0, len(reply))
 
     def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
-        """Try again if nothing was sent, and the server may be there."""
+        """Try again if nothing was sent and the server may be there."""
         if idle:
             self.start()
             return
@@ -89,10 +88,12 @@ class SingleRequest(DedicatedRequest):
         return any(backend.ready and backend.place.node == node for backend in self.upstream.pool)
 
     def _expire(self) -> None:
+        """The time is over, whatever it was spent on."""
         if self._refusal:
             self.finish(Fate.FAILED, self._refusal)
         else:
             self.uncertain(self._place, f"did not answer within {self.limit:g} s")
 
     def _answer(self, reply: bytes) -> None:
+        """The first frame that the server says is the answer."""
         self.finish(Fate.ANSWERED, reply)
