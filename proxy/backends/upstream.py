@@ -63,12 +63,14 @@ class Upstream:
         """How many connections there may be that are for one client alone."""
         backend = config.backend
         self.leases = Leases(common, backend.dedicated_connections, share(config), backend.dedicated_wait, self.budget)
+        self.read_your_writes = config.read_your_writes if reads_replicas(config) else 0.0
+        """For how many seconds a client's reads of a shard go to the primary after a write there."""
         self.book = RouteBook(
             topology,
             self.pool,
             backend.connections_per_node,
             fitness,
-            keep_to_primary=config.read_your_writes > 0 and reads_replicas(config),
+            keep_to_primary=self.read_your_writes > 0,
         )
         self.plain_routes = self.book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""

@@ -323,7 +323,7 @@ def _end_queue(client: Client) -> None:
     session = client.known_session()
     session.queued = -1
     client.own = _IS_OWN
-    client.plain = session.authenticated and client.service.fast_path_allowed
+    client.plain = session.authenticated and client.lookups.allowed
 
 
 def _execute(client: Client, session: Session, items: list[Queued]) -> bytes:

@@ -4,7 +4,7 @@ A feature names neither the connection of its client nor the composition root: b
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from proxy.backends.dispatch import Dispatcher
@@ -12,23 +12,20 @@ from proxy.backends.routes import Routes
 from proxy.backends.upstream import Upstream
 from proxy.commands.facts import Fact
 from proxy.config import Config
-from proxy.discovery.monitor import Monitor
 from proxy.engine.jobs import Job
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.metrics import Counters
 from proxy.planning.exec_block import Queue, Queued
 from proxy.planning.inspector import Inspector
-from proxy.planning.key_slots import Examined
 from proxy.planning.planner import Planner, Reject
 from proxy.planning.query_limit import QueryLimit
 from proxy.pubsub.hub import Hub
-from proxy.resp.limits import RequestLimits
 from proxy.session.cross_worker import Args, Part
 from proxy.session.script_cache import Scripts
 from proxy.session.session import Session
 from proxy.session.tracking_options import Tracking
-from proxy.sharding.topology import Topology
+from proxy.sharding.topology import Node, Topology
 from proxy.transport.flow_control import ClientLimits, Flow
 from proxy.transport.job_runner import Slices
 from proxy.transport.write_batch import Turn
@@ -39,6 +36,25 @@ class Siblings(Protocol):
 
     def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
         """Have them do their parts of a command about all clients, and later call ``then`` with what they answered."""
+
+
+class Monitors(Protocol):
+    """The clients that have called MONITOR."""
+
+    def __contains__(self, client: "Host") -> bool: ...
+
+    def add(self, client: "Host") -> None:
+        """``client`` sees all commands from now on."""
+
+    def remove(self, client: "Host") -> None:
+        """It does not any more; it need not have."""
+
+
+class Paused(Protocol):
+    """What a CLIENT PAUSE holds."""
+
+    def holds_any(self, queue: Queue) -> bool:
+        """Whether one of the queued commands has to wait."""
 
 
 class Registry(Protocol):
@@ -53,6 +69,14 @@ class Registry(Protocol):
     @property
     def pauses_writes_only(self) -> bool:
         """Whether it holds only what may write."""
+
+    @property
+    def pausing(self) -> Paused:
+        """What it holds."""
+
+    @property
+    def monitoring(self) -> Monitors:
+        """The clients that have called MONITOR."""
 
     def get(self, number: int) -> "Host | None":
         """The client with this id."""
@@ -74,25 +98,6 @@ class WorkerCounts(Protocol):
     @property
     def index(self) -> int:
         """Which one this is, from 0."""
-
-
-class Monitors(Protocol):
-    """The clients that have called MONITOR."""
-
-    def __contains__(self, client: "Host") -> bool: ...
-
-    def add(self, client: "Host") -> None:
-        """``client`` sees all commands from now on."""
-
-    def remove(self, client: "Host") -> None:
-        """It does not any more; it need not have."""
-
-
-class Paused(Protocol):
-    """What a CLIENT PAUSE holds."""
-
-    def holds_any(self, queue: Queue) -> bool:
-        """Whether one of the queued commands has to wait."""
 
 
 class KeyTracking(Protocol):
@@ -154,6 +159,13 @@ class Trackers(Protocol):
         """It does not any more."""
 
 
+class ReplicaLags(Protocol):
+    """The watch over the servers."""
+
+    def lags(self) -> Iterator[tuple[str, Node, float]]:
+        """Each replica that has answered: its shard, itself, and how far it is behind."""
+
+
 class Services(Protocol):
     """What the clients of a worker share."""
 
@@ -190,12 +202,8 @@ class Services(Protocol):
         """The subscriptions at the servers."""
 
     @property
-    def monitor(self) -> Monitor:
+    def discovery(self) -> ReplicaLags:
         """How far the replicas are behind."""
-
-    @property
-    def slot_of(self) -> Callable[[bytes], int]:
-        """The slot of a key, or of a shard channel."""
 
     @property
     def inspector(self) -> Inspector:
@@ -204,10 +212,6 @@ class Services(Protocol):
     @property
     def planner(self) -> Planner:
         """Decides what becomes of commands."""
-
-    @property
-    def examined(self) -> Examined:
-        """What was found out about the request of very many arguments that is carried out now."""
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -226,10 +230,6 @@ class Services(Protocol):
         """The bounds of each client."""
 
     @property
-    def request_limits(self) -> RequestLimits:
-        """The bounds of a request."""
-
-    @property
     def siblings(self) -> Siblings | None:
         """The other workers, where there are any."""
 
@@ -240,14 +240,6 @@ class Services(Protocol):
     @property
     def clients(self) -> Registry:
         """The clients."""
-
-    @property
-    def monitoring(self) -> Monitors:
-        """The clients that have called MONITOR."""
-
-    @property
-    def pausing(self) -> Paused:
-        """What a CLIENT PAUSE holds."""
 
     @property
     def trackers(self) -> Trackers:

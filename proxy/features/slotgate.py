@@ -41,7 +41,7 @@ _BETTER = (State.READY, State.HELD, State.NEW, State.FAILING, State.CLOSED)
 
 def nodes(service: Services, protocol: int) -> bytes:
     """SLOTGATE NODES."""
-    lags = {node: behind for _, node, behind in service.monitor.lags()}
+    lags = {node: behind for _, node, behind in service.discovery.lags()}
     found = []
     for index, shard in enumerate(service.topology.shards):
         slots = format_ranges(service.topology.ranges(index))
@@ -72,7 +72,7 @@ def where(service: Services, keys: list[bytes], protocol: int) -> Job[bytes]:
     """SLOTGATE WHERE key [key ...]."""
     found = []
     for key in keys:
-        found.append(_where(service.topology, service.slot_of(key), protocol))
+        found.append(_where(service.topology, service.inspector.slot_of(key), protocol))
         yield MORE
     return encode.array(found)
 

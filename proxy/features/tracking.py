@@ -90,7 +90,7 @@ def track(modes: Modes, request: Request) -> bool:
     if not client.alone():
         return False
     service, session = client.service, client.session
-    found = service.examined.of(request.fact, request.args)
+    found = service.planner.examined.of(request.fact, request.args)
     asked = at_once(asking(client, request.args)) if found is None else cast(Asked, found.asked)
     if isinstance(asked, str):
         client.say(request.fact, encode.error(asked))

@@ -26,7 +26,7 @@ CENTRAL = (
     "Upstream",
     "UpstreamEvents",
 )
-ATTRIBUTES: Mapping[str, int] = {"Service": 51}
+ATTRIBUTES: Mapping[str, int] = {}
 ARGUMENTS: Mapping[str, int] = {}
 """The classes that are above the limits, with the number that each has: a number may only shrink, and a class that is
 within the limits is taken out."""
