@@ -94,13 +94,13 @@ class Upstream:
     def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
         """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
         that is not everybody's; None if it is not."""
-        if len(frame) < self.settings.query.large or routes.manner.owner:
+        if len(frame) < self.settings.query.large or routes.key.owner:
             return None
         return self.book.large(protocol, db)
 
     def long_routes(self, frames: Iterable[bytes], routes: Routes) -> Routes | None:
         """The same for a request that is sent as ``frames``, if one of these has had very long replies."""
-        if not self.longs.names or routes.manner.owner or not self.longs.any(frames):
+        if not self.longs.names or routes.key.owner or not self.longs.any(frames):
             return None
         return self.book.long(routes)
 

@@ -25,13 +25,13 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
-from proxy.session.session import Manner, ReplyMode, Session
+from proxy.session.session import ClientMode, ReplyMode, Session
 from proxy.transport.flow_control import Flow, Stop
 
 _EVERY_SHARD = 2**64 - 1
 _ON = ReplyMode.ON
-_OWN = Manner.OWN
-_LONG_WAY = Manner.LONG
+_OWN = ClientMode.OWN
+_LONG_WAY = ClientMode.LONG
 
 
 class Client(Receiver):
@@ -108,8 +108,8 @@ class Client(Receiver):
         """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast path may work for it: authenticated, answered, not paused."""
-        self.own = Manner.LONG
-        """Its manner for the own fast path."""
+        self.own = ClientMode.LONG
+        """Its mode for the own fast path."""
         self.said: bytes | None = None
         """The request that goes the long way, if it is short."""
         self._usual: tuple[tuple[int, int, bool, bool], Routes] | None = None
@@ -132,7 +132,7 @@ class Client(Receiver):
         if service.world.open:
             clients = service.clients
             quiet = not (clients.paused or clients.monitoring.watching)
-            self.own = Manner.OWN if quiet else Manner.LONG
+            self.own = ClientMode.OWN if quiet else ClientMode.LONG
             self.plain = self.lookups.allowed and quiet
             plain = service.upstream.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.shared_counts.rank(number) % len(plain)]
@@ -230,7 +230,7 @@ class Client(Receiver):
             modes.adopted()
             self.plain = self.plain and modes.plain
             if on:
-                self.own = modes.manner
+                self.own = modes.mode
             self.routes = modes.routes(self.routes)
 
     @property
@@ -244,7 +244,7 @@ class Client(Receiver):
         on = not (clients.paused or clients.monitoring.watching)
         on = on and (session is None or session.reply_mode is ReplyMode.ON)
         self.plain = self.free()
-        self.own = Manner.LONG if not on else Manner.OWN if modes is None else modes.manner
+        self.own = ClientMode.LONG if not on else ClientMode.OWN if modes is None else modes.mode
 
     def free(self) -> bool:
         """Whether the fast path may work for it, as far as its state goes."""
@@ -268,7 +268,7 @@ class Client(Receiver):
 
     def may_call_scripts(self) -> bool:
         """Have the connections of those who call scripts; False if what it sent over others must be answered first."""
-        if not self.calls_scripts and not self.routes.manner.owner:
+        if not self.calls_scripts and not self.routes.key.owner:
             if not self.alone():
                 return False
             self.calls_scripts = True
@@ -311,14 +311,14 @@ class Client(Receiver):
         self.refuse(fact, rejected.text)
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
-        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        """Refuse a command that is always refused like that, whoever sends it in this mode."""
         self.refuse(fact, text)
         if self.own and self.said is not None and (fact is None or fact.name != "exec"):
             counter = None if fact is None else self.service.counters.command(fact.name)
             self.own_answers.keep_refused(self.known_session(), self.own, self.said, counter, encode.error(text))
 
     def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this manner."""
+        """Answer a command that is always answered like that, whoever sends it in this mode."""
         self.say(fact, reply)
         if self.own and self.said is not None:
             lookup = self.own_answers

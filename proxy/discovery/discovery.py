@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 from proxy.backends.handshake import Credentials
-from proxy.backends.settings import Place, State
+from proxy.backends.settings import ConnectionState, Place
 from proxy.backends.shared import Backend
 from proxy.config import Config
 from proxy.discovery.cluster import ClusterSource
@@ -111,7 +111,7 @@ class Discovery:
             self.roles.stood(backend)
         else:
             self.restarted.discard(backend)
-            if not backend.retired and backend.state is not State.CLOSED:
+            if not backend.retired and backend.state is not ConnectionState.CLOSED:
                 self.restarted.add(backend)
         self.changed.set()
 

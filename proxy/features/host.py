@@ -38,25 +38,6 @@ class Siblings(Protocol):
         """Have them do their parts of a command about all clients, and later call ``then`` with what they answered."""
 
 
-class Monitors(Protocol):
-    """The clients that have called MONITOR."""
-
-    def __contains__(self, client: "Host") -> bool: ...
-
-    def add(self, client: "Host") -> None:
-        """``client`` sees all commands from now on."""
-
-    def remove(self, client: "Host") -> None:
-        """It does not any more; it need not have."""
-
-
-class Paused(Protocol):
-    """What a CLIENT PAUSE holds."""
-
-    def holds_any(self, queue: Queue) -> bool:
-        """Whether one of the queued commands has to wait."""
-
-
 class Registry(Protocol):
     """The clients of the worker."""
 
@@ -71,11 +52,11 @@ class Registry(Protocol):
         """Whether it holds only what may write."""
 
     @property
-    def pausing(self) -> Paused:
+    def pausing(self) -> "Paused":
         """What it holds."""
 
     @property
-    def monitoring(self) -> Monitors:
+    def monitoring(self) -> "Monitors":
         """The clients that have called MONITOR."""
 
     def get(self, number: int) -> "Host | None":
@@ -98,6 +79,25 @@ class WorkerCounts(Protocol):
     @property
     def index(self) -> int:
         """Which one this is, from 0."""
+
+
+class Monitors(Protocol):
+    """The clients that have called MONITOR."""
+
+    def __contains__(self, client: "Host") -> bool: ...
+
+    def add(self, client: "Host") -> None:
+        """``client`` sees all commands from now on."""
+
+    def remove(self, client: "Host") -> None:
+        """It does not any more; it need not have."""
+
+
+class Paused(Protocol):
+    """What a CLIENT PAUSE holds."""
+
+    def holds_any(self, queue: Queue) -> bool:
+        """Whether one of the queued commands has to wait."""
 
 
 class KeyTracking(Protocol):
@@ -246,7 +246,7 @@ class Services(Protocol):
         """The clients that track."""
 
 
-class State(Protocol):
+class ClientState(Protocol):
     """What the client is in the middle of, as far as others than ``proxy.features.state`` need it."""
 
     @property
@@ -288,7 +288,7 @@ class Host(Protocol):
         """What it has told of itself."""
 
     @property
-    def modes(self) -> State | None:
+    def modes(self) -> ClientState | None:
         """What it is in the middle of, if it ever was."""
 
     @property
@@ -327,13 +327,13 @@ class Host(Protocol):
         """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
 
     def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this manner."""
+        """Answer a command that is always answered like that, whoever sends it in this mode."""
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
-        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        """Refuse a command that is always refused like that, whoever sends it in this mode."""
 
     def reject(self, fact: Fact, rejected: Reject) -> None:
         """Answer a command with what the planner has against it."""

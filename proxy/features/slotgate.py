@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from proxy import errors
-from proxy.backends.settings import Place, State
+from proxy.backends.settings import ConnectionState, Place
 from proxy.backends.single_request import SingleRequest
 from proxy.config.settings import settings
 from proxy.engine.jobs import MORE, Job
@@ -35,7 +35,13 @@ HELP = (
     "    Print this help.",
 )
 
-_BETTER = (State.READY, State.HELD, State.NEW, State.FAILING, State.CLOSED)
+_BETTER = (
+    ConnectionState.READY,
+    ConnectionState.HELD,
+    ConnectionState.NEW,
+    ConnectionState.FAILING,
+    ConnectionState.CLOSED,
+)
 """Of several connections to a server the first of these is the server's state."""
 
 

@@ -23,7 +23,7 @@ MOVING = frozenset({"hello", "select", "reset"})
 """What a tracking client's connections to servers follow, so that nothing may be in flight on them then."""
 
 
-class Trackers:
+class TrackingClients:
     """The tracking clients of a worker: at most ``most``, as each has a connection to each primary, and at most
     ``share`` of one user at one address."""
 

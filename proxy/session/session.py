@@ -41,7 +41,7 @@ class ReplyMode(Enum):
 _ON = ReplyMode.ON
 
 
-class Manner:
+class ClientMode:
     """What a client is in the middle of, for the own fast path. Plain integers: an enum's are dear to compare."""
 
     LONG = 0

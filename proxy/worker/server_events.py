@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Set
 from typing import Protocol
 
 from proxy.backends.pool import Pool
-from proxy.backends.settings import Owner, Place
+from proxy.backends.settings import ConnectionOwner, Place
 from proxy.backends.shared import Backend
 from proxy.backends.upstream import Upstream
 from proxy.client.fast_paths import FastPaths
@@ -22,7 +22,7 @@ from proxy.client.registry import Clients
 from proxy.discovery.discovery import Discovery
 from proxy.engine.entry import Entry
 from proxy.features.host import Siblings
-from proxy.features.tracking import Trackers
+from proxy.features.tracking import TrackingClients
 from proxy.planning.inspector import Inspector
 from proxy.planning.planner import Planner
 from proxy.planning.refusals import Refusal
@@ -48,7 +48,7 @@ class WorkerParts(Protocol):
     planner: Planner
     scripts: Scripts
     siblings: Siblings | None
-    trackers: Trackers
+    trackers: TrackingClients
     upstream: Upstream
 
 
@@ -77,7 +77,7 @@ class ServerEvents:
         """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
         return self._parts.discovery.member(node)
 
-    def client(self, number: int) -> Owner[Backend] | None:
+    def client(self, number: int) -> ConnectionOwner[Backend] | None:
         """The client of this number, if it has connections of its own."""
         return self._parts.trackers.get(number)
 

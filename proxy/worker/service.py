@@ -20,7 +20,7 @@ from proxy.discovery.discovery import Discovery
 from proxy.features.host import Siblings
 from proxy.features.pause import Pausing
 from proxy.features.slow_scripts import SlowScripts
-from proxy.features.tracking import Trackers
+from proxy.features.tracking import TrackingClients
 from proxy.metrics import Counters
 from proxy.planning.inspector import Inspector
 from proxy.planning.merge_context import Context, Overlay
@@ -137,7 +137,7 @@ class Service:
         # what clients are in the middle of
         self.hub: Hub = Hub(self.upstream.settings, topology)
         self.clients.pausing = Pausing(self)
-        self.trackers = Trackers(self, backend.dedicated_connections, share(config), self.upstream.budget)
+        self.trackers = TrackingClients(self, backend.dedicated_connections, share(config), self.upstream.budget)
         self._slow_scripts = SlowScripts(self)
         self.scripts.on_call = self._slow_scripts.called
 
