@@ -1,7 +1,8 @@
-"""What both fast paths of a worker know of commands. It is renewed when the servers, or the topology, are others.
+"""What both fast paths of a worker know of commands: it changes when the servers say more, or have other slots.
 
-The fast path has two lookups: one for as long as servers refuse nothing, and one without the commands whose own words
-may look like a refusal. Clients keep ``lookups`` and ``own_answers``, so that no request has to ask for them here.
+The fast path has two lookups. While servers refuse requests (MOVED, ASK ...) it uses the one without the commands that
+run code, as modules do: an error of theirs may be worded like a refusal, and the slow path has that proven. Each client
+keeps ``lookups`` and ``own_answers`` themselves, so that no request has to ask for them here.
 """
 
 from proxy.client.fast_commands import MOST_ARGUMENTS, CommandLookup, Lookups
@@ -42,7 +43,7 @@ class FastPaths:
         """The commands of which some requests have had very long replies."""
         self._unsettled = False
         self._choice = self._make()
-        """The lookup that is used as a rule, and the one for while requests are refused."""
+        """The lookup that is used as a rule, and the one that is used while requests are refused."""
         # The fast path sees short requests that lie in one chunk, so larger limits need not be looked at there.
         wide = min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= MOST_ARGUMENTS
         self.lookups = Lookups(self._choice[0], wide)
@@ -55,7 +56,7 @@ class FastPaths:
         self._learn_own()
 
     def lack(self) -> None:
-        """The inspector knows that the servers lack other commands: the proxy answers that it does not know these."""
+        """Leave out the commands that no server has, as the inspector knows them now."""
         self._learn_own()
 
     def adopt(self, topology: Topology) -> None:
@@ -83,7 +84,7 @@ class FastPaths:
         return self.lookups.allowed
 
     def _make(self) -> tuple[CommandLookup, CommandLookup]:
-        """Make both lookups: a module's own words prove no refusal."""
+        """Make both lookups; they are the same one if no command of the fast path runs code."""
         table = self._inspector.table
         common = self._counters, self._topology, self._cross_slot, self._rules
         lookup = CommandLookup(table, *common)

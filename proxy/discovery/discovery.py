@@ -36,9 +36,10 @@ class Discovering(Watched, Protocol):
 
 
 class Discovery:
-    """The source of the topology, the watches over the servers, and what they have said.
+    """Finds the topology, watches the servers, and keeps what they have said of themselves.
 
-    ``source`` finds the topology, ``roles`` watches the primaries, and ``monitor`` how far replicas are behind.
+    ``source`` finds the topology, ``roles`` watches whether the primaries are still primaries, and ``monitor`` watches
+    how far the replicas are behind.
     """
 
     def __init__(

@@ -53,7 +53,8 @@ class WorkerParts(Protocol):
 
 
 class ServerEvents:
-    """The ``UpstreamOwner`` of a worker's upstream, and the worker that discovery acts on (``Discovering``)."""
+    """Passes on what happens at the servers of a worker: to its upstream it is the ``UpstreamOwner``, and to its
+    discovery the worker that acts on what is found out (``Discovering``)."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
