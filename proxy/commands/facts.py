@@ -50,14 +50,14 @@ class Handling(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BeginIndex:
-    """The arguments of the keys begin at a fixed position."""
+    """The keys' arguments begin at a fixed position."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class BeginKeyword:
-    """The arguments of the keys begin after a keyword, searched from ``startfrom`` (negative: backwards from the end)."""
+    """The keys' arguments begin after a keyword, searched from ``startfrom`` (negative: backwards from the end)."""
 
     keyword: bytes
     startfrom: int

@@ -66,7 +66,7 @@ def _read(path: Path) -> Data:
 
 
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
-    """``base`` with the keys of ``over``: tables are merged, other values replaced. One password key replaces another."""
+    """``base`` with the keys of ``over``: tables are merged, others replaced. One password key replaces another."""
     merged = dict(base)
     if any(key in over for key in PASSWORD_KEYS):
         merged = {key: value for key, value in merged.items() if key not in PASSWORD_KEYS}

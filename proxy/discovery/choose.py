@@ -1,4 +1,4 @@
-"""Which source of the topology a configuration asks for."""
+"""The source of the topology that a configuration asks for."""
 
 from proxy.backends.handshake import Credentials
 from proxy.config import Config
@@ -10,7 +10,7 @@ from proxy.metrics import Counters
 
 
 def source_of(config: Config, credentials: Credentials, counters: Counters, hold: Hold) -> Source:
-    """The source for ``config``; ``credentials`` are for the servers, ``hold`` can keep a shard's requests back."""
+    """The source for ``config``; ``credentials`` are for the servers, ``hold`` can hold a shard's requests."""
     if config.topology.kind == "cluster":
         return ClusterSource(config, credentials, counters)
     if config.topology.kind == "sentinel":
