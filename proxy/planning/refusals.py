@@ -26,6 +26,8 @@ NOSCRIPT = "NOSCRIPT"
 the request when it is sent again."""
 TRYAGAIN = "TRYAGAIN"
 """The kind of a refusal because a slot is being migrated, and only some of the request's keys are at the server."""
+UNSENT = "UNSENT"
+"""The kind of a refusal without a server's error: the request was taken back before a server could read it."""
 
 _FREE_HOPS = 3
 """So many redirections in a row are followed without a pause: one is usual, a failover can add two."""
