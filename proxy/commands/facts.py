@@ -130,7 +130,7 @@ class Fact:
     privileged: bool = False
     """Whether only users with ``admin = true`` may run the command; set by an override."""
     for_admins: Fact | None = None
-    """The fact by which a refused command is carried out for users with ``admin = true``; None if for nobody."""
+    """The fact by which a refused command is carried out for users with ``admin = true``; None if it is refused too."""
     coordinated: bool = False
     """Whether each node of a Redis Cluster answers for all nodes; else such a command is for a single shard."""
     key_range: tuple[int, int, int] | None = field(init=False, compare=False)

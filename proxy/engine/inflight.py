@@ -83,7 +83,7 @@ class InFlight:
         self._large = False
 
     def write_upto(self, transport: Transport, most: int) -> None:
-        """Write requests while at most ``most`` bytes are unanswered; the first is written whatever its size."""
+        """Write requests while at most ``most`` bytes are unanswered; one of any size if none is unanswered."""
         size = self.unanswered
         count = 0
         for at, frame in enumerate(self._unsent):

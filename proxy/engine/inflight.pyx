@@ -120,7 +120,7 @@ cdef class InFlight:
         transport.writelines(pieces)
 
     cpdef object write_upto(self, object transport, Py_ssize_t most):
-        """Write requests while at most ``most`` bytes are unanswered; the first is written whatever its size."""
+        """Write requests while at most ``most`` bytes are unanswered; one of any size if none is unanswered."""
         cdef Py_ssize_t size = self.unanswered
         cdef Py_ssize_t index, length
         cdef Py_ssize_t count = 0

@@ -1,4 +1,4 @@
-"""Subscriptions at the servers: one for each channel, however many clients listen. No knowledge of clients is needed.
+"""Subscriptions at the servers: one for each channel, however many clients listen. The package knows no clients.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a server replies to INFO: lines of the form ``field:value``, under headings of the form ``# Section``.
+"""Parsing and writing of INFO documents: lines of the form ``field:value``, under headings of the form ``# Section``.
 
 Source: https://redis.io/docs/latest/commands/info/
 """

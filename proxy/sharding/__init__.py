@@ -1,4 +1,4 @@
-"""The mapping of keys to slots, and of slots to servers. No I/O; ``discovery`` makes each topology, nobody edits one.
+"""The mapping of keys to slots, and of slots to servers. No I/O; ``discovery`` makes topologies, which never change.
 
 ::
 

@@ -1,6 +1,6 @@
 """The worker's clock, which counts only the time in which the process ran, and the deadlines that use it.
 
-A process that is stopped, or gets no CPU time, reads nothing: the answers that came meanwhile lie in its sockets. So
+A process that is stopped, or gets no CPU time, reads nothing: the answers that come meanwhile wait in its sockets. So
 the clock does not count such a stall, and a deadline ends only after the loop has read from its sockets::
 
     beat ──── beat ──── stall ─────────────────── beat ──── beat

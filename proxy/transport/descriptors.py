@@ -33,7 +33,7 @@ _BESIDE = 4
 _PROTOCOLS = 2
 """RESP2 and RESP3 each have shared connections of their own."""
 _MANNERS = 2
-"""Requests with scripts and requests without scripts each have shared connections of their own."""
+"""Clients that call scripts, and other clients, each have shared connections of their own."""
 _DEDICATED_PART = 4
 """If descriptors are scarce, one in so many is for dedicated connections."""
 _FEWEST = 8
