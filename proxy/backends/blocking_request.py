@@ -42,7 +42,7 @@ class BlockingRequest(DedicatedRequest):
 
     __slots__ = ("_began", "_entries", "_error", "_first", "_requests", "_seconds", "_sent", "_unblocking")
 
-    policy = RequestPolicy("{reason}", lasting=True, reports_loss=True, idle_ends=8)
+    policy = RequestPolicy("{reason}", lasting=True, idle_ends=8)
 
     def __init__(self, upstream: Upstream, holder: str, seconds: float, *, readonly: bool) -> None:
         super().__init__(upstream, holder, repeat=readonly, limit=seconds + upstream.timing.request_timeout)

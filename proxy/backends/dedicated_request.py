@@ -53,17 +53,9 @@ class RequestPolicy:
 
     loss: str
     """Why a request is uncertain whose connection was lost; ``{reason}`` stands for why the connection was."""
-    counted: bool = True
-    """Whether the metrics count timeouts and uncertain requests."""
     lasting: bool = False
     """Whether a server may keep the request waiting on purpose: then the retry deadline begins with each trouble that
     the request has, and not with the request."""
-    reports_loss: bool = False
-    """Whether the loss of a connection is a reason to look at the topology, and the metrics count the retry after
-    it."""
-    words_redirections: bool = False
-    """Whether the proxy words the error of a request that was redirected until the deadline; else it is the last
-    server's."""
     idle_ends: int = 0
     """How many idle connections in a row may turn out to be closed before the retries slow down."""
 
@@ -239,7 +231,7 @@ class DedicatedRequest(WholeReplySink):
             upstream.leases.give_back(lease, untouched=True)
         self.node, self.asking = refusal.node, refusal.asks
         error = refusal.error
-        if refusal.node is not None and self.policy.words_redirections:
+        if refusal.node is not None:
             said = errors.text(error[1:-2])
             error = encode.error(errors.redirected(place.shard, place.node.address, said, self._hops + 1))
         self.retry(error, refusal)
@@ -264,7 +256,7 @@ class DedicatedRequest(WholeReplySink):
 
     def uncertain(self, place: Place, reason: str) -> None:
         """The request may have been carried out at ``place``; ``reason``: why nobody can say."""
-        self.upstream.counters.uncertain += self.policy.counted
+        self.upstream.counters.uncertain += 1
         self.finish(Fate.LOST, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _got(self, found: Lease | str) -> None:
@@ -288,7 +280,7 @@ class DedicatedRequest(WholeReplySink):
             return
         place = lease.place
         self.node, self.asking = None, False
-        if sent and self.policy.reports_loss:
+        if sent:
             self.upstream.events.hint(None)
             self.upstream.counters.retries += self.repeat
         if sent and not self.repeat:
@@ -302,7 +294,7 @@ class DedicatedRequest(WholeReplySink):
         assert lease is not None
         self._patience = None
         lease.drop()
-        self.upstream.counters.timeouts += self.policy.counted
+        self.upstream.counters.timeouts += 1
         place = lease.place
         if self._proving is not None:
             self.finish(Fate.ANSWERED, self._proving.error)

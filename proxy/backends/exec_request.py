@@ -68,7 +68,7 @@ class ExecRequest(DedicatedRequest):
         "_tried",
     )
 
-    policy = RequestPolicy("closed the connection before it answered", words_redirections=True)
+    policy = RequestPolicy("closed the connection before it answered")
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ class SingleRequest(DedicatedRequest):
 
     __slots__ = ("_deadline", "_frame", "_patient", "_place", "_refusal", "_sink", "_token")
 
-    policy = RequestPolicy("closed the connection ({reason})", counted=False)
+    policy = RequestPolicy("closed the connection ({reason})")
 
     def __init__(
         self,

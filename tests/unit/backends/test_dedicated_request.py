@@ -20,8 +20,8 @@ HOME, OTHER = Node("10.3.0.1", 6379), Node("10.3.0.2", 6379)
 REQUEST_TIMEOUT, RETRY_DEADLINE = 5.0, 3.0
 FRAME = b"*1\r\n$4\r\nWORK\r\n"
 PLAIN = RequestPolicy("closed the connection")
-LASTING = RequestPolicy("{reason}", lasting=True, reports_loss=True, idle_ends=2)
-SILENT = RequestPolicy("closed ({reason})", counted=False)
+LASTING = RequestPolicy("{reason}", lasting=True, idle_ends=2)
+REASONED = RequestPolicy("closed ({reason})")
 
 
 class Line(Lease):
@@ -129,11 +129,11 @@ class LastingWork(Work):
     policy = LASTING
 
 
-class SilentWork(Work):
-    policy = SILENT
+class ReasonedWork(Work):
+    policy = REASONED
 
 
-KINDS = [Work, LastingWork, SilentWork]
+KINDS = [Work, LastingWork, ReasonedWork]
 
 
 def test_a_connection_is_closed_unless_it_is_handed_on() -> None:
@@ -156,11 +156,11 @@ def test_what_was_sent_and_lost_is_uncertain(kind: type[Work]) -> None:
     servers.grant().lose("a cut")
     assert work.end is not None
     fate, reply = work.end
-    words = {Work: b"closed the connection", LastingWork: b"a cut", SilentWork: b"closed (a cut)"}[kind]
+    words = {Work: b"closed the connection", LastingWork: b"a cut", ReasonedWork: b"closed (a cut)"}[kind]
     assert (fate, reply[:10]) == (Fate.LOST, b"-UNCERTAIN")
     assert b"(10.3.0.1:6379) %b:" % words in reply
-    assert servers.counters.uncertain == kind.policy.counted
-    assert servers.hints == [None] * kind.policy.reports_loss
+    assert servers.counters.uncertain == 1
+    assert servers.hints == [None]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,7 +170,7 @@ def test_what_may_be_repeated_is_sent_again(kind: type[Work]) -> None:
     work.start()
     servers.grant().lose("a cut")
     assert (work.end, servers.fire()) == (None, 0.01)
-    assert (len(servers.claims), servers.counters.retries) == (2, int(kind.policy.reports_loss))
+    assert (len(servers.claims), servers.counters.retries) == (2, 1)
 
 
 @pytest.mark.parametrize(("kind", "waits"), [(Work, [0.01, 0.02, 0.04]), (LastingWork, [0.0, 0.0, 0.04])])
@@ -253,8 +253,7 @@ def test_a_server_that_says_nothing_is_given_up(kind: type[Work], repeat: bool) 
     fate, reply = work.end
     assert (fate, reply.partition(b" ")[0]) == ((Fate.FAILED, b"-TIMEOUT") if repeat else (Fate.LOST, b"-UNCERTAIN"))
     assert not line.open
-    counted = kind.policy.counted
-    assert (servers.counters.timeouts, servers.counters.uncertain) == (counted, counted and not repeat)
+    assert (servers.counters.timeouts, servers.counters.uncertain) == (1, int(not repeat))
 
 
 @pytest.mark.parametrize("end", ["answered", "refused", "lost", "late"])
