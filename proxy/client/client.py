@@ -25,6 +25,7 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
+from proxy.session.own_command import OwnCommand
 from proxy.session.session import Manner, ReplyMode, Session
 from proxy.transport.flow_control import Flow, Stop
 
@@ -281,7 +282,11 @@ class Client(Receiver):
         """Close it, as going on has failed by a fault of ours."""
         self.abort("internal error")
 
-    def hold(self) -> None:
+    def own_command(self, name: str) -> OwnCommand:
+        """What carries out the command ``name``, which is one of the proxy's own."""
+        return commands.find(name)
+
+    def postpone(self) -> None:
         """A CLIENT PAUSE holds what it sent."""
         if not self.held:
             self.held = True
@@ -314,13 +319,6 @@ class Client(Receiver):
         if self.own and self.said is not None and (fact is None or fact.name != "exec"):
             counter = None if fact is None else self.service.counters.command(fact.name)
             self.own_answers.keep_refused(self.known_session(), self.own, self.said, counter, encode.error(text))
-
-    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this manner."""
-        self.say(fact, reply)
-        if self.own and self.said is not None:
-            lookup = self.own_answers
-            lookup.keep(self.known_session(), self.own, self.said, lookup.calls.get(fact.name.encode()), [], reply)
 
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""

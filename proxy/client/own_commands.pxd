@@ -5,7 +5,8 @@ from proxy.features.request cimport Request
 from proxy.session.session cimport Session
 
 
-@cython.locals(session=Session, moved=bint, args=list, now=double)
 cpdef object run(Client client, Request request)
+@cython.locals(session=Session, moved=bint)
+cdef object _run(Client client, Request request, object row)
 @cython.locals(token=Py_ssize_t)
-cpdef object run_on_all_workers(Client client, Request request)
+cdef object _run_on_all_workers(Client client, Request request)

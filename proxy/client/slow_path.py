@@ -27,7 +27,6 @@ from proxy.planning.planner import Reject
 from proxy.planning.split import some_bulks
 from proxy.resp import encode
 from proxy.resp.requests import split_inline, split_ragged, split_request
-from proxy.session import cross_worker
 from proxy.transport.flow_control import Stop
 
 _LONG = 32 * 1024
@@ -151,7 +150,7 @@ def _hold(client: Client, request: Request) -> bool:
         if isinstance(plan, Reject):
             client.reject(request.fact, plan)
             return True
-    client.hold()
+    client.postpone()
     return False
 
 
@@ -170,13 +169,9 @@ def _carry_out(client: Client, request: Request) -> bool:
     done = _take_by_mode(client, request)
     if done is not None:
         return done
-    fact = request.fact
-    if fact.handling is not Handling.SESSION:
+    if request.fact.handling is not Handling.SESSION:
         return planned.send(client, request)
-    if fact.name in cross_worker.COMMANDS:
-        own_commands.run_on_all_workers(client, request)
-    else:
-        own_commands.run(client, request)
+    own_commands.run(client, request)
     return True
 
 

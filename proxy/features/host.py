@@ -25,6 +25,7 @@ from proxy.planning.query_limit import QueryLimit
 from proxy.pubsub.hub import Hub
 from proxy.resp.limits import RequestLimits
 from proxy.session.cross_worker import Args, Part
+from proxy.session.own_command import OwnCommand
 from proxy.session.script_cache import Scripts
 from proxy.session.session import Session
 from proxy.session.tracking_options import Tracking
@@ -271,8 +272,8 @@ class State(Protocol):
     def read_untracked(self) -> None:
         """It has read over a connection that is not its own for good."""
 
-    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
-        """The reply to one of the proxy's own commands when EXEC carries it out; None if it belongs to no feature."""
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is answered."""
 
 
 class Host(Protocol):
@@ -325,7 +326,10 @@ class Host(Protocol):
     def may_call_scripts(self) -> bool:
         """Whether it is on the connections of those who call scripts; False if it must wait for that."""
 
-    def hold(self) -> None:
+    def own_command(self, name: str) -> OwnCommand:
+        """What carries out the command ``name``, which is one of the proxy's own."""
+
+    def postpone(self) -> None:
         """A CLIENT PAUSE holds what it sent."""
 
     def say(self, fact: Fact, reply: bytes) -> None:
@@ -333,9 +337,6 @@ class Host(Protocol):
 
     def say_later(self, fact: Fact, making: Job[bytes]) -> None:
         """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
-
-    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this manner."""
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""

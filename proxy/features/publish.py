@@ -4,7 +4,7 @@ a client of the server.
 In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job
@@ -118,10 +118,8 @@ def unsubscribe(modes: Modes, request: Request) -> bool:
     return True
 
 
-COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
-    "publish": publish,
-    "spublish": publish,
-    **dict.fromkeys(BEGIN, subscribe),
-    **dict.fromkeys(END, unsubscribe),
-}
-"""By the fact's name."""
+def told_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
+    """Begin or end subscriptions when EXEC is answered: the confirmations."""
+    modes = client.modes
+    assert modes is not None, "it was queued"
+    return modes.told_at_exec(name, args)

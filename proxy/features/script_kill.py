@@ -52,6 +52,3 @@ def _places(service: Services, protocol: int) -> Iterator[Place]:
         for node in shard.nodes:
             if node == shard.primary or node in there:
                 yield Place(shard.name, node, node == shard.primary, protocol, _PLAIN_DB, 0)
-
-
-COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), ask_all)

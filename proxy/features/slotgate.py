@@ -39,7 +39,7 @@ _BETTER = (State.READY, State.HELD, State.NEW, State.FAILING, State.CLOSED)
 """Of several connections to a server the first of these is the server's state."""
 
 
-def nodes(service: Services, protocol: int) -> bytes:
+def nodes(service: Services, args: list[bytes], protocol: int) -> bytes:
     """SLOTGATE NODES."""
     lags = {node: behind for _, node, behind in service.monitor.lags()}
     found = []
@@ -88,6 +88,11 @@ def _where(topology: Topology, slot: int, protocol: int) -> bytes:
         },
         protocol,
     )
+
+
+def say_help(service: Services, args: list[bytes], protocol: int) -> bytes:
+    """SLOTGATE HELP."""
+    return encode.array(map(encode.simple, HELP))
 
 
 def config(service: Services, patterns: list[bytes], protocol: int) -> bytes:
@@ -168,12 +173,3 @@ def _names(topology: Topology) -> Iterator[str]:
     for shard in topology.shards:
         yield shard.name
         yield from (node.address for node in shard.nodes)
-
-
-COMMANDS = {
-    "slotgate|nodes": say(lambda service, args, protocol: nodes(service, protocol)),
-    "slotgate|where": say_where,
-    "slotgate|config": say(config),
-    "slotgate|help": say(lambda service, args, protocol: encode.array(map(encode.simple, HELP))),
-    "slotgate|send": send,
-}

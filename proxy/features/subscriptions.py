@@ -6,7 +6,6 @@ Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 a
 from collections.abc import Callable, Sequence
 
 from proxy import errors
-from proxy.commands.facts import Fact
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
@@ -15,8 +14,6 @@ from proxy.resp import encode
 from proxy.transport.clock import Deadline
 from proxy.transport.flow_control import Stop
 
-ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
-"""In RESP2, while subscribed."""
 _STEP = 8
 """Names until a job may be interrupted."""
 _FEW = 64
@@ -55,19 +52,6 @@ class Subscriptions:
         """Whether only a few commands are allowed."""
         return self.protocol < 3 and self.any
 
-    def answers(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Answer a command that is another one in the mode, or is not allowed; False if it is to be carried out."""
-        if not self.restricted:
-            return False
-        client = self._client
-        if fact.name not in ALLOWED:
-            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
-            return True
-        if fact.name != "ping" or len(args) > 2:
-            return False
-        client.answer_for_good(fact, pong(args))
-        return True
-
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
         """Have all stand that the ``commands`` of a transaction subscribe to, before it is carried out.
 
@@ -101,17 +85,13 @@ class Subscriptions:
         for claim in expected:
             self._client.service.slices.run(claim.releasing())
 
-    def in_transaction(self, fact: Fact, args: Sequence[bytes]) -> bytes | None:
-        """The reply to a command of a transaction that is carried out now; None if it is none of this."""
-        if fact.name == "ping" and self.restricted and len(args) < 3:
-            return pong(args)
-        if fact.name in END:
-            return b"".join(at_once(self._leaving(END[fact.name], args[1:], set())))
-        kind = BEGIN.get(fact.name)
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name`` of a transaction, which is carried out now."""
+        if name in END:
+            return b"".join(at_once(self._leaving(END[name], args[1:], set())))
+        kind = BEGIN[name]
         if kind is Kind.SHARD:
             return encode.error(errors.NO_SSUBSCRIBE)
-        if kind is None:
-            return None
         frames: list[bytes] = []
         at_once(self._joining(kind, args[1:], frames.append))
         self._changed()
@@ -306,8 +286,3 @@ class Subscriptions:
             client.output_hard = limits.pubsub_hard if self.any else limits.output_hard
             client.flow.slow_from(min(usual, limits.pubsub_soft) if self.any else usual)
         client.adopt_session()
-
-
-def pong(args: Sequence[bytes]) -> bytes:
-    """The answer to PING in the mode."""
-    return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))

@@ -154,7 +154,3 @@ def _why_not(service: Services, number: int) -> str | None:
     if workers > 1 and (number - 1) % workers != service.shared_counts.index and number > 0:
         return errors.other_worker(number)
     return "ERR The client ID you want redirect to does not exist"
-
-
-COMMANDS = {"client|tracking": track, "client|caching": choose}
-"""By the fact's name."""

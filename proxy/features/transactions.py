@@ -11,7 +11,7 @@ The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC
 (proxy.features.exec_reply).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 
 from proxy import errors
@@ -30,12 +30,10 @@ from proxy.planning.exec_block import Queue, Queued
 from proxy.planning.planner import Reject
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.session import client_commands
+from proxy.session import commands
 from proxy.session.session import Session
 from proxy.transport.flow_control import Stop
 
-AT_ONCE = frozenset(("multi", "exec", "discard", "watch", "quit", "reset"))
-"""What is carried out inside a transaction too, and not queued."""
 _MOVING = frozenset(("select", "hello", "auth"))
 """What may change the database or the protocol, and what that may depend on."""
 
@@ -122,6 +120,11 @@ def unwatch(modes: Modes, request: Request) -> bool:
     return True
 
 
+def unwatch_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
+    """UNWATCH when EXEC is answered: nothing is watched any more."""
+    return encode.OK
+
+
 def watch(modes: Modes, request: Request) -> bool:
     """WATCH: whatever follows waits until the server has confirmed it, so no read can overtake it."""
     fact, args, frame = request.fact, request.args, request.frame
@@ -169,7 +172,7 @@ def execute(modes: Modes, request: Request) -> bool:
         client.say(fact, encode.error(errors.EXECABORT))
         return True
     if service.clients.paused and service.pausing.holds_any(queue):
-        client.hold()
+        client.postpone()
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
@@ -285,18 +288,8 @@ def _follow(session: Session, items: Sequence[Queued]) -> None:
     for item in items:
         if item.fact.name in _MOVING:
             before = scratch.db, scratch.protocol
-            client_commands.run(scratch, item.fact.name, item.args, 0.0)
+            commands.find(item.fact.name).run(scratch, item.args, 0.0)
             if scratch.protocol != before[1]:
                 item.along = encode.request(("HELLO", scratch.protocol))
             elif scratch.db != before[0]:
                 item.along = encode.request(("SELECT", scratch.db))
-
-
-COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
-    "multi": multi,
-    "exec": execute,
-    "discard": discard_command,
-    "watch": watch,
-    "unwatch": unwatch,
-}
-"""By the fact's name."""
