@@ -5,7 +5,7 @@ from proxy.client.client import Client
 from proxy.engine.jobs import Job
 from proxy.features import commands
 from proxy.features.own_dispatch import replying
-from proxy.features.request import Request
+from proxy.features.request import PendingReply, Request
 from proxy.resp import encode
 from proxy.session.cross_worker import CrossWorkerCommand
 from proxy.session.own_command import SessionCommand, TimedCommand
@@ -29,24 +29,20 @@ def _run(client: Client, request: Request, row: SessionCommand | TimedCommand) -
     """Answer a command that is about the client itself, and adopt what it changed."""
     fact = request.fact
     session = client.session
-    counter = client.service.counters.command(fact.name)
-    counter.calls += 1
     mode = session.reply_mode
-    muted = session.muted()
+    pending = client.called(fact)
     before = session.db, session.protocol, session.reads_replicas
     reply = row.run(session, request.args, request.now)
     if fact.name == "reset" and client.modes is not None:
         commands.let_go(client.modes)
         client.modes = None
-    if reply[:1] == b"-":
-        counter.failed += 1
     if session.reply_mode is ReplyMode.ON and (mode is ReplyMode.OFF or (fact.name, reply) == _REPLY_ON):
-        muted = False
+        pending.unmute()
     moved = (session.db, session.protocol, session.reads_replicas) != before
     if moved and client.modes is not None and client.modes.tracker is not None:
-        client.modes.tracker.follow(client.window.reserve(), b"" if muted else reply)
+        client.modes.tracker.follow(pending.reserve(), reply)
     else:
-        client.window.answer(b"" if muted else reply)
+        pending.answer(reply)
     client.changed(moved)
     if session.closing:
         client.drain()
@@ -54,21 +50,17 @@ def _run(client: Client, request: Request, row: SessionCommand | TimedCommand) -
 
 def _run_on_all_workers(client: Client, request: Request) -> None:
     """Answer a command about the clients of all workers. What follows it waits until each worker has done its part."""
-    session = client.session
-    client.service.counters.command(request.fact.name).calls += 1
-    token = client.window.reserve()
-    done = client.service.slices.run(_running_on_all_workers(client, request, token, session.muted()), client)
+    done = client.service.slices.run(_running_on_all_workers(client, request, client.hold(request.fact)), client)
     if not done or (client.service.siblings is not None and client.window.pending):
         client.flow.stop(Stop.ORDER)
     client.adopt_session()
 
 
-def _running_on_all_workers(client: Client, request: Request, token: int, muted: bool) -> Job[None]:
+def _running_on_all_workers(client: Client, request: Request, pending: PendingReply) -> Job[None]:
     """Do this worker's part, have the other workers do theirs, and answer."""
 
     def answer(reply: bytes) -> None:
-        client.service.counters.command(request.fact.name).failed += reply[:1] == b"-"
-        client.window.deliver(token, reply, 0, 0 if muted else len(reply))
+        pending.answer(reply)
         if client.session.closing:
             client.drain()
 

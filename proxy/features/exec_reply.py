@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from proxy.backends.dispatch import Muted
 from proxy.engine.jobs import MORE, Job
 from proxy.engine.sink import Sink, WholeReplySink
 from proxy.features.host import Host
 from proxy.features.own_dispatch import replying
+from proxy.features.request import PendingReply
 from proxy.planning import exec_block
 from proxy.planning.channels import BEGIN, END
 from proxy.planning.exec_block import Queued
@@ -20,13 +20,13 @@ _TOLD = frozenset((*BEGIN, *END))
 class Ending(WholeReplySink):
     """Takes the reply to EXEC, and makes the client's of it: what the proxy carries out itself is carried out now."""
 
-    __slots__ = ("_client", "_frames", "_items", "_next", "_said", "_silent", "_token")
+    __slots__ = ("_client", "_frames", "_items", "_next", "_pending", "_said", "_silent")
 
-    def __init__(self, client: Host, items: Sequence[Queued], token: int, silent: bool) -> None:
+    def __init__(self, client: Host, items: Sequence[Queued], pending: PendingReply) -> None:
         self._client = client
         self._items = items
-        self._token = token
-        self._silent = silent
+        self._pending = pending
+        self._silent = pending.muted
         """CLIENT REPLY has it that nothing is said."""
         self._frames: Iterator[bytes] = iter(())
         self._next = 0
@@ -37,20 +37,25 @@ class Ending(WholeReplySink):
         """The client's."""
         return self._client.window
 
+    @property
+    def counted(self) -> bool:
+        """An error is counted when it is answered."""
+        return False
+
     def halt(self) -> None:
         """The client's."""
         self._client.window.halt()
 
     def direct(self) -> Sink:
         """Where the reply goes if there is nothing to be done with it."""
-        return Muted(self._client.window) if self._silent else self._client.window
+        return self._pending.sink
 
     def take(self, token: int, reply: bytes) -> None:
         """Take the server's reply."""
         if reply.startswith(b"*") and reply not in exec_block.NULLS:
             self.finish(elements(reply))
         else:
-            self._say(b"" if self._silent else reply)
+            self._answer(reply)
 
     def finish(self, frames: Sequence[bytes]) -> None:
         """Put the server's replies, and those of the proxy, where they belong."""
@@ -79,7 +84,8 @@ class Ending(WholeReplySink):
                 reply = next(self._frames)
                 self._add(reply if item.whole is None else client.service.dispatcher.merged(item.whole, reply))
             yield MORE
-        self._say(b"".join(self._said))
+        self._pending.unmute()  # what is confirmed all the same is all that was kept
+        self._answer(b"".join(self._said))
 
     def _replied(self, reply: bytes) -> None:
         """Go on with the reply to a command about the clients of all workers."""
@@ -102,13 +108,13 @@ class Ending(WholeReplySink):
         if not self._silent:
             self._said.append(reply)
 
-    def _say(self, reply: bytes) -> None:
+    def _answer(self, reply: bytes) -> None:
         client = self._client
         session = client.session
         session.queued = -1
         if client.modes is not None:
             client.modes.forget_expected()
         client.adopt_session()
-        client.window.deliver(self._token, reply, 0, len(reply))
+        self._pending.answer(reply)
         if session.closing:
             client.drain()

@@ -16,6 +16,7 @@ from proxy.discovery.monitor import Monitor
 from proxy.engine.jobs import Job
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.features.request import PendingReply
 from proxy.metrics import Counters
 from proxy.planning.exec_block import Queue, Queued
 from proxy.planning.inspector import Inspector
@@ -107,17 +108,17 @@ class KeyTracking(Protocol):
     def tracking(self) -> Tracking:
         """The options that the client chose."""
 
-    def begin(self, token: int, reply: bytes) -> None:
-        """Answer ``reply`` under ``token`` when the servers track."""
+    def begin(self, pending: PendingReply, reply: bytes) -> None:
+        """Answer ``reply`` when the servers track."""
 
-    def change(self, tracking: Tracking, token: int, reply: bytes) -> None:
-        """Use other options from now on; ``reply`` under ``token`` when the servers have them."""
+    def change(self, tracking: Tracking, pending: PendingReply, reply: bytes) -> None:
+        """Use other options from now on; answer ``reply`` when the servers have them."""
 
-    def end(self, token: int, reply: bytes) -> None:
-        """Track no more; ``reply`` under ``token`` when the servers know."""
+    def end(self, pending: PendingReply, reply: bytes) -> None:
+        """Track no more; answer ``reply`` when the servers know."""
 
-    def follow(self, token: int = -1, reply: bytes = b"") -> None:
-        """The session may have another protocol or database."""
+    def follow(self, pending: PendingReply | None = None, reply: bytes = b"") -> None:
+        """The session may have another protocol or database; answer ``reply``, if one is due, when the servers do."""
 
     def before(self, shards: Sequence[int], now: float) -> None:
         """A request to ``shards`` is about to be sent."""
@@ -350,8 +351,11 @@ class Host(Protocol):
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""
 
-    def sink(self) -> Sink:
-        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
+    def called(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now and answered before any other is: the reply that it waits for."""
+
+    def hold(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now: the reply that it waits for, which has its place already."""
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""

@@ -160,10 +160,10 @@ def send(modes: Modes, request: Request) -> bool:
         return True
     shard, node = found
     session = client.session
-    service.counters.command(request.fact.name).calls += 1
+    pending = client.hold(request.fact)
     place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
     modes.sent = SingleRequest(
-        service.upstream, client.sink(), client.window.reserve(), place, encode.request(request.args[3:]), client.holder
+        service.upstream, pending.sink, pending.token, place, encode.request(request.args[3:]), client.holder
     )
     client.flow.stop(Stop.ORDER)
     return True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from proxy import errors
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
+from proxy.features.request import PendingReply
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
 from proxy.pubsub.topic import Claim, Server
 from proxy.resp import encode
@@ -97,14 +98,13 @@ class Subscriptions:
         self._changed()
         return b"".join(frames)
 
-    def begin(self, kind: Kind, names: Sequence[bytes]) -> None:
+    def begin(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
         """Subscribe; what the client sends next waits until it is confirmed."""
         client = self._client
         slices = client.service.slices
-        token = client.window.reserve()
 
         def then(problem: str | None) -> None:
-            slices.run(self._confirming(claim, kind, names, token, problem), client)
+            slices.run(self._confirming(claim, kind, names, pending, problem), client)
 
         claim = self._claim = client.service.hub.claim(then)
         slices.run(self._claiming(claim, kind, names), client)
@@ -117,10 +117,10 @@ class Subscriptions:
         claim.seal()
 
     def _confirming(
-        self, claim: Claim, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
+        self, claim: Claim, kind: Kind, names: Sequence[bytes], pending: PendingReply, problem: str | None
     ) -> Job[None]:
         """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
-        window = self._client.window
+        window, token = self._client.window, pending.token
         said: list[bytes] = []
 
         def say(frame: bytes) -> None:
@@ -137,14 +137,13 @@ class Subscriptions:
             window.stream(token, b"".join(said), True)
         else:
             if problem is not None:
-                said.append(self._failed(kind, problem))
+                said.append(encode.error(problem))
             else:
                 at_once(self._joining(kind, names, said.append))
                 self._changed()
-            reply = b"".join(said)
             # It is read from again before it can answer: what it says then must not come behind what others say later.
             self._client.flow.go(Stop.ORDER)
-            window.deliver(token, reply, 0, len(reply))
+            pending.answer(b"".join(said))
         self._claim = None
         self._client.service.slices.run(claim.releasing())
 
@@ -165,22 +164,20 @@ class Subscriptions:
         own = self.names[kind]
         return not own if not names else len(names) <= _FEW and own.keys().isdisjoint(names)
 
-    def end(self, kind: Kind, names: Sequence[bytes]) -> None:
+    def end(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
         """Subscribe to ``names`` no more, or to none of that kind.
 
         What follows waits until the servers know, as it may ask them who is subscribed, or be a PUBLISH that counts.
         """
         client = self._client
-        client.service.slices.run(self._ending(kind, names, client.window.reserve()), client)
+        client.service.slices.run(self._ending(kind, names, pending), client)
         if client.window.pending:
             client.flow.stop(Stop.ORDER)
 
-    def _ending(self, kind: Kind, names: Sequence[bytes], token: int) -> Job[None]:
+    def _ending(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> Job[None]:
         links: set[Server] = set()
         frames = yield from self._leaving(kind, names, links)
-        reply = b"".join(frames)
-        client = self._client
-        client.service.hub.after(links, lambda: client.window.deliver(token, reply, 0, len(reply)))
+        self._client.service.hub.after(links, lambda: pending.answer(b"".join(frames)))
 
     def _leaving(self, kind: Kind, names: Sequence[bytes], links: set[Server]) -> Job[list[bytes]]:
         """Hear of ``names`` no more, or of none of that kind: the confirmations. ``links`` gets what was told so."""
@@ -264,10 +261,6 @@ class Subscriptions:
         if not self._client.gone:
             self._changed()
             self._client.flow.go(Stop.ORDER)
-
-    def _failed(self, kind: Kind, problem: str) -> bytes:
-        self._client.service.counters.command(kind.subscribe.decode()).failed += 1
-        return encode.error(problem)
 
     def count(self, kind: Kind) -> int:
         """What a confirmation counts: channels and patterns together, those of shards by themselves."""

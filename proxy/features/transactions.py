@@ -21,7 +21,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
-from proxy.features.request import Request
+from proxy.features.request import PendingReply, Request
 from proxy.features.state import Modes
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
@@ -140,16 +140,14 @@ def watch(modes: Modes, request: Request) -> bool:
     if isinstance(slots, Reject):
         client.say(fact, _reject(client, slots))
         return True
-    service.counters.command(fact.name).calls += 1
-    muted = client.session.muted()
-    token = client.window.reserve()
+    pending = client.hold(fact)
     client.flow.stop(Stop.ORDER)
 
     def watched(kept: Watch | None, reply: bytes) -> None:
         modes.watch = kept
         client.session.watched += len(args) - 1 if kept is not None and not reply.startswith(b"-") else 0
         client.adopt_session()
-        client.window.deliver(token, reply, 0, 0 if muted else len(reply))
+        pending.answer(reply)
 
     if held is None:
         modes.watch = Watch(client)
@@ -202,26 +200,27 @@ def execute(modes: Modes, request: Request) -> bool:
         discard(modes)
         client.say(fact, exec_block.NULLS[client.session.protocol == 3])
         return True
-    for kind, count in ((fact, 1), *((kind.fact, kind.count) for kind in queue.kinds.values())):
-        service.counters.command(kind.name).calls += count
+    for kind in queue.kinds.values():
+        service.counters.command(kind.fact.name).calls += kind.count
     modes.queue = modes.watch = None
     client.session.watched = 0
-    _carry_out(client, queue, held, shard, odd, now)
+    _carry_out(client, queue, held, shard, odd, client.hold(fact), now)
     if not queue.own:
         _end(modes)
     client.adopt_session()
     return True
 
 
-def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, now: float) -> None:
+def _carry_out(
+    client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, pending: PendingReply, now: float
+) -> None:
     """Send the block, or carry out what has nothing for a server. ``odd``: it may be answered by more frames than it
     should, so it goes over a lease."""
     service = client.service
     remote = held is not None or bool(queue.frames)
     if remote and queue.moves:
         _follow(client.session, queue.items)
-    token = client.window.reserve()
-    ending = Ending(client, queue.items, token, client.session.muted())
+    ending = Ending(client, queue.items, pending)
     if queue.own or odd or held is not None:
         # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
         client.flow.stop(Stop.ORDER)
@@ -250,7 +249,7 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
-    service.dispatcher.send(shard, False, block, routes, client.flow, sink, token, now)
+    service.dispatcher.send(shard, False, block, routes, client.flow, sink, pending.token, now)
 
 
 def _send_alone(
@@ -266,7 +265,6 @@ def _send_alone(
             lease.drop()  # its database or protocol may be another now
         elif lease is not None:
             client.service.upstream.leases.give_back(lease)
-        client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
         if client.modes is not None:
             client.modes.read_untracked()
