@@ -4,7 +4,7 @@ clients of all workers."""
 from proxy.client.client import Client
 from proxy.engine.jobs import Job
 from proxy.features import commands
-from proxy.features.own_dispatch import replying
+from proxy.features.own_dispatch import FeatureCommand, replying
 from proxy.features.request import PendingReply, Request
 from proxy.resp import encode
 from proxy.session.cross_worker import CrossWorkerCommand
@@ -21,7 +21,7 @@ def run(client: Client, request: Request) -> None:
     if isinstance(row, CrossWorkerCommand):
         _run_on_all_workers(client, request)
     else:
-        assert isinstance(row, SessionCommand | TimedCommand), "a feature would have taken it"
+        assert not isinstance(row, FeatureCommand), "the feature would have taken it"
         _run(client, request, row)
 
 

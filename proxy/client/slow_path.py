@@ -3,7 +3,7 @@
 ::
 
     carry_out ──▶ refused: unknown, a wrong number of arguments, not permitted
-              ──▶ held by a CLIENT PAUSE
+              ──▶ postponed by a CLIENT PAUSE
               ──▶ features.commands: what the client is in the middle of, or begins
               ──▶ own_commands: answered by the proxy itself
               ──▶ planned: sent to the servers as the planner decides
@@ -135,7 +135,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
     elif service.query.refuses(frame, args):
         client.refuse(fact, errors.query_too_large(service.query.limit))
     elif service.clients.paused and service.pausing.holds(fact, args):
-        return _hold(client, Request(fact, args, frame, now))
+        return _postpone(client, Request(fact, args, frame, now))
     elif service.monitoring.watching:
         return _carry_out_monitored(client, Request(fact, args, frame, now))
     else:
@@ -143,8 +143,8 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
     return True
 
 
-def _hold(client: Client, request: Request) -> bool:
-    """Hold a command until the pause is over, or refuse it at once if something is wrong with its keys."""
+def _postpone(client: Client, request: Request) -> bool:
+    """Postpone a command until the pause is over, or refuse it at once if something is wrong with its keys."""
     if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
         plan = client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject):

@@ -14,6 +14,8 @@ from proxy.resp import encode
 from proxy.session.cross_worker import CrossWorkerCommand
 from proxy.session.own_command import InMulti, OwnCommand, SessionCommand, TimedCommand
 
+_ABOUT_ONE_CLIENT = (SessionCommand, TimedCommand)
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureCommand(OwnCommand):
@@ -36,7 +38,7 @@ def replying(
     if isinstance(row, FeatureCommand):
         assert row.at_exec is not None, f"{name} was queued"
         return row.at_exec(client, name, args)
-    if isinstance(row, SessionCommand | TimedCommand):
+    if isinstance(row, _ABOUT_ONE_CLIENT):
         return row.run(session, args, now)
     assert isinstance(row, CrossWorkerCommand)
     wrong = yield from row.check(session.world, args)
