@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from proxy import errors
 from proxy.resp import encode
 from proxy.session.session import Command, Session
-from proxy.session.virtual_cluster import Member, Presented
+from proxy.session.virtual_cluster import AdvertisedNode, Presented
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Ranges
 
@@ -87,7 +87,7 @@ def shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
     """CLUSTER SHARDS."""
     protocol = session.protocol
 
-    def shard(member: Member) -> bytes:
+    def shard(member: AdvertisedNode) -> bytes:
         node = {
             "id": encode.bulk(member.id),
             "port": encode.integer(member.port),
