@@ -1,16 +1,16 @@
-"""The configuration: TOML, environment and flags in, one frozen and checked ``Config`` out. It connects to nothing.
+"""The configuration: TOML, environment and flags become one frozen and checked ``Config``. No connections are made.
 
 ::
 
     model         the tables and keys, with their defaults and the reason for each
     values        durations, sizes, addresses and slot ranges
-    secret        passwords, from wherever they are kept
+    secret        passwords, from the file, the environment or a file of their own
     certificates  TLS contexts, from their files
-    checks        what must hold between keys
+    checks        rules between several keys
     words         the errors of pydantic in an operator's words
     environment   the ``SLOTGATE_`` variables
-    sources       ``load``, which brings them together
-    settings      the configuration in use as names and values, without what is secret
+    sources       ``load``, which combines the file, the environment and the flags
+    settings      the configuration in use as names and values, without secrets
 """
 
 from proxy.config.model import BackendSection, Config, LimitsSection, LogSection, ShardSection, User

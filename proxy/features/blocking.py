@@ -86,7 +86,8 @@ class Block(BlockingRequest):
 
     def __init__(self, modes: Modes, request: Request, halt: Halt) -> None:
         fact, args = request.fact, request.args
-        super().__init__(modes.client.service.upstream, seconds(fact.name, args), readonly=fact.readonly)
+        client = modes.client
+        super().__init__(client.service.upstream, client.holder, seconds(fact.name, args), readonly=fact.readonly)
         self._modes = modes
         self._request = request
         self._halt = halt
@@ -106,10 +107,6 @@ class Block(BlockingRequest):
         assert isinstance(plan, Pin)
         session = self._modes.client.session
         return self.upstream.primary(plan.shard, session.protocol, session.db)
-
-    def holder(self) -> str:
-        """The client's."""
-        return self._modes.client.holder
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """The command; before it, at first, where the streams end that it reads on from there."""

@@ -16,7 +16,8 @@ from copy import copy
 
 from proxy import errors
 from proxy.backends.dedicated_pool import Lease
-from proxy.backends.exec_request import ExecRequest, Fate
+from proxy.backends.dedicated_request import Fate
+from proxy.backends.exec_request import ExecRequest
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.features.exec_reply import Ending
@@ -26,7 +27,7 @@ from proxy.features.state import Modes
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
 from proxy.planning.channels import BEGIN
-from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.exec_block import Queue, Queued, TransactionEvent
 from proxy.planning.planner import Reject
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
@@ -202,6 +203,7 @@ def execute(modes: Modes, request: Request) -> bool:
         return True
     for kind in queue.kinds.values():
         service.counters.command(kind.fact.name).calls += kind.count
+    queue.happened(TransactionEvent.EXECUTED)
     modes.queue = modes.watch = None
     client.session.watched = 0
     _carry_out(client, queue, held, shard, odd, client.hold(fact), now)

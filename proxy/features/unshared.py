@@ -5,7 +5,8 @@ connection that said more is closed.
 """
 
 from proxy.backends.dedicated_pool import Lease
-from proxy.backends.exec_request import ExecRequest, Fate
+from proxy.backends.dedicated_request import Fate
+from proxy.backends.exec_request import ExecRequest
 from proxy.backends.settings import Place
 from proxy.backends.single_request import SingleRequest
 from proxy.engine.sink import DISCARD

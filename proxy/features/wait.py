@@ -144,7 +144,8 @@ class ShardWait(BlockingRequest):
     __slots__ = ("_shard", "_waits", "_whole")
 
     def __init__(self, whole: WaitRequest, shard: str, seconds: float) -> None:
-        super().__init__(whole.modes.client.service.upstream, seconds, readonly=True)
+        client = whole.modes.client
+        super().__init__(client.service.upstream, client.holder, seconds, readonly=True)
         self._whole = whole
         self._shard = shard
         self._waits = False
@@ -157,10 +158,6 @@ class ShardWait(BlockingRequest):
             return encode.error(errors.shard_left(self._shard))
         session = self._whole.modes.client.session
         return upstream.primary(index, session.protocol, session.db)
-
-    def holder(self) -> str:
-        """The client's."""
-        return self._whole.modes.client.holder
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """What is replicated and changes nothing, and the command."""

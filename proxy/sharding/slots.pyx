@@ -1,4 +1,4 @@
-"""Twin of slots.py: the same functions over a table, without a Python object for the key."""
+"""Twin of slots.py: the same functions with a table for the CRC, without a Python object for the hashed part."""
 
 from libc.string cimport memchr
 
@@ -21,7 +21,7 @@ _fill()
 
 
 def hashed_part(bytes key):
-    """The part of ``key`` that is hashed: between the first ``{`` and the next ``}``, if there is anything there."""
+    """The part of ``key`` that is hashed: what stands between the first ``{`` and the next ``}``, else all of it."""
     cdef const unsigned char* begin = key
     cdef Py_ssize_t size = len(key)
     begin = _hashed(begin, &size)
@@ -29,7 +29,7 @@ def hashed_part(bytes key):
 
 
 cdef const unsigned char* _hashed(const unsigned char* key, Py_ssize_t* size) noexcept:
-    """Where the hashed part begins; ``size`` becomes its length."""
+    """The beginning of the part that is hashed; ``size`` is set to its length."""
     cdef const unsigned char* opened = <const unsigned char*> memchr(key, c"{", size[0])
     cdef const unsigned char* closed
     if opened == NULL:
