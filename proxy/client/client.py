@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 
 from proxy import errors
-from proxy.backends.dispatch import Muted
 from proxy.backends.routes import Routes
 from proxy.client.pacing import AT_FIRST, Pacing
 from proxy.client.read_your_writes import OwnWrites
@@ -17,6 +16,7 @@ from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.features import commands
+from proxy.features.request import PendingReply
 from proxy.features.state import Modes
 from proxy.metrics import CommandCounter
 from proxy.planning.exec_block import QUEUED, Queued
@@ -25,6 +25,7 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
+from proxy.session.own_command import OwnCommand
 from proxy.session.session import ClientMode, ReplyMode, Session
 from proxy.transport.flow_control import Flow, Stop
 
@@ -283,7 +284,11 @@ class Client(Receiver):
         """Close it, as going on has failed by a fault of ours."""
         self.abort("internal error")
 
-    def hold(self) -> None:
+    def own_command(self, name: str) -> OwnCommand:
+        """What carries out the command ``name``, which is one of the proxy's own."""
+        return commands.find(name)
+
+    def postpone(self) -> None:
         """A CLIENT PAUSE holds what it sent."""
         if not self.held:
             self.held = True
@@ -317,13 +322,6 @@ class Client(Receiver):
             counter = None if fact is None else self.service.counters.command(fact.name)
             self.own_answers.keep_refused(self.known_session(), self.own, self.said, counter, encode.error(text))
 
-    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this mode."""
-        self.say(fact, reply)
-        if self.own and self.said is not None:
-            lookup = self.own_answers
-            lookup.keep(self.known_session(), self.own, self.said, lookup.calls.get(fact.name.encode()), [], reply)
-
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""
         session = self.known_session()
@@ -334,35 +332,33 @@ class Client(Receiver):
         if self.own and again and self.said is item.frame:
             self.own_answers.keep_queued(session, self.own, self.said, item, slots, planner)
 
+    def called(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now and answered before any other is: the reply that it waits for."""
+        session = self.known_session()
+        muted = session.muted()
+        if muted and session.reply_mode is _ON:
+            self.adopt_session()  # it was the last that CLIENT REPLY SKIP left out
+        return PendingReply(self.window, self.service.counters.command(fact.name), muted)
+
+    def hold(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now: the reply that it waits for, which has its place already."""
+        return self.called(fact).reserve()
+
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""
-        counter = self.service.counters.command(fact.name)
-        counter.calls += 1
-        counter.failed += reply.startswith(b"-")
-        muted = self.session.muted()
-        self.window.answer(b"" if muted else reply)
+        self.called(fact).answer(reply)
         self.adopt_session()
 
     def say_later(self, fact: Fact, making: Job[bytes]) -> None:
         """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
-        token = self.window.reserve()
-        if not self.service.slices.run(self._saying(fact, making, token, self.session.muted()), self):
+        pending = self.hold(fact)
+
+        def saying() -> Job[None]:
+            pending.answer((yield from making))
+
+        if not self.service.slices.run(saying(), self):
             self.flow.stop(Stop.ORDER)
         self.adopt_session()
-
-    def _saying(self, fact: Fact, making: Job[bytes], token: int, muted: bool) -> Job[None]:
-        reply = yield from making
-        counter = self.service.counters.command(fact.name)
-        counter.calls += 1
-        counter.failed += reply.startswith(b"-")
-        self.window.deliver(token, reply, 0, 0 if muted else len(reply))
-
-    def sink(self) -> Sink:
-        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
-        if not self.session.muted():
-            return self.window
-        self.adopt_session()
-        return Muted(self.window)
 
     # ---- its requests to the servers
 

@@ -8,7 +8,9 @@ from proxy.metrics import CommandCounter, Counters
 from proxy.planning.channels import END, Kind, nothing_ended
 from proxy.planning.exec_block import QUEUED, Queued
 from proxy.resp import encode
-from proxy.session import client_commands, cross_worker
+from proxy.session import commands
+from proxy.session.cross_worker import CrossWorkerCommand
+from proxy.session.own_command import SessionCommand
 from proxy.session.session import ClientMode, Session
 
 LONGEST = 64
@@ -155,14 +157,14 @@ class OwnAnswers:
             return lambda session, args: nothing_ended(kind, args[1:], _standing(session, kind), session.protocol)
         if fact.handling is not Handling.SESSION or fact.name in _LONG_WAY:
             return None
-        if fact.name in cross_worker.COMMANDS and fact.name != _LISTED:
+        row = commands.find(fact.name)
+        if isinstance(row, CrossWorkerCommand) and fact.name != _LISTED:
             return None
         if fact.privileged or fact.for_admins is not None:
             return None
-        known = client_commands.command(fact.name)
-        if known is not None:
-            return known
-        return lambda session, args: client_commands.run(session, fact.name, args, self.now)
+        if isinstance(row, SessionCommand):
+            return row.answer
+        return lambda session, args: row.run(session, args, self.now)
 
     def count(self, fact: Fact) -> None:
         """One more call of a command that was queued."""

@@ -14,12 +14,12 @@ Whatever is not here goes the long way (``proxy.client.slow_path``).
 from proxy import errors
 from proxy.client.client import Client
 from proxy.client.own_answers import LONGEST, Call, OwnAnswers
+from proxy.features.commands import WHILE_SUBSCRIBED
 from proxy.features.state import Modes
-from proxy.features.subscriptions import ALLOWED, pong
 from proxy.planning.exec_block import QUEUED, Queue, Queued
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_inline, split_short
-from proxy.session.session import ClientMode, ReplyMode, Session
+from proxy.session.session import ClientMode, ReplyMode, Session, pong
 from proxy.transport.write_batch import OWN, Turn
 
 _NOAUTH = encode.error(errors.NOAUTH)
@@ -163,7 +163,7 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
     elif mode == _LISTENS:
         if call.ends is not None or call.fact.privileged:
             return False
-        if call.name not in ALLOWED:
+        if call.name not in WHILE_SUBSCRIBED:
             refusal = encode.error(errors.in_subscribe_mode(call.name))
         elif call.kind is None and (not call.fixed or count > _PING_MOST):
             return False

@@ -59,16 +59,15 @@ def send(client: Client, request: Request) -> bool:
     routes = client.for_large(frame, plan)
     if routes is None:
         return False
-    service.counters.command(fact.name).calls += 1
-    sink = client.sink()
-    token = client.window.reserve()
+    pending = client.hold(fact)
+    token = pending.token
     if isinstance(plan, Scatter):
         shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
     else:
         shards, read, writes = [plan.shard], plan.read, not fact.readonly
     if client.own_writes is not None:
         routes = reading(client, shards, read, now, routes)
-    sink = client.writing(shards, writes, sink)
+    sink = client.writing(shards, writes, pending.sink)
     if fact.scripting:
         if isinstance(plan, Scatter):
             targets = [routes.writers[part.shard] for part in plan.parts]

@@ -3,7 +3,7 @@
 ::
 
     carry_out ──▶ refused: unknown, a wrong number of arguments, not permitted
-              ──▶ held by a CLIENT PAUSE
+              ──▶ postponed by a CLIENT PAUSE
               ──▶ features.commands: what the client is in the middle of, or begins
               ──▶ own_commands: answered by the proxy itself
               ──▶ planned: sent to the servers as the planner decides
@@ -27,7 +27,6 @@ from proxy.planning.planner import Reject
 from proxy.planning.split import some_bulks
 from proxy.resp import encode
 from proxy.resp.requests import split_inline, split_ragged, split_request
-from proxy.session import cross_worker
 from proxy.transport.flow_control import Stop
 
 _LONG = 32 * 1024
@@ -138,7 +137,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
     elif service.query.refuses(frame, args):
         client.refuse(fact, errors.query_too_large(service.query.limit))
     elif clients.paused and clients.pausing.holds(fact, args):
-        return _hold(client, Request(fact, args, frame, now))
+        return _postpone(client, Request(fact, args, frame, now))
     elif clients.monitoring.watching:
         return _carry_out_monitored(client, Request(fact, args, frame, now))
     else:
@@ -146,14 +145,14 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
     return True
 
 
-def _hold(client: Client, request: Request) -> bool:
-    """Hold a command until the pause is over, or refuse it at once if something is wrong with its keys."""
+def _postpone(client: Client, request: Request) -> bool:
+    """Postpone a command until the pause is over, or refuse it at once if something is wrong with its keys."""
     if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
         plan = client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject):
             client.reject(request.fact, plan)
             return True
-    client.hold()
+    client.postpone()
     return False
 
 
@@ -172,13 +171,9 @@ def _carry_out(client: Client, request: Request) -> bool:
     done = _take_by_mode(client, request)
     if done is not None:
         return done
-    fact = request.fact
-    if fact.handling is not Handling.SESSION:
+    if request.fact.handling is not Handling.SESSION:
         return planned.send(client, request)
-    if fact.name in cross_worker.COMMANDS:
-        own_commands.run_on_all_workers(client, request)
-    else:
-        own_commands.run(client, request)
+    own_commands.run(client, request)
     return True
 
 

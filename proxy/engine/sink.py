@@ -89,6 +89,10 @@ class ForwardingSink(Sink):
         """Pass on a whole reply."""
         self.sink.deliver(token, data, start, end)
 
+    def forward(self, token: int, reply: bytes) -> None:
+        """Pass on ``reply``, in place of what came."""
+        self.sink.deliver(token, reply, 0, len(reply))
+
     def kept(self, token: int, size: int) -> int:
         """How many bytes are kept for the request, as ``sink`` counts them."""
         return self.sink.kept(token, size)

@@ -15,6 +15,7 @@ from proxy.config import Config
 from proxy.engine.jobs import Job
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.features.request import PendingReply
 from proxy.metrics import Counters
 from proxy.planning.exec_block import Queue, Queued
 from proxy.planning.inspector import Inspector
@@ -22,6 +23,7 @@ from proxy.planning.planner import Planner, Reject
 from proxy.planning.query_limit import QueryLimit
 from proxy.pubsub.hub import Hub
 from proxy.session.cross_worker import Args, Part
+from proxy.session.own_command import OwnCommand
 from proxy.session.script_cache import Scripts
 from proxy.session.session import Session
 from proxy.session.tracking_options import Tracking
@@ -111,17 +113,17 @@ class KeyTracking(Protocol):
     def tracking(self) -> Tracking:
         """The options that the client chose."""
 
-    def begin(self, token: int, reply: bytes) -> None:
-        """Answer ``reply`` under ``token`` when the servers track."""
+    def begin(self, pending: PendingReply, reply: bytes) -> None:
+        """Answer ``reply`` when the servers track."""
 
-    def change(self, tracking: Tracking, token: int, reply: bytes) -> None:
-        """Use other options from now on; ``reply`` under ``token`` when the servers have them."""
+    def change(self, tracking: Tracking, pending: PendingReply, reply: bytes) -> None:
+        """Use other options from now on; answer ``reply`` when the servers have them."""
 
-    def end(self, token: int, reply: bytes) -> None:
-        """Track no more; ``reply`` under ``token`` when the servers know."""
+    def end(self, pending: PendingReply, reply: bytes) -> None:
+        """Track no more; answer ``reply`` when the servers know."""
 
-    def follow(self, token: int = -1, reply: bytes = b"") -> None:
-        """The session may have another protocol or database."""
+    def follow(self, pending: PendingReply | None = None, reply: bytes = b"") -> None:
+        """The session may have another protocol or database; answer ``reply``, if one is due, when the servers do."""
 
     def before(self, shards: Sequence[int], now: float) -> None:
         """A request to ``shards`` is about to be sent."""
@@ -263,8 +265,8 @@ class ClientState(Protocol):
     def read_untracked(self) -> None:
         """It has read over a connection that is not its own for good."""
 
-    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
-        """The reply to one of the proxy's own commands when EXEC carries it out; None if it belongs to no feature."""
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is answered."""
 
 
 class Host(Protocol):
@@ -317,7 +319,10 @@ class Host(Protocol):
     def may_call_scripts(self) -> bool:
         """Whether it is on the connections of those who call scripts; False if it must wait for that."""
 
-    def hold(self) -> None:
+    def own_command(self, name: str) -> OwnCommand:
+        """What carries out the command ``name``, which is one of the proxy's own."""
+
+    def postpone(self) -> None:
         """A CLIENT PAUSE holds what it sent."""
 
     def say(self, fact: Fact, reply: bytes) -> None:
@@ -325,9 +330,6 @@ class Host(Protocol):
 
     def say_later(self, fact: Fact, making: Job[bytes]) -> None:
         """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
-
-    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this mode."""
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""
@@ -341,8 +343,11 @@ class Host(Protocol):
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""
 
-    def sink(self) -> Sink:
-        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
+    def called(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now and answered before any other is: the reply that it waits for."""
+
+    def hold(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now: the reply that it waits for, which has its place already."""
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""

@@ -104,6 +104,3 @@ def bars(modes: Modes, fact: Fact) -> str | None:
     """Why a client that looks on may not run ``fact``; None if it may."""
     keyspace = fact.write or fact.readonly or "may_replicate" in fact.flags
     return errors.LOOKING_ON if keyspace and modes.client in modes.client.service.clients.monitoring else None
-
-
-COMMANDS = {"monitor": monitor}

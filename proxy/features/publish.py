@@ -4,7 +4,7 @@ a client of the server.
 In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job
@@ -31,12 +31,10 @@ def publish(modes: Modes, request: Request) -> bool:
     routes = client.for_large(request.frame)
     if routes is None:
         return False
-    service.counters.command(request.fact.name).calls += 1
-    sink = client.sink()
+    pending = client.hold(request.fact)
     if service.hub.busy:
-        sink = _Counted(client, sink, kind, request.args[1])
-    token = client.window.reserve()
-    service.dispatcher.send(shard, False, request.frame, routes, client.flow, sink, token, request.now)
+        pending.sink = _Counted(client, pending.sink, kind, request.args[1])
+    service.dispatcher.send(shard, False, request.frame, routes, client.flow, pending.sink, pending.token, request.now)
     return True
 
 
@@ -78,24 +76,22 @@ class _Counted(ForwardingSink):
         if reply[:1] == b":":
             self._client.service.slices.run(self._counting(token, int(reply[1:-2])), self._client)
         else:
-            self.sink.deliver(token, reply, 0, len(reply))
+            self.forward(token, reply)
 
     def _counting(self, token: int, known: int) -> Job[None]:
         """Put right the number that a server knows."""
         heard = yield from self._client.service.hub.counting(self._kind, self._channel, known)
-        reply = encode.integer(heard)
-        self.sink.deliver(token, reply, 0, len(reply))
+        self.forward(token, encode.integer(heard))
 
 
 def subscribe(modes: Modes, request: Request) -> bool:
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
     client = modes.client
-    service = client.service
     if not client.alone():
         return False
-    service.counters.command(request.fact.name).calls += 1
-    client.session.muted()  # it is told all the same, as Redis does
-    modes.listening().begin(BEGIN[request.fact.name], request.args[1:])
+    pending = client.hold(request.fact)
+    pending.unmute()  # it is told all the same, as Redis does
+    modes.listening().begin(BEGIN[request.fact.name], request.args[1:], pending)
     return True
 
 
@@ -105,23 +101,21 @@ def unsubscribe(modes: Modes, request: Request) -> bool:
     kind, names = END[request.fact.name], request.args[1:]
     listening = modes.listening()
     if listening.has_none(kind, names):
-        client.service.counters.command(request.fact.name).calls += 1
-        client.session.muted()
-        client.window.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
+        pending = client.hold(request.fact)
+        pending.unmute()
+        pending.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
         client.adopt_session()
         return True
     if not client.alone():
         return False  # PUBSUB before it is to see what ends here
-    client.service.counters.command(request.fact.name).calls += 1
-    client.session.muted()
-    listening.end(kind, names)
+    pending = client.hold(request.fact)
+    pending.unmute()
+    listening.end(kind, names, pending)
     return True
 
 
-COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
-    "publish": publish,
-    "spublish": publish,
-    **dict.fromkeys(BEGIN, subscribe),
-    **dict.fromkeys(END, unsubscribe),
-}
-"""By the fact's name."""
+def told_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
+    """Begin or end subscriptions when EXEC is answered: the confirmations."""
+    modes = client.modes
+    assert modes is not None, "it was queued"
+    return modes.told_at_exec(name, args)

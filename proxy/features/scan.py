@@ -48,7 +48,7 @@ class Page(ForwardingSink):
         """Take a page of the shard's."""
         reply = data[start:end]
         if reply[:1] == b"-":
-            self.sink.deliver(self._token, reply, 0, len(reply))
+            self.forward(self._token, reply)
             return
         try:
             cursor, keys = elements(reply)
@@ -67,7 +67,7 @@ class Page(ForwardingSink):
         if self._asked() != self._node:
             # A cursor is good on one server only: this shard starts again.
             reply = self._page(encode.bulk(self._plan.options[1]))
-            self.sink.deliver(self._token, reply, 0, len(reply))
+            self.forward(self._token, reply)
             return
         name, _, *options = split_request(self._plan.parts[0].frame)
         self._send(encode.request((name, b"%d" % inner, *options)), self._client.service.turn.now())
@@ -102,4 +102,4 @@ class Page(ForwardingSink):
         merged = self._client.service.dispatcher.merged(self._plan, reply)
         if merged[:1] == b"-":
             self._client.service.counters.command(self._plan.way.name).failed += self.sink.counted
-        self.sink.deliver(self._token, merged, 0, len(merged))
+        self.forward(self._token, merged)

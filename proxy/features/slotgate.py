@@ -45,7 +45,7 @@ _BETTER = (
 """Of several connections to a server the first of these is the server's state."""
 
 
-def nodes(service: Services, protocol: int) -> bytes:
+def nodes(service: Services, args: list[bytes], protocol: int) -> bytes:
     """SLOTGATE NODES."""
     lags = {node: behind for _, node, behind in service.discovery.lags()}
     found = []
@@ -94,6 +94,11 @@ def _where(topology: Topology, slot: int, protocol: int) -> bytes:
         },
         protocol,
     )
+
+
+def say_help(service: Services, args: list[bytes], protocol: int) -> bytes:
+    """SLOTGATE HELP."""
+    return encode.array(map(encode.simple, HELP))
 
 
 def config(service: Services, patterns: list[bytes], protocol: int) -> bytes:
@@ -161,10 +166,10 @@ def send(modes: Modes, request: Request) -> bool:
         return True
     shard, node = found
     session = client.session
-    service.counters.command(request.fact.name).calls += 1
+    pending = client.hold(request.fact)
     place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
     modes.sent = SingleRequest(
-        service.upstream, client.sink(), client.window.reserve(), place, encode.request(request.args[3:]), client.holder
+        service.upstream, pending.sink, pending.token, place, encode.request(request.args[3:]), client.holder
     )
     client.flow.stop(Stop.ORDER)
     return True
@@ -174,12 +179,3 @@ def _names(topology: Topology) -> Iterator[str]:
     for shard in topology.shards:
         yield shard.name
         yield from (node.address for node in shard.nodes)
-
-
-COMMANDS = {
-    "slotgate|nodes": say(lambda service, args, protocol: nodes(service, protocol)),
-    "slotgate|where": say_where,
-    "slotgate|config": say(config),
-    "slotgate|help": say(lambda service, args, protocol: encode.array(map(encode.simple, HELP))),
-    "slotgate|send": send,
-}

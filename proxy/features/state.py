@@ -2,15 +2,14 @@
 subscription. Made when a client first needs it; most never do.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.backends.routes import Routes
 from proxy.backends.single_request import SingleRequest
-from proxy.commands.facts import Fact
 from proxy.features.host import Host, KeyTracking
 from proxy.features.subscriptions import Subscriptions
 from proxy.features.watch import Watch
-from proxy.planning.channels import END
 from proxy.planning.exec_block import Queue
 from proxy.session.session import ClientMode
 
@@ -96,13 +95,11 @@ class Modes:
         if self.subscriptions is not None:
             self.subscriptions.behind()
 
-    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
-        """The reply to one of the proxy's own commands when EXEC carries it out, if it belongs to a mode."""
-        if self.subscriptions is None and fact.name not in END:
-            return None
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is answered."""
         subscriptions = self.listening()
         subscriptions.adopted()  # HELLO may have stood before it
-        return subscriptions.in_transaction(fact, args)
+        return subscriptions.told_at_exec(name, args)
 
     def forget_expected(self) -> None:
         """Nothing is expected of its subscriptions any more."""

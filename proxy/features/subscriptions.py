@@ -6,17 +6,15 @@ Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 a
 from collections.abc import Callable, Sequence
 
 from proxy import errors
-from proxy.commands.facts import Fact
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
+from proxy.features.request import PendingReply
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
 from proxy.pubsub.topic import PendingSubscription, Server
 from proxy.resp import encode
 from proxy.transport.clock import Deadline
 from proxy.transport.flow_control import Stop
 
-ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
-"""In RESP2, while subscribed."""
 _STEP = 8
 """Names until a job may be interrupted."""
 _FEW = 64
@@ -55,19 +53,6 @@ class Subscriptions:
         """Whether only a few commands are allowed."""
         return self.protocol < 3 and self.any
 
-    def answers(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Answer a command that is another one in the mode, or is not allowed; False if it is to be carried out."""
-        if not self.restricted:
-            return False
-        client = self._client
-        if fact.name not in ALLOWED:
-            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
-            return True
-        if fact.name != "ping" or len(args) > 2:
-            return False
-        client.answer_for_good(fact, pong(args))
-        return True
-
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
         """Have all stand that the ``commands`` of a transaction subscribe to, before it is carried out.
 
@@ -101,30 +86,25 @@ class Subscriptions:
         for claim in expected:
             self._client.service.slices.run(claim.releasing())
 
-    def in_transaction(self, fact: Fact, args: Sequence[bytes]) -> bytes | None:
-        """The reply to a command of a transaction that is carried out now; None if it is none of this."""
-        if fact.name == "ping" and self.restricted and len(args) < 3:
-            return pong(args)
-        if fact.name in END:
-            return b"".join(at_once(self._leaving(END[fact.name], args[1:], set())))
-        kind = BEGIN.get(fact.name)
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name`` of a transaction, which is carried out now."""
+        if name in END:
+            return b"".join(at_once(self._leaving(END[name], args[1:], set())))
+        kind = BEGIN[name]
         if kind is Kind.SHARD:
             return encode.error(errors.NO_SSUBSCRIBE)
-        if kind is None:
-            return None
         frames: list[bytes] = []
         at_once(self._joining(kind, args[1:], frames.append))
         self._changed()
         return b"".join(frames)
 
-    def begin(self, kind: Kind, names: Sequence[bytes]) -> None:
+    def begin(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
         """Subscribe; what the client sends next waits until it is confirmed."""
         client = self._client
         slices = client.service.slices
-        token = client.window.reserve()
 
         def then(problem: str | None) -> None:
-            slices.run(self._confirming(claim, kind, names, token, problem), client)
+            slices.run(self._confirming(claim, kind, names, pending, problem), client)
 
         claim = self._claim = client.service.hub.claim(then)
         slices.run(self._claiming(claim, kind, names), client)
@@ -137,10 +117,10 @@ class Subscriptions:
         claim.seal()
 
     def _confirming(
-        self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
+        self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes], pending: PendingReply, problem: str | None
     ) -> Job[None]:
         """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
-        window = self._client.window
+        window, token = self._client.window, pending.token
         said: list[bytes] = []
 
         def say(frame: bytes) -> None:
@@ -157,14 +137,13 @@ class Subscriptions:
             window.stream(token, b"".join(said), True)
         else:
             if problem is not None:
-                said.append(self._failed(kind, problem))
+                said.append(encode.error(problem))
             else:
                 at_once(self._joining(kind, names, said.append))
                 self._changed()
-            reply = b"".join(said)
             # It is read from again before it can answer: what it says then must not come behind what others say later.
             self._client.flow.go(Stop.ORDER)
-            window.deliver(token, reply, 0, len(reply))
+            pending.answer(b"".join(said))
         self._claim = None
         self._client.service.slices.run(claim.releasing())
 
@@ -185,22 +164,20 @@ class Subscriptions:
         own = self.names[kind]
         return not own if not names else len(names) <= _FEW and own.keys().isdisjoint(names)
 
-    def end(self, kind: Kind, names: Sequence[bytes]) -> None:
+    def end(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
         """Subscribe to ``names`` no more, or to none of that kind.
 
         What follows waits until the servers know, as it may ask them who is subscribed, or be a PUBLISH that counts.
         """
         client = self._client
-        client.service.slices.run(self._ending(kind, names, client.window.reserve()), client)
+        client.service.slices.run(self._ending(kind, names, pending), client)
         if client.window.pending:
             client.flow.stop(Stop.ORDER)
 
-    def _ending(self, kind: Kind, names: Sequence[bytes], token: int) -> Job[None]:
+    def _ending(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> Job[None]:
         links: set[Server] = set()
         frames = yield from self._leaving(kind, names, links)
-        reply = b"".join(frames)
-        client = self._client
-        client.service.hub.after(links, lambda: client.window.deliver(token, reply, 0, len(reply)))
+        self._client.service.hub.after(links, lambda: pending.answer(b"".join(frames)))
 
     def _leaving(self, kind: Kind, names: Sequence[bytes], links: set[Server]) -> Job[list[bytes]]:
         """Hear of ``names`` no more, or of none of that kind: the confirmations. ``links`` gets what was told so."""
@@ -285,10 +262,6 @@ class Subscriptions:
             self._changed()
             self._client.flow.go(Stop.ORDER)
 
-    def _failed(self, kind: Kind, problem: str) -> bytes:
-        self._client.service.counters.command(kind.subscribe.decode()).failed += 1
-        return encode.error(problem)
-
     def count(self, kind: Kind) -> int:
         """What a confirmation counts: channels and patterns together, those of shards by themselves."""
         if kind is Kind.SHARD:
@@ -306,8 +279,3 @@ class Subscriptions:
             client.output_hard = limits.pubsub_hard if self.any else limits.output_hard
             client.flow.slow_from(min(usual, limits.pubsub_soft) if self.any else usual)
         client.adopt_session()
-
-
-def pong(args: Sequence[bytes]) -> bytes:
-    """The answer to PING in the mode."""
-    return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))

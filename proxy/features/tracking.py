@@ -108,22 +108,20 @@ def track(modes: Modes, request: Request) -> bool:
     if tracker is None and not service.upstream.budget.has(len(service.topology.shards)):
         client.refuse(request.fact, errors.no_descriptors(service.upstream.budget.most))
         return True
-    service.counters.command(request.fact.name).calls += 1
-    reply = b"" if session.muted() else encode.OK
+    pending = client.hold(request.fact)
     session.tracking = asked
-    token = client.window.reserve()
     if asked is None:
         assert tracker is not None
         modes.tracker = None
         client.adopt_session()
-        tracker.end(token, reply)
+        tracker.end(pending, encode.OK)
     elif tracker is not None:
-        tracker.change(asked, token, reply)
+        tracker.change(asked, pending, encode.OK)
         client.adopt_session()
     else:
         modes.tracker = service.trackers.begin(client, asked)
         client.adopt_session()
-        modes.tracker.begin(token, reply)
+        modes.tracker.begin(pending, encode.OK)
     client.flow.stop(Stop.ORDER)
     return True
 
@@ -154,7 +152,3 @@ def _why_not(service: Services, number: int) -> str | None:
     if workers > 1 and (number - 1) % workers != service.shared_counts.index and number > 0:
         return errors.other_worker(number)
     return "ERR The client ID you want redirect to does not exist"
-
-
-COMMANDS = {"client|tracking": track, "client|caching": choose}
-"""By the fact's name."""

@@ -11,7 +11,7 @@ The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC
 (proxy.features.exec_reply).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 
 from proxy import errors
@@ -22,7 +22,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
-from proxy.features.request import Request
+from proxy.features.request import PendingReply, Request
 from proxy.features.state import Modes
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
@@ -31,12 +31,10 @@ from proxy.planning.exec_block import Queue, Queued, TransactionEvent
 from proxy.planning.planner import Reject
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.session import client_commands
+from proxy.session import commands
 from proxy.session.session import Session
 from proxy.transport.flow_control import Stop
 
-AT_ONCE = frozenset(("multi", "exec", "discard", "watch", "quit", "reset"))
-"""What is carried out inside a transaction too, and not queued."""
 _MOVING = frozenset(("select", "hello", "auth"))
 """What may change the database or the protocol, and what that may depend on."""
 
@@ -123,6 +121,11 @@ def unwatch(modes: Modes, request: Request) -> bool:
     return True
 
 
+def unwatch_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
+    """UNWATCH when EXEC is answered: nothing is watched any more."""
+    return encode.OK
+
+
 def watch(modes: Modes, request: Request) -> bool:
     """WATCH: whatever follows waits until the server has confirmed it, so no read can overtake it."""
     fact, args, frame = request.fact, request.args, request.frame
@@ -138,16 +141,14 @@ def watch(modes: Modes, request: Request) -> bool:
     if isinstance(slots, Reject):
         client.say(fact, _reject(client, slots))
         return True
-    service.counters.command(fact.name).calls += 1
-    muted = client.session.muted()
-    token = client.window.reserve()
+    pending = client.hold(fact)
     client.flow.stop(Stop.ORDER)
 
     def watched(kept: Watch | None, reply: bytes) -> None:
         modes.watch = kept
         client.session.watched += len(args) - 1 if kept is not None and not reply.startswith(b"-") else 0
         client.adopt_session()
-        client.window.deliver(token, reply, 0, 0 if muted else len(reply))
+        pending.answer(reply)
 
     if held is None:
         modes.watch = Watch(client)
@@ -170,7 +171,7 @@ def execute(modes: Modes, request: Request) -> bool:
         client.say(fact, encode.error(errors.EXECABORT))
         return True
     if service.clients.paused and service.clients.pausing.holds_any(queue):
-        client.hold()
+        client.postpone()
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
@@ -200,27 +201,28 @@ def execute(modes: Modes, request: Request) -> bool:
         discard(modes)
         client.say(fact, exec_block.NULLS[client.session.protocol == 3])
         return True
-    for kind, count in ((fact, 1), *((kind.fact, kind.count) for kind in queue.kinds.values())):
-        service.counters.command(kind.name).calls += count
+    for kind in queue.kinds.values():
+        service.counters.command(kind.fact.name).calls += kind.count
     queue.happened(TransactionEvent.EXECUTED)
     modes.queue = modes.watch = None
     client.session.watched = 0
-    _carry_out(client, queue, held, shard, odd, now)
+    _carry_out(client, queue, held, shard, odd, client.hold(fact), now)
     if not queue.own:
         _end(modes)
     client.adopt_session()
     return True
 
 
-def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, now: float) -> None:
+def _carry_out(
+    client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, pending: PendingReply, now: float
+) -> None:
     """Send the block, or carry out what has nothing for a server. ``odd``: it may be answered by more frames than it
     should, so it goes over a lease."""
     service = client.service
     remote = held is not None or bool(queue.frames)
     if remote and queue.moves:
         _follow(client.session, queue.items)
-    token = client.window.reserve()
-    ending = Ending(client, queue.items, token, client.session.muted())
+    ending = Ending(client, queue.items, pending)
     if queue.own or odd or held is not None:
         # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
         client.flow.stop(Stop.ORDER)
@@ -249,7 +251,7 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
-    service.dispatcher.send(shard, False, block, routes, client.flow, sink, token, now)
+    service.dispatcher.send(shard, False, block, routes, client.flow, sink, pending.token, now)
 
 
 def _send_alone(
@@ -265,7 +267,6 @@ def _send_alone(
             lease.drop()  # its database or protocol may be another now
         elif lease is not None:
             client.service.upstream.leases.give_back(lease)
-        client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
         if client.modes is not None:
             client.modes.read_untracked()
@@ -287,18 +288,8 @@ def _follow(session: Session, items: Sequence[Queued]) -> None:
     for item in items:
         if item.fact.name in _MOVING:
             before = scratch.db, scratch.protocol
-            client_commands.run(scratch, item.fact.name, item.args, 0.0)
+            commands.find(item.fact.name).run(scratch, item.args, 0.0)
             if scratch.protocol != before[1]:
                 item.along = encode.request(("HELLO", scratch.protocol))
             elif scratch.db != before[0]:
                 item.along = encode.request(("SELECT", scratch.db))
-
-
-COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
-    "multi": multi,
-    "exec": execute,
-    "discard": discard_command,
-    "watch": watch,
-    "unwatch": unwatch,
-}
-"""By the fact's name."""

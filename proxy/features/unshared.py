@@ -9,7 +9,7 @@ from proxy.backends.dedicated_request import Fate
 from proxy.backends.exec_request import ExecRequest
 from proxy.backends.settings import Place
 from proxy.backends.single_request import SingleRequest
-from proxy.engine.sink import DISCARD, Sink
+from proxy.engine.sink import DISCARD
 from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.planning.planner import Forward, Reject
@@ -24,23 +24,21 @@ def carry_out(client: Host, request: Request, plan: Forward | Scatter) -> bool:
     if not client.alone():
         return False
     service = client.service
-    counter = service.counters.command(fact.name)
-    counter.calls += 1
+    pending = client.hold(fact)
     service.scripts.note(fact.name, args)
     parts = plan.parts if isinstance(plan, Scatter) else [Part(plan.shard, frame)]
-    sink, token = client.sink(), client.window.reserve()
     client.flow.stop(Stop.ORDER)
-    whole: Sink = client.writing([part.shard for part in parts], not fact.readonly, sink)
-    if isinstance(plan, Scatter):
-        whole, token = service.dispatcher.gather(plan, whole, token), 0
+    pending.sink = client.writing([part.shard for part in parts], not fact.readonly, pending.sink)
+    gather = service.dispatcher.gather(plan, pending.sink, pending.token) if isinstance(plan, Scatter) else None
 
     def send(index: int, part: Part) -> None:
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
             if lease is not None:
                 service.upstream.leases.give_back(lease, untouched=True)
-            if not isinstance(plan, Scatter):
-                counter.failed += reply.startswith(b"-")
-            whole.deliver(index if isinstance(plan, Scatter) else token, reply, 0, len(reply))
+            if gather is None:
+                pending.answer(reply)
+            else:
+                gather.deliver(index, reply, 0, len(reply))
             if client.modes is not None:
                 client.modes.read_untracked()
 

@@ -51,10 +51,6 @@ def begin(modes: Modes, request: Request) -> bool:
     return True
 
 
-COMMANDS = {"wait": begin, "waitaof": begin}
-"""By the fact's name."""
-
-
 class WaitRequest:
     """One WAIT or WAITAOF of a client, on all shards that it is about."""
 

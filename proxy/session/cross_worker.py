@@ -18,6 +18,7 @@ from proxy.engine.jobs import ENOUGH, MORE, Job, at_once, short
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.session.client_line import line
+from proxy.session.own_command import OwnCommand
 from proxy.session.session import Session, World
 
 _TYPES = (b"normal", b"master", b"replica", b"slave", b"pubsub")
@@ -30,27 +31,27 @@ _STEP = 32
 """Arguments until a job may be interrupted."""
 _CLOSED_AT_ONCE = 50
 """To let go of a client takes longer than to close it, and is done at the end of the turn."""
+PartOf = Callable[[World, int, Args, float], Job[Part]]
 
 
 @dataclass(frozen=True, slots=True)
-class CrossWorkerCommand:
-    """A command about all clients."""
+class CrossWorkerCommand(OwnCommand):
+    """A command about all clients: it spans the workers."""
 
     check: Callable[[World, Args], Job[str | None]]
     """The error that it deserves, if any; there may be very many arguments."""
-    part: Callable[[World, int, Args, float], Job[Part]]
+    part: PartOf
     """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the
     last one the loop's clock."""
     reply: Callable[[Sequence[Part], Args, int], bytes]
     """The reply made of the parts, in a protocol version."""
 
-
-def run(command: CrossWorkerCommand, session: Session, args: Args, now: float) -> bytes:
-    """The reply where there is one worker."""
-    wrong = at_once(command.check(session.world, args))
-    if wrong is not None:
-        return encode.error(wrong)
-    return command.reply([at_once(command.part(session.world, session.id, args, now))], args, session.protocol)
+    def run(self, session: Session, args: Args, now: float) -> bytes:
+        """The reply where there is one worker."""
+        wrong = at_once(self.check(session.world, args))
+        if wrong is not None:
+            return encode.error(wrong)
+        return self.reply([at_once(self.part(session.world, session.id, args, now))], args, session.protocol)
 
 
 def _type(session: Session) -> bytes:
@@ -299,14 +300,11 @@ def _flush_part(world: World, caller: int, args: Args, now: float) -> Part:
     world.scripts.flush()
 
 
-COMMANDS: Mapping[str, CrossWorkerCommand] = {
-    "slotgate|clients": CrossWorkerCommand(short(_nothing_wrong), _clients_part, _list_reply),
-    "client|list": CrossWorkerCommand(_check_list, _list_part, _list_reply),
-    "client|kill": CrossWorkerCommand(_check_kill, _kill_part, _kill_reply),
-    "client|pause": CrossWorkerCommand(short(_check_pause), short(_pause_part), _ok),
-    "client|unpause": CrossWorkerCommand(short(_nothing_wrong), short(_unpause_part), _ok),
-    "client|unblock": CrossWorkerCommand(short(_check_unblock), short(_unblock_part), _sum),
-    "script|show": CrossWorkerCommand(short(_nothing_wrong), short(_script_part), _ok),
-    "script|flush": CrossWorkerCommand(short(_nothing_wrong), short(_flush_part), _ok),
-}
-"""By the fact's name. Those about scripts are only asked of the other workers, by ``proxy.worker.script_lookup``."""
+LIST = CrossWorkerCommand(_check_list, _list_part, _list_reply)
+CLIENTS = CrossWorkerCommand(short(_nothing_wrong), _clients_part, _list_reply)
+KILL = CrossWorkerCommand(_check_kill, _kill_part, _kill_reply)
+PAUSE = CrossWorkerCommand(short(_check_pause), short(_pause_part), _ok)
+UNPAUSE = CrossWorkerCommand(short(_nothing_wrong), short(_unpause_part), _ok)
+UNBLOCK = CrossWorkerCommand(short(_check_unblock), short(_unblock_part), _sum)
+SCRIPTS: Mapping[str, PartOf] = {"script|show": short(_script_part), "script|flush": short(_flush_part)}
+"""What ``proxy.worker.script_lookup`` asks of the other workers; SCRIPT itself is for the servers."""

@@ -39,6 +39,7 @@ class ReplyMode(Enum):
 
 
 _ON = ReplyMode.ON
+_LISTENS_TO_NOTHING = (0, 0, 0)
 
 
 class ClientMode:
@@ -203,7 +204,7 @@ class Session:
         """How many commands wait for EXEC; -1 outside of a transaction."""
         self.watched = 0
         """How many keys are watched."""
-        self.listening = (0, 0, 0)
+        self.listening = _LISTENS_TO_NOTHING
         """How many channels, patterns and channels of shards it is subscribed to."""
 
     @property
@@ -253,27 +254,39 @@ def printable(text: bytes) -> bool:
     return not text.translate(None, _IN_NAMES)
 
 
-def _ping(session: Session, args: Sequence[bytes]) -> bytes:
+def ping(session: Session, args: Sequence[bytes]) -> bytes:
+    """PING."""
     if len(args) > 2:
         return encode.error(errors.wrong_arity("ping"))
+    if session.protocol < 3 and session.listening != _LISTENS_TO_NOTHING:
+        return pong(args)
     return encode.bulk(args[1]) if len(args) == 2 else encode.PONG
 
 
-def _echo(session: Session, args: Sequence[bytes]) -> bytes:
+def pong(args: Sequence[bytes]) -> bytes:
+    """The reply to PING for a client that is subscribed in RESP2."""
+    return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))
+
+
+def echo(session: Session, args: Sequence[bytes]) -> bytes:
+    """ECHO."""
     return encode.bulk(args[1])
 
 
-def _quit(session: Session, args: Sequence[bytes]) -> bytes:
+def quit(session: Session, args: Sequence[bytes]) -> bytes:
+    """QUIT: the client is closed once it has its reply."""
     session.closing = True
     return encode.OK
 
 
-def _reset(session: Session, args: Sequence[bytes]) -> bytes:
+def reset(session: Session, args: Sequence[bytes]) -> bytes:
+    """RESET, as far as the session goes."""
     session.start_over()
     return _RESET
 
 
-def _select(session: Session, args: Sequence[bytes]) -> bytes:
+def select(session: Session, args: Sequence[bytes]) -> bytes:
+    """SELECT."""
     db = parse_integer(args[1])
     if db is None:
         return encode.error(errors.NOT_AN_INTEGER)
@@ -285,7 +298,8 @@ def _select(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.OK
 
 
-def _auth(session: Session, args: Sequence[bytes]) -> bytes:
+def auth(session: Session, args: Sequence[bytes]) -> bytes:
+    """AUTH."""
     if len(args) > 3:
         return encode.error(errors.SYNTAX)
     default = session.world.accounts.get(DEFAULT_USER)
@@ -297,7 +311,8 @@ def _auth(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.OK
 
 
-def _hello(session: Session, args: Sequence[bytes]) -> bytes:
+def hello(session: Session, args: Sequence[bytes]) -> bytes:
+    """HELLO."""
     protocol = session.protocol
     if len(args) >= 2:
         asked = parse_integer(args[1])
@@ -349,19 +364,24 @@ def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tup
     return before + found, behind[1:]
 
 
-def _modules(session: Session, args: Sequence[bytes]) -> bytes:
+def modules(session: Session, args: Sequence[bytes]) -> bytes:
+    """MODULE LIST."""
     return session.world.modules[session.protocol]
 
 
-def _role(session: Session, args: Sequence[bytes]) -> bytes:
+def role(session: Session, args: Sequence[bytes]) -> bytes:
+    """ROLE."""
     return encode.array((encode.bulk("master"), encode.ZERO, encode.EMPTY_ARRAY))
 
 
-def _whoami(session: Session, args: Sequence[bytes]) -> bytes:
+def whoami(session: Session, args: Sequence[bytes]) -> bytes:
+    """ACL WHOAMI."""
     return encode.bulk(session.user)
 
 
-def _read_from(replicas: bool) -> Command:
+def read_from(replicas: bool) -> Command:
+    """READONLY and READWRITE."""
+
     def command(session: Session, args: Sequence[bytes]) -> bytes:
         if session.world.presented is None:
             return encode.error(errors.NO_CLUSTER)
@@ -371,24 +391,6 @@ def _read_from(replicas: bool) -> Command:
     return command
 
 
-def _asking(session: Session, args: Sequence[bytes]) -> bytes:
+def asking(session: Session, args: Sequence[bytes]) -> bytes:
+    """ASKING."""
     return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
-
-
-COMMANDS: Mapping[str, Command] = {
-    "ping": _ping,
-    "echo": _echo,
-    "quit": _quit,
-    "reset": _reset,
-    "select": _select,
-    "auth": _auth,
-    "hello": _hello,
-    "role": _role,
-    "module|list": _modules,
-    "acl|whoami": _whoami,
-    "readonly": _read_from(replicas=True),
-    "readwrite": _read_from(replicas=False),
-    "asking": _asking,
-}
-"""By the fact's name; CLIENT's subcommands are in ``proxy.session.client_commands``, CLUSTER's in
-``proxy.session.cluster_commands``."""
