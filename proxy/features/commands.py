@@ -30,8 +30,11 @@ def take(modes: Modes, request: Request) -> bool | None:
     """Carry out a command whose arity is right and which the client may call: whether that was done (False: it must
     wait), or None if it belongs to no feature."""
     client, fact = modes.client, request.fact
-    if modes.subscriptions is not None and modes.subscriptions.answers(fact, request.args):
-        return True
+    if modes.subscriptions is not None:
+        if modes.subscriptions.precedes(fact):
+            return False
+        if modes.subscriptions.answers(fact, request.args):
+            return True
     if modes.queue is not None and fact.name not in transactions.AT_ONCE:
         transactions.enqueue(modes, request)
         return True

@@ -12,6 +12,7 @@ from proxy.features.subscriptions import Subscriptions
 from proxy.features.watch import Watch
 from proxy.planning.channels import END
 from proxy.planning.exec_block import Queue
+from proxy.pubsub.beginnings import PublisherWait
 from proxy.session.session import Manner
 
 
@@ -31,10 +32,12 @@ class Blocked(Protocol):
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
+    __slots__ = ("awaited", "block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
 
     def __init__(self, client: Host) -> None:
         self.client = client
+        self.awaited: PublisherWait | None = None
+        """The subscriptions of others that what it publishes next waits for."""
         self.block: Blocked | None = None
         """The blocking command that it waits in."""
         self.sent: SingleRequest | None = None
@@ -54,15 +57,19 @@ class Modes:
         """Whether the fast path may work for it all the same."""
         if self.tracker is not None and self.tracker.tracking.caching:
             return False
-        return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
+        subscriptions = self.subscriptions
+        return self.queue is None and (subscriptions is None or not (subscriptions.restricted or subscriptions.begins))
 
     @property
     def manner(self) -> int:
         """What that means to the own fast path."""
         if self.tracker is not None or self.block is not None:
             return Manner.LONG
-        if self.subscriptions is not None and self.subscriptions.restricted:
-            return Manner.LISTENS if self.queue is None else Manner.LONG
+        if self.subscriptions is not None:
+            if self.subscriptions.begins:
+                return Manner.LONG
+            if self.subscriptions.restricted:
+                return Manner.LISTENS if self.queue is None else Manner.LONG
         if self.queue is None:
             return Manner.OWN
         return Manner.SPOILED if self.queue.spoiled else Manner.QUEUES

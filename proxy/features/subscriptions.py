@@ -1,9 +1,14 @@
 """What one client is subscribed to, and the mode that this puts it in when it speaks RESP2.
 
+Of several SUBSCRIBEs that follow each other none waits for the one before; each is confirmed in its turn. What else
+follows them waits until all are: it may depend on what stands.
+
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from proxy import errors
 from proxy.commands.facts import Fact
@@ -27,15 +32,28 @@ _LOOK_EVERY = 1.0
 """Seconds after which it is looked again whether a slow client has caught up."""
 
 
+@dataclass(eq=False, slots=True)
+class Begun:
+    """A command that subscribes to ``names``, and is not confirmed yet; ``token``: of its reply."""
+
+    kind: Kind
+    names: Sequence[bytes]
+    token: int
+    claim: Claim
+
+
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
+    __slots__ = ("_begun", "_client", "_confirms", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
 
     def __init__(self, client: Host) -> None:
         self._client = client
         self.protocol = client.session.protocol
-        self._claim: Claim | None = None
+        self._begun: deque[Begun] = deque()
+        """The commands that subscribe and are not confirmed yet."""
+        self._confirms = False
+        """Whether the first of them is being confirmed."""
         self._limited = False
         """Whether the limits are a subscriber's."""
         self._leaves = False
@@ -49,6 +67,23 @@ class Subscriptions:
     def any(self) -> bool:
         """Whether there are any."""
         return any(self.names.values())
+
+    @property
+    def begins(self) -> bool:
+        """Whether a command that subscribes is not confirmed yet."""
+        return bool(self._begun)
+
+    @property
+    def follows(self) -> bool:
+        """Whether nothing of the client is in flight but commands that subscribe."""
+        return self._client.window.pending == len(self._begun)
+
+    def precedes(self, fact: Fact) -> bool:
+        """Whether a command has to wait as others before it subscribe."""
+        if not self._begun or fact.name in BEGIN:
+            return False
+        self._client.flow.stop(Stop.ORDER)
+        return True
 
     @property
     def restricted(self) -> bool:
@@ -118,29 +153,41 @@ class Subscriptions:
         return b"".join(frames)
 
     def begin(self, kind: Kind, names: Sequence[bytes]) -> None:
-        """Subscribe; what the client sends next waits until it is confirmed."""
+        """Subscribe; what the client sends next waits until it is confirmed, unless that subscribes too."""
         client = self._client
-        slices = client.service.slices
-        token = client.window.reserve()
+        hub = client.service.hub
+        claim = hub.claim(self._settled)
+        hub.beginnings.begin(claim, kind)
+        self._begun.append(Begun(kind, names, client.window.reserve(), claim))
+        client.service.slices.run(self._claiming(claim, kind, names), client)
+        if self._begun:
+            client.adopt_session()
 
-        def then(problem: str | None) -> None:
-            slices.run(self._confirming(claim, kind, names, token, problem), client)
+    def _settled(self, problem: str | None) -> None:
+        """One of the commands stands, or fails: confirm those whose turn it is."""
+        if not self._confirms and self._begun and self._begun[0].claim.over:
+            self._confirms = True
+            self._client.service.slices.run(self._confirming_all(), self._client)
 
-        claim = self._claim = client.service.hub.claim(then)
-        slices.run(self._claiming(claim, kind, names), client)
-        if client.window.pending:
-            client.flow.stop(Stop.ORDER)
+    def _confirming_all(self) -> Job[None]:
+        """Confirm the commands that stand or have failed, up to the first one that has not."""
+        begun = self._begun
+        while begun and begun[0].claim.over:
+            yield from self._confirming(begun[0])
+            yield MORE
+        self._confirms = False
 
     def _claiming(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> Job[None]:
         """Have ``names`` stand."""
         yield from claim.adding(kind, names)
         claim.seal()
 
-    def _confirming(
-        self, claim: Claim, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
-    ) -> Job[None]:
-        """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
-        window = self._client.window
+    def _confirming(self, first: Begun) -> Job[None]:
+        """Hear of the names that the first command subscribes to, which stand, and say so; or what the problem is. The
+        claim has served then."""
+        client, begun = self._client, self._begun
+        window = client.window
+        kind, names, token, problem = first.kind, first.names, first.token, first.claim.problem
         said: list[bytes] = []
 
         def say(frame: bytes) -> None:
@@ -153,6 +200,7 @@ class Subscriptions:
             # From here on messages wait until all is confirmed.
             window.stream(token, b"", False)
             yield from self._joining(kind, names, say)
+            begun.popleft()
             self._changed()
             window.stream(token, b"".join(said), True)
         else:
@@ -160,13 +208,23 @@ class Subscriptions:
                 said.append(self._failed(kind, problem))
             else:
                 at_once(self._joining(kind, names, said.append))
-                self._changed()
+            begun.popleft()
+            self._changed()
             reply = b"".join(said)
-            # It is read from again before it can answer: what it says then must not come behind what others say later.
-            self._client.flow.go(Stop.ORDER)
+            window.gathers = bool(begun)
+            if not begun:
+                # It is read from again before it can answer: what it says then must not come behind what others say
+                # later.
+                client.flow.go(Stop.ORDER)
             window.deliver(token, reply, 0, len(reply))
-        self._claim = None
-        self._client.service.slices.run(claim.releasing())
+            window.gathers = False
+        self._let_go(first.claim)
+
+    def _let_go(self, claim: Claim) -> None:
+        """The claim has served, or is of no use any more."""
+        service = self._client.service
+        service.hub.beginnings.end(claim)
+        service.slices.run(claim.releasing())
 
     def _joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
         """Hear of ``names``, all of which are claimed and stand, and ``say`` the confirmation of each."""
@@ -256,14 +314,15 @@ class Subscriptions:
     def gone(self) -> None:
         """End all, and say nothing; for good."""
         self.forget()
-        slices = self._client.service.slices
-        if self._claim is not None:
-            slices.run(self._claim.releasing())
+        begun = list(self._begun)
+        self._begun.clear()
+        for each in begun:
+            self._let_go(each.claim)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         if not self._leaves:
-            slices.run(self._clearing())
+            self._client.service.slices.run(self._clearing())
 
     def _clearing(self) -> Job[None]:
         """Hear of nothing any more."""

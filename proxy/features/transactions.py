@@ -19,8 +19,10 @@ from proxy.backends.dedicated_pool import Lease
 from proxy.backends.exec_request import ExecRequest, Fate
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
+from proxy.features import publish
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
+from proxy.features.publish import PUBLISHES
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.features.watch import Watch
@@ -170,6 +172,9 @@ def execute(modes: Modes, request: Request) -> bool:
         return True
     if service.clients.paused and service.pausing.holds_any(queue):
         client.hold()
+        return False
+    publishes = any(fact.name in PUBLISHES for fact in queue.facts)
+    if publishes and publish.awaits_listeners(modes, queue.items):
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))

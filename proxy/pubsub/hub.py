@@ -15,6 +15,7 @@ from proxy import errors
 from proxy.backends.settings import BackendSettings
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.pubsub.beginnings import Beginnings
 from proxy.pubsub.subscriber import Subscriber
 from proxy.pubsub.topic import Claim, Listener, Push, Server, Then, Topic
 from proxy.sharding.slots import key_slot
@@ -49,6 +50,7 @@ class Hub:
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        self.beginnings = Beginnings(self.topics, around.turn.clock)
         self._late: deque[tuple[Subscriber, bytes, int, Mapping[bytes, Topic]]] = deque()
         """Messages that have to wait for a turn that has time for them."""
         self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]

@@ -142,6 +142,11 @@ class Claim:
         """Whether it has been settled or cancelled."""
         return self._then is None
 
+    @property
+    def topics(self) -> Sequence[Topic]:
+        """What was added up to now."""
+        return self._topics
+
     def adding(self, kind: Kind, names: Sequence[bytes]) -> Job[None]:
         """These have to stand too."""
         for at, name in enumerate(names):
