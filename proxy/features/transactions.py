@@ -25,6 +25,7 @@ from proxy.features.host import Host
 from proxy.features.publish import PUBLISHES
 from proxy.features.request import Request
 from proxy.features.state import Modes
+from proxy.features.unshared import FencedReply
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
 from proxy.planning.channels import BEGIN
@@ -236,7 +237,8 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
     block = exec_block.block(frames)
     writes = any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
     calls = queue.calls
-    if held is not None or queue.moves or odd:
+    own = odd and client.routes.manner.owner and held is None and not queue.moves
+    if (held is not None or queue.moves or odd) and not own:
         for name, args in calls:
             service.scripts.note(name, args)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
@@ -251,6 +253,9 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
         service.scripts.prepare_all(calls, backend, now)
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
+    if own:
+        FencedReply(client, client.writing([shard], writes, ending), token).send(shard, block, read=False, now=now)
+        return
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
     service.dispatcher.send(shard, False, block, routes, client.flow, sink, token, now)
 
