@@ -14,6 +14,7 @@ from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
+from proxy.pubsub.beginnings import Elsewhere
 from proxy.pubsub.subscriber import Subscriber
 from proxy.pubsub.topic import Claim
 from proxy.resp import encode
@@ -63,18 +64,21 @@ def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
     hear it yet: then it waits, but not for those who ask meanwhile."""
     awaited, beginnings = modes.awaited, modes.client.service.hub.beginnings
     claims: set[Claim] = set()
+    elsewhere: list[Elsewhere] = []
     if awaited is None and beginnings:
         for each in requests:
             if each.fact.name in PUBLISHES:
                 claims |= beginnings.of(PUBLISHES[each.fact.name], each.args[1])
-    return _waits_for(modes, claims)
+                elsewhere += beginnings.elsewhere(each.args[1])
+    return _waits_for(modes, claims, elsewhere)
 
 
-def _waits_for(modes: Modes, claims: Collection[Claim]) -> bool:
+def _waits_for(modes: Modes, claims: Collection[Claim], elsewhere: Sequence[Elsewhere] = ()) -> bool:
     """Whether a client waits for ``claims``, or for those that it has begun to wait for."""
     client = modes.client
-    if modes.awaited is None and claims:
-        modes.awaited = client.service.hub.beginnings.wait(claims, lambda: client.flow.go(Stop.ORDER))
+    if modes.awaited is None and (claims or elsewhere):
+        beginnings = client.service.hub.beginnings
+        modes.awaited = beginnings.wait(claims, elsewhere, lambda: client.flow.go(Stop.ORDER))
     if modes.awaited is None:
         return False
     if modes.awaited.over:

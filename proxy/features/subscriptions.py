@@ -157,7 +157,7 @@ class Subscriptions:
         client = self._client
         hub = client.service.hub
         claim = hub.claim(self._settled)
-        hub.beginnings.begin(claim, kind)
+        hub.beginnings.begin(claim, kind, names)
         self._begun.append(Begun(kind, names, client.window.reserve(), claim))
         client.service.slices.run(self._claiming(claim, kind, names), client)
         if self._begun:

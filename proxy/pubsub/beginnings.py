@@ -6,10 +6,15 @@ read the one command before the other.
     SUBSCRIBE c    ── begin ──▶ servers confirm it ──▶ the client listens ── end ──▶
     PUBLISH c               └── waits ─────────────────────────────────────────────┘  for _PATIENCE at most
 
-A publisher waits for what was asked for before it came, and not for what is asked for meanwhile.
+A publisher waits for what was asked for before it came, and not for what is asked for meanwhile. Of other workers it
+is known by numbers only, and from when they have read it: a SUBSCRIBE that lies unread in the socket of one worker is
+nothing that another one could know.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Reversible
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Reversible, Sequence
+from typing import Protocol
+from zlib import crc32
 
 from proxy.planning.channels import Kind
 from proxy.pubsub.topic import Claim, Topic
@@ -19,15 +24,45 @@ _PATIENCE = 0.5
 """Seconds after which nobody waits any more for a subscription that was asked for: its server may be away."""
 _FEW = 100
 """So many patterns are looked at; whether a channel matches more of them is not asked."""
+_POLL = 0.002
+"""Seconds between two looks at what other workers say."""
+_BUCKETS = 63
+"""Hashes of channels ..."""
+_ANY = 63
+"""... and what stands for patterns, and for very many names."""
+_MANY = 64
+
+Elsewhere = tuple[int, int, int]
+"""A bucket, a worker, and how many of its clients had begun there."""
+
+
+class WorkerRows(Protocol):
+    """What the workers say of their subscriptions."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+
+    def begun(self, bucket: int) -> None:
+        """A client of this worker has begun to subscribe."""
+
+    def ended(self, bucket: int) -> None:
+        """It hears, or is not waited for any more."""
+
+    def begun_elsewhere(self, bucket: int) -> Sequence[tuple[int, int]]:
+        """The other workers of which clients have begun, and hear nothing yet: how many had begun up to now."""
+
+    def ended_elsewhere(self, bucket: int, worker: int) -> int:
+        """How many of those are over."""
 
 
 class PublisherWait:
-    """Somebody waits for ``claims``, and ``then`` is called when they are ``over``."""
+    """Somebody waits for ``count`` events, and ``then`` is called when they are ``over``."""
 
     __slots__ = ("_left", "_then")
 
-    def __init__(self, claims: Collection[Claim], then: Callable[[], None]) -> None:
-        self._left = len(claims)
+    def __init__(self, count: int, then: Callable[[], None]) -> None:
+        self._left = count
         self._then = then
 
     @property
@@ -36,10 +71,11 @@ class PublisherWait:
         return not self._left
 
     def one_less(self) -> None:
-        """One of the claims is served."""
-        self._left -= 1
-        if not self._left:
-            self._then()
+        """One of them has come."""
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                self._then()
 
     def give_up(self) -> None:
         """It has taken too long."""
@@ -51,7 +87,7 @@ class PublisherWait:
 class Beginnings:
     """The claims of clients that will listen to what they claim, among all ``topics`` of a worker."""
 
-    def __init__(self, topics: Mapping[Kind, Mapping[bytes, Topic]], clock: Clock) -> None:
+    def __init__(self, topics: Mapping[Kind, Mapping[bytes, Topic]], clock: Clock, rows: WorkerRows | None) -> None:
         self._topics = topics
         self._clock = clock
         self._begun: dict[Claim, float] = {}
@@ -59,23 +95,51 @@ class Beginnings:
         self._patterns: dict[Claim, None] = {}
         """Those of patterns."""
         self._waits: dict[Claim, list[PublisherWait]] = {}
+        self._rows = rows if rows is not None and rows.workers > 1 else None
+        """Where there are other workers."""
+        self._said: dict[Claim, set[int]] = {}
+        """What the other workers were told of each."""
+        self._aging: deque[tuple[float, Claim]] = deque()
 
     def __repr__(self) -> str:
         return f"Beginnings({len(self._begun)} claims, {len(self._waits)} waited for)"
 
     def __bool__(self) -> bool:
-        return bool(self._begun)
+        return bool(self._begun) or self._rows is not None
 
-    def begin(self, claim: Claim, kind: Kind) -> None:
+    def begin(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> None:
         """Somebody has claimed topics of a ``kind``, and will listen to them."""
         self._begun[claim] = self._clock.now()
         if kind is Kind.PATTERN:
             self._patterns[claim] = None
+        if self._rows is not None:
+            several = kind is Kind.PATTERN or len(names) > _MANY
+            buckets = self._said[claim] = {_ANY} if several else set(map(_bucket, names))
+            for bucket in buckets:
+                self._rows.begun(bucket)
+            if not self._aging:
+                self._clock.call_later(_PATIENCE, self._forget_old)
+            self._aging.append((self._clock.now(), claim))
+
+    def _say_ended(self, claim: Claim) -> None:
+        """Tell other workers that nobody waits for it any more."""
+        if self._rows is not None:
+            for bucket in self._said.pop(claim, ()):
+                self._rows.ended(bucket)
+
+    def _forget_old(self) -> None:
+        """Have nobody wait for what takes too long."""
+        since = self._clock.now() - _PATIENCE
+        while self._aging and self._aging[0][0] <= since:
+            self._say_ended(self._aging.popleft()[1])
+        if self._aging:
+            self._clock.call_later(_PATIENCE, self._forget_old)
 
     def end(self, claim: Claim) -> None:
         """The client listens, or will not; it need not have been begun."""
         self._begun.pop(claim, None)
         self._patterns.pop(claim, None)
+        self._say_ended(claim)
         for wait in self._waits.pop(claim, ()):
             wait.one_less()
 
@@ -106,10 +170,36 @@ class Beginnings:
                     return
                 yield claim
 
-    def wait(self, claims: Collection[Claim], then: Callable[[], None]) -> PublisherWait:
+    def elsewhere(self, channel: bytes) -> list[Elsewhere]:
+        """Those of other workers, or of what has the same hash there."""
+        rows = self._rows
+        if rows is None:
+            return []
+        buckets = _bucket(channel), _ANY
+        return [(bucket, worker, begun) for bucket in buckets for worker, begun in rows.begun_elsewhere(bucket)]
+
+    def wait(
+        self, claims: Collection[Claim], elsewhere: Sequence[Elsewhere], then: Callable[[], None]
+    ) -> PublisherWait:
         """Have ``then`` called when all of these are over, or have taken too long."""
-        wait = PublisherWait(claims, then)
+        wait = PublisherWait(len(claims) + len(elsewhere), then)
         for claim in claims:
             self._waits.setdefault(claim, []).append(wait)
+        if elsewhere:
+            self._clock.loop.call_later(_POLL, self._poll, wait, elsewhere)
         self._clock.call_later(_PATIENCE, wait.give_up)
         return wait
+
+    def _poll(self, wait: PublisherWait, elsewhere: Sequence[Elsewhere]) -> None:
+        """Look whether those of other workers are over."""
+        rows = self._rows
+        assert rows is not None
+        left = [each for each in elsewhere if rows.ended_elsewhere(each[0], each[1]) < each[2]]
+        if left and not wait.over:
+            self._clock.loop.call_later(_POLL, self._poll, wait, left)
+        for _ in range(len(elsewhere) - len(left)):
+            wait.one_less()
+
+
+def _bucket(name: bytes) -> int:
+    return crc32(name) % _BUCKETS

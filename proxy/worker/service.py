@@ -193,7 +193,7 @@ class Service:
             config, topology, settings, self.inspector, self.scripts, self.dispatcher, self.monitor, self
         )
         self._divide()
-        self.hub: Hub = Hub(self.upstream.settings, topology)
+        self.hub: Hub = Hub(self.upstream.settings, topology, self.shared_counts)
         self.pausing = Pausing(self)
         self.clients.on_pause = self.pausing.begin
         self.trackers = Trackers(self, backend.dedicated_connections, share(config), self.upstream.budget)

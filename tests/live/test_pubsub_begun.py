@@ -1,10 +1,12 @@
 """A subscription counts from when it was asked for: as on one server, a message that is published behind it comes."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.support.site import Site
+from tests.support.fixtures import Serve
+from tests.support.site import Site, shard_of
 from tests.support.wire import Argument, Wire, decode, frames, pack, pipeline
 
 pytestmark = pytest.mark.live
@@ -142,3 +144,61 @@ def test_publishers_wait_for_nobody_for_long(site: Site) -> None:
             listener.send(pipeline(*[("SUBSCRIBE", "c"), ("UNSUBSCRIBE",)] * 20))
             publisher.send(pipeline(("PUBLISH", "c", "m"), ("SET", "k", 1)))
         assert publisher.replies(100)[1::2] == [b"+OK\r\n"] * 50
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_connections_and_workers_wait_too(site: Site, serve: Serve, kind: str, workers: int) -> None:
+    """One shard answers late, so that nothing stands yet; the channel's own shard would pass the messages on."""
+    begin, named, publish = KINDS[kind]
+    proxy = serve("--static", site.shards.static, "--workers", str(workers))
+    channels = [channel for channel in (f"c{number}" for number in range(100)) if shard_of(channel) == 0][:8]
+    listeners = [Wire(proxy.address) for _ in channels]
+    publishers = [Wire(proxy.address) for _ in range(6)]
+    try:
+        for listener in listeners:
+            listener.ask(begin, "warm")
+            listener.ask("UNSUBSCRIBE" if begin == "SUBSCRIBE" else f"{begin[0]}UNSUBSCRIBE", "warm")
+        with Wire(site.shards.primaries[2].address) as late:
+            late.send(pack("DEBUG", "SLEEP", "0.3"))
+            time.sleep(0.05)
+            for listener, channel in zip(listeners, channels, strict=True):
+                listener.send(pack(begin, named.format(channel)))
+            time.sleep(0.1)
+            for publisher in publishers:
+                publisher.send(pipeline(*[(publish, channel, "m") for channel in channels]))
+            late.reply()
+        for publisher in publishers:
+            replies = publisher.replies(len(channels))
+            assert workers > 1 or replies == [b":1\r\n"] * len(channels)
+        for listener in listeners:
+            told = listener.replies(1 + len(publishers))
+            assert sum(b"message" in frame[:24] for frame in told) == len(publishers)
+    finally:
+        for wire in (*listeners, *publishers):
+            wire.close()
+
+
+def test_a_channel_that_can_not_be_had_holds_publishers_up_once(site: Site, serve: Serve) -> None:
+    """Its publishers wait for a moment, once; those of other channels for none."""
+    proxy = serve("--static", site.shards.static)
+    mine, other = [channel for channel in (f"c{number}" for number in range(100)) if shard_of(channel) == 0][:2]
+    with (
+        Wire(proxy.address) as listener,
+        Wire(proxy.address) as publisher,
+        Wire(site.shards.primaries[2].address) as late,
+    ):
+        listener.ask("SUBSCRIBE", "warm")
+        late.send(pack("DEBUG", "SLEEP", "1.5"))
+        time.sleep(0.05)
+        listener.send(pack("SUBSCRIBE", mine))
+        time.sleep(0.05)
+        took = []
+        for channel in (other, mine, mine):
+            began = time.monotonic()
+            publisher.ask("PUBLISH", channel, "m")
+            took.append(time.monotonic() - began)
+        late.reply()
+        assert took[0] < 0.4
+        assert 0.4 < took[1] < 1.2
+        assert took[2] < 0.4
