@@ -16,7 +16,7 @@ from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
 from proxy.pubsub.beginnings import Elsewhere
 from proxy.pubsub.subscriber import Subscriber
-from proxy.pubsub.topic import Claim
+from proxy.pubsub.topic import PendingSubscription
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
@@ -63,7 +63,7 @@ def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
     """Whether some of what publishes among ``requests`` would be heard by somebody who has asked for it, and does not
     hear it yet: then it waits, but not for those who ask meanwhile."""
     awaited, beginnings = modes.awaited, modes.client.service.hub.beginnings
-    claims: set[Claim] = set()
+    claims: set[PendingSubscription] = set()
     elsewhere: list[Elsewhere] = []
     if awaited is None and beginnings:
         for each in requests:
@@ -73,7 +73,7 @@ def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
     return _waits_for(modes, claims, elsewhere)
 
 
-def _waits_for(modes: Modes, claims: Collection[Claim], elsewhere: Sequence[Elsewhere] = ()) -> bool:
+def _waits_for(modes: Modes, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere] = ()) -> bool:
     """Whether a client waits for ``claims``, or for those that it has begun to wait for."""
     client = modes.client
     if modes.awaited is None and (claims or elsewhere):

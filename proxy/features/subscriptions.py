@@ -15,7 +15,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
-from proxy.pubsub.topic import Claim, Server
+from proxy.pubsub.topic import PendingSubscription, Server
 from proxy.resp import encode
 from proxy.transport.clock import Deadline
 from proxy.transport.flow_control import Stop
@@ -39,7 +39,7 @@ class Begun:
     kind: Kind
     names: Sequence[bytes]
     token: int
-    claim: Claim
+    claim: PendingSubscription
 
 
 class Subscriptions:
@@ -58,7 +58,7 @@ class Subscriptions:
         """Whether the limits are a subscriber's."""
         self._leaves = False
         """Whether its subscriptions are being given up, all of them."""
-        self._expected: list[Claim] = []
+        self._expected: list[PendingSubscription] = []
         """What a transaction is going to subscribe to."""
         self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
@@ -177,7 +177,7 @@ class Subscriptions:
             yield MORE
         self._confirms = False
 
-    def _claiming(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> Job[None]:
+    def _claiming(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> Job[None]:
         """Have ``names`` stand."""
         yield from claim.adding(kind, names)
         claim.seal()
@@ -220,7 +220,7 @@ class Subscriptions:
             window.gathers = False
         self._let_go(first.claim)
 
-    def _let_go(self, claim: Claim) -> None:
+    def _let_go(self, claim: PendingSubscription) -> None:
         """The claim has served, or is of no use any more."""
         service = self._client.service
         service.hub.beginnings.end(claim)

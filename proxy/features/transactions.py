@@ -73,7 +73,7 @@ def enqueue(modes: Modes, request: Request) -> None:
     else:
         item, slots = Queued(fact, args, frame), found
     if not queue.spoiled:
-        most = service.request_limits.request
+        most = service.limits.requests.request
         if queue.size + item.size > most:
             client.refuse(fact, errors.transaction_too_big(most))
             return
@@ -171,7 +171,7 @@ def execute(modes: Modes, request: Request) -> bool:
         discard(modes)
         client.say(fact, encode.error(errors.EXECABORT))
         return True
-    if service.clients.paused and service.pausing.holds_any(queue):
+    if service.clients.paused and service.clients.pausing.holds_any(queue):
         client.hold()
         return False
     publishes = any(fact.name in PUBLISHES for fact in queue.facts)
@@ -237,7 +237,7 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
     block = exec_block.block(frames)
     writes = any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
     calls = queue.calls
-    own = odd and client.routes.manner.owner and held is None and not queue.moves
+    own = odd and client.routes.key.owner and held is None and not queue.moves
     if (held is not None or queue.moves or odd) and not own:
         for name, args in calls:
             service.scripts.note(name, args)

@@ -17,7 +17,7 @@ from typing import Protocol
 from zlib import crc32
 
 from proxy.planning.channels import Kind
-from proxy.pubsub.topic import Claim, Topic
+from proxy.pubsub.topic import PendingSubscription, Topic
 from proxy.transport.clock import Clock
 
 _PATIENCE = 0.5
@@ -90,16 +90,16 @@ class Beginnings:
     def __init__(self, topics: Mapping[Kind, Mapping[bytes, Topic]], clock: Clock, rows: WorkerRows | None) -> None:
         self._topics = topics
         self._clock = clock
-        self._begun: dict[Claim, float] = {}
+        self._begun: dict[PendingSubscription, float] = {}
         """When each was begun."""
-        self._patterns: dict[Claim, None] = {}
+        self._patterns: dict[PendingSubscription, None] = {}
         """Those of patterns."""
-        self._waits: dict[Claim, list[PublisherWait]] = {}
+        self._waits: dict[PendingSubscription, list[PublisherWait]] = {}
         self._rows = rows if rows is not None and rows.workers > 1 else None
         """Where there are other workers."""
-        self._said: dict[Claim, set[int]] = {}
+        self._said: dict[PendingSubscription, set[int]] = {}
         """What the other workers were told of each."""
-        self._aging: deque[tuple[float, Claim]] = deque()
+        self._aging: deque[tuple[float, PendingSubscription]] = deque()
 
     def __repr__(self) -> str:
         return f"Beginnings({len(self._begun)} claims, {len(self._waits)} waited for)"
@@ -107,7 +107,7 @@ class Beginnings:
     def __bool__(self) -> bool:
         return bool(self._begun) or self._rows is not None
 
-    def begin(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> None:
+    def begin(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> None:
         """Somebody has claimed topics of a ``kind``, and will listen to them."""
         self._begun[claim] = self._clock.now()
         if kind is Kind.PATTERN:
@@ -121,7 +121,7 @@ class Beginnings:
                 self._clock.call_later(_PATIENCE, self._forget_old)
             self._aging.append((self._clock.now(), claim))
 
-    def _say_ended(self, claim: Claim) -> None:
+    def _say_ended(self, claim: PendingSubscription) -> None:
         """Tell other workers that nobody waits for it any more."""
         if self._rows is not None:
             for bucket in self._said.pop(claim, ()):
@@ -135,7 +135,7 @@ class Beginnings:
         if self._aging:
             self._clock.call_later(_PATIENCE, self._forget_old)
 
-    def end(self, claim: Claim) -> None:
+    def end(self, claim: PendingSubscription) -> None:
         """The client listens, or will not; it need not have been begun."""
         self._begun.pop(claim, None)
         self._patterns.pop(claim, None)
@@ -143,7 +143,7 @@ class Beginnings:
         for wait in self._waits.pop(claim, ()):
             wait.one_less()
 
-    def of(self, kind: Kind, channel: bytes) -> set[Claim]:
+    def of(self, kind: Kind, channel: bytes) -> set[PendingSubscription]:
         """Those whose clients would hear a message on ``channel`` if a server had read what they sent."""
         since = self._clock.now() - _PATIENCE
         topic = self._topics[kind].get(channel)
@@ -157,11 +157,11 @@ class Beginnings:
                     found.add(claim)
         return found
 
-    def all(self) -> set[Claim]:
+    def all(self) -> set[PendingSubscription]:
         """All that anybody waits for."""
         return set(self._young(self._begun, self._clock.now() - _PATIENCE))
 
-    def _young(self, claims: Reversible[Claim], since: float) -> Iterator[Claim]:
+    def _young(self, claims: Reversible[PendingSubscription], since: float) -> Iterator[PendingSubscription]:
         """Those of ``claims``, which are in the order in which they were begun, that were begun after ``since``."""
         for claim in reversed(claims):
             begun = self._begun.get(claim)
@@ -179,7 +179,7 @@ class Beginnings:
         return [(bucket, worker, begun) for bucket in buckets for worker, begun in rows.begun_elsewhere(bucket)]
 
     def wait(
-        self, claims: Collection[Claim], elsewhere: Sequence[Elsewhere], then: Callable[[], None]
+        self, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere], then: Callable[[], None]
     ) -> PublisherWait:
         """Have ``then`` called when all of these are over, or have taken too long."""
         wait = PublisherWait(len(claims) + len(elsewhere), then)

@@ -9,7 +9,7 @@ import pytest
 from proxy.client.shared_counts import SharedCounts, shared_file
 from proxy.planning.channels import Kind
 from proxy.pubsub.beginnings import Beginnings
-from proxy.pubsub.topic import Claim, Topic
+from proxy.pubsub.topic import PendingSubscription, Topic
 from proxy.transport.clock import running_clock
 
 
@@ -21,9 +21,9 @@ class Stand:
         self.beginnings = Beginnings(self.topics, running_clock(), rows)
         self.over: list[str] = []
 
-    def claim(self, kind: Kind, name: bytes) -> Claim:
+    def claim(self, kind: Kind, name: bytes) -> PendingSubscription:
         """Somebody has asked for one topic."""
-        claim = Claim(None, lambda problem: None)  # type: ignore[arg-type]
+        claim = PendingSubscription(None, lambda problem: None)  # type: ignore[arg-type]
         topic = self.topics[kind].setdefault(name, Topic(kind, name))
         topic.claims[claim] = None
         claim._topics.append(topic)
