@@ -316,6 +316,8 @@ class Backend(ReconnectingConnection):
         try:
             self._reader.feed(data, now)
         except BadReply as error:
+            if self._transport is None or self._transport.is_closing():
+                return  # it is being closed, as the server said more than it should
             self._reason = f"its replies can not be read: {error}"
             self.log(logging.ERROR, "backend sent what is no reply")
             self.abort()

@@ -25,8 +25,11 @@ def send(client: Client, request: Request) -> bool:
         elif fact.handling is Handling.REFUSED:
             client.refuse(fact, errors.not_for_all(fact.name, fact.reason))
             return True
-    if publish.asks_too_early(client, fact):
-        return False
+    if fact.name in publish.ASKING:
+        if client.modes is None:
+            client.modes = Modes(client)
+        if publish.asks_too_early(client.modes):
+            return False
     plan = service.planner.plan(fact, args, frame)
     if service.upstream.redirections.unsettled and runs_code(fact) and service.topology.cluster:
         # A server is told the first key of a module's command only, and answers for keys that are away.

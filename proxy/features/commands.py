@@ -66,9 +66,12 @@ def take(modes: Modes, request: Request) -> bool | None:
     client, fact = modes.client, request.fact
     row = OWN_COMMANDS.get(fact.name)
     subscriptions = modes.subscriptions
-    if subscriptions is not None and subscriptions.restricted and (row is None or not row.while_subscribed):
-        client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
-        return True
+    if subscriptions is not None:
+        if subscriptions.precedes(fact):
+            return False
+        if subscriptions.restricted and (row is None or not row.while_subscribed):
+            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
+            return True
     if modes.queue is not None and (row is None or row.in_multi is not InMulti.AT_ONCE):
         transactions.enqueue(modes, request)
         return True

@@ -4,7 +4,8 @@ a client of the server.
 In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job
@@ -13,20 +14,38 @@ from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
+from proxy.pubsub.beginnings import Elsewhere
 from proxy.pubsub.subscriber import Subscriber
+from proxy.pubsub.topic import PendingSubscription
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
-_ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
+PUBLISHES: Mapping[str, Kind] = {"publish": Kind.CHANNEL, "spublish": Kind.SHARD}
+"""The commands that publish, and what hears them beside patterns."""
+ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
+
+
+class Named(Protocol):
+    """A command, and its arguments from its name on."""
+
+    @property
+    def fact(self) -> Fact:
+        """What is known of it."""
+
+    @property
+    def args(self) -> Sequence[bytes]:
+        """Its arguments."""
 
 
 def publish(modes: Modes, request: Request) -> bool:
     """PUBLISH, SPUBLISH."""
     client = modes.client
     service = client.service
-    kind = Kind.SHARD if request.fact.name == "spublish" else Kind.CHANNEL
+    kind = PUBLISHES[request.fact.name]
     shard = service.hub.publisher(kind, request.args[1])
     if _waits(client, service.hub.ending(kind, request.args[1], shard)):
+        return False
+    if awaits_listeners(modes, (request,)):
         return False
     routes = client.for_large(request.frame)
     if routes is None:
@@ -38,10 +57,40 @@ def publish(modes: Modes, request: Request) -> bool:
     return True
 
 
-def asks_too_early(client: Host, fact: Fact) -> bool:
-    """Whether a command asks the servers who is subscribed while some of them do not know that somebody is no more:
-    then it waits."""
-    return fact.name in _ASKING and _waits(client, client.service.hub.endings)
+def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
+    """Whether some of what publishes among ``requests`` would be heard by somebody who has asked for it, and does not
+    hear it yet: then it waits, but not for those who ask meanwhile."""
+    awaited, beginnings = modes.awaited, modes.client.service.hub.beginnings
+    claims: set[PendingSubscription] = set()
+    elsewhere: list[Elsewhere] = []
+    if awaited is None and beginnings:
+        for each in requests:
+            if each.fact.name in PUBLISHES:
+                claims |= beginnings.of(PUBLISHES[each.fact.name], each.args[1])
+                elsewhere += beginnings.elsewhere(each.args[1])
+    return _waits_for(modes, claims, elsewhere)
+
+
+def _waits_for(modes: Modes, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere] = ()) -> bool:
+    """Whether a client waits for ``claims``, or for those that it has begun to wait for."""
+    client = modes.client
+    if modes.awaited is None and (claims or elsewhere):
+        beginnings = client.service.hub.beginnings
+        modes.awaited = beginnings.wait(claims, elsewhere, lambda: client.flow.go(Stop.ORDER))
+    if modes.awaited is None:
+        return False
+    if modes.awaited.over:
+        modes.awaited = None
+        return False
+    client.flow.stop(Stop.ORDER)
+    return True
+
+
+def asks_too_early(modes: Modes) -> bool:
+    """Whether a command of ``ASKING`` asks the servers who is subscribed while some of them do not know that somebody
+    is, or is no more: then it waits."""
+    hub = modes.client.service.hub
+    return _waits(modes.client, hub.endings) or _waits_for(modes, hub.beginnings.all() if modes.awaited is None else ())
 
 
 def _waits(client: Host, servers: Sequence[Subscriber]) -> bool:
@@ -87,11 +136,12 @@ class _Counted(ForwardingSink):
 def subscribe(modes: Modes, request: Request) -> bool:
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
     client = modes.client
-    if not client.alone():
+    listening = modes.listening()
+    if not (listening.follows or client.alone()):
         return False
     pending = client.hold(request.fact)
     pending.unmute()  # it is told all the same, as Redis does
-    modes.listening().begin(BEGIN[request.fact.name], request.args[1:], pending)
+    listening.begin(BEGIN[request.fact.name], request.args[1:], pending)
     return True
 
 

@@ -11,6 +11,7 @@ from proxy.features.host import Host, KeyTracking
 from proxy.features.subscriptions import Subscriptions
 from proxy.features.watch import Watch
 from proxy.planning.exec_block import Queue
+from proxy.pubsub.beginnings import PublisherWait
 from proxy.session.session import ClientMode
 
 
@@ -30,10 +31,12 @@ class Blocked(Protocol):
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
+    __slots__ = ("awaited", "block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
 
     def __init__(self, client: Host) -> None:
         self.client = client
+        self.awaited: PublisherWait | None = None
+        """The subscriptions of others that what it publishes next waits for."""
         self.block: Blocked | None = None
         """The blocking command that it waits in."""
         self.sent: SingleRequest | None = None
@@ -53,15 +56,19 @@ class Modes:
         """Whether the fast path may work for it all the same."""
         if self.tracker is not None and self.tracker.tracking.caching:
             return False
-        return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
+        subscriptions = self.subscriptions
+        return self.queue is None and (subscriptions is None or not (subscriptions.restricted or subscriptions.begins))
 
     @property
     def mode(self) -> int:
         """What that means to the own fast path."""
         if self.tracker is not None or self.block is not None:
             return ClientMode.LONG
-        if self.subscriptions is not None and self.subscriptions.restricted:
-            return ClientMode.LISTENS if self.queue is None else ClientMode.LONG
+        if self.subscriptions is not None:
+            if self.subscriptions.begins:
+                return ClientMode.LONG
+            if self.subscriptions.restricted:
+                return ClientMode.LISTENS if self.queue is None else ClientMode.LONG
         if self.queue is None:
             return ClientMode.OWN
         return ClientMode.SPOILED if self.queue.spoiled else ClientMode.QUEUES

@@ -1,11 +1,17 @@
 """What one client is subscribed to, and the mode that this puts it in when it speaks RESP2.
 
+Of several SUBSCRIBEs that follow each other none waits for the one before; each is confirmed in its turn. What else
+follows them waits until all are: it may depend on what stands.
+
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from proxy import errors
+from proxy.commands.facts import Fact
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
 from proxy.features.request import PendingReply
@@ -25,15 +31,28 @@ _LOOK_EVERY = 1.0
 """Seconds after which it is looked again whether a slow client has caught up."""
 
 
+@dataclass(eq=False, slots=True)
+class Begun:
+    """A command that subscribes to ``names``, and is not confirmed yet; ``pending`` is its reply."""
+
+    kind: Kind
+    names: Sequence[bytes]
+    pending: PendingReply
+    claim: PendingSubscription
+
+
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
+    __slots__ = ("_begun", "_client", "_confirms", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
 
     def __init__(self, client: Host) -> None:
         self._client = client
         self.protocol = client.session.protocol
-        self._claim: PendingSubscription | None = None
+        self._begun: deque[Begun] = deque()
+        """The commands that subscribe and are not confirmed yet."""
+        self._confirms = False
+        """Whether the first of them is being confirmed."""
         self._limited = False
         """Whether the limits are a subscriber's."""
         self._leaves = False
@@ -47,6 +66,23 @@ class Subscriptions:
     def any(self) -> bool:
         """Whether there are any."""
         return any(self.names.values())
+
+    @property
+    def begins(self) -> bool:
+        """Whether a command that subscribes is not confirmed yet."""
+        return bool(self._begun)
+
+    @property
+    def follows(self) -> bool:
+        """Whether nothing of the client is in flight but commands that subscribe."""
+        return self._client.window.pending == len(self._begun)
+
+    def precedes(self, fact: Fact) -> bool:
+        """Whether a command has to wait as others before it subscribe."""
+        if not self._begun or fact.name in BEGIN:
+            return False
+        self._client.flow.stop(Stop.ORDER)
+        return True
 
     @property
     def restricted(self) -> bool:
@@ -99,28 +135,41 @@ class Subscriptions:
         return b"".join(frames)
 
     def begin(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
-        """Subscribe; what the client sends next waits until it is confirmed."""
+        """Subscribe; what the client sends next waits until it is confirmed, unless that subscribes too."""
         client = self._client
-        slices = client.service.slices
+        hub = client.service.hub
+        claim = hub.claim(self._settled)
+        hub.beginnings.begin(claim, kind, names)
+        self._begun.append(Begun(kind, names, pending, claim))
+        client.service.slices.run(self._claiming(claim, kind, names), client)
+        if self._begun:
+            client.adopt_session()
 
-        def then(problem: str | None) -> None:
-            slices.run(self._confirming(claim, kind, names, pending, problem), client)
+    def _settled(self, problem: str | None) -> None:
+        """One of the commands stands, or fails: confirm those whose turn it is."""
+        if not self._confirms and self._begun and self._begun[0].claim.over:
+            self._confirms = True
+            self._client.service.slices.run(self._confirming_all(), self._client)
 
-        claim = self._claim = client.service.hub.claim(then)
-        slices.run(self._claiming(claim, kind, names), client)
-        if client.window.pending:
-            client.flow.stop(Stop.ORDER)
+    def _confirming_all(self) -> Job[None]:
+        """Confirm the commands that stand or have failed, up to the first one that has not."""
+        begun = self._begun
+        while begun and begun[0].claim.over:
+            yield from self._confirming(begun[0])
+            yield MORE
+        self._confirms = False
 
     def _claiming(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> Job[None]:
         """Have ``names`` stand."""
         yield from claim.adding(kind, names)
         claim.seal()
 
-    def _confirming(
-        self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes], pending: PendingReply, problem: str | None
-    ) -> Job[None]:
-        """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
-        window, token = self._client.window, pending.token
+    def _confirming(self, first: Begun) -> Job[None]:
+        """Hear of the names that the first command subscribes to, which stand, and say so; or what the problem is. The
+        claim has served then."""
+        client, begun = self._client, self._begun
+        window = client.window
+        kind, names, token, problem = first.kind, first.names, first.pending.token, first.claim.problem
         said: list[bytes] = []
 
         def say(frame: bytes) -> None:
@@ -133,6 +182,7 @@ class Subscriptions:
             # From here on messages wait until all is confirmed.
             window.stream(token, b"", False)
             yield from self._joining(kind, names, say)
+            begun.popleft()
             self._changed()
             window.stream(token, b"".join(said), True)
         else:
@@ -140,12 +190,22 @@ class Subscriptions:
                 said.append(encode.error(problem))
             else:
                 at_once(self._joining(kind, names, said.append))
-                self._changed()
-            # It is read from again before it can answer: what it says then must not come behind what others say later.
-            self._client.flow.go(Stop.ORDER)
-            pending.answer(b"".join(said))
-        self._claim = None
-        self._client.service.slices.run(claim.releasing())
+            begun.popleft()
+            self._changed()
+            window.gathers = bool(begun)
+            if not begun:
+                # It is read from again before it can answer: what it says then must not come behind what others say
+                # later.
+                client.flow.go(Stop.ORDER)
+            first.pending.answer(b"".join(said))
+            window.gathers = False
+        self._let_go(first.claim)
+
+    def _let_go(self, claim: PendingSubscription) -> None:
+        """The claim has served, or is of no use any more."""
+        service = self._client.service
+        service.hub.beginnings.end(claim)
+        service.slices.run(claim.releasing())
 
     def _joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
         """Hear of ``names``, all of which are claimed and stand, and ``say`` the confirmation of each."""
@@ -233,14 +293,15 @@ class Subscriptions:
     def gone(self) -> None:
         """End all, and say nothing; for good."""
         self.forget()
-        slices = self._client.service.slices
-        if self._claim is not None:
-            slices.run(self._claim.releasing())
+        begun = list(self._begun)
+        self._begun.clear()
+        for each in begun:
+            self._let_go(each.claim)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         if not self._leaves:
-            slices.run(self._clearing())
+            self._client.service.slices.run(self._clearing())
 
     def _clearing(self) -> Job[None]:
         """Hear of nothing any more."""

@@ -20,10 +20,13 @@ from proxy.backends.dedicated_request import Fate
 from proxy.backends.exec_request import ExecRequest
 from proxy.commands.facts import Fact
 from proxy.engine.sink import Sink
+from proxy.features import publish
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
+from proxy.features.publish import PUBLISHES
 from proxy.features.request import PendingReply, Request
 from proxy.features.state import Modes
+from proxy.features.unshared import FencedReply
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
 from proxy.planning.channels import BEGIN
@@ -173,6 +176,9 @@ def execute(modes: Modes, request: Request) -> bool:
     if service.clients.paused and service.clients.pausing.holds_any(queue):
         client.postpone()
         return False
+    publishes = any(fact.name in PUBLISHES for fact in queue.facts)
+    if publishes and publish.awaits_listeners(modes, queue.items):
+        return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
     large = queue.size >= service.query.large
@@ -235,7 +241,8 @@ def _carry_out(
     block = exec_block.block(frames)
     writes = any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
     calls = queue.calls
-    if held is not None or queue.moves or odd:
+    own = odd and client.routes.key.owner and held is None and not queue.moves
+    if (held is not None or queue.moves or odd) and not own:
         for name, args in calls:
             service.scripts.note(name, args)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
@@ -250,6 +257,11 @@ def _carry_out(
         service.scripts.prepare_all(calls, backend, now)
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
+    if own:
+        FencedReply(client, client.writing([shard], writes, ending), pending.token).send(
+            shard, block, read=False, now=now
+        )
+        return
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
     service.dispatcher.send(shard, False, block, routes, client.flow, sink, pending.token, now)
 

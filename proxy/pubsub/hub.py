@@ -15,6 +15,7 @@ from proxy import errors
 from proxy.backends.settings import BackendSettings
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.pubsub.beginnings import Beginnings, WorkerRows
 from proxy.pubsub.subscriber import Subscriber
 from proxy.pubsub.topic import Listener, PendingSubscription, Push, Server, Then, Topic
 from proxy.sharding.slots import key_slot
@@ -36,7 +37,7 @@ _FEW = 100
 class Hub:
     """All subscriptions of a worker."""
 
-    def __init__(self, around: BackendSettings[Any], topology: Topology) -> None:
+    def __init__(self, around: BackendSettings[Any], topology: Topology, rows: WorkerRows | None = None) -> None:
         self._around = around
         self._slices = around.slices
         self._loop = asyncio.get_running_loop()
@@ -49,6 +50,7 @@ class Hub:
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        self.beginnings = Beginnings(self.topics, around.turn.clock, rows)
         self._late: deque[tuple[Subscriber, bytes, int, Mapping[bytes, Topic]]] = deque()
         """The messages that wait for a turn that has time for them."""
         self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]

@@ -142,6 +142,11 @@ class PendingSubscription:
         """Whether the claim is settled or cancelled."""
         return self._then is None
 
+    @property
+    def topics(self) -> Sequence[Topic]:
+        """What was added up to now."""
+        return self._topics
+
     def adding(self, kind: Kind, names: Sequence[bytes]) -> Job[None]:
         """Add the topics called ``names``, as a job."""
         for at, name in enumerate(names):

@@ -135,7 +135,7 @@ class Service:
         )
         self._divide()
         # what clients are in the middle of
-        self.hub: Hub = Hub(self.upstream.settings, topology)
+        self.hub: Hub = Hub(self.upstream.settings, topology, self.shared_counts)
         self.clients.pausing = Pausing(self)
         self.trackers = TrackingClients(self, backend.dedicated_connections, share(config), self.upstream.budget)
         self._slow_scripts = SlowScripts(self)
