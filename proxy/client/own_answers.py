@@ -162,6 +162,9 @@ class OwnAnswers:
         known = client_commands.command(fact.name)
         if known is not None:
             return known
+        if fact.name == _LISTED:
+            listed = cross_worker.COMMANDS[_LISTED]
+            return lambda session, args: cross_worker.run(listed, session, args, self.now)
         return lambda session, args: client_commands.run(session, fact.name, args, self.now)
 
     def count(self, fact: Fact) -> None:

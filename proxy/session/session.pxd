@@ -34,4 +34,6 @@ cdef class Session:
     cdef public Py_ssize_t watched
     cdef public tuple listening
 
+    cpdef object start_over(self)
+    cpdef bint authenticate(self, bytes user, bytes password) except -1
     cpdef bint muted(self) except -1

@@ -24,6 +24,7 @@ from proxy.sharding.slots import key_slot
 DEFAULT_USER = "default"
 _DEFAULT_USER = DEFAULT_USER.encode()
 _RESET = encode.simple("RESET")
+_PROTOCOLS = {b"2": 2, b"3": 3}
 _HELLO_NOAUTH = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
     "option can be used to authenticate the client and select the RESP protocol version at the same time"
@@ -294,10 +295,10 @@ def _auth(session: Session, args: Sequence[bytes]) -> bytes:
 def _hello(session: Session, args: Sequence[bytes]) -> bytes:
     protocol = session.protocol
     if len(args) >= 2:
-        asked = parse_integer(args[1])
+        asked = _PROTOCOLS.get(args[1])
         if asked is None:
-            return encode.error("ERR Protocol version is not an integer or out of range")
-        if asked not in (2, 3):
+            if parse_integer(args[1]) is None:
+                return encode.error("ERR Protocol version is not an integer or out of range")
             return encode.error(errors.NOPROTO)
         protocol = asked
     credentials: tuple[bytes, bytes] | None = None
