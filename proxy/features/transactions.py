@@ -18,6 +18,7 @@ from proxy import errors
 from proxy.backends.dedicated_pool import Lease
 from proxy.backends.exec_request import ExecRequest, Fate
 from proxy.commands.facts import Fact
+from proxy.engine.jobs import Job, at_once
 from proxy.engine.sink import Sink
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
@@ -38,6 +39,8 @@ AT_ONCE = frozenset(("multi", "exec", "discard", "watch", "quit", "reset"))
 """What is carried out inside a transaction too, and not queued."""
 _MOVING = frozenset(("select", "hello", "auth"))
 """What may change the database or the protocol, and what that may depend on."""
+_FEW = 100
+"""Calls of scripts whose scripts are looked for at once."""
 
 
 def multi(modes: Modes, request: Request) -> bool:
@@ -236,14 +239,34 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
             service.scripts.note(name, args)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
         return
+    sending = _sending(client, queue, ending, block, shard, writes, token, now)
+    if len(calls) <= _FEW:
+        at_once(sending)
+    elif not service.slices.run(sending, client):
+        client.flow.stop(Stop.ORDER)
+
+
+def _sending(
+    client: Host, queue: Queue, ending: Ending, block: bytes, shard: int, writes: bool, token: int, now: float
+) -> Job[None]:
+    """Send the block over the shared connection of the shard's primary, behind the scripts that it needs."""
+    service = client.service
     routes = service.upstream.large_routes(block, client.routes, client.session.protocol, client.session.db)
     if routes is None:
         routes = client.routes
     else:
         client.flow.stop(Stop.ORDER)
-    backend = routes.writers[shard]
-    if calls and backend is not None:
-        service.scripts.prepare_all(calls, backend, now)
+    backend, planner = routes.writers[shard], service.planner
+    if queue.calls and backend is not None:
+        yield from service.scripts.preparing(queue.calls, backend, now)
+    if service.planner is not planner:
+        # The shards may be others now.
+        place = service.planner.together(queue.slots)
+        if isinstance(place, Reject):
+            reply = _reject(client, place)
+            client.window.deliver(token, reply, 0, len(reply))
+            return
+        shard = place.shard
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())

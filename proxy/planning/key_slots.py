@@ -19,7 +19,7 @@ _STEP = 64
 class Found:
     """What ``examining`` has found out about ``args``, as a call of ``fact``."""
 
-    __slots__ = ("args", "asked", "denied", "fact", "slots")
+    __slots__ = ("args", "asked", "denied", "fact", "naming", "slots")
 
     def __init__(self, fact: Fact, args: Sequence[bytes]) -> None:
         self.fact = fact
@@ -27,6 +27,8 @@ class Found:
         self.slots: frozenset[int] | None = None
         """None: its keys can not be told."""
         self.denied: str | None = None
+        self.naming = args
+        """As far as they name scripts that are kept."""
         self.asked: object = None
         """What else it asks for, if it is no command of keys."""
 
