@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from proxy import errors
+from proxy.backends.refused_requests import WatchingSink
 from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.entry import Entry
 from proxy.engine.jobs import MORE, Job, at_once
@@ -73,6 +74,12 @@ class LostRequests(Generic[_Connection]):
         # What a replica may answer, another server of the shard can answer as well.
         reader = settings.events.elsewhere(backend)
         for entry in self._real(entries):
+            yield MORE
+            # Behind one that was refused it would overtake that.
+            if isinstance(entry.sink, WatchingSink) and entry.sink.recall(
+                entry.token, backend.place, backend.down_error(), settings.turn.now()
+            ):
+                continue
             look = settings.events.look(entry.frame)
             if look.replica_ok and (reader is not backend or not (backend.place.primary or backend.retired)):
                 target: _Connection | None = reader
@@ -83,7 +90,6 @@ class LostRequests(Generic[_Connection]):
             else:
                 settings.events.prepare(entry.frame, target, entry.since)
                 target.send(entry.sink, entry.token, entry.frame, entry.since, None)
-            yield MORE
 
     def _run(self, job: Job[None], entries: Sequence[Entry]) -> None:
         """Do ``job``, which is about ``entries``. Where they are many, what their clients send next waits for that."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from proxy.backends.settings import Place
 from proxy.engine.entry import Entry
 from proxy.engine.sink import ForwardingSink, Sink
-from proxy.planning.refusals import NOSCRIPT, READONLY, Refusal
+from proxy.planning.refusals import NOSCRIPT, READONLY, UNSENT, Refusal
 from proxy.planning.retry_rules import Look, Outcome
 
 
@@ -65,9 +65,18 @@ class WatchingSink(ForwardingSink):
         ticket = self._tickets.pop(token)
         ticket.place = place
         ticket.refuse(refusal, now)
+        self._party.refused = True
         if refusal.kind == READONLY:
             self._party.demoted = refusal
         self._party.settle()
+
+    def recall(self, token: int, place: Place, error: bytes, now: float) -> bool:
+        """Whether the request, which has not run at ``place``, waits with those of its group that were refused, to be
+        sent again in order; ``error`` is its answer if there is no time for that."""
+        if not self._party.refused:
+            return False
+        self.refuse(token, place, Refusal(UNSENT, error), now)
+        return True
 
     def _is_stale(self, token: int) -> bool:
         """Whether it is a read, answered by a server that has just refused a write as a replica: then it is refused as
@@ -114,13 +123,15 @@ class WatchingSink(ForwardingSink):
 class RequestGroup:
     """Requests of one client that are in flight together, in order; ``then`` is called when each has its outcome."""
 
-    __slots__ = ("_look", "_open", "_then", "_watches", "demoted", "tickets")
+    __slots__ = ("_look", "_open", "_then", "_watches", "demoted", "refused", "tickets")
 
     def __init__(self, then: Callable[["RequestGroup"], None], look: Callable[[bytes], Look]) -> None:
         self._then = then
         self._look = look
         self.demoted: Refusal | None = None
         """READONLY, if the server has said it to one of them."""
+        self.refused = False
+        """Whether one of them was."""
         self._open = 0
         self._watches: dict[Sink, WatchingSink] = {}
         self.tickets: list[RefusedRequest] = []

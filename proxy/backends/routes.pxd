@@ -2,7 +2,7 @@ import cython
 
 
 cdef class Routes:
-    cdef readonly object manner
+    cdef readonly object key
     cdef object _fitness
     cdef object _pool
     cdef object _topology

@@ -19,7 +19,9 @@ cdef class Clients:
     cdef object _pause
     cdef object _pause_timer
     cdef readonly bint paused
-    cdef public object on_pause
+    cdef readonly object backlog
+    cdef readonly object monitoring
+    cdef public object pausing
     cdef Py_ssize_t _blocked
 
     @cython.locals(shared_counts=SharedCounts, number=Py_ssize_t)

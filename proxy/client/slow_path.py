@@ -75,7 +75,7 @@ def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
             yield MORE
         found = (yield from _examining(client, args)) if args else None
         yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
-        examined = client.service.examined
+        examined = client.service.planner.examined
         examined.found = found
         try:
             if done is None or not _parsed(client, args, frame, now):
@@ -105,7 +105,7 @@ def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
         found.naming = yield from service.scripts.kept_among(args)
         return found
     if fact.handling in _OF_KEYS or fact.name == "watch":
-        return (yield from examining(fact, args, service.slot_of))
+        return (yield from examining(fact, args, service.inspector.slot_of))
     return None
 
 
@@ -115,12 +115,14 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
         return True
     session = client.session
     service = client.service
+    inspector = service.inspector
+    clients = service.clients
     fact: Fact | None
     try:
-        fact = service.inspector.table.resolve(args)
+        fact = inspector.table.resolve(args)
     except UnknownSubcommand as unknown:
         fact = unknown.fact
-        if fact.name not in service.absent:
+        if fact.name not in inspector.absent:
             client.refuse_for_good(fact, errors.unknown_subcommand(fact.name, args[1]))
             return True
     if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
@@ -128,7 +130,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
         client.service.counters.reject("http")
         client.close()
         return True
-    if fact is None or fact.name in service.absent:
+    if fact is None or fact.name in inspector.absent:
         client.refuse_for_good(None, errors.unknown_command(args))
         return True
     client.latest = None
@@ -139,9 +141,9 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
         client.refuse(fact, refusal)
     elif service.query.refuses(frame, args):
         client.refuse(fact, errors.query_too_large(service.query.limit))
-    elif service.clients.paused and service.pausing.holds(fact, args):
+    elif clients.paused and clients.pausing.holds(fact, args):
         return _hold(client, Request(fact, args, frame, now))
-    elif service.monitoring.watching:
+    elif clients.monitoring.watching:
         return _carry_out_monitored(client, Request(fact, args, frame, now))
     else:
         return _carry_out(client, Request(fact, args, frame, now))
@@ -165,7 +167,7 @@ def _carry_out_monitored(client: Client, request: Request) -> bool:
     refused = counter.rejected
     done = _carry_out(client, request)
     if done and counter.rejected == refused:
-        client.service.monitoring.show(client.session, request.fact, request.args)
+        client.service.clients.monitoring.show(client.session, request.fact, request.args)
     return done
 
 

@@ -19,6 +19,7 @@ Of modules this list has what Redis Stack 7.4, vector sets and FalkorDB give; th
 Keys in several slots are refused with `-CROSSSLOT` where a command is not split. Inside of MULTI nothing is split: all
 keys of a transaction are in one slot, and what goes to every primary is refused. "May be read from a replica" holds
 where `read_from` allows it. With one shard (and no Redis Cluster) all keys are together: nothing is ever cross-slot.
+What else differs from one Redis server is in [differences.md](differences.md).
 
 """
 

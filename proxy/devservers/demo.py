@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from proxy.config import Address, parse_listen
-from proxy.devservers.demosite import BRAND, Servers, Try, start
+from proxy.devservers.demosite import BRAND, DemoServers, Try, start
 from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, free_port
 from proxy.errors import SlotgateError
@@ -168,7 +168,7 @@ class _Proxy:
 
 
 @contextlib.contextmanager
-def _proxy(servers: Servers, address: Address) -> Iterator[_Proxy]:
+def _proxy(servers: DemoServers, address: Address) -> Iterator[_Proxy]:
     admin = Address(LOOPBACK, free_port())
     log = servers.directory / "proxy.log"
     package = Path(__file__).resolve().parents[2]
@@ -190,7 +190,7 @@ def _proxy(servers: Servers, address: Address) -> Iterator[_Proxy]:
         proxy.stop()
 
 
-def _describe(servers: Servers, proxy: _Proxy) -> str:
+def _describe(servers: DemoServers, proxy: _Proxy) -> str:
     """What a newcomer wants to know and to copy."""
     host = _WILDCARDS.get(proxy.address.host, proxy.address.host)
     port = proxy.address.port

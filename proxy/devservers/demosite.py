@@ -24,7 +24,7 @@ _MOVED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
+class DemoServers:
     """Running servers, and what the demo says of them."""
 
     binary: ServerBinary
@@ -38,27 +38,27 @@ class Servers:
 
 
 @contextlib.contextmanager
-def start(topology: str, shards: int, replicas: int) -> Iterator[Servers]:
+def start(topology: str, shards: int, replicas: int) -> Iterator[DemoServers]:
     """``topology`` is "static", "cluster" or "sentinel". Raises SlotgateError when they do not start."""
     with _STARTS[topology](shards, replicas) as servers:
         yield servers
 
 
 @contextlib.contextmanager
-def _static(shards: int, replicas: int) -> Iterator[Servers]:
+def _static(shards: int, replicas: int) -> Iterator[DemoServers]:
     with start_many(shards, replicas) as running:
         names = [f"shard-{number + 1}" for number in range(shards)]
         groups = [(primary, *group) for primary, group in zip(running.primaries, running.replicas, strict=True)]
-        yield Servers(running.binary, running.directory, ("--static", running.static), _lines(names, groups))
+        yield DemoServers(running.binary, running.directory, ("--static", running.static), _lines(names, groups))
 
 
 @contextlib.contextmanager
-def _cluster(shards: int, replicas: int) -> Iterator[Servers]:
+def _cluster(shards: int, replicas: int) -> Iterator[DemoServers]:
     with start_cluster(shards, replicas, timeout=_START_TIMEOUT) as running:
         names = [f"shard-{number + 1}" for number in range(shards)]
         primaries = running.nodes[:shards]
         groups = [(primary, *running.replicas_of(primary)) for primary in primaries]
-        yield Servers(
+        yield DemoServers(
             running.binary,
             running.directory,
             ("--cluster", running.seeds),
@@ -84,9 +84,9 @@ def _cluster_changes(cluster: LocalCluster, groups: Sequence[Sequence[LocalServe
 
 
 @contextlib.contextmanager
-def _sentinel(shards: int, replicas: int) -> Iterator[Servers]:
+def _sentinel(shards: int, replicas: int) -> Iterator[DemoServers]:
     with start_watched(shards, replicas, timeout=_START_TIMEOUT) as running:
-        yield Servers(
+        yield DemoServers(
             running.binary,
             running.directory,
             ("--sentinel", running.sentinel_addresses, "--masters", running.masters),

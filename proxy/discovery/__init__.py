@@ -3,8 +3,8 @@ snapshots, and edits none.
 
 ::
 
+    discovery       what a worker finds out about its servers, and which source a configuration asks for
     source          the contract of a source of topologies
-    choose          which source a configuration asks for
     cluster         a Redis Cluster, asked again and again
     clusterview     what one node of a cluster says
     clusterplaces   the replies to CLUSTER SHARDS and CLUSTER SLOTS

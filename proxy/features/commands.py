@@ -64,7 +64,7 @@ def let_go(modes: Modes) -> None:
         modes.block.cancel()
     if modes.sent is not None:
         modes.sent.cancel()
-    modes.client.service.monitoring.remove(modes.client)
+    modes.client.service.clients.monitoring.remove(modes.client)
     tracking.stop(modes)
     transactions.discard(modes)
     if modes.subscriptions is not None:

@@ -4,7 +4,7 @@ A feature names neither the connection of its client nor the composition root: b
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from proxy.backends.dispatch import Dispatcher
@@ -12,23 +12,20 @@ from proxy.backends.routes import Routes
 from proxy.backends.upstream import Upstream
 from proxy.commands.facts import Fact
 from proxy.config import Config
-from proxy.discovery.monitor import Monitor
 from proxy.engine.jobs import Job
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.metrics import Counters
 from proxy.planning.exec_block import Queue, Queued
 from proxy.planning.inspector import Inspector
-from proxy.planning.key_slots import Examined
 from proxy.planning.planner import Planner, Reject
 from proxy.planning.query_limit import QueryLimit
 from proxy.pubsub.hub import Hub
-from proxy.resp.limits import RequestLimits
 from proxy.session.cross_worker import Args, Part
 from proxy.session.script_cache import Scripts
 from proxy.session.session import Session
 from proxy.session.tracking_options import Tracking
-from proxy.sharding.topology import Topology
+from proxy.sharding.topology import Node, Topology
 from proxy.transport.flow_control import ClientLimits, Flow
 from proxy.transport.job_runner import Slices
 from proxy.transport.write_batch import Turn
@@ -53,6 +50,14 @@ class Registry(Protocol):
     @property
     def pauses_writes_only(self) -> bool:
         """Whether it holds only what may write."""
+
+    @property
+    def pausing(self) -> "Paused":
+        """What it holds."""
+
+    @property
+    def monitoring(self) -> "Monitors":
+        """The clients that have called MONITOR."""
 
     def get(self, number: int) -> "Host | None":
         """The client with this id."""
@@ -154,6 +159,13 @@ class Trackers(Protocol):
         """It does not any more."""
 
 
+class ReplicaLags(Protocol):
+    """The watch over the servers."""
+
+    def lags(self) -> Iterator[tuple[str, Node, float]]:
+        """Each replica that has answered: its shard, itself, and how far it is behind."""
+
+
 class Services(Protocol):
     """What the clients of a worker share."""
 
@@ -190,12 +202,8 @@ class Services(Protocol):
         """The subscriptions at the servers."""
 
     @property
-    def monitor(self) -> Monitor:
+    def discovery(self) -> ReplicaLags:
         """How far the replicas are behind."""
-
-    @property
-    def slot_of(self) -> Callable[[bytes], int]:
-        """The slot of a key, or of a shard channel."""
 
     @property
     def inspector(self) -> Inspector:
@@ -204,10 +212,6 @@ class Services(Protocol):
     @property
     def planner(self) -> Planner:
         """Decides what becomes of commands."""
-
-    @property
-    def examined(self) -> Examined:
-        """What was found out about the request of very many arguments that is carried out now."""
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -226,10 +230,6 @@ class Services(Protocol):
         """The bounds of each client."""
 
     @property
-    def request_limits(self) -> RequestLimits:
-        """The bounds of a request."""
-
-    @property
     def siblings(self) -> Siblings | None:
         """The other workers, where there are any."""
 
@@ -242,19 +242,11 @@ class Services(Protocol):
         """The clients."""
 
     @property
-    def monitoring(self) -> Monitors:
-        """The clients that have called MONITOR."""
-
-    @property
-    def pausing(self) -> Paused:
-        """What a CLIENT PAUSE holds."""
-
-    @property
     def trackers(self) -> Trackers:
         """The clients that track."""
 
 
-class State(Protocol):
+class ClientState(Protocol):
     """What the client is in the middle of, as far as others than ``proxy.features.state`` need it."""
 
     @property
@@ -296,7 +288,7 @@ class Host(Protocol):
         """What it has told of itself."""
 
     @property
-    def modes(self) -> State | None:
+    def modes(self) -> ClientState | None:
         """What it is in the middle of, if it ever was."""
 
     @property
@@ -335,13 +327,13 @@ class Host(Protocol):
         """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
 
     def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this manner."""
+        """Answer a command that is always answered like that, whoever sends it in this mode."""
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
-        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        """Refuse a command that is always refused like that, whoever sends it in this mode."""
 
     def reject(self, fact: Fact, rejected: Reject) -> None:
         """Answer a command with what the planner has against it."""

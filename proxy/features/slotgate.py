@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from proxy import errors
-from proxy.backends.settings import Place, State
+from proxy.backends.settings import ConnectionState, Place
 from proxy.backends.single_request import SingleRequest
 from proxy.config.settings import settings
 from proxy.engine.jobs import MORE, Job
@@ -35,13 +35,19 @@ HELP = (
     "    Print this help.",
 )
 
-_BETTER = (State.READY, State.HELD, State.NEW, State.FAILING, State.CLOSED)
+_BETTER = (
+    ConnectionState.READY,
+    ConnectionState.HELD,
+    ConnectionState.NEW,
+    ConnectionState.FAILING,
+    ConnectionState.CLOSED,
+)
 """Of several connections to a server the first of these is the server's state."""
 
 
 def nodes(service: Services, protocol: int) -> bytes:
     """SLOTGATE NODES."""
-    lags = {node: behind for _, node, behind in service.monitor.lags()}
+    lags = {node: behind for _, node, behind in service.discovery.lags()}
     found = []
     for index, shard in enumerate(service.topology.shards):
         slots = format_ranges(service.topology.ranges(index))
@@ -72,7 +78,7 @@ def where(service: Services, keys: list[bytes], protocol: int) -> Job[bytes]:
     """SLOTGATE WHERE key [key ...]."""
     found = []
     for key in keys:
-        found.append(_where(service.topology, service.slot_of(key), protocol))
+        found.append(_where(service.topology, service.inspector.slot_of(key), protocol))
         yield MORE
     return encode.array(found)
 

@@ -12,7 +12,7 @@ from proxy.features.subscriptions import Subscriptions
 from proxy.features.watch import Watch
 from proxy.planning.channels import END
 from proxy.planning.exec_block import Queue
-from proxy.session.session import Manner
+from proxy.session.session import ClientMode
 
 
 class Blocked(Protocol):
@@ -57,15 +57,15 @@ class Modes:
         return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
 
     @property
-    def manner(self) -> int:
+    def mode(self) -> int:
         """What that means to the own fast path."""
         if self.tracker is not None or self.block is not None:
-            return Manner.LONG
+            return ClientMode.LONG
         if self.subscriptions is not None and self.subscriptions.restricted:
-            return Manner.LISTENS if self.queue is None else Manner.LONG
+            return ClientMode.LISTENS if self.queue is None else ClientMode.LONG
         if self.queue is None:
-            return Manner.OWN
-        return Manner.SPOILED if self.queue.spoiled else Manner.QUEUES
+            return ClientMode.OWN
+        return ClientMode.SPOILED if self.queue.spoiled else ClientMode.QUEUES
 
     @property
     def blocked(self) -> bool:

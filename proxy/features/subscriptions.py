@@ -10,7 +10,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
-from proxy.pubsub.topic import Claim, Server
+from proxy.pubsub.topic import PendingSubscription, Server
 from proxy.resp import encode
 from proxy.transport.clock import Deadline
 from proxy.transport.flow_control import Stop
@@ -35,12 +35,12 @@ class Subscriptions:
     def __init__(self, client: Host) -> None:
         self._client = client
         self.protocol = client.session.protocol
-        self._claim: Claim | None = None
+        self._claim: PendingSubscription | None = None
         self._limited = False
         """Whether the limits are a subscriber's."""
         self._leaves = False
         """Whether its subscriptions are being given up, all of them."""
-        self._expected: list[Claim] = []
+        self._expected: list[PendingSubscription] = []
         """What a transaction is going to subscribe to."""
         self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
@@ -131,13 +131,13 @@ class Subscriptions:
         if client.window.pending:
             client.flow.stop(Stop.ORDER)
 
-    def _claiming(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> Job[None]:
+    def _claiming(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> Job[None]:
         """Have ``names`` stand."""
         yield from claim.adding(kind, names)
         claim.seal()
 
     def _confirming(
-        self, claim: Claim, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
+        self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
     ) -> Job[None]:
         """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
         window = self._client.window

@@ -23,7 +23,7 @@ MOVING = frozenset({"hello", "select", "reset"})
 """What a tracking client's connections to servers follow, so that nothing may be in flight on them then."""
 
 
-class Trackers:
+class TrackingClients:
     """The tracking clients of a worker: at most ``most``, as each has a connection to each primary, and at most
     ``share`` of one user at one address."""
 
@@ -90,7 +90,7 @@ def track(modes: Modes, request: Request) -> bool:
     if not client.alone():
         return False
     service, session = client.service, client.session
-    found = service.examined.of(request.fact, request.args)
+    found = service.planner.examined.of(request.fact, request.args)
     asked = at_once(asking(client, request.args)) if found is None else cast(Asked, found.asked)
     if isinstance(asked, str):
         client.say(request.fact, encode.error(asked))

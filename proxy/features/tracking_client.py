@@ -44,8 +44,8 @@ _TOGETHER = 0.05
 
 
 class Tracker(Sink):
-    """One client's tracking; connections know it as their ``backends.settings.Owner``. Takes the answers to what
-    servers are told.
+    """One client's tracking; connections know it as their ``backends.settings.ConnectionOwner``. Takes the answers to
+    what servers are told.
 
     Its connections have one ``Place`` each, whatever the session's protocol and database are: they change with it, when
     nothing that the client sent is in flight.

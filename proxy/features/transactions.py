@@ -73,7 +73,7 @@ def enqueue(modes: Modes, request: Request) -> None:
     else:
         item, slots = Queued(fact, args, frame), found
     if not queue.spoiled:
-        most = service.request_limits.request
+        most = service.limits.requests.request
         if queue.size + item.size > most:
             client.refuse(fact, errors.transaction_too_big(most))
             return
@@ -171,7 +171,7 @@ def execute(modes: Modes, request: Request) -> bool:
         discard(modes)
         client.say(fact, encode.error(errors.EXECABORT))
         return True
-    if service.clients.paused and service.pausing.holds_any(queue):
+    if service.clients.paused and service.clients.pausing.holds_any(queue):
         client.hold()
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)

@@ -15,11 +15,13 @@ from proxy.resp.requests import ProtocolError, split_request
 class Inspector:
     """Looks at requests that are not taken apart on their way: those that are refused, lost, or answered with an error.
 
-    ``table``: the commands that are known; it is replaced by one that the servers have completed.
+    ``table``: the commands that are known; it is replaced by one that the servers have completed. ``absent``: the names
+    of commands that the table knows and no server has, so that clients are told that they are unknown.
     """
 
     def __init__(self, table: CommandTable, slot_of: Callable[[bytes], int], counters: Counters) -> None:
         self.table = table
+        self.absent: frozenset[str] = frozenset()
         self.slot_of = slot_of
         self._counters = counters
 

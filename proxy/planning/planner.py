@@ -82,7 +82,7 @@ class Planner:
         before: Cursors | None = None,
         examined: Examined | None = None,
     ) -> None:
-        self._examined = examined or Examined()
+        self.examined = examined or Examined()
         self._presents_cluster = presents_cluster
         self._topology = topology
         self._rules = rules
@@ -92,6 +92,10 @@ class Planner:
         self.cursors = Cursors(topology, before)
         self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
         """Why what all shards should answer can not be answered; empty if it can."""
+
+    def renewed(self, topology: Topology) -> "Planner":
+        """The planner for the topology that follows."""
+        return Planner(topology, self._cross_slot, self._rules, self._presents_cluster, self.cursors, self.examined)
 
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         """The plan for a known command whose arity is right."""
@@ -202,14 +206,14 @@ class Planner:
     def slots(self, fact: Fact, args: Sequence[bytes]) -> frozenset[int] | Reject:
         """The slot of a command's keys, empty if it has none; all of them where it does not matter."""
         try:
-            slots = slots_of(fact, args, self._slot_of, self._examined)
+            slots = slots_of(fact, args, self._slot_of, self.examined)
         except KeysError:
             return frozenset()
         if self._single:
             return slots
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if option := denied(fact, args, slots, self._examined):
+        if option := denied(fact, args, slots, self.examined):
             return Reject(errors.sort_denied(option))
         return slots
 
@@ -239,7 +243,7 @@ class Planner:
         if self._single:
             return self._first(fact.replica_ok, blocking)
         try:
-            slots = slots_of(fact, args, self._slot_of, self._examined)
+            slots = slots_of(fact, args, self._slot_of, self.examined)
         except KeysError:
             # The server words what is wrong with the arguments; without them it executes nothing.
             return self._first(blocking=blocking)
@@ -247,7 +251,7 @@ class Planner:
             return self._first(fact.replica_ok, blocking)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if option := denied(fact, args, slots, self._examined):
+        if option := denied(fact, args, slots, self.examined):
             return Reject(errors.sort_denied(option))
         (slot,) = slots
         shard = self._topology.slot_shard[slot]

@@ -26,6 +26,8 @@ NOSCRIPT = "NOSCRIPT"
 sent again."""
 TRYAGAIN = "TRYAGAIN"
 """The kind of a refusal because a slot is on its way, and some of the request's keys are there and some are not."""
+UNSENT = "UNSENT"
+"""The kind of a refusal that no server says: the request was taken back before one could read it."""
 
 _FREE_HOPS = 3
 """So many redirections in a row are followed at once: one is usual, a failover can bring a second and third."""

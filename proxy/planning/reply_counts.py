@@ -51,6 +51,16 @@ def _breaks(args: Sequence[bytes]) -> bool:
     return b"\r" in every or b"\n" in every
 
 
+def _provokes(args: Sequence[bytes]) -> bool:
+    return len(args) < 2 or args[1].lower() not in _DEBUG_ANSWERS_ONCE or _breaks(args)
+
+
+_DEBUG_ANSWERS_ONCE = frozenset(
+    b"change-repl-id config-rewrite-force-all digest digest-value htstats htstats-key jmap listpack object pause-cron "
+    b"quicklist quicklist-packed-threshold reload replybuffer sdslen set-active-expire set-disable-deny-scripts "
+    b"set-skip-checksum-validation sleep structsize".split()
+)
+"""The subcommands of DEBUG that answer one frame in which nothing of the client's words stands."""
 _FIRST_LINE = "an unknown word of the script's first line is named in the error, its escapes resolved"
 _LIBRARY = "names words of the first line, and what Lua says of code that does not compile, as they are"
 _AT_RUN_TIME = "an error that a script raises is passed on with its line breaks"
@@ -64,7 +74,7 @@ UNSHARED: Mapping[str, ReplyCountRule] = MappingProxyType(
         "function|restore": ReplyCountRule(_always, "Redis 7.0 and later, Valkey", _LIBRARY),
         "function|list": ReplyCountRule(_breaks, "Redis 7.2 and later, Valkey", "names an unknown argument as it is"),
         "debug": ReplyCountRule(
-            _always, "all", "made to provoke: DEBUG PROTOCOL and DEBUG ERROR answer what they are told"
+            _provokes, "all", "made to provoke: DEBUG PROTOCOL and DEBUG ERROR answer what they are told"
         ),
     }
 )

@@ -16,7 +16,7 @@ from proxy.backends.settings import BackendSettings
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
 from proxy.pubsub.subscriber import Subscriber
-from proxy.pubsub.topic import Claim, Listener, Push, Server, Then, Topic
+from proxy.pubsub.topic import Listener, PendingSubscription, Push, Server, Then, Topic
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import NOBODY, Node, Topology
 from proxy.transport.clock import Deadline
@@ -68,9 +68,9 @@ class Hub:
 
     # ---- clients
 
-    def claim(self, then: Then) -> Claim:
+    def claim(self, then: Then) -> PendingSubscription:
         """Have ``then`` called when all that is added to the claim stands."""
-        return Claim(self, then)
+        return PendingSubscription(self, then)
 
     def in_time(self, then: Callable[[], None]) -> Deadline:
         """Have ``then`` called when a subscription should stand, and will not any more."""

@@ -82,7 +82,7 @@ class Topic:
         self.name = name
         self.reach = Reach.EVERY
         self.pushes: dict[Listener, Push] = {}
-        self.claims: dict[Claim, None] = {}
+        self.claims: dict[PendingSubscription, None] = {}
         self.target: Sequence[Server] = ()
         """Where it has to stand now."""
         self.at: dict[Server, bool] = {}
@@ -116,7 +116,7 @@ class Topic:
             claim.fell(self)
 
 
-class Claim:
+class PendingSubscription:
     """Somebody waits until the topics stand that are added, one by one, until it is sealed. They are kept until the
     claim is let go of.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from proxy import errors
 from proxy.resp import encode
 from proxy.session.session import Session
-from proxy.session.virtual_cluster import Member, Presented
+from proxy.session.virtual_cluster import AdvertisedNode, Presented
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Ranges
 
@@ -76,7 +76,7 @@ def _slots(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
 def _shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
     protocol = session.protocol
 
-    def shard(member: Member) -> bytes:
+    def shard(member: AdvertisedNode) -> bytes:
         node = {
             "id": encode.bulk(member.id),
             "port": encode.integer(member.port),

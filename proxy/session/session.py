@@ -42,7 +42,7 @@ class ReplyMode(Enum):
 _ON = ReplyMode.ON
 
 
-class Manner:
+class ClientMode:
     """What a client is in the middle of, for the own fast path. Plain integers: an enum's are dear to compare."""
 
     LONG = 0
@@ -131,6 +131,12 @@ class World:
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
     presented: Presented | None = None
     """The cluster that the proxy passes for; None: it passes for one server."""
+    open: bool = field(init=False)
+    """Whether clients need not authenticate."""
+
+    def __post_init__(self) -> None:
+        default = self.accounts.get(DEFAULT_USER)
+        self.open = default is not None and default.nopass
 
 
 class Session:

@@ -116,6 +116,25 @@ def report(division: Division, config: Config, workers: int) -> None:
     )
 
 
+class WorkerDescriptors:
+    """The descriptors that one of so many ``workers`` may have, divided anew when there are more servers or fewer."""
+
+    def __init__(self, limit: int, config: Config, workers: int, index: int) -> None:
+        self._limit = limit
+        self._config = config
+        self._workers = workers
+        self._index = index
+        self._division: Division | None = None
+
+    def divide(self, topology: Topology) -> Division:
+        """Divide them for the servers of ``topology``; the first worker reports once if they are too few for all."""
+        division = divide(self._limit, self._config, topology, self._workers)
+        if division != self._division and topology.shards and self._index == 0:
+            report(division, self._config, self._workers)
+        self._division = division
+        return division
+
+
 def _nodes(topology: Topology) -> Iterable[object]:
     return {node for shard in topology.shards for node in shard.nodes}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.engine.window import ReplyWindow
+from proxy.resp.limits import RequestLimits
 from proxy.transport.clock import Deadline
 from proxy.transport.write_batch import Turn
 
@@ -21,6 +22,8 @@ class ClientLimits:
     pubsub_patience: float
     """How long a subscriber may have more than ``pubsub_soft`` waiting for it."""
     pubsub_hard: int
+    requests: RequestLimits
+    """The bounds of each of its requests, as they are for clients that connect from now on."""
 
 
 class Timed(Protocol):

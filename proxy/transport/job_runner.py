@@ -28,7 +28,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Owner(Protocol):
+class JobOwner(Protocol):
     """The client that a job is for."""
 
     @property
@@ -47,7 +47,7 @@ class Slices:
         self._clock = clock
         self._ends = 0.0
         """When this turn's time is over; 0 as long as nobody has asked for any."""
-        self._jobs: deque[tuple[Job[None], Owner | None]] = deque()
+        self._jobs: deque[tuple[Job[None], JobOwner | None]] = deque()
 
     def __repr__(self) -> str:
         return f"Slices({len(self._jobs)} jobs)"
@@ -66,7 +66,7 @@ class Slices:
             self._loop.call_soon(self._go_on)
         return now > self._ends
 
-    def run(self, job: Job[None], owner: Owner | None = None) -> bool:
+    def run(self, job: Job[None], owner: JobOwner | None = None) -> bool:
         """Do ``job``, which is for ``owner``; whether it is done already."""
         if not self.over and self._do(job, owner) is None:
             return True
@@ -88,7 +88,7 @@ class Slices:
     def _begin(self, now: float) -> None:
         self._ends = now + _A_TURN
 
-    def _do(self, job: Job[None], owner: Owner | None) -> bool | None:
+    def _do(self, job: Job[None], owner: JobOwner | None) -> bool | None:
         """A while of ``job``: None if it is done, True if it has done enough for this turn."""
         if owner is not None and owner.gone:
             job.close()
@@ -115,7 +115,7 @@ class Slices:
             return
         self._begin(self._clock())
         jobs, self._jobs = self._jobs, deque()
-        later: list[tuple[Job[None], Owner | None]] = []
+        later: list[tuple[Job[None], JobOwner | None]] = []
         while jobs and self._clock() <= self._ends:
             job, owner = jobs.popleft()
             enough = self._do(job, owner)

@@ -46,7 +46,7 @@ class Flushable(Protocol):
         """Write it."""
 
 
-class Waiting(Protocol):
+class TurnWaiter(Protocol):
     """A client with requests that are left over."""
 
     def next_share(self) -> None:
@@ -85,7 +85,7 @@ class Turn:
         self.clock = clock
         self._now = clock.now()
         self._items: list[Flushable] = []
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[TurnWaiter] = deque()
         self._armed = False
         """Whether the end of this turn will be told."""
         self._opened = False
@@ -128,7 +128,7 @@ class Turn:
             self._share_ends = now + _SHARE
         return self._spent or now >= self._share_ends or self._share_looks >= _SHARE_LOOKS
 
-    def wait(self, client: Waiting) -> None:
+    def wait(self, client: TurnWaiter) -> None:
         """``client`` has something left: tell it to go on when its next share comes."""
         if not self._armed:
             self._arm()

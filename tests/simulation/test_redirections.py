@@ -16,6 +16,7 @@ from tests.simulation.two_nodes import (
     ask,
     cuts,
     hears,
+    holds,
     moved,
     passes,
     play,
@@ -125,6 +126,27 @@ CONVERSATIONS = {
     "when the connection is lost behind a refusal": (
         says("a", "SET bar 1", "SET bar 2"), answers("A", moved(BAR, "B")), cuts("A"), passes(SOON), sees("B"),
         hears("a", "-SHARDDOWN", "-UNCERTAIN"),
+    ),
+    "a read that is lost behind a refusal is sent again behind what was refused": (
+        says("a", "SET bar 1", "GET bar"), answers("A", moved(BAR, "B")), cuts("A"), passes(SOON),
+        sees("B", "SET bar 1"), answers("B", "+OK"), sees("A", "SET bar 1", "GET bar", "GET bar"),
+        answers("A", moved(BAR, "B")), sees("B", "GET bar"), answers("B", "=1"), hears("a", "OK", "1"),
+    ),
+    "what was not sent yet does not overtake what was refused when its slot has moved": (
+        says("a", "SET bar 1"), holds("A"), says("a", "APPEND bar 2"), sees("A", "SET bar 1"),
+        answers("A", moved(BAR, "B")), passes(SOON), adopts(bar="B"), passes(SOON),
+        sees("B", "SET bar 1", "APPEND bar 2"), answers("B", "+OK", ":2"), hears("a", "OK", "2"),
+    ),
+    "nor when its connection is lost": (
+        says("a", "SET bar 1"), holds("A"), says("a", "APPEND bar 2"), answers("A", moved(BAR, "B")), cuts("A"),
+        passes(SOON), holds("A", on=False), passes(SOON), sees("B", "SET bar 1"), answers("B", "+OK"),
+        sees("A", "SET bar 1", "APPEND bar 2"), answers("A", moved(BAR, "B")), sees("B", "APPEND bar 2"),
+        answers("B", ":2"), hears("a", "OK", "2"),
+    ),
+    "nor when it is sent after all": (
+        says("a", "SET bar 1"), holds("A"), says("a", "APPEND bar 2"), answers("A", moved(BAR, "B")), passes(SOON),
+        holds("A", on=False), sees("A", "SET bar 1", "APPEND bar 2"), answers("A", moved(BAR, "B")),
+        sees("B", "SET bar 1", "APPEND bar 2"), answers("B", "+OK", ":2"), hears("a", "OK", "2"),
     ),
     "a request that is lost on its detour may have run": (
         says("a", "SET bar 1"), answers("A", ask(BAR, "B")), sees("B", "ASKING", "SET bar 1"), cuts("B"), passes(SOON),

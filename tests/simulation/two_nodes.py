@@ -182,6 +182,11 @@ def adopts(**owners: str | int | bool) -> Step:
     return lambda stage: stage.service.adopt(topology(epoch=2, **owners))  # type: ignore[arg-type]  # by name
 
 
+def holds(name: str, on: bool = True) -> Step:
+    """A node is about to lose its role: nothing is sent to it, or again."""
+    return lambda stage: stage.service.upstream.hold_shard(name, 5.0 if on else None)
+
+
 def cuts(name: str, shut: bool = False) -> Step:
     """A node loses its connections; ``shut``: and takes no new one."""
 

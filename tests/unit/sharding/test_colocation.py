@@ -132,7 +132,7 @@ def test_all_agree(shared: IdleWorker, keys: list[bytes]) -> None:
         return {shard for shard, _ in sent}
 
     for key, slot in zip(keys, slots, strict=True):
-        assert service.slot_of(key) == slot
+        assert service.inspector.slot_of(key) == slot
         assert sent_by_the_fast_lane(b"SET", key, b"v") == {owner[slot]}
         args = [b"GET", key]
         fact = service.inspector.table.resolve(args)
