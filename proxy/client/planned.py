@@ -74,7 +74,7 @@ def send(client: Client, request: Request) -> bool:
             targets = [routes.writers[part.shard] for part in plan.parts]
         else:
             targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
-        found = service.examined.of(fact, args)
+        found = service.planner.examined.of(fact, args)
         service.scripts.prepare(fact.name, args if found is None else found.naming, targets, now)
     if service.upstream.redirections.unsettled and isinstance(plan, Forward):
         service.upstream.forestall(
