@@ -76,7 +76,8 @@ def send(client: Client, request: Request) -> bool:
             targets = [routes.writers[part.shard] for part in plan.parts]
         else:
             targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
-        service.scripts.prepare(fact.name, args, targets, now)
+        found = service.planner.examined.of(fact, args)
+        service.scripts.prepare(fact.name, args if found is None else found.naming, targets, now)
     if service.upstream.redirections.unsettled and isinstance(plan, Forward):
         service.upstream.forestall(
             frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now

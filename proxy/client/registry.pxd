@@ -30,3 +30,7 @@ cdef class Clients:
     @cython.locals(client=Client, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)
     cpdef Load load(self, Session session)
     cdef object _let_go(self, Client client)
+
+
+@cython.locals(session=Session)
+cpdef Session note_latest(Client client)

@@ -86,8 +86,7 @@ class Clients:
         """The sessions of all clients."""
         for client in self:
             if not client.gone:
-                note_latest(client)
-                yield client.session
+                yield note_latest(client)
 
     def get(self, number: int) -> Client | None:
         """The client with this id."""
@@ -99,9 +98,8 @@ class Clients:
         numbers = [number for at, number in reversed(active) if at >= since]
         found = []
         for number in numbers[:_SUSPECTS]:
-            client = self._clients[number]
-            note_latest(client)
-            found.append(f"id={number} addr={client.session.address} cmd={client.session.last_command}")
+            session = note_latest(self._clients[number])
+            found.append(f"id={number} addr={session.address} cmd={session.last_command}")
         more = len(numbers) - len(found)
         return "; ".join(found) + (f"; {more} more" if more > 0 else "")
 
@@ -186,9 +184,10 @@ class Clients:
         return self._pause is not None and self._pause.writes_only
 
 
-def note_latest(client: Client) -> None:
-    """Tell the client's session what the fast path has carried out."""
-    session = client.session
+def note_latest(client: Client) -> Session:
+    """The client's session, which is told what the fast path has carried out."""
+    session = client.known_session()
     session.last_active = client.last_active
     if client.latest is not None:
         session.last_command = client.latest.name
+    return session

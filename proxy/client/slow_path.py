@@ -85,8 +85,8 @@ def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
 
 
 def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
-    """Compute, a piece at a time, what the request's handler will ask for: the slots of very many keys, or the options
-    of CLIENT TRACKING. None if nothing is asked for."""
+    """Compute, a piece at a time, what the request's handler will ask for: the slots of very many keys, the
+    options of CLIENT TRACKING, the digests of kept scripts. None if nothing is asked for."""
     service = client.service
     fact: Fact | None
     try:
@@ -98,6 +98,10 @@ def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
     if fact.name == "client|tracking":
         found = Found(fact, args)
         found.asked = yield from tracking.asking(client, args)
+        return found
+    if fact.name == "script|exists":
+        found = Found(fact, args)
+        found.naming = yield from service.scripts.kept_among(args)
         return found
     if fact.handling in _OF_KEYS or fact.name == "watch":
         return (yield from examining(fact, args, service.inspector.slot_of))

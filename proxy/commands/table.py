@@ -29,7 +29,7 @@ class UnknownSubcommand(SlotgateError):
 class CommandTable:
     """The facts by command name; immutable. Iteration yields the top-level facts, ordered by name."""
 
-    __slots__ = ("_by_name", "_facts", "_known")
+    __slots__ = ("_by_name", "_facts", "_known", "_longest")
 
     def __init__(self, facts: Iterable[Fact], known: frozenset[str] | None = None) -> None:
         """``facts`` are decided; ``known`` names the commands that backends can only add to (default: all)."""
@@ -37,6 +37,9 @@ class CommandTable:
         self._known = frozenset(self._facts) if known is None else known
         lower = {fact.name.encode(): fact for fact in self._facts.values()}
         self._by_name = {name.upper(): fact for name, fact in lower.items()} | lower
+        names = (name for fact in self._facts.values() for name in (fact.name.encode(), *fact.subcommands))
+        self._longest = max(map(len, names), default=0)
+        """Bytes of the longest name: a longer one, of millions perhaps, need not be looked for."""
 
     @staticmethod
     @cache
@@ -61,6 +64,8 @@ class CommandTable:
 
     def get(self, name: bytes) -> Fact | None:
         """The fact of the command called ``name``, in any case; for a container, the container's fact."""
+        if len(name) > self._longest:
+            return None
         return self._by_name.get(name) or self._by_name.get(name.lower())
 
     def resolve(self, args: Sequence[bytes]) -> Fact | None:
@@ -71,7 +76,7 @@ class CommandTable:
         fact = self.get(args[0])
         if fact is None or not fact.subcommands or len(args) == 1:
             return fact
-        found = fact.subcommands.get(args[1].lower())
+        found = fact.subcommands.get(args[1].lower()) if len(args[1]) <= self._longest else None
         if found is None:
             raise UnknownSubcommand(fact)
         return found

@@ -20,12 +20,12 @@ _TOLD = frozenset((*BEGIN, *END))
 class Ending(WholeReplySink):
     """Takes the reply to EXEC, and makes the client's of it: what the proxy carries out itself is carried out now."""
 
-    __slots__ = ("_client", "_frames", "_items", "_next", "_pending", "_said", "_silent")
+    __slots__ = ("_client", "_frames", "_items", "_next", "_said", "_silent", "pending")
 
     def __init__(self, client: Host, items: Sequence[Queued], pending: PendingReply) -> None:
         self._client = client
         self._items = items
-        self._pending = pending
+        self.pending = pending
         self._silent = pending.muted
         """CLIENT REPLY has it that nothing is said."""
         self._frames: Iterator[bytes] = iter(())
@@ -48,7 +48,7 @@ class Ending(WholeReplySink):
 
     def direct(self) -> Sink:
         """Where the reply goes if there is nothing to be done with it."""
-        return self._pending.sink
+        return self.pending.sink
 
     def take(self, token: int, reply: bytes) -> None:
         """Take the server's reply."""
@@ -84,7 +84,7 @@ class Ending(WholeReplySink):
                 reply = next(self._frames)
                 self._add(reply if item.whole is None else client.service.dispatcher.merged(item.whole, reply))
             yield MORE
-        self._pending.unmute()  # what is confirmed all the same is all that was kept
+        self.pending.unmute()  # what is confirmed all the same is all that was kept
         self._answer(b"".join(self._said))
 
     def _replied(self, reply: bytes) -> None:
@@ -115,6 +115,6 @@ class Ending(WholeReplySink):
         if client.modes is not None:
             client.modes.forget_expected()
         client.adopt_session()
-        self._pending.answer(reply)
+        self.pending.answer(reply)
         if session.closing:
             client.drain()

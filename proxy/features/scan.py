@@ -8,9 +8,10 @@ of refused.
 from proxy.backends.routes import Routes
 from proxy.engine.sink import ForwardingSink, Sink
 from proxy.features.host import Host
+from proxy.planning.scan_cursor import page
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.resp.replies import BadReply, elements, header
+from proxy.resp.replies import BadReply, header
 from proxy.resp.requests import split_request
 from proxy.sharding.topology import Node
 
@@ -51,7 +52,7 @@ class Page(ForwardingSink):
             self.forward(self._token, reply)
             return
         try:
-            cursor, keys = elements(reply)
+            cursor, keys = page(reply)
             inner = int(cursor[cursor.index(b"\n") + 1 : -2])
             _, count, at = header(keys)
         except (BadReply, ValueError):

@@ -19,6 +19,7 @@ from proxy.backends.dedicated_pool import Lease
 from proxy.backends.dedicated_request import Fate
 from proxy.backends.exec_request import ExecRequest
 from proxy.commands.facts import Fact
+from proxy.engine.jobs import Job, at_once
 from proxy.engine.sink import Sink
 from proxy.features import publish
 from proxy.features.exec_reply import Ending
@@ -40,6 +41,8 @@ from proxy.transport.flow_control import Stop
 
 _MOVING = frozenset(("select", "hello", "auth"))
 """What may change the database or the protocol, and what that may depend on."""
+_FEW = 100
+"""Calls of scripts whose scripts are looked for at once."""
 
 
 def multi(modes: Modes, request: Request) -> bool:
@@ -239,7 +242,7 @@ def _carry_out(
     if queue.moves:
         frames = (item.along or item.frame for item in queue.items if item.along or not item.own)
     block = exec_block.block(frames)
-    writes = any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
+    writes = _writes(queue)
     calls = queue.calls
     own = odd and client.routes.key.owner and held is None and not queue.moves
     if (held is not None or queue.moves or odd) and not own:
@@ -247,20 +250,45 @@ def _carry_out(
             service.scripts.note(name, args)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
         return
+    sending = _sending(client, queue, ending, block, shard, now, fenced=bool(own))
+    if len(calls) <= _FEW:
+        at_once(sending)
+    elif not service.slices.run(sending, client):
+        client.flow.stop(Stop.ORDER)
+
+
+def _writes(queue: Queue) -> bool:
+    """Whether one of the commands that servers get may write."""
+    return any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
+
+
+def _sending(
+    client: Host, queue: Queue, ending: Ending, block: bytes, shard: int, now: float, *, fenced: bool
+) -> Job[None]:
+    """Send the block over the connection that the client uses to the shard's primary, behind the scripts that it needs.
+    ``fenced``: more frames may come than are due."""
+    service, pending = client.service, ending.pending
+    writes = _writes(queue)
     routes = service.upstream.large_routes(block, client.routes, client.session.protocol, client.session.db)
     if routes is None:
         routes = client.routes
     else:
         client.flow.stop(Stop.ORDER)
-    backend = routes.writers[shard]
-    if calls and backend is not None:
-        service.scripts.prepare_all(calls, backend, now)
+    backend, planner = routes.writers[shard], service.planner
+    if queue.calls and backend is not None:
+        yield from service.scripts.preparing(queue.calls, backend, now)
+    if service.planner is not planner:
+        # The shards may be others now.
+        place = service.planner.together(queue.slots)
+        if isinstance(place, Reject):
+            pending.answer(_reject(client, place))
+            return
+        shard = place.shard
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
-    if own:
-        FencedReply(client, client.writing([shard], writes, ending), pending.token).send(
-            shard, block, read=False, now=now
-        )
+    if fenced:
+        sink = client.writing([shard], writes, ending)
+        FencedReply(client, sink, pending.token).send(shard, block, read=False, now=now)
         return
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
     service.dispatcher.send(shard, False, block, routes, client.flow, sink, pending.token, now)

@@ -19,7 +19,7 @@ _STEP = 64
 class Found:
     """The result of ``examining`` for ``args``, a call of ``fact``."""
 
-    __slots__ = ("args", "asked", "denied", "fact", "slots")
+    __slots__ = ("args", "asked", "denied", "fact", "naming", "slots")
 
     def __init__(self, fact: Fact, args: Sequence[bytes]) -> None:
         self.fact = fact
@@ -27,6 +27,8 @@ class Found:
         self.slots: frozenset[int] | None = None
         """The slots of the keys; None if the keys can not be found."""
         self.denied: str | None = None
+        self.naming = args
+        """As far as they name scripts that are kept."""
         self.asked: object = None
         """The parsed arguments of a long command without keys."""
 

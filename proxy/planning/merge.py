@@ -16,6 +16,7 @@ from proxy.planning import merge_info, merge_stats
 from proxy.planning.channels import Kind
 from proxy.planning.merge_context import Audience, Context, Merger, Merging
 from proxy.planning.merge_keys import merge_by_key, merging_by_key, merging_pieces_by_key, merging_series
+from proxy.planning.scan_cursor import page
 from proxy.planning.scatter import Scatter
 from proxy.planning.split import joining
 from proxy.resp import encode
@@ -173,7 +174,7 @@ def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
     """The shard's cursor with the shard's index in the low bits (proxy.planning.scan_cursor); when a shard is finished,
     the cursor names the next shard."""
-    cursor_frame, keys = elements(replies[0])
+    cursor_frame, keys = page(replies[0])
     inner = int(string_of(cursor_frame))
     shift, own, following = plan.options
     cursor = inner << int(shift) | int(own) if inner else int(following or 0)

@@ -17,7 +17,7 @@ from proxy.planning.channels import BEGIN, END
 from proxy.planning.key_slots import Examined, denied, slots_of
 from proxy.planning.scan_cursor import Cursors
 from proxy.planning.scatter import IN_PART, Part, Scatter, Uncounted, Way
-from proxy.planning.split import by_key, cut, skip_bulks
+from proxy.planning.split import array_header, by_key, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.sharding.colocation import Colocation, slot_of
@@ -306,7 +306,7 @@ class Planner:
             return Reject(self._nobody)
         shards = len(self._topology.shards)
         if merge == "scan":
-            return self._scan(fact, args)
+            return self._scan(fact, args, frame)
         if fact.name == "config|set" and (setting := shuts_out(args)) is not None:
             return Reject(errors.shuts_out(*setting))
         if merge == "series" and not self._single and groups(args):
@@ -323,7 +323,7 @@ class Planner:
         )
         return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 
-    def _scan(self, fact: Fact, args: Sequence[bytes]) -> Forward | Scatter | Reject:
+    def _scan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Forward | Scatter | Reject:
         if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
         place = self.cursors.read(args[1])
@@ -334,7 +334,9 @@ class Planner:
             shard, cursor, slots = place
             own = b"%d" % cursor
         way = Way(fact.name, "scan", len(self._topology.shards))
-        return Scatter(way, (Part(shard, encode.request((args[0], own, *args[2:]))),), self.cursors.marks(shard, slots))
+        options = frame[skip_bulks(frame, frame.index(b"\n") + 1, 2) :]  # there may be very many
+        asked = b"".join((array_header(len(args)), encode.bulk(args[0]), encode.bulk(own), options))
+        return Scatter(way, (Part(shard, asked),), self.cursors.marks(shard, slots))
 
 
 def split_way(fact: Fact, shards: int) -> Way:

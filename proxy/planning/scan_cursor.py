@@ -18,6 +18,7 @@ from binascii import crc_hqx
 from collections.abc import Callable, Collection
 from itertools import islice
 
+from proxy.resp.replies import BadReply, header, some_elements
 from proxy.sharding.topology import NOBODY, Topology
 
 _SLOTS_BITS = 12
@@ -104,6 +105,18 @@ class Cursors:
 
     def _mark(self, shard: int, slots: int) -> int:
         return (slots << _PRIMARY_BITS | self._primaries[shard]) << self._bits | shard if self._tagged else shard
+
+
+def page(reply: bytes) -> tuple[bytes, bytes]:
+    """The cursor and the array of keys, as frames, in a whole reply to SCAN. Raises ``BadReply``.
+
+    The keys, of which there may be millions, are not looked at.
+    """
+    _, count, at = header(reply)
+    if count != 2:
+        raise BadReply(f"no page of a scan: {reply[:32]!r}")
+    (cursor,), at = some_elements(reply, at, 1)
+    return cursor, reply[at:]
 
 
 def shard_bits(shards: int) -> int:

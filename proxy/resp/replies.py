@@ -299,8 +299,10 @@ def integer_of(frame: bytes) -> int:
 
 
 def string_of(frame: bytes) -> bytes:
-    """The content of a bulk, verbatim or simple string, all of which is in ``frame``."""
+    """The content of a bulk, verbatim or simple string, all of which is in ``frame``. Raises ``BadReply``."""
     if frame[:1] == b"+":
         return frame[1:-2]
+    if frame[:1] not in (b"$", b"="):
+        raise BadReply(f"not a string: {frame[:32]!r}")
     body = frame[frame.index(b"\r\n") + 2 : -2]
     return body[4:] if frame[:1] == b"=" else body

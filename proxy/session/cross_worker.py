@@ -62,35 +62,40 @@ def _type(session: Session) -> bytes:
 
 
 def _check_list(world: World, args: Args) -> Job[str | None]:
-    wanted = yield from _list_filter(args)
+    wanted = None if _lists_all(args) else (yield from _list_filter(args))
     return wanted if isinstance(wanted, str) else None
 
 
 def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """Id and line of each client."""
-    wanted = yield from _list_filter(args)
+    wanted = None if _lists_all(args) else (yield from _list_filter(args))
     assert not isinstance(wanted, str)
     found = []
     for client in world.directory.sessions():
-        if wanted(client):
-            found.append((client.id, line(client, now, args if client.id == caller else ())))
+        number = client.id
+        if wanted is None or wanted(client):
+            found.append((number, line(client, now, args if number == caller else ())))
         yield MORE
     return found
 
 
 def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
-    rows = sorted((number, text) for part in parts for number, text in part)
+    rows = [(number, text) for part in parts for number, text in part]
+    rows.sort()
     if len(args) > 3 and args[2].lower() == b"id":
         # In the order in which they were asked for, as often as that; there may be very many that nobody has.
         known = {b"%d" % number: (number, text) for number, text in rows}
         rows = [known[asked] for asked in args[3:] if asked in known]
-    return encode.verbatim("".join(text + "\n" for _, text in rows), protocol)
+    return encode.verbatim("".join([text + "\n" for _, text in rows]), protocol)
+
+
+def _lists_all(args: Args) -> bool:
+    """Whether CLIENT LIST has no options."""
+    return len(args) == 2
 
 
 def _list_filter(args: Args) -> Job[Filter | str]:
     """The filter that CLIENT LIST's options stand for, or the error they deserve."""
-    if len(args) == 2:
-        return lambda _: True
     if len(args) == 4 and args[2].lower() == b"type":
         if args[3].lower() not in _TYPES:
             return f"ERR Unknown client type '{errors.text(args[3])}'"

@@ -24,6 +24,7 @@ from proxy.sharding.slots import key_slot
 DEFAULT_USER = "default"
 _DEFAULT_USER = DEFAULT_USER.encode()
 _RESET = encode.simple("RESET")
+_PROTOCOLS = {b"2": 2, b"3": 3}
 _HELLO_NOAUTH = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
     "option can be used to authenticate the client and select the RESP protocol version at the same time"
@@ -315,37 +316,48 @@ def hello(session: Session, args: Sequence[bytes]) -> bytes:
     """HELLO."""
     protocol = session.protocol
     if len(args) >= 2:
-        asked = parse_integer(args[1])
+        asked = _PROTOCOLS.get(args[1])
         if asked is None:
-            return encode.error("ERR Protocol version is not an integer or out of range")
-        if asked not in (2, 3):
+            if parse_integer(args[1]) is None:
+                return encode.error("ERR Protocol version is not an integer or out of range")
             return encode.error(errors.NOPROTO)
         protocol = asked
-    credentials: tuple[bytes, bytes] | None = None
-    name: bytes | None = None
-    at = 2
-    while at < len(args):
-        option = args[at].lower()
-        if option == b"auth" and at + 2 < len(args):
-            credentials = (args[at + 1], args[at + 2])
-            at += 3
-        elif option == b"setname" and at + 1 < len(args):
-            name = args[at + 1]
-            at += 2
-        else:
-            return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[at])}'")
-    if name is not None and not printable(name):
+    name, user, wrong = _hello_options(args)
+    if wrong:
+        return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[wrong])}'")
+    credentials = (args[user], args[user + 1]) if user else None
+    if name and not printable(args[name]):
         return encode.error(errors.BAD_CLIENT_NAME)
     if credentials is not None and not session.authenticate(*credentials):
         return encode.error(errors.WRONGPASS)
     if not session.authenticated:
         return encode.error(_HELLO_NOAUTH)
-    if name is not None:
-        session.rename(name)
+    if name:
+        session.rename(args[name])
     session.protocol = protocol
     world = session.world
     before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
     return b"%b%d%b" % (before, session.id, behind)
+
+
+def _hello_options(args: Sequence[bytes]) -> tuple[int, int, int]:
+    """Where the name and the user stand, the last ones, and what is no option; 0: nowhere. There may be very many."""
+    name = user = 0
+    at = 2
+    count = len(args)
+    while at < count:
+        option = args[at]
+        if option != b"AUTH" and option != b"SETNAME":
+            option = option.upper()
+        if option == b"AUTH" and at + 2 < count:
+            user = at + 1
+            at += 3
+        elif option == b"SETNAME" and at + 1 < count:
+            name = at + 1
+            at += 2
+        else:
+            return name, user, at
+    return name, user, 0
 
 
 @cache
