@@ -2,7 +2,7 @@
 the proxy's own addresses as the owners of all slots.
 
 Source: https://redis.io/docs/latest/commands/cluster/ and what Redis 7 answers. The slots that COUNTKEYSINSLOT and
-GETKEYSINSLOT name are the planner's.
+GETKEYSINSLOT name are the planner's. READONLY, READWRITE and ASKING belong here too.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,6 +24,23 @@ Subcommand = Callable[[Presented, Session, Sequence[bytes]], bytes]
 def keyslot(session: Session, args: Sequence[bytes]) -> bytes:
     """CLUSTER KEYSLOT."""
     return encode.integer(session.world.slot_of(args[2]))
+
+
+def read_from(replicas: bool) -> Command:
+    """READONLY and READWRITE."""
+
+    def command(session: Session, args: Sequence[bytes]) -> bytes:
+        if session.world.presented is None:
+            return encode.error(errors.NO_CLUSTER)
+        session.reads_replicas = replicas
+        return encode.OK
+
+    return command
+
+
+def asking(session: Session, args: Sequence[bytes]) -> bytes:
+    """ASKING."""
+    return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
 
 
 def presented(subcommand: Subcommand) -> Command:

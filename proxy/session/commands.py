@@ -15,7 +15,7 @@ SessionRow = SessionCommand | TimedCommand | CrossWorkerCommand
 
 SESSION_COMMANDS: Mapping[str, SessionRow] = {
     "acl|whoami": SessionCommand(session.whoami),
-    "asking": SessionCommand(session.asking),
+    "asking": SessionCommand(cluster_commands.asking),
     "auth": SessionCommand(session.auth),
     "client|capa": SessionCommand(client_commands.capa),
     "client|getname": SessionCommand(client_commands.getname),
@@ -51,8 +51,8 @@ SESSION_COMMANDS: Mapping[str, SessionRow] = {
     "module|list": SessionCommand(session.modules),
     "ping": SessionCommand(session.ping, while_subscribed=True),
     "quit": SessionCommand(session.quit, while_subscribed=True, in_multi=InMulti.AT_ONCE),
-    "readonly": SessionCommand(session.read_from(replicas=True)),
-    "readwrite": SessionCommand(session.read_from(replicas=False)),
+    "readonly": SessionCommand(cluster_commands.read_from(replicas=True)),
+    "readwrite": SessionCommand(cluster_commands.read_from(replicas=False)),
     "reset": SessionCommand(session.reset, while_subscribed=True, in_multi=InMulti.AT_ONCE),
     "role": SessionCommand(session.role),
     "select": SessionCommand(session.select),

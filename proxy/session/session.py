@@ -389,20 +389,3 @@ def role(session: Session, args: Sequence[bytes]) -> bytes:
 def whoami(session: Session, args: Sequence[bytes]) -> bytes:
     """ACL WHOAMI."""
     return encode.bulk(session.user)
-
-
-def read_from(replicas: bool) -> Command:
-    """READONLY and READWRITE."""
-
-    def command(session: Session, args: Sequence[bytes]) -> bytes:
-        if session.world.presented is None:
-            return encode.error(errors.NO_CLUSTER)
-        session.reads_replicas = replicas
-        return encode.OK
-
-    return command
-
-
-def asking(session: Session, args: Sequence[bytes]) -> bytes:
-    """ASKING."""
-    return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
