@@ -6,7 +6,6 @@ An IP address is no name that anybody could rebind.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -108,10 +107,10 @@ def _is_one_of(given: str, hashes: Sequence[str]) -> bool:
 
 
 def _name_and_password(given: str) -> tuple[str, str]:
-    """What Basic carries (RFC 7617); empty if it is neither base64 nor UTF-8, which no password matches."""
+    """What Basic carries (RFC 7617); empty if that is not base64 of UTF-8, which no name and password match."""
     try:
         text = base64.b64decode(given, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return "", ""
     name, _, password = text.partition(":")
     return name, password

@@ -29,16 +29,20 @@ _GRACE = 2.0
 """Seconds that the process may take to end before it is killed."""
 
 
-async def _runs() -> str:
+async def _runs(_: float) -> str:
     """The loop that answers is the one that serves."""
     return ""
 
 
 class AdminPort:
-    """The sockets of ``config.admin`` and the process that answers there, with what ``look`` and ``stuck`` say."""
+    """The sockets of ``config.admin`` and the process that answers there, with what ``look`` and ``stuck`` say.
+
+    ``look``: how the workers are. ``stuck``: why clients wait, "" if they do not; it is given the seconds that whoever
+    serves them may take to answer.
+    """
 
     def __init__(
-        self, config: Config, look: Callable[[], Awaitable[Overview]], stuck: Callable[[], Awaitable[str]] = _runs
+        self, config: Config, look: Callable[[], Awaitable[Overview]], stuck: Callable[[float], Awaitable[str]] = _runs
     ) -> None:
         self._config = config
         self._look = look
@@ -104,7 +108,7 @@ class AdminPort:
         finally:
             theirs.close()
         told = self._told(sockets)
-        handlers = {"start": lambda _: told, "look": self._answer_look, "stuck": lambda _: self._stuck()}
+        handlers = {"start": lambda _: told, "look": self._answer_look, "stuck": self._stuck}
         self._channel = channel = await Channel.open(ours, handlers)
         if self._draining:
             channel.tell("drain")

@@ -111,7 +111,7 @@ class AdminProcess:
     async def _stuck(self) -> str:
         patience = min(_STUCK, self._patience)
         try:
-            words: str = await self.channel.ask("stuck", timeout=patience)
+            words: str = await self.channel.ask("stuck", _MARGIN * patience, timeout=patience)
         except (TimeoutError, ChannelError):
             return f"the event loop has not answered for {patience:g} s"
         return words

@@ -288,14 +288,19 @@ class Supervisor:
         unready = "; ".join(reasons + [overview.unready] * bool(overview.unready))
         return Overview(overview.tally, unready, overview.topology)
 
-    async def stuck(self) -> str:
-        """Why clients of all workers wait, "" if they do not: none of those that serve answers.
+    async def stuck(self, patience: float) -> str:
+        """Why clients of all workers wait, "" if they do not: none of those that serve answers for so many seconds.
 
         One that does while another is stuck is a reason not to end this process, which would end its clients too.
         """
-        asked = [member.channel.ask("alive") for member in self._up_now()]
-        for answer in asyncio.as_completed(asked):
-            with contextlib.suppress(TimeoutError, ChannelError):
-                await answer
-                return ""
+        asked = [asyncio.create_task(member.channel.ask("alive", timeout=patience)) for member in self._up_now()]
+        try:
+            for answer in asyncio.as_completed(asked):
+                with contextlib.suppress(TimeoutError, ChannelError):
+                    await answer
+                    return ""
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
         return f"none of {len(asked)} workers answers" if asked else ""
