@@ -1,7 +1,7 @@
 """The admin port as the process keeps it that knows the answers: its sockets, and the process that speaks HTTP there.
 
-Scrapes cost the loop here what it takes to write the numbers down, a millisecond. The text that is made of them takes
-twenty times that, and would hold up every client (docs/decisions/0035-admin-port.md).
+A scrape costs the loop here what it takes to write the numbers down, under a millisecond. To make the text of them
+takes five times as long, and would hold up every client (docs/decisions/0035-admin-port.md).
 """
 
 import asyncio
