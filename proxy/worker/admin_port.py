@@ -98,8 +98,11 @@ class AdminPort:
 
     async def _live(self) -> str:
         """One process's life; how it ended."""
-        ours, theirs = socket.socketpair()
         sockets = [each.fileno() for each in self._listeners.of(0)]
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            return f"error={error.strerror!r}"
         try:
             process = start(_MODULE, "slotgate-admin", theirs.fileno(), sockets)
         except OSError as error:

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
-from proxy.worker.admin_http import HttpServer, Request, Response
-from proxy.worker.admin_process import Newest
+from proxy.worker.admin_http import Context, HttpServer, Request, Response
+from proxy.worker.admin_process import Certificate, Newest
+from tests.support.certificates import Authority
 
 ASK = b"GET /x?y HTTP/1.1\r\nHost: h:1\r\nA: 1\r\nA: 2\r\n\r\n"
 
@@ -17,11 +20,11 @@ ASK = b"GET /x?y HTTP/1.1\r\nHost: h:1\r\nA: 1\r\nA: 2\r\n\r\n"
 class Desk:
     """A server with room for three; ``held`` keeps its answers back until it is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context = lambda: None) -> None:
         self.asked: list[Request] = []
         self.held = asyncio.Event()
         self.held.set()
-        self.server = HttpServer(self.answer, most=3, timeout=2.0)
+        self.server = HttpServer(self.answer, most=3, timeout=2.0, context=context)
         self.port = 0
 
     async def answer(self, request: Request) -> Response:
@@ -134,6 +137,55 @@ async def test_a_fault_of_ours_ends_one_connection_only(desk: Desk, caplog: pyte
     assert (await desk.ask()).endswith(b"done\n")
     await asyncio.sleep(0.05)
     assert repr(desk.server) == "HttpServer(0 connections, of which 0 wait for their client)"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n" * 100,
+    ],
+)
+async def test_what_wants_more_gets_one_answer(desk: Desk, data: bytes) -> None:
+    assert (await desk.ask(data)).count(b"HTTP/1.1 200 OK\r\n") == 1
+    assert len(desk.asked) == 1
+
+
+async def test_handshakes_that_come_to_nothing(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.sign("admin")
+    desk = Desk(Certificate(str(pair.certificate), str(pair.key)).context)
+    trusting = ssl.create_default_context(cafile=str(authority.pair.certificate))
+    trusting.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        trusting.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1").do_handshake()
+    hello = outgoing.read()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        desk.port = listener.getsockname()[1]
+        desk.server.listen(listener)
+        for data in b"", hello[:50], b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(2000):
+            _, writer = await desk.connect()
+            writer.write(data)
+            writer.close()
+        held = [await desk.connect() for _ in range(3)]
+        for _, writer in held[:2]:
+            writer.write(hello[:50])
+        reader, writer = await asyncio.open_connection("127.0.0.1", desk.port, ssl=trusting)
+        writer.write(ASK)
+        assert (await reader.read()).endswith(b"done\n")
+        writer.close()
+        async with asyncio.timeout(8):
+            for silent, begun in held:
+                with contextlib.suppress(ConnectionError):
+                    assert await silent.read() == b""
+                begun.close()
+        await asyncio.sleep(0.1)
+        assert repr(desk.server) == "HttpServer(0 connections, of which 0 wait for their client)"
+        await desk.server.close()
 
 
 class TestNewest:
