@@ -3,12 +3,12 @@
 Source of the format: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-import asyncio
 import gzip
 import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
@@ -105,7 +105,8 @@ class Admin:
             return refusal
         admitted = self._access.admits(request)
         if not admitted and "authorization" in request.headers:
-            return await self._deny(request)
+            self._complain(request)
+            return replace(self._access.unauthorized(), delay=_DENIED_WAIT)
         if request.method not in ("GET", "HEAD"):
             return Response.text(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD only", ("Allow", "GET, HEAD"))
         # Probes have no credentials: they get to know whether, and not why.
@@ -128,15 +129,13 @@ class Admin:
             case _:
                 return Response.text(HTTPStatus.NOT_FOUND, "try /metrics, /healthz, /readyz or /topology")
 
-    async def _deny(self, request: Request) -> Response:
+    def _complain(self, request: Request) -> None:
         now = time.monotonic()
         if now < self._silent_until:
             self._unsaid += 1
-        else:
-            log.warning("wrong credentials at the admin port addr=%s unsaid=%d", request.peer or "unix", self._unsaid)
-            self._silent_until, self._unsaid = now + _SAY_EVERY, 0
-        await asyncio.sleep(_DENIED_WAIT)
-        return self._access.unauthorized()
+            return
+        log.warning("wrong credentials at the admin port addr=%s unsaid=%d", request.peer or "unix", self._unsaid)
+        self._silent_until, self._unsaid = now + _SAY_EVERY, 0
 
     async def _overview(self) -> Overview | Response:
         try:

@@ -49,6 +49,8 @@ class Response:
     content_type: str
     body: bytes
     headers: Sequence[tuple[str, str]] = ()
+    delay: float = 0.0
+    """Seconds that it is kept back. Its connection may have to make room meanwhile."""
 
     @classmethod
     def text(cls, status: HTTPStatus, words: str, *headers: tuple[str, str]) -> "Response":
@@ -158,6 +160,7 @@ class HttpServer:
             if request is None:
                 return
             response = await self._answered(request)
+            await asyncio.sleep(response.delay)
             head = request.method == "HEAD"
         _send(http, writer, response, head)
         await writer.drain()

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Desk:
         await self.held.wait()
         if request.path == "/fault":
             raise ZeroDivisionError
-        return Response.text(HTTPStatus.OK, "done", ("X-More", "1"))
+        return replace(Response.text(HTTPStatus.OK, "done", ("X-More", "1")), delay=5 * (request.path == "/late"))
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
@@ -129,6 +130,15 @@ async def test_where_all_are_being_answered_the_next_is_refused(desk: Desk) -> N
     assert await desk.ask() == b""
     desk.held.set()
     assert all(answer.endswith(b"done\n") for answer in await asyncio.gather(*answers))
+
+
+async def test_who_is_kept_waiting_makes_room_too(desk: Desk) -> None:
+    """Else a few who guess passwords would keep everybody out."""
+    late = [asyncio.create_task(desk.ask(b"GET /late HTTP/1.0\r\n\r\n")) for _ in range(3)]
+    while len(desk.asked) < 3:  # noqa: ASYNC110 - it is the server that is waited for
+        await asyncio.sleep(0.01)
+    assert (await desk.ask()).endswith(b"done\n")
+    assert sorted(await asyncio.gather(*late)) == [b"", b"", b""]
 
 
 async def test_a_fault_of_ours_ends_one_connection_only(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
