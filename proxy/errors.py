@@ -96,19 +96,19 @@ def unknown_command(args: Sequence[bytes]) -> str:
     for arg in args[1:]:
         if len(quoted) >= _QUOTED:
             break
-        quoted += f"'{text(arg)[: _QUOTED - len(quoted)]}' "
-    return f"ERR unknown command '{text(args[0])[:_QUOTED]}', with args beginning with: {quoted}"
+        quoted += f"'{text(arg[: _QUOTED - len(quoted)])}' "
+    return f"ERR unknown command '{text(args[0][:_QUOTED])}', with args beginning with: {quoted}"
 
 
 def unknown_subcommand(container: str, subcommand: bytes) -> str:
     """As Redis words it."""
-    return f"ERR unknown subcommand '{text(subcommand)[:_QUOTED]}'. Try {container.upper()} HELP."
+    return f"ERR unknown subcommand '{text(subcommand[:_QUOTED])}'. Try {container.upper()} HELP."
 
 
 def wrong_subcommand(container: str, subcommand: bytes) -> str:
     """As Redis words it where a subcommand finds too many arguments itself."""
     name = container.upper()
-    return f"ERR unknown subcommand or wrong number of arguments for '{text(subcommand)[:_QUOTED]}'. Try {name} HELP."
+    return f"ERR unknown subcommand or wrong number of arguments for '{text(subcommand[:_QUOTED])}'. Try {name} HELP."
 
 
 def wrong_arity(name: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Generic, Protocol, TypeVar
 
 from proxy import errors
-from proxy.backends.settings import BackendSettings, Owner, Place
+from proxy.backends.settings import BackendSettings, ConnectionOwner, Place
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
 from proxy.engine.sink import QUEUED, UNASKED
@@ -33,7 +33,7 @@ class ErrorReplies(Generic[_Connection]):
         backend: _Connection,
         inflight: InFlight,
         settings: BackendSettings[_Connection],
-        owner: Owner[_Connection] | None,
+        owner: ConnectionOwner[_Connection] | None,
     ) -> None:
         self._backend = backend
         self._inflight = inflight

@@ -1,37 +1,27 @@
-"""A request that needs a connection for itself, on its way: WATCH, or a transaction.
+"""A request that needs a connection for itself: WATCH, a transaction, or what may be answered with several frames."""
 
-A ``ExecRequest`` takes a request to the primary of its slot over a lease, and again if it is refused there::
-
-    ask for a lease ──▶ send ──▶ answered: ``then``
-         ▲                 └──▶ refused (MOVED, LOADING ...), or lost before it can have done anything
-         └── a moment later, until ``retry_deadline`` ──┘
-"""
-
-import asyncio
 from collections.abc import Callable, Collection
-from enum import Enum
 from secrets import token_hex
 from typing import Protocol
 
 from proxy import errors
-from proxy.backends.dedicated_pool import Claim, Lease
+from proxy.backends.dedicated_pool import Lease
+from proxy.backends.dedicated_request import DedicatedRequest, Fate, RequestPolicy
 from proxy.backends.settings import Place
 from proxy.backends.upstream import Upstream
-from proxy.engine.sink import DISCARD, WholeReplySink
+from proxy.engine.sink import ASKED, DISCARD
 from proxy.planning import exec_block
 from proxy.planning.planner import FIRST_SHARD
 from proxy.planning.proof import Doubt
-from proxy.planning.refusals import ASKING, NOSCRIPT, READONLY, Refusal
+from proxy.planning.refusals import ASKING, NOSCRIPT, Refusal
 from proxy.resp import encode
 from proxy.session.script_cache import calls_by_digest
 from proxy.session.session import Session
-from proxy.sharding.topology import NOBODY, Node, Shard, Topology
-from proxy.transport.clock import Deadline
+from proxy.sharding.topology import NOBODY, Shard, Topology
 
-_ANSWER, _PART, _FENCE, _AHEAD, _PROOF = range(5)
+_ANSWER, _PART, _FENCE, _AHEAD = range(4)
 """The tokens of replies: to the request or EXEC, to what stands before EXEC, to the fence, to a twin
-(``proxy.planning.proof``)
-that went ahead of the request or came behind it."""
+(``proxy.planning.proof``) that went ahead of the request."""
 _NONCE_BYTES = 16
 
 
@@ -51,54 +41,34 @@ class Requester(Protocol):
         """Its user and address."""
 
 
-class Fate(Enum):
-    """What became of a request."""
-
-    ANSWERED = "answered"
-    REFUSED = "refused"
-    """By a server that it had to go to and no other."""
-    FAILED = "failed"
-    """It was not carried out anywhere."""
-    LOST = "lost"
-    """It may have been carried out."""
-
-
 Then = Callable[[Lease | None, Fate, bytes], None]
 """Gets the lease if there still is one, to be given back or kept; and the reply, or the error that tells the fate."""
 
 
-class ExecRequest(WholeReplySink):
-    """One request, or one transaction's block, on its way over a lease.
+class ExecRequest(DedicatedRequest):
+    """One request, or one transaction's block, on its way to the primary of its slots.
 
-    ``lease``: over this one and no other, once; else over one that is asked for. ``repeat``: it may be sent again when
-    it was sent and its connection is lost. ``fenced``: the server may answer with more than one frame; behind it goes
-    an ECHO of what nobody can guess, and if that is not the second frame, the connection is closed.
+    ``lease``: the request goes over this connection and no other, once; else over one that is asked for. ``repeat``:
+    the request may be sent twice. ``fenced``: the server may answer with more than one frame, so an ECHO of what nobody
+    can guess goes behind the request, and the connection is closed if that is not the second frame.
     """
 
     __slots__ = (
-        "_claim",
         "_client",
         "_doubt",
         "_fenced",
         "_forestalled",
         "_frame",
         "_given",
-        "_hops",
-        "_node",
         "_nonce",
-        "_proving",
         "_rejected",
-        "_repeat",
         "_reply",
         "_slots",
         "_then",
-        "_timer",
         "_tried",
-        "_until",
-        "_upstream",
-        "asking",
-        "lease",
     )
+
+    policy = RequestPolicy("closed the connection before it answered")
 
     def __init__(
         self,
@@ -113,101 +83,66 @@ class ExecRequest(WholeReplySink):
         repeat: bool = False,
         fenced: bool = False,
     ) -> None:
-        self._upstream = upstream
+        super().__init__(upstream, client.holder, repeat=repeat, limit=upstream.timing.request_timeout)
         self._client = client
         self._slots = slots
         self._frame = frame
         self._then = then
-        self._given = lease is not None
-        self._repeat = repeat
-        self._claim: Claim | None = None
-        self._timer: asyncio.TimerHandle | Deadline | None = None
-        self._node: Node | None = None
-        self._hops = 0
+        self._given = lease
         self._rejected = b""
+        """The first error that answered what stands before EXEC."""
         self._fenced = fenced
         self._nonce = b""
         self._reply = b""
+        """The reply whose fence has yet to be answered."""
         self._doubt: Doubt | None = None
-        """What may have refused it last; its twin goes ahead when it is sent again."""
+        """What may have refused the request last; its twin goes ahead when the request is sent again."""
         self._forestalled: Refusal | None = None
-        """What the twin was refused that went ahead."""
-        self._proving = False
-        """Whether the twin that came behind has yet to be answered."""
+        """The refusal of the twin that went ahead."""
         self._tried: Refusal | None = None
-        """What refused it before."""
-        self.lease = lease
+        """The refusal that the request met before."""
         self.asking = asking
-        """Whether the server serves the slot only when it is asked to."""
-        self._until = upstream.turn.now() + upstream.timing.retry_deadline
-
-    def start(self) -> None:
-        """Set out."""
-        if self.lease is None:
-            self._look()
-        else:
-            self._send(self.lease)
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The client that it is sent for."""
         return self._client.window
 
-    def abandon(self) -> None:
-        """Nobody waits for it any more, nor must it be carried out."""
-        if self.lease is not None:
-            self.lease.drop()
-        if self._claim is not None:
-            self._claim.cancel()
-        self._end_timer()
+    def start(self) -> None:
+        """Send the request over the connection that was given, or ask for one."""
+        if self._given is None:
+            super().start()
+        else:
+            self.send(self._given)
 
-    def _look(self) -> None:
-        """Ask for a lease to the server that has the slot now."""
-        self._timer = None
-        client = self._client
-        upstream = self._upstream
+    # ---- the hooks
+
+    def where(self) -> Place | Refusal | bytes:
+        """Return the primary of the slots, or the server that a redirection named."""
+        upstream = self.upstream
         shard = serving(upstream.topology, self._slots)
         if shard is None:
-            self._again(encode.error(errors.nobody(upstream.topology.cluster)), None)
-            return
+            return Refusal("", encode.error(errors.nobody(upstream.topology.cluster)))
         if upstream.holds(shard.name):
-            self._again(encode.error(errors.failing_over(shard.name)), None)
-            return
-        node = self._node or shard.primary
-        session = client.session
-        place = Place(upstream.topology.called(node), node, True, session.protocol, session.db, 0)
-        shared = upstream.shared(place)
-        if shared.usable:
-            self._claim = upstream.leases.ask(place, self._got, client.holder)
-        else:  # it has been away for long
-            self._then(None, Fate.FAILED, shared.down_error())
+            return Refusal("", encode.error(errors.failing_over(shard.name)))
+        node = self.node or shard.primary
+        session = self._client.session
+        return self.usable(Place(upstream.topology.called(node), node, True, session.protocol, session.db, 0))
 
-    def _got(self, found: Lease | str) -> None:
-        self._claim = None
-        if not isinstance(found, str):
-            self._send(found)
-        elif found.startswith("SHARDDOWN"):
-            self._node, self.asking = None, False
-            self._again(encode.error(found), None)
-        else:  # there are too many connections: to wait for one would not be to wait for the server
-            self._then(None, Fate.FAILED, encode.error(found))
-
-    def _send(self, lease: Lease) -> None:
-        upstream = self._upstream
-        now = upstream.turn.now()
-        self.lease = lease
+    def write(self, lease: Lease, now: float) -> float | None:
+        """Write the request, with the scripts and the twin that go ahead of it, and the fence behind it."""
+        upstream = self.upstream
         self._rejected = b""
         self._forestalled = None
-        lease.on_lost = self._lost
-        # A fenced one is often a script by its digest: it is remembered of the server that it was loaded there.
+        # A fenced request often calls a script by its digest: which scripts a server has loaded is remembered.
         for load in upstream.scripts.ahead(lease.place.node if self._fenced else None, calls_by_digest(self._frame)):
             lease.send(DISCARD, 0, load, now)
         if self._doubt is None and upstream.redirections.unsettled:
             self._doubt = upstream.events.doubt(self._frame)
         if self._doubt is not None:
-            self._ask(lease, _AHEAD, self._doubt.twin, now)
+            self.ask(lease, self, _AHEAD, self._doubt.twin, now)
         if self.asking:
-            lease.send(DISCARD, 0, ASKING, now)
+            lease.send(ASKED, 0, ASKING, now)
         if exec_block.is_block(self._frame):
             for _ in range(exec_block.replies(self._frame) - 1):
                 lease.inflight.push(self, _PART, b"", 0, 0, now)
@@ -215,13 +150,30 @@ class ExecRequest(WholeReplySink):
         if self._fenced:
             self._nonce = token_hex(_NONCE_BYTES).encode()
             lease.send(self, _FENCE, encode.request((b"ECHO", self._nonce)), now)
-        self._timer = upstream.turn.clock.call_later(upstream.timing.request_timeout, self._late)
+        return self.limit
 
-    def _ask(self, lease: Lease, token: int, twin: bytes, now: float) -> None:
-        """Have the twin of the request refused or answered, as the request is asked for."""
-        if self.asking:
-            lease.send(DISCARD, 0, ASKING, now)
-        lease.send(self, token, twin, now)
+    def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
+        """Hand on what became of the request."""
+        self._then(lease, fate, reply)
+
+    def final(self, refusal: Refusal) -> Fate | None:
+        """End what had to go over one connection, and what lacks a script that was loaded."""
+        if self._given is not None:
+            return Fate.REFUSED
+        if refusal.kind == NOSCRIPT and refusal == self._tried and not refusal.pause:
+            # A script that is not there once it was loaded can not be loaded.
+            return Fate.ANSWERED
+        self._tried = refusal
+        return None
+
+    def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
+        """Try again, but over no other connection than that which was given."""
+        if self._given is None:
+            super().retry(error, refusal, idle=idle)
+        else:
+            self.finish(Fate.REFUSED, error)
+
+    # ---- the replies
 
     def take(self, token: int, reply: bytes) -> None:
         """Take a reply."""
@@ -233,8 +185,6 @@ class ExecRequest(WholeReplySink):
         elif token == _AHEAD:
             assert self._doubt is not None
             self._forestalled = self._doubt.judge(reply, lease.place.node)
-        elif token == _PROOF:
-            self._proven(lease, reply)
         elif token == _FENCE:
             self._answered(lease, self._reply, clean=reply == encode.bulk(self._nonce))
         elif self._fenced:
@@ -243,145 +193,40 @@ class ExecRequest(WholeReplySink):
             self._answered(lease, reply, clean=True)
 
     def _answered(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
-        """The whole answer is there; ``clean``: it was one frame."""
+        """Judge the whole answer; ``clean``: it was one frame."""
         if not clean:
             self._end(lease, reply, clean=False)
             return
         if reply.startswith(b"-"):
             block = exec_block.is_block(self._frame)
             if block and exec_block.lacks_multi(reply):
-                self._let_go(lease)
-                lease.drop()
-                self._uncertain(lease.place, errors.multi_refused(self._rejected))
+                self.uncertain(lease.place, errors.multi_refused(self._rejected))
                 return
             why = exec_block.reason(reply, self._rejected) if block else reply
-            found = self._upstream.events.refusal(why, lease.place.node, self._frame)
+            found = self.upstream.events.refusal(why, lease.place.node, self._frame)
             if isinstance(found, Doubt):
-                self._doubt = found
-                found = None if found.kind == NOSCRIPT else self._forestalled
+                doubt = self._doubt = found
+                found = None if doubt.kind == NOSCRIPT else self._forestalled
                 if found is None:
-                    self._proving = True
-                    self._ask(lease, _PROOF, self._doubt.twin, self._upstream.turn.now())
+                    self.prove(lease, doubt, lambda: self._end(lease, doubt.error, clean=True))
                     return
             if found is not None:
-                self._refused(lease, found)
+                self.refused(lease, found)
                 return
             if why is not reply:
                 reply = exec_block.aborted(why)
         self._end(lease, reply, clean=True)
 
-    def _proven(self, lease: Lease, reply: bytes) -> None:
-        """The twin that came behind is answered."""
-        self._proving = False
-        doubt = self._doubt
-        assert doubt is not None
-        found = doubt.judge(reply, lease.place.node)
-        if found is None:
-            self._end(lease, doubt.error, clean=True)
-        else:
-            self._refused(lease, found)
-
     def _end(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
-        """It is answered. Behind a first frame that is no error there could only be more if that was not whole."""
-        self._let_go(lease)
+        """End the request with ``reply``. More than one frame that does not begin with an error means that the first
+        one was not whole, so nobody can say what the answer is."""
         if clean:
-            self._then(lease, Fate.ANSWERED, reply)
-            return
-        lease.drop()
-        if reply.startswith(b"-"):
-            self._then(None, Fate.ANSWERED, reply)
+            self.let_go(lease)
+            self.finish(Fate.ANSWERED, reply, lease)
+        elif reply.startswith(b"-"):
+            self.finish(Fate.ANSWERED, reply)
         else:
-            self._uncertain(lease.place, "answered with more than one reply")
-
-    def _unproven(self) -> None:
-        """Nobody says whether it was refused: it is what it looks like to its client."""
-        assert self._doubt is not None
-        self._then(None, Fate.ANSWERED, self._doubt.error)
-
-    def _let_go(self, lease: Lease) -> None:
-        self.lease = None
-        lease.on_lost = None
-        self._end_timer()
-
-    def _refused(self, lease: Lease, refusal: Refusal) -> None:
-        self._let_go(lease)
-        upstream = self._upstream
-        upstream.counters.redirect(refusal.kind)
-        if refusal.kind != NOSCRIPT:
-            upstream.events.hint(refusal.hint)
-        if refusal.kind == READONLY:
-            upstream.events.demoted(lease.place)
-        if self._given:
-            self._then(lease, Fate.REFUSED, refusal.error)
-            return
-        if refusal.kind == NOSCRIPT and refusal == self._tried and not refusal.pause:
-            # A script that is not there once it was loaded can not be loaded.
-            self._then(lease, Fate.ANSWERED, refusal.error)
-            return
-        self._tried = refusal
-        if refusal.kind == READONLY:
-            lease.drop()
-        else:
-            upstream.leases.give_back(lease, untouched=True)
-        self._node = refusal.node
-        self.asking = refusal.asks
-        error = refusal.error
-        if refusal.node is not None:
-            place, said = lease.place, errors.text(error[1:-2])
-            error = encode.error(errors.redirected(place.shard, place.node.address, said, self._hops + 1))
-        self._again(error, refusal)
-
-    def _lost(self, reason: str, sent: bool) -> None:
-        lease, self.lease = self.lease, None
-        assert lease is not None
-        self._end_timer()
-        place = lease.place
-        if self._proving:
-            self._unproven()
-        elif not sent and self._given:
-            self._then(None, Fate.REFUSED, encode.error(errors.shard_down(place.shard, place.node.address, reason)))
-        elif not sent or self._repeat:
-            self._node, self.asking = None, False
-            self._again(encode.error(errors.shard_down(place.shard, place.node.address, reason)), None)
-        else:
-            self._uncertain(place, "closed the connection before it answered")
-
-    def _late(self) -> None:
-        lease, self.lease = self.lease, None
-        assert lease is not None
-        lease.drop()
-        self._timer = None
-        place = lease.place
-        upstream = self._upstream
-        upstream.counters.timeouts += 1
-        seconds = upstream.timing.request_timeout
-        if self._proving:
-            self._unproven()
-        elif self._repeat:
-            error = errors.timed_out(place.shard, place.node.address, seconds)
-            self._then(None, Fate.FAILED, encode.error(error))
-        else:
-            self._uncertain(place, f"did not answer within {seconds:g} s")
-
-    def _uncertain(self, place: Place, reason: str) -> None:
-        self._upstream.counters.uncertain += 1
-        error = errors.uncertain(place.shard, place.node.address, reason)
-        self._then(None, Fate.LOST, encode.error(error))
-
-    def _again(self, error: bytes, refusal: Refusal | None) -> None:
-        """Try once more, a little later; ``error`` is the answer if it is too late for that."""
-        upstream = self._upstream
-        if upstream.turn.now() >= self._until:
-            self._then(None, Fate.FAILED, error)
-            return
-        wait = (refusal or Refusal("", error)).wait(self._hops)
-        self._hops += 1
-        self._timer = upstream.loop.call_later(wait, self._look)
-
-    def _end_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self.uncertain(lease.place, "answered with more than one reply")
 
 
 def serving(topology: Topology, slots: Collection[int]) -> Shard | None:

@@ -10,7 +10,7 @@ from proxy import errors
 from proxy.backends.connect_gate import Backoff
 from proxy.backends.connection import ServerConnection, reason
 from proxy.backends.handshake import Step
-from proxy.backends.settings import BackendSettings, Place, State
+from proxy.backends.settings import BackendSettings, ConnectionState, Place
 from proxy.resp import encode
 from proxy.transport.addresses import first_that_serves
 
@@ -34,15 +34,15 @@ class Event(Enum):
     """It is closed for good."""
 
 
-TRANSITIONS: Mapping[tuple[State, Event], State] = {
-    (State.NEW, Event.STARTED): State.HELD,
-    (State.HELD, Event.STOOD): State.READY,
-    (State.FAILING, Event.STOOD): State.READY,
-    (State.READY, Event.LOST): State.HELD,
-    (State.HELD, Event.BUSY): State.HELD,
-    (State.FAILING, Event.BUSY): State.HELD,
-    (State.HELD, Event.GIVEN_UP): State.FAILING,
-    **{(state, Event.CLOSED): State.CLOSED for state in State},
+TRANSITIONS: Mapping[tuple[ConnectionState, Event], ConnectionState] = {
+    (ConnectionState.NEW, Event.STARTED): ConnectionState.HELD,
+    (ConnectionState.HELD, Event.STOOD): ConnectionState.READY,
+    (ConnectionState.FAILING, Event.STOOD): ConnectionState.READY,
+    (ConnectionState.READY, Event.LOST): ConnectionState.HELD,
+    (ConnectionState.HELD, Event.BUSY): ConnectionState.HELD,
+    (ConnectionState.FAILING, Event.BUSY): ConnectionState.HELD,
+    (ConnectionState.HELD, Event.GIVEN_UP): ConnectionState.FAILING,
+    **{(state, Event.CLOSED): ConnectionState.CLOSED for state in ConnectionState},
 }
 """The next state. What is not here can not happen."""
 
@@ -72,7 +72,7 @@ class ReconnectingConnection(ServerConnection):
         self._closing = False
         self._down_since = self._turn.now()
         self._reason = "not connected yet"
-        self.state = State.NEW
+        self.state = ConnectionState.NEW
         self.ready = False
         """Whether the connection stands: ``state`` is READY."""
         self.unfit = ""
@@ -97,7 +97,7 @@ class ReconnectingConnection(ServerConnection):
     @property
     def usable(self) -> bool:
         """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
-        return self.state is not State.FAILING and self.state is not State.CLOSED
+        return self.state is not ConnectionState.FAILING and self.state is not ConnectionState.CLOSED
 
     def down_for(self, now: float) -> float:
         """For how many seconds the server has not been reached; 0 while it is."""
@@ -110,7 +110,7 @@ class ReconnectingConnection(ServerConnection):
     def start(self) -> None:
         """Connect, and stay connected."""
         if self._runner is None and not self._closing:
-            if self.state is State.NEW:
+            if self.state is ConnectionState.NEW:
                 self.state = TRANSITIONS[self.state, Event.STARTED]
             self._runner = self._loop.create_task(self._run(), name=f"backend {self.place.node.address}")
 
@@ -130,7 +130,7 @@ class ReconnectingConnection(ServerConnection):
         state = TRANSITIONS[self.state, event]
         if state is not self.state:
             self.state = state
-            self.ready = state is State.READY
+            self.ready = state is ConnectionState.READY
             self._settings.events.on_state(self)
 
     def fell(self, error: Exception | None) -> None:

@@ -16,7 +16,7 @@ _SPREAD = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class RouteKey:
     """How a client uses the shards. ``index`` picks among a node's connections, ``spread`` among a shard's replicas.
 
     ``owner``: the number of a client that has connections to the primaries of its own.
@@ -38,10 +38,10 @@ class Routes:
     order holds.
     """
 
-    __slots__ = ("_fitness", "_pool", "_topology", "manner", "primaries", "readers", "slot_shard", "writers")
+    __slots__ = ("_fitness", "_pool", "_topology", "key", "primaries", "readers", "slot_shard", "writers")
 
-    def __init__(self, manner: Manner, topology: Topology, pool: Pool, fitness: Fitness) -> None:
-        self.manner = manner
+    def __init__(self, key: RouteKey, topology: Topology, pool: Pool, fitness: Fitness) -> None:
+        self.key = key
         self._fitness = fitness
         self._pool = pool
         self._topology = topology
@@ -61,7 +61,7 @@ class Routes:
         """Take notice of connections that became usable, or stopped being so, or were replaced."""
         self.primaries[:] = [self._started(shard, shard.primary) for shard in self._topology.shards]
         self.writers[:] = [*(backend if backend.usable else None for backend in self.primaries), None]
-        if self.manner.read_from == "primary":
+        if self.key.read_from == "primary":
             self.readers[:] = self.writers
             return
         self.readers[:] = [*(self._reader(index, shard) for index, shard in enumerate(self._topology.shards)), None]
@@ -73,27 +73,27 @@ class Routes:
 
     def needs(self) -> list[Backend]:
         """Every connection that it may lead to."""
-        if self.manner.read_from == "primary":
+        if self.key.read_from == "primary":
             return self.primaries
         shards = range(len(self._topology.shards))
         return [*self.primaries, *(backend for index in shards for backend in self.replicas(index))]
 
     def _started(self, shard: Shard, node: Node) -> Backend:
-        manner = self.manner
-        owner = manner.owner if node == shard.primary else 0
-        backend = self._pool.connection(shard, node, manner.protocol, manner.db, manner.index, owner)
+        key = self.key
+        owner = key.owner if node == shard.primary else 0
+        backend = self._pool.connection(shard, node, key.protocol, key.db, key.index, owner)
         backend.start()
         return backend
 
     def nowhere(self) -> Place:
         """For a request whose slot nobody serves: all but the node is known."""
-        manner = self.manner
-        return Place("", Node("", 0), True, manner.protocol, manner.db, manner.index, manner.owner)
+        key = self.key
+        return Place("", Node("", 0), True, key.protocol, key.db, key.index, key.owner)
 
     def refusal(self, index: int, read: bool) -> bytes:
         """The error reply for a request that shard ``index`` can not be sent now."""
         shard = self._topology.shards[index]
-        if read and self.manner.read_from == "replica":
+        if read and self.key.read_from == "replica":
             if not shard.replicas:
                 return encode.error(errors.no_replica(shard.name))
             backend = self.replicas(index)[0]
@@ -103,7 +103,7 @@ class Routes:
         return self.primaries[index].down_error()
 
     def _reader(self, index: int, shard: Shard) -> Backend | None:
-        policy = self.manner.read_from
+        policy = self.key.read_from
         replicas = self.replicas(index)
         fit = [backend for backend in replicas if backend.ready and not self._reason(backend)]
         primary = self.primaries[index]
@@ -114,7 +114,7 @@ class Routes:
             shortest = min(distances, default=0.0)
             fit = [backend for backend, distance in zip(fit, distances, strict=True) if near(distance, shortest)]
         if fit:
-            return fit[self.manner.spread % len(fit)]
+            return fit[self.key.spread % len(fit)]
         if policy != "replica":
             return self.writers[index]
         # One whose data is not too old answers at once; one that is not connected holds what it is sent.
@@ -130,7 +130,7 @@ UNWATCHED = Unwatched()
 
 
 class RouteBook:
-    """The routes of all clients; clients of one manner share theirs.
+    """The routes of all clients; clients whose key is the same share theirs.
 
     ``fitness`` says who may be read from. ``keep_to_primary``: a read that was sent to a primary had a reason to be.
     """
@@ -173,8 +173,8 @@ class RouteBook:
 
     def long(self, routes: Routes) -> Routes:
         """Those to the same servers as ``routes`` of requests that have had very long replies."""
-        manner = routes.manner
-        return self._made((manner.protocol, manner.db, manner.read_from, LONG, manner.spread, 0))
+        key = routes.key
+        return self._made((key.protocol, key.db, key.read_from, LONG, key.spread, 0))
 
     def release(self, owner: int) -> None:
         """There are no such routes any more."""
@@ -190,15 +190,15 @@ class RouteBook:
     def _made(self, key: tuple[int, int, str, int, int, int]) -> Routes:
         routes = self._routes.get(key)
         if routes is None:
-            routes = self._routes[key] = Routes(Manner(*key), self._topology, self._pool, self._fitness)
+            routes = self._routes[key] = Routes(RouteKey(*key), self._topology, self._pool, self._fitness)
         return routes
 
     def at_primaries(self, routes: Routes) -> Routes:
         """The same connections to primaries as those of ``routes``, for reads too."""
-        manner = routes.manner
-        if manner.owner:
+        key = routes.key
+        if key.owner:
             return routes
-        return self._made((manner.protocol, manner.db, "primary", manner.index, 0, 0))
+        return self._made((key.protocol, key.db, "primary", key.index, 0, 0))
 
     def plain(self, read_from: str) -> list[Routes]:
         """The routes for clients in RESP2 and database 0: one for each way to deal them out."""
@@ -214,10 +214,10 @@ class RouteBook:
         if shard == NOBODY:
             return backend
         for routes in self._routes.values():
-            manner = routes.manner
-            own = (manner.protocol, manner.db, manner.index, manner.owner)
+            key = routes.key
+            own = (key.protocol, key.db, key.index, key.owner)
             if own == (place.protocol, place.db, place.index, place.owner) and (
-                manner.read_from != "primary" or place.primary
+                key.read_from != "primary" or place.primary
             ):
                 reader = routes.readers[shard]
                 if reader is not None and reader is not backend:

@@ -31,7 +31,7 @@ SCRIPTS = -3
 """That of the first of those that only clients use who call scripts; the others' count down from it."""
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Where a backend connection stands. ``HELD`` keeps requests while it reconnects, ``FAILING`` refuses them."""
 
     NEW = "new"
@@ -70,7 +70,7 @@ class Place:
     with; 0: it is shared."""
 
 
-class Owner(Protocol[_Told]):
+class ConnectionOwner(Protocol[_Told]):
     """The client that some connections are for alone."""
 
     async def steps(self, place: Place) -> list[Step]:
@@ -148,7 +148,7 @@ class BackendEvents(Protocol[Connection]):
     def stranger(self, node: Node, identity: str) -> str:
         """Why a server of a cluster is not to be used that is reached as ``node`` and has this id; "" if it is."""
 
-    def client(self, number: int) -> Owner[Connection] | None:
+    def client(self, number: int) -> ConnectionOwner[Connection] | None:
         """The client of this number, if it has connections of its own."""
 
     def keeps_connections(self) -> bool:

@@ -20,7 +20,7 @@ from proxy.backends.error_replies import ErrorReplies
 from proxy.backends.handshake import Step
 from proxy.backends.lost_requests import LostRequests
 from proxy.backends.reconnecting import Event, ReconnectingConnection
-from proxy.backends.settings import LARGE, BackendSettings, Holder, Place, State
+from proxy.backends.settings import LARGE, BackendSettings, ConnectionState, Holder, Place
 from proxy.engine.inflight import InFlight
 from proxy.engine.reply_reader import ReplyReader
 from proxy.engine.sink import QUEUED, Sink
@@ -283,7 +283,7 @@ class Backend(ReconnectingConnection):
         oldest = self.inflight.oldest()
         if oldest is not None and oldest < before:
             self._lost_requests.expire(*self.inflight.expire(before))
-        if self.state is State.HELD:
+        if self.state is ConnectionState.HELD:
             waiting = self.inflight.oldest()
             if waiting is None and self._holders:
                 waiting = self._down_since
@@ -316,6 +316,8 @@ class Backend(ReconnectingConnection):
         try:
             self._reader.feed(data, now)
         except BadReply as error:
+            if self._transport is None or self._transport.is_closing():
+                return  # it is being closed, as the server said more than it should
             self._reason = f"its replies can not be read: {error}"
             self.log(logging.ERROR, "backend sent what is no reply")
             self.abort()

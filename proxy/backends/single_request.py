@@ -1,36 +1,24 @@
 """One request to one server, over a connection of its own that is then closed: so it may do anything to it."""
 
-import asyncio
-
-from proxy import errors
 from proxy.backends.dedicated import Lease
+from proxy.backends.dedicated_request import DedicatedRequest, Fate, RequestPolicy
 from proxy.backends.settings import Place
 from proxy.backends.upstream import Upstream
-from proxy.engine.sink import Sink, WholeReplySink
-from proxy.resp import encode
+from proxy.engine.sink import Sink
+from proxy.planning.refusals import Refusal
 from proxy.transport.clock import Deadline
 
 _PAUSE = 0.05
 """Seconds until a server is asked again that said nothing."""
 
 
-class SingleRequest(WholeReplySink):
-    """Sends ``frame`` to ``place``; ``sink`` gets what comes back under ``token``, or the error that says why nothing
-    does. ``holder``: whose the connection is meanwhile. ``patient``: a server that can be reached and says nothing is
-    asked again, as it may run a script."""
+class SingleRequest(DedicatedRequest):
+    """Sends ``frame`` to ``place``, and hands what comes back to ``sink`` under ``token``, or the error that says why
+    nothing does. ``patient``: a server that can be reached and says nothing is asked again, as it may run a script."""
 
-    __slots__ = (
-        "_again",
-        "_claim",
-        "_frame",
-        "_lease",
-        "_patient",
-        "_refused",
-        "_sink",
-        "_timer",
-        "_token",
-        "_upstream",
-    )
+    __slots__ = ("_deadline", "_frame", "_patient", "_place", "_refusal", "_sink", "_token")
+
+    policy = RequestPolicy("closed the connection ({reason})")
 
     def __init__(
         self,
@@ -43,83 +31,69 @@ class SingleRequest(WholeReplySink):
         *,
         patient: bool = False,
     ) -> None:
+        super().__init__(upstream, holder, repeat=False, limit=upstream.timing.request_timeout)
         self._patient = patient
-        self._refused = ""
-        """Why it has not been sent yet, if that was tried."""
-        self._again: asyncio.TimerHandle | None = None
-        """Until that is tried again."""
-        self._upstream = upstream
+        self._refusal = b""
+        """The error that says why the request has not been sent yet, if that was tried."""
+        self._place = place
         self._sink = sink
         self._token = token
         self._frame = frame
-        self._lease: Lease | None = None
-        self._timer: Deadline | None = upstream.turn.clock.call_later(upstream.timing.request_timeout, self._expire)
-        self._claim = upstream.leases.ask(place, self._go, holder)
+        self._deadline: Deadline = upstream.turn.clock.call_later(self.limit, self._expire)
+        """Runs from the first attempt until the answer."""
+        self.start()
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The client that ``sink`` belongs to."""
         return self._sink.owner
 
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._again is not None:
-            self._again.cancel()
-        self._claim.cancel()
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.drop()
+    def where(self) -> Place:
+        """Return the one server that the request is for."""
+        return self._place
+
+    def write(self, lease: Lease, now: float) -> None:
+        """Write the request; the time that the server may take began with the first attempt."""
+        self._refusal = b""
+        lease.on_push = self._answer  # so is SUBSCRIBE answered in RESP3
+        lease.send(self, 0, self._frame, now)
+
+    def stop(self) -> None:
+        """Try no more, and wait no more."""
+        self._deadline.cancel()
+        super().stop()
 
     def take(self, token: int, reply: bytes) -> None:
-        """The server answers."""
+        """Take the server's answer."""
         self._answer(reply)
 
-    def _go(self, lease: Lease | str) -> None:
-        if isinstance(lease, str):
-            self._refused = lease
-            if self._patient and lease.startswith("SHARDDOWN") and self._reached():
-                self._again = self._upstream.loop.call_later(_PAUSE, self._ask)
-            else:
-                self._answer(encode.error(lease))
+    def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
+        """Hand the answer to the sink."""
+        self._sink.deliver(self._token, reply, 0, len(reply))
+
+    def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
+        """Try again if nothing was sent and the server may be there."""
+        if idle:
+            self.start()
             return
-        self._refused = ""
-        self._lease = lease
-        lease.on_lost = self._lost
-        lease.on_push = self._answer  # so is SUBSCRIBE answered in RESP3
-        lease.send(self, 0, self._frame, self._upstream.turn.now())
+        self._refusal = error
+        if self._patient and self._reached():
+            self.sleep(_PAUSE, None)
+        else:
+            self.finish(Fate.FAILED, error)
 
     def _reached(self) -> bool:
         """Whether any connection to the server stands."""
-        node = self._claim.place.node
-        return any(backend.ready and backend.place.node == node for backend in self._upstream.pool)
-
-    def _ask(self) -> None:
-        self._again = None
-        self._claim = self._upstream.leases.ask(self._claim.place, self._go, self._claim.holder)
-
-    def _lost(self, reason: str, sent: bool) -> None:
-        assert self._lease is not None
-        place = self._lease.place
-        if not sent:
-            self._lease = None
-            self._ask()
-            return
-        self._answer(
-            encode.error(errors.uncertain(place.shard, place.node.address, f"closed the connection ({reason})"))
-        )
+        node = self._place.node
+        return any(backend.ready and backend.place.node == node for backend in self.upstream.pool)
 
     def _expire(self) -> None:
-        if self._refused:
-            self._answer(encode.error(self._refused))
-            return
-        place = self._claim.place
-        seconds = self._upstream.timing.request_timeout
-        words = f"did not answer within {seconds:g} s"
-        self._answer(encode.error(errors.uncertain(place.shard, place.node.address, words)))
+        """The time is over, whatever it was spent on."""
+        if self._refusal:
+            self.finish(Fate.FAILED, self._refusal)
+        else:
+            self.uncertain(self._place, f"did not answer within {self.limit:g} s")
 
     def _answer(self, reply: bytes) -> None:
-        self.cancel()
-        self._sink.deliver(self._token, reply, 0, len(reply))
+        """The first frame that the server says is the answer."""
+        self.finish(Fate.ANSWERED, reply)

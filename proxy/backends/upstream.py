@@ -63,12 +63,14 @@ class Upstream:
         """How many connections there may be that are for one client alone."""
         backend = config.backend
         self.leases = Leases(common, backend.dedicated_connections, share(config), backend.dedicated_wait, self.budget)
+        self.read_your_writes = config.read_your_writes if reads_replicas(config) else 0.0
+        """For how many seconds a client's reads of a shard go to the primary after a write there."""
         self.book = RouteBook(
             topology,
             self.pool,
             backend.connections_per_node,
             fitness,
-            keep_to_primary=config.read_your_writes > 0 and reads_replicas(config),
+            keep_to_primary=self.read_your_writes > 0,
         )
         self.plain_routes = self.book.plain(config.read_from)
         """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
@@ -92,13 +94,13 @@ class Upstream:
     def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
         """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
         that is not everybody's; None if it is not."""
-        if len(frame) < self.settings.query.large or routes.manner.owner:
+        if len(frame) < self.settings.query.large or routes.key.owner:
             return None
         return self.book.large(protocol, db)
 
     def long_routes(self, frames: Iterable[bytes], routes: Routes) -> Routes | None:
         """The same for a request that is sent as ``frames``, if one of these has had very long replies."""
-        if not self.longs.names or routes.manner.owner or not self.longs.any(frames):
+        if not self.longs.names or routes.key.owner or not self.longs.any(frames):
             return None
         return self.book.long(routes)
 

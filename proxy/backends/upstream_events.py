@@ -15,7 +15,7 @@ from proxy.backends.pool import Pool
 from proxy.backends.redirections import Redirections
 from proxy.backends.routes import RouteBook
 from proxy.backends.script_errors import ErrorJudge
-from proxy.backends.settings import Owner, Place, Timing
+from proxy.backends.settings import ConnectionOwner, Place, Timing
 from proxy.backends.shared import Backend
 from proxy.commands.facts import Fact, Handling
 from proxy.engine.entry import Entry
@@ -47,7 +47,7 @@ class UpstreamOwner(Protocol):
     def member(self, node: Node) -> Node | None:
         """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
 
-    def client(self, number: int) -> Owner[Backend] | None:
+    def client(self, number: int) -> ConnectionOwner[Backend] | None:
         """The client of this number, if it has connections of its own."""
 
     def halt(self, owners: Set[object]) -> None:
@@ -72,7 +72,7 @@ class UpstreamOwner(Protocol):
         """Requests are refused now, or are so no more."""
 
 
-class Servers(Protocol):
+class UpstreamServers(Protocol):
     """The servers, as far as what happens on their connections concerns them."""
 
     @property
@@ -120,7 +120,7 @@ class UpstreamEvents:
 
     def __init__(
         self,
-        servers: Servers,
+        servers: UpstreamServers,
         inspector: Inspector,
         scripts: Scripts,
         dispatcher: Dispatcher,
@@ -242,7 +242,7 @@ class UpstreamEvents:
         """Why the server of a cluster at ``node`` with this id is not to be used; "" if it is."""
         return self._owner.unknown_node(node, identity)
 
-    def client(self, number: int) -> Owner[Backend] | None:
+    def client(self, number: int) -> ConnectionOwner[Backend] | None:
         """The client of this number, if it has connections of its own."""
         return self._owner.client(number)
 

@@ -6,6 +6,7 @@
     kept_input        what is received and not carried out yet
     request_loop      takes each request to the first path that carries it out
     fast_path         forwards plain commands without decoding them
+    fast_paths        what both fast paths know, renewed with the servers and the topology
     fast_commands     what the fast path knows of commands
     own_fast_path     answers the proxy's own commands without decoding them
     own_answers       what that path knows of commands

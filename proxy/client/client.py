@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 
 from proxy import errors
-from proxy.backends.dispatch import Muted
 from proxy.backends.routes import Routes
 from proxy.client.pacing import AT_FIRST, Pacing
 from proxy.client.read_your_writes import OwnWrites
@@ -17,6 +16,7 @@ from proxy.engine.receiver import Receiver
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
 from proxy.features import commands
+from proxy.features.request import PendingReply
 from proxy.features.state import Modes
 from proxy.metrics import CommandCounter
 from proxy.planning.exec_block import QUEUED, Queued
@@ -25,13 +25,14 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
-from proxy.session.session import Manner, ReplyMode, Session
+from proxy.session.own_command import OwnCommand
+from proxy.session.session import ClientMode, ReplyMode, Session
 from proxy.transport.flow_control import Flow, Stop
 
 _EVERY_SHARD = 2**64 - 1
 _ON = ReplyMode.ON
-_OWN = Manner.OWN
-_LONG_WAY = Manner.LONG
+_OWN = ClientMode.OWN
+_LONG_WAY = ClientMode.LONG
 
 
 class Client(Receiver):
@@ -85,8 +86,8 @@ class Client(Receiver):
         self.number = 0
         self.most = min(limits.max_in_flight, AT_FIRST)
         """How many of its requests may be in flight now."""
-        self.lookups = service.lookups
-        self.own_answers = service.own_answers
+        self.lookups = service.fast_paths.lookups
+        self.own_answers = service.fast_paths.own_answers
         self.output_hard = limits.output_hard
         """How many bytes may wait for it."""
         self.pacing: Pacing | None = None
@@ -108,8 +109,8 @@ class Client(Receiver):
         """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
         self.plain = False
         """Whether the fast path may work for it: authenticated, answered, not paused."""
-        self.own = Manner.LONG
-        """Its manner for the own fast path."""
+        self.own = ClientMode.LONG
+        """Its mode for the own fast path."""
         self.said: bytes | None = None
         """The request that goes the long way, if it is short."""
         self._usual: tuple[tuple[int, int, bool, bool], Routes] | None = None
@@ -127,12 +128,13 @@ class Client(Receiver):
         self.number = number
         self.flow = flow
         self.created = self.last_active = now
-        if service.read_your_writes:
-            self.own_writes = OwnWrites(self.window, service.turn, service.read_your_writes)
-        if service.open:
-            quiet = not (service.clients.paused or service.monitoring.watching)
-            self.own = Manner.OWN if quiet else Manner.LONG
-            self.plain = service.fast_path_allowed and quiet
+        if lasting := service.upstream.read_your_writes:
+            self.own_writes = OwnWrites(self.window, service.turn, lasting)
+        if service.world.open:
+            clients = service.clients
+            quiet = not (clients.paused or clients.monitoring.watching)
+            self.own = ClientMode.OWN if quiet else ClientMode.LONG
+            self.plain = self.lookups.allowed and quiet
             plain = service.upstream.plain_routes
             self.routes = plain[0] if len(plain) == 1 else plain[service.shared_counts.rank(number) % len(plain)]
         else:
@@ -159,7 +161,7 @@ class Client(Receiver):
         """What finds the requests that the fast path leaves."""
         framer = self._framer
         if framer is None:
-            framer = self._framer = RequestFramer(self.service.request_limits, UNAUTHENTICATED)
+            framer = self._framer = RequestFramer(self.service.limits.requests, UNAUTHENTICATED)
             framer.set_authenticated(self.session.authenticated)
         return framer
 
@@ -208,8 +210,9 @@ class Client(Receiver):
         """Take over what the session's state means for the requests that follow."""
         session = self.known_session()
         service = self.service
-        on = session.reply_mode is _ON and not (service.clients.paused or service.monitoring.watching)
-        self.plain = on and session.authenticated and service.fast_path_allowed
+        clients = service.clients
+        on = session.reply_mode is _ON and not (clients.paused or clients.monitoring.watching)
+        self.plain = on and session.authenticated and self.lookups.allowed
         self.own = _OWN if on else _LONG_WAY
         modes = self.modes
         framer = self._framer
@@ -228,7 +231,7 @@ class Client(Receiver):
             modes.adopted()
             self.plain = self.plain and modes.plain
             if on:
-                self.own = modes.manner
+                self.own = modes.mode
             self.routes = modes.routes(self.routes)
 
     @property
@@ -238,16 +241,16 @@ class Client(Receiver):
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
-        service, session, modes = self.service, self._session, self.modes
-        on = not (service.clients.paused or service.monitoring.watching)
+        clients, session, modes = self.service.clients, self._session, self.modes
+        on = not (clients.paused or clients.monitoring.watching)
         on = on and (session is None or session.reply_mode is ReplyMode.ON)
         self.plain = self.free()
-        self.own = Manner.LONG if not on else Manner.OWN if modes is None else modes.manner
+        self.own = ClientMode.LONG if not on else ClientMode.OWN if modes is None else modes.mode
 
     def free(self) -> bool:
         """Whether the fast path may work for it, as far as its state goes."""
-        service, session = self.service, self._session
-        on = service.fast_path_allowed and not (service.clients.paused or service.monitoring.watching)
+        clients, session = self.service.clients, self._session
+        on = self.lookups.allowed and not (clients.paused or clients.monitoring.watching)
         if session is not None:
             on = on and session.authenticated and session.reply_mode is ReplyMode.ON
         return on and (self.modes is None or self.modes.plain)
@@ -266,7 +269,7 @@ class Client(Receiver):
 
     def may_call_scripts(self) -> bool:
         """Have the connections of those who call scripts; False if what it sent over others must be answered first."""
-        if not self.calls_scripts and not self.routes.manner.owner:
+        if not self.calls_scripts and not self.routes.key.owner:
             if not self.alone():
                 return False
             self.calls_scripts = True
@@ -281,7 +284,11 @@ class Client(Receiver):
         """Close it, as going on has failed by a fault of ours."""
         self.abort("internal error")
 
-    def hold(self) -> None:
+    def own_command(self, name: str) -> OwnCommand:
+        """What carries out the command ``name``, which is one of the proxy's own."""
+        return commands.find(name)
+
+    def postpone(self) -> None:
         """A CLIENT PAUSE holds what it sent."""
         if not self.held:
             self.held = True
@@ -309,18 +316,11 @@ class Client(Receiver):
         self.refuse(fact, rejected.text)
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
-        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        """Refuse a command that is always refused like that, whoever sends it in this mode."""
         self.refuse(fact, text)
         if self.own and self.said is not None and (fact is None or fact.name != "exec"):
             counter = None if fact is None else self.service.counters.command(fact.name)
             self.own_answers.keep_refused(self.known_session(), self.own, self.said, counter, encode.error(text))
-
-    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this manner."""
-        self.say(fact, reply)
-        if self.own and self.said is not None:
-            lookup = self.own_answers
-            lookup.keep(self.known_session(), self.own, self.said, lookup.calls.get(fact.name.encode()), [], reply)
 
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""
@@ -332,35 +332,33 @@ class Client(Receiver):
         if self.own and again and self.said is item.frame:
             self.own_answers.keep_queued(session, self.own, self.said, item, slots, planner)
 
+    def called(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now and answered before any other is: the reply that it waits for."""
+        session = self.known_session()
+        muted = session.muted()
+        if muted and session.reply_mode is _ON:
+            self.adopt_session()  # it was the last that CLIENT REPLY SKIP left out
+        return PendingReply(self.window, self.service.counters.command(fact.name), muted)
+
+    def hold(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now: the reply that it waits for, which has its place already."""
+        return self.called(fact).reserve()
+
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""
-        counter = self.service.counters.command(fact.name)
-        counter.calls += 1
-        counter.failed += reply.startswith(b"-")
-        muted = self.session.muted()
-        self.window.answer(b"" if muted else reply)
+        self.called(fact).answer(reply)
         self.adopt_session()
 
     def say_later(self, fact: Fact, making: Job[bytes]) -> None:
         """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
-        token = self.window.reserve()
-        if not self.service.slices.run(self._saying(fact, making, token, self.session.muted()), self):
+        pending = self.hold(fact)
+
+        def saying() -> Job[None]:
+            pending.answer((yield from making))
+
+        if not self.service.slices.run(saying(), self):
             self.flow.stop(Stop.ORDER)
         self.adopt_session()
-
-    def _saying(self, fact: Fact, making: Job[bytes], token: int, muted: bool) -> Job[None]:
-        reply = yield from making
-        counter = self.service.counters.command(fact.name)
-        counter.calls += 1
-        counter.failed += reply.startswith(b"-")
-        self.window.deliver(token, reply, 0, 0 if muted else len(reply))
-
-    def sink(self) -> Sink:
-        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
-        if not self.session.muted():
-            return self.window
-        self.adopt_session()
-        return Muted(self.window)
 
     # ---- its requests to the servers
 

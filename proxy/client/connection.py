@@ -58,9 +58,9 @@ class ClientConnection(Client):
         service = self.service
         self._counters = service.counters
         self._turn = service.turn
-        self._backlog = service.backlog
-        # What ``ClientServices`` can name is a part of it: the module of ``Clients`` is above.
-        self._clients: Clients = service.clients  # type: ignore[assignment]
+        # ``ClientServices`` can not name the class: the module of ``Clients`` imports that of ``Client``.
+        self._clients: Clients = service.clients  # type: ignore[assignment]  # it is that class: Service makes it
+        self._backlog = self._clients.backlog
         # of the connection
         self._transport: asyncio.Transport | None = None
         self._ending = False
@@ -160,7 +160,7 @@ class ClientConnection(Client):
             if self.flow.stopped:
                 # A blocked client's socket is still read, so that its disconnect is seen; what it sends meanwhile is
                 # bounded. A client that is behind is weighed below.
-                if size > self.service.request_limits.request and self.flow.reasons & _BLOCKED:
+                if size > self.service.limits.requests.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
                 elif self.held and size > _HELD:
                     self.flow.stop(_FULL)  # until the pause is over

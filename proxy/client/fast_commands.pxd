@@ -31,3 +31,4 @@ cdef class CommandLookup:
 
 cdef class Lookups:
     cdef public CommandLookup current
+    cdef public bint allowed

@@ -89,12 +89,16 @@ class CommandLookup:
 
 
 class Lookups:
-    """The ``current`` lookup of a worker: another one for each topology, and while requests are refused."""
+    """The ``current`` lookup of a worker: another one for each topology, and while requests are refused.
 
-    __slots__ = ("current",)
+    ``allowed``: the limits of requests are wide enough for the fast path, which does not look at them.
+    """
 
-    def __init__(self, lookup: CommandLookup) -> None:
+    __slots__ = ("allowed", "current")
+
+    def __init__(self, lookup: CommandLookup, allowed: bool) -> None:
         self.current = lookup
+        self.allowed = allowed
 
 
 def _spelled(name: str) -> list[bytes]:

@@ -172,7 +172,9 @@ def watched(client: Client, data: bytes, pos: int, name_end: int, now: float) ->
     frame = data[pos:end]
     if service.upstream.longs.any((frame,)):
         return -1
-    slot = service.slot_of(data[data.index(b"\n", name_end) + 1 : key_end - 2])
+    start = data.index(b"\n", name_end) + 1
+    rules = lookup.rules
+    slot = span_slot(data, start, key_end - 2) if rules is None else rules.span_slot(data, start, key_end - 2)
     shard = client.routes.slot_shard[slot]
     routes = reading(client, (shard,), head.read, now)
     if (routes.readers if head.read else routes.writers)[shard] is None:

@@ -30,7 +30,7 @@ cdef class OwnAnswers:
     cdef public double now
     cdef public Py_ssize_t most
     cdef readonly bytes text
-    cdef readonly int manner
+    cdef readonly int mode
     cdef readonly bint authenticated
     cdef readonly Call call
     cdef readonly CommandCounter counter
@@ -48,6 +48,6 @@ cdef class OwnAnswers:
 
     @cython.locals(counter=CommandCounter)
     cpdef object count(self, object fact)
-    cpdef object keep(self, Session session, int manner, bytes text, Call call, list args, bytes reply)
-    cpdef object keep_refused(self, Session session, int manner, bytes text, CommandCounter counter, bytes reply)
-    cpdef object keep_queued(self, Session session, int manner, bytes text, Queued item, object slots, object planner)
+    cpdef object keep(self, Session session, int mode, bytes text, Call call, list args, bytes reply)
+    cpdef object keep_refused(self, Session session, int mode, bytes text, CommandCounter counter, bytes reply)
+    cpdef object keep_queued(self, Session session, int mode, bytes text, Queued item, object slots, object planner)

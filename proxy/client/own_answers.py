@@ -8,8 +8,10 @@ from proxy.metrics import CommandCounter, Counters
 from proxy.planning.channels import END, Kind, nothing_ended
 from proxy.planning.exec_block import QUEUED, Queued
 from proxy.resp import encode
-from proxy.session import client_commands, cross_worker
-from proxy.session.session import Manner, Session
+from proxy.session import commands
+from proxy.session.cross_worker import CrossWorkerCommand
+from proxy.session.own_command import SessionCommand
+from proxy.session.session import ClientMode, Session
 
 LONGEST = 64
 """Bytes of a request that is remembered. No secret ever is."""
@@ -87,7 +89,7 @@ class OwnAnswers:
         "counter",
         "fact",
         "frame",
-        "manner",
+        "mode",
         "most",
         "name",
         "now",
@@ -110,8 +112,8 @@ class OwnAnswers:
         """Bytes that a transaction may hold."""
         # The request that was answered last ...
         self.text = _NOTHING
-        # ... by a client in this manner, that had or had not logged in; ...
-        self.manner = Manner.LONG
+        # ... by a client in this mode, that had or had not logged in; ...
+        self.mode = ClientMode.LONG
         self.authenticated = False
         # ... its command, None if it is unknown, or asked for nothing; ...
         self.call: Call | None = None
@@ -155,14 +157,14 @@ class OwnAnswers:
             return lambda session, args: nothing_ended(kind, args[1:], _standing(session, kind), session.protocol)
         if fact.handling is not Handling.SESSION or fact.name in _LONG_WAY:
             return None
-        if fact.name in cross_worker.COMMANDS and fact.name != _LISTED:
+        row = commands.find(fact.name)
+        if isinstance(row, CrossWorkerCommand) and fact.name != _LISTED:
             return None
         if fact.privileged or fact.for_admins is not None:
             return None
-        known = client_commands.command(fact.name)
-        if known is not None:
-            return known
-        return lambda session, args: client_commands.run(session, fact.name, args, self.now)
+        if isinstance(row, SessionCommand):
+            return row.answer
+        return lambda session, args: row.run(session, args, self.now)
 
     def count(self, fact: Fact) -> None:
         """One more call of a command that was queued."""
@@ -170,12 +172,12 @@ class OwnAnswers:
         counter.calls += 1
 
     def keep(
-        self, session: Session, manner: int, text: bytes, call: Call | None, args: list[bytes], reply: bytes | None
+        self, session: Session, mode: int, text: bytes, call: Call | None, args: list[bytes], reply: bytes | None
     ) -> None:
         """Remember a request that was answered: by ``reply``, or by what ``call`` makes of ``args``. It was sent by the
-        client of ``session``, in this manner."""
+        client of ``session``, in this mode."""
         self.text = text
-        self.manner = manner
+        self.mode = mode
         self.authenticated = session.authenticated
         self.call = call
         self.counter = None if call is None else call.counter
@@ -185,19 +187,19 @@ class OwnAnswers:
         self.refused = self.queues = False
 
     def keep_refused(
-        self, session: Session, manner: int, text: bytes, counter: CommandCounter | None, reply: bytes
+        self, session: Session, mode: int, text: bytes, counter: CommandCounter | None, reply: bytes
     ) -> None:
         """Remember a request that was refused, as it always will be."""
-        self.keep(session, manner, text, None, [], reply)
+        self.keep(session, mode, text, None, [], reply)
         self.counter = counter
         self.name = "" if counter is None else counter.name
         self.refused = True
 
     def keep_queued(
-        self, session: Session, manner: int, text: bytes, item: Queued, slots: frozenset[int], planner: object | None
+        self, session: Session, mode: int, text: bytes, item: Queued, slots: frozenset[int], planner: object | None
     ) -> None:
         """Remember a request that was queued; its keys are in ``slots``, as ``planner`` says."""
-        self.keep(session, manner, text, None, item.args, QUEUED)
+        self.keep(session, mode, text, None, item.args, QUEUED)
         self.queues = True
         self.fact = item.fact
         self.own = item.own

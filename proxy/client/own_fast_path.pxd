@@ -38,7 +38,7 @@ cdef bint carry_out(Client client, Session session, Call call, list args) except
 
 
 @cython.locals(
-    manner=int, lookup=OwnAnswers, args=list, call=Call, count=Py_ssize_t, session=Session, arity=Py_ssize_t, refusal=bytes,
+    mode=int, lookup=OwnAnswers, args=list, call=Call, count=Py_ssize_t, session=Session, arity=Py_ssize_t, refusal=bytes,
     keeps=bint, reply=bytes, window=ReplyWindow,
 )
 cpdef bint answer(Client client, bytes frame, bint inline) except -1

@@ -6,29 +6,29 @@ Whoever can connect can send such requests at any rate, so they must cost no mor
     PING\\r\\n PING\\r\\n PING\\r\\n ...     the request of before, byte for byte: answered as it was (``repeat``)
     ECHO 1, ECHO 2 ...                 split here, found by its name: answered by its function (``answer``)
 
-A client's ``Manner`` says what it is in the middle of. What is remembered of a request is its answer where that depends
-on nothing but the request, the manner and whether the client has logged in; else the function that makes it. Whatever
-is not here goes the long way (``proxy.client.slow_path``).
+A client's mode (``ClientMode``) says what it is in the middle of. What is remembered of a request is its answer where
+that depends on nothing but the request, the mode and whether the client has logged in; else the function that makes it.
+Whatever is not here goes the long way (``proxy.client.slow_path``).
 """
 
 from proxy import errors
 from proxy.client.client import Client
 from proxy.client.own_answers import LONGEST, Call, OwnAnswers
+from proxy.features.commands import WHILE_SUBSCRIBED
 from proxy.features.state import Modes
-from proxy.features.subscriptions import ALLOWED, pong
 from proxy.planning.exec_block import QUEUED, Queue, Queued
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_inline, split_short
-from proxy.session.session import Manner, ReplyMode, Session
+from proxy.session.session import ClientMode, ReplyMode, Session, pong
 from proxy.transport.write_batch import OWN, Turn
 
 _NOAUTH = encode.error(errors.NOAUTH)
 _WITHOUT = {name: encode.error(errors.without_multi(name)) for name in ("exec", "discard")}
 _OWN = OWN
-_IS_OWN = Manner.OWN
-_QUEUES = Manner.QUEUES
-_SPOILED = Manner.SPOILED
-_LISTENS = Manner.LISTENS
+_IS_OWN = ClientMode.OWN
+_QUEUES = ClientMode.QUEUES
+_SPOILED = ClientMode.SPOILED
+_LISTENS = ClientMode.LISTENS
 _ON = ReplyMode.ON
 _NONE = (0, 0, 0)
 _PING_MOST = 2
@@ -48,7 +48,7 @@ def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int
     """
     lookup = client.own_answers
     text = lookup.text
-    if lookup.manner != client.own or not data.startswith(text, pos):
+    if lookup.mode != client.own or not data.startswith(text, pos):
         return pos
     session = client.known_session()
     if session.authenticated is not lookup.authenticated:
@@ -97,7 +97,7 @@ def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int
 
 def _queue_again(client: Client, session: Session, lookup: OwnAnswers) -> bool:
     """Queue what was queued before. False if that can not be."""
-    if lookup.manner == _QUEUES:
+    if lookup.mode == _QUEUES:
         queue = _queue(client)
         assert lookup.fact is not None
         item = Queued(lookup.fact, lookup.args, lookup.frame, None, lookup.own)
@@ -135,8 +135,8 @@ def carry_out(client: Client, session: Session, call: Call, args: list[bytes]) -
 
 def answer(client: Client, frame: bytes, inline: bool) -> bool:
     """Answer the request in ``frame`` if the proxy answers it itself. False if it has to go the long way."""
-    manner = client.own
-    if manner == _SPOILED:
+    mode = client.own
+    if mode == _SPOILED:
         return False
     try:
         args = split_inline(frame) if inline else split_short(frame)
@@ -160,10 +160,10 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         refusal = encode.error(errors.wrong_arity(call.name))
     elif not session.authenticated and not call.no_auth:
         refusal = _NOAUTH
-    elif manner == _LISTENS:
+    elif mode == _LISTENS:
         if call.ends is not None or call.fact.privileged:
             return False
-        if call.name not in ALLOWED:
+        if call.name not in WHILE_SUBSCRIBED:
             refusal = encode.error(errors.in_subscribe_mode(call.name))
         elif call.kind is None and (not call.fixed or count > _PING_MOST):
             return False
@@ -176,7 +176,7 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
     if call.resets and client.modes is not None:
         return False  # there may be something to let go of
     keeps = len(frame) <= LONGEST and not call.secret
-    if manner == _QUEUES:
+    if mode == _QUEUES:
         # What is refused spoils the transaction.
         return not (refusal or call.lists) and _enqueue(client, session, lookup, call, args, frame, inline, keeps)
     if not refusal:
@@ -198,7 +198,7 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
     if call.fixed:
         run = call.run
         assert run is not None
-        reply = pong(args) if manner == _LISTENS else run(session, args)
+        reply = pong(args) if mode == _LISTENS else run(session, args)
         window.answer(reply)
         if reply.startswith(b"-"):
             call.counter.failed += 1
@@ -323,7 +323,7 @@ def _end_queue(client: Client) -> None:
     session = client.known_session()
     session.queued = -1
     client.own = _IS_OWN
-    client.plain = session.authenticated and client.service.fast_path_allowed
+    client.plain = session.authenticated and client.lookups.allowed
 
 
 def _execute(client: Client, session: Session, items: list[Queued]) -> bytes:

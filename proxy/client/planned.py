@@ -25,8 +25,11 @@ def send(client: Client, request: Request) -> bool:
         elif fact.handling is Handling.REFUSED:
             client.refuse(fact, errors.not_for_all(fact.name, fact.reason))
             return True
-    if publish.asks_too_early(client, fact):
-        return False
+    if fact.name in publish.ASKING:
+        if client.modes is None:
+            client.modes = Modes(client)
+        if publish.asks_too_early(client.modes):
+            return False
     plan = service.planner.plan(fact, args, frame)
     if service.upstream.redirections.unsettled and runs_code(fact) and service.topology.cluster:
         # A server is told the first key of a module's command only, and answers for keys that are away.
@@ -59,22 +62,22 @@ def send(client: Client, request: Request) -> bool:
     routes = client.for_large(frame, plan)
     if routes is None:
         return False
-    service.counters.command(fact.name).calls += 1
-    sink = client.sink()
-    token = client.window.reserve()
+    pending = client.hold(fact)
+    token = pending.token
     if isinstance(plan, Scatter):
         shards, read, writes = [part.shard for part in plan.parts], plan.way.read, plan.way.changes
     else:
         shards, read, writes = [plan.shard], plan.read, not fact.readonly
     if client.own_writes is not None:
         routes = reading(client, shards, read, now, routes)
-    sink = client.writing(shards, writes, sink)
+    sink = client.writing(shards, writes, pending.sink)
     if fact.scripting:
         if isinstance(plan, Scatter):
             targets = [routes.writers[part.shard] for part in plan.parts]
         else:
             targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
-        service.scripts.prepare(fact.name, args, targets, now)
+        found = service.planner.examined.of(fact, args)
+        service.scripts.prepare(fact.name, args if found is None else found.naming, targets, now)
     if service.upstream.redirections.unsettled and isinstance(plan, Forward):
         service.upstream.forestall(
             frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now

@@ -19,7 +19,9 @@ cdef class Clients:
     cdef object _pause
     cdef object _pause_timer
     cdef readonly bint paused
-    cdef public object on_pause
+    cdef readonly object backlog
+    cdef readonly object monitoring
+    cdef public object pausing
     cdef Py_ssize_t _blocked
 
     @cython.locals(shared_counts=SharedCounts, number=Py_ssize_t)
@@ -28,3 +30,7 @@ cdef class Clients:
     @cython.locals(client=Client, window=ReplyWindow, queue=Queue, queued=Py_ssize_t, unread=Py_ssize_t)
     cpdef Load load(self, Session session)
     cdef object _let_go(self, Client client)
+
+
+@cython.locals(session=Session)
+cpdef Session note_latest(Client client)

@@ -1,12 +1,16 @@
-"""The worker's clients: who is connected, how many may be, and CLIENT PAUSE for all of them."""
+"""The worker's clients: who is connected, how many may be, who is behind or looks on, and CLIENT PAUSE for all."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from proxy import errors
+from proxy.client.backlog import Backlog
 from proxy.client.client import Client
 from proxy.client.shared_counts import SharedCounts
+from proxy.config.model import LimitsSection
 from proxy.engine.jobs import MORE, Job
+from proxy.features.monitor import MonitoringClients
+from proxy.features.pause import Pausing
 from proxy.metrics import Counters
 from proxy.resp import encode
 from proxy.session.cross_worker import Pause
@@ -26,23 +30,25 @@ class Clients:
         loop: asyncio.AbstractEventLoop,
         slices: Slices,
         counters: Counters,
-        maximum: int,
+        limits: LimitsSection,
         shared_counts: SharedCounts,
     ) -> None:
         self._loop = loop
         self._slices = slices
         self._counters = counters
         self._shared_counts = shared_counts
-        self.maximum = maximum
+        self.maximum = limits.max_clients
         """How many clients all workers may have."""
-        self.own_maximum = maximum
+        self.own_maximum = limits.max_clients
         """How many this one may have: it has so many descriptors for them."""
+        self.backlog = Backlog(loop, limits.output_memory, counters)
+        self.monitoring = MonitoringClients(self.tell_plain)
+        self.pausing: Pausing
+        """What a pause holds."""
         self._clients: dict[int, Client] = {}
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
         self.paused = False
-        self.on_pause: Callable[[], object] | None = None
-        """Called when a pause begins."""
         self._blocked = 0
 
     def __len__(self) -> int:
@@ -80,8 +86,7 @@ class Clients:
         """The sessions of all clients."""
         for client in self:
             if not client.gone:
-                note_latest(client)
-                yield client.session
+                yield note_latest(client)
 
     def get(self, number: int) -> Client | None:
         """The client with this id."""
@@ -93,9 +98,8 @@ class Clients:
         numbers = [number for at, number in reversed(active) if at >= since]
         found = []
         for number in numbers[:_SUSPECTS]:
-            client = self._clients[number]
-            note_latest(client)
-            found.append(f"id={number} addr={client.session.address} cmd={client.session.last_command}")
+            session = note_latest(self._clients[number])
+            found.append(f"id={number} addr={session.address} cmd={session.last_command}")
         more = len(numbers) - len(found)
         return "; ".join(found) + (f"; {more} more" if more > 0 else "")
 
@@ -137,8 +141,7 @@ class Clients:
         if self._pause_timer is not None:
             self._pause_timer.cancel()
         self._pause_timer = self._loop.call_at(self._pause.seconds, self.unpause)
-        if self.on_pause is not None:
-            self.on_pause()
+        self.pausing.begin()
         self.tell_plain()
 
     def unpause(self) -> None:
@@ -181,9 +184,10 @@ class Clients:
         return self._pause is not None and self._pause.writes_only
 
 
-def note_latest(client: Client) -> None:
-    """Tell the client's session what the fast path has carried out."""
-    session = client.session
+def note_latest(client: Client) -> Session:
+    """The client's session, which is told what the fast path has carried out."""
+    session = client.known_session()
     session.last_active = client.last_active
     if client.latest is not None:
         session.last_command = client.latest.name
+    return session

@@ -3,7 +3,7 @@
 ::
 
     fast_path        plain commands, forwarded without being decoded   while ``client.plain``
-    own_fast_path    the proxy's own answers                           unless ``client.own`` is Manner.LONG
+    own_fast_path    the proxy's own answers                           unless ``client.own`` is ClientMode.LONG
     slow_path        everything else
 
 A client's requests are carried out until the turn's credit is used up, then those of other clients are.

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from proxy.client.backlog import Backlog
-from proxy.client.fast_commands import Lookups
-from proxy.client.own_answers import OwnAnswers
+from proxy.client.fast_paths import FastPaths
 from proxy.commands.facts import Fact
-from proxy.features.host import Monitors, Paused, Services, WorkerCounts
+from proxy.features.host import Monitors, Paused, Registry, Services, WorkerCounts
 from proxy.session.session import Session, World
 
 
@@ -29,6 +27,18 @@ class PausedCommands(Paused, Protocol):
         """Whether a command has to wait."""
 
 
+class ClientRegistry(Registry, Protocol):
+    """The clients of the worker."""
+
+    @property
+    def monitoring(self) -> ShownCommands:
+        """The clients that have called MONITOR."""
+
+    @property
+    def pausing(self) -> PausedCommands:
+        """What a CLIENT PAUSE holds."""
+
+
 class RankedWorker(WorkerCounts, Protocol):
     """Which worker this is, and how its clients are numbered."""
 
@@ -40,45 +50,17 @@ class ClientServices(Services, Protocol):
     """The parts of a worker that its clients share."""
 
     @property
-    def monitoring(self) -> ShownCommands:
-        """The clients that have called MONITOR."""
-
-    @property
-    def pausing(self) -> PausedCommands:
-        """What a CLIENT PAUSE holds."""
+    def clients(self) -> ClientRegistry:
+        """The clients."""
 
     @property
     def shared_counts(self) -> RankedWorker:
         """Which worker this is."""
 
     @property
-    def backlog(self) -> Backlog:
-        """What waits for clients that do not read."""
-
-    @property
     def world(self) -> World:
         """What sessions know of."""
 
     @property
-    def absent(self) -> frozenset[str]:
-        """Names of commands that the table knows and no server has."""
-
-    @property
-    def lookups(self) -> Lookups:
-        """What the fast path knows of commands."""
-
-    @property
-    def own_answers(self) -> OwnAnswers:
-        """What the own fast path knows of commands."""
-
-    @property
-    def fast_path_allowed(self) -> bool:
-        """Whether the limits of requests are wide enough for the fast path, which does not look at them."""
-
-    @property
-    def open(self) -> bool:
-        """Whether clients need not authenticate."""
-
-    @property
-    def read_your_writes(self) -> float:
-        """For how many seconds a client's reads of a shard go to the primary after a write there."""
+    def fast_paths(self) -> FastPaths:
+        """What both fast paths know of commands."""

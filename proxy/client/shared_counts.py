@@ -1,9 +1,13 @@
-"""What is counted over all workers as it happens: client ids, how many clients are connected, and how many block.
+"""What is counted over all workers as it happens: client ids, how many clients are connected, how many block, and what
+they are about to hear.
 
 Each worker writes three cells of its own and reads all of them::
 
     worker 0                         worker 1                         ...
     | numbered | connected | blocked | numbered | connected | blocked | ...      8 bytes each
+
+Behind these come two rows for each worker: how many subscriptions its clients have begun, and how many of those are
+over, by a hash of what is subscribed to (``proxy.pubsub.beginnings``).
 
 With one worker the cells are this process's own; with several they are memory that the supervisor hands to each, so
 that a worker's successor goes on numbering where the dead one stopped.
@@ -16,6 +20,8 @@ import tempfile
 
 _CELL = 8
 _CELLS = 3
+BUCKETS = 64
+"""Hashes of what is subscribed to."""
 
 
 def shared_file(workers: int) -> int:
@@ -25,15 +31,19 @@ def shared_file(workers: int) -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.truncate(descriptor, _CELLS * _CELL * workers)
+    os.truncate(descriptor, _size(workers))
     return descriptor
+
+
+def _size(workers: int) -> int:
+    return (_CELLS + 2 * BUCKETS) * _CELL * workers
 
 
 class SharedCounts:
     """The cells, as worker ``index`` of ``workers`` sees them; ``descriptor`` is a ``shared_file``'s."""
 
     def __init__(self, workers: int = 1, index: int = 0, descriptor: int | None = None) -> None:
-        size = _CELLS * _CELL * workers
+        size = _size(workers)
         self._cells = memoryview(bytearray(size) if descriptor is None else mmap.mmap(descriptor, size)).cast("Q")
         self.workers = workers
         self.index = index
@@ -73,7 +83,35 @@ class SharedCounts:
             total += self._cells[_CELLS * at + cell]
         return total
 
+    def begun(self, bucket: int) -> None:
+        """A client of this worker has begun to subscribe to something in ``bucket``."""
+        self._cells[self._row(self.index) + bucket] += 1
+
+    def ended(self, bucket: int) -> None:
+        """One of those hears it, or is not waited for any more."""
+        self._cells[self._row(self.index) + BUCKETS + bucket] += 1
+
+    def begun_elsewhere(self, bucket: int) -> list[tuple[int, int]]:
+        """The other workers of which clients have begun, and hear nothing yet: how many had begun up to now."""
+        found = []
+        for worker in range(self.workers):
+            row = self._row(worker) + bucket
+            if worker != self.index and self._cells[row] > self._cells[row + BUCKETS]:
+                found.append((worker, self._cells[row]))
+        return found
+
+    def ended_elsewhere(self, bucket: int, worker: int) -> int:
+        """How many of those of ``worker`` are over."""
+        count: int = self._cells[self._row(worker) + BUCKETS + bucket]
+        return count
+
+    def _row(self, worker: int) -> int:
+        return _CELLS * self.workers + 2 * BUCKETS * worker
+
     def bury(self, index: int) -> None:
         """Worker ``index`` is dead, and its clients are gone with it."""
         self._cells[_CELLS * index + 1] = 0
         self._cells[_CELLS * index + 2] = 0
+        row = self._row(index)
+        for bucket in range(row, row + BUCKETS):
+            self._cells[bucket + BUCKETS] = self._cells[bucket]

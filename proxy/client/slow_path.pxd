@@ -11,7 +11,7 @@ cpdef bint carry_out(Client client, bytes frame, double now) except -1
 cpdef object carry_out_nothing(Client client, bytes frame)
 @cython.locals(session=Session)
 cdef bint _parsed(Client client, list args, bytes frame, double now) except -1
-cdef bint _hold(Client client, Request request) except -1
+cdef bint _postpone(Client client, Request request) except -1
 cdef bint _carry_out_monitored(Client client, Request request) except -1
 cdef bint _carry_out(Client client, Request request) except -1
 cdef object _take_by_mode(Client client, Request request)

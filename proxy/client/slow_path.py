@@ -3,7 +3,7 @@
 ::
 
     carry_out ──▶ refused: unknown, a wrong number of arguments, not permitted
-              ──▶ held by a CLIENT PAUSE
+              ──▶ postponed by a CLIENT PAUSE
               ──▶ features.commands: what the client is in the middle of, or begins
               ──▶ own_commands: answered by the proxy itself
               ──▶ planned: sent to the servers as the planner decides
@@ -27,7 +27,6 @@ from proxy.planning.planner import Reject
 from proxy.planning.split import some_bulks
 from proxy.resp import encode
 from proxy.resp.requests import split_inline, split_ragged, split_request
-from proxy.session import cross_worker
 from proxy.transport.flow_control import Stop
 
 _LONG = 32 * 1024
@@ -75,7 +74,7 @@ def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
             yield MORE
         found = (yield from _examining(client, args)) if args else None
         yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
-        examined = client.service.examined
+        examined = client.service.planner.examined
         examined.found = found
         try:
             if done is None or not _parsed(client, args, frame, now):
@@ -86,8 +85,8 @@ def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
 
 
 def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
-    """Compute, a piece at a time, what the request's handler will ask for: the slots of very many keys, or the options
-    of CLIENT TRACKING. None if nothing is asked for."""
+    """Compute, a piece at a time, what the request's handler will ask for: the slots of very many keys, the
+    options of CLIENT TRACKING, the digests of kept scripts. None if nothing is asked for."""
     service = client.service
     fact: Fact | None
     try:
@@ -100,8 +99,12 @@ def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
         found = Found(fact, args)
         found.asked = yield from tracking.asking(client, args)
         return found
+    if fact.name == "script|exists":
+        found = Found(fact, args)
+        found.naming = yield from service.scripts.kept_among(args)
+        return found
     if fact.handling in _OF_KEYS or fact.name == "watch":
-        return (yield from examining(fact, args, service.slot_of))
+        return (yield from examining(fact, args, service.inspector.slot_of))
     return None
 
 
@@ -111,12 +114,14 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
         return True
     session = client.session
     service = client.service
+    inspector = service.inspector
+    clients = service.clients
     fact: Fact | None
     try:
-        fact = service.inspector.table.resolve(args)
+        fact = inspector.table.resolve(args)
     except UnknownSubcommand as unknown:
         fact = unknown.fact
-        if fact.name not in service.absent:
+        if fact.name not in inspector.absent:
             client.refuse_for_good(fact, errors.unknown_subcommand(fact.name, args[1]))
             return True
     if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
@@ -124,7 +129,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
         client.service.counters.reject("http")
         client.close()
         return True
-    if fact is None or fact.name in service.absent:
+    if fact is None or fact.name in inspector.absent:
         client.refuse_for_good(None, errors.unknown_command(args))
         return True
     client.latest = None
@@ -135,23 +140,23 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
         client.refuse(fact, refusal)
     elif service.query.refuses(frame, args):
         client.refuse(fact, errors.query_too_large(service.query.limit))
-    elif service.clients.paused and service.pausing.holds(fact, args):
-        return _hold(client, Request(fact, args, frame, now))
-    elif service.monitoring.watching:
+    elif clients.paused and clients.pausing.holds(fact, args):
+        return _postpone(client, Request(fact, args, frame, now))
+    elif clients.monitoring.watching:
         return _carry_out_monitored(client, Request(fact, args, frame, now))
     else:
         return _carry_out(client, Request(fact, args, frame, now))
     return True
 
 
-def _hold(client: Client, request: Request) -> bool:
-    """Hold a command until the pause is over, or refuse it at once if something is wrong with its keys."""
+def _postpone(client: Client, request: Request) -> bool:
+    """Postpone a command until the pause is over, or refuse it at once if something is wrong with its keys."""
     if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
         plan = client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject):
             client.reject(request.fact, plan)
             return True
-    client.hold()
+    client.postpone()
     return False
 
 
@@ -161,7 +166,7 @@ def _carry_out_monitored(client: Client, request: Request) -> bool:
     refused = counter.rejected
     done = _carry_out(client, request)
     if done and counter.rejected == refused:
-        client.service.monitoring.show(client.session, request.fact, request.args)
+        client.service.clients.monitoring.show(client.session, request.fact, request.args)
     return done
 
 
@@ -170,13 +175,9 @@ def _carry_out(client: Client, request: Request) -> bool:
     done = _take_by_mode(client, request)
     if done is not None:
         return done
-    fact = request.fact
-    if fact.handling is not Handling.SESSION:
+    if request.fact.handling is not Handling.SESSION:
         return planned.send(client, request)
-    if fact.name in cross_worker.COMMANDS:
-        own_commands.run_on_all_workers(client, request)
-    else:
-        own_commands.run(client, request)
+    own_commands.run(client, request)
     return True
 
 

@@ -1,7 +1,7 @@
-"""Settings of the servers that decide who gets in, and so could leave the proxy outside. Pure.
+"""The settings of servers that could shut the proxy out. No I/O.
 
-CONFIG SET goes to every server at once, over connections that stand: the servers carry it out, and from then on refuse
-the proxy whenever it connects anew. Nobody could take it back through the proxy.
+CONFIG SET goes to every server at once, over open connections. The servers would carry it out, and then refuse every
+new connection of the proxy, so that nobody could take the setting back through the proxy.
 Source: the redis.conf of Redis 6.2 to 8.2 and the valkey.conf of Valkey 9.
 """
 
@@ -11,21 +11,21 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 _PASSWORD = (
-    "A server that has a password takes another beside it (SLOTGATE SEND <node> ACL SETUSER <user> ><new>): do that at "
-    "each, restart the proxy with the new one as backend.password, then drop the old one at each (ACL SETUSER <user> "
-    '<<old>). Before servers get their first one, restart the proxy with it and backend.username = "default"'
+    "A server that has a password takes a second one (SLOTGATE SEND <node> ACL SETUSER <user> ><new>): add it at each "
+    "server, restart the proxy with the new one as backend.password, then remove the old one at each (ACL SETUSER "
+    '<user> <<old>). Before servers get a first password, restart the proxy with it and backend.username = "default"'
 )
 _REPLICATION = (
-    "A replica that can not log in at its primary is none any more. Set it at one replica after the other "
-    "(SLOTGATE SEND <node> CONFIG SET ...), and look at its link before the next"
+    "A replica that can not log in at its primary stops replicating. Set it at one replica after the other "
+    "(SLOTGATE SEND <node> CONFIG SET ...), and check its link before the next"
 )
 _ADDRESS = (
-    "Set it at one server after the other (SLOTGATE SEND <node> CONFIG SET ...), and have the proxy know how to reach "
-    "that server, by its configuration and a restart, before the next"
+    "Set it at one server after the other (SLOTGATE SEND <node> CONFIG SET ...), and before the next server change the "
+    "proxy's configuration and restart it, so that it can reach the changed one"
 )
 _CLIENTS = (
-    "Set it at each server by itself (SLOTGATE SEND <node> CONFIG SET ...), and leave room for what the proxy needs: "
-    "docs/operations.md has the numbers. How many clients the proxy takes is limits.max_clients"
+    "Set it at each server by itself (SLOTGATE SEND <node> CONFIG SET ...), and leave room for the proxy's "
+    "connections: docs/operations.md has the numbers. limits.max_clients is how many clients the proxy takes"
 )
 
 _NAMES: Mapping[str, str] = MappingProxyType(
@@ -41,13 +41,14 @@ _BEGINNINGS: Mapping[str, str] = MappingProxyType(
         ("tls-", "rdma-", "unixsocket", "cluster-announce-", "replica-announce-", "slave-announce-"), _ADDRESS
     )
 )
-"""By how names begin: certificates and ports; what each server says of its own address, which is no other's."""
+"""The prefixes of such settings: certificates, ports, and the address that a server announces, which differs for each.
+"""
 _BEGIN = tuple(_BEGINNINGS)
 
 
 def shuts_out(args: Sequence[bytes]) -> tuple[str, str] | None:
-    """Of CONFIG SET name value [name value ...] the first setting that could shut the proxy out, and how it is done
-    rightly; None if there is none."""
+    """The first setting of a CONFIG SET name value [name value ...] that could shut the proxy out, and the right way to
+    change it; None if there is no such setting."""
     for arg in args[2::2]:
         name = arg.decode("utf-8", "replace").lower()
         if name in _NAMES:

@@ -1,8 +1,8 @@
-"""The generated data file: facts as JSON, one command or subcommand a line, sorted, so that a change can be reviewed.
+"""The generated data files: facts as JSON, one command or subcommand a line, sorted, so that changes can be reviewed.
 
-A row: {"name", "arity", "flags", "acl", "tips": words in one string, "keys": [key spec]}, empty ones left out. A key
-spec: {"flags", "notes", "index": n | "keyword": [word, startfrom], "range": [lastkey, keystep, limit] | "keynum":
-[keynumidx, firstkey, keystep]}; a part that Redis says is unknown is left out.
+A row is {"name", "arity", "flags", "acl", "tips": words in one string, "keys": [key spec]}, without empty values. A key
+spec is {"flags", "notes", "index": n | "keyword": [word, startfrom], "range": [lastkey, keystep, limit] | "keynum":
+[keynumidx, firstkey, keystep]}, without the parts that Redis calls unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 def dump(facts: Iterable[Fact], servers: Sequence[str]) -> str:
-    """The file's text; ``servers`` names where the facts come from, older first."""
+    """The text of a data file; ``servers`` names the servers that the facts come from, older first."""
     rows = sorted((_row(fact) for top in facts for fact in (top, *top.subcommands.values())), key=lambda r: r["name"])
     lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
     head = json.dumps({"format": FORMAT, "servers": list(servers)})[1:-1]
@@ -26,7 +26,7 @@ def dump(facts: Iterable[Fact], servers: Sequence[str]) -> str:
 
 
 def load(text: str) -> Iterator[Fact]:
-    """The top-level facts, their subcommands in them, by name; no handling is decided."""
+    """The top-level facts of a data file by name, with their subcommands in them and no handling decided."""
     facts = [_fact(row) for row in json.loads(text)["commands"]]
     subcommands: dict[str, dict[bytes, Fact]] = {}
     for fact in facts:

@@ -1,4 +1,4 @@
-"""From a command's facts to what the proxy does with it; the overrides stand above the facts."""
+"""Decides from a command's facts what the proxy does with it; an override takes precedence over the facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ MERGE_OF_POLICY = {
     "all_succeeded": "all_ok",
     "one_succeeded": "one_ok",
 }
-"""Redis's response_policy tip to the merge's name (https://redis.io/docs/latest/develop/reference/command-tips/)."""
+"""The names of the merges by Redis's response_policy tip
+(https://redis.io/docs/latest/develop/reference/command-tips/)."""
 
 _ADMIN = "it administers a server, and no fact says that it may go to several"
 _CONNECTION = "it would change the state of a connection that others share"
@@ -27,7 +28,7 @@ FAN_OUT = {"all_shards": Handling.ALL_SHARDS, "all_nodes": Handling.ALL_NODES}
 
 
 def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
-    """The fact with its handling, merge and reason, and its subcommands likewise."""
+    """``fact`` with its handling, merge and reason, and with its subcommands decided too."""
     subcommands = {name: decide(sub, overrides) for name, sub in fact.subcommands.items()}
     container = fact.name.partition("|")[0]
     fact = replace(
@@ -55,7 +56,8 @@ def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
 
 
 def _override(name: str, overrides: Mapping[str, Override]) -> Override | None:
-    """The command's own, else that of its subcommand's name in any container, its container's, or its module's."""
+    """The override of the command itself, of its subcommand's name in any container, of its container, or of its
+    module: the first that exists."""
     container, bar, subcommand = name.partition("|")
     found = overrides.get(name)
     if found is None and bar:
@@ -66,7 +68,7 @@ def _override(name: str, overrides: Mapping[str, Override]) -> Override | None:
 
 
 def _why(fact: Fact) -> str:
-    """Why the facts refuse it."""
+    """The reason why the command is refused by its facts."""
     known = REFUSED_BECAUSE.get(fact.name) or REFUSED_BECAUSE.get(fact.name.partition("|")[0])
     if known is not None:
         return known
@@ -76,7 +78,8 @@ def _why(fact: Fact) -> str:
 
 
 def _derive(fact: Fact) -> tuple[Handling, str | None]:
-    """What fails closed comes first: neither a key nor a tip makes an administrator's command forwardable."""
+    """The handling and the merge by the facts. Refusals come first: neither a key nor a tip makes an administrator's
+    command forwardable."""
     if fact.subcommands or "admin" in fact.flags:
         return Handling.REFUSED, None
     if "pubsub" in fact.flags:
@@ -85,7 +88,7 @@ def _derive(fact: Fact) -> tuple[Handling, str | None]:
         return _derive_keyed(fact)
     if fact.blocking:
         return Handling.UNCOVERED, None
-    if "no_auth" in fact.flags or "connection" in fact.categories:  # would change a shared connection's state
+    if "no_auth" in fact.flags or "connection" in fact.categories:  # it would change a shared connection's state
         return Handling.REFUSED, None
     handling = FAN_OUT.get(fact.request_policy or "")
     response = fact.response_policy
@@ -98,13 +101,13 @@ def _derive_keyed(fact: Fact) -> tuple[Handling, str | None]:
     if not _specs_tell_all(fact):
         return Handling.UNCOVERED, None
     response = fact.response_policy
-    splittable = fact.key_range is not None and fact.key_range[:2] == (1, -1)  # nothing but keys and their values
+    splittable = fact.key_range is not None and fact.key_range[:2] == (1, -1)  # all arguments are keys and values
     if fact.request_policy == "multi_shard" and splittable and (response is None or response in MERGE_OF_POLICY):
         return Handling.MULTI_SHARD, MERGE_OF_POLICY[response] if response else "mget"
     return Handling.KEYED, None
 
 
 def _specs_tell_all(fact: Fact) -> bool:
-    """Whether the specs find every key: if they explain why the keys move, they are taken to be all."""
+    """Whether the specs find every key: movable keys are accepted if a spec itself explains the movement."""
     _, whole = legacy_range(fact.key_specs)
     return all(spec.complete for spec in fact.key_specs) and not (fact.movable_keys and whole)

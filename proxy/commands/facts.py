@@ -1,6 +1,6 @@
-"""Facts about commands, shaped as Redis's COMMAND reply gives them, and the decision taken from them.
+"""Facts about commands, in the structure of Redis's COMMAND reply, and the decision taken from them.
 
-Source: https://redis.io/docs/latest/commands/command/, .../develop/reference/key-specs/ and .../command-tips/.
+Sources: https://redis.io/docs/latest/commands/command/, .../develop/reference/key-specs/ and .../command-tips/.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 
 GetKeys = Callable[[Sequence[bytes]], list[int]]
-"""From a whole command (its name first) to the positions of its keys; raises ``keys.KeysError``."""
+"""A function from a whole command (its name first) to the positions of its keys; raises ``keys.KeysError``."""
 
 NOT_SAID = frozenset({"unknown", "incomplete"})
 NO_SUBCOMMANDS: Mapping[bytes, Fact] = MappingProxyType({})
@@ -21,31 +21,31 @@ class Handling(Enum):
     """What the proxy does with a command, decided once for each fact."""
 
     KEYED = "keyed"
-    """To the shard of its keys' slot."""
+    """The command goes to the shard of its keys' slot."""
     MULTI_SHARD = "multi_shard"
-    """Split by slot or shard, the parts' replies merged."""
+    """The command is split by slot or shard, and the replies to its parts are merged."""
     ALL_SHARDS = "all_shards"
-    """To every primary, merged."""
+    """The command goes to every primary, and the replies are merged."""
     ALL_NODES = "all_nodes"
-    """To every primary and replica, merged."""
+    """The command goes to every primary and replica, and the replies are merged."""
     ANY_SHARD = "any_shard"
-    """Keyless: to one primary, always the same."""
+    """The command has no key and goes to one primary, always the same."""
     SESSION = "session"
-    """The proxy's own answer; never reaches a backend."""
+    """The proxy answers the command itself; it never reaches a backend."""
     SPECIAL = "special"
-    """To every primary, with a merge that knows this command."""
+    """The command goes to every primary, and its replies have a merge of their own."""
     MODE = "mode"
-    """Begins, ends or belongs to what a client is in the middle of (``proxy.features.state``): a transaction, a block
-    ..."""
+    """The command begins, ends or belongs to a state of the client, such as a transaction (``proxy.features.state``).
+    """
     REFUSED = "refused"
-    """Makes no sense through a proxy: an error; never reaches a backend."""
+    """The command makes no sense through a proxy: it is answered with an error and never reaches a backend."""
     SLOT = "slot"
-    """To the shard of the slot that its first argument names."""
+    """The command goes to the shard of the slot that its first argument names."""
     SINGLE_SHARD = "single_shard"
-    """About what each server has of its own (an index over its keys): refused when there are several shards, unless the
-    servers of a cluster answer for each other."""
+    """The command concerns what each server has of its own (an index over its keys): it is refused when there are
+    several shards, unless the servers of a cluster answer for each other."""
     UNCOVERED = "uncovered"
-    """No fact says where it goes: refused when there are several shards."""
+    """No fact decides where the command goes: it is refused when there are several shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class BeginIndex:
 
 @dataclass(frozen=True, slots=True)
 class BeginKeyword:
-    """They begin after a keyword, searched from ``startfrom`` (negative: from the end, backwards)."""
+    """The keys' arguments begin after a keyword, searched from ``startfrom`` (negative: backwards from the end)."""
 
     keyword: bytes
     startfrom: int
@@ -65,7 +65,8 @@ class BeginKeyword:
 
 @dataclass(frozen=True, slots=True)
 class FindRange:
-    """Keys from the beginning to ``lastkey`` (relative to it; negative: to the end), ``keystep`` apart.
+    """The keys are from the beginning to ``lastkey`` (relative to the beginning; negative: from the end), ``keystep``
+    apart.
 
     With ``lastkey`` -1 and ``limit`` n > 1 only the first 1/n of the remaining arguments are keys.
     """
@@ -77,7 +78,7 @@ class FindRange:
 
 @dataclass(frozen=True, slots=True)
 class FindKeynum:
-    """An argument says how many keys follow; ``keynumidx`` and ``firstkey`` are relative to the beginning."""
+    """An argument is the number of keys that follow; ``keynumidx`` and ``firstkey`` are relative to the beginning."""
 
     keynumidx: int
     firstkey: int
@@ -95,20 +96,21 @@ class KeySpec:
 
     @property
     def is_key(self) -> bool:
-        """False for what is only hashed like a key (the channels of SPUBLISH)."""
+        """False for arguments that are only hashed like keys (the channel of SPUBLISH)."""
         return "not_key" not in self.flags
 
     @property
     def complete(self) -> bool:
-        """Whether it finds every key that it stands for."""
+        """Whether the spec finds every key that it describes."""
         return self.begin is not None and self.find is not None and not self.flags & NOT_SAID
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A command or subcommand. ``name`` is lower case, "config|get" for a subcommand; categories have no "@".
+    """The facts of a command or subcommand, and the decision for it.
 
-    The subcommands' keys are lower-case bytes without the container's name. ``reason`` is set by an override.
+    ``name`` is lower case, "config|get" for a subcommand; categories have no "@". ``subcommands`` has lower-case bytes
+    without the container's name as keys. ``reason`` is set by an override.
     """
 
     name: str
@@ -122,17 +124,17 @@ class Fact:
     merge: str | None = None
     reason: str = ""
     getkeys: GetKeys | None = None
-    """Finds the keys where the specs can not; from an override."""
+    """A function that finds the keys if the specs can not; set by an override."""
     primary_only: bool = False
-    """A read whose answer is the server's own; from an override."""
+    """Whether a read must go to the primary, because each server answers it differently; set by an override."""
     privileged: bool = False
-    """For users with ``admin = true`` only; from an override."""
+    """Whether only users with ``admin = true`` may run the command; set by an override."""
     for_admins: Fact | None = None
-    """As what it is carried out for users with ``admin = true``, where others are refused it."""
+    """The fact by which a refused command is carried out for users with ``admin = true``; None if it is refused too."""
     coordinated: bool = False
-    """Whether each node of a Redis Cluster answers for all of them; of what is for a single shard otherwise."""
+    """Whether each node of a Redis Cluster answers for all nodes; else such a command is for a single shard."""
     key_range: tuple[int, int, int] | None = field(init=False, compare=False)
-    """(first, last, step) if the keys lie in one plain range; a negative last counts from the end (-1 is the last)."""
+    """(first, last, step) if the keys are one plain range; a negative last counts from the end (-1 is the last)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_range", _key_range(self))
@@ -147,12 +149,12 @@ class Fact:
 
     @property
     def blocking(self) -> bool:
-        """May block; ``keys.blocks`` says whether it does with given arguments."""
+        """Whether the command may block; ``keys.blocks`` tells whether it does with given arguments."""
         return "blocking" in self.flags
 
     @property
     def scripting(self) -> bool:
-        """Of scripts or functions."""
+        """Whether the command belongs to scripts or functions."""
         return "scripting" in self.categories
 
     @property
@@ -161,12 +163,12 @@ class Fact:
 
     @property
     def keyed(self) -> bool:
-        """Whether it takes keys that can be found."""
+        """Whether the command takes keys that can be found."""
         return self.getkeys is not None or any(spec.is_key for spec in self.key_specs)
 
     @property
     def replica_ok(self) -> bool:
-        """Whether a replica may answer it (PRODUCT.md, section 3)."""
+        """Whether a replica may answer the command (PRODUCT.md, section 3)."""
         return self.readonly and not self.primary_only
 
     @property
@@ -178,15 +180,15 @@ class Fact:
         return policy(self.tips, "response_policy")
 
     def accepts(self, count: int) -> bool:
-        """Whether ``count`` arguments (the name among them) fit the arity."""
+        """Whether ``count`` arguments, the name included, fit the arity."""
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What stands above a command's own facts; an entry of ``overrides``.
+    """A correction that takes precedence over a command's facts; an entry of ``overrides``.
 
-    ``getkeys`` finds the keys where specs can not; ``keys`` are the specs in place of those that a server tells.
+    ``getkeys`` finds the keys if the specs can not; ``keys`` replaces the specs that a server gives.
     """
 
     handling: Handling
@@ -197,7 +199,7 @@ class Override:
 
 
 def same(handling: Handling, reason: str, *names: str) -> dict[str, Override]:
-    """The same entry for each of ``names``."""
+    """The same override for each of ``names``."""
     return {name: Override(handling, None, reason) for name in names}
 
 

@@ -3,8 +3,8 @@
     python -m proxy.commands.generate HOST:PORT HOST:PORT ...
     python -m proxy.commands.generate --modules HOST:PORT HOST:PORT ...
 
-The servers are given older first: where two know a command, the later one's policies win, and nothing is lost. What
-modules add goes to ``data/modules.json``, from servers that have loaded them, and never to the other.
+The servers are given older first: if two know a command, the later one's policies win, and nothing is lost. With
+``--modules`` only the commands of modules are written, to ``data/modules.json``, from servers that have loaded them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from proxy.resp.info import fields
 
 _MODULES = "--modules"
 TIMEOUT = 10.0
-"""Seconds for a server's answer."""
+"""Seconds that a server's answer may take."""
 
 
 def main(addresses: list[str]) -> int:
-    """Exit code 2 if no server is named."""
+    """Write a data file from the servers at ``addresses``; the exit code is 2 if none is given."""
     modules = addresses[:1] == [_MODULES]
     if not addresses[modules:]:
         print(__doc__, file=sys.stderr)
@@ -38,8 +38,8 @@ def main(addresses: list[str]) -> int:
 
 
 def document(addresses: list[str], modules: bool = False) -> str:
-    """The data file's text, of the servers at "host:port"; of what modules have added, or of all else. Raises OSError,
-    hiredis.ReplyError."""
+    """The text of a data file with the commands of the servers at ``addresses`` ("host:port"): those of modules, or all
+    others. Raises OSError, hiredis.ReplyError."""
     facts: dict[str, Fact] = {}
     servers = []
     for address in addresses:
@@ -52,7 +52,8 @@ def document(addresses: list[str], modules: bool = False) -> str:
 
 
 def ask(address: str, command: bytes) -> object:
-    """A server's reply to a command without arguments, as hiredis decodes it. Raises OSError, hiredis.ReplyError."""
+    """The reply of the server at ``address`` to ``command``, which has no arguments, as hiredis decodes it. Raises
+    OSError, hiredis.ReplyError."""
     host, _, port = address.rpartition(":")
     reader = hiredis.Reader()
     with socket.create_connection((host, int(port)), TIMEOUT) as connection:
@@ -68,7 +69,7 @@ def ask(address: str, command: bytes) -> object:
 
 
 def _version(info: object) -> str:
-    """ "Redis 7.0.15", "Valkey 9.1.2": Valkey keeps redis_version for old clients."""
+    """The server's name and version, such as "Redis 7.0.15": Valkey also sends redis_version, for old clients."""
     text = info.decode() if isinstance(info, bytes) else ""
     said = dict(fields(text))
     if "valkey_version" in said:

@@ -1,6 +1,6 @@
-"""The keys of commands whose key specs do not find them all: Redis's own getkeys functions (src/db.c), in Python.
+"""The keys of commands whose key specs do not find all of them: Redis's getkeys functions (src/db.c) in Python.
 
-Each takes a whole command (its name first, its arity already checked) and gives the positions of its keys.
+Each function takes a whole command (its name first, its arity checked) and returns the positions of its keys.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ XREAD_OPTIONS = {b"block": 1, b"count": 1, b"group": 2, b"claim": 1}
 MIGRATE_OPTIONS = {b"auth": 1, b"auth2": 2}
 _GEORADIUS_OPTIONS = {b"store": 1, b"storedist": 1}
 _STEP = 32
-"""Options until a job may be interrupted."""
+"""The number of options after which a job may be interrupted."""
 
 
 class KeysError(SlotgateError):
-    """The arguments do not fit the command's key specs, so that its keys can not be told."""
+    """The arguments do not fit the command's key specs, so its keys can not be found."""
 
 
 def _options(args: Sequence[bytes], start: int, values: Mapping[bytes, int]) -> Iterator[tuple[int, bytes]]:
-    """Each option's position and lower-case name; ``values`` says how many arguments an option has, else none."""
+    """Each option's position and lower-case name; ``values`` holds the number of an option's arguments, 0 if absent."""
     at = start
     while at < len(args):
         name = args[at].lower()
@@ -33,7 +33,7 @@ def _options(args: Sequence[bytes], start: int, values: Mapping[bytes, int]) -> 
 
 
 def merged_keys(args: Sequence[bytes]) -> list[int]:
-    """CMS.MERGE, TDIGEST.MERGE: the destination, and as many sources as the number behind it says, if it is right."""
+    """CMS.MERGE, TDIGEST.MERGE: the destination and the sources, whose number stands between them."""
     if len(args) < 2:
         raise KeysError("the destination is missing")
     number = parse_integer(args[2]) if len(args) > 2 else None
@@ -41,12 +41,12 @@ def merged_keys(args: Sequence[bytes]) -> list[int]:
 
 
 def no_keys(args: Sequence[bytes]) -> list[int]:
-    """None, whatever a server takes for one: the name of an index."""
+    """No keys: the argument that a server calls a key is the name of an index."""
     return []
 
 
 def _last_of(args: Sequence[bytes], start: int, values: Mapping[bytes, int], wanted: Sequence[bytes]) -> Job[list[int]]:
-    """The position of what follows the last option that is ``wanted``, if there is one."""
+    """The position behind the last option that is ``wanted``; empty without such an option."""
     found: list[int] = []
     for count, (at, name) in enumerate(_options(args, start, values)):
         if name in wanted and at + 1 < len(args):
@@ -61,7 +61,7 @@ def _finding_sort(args: Sequence[bytes]) -> Job[list[int]]:
 
 
 def sort_keys(args: Sequence[bytes]) -> list[int]:
-    """SORT: the key, and STORE's (the last one wins). BY and GET patterns are no keys."""
+    """SORT: the key, and the key of the last STORE. BY and GET patterns are not keys."""
     return at_once(_finding_sort(args))
 
 
@@ -80,10 +80,10 @@ def sort_ro_keys(args: Sequence[bytes]) -> list[int]:
 
 
 def finding_patterns(args: Sequence[bytes], look: Callable[[bytes, bytes], bool]) -> Job[None]:
-    """Have ``look`` see the patterns of a SORT that make it read other keys, with their options (``by``, ``get``), as
-    long as it returns True.
+    """Call ``look`` with the option (``by``, ``get``) and the pattern of each argument of a SORT that makes the command
+    read other keys, as long as ``look`` returns True.
 
-    A BY pattern without "*" only turns sorting off, and GET # is the element itself.
+    A BY pattern without "*" only turns sorting off, and GET # returns the element itself.
     """
     for count, (at, name) in enumerate(_options(args, 2, SORT_OPTIONS)):
         if name in (b"by", b"get") and at + 1 < len(args):
@@ -100,12 +100,12 @@ def _finding_georadius(args: Sequence[bytes]) -> Job[list[int]]:
 
 
 def georadius_keys(args: Sequence[bytes]) -> list[int]:
-    """GEORADIUS, GEORADIUSBYMEMBER: the key, and the one of STORE or STOREDIST (the last one wins)."""
+    """GEORADIUS, GEORADIUSBYMEMBER: the key, and the key of the last STORE or STOREDIST."""
     return at_once(_finding_georadius(args))
 
 
 def migrate_keys(args: Sequence[bytes]) -> list[int]:
-    """MIGRATE: the key, or all that follow KEYS; the key is the empty string then."""
+    """MIGRATE: the key, or the arguments behind KEYS if the key is the empty string."""
     for at, name in _options(args, 6, MIGRATE_OPTIONS):
         if name == b"keys":
             if args[3]:
@@ -127,7 +127,7 @@ def _finding_xread(args: Sequence[bytes]) -> Job[Sequence[int]]:
 
 
 def xread_keys(args: Sequence[bytes]) -> list[int]:
-    """XREAD, XREADGROUP: the first half of what follows STREAMS; the rest are IDs."""
+    """XREAD, XREADGROUP: the first half of the arguments behind STREAMS; the other half are IDs."""
     return list(at_once(_finding_xread(args)))
 
 
@@ -137,7 +137,7 @@ def xread_blocks(args: Sequence[bytes]) -> bool:
 
 
 def xread_block_at(args: Sequence[bytes]) -> int | None:
-    """The position of the time that an XREAD or XREADGROUP may block, of its last BLOCK option; None without one."""
+    """The position of the timeout of the last BLOCK option of an XREAD or XREADGROUP; None without the option."""
     found = None
     for at, name in _options(args, 1, XREAD_OPTIONS):
         if name == b"block" and at + 1 < len(args):
@@ -153,4 +153,4 @@ FINDING: Mapping[Callable[[Sequence[bytes]], list[int]], Callable[[Sequence[byte
     georadius_keys: _finding_georadius,
     xread_keys: _finding_xread,
 }
-"""The functions that look at every argument, as jobs."""
+"""The functions that read every argument, as jobs."""

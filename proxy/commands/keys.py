@@ -12,17 +12,17 @@ __all__ = ["KeysError", "blocks", "key_indexes", "key_spans"]
 
 
 def key_indexes(fact: Fact, args: Sequence[bytes]) -> list[int]:
-    """The positions of ``args``' keys (the command's name is position 0), ascending, each once.
+    """The positions of the keys in ``args`` (the command's name is at position 0), ascending, each once.
 
-    ``args`` fits the fact's arity. Empty for a keyless command, and where a number of keys is 0. Raises KeysError where
-    the arguments do not fit the key specs; the command would be a syntax error then.
+    ``args`` fits the fact's arity. The list is empty for a keyless command, and for a number of keys that is 0. Raises
+    KeysError if the arguments do not fit the key specs; the server would answer with a syntax error.
     """
     spans = key_spans(fact, args)
     return list(spans[0]) if len(spans) == 1 else sorted(set().union(*spans))
 
 
 def key_spans(fact: Fact, args: Sequence[bytes]) -> list[Sequence[int]]:
-    """The same, in parts that may overlap; nothing of the size of ``args`` is made."""
+    """The positions of the keys, in parts that may overlap; no list of the size of ``args`` is made."""
     if fact.key_range is not None:
         first, last, step = fact.key_range
         return [_span(args, first, last if last >= 0 else len(args) + last, step)]
@@ -35,7 +35,7 @@ def key_spans(fact: Fact, args: Sequence[bytes]) -> list[Sequence[int]]:
 
 
 def blocks(fact: Fact, args: Sequence[bytes]) -> bool:
-    """Whether this call may block: of what is flagged so, XREAD and XREADGROUP do with BLOCK only."""
+    """Whether this call may block: XREAD and XREADGROUP block with BLOCK only, other blocking commands always."""
     if not fact.blocking:
         return False
     return xread_blocks(args) if fact.getkeys is xread_keys else True
@@ -83,7 +83,7 @@ def _counted(find: FindKeynum, begin: int, args: Sequence[bytes]) -> Sequence[in
     if number < 0:
         raise KeysError("the number of keys is negative")
     first = begin + find.firstkey
-    if number > len(args):  # before multiplying: an attacker's number is not worked with
+    if number > len(args):  # checked before multiplying, since an attacker may send a huge number
         raise KeysError("the number of keys is greater than that of the arguments")
     return _span(args, first, first + (number - 1) * find.keystep, find.keystep) if number else []
 

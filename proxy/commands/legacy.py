@@ -1,4 +1,4 @@
-"""The (first, last, step) of a command's keys that COMMAND replied before there were key specs, and still does."""
+"""The (first key, last key, step) of a COMMAND reply: all that servers without key specs tell about keys."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from proxy.commands.facts import BeginIndex, FindRange, KeySpec
 
 
 def legacy_range(specs: Sequence[KeySpec]) -> tuple[tuple[int, int, int], bool]:
-    """The range over those specs that follow each other, and whether it holds all of them ("movablekeys" if not).
+    """The range over the specs that follow each other, and whether it holds the keys of all specs (if not, the command
+    is "movablekeys").
 
-    As Redis's populateCommandLegacyRangeSpec (src/server.c); (0, 0, 0) if there is no range.
+    The rules are those of Redis's populateCommandLegacyRangeSpec (src/server.c); (0, 0, 0) means no range.
     """
     spans = [_span(spec) for spec in specs]
     if len(spans) == 1 and spans[0] is not None:

@@ -11,7 +11,7 @@ FLAGS = ("readonly", "write", "blocking")
 
 
 def render(table: CommandTable) -> str:
-    """One line for each command, or each subcommand of a container, in columns, under a line of their names."""
+    """The table: a line with the columns' names, then one line for each command or subcommand of a container."""
     rows = [COLUMNS, *(_row(fact) for top in table for fact in callable_facts(top))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -19,7 +19,7 @@ def render(table: CommandTable) -> str:
 
 
 def callable_facts(fact: Fact) -> list[Fact]:
-    """The command, if it can be called alone, and its subcommands."""
+    """The command, if it can be called without a subcommand, and its subcommands."""
     subcommands = [fact.subcommands[name] for name in sorted(fact.subcommands)]
     alone = not subcommands or fact.accepts(1)
     return [fact, *subcommands] if alone else subcommands

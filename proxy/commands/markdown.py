@@ -1,4 +1,4 @@
-"""docs/commands.md: for every command what happens, as ``slotgate commands --markdown`` prints it."""
+"""The text of docs/commands.md, which ``slotgate commands --markdown`` prints: how the proxy handles each command."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from proxy.commands.listing import callable_facts
 from proxy.commands.table import CommandTable
 
 _HEAD = """\
-# What each command gets
+# How each command is handled
 
-Made by `slotgate commands --markdown`, from the table that the proxy itself goes by: the facts that Redis's and
-Valkey's own `COMMAND` gives, and a few reviewed exceptions, which carry their reason here. Commands of modules, and
-ones that are newer than this list, are learned from the servers when the proxy starts, and treated as their facts say.
-Of modules this list has what Redis Stack 7.4, vector sets and FalkorDB give; the exceptions hold for newer ones too.
+This page is made by `slotgate commands --markdown` from the table that the proxy uses: the facts in the `COMMAND`
+replies of Redis and Valkey, and a few reviewed exceptions, whose reasons are given here. The proxy learns the commands
+of modules, and commands newer than this list, from the servers when it starts, and handles them by their facts. The
+list has the modules of Redis Stack 7.4, vector sets and FalkorDB; the exceptions hold for newer versions of them too.
 
-Keys in several slots are refused with `-CROSSSLOT` where a command is not split. Inside of MULTI nothing is split: all
-keys of a transaction are in one slot, and what goes to every primary is refused. "May be read from a replica" holds
-where `read_from` allows it. With one shard (and no Redis Cluster) all keys are together: nothing is ever cross-slot.
+A command that is not split is refused with `-CROSSSLOT` if its keys are in several slots. Commands inside MULTI are not
+split: all keys of a transaction must be in one slot, and commands for every primary are refused. "May be read from a
+replica" applies if `read_from` allows it. With one shard (and no Redis Cluster) no command is ever cross-slot.
+Other differences from one Redis server are described in [differences.md](differences.md).
 
 """
 
@@ -38,7 +39,7 @@ _GROUPS = (
     ("Publish and subscribe", "pubsub"),
     ("Connection", "connection"),
 )
-"""Sections by the ACL category; a command is in the first that fits."""
+"""The sections by ACL category; a command is in the first section that fits."""
 _MODULES = (
     ("JSON", ("json.",)),
     ("Search", ("ft.",)),
@@ -47,8 +48,8 @@ _MODULES = (
     ("Vector sets", ("v",)),
     ("Graphs", ("graph.",)),
 )
-"""Sections of what modules add, by how the names begin."""
-_OF_MODULES = "Modules' functions, and what they say among themselves"
+"""The sections of the commands of modules, by the prefix of their names."""
+_OF_MODULES = "Functions of modules, and commands between their servers"
 _CLUSTER = "Cluster"
 _OF_CLUSTER = frozenset({"asking", "cluster", "clusterscan", "readonly", "readwrite"})
 _REST = "Server and the rest"
@@ -56,7 +57,7 @@ _TITLES = (*(title for title, _ in _GROUPS), _CLUSTER, _REST, *(title for title,
 
 WAY_WORDS: Mapping[Handling, str] = {
     Handling.KEYED: "to its keys' shard",
-    Handling.MULTI_SHARD: "split by its keys, sent to their shards at once",
+    Handling.MULTI_SHARD: "split by its keys, and sent to their shards at the same time",
     Handling.ALL_SHARDS: "to every primary",
     Handling.ALL_NODES: "to every primary and replica",
     Handling.ANY_SHARD: "to one primary, always the same",
@@ -65,34 +66,34 @@ WAY_WORDS: Mapping[Handling, str] = {
     Handling.MODE: "carried out by the proxy",
     Handling.SLOT: "to the slot's shard",
     Handling.REFUSED: "refused with an error",
-    Handling.SINGLE_SHARD: "to the shard if there is one only; with several, refused",
-    Handling.UNCOVERED: "to the shard if there is one only; with several, refused: no fact says where it goes",
+    Handling.SINGLE_SHARD: "to the shard if there is only one; refused with several",
+    Handling.UNCOVERED: "to the shard if there is only one; refused with several, as no fact decides where it goes",
 }
 
 MERGE_WORDS: Mapping[str, str] = {
-    "sum": "the answers added up",
-    "min": "the lowest answer",
-    "max": "the highest answer",
-    "all_ok": "OK when all succeed",
-    "one_ok": "what the first to succeed answers",
-    "logical_and": "true where all say so",
-    "logical_or": "true where one says so",
-    "concat": "the answers joined",
-    "mget": "values in the order asked",
-    "running": "that of a shard that runs something",
+    "sum": "the replies are added up",
+    "min": "the lowest reply",
+    "max": "the highest reply",
+    "all_ok": "OK if all succeed",
+    "one_ok": "the first successful reply",
+    "logical_and": "each element is true if it is true in all replies",
+    "logical_or": "each element is true if it is true in one reply",
+    "concat": "the replies are concatenated",
+    "mget": "the values in the order of the keys",
+    "running": "the reply of a shard that runs a script",
     "scan": "one shard at a time, which the cursor names",
-    "randomkey": "a key of one of them",
-    "info": "one document of all that answer, with what is missing",
-    "config_get": "the first one's settings, passwords left out; of keyspace events what all of them send",
+    "randomkey": "a key of one of the shards",
+    "info": "one document of all servers that answer, which names the missing ones",
+    "config_get": "the settings of the first server, without passwords; the keyspace events that all servers send",
     "slowlog": "newest first",
-    "latency_latest": "one row an event",
+    "latency_latest": "one row for each event",
     "latency_history": "in order of time",
-    "latency_histogram": "counts added up",
-    "text": "one text below the other",
+    "latency_histogram": "the counts are added up",
+    "text": "the texts, one below the other",
     "pubsub_channels": "each channel once",
-    "pubsub_numsub": "by channel: subscribers that this proxy has, and others at the servers",
-    "pubsub_numpat": "patterns, of this proxy and of others at the servers",
-    "memory_stats": "bytes and counts added up",
+    "pubsub_numsub": "for each channel, the proxy's own subscribers and the servers' other subscribers",
+    "pubsub_numpat": "the patterns of the proxy's clients and of the servers' other clients",
+    "memory_stats": "bytes and counts are added up",
     "series": "each series once, by name",
 }
 
@@ -128,13 +129,13 @@ def _what(fact: Fact) -> str:
     if fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and fact.replica_ok:
         words += "; may be read from a replica"
     if fact.blocking and fact.handling is Handling.KEYED:
-        words += "; while it blocks, over a connection that its client has for itself, from the primary"
+        words += "; a blocking call goes to the primary, over a dedicated connection"
     if fact.primary_only:
         words += "; read from the primary only"
     if fact.privileged:
         words += "; for users with `admin = true` only"
     if fact.for_admins is not None:
-        words += f"; of users with `admin = true`: {_way(fact.for_admins)}"
+        words += f"; for users with `admin = true`: {_way(fact.for_admins)}"
     return words
 
 

@@ -1,4 +1,4 @@
-"""The facts of the commands that are the proxy's own, in the shape of Redis's."""
+"""The facts of the proxy's own commands, in the structure of Redis's facts."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ OWN = (
         subcommands={name.encode(): _fact(name, arity) for name, arity in _ARITIES.items()},
     ),
 )
-"""The SLOTGATE family: for users with ``admin = true``."""
+"""The subcommands of SLOTGATE, for users with ``admin = true``."""

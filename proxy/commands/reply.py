@@ -1,7 +1,8 @@
-"""Redis's COMMAND reply, as hiredis decodes it from RESP2, to facts; and two servers' facts of a command to one.
+"""Parses Redis's COMMAND reply, as hiredis decodes it from RESP2, into facts, and combines the facts of two servers.
 
-A reply is a list of [name, arity, flags, first, last, step, ACL categories, tips, key specs, subcommands]; Redis 6 ends
-at the categories, older ones at the step (https://redis.io/docs/latest/commands/command/).
+A reply is a list of [name, arity, flags, first, last, step, ACL categories, tips, key specs, subcommands]. The entries
+of Redis 6 end at the categories, those of older servers at the step. Source:
+https://redis.io/docs/latest/commands/command/
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import replace
 from proxy.commands.facts import BeginIndex, BeginKeyword, Fact, FindKeynum, FindRange, KeySpec, policy
 
 LEGACY_LENGTH = 6
-"""An entry without categories, tips, key specs and subcommands."""
+"""The length of an entry without categories, tips, key specs and subcommands."""
 SPECS_AT = 8
 
 
 def parse(reply: Sequence[object]) -> Iterator[Fact]:
-    """The facts of a COMMAND reply; an entry that has another shape is passed over."""
+    """The facts of a COMMAND reply; an entry of another shape is skipped."""
     for entry in reply:
         fact = _entry(entry)
         if fact is not None:
@@ -25,7 +26,7 @@ def parse(reply: Sequence[object]) -> Iterator[Fact]:
 
 
 def combine(older: Fact, newer: Fact) -> Fact:
-    """One fact of two: the newer one's policies win, the looser arity holds, and nothing else is lost."""
+    """One fact from two: the newer one's policies and the looser arity win, and nothing else is lost."""
     found = {(spec.begin, spec.find) for spec in newer.key_specs}
     specs = [*newer.key_specs, *(spec for spec in older.key_specs if (spec.begin, spec.find) not in found)]
     subcommands = dict(older.subcommands)
@@ -43,7 +44,7 @@ def combine(older: Fact, newer: Fact) -> Fact:
 
 
 def looser(one: int, other: int) -> int:
-    """The arity that lets through what either does; the server itself still checks."""
+    """The arity that accepts all that either accepts; the server checks the number of arguments itself."""
     return one if one == other else -min(abs(one), abs(other))
 
 
@@ -78,7 +79,7 @@ def _subcommands(entries: object) -> Mapping[bytes, Fact]:
 
 
 def _legacy_specs(span: Sequence[object]) -> tuple[KeySpec, ...]:
-    """A last position becomes relative to the first, as in key specs."""
+    """The key spec for a (first, last, step); the last position becomes relative to the first."""
     first, last, step = (_int(number) for number in span)
     if first <= 0 or step <= 0 or 0 <= last < first:
         return ()
@@ -86,7 +87,7 @@ def _legacy_specs(span: Sequence[object]) -> tuple[KeySpec, ...]:
 
 
 def _spec(spec: object) -> KeySpec:
-    """What is not understood is unknown."""
+    """One key spec; parts that the proxy does not understand count as unknown."""
     fields = _map(spec)
     begin, find = _map(fields.get("begin_search")), _map(fields.get("find_keys"))
     return KeySpec(

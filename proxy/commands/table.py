@@ -1,4 +1,4 @@
-"""The table of commands: found by name, completed by what the backends know."""
+"""The table of commands, which is searched by name and completed from the backends' COMMAND replies."""
 
 from __future__ import annotations
 
@@ -27,27 +27,30 @@ class UnknownSubcommand(SlotgateError):
 
 
 class CommandTable:
-    """Facts by command name; immutable. Iteration gives the top-level facts by name."""
+    """The facts by command name; immutable. Iteration yields the top-level facts, ordered by name."""
 
-    __slots__ = ("_by_name", "_facts", "_known")
+    __slots__ = ("_by_name", "_facts", "_known", "_longest")
 
     def __init__(self, facts: Iterable[Fact], known: frozenset[str] | None = None) -> None:
-        """``facts`` are decided; ``known`` names those that backends can only add to (default: all)."""
+        """``facts`` are decided; ``known`` names the commands that backends can only add to (default: all)."""
         self._facts = {fact.name: fact for fact in sorted(facts, key=lambda fact: fact.name)}
         self._known = frozenset(self._facts) if known is None else known
         lower = {fact.name.encode(): fact for fact in self._facts.values()}
         self._by_name = {name.upper(): fact for name, fact in lower.items()} | lower
+        names = (name for fact in self._facts.values() for name in (fact.name.encode(), *fact.subcommands))
+        self._longest = max(map(len, names), default=0)
+        """Bytes of the longest name: a longer one, of millions perhaps, need not be looked for."""
 
     @staticmethod
     @cache
     def builtin() -> CommandTable:
-        """Of the data file that is part of the package, and of what the proxy adds."""
+        """The table of the package's data file and of the proxy's own commands."""
         return CommandTable(decide(fact) for fact in (*_load(DATA), *OWN))
 
     @staticmethod
     @cache
     def with_modules() -> CommandTable:
-        """As ``builtin``, with the commands of the modules that have been looked at: as learned, to be shown."""
+        """The table of ``builtin``, with the reviewed modules' commands as if learned from a server: for listings."""
         return CommandTable.builtin()._with(_load(MODULES))
 
     def __iter__(self) -> Iterator[Fact]:
@@ -60,18 +63,20 @@ class CommandTable:
         return f"<CommandTable of {len(self)} commands, {len(self) - len(self._known)} learned>"
 
     def get(self, name: bytes) -> Fact | None:
-        """The command of that name in any case; of a container the container's own fact."""
+        """The fact of the command called ``name``, in any case; for a container, the container's fact."""
+        if len(name) > self._longest:
+            return None
         return self._by_name.get(name) or self._by_name.get(name.lower())
 
     def resolve(self, args: Sequence[bytes]) -> Fact | None:
-        """The fact of a whole command: its subcommand's, if it is a container and has an argument.
+        """The fact of a whole command; for a container with an argument, the fact of the subcommand.
 
         None if the command is unknown. Raises UnknownSubcommand.
         """
         fact = self.get(args[0])
         if fact is None or not fact.subcommands or len(args) == 1:
             return fact
-        found = fact.subcommands.get(args[1].lower())
+        found = fact.subcommands.get(args[1].lower()) if len(args[1]) <= self._longest else None
         if found is None:
             raise UnknownSubcommand(fact)
         return found
@@ -79,8 +84,8 @@ class CommandTable:
     def learn(self, command_reply: Sequence[object]) -> CommandTable:
         """A new table, completed by a backend's COMMAND reply (RESP2, as hiredis decodes it).
 
-        Facts add, never remove. What is known of itself keeps its handling: only subcommands, a looser arity and the
-        flags "write" and "module" are added to it.
+        Learned facts add, and never remove. A command that the proxy knows itself keeps its handling: only subcommands,
+        a looser arity and the flags "write" and "module" are added to it.
         """
         return self._with(reply.parse(command_reply))
 

@@ -1,4 +1,4 @@
-"""The configuration: TOML, environment and flags in, one frozen and checked ``Config`` out. It connects to nothing.
+"""The configuration: TOML, environment and flags become one frozen and checked ``Config``. No connections are made.
 
 ::
 
@@ -6,13 +6,13 @@
     section       what the tables have in common
     admin         the table of the admin port
     values        durations, sizes, addresses and slot ranges
-    secret        passwords and tokens, from wherever they are kept
+    secret        passwords and tokens, from the file, the environment or a file of their own
     certificates  TLS contexts, from their files
-    checks        what must hold between keys
+    checks        rules between several keys
     words         the errors of pydantic in an operator's words
     environment   the ``SLOTGATE_`` variables
-    sources       ``load``, which brings them together
-    settings      the configuration in use as names and values, without what is secret
+    sources       ``load``, which combines the file, the environment and the flags
+    settings      the configuration in use as names and values, without secrets
 """
 
 from proxy.config.admin import AdminSection

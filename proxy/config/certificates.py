@@ -1,4 +1,4 @@
-"""TLS contexts made from the files that a configuration names; nothing is connected here."""
+"""TLS contexts, made from the files that a configuration names. No connections are made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOT_ITS_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 
 
 class HasOwnCertificate(Protocol):
-    """A table with the keys of a certificate; files with their full paths."""
+    """A table with the keys of a certificate; files are full paths."""
 
     @property
     def tls_cert_file(self) -> str | None: ...
@@ -33,15 +33,15 @@ class HasTlsFiles(HasOwnCertificate, Protocol):
 
 
 class _Encrypted(Exception):
-    """A key asks for its passphrase."""
+    """A key is encrypted and needs a passphrase."""
 
 
 def client_context(section: HasTlsFiles) -> ssl.SSLContext:
-    """The context for connections to servers, TLS 1.2 and later. Raises Problems that name every key that is wrong.
+    """The context for connections to servers, TLS 1.2 and later. Raises Problems with every key that is wrong.
 
-    As OpenSSL's own tools do, it takes authorities without the extensions that Python 3.13 began to ask for
-    (``VERIFY_X509_STRICT``): those that people make for their Redis servers have none. And it takes any certificate
-    in ``tls_ca_file`` as trusted, be it an authority's or a server's own.
+    Like OpenSSL's own tools, the context accepts authorities without the extensions that Python 3.13 began to require
+    (``VERIFY_X509_STRICT``), since authorities made for Redis servers often lack them. It trusts every certificate in
+    ``tls_ca_file``, an authority's as well as a server's own.
     """
     problems = [*_unreadable(section), *_half(section)]
     if problems:
@@ -119,5 +119,5 @@ _NO_CERTIFICATE = "which holds no certificate: it is PEM, and begins with -----B
 
 
 def _ask_nobody() -> str:
-    """Instead of OpenSSL, which would ask at the terminal."""
+    """Refuse to give a passphrase, for which OpenSSL would ask at the terminal."""
     raise _Encrypted

@@ -1,4 +1,4 @@
-"""What must hold between keys. Each check reads a valid Config and yields problems: (key path, words)."""
+"""Rules between several keys. Each check reads a Config with valid keys, and yields problems: (key path, words)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
 
 def check_kind(config: Config) -> Iterator[Problem]:
-    """What a kind of topology needs is there, and what it makes no use of is not."""
+    """The keys that the kind of topology needs are set, and the keys that it does not use are not."""
     kind = config.topology.kind
     for path, named, its in (
         ("cluster.seeds", config.cluster.seeds, "cluster"),
@@ -42,19 +42,19 @@ def check_kind(config: Config) -> Iterator[Problem]:
 
 
 def check_asked(config: Config) -> Iterator[Problem]:
-    """Who is asked for the servers is reached over the network, as they are."""
+    """The nodes and sentinels that are asked for the servers have network addresses, as the servers have."""
     for path, address in _asked(config):
         if address.unix:
             yield path, f'{address} is a unix socket: write "host:port", which says where the other servers are too'
 
 
 def check_masters(config: Config) -> Iterator[Problem]:
-    """Each master once, by a name that sentinels can have."""
+    """Each master is named once, by a name that sentinels allow."""
     for first, second, name in _repeated(config.sentinel.masters):
         yield f"sentinel.masters[{second}]", f'"{name}" is sentinel.masters[{first}] too: name each master once'
     for index, name in enumerate(config.sentinel.masters):
         if not name or any(char.isspace() for char in name):
-            yield f"sentinel.masters[{index}]", "is no name of a master: sentinels take letters, digits and . - _"
+            yield f"sentinel.masters[{index}]", "is not a name of a master: sentinels take letters, digits and . - _"
 
 
 def check_shards(config: Config) -> Iterator[Problem]:
@@ -65,12 +65,12 @@ def check_shards(config: Config) -> Iterator[Problem]:
 
 
 def check_colocate(config: Config) -> Iterator[Problem]:
-    """Rules are for servers that do not check slots themselves; each prefix and each name is there once."""
+    """Rules are for servers that do not check slots themselves; each prefix and each name is used once."""
     if config.colocate and config.topology.kind == "cluster":
         yield (
             "colocate",
-            "has no place in front of a Redis Cluster: its servers compute the slots of keys themselves, and refuse "
-            'what they do not serve. Use hash tags in the keys, or topology.kind "static" or "sentinel"',
+            "has no effect in front of a Redis Cluster: its servers compute the slots of keys themselves, and refuse "
+            'other keys. Use hash tags in the keys, or topology.kind "static" or "sentinel"',
         )
     for first, second, name in _repeated(rule.name or f"#{index}" for index, rule in enumerate(config.colocate)):
         yield (
@@ -103,7 +103,7 @@ def check_output(config: Config) -> Iterator[Problem]:
 
 
 def check_pubsub_output(config: Config) -> Iterator[Problem]:
-    """What is bearable for a while is not more than what never is."""
+    """The soft limit of subscribers' output is not above the hard limit."""
     if config.limits.pubsub_output_soft > config.limits.pubsub_output_hard:
         path = "limits.pubsub_output_soft"
         yield path, "is larger than pubsub_output_hard: make it smaller, or pubsub_output_hard larger"
@@ -123,7 +123,7 @@ def check_logins(config: Config) -> Iterator[Problem]:
 
 
 def check_tls(config: Config) -> Iterator[Problem]:
-    """The files of TLS can be used, and are not there for nothing: whoever names them wants it."""
+    """The files of TLS can be used, and no key of TLS is set while TLS is off."""
     backend = config.backend
     if not backend.tls and not config.sentinel.tls:
         for key in _TLS_KEYS:
@@ -145,13 +145,13 @@ def check_admin(config: Config) -> Iterator[Problem]:
 
 
 def check_users(config: Config) -> Iterator[Problem]:
-    """Each user once."""
+    """Each user is named once."""
     for first, second, name in _repeated(user.name for user in config.users):
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
 
 
 def check_advertised(config: Config) -> Iterator[Problem]:
-    """What cluster clients are told to connect to is there to be connected to, and is told."""
+    """The advertised addresses have an effect, and cluster clients can connect to them."""
     if config.advertise and config.present_as != "cluster":
         yield "advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'
     for index, address in enumerate(config.advertise):
@@ -167,13 +167,13 @@ def check_advertised(config: Config) -> Iterator[Problem]:
 
 
 def check_shard_names(config: Config) -> Iterator[Problem]:
-    """Each name once."""
+    """Each shard has a name of its own."""
     for first, second, name in _repeated(shard.name for shard in config.shards):
         yield f"shards[{second}].name", f'"{name}" is the name of shards[{first}] too: choose another'
 
 
 def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int, str]]:
-    """Where a name stands first, where again, and the name."""
+    """The repeated names: (index of the first one, index of the repetition, name)."""
     seen: dict[str, int] = {}
     for position, name in enumerate(names):
         if seen.setdefault(name, position) != position:
@@ -181,7 +181,7 @@ def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def check_servers(config: Config) -> Iterator[Problem]:
-    """Each server once, as primary or replica of one shard."""
+    """Each server is named once, as primary or replica of one shard."""
     seen: dict[str, str] = {}
     for path, address in _servers(config):
         key = str(_canonical(address))
@@ -231,13 +231,13 @@ def _gaps(owners: list[list[int]]) -> Iterator[Problem]:
 
 
 def _ranges(slots: list[int]) -> str:
-    """Ascending slots as ranges: a run keeps slot minus position constant."""
+    """Ascending slots as ranges: within a range, slot minus position is constant."""
     runs = [[slot for _, slot in run] for _, run in groupby(enumerate(slots), lambda item: item[1] - item[0])]
     return ",".join(format_range(run[0], run[-1]) for run in runs)
 
 
 def check_listeners(config: Config) -> Iterator[Problem]:
-    """Listeners do not take each other's address, nor a server's: the proxy would connect to itself."""
+    """Listeners do not use each other's address, nor a server's, where the proxy would connect to itself."""
     listeners = [(f"listen[{index}]", address) for index, address in enumerate(config.listen)]
     if not listeners:
         yield "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'
@@ -274,7 +274,7 @@ def _canonical(address: Address) -> Address:
 
 
 def _same_place(listener: Address, other: Address) -> bool:
-    """Whether what listens at one is reached at the other, as far as can be told without asking a name server."""
+    """Whether ``listener`` is reached at ``other``, as far as can be told without a name server."""
     if listener.unix or other.unix:
         return listener == other
     if listener.port != other.port:
@@ -338,4 +338,4 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_users, (("users",),)),
     (check_advertised, (("advertise",), ("present_as",), ("listen",))),
 )
-"""Each check with the keys it reads: where one of them is broken there is nothing to check."""
+"""The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

@@ -1,6 +1,6 @@
-"""``SLOTGATE_`` variables: every key of the file, tables joined by ``__``, lists as JSON.
+"""The ``SLOTGATE_`` variables: every key of the file, with tables joined by ``__`` and lists as JSON.
 
-pydantic-settings reads them; here are the names that exist, and the words for those that do not.
+pydantic-settings reads the variables; this module knows their names, and words the errors for others.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ NAMES = frozenset(
     if table not in LISTS
     for key in model.model_fields
 )
-"""Every variable that sets something."""
+"""The names of all variables that set a key."""
 
 ENGINE = f"{PREFIX}ENGINE"
-"""Read when the package is imported (``proxy.__init__``), so it can not stand in a file."""
+"""The variable that is read when the package is imported (``proxy.__init__``), so it can not be set in a file."""
 
 _ADMIN_KEYS = f"{PREFIX}admin__".lower()
 
-# Kubernetes and Docker set these for a service called "slotgate"; they are nobody's mistake.
+# Kubernetes and Docker set these for a service called "slotgate"; they are not an operator's mistake.
 _SERVICE_LINK = re.compile(
     f"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
 
 
 class _Shape(Config, BaseSettings):
-    """Config's keys in the form that pydantic-settings reads names from; never instantiated."""
+    """The keys of Config, in the form from which pydantic-settings reads names; never instantiated."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
 
 
 class _Variables(EnvSettingsSource):
-    """pydantic-settings' reader over a given environment, in which text may stand where a list may."""
+    """The reader of pydantic-settings over a given environment, which accepts text in place of a list."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(_Shape)
@@ -52,7 +52,7 @@ class _Variables(EnvSettingsSource):
         self.problems: list[Problem] = []
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """JSON lists and objects as they are; other text as it came, which an address may be."""
+        """JSON lists and objects decoded; other text unchanged, since it may be an address."""
         if field_name == "admin" and not value.lstrip().startswith("{"):
             # The short form, beside which other variables may set the table's other keys.
             return {"address": value} if any(name.startswith(_ADMIN_KEYS) for name in self.env_vars) else value
@@ -67,7 +67,7 @@ class _Variables(EnvSettingsSource):
 
 
 def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
-    """What the variables set, shaped as the file, and the problems of those that could not be read."""
+    """The keys that the variables set, in the structure of the file, and the problems of unreadable variables."""
     source = _Variables({name: value for name, value in environ.items() if name.upper() in NAMES})
     data = source()
     for name, _ in source.problems:
@@ -76,7 +76,7 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[P
 
 
 def unknown_variables(environ: Mapping[str, str], meant: frozenset[str]) -> list[Problem]:
-    """A problem for each variable that looks like ours and sets nothing; ``meant`` are named by a password_env."""
+    """A problem for each ``SLOTGATE_`` variable that sets nothing; ``meant`` are the variables of a password_env."""
     return [
         (name, _not_a_variable(name.upper()))
         for name in sorted(environ)
@@ -99,7 +99,7 @@ def _not_a_variable(name: str) -> str:
 
 
 def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
-    """The variable that set the key at ``path`` (``backend.backoff_min``, ``shards[1].slots``), if one did."""
+    """The variable that set the key at ``path`` (``backend.backoff_min``, ``shards[1].slots``), or None."""
     keys = path.split("[")[0].split(".")
     present = {name.upper() for name in environ}
     candidates = ("__".join(keys[:count]).upper() for count in (2, 1))
@@ -107,6 +107,6 @@ def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
 
 
 def sets_topology(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names the shards, or how they are found."""
+    """Whether the environment names the shards, or the way to find them."""
     tables = tuple(f"{PREFIX}{table}" for table in ("SHARDS", "TOPOLOGY", "CLUSTER", "SENTINEL"))
     return any(name.upper().startswith(tables) for name in environ)

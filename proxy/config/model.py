@@ -1,4 +1,4 @@
-"""The configuration as frozen models: one class a table of the file, each default with its reason.
+"""The configuration as frozen models: one class for each table of the file, each default with its reason.
 
 Durations are seconds and sizes are bytes once parsed; defaults are written as an operator writes them.
 """
@@ -52,36 +52,36 @@ class TopologySection(Section):
     """``[topology]``: how the shards are found."""
 
     kind: Literal["static", "cluster", "sentinel"] = _default(
-        "static", "The shards are the ones named in this file: needs nothing else to be running."
+        "static", "The shards are those named in this file: no other service has to run."
     )
-    discover_replicas: bool = _default(False, "A static topology is what the file says, unless it is told to look.")
+    discover_replicas: bool = _default(False, "A static topology is what the file names, unless discovery is on.")
     check_roles: bool = _default(
-        True, "A replica in a primary's place refuses every write, and answers reads with what may be old."
+        True, "A replica in a primary's place refuses every write, and answers reads with data that may be old."
     )
     refresh: Duration = _default(
-        "10s", "Redirections and lost connections make it look at once; this finds what nobody met.", gt=0, le=_DAY
+        "10s", "Redirections and lost connections refresh at once; this finds changes without them.", gt=0, le=_DAY
     )
-    remap: AddressMap = _default({}, "Servers are reached where they say they are.")
+    remap: AddressMap = _default({}, "Servers are reached at the addresses that they announce.")
 
 
 class ClusterSection(Section):
-    """``[cluster]``: where a Redis Cluster is found."""
+    """``[cluster]``: the nodes that are asked for the topology of a Redis Cluster."""
 
-    seeds: Servers = _default((), "Required for a cluster: two or three of its nodes, of which one has to answer.")
+    seeds: Servers = _default((), "Required for a cluster: two or three of its nodes, one of which has to answer.")
 
 
 class SentinelSection(Section):
     """``[sentinel]``: the sentinels, the master names that are the shards, and how to log in to the sentinels."""
 
-    sentinels: Servers = _default((), "Required with sentinels: one has to answer, it names the others.")
+    sentinels: Servers = _default((), "Required with sentinels: one has to answer, and names the others.")
     masters: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
         (), "Required with sentinels: the slots are divided evenly over them, in this order."
     )
     username: str | None = _default(None, "None: the sentinels' default user.")
-    password: SecretStr | None = _default(None, "None: sentinels ask for none unless told to.")
+    password: SecretStr | None = _default(None, "None: sentinels require no password by default.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
-    tls: bool = _default(False, "Sentinels speak no TLS unless told to. The files are those of the servers.")
+    tls: bool = _default(False, "Sentinels do not speak TLS by default. The files are those of [backend].")
 
     @model_validator(mode="after")
     def _resolve_password(self, info: ValidationInfo) -> Self:
@@ -100,12 +100,12 @@ class ShardSection(Section):
     """One ``[[shards]]``: a primary, its replicas, and the slots they hold."""
 
     name: Annotated[str, AfterValidator(_name)] = _default(
-        "", "Named by its position, shard-1, shard-2 and so on: a name is only for people."
+        "", "The shard's position gives the name, shard-1, shard-2 and so on: names are only for people."
     )
-    primary: ServerAddress = Field(description="Required: where writes go.")
+    primary: ServerAddress = Field(description="Required: the server that takes the writes.")
     replicas: tuple[ServerAddress, ...] = _default((), "None: a shard works without replicas.")
     slots: SlotRanges | None = _default(
-        None, "Divided evenly, as redis-cli divides them: right for a new set of shards."
+        None, "The slots are divided evenly, as redis-cli divides them, which suits a new set of shards."
     )
 
 
@@ -117,19 +117,19 @@ def _name_shards(shards: tuple[ShardSection, ...]) -> tuple[ShardSection, ...]:
 
 
 class ColocateSection(Section):
-    """One ``[[colocate]]``: keys that belong together, by how they begin, and so share a slot."""
+    """One ``[[colocate]]``: a rule for keys with common prefixes, so that related keys share a slot."""
 
     name: Annotated[str | None, AfterValidator(_name)] = _default(
-        None, "Required with prefixes: their keys are in the slot of a key that is called so."
+        None, "Required with prefixes: their keys are in the slot of a key of this name."
     )
     prefixes: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
-        (), "None: a rule has these or prefix. All keys that begin with one of them share a slot."
+        (), "None: a rule has prefixes or a prefix. All keys that begin with one of these share a slot."
     )
     prefix: str | None = _default(
-        None, 'None: a rule has this or prefixes. How the keys begin whose fields it is about; "" is all keys.'
+        None, 'None: a rule has a prefix or prefixes. The fields of keys with it are counted; "" is for all keys.'
     )
-    upto: Count | None = _default(None, "Required with prefix: so many fields are hashed, and no more.", ge=1, le=64)
-    separator: str = _default(":", "What divides the fields of keys by custom.")
+    upto: Count | None = _default(None, "Required with prefix: how many fields are hashed.", ge=1, le=64)
+    separator: str = _default(":", "The colon is the usual separator of fields in keys.")
 
     def named_prefixes(self) -> Iterator[tuple[str, str]]:
         """Each prefix with its key in this table."""
@@ -153,16 +153,16 @@ def _has_brace(prefix: str) -> bool:
 def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
     if rule.prefix is None:
         if not rule.prefixes:
-            yield "", "is about no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."
+            yield "", "matches no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."
         elif not rule.name:
-            yield "name", "is missing: the keys go into the slot of this name, so it should never change again"
+            yield "name", "is missing: it chooses the slot of the keys, so it should never change later"
         for key in "upto", "separator":
             if key in rule.model_fields_set:
                 yield key, "goes with prefix only: prefixes keep all their keys together"
     else:
         if rule.prefixes:
             yield "prefixes", "are set beside prefix: make two rules of them"
-        braced = _has_brace(rule.prefix)  # said below; how many fields are right is another question then
+        braced = _has_brace(rule.prefix)  # reported below, and then the number of fields is not checked
         if rule.upto is None and not braced:
             yield "upto", f'is missing: write how many fields are hashed, 2 for "{rule.prefix}<name>"'
         if len(rule.separator.encode()) != 1 or rule.separator in "{}":
@@ -172,64 +172,64 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
     for key, prefixes in ("prefix", rule.prefix is not None and [rule.prefix]), ("prefixes", rule.prefixes):
         for prefix in prefixes or ():
             if not prefix and key == "prefixes":
-                yield key, '"" is how every key begins: one shard is what keeps everything together'
+                yield key, '"" matches every key: to keep all keys together, use one shard'
             elif _has_brace(prefix):
-                yield key, f'"{prefix}" has a brace: a hash tag in a key wins over rules, so leave it out'
+                yield key, f'"{prefix}" has a brace: a hash tag takes precedence over rules, so leave it out'
 
 
 class BackendSection(Section):
     """``[backend]``: connections to the servers."""
 
     connections_per_node: Count = _default(
-        1, "Pipelining keeps one connection full; more only split the batches.", ge=1, le=1024
+        1, "Pipelining uses one connection fully; more only split the batches.", ge=1, le=1024
     )
     connect_timeout: Duration = _default(
-        "1s", "Inside one network a connection that takes longer is not coming.", gt=0, le=_DAY
+        "1s", "Inside one network, a connect that takes longer does not succeed.", gt=0, le=_DAY
     )
     request_timeout: Duration = _default(
-        "15s", "Holding for a failover, and then a slow script or a big KEYS.", gt=0, le=_DAY
+        "15s", "Time for a failover, and then for a slow script or a big KEYS.", gt=0, le=_DAY
     )
     retry_deadline: Duration = _default(
-        "10s", "Covers a failover of a cluster with a node timeout of 5 seconds, or of Sentinel.", ge=0, le=_DAY
+        "10s", "Time for a failover by Sentinel, or of a cluster with a node timeout of 5 seconds.", ge=0, le=_DAY
     )
     backoff_min: Duration = _default(
         "50ms", "A restarted server is found again at once, without a busy loop.", gt=0, le=_DAY
     )
     backoff_max: Duration = _default(
-        "2s", "A server that was down for long is in use 2 seconds after it is back.", gt=0, le=_DAY
+        "2s", "A server that was down for long is used again 2 seconds after its return.", gt=0, le=_DAY
     )
     dedicated_connections: Count = _default(
-        1000, "A tenth of what a Redis server takes: many may block and watch, and none is shut out.", ge=1, le=1000000
+        1000, "A tenth of what a Redis server takes: many clients may block or watch at once.", ge=1, le=1000000
     )
     dedicated_wait: Duration = _default(
-        "0s", "An error at once: who waits for a connection of its own looks as if it hung.", ge=0, le=_DAY
+        "0s", "An error at once: a client that waits for a dedicated connection seems to hang.", ge=0, le=_DAY
     )
     dedicated_share: Percent = _default(
-        "80%", "A fleet behind one address and user is most of the load; others get in beside it all the same."
+        "80%", "Most of the load may come from one address and user; a fifth stays free for others."
     )
     watch_timeout: Duration = _default(
-        "5m", "Optimistic locking takes milliseconds: an older WATCH is one that was forgotten.", ge=0, le=_DAY
+        "5m", "Optimistic locking takes milliseconds: an older WATCH was forgotten.", ge=0, le=_DAY
     )
     long_reply_connections: Count = _default(
-        8, "Few read replies of many megabytes at once; each more is kept for its reader instead.", ge=0, le=1024
+        8, "Few clients read replies of many megabytes at once; further replies are kept in memory.", ge=0, le=1024
     )
     username: str | None = _default(None, "None: the servers' default user.")
-    password: SecretStr | None = _default(None, "None: Redis asks for none unless it is told to.")
+    password: SecretStr | None = _default(None, "None: Redis requires no password by default.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
-    tls: bool = _default(False, "Redis speaks no TLS unless it is told to.")
+    tls: bool = _default(False, "Redis does not speak TLS by default.")
     tls_ca_file: str | None = _default(None, "None: the authorities that the system trusts.")
-    tls_cert_file: str | None = _default(None, "None: servers may do without (tls-auth-clients no).")
+    tls_cert_file: str | None = _default(None, "None: servers may accept clients without one (tls-auth-clients no).")
     tls_key_file: str | None = _default(None, "None: see tls_cert_file.")
     tls_server_name: str | None = _default(
-        None, "None: the host that is connected to.", min_length=1, pattern=r"^[^\s\x00]+$"
+        None, "None: the host of the server's address.", min_length=1, pattern=r"^[^\s\x00]+$"
     )
-    tls_verify: bool = _default(True, "TLS to whoever answers is no protection.")
+    tls_verify: bool = _default(True, "TLS to a server that is not verified does not protect.")
 
     @model_validator(mode="after")
     def _resolve(self, info: ValidationInfo) -> Self:
         secret = read_secret(self, info.context)
-        # Frozen from here on: `password` is what to send, wherever it was read from.
+        # From here on `password` is the password to send, wherever it was read from.
         object.__setattr__(self, "password", None if secret is None else SecretStr(secret))
         for key in TLS_FILES:
             if (name := getattr(self, key)) is not None:
@@ -238,58 +238,56 @@ class BackendSection(Section):
 
 
 class LimitsSection(Section):
-    """``[limits]``: the bounds of every buffer."""
+    """``[limits]``: the limits of every buffer."""
 
     max_clients: Count = _default(10000, "Redis's own default.", ge=1)
     max_request_size: Size = _default("1gb", "Redis's client-query-buffer-limit.", gt=0)
     max_bulk: Size = _default("512mb", "Redis's proto-max-bulk-len.", gt=0)
     max_arguments: Count = _default(
         2**31 - 1,
-        "Redis's own limit; with a server before 7.0, which takes 1048576, that is it.",
+        "Redis's own limit. Servers before 7.0 take 1048576 only.",
         ge=1,
         le=2**31 - 1,
     )
     max_inline: Size = _default("64kb", "Redis's limit of an inline command.", gt=0)
     max_in_flight: Count = _default(
-        16384, "Deeper pipelines gain nothing; past it the client's socket is not read.", ge=1
+        16384, "Deeper pipelines are not faster; beyond it the client's socket is not read.", ge=1
     )
-    output_soft: Size = _default("8mb", "Fills any network: who has half of it waiting is behind with reading.", gt=0)
-    output_hard: Size = _default("1gb", "Room for one largest reply and more; past it the client is closed.", gt=0)
+    output_soft: Size = _default("8mb", "Enough to fill any network: a client with half of it unread is slow.", gt=0)
+    output_hard: Size = _default("1gb", "Room for one largest reply and more; beyond it the client is closed.", gt=0)
     output_memory: Size = _default(
         "512mb",
-        "A quarter of a container of 2 GB: pipelines that are written whole fit, and the process stays up.",
+        "A quarter of a container of 2 GB: pipelines that are written whole fit, and memory does not run out.",
         gt=0,
     )
     max_reply: Size = _default(
         "1gb",
-        "As output_hard: what has to be kept of a reply waits for its reader in the end. Two largest values.",
+        "Two values of the largest size. The same as output_hard, since a kept reply becomes output in the end.",
         gt=0,
     )
     max_scripts: Count = _default(
-        1000, "Twice what Redis 7.4 keeps of EVAL: more are made for one call each, and are not called again.", ge=1
+        1000, "Twice what Redis 7.4 keeps of EVAL: clients with more scripts call each of them only once.", ge=1
     )
-    script_memory: Size = _default("16mb", "A thousand large scripts; larger ones than this are not kept.", gt=0)
+    script_memory: Size = _default("16mb", "A thousand large scripts; a script larger than this is not kept.", gt=0)
     pubsub_output_soft: Size = _default("8mb", "Redis's client-output-buffer-limit of subscribers.", gt=0)
     pubsub_output_patience: Duration = _default("60s", "Redis's, beside pubsub_output_soft.", ge=0, le=_DAY)
     pubsub_output_hard: Size = _default("32mb", "Redis's, beside pubsub_output_soft.", gt=0)
-    write_timeout: Duration = _default(
-        "60s", "Redis's own patience with a replica: a reader silent so long is gone.", gt=0, le=_DAY
-    )
+    write_timeout: Duration = _default("60s", "Redis's own timeout of a replica (repl-timeout).", gt=0, le=_DAY)
     tcp_keepalive: Duration = _default("300s", "Redis's own default.", ge=0, le=_KEEPALIVE_MAX)
 
     @property
     def tcp_keepalive_seconds(self) -> int:
-        """``tcp_keepalive`` as the system takes it: whole seconds, 0 only if it is off."""
+        """``tcp_keepalive`` as the system takes it: in whole seconds, and 0 only if it is off."""
         return ceil(self.tcp_keepalive)
 
 
 class User(Section):
-    """One ``[[users]]``: who may use the proxy. Passwords are kept as SHA-256 only."""
+    """One ``[[users]]``: a user of the proxy. Passwords are kept as SHA-256 only."""
 
     name: str = Field(min_length=1, pattern=r"^[^\s\x00]+$", description="Required: the name that AUTH gives.")
-    nopass: bool = _default(False, "A user needs a password unless this is said.", strict=True)
-    admin: bool = _default(False, "What is about the servers themselves is for few.", strict=True)
-    password: SecretStr | None = _default(None, "None: say one of the password keys, or nopass.")
+    nopass: bool = _default(False, "A user needs a password unless this is set.", strict=True)
+    admin: bool = _default(False, "Few users administer the servers themselves.", strict=True)
+    password: SecretStr | None = _default(None, "None: set one of the password keys, or nopass.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
     password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(_one_or_many)] = _default(
@@ -300,19 +298,19 @@ class User(Section):
     def _hash_password(self, info: ValidationInfo) -> Self:
         secret = read_secret(self, info.context)
         if secret is not None:
-            # The plain password is dropped here: nothing needs it again.
+            # The plain password is not needed any more and is dropped here.
             hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
             object.__setattr__(self, "password_sha256", (hashed,))
             object.__setattr__(self, "password", None)
         if self.passwords and self.nopass:
-            raise Problems(("nopass", "is said beside a password: keep one of them"))
+            raise Problems(("nopass", "is set beside a password: keep one of them"))
         if not self.passwords and not self.nopass:
-            raise Problems(("", f"has no password: set one of {', '.join(PASSWORD_KEYS)}, or say nopass = true"))
+            raise Problems(("", f"has no password: set one of {', '.join(PASSWORD_KEYS)}, or nopass = true"))
         return self
 
     @property
     def passwords(self) -> frozenset[str]:
-        """The SHA-256 of each password that is good, as lower-case hex."""
+        """The SHA-256 of each valid password, as lower-case hex."""
         return frozenset(secret.get_secret_value() for secret in self.password_sha256)
 
 
@@ -321,56 +319,54 @@ def _default_user(users: tuple[User, ...]) -> tuple[User, ...]:
 
 
 class LogSection(Section):
-    """``[log]``: what is written to stderr."""
+    """``[log]``: the log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = _default(
-        "info", "One line for each event an operator asks about; nothing for each command."
+        "info", "One line for each event that matters to an operator, and none for single commands."
     )
-    format: Literal["text", "json"] = _default("text", "For people; json is for collectors.")
+    format: Literal["text", "json"] = _default("text", "Text is for people, json for log collectors.")
 
 
 class Config(Section):
     """The whole configuration, parsed and checked. Equal configurations compare equal."""
 
     listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(_one_or_many)] = _default(
-        ("127.0.0.1:6380",), "Loopback until told otherwise, beside a Redis that has 6379."
+        ("127.0.0.1:6380",), "Loopback is the safe default; the port is free beside a Redis on 6379."
     )
     admin: Annotated[AdminSection, BeforeValidator(from_address)] = _default({}, "See its keys.")
-    workers: Workers = _default(1, "One process serves what one Redis serves.")
+    workers: Workers = _default(1, "One process serves as much load as one Redis server.")
     drain_timeout: Duration = _default(
         "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
     )
-    measure: bool = _default(
-        True, "Counting commands and timing them costs less than 3 % of the CPU, and tells what goes on."
-    )
-    read_from: ReadFrom = _default("primary", "Never stale, as plain Redis.")
+    measure: bool = _default(True, "Counting and timing commands costs less than 3 % of the CPU.")
+    read_from: ReadFrom = _default("primary", "Reads are never stale, as with plain Redis.")
     max_replica_lag: Duration = _default(
         "5s",
-        "Longer than a healthy replica is behind, and a hanging one is soon left alone.",
+        "A healthy replica lags less, and a hanging one is soon not read from any more.",
         gt=0,
         le=_DAY,
     )
-    read_your_writes: Duration = _default("0s", "Off: what reads replicas can wait for them.", ge=0, le=_DAY)
-    cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and their like work as on one server.")
+    read_your_writes: Duration = _default("0s", "Off: clients that read replicas accept their lag.", ge=0, le=_DAY)
+    cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and others work as on one server.")
     present_as: Literal["standalone", "cluster"] = _default(
-        "standalone", "Any client can use one server; a cluster client has to be asked to."
+        "standalone", "Any client can use one server; cluster mode has to be turned on in a client."
     )
-    advertise: Servers = _default((), "Each client sees the address that it connected to: right without NAT.")
+    advertise: Servers = _default((), "Each client sees the address that it connected to, which is right without NAT.")
     topology: TopologySection = _default({}, "See its keys.")
     cluster: ClusterSection = _default({}, "See its keys.")
     sentinel: SentinelSection = _default({}, "See its keys.")
     shards: Annotated[tuple[ShardSection, ...], AfterValidator(_name_shards)] = _default(
-        (), "Required for a static topology: nobody can guess them."
+        (), "Required for a static topology."
     )
-    colocate: tuple[ColocateSection, ...] = _default((), "None: each key goes by its own slot, as in Redis Cluster.")
+    colocate: tuple[ColocateSection, ...] = _default((), "None: each key has its own slot, as in Redis Cluster.")
     backend: BackendSection = _default({}, "See its keys.")
     limits: LimitsSection = _default({}, "See its keys.")
     users: Annotated[tuple[User, ...], AfterValidator(_default_user)] = _default(
-        (), "The default user without a password, as Redis."
+        (), "The default user needs no password, as in Redis."
     )
     log: LogSection = _default({}, "See its keys.")
 
     @property
     def worker_count(self) -> int:
-        """How many processes serve: ``"auto"`` is one for each core."""
+        """The number of worker processes: ``"auto"`` is one for each core."""
         return cores() if self.workers == "auto" else self.workers

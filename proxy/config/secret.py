@@ -1,4 +1,4 @@
-"""Passwords and tokens: given in the file, or named there and read from the environment or a file of their own."""
+"""Passwords and tokens: in the configuration file, or named there and read from the environment or another file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TOKEN_KEYS = ("token", "token_env", "token_file", "token_sha256")
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """Where a configuration's names of variables and relative paths are looked up."""
+    """The environment and the folder in which a configuration's names of variables and files are looked up."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     folder: Path = Path()
 
 
 class Problems(ValueError):
-    """Several problems of one table: (key in the table, or "" for the table itself; words)."""
+    """Several problems of one table, each (the key in the table, or "" for the table itself; words)."""
 
     def __init__(self, *problems: tuple[str, str]) -> None:
         self.problems = problems
@@ -33,15 +33,15 @@ def given_keys(section: object, keys: Sequence[str] = PASSWORD_KEYS) -> list[str
 
 
 def full_path(name: str, context: object) -> Path:
-    """The file that a table names; a relative one starts at the configuration's folder."""
+    """The full path of the file ``name``; a relative one starts at the configuration's folder."""
     around = context if isinstance(context, LoadContext) else LoadContext()
     return (around.folder / name).absolute()
 
 
 def read_secret(section: object, context: object, keys: Sequence[str] = PASSWORD_KEYS) -> str | None:
-    """The password, or what else ``keys`` are for, that a table gives or names; None when it does neither.
+    """The password, or the secret of other ``keys``, that a table gives or names; None if it does neither.
 
-    ``context`` is the LoadContext of the load; without them, those of the process. Raises Problems.
+    ``context`` is the LoadContext; without one the process's environment and folder are used. Raises Problems.
     """
     around = context if isinstance(context, LoadContext) else LoadContext()
     given = given_keys(section, keys)
@@ -76,7 +76,7 @@ def _from_file(key: str, name: str, around: LoadContext) -> str:
         raise Problems((key, f"names {path}, which can not be read: {error.strerror}")) from None
     except ValueError:
         raise Problems((key, f"names {path}, which is not UTF-8 text")) from None
-    # Editors end a file with a newline; no password does.
+    # Editors end a file with a newline, which is not part of the password.
     return _not_empty(text.rstrip("\r\n"), key, f"names {path}, which is empty")
 
 

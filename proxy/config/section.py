@@ -12,13 +12,13 @@ DAY = 86400.0
 
 
 class Section(BaseModel):
-    """A table of the file: frozen, and unknown keys are refused. Inputs stay out of errors, they may be secret."""
+    """A table of the file: frozen, without unknown keys. Errors do not show inputs, which may be secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def default(value: object, why: str, **rules: Any) -> Any:
-    """A key that may be left out: its default as an operator writes it, and why it is that; ``rules`` are Field's."""
+    """An optional key: its default as an operator writes it, and the reason for it; ``rules`` are those of Field."""
     return Field(value, description=why, validate_default=True, **rules)
 
 

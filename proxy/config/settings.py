@@ -1,4 +1,4 @@
-"""The configuration in use as names and values, for people: without what is secret."""
+"""The configuration in use as names and values for people to read, without secrets."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,9 @@ _SECRET = frozenset({"password", "password_sha256", "token", "token_sha256"})
 
 
 def settings(config: Config) -> Iterator[tuple[str, str]]:
-    """Each key with its value: ``backend.request_timeout`` ``15.0``; of a list of tables ``shards[0].primary``.
+    """The keys with their values, such as ``backend.request_timeout`` ``15.0``; in lists, ``shards[0].primary``.
 
-    Durations are seconds, sizes bytes. Passwords, tokens and their hashes are left out.
+    Durations are in seconds, sizes in bytes. Passwords, tokens and their hashes are left out.
     """
     return _of_table("", config)
 

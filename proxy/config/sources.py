@@ -1,4 +1,4 @@
-"""``load``: the file, the environment and the flags become one Config, or all their problems at once."""
+"""``load`` makes one Config of the file, the environment and the flags, or reports all their problems at once."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from proxy.config.words import LISTS, TABLES, Location, Problem, path_of, proble
 from proxy.errors import ConfigError
 
 _RULES = "colocate"
-"""The table whose keys mean something together only."""
+"""The table whose keys have a meaning only together."""
 _SHORT = "admin"
-"""The table in whose place a text may stand, which is its address."""
+"""The table that may be written as a text, which is its address."""
 Data = dict[str, Any]
 Keys = tuple[str, ...]
-"""A location without list positions: ``("shards", "slots")``."""
+"""A location without list positions, such as ``("shards", "slots")``."""
 
 
 def load(
     path: Path | None, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
 ) -> Config:
-    """The configuration from ``path`` (TOML), ``SLOTGATE_`` variables and ``flags``; what comes later wins.
+    """The configuration from ``path`` (TOML), ``SLOTGATE_`` variables and ``flags``; later sources win.
 
-    ``flags`` has the shape of the file; a list in it replaces the file's. ``environ`` is the process's unless given.
-    Names of files in it are relative to its folder. Raises ConfigError with every problem.
+    ``flags`` has the structure of the file; a list in it replaces the file's. ``environ`` is the process's environment
+    unless given. Names of files in the configuration are relative to its folder. Raises ConfigError with every problem.
     """
     around = LoadContext(os.environ if environ is None else environ, path.parent if path else Path())
     variables, problems = read_environment(around.environ)
@@ -55,7 +55,7 @@ def load(
 
 
 def _printable(text: str) -> str:
-    """A problem stays one line whatever a key or a name in it holds."""
+    """``text`` with escapes for unprintable characters, so that a problem is one line whatever its names contain."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -77,8 +77,8 @@ def _with_tables(layers: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, A
 
 
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
-    """``base`` with what ``over`` sets: tables key by key, all else whole. One password key replaces another, and one
-    key of a token."""
+    """``base`` with the keys of ``over``: tables are merged, others replaced. One password key replaces another, and
+    one token key another."""
     merged = dict(base)
     for keys in PASSWORD_KEYS, TOKEN_KEYS:
         if any(key in over for key in keys):
@@ -90,7 +90,7 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
 
 
 def _variables_meant(data: Data) -> frozenset[str]:
-    """The variables that a ``password_env`` or ``token_env`` names."""
+    """The variables that the ``password_env`` and ``token_env`` keys name."""
     tables: list[Any] = []
     for name in TABLES:
         value = data.get(name)
@@ -101,7 +101,7 @@ def _variables_meant(data: Data) -> frozenset[str]:
 
 
 def _validate(data: Data, around: LoadContext) -> tuple[Config, list[Problem], set[Keys]]:
-    """A Config of what is right in ``data``, so that the checks can look at it; what is wrong; and which keys are."""
+    """A Config of the valid keys in ``data``, which the checks can read; the problems; and the invalid keys."""
     rest = copy.deepcopy(data)
     problems: list[Problem] = []
     broken: dict[Location, Keys] = {}
@@ -113,11 +113,12 @@ def _validate(data: Data, around: LoadContext) -> tuple[Config, list[Problem], s
         maimed = {known[:-1] for known in broken}
         for location, words in wrong:
             if any(known[: len(location)] == location for known in broken):
-                # Wrong again without what was wrong in it: that is needed, and nothing can be said of what holds it.
+                # The value is invalid again without its invalid key: that key is required, so the whole table counts
+                # as invalid.
                 broken[location] = _keys(location)[:1]
                 rest.pop(str(location[0]), None)
             else:
-                # Of a rule that has lost a key for being wrong, what goes with that key would be said to be wrong too.
+                # A rule without its invalid key would get a second problem, about the keys that belong to that key.
                 if location[0] != _RULES or location[:-1] not in maimed:
                     problems.append((path_of(location), words))
                 broken[location] = _keys(location)
@@ -125,7 +126,7 @@ def _validate(data: Data, around: LoadContext) -> tuple[Config, list[Problem], s
 
 
 def _remove(data: Data, location: Location) -> None:
-    """Remove the value at ``location``: its key in the innermost table on the way, as a list without an item shifts."""
+    """Remove the value at ``location``: the key of the innermost table, since removing an item would shift a list."""
     node: Any = data
     table, key = data, location[0]
     for part in location:
@@ -143,12 +144,12 @@ def _keys(location: Location) -> Keys:
 
 
 def _touch(one: Keys, other: Keys) -> bool:
-    """Whether one of the keys is the other or inside it."""
+    """Whether one of the keys is the other one or lies inside it."""
     return one[: len(other)] == other[: len(one)]
 
 
 def _origin(where: str, environ: Mapping[str, str], flags: Mapping[str, object]) -> str:
-    """Who set a key, where it is not the file: operators look there first."""
+    """The source of a key, in words, if that is not the file, where operators look first."""
     if re.split(r"[.\[]", where)[0] in flags:
         return " (from the command line)"
     variable = variable_of(where, environ)

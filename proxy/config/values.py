@@ -1,7 +1,7 @@
-"""The values that a configuration is written in: durations, sizes, counts, addresses, slot ranges.
+"""Parsers of the values of a configuration: durations, sizes, counts, addresses and slot ranges.
 
-Each parser takes what TOML, JSON or an environment variable gave and returns the value, or raises ValueError
-with words for the operator: what is wrong and what to write.
+Each parser takes a value of TOML, JSON or an environment variable and returns the parsed value, or raises ValueError
+with words for the operator: what is wrong, and what to write.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pydantic import BeforeValidator, PlainValidator
 
 from proxy.sharding.slots import SLOTS
 
-# sun_path holds 108 bytes and a closing zero (unix(7)).
+# sun_path holds 108 bytes, the closing zero included (unix(7)).
 UNIX_PATH_MAX = 107
-# Far above any machine's cores: a slip of the pen, not a wish.
+# No machine has so many cores: a larger number is a typing error.
 WORKERS_MAX = 1024
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)")
@@ -38,7 +38,7 @@ _RANGE = re.compile(r"([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen or to connect. A unix socket has its path as ``host``, and ``unix`` is true."""
+    """An address to listen on or to connect to. A unix socket has its path as ``host``, and ``unix`` is true."""
 
     host: str
     port: int
@@ -56,7 +56,7 @@ class Address:
 
 
 def shown(value: object) -> str:
-    """A value as an error may show it: quoted, on one line, not long, and never where a password may hide."""
+    """A value as an error shows it: quoted, on one short line, and replaced if it may contain a password."""
     if isinstance(value, str) and ("://" in value or "@" in value):
         return "this value"
     text = json.dumps(value, default=lambda other: type(other).__name__)
@@ -64,7 +64,7 @@ def shown(value: object) -> str:
 
 
 def parse_duration(value: object) -> float:
-    """``"500ms"``, ``"2s"``, ``"1.5m"``, ``"1h"`` as seconds."""
+    """The seconds of ``"500ms"``, ``"2s"``, ``"1.5m"``, ``"1h"``."""
     if _is_bare_number(value):
         raise ValueError(f'{shown(value)} has no unit: write "{value}s" or "{value}ms"')
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -74,7 +74,7 @@ def parse_duration(value: object) -> float:
 
 
 def parse_size(value: object) -> int:
-    """``"64kb"``, ``"512mb"``, ``"1gb"`` as bytes, in Redis's units."""
+    """The bytes of ``"64kb"``, ``"512mb"``, ``"1gb"``, in Redis's units."""
     if _is_bare_number(value):
         raise ValueError(f'{shown(value)} has no unit: write "{value}b", "{value}kb" or "{value}mb"')
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -86,7 +86,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_percent(value: object) -> float:
-    """``"80%"`` as 0.8."""
+    """The fraction of one of a percentage: 0.8 for ``"80%"``."""
     match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or not 0 < float(match[1]) <= 100:
         raise ValueError(f'{shown(value)} is not a part of the whole: write it in quotes, from "1%" to "100%"')
@@ -94,7 +94,7 @@ def parse_percent(value: object) -> float:
 
 
 def parse_count(value: object) -> int:
-    """A whole number; text too, which is all that an environment variable can hold."""
+    """A whole number, or the text of one, since an environment variable holds text only."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -131,7 +131,7 @@ def _is_bare_number(value: object) -> bool:
 
 
 def parse_listen(value: object) -> Address:
-    """An address to listen at; port 0 lets the system choose a free one."""
+    """An address to listen on; port 0 lets the system choose a free one."""
     return _parse_address(value, lowest_port=0)
 
 
@@ -191,7 +191,7 @@ def _parse_host(host: str, port: str, value: object) -> str:
 
 
 def parse_slots(value: object) -> tuple[tuple[int, int], ...]:
-    """``"0-5460,7000"`` as ((0, 5460), (7000, 7000)), ascending."""
+    """The ranges of ``"0-5460,7000"``: ((0, 5460), (7000, 7000)), ascending."""
     if isinstance(value, tuple):
         return value
     if not isinstance(value, str):
@@ -219,8 +219,8 @@ def _parse_range(part: str) -> tuple[int, int]:
 
 
 def parse_address_map(value: object) -> dict[str, str]:
-    """``{"10.0.0.5:6379" = "203.0.113.5:7000", "10.0.0.6" = "203.0.113.6"}``: a server's own address, or its host for
-    all its ports, and where it is reached."""
+    """The map from announced addresses to reachable ones, each a host with a port, or a host for all its ports:
+    ``{"10.0.0.5:6379" = "203.0.113.5:7000", "10.0.0.6" = "203.0.113.6"}``."""
     if not isinstance(value, Mapping):
         raise ValueError('is not a table: write remap = { "10.0.0.5:6379" = "203.0.113.5:7000" }')
     found: dict[str, str] = {}
@@ -238,7 +238,7 @@ def parse_address_map(value: object) -> dict[str, str]:
 
 
 def _parse_bare_host(text: str) -> str:
-    """A host that no port follows, so that an IPv6 address needs no brackets."""
+    """A host without a port, so that an IPv6 address needs no brackets."""
     host = text.strip()
     return _parse_host(f"[{host}]" if ":" in host and not host.startswith("[") else host, "6379", text)
 
@@ -254,11 +254,11 @@ def format_range(first: int, last: int) -> str:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-"""Seconds."""
+"""A duration in seconds."""
 Size = Annotated[int, BeforeValidator(parse_size)]
-"""Bytes."""
+"""A size in bytes."""
 Percent = Annotated[float, BeforeValidator(parse_percent)]
-"""A part of one."""
+"""A percentage as a fraction of one."""
 Count = Annotated[int, BeforeValidator(parse_count)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(parse_workers)]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen)]

@@ -1,6 +1,6 @@
-"""Pydantic's errors as problems: (key path, what is wrong and what to do), in an operator's words.
+"""Turns pydantic's errors into problems in an operator's words: (key path, what is wrong and what to do).
 
-Values are shown only where no secret can be: the messages of pydantic that would show one are replaced.
+Values are shown only if they can not be secret: messages of pydantic that would show a secret are replaced.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def _table_of(annotation: Any) -> type[BaseModel] | None:
 TABLES: dict[str, type[BaseModel]] = {"": Config} | {
     name: table for name, field in Config.model_fields.items() if (table := _table_of(field.annotation))
 }
-"""The tables by their key; "" is the top of the file."""
+"""The tables by key; "" is the top of the file."""
 
 LISTS = frozenset(name for name in TABLES if name and Config.model_fields[name].annotation is not TABLES[name])
-"""The tables that come as lists, ``[[shards]]``."""
+"""The tables that are lists, such as ``[[shards]]``."""
 
 _MISSING = {
     "primary": 'is missing: name the server that takes the writes, as in primary = "127.0.0.1:7001"',
@@ -41,7 +41,7 @@ _MISSING = {
 
 
 def path_of(location: Location) -> str:
-    """``("shards", 1, "slots")`` as ``shards[1].slots``."""
+    """The path of a location: ``shards[1].slots`` for ``("shards", 1, "slots")``."""
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -49,13 +49,13 @@ def path_of(location: Location) -> str:
 
 
 def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean "x"?`` when a known name is like this one, else nothing; ``prefix`` begins them all."""
+    """``; did you mean "x"?`` if a known name is similar to ``name``, else ""; known names begin with ``prefix``."""
     close = difflib.get_close_matches(name.removeprefix(prefix), [other.removeprefix(prefix) for other in known], n=1)
     return f'; did you mean "{prefix}{close[0]}"?' if close else ""
 
 
 def problems_of(error: ValidationError) -> list[tuple[Location, str]]:
-    """Each thing that is wrong, with its place."""
+    """The problems of a validation error, each with its location."""
     found: list[tuple[Location, str]] = []
     for detail in error.errors(include_url=False):
         cause = detail.get("ctx", {}).get("error")

@@ -1,11 +1,11 @@
-"""Real local servers, for ``slotgate demo`` and for the tests. Nothing that is served imports them.
+"""Real local servers, for ``slotgate demo`` and for the tests. The data path does not import them.
 
 ::
 
     servers        redis-server and valkey-server as child processes
-    cluster        a Redis Cluster of them
-    sentinel       sentinels that watch them
-    process_guard  child processes that do not outlive this one
+    cluster        a Redis Cluster of such servers
+    sentinel       sentinels that monitor such servers
+    process_guard  kills child processes when this process ends
     demosite       the servers of ``slotgate demo``
-    demo           ``slotgate demo`` itself
+    demo           the command ``slotgate demo``
 """

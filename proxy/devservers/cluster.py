@@ -1,6 +1,6 @@
 """A real Redis or Valkey Cluster of child processes, for ``slotgate demo`` and for the tests.
 
-It is put together with the CLUSTER commands themselves: the Valkey that comes as a Python package has no cli.
+The cluster is created with CLUSTER commands, since the Valkey of the Python package has no valkey-cli.
 """
 
 import contextlib
@@ -29,14 +29,14 @@ from proxy.sharding.topology import even_ranges
 
 NODE_TIMEOUT: Final = 2.0
 _PORT_ATTEMPTS: Final = 50
-# Where there is no cluster-port (before Redis 7) the bus is at the port plus this.
+# Without the setting cluster-port (before Redis 7) the port of the cluster bus is the server's port plus this.
 _BUS_OFFSET: Final = 10_000
 _POLL: Final = 0.02
 _ASK_TIMEOUT: Final = 1.0
 
 
 class ClusterNode(LocalServer):
-    """A server in cluster mode. What it knows of its cluster is kept over restarts, its data is not."""
+    """A server in cluster mode. A restart keeps its knowledge of the cluster, but not its data."""
 
     bus_port = 0
 
@@ -61,16 +61,16 @@ class ClusterNode(LocalServer):
         return _text(self.ask("CLUSTER", "MYID"))
 
     def known(self) -> list["SeenNode"]:
-        """What it knows of each node, itself included (CLUSTER NODES). Raises as ``ask``."""
+        """The nodes that it knows, itself included (CLUSTER NODES). Raises as ``ask``."""
         return [SeenNode.parse(line, self.host) for line in _text(self.ask("CLUSTER", "NODES")).splitlines()]
 
     def is_primary(self) -> bool:
-        """What it says itself. Raises as ``ask``."""
+        """Whether it reports the role of a primary. Raises as ``ask``."""
         role = RoleReply.read(self.ask("ROLE"))
         return role is not None and role.primary
 
     def state_ok(self) -> bool:
-        """Whether it serves (``cluster_state:ok``). Raises as ``ask``."""
+        """Whether it serves requests (``cluster_state:ok``). Raises as ``ask``."""
         return "cluster_state:ok" in _text(self.ask("CLUSTER", "INFO", timeout=_ASK_TIMEOUT))
 
     def _pick_port(self) -> None:
@@ -101,13 +101,13 @@ class SeenNode:
     id: str
     address: str
     flags: frozenset[str]
-    primary: str  # the id of its primary, "" if it is one
+    primary: str  # the id of its primary, "" for a primary
     link_up: bool
-    slots: tuple[str, ...]  # "0-5460", "7", and slots on the move: "[93->-<id>]", "[93-<-<id>]"
+    slots: tuple[str, ...]  # "0-5460", "7", and migrating slots: "[93->-<id>]", "[93-<-<id>]"
 
     @classmethod
     def parse(cls, line: str, host: str) -> "SeenNode":
-        """Of what the node at ``host`` says: as long as it has met nobody it does not know its own address."""
+        """Parse a line from the node at ``host``; a node that has met no other does not know its own address."""
         name, address, flags, primary, _sent, _received, _epoch, link, *slots = line.split()
         return cls(
             name,
@@ -120,13 +120,13 @@ class SeenNode:
 
     @property
     def sound(self) -> bool:
-        """Whether it is known for good and believed to be alive."""
+        """Whether the handshake with the node is complete and the node is believed to be up."""
         return self.link_up and not self.flags & {"handshake", "noaddr", "fail", "fail?"}
 
 
 @dataclass(slots=True)
 class LocalCluster:
-    """A running cluster. ``nodes`` are in the order of their start: the first primaries, their replicas, new ones."""
+    """A running cluster. ``nodes`` are in the order of their start: first primaries, their replicas, added nodes."""
 
     binary: ServerBinary
     directory: Path
@@ -137,7 +137,7 @@ class LocalCluster:
 
     @property
     def seeds(self) -> str:
-        """As ``slotgate serve --cluster`` takes it."""
+        """The addresses of all nodes, for ``slotgate serve --cluster``."""
         return ",".join(node.address for node in self.nodes)
 
     @property
@@ -145,7 +145,7 @@ class LocalCluster:
         return [node for node in self.nodes if node.running]
 
     def primaries(self) -> list[ClusterNode]:
-        """Those that run, say that they are primaries, and have slots, by their lowest slot. Raises as ``ask``."""
+        """The running nodes that report that they are primaries and have slots, by lowest slot. Raises as ``ask``."""
         found = []
         for node in self.running:
             (slots,) = [seen.slots for seen in node.known() if seen.address == node.address]
@@ -154,11 +154,11 @@ class LocalCluster:
         return [node for _, node in sorted(found, key=lambda pair: pair[0])]
 
     def replicas_of(self, primary: ClusterNode) -> list[ClusterNode]:
-        """Those that run and say that they follow ``primary``. Raises as ``ask``."""
+        """The running nodes that report that they follow ``primary``. Raises as ``ask``."""
         return [node for node in self.running if _follows(node, primary)]
 
     def start_node(self) -> ClusterNode:
-        """A new node, by itself: it has no slots and knows nobody."""
+        """Start a new node, which has no slots and knows no other node."""
         node = ClusterNode(
             self.binary, self.directory, node_timeout=self.node_timeout, password=self.password, options=self.options
         )
@@ -167,9 +167,9 @@ class LocalCluster:
         return node
 
     def add_node(self, primary: ClusterNode | None = None, timeout: float = START_TIMEOUT) -> ClusterNode:
-        """A new node that all know: a primary without slots, or a synchronised replica of ``primary``.
+        """Start a new node that all nodes know: a primary without slots, or a synchronised replica of ``primary``.
 
-        Raises SlotgateError when that has not come about after ``timeout`` seconds.
+        Raises SlotgateError if that takes longer than ``timeout`` seconds.
         """
         node = self.start_node()
         self.meet(node)
@@ -180,25 +180,25 @@ class LocalCluster:
         return node
 
     def meet(self, node: ClusterNode) -> None:
-        """Makes ``node`` and those that run known to each other."""
+        """Make ``node`` and all running nodes known to each other."""
         for other in self.running:
             if other is not node:
                 bus = [other.bus_port] if other.bus_port != other.port + _BUS_OFFSET else []
                 node.ask("CLUSTER", "MEET", other.host, other.port, *bus)
 
     def replicate(self, node: ClusterNode, primary: ClusterNode, timeout: float = START_TIMEOUT) -> None:
-        """Makes ``node`` follow ``primary`` as soon as it knows it."""
+        """Make ``node`` a replica of ``primary`` as soon as it knows the primary."""
 
         def done() -> bool:
             node.ask("CLUSTER", "REPLICATE", primary.id)
             return True
 
-        _wait(done, timeout, f"{node.address} does not come to follow {primary.address}")
+        _wait(done, timeout, f"{node.address} does not follow {primary.address}")
 
     def failover(self, replica: ClusterNode, how: str = "", timeout: float = START_TIMEOUT) -> None:
-        """CLUSTER FAILOVER, sent to ``replica``; ``how`` is "", "FORCE" or "TAKEOVER". Returns when it is the primary.
+        """Send CLUSTER FAILOVER to ``replica`` and wait until it is the primary; ``how`` is "", "FORCE" or "TAKEOVER".
 
-        Asks again when the attempt has timed out, as an operator would.
+        The command is sent again when an attempt has timed out, as an operator would do.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -210,18 +210,18 @@ class LocalCluster:
                 raise SlotgateError(f"{replica.address} did not become a primary in {timeout:g} s")
 
     def wait_ok(self, timeout: float = START_TIMEOUT) -> None:
-        """Until every node that runs serves, knows all others alike, and every replica follows its primary.
+        """Wait until all running nodes serve requests and have the same view, and every replica follows its primary.
 
-        Raises SlotgateError that says what is missing.
+        Raises SlotgateError with what is missing.
         """
         deadline = time.monotonic() + timeout
         while problem := self._problem():
             if time.monotonic() > deadline:
-                raise SlotgateError(f"the cluster is not whole after {timeout:g} s: {problem}")
+                raise SlotgateError(f"the cluster is not complete after {timeout:g} s: {problem}")
             time.sleep(_POLL)
 
     def _problem(self) -> str:
-        """Why the cluster is not whole, "" if it is."""
+        """The reason why the cluster is not complete; "" if it is."""
         nodes = self.running
         wanted = {node.address for node in nodes}
         views = []
@@ -251,11 +251,11 @@ def start_cluster(
     options: Sequence[str] = (),
     timeout: float = START_TIMEOUT,
 ) -> Iterator[LocalCluster]:
-    """A cluster of ``shards`` primaries with ``replicas`` synchronised replicas each; all of it gone after the block.
+    """A cluster of ``shards`` primaries with ``replicas`` synchronised replicas each, which is removed after the block.
 
-    ``nodes`` are the primaries, by their slots, then the replicas of the first, of the second, and so on. ``options``
-    are lines of redis.conf for all, those of added nodes too. Raises SlotgateError when it does not come about in
-    ``timeout`` seconds.
+    ``nodes`` are the primaries, by their slots, then the replicas of the first primary, of the second, and so on.
+    ``options`` are lines of redis.conf for all nodes, also for added ones. Raises SlotgateError if the cluster is not
+    complete within ``timeout`` seconds.
     """
     with kept_directory() as directory, contextlib.ExitStack() as stack:
         cluster = LocalCluster(binary or find_server(), directory, node_timeout, password, options)
@@ -263,7 +263,7 @@ def start_cluster(
         primaries = [cluster.start_node() for _ in range(shards)]
         followers = [(cluster.start_node(), primary) for primary in primaries for _ in range(replicas)]
         for epoch, (primary, ranges) in enumerate(zip(primaries, even_ranges(shards), strict=True), start=1):
-            # As redis-cli does: with equal epochs the nodes would have to settle on new ones first.
+            # redis-cli does so too: with equal epochs the nodes would first have to agree on new ones.
             primary.ask("CLUSTER", "SET-CONFIG-EPOCH", epoch)
             for first, last in ranges:
                 primary.ask("CLUSTER", "ADDSLOTS", *range(first, last + 1))
@@ -281,7 +281,8 @@ def _follows(node: ClusterNode, primary: ClusterNode) -> bool:
 
 
 def _wait(done: Callable[[], bool], timeout: float, problem: str) -> None:
-    """Until ``done`` (an error reply or a silent server means: not yet). Raises SlotgateError with the ``problem``."""
+    """Wait until ``done`` returns True; error replies and silent servers count as False. Raises SlotgateError with the
+    ``problem``."""
     deadline = time.monotonic() + timeout
     last = ""
     while True:

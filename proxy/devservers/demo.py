@@ -1,6 +1,6 @@
-"""``slotgate demo``: real local servers with the proxy in front, until Ctrl-C; then nothing of it is left.
+"""The command ``slotgate demo``: real local servers with the proxy in front, until Ctrl-C, which removes everything.
 
-The proxy runs as it would anywhere, ``slotgate serve`` in a process of its own.
+The proxy is ``slotgate serve`` in a process of its own, as in production.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from pathlib import Path
 from types import FrameType
 
 from proxy.config import Address, parse_listen
-from proxy.devservers.demosite import BRAND, Servers, Try, start
+from proxy.devservers.demosite import BRAND, DemoServers, Try, start
 from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, free_port
 from proxy.errors import SlotgateError
 
 _READY_TIMEOUT = 15.0
-# Longer than the proxy's own drain with a busy client needs in a demo; after it, it is killed.
+# The proxy's drain with a busy client takes less in a demo; after this time the proxy is killed.
 _DRAIN_TIMEOUT = 5.0
 _POLL = 0.05
 _WIDEST = 60
@@ -33,9 +33,9 @@ _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
 
 
 def run(shards: int, replicas: int, listen: str, topology: str) -> int:
-    """Runs until SIGINT, SIGTERM or SIGHUP and returns the exit code 0.
+    """Run the demo until SIGINT, SIGTERM or SIGHUP; return the exit code 0.
 
-    Raises SlotgateError when it can not start, or when the proxy ends before a signal came.
+    Raises SlotgateError if the demo can not start, or if the proxy ends before a signal comes.
     """
     with _Stopped() as stopped:
         address = _check(shards, replicas, listen)
@@ -48,9 +48,9 @@ def run(shards: int, replicas: int, listen: str, topology: str) -> int:
 
 
 def _check(shards: int, replicas: int, listen: str) -> Address:
-    """The address to listen at, with a port. Raises SlotgateError for what can not work, before anything is started."""
+    """The address to listen on, with a port. Raises SlotgateError for invalid arguments, before anything is started."""
     if shards < 1 or replicas < 0:
-        raise SlotgateError("it takes at least 1 shard, and 0 or more replicas")
+        raise SlotgateError("the demo takes at least 1 shard, and 0 or more replicas")
     try:
         address = parse_listen(listen)
     except ValueError as error:
@@ -62,7 +62,7 @@ def _check(shards: int, replicas: int, listen: str) -> Address:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As the proxy will: connections of an earlier run in TIME_WAIT do not hold the port.
+            # The proxy sets this option too, so that connections of an earlier run in TIME_WAIT do not hold the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
             return Address(address.host, probe.getsockname()[1])
@@ -72,11 +72,11 @@ def _check(shards: int, replicas: int, listen: str) -> Address:
             raise SlotgateError(
                 f"{address} is taken by another program; choose another address, for example: --listen {other}"
             ) from error
-        raise SlotgateError(f"can not listen at {address}: {error.strerror}; choose another --listen") from error
+        raise SlotgateError(f"can not listen on {address}: {error.strerror}; choose another --listen") from error
 
 
 class _Stopped:
-    """SIGINT, SIGTERM and SIGHUP as a flag that can be waited for, so that no step is cut in the middle."""
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag that can be waited for, so that no step is interrupted."""
 
     def __init__(self) -> None:
         self.signalled = False
@@ -85,7 +85,7 @@ class _Stopped:
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._wakeup_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        # SIGCHLD only for its wake-up.
+        # SIGCHLD is handled only so that it wakes up the wait.
         handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self._stop)
         self._previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -99,7 +99,7 @@ class _Stopped:
         self._writer.close()
 
     def wait(self, timeout: float | None) -> None:
-        """Until the next signal, a child's end or ``timeout`` seconds."""
+        """Wait for the next signal or a child's end, for at most ``timeout`` seconds."""
         if not self.signalled and select.select([self._reader], [], [], timeout)[0]:
             self._reader.recv(4096)
 
@@ -115,9 +115,9 @@ class _Proxy:
     log: Path
 
     def wait_ready(self, stopped: _Stopped) -> bool:
-        """True when it answers PING and has a way to every shard, False when a signal came first.
+        """Wait until the proxy answers PING and reaches every shard: True then, False if a signal came first.
 
-        Raises SlotgateError if it ends or is silent.
+        Raises SlotgateError if the proxy ends or is silent.
         """
         deadline = time.monotonic() + _READY_TIMEOUT
         while not stopped.signalled:
@@ -130,7 +130,7 @@ class _Proxy:
         return False
 
     def wait_end(self, stopped: _Stopped) -> None:
-        """Until a signal. Raises SlotgateError if the proxy ends first."""
+        """Wait for a signal. Raises SlotgateError if the proxy ends first."""
         while not stopped.signalled:
             self._check_runs()
             stopped.wait(None)
@@ -157,24 +157,24 @@ class _Proxy:
         return False
 
     def _has_shards(self) -> bool:
-        # Not urllib: it would ask a proxy of the environment.
+        # urllib is not used, since it would go through an HTTP proxy of the environment.
         with contextlib.closing(http.client.HTTPConnection(self.admin.host, self.admin.port, timeout=1.0)) as admin:
             admin.request("GET", "/readyz")
             return admin.getresponse().status == http.HTTPStatus.OK
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-10:]
-        return "".join(f"\n  {line}" for line in (["its last words:", *lines] if lines else []))
+        return "".join(f"\n  {line}" for line in (["the end of its log:", *lines] if lines else []))
 
 
 @contextlib.contextmanager
-def _proxy(servers: Servers, address: Address) -> Iterator[_Proxy]:
+def _proxy(servers: DemoServers, address: Address) -> Iterator[_Proxy]:
     admin = Address(LOOPBACK, free_port())
     log = servers.directory / "proxy.log"
     package = Path(__file__).resolve().parents[2]
-    # The flags say all: a configuration in the environment is meant for another proxy.
+    # The flags are complete: a configuration in the environment is meant for another proxy.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SLOTGATE_")}
-    # The same package that runs this, installed or not.
+    # The proxy runs from the same package as the demo, installed or not.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), environ.get("PYTHONPATH")]))
     arguments = ["--listen", str(address), "--admin", str(admin), *servers.flags]
     process = process_guard().spawn(
@@ -190,8 +190,8 @@ def _proxy(servers: Servers, address: Address) -> Iterator[_Proxy]:
         proxy.stop()
 
 
-def _describe(servers: Servers, proxy: _Proxy) -> str:
-    """What a newcomer wants to know and to copy."""
+def _describe(servers: DemoServers, proxy: _Proxy) -> str:
+    """The text that tells a newcomer what runs and which commands to try."""
     host = _WILDCARDS.get(proxy.address.host, proxy.address.host)
     port = proxy.address.port
     suffix = f"-p {port}" if host == LOOPBACK else f"-h {host} -p {port}"
@@ -200,13 +200,13 @@ def _describe(servers: Servers, proxy: _Proxy) -> str:
     python = f"import redis; r = redis.Redis({where}); r.set('greeting', 'hello'); print(r.get('greeting'))"
     commands: list[Try] = [
         (f"{cli} mset a 1 b 2 c 3", "three keys, on as many shards, in one command"),
-        (f"{cli} mget a b c", "their values, in the order asked"),
+        (f"{cli} mget a b c", "their values, in the order of the keys"),
         (f"{cli} --scan", "the keys of all shards"),
         (f"{cli} dbsize", "their number"),
         (f"{BRAND}-benchmark {suffix} -t set,get -P 16 -q", "how fast it is"),
     ]
     lines = [
-        f"Slotgate listens at {proxy.address}, in front of {servers.binary}:",
+        f"Slotgate listens on {proxy.address}, in front of {servers.binary}:",
         "",
         *servers.lines,
         "",
@@ -227,11 +227,11 @@ def _describe(servers: Servers, proxy: _Proxy) -> str:
 
 
 def _changes(tries: Sequence[Try]) -> list[str]:
-    return ["Change what is behind it, while clients go on:", *_columns(tries), ""] if tries else []
+    return ["Change the servers while clients go on:", *_columns(tries), ""] if tries else []
 
 
 def _columns(tries: Sequence[Try]) -> list[str]:
-    """Commands and what they do, in two columns; above a long command, for which there is no room in the first."""
+    """The commands and their meanings in two columns; the meaning of a long command stands above it."""
     width = max(len(command) for command, _ in tries if len(command) <= _WIDEST)
     lines = []
     for command, meaning in tries:
@@ -241,6 +241,6 @@ def _columns(tries: Sequence[Try]) -> list[str]:
 
 
 def _print(text: str) -> None:
-    # A reader that went away (`| head`, a closed terminal) must not keep the rest from being stopped.
+    # A reader that is gone (`| head`, a closed terminal) must not keep the demo from stopping its servers.
     with contextlib.suppress(OSError):
         print(text, flush=True)

@@ -1,16 +1,16 @@
-"""Child processes that can not outlive this process, however it ends, not even when it is SIGKILLed.
+"""Child processes that can not outlive this process, however it ends, even if it is killed with SIGKILL.
 
 ::
 
     this process ── a pipe ──> guard (leader of a process group of its own)
          └── spawn() ────────> servers, in the guard's process group
 
-The guard reads its pipe until it ends, which is when this process is gone, and then kills its whole group and removes
-the directories it was told about. Next to ``PR_SET_PDEATHSIG`` this needs no code between fork and exec (unsafe with
-threads), does not depend on which thread started the child, and works on every POSIX system. A process group of their
-own also keeps the terminal's Ctrl-C from the children: whoever started them decides in which order they stop.
+The guard reads its pipe until the end, which comes when this process ends, and then kills its whole group and removes
+the directories it was told about. Unlike ``PR_SET_PDEATHSIG`` this needs no code between fork and exec (unsafe with
+threads), does not depend on the thread that started the child, and works on every POSIX system. A process group of
+their own also keeps the terminal's Ctrl-C from the children, so that their starter decides in which order they stop.
 
-The file is both sides: imported it is the parent's side, run by its path it is the guard, so it imports nothing of
+This file is both sides: imported it is the parent's side, run by its path it is the guard, so it imports nothing of
 this package.
 """
 
@@ -30,10 +30,10 @@ _KEEP, _FORGET, _END, _READY = b"+", b"-", b"\0", b"."
 
 
 class ProcessGuard:
-    """The parent's side. One for a process is enough: :func:`process_guard`."""
+    """The parent's side. One guard for a process is enough: :func:`process_guard`."""
 
     def __init__(self) -> None:
-        # -I -S: no site-packages and no search path, so it starts fast and nothing of the caller's reaches it.
+        # -I -S: without site-packages and search path the guard starts fast and does not depend on the caller's.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
@@ -44,8 +44,8 @@ class ProcessGuard:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # Not inheritable, so no child holds it open: it ends with this process (or with one that this process forks
-        # without exec, which then counts as this process still running).
+        # The pipe is not inheritable, so no child holds it open: it ends with this process (or with a process that this
+        # one forks without exec, which counts as this process still running).
         self._pipe = self._process.stdin
         with self._process.stdout as ready:
             if ready.read(1) != _READY:
@@ -62,9 +62,9 @@ class ProcessGuard:
     def spawn(
         self, args: Sequence[str | Path], *, cwd: Path, output: Path, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Starts a child in the guard's group, its standard output and error appended to the file ``output``.
+        """Start a child in the guard's group; its standard output and error are appended to the file ``output``.
 
-        Raises OSError when it can not be executed.
+        Raises OSError if it can not be executed.
         """
         with output.open("ab") as log:
             return subprocess.Popen(
@@ -78,7 +78,7 @@ class ProcessGuard:
             )
 
     def keep(self, directory: Path) -> None:
-        """Has ``directory`` removed if this process ends before it calls :meth:`forget`."""
+        """Have the guard remove ``directory`` if this process ends before it calls :meth:`forget`."""
         self._pipe.write(_KEEP + os.fsencode(directory) + _END)
 
     def forget(self, directory: Path) -> None:
@@ -86,7 +86,7 @@ class ProcessGuard:
             self._pipe.write(_FORGET + os.fsencode(directory) + _END)
 
     def close(self) -> None:
-        """Kills whatever is left in the group, the guard with it."""
+        """Kill all processes that are left in the group, the guard included."""
         self._pipe.close()
         self._process.wait()
 
@@ -96,7 +96,7 @@ _lock = threading.Lock()
 
 
 def process_guard() -> ProcessGuard:
-    """This process's guard, started when first asked for and closed at exit."""
+    """The guard of this process, which is started at the first call and closed at exit."""
     global _guard
     with _lock:
         if _guard is None or not _guard.alive:
@@ -106,8 +106,8 @@ def process_guard() -> ProcessGuard:
 
 
 def _main() -> None:
-    # The end of the pipe is the only thing that ends the guard. SIGHUP comes for certain: the kernel sends it to a
-    # group with a stopped process in it (LocalServer.pause) as soon as the parent is gone.
+    # Only the end of the pipe ends the guard. SIGHUP may come: the kernel sends it to a group with a stopped process in
+    # it (LocalServer.pause) as soon as the parent ends.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.write(1, _READY)
@@ -122,8 +122,8 @@ def _main() -> None:
     group = os.getpgrp()
     if os.fork() == 0:
         os.setsid()
-        # Kills the guard too. As long as it lives nobody else can get the group's number, and once it is gone a child
-        # that was forked at the last moment can not join the group any more and so never starts.
+        # This kills the guard too. While it lives, no other group can get its number, and once it is dead, a child that
+        # was forked at the last moment can not join the group any more and so never starts.
         os.killpg(group, signal.SIGKILL)
         for directory in directories:
             _remove(directory)
@@ -132,7 +132,7 @@ def _main() -> None:
 
 
 def _remove(directory: bytes, attempts: int = 50) -> None:
-    """Removes a directory in which a process that is just dying may still create a file."""
+    """Remove a directory in which a process that is just ending may still create a file."""
     for _ in range(attempts):
         shutil.rmtree(directory, ignore_errors=True)
         if not os.path.exists(directory):

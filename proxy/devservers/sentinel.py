@@ -1,4 +1,4 @@
-"""Real sentinels that watch real servers, all child processes, for ``slotgate demo`` and for the tests."""
+"""Real sentinels that monitor real servers, all as child processes, for ``slotgate demo`` and for the tests."""
 
 import contextlib
 import time
@@ -24,19 +24,19 @@ from proxy.resp.role import RoleReply
 
 DOWN_AFTER: Final = 2.0
 FAILOVER_TIMEOUT: Final = 10.0
-# Sentinels look at a server every 10 s, and hear of a new role at their second look.
+# Sentinels send INFO to a server every 10 s, and accept a new role at the second reply.
 NOTICED: Final = 40.0
 _POLL: Final = 0.02
 
 
 class WatchedServer(LocalServer):
-    """A server that sentinels may reconfigure: what they had it rewrite is there after a restart."""
+    """A server that sentinels may reconfigure: a restart keeps the configuration that they had it rewrite."""
 
     keeps_configuration = True
 
 
 class LocalSentinel(LocalServer):
-    """One sentinel. ``password`` is the sentinels' own, asked of clients and of each other."""
+    """One sentinel. ``password`` is the one that sentinels ask of clients and of each other."""
 
     arguments = ("--sentinel",)
     keeps_configuration = True
@@ -50,16 +50,16 @@ class LocalSentinel(LocalServer):
         return f"<LocalSentinel {self.address} {self.binary.kind} {self.binary.version} running={self.running}>"
 
     def primary_of(self, name: str) -> str | None:
-        """Where it says that the master ``name`` is, ``host:port``; None if it knows no such. Raises as ``ask``."""
+        """The address ``host:port`` of the master ``name``; None if it is unknown. Raises as ``ask``."""
         reply = self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
         return b":".join(reply).decode() if isinstance(reply, list) else None
 
     def master(self, name: str) -> dict[str, str]:
-        """SENTINEL MASTER. Raises as ``ask``."""
+        """The fields of SENTINEL MASTER. Raises as ``ask``."""
         return _fields(self.ask("SENTINEL", "MASTER", name))
 
     def replicas(self, name: str) -> list[dict[str, str]]:
-        """SENTINEL REPLICAS. Raises as ``ask``."""
+        """The fields of each replica in SENTINEL REPLICAS. Raises as ``ask``."""
         reply = self.ask("SENTINEL", "REPLICAS", name)
         assert isinstance(reply, list)
         return [_fields(entry) for entry in reply]
@@ -76,13 +76,13 @@ class LocalSentinel(LocalServer):
 
 @dataclass(slots=True)
 class WatchedShards:
-    """Servers and the sentinels that watch them. ``names[i]`` is what they call the shard of ``groups[i]``."""
+    """Servers and the sentinels that monitor them. ``names[i]`` is the master's name of the shard ``groups[i]``."""
 
     binary: ServerBinary
     directory: Path
     names: tuple[str, ...]
     groups: list[list[WatchedServer]] = field(default_factory=list)
-    """The servers of each shard, the one that was its primary at first in front."""
+    """The servers of each shard, its first primary in front."""
     sentinels: list[LocalSentinel] = field(default_factory=list)
 
     @property
@@ -91,36 +91,36 @@ class WatchedShards:
 
     @property
     def sentinel_addresses(self) -> str:
-        """As ``slotgate serve --sentinel`` takes it."""
+        """The addresses of all sentinels, for ``slotgate serve --sentinel``."""
         return ",".join(sentinel.address for sentinel in self.sentinels)
 
     @property
     def masters(self) -> str:
-        """As ``slotgate serve --masters`` takes it."""
+        """The names of all masters, for ``slotgate serve --masters``."""
         return ",".join(self.names)
 
     def sentinel(self) -> LocalSentinel:
-        """One that runs. Raises SlotgateError when none does."""
+        """A sentinel that runs. Raises SlotgateError if none does."""
         for sentinel in self.sentinels:
             if sentinel.running:
                 return sentinel
         raise SlotgateError("no sentinel runs")
 
     def primary(self, name: str) -> WatchedServer:
-        """The shard's primary, as a sentinel says. Raises as ``ask``."""
+        """The shard's primary that a sentinel names. Raises as ``ask``."""
         address = self.sentinel().primary_of(name)
         (found,) = [server for server in self.servers if server.address == address]
         return found
 
     def replicas(self, name: str) -> list[WatchedServer]:
-        """The shard's servers but for its primary, those that do not run too. Raises as ``ask``."""
+        """The shard's servers without its primary, running or not. Raises as ``ask``."""
         primary = self.primary(name)
         return [server for server in self.groups[self.names.index(name)] if server is not primary]
 
     def failover(self, name: str, timeout: float = START_TIMEOUT) -> WatchedServer:
-        """SENTINEL FAILOVER; returns the new primary when the sentinels that run name it.
+        """Send SENTINEL FAILOVER; return the new primary when all running sentinels name it.
 
-        Raises SlotgateError when that takes longer than ``timeout`` seconds, hiredis.ReplyError when there is no
+        Raises SlotgateError if that takes longer than ``timeout`` seconds, hiredis.ReplyError if there is no
         replica to promote.
         """
         before = self.primary(name)
@@ -128,7 +128,7 @@ class WatchedShards:
         return self.wait_switched(name, before, timeout)
 
     def wait_switched(self, name: str, before: LocalServer, timeout: float = START_TIMEOUT) -> WatchedServer:
-        """Until the sentinels that run name another primary than ``before``, which says itself that it is one."""
+        """Wait until all running sentinels name another primary than ``before``, which reports that role itself."""
         deadline = time.monotonic() + timeout
         while True:
             with contextlib.suppress(OSError):
@@ -143,19 +143,19 @@ class WatchedShards:
             time.sleep(_POLL)
 
     def wait_ok(self, timeout: float = NOTICED) -> None:
-        """Until the sentinels that run agree, could decide a failover, and see every running replica synchronised.
+        """Wait until the running sentinels agree, have a majority, and see every running replica synchronised.
 
-        After a failover that takes 10 to 20 s, as sentinels look only now and then. Raises SlotgateError that says what
-        is missing.
+        After a failover that takes 10 to 20 s, since sentinels send INFO every 10 s. Raises SlotgateError with what is
+        missing.
         """
         deadline = time.monotonic() + timeout
         while problem := self._problem():
             if time.monotonic() > deadline:
-                raise SlotgateError(f"the sentinels do not have everything after {timeout:g} s: {problem}")
+                raise SlotgateError(f"the sentinels do not see all servers after {timeout:g} s: {problem}")
             time.sleep(_POLL)
 
     def _problem(self) -> str:
-        """What is missing, "" if nothing is."""
+        """The missing part in words; "" if nothing is missing."""
         sentinels = [sentinel for sentinel in self.sentinels if sentinel.running]
         try:
             for name, group in zip(self.names, self.groups, strict=True):
@@ -169,7 +169,7 @@ class WatchedShards:
 
 
 def _missing(sentinel: LocalSentinel, name: str, running: set[str], sentinels: int) -> str:
-    """What ``sentinel`` does not see yet of a shard whose servers ``running`` are. Raises as ``ask``."""
+    """The part of a shard with the servers ``running`` that ``sentinel`` does not see yet. Raises as ``ask``."""
     sentinel.ask("SENTINEL", "CKQUORUM", name)
     master = sentinel.master(name)
     primary = f"{master['ip']}:{master['port']}"
@@ -203,11 +203,12 @@ def start_watched(
     sentinel_options: Sequence[str] = (),
     timeout: float = START_TIMEOUT,
 ) -> Iterator[WatchedShards]:
-    """Primaries with synchronised replicas, watched by ``sentinels`` of which the majority decides; all gone after.
+    """Primaries with synchronised replicas under ``sentinels`` sentinels, which decide by majority. All are removed
+    after the block.
 
     ``names`` are the shards' ("shard-1" ... by default). ``down_after`` and ``failover_timeout`` are seconds;
-    ``options`` and ``sentinel_options`` lines of redis.conf and sentinel.conf. Raises SlotgateError when it does not
-    come about in ``timeout`` seconds.
+    ``options`` and ``sentinel_options`` are lines of redis.conf and sentinel.conf. Raises SlotgateError if that takes
+    longer than ``timeout`` seconds.
     """
     binary = binary or find_server()
     with kept_directory() as directory, contextlib.ExitStack() as stack:
@@ -248,7 +249,7 @@ def start_watched(
 
 
 def _fields(reply: object) -> dict[str, str]:
-    """A flat list of names and values."""
+    """A flat list of names and values as a dict."""
     assert isinstance(reply, list)
     words = [word.decode() for word in reply]
     return dict(zip(words[::2], words[1::2], strict=True))

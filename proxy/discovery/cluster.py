@@ -1,14 +1,13 @@
-"""The topology of a Redis Cluster: one of its nodes is asked again and again, and others where its answer is doubted.
+"""The topology of a Redis Cluster: one of its nodes is asked regularly, and others if its answer is doubtful.
 
 ::
 
     hint, refresh ──▶ Pace ──▶ one node ──▶ View ──▶ judge ──▶ ClusterMap ──▶ seats ──▶ Topology ──▶ adopt
-                                                      │ a claim that is no newer than what is known
-                                                      └──▶ the owner known so far, and others ──▶ Views ──▶ judge
+                                                      │ a claim that is not newer than the known one
+                                                      └──▶ the known owner and others ──▶ Views ──▶ judge
 
-Only members that are known are asked, and the seeds. Who answers at their addresses and is no member counts for
-nothing. Where nothing is known, or no member has answered for a while, the seeds are asked all at once, and taken at
-their word.
+Only known members and the seeds are asked. An answer at their addresses from a node that is not a member does not
+count. If nothing is known, or if no member has answered for a while, all seeds are asked at once and believed.
 """
 
 import asyncio
@@ -33,18 +32,18 @@ from proxy.transport.job_runner import apart
 log = logging.getLogger(__name__)
 
 _JURY = 8
-"""So many nodes at most are asked beside the first one where its answer is doubted."""
+"""The most nodes that are asked beside the first one if its answer is doubtful."""
 _HEDGE = 0.3
-"""Seconds without an answer after which the next node is asked beside the one that is silent."""
+"""Seconds without an answer after which the next node is asked too."""
 _MUCH = 1000
-"""Ranges of slots: of a cluster that was resharded often, or has a thousand nodes."""
+"""So many ranges of slots take long: a cluster that was resharded often, or has a thousand nodes."""
 _LONG = 32 * 1024
-"""Bytes of CLUSTER NODES with about so many."""
+"""The approximate size in bytes of a CLUSTER NODES reply with so many ranges."""
 _FORSAKEN = 3.0
-"""Seconds without an answer from any member after which the seeds are believed, whatever cluster they are of: members
-that are out of reach for a moment must not be given up for who answers at the address of a seed."""
+"""Seconds without an answer from any member after which the seeds are believed, whatever cluster they belong to.
+Members that are unreachable for a moment must not be replaced by whichever node answers at the address of a seed."""
 _EAGER = 15.0
-"""Seconds after a change for which the cluster is looked at often if a shard lacks replicas: they take a while."""
+"""Seconds after a change in which the cluster is asked often if a shard lacks replicas, since these need some time."""
 
 
 class ClusterSource:
@@ -61,60 +60,60 @@ class ClusterSource:
         self._seats = seats(self._map)
         self._epoch = 0
         self._older: set[Node] = set()
-        """The nodes that know CLUSTER SLOTS only."""
+        """The nodes that do not know CLUSTER SHARDS, only CLUSTER SLOTS."""
         self._silent: dict[Node, str] = {}
-        """The nodes that could not be asked, and why."""
+        """The nodes that could not be asked, each with the reason."""
         self._behind: set[Node] = set()
-        """The nodes that were not believed when they were asked last."""
+        """The nodes whose latest answer was not believed."""
         self._strangers: dict[Node, str] = {}
-        """Where somebody answers who is no member, and the id."""
+        """The addresses at which a node answers that is not a member, each with the node's id."""
         self._oddities = Told(log)
         self._mixed: set[Node] = set()
-        """The seeds that were not believed, as others are of another cluster."""
+        """The seeds that were not believed, because other seeds belong to another cluster."""
         self._addresses: dict[Node, Node] = {}
         self._nameless = False
-        """A node would not say its id."""
+        """Whether a node refused to tell its id."""
         self._forsaken: float | None = None
-        """Since when no member answers."""
+        """The time since which no member has answered, or None."""
         self._deaf = False
-        """Nobody answered the last time."""
+        """Whether no node answered the last time."""
         self._gaps: str | None = None
-        """The slots that nobody serves; None before anything is known."""
+        """The slots that no node serves; None before anything is known."""
         self._eager_until = 0.0
 
     def hint(self, node: Node | None = None) -> None:
-        """Something says that the topology has changed; ``node`` may know best."""
+        """Ask the cluster soon, since the topology may have changed; ``node`` is asked first."""
         self._pace.hint(node)
 
     async def run(self, adopt: Adopt) -> None:
-        """Never returns."""
+        """Follow the topology; never returns."""
         while True:
             hinted = await self._pace.wait()
             try:
                 await self._look(hinted, adopt)
             except Exception:
-                # A fault of ours must not end the search for good.
-                log.exception("what the cluster says can not be used asked=%s", hinted)
+                # A bug in one look must not end the discovery.
+                log.exception("the cluster's answers can not be used asked=%s", hinted)
             if self._restless():
                 self._pace.hint()
 
     def _restless(self) -> bool:
-        """Whether something is about to change, or has to."""
+        """Whether the topology is incomplete or about to change."""
         if self._deaf or self._gaps != "" or any(seat.failing for seat in self._seats):
             return True
         early = asyncio.get_running_loop().time() < self._eager_until
         return early and any(seat.lacking for seat in self._seats)
 
     def member(self, node: Node) -> Node | None:
-        """Where the member is reached that a redirection calls ``node``; None if nobody who is known knows it."""
+        """The address of the member that a redirection calls ``node``; None if no known member is called so."""
         return self._addresses.get(node)
 
     def stranger(self, node: Node, identity: str) -> str:
-        """Why ``node``, which says that its id is ``identity`` ("": it says none), is not to be used; "" if it is."""
+        """The reason not to use the server at ``node`` with the id ``identity`` ("" if it tells none); "" to use it."""
         if not identity:
             if not self._nameless:
                 log.warning(
-                    "cluster node does not say its id, so it is not checked address=%s: grant +cluster|myid", node
+                    "cluster node does not tell its id, so it is not checked address=%s: grant +cluster|myid", node
                 )
             self._nameless = True
             return ""
@@ -133,7 +132,7 @@ class ClusterSource:
             self._tell_strangers(found)
             self._counters.refresh("failed")
             if not self._deaf:
-                log.error("no node of the cluster can be asked: look at cluster.seeds, and at the network")
+                log.error("no node of the cluster can be asked: check cluster.seeds and the network")
             self._deaf = True
             return
         if self._deaf:
@@ -152,7 +151,7 @@ class ClusterSource:
         return await apart(much, judge, known, views)
 
     async def _begin(self) -> list[View]:
-        """What the seeds say that are of one cluster, where nothing else is known, or no member answers any more."""
+        """The views of the seeds of one cluster, for when nothing is known, or when no member answers any more."""
         now = asyncio.get_running_loop().time()
         if not self._map.blank:
             if self._forsaken is None:
@@ -165,7 +164,7 @@ class ClusterSource:
         chosen, *others = same_cluster(views)
         if not self._map.blank:
             log.warning(
-                "no member of the cluster answers any more, but its seeds do, and are of another cluster, which is "
+                "no member of the cluster answers any more, but its seeds do, and belong to another cluster, which is "
                 "used from now on seeds=%s",
                 ",".join(str(view.asked) for view in chosen),
             )
@@ -175,7 +174,7 @@ class ClusterSource:
     # ---- asking
 
     async def _first(self, hinted: Node | None) -> list[View]:
-        """The answers of nodes until a member is among them, which is then the first one."""
+        """The views of nodes that are asked until one of them is a member, whose view is then the first one."""
         waiting: set[asyncio.Task[View | None]] = set()
         heard: list[View] = []
 
@@ -199,7 +198,7 @@ class ClusterSource:
                 task.cancel()
 
     async def _seeded(self) -> list[View]:
-        """The answers of the seeds, or of those that one of them named that has no slots itself. Who takes longer than
+        """The views of the seeds, or of the nodes that a seed without slots has named. A node that takes longer than
         the others is not waited for."""
         nodes = list(dict.fromkeys([*self._seeds, *(self._map.nodes if self._map.blank else ())]))
         nodes.sort(key=lambda node: node in self._silent)
@@ -223,9 +222,9 @@ class ClusterSource:
         return list(views.values())
 
     def _candidates(self, hinted: Node | None) -> list[Node]:
-        """Whom to ask, in this order: the one that a redirection led to or came from, any that is known, the seeds.
-        Those that did not answer last, or are said to be down, or where a stranger was, come after all others."""
-        known = sorted(self._map.nodes, key=lambda node: (node.host, node.port))  # a set has no order to repeat
+        """The nodes to ask, in this order: the node that a redirection names or came from, the known nodes, the seeds.
+        Nodes that did not answer last time, that are said to be down, or at whose address a stranger was, come last."""
+        known = sorted(self._map.nodes, key=lambda node: (node.host, node.port))  # for a reproducible order
         random.shuffle(known)
         seeds = random.sample(self._seeds, len(self._seeds))
         first = [hinted] if hinted is not None and hinted in {*known, *seeds} else []
@@ -234,7 +233,7 @@ class ClusterSource:
         return sorted(dict.fromkeys([*first, *known, *seeds]), key=lambda node: node in down)
 
     async def _jury(self, heard: Sequence[View], nodes: Sequence[Node]) -> list[View]:
-        """The answers of other ``nodes``, of the first so many."""
+        """The views of other ``nodes``, of the first ``_JURY`` ones."""
         asked, told = {view.asked for view in heard}, {view.me for view in heard}
         others = [node for node in dict.fromkeys(nodes) if node not in asked]
         answers = await asyncio.gather(*(self._ask(node) for node in others[:_JURY]))
@@ -255,7 +254,7 @@ class ClusterSource:
         return view
 
     async def _view(self, node: Node) -> View:
-        """Raises OSError, TimeoutError, BackendError, NoView."""
+        """The view of ``node``. Raises OSError, TimeoutError, BackendError, NoView."""
         question = OLDER if node in self._older else SHARDS
         places, nodes, myid = await ask(node, self._credentials, [question, NODES, MYID], self._patience)
         if isinstance(places, Exception) and not isinstance(nodes, Exception) and node not in self._older:
@@ -264,7 +263,7 @@ class ClusterSource:
         much = isinstance(nodes, bytes) and len(nodes) > _LONG
         return await apart(much, read, node, places, nodes, self._remap, self._credentials.tls is not None, myid)
 
-    # ---- what comes of it
+    # ---- using the views
 
     async def _use(self, found: ClusterMap, adopt: Adopt) -> None:
         if found is self._map:
@@ -301,8 +300,8 @@ class ClusterSource:
     def _tell_silent(self, node: Node, reason: str, lone: bool) -> None:
         if lone:
             log.error(
-                "%s is no node of a cluster: %s. Start it with cluster-enabled yes, or name it as a server of its own: "
-                'topology.kind = "static", or --static',
+                "%s is not a node of a cluster: %s. Start it with cluster-enabled yes, or name it as a static shard "
+                '(topology.kind = "static", or --static)',
                 node,
                 reason,
             )
@@ -311,7 +310,7 @@ class ClusterSource:
 
     def _tell_strangers(self, found: Judgement) -> None:
         for node in [node for node, identity in self._strangers.items() if identity in found.map.members]:
-            log.info("cluster node is known by now address=%s", node)
+            log.info("cluster node is a known member now address=%s", node)
             del self._strangers[node]
         for view in found.strangers:
             if self._strangers.get(view.asked) != view.me:
@@ -322,7 +321,7 @@ class ClusterSource:
         mixed = {view.asked for view in others}
         if mixed - self._mixed:
             log.error(
-                "the seeds are not of one cluster, look at cluster.seeds: believed=%s not_believed=%s",
+                "the seeds do not belong to one cluster, check cluster.seeds: believed=%s not_believed=%s",
                 ",".join(str(view.asked) for view in chosen),
                 ",".join(str(view.asked) for view in others),
             )
@@ -334,7 +333,7 @@ class ClusterSource:
                 self._behind.discard(view.asked)
             elif view.asked not in self._behind:
                 self._behind.add(view.asked)
-                log.info("cluster node is behind others, and is not believed in all it says address=%s", view.asked)
+                log.info("cluster node is behind others, and not all of its answer is believed address=%s", view.asked)
 
 
 def _unknown(node: Node, identity: str) -> str:

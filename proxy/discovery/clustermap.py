@@ -1,18 +1,19 @@
-"""Which node of a Redis Cluster has which slots, by what several of its nodes say, one after the other. Pure.
+"""Decides which node of a Redis Cluster owns which slots, from the views of several nodes over time. No I/O.
 
-Whoever takes over slots gets a higher config epoch than who had them, unless its own is the highest already; so news is
-told from what is old by epochs, and where these leave it open, by asking several nodes. A claim on slots is better than
-that of the owner known so far if the claimant does not deny it itself, and
+A node that takes over slots gets a higher config epoch than the previous owner, unless its own is the highest already.
+So the epochs tell new claims from old ones, and where they do not, several nodes are asked. A claim on slots is better
+than that of the known owner if the claimant itself does not deny it, and if
 
-- nobody is known to have them,
-- the owner known so far says itself that it gave them up, or
-- its epoch is higher, and it comes from a node that is not behind: from the claimant itself, or from one that has heard
-  the latest of the owner known so far.
+- no owner is known,
+- the known owner says itself that it gave the slots up, or
+- the claim's epoch is higher, and it comes from a node that is not behind: from the claimant itself, or from a node
+  that knows the latest epoch of the known owner.
 
-So whoever claims slots is asked before it is believed what another says of it: a node that does not know yet that slots
-went from A to B can know a new epoch of A. Any other claim that differs (of a node that lags, of one that was reset, of
-a cluster that was set up anew; also that nobody has the slots) needs more than half of several nodes, and does not
-stand against an owner that confirms its own unless it is a stranger to them: many can be behind at the same time.
+A claimant is asked before another node's word about it is believed: a node that does not know yet that slots moved from
+A to B can know a new epoch of A. Any other differing claim needs more than half of several nodes. Such claims come from
+a node that lags or was reset, or from a cluster that was set up anew; that no node has the slots is such a claim too.
+They do not prevail over an owner that confirms its slots and is known to those nodes, since many nodes can be behind at
+the same time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _NAME = "shard-"
 
 @dataclass(frozen=True, slots=True)
 class ClusterMap:
-    """What is believed. ``members`` are all nodes, by their ids; ``names`` are the shards', by their owners' ids."""
+    """The believed state of the cluster. ``members`` has all nodes by id, ``names`` the shards' names by owner's id."""
 
     chart: SlotOwners = NOTHING
     members: Mapping[str, ClusterMember] = field(default_factory=dict)
@@ -41,12 +42,12 @@ class ClusterMap:
 
     @property
     def nodes(self) -> set[Node]:
-        """All that can be asked."""
+        """The addresses of all members that can be asked."""
         return {member.node for member in self.members.values() if member.node is not None}
 
     @property
     def blank(self) -> bool:
-        """Whether nobody is known to have a slot: nothing can be told from it about who belongs to the cluster."""
+        """Whether no owner of a slot is known, so that the map does not tell which nodes belong to the cluster."""
         return not self.names
 
     def replicas(self, owner: str) -> list[ClusterMember]:
@@ -54,7 +55,7 @@ class ClusterMap:
         return [member for member in self.members.values() if member.primary == owner]
 
     def addresses(self, remap: Mapping[str, str]) -> dict[Node, Node]:
-        """Where each node is reached, by all that it can be called in a redirection: that, its ip, its host name."""
+        """The address of each node, by all names that a redirection can give it: the address, the IP, the host name."""
         found = {node: node for node in self.nodes}
         for member in self.members.values():
             ip, hostname, port = member.announced
@@ -71,9 +72,9 @@ def _owners(chart: SlotOwners) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What comes of views: the map, which views were not believed in full, and the ``witnesses`` who know best: the old
-    and the new owners, as far as they were not heard. ``strangers``: the views that did not count, as nobody who is
-    known knows those who say them."""
+    """The result of judging views: the new map, the views that were not fully believed, and the ``witnesses``, the old
+    and new owners that have not been asked. ``strangers`` are the views that do not count, since no known member knows
+    the nodes that gave them."""
 
     map: ClusterMap
     doubted: tuple[View, ...] = ()
@@ -82,7 +83,7 @@ class Judgement:
 
 
 def judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
-    """The map that follows ``known`` when nodes have said ``views``, at least one; the first was asked first."""
+    """The judgement of ``views``, at least one, against the map ``known``; the first view's node was asked first."""
     counted = list(views) if known.blank else members_of(known.members, views)
     strangers = tuple(view for view in views if not any(view is other for other in counted))
     if not counted:
@@ -123,11 +124,11 @@ def _judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
 
 
 _Claim = tuple[View, str, int]
-"""Of a view: the owner of some slots, "" for nobody, and its epoch."""
+"""A view, the owner of some slots in it ("" for none), and the owner's epoch."""
 
 
 def _pieces(chart: SlotOwners, views: Sequence[View]) -> Iterator[tuple[int, int, str, int, list[_Claim]]]:
-    """The slots, cut where any of the charts has a border: first, last, owner known so far, its epoch, the claims."""
+    """The slots, cut at the borders of all charts: (first slot, last slot, known owner, its epoch, the claims)."""
     charts = [chart, *(view.chart for view in views)]
     at = [0] * len(charts)
     starts = sorted({segment[0] for each in charts for segment in each})
@@ -143,7 +144,7 @@ def _pieces(chart: SlotOwners, views: Sequence[View]) -> Iterator[tuple[int, int
 
 
 def _decide(owner: str, epoch: int, claims: Sequence[_Claim], quorum: int) -> tuple[str, int]:
-    """Who has the slots of ``owner`` now, and the epoch."""
+    """The present owner of slots whose known owner is ``owner``, and its epoch."""
     confirmed = max((at for _, claimant, at in claims if claimant == owner), default=NO_EPOCH)
     if all(claimant == owner for _, claimant, _ in claims):
         return owner, max(epoch, confirmed)
@@ -161,14 +162,14 @@ def _decide(owner: str, epoch: int, claims: Sequence[_Claim], quorum: int) -> tu
 
 
 def _counts(view: View, owner: str, epoch: int, says: bool | None) -> bool:
-    """Whether a view counts against ``owner``, who ``says`` whether it is still the owner; None if it was not heard.
-    Then a view that is behind counts for nothing. A stranger's word counts for nothing."""
+    """Whether a view counts against ``owner``, which ``says`` whether it is still the owner; None if it was not asked:
+    then a view that is behind does not count. A view that does not know the owner counts."""
     heard = view.members.get(owner)
     return heard is None or says is False or (says is None and heard.epoch >= epoch)
 
 
 def _better(claim: _Claim, owner: str, epoch: int) -> bool:
-    """Whether a claim is newer than that of ``owner``, who had the slots at ``epoch``, beyond doubt."""
+    """Whether a claim is certainly newer than that of ``owner``, which had the slots at ``epoch``."""
     view, claimant, at = claim
     if claimant in (owner, ""):
         return False
@@ -182,9 +183,8 @@ def _better(claim: _Claim, owner: str, epoch: int) -> bool:
 def _members(
     known: ClusterMap, owners: Sequence[str], views: Sequence[View], believed: Sequence[View]
 ) -> dict[str, ClusterMember]:
-    """The nodes that there are: who is believed knows all of them. Owners that are not among them, or not as primaries,
-    are as the last view of them says, and with them who follows them. Of whom could not be read what is said now, that
-    holds which was said before."""
+    """All members, by id: a believed view knows all of them. Owners that it does not list as primaries are taken from
+    the newest view of them, together with their replicas. A member whose line could not be read stays as it was."""
     base, teller = (believed[0].members, believed[0].me) if believed else (known.members, "")
     members = {identity: _settled(known, member, teller) for identity, member in base.items()}
     if believed:
@@ -207,9 +207,9 @@ def _members(
 
 
 def _settled(known: ClusterMap, member: ClusterMember, teller: str) -> ClusterMember:
-    """``member`` as the node ``teller`` has it, reached as before if it announces nothing new: one node says its ip,
-    another its host name, and who has been asked where says the same of it in other words. That it lost its primary's
-    data has to be told by one of them: others may not have heard yet that it has them."""
+    """``member`` as the node ``teller`` describes it, with its known address unless it announces a new one: one node
+    may give its IP, another its host name. That a replica does not have its primary's data is believed only from the
+    replica or the primary, since other nodes may not know yet that it has them."""
     before = known.members.get(member.id)
     if before is None or before.node is None:
         return member
@@ -225,13 +225,13 @@ def _settled(known: ClusterMap, member: ClusterMember, teller: str) -> ClusterMe
 
 
 def _agree(one: str, other: str) -> bool:
-    """Whether two may mean the same: "" is what is not known."""
+    """Whether two values may be the same; "" is an unknown value."""
     return one == other or not one or not other
 
 
 def _names(known: ClusterMap, owners: Sequence[str], members: Mapping[str, ClusterMember]) -> dict[str, str]:
-    """The shards' names. A shard keeps its own when a node of it takes over from another; a new one has the lowest
-    number that is free."""
+    """The shards' names by their owners' ids. A shard keeps its name when one of its nodes takes over from another; a
+    new shard gets the lowest free number."""
     names: dict[str, str] = {}
     for owner in owners:
         if owner not in known.names:
@@ -252,9 +252,9 @@ def _names(known: ClusterMap, owners: Sequence[str], members: Mapping[str, Clust
 def _takes_over(
     known: ClusterMap, owners: Sequence[str], members: Mapping[str, ClusterMember], old: str, new: str
 ) -> bool:
-    """Whether ``new`` is of the shard that ``old`` was the owner of: one follows the other, or is where it was.
+    """Whether ``new`` belongs to the shard whose owner was ``old``: one follows the other, or has its address.
 
-    A failed primary can go on as the owner of a slot or two, with nodes that these were on the way to.
+    A failed primary can stay the owner of a few slots, in the views of nodes to which these were being migrated.
     """
     member = members.get(old)
     if old in owners and not (member is not None and member.failed):
@@ -267,8 +267,8 @@ def _takes_over(
 
 @dataclass(frozen=True, slots=True)
 class ClusterShard:
-    """A shard with its slots, as ascending ranges. ``owner``: the id of its primary. ``failing``: that may be down,
-    and a replica about to take over. ``lacking``: it has replicas that can not be read from yet."""
+    """A shard with its slots as ascending ranges. ``owner`` is the id of its primary. ``failing`` says that the primary
+    may be down and a replica about to take over, ``lacking`` that replicas of it can not be read from yet."""
 
     shard: Shard
     owner: str
@@ -278,9 +278,9 @@ class ClusterShard:
 
 
 def seats(known: ClusterMap) -> tuple[ClusterShard, ...]:
-    """The shards by the numbers in their names; none for an owner that nobody knows how to reach.
+    """The shards in the order of the numbers in their names, without owners whose address is unknown.
 
-    Where two nodes are said to be at one address only one can be: an owner, and one that is not down, comes first.
+    If two nodes are said to have the same address, only one is taken: owners and nodes that are not down come first.
     """
     spans: dict[str, list[tuple[int, int]]] = {}
     for first, last, owner, _ in joined([(*segment[:3], 0) for segment in known.chart]):
@@ -307,7 +307,7 @@ def seats(known: ClusterMap) -> tuple[ClusterShard, ...]:
 
 
 def gaps(seated: Sequence[ClusterShard]) -> list[tuple[int, int]]:
-    """The slots that none of the shards has, as ascending ranges."""
+    """The slots that no shard has, as ascending ranges."""
     found = []
     at = 0
     for first, last in sorted(span for seat in seated for span in seat.ranges):

@@ -1,7 +1,7 @@
-"""Whose views of a Redis Cluster count: those of its members. Pure.
+"""Selects the views of a Redis Cluster that count: those of its members. No I/O.
 
-A node's address proves nothing, as another can get it, and neither does what a node says of itself: it is a member if
-those that are known to be members name its id. The ids are random and kept for good, until a node is reset.
+A node's address does not prove that it is a member, since another node can get it, and neither does its own answer: a
+node is a member if a known member names its id. Ids are random and stay the same until a node is reset.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from proxy.discovery.clusterview import UNREAD, View
 
 
 def members_of(known: Collection[str], views: Sequence[View]) -> list[View]:
-    """Those of ``views`` that are said by members: ``known`` has their ids, or one of these views that counts has."""
+    """The ``views`` of members: nodes whose ids are in ``known`` or in another view that counts."""
     ids = set(known)
     counted: dict[str, View] = {}
     while found := [view for view in views if view.me in ids and view.me not in counted]:
@@ -23,8 +23,8 @@ def members_of(known: Collection[str], views: Sequence[View]) -> list[View]:
 
 
 def same_cluster(views: Sequence[View]) -> list[list[View]]:
-    """``views`` by clusters: those whose nodes name each other belong together. In front the cluster to believe if
-    nothing else is known: one that has slots, then that of most views, then the largest, then that of the first view.
+    """``views`` grouped by cluster: views whose nodes name each other belong together. The first group is the one to
+    believe if nothing else is known: one that has slots, then the one of most views, then the largest, then the first.
     """
     groups: list[list[View]] = []
     for view in views:

@@ -1,4 +1,4 @@
-"""What has changed between two maps of a Redis Cluster, in an operator's words: one line for the log an event. Pure."""
+"""The changes between two maps of a Redis Cluster in an operator's words: one log line for each event. No I/O."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from proxy.discovery.clustermap import ClusterShard, gaps
 from proxy.sharding.topology import format_ranges
 
 _MOST_RANGES = 20
-"""So many are written out: a cluster that was resharded often has thousands."""
+"""The most ranges that are written out: a cluster that was resharded often has thousands."""
 
 _Ranges = list[tuple[int, int]]
 
 
 def news(before: Sequence[ClusterShard], after: Sequence[ClusterShard]) -> Iterator[str]:
-    """What came after ``before``, in which there may be nothing yet."""
+    """The log lines for the changes from ``before``, which may be empty, to ``after``."""
     old = {seat.shard.name: seat for seat in before}
     new = {seat.shard.name: seat for seat in after}
     for name, seat in new.items():
@@ -27,7 +27,7 @@ def news(before: Sequence[ClusterShard], after: Sequence[ClusterShard]) -> Itera
             )
     for name, seat in old.items():
         if name not in new:
-            yield f"shard removed shard={name} primary={seat.shard.primary}: no node of it has slots any more"
+            yield f"shard removed shard={name} primary={seat.shard.primary}: none of its nodes has slots any more"
     for (giver, taker), ranges in _moved(before, after).items():
         if taker in old:
             yield f"slots moved slots={shown(ranges)} from={giver} to={taker}"
@@ -48,7 +48,7 @@ def _replicas(seat: ClusterShard) -> str:
 
 
 def _moved(before: Sequence[ClusterShard], after: Sequence[ClusterShard]) -> dict[tuple[str, str], _Ranges]:
-    """The slots that changed from one shard to another, by both names."""
+    """The slots that moved from one shard to another, by the names of both."""
     old = sorted((*span, seat.shard.name) for seat in before for span in seat.ranges)
     new = sorted((*span, seat.shard.name) for seat in after for span in seat.ranges)
     moved: dict[tuple[str, str], _Ranges] = {}
@@ -66,11 +66,11 @@ def _moved(before: Sequence[ClusterShard], after: Sequence[ClusterShard]) -> dic
 
 
 def missing(seated: Sequence[ClusterShard]) -> str:
-    """The slots that nobody serves, "" if there are none."""
+    """The slots that no shard serves, as text; "" if there are none."""
     return shown(gaps(seated))
 
 
 def shown(ranges: Sequence[tuple[int, int]]) -> str:
-    """``0-5460,7000``, and how many more there are."""
+    """The first ranges as text, such as ``0-5460,7000``, and the number of further ones."""
     rest = len(ranges) - _MOST_RANGES
     return format_ranges(ranges[:_MOST_RANGES]) + (f",... ({rest} ranges more)" if rest > 0 else "")

@@ -1,6 +1,6 @@
-"""Where clients reach the nodes of a Redis Cluster: the replies to CLUSTER SHARDS and CLUSTER SLOTS. Pure.
+"""The addresses at which clients reach the nodes of a Redis Cluster, from CLUSTER SHARDS and CLUSTER SLOTS. No I/O.
 
-An entry that can not be read is passed over, and noted; the others are used. Sources:
+An entry that can not be read is skipped and noted; the others are used. Sources:
 https://redis.io/docs/latest/commands/cluster-shards/, cluster-slots, and the replies of Redis 6.2 to 8 and Valkey 9.
 """
 
@@ -15,8 +15,8 @@ from proxy.sharding.topology import Node
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedAddress:
-    """The address of a node, as the cluster announces it to clients. ``port`` is 0 if it is not told, as of a node that
-    lost its address. ``online``: the node has its primary's data, as far as is told."""
+    """The address of a node as the cluster announces it to clients. ``port`` is 0 if the node has no known address.
+    ``online`` says that the node has its primary's data, as far as is known."""
 
     endpoint: str
     ip: str
@@ -25,24 +25,26 @@ class AnnouncedAddress:
     online: bool = True
 
     def host(self, asked: Node) -> str:
-        """Without an endpoint it is that of the node asked. "?" is a node without a host name, where those are wanted:
-        its ip has to do."""
+        """The host of the endpoint; without one, the host of the node ``asked``. An endpoint "?" is a node without the
+        host name that the cluster prefers, so its IP is used."""
         return (self.ip if self.endpoint == "?" else self.endpoint) or asked.host
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The places by the nodes' ids. ``all_online``: the reply lists all nodes that can be used; who is not in it is not
-    ready (CLUSTER SLOTS leaves those out), unless an entry could not be read."""
+    """The addresses by the nodes' ids. ``all_online`` says that the reply lists all usable nodes, so that a node that
+    is missing is not ready: CLUSTER SLOTS leaves those out. It is false if an entry could not be read."""
 
     known: Mapping[str, AnnouncedAddress]
     all_online: bool = False
 
 
 def places(reply: object, tls: bool, odd: Odd) -> Places:
-    """What the reply says; nothing for an error reply. CLUSTER SLOTS has numbers where CLUSTER SHARDS has names.
+    """The addresses in ``reply``, none for an error. The entries of CLUSTER SLOTS begin with numbers, those of CLUSTER
+    SHARDS with names.
 
-    Servers before Redis 4 do not say ids: CLUSTER NODES has to do there. ``tls``: the nodes are spoken to with TLS.
+    Servers before Redis 4 give no ids, so CLUSTER NODES is used alone there. ``tls`` says that the nodes are reached
+    over TLS.
     """
     if isinstance(reply, Exception):
         return Places({})
@@ -81,7 +83,7 @@ def _of_shard(shard: list[object], tls: bool, odd: Odd) -> dict[str, AnnouncedAd
         if port is None:
             odd.note(f"CLUSTER SHARDS, node {identity[:40]}", "its port is no port")
             continue
-        # A replica of a primary that was never written to has all its data, though it is said to be loading.
+        # A replica of a primary that was never written to has all its data, though its health is "loading".
         online = entry.get("health", b"online") == b"online" or _offset(entry) == furthest == 0
         endpoint, ip, hostname = (_text(entry.get(name)) for name in ("endpoint", "ip", "hostname"))
         found[identity] = AnnouncedAddress(endpoint, ip, hostname, port, online)
@@ -89,7 +91,7 @@ def _of_shard(shard: list[object], tls: bool, odd: Odd) -> dict[str, AnnouncedAd
 
 
 def _port(entry: Mapping[str, object], tls: bool) -> int | None:
-    """That for TLS or that without, as wanted; the other if there is one only; 0 if there is none."""
+    """The port with or without TLS as ``tls`` asks, the other one if there is only one, and 0 if there is none."""
     for name in ("tls-port", "port") if tls else ("port", "tls-port"):
         if port := entry.get(name):
             return port if _is_port(port) and isinstance(port, int) else None
@@ -111,23 +113,23 @@ def _of_slots(row: list[object], odd: Odd) -> dict[str, AnnouncedAddress]:
         match entry:
             case [bytes() | None as endpoint, int(port), bytes(identity), *more] if _is_port(port):
                 about = _pairs(more[0]) if more and isinstance(more[0], list) and len(more[0]) % 2 == 0 else {}
-                # Only Redis 7 and later say more, and "?"; before, the endpoint is the ip.
+                # Redis 7 and later give more fields, and "?"; before that, the endpoint is the IP.
                 ip = _text(about.get("ip", endpoint))
                 found[_text(identity)] = AnnouncedAddress(_text(endpoint), ip, _text(about.get("hostname")), port)
             case [bytes() | None, int(port)] if _is_port(port):
                 pass
             case [bytes() | None, 0, *_]:
-                pass  # it lost its address
+                pass  # the node lost its address
             case _:
                 odd.note("CLUSTER SLOTS", "a node is no address with an id")
     return found
 
 
 def _pairs(fields: Sequence[object]) -> dict[str, object]:
-    """A map, which RESP2 sends as a list."""
+    """A map that RESP2 sends as a list."""
     return {_text(name): value for name, value in zip(fields[::2], fields[1::2], strict=False)}
 
 
 def _text(value: object) -> str:
-    """Nothing for what is not there."""
+    """``value`` as text; "" if it is not bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""

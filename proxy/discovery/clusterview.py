@@ -1,7 +1,7 @@
-"""What one node of a Redis Cluster says of it, as plain facts: what it is asked, and its replies. Pure.
+"""One node's view of its Redis Cluster: the commands that the node is asked, and the facts in its replies. No I/O.
 
-CLUSTER NODES says who has which slots, and with which config epoch; CLUSTER SHARDS, or CLUSTER SLOTS of an older
-server, says where clients reach the nodes. What can not be read of it is passed over, and noted; the rest is used.
+CLUSTER NODES gives the owners of the slots and their config epochs; CLUSTER SHARDS, or CLUSTER SLOTS on older servers,
+gives the addresses for clients. Parts that can not be read are skipped and noted; the rest is used.
 Sources: https://redis.io/docs/latest/commands/cluster-nodes/, and the replies of Redis 6.2 to 8 and Valkey 9.
 """
 
@@ -26,18 +26,18 @@ NODES = ("CLUSTER", "NODES")
 MYID = ("CLUSTER", "MYID")
 
 Segment = tuple[int, int, str, int]
-"""Slots ``first`` to ``last``, the id of their owner ("": nobody), and the owner's config epoch (nobody's: -1). In what
-one node says the owner can be ``UNREAD``."""
+"""The first and the last slot, the id of their owner ("" for none), and the owner's config epoch (-1 for none). In one
+node's view the owner can be ``UNREAD``."""
 SlotOwners = tuple[Segment, ...]
-"""All 16,384 slots in order; neighbours differ in more than their slots."""
+"""All 16,384 slots in order, as segments; neighbours differ in their owner or its epoch."""
 
 NO_EPOCH = -1
 UNREAD = "?"
-"""The owner of slots of which a node's answer leaves open whose they are: two have them in it, or none has and a part
-of the answer could not be read."""
+"""The owner of slots for which a node's answer does not decide it: two nodes have the slots, or none has and a part of
+the answer could not be read."""
 _DOWN = frozenset({"fail", "fail?"})
 _FIELDS = 8
-"""Of a line of CLUSTER NODES, before its slots."""
+"""The number of fields in a line of CLUSTER NODES in front of the slots."""
 _HIGHEST_PORT = 65535
 _ID = re.compile(r"[0-9a-f]{40}")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -47,7 +47,7 @@ NOTHING: SlotOwners = ((0, SLOTS - 1, "", NO_EPOCH),)
 
 
 class NoView(Exception):
-    """A node can not say how the cluster is; the reason in words. ``lone``: it is no node of a cluster at all."""
+    """A node can not give a view of the cluster, for a reason in words. ``lone``: it is not in cluster mode."""
 
     def __init__(self, reason: str, lone: bool = False) -> None:
         super().__init__(reason)
@@ -56,12 +56,12 @@ class NoView(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClusterMember:
-    """A node of the cluster, as another sees it.
+    """A node of the cluster, as another node sees it.
 
-    ``node``: where it is reached, None where nobody says. ``announced``: its ip, host name and port, "" where not
-    known. ``primary``: the id of its primary, "" if it is one. ``epoch``: its config epoch, or its primary's.
-    ``failed``: the others agree that it is down. ``suspect``: at least one of them takes it for that. ``online``: it
-    has its primary's data, as far as is told.
+    ``node`` is its address, None if unknown. ``announced`` has its IP, host name and port, "" if unknown. ``primary``
+    is the id of its primary, "" for a primary. ``epoch`` is its config epoch, or its primary's. ``failed`` says that
+    the other nodes agree that it is down, ``suspect`` that at least one of them thinks so. ``online`` says that it has
+    its primary's data, as far as is known.
     """
 
     id: str
@@ -76,8 +76,8 @@ class ClusterMember:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one node says: ``me`` is its own id; ``members`` are by their ids. ``odd``: what was passed over in it, in
-    words; ``unread``: the ids of members that are named in what was passed over, as far as they can be told."""
+    """The view of one node: ``me`` is its own id; ``members`` are by id. ``odd`` describes the skipped parts in words;
+    ``unread`` has the ids of members in the skipped parts, as far as they could be read."""
 
     asked: Node
     me: str
@@ -104,11 +104,11 @@ class _Line:
 def read(
     asked: Node, found: object, nodes: object, remap: Mapping[str, str], tls: bool = False, myid: object = None
 ) -> View:
-    """The view of the node ``asked``: ``found`` is its reply to CLUSTER SHARDS or CLUSTER SLOTS, ``nodes`` to NODES,
-    ``myid`` to MYID, which not every server knows.
+    """The view of the node ``asked``: ``found`` is its reply to CLUSTER SHARDS or CLUSTER SLOTS, ``nodes`` that to
+    CLUSTER NODES, ``myid`` that to CLUSTER MYID, which not every server knows.
 
-    ``remap``: see ``proxy.planning.refusals.remapped``. ``tls``: the nodes are spoken to with TLS, at another port of
-    theirs. Raises NoView if nothing of it can be used.
+    For ``remap`` see ``proxy.planning.refusals.remapped``. ``tls`` says that the nodes are reached over TLS, at another
+    port. Raises NoView if the replies can not be used.
     """
     if isinstance(nodes, Exception):
         raise _why(nodes)
@@ -116,8 +116,8 @@ def read(
     lines, unread = _lines(_text(nodes), odd)
     me = _text(myid) or _me(lines, unread)
     if not lines or me is None:
-        told = odd.words[0] if odd else "it does not say which of the nodes it is"
-        raise NoView(f"it answers CLUSTER NODES in a form that is not known: {told}")
+        told = odd.words[0] if odd else "it does not tell which of the nodes it is"
+        raise NoView(f"it answers CLUSTER NODES in an unknown form: {told}")
     if any(line.id != me and "myself" in line.flags for line in lines):
         odd.note("CLUSTER NODES", "it lists itself under an id that it does not have")
         lines = [line for line in lines if line.id == me or "myself" not in line.flags]
@@ -138,7 +138,7 @@ def read(
 
 
 def _me(lines: Sequence[_Line], unread: Mapping[str, str]) -> str | None:
-    """The id of the node that says all this; None if that can not be told."""
+    """The id of the node that gave the replies; None if it is unknown."""
     own = [line.id for line in lines if "myself" in line.flags]
     own += [identity for identity, text in unread.items() if identity and "myself" in text]
     return own[0] if len(own) == 1 else None
@@ -175,7 +175,7 @@ def _member(line: _Line, place: AnnouncedAddress, asked: Node, remap: Mapping[st
 
 
 def _lines(text: str, odd: Odd) -> tuple[list[_Line], dict[str, str]]:
-    """The lines that can be read, and the others by the ids in them, as far as those are ids ("" else)."""
+    """The lines that can be read, and the other lines by the ids in them ("" for a line without an id)."""
     lines: dict[str, _Line] = {}
     unread: dict[str, str] = {}
     for words in map(str.split, text.splitlines()):
@@ -193,19 +193,19 @@ def _lines(text: str, odd: Odd) -> tuple[list[_Line], dict[str, str]]:
             if not _is_slots(word):
                 odd.note(f"CLUSTER NODES, node {identity[:40]!r}", f"{word[:40]!r} are no slots")
                 unread.setdefault("", "")
-        # The id of a node that is being met is not its own yet.
+        # During the handshake a node has a temporary id.
         if "handshake" not in line.flags:
             lines[identity] = line
     return list(lines.values()), unread
 
 
 def _line(words: Sequence[str]) -> _Line | str:
-    """A line by its words; what is wrong with it, if it can not be read."""
+    """The line with these words, or what is wrong with it."""
     if len(words) < _FIELDS:
         return f"its line has {len(words)} fields"
     identity, address, flags, primary, pinged, ponged, epoch, link, *slots = words
     if not all(map(_NUMBER.fullmatch, (pinged, ponged, epoch))) or not link.isalpha():
-        return "the fields of its line are not those that are known"
+        return "its line has unknown fields"
     address, *names = address.split(",")
     ip, colon, text = address.partition("@")[0].rpartition(":")
     port = int(text) if colon and _PORT.fullmatch(text) and int(text) <= _HIGHEST_PORT else 0
@@ -217,8 +217,8 @@ def _line(words: Sequence[str]) -> _Line | str:
 
 
 def _is_slots(word: str) -> bool:
-    """Whether it is a slot or a range of them. Slots on the move, in brackets, are where they come from, until they
-    have moved."""
+    """Whether ``word`` is a slot or a range of slots. Migrating slots, in brackets, belong to the old owner until the
+    migration ends."""
     if word[0] == "[":
         return True
     if not _SLOTS.fullmatch(word):
@@ -236,10 +236,10 @@ def _span(word: str) -> tuple[int, int]:
 def _chart(
     claims: Iterable[tuple[str, int, Sequence[tuple[int, int]]]], partial: bool
 ) -> tuple[SlotOwners, tuple[int, ...]]:
-    """Who has which slots, by ids, epochs and slots; and where begins what two have: it is ``UNREAD``, as a node has
-    one owner of each slot, so that such an answer says nothing of it. ``partial``: slots of nobody are that too.
+    """The owners of all slots from the nodes' ids, epochs and slots; and the first slots of ranges that two nodes have.
+    Such ranges are ``UNREAD``, since a slot has one owner only. With ``partial``, slots without an owner are so too.
 
-    Remembered, as most looks at a cluster find nothing new.
+    The result is cached, since most looks at a cluster find no change.
     """
     borders: dict[int, Counter[str]] = {0: Counter(), SLOTS: Counter()}
     epochs: dict[str, int] = {}
@@ -268,7 +268,7 @@ def _chart(
 
 
 def joined(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """``segments`` with neighbours joined that have all but their slots in common."""
+    """``segments`` with neighbours joined if they have the same owner and epoch."""
     waiting: Segment | None = None
     for segment in segments:
         if waiting is not None and waiting[2:] == segment[2:]:
@@ -282,5 +282,5 @@ def joined(segments: Sequence[Segment]) -> Iterator[Segment]:
 
 
 def _text(value: object) -> str:
-    """Nothing for what is not there."""
+    """``value`` as text; "" if it is not bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""

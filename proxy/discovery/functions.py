@@ -1,7 +1,7 @@
-"""Function libraries that a primary lacks while another has them: a server that was added, or emptied.
+"""Finds function libraries that a primary lacks and another one has, as after a server was added or emptied.
 
-FUNCTION LOAD goes to all shards, but a shard that comes later has had none of it, and calls there fail. The proxy loads
-nothing by itself (a library may have been left out on purpose); it says which shard lacks what.
+FUNCTION LOAD goes to all shards, but a shard that is added later lacks the libraries, so that calls fail there. The
+proxy does not load libraries by itself, since one may be missing on purpose; it logs which shard lacks which library.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from proxy.sharding.topology import Node, Topology
 log = logging.getLogger(__name__)
 
 Missing = Mapping[str, tuple[str, ...]]
-"""By shard, the libraries that it lacks and another has, in order."""
+"""The libraries that each shard lacks and another shard has, in order, by shard."""
 
 _LIST = (("FUNCTION", "LIST"),)
 _TIMEOUT = 5.0
 _SETTLES = 0.5
-"""Seconds."""
+"""Seconds to wait for further changes before the libraries are compared."""
 
 
 class Compared(Protocol):
-    """What is needed of a worker."""
+    """The part of a worker that the comparison uses."""
 
     @property
     def topology(self) -> Topology: ...
@@ -40,7 +40,7 @@ class Compared(Protocol):
 
 
 async def keep_comparing(worker: Compared, interval: float) -> None:
-    """Compare when the topology or a connection changes, and every ``interval`` seconds while something is amiss."""
+    """Compare when the topology or a connection changes, and every ``interval`` seconds while a library is missing."""
     while True:
         primaries = [(shard.name, shard.primary) for shard in worker.topology.shards]
         found = await _libraries(primaries, worker.credentials)
@@ -49,12 +49,12 @@ async def keep_comparing(worker: Compared, interval: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval if amiss else None):
                 await worker.changed.wait()
-        # Changes come in swarms.
+        # Several changes usually come together.
         await asyncio.sleep(_SETTLES)
 
 
 def missing(libraries: Mapping[str, frozenset[str] | None]) -> Missing:
-    """Who lacks what, of the libraries of each shard; None: it knows no functions."""
+    """The missing libraries, from the ``libraries`` of each shard; None is a shard that knows no functions."""
     known = [names for names in libraries.values() if names is not None]
     everything = frozenset[str]().union(*known)
     return {
@@ -65,7 +65,7 @@ def missing(libraries: Mapping[str, frozenset[str] | None]) -> Missing:
 
 
 def libraries_of(reply: Reply) -> frozenset[str] | None:
-    """The names in a reply to FUNCTION LIST, in RESP2; None if the server has no functions, or will not say."""
+    """The names in a reply to FUNCTION LIST in RESP2; None if the server knows no functions or refuses the command."""
     if not isinstance(reply, list):
         return None
     names = (
@@ -77,7 +77,7 @@ def libraries_of(reply: Reply) -> frozenset[str] | None:
 async def _libraries(
     primaries: Sequence[tuple[str, Node]], credentials: Credentials
 ) -> dict[str, frozenset[str] | None]:
-    """Those of the shards that could be asked."""
+    """The libraries of the shards that could be asked."""
     answers = await asyncio.gather(
         *(ask(node, credentials, _LIST, _TIMEOUT) for _, node in primaries), return_exceptions=True
     )
@@ -95,7 +95,7 @@ def _tell(worker: Compared, found: Missing) -> None:
     for shard, names in found.items():
         if worker.missing.get(shard) != names:
             log.warning(
-                "functions missing shard=%s libraries=%s: load them there, FUNCTION RESTORE or LOAD",
+                "functions missing shard=%s libraries=%s: load them there with FUNCTION RESTORE or LOAD",
                 shard,
                 ",".join(names),
             )

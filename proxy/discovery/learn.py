@@ -1,4 +1,4 @@
-"""What is learned from the servers: the commands of primaries, their version, databases and limits; and whether static
+"""Asks servers for their facts: the commands of primaries, their version, databases and limits, and whether static
 shards are nodes of a Redis Cluster."""
 
 import asyncio
@@ -38,9 +38,9 @@ QUESTIONS = (
 _RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
 _NO_SCRIPTS = ("NOPERM", "ERR")
-"""What begins the answers of servers that run no scripts for the proxy."""
+"""The beginnings of the errors of servers that run no scripts for the proxy."""
 _LATER = ("LOADING", "BUSY", "MASTERDOWN")
-"""What begins the answers of servers that run none now."""
+"""The beginnings of the errors of servers that run no scripts now."""
 _LIMITS = QUESTIONS[3], QUESTIONS[5]
 _TIMEOUT = 5.0
 MANY_ARGUMENTS = 2**31 - 1
@@ -48,15 +48,14 @@ FEWER_ARGUMENTS = 1024 * 1024
 _MANY_FROM = 7
 _MODES = (b"redis_mode", b"server_mode")
 _COLUMNS = 8
-"""Of a line of CLUSTER NODES, before the slots."""
+"""The number of fields in a line of CLUSTER NODES in front of the slots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one server said: its COMMAND reply, version ("7.0.15"), number of databases, the most bytes that it takes in
-    one argument, and the most that it keeps of what one connection sends; None where it would not. ``selects``: it
-    knows SELECT, as a cluster's nodes do from Valkey 9 on, which can have several databases. ``raises``: it passes on
-    what scripts raise with its line breaks."""
+    """The facts of one server: its COMMAND reply, version ("7.0.15"), number of databases, the most bytes of one
+    argument, and the most bytes of requests that it keeps for one connection; None for a fact that it does not tell.
+    ``selects`` says that it knows SELECT, which the nodes of a cluster do from Valkey 9 on."""
 
     commands: Sequence[object] | None
     version: str | None
@@ -65,19 +64,19 @@ class Learned:
     max_query: int | None
     selects: bool = True
     clustered: bool = False
-    """Whether it is in cluster mode."""
+    """Whether the server is in cluster mode."""
     raises: bool = False
-    """Whether it passes on what scripts raise with its line breaks."""
+    """Whether the server passes on the errors of scripts with line breaks."""
     max_output: int | None = None
-    """It closes a client's connection in which more bytes wait to be read; None: none for that."""
+    """The bytes of unread output beyond which the server closes a client's connection; None without a limit."""
     modules: Sequence[Module] | None = None
-    """What it has loaded; None where it would not say."""
+    """The modules that the server has loaded; None if it does not tell."""
     client_fields: Sequence[str] = ()
-    """The fields of its CLIENT INFO."""
+    """The names of the fields in the server's CLIENT INFO."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
-    """Ask ``node``; None, with a line in the log, if it can not be asked now, or is a stranger."""
+    """The facts of ``node``; None, with a log line, if it can not be asked now or is a stranger."""
     try:
         if stranger is None:
             replies = await ask(node, credentials, QUESTIONS, _TIMEOUT)
@@ -108,8 +107,8 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
 
 
 async def _raises(node: Node, credentials: Credentials) -> bool:
-    """Whether ``node`` makes more than one reply of an error that a script raises, or will not say. Raises as ``ask``,
-    and BackendError as long as it runs none now."""
+    """Whether ``node`` turns an error that a script raises into more than one reply, or does not tell. Raises as
+    ``ask`` does, and BackendError while the server runs no scripts."""
     scripts = [("EVAL", f"error({words.format(_MARK)})", "0") for words in _RAISED]
     try:
         commands = [each for script in scripts for each in (script, ("ECHO", _MARK))]
@@ -127,7 +126,7 @@ async def _raises(node: Node, credentials: Credentials) -> bool:
 
 
 async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
-    """Ask a replica, which is read from, for its limits and what it does to errors; None if it can not be asked now."""
+    """The limits of a replica that is read from, and its handling of errors; None if it can not be asked now."""
     try:
         max_bulk, max_query = await ask(node, credentials, _LIMITS, _TIMEOUT)
         raises = await _raises(node, credentials)
@@ -137,7 +136,7 @@ async def learn_limits(node: Node, credentials: Credentials) -> Learned | None:
 
 
 async def slots_served(node: Node, credentials: Credentials) -> int | None:
-    """How many slots ``node``, which is in cluster mode, says that it serves; None if it can not be asked."""
+    """How many slots ``node``, which is in cluster mode, serves; None if it can not be asked."""
     try:
         (reply,) = await ask(node, credentials, (("CLUSTER", "NODES"),), _TIMEOUT)
     except (OSError, TimeoutError, BackendError):
@@ -146,8 +145,8 @@ async def slots_served(node: Node, credentials: Credentials) -> int | None:
 
 
 async def cluster_nodes(nodes: Sequence[Node], credentials: Credentials, timeout: float) -> dict[Node, int]:
-    """Those of ``nodes`` that are in cluster mode and do not serve all slots alone, and how many each serves; what can
-    not be asked within ``timeout`` seconds is passed over."""
+    """The numbers of slots served by those of ``nodes`` that are in cluster mode and do not serve all slots alone.
+    Nodes that do not answer within ``timeout`` seconds are left out."""
 
     async def served(node: Node) -> int | None:
         try:
@@ -161,28 +160,28 @@ async def cluster_nodes(nodes: Sequence[Node], credentials: Credentials, timeout
 
 
 def node_of_cluster(slots: int) -> str:
-    """Why a node of a Redis Cluster that serves only ``slots`` of all slots is not fit as a static shard."""
+    """The reason why a node of a Redis Cluster that serves only ``slots`` slots can not be a static shard."""
     return (
         f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots, but a static shard has to take "
-        'whatever it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
+        'every key that it is sent: set topology.kind = "cluster" and name it in cluster.seeds'
     )
 
 
 def cluster_at_static_shards(found: Mapping[str, int]) -> str:
-    """Why the proxy does not start: static primaries are nodes of a Redis Cluster. ``found`` has the number of slots
-    that each address serves."""
+    """The error with which the proxy does not start because static primaries are nodes of a Redis Cluster. ``found``
+    has the number of slots that each address serves."""
     served = ", ".join(f"{address} serves {slots}" for address, slots in found.items())
     seeds = ",".join(found)
     written = ", ".join(f'"{address}"' for address in found)
     return (
-        f"static shards are nodes of a Redis Cluster ({served} of the 16384 slots): they would refuse what is another "
-        f'node\'s. Start with --cluster {seeds} in place of --static, or write topology.kind = "cluster" and '
+        f"static shards are nodes of a Redis Cluster ({served} of the 16384 slots): they would refuse keys of other "
+        f'nodes. Start with --cluster {seeds} in place of --static, or write topology.kind = "cluster" and '
         f"cluster.seeds = [{written}] in place of the shards"
     )
 
 
 def count_slots(reply: Reply) -> int | None:
-    """How many slots a node has by its own line of CLUSTER NODES; None if the reply has no such line.
+    """How many slots a node has according to its own line in CLUSTER NODES; None without such a line.
 
     Source: https://redis.io/docs/latest/commands/cluster-nodes/
     """
@@ -199,15 +198,14 @@ def count_slots(reply: Reply) -> int | None:
 async def learn_all(
     nodes: Sequence[Node], credentials: Credentials, stranger: Callable[[Node, str], str] | None = None
 ) -> dict[Node, Learned]:
-    """What those of ``nodes`` that could be asked said. ``stranger``: see ``proxy.backends.handshake.Stranger``, by the
-    node;
-    None where servers have no ids."""
+    """The facts of those of ``nodes`` that could be asked. ``stranger`` is called with a node and its id, see
+    ``proxy.backends.handshake.Stranger``; None if servers have no ids."""
     answers = await asyncio.gather(*(learn(node, credentials, stranger) for node in nodes))
     return {node: answer for node, answer in zip(nodes, answers, strict=True) if answer is not None}
 
 
 def complete(table: CommandTable, answers: Sequence[Learned]) -> CommandTable:
-    """``table``, completed by what the servers know; the same replies of several servers are read once."""
+    """``table`` completed by the servers' COMMAND replies; equal replies of several servers are read once."""
     seen: list[Sequence[object]] = []
     for answer in answers:
         if answer.commands is not None and answer.commands not in seen:
@@ -217,7 +215,7 @@ def complete(table: CommandTable, answers: Sequence[Learned]) -> CommandTable:
 
 
 def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
-    """The names of commands, and of their subcommands, that none of the servers has; nothing if one would not say."""
+    """The names of commands and subcommands that no server has; empty if one of the servers does not tell."""
     listed: set[str] = set()
     for answer in answers:
         if answer.commands is None:
@@ -229,35 +227,36 @@ def absent(table: CommandTable, answers: Sequence[Learned]) -> frozenset[str]:
 
 
 def _own(fact: Fact) -> bool:
-    """Whether the proxy carries it out whatever the servers know."""
+    """Whether the proxy carries out the command itself, whatever the servers know."""
     return fact.handling is Handling.SESSION or fact.name in _OWN
 
 
 def lowest(answers: Sequence[Learned]) -> Learned | None:
-    """The answer of a server that has the lowest version."""
+    """The facts of a server with the lowest version."""
     known = [answer for answer in answers if answer.version]
     return min(known, key=lambda answer: list(map(int, str(answer.version).split("."))), default=None)
 
 
 def fewest_databases(answers: Sequence[Learned]) -> int | None:
-    """The lowest of the numbers of databases."""
+    """The lowest number of databases of all servers."""
     return min((answer.databases for answer in answers if answer.databases), default=None)
 
 
 def all_select(answers: Sequence[Learned]) -> bool:
-    """Whether SELECT is known to all."""
+    """Whether all servers know SELECT."""
     return all(answer.selects for answer in answers)
 
 
 def smallest_bulk(answers: Sequence[Learned]) -> int | None:
-    """The lowest of the limits of an argument's bytes: past its own, a server closes the connection that all share."""
+    """The lowest limit of an argument's bytes. Beyond its limit a server closes the connection, which clients share."""
     return min((answer.max_bulk for answer in answers if answer.max_bulk), default=None)
 
 
 def most_arguments(answers: Sequence[Learned]) -> int:
-    """How many arguments of a request all take: past its own limit, a server closes the connection that all share.
+    """How many arguments all servers accept in a request. Beyond its limit a server closes the connection, which
+    clients share.
 
-    Redis before 7.0 took 1,048,576 of them (networking.c, processMultibulkBuffer).
+    Redis before 7.0 accepts 1,048,576 arguments (networking.c, processMultibulkBuffer).
     """
     oldest = lowest(answers)
     version = "" if oldest is None else oldest.version
@@ -265,20 +264,20 @@ def most_arguments(answers: Sequence[Learned]) -> int:
 
 
 def some_raise(answers: Sequence[Learned]) -> bool:
-    """Whether one passes on what scripts raise with its line breaks."""
+    """Whether any server passes on the errors of scripts with line breaks."""
     return any(answer.raises for answer in answers)
 
 
 def smallest_query(answers: Sequence[Learned]) -> int | None:
-    """The lowest of the limits of what a server keeps of what one connection sends."""
+    """The lowest limit of the bytes of requests that a server keeps for one connection."""
     return min((answer.max_query for answer in answers if answer.max_query), default=None)
 
 
 def output_limit(reply: Reply) -> int | None:
-    """The hard limit of usual clients in a CONFIG GET reply of ``client-output-buffer-limit``; None if there is none.
+    """The hard limit of normal clients in a CONFIG GET reply of ``client-output-buffer-limit``; None without a limit.
 
-    Source: https://redis.io/docs/latest/develop/reference/clients/ (output buffer limits): classes, each with its hard
-    and soft limit and the seconds of that.
+    The value lists classes of clients, each with its hard limit, its soft limit and the seconds of the soft limit.
+    Source: https://redis.io/docs/latest/develop/reference/clients/ (output buffer limits)
     """
     if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], bytes):
         return None
@@ -297,7 +296,7 @@ def _version(info: Reply) -> str | None:
 
 
 def _modules(reply: Reply) -> tuple[Module, ...] | None:
-    """Those of a MODULE LIST reply; None if it is none."""
+    """The modules in a MODULE LIST reply; None for any other reply."""
     if not isinstance(reply, list):
         return None
     rows = [row for row in reply if isinstance(row, list)]
@@ -305,7 +304,7 @@ def _modules(reply: Reply) -> tuple[Module, ...] | None:
 
 
 def _client_fields(reply: Reply) -> tuple[str, ...]:
-    """The names in a CLIENT INFO reply; none if it is none."""
+    """The names of the fields in a CLIENT INFO reply; empty for any other reply."""
     words = reply.decode("utf-8", "replace").split() if isinstance(reply, bytes) else []
     names = tuple(word.partition("=")[0] for word in words)
     return names if {"id", "addr", "cmd"} <= set(names) else ()
@@ -318,13 +317,13 @@ def _value(value: object) -> bytes | int | tuple[bytes, ...]:
 
 
 def _is_clustered(info: Reply) -> bool:
-    """Whether a server is in cluster mode; Valkey calls it server_mode, unless it is told to pass for Redis."""
+    """Whether a server is in cluster mode. Valkey calls the field server_mode, unless it presents itself as Redis."""
     said = fields(info) if isinstance(info, bytes) else ()
     return any(name in _MODES and value.startswith(b"cluster") for name, value in said)
 
 
 def _setting(reply: Reply) -> int | None:
-    """The number in a CONFIG GET reply of one setting."""
+    """The number in a CONFIG GET reply with one setting."""
     if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], bytes) and reply[1].isdigit():
         return int(reply[1])
     return None

@@ -1,8 +1,8 @@
-"""Watching the servers that may be read from: each is asked its ROLE several times a second.
+"""Monitors the servers that may be read from: each is sent ROLE several times a second.
 
-Every worker watches for itself, over one connection to each server beside those of the data path. A primary is asked at
-the beginning of a period and its replicas in the middle, so that a replica that keeps up has its primary's newest
-sample when it is asked. ``proxy.backends.replica_lag`` says what is made of the answers.
+Every worker monitors for itself, over one connection to each server beside those of the data path. A primary is asked
+at the beginning of a period and its replicas in the middle, so that a replica that keeps up has reached its primary's
+newest sample when it is asked. ``proxy.backends.replica_lag`` computes the lag from the answers.
 """
 
 import asyncio
@@ -24,26 +24,27 @@ _SHORTEST = 0.05
 _LONGEST = 0.25
 _PERIODS_OF_LAG = 4
 _GRACE = 2
-"""An answer is good for so many periods."""
+"""The number of periods for which an answer is valid."""
 _PATIENCE = 2.0
-"""Seconds that an answer may take on one connection; then the question is asked over another."""
+"""Seconds that an answer may take on one connection; then the server is asked over another one."""
 _PAUSE = 2
-"""Periods until the next attempt to reach a server that can not be reached."""
+"""Periods between two attempts to reach an unreachable server."""
 _KEPT_OVER_LAG = 500
-"""Samples of a primary that lie between now and the greatest lag allowed."""
+"""The number of samples of a primary that are kept over the greatest lag allowed."""
 _QUESTION = (("ROLE",),)
 
 OnChange = Callable[[list[Node]], None]
-"""Called when other servers are fit, or have become nearer; with those that have just stopped answering."""
+"""A callback for when other servers are fit for reads or nearer; its argument are the servers that just stopped
+answering."""
 
 
 class Monitor:
-    """Says which servers are fit to be read from (``proxy.backends.replica_lag.Fitness``), while ``run`` runs.
+    """Decides which servers are fit for reads (``proxy.backends.replica_lag.Fitness``), while ``run`` runs.
 
-    ``topology`` gives the snapshot in use. ``most``: how far a replica may be behind, in seconds; what answers nothing
-    for so long is no more read from either. Until its first answer a server is as good as the connection to it.
-    ``hint`` is called when the topology should be looked at. ``stranger``: see ``proxy.backends.handshake.Stranger``,
-    by the node; None where servers have no ids.
+    ``topology`` returns the snapshot in use. ``most`` is the greatest lag of a replica in seconds; a server that does
+    not answer for so long is not read from either. Until its first answer a server is fit if it is connected. ``hint``
+    is called when the topology may have changed. ``stranger`` is called with a node and its id, see
+    ``proxy.backends.handshake.Stranger``; None if servers have no ids.
     """
 
     def __init__(
@@ -74,26 +75,26 @@ class Monitor:
     # ---- what is known
 
     def reason(self, node: Node) -> str:
-        """Why ``node`` is not to be read from; empty if it is."""
+        """The reason not to read from ``node``; empty if it is fit for reads."""
         watch = self._watches.get(node)
         return watch.reason if watch else ""
 
     def fit(self, node: Node) -> bool:
-        """Whether ``node`` is to be read from."""
+        """Whether ``node`` is fit for reads."""
         return not self.reason(node)
 
     def spare(self, node: Node) -> bool:
-        """Whether ``node`` may be read from where nothing else can be: its link is down, its data not too old yet."""
+        """Whether ``node`` may be read from if no other server is fit: its link is down, but its lag not too great."""
         watch = self._watches.get(node)
         return watch is None or watch.fault in (Fault.NONE, Fault.LINK)
 
     def distance(self, node: Node) -> float:
-        """The round trip to ``node`` in seconds; infinite if it is not known."""
+        """The round trip to ``node`` in seconds; infinite if it is unknown."""
         watch = self._watches.get(node)
         return watch.sight.distance if watch else math.inf
 
     def lags(self) -> Iterator[tuple[str, Node, float]]:
-        """Each replica that has answered: its shard, itself, and how far it is behind."""
+        """The replicas that have answered: (the shard's name, the replica, its lag in seconds)."""
         now = self._clock()
         for node, watch in self._watches.items():
             if not watch.primary and watch.sight.role is not None:
@@ -102,7 +103,7 @@ class Monitor:
     # ---- the watch
 
     async def run(self) -> None:
-        """Watch for as long as it runs; never returns."""
+        """Monitor the servers; never returns."""
         late = False
         try:
             self._follow(self._topology())
@@ -110,14 +111,14 @@ class Monitor:
                 due = self._clock() + self._period
                 await asyncio.sleep(self._period)
                 self._follow(self._topology())
-                # Who could not listen has heard nobody: what was answered meanwhile is read first.
+                # If the process was stalled, the answers that came meanwhile are read before they are judged.
                 late = not late and self._clock() > due + self._period
                 if late:
                     continue
                 try:
                     self._judge()
                 except Exception:
-                    # A fault of ours in what follows from one judgement must not end the watch.
+                    # A bug in one judgement must not end the monitoring.
                     log.exception("watch failed")
         finally:
             for watch in self._watches.values():
@@ -126,7 +127,7 @@ class Monitor:
             self._watches.clear()
 
     def _follow(self, topology: Topology) -> None:
-        """Watch the servers of this snapshot, each in its role."""
+        """Watch the servers of ``topology``, each in its role."""
         if topology is self._seen:
             return
         self._seen = topology
@@ -148,7 +149,7 @@ class Monitor:
                 watch.task = asyncio.get_running_loop().create_task(self._watch(watch), name=f"watch {node}")
 
     def _judge(self) -> None:
-        """Find out who is fit, and tell what has changed."""
+        """Decide which servers are fit, and log and report the changes."""
         now = self._clock()
         changed = False
         silent: list[Node] = []
@@ -161,7 +162,7 @@ class Monitor:
             if fault is Fault.SILENT:
                 silent.append(node)
             if fault in (Fault.SILENT, Fault.LINK):
-                self._hint(None)  # so begins a failover, seen from a replica
+                self._hint(None)  # a replica sees the beginning of a failover so
             if fault is Fault.NONE:
                 log.info("server is fit for reads again shard=%s address=%s", watch.shard.name, node.address)
             else:
@@ -188,7 +189,7 @@ class Monitor:
                     async with timeout(_PATIENCE):
                         reply = (await line.ask(_QUESTION))[0]
                 except (OSError, TimeoutError, ValueError, BackendError) as error:
-                    # ValueError: a host name that can be no name.
+                    # ValueError is raised for a host that is not a valid name.
                     watch.sight.trouble = str(error) or "no answer in time"
                     await asyncio.sleep(_PAUSE * self._period)
                 else:
@@ -197,7 +198,7 @@ class Monitor:
             line.close()
 
     async def _connect(self, line: Line, node: Node) -> None:
-        """What another than the node says of itself tells nothing of whom to read from."""
+        """Connect ``line`` to ``node``. Raises BackendError for a stranger, whose answers do not count."""
         if self._stranger is None:
             await line.connect()
             return
@@ -207,7 +208,7 @@ class Monitor:
             raise BackendError(words)
 
     async def _next(self, phase: float) -> None:
-        """Until the next period is as far as ``phase`` (0 its beginning, 1 its end)."""
+        """Wait until ``phase`` of the next period (0 is its beginning, 1 its end)."""
         at = (self._clock() - self._begun) / self._period - phase
         await asyncio.sleep((math.floor(at) + 1 - at) * self._period)
 
@@ -218,7 +219,7 @@ class Monitor:
         if role is None and not watch.puzzled:
             watch.puzzled = True
             log.warning(
-                "server does not tell its role, so its lag is not known shard=%s address=%s answer=%r",
+                "server does not tell its role, so its lag is unknown shard=%s address=%s answer=%r",
                 watch.shard.name,
                 watch.node.address,
                 str(reply),
@@ -229,7 +230,7 @@ class Monitor:
 
 
 class _Watch:
-    """The watch over one server."""
+    """The state of one monitored server."""
 
     def __init__(self, node: Node, shard: Shard, now: float) -> None:
         self.node = node
@@ -241,12 +242,12 @@ class _Watch:
         self.task: asyncio.Task[None]
 
     def move(self, shard: Shard) -> None:
-        """It is one of ``shard`` from now on; what it said as a primary says nothing of it as a replica."""
+        """Move the server to ``shard``; answers that it gave as a primary do not count for a replica."""
         if (self.node == shard.primary) != self.primary:
             self.sight.forget()
         self.shard = shard
 
     @property
     def primary(self) -> bool:
-        """Whether it should be its shard's primary."""
+        """Whether the server should be the primary of its shard."""
         return self.node == self.shard.primary

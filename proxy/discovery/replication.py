@@ -1,4 +1,4 @@
-"""Which server of a shard is its primary and which are its replicas, by what each says of its role. Pure.
+"""Decides from the roles that servers report which one is the primary of a shard, and which are its replicas. No I/O.
 
 Source: https://redis.io/docs/latest/commands/role/
 """
@@ -23,11 +23,11 @@ QUESTIONS = (("ROLE",), ("INFO", "server"))
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server says of itself.
+    """The role that a server reports.
 
-    ``id``: the same at whatever address it is asked, "" if it may not be told. A primary says how much it has written
-    (``offset``) and which replicas follow it (``lists``), a replica whom it ``follows``. ``odd``: what was passed
-    over in its replies, in words.
+    ``id`` is its run id, the same at every address of the server, "" if the server does not tell it. A primary reports
+    its replication ``offset`` in bytes and its replicas (``lists``), a replica the server that it ``follows``. ``odd``
+    describes the skipped parts of its replies in words.
     """
 
     id: str
@@ -39,7 +39,8 @@ class Answer:
 
 
 def read(replies: Sequence[object], remap: Mapping[str, str]) -> Answer | str:
-    """The replies to ``QUESTIONS``; addresses as the proxy reaches them. Words: why nothing can be told from them."""
+    """The answer in the replies to ``QUESTIONS``, with addresses mapped by ``remap``; or the reason, in words, why the
+    replies can not be used."""
     role, info = replies
     if isinstance(role, Exception):
         return f"it answers ROLE with: {role}"
@@ -81,15 +82,15 @@ def _node(host: object, port: object, remap: Mapping[str, str]) -> Node | None:
 
 
 class Group:
-    """The servers of one shard, over time; ``configured`` are its candidates for ever, the primary first.
+    """The servers of one shard over time; the ``configured`` ones, the primary first, always remain candidates.
 
-    The primary stays one as long as it says so and nobody else is followed in its place. When it is gone, or says that
-    it is a replica, the one that it follows takes over, or a server that was promoted since: of several the one that
-    most others follow, then the one that has written most.
+    A primary stays the primary as long as it reports that role and no other server is followed in its place. When it is
+    down, or reports that it is a replica, the server that it follows takes over, or a server that was promoted since:
+    the one that most others follow, then the one with the highest offset.
 
-    What a server says of itself must be confirmed by the others. A replica that is not configured is one if the primary
-    lists it and it says that it follows that primary. Who takes over is configured, or was a replica; and it is the
-    server that it was (which its run id tells), or a server is that follows it.
+    A server's own report must be confirmed by others. A replica that is not configured is accepted if the primary lists
+    it and it reports that it follows that primary. A new primary must be configured or have been a replica; and its run
+    id must be a known one, or a server with a known run id must follow it.
     """
 
     def __init__(self, name: str, configured: Sequence[Node]) -> None:
@@ -98,25 +99,25 @@ class Group:
         self.primary = configured[0]
         self.replicas: tuple[Node, ...] = tuple(configured[1:])
         self.passed_over: tuple[Node, ...] = ()
-        """Servers that say they are primaries and were so beside the one that is gone now."""
+        """Servers that report that they are primaries, and did so before the present primary was lost."""
         self._refused: Node | None = None
         self._strays: set[Node] = set()
-        """Servers that said they were primaries while the primary was there: nobody was promoted in its place."""
+        """Servers that reported that they were primaries while the primary was up, so were not promoted since."""
         self._ids: set[str] = set()
-        """Those of the servers that were of this shard when they were asked: so they are known, until a restart."""
+        """The run ids of the servers that belonged to this shard when they were asked; a restart changes a run id."""
 
     @property
     def members(self) -> tuple[Node, ...]:
-        """Whom to ask."""
+        """The servers to ask."""
         return tuple(dict.fromkeys((self.primary, *self._configured, *self.replicas)))
 
     @property
     def shard(self) -> Shard:
-        """As it is now."""
+        """The present shard."""
         return Shard(self.name, self.primary, self.replicas)
 
     def mentioned(self, answers: Mapping[Node, Answer]) -> set[Node]:
-        """Servers that were named by those that answered, and are to be asked too."""
+        """The servers that the answers name, which are asked too."""
         found: set[Node] = set()
         for answer in answers.values():
             found.update(answer.lists)
@@ -125,7 +126,7 @@ class Group:
         return found
 
     def take(self, answers: Mapping[Node, Answer], taken: Collection[Node] = ()) -> None:
-        """Reconsider, by what each server said that answers. ``taken``: the primaries of the other shards."""
+        """Decide anew, from the answers of the servers. ``taken`` are the primaries of the other shards."""
         names = self._names(answers)
         said = {names.get(node, node): answer for node, answer in answers.items()}
         leaders = {
@@ -138,7 +139,7 @@ class Group:
         refused = primary if primary != self.primary and primary in taken else None
         if refused is not None:
             if refused != self._refused:
-                log.error("shard=%s follows %s, the primary of another shard: it stays as it was", self.name, primary)
+                log.error("shard=%s follows %s, the primary of another shard: its primary stays", self.name, primary)
             primary = self.primary
         self._refused = refused
         self.primary = primary
@@ -150,7 +151,7 @@ class Group:
         self._ids |= {said[node].id for node in own if node in said and said[node].primary is (node == primary)}
 
     def _names(self, answers: Mapping[Node, Answer]) -> dict[Node, Node]:
-        """One address for each server, whatever addresses it has: the one that is configured, or used now."""
+        """The address to use for each other address of a server: the configured one, or the one in use."""
         first: dict[str, Node] = {}
         known = [node for node in (*self._configured, *self.members) if node in answers]
         for node in (*known, *sorted(answers, key=str)):
@@ -159,7 +160,7 @@ class Group:
 
     def _elect(self, said: Mapping[Node, Answer], leaders: Mapping[Node, Node], known: Collection[Node]) -> Node:
         members = self.members
-        # Who is known to nobody follows whom it likes.
+        # A server whose run id is unknown does not count as a follower.
         followers = Counter(leader for node, leader in leaders.items() if node in known)
         primaries = [node for node in members if node in said and said[node].primary]
         if self.primary in primaries:
@@ -179,7 +180,7 @@ class Group:
         return max(primaries, key=lambda node: (followers[node], said[node].offset, str(node)), default=self.primary)
 
     def _leader(self, leaders: Mapping[Node, Node]) -> Node:
-        """Whom the primary follows in the end; itself if nobody."""
+        """The server at the end of the chain that the primary follows; the primary itself if it follows none."""
         node = self.primary
         for _ in leaders:
             node = leaders.get(node, node)
@@ -192,15 +193,15 @@ class Group:
         names: Mapping[Node, Node],
         known: Collection[Node],
     ) -> tuple[Node, ...]:
-        """The replicas of the primary, those of its replicas too. One that is configured and does not answer stays."""
+        """The replicas of the primary, and replicas of these. A configured replica that does not answer stays."""
         head = said.get(self.primary)
         lists = {names.get(node, node) for node in head.lists} if head is not None else set()
         may = {node for node in leaders if node in self._configured or node in lists or node in known}
-        # Of one that is configured and listed, whom it follows may be the primary's other address.
+        # A configured replica that the primary lists may follow it at another address of the primary.
         found = {node for node in lists if node in self._configured and node in leaders}
         found |= {node for node in self._configured if node not in names}
         if head is None:
-            # It may be known to its replicas by a name that nobody can tell now.
+            # Its replicas may know the primary by another name, which can not be resolved now.
             found |= {node for node in self.replicas if node in leaders and node in known}
         grows = True
         while grows:

@@ -1,12 +1,11 @@
-"""Whether the servers that are used as primaries still are.
+"""Checks that the servers in use as primaries still are primaries.
 
-A server that says READONLY, or that says that it is a replica when it is asked, is not the primary any more. All
-connections to it are made anew: its name is looked up again, and each of its addresses is asked for its role before it
-gets a request, so that nothing is sent to a replica until the primary is found. The requests wait meanwhile, as for a
-server that is down.
+A server that answers READONLY, or reports the role of a replica, is not a primary any more. All connections to it are
+replaced: its name is resolved again, and each of its addresses is asked for its role before it gets a request, so that
+nothing is sent to a replica until the primary is found. Meanwhile the requests wait, as for a server that is down.
 
-    READONLY, or a replica when asked ──▶ every connection replaced ──▶ looked up, greeted ──▶ a primary: go on
-                                                                              └──▶ none: /readyz says so, try again
+    READONLY, or the role of a replica ──▶ connections replaced ──▶ name resolved, handshake ──▶ a primary: go on
+                                                                              └──▶ none: /readyz fails, try again
 """
 
 import asyncio
@@ -29,9 +28,9 @@ from proxy.transport.write_batch import Turn
 log = logging.getLogger(__name__)
 
 _AGAIN = 1.0
-"""Seconds between two renewals of the connections to one server, however many requests it refuses."""
+"""Seconds between two replacements of the connections to one server, however many requests it refuses."""
 _EVERY = 1.0
-"""Seconds between two questions to a primary."""
+"""Seconds between two checks of a primary."""
 _JITTER = 0.2
 _QUESTION = encode.request(("INFO", "replication"))
 
@@ -45,21 +44,21 @@ class Watched(Protocol):
 
     @property
     def turn(self) -> Turn:
-        """Its turns, with the clock that deadlines go by."""
+        """The turns of the loop, with the clock of the deadlines."""
 
     @property
     def pool(self) -> Pool:
-        """The shared connections."""
+        """The pool of shared connections."""
 
     def leave_primary(self, node: Node) -> None:
-        """``node`` is no primary: have the topology looked at, and go over fresh connections."""
+        """Look for the topology and replace the connections to ``node``, which is not a primary."""
 
     def renew_subscriptions(self, node: Node) -> None:
-        """Subscribe at ``node`` over a fresh connection."""
+        """Subscribe at ``node`` again, over a new connection."""
 
 
 class _RoleAnswer(WholeReplySink):
-    """Takes a server's answer to the question what it is."""
+    """The sink of a server's reply to ROLE."""
 
     __slots__ = ("_place", "_watch")
 
@@ -69,30 +68,29 @@ class _RoleAnswer(WholeReplySink):
 
     @property
     def counted(self) -> bool:
-        """No client asked for it."""
+        """Whether an error counts as a failed command: it does not, since no client sent the request."""
         return False
 
     def take(self, token: int, reply: bytes) -> None:
-        """Take it."""
+        """Report a server that is a replica."""
         if reply[:1] == b"$" and Replication.read(reply).demoted:
             self._watch.demoted(self._place)
 
 
 class RoleWatch:
-    """The watch of ``service`` over its primaries. ``enabled``: they are to be primaries, whatever the configuration
-    says."""
+    """Watches the primaries of ``service``. ``enabled`` says that their role is checked."""
 
     def __init__(self, service: Watched, enabled: bool) -> None:
         self._service = service
         self._enabled = enabled
         self._renewed: dict[Node, float] = {}
         self._sought: set[Node] = set()
-        """Those whose connections were renewed, and that have not been found to be primaries since."""
+        """The servers whose connections were replaced, and that have not been primaries since."""
         self.misfits: dict[Node, str] = {}
-        """Servers that can be reached and are no primaries of static shards, and why not."""
+        """The reachable servers that can not be primaries of static shards, each with the reason."""
 
     def demoted(self, place: Place) -> None:
-        """The server of ``place`` says that it is a replica. Cheap: called for each of thousands of requests."""
+        """Act on a server that reports that it is a replica. This is cheap, since thousands of requests may call it."""
         if not self._enabled or not place.primary:
             return
         now = self._service.turn.now()
@@ -100,11 +98,11 @@ class RoleWatch:
         if now - self._renewed.get(node, -_AGAIN) < _AGAIN:
             return
         self._renewed[node] = now
-        # Not within the reading of the connection that said so.
+        # The connection that reported it is still being read, so its replacement waits for the next turn.
         self._service.loop.call_soon(self._renew, place)
 
     def stood(self, backend: Backend) -> None:
-        """A connection is ready: what is subscribed there belongs on the primary that was found."""
+        """Act on a connection that is ready: subscriptions move to the primary that was found."""
         node = backend.place.node
         if backend.place.primary and node in self._sought:
             self._sought.discard(node)
@@ -112,10 +110,10 @@ class RoleWatch:
             self._service.renew_subscriptions(node)
 
     def learned(self, node: Node, slots: int | None) -> None:
-        """``node`` of a static shard is one of a Redis Cluster and serves so many slots; None: it is in none."""
+        """Act on the number of slots that ``node`` of a static shard serves in a cluster; None without a cluster."""
         why = "" if slots in (None, SLOTS) else node_of_cluster(slots or 0)
         if why and self.misfits.get(node) != why:
-            log.error("a primary is not fit for a static shard address=%s: %s", node.address, why)
+            log.error("a primary can not be a static shard address=%s: %s", node.address, why)
         elif slots == SLOTS:
             log.info("a primary is in cluster mode, and serves all slots by itself address=%s", node.address)
         if why:
@@ -124,18 +122,18 @@ class RoleWatch:
             self.misfits.pop(node, None)
 
     def known(self, nodes: Collection[Node]) -> None:
-        """These are the servers that there are."""
+        """Forget the servers that are not in ``nodes``."""
         self._renewed = {node: when for node, when in self._renewed.items() if node in nodes}
         self._sought.intersection_update(nodes)
         self.misfits = {node: why for node, why in self.misfits.items() if node in nodes}
 
     async def run(self) -> None:
-        """Ask each primary every second over a connection that clients use: what is read from one that was replaced
-        behind its name tells nobody, least of all where another worker has met READONLY. Never returns."""
+        """Ask each primary for its role every second, over a shared connection; never returns. Reads alone would not
+        show that the server behind a name was replaced, if another worker was the one that got READONLY."""
         while True:
             await asyncio.sleep(_EVERY * random.uniform(1 - _JITTER, 1 + _JITTER))
             now = self._service.turn.now()
-            # Not behind a CLIENT CACHING, which is for the request that follows.
+            # The request must not follow a CLIENT CACHING, which applies to the next request.
             asked = {
                 backend.place.node: backend
                 for backend in self._service.pool

@@ -1,4 +1,4 @@
-"""A static topology whose servers change their roles: each is asked what it is, time and again."""
+"""A static topology whose servers change their roles: each server is asked for its role regularly."""
 
 import asyncio
 import logging
@@ -18,11 +18,11 @@ from proxy.sharding.topology import Node, Shard, Topology, build_topology
 log = logging.getLogger(__name__)
 
 _ROUNDS = 3
-"""A demoted primary names its successor, that one its replicas, those theirs."""
+"""Rounds of questions: a demoted primary names its successor, the successor its replicas, and these theirs."""
 
 
 class RolesSource(Unlisted):
-    """Follows the roles of the servers of ``config.shards``; which slots a shard has stays."""
+    """Follows the roles of the servers of ``config.shards``; the slots of the shards do not change."""
 
     def __init__(self, config: Config, credentials: Credentials, counters: Counters) -> None:
         self._credentials = credentials
@@ -34,24 +34,24 @@ class RolesSource(Unlisted):
         self._groups = [Group(shard.name, shard.nodes) for shard in self._topology.shards]
         self._passed_over: dict[str, tuple[Node, ...]] = {}
         self._asked: set[Node] = set()
-        """Whom the latest look was about."""
+        """The servers that the latest look has asked."""
         self._silent: dict[Node, str] = {}
-        """The servers that can not be asked, and why."""
+        """The servers that can not be asked, each with the reason."""
         self._oddities = Told(log)
 
     def hint(self, node: Node | None = None) -> None:
-        """Something says that the roles have changed."""
+        """Ask the servers soon, since the roles may have changed."""
         self._pace.hint(node)
 
     async def run(self, adopt: Adopt) -> None:
-        """Never returns."""
+        """Follow the roles; never returns."""
         while True:
             await self._pace.wait()
             try:
                 await self._look(adopt)
             except Exception:
-                # A fault of ours must not end the search for good.
-                log.exception("what the servers say of their roles can not be used")
+                # A bug in one look must not end the discovery.
+                log.exception("the servers' answers about their roles can not be used")
 
     async def _look(self, adopt: Adopt) -> None:
         self._asked.clear()
@@ -64,9 +64,9 @@ class RolesSource(Unlisted):
             group.take(said, [other.primary for other in self._groups if other is not group])
             if group.passed_over and group.passed_over != self._passed_over.get(group.name):
                 log.error(
-                    "shard=%s has lost its primary %s, and %s is not taken for it, as it was one beside it, or was "
-                    "started anew since: its data may be old. If it is good, make a replica follow it, or restart the "
-                    "proxy with it as the primary",
+                    "shard=%s has lost its primary %s, and %s does not replace it, since it was a primary at the same "
+                    "time or was restarted: its data may be old. If its data is good, make a replica follow it, or "
+                    "restart the proxy with it as the primary",
                     group.name,
                     group.primary,
                     ",".join(map(str, group.passed_over)),
@@ -83,7 +83,7 @@ class RolesSource(Unlisted):
         adopt(self._topology)
 
     async def _gather(self, group: Group) -> dict[Node, Answer]:
-        """What the members of the group say, and those that they name."""
+        """The answers of the members of ``group``, and of the servers that they name."""
         answers: dict[Node, Answer] = {}
         asked: set[Node] = set()
         wanted = set(group.members)
@@ -105,7 +105,7 @@ class RolesSource(Unlisted):
         if isinstance(answer, Answer):
             self._oddities.tell(node, answer.odd)
             if self._silent.pop(node, None) is not None:
-                log.info("server says its role again address=%s", node)
+                log.info("server tells its role again address=%s", node)
             return answer
         if node not in self._silent:
             log.warning("server can not be asked for its role address=%s reason=%r (see topology.remap)", node, answer)
@@ -114,7 +114,7 @@ class RolesSource(Unlisted):
 
 
 def _distinct(shards: Iterable[Shard]) -> tuple[Shard, ...]:
-    """Each server once: what serves one shard is left out of the replicas of others."""
+    """``shards`` with each server once: a server of one shard is left out of the replicas of others."""
     found = tuple(shards)
     taken = {shard.primary for shard in found}
     distinct = []

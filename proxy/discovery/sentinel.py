@@ -1,16 +1,16 @@
-"""The topology that sentinels know: asked for, and followed by what they publish.
+"""The topology that sentinels know: they are asked for it, and their events are followed.
 
 ::
 
-    sentinels ──events──▶ Subscription, one for each ──▶ the one that published is asked at once
+    sentinels ──events──▶ Subscription, one for each ──▶ the sentinel that published is asked at once
         ▲                                                      │
-        └────── all are asked: in turn, after a hint ──────────┤
+        └────── all are asked: regularly, after a hint ────────┤
                                                                ▼
                         SentinelReport ──▶ Trust ──▶ Chart ──▶ Topology ──▶ adopt
 
-A sentinel that leads a failover says so about a tenth of a second before the replica is promoted, while the old primary
-goes on taking writes, which are lost, for seconds. So from then on until the new primary is adopted, ``hold`` keeps the
-shard's requests back.
+A sentinel that leads a failover publishes that about a tenth of a second before the replica is promoted, while the old
+primary goes on taking writes for seconds, which are lost. So ``hold`` holds the shard's requests from then on until the
+new primary is adopted.
 """
 
 import asyncio
@@ -37,14 +37,16 @@ from proxy.transport.tls import sentinel_tls
 log = logging.getLogger(__name__)
 
 Hold = Callable[[str, float | None], None]
-"""Called with a shard's name: keep its requests back for at most so many seconds from now; None: let them go."""
+"""A callback with a shard's name that holds its requests for at most so many seconds from now, or releases them (None).
+"""
 
 HOLD = 5.0
-"""Seconds, begun anew as long as the failover goes on: the sentinel notices the promotion within about one."""
+"""Seconds of a hold, which is renewed as long as the failover goes on. The sentinel sees the promotion within about one
+second."""
 _GAP = 0.02
-"""Seconds between two looks after events: several that are published together are one look."""
+"""Seconds between two looks after events: several events that are published together cause one look."""
 _EAGER = 15.0
-"""Seconds after a change for which the sentinels are asked often, as they learn of replicas only by and by."""
+"""Seconds after a change in which the sentinels are asked often, since they learn of replicas gradually."""
 
 
 class SentinelSource(Unlisted):
@@ -64,21 +66,21 @@ class SentinelSource(Unlisted):
         self._chart = Chart(section.masters)
         self._of_servers = credentials or Credentials()
         self._reports: dict[Node, SentinelReport] = {}
-        """What each sentinel said last, whoever it is."""
+        """The latest report of each sentinel, believed or not."""
         self._trust = Trust(self._configured)
         self._believed: dict[Node, SentinelReport] = {}
-        """The same, as far as it counts."""
+        """The latest report of each sentinel, with only the masters about which it is believed."""
         self._servers: dict[str, Collection[Node]] = {}
-        """By master: its servers."""
+        """The servers of each master, by master."""
         self._denied: set[str] = set()
-        """The masters of which the primary says otherwise than sentinels that are believed."""
+        """The masters whose primary contradicts sentinels that are believed."""
         self._run_ids: dict[str, tuple[Node, str]] = {}
-        """By master: the primary, and its run id."""
+        """The primary of each master and its run id, by master."""
         self._distrusted: dict[Node, tuple[str, ...]] = {}
-        """By sentinel: the masters about which it is not believed."""
+        """The masters about which a sentinel is not believed, by sentinel."""
         self._oddities = Told(log)
         self._leading: dict[str, tuple[Node, float]] = {}
-        """By master: the sentinel that leads its failover, and since when its requests are held."""
+        """The sentinel that leads the failover, and the time since which requests are held, by master."""
         self._news: dict[Node, None] = {}
         self._told = asyncio.Event()
         self._listeners: dict[Node, asyncio.Task[None]] = {}
@@ -87,17 +89,17 @@ class SentinelSource(Unlisted):
         self._deaf = False
         self._missing: Collection[str] = ()
         self._looked = asyncio.Event()
-        """All have been asked once: before that, one that lags could be taken for all."""
+        """Set when all sentinels have been asked once; before that, one that lags could be believed alone."""
         self._eager_until = 0.0
         self._seats: Mapping[str, WatchedMaster] = {}
         self._topology = Topology.unknown()
 
     def hint(self, node: Node | None = None) -> None:
-        """Something says that the topology has changed."""
+        """Ask the sentinels soon, since the topology may have changed."""
         self._pace.hint(node)
 
     async def run(self, adopt: Adopt) -> None:
-        """Never returns."""
+        """Follow the topology; never returns."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_looking(adopt), name="ask sentinels")
@@ -106,7 +108,7 @@ class SentinelSource(Unlisted):
             for task in self._listeners.values():
                 task.cancel()
 
-    # ---- when to look, and at whom
+    # ---- when to ask, and which sentinels
 
     async def _keep_looking(self, adopt: Adopt) -> None:
         while True:
@@ -152,23 +154,23 @@ class SentinelSource(Unlisted):
     # ---- a look
 
     async def _look(self, nodes: Sequence[Node] | None, adopt: Adopt) -> None:
-        """Ask some sentinels, or all; and those that they name and nobody knew."""
+        """Ask some sentinels, or all, and also those that they name and that were unknown."""
         began = asyncio.get_running_loop().time()
         asked: set[Node] = set()
         try:
             await self._gather(nodes, asked)
             self._judge(adopt)
         except Exception:
-            # A fault of ours must not end the search for good.
-            log.exception("what the sentinels say can not be used reports=%r", self._reports)
+            # A bug in one look must not end the discovery.
+            log.exception("the sentinels' reports can not be used reports=%r", self._reports)
         self._watch_failovers(asked, began)
         eager = self._chart.unsettled and began < self._eager_until
         if self._leading or self._chart.doubtful or self._trust.forsaken or self._denied or eager:
-            # More is about to come, of which there may be no event.
+            # More changes are about to come, possibly without an event.
             self._pace.hint()
 
     async def _gather(self, nodes: Sequence[Node] | None, asked: set[Node]) -> None:
-        """The reports of ``nodes``, or of all; ``asked`` gets those that were asked."""
+        """Get the reports of ``nodes``, or of all sentinels; the sentinels asked are added to ``asked``."""
         self._listen()
         wanted = list(self._listeners if nodes is None else nodes)
         while wanted:
@@ -197,14 +199,14 @@ class SentinelSource(Unlisted):
             self._silent.discard(node)
 
     def _listen(self) -> None:
-        """Subscribe to the sentinels that are configured, and those that they name, each once."""
+        """Subscribe to the configured sentinels and those that they name, to each once."""
         known = {report.id for node, report in self._believed.items() if node in self._configured and report.masters}
         wanted = dict.fromkeys(self._configured)
         for report in self._believed.values():
             for master in report.masters.values():
                 wanted |= {node: None for identity, node in master.peers.items() if identity not in known}
         if not any(report.masters for report in self._believed.values()):
-            # Nobody says who is there.
+            # No report names the sentinels, so the present subscriptions stay.
             wanted |= dict.fromkeys(self._listeners)
         for node in [node for node in self._listeners if node not in wanted]:
             self._listeners.pop(node).cancel()
@@ -217,10 +219,10 @@ class SentinelSource(Unlisted):
                 subscription = Subscription(node, self._credentials, self._patience, self._on_message, self._on_change)
                 self._listeners[node] = asyncio.create_task(subscription.run(), name=f"listen to sentinel {node}")
 
-    # ---- what comes of it
+    # ---- using the reports
 
     async def _believe(self) -> None:
-        """Find out which of the reports count."""
+        """Decide which of the reports are believed."""
         for name in self._trust.forsaken:
             if await self._is_what_it_was(name):
                 self._trust.deny(name, asyncio.get_running_loop().time())
@@ -239,14 +241,14 @@ class SentinelSource(Unlisted):
                     ",".join(names),
                 )
             elif not names and node in self._distrusted:
-                log.info("sentinel is believed by now address=%s", node)
+                log.info("sentinel is believed now address=%s", node)
             self._distrusted.pop(node, None)
             if names:
                 self._distrusted[node] = names
 
     async def _confirm(self, name: str, believed: dict[Node, SentinelReport]) -> None:
-        """Whoever takes over was one of the master's servers: another does not while the primary denies that it was
-        replaced. Sentinels take a stranger's word for that, if it knows one of them."""
+        """Reject a new primary that was not one of the master's servers, while the present primary says that it was not
+        replaced. Sentinels believe such a report from any sentinel that lists one of them."""
         views = {node: report.masters[name] for node, report in believed.items() if name in report.masters}
         seat = self._chart.seats.get(name)
         odd = {
@@ -269,7 +271,7 @@ class SentinelSource(Unlisted):
                     self._run_ids[name] = (master.node, master.run_id)
 
     async def _is_what_it_was(self, name: str) -> bool:
-        """Whether the primary says that it is one, and is the server that it was: not restarted either."""
+        """Whether the primary reports that role, and has the same run id as before."""
         seat = self._chart.seats.get(name)
         node, run_id = self._run_ids.get(name, (None, ""))
         if seat is None or node != seat.node:
@@ -287,7 +289,7 @@ class SentinelSource(Unlisted):
         if not reports:
             self._counters.refresh("failed")
             if not self._deaf:
-                log.error("no sentinel answers: look at sentinel.sentinels, at their password, and at the network")
+                log.error("no sentinel answers: check sentinel.sentinels, their password and the network")
             self._deaf = True
             return
         self._deaf = False
@@ -312,7 +314,7 @@ class SentinelSource(Unlisted):
         for name in missing:
             if name not in self._missing:
                 log.error(
-                    "no sentinel knows a master called %r: look at sentinel.masters, and at what "
+                    "no sentinel knows a master called %r: check sentinel.masters against "
                     "`redis-cli -p 26379 SENTINEL MASTERS` says",
                     name,
                 )
@@ -330,9 +332,9 @@ class SentinelSource(Unlisted):
                 log.info("replicas changed shard=%s replicas=%s", name, replicas)
 
     def _watch_failovers(self, asked: Collection[Node], began: float) -> None:
-        """Hold on as long as the sentinel that leads a failover says that it goes on; let go when it is over."""
+        """Renew the hold as long as the sentinel that leads a failover reports it, and end it when it is over."""
         for node in asked:
-            # Its events may have been missed: it was not listened to.
+            # The events of a sentinel may have been missed while its subscription was down.
             for name, master in self._believed[node].masters.items() if node in self._believed else ():
                 if master.step in UNDECIDED and name not in self._leading:
                     self._begin(name, node)
@@ -341,8 +343,8 @@ class SentinelSource(Unlisted):
             if node not in asked or since > began:
                 continue
             if report is None or name not in report.masters:
-                # It is gone, and its failover with it; but it may have promoted the replica already. The hold ends by
-                # itself.
+                # The sentinel is down, and its failover with it, but it may have promoted the replica already. The hold
+                # ends by its time.
                 del self._leading[name]
             elif report.masters[name].step in UNDECIDED:
                 self._hold(name, HOLD)

@@ -1,8 +1,8 @@
-"""Which server is the primary of each master, by what several sentinels say. Pure.
+"""Decides from several sentinels' reports which server is the primary of each master. No I/O.
 
-A failover gives a master a higher epoch, which spreads from sentinel to sentinel: the highest is the newest. A lower
-one comes from a sentinel that lags or was cut off, unless more than half of all sentinels agree on it, and go on doing
-so: then the operator has begun anew (SENTINEL REMOVE and MONITOR).
+A failover gives a master a higher epoch, which spreads from sentinel to sentinel: the highest epoch is the newest. A
+lower one comes from a sentinel that lags or was partitioned, unless more than half of all sentinels agree on it for a
+while: then the operator has set up the master anew (SENTINEL REMOVE and MONITOR).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from proxy.discovery.sentinelview import Master, SentinelReport
 from proxy.sharding.topology import Node, Shard, Topology, even_ranges
 
 AGREED = 3.0
-"""Seconds for which sentinels must agree that an older epoch holds: longer than news takes from one to the others."""
+"""Seconds for which sentinels must agree on a lower epoch: longer than a new epoch takes to reach all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedMaster:
-    """The primary of a master since the failover of number ``epoch``, and its replicas that can be used."""
+    """The primary of a master since the failover with number ``epoch``, and its usable replicas."""
 
     node: Node
     epoch: int
@@ -28,18 +28,18 @@ class WatchedMaster:
 
 
 class Chart:
-    """The seats of the masters ``names``, over time."""
+    """The primaries of the masters ``names`` over time."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self.seats: dict[str, WatchedMaster] = {}
         self.unsettled = False
-        """Whether there are replicas of which the sentinels do not know yet whether they can be used."""
+        """Whether the sentinels do not know yet if some replicas are usable."""
         self._doubts: dict[str, tuple[tuple[int, Node], float]] = {}
-        """What was agreed on against the seat, and since when."""
+        """The epoch and primary that sentinels agree on against the present one, and since when, by master."""
 
     def take(self, reports: Collection[SentinelReport], now: float) -> None:
-        """Reconsider, by the latest report of each sentinel that answers; ``now`` in seconds."""
+        """Decide anew, from the latest report of each sentinel that answers; ``now`` is in seconds."""
         self.unsettled = False
         for name in self._names:
             views = [report.masters[name] for report in reports if name in report.masters]
@@ -47,7 +47,7 @@ class Chart:
                 self._reconsider(name, views, now)
 
     def unknown(self, reports: Collection[SentinelReport]) -> list[str]:
-        """The masters that no sentinel knows, of those that answer."""
+        """The masters that no answering sentinel knows."""
         return [name for name in self._names if not any(name in report.masters for report in reports)]
 
     def _reconsider(self, name: str, views: Sequence[Master], now: float) -> None:
@@ -65,7 +65,7 @@ class Chart:
     def _agreed(
         self, name: str, seat: WatchedMaster, claims: Mapping[tuple[int, Node], int], sentinels: int, now: float
     ) -> tuple[int, Node]:
-        """The seat's epoch and node, or others that hold in its place."""
+        """The epoch and node of the present primary, or those that replace them."""
         held = (seat.epoch, seat.node)
         other = next((claim for claim, count in claims.items() if count * 2 > sentinels), held)
         if held in claims or other == held:
@@ -81,11 +81,11 @@ class Chart:
 
     @property
     def doubtful(self) -> bool:
-        """Whether sentinels agree on what is older than what is known: it should be looked at again soon."""
+        """Whether sentinels agree on a lower epoch than the known one, so that they should be asked again soon."""
         return bool(self._doubts)
 
     def _replicas(self, primary: Node, views: Sequence[Master]) -> tuple[Node, ...]:
-        """Those that at least half of the sentinels which list them find usable."""
+        """The replicas that at least half of the sentinels that list them call usable."""
         listed: Counter[Node] = Counter()
         usable: Counter[Node] = Counter()
         for view in views:
@@ -97,9 +97,9 @@ class Chart:
         return tuple(sorted(found, key=lambda node: (node.host, node.port)))
 
     def topology(self, epoch: int) -> tuple[Topology, list[str]]:
-        """The shards whose primary is known, and the names of masters that are left out as another has their primary.
+        """The shards with known primaries, and the names of masters left out because another has their primary.
 
-        The slots are divided evenly over all masters. A server that is listed for two is the first one's.
+        The slots are divided evenly over all masters. A replica that two masters list belongs to the first one.
         """
         primaries: dict[Node, str] = {}
         doubled = []

@@ -1,11 +1,11 @@
-"""Which sentinels are believed about which masters. Pure.
+"""Decides which sentinels are believed about which masters. No I/O.
 
-A sentinel has an id of its own over restarts, and sentinels that watch the same servers list each other by it. One that
-was believed stays so, at whatever address; another is believed once one of them lists it. Its address proves nothing,
-as another's sentinel can get that (and have a master of the same name), and neither does the epoch that it says.
+A sentinel keeps its id over restarts, and sentinels that monitor the same servers list each other by id. A sentinel
+that was believed stays so, at any address; another one is believed once one of these lists it. An address proves
+nothing, since a sentinel of another deployment can get it and have a master of the same name; neither does the epoch.
 
-Where no such sentinel answers, as at the start, those are taken that are configured: if they are of several minds,
-those that list each other or watch the same servers belong together, and the most of them count.
+If no such sentinel answers, as at the start, the configured ones are believed. If these disagree, sentinels that list
+each other or monitor the same servers form a group, and the largest group is believed.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from proxy.discovery.sentinelview import Master, SentinelReport
 from proxy.sharding.topology import Node
 
 FORSAKEN = 3.0
-"""Seconds without an answer from any sentinel that is believed after which others that are configured are, though they
-watch other servers: longer than a sentinel takes to restart."""
+"""Seconds without an answer from any believed sentinel after which other configured ones are believed, even if they
+monitor other servers: longer than a sentinel takes to restart."""
 _MOST_IDS = 256
-"""So many of a master's sentinels are remembered."""
+"""The most sentinels of a master that are remembered."""
 
 _Voice = tuple[SentinelReport, Master]
-"""A sentinel, and what it says of one master."""
+"""The report of a sentinel, and the part of it about one master."""
 
 
 class Trust:
-    """The sentinels that are believed, over time; ``configured`` are the addresses of some."""
+    """The believed sentinels over time; ``configured`` are the addresses of some."""
 
     def __init__(self, configured: Sequence[Node]) -> None:
         self._configured = tuple(configured)
         self._ids: dict[str, dict[str, None]] = {}
-        """By master, whom was believed and who these list."""
+        """The ids of the believed sentinels and of those that they list, by master."""
         self._forsaken: dict[str, float] = {}
-        """The masters of which others say something, but nobody who was believed; since when."""
+        """The masters that only sentinels report that are not believed, and since when."""
 
     def believed(
         self, reports: Mapping[Node, SentinelReport], servers: Mapping[str, Collection[Node]], now: float
     ) -> dict[Node, SentinelReport]:
-        """The latest reports, each with those masters only about which it is believed. ``servers``: those known of each
-        master. ``now`` in seconds."""
+        """The latest reports, each with only the masters about which it is believed. ``servers`` are the known servers
+        of each master; ``now`` is in seconds."""
         names = {name for report in reports.values() for name in report.masters}
         heard = {name: self._heard(name, reports, servers.get(name, ()), now) for name in names}
         found = {}
@@ -51,11 +51,11 @@ class Trust:
 
     @property
     def forsaken(self) -> Collection[str]:
-        """The masters whose sentinels are silent, while others that are configured say something of them."""
+        """The masters whose believed sentinels are silent, while other configured ones report them."""
         return self._forsaken.keys()
 
     def deny(self, name: str, now: float) -> None:
-        """What others say of a master is not so, as it says itself."""
+        """Reject the other sentinels' reports about a master, because its primary contradicts them."""
         self._forsaken[name] = now
 
     def _heard(
@@ -82,20 +82,20 @@ class Trust:
 
 
 def _listed(ids: Collection[str], voices: Iterable[_Voice]) -> set[str]:
-    """The ids of those sentinels that ``ids`` has, or one of these sentinels lists."""
+    """The ids of the sentinels in ``ids``, and of all that these list, directly or through others."""
     found: set[str] = set()
     left = list(voices)
     while more := [(report, master) for report, master in left if report.id in ids or report.id in found]:
         left = [voice for voice in left if voice not in more]
         for report, master in more:
-            # Before Redis 6.2 the address is the id.
+            # Before Redis 6.2 sentinels do not tell their id, so the address stands for it.
             found |= {report.id, *master.peers, *(node.address for node in master.peers.values())}
     return found
 
 
 def _begin(voices: Mapping[Node, _Voice]) -> set[str]:
-    """The ids of the sentinels to begin with: of several groups the one of most, then the one that lists most, then the
-    first."""
+    """The ids of the sentinels to believe at the start: those of the largest group, then of the one that lists most
+    sentinels, then of the first."""
     groups: list[list[_Voice]] = []
     for voice in voices.values():
         near = [group for group in groups if any(_together(voice, other) for other in group)]

@@ -1,6 +1,6 @@
-"""What sentinels say, as plain facts: what they are asked, their replies, and the events that they publish. Pure.
+"""The reports of sentinels: the commands that they are asked, the facts in their replies, and their events. No I/O.
 
-Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/, and replies of Redis 7.0 and Valkey 9.
+Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/, replies of Redis 7.0 and Valkey 9.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from proxy.planning.refusals import remapped
 from proxy.sharding.topology import Node
 
 UNDECIDED = frozenset({"select_slave", "send_slaveof_noone", "wait_promotion"})
-"""Steps of a failover in which a replica may be promoted at any moment; the sentinel still names the old primary."""
+"""The steps of a failover in which a replica may be promoted at any moment; the sentinel names the old primary."""
 _DOWN = frozenset({"s_down", "o_down", "disconnected"})
 _NUMBER = re.compile("[0-9]{1,20}")
 _QUESTIONS = 4
-"""Asked about each master, beside who the sentinel is."""
+"""The number of questions about each master, behind the one for the sentinel's id."""
 
 
 class NoSentinel(Exception):
-    """What answered is no sentinel, or not one that may be asked; the reason in words."""
+    """The server that answered is not a sentinel, or refuses the proxy; the reason is in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """A replica, as one sentinel sees it. ``down``: it does not answer. ``known``: it said that it is a replica."""
+    """A replica, as one sentinel sees it. ``down`` says that it does not answer, ``known`` that it told its role."""
 
     node: Node
     down: bool
@@ -38,9 +38,9 @@ class Follower:
 class Master:
     """A master, as one sentinel sees it.
 
-    ``epoch`` is that of its last failover (config-epoch), ``step`` that of a failover that this sentinel leads now, ""
-    if it leads none. ``peers``: the other sentinels that watch it, by their ids. ``run_id``: that of the server at
-    ``node``, "" if the sentinel has not asked it yet.
+    ``epoch`` is that of its last failover (config-epoch), ``step`` the step of the failover that this sentinel leads
+    now, "" if it leads none. ``peers`` are the other sentinels of the master, by id. ``run_id`` is that of the server
+    at ``node``, "" if the sentinel has not asked it yet.
     """
 
     node: Node
@@ -52,14 +52,14 @@ class Master:
 
     @property
     def servers(self) -> set[Node]:
-        """The primary and its replicas, in whatever state."""
+        """The primary and all its replicas, usable or not."""
         return {self.node, *(follower.node for follower in self.followers)}
 
 
 @dataclass(frozen=True, slots=True)
 class SentinelReport:
-    """What one sentinel says. ``id`` is its own, over restarts and at whatever address; a master that it does not know
-    is not in ``masters``. ``odd``: what was passed over in its replies, in words."""
+    """The report of one sentinel. ``id`` is its own, which stays the same over restarts and at any address; ``masters``
+    has only the masters that it knows. ``odd`` describes the skipped parts of its replies in words."""
 
     id: str
     masters: Mapping[str, Master]
@@ -67,10 +67,10 @@ class SentinelReport:
 
 
 def questions(names: Sequence[str], replicas: str = "REPLICAS") -> list[tuple[str, ...]]:
-    """What to ask a sentinel, in one go; ``replicas`` is the word for them: SLAVES before Redis 5.
+    """The commands to send to a sentinel, together; ``replicas`` is its word for replicas: SLAVES before Redis 5.
 
-    The epoch is asked before the address: should a failover come in between, a new address with an old epoch does no
-    harm, as a known address with the same epoch is kept.
+    The epoch is asked before the address. If a failover comes in between, a new address with an old epoch does no harm,
+    since the known address with the same epoch is kept.
     """
     asked: list[tuple[str, ...]] = [("SENTINEL", "MYID")]
     for name in names:
@@ -84,19 +84,19 @@ def questions(names: Sequence[str], replicas: str = "REPLICAS") -> list[tuple[st
 
 
 def is_old(replies: Sequence[object]) -> bool:
-    """Whether the sentinel knows replicas by their old name only."""
+    """Whether the sentinel knows replicas by their old name, SLAVES, only."""
     return any(isinstance(reply, Exception) and "subcommand" in str(reply).lower() for reply in replies[3::_QUESTIONS])
 
 
 def read(asked: Node, names: Sequence[str], replies: Sequence[object], remap: Mapping[str, str]) -> SentinelReport:
-    """The replies to ``questions(names)`` of the sentinel at ``asked``.
+    """The report in the replies to ``questions(names)`` of the sentinel at ``asked``.
 
-    Addresses are those at which the proxy reaches servers, by ``remap``. Raises ``NoSentinel``.
+    Addresses are mapped by ``remap``. Raises ``NoSentinel``.
     """
     for reply in replies:
         if isinstance(reply, Exception):
             _refuse(str(reply))
-    # MYID is new in Redis 6.2; an address does in its place.
+    # MYID exists since Redis 6.2; before that the address stands for the id.
     identity = _text(replies[0]) or asked.address
     odd = Odd()
     masters = {}
@@ -113,16 +113,16 @@ def _refuse(words: str) -> None:
     if code == "NOAUTH":
         raise NoSentinel("the sentinel asks for a password: set sentinel.password")
     if code == "NOPERM":
-        raise NoSentinel(f"the sentinel's user of the proxy may not ask it: {words}")
+        raise NoSentinel(f"the proxy's user at the sentinel may not ask it: {words}")
     if "unknown command" in words.lower():
-        raise NoSentinel("it is a server, and no sentinel: name the sentinels' own ports (26379, if none was chosen)")
+        raise NoSentinel("it is a server, not a sentinel: name the sentinels' own ports (26379 by default)")
 
 
 def _master(name: str, replies: Sequence[object], remap: Mapping[str, str], odd: Odd) -> Master | None:
     about, address, followers, peers = replies
     fields = _fields(about)
     own = _node(fields, remap)
-    # The sentinel that leads a failover names the new primary here first.
+    # The sentinel that leads a failover names the new primary in this reply first.
     node = _node(dict(zip(("ip", "port"), map(_text, _list(address)), strict=False)), remap)
     if node is None and address is not None:
         odd.note(f"SENTINEL GET-MASTER-ADDR-BY-NAME {name}", "it is no address")
@@ -149,8 +149,8 @@ def _followers(name: str, entries: Sequence[object], remap: Mapping[str, str], o
         if node is None:
             odd.note(f"SENTINEL REPLICAS {name}", "a replica has no address")
             continue
-        # A replica that was just added is said to be one before it was asked: then it has no master. A demoted primary
-        # goes on taking writes until it is told, up to 10 s later, and reports itself as a master.
+        # A sentinel lists a new replica before it has asked it: such a replica has no master. A demoted primary goes on
+        # taking writes until it is reconfigured, up to 10 s later, and reports the role of a master until then.
         known = fields.get("role-reported") == "slave" and fields.get("master-host", "?") not in ("?", "")
         yield Follower(node, not _DOWN.isdisjoint(fields.get("flags", "").split(",")), known)
 
@@ -168,7 +168,7 @@ def _peers(name: str, entries: Sequence[object], remap: Mapping[str, str], odd: 
 
 
 def _fields(reply: object) -> dict[str, str]:
-    """A flat list of names and values."""
+    """A flat list of names and values as a dict."""
     items = [_text(item) for item in _list(reply)]
     return dict(zip(items[::2], items[1::2], strict=False))
 
@@ -190,20 +190,20 @@ def _node(fields: Mapping[str, str], remap: Mapping[str, str]) -> Node | None:
 
 @dataclass(frozen=True, slots=True)
 class SentinelEvent:
-    """A message that a sentinel published. ``what`` is its channel ("+switch-master"), ``master`` the master that it
-    names, "" if it names none."""
+    """An event that a sentinel published. ``what`` is its channel ("+switch-master"), ``master`` the name of the
+    master, "" if the event names none."""
 
     what: str
     master: str
 
     @property
     def begins(self) -> bool:
-        """Whether a replica is about to be promoted: in about a tenth of a second, or it has been."""
+        """Whether a replica is promoted in about a tenth of a second, or has been."""
         return self.what in _BEGIN
 
     @property
     def aborts(self) -> bool:
-        """Whether the failover was given up before a replica was promoted."""
+        """Whether the failover was aborted before a replica was promoted."""
         return self.what.startswith("-failover-abort")
 
 
@@ -211,7 +211,8 @@ _BEGIN = frozenset({"+selected-slave", "+failover-state-send-slaveof-noone", "+f
 
 
 def read_event(channel: bytes, payload: bytes) -> SentinelEvent:
-    """``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; +switch-master: ``<master> <old> <old> <new> <new>``."""
+    """The event in a message ``<type> <name> <ip> <port> [@ <master> <ip> <port>]``; for +switch-master the message is
+    ``<master> <old ip> <old port> <new ip> <new port>``."""
     what = channel.decode("utf-8", "replace")
     words = payload.decode("utf-8", "replace").split()
     if what == "+switch-master" or "@" in words[:-1]:

@@ -1,4 +1,4 @@
-"""Where the topology comes from, over time."""
+"""The contract of a source, which finds the topology and follows its changes."""
 
 import asyncio
 import contextlib
@@ -9,55 +9,55 @@ from typing import Protocol
 from proxy.sharding.topology import Node, Topology
 
 Adopt = Callable[[Topology], None]
-"""Called in the loop with each new snapshot, whose epoch is higher than that of all before."""
+"""A callback for each new snapshot, called in the loop; the epoch is higher than that of all earlier ones."""
 
 SHORTEST = 0.6
-"""Seconds between two looks, however many hints come: at most two in a second."""
+"""The least seconds between two looks, however many hints come: at most two in a second."""
 _JITTER = 0.2
 
 
 class Source(Protocol):
-    """Finds out how the shards are, and goes on finding out."""
+    """Finds the topology, and follows its changes."""
 
     async def run(self, adopt: Adopt) -> None:
-        """Never returns; whatever can not be reached is tried again, with a line in the log."""
+        """Follow the topology; never returns. Unreachable servers are logged and tried again."""
 
     def hint(self, node: Node | None = None) -> None:
-        """Something says that the topology has changed: a redirection (to ``node``), a lost connection, a server that
-        says that the cluster is down. Cheap: called for each of thousands of them."""
+        """Look soon, since the topology may have changed: after a redirection (to ``node``), a lost connection, or an
+        error that the cluster is down. The call is cheap, since thousands may come."""
 
     def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
+        """The address of the server that a redirection calls ``node``; None if no believed node knows it."""
 
     def stranger(self, node: Node, identity: str) -> str:
-        """Why the server at ``node``, whose id in its cluster is ``identity``, is not to be used; "" if it is."""
+        """The reason not to use the server at ``node``, whose id in its cluster is ``identity``; "" to use it."""
 
 
 class Unlisted:
-    """Servers that are no cluster's: who belongs to them is what the operator or the sentinels say."""
+    """A source without a cluster: the operator or the sentinels name the servers that belong to it."""
 
     def member(self, node: Node) -> Node | None:
-        """Nobody is redirected."""
+        """``node`` itself, since without a cluster there are no redirections."""
         return node
 
     def stranger(self, node: Node, identity: str) -> str:
-        """Nobody has an id."""
+        """Always "", since without a cluster servers have no ids."""
         return ""
 
 
 class Fixed(Unlisted):
-    """A topology that the configuration says and nobody looks for."""
+    """The source of a topology that is fixed by the configuration."""
 
     async def run(self, adopt: Adopt) -> None:
-        """Nothing to do."""
+        """Return at once, since nothing changes."""
 
     def hint(self, node: Node | None = None) -> None:
-        """Nothing to find out."""
+        """Ignore the hint, since nothing changes."""
 
 
 class Pace:
-    """When to look: every ``period`` seconds, give or take a fifth; sooner after a hint, but never oftener than every
-    ``SHORTEST`` seconds. One look at a time, as whoever looks waits here in between."""
+    """The pace of looks: one every ``period`` seconds, more or less by a fifth, and sooner after a hint, but at least
+    ``SHORTEST`` seconds apart. There is one look at a time, since the source waits here in between."""
 
     def __init__(self, period: float) -> None:
         self._period = period
@@ -66,16 +66,16 @@ class Pace:
         self._latest: float | None = None
 
     def hint(self, node: Node | None = None) -> None:
-        """Look soon; ``node`` may know best."""
+        """Look soon, at ``node`` first."""
         self._node = node or self._node
         self._hinted.set()
 
     async def wait(self) -> Node | None:
-        """Until it is time to look (at once at the first call): the node of the latest hint that named one."""
+        """Wait until the next look is due (the first one is at once); return the node of the latest hint with one."""
         loop = asyncio.get_running_loop()
         if self._latest is not None:
             spread = random.uniform(1.0 - _JITTER, 1.0 + _JITTER)
-            # Not wait_for: before Python 3.12 it can swallow that its task is cancelled.
+            # asyncio.wait_for is not used: before Python 3.12 it can lose a cancellation of its task.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._period * spread):
                     await self._hinted.wait()

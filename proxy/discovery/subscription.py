@@ -1,4 +1,4 @@
-"""What a sentinel publishes, listened to for as long as the proxy runs."""
+"""The subscription to a sentinel's events."""
 
 import asyncio
 import contextlib
@@ -16,19 +16,19 @@ from proxy.transport.tls import open_streams
 
 _CHUNK = 64 * 1024
 _PING_AFTER = 1.0
-"""Seconds of silence after which the other side is asked whether it is there."""
+"""Seconds of silence after which a PING is sent."""
 _BACKOFF_MIN = 0.1
 _BACKOFF_MAX = 2.0
 
 OnMessage = Callable[[Node, bytes, bytes], None]
-"""Called with who published, the channel and the message."""
+"""A callback with the sentinel, the channel and the message."""
 
 
 class Subscription:
-    """A connection to ``node`` that is subscribed to all its channels, and comes back when it is lost.
+    """A connection to ``node`` that is subscribed to all its channels, and is made again when it is lost.
 
-    ``patience``: seconds that connecting, or an answer, may take. ``on_change`` is called when it begins to listen, as
-    what was published before is unknown, and when it stops.
+    ``patience`` is the number of seconds that a connect or an answer may take. ``on_change`` is called when the
+    subscription begins, since events may have been missed before, and when it ends.
     """
 
     def __init__(
@@ -46,12 +46,13 @@ class Subscription:
         self._on_change = on_change
 
     async def run(self) -> None:
-        """Never returns; says nothing of what goes wrong, as who is told of the change will ask the server itself."""
+        """Keep the subscription; never returns. Failures are not logged: after ``on_change`` the server is asked, which
+        logs them."""
         backoff = Backoff(_BACKOFF_MIN, _BACKOFF_MAX)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            # ValueError: a host name that can be no name.
+            # ValueError is raised for a host that is not a valid name.
             with contextlib.suppress(OSError, TimeoutError, ValueError, BackendError, hiredis.ProtocolError):
                 await self._listen()
             if loop.time() - began > _BACKOFF_MAX:
@@ -95,7 +96,7 @@ class Subscription:
                 self._on_change(self.node)
 
     def _take(self, reply: object) -> bool:
-        """Whether it says that the subscription holds. Raises ``BackendError`` if the server refuses."""
+        """Handle a reply; return whether it confirms the subscription. Raises ``BackendError`` if it is an error."""
         if isinstance(reply, hiredis.ReplyError):
             raise BackendError(str(reply))
         match reply:

@@ -6,7 +6,7 @@ from proxy.engine.sink import Sink
 
 
 class Entry(NamedTuple):
-    """A request on its way: who gets the reply, the bytes (kept until answered), and when it came, in seconds."""
+    """A request on its way: the sink and token of its reply, its bytes, and the time at which it came, in seconds."""
 
     sink: Sink
     token: int

@@ -22,13 +22,13 @@ cdef class InFlight:
     cdef Py_ssize_t _head
     cdef Py_ssize_t _count
     cdef Py_ssize_t _mask
-    # A ring of the pieces that they lie in, each with how many of them are unanswered.
+    # A ring of the pieces that the requests lie in, each with the number of its unanswered requests.
     cdef Piece* _pieces
     cdef Py_ssize_t _first
     cdef Py_ssize_t _held
     cdef Py_ssize_t _piece_mask
     cdef Py_ssize_t _unwritten_pieces
-    # What will be the next piece.
+    # The bytes of the requests pushed since the last piece, which will be the next one.
     cdef char* _open
     cdef Py_ssize_t _open_size
     cdef Py_ssize_t _open_room

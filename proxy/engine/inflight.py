@@ -1,4 +1,4 @@
-"""The FIFO of requests on one backend connection: what is still to be written, and what waits for its reply."""
+"""The FIFO of one backend connection: the requests still to be written, and those that wait for their replies."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -8,28 +8,28 @@ from proxy.engine.entry import Entry
 from proxy.engine.sink import DISCARD, UNASKED, Sink
 
 LARGE = 16 * 1024
-"""A request of so many bytes is written as it is; smaller ones are copied into one piece."""
+"""A request of so many bytes is written as a piece of its own; smaller ones are joined."""
 
 
 class Transport(Protocol):
-    """What is needed of a transport to write to it."""
+    """The methods of a transport that write."""
 
     def write(self, data: bytes) -> None:
         """Write one piece."""
 
     def writelines(self, list_of_data: list[bytes]) -> None:
-        """Write several."""
+        """Write several pieces."""
 
 
 class InFlight:
     """Requests in the order they are sent, kept until answered.
 
-    A reply belongs to the oldest request that was written: ``answer`` gives it to that one's sink. Requests are pushed
-    at the end; ``write_to`` writes what is not written yet. What was never written can be taken back, and what was
-    written and lost can be pushed again, because the bytes are kept. A request without bytes of its own stands for a
-    reply to a part of the one behind it.
+    A reply belongs to the oldest written request: ``answer`` delivers it to that request's sink. Requests are pushed at
+    the end; ``write_to`` writes those not written yet. An unwritten request can be taken back, and a request lost with
+    its connection can be pushed again, because the bytes are kept. A request without bytes stands for one more reply
+    to the request behind it.
 
-    Here entries are tuples in a deque; the twin in inflight.pyx keeps structs in a ring and the bytes as they were
+    This version keeps tuples in a deque; the twin in inflight.pyx keeps structs in a ring and the bytes as they were
     written. The methods are the same.
     """
 
@@ -40,9 +40,9 @@ class InFlight:
         self._unsent: list[bytes] = []
         self._large = False
         self._sizes: deque[int] = deque()
-        """Of the written ones."""
+        """The sizes of the written requests, in bytes."""
         self.unanswered = 0
-        """How many bytes are written that are not answered, also of those that nobody waits for any more."""
+        """How many bytes of written requests are not answered, discarded requests included."""
         self.written = 0
         """How many requests are written and wait for their replies."""
 
@@ -83,14 +83,14 @@ class InFlight:
         self._large = False
 
     def write_upto(self, transport: Transport, most: int) -> None:
-        """Write as many of them as leave no more than ``most`` bytes unanswered; one alone whatever its size."""
+        """Write requests while at most ``most`` bytes are unanswered; one of any size if none is unanswered."""
         size = self.unanswered
         count = 0
         for at, frame in enumerate(self._unsent):
             size += len(frame)
             if size > most and (count or self.written):
                 break
-            if frame:  # those without bytes go with the one behind them
+            if frame:  # a request without bytes goes with the one behind it
                 count = at + 1
         else:
             count = len(self._unsent)
@@ -100,7 +100,7 @@ class InFlight:
         self._unsent += rest
 
     def answer(self, data: bytes, start: int, end: int) -> float:
-        """Give the reply at ``data[start:end]`` to the oldest request's sink; when that request came.
+        """Deliver the reply at ``data[start:end]`` to the oldest request's sink, and return when that request came.
 
         Raises ``IndexError`` when none is written.
         """
@@ -125,14 +125,14 @@ class InFlight:
         return Entry(*self._entries[0])
 
     def oldest(self) -> float | None:
-        """When the oldest request came that somebody waits for, or None."""
+        """When the oldest request came whose reply is not discarded, in seconds; None without one."""
         for sink, _, _, since in self._entries:
             if sink is not DISCARD:
                 return since
         return None
 
     def first(self) -> float | None:
-        """When the request came whose reply comes next, whether or not somebody waits for it, or None."""
+        """When the request came whose reply comes next, discarded or not, in seconds; None without one."""
         return self._entries[0][3] if self.written else None
 
     def entries(self) -> list[Entry]:
@@ -140,12 +140,12 @@ class InFlight:
         return [Entry(*item) for item in self._entries]
 
     def owners(self) -> set[object]:
-        """Whose requests these are."""
+        """The owners of all requests."""
         sinks = dict.fromkeys(sink for sink, _, _, _ in self._entries)
         return {sink.owner for sink in sinks if sink not in UNASKED}
 
     def serves_others(self, owner: object) -> bool:
-        """Whether somebody else than ``owner`` waits for a reply."""
+        """Whether a client other than ``owner`` waits for a reply."""
         last: Sink = DISCARD
         for sink, _, _, _ in self._entries:
             if sink is last or sink in UNASKED:
@@ -156,28 +156,28 @@ class InFlight:
         return False
 
     def of(self, owner: object) -> list[tuple[int, Entry]]:
-        """The requests of ``owner``, each with its place."""
+        """The requests of ``owner``, each with its place in the FIFO."""
         return [(place, Entry(*item)) for place, item in enumerate(self._entries) if item[0].owner is owner]
 
     def rewire(self, sinks: Mapping[int, Sink]) -> None:
-        """Give the replies of the requests at these places to these sinks."""
+        """Replace the sinks of the requests at the places that are the keys of ``sinks``."""
         entries = list(self._entries)
         for place, sink in sinks.items():
             entries[place] = (sink, *entries[place][1:])
         self._entries = deque(entries)
 
     def recall(self) -> list[Entry]:
-        """Take back what is not written yet."""
+        """Take back the requests that are not written yet."""
         taken = [Entry(*self._entries.pop()) for _ in range(len(self._entries) - self.written)]
         self._unsent = []
         return [entry for entry in reversed(taken) if entry.sink is not DISCARD]
 
     def restart(self, now: float) -> None:
-        """Count the time of all requests from ``now`` on."""
+        """Set the time at which all requests came to ``now``."""
         self._entries = deque((sink, token, frame, now) for sink, token, frame, _ in self._entries)
 
     def expire(self, before: float) -> tuple[list[Entry], list[Entry]]:
-        """Take the requests that came before ``before`` out of their senders' hands: (written ones, unwritten ones).
+        """Discard the requests that came before ``before``, and return them: (written ones, unwritten ones).
 
         The written ones keep their place, since their replies may still come, and those replies are dropped.
         """
@@ -203,7 +203,7 @@ class InFlight:
         return late, unwritten
 
     def drain(self) -> tuple[list[Entry], list[Entry]]:
-        """Take everything out that somebody waits for: (the written requests, the unwritten ones), each in order."""
+        """Empty the FIFO; return the requests that are not discarded: (written ones, unwritten ones), each in order."""
         entries = self.entries()
         written, self.written = self.written, 0
         self.unanswered = 0

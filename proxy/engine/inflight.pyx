@@ -1,8 +1,8 @@
-"""Twin of inflight.py: the same methods over C memory, and no Python object for a request.
+"""Twin of inflight.py: the same methods over C memory, without a Python object for a request.
 
-What is pushed is copied behind what was pushed before (``_open``). When it is written it becomes one ``bytes``, a
+A pushed request is copied behind the unwritten ones (``_open``). When they are written they become one ``bytes``, a
 piece, which is kept until its last request is answered; a large request is a piece of its own and not copied. Requests
-are structs in a ring and know their offset in their piece, pieces stand in a ring in the same order.
+are structs in a ring that hold their offset in their piece; the pieces are in a ring in the same order.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -69,7 +69,7 @@ cdef class InFlight:
         if length >= _LARGE:
             if self._open_size:
                 self._seal()
-            count = self._open_count + 1  # those without bytes lie at the beginning of the piece that follows
+            count = self._open_count + 1  # requests without bytes lie at the beginning of the piece that follows
             self._open_count = 0
             if start == 0 and end == len(data):
                 self._add_piece(data, count)
@@ -120,7 +120,7 @@ cdef class InFlight:
         transport.writelines(pieces)
 
     cpdef object write_upto(self, object transport, Py_ssize_t most):
-        """Write as many of them as leave no more than ``most`` bytes unanswered; one alone whatever its size."""
+        """Write requests while at most ``most`` bytes are unanswered; one of any size if none is unanswered."""
         cdef Py_ssize_t size = self.unanswered
         cdef Py_ssize_t index, length
         cdef Py_ssize_t count = 0
@@ -132,7 +132,7 @@ cdef class InFlight:
             size += length
             if size > most and (count or self.written):
                 break
-            if length:  # those without bytes go with the one behind them
+            if length:  # a request without bytes goes with the one behind it
                 count = index + 1 - self.written
         else:
             count = self._count - self.written
@@ -147,7 +147,7 @@ cdef class InFlight:
             self.push(entry.sink, entry.token, entry.frame, 0, len(entry.frame), entry.since)
 
     cpdef double answer(self, bytes data, Py_ssize_t start, Py_ssize_t end) except? -1.0:
-        """Give the reply at ``data[start:end]`` to the oldest request's sink; when that request came."""
+        """Deliver the reply at ``data[start:end]`` to the oldest request's sink, and return when that request came."""
         cdef Request request
         cdef Sink sink
         if not self.written:
@@ -173,7 +173,7 @@ cdef class InFlight:
         raise IndexError("no request")
 
     def oldest(self):
-        """When the oldest request came that somebody waits for, or None."""
+        """When the oldest request came whose reply is not discarded, in seconds; None without one."""
         cdef Py_ssize_t index
         for index in range(self._head, self._head + self._count):
             if self._requests[index & self._mask].sink != <PyObject*> DISCARD:
@@ -181,7 +181,7 @@ cdef class InFlight:
         return None
 
     def first(self):
-        """When the request came whose reply comes next, whether or not somebody waits for it, or None."""
+        """When the request came whose reply comes next, discarded or not, in seconds; None without one."""
         return self._requests[self._head].since if self.written else None
 
     def entries(self):
@@ -189,7 +189,7 @@ cdef class InFlight:
         return [entry for _, entry in self._walk(_ALL, 0.0, None)]
 
     def owners(self):
-        """Whose requests these are."""
+        """The owners of all requests."""
         cdef Py_ssize_t index
         cdef PyObject* last = NULL
         cdef set found = set()
@@ -201,7 +201,7 @@ cdef class InFlight:
         return found
 
     def serves_others(self, owner):
-        """Whether somebody else than ``owner`` waits for a reply."""
+        """Whether a client other than ``owner`` waits for a reply."""
         cdef Py_ssize_t index
         cdef PyObject* last = NULL
         for index in range(self._head, self._head + self._count):
@@ -212,11 +212,11 @@ cdef class InFlight:
         return False
 
     def of(self, owner):
-        """The requests of ``owner``, each with its place."""
+        """The requests of ``owner``, each with its place in the FIFO."""
         return list(self._walk(_OF_OWNER, 0.0, owner))
 
     def rewire(self, sinks):
-        """Give the replies of the requests at these places to these sinks."""
+        """Replace the sinks of the requests at the places that are the keys of ``sinks``."""
         cdef Py_ssize_t place
         cdef Request* request
         cdef PyObject* before
@@ -231,19 +231,19 @@ cdef class InFlight:
             Py_DECREF(<object> before)
 
     def recall(self):
-        """Take back what is not written yet."""
+        """Take back the requests that are not written yet."""
         entries = self.entries()[self.written:]
         self._drop_unwritten()
         return [entry for entry in entries if entry.sink is not DISCARD]
 
     def restart(self, double now):
-        """Count the time of all requests from ``now`` on."""
+        """Set the time at which all requests came to ``now``."""
         cdef Py_ssize_t index
         for index in range(self._head, self._head + self._count):
             self._requests[index & self._mask].since = now
 
     def expire(self, double before):
-        """Take the requests that came before ``before`` out of their senders' hands: (written ones, unwritten ones)."""
+        """Discard the requests that came before ``before``, and return them: (written ones, unwritten ones)."""
         cdef Py_ssize_t index
         cdef Request* request
         cdef Sink sink
@@ -260,7 +260,7 @@ cdef class InFlight:
             request.sink = <PyObject*> DISCARD
             request.token = 0
             if request.length > 0:
-                request.length = -request.length  # the server has its bytes all the same
+                request.length = -request.length  # the bytes were written, and are still counted as unanswered
             Py_DECREF(sink)
         if unwritten:
             keep = [entry for entry in self.entries()[self.written:] if entry.since >= before or entry.sink is DISCARD]
@@ -270,7 +270,7 @@ cdef class InFlight:
         return late, unwritten
 
     def drain(self):
-        """Take everything out that somebody waits for: (the written requests, the unwritten ones), each in order."""
+        """Empty the FIFO; return the requests that are not discarded: (written ones, unwritten ones), each in order."""
         entries = self.entries()
         written = self.written
         self._clear()
@@ -305,7 +305,7 @@ cdef class InFlight:
         return 0
 
     cdef int _seal(self) except -1:
-        """Make a piece of what was copied."""
+        """Make a piece of the copied requests."""
         if not self._open_count:
             return 0
         self._add_piece(PyBytes_FromStringAndSize(self._open, self._open_size), self._open_count)
@@ -317,7 +317,7 @@ cdef class InFlight:
         return 0
 
     cdef int _add_piece(self, bytes piece, Py_ssize_t count) except -1:
-        """A piece that ``count`` requests lie in, behind the others."""
+        """Add a piece that holds ``count`` requests behind the others."""
         cdef Py_ssize_t size, index
         cdef Piece* grown
         if self._held > self._piece_mask:
@@ -340,7 +340,7 @@ cdef class InFlight:
         return 0
 
     cdef int _release_one(self) except -1:
-        """The oldest request, a written one, is no longer kept."""
+        """Forget the oldest request, a written one."""
         cdef PyObject* sink = self._requests[self._head].sink
         cdef Py_ssize_t length
         cdef Piece* piece = &self._pieces[self._first]
@@ -365,8 +365,8 @@ cdef class InFlight:
         return 0
 
     def _walk(self, int which, double before, owner):
-        """The requests as entries, each with its place: all, those that came before ``before`` and that somebody waits
-        for, or those of ``owner``."""
+        """The requests as entries, each with its place: all of them, or those that came before ``before`` and are not
+        discarded, or those of ``owner``."""
         cdef Py_ssize_t index, left
         cdef Py_ssize_t piece = self._first
         cdef Request* request
@@ -420,7 +420,7 @@ cdef class InFlight:
             Py_DECREF(<object> self._requests[index].sink)
 
     cdef int _clear(self) except -1:
-        """Forget everything."""
+        """Forget all requests and pieces."""
         cdef PyObject* data
         self._open_size = self._open_count = self._unwritten_pieces = self.written = 0
         self.unanswered = 0

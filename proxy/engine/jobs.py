@@ -1,6 +1,6 @@
-"""Work that takes long, as generators that yield wherever they may be interrupted: after every 10 to 50 µs of it.
+"""Long computations as generators, which yield after every 10 to 50 µs of work, so that they can be interrupted.
 
-Pure. ``proxy.transport.job_runner`` does some of it in each turn of the loop.
+No I/O. ``proxy.transport.job_runner`` runs a slice of them in each turn of the loop.
 """
 
 from collections.abc import Callable, Generator
@@ -10,15 +10,15 @@ from typing import ParamSpec, TypeVar
 T = TypeVar("T")
 P = ParamSpec("P")
 Job = Generator[bool, None, T]
-"""Yields MORE or ENOUGH; may return something."""
+"""A generator that yields MORE or ENOUGH and may return a value."""
 MORE = False
-"""It goes on while there is time."""
+"""The job may go on in this turn while there is time."""
 ENOUGH = True
-"""It goes on in the next turn: what follows from what it did takes time too."""
+"""The job goes on in the next turn, because the effects of what it did take time too."""
 
 
 def at_once(job: Job[T]) -> T:
-    """Do all of ``job`` now: what it returns."""
+    """Run ``job`` to its end without a pause, and return its result."""
     while True:
         try:
             next(job)
@@ -28,7 +28,7 @@ def at_once(job: Job[T]) -> T:
 
 
 def short(function: Callable[P, T]) -> Callable[P, Job[T]]:
-    """What takes no time, as a job."""
+    """Make a job of ``function``, which is too short to be interrupted."""
 
     @wraps(function)
     def job(*args: P.args, **kwargs: P.kwargs) -> Job[T]:

@@ -1,10 +1,10 @@
-"""Room for a large request of known size, filled by the transport itself."""
+"""The buffer of a large request of known size, filled by the transport itself."""
 
 
 class Room:
-    """``size`` bytes, of which ``begun`` are there already; the transport reads the rest into ``buffer()``.
+    """A buffer of ``size`` bytes that begins with ``begun``; the transport reads the rest into ``buffer()``.
 
-    Here the whole is copied once, when it is taken; the twin in receive_buffer.pyx fills the ``bytes`` itself.
+    This version copies the request once, when it is taken; the twin in receive_buffer.pyx fills the ``bytes`` itself.
     """
 
     __slots__ = ("_data", "left")
@@ -15,20 +15,20 @@ class Room:
         self._data = bytearray(size)
         self._data[: len(begun)] = begun
         self.left = size - len(begun)
-        """How many bytes are missing."""
+        """How many bytes are still missing."""
 
     def buffer(self) -> memoryview:
-        """What is still to be filled; writable."""
+        """A writable view of the part that is still to be filled."""
         return memoryview(self._data)[len(self._data) - self.left :]
 
     def filled(self, count: int) -> None:
-        """``count`` more bytes are there."""
+        """Record that ``count`` more bytes were written. Raises ``ValueError`` if there was no room for them."""
         if count < 0 or count > self.left:
             raise ValueError("more is filled than there is room for")
         self.left -= count
 
     def take(self) -> bytes:
-        """The whole; it is full, and taken once."""
+        """The whole request, which is taken once. Raises ``ValueError`` if the buffer is not full."""
         if self.left:
             raise ValueError("it is not full")
         whole = bytes(self._data)

@@ -6,12 +6,12 @@ from libc.string cimport memcpy
 
 
 cdef class Room:
-    """``size`` bytes, of which ``begun`` are there already; the transport reads the rest into ``buffer()``."""
+    """A buffer of ``size`` bytes that begins with ``begun``; the transport reads the rest into ``buffer()``."""
 
     def __cinit__(self, Py_ssize_t size, bytes begun):
         if size < PyBytes_GET_SIZE(begun):
             raise ValueError("more is begun than there is room for")
-        # Nobody else has seen it yet, so it may be written to.
+        # The bytes object may be written to, since nothing else refers to it yet.
         self._data = PyBytes_FromStringAndSize(NULL, size)
         memcpy(PyBytes_AS_STRING(self._data), PyBytes_AS_STRING(begun), PyBytes_GET_SIZE(begun))
         self.left = size - PyBytes_GET_SIZE(begun)
@@ -24,17 +24,17 @@ cdef class Room:
         pass
 
     def buffer(self):
-        """What is still to be filled; writable."""
+        """A writable view of the part that is still to be filled."""
         return self
 
     def filled(self, Py_ssize_t count):
-        """``count`` more bytes are there."""
+        """Record that ``count`` more bytes were written. Raises ``ValueError`` if there was no room for them."""
         if count < 0 or count > self.left:
             raise ValueError("more is filled than there is room for")
         self.left -= count
 
     def take(self):
-        """The whole; it is full, and taken once."""
+        """The whole request, which is taken once. Raises ``ValueError`` if the buffer is not full."""
         if self.left:
             raise ValueError("it is not full")
         whole, self._data = self._data, b""

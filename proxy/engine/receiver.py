@@ -1,8 +1,8 @@
-"""Who gets what a connection receives."""
+"""The base class of the protocols that receive the bytes of a connection."""
 
 
 class Receiver:
-    """The part of ``asyncio.Protocol`` that is called for every piece that comes."""
+    """The part of ``asyncio.Protocol`` that is called for every piece received."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""A backend's bytes, cut into replies, each given to the sink that waits for it."""
+"""Cuts a backend's bytes into replies, and delivers each to the sink that waits for it."""
 
 import sys
 from collections.abc import Callable
@@ -12,22 +12,22 @@ from proxy.resp.replies import BadReply, ReplyFramer, short_end
 _ERROR = 45
 _PUSH = 62
 _LONG = frozenset(b"$=*~%")
-"""What may be long: bulk and verbatim strings, arrays, sets and maps. An error is looked at whole."""
+"""The types of replies that may be taken in pieces: strings and aggregates. An error is inspected whole."""
 
 STREAM_FROM = 64 * 1024
-"""A reply of which more bytes than this have come, or are known to be still to come, is taken in pieces."""
+"""The size in bytes above which a reply is taken in pieces, counting what has come and what is known to follow."""
 
 
 class ReplyReader:
-    """Reads what one backend connection sends: ``feed`` delivers every whole reply to the oldest written request.
+    """Reads the bytes of one backend connection: ``feed`` delivers every whole reply to the oldest written request.
 
-    What is cut is kept and completed without looking at a byte twice. A long reply is never one piece of memory: its
-    pieces are passed on to a sink that takes them, else kept as they came until the sink does, or until all are there.
-    ``on_error`` is called with each error that answers a written request; if it returns True it has taken the oldest
-    request, and the error with it. ``on_push`` gets what the server says unasked (RESP3); None drops it.
+    A cut reply is kept and completed without reading a byte twice. A long reply is never joined in memory: its pieces
+    are passed on to a sink that accepts a stream, else kept as they came until the sink does, or until the reply ends.
+    ``on_error`` is called with each error that answers a written request; if it returns True it has popped the oldest
+    request and dealt with the error. ``on_push`` gets the server's push messages (RESP3); None drops them.
 
-    At most ``most`` bytes are kept of what somebody waits for. ``on_large`` says what to answer to the request in whose
-    reply there is more; the rest of that reply is dropped.
+    At most ``most`` bytes are kept for one client's request. ``on_large`` returns the answer to a request whose reply
+    is larger; the rest of that reply is dropped.
     """
 
     __slots__ = (
@@ -66,13 +66,13 @@ class ReplyReader:
         self._long = False
         """Whether a long reply has begun."""
         self._stream: Entry | None = None
-        """The request whose long reply is passed on."""
+        """The request whose long reply is being passed on."""
         self._pieces: list[bytes] = []
-        """Those of a long reply that are kept; its request is the oldest that is in flight."""
+        """The kept pieces of a long reply, whose request is the oldest in flight."""
         self._size = 0
-        """Bytes of the long reply that have come."""
+        """How many bytes of the long reply have come."""
         self._tail = b""
-        """The beginning of a value that is not understood yet: it comes before the next piece."""
+        """The beginning of a value whose header is cut: the next piece is read behind it."""
 
     @property
     def streaming(self) -> bool:
@@ -86,26 +86,28 @@ class ReplyReader:
 
     @property
     def known(self) -> int:
-        """The same with those that are known to be still to come: all of the value that is cut, and the least that
-        those behind it can have."""
+        """How many bytes the long reply that is being taken has at least, as far as is known; 0 if there is none.
+
+        These are the bytes that have come, the rest of the value that is cut, and the least of the values behind it.
+        """
         return self._size + self._framer.ahead if self._long else 0
 
     @property
     def owner(self) -> object | None:
-        """Whose reply is being passed on in pieces."""
+        """The owner of the reply that is being passed on in pieces, or None."""
         return None if self._stream is None or self._stream.sink is DISCARD else self._stream.sink.owner
 
     @property
     def request(self) -> bytes:
-        """The request whose long reply is being taken."""
+        """The frame of the request whose long reply is being taken."""
         return (self._inflight.peek() if self._stream is None else self._stream).frame
 
     def holds_back(self, resume: Callable[[], object]) -> bool:
-        """Whether a reply is passed on in pieces to a reader that is behind; then ``resume`` is called some time."""
+        """Whether a reply is passed on in pieces to a reader that is slow; then ``resume`` is called later, once."""
         return self._stream is not None and self._stream.sink.holds_back(resume)
 
     def reset(self) -> None:
-        """The connection is gone: forget what is cut; a reply that was passed on in part is broken off."""
+        """Forget the cut reply of a closed connection, and abort the stream of one that was passed on in part."""
         stream, self._stream = self._stream, None
         self._kept = None
         self._long = False
@@ -116,7 +118,7 @@ class ReplyReader:
             stream.sink.abort_stream(stream.token)
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take the next bytes, which came at ``now``. Raises ``BadReply`` if they are no replies to what was sent."""
+        """Take the bytes that came at ``now``. Raises ``BadReply`` if they are not replies to written requests."""
         if self._long:
             data = self._go_on(self._tail + data if self._tail else data, now)
         elif self._kept is not None:
@@ -159,7 +161,7 @@ class ReplyReader:
             self._counters.observe(now - since, run)
 
     def _keep(self, data: bytes, pos: int, now: float) -> None:
-        """Take the beginning of a reply."""
+        """Keep the beginning of a cut reply."""
         if self._is_long(data[pos], len(data) - pos):
             self._size = 0
             self._go_on(data[pos:], now)
@@ -167,7 +169,7 @@ class ReplyReader:
             self._kept = bytearray(memoryview(data)[pos:])
 
     def _is_long(self, kind: int, got: int) -> bool:
-        """Whether a reply of which ``got`` bytes are there, and that is not whole, is taken in pieces."""
+        """Whether a cut reply of type ``kind``, of which ``got`` bytes have come, is taken in pieces."""
         return (
             (got > STREAM_FROM or self._framer.need - got > STREAM_FROM)
             and kind in _LONG
@@ -175,7 +177,7 @@ class ReplyReader:
         )
 
     def _complete(self, kept: bytearray, data: bytes, now: float) -> bytes:
-        """Add ``data`` to the reply that was begun; what is to be read on (nothing while it is not whole)."""
+        """Add ``data`` to the cut reply; return the bytes to read next: none while the reply is still cut."""
         kept += data
         end = self._framer.frame(kept, 0) if len(kept) >= self._framer.need else -1
         if end < 0:
@@ -200,7 +202,7 @@ class ReplyReader:
         return rest
 
     def _go_on(self, data: bytes, now: float) -> bytes:
-        """Take the next piece of a long reply; what is behind its end."""
+        """Take the next piece of a long reply; return the bytes behind the reply's end."""
         framer = self._framer
         end = framer.through(data, 0)
         whole = framer.whole
@@ -223,7 +225,7 @@ class ReplyReader:
         return data[end:] if whole else b""
 
     def _pass_on_kept(self) -> None:
-        """Pass on what is kept, if its turn has come."""
+        """Pass on the kept pieces, if the sink accepts a stream now."""
         entry = self._inflight.peek()
         if not entry.sink.accepts_stream(entry.token):
             return
@@ -234,7 +236,7 @@ class ReplyReader:
             entry.sink.stream(entry.token, piece, last=False)
 
     def _look_at_kept(self, whole: bool, now: float) -> None:
-        """See that what is kept is not too much; deliver it if it is ``whole``."""
+        """Drop the kept pieces if they are too large; deliver them if the reply is ``whole``."""
         entry = self._inflight.peek()
         if entry.sink.kept(entry.token, self._size) > self._most:
             self._drop(entry, whole)
@@ -245,7 +247,7 @@ class ReplyReader:
             entry.sink.deliver_pieces(entry.token, pieces)
 
     def _drop(self, entry: Entry, whole: bool) -> None:
-        """Answer ``entry`` without its reply, which is too large; what is still to come of that is dropped."""
+        """Answer ``entry`` with the error of ``on_large``; the rest of its reply, which is too large, is dropped."""
         self._pieces = []
         self._inflight.pop()
         if not whole:

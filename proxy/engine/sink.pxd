@@ -12,6 +12,7 @@ cdef class ForwardingSink(Sink):
     cdef readonly Sink sink
 
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef object forward(self, Py_ssize_t token, bytes reply)
     cpdef Py_ssize_t kept(self, Py_ssize_t token, Py_ssize_t size) except -1
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last)

@@ -1,67 +1,69 @@
-"""Where a backend's reply goes."""
+"""Sinks: the receivers of servers' replies."""
 
 from collections.abc import Callable
 
 
 class Sink:
-    """Takes the reply of a request that it sent under ``token``.
+    """Receives the replies of the requests that were pushed with it, each under its ``token``.
 
-    Exactly one ``deliver`` comes for each request, with the reply's frame at ``data[start:end]``; the sink copies what
-    it keeps. A sink that ``accepts_stream`` at that moment may get a large reply in pieces instead: any number of
-    ``stream`` calls, of which the last has ``last=True``. One that does not gets it by ``deliver_pieces`` when it is
-    whole.
+    ``deliver`` is called exactly once for each request, with the reply's frame at ``data[start:end]``; the sink copies
+    what it keeps. A large reply may come in pieces instead, if ``accepts_stream`` is true at that moment: by any number
+    of ``stream`` calls, the last with ``last=True``. If it is false, the whole reply comes by ``deliver_pieces``.
 
-    This one drops what it gets: as ``DISCARD`` it stands for requests that were answered by a timeout.
+    The base class drops its replies: ``DISCARD`` is an instance, for requests that were answered by a timeout.
     """
 
     __slots__ = ()
 
     @property
     def owner(self) -> object:
-        """Whose request it is: the same object for all requests of one client."""
+        """The owner of the request: the same object for all requests of one client."""
         return self
 
     @property
     def counted(self) -> bool:
-        """Whether an error for it is a command that failed, and not just a part of one."""
+        """Whether an error counts as a failed command: false for a part of a split command."""
         return True
 
     def halt(self) -> None:
-        """Take no more requests from its client until all it has sent are answered: one of them was refused, and is
-        sent elsewhere."""
+        """Take no more requests from the client until all that it has sent are answered: one of them was refused by a
+        server, and is sent to another."""
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a whole reply."""
 
     def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
-        """Take a whole reply that came in pieces; the list is the sink's from now on."""
+        """Take a whole reply that came in pieces; the caller gives the list away."""
         reply = b"".join(pieces)
         self.deliver(token, reply, 0, len(reply))
 
     def kept(self, token: int, size: int) -> int:
-        """How many bytes are kept of the whole that is waited for, if they are ``size`` of the reply for ``token``."""
+        """How many bytes are kept for the client's request, if ``size`` bytes of the reply for ``token`` are kept.
+
+        The two differ for a part of a split command, whose other parts keep bytes too.
+        """
         return size
 
     def accepts_stream(self, token: int) -> bool:
-        """Whether the reply for ``token`` can be taken in pieces, from now on until it is whole."""
+        """Whether the reply for ``token`` can be taken in pieces, from now on until its end."""
         return True
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
         """Take the next piece of a reply."""
 
     def holds_back(self, resume: Callable[[], object]) -> bool:
-        """Whether its reader is behind, so that no more pieces should come until ``resume`` is called, once."""
+        """Whether the reader is slow, so that no more pieces should come until ``resume`` is called, once."""
         return False
 
     def abort_stream(self, token: int) -> None:
-        """The rest of a reply that was begun will never come."""
+        """Learn that the rest of a reply that was streamed in part will never come."""
 
 
 class ForwardingSink(Sink):
-    """Makes something of a reply, and hands it on to ``sink``, whose request it is.
+    """Transforms a reply and passes it on to ``sink``, whose request it answers.
 
-    A subclass says in ``deliver`` what becomes of a whole reply. All else is as ``sink`` has it, so one that can not
-    pass a reply on in pieces says so in ``accepts_stream``.
+    A subclass transforms a whole reply in ``deliver``. All other calls go to ``sink`` unchanged, so a subclass that
+    can not pass a reply on in pieces overrides ``accepts_stream``.
     """
 
     __slots__ = ("sink",)
@@ -76,7 +78,7 @@ class ForwardingSink(Sink):
 
     @property
     def counted(self) -> bool:
-        """Whether ``sink`` has an error counted."""
+        """Whether an error counts as a failed command for ``sink``."""
         return self.sink.counted
 
     def halt(self) -> None:
@@ -87,8 +89,12 @@ class ForwardingSink(Sink):
         """Pass on a whole reply."""
         self.sink.deliver(token, data, start, end)
 
+    def forward(self, token: int, reply: bytes) -> None:
+        """Pass on ``reply``, in place of what came."""
+        self.sink.deliver(token, reply, 0, len(reply))
+
     def kept(self, token: int, size: int) -> int:
-        """How many bytes ``sink`` says are kept."""
+        """How many bytes are kept for the request, as ``sink`` counts them."""
         return self.sink.kept(token, size)
 
     def accepts_stream(self, token: int) -> bool:
@@ -100,7 +106,7 @@ class ForwardingSink(Sink):
         self.sink.stream(token, data, last)
 
     def holds_back(self, resume: Callable[[], object]) -> bool:
-        """Whether the reader of ``sink`` is behind."""
+        """Whether the reader of ``sink`` is slow."""
         return self.sink.holds_back(resume)
 
     def abort_stream(self, token: int) -> None:
@@ -109,16 +115,16 @@ class ForwardingSink(Sink):
 
 
 class WholeReplySink(Sink):
-    """Takes each reply whole, as ``bytes`` of its own: a subclass says in ``take`` what becomes of it."""
+    """Takes each reply whole, as a ``bytes`` of its own, which a subclass handles in ``take``."""
 
     __slots__ = ()
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Take the reply out of what came with it."""
+        """Cut the reply out of ``data``."""
         self.take(token, data[start:end])
 
     def accepts_stream(self, token: int) -> bool:
-        """Refuse pieces: the reply is looked at whole."""
+        """Refuse pieces: the reply is inspected whole."""
         return False
 
     def take(self, token: int, reply: bytes) -> None:
@@ -128,11 +134,11 @@ class WholeReplySink(Sink):
 
 DISCARD = Sink()
 ASKED = Sink()
-"""Takes the answer to ASKING."""
+"""The sink of the replies to ASKING."""
 QUEUED = Sink()
-"""Takes what a server answers to a transaction before it answers EXEC."""
+"""The sink of the replies to the commands of a transaction in front of EXEC."""
 UNASKED = frozenset((DISCARD, ASKED, QUEUED))
-"""Those that stand for no client's request."""
+"""The sinks that belong to no client's request."""
 
 OnError = Callable[[Sink, bytes], None]
-"""Called with the sink and the frame of a request that is answered with an error, to count it."""
+"""A callback that counts an error: called with the sink and the frame of the request that it answers."""

@@ -17,7 +17,7 @@ cdef class ReplyWindow(Sink):
     cdef bint _streaming
     cdef bint _slow
     cdef object _resume
-    # What is ready: pieces, and behind them bytes that will be the next piece.
+    # The output: pieces, and behind them the bytes that will be the next piece.
     cdef bint _ready
     cdef list _pieces
     cdef list _late
@@ -25,7 +25,7 @@ cdef class ReplyWindow(Sink):
     cdef char* _open
     cdef Py_ssize_t _open_size
     cdef Py_ssize_t _open_room
-    # What is early: a ring of bytes objects, by token.
+    # The early replies: a ring of bytes objects, indexed by token.
     cdef PyObject** _parked
     cdef Py_ssize_t _parked_count
     cdef Py_ssize_t _mask

@@ -1,4 +1,4 @@
-"""A client's replies, put back into the order of its requests."""
+"""Puts the replies of one client back into the order of its requests."""
 
 from collections.abc import Callable
 
@@ -6,26 +6,27 @@ from proxy.engine.inflight import Transport
 from proxy.engine.sink import Sink
 
 LARGE = 4096
-"""Smaller parked replies are not counted in bytes: how many there may be is bounded. Larger ones are not copied."""
+"""The size in bytes above which a reply is not copied, and counts in ``parked_bytes``. Smaller parked replies are not
+counted, since the number of requests in flight is bounded."""
 
 
 def _nobody() -> None:
-    """Nobody is to be woken any more."""
+    """Stand in for ``wake`` in a closed window."""
 
 
 class ReplyWindow(Sink):
-    """Replies of one client, written in the order in which their requests came, whatever order they arrive in.
+    """Writes the replies of one client in the order of its requests, whatever order they arrive in.
 
-    Each request takes the next sequence number (``reserve``). The reply in turn goes straight to the output; one that
-    is early is parked until its turn. ``write_to`` writes what is ready. ``wake`` is called when output
-    appears where there was none, and when more than ``limit`` bytes are parked (``overflowing``).
+    Each request takes the next sequence number (``reserve``), the token of its reply. The reply in turn is appended to
+    the output; an early one is parked until its turn. ``write_to`` writes the output. ``wake`` is called when the
+    output is no longer empty, and when more than ``limit`` bytes are parked (``overflowing``).
 
-    While ``direct`` is set, a reply that nothing else waits beside is written by it at once: to most clients, which
-    send a request and wait, that is every reply. While ``gathers`` is set, more requests are at hand: their replies
-    share a write.
+    While ``direct`` is set, it writes a reply at once if no other request waits: for most clients, which send a
+    request and wait, that is every reply. While ``gathers`` is set, more requests are about to be carried out, and
+    their replies share a write.
 
-    Here parked replies lie in a dict; the twin in window.pyx has them in a ring and joins the output in C memory. The
-    methods are the same.
+    This version keeps parked replies in a dict; the twin in window.pyx keeps them in a ring and joins the output in C
+    memory. The methods are the same.
     """
 
     __slots__ = (
@@ -61,27 +62,27 @@ class ReplyWindow(Sink):
         self._slow = False
         self._resume: Callable[[], object] | None = None
         self.parked_bytes = 0
-        """Bytes of the large parked replies, and of what is to be said once a reply has streamed."""
+        """Bytes of the large parked replies, and of the push messages that wait for the end of a stream."""
         self.direct: Callable[[bytes], None] | None = None
         self.gathers = False
         self.on_halt: Callable[[], object] | None = None
-        """Called when its client should send no more until all it has sent are answered."""
+        """Called when no more requests are to be taken from the client until all that it has sent are answered."""
         self.written = 0
-        """Bytes that were written."""
+        """How many bytes were written."""
         self.issued = 0
-        """The sequence number of the next request; that of the reply in turn is ``head``."""
+        """The sequence number of the next request; ``head`` is that of the reply in turn."""
 
     def __repr__(self) -> str:
         return f"ReplyWindow(next {self.head} of {self.issued}, {len(self._parked)} parked)"
 
     @property
     def overflowing(self) -> bool:
-        """Whether more is parked than the limit: the client should send no more until some of it is written."""
+        """Whether more bytes are parked than the limit: no more requests should be taken until some are written."""
         return self.parked_bytes > self._limit
 
     @property
     def pending(self) -> int:
-        """Requests that have no reply in the output yet."""
+        """How many requests have no reply in the output yet."""
         return self.issued - self.head
 
     @property
@@ -90,13 +91,13 @@ class ReplyWindow(Sink):
         return self.head == self.issued and not self._out
 
     def reserve(self) -> int:
-        """The sequence number of the next request."""
+        """Take the next sequence number, for a new request."""
         token = self.issued
         self.issued = token + 1
         return token
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Take the reply at ``data[start:end]`` of request ``token``; an empty one means that nothing is answered."""
+        """Take the reply at ``data[start:end]`` of request ``token``; an empty reply writes nothing."""
         if token == self.head:
             out = self._out
             if not out:
@@ -133,11 +134,11 @@ class ReplyWindow(Sink):
                 self._wake()
 
     def answer(self, frame: bytes) -> None:
-        """Reply ``frame`` to a request that is answered at once."""
+        """Take a sequence number for a request whose reply, ``frame``, is known already."""
         self.deliver(self.reserve(), frame, 0, len(frame))
 
     def push(self, frame: bytes) -> None:
-        """Say ``frame`` to the client unasked: behind the replies that are ready, whatever is still to come."""
+        """Send the push message ``frame``, behind the replies in the output and in front of those still to come."""
         if self._closed:
             return
         if self._streaming:
@@ -152,12 +153,12 @@ class ReplyWindow(Sink):
         self._out.append(frame)
 
     def halt(self) -> None:
-        """Have its client send no more until all it has sent are answered."""
+        """Take no more requests from the client until all that it has sent are answered."""
         if self.on_halt is not None:
             self.on_halt()
 
     def accepts_stream(self, token: int) -> bool:
-        """Whether ``token`` is in its turn, so that its reply can be passed on piece by piece."""
+        """Whether the reply of ``token`` is in turn, so that it can be passed on piece by piece."""
         return token == self.head or self._closed
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
@@ -189,20 +190,20 @@ class ReplyWindow(Sink):
         return self._streaming
 
     def holds_back(self, resume: Callable[[], object]) -> bool:
-        """Whether the client is behind with reading; ``resume`` is called when it has caught up, or is gone."""
+        """Whether the client reads slowly; then ``resume`` is called when it has caught up or disconnected."""
         if self._slow:
             self._resume = resume
         return self._slow
 
     def set_slow(self, slow: bool) -> None:
-        """The client is behind with reading, or has caught up."""
+        """Record that the client reads slowly, or that it has caught up."""
         self._slow = slow
         if not slow and self._resume is not None:
             resume, self._resume = self._resume, None
             resume()
 
     def abort_stream(self, token: int) -> None:
-        """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
+        """Abort the streamed reply in turn: the client could read nothing that follows, so it must be closed."""
         self._streaming = True
         wake = self._wake
         self.close()
@@ -210,11 +211,11 @@ class ReplyWindow(Sink):
 
     @property
     def broken(self) -> bool:
-        """A streamed reply broke off in the middle."""
+        """Whether a streamed reply was aborted in the middle."""
         return self._closed and self._streaming
 
     def write_to(self, transport: Transport) -> int:
-        """Write what is ready; how many bytes."""
+        """Write the output to ``transport``; return how many bytes that were."""
         out = self._out
         if len(out) > 1:
             if max(map(len, out)) > LARGE:
@@ -234,7 +235,7 @@ class ReplyWindow(Sink):
         return len(piece)
 
     def close(self) -> None:
-        """Drop what is kept and what will still come."""
+        """Drop the replies that are kept, and those that will still come."""
         self._closed = True
         self._wake = _nobody
         self.direct = None
@@ -248,7 +249,7 @@ class ReplyWindow(Sink):
         self.set_slow(False)
 
     def _say_late(self) -> None:
-        """What was to be said while a reply streamed."""
+        """Send the push messages that waited for the end of a stream."""
         late, self._late = self._late, []
         self.parked_bytes -= self._late_bytes
         self._late_bytes = 0
@@ -271,4 +272,4 @@ class ReplyWindow(Sink):
                 self.parked_bytes -= len(reply)
         self.head = head
         if not parked:
-            self._parked = {}  # an emptied one keeps its size
+            self._parked = {}  # an emptied dict would keep its memory

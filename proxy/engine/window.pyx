@@ -1,8 +1,8 @@
-"""Twin of window.py: the same methods over C memory, and no Python object for a reply in its turn.
+"""Twin of window.py: the same methods over C memory, without a Python object for a reply in its turn.
 
-A reply in turn is copied behind what is ready (``_open``), which becomes one ``bytes`` when it is written; a large one
-is a piece of its own. A reply that is early is one ``bytes``, or a list of pieces, in a ring, found by its token.
-Memory is given back when the client has nothing to wait for.
+A reply in turn is copied behind the output (``_open``), which becomes one ``bytes`` when it is written; a large reply
+is a piece of its own. An early reply is one ``bytes``, or a list of pieces, in a ring indexed by its token. Memory is
+freed when the client waits for no reply.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -26,11 +26,11 @@ cdef inline bytes _cut(bytes data, Py_ssize_t start, Py_ssize_t end):
 
 
 def _nobody():
-    """Nobody is to be woken any more."""
+    """Stand in for ``wake`` in a closed window."""
 
 
 cdef class ReplyWindow(Sink):
-    """Replies of one client, written in the order in which their requests came, whatever order they arrive in."""
+    """Writes the replies of one client in the order of its requests, whatever order they arrive in."""
 
     def __cinit__(self, wake, Py_ssize_t limit):
         self._wake = wake
@@ -47,12 +47,12 @@ cdef class ReplyWindow(Sink):
 
     @property
     def overflowing(self):
-        """Whether more is parked than the limit: the client should send no more until some of it is written."""
+        """Whether more bytes are parked than the limit: no more requests should be taken until some are written."""
         return self.parked_bytes > self._limit
 
     @property
     def pending(self):
-        """Requests that have no reply in the output yet."""
+        """How many requests have no reply in the output yet."""
         return self.issued - self.head
 
     @property
@@ -61,13 +61,13 @@ cdef class ReplyWindow(Sink):
         return self.head == self.issued and not self._ready
 
     cpdef Py_ssize_t reserve(self):
-        """The sequence number of the next request."""
+        """Take the next sequence number, for a new request."""
         cdef Py_ssize_t token = self.issued
         self.issued = token + 1
         return token
 
     cpdef object deliver(self, Py_ssize_t token, bytes data, Py_ssize_t start, Py_ssize_t end):
-        """Take the reply at ``data[start:end]`` of request ``token``; an empty one means that nothing is answered."""
+        """Take the reply at ``data[start:end]`` of request ``token``; an empty reply writes nothing."""
         if token == self.head:
             if not self._ready:
                 if self.issued == token + 1 and self.direct is not None and not self.gathers:
@@ -105,11 +105,11 @@ cdef class ReplyWindow(Sink):
                 self._wake()
 
     cpdef object answer(self, bytes frame):
-        """Reply ``frame`` to a request that is answered at once."""
+        """Take a sequence number for a request whose reply, ``frame``, is known already."""
         self.deliver(self.reserve(), frame, 0, len(frame))
 
     cpdef object push(self, bytes frame):
-        """Say ``frame`` to the client unasked: behind the replies that are ready, whatever is still to come."""
+        """Send the push message ``frame``, behind the replies in the output and in front of those still to come."""
         if self._closed:
             return
         if self._streaming:
@@ -126,12 +126,12 @@ cdef class ReplyWindow(Sink):
         self._append(frame, 0, PyBytes_GET_SIZE(frame))
 
     def halt(self):
-        """Have its client send no more until all it has sent are answered."""
+        """Take no more requests from the client until all that it has sent are answered."""
         if self.on_halt is not None:
             self.on_halt()
 
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1:
-        """Whether ``token`` is in its turn, so that its reply can be passed on piece by piece."""
+        """Whether the reply of ``token`` is in turn, so that it can be passed on piece by piece."""
         return token == self.head or self._closed
 
     cpdef object stream(self, Py_ssize_t token, bytes data, bint last):
@@ -164,20 +164,20 @@ cdef class ReplyWindow(Sink):
         return self._streaming
 
     cpdef bint holds_back(self, object resume) except -1:
-        """Whether the client is behind with reading; ``resume`` is called when it has caught up, or is gone."""
+        """Whether the client reads slowly; then ``resume`` is called when it has caught up or disconnected."""
         if self._slow:
             self._resume = resume
         return self._slow
 
     def set_slow(self, bint slow):
-        """The client is behind with reading, or has caught up."""
+        """Record that the client reads slowly, or that it has caught up."""
         self._slow = slow
         if not slow and self._resume is not None:
             resume, self._resume = self._resume, None
             resume()
 
     cpdef object abort_stream(self, Py_ssize_t token):
-        """The reply in turn breaks off: nothing that follows could be read, so the client must be closed."""
+        """Abort the streamed reply in turn: the client could read nothing that follows, so it must be closed."""
         self._streaming = True
         wake = self._wake
         self.close()
@@ -185,11 +185,11 @@ cdef class ReplyWindow(Sink):
 
     @property
     def broken(self):
-        """A streamed reply broke off in the middle."""
+        """Whether a streamed reply was aborted in the middle."""
         return self._closed and self._streaming
 
     cpdef Py_ssize_t write_to(self, object transport) except -1:
-        """Write what is ready; how many bytes."""
+        """Write the output to ``transport``; return how many bytes that were."""
         cdef Py_ssize_t size = 0
         cdef list pieces
         cdef bytes piece
@@ -222,7 +222,7 @@ cdef class ReplyWindow(Sink):
         return size
 
     def close(self):
-        """Drop what is kept and what will still come."""
+        """Drop the replies that are kept, and those that will still come."""
         self._closed = True
         self._wake = _nobody
         self.direct = None
@@ -235,7 +235,7 @@ cdef class ReplyWindow(Sink):
     # ---- memory
 
     cdef int _append(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1:
-        """Put ``data[start:end]`` behind what is ready."""
+        """Append ``data[start:end]`` to the output."""
         cdef Py_ssize_t length = end - start
         cdef Py_ssize_t room
         cdef char* grown
@@ -262,7 +262,7 @@ cdef class ReplyWindow(Sink):
         return 0
 
     cdef int _extend(self, list pieces) except -1:
-        """Put ``pieces`` behind what is ready."""
+        """Append ``pieces`` to the output."""
         cdef bytes piece
         self._ready = True
         for piece in pieces:
@@ -270,7 +270,7 @@ cdef class ReplyWindow(Sink):
         return 0
 
     cdef int _seal(self) except -1:
-        """Make a piece of what was copied."""
+        """Make a piece of the copied replies."""
         if self._open_size:
             if self._pieces is None:
                 self._pieces = []
@@ -300,7 +300,7 @@ cdef class ReplyWindow(Sink):
         return 0
 
     cdef int _say_late(self) except -1:
-        """What was to be said while a reply streamed."""
+        """Send the push messages that waited for the end of a stream."""
         cdef list late = self._late
         cdef bytes frame
         self._late = None
@@ -311,7 +311,7 @@ cdef class ReplyWindow(Sink):
         return 0
 
     cdef int _unpark(self) except -1:
-        """Append what is in turn now."""
+        """Append the parked replies whose turn has come to the output."""
         cdef PyObject* kept
         cdef object early
         cdef bytes reply
@@ -336,7 +336,7 @@ cdef class ReplyWindow(Sink):
         return 0
 
     cdef int _drop(self) except -1:
-        """Forget what is ready and what is parked."""
+        """Forget the output and the parked replies."""
         cdef Py_ssize_t index
         self._ready = False
         self._pieces = None

@@ -6,8 +6,9 @@ Each has a narrow face: it sees its client and the servers, and never the connec
 
     host               what a feature may use of its client, and of what the clients share
     state              what one client is in the middle of
-    request            one request, taken apart
-    commands           which feature carries out a command
+    request            one request, taken apart, and the reply that its client waits for
+    commands           the table of the proxy's own commands, and which feature takes a command
+    own_dispatch       which handler answers one of them, for EXEC and the slow path
     transactions       MULTI, EXEC, DISCARD, WATCH and UNWATCH
     watch              the keys that a client watches
     exec_reply         the reply to EXEC, with what the proxy answers itself

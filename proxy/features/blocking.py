@@ -12,7 +12,6 @@ from proxy.backends.blocking_request import UNBLOCKED, BlockingRequest
 from proxy.backends.settings import Place
 from proxy.commands.facts import Fact
 from proxy.commands.getkeys import xread_block_at
-from proxy.engine.sink import Sink
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.planner import Pin, Reject
@@ -37,7 +36,7 @@ def begin(modes: Modes, request: Request, shard: int) -> bool:
         client.drain()
         return True
     halt = Halt(modes, request.fact)
-    halt.sink = client.writing((shard,), not request.fact.readonly, halt.sink)
+    halt.pending.sink = client.writing((shard,), not request.fact.readonly, halt.pending.sink)
     Block(modes, request, halt).start()
     return True
 
@@ -46,19 +45,15 @@ class Halt:
     """A client stops here until it is answered. It counts as blocked as long as a server has its command: whoever waits
     for that, and then does what it waits for, must not come before it."""
 
-    __slots__ = ("_counted", "_modes", "_muted", "_name", "_reads", "_token", "leaving", "sink")
+    __slots__ = ("_counted", "_modes", "_reads", "leaving", "pending")
 
     def __init__(self, modes: Modes, fact: Fact) -> None:
         client = modes.client
         self._modes = modes
-        self._name = fact.name
         self._reads = fact.readonly
-        self._muted = client.session.muted()
-        self._token = client.window.reserve()
+        self.pending = client.hold(fact)
         self.leaving = False
         """It is to be closed: an error of ours would tell it nothing."""
-        self.sink: Sink = client.window
-        client.service.counters.command(fact.name).calls += 1
         self._counted = False
         client.flow.stop(Stop.BLOCKED)
         client.adopt_session()
@@ -79,9 +74,7 @@ class Halt:
     def answer(self, reply: bytes) -> None:
         """It goes on."""
         self.end()
-        self._modes.client.service.counters.command(self._name).failed += reply[:1] == b"-"
-        data = b"" if self._muted or (self.leaving and reply == UNBLOCKED) else reply
-        self.sink.deliver(self._token, data, 0, len(data))
+        self.pending.answer(b"" if self.leaving and reply == UNBLOCKED else reply)
         if self._reads:
             self._modes.read_untracked()
 
@@ -93,7 +86,8 @@ class Block(BlockingRequest):
 
     def __init__(self, modes: Modes, request: Request, halt: Halt) -> None:
         fact, args = request.fact, request.args
-        super().__init__(modes.client.service.upstream, seconds(fact.name, args), readonly=fact.readonly)
+        client = modes.client
+        super().__init__(client.service.upstream, client.holder, seconds(fact.name, args), readonly=fact.readonly)
         self._modes = modes
         self._request = request
         self._halt = halt
@@ -113,10 +107,6 @@ class Block(BlockingRequest):
         assert isinstance(plan, Pin)
         session = self._modes.client.session
         return self.upstream.primary(plan.shard, session.protocol, session.db)
-
-    def holder(self) -> str:
-        """The client's."""
-        return self._modes.client.holder
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """The command; before it, at first, where the streams end that it reads on from there."""

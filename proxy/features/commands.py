@@ -1,41 +1,81 @@
-"""Which feature carries out a command, and what a command means for what its client is in the middle of.
+"""The table of the proxy's own commands: what carries out each, and what features do ahead of a command.
 
-A command that belongs here has the handling ``MODE``; ``COMMANDS`` says who carries it out.
+A command that belongs here has the handling ``SESSION`` or ``MODE``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.features import monitor, publish, script_kill, slotgate, tracking, transactions, wait
+from proxy.features.own_dispatch import FeatureCommand
 from proxy.features.request import Request
 from proxy.features.state import Modes
+from proxy.session import commands as session_commands
+from proxy.session.commands import SESSION_COMMANDS, SessionRow
+from proxy.session.own_command import InMulti
 
-Command = Callable[[Modes, Request], bool]
-"""Carries out a request of one command. False if it must wait (nothing was done)."""
-_KEEP_CACHING = frozenset(("client|caching", "client|tracking", "multi"))
-"""Behind these CLIENT CACHING is still for what follows."""
-COMMANDS: Mapping[str, Command] = {
-    **slotgate.COMMANDS,
-    **monitor.COMMANDS,
-    **transactions.COMMANDS,
-    **script_kill.COMMANDS,
-    **tracking.COMMANDS,
-    **publish.COMMANDS,
-    **wait.COMMANDS,
+OwnRow = SessionRow | FeatureCommand
+
+_BEGINS = FeatureCommand(publish.subscribe, publish.told_at_exec, while_subscribed=True, in_multi=InMulti.ANSWERED)
+_ENDS = FeatureCommand(publish.unsubscribe, publish.told_at_exec, while_subscribed=True, in_multi=InMulti.ANSWERED)
+OWN_COMMANDS: Mapping[str, OwnRow] = {
+    **SESSION_COMMANDS,
+    "client|caching": FeatureCommand(tracking.choose),
+    "client|tracking": FeatureCommand(tracking.track),
+    "discard": FeatureCommand(transactions.discard_command, in_multi=InMulti.AT_ONCE),
+    "exec": FeatureCommand(transactions.execute, in_multi=InMulti.AT_ONCE),
+    "function|kill": FeatureCommand(script_kill.ask_all),
+    "function|stats": FeatureCommand(script_kill.ask_all),
+    "monitor": FeatureCommand(monitor.monitor),
+    "multi": FeatureCommand(transactions.multi, in_multi=InMulti.AT_ONCE),
+    "psubscribe": _BEGINS,
+    "publish": FeatureCommand(publish.publish, in_multi=InMulti.SENT),
+    "punsubscribe": _ENDS,
+    "script|kill": FeatureCommand(script_kill.ask_all),
+    "slotgate|config": FeatureCommand(slotgate.say(slotgate.config)),
+    "slotgate|help": FeatureCommand(slotgate.say(slotgate.say_help)),
+    "slotgate|nodes": FeatureCommand(slotgate.say(slotgate.nodes)),
+    "slotgate|send": FeatureCommand(slotgate.send),
+    "slotgate|where": FeatureCommand(slotgate.say_where),
+    "spublish": FeatureCommand(publish.publish, in_multi=InMulti.SENT),
+    "ssubscribe": _BEGINS,
+    "subscribe": _BEGINS,
+    "sunsubscribe": _ENDS,
+    "unsubscribe": _ENDS,
+    "unwatch": FeatureCommand(transactions.unwatch, transactions.unwatch_at_exec, in_multi=InMulti.ANSWERED),
+    "wait": FeatureCommand(wait.begin, in_multi=InMulti.SENT),
+    "waitaof": FeatureCommand(wait.begin, in_multi=InMulti.SENT),
+    "watch": FeatureCommand(transactions.watch, in_multi=InMulti.AT_ONCE),
 }
 """By the fact's name."""
+WHILE_SUBSCRIBED = frozenset(name for name, row in OWN_COMMANDS.items() if row.while_subscribed)
+"""What a client in RESP2 may send while it is subscribed."""
+_KEEP_CACHING = frozenset(("client|caching", "client|tracking", "multi"))
+"""Behind these CLIENT CACHING is still for what follows."""
+
+
+def find(name: str) -> OwnRow:
+    """What carries out the command ``name`` (as a fact names it), whose handling says that it is the proxy's own."""
+    return OWN_COMMANDS.get(name) or session_commands.find(name)
 
 
 def take(modes: Modes, request: Request) -> bool | None:
     """Carry out a command whose arity is right and which the client may call: whether that was done (False: it must
     wait), or None if it belongs to no feature."""
     client, fact = modes.client, request.fact
-    if modes.subscriptions is not None and modes.subscriptions.answers(fact, request.args):
-        return True
-    if modes.queue is not None and fact.name not in transactions.AT_ONCE:
+    row = OWN_COMMANDS.get(fact.name)
+    subscriptions = modes.subscriptions
+    if subscriptions is not None:
+        if subscriptions.precedes(fact):
+            return False
+        if subscriptions.restricted and (row is None or not row.while_subscribed):
+            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
+            return True
+    if modes.queue is not None and (row is None or row.in_multi is not InMulti.AT_ONCE):
         transactions.enqueue(modes, request)
         return True
-    if fact.name == "reset" and modes.subscriptions is not None and modes.subscriptions.leaves():
+    if fact.name == "reset" and subscriptions is not None and subscriptions.leaves():
         return False
     if modes.tracker is not None and fact.name in tracking.MOVING and not client.alone():
         return False
@@ -44,10 +84,9 @@ def take(modes: Modes, request: Request) -> bool | None:
         return True
     if modes.tracker is not None:
         modes.tracker.taken(fact)
-    command = COMMANDS.get(fact.name)
-    if command is None:
+    if not isinstance(row, FeatureCommand):
         return None
-    done = command(modes, request)
+    done = row.carry_out(modes, request)
     if done and modes.tracker is not None and fact.name not in _KEEP_CACHING:
         modes.tracker.passed()
     return done
@@ -64,7 +103,7 @@ def let_go(modes: Modes) -> None:
         modes.block.cancel()
     if modes.sent is not None:
         modes.sent.cancel()
-    modes.client.service.monitoring.remove(modes.client)
+    modes.client.service.clients.monitoring.remove(modes.client)
     tracking.stop(modes)
     transactions.discard(modes)
     if modes.subscriptions is not None:

@@ -4,7 +4,7 @@ A feature names neither the connection of its client nor the composition root: b
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from proxy.backends.dispatch import Dispatcher
@@ -12,23 +12,22 @@ from proxy.backends.routes import Routes
 from proxy.backends.upstream import Upstream
 from proxy.commands.facts import Fact
 from proxy.config import Config
-from proxy.discovery.monitor import Monitor
 from proxy.engine.jobs import Job
 from proxy.engine.sink import Sink
 from proxy.engine.window import ReplyWindow
+from proxy.features.request import PendingReply
 from proxy.metrics import Counters
 from proxy.planning.exec_block import Queue, Queued
 from proxy.planning.inspector import Inspector
-from proxy.planning.key_slots import Examined
 from proxy.planning.planner import Planner, Reject
 from proxy.planning.query_limit import QueryLimit
 from proxy.pubsub.hub import Hub
-from proxy.resp.limits import RequestLimits
 from proxy.session.cross_worker import Args, Part
+from proxy.session.own_command import OwnCommand
 from proxy.session.script_cache import Scripts
 from proxy.session.session import Session
 from proxy.session.tracking_options import Tracking
-from proxy.sharding.topology import Topology
+from proxy.sharding.topology import Node, Topology
 from proxy.transport.flow_control import ClientLimits, Flow
 from proxy.transport.job_runner import Slices
 from proxy.transport.write_batch import Turn
@@ -53,6 +52,14 @@ class Registry(Protocol):
     @property
     def pauses_writes_only(self) -> bool:
         """Whether it holds only what may write."""
+
+    @property
+    def pausing(self) -> "Paused":
+        """What it holds."""
+
+    @property
+    def monitoring(self) -> "Monitors":
+        """The clients that have called MONITOR."""
 
     def get(self, number: int) -> "Host | None":
         """The client with this id."""
@@ -106,17 +113,17 @@ class KeyTracking(Protocol):
     def tracking(self) -> Tracking:
         """The options that the client chose."""
 
-    def begin(self, token: int, reply: bytes) -> None:
-        """Answer ``reply`` under ``token`` when the servers track."""
+    def begin(self, pending: PendingReply, reply: bytes) -> None:
+        """Answer ``reply`` when the servers track."""
 
-    def change(self, tracking: Tracking, token: int, reply: bytes) -> None:
-        """Use other options from now on; ``reply`` under ``token`` when the servers have them."""
+    def change(self, tracking: Tracking, pending: PendingReply, reply: bytes) -> None:
+        """Use other options from now on; answer ``reply`` when the servers have them."""
 
-    def end(self, token: int, reply: bytes) -> None:
-        """Track no more; ``reply`` under ``token`` when the servers know."""
+    def end(self, pending: PendingReply, reply: bytes) -> None:
+        """Track no more; answer ``reply`` when the servers know."""
 
-    def follow(self, token: int = -1, reply: bytes = b"") -> None:
-        """The session may have another protocol or database."""
+    def follow(self, pending: PendingReply | None = None, reply: bytes = b"") -> None:
+        """The session may have another protocol or database; answer ``reply``, if one is due, when the servers do."""
 
     def before(self, shards: Sequence[int], now: float) -> None:
         """A request to ``shards`` is about to be sent."""
@@ -152,6 +159,13 @@ class Trackers(Protocol):
 
     def end(self, tracker: KeyTracking) -> None:
         """It does not any more."""
+
+
+class ReplicaLags(Protocol):
+    """The watch over the servers."""
+
+    def lags(self) -> Iterator[tuple[str, Node, float]]:
+        """Each replica that has answered: its shard, itself, and how far it is behind."""
 
 
 class Services(Protocol):
@@ -190,12 +204,8 @@ class Services(Protocol):
         """The subscriptions at the servers."""
 
     @property
-    def monitor(self) -> Monitor:
+    def discovery(self) -> ReplicaLags:
         """How far the replicas are behind."""
-
-    @property
-    def slot_of(self) -> Callable[[bytes], int]:
-        """The slot of a key, or of a shard channel."""
 
     @property
     def inspector(self) -> Inspector:
@@ -204,10 +214,6 @@ class Services(Protocol):
     @property
     def planner(self) -> Planner:
         """Decides what becomes of commands."""
-
-    @property
-    def examined(self) -> Examined:
-        """What was found out about the request of very many arguments that is carried out now."""
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -226,10 +232,6 @@ class Services(Protocol):
         """The bounds of each client."""
 
     @property
-    def request_limits(self) -> RequestLimits:
-        """The bounds of a request."""
-
-    @property
     def siblings(self) -> Siblings | None:
         """The other workers, where there are any."""
 
@@ -242,19 +244,11 @@ class Services(Protocol):
         """The clients."""
 
     @property
-    def monitoring(self) -> Monitors:
-        """The clients that have called MONITOR."""
-
-    @property
-    def pausing(self) -> Paused:
-        """What a CLIENT PAUSE holds."""
-
-    @property
     def trackers(self) -> Trackers:
         """The clients that track."""
 
 
-class State(Protocol):
+class ClientState(Protocol):
     """What the client is in the middle of, as far as others than ``proxy.features.state`` need it."""
 
     @property
@@ -271,8 +265,8 @@ class State(Protocol):
     def read_untracked(self) -> None:
         """It has read over a connection that is not its own for good."""
 
-    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
-        """The reply to one of the proxy's own commands when EXEC carries it out; None if it belongs to no feature."""
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is answered."""
 
 
 class Host(Protocol):
@@ -296,7 +290,7 @@ class Host(Protocol):
         """What it has told of itself."""
 
     @property
-    def modes(self) -> State | None:
+    def modes(self) -> ClientState | None:
         """What it is in the middle of, if it ever was."""
 
     @property
@@ -325,7 +319,10 @@ class Host(Protocol):
     def may_call_scripts(self) -> bool:
         """Whether it is on the connections of those who call scripts; False if it must wait for that."""
 
-    def hold(self) -> None:
+    def own_command(self, name: str) -> OwnCommand:
+        """What carries out the command ``name``, which is one of the proxy's own."""
+
+    def postpone(self) -> None:
         """A CLIENT PAUSE holds what it sent."""
 
     def say(self, fact: Fact, reply: bytes) -> None:
@@ -334,14 +331,11 @@ class Host(Protocol):
     def say_later(self, fact: Fact, making: Job[bytes]) -> None:
         """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
 
-    def answer_for_good(self, fact: Fact, reply: bytes) -> None:
-        """Answer a command that is always answered like that, whoever sends it in this manner."""
-
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command with an error; nothing is executed."""
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
-        """Refuse a command that is always refused like that, whoever sends it in this manner."""
+        """Refuse a command that is always refused like that, whoever sends it in this mode."""
 
     def reject(self, fact: Fact, rejected: Reject) -> None:
         """Answer a command with what the planner has against it."""
@@ -349,8 +343,11 @@ class Host(Protocol):
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
         """A command was queued; ``planner`` says that its keys are in ``slots``."""
 
-    def sink(self) -> Sink:
-        """Where the reply goes to a command that is sent now: its window, or nowhere (CLIENT REPLY)."""
+    def called(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now and answered before any other is: the reply that it waits for."""
+
+    def hold(self, fact: Fact) -> PendingReply:
+        """Count a command that is carried out now: the reply that it waits for, which has its place already."""
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
         """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""

@@ -92,7 +92,7 @@ def _hello(args: Sequence[bytes]) -> Iterator[bytes]:
 def monitor(modes: Modes, request: Request) -> bool:
     """MONITOR. Who looks on already is answered nothing, as by Redis."""
     client = modes.client
-    monitoring = client.service.monitoring
+    monitoring = client.service.clients.monitoring
     known = client in monitoring
     client.say(request.fact, b"" if known else encode.OK)
     if not known:
@@ -103,7 +103,4 @@ def monitor(modes: Modes, request: Request) -> bool:
 def bars(modes: Modes, fact: Fact) -> str | None:
     """Why a client that looks on may not run ``fact``; None if it may."""
     keyspace = fact.write or fact.readonly or "may_replicate" in fact.flags
-    return errors.LOOKING_ON if keyspace and modes.client in modes.client.service.monitoring else None
-
-
-COMMANDS = {"monitor": monitor}
+    return errors.LOOKING_ON if keyspace and modes.client in modes.client.service.clients.monitoring else None

@@ -4,7 +4,8 @@ a client of the server.
 In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job
@@ -13,37 +14,83 @@ from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
+from proxy.pubsub.beginnings import Elsewhere
 from proxy.pubsub.subscriber import Subscriber
+from proxy.pubsub.topic import PendingSubscription
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
-_ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
+PUBLISHES: Mapping[str, Kind] = {"publish": Kind.CHANNEL, "spublish": Kind.SHARD}
+"""The commands that publish, and what hears them beside patterns."""
+ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
+
+
+class Named(Protocol):
+    """A command, and its arguments from its name on."""
+
+    @property
+    def fact(self) -> Fact:
+        """What is known of it."""
+
+    @property
+    def args(self) -> Sequence[bytes]:
+        """Its arguments."""
 
 
 def publish(modes: Modes, request: Request) -> bool:
     """PUBLISH, SPUBLISH."""
     client = modes.client
     service = client.service
-    kind = Kind.SHARD if request.fact.name == "spublish" else Kind.CHANNEL
+    kind = PUBLISHES[request.fact.name]
     shard = service.hub.publisher(kind, request.args[1])
     if _waits(client, service.hub.ending(kind, request.args[1], shard)):
+        return False
+    if awaits_listeners(modes, (request,)):
         return False
     routes = client.for_large(request.frame)
     if routes is None:
         return False
-    service.counters.command(request.fact.name).calls += 1
-    sink = client.sink()
+    pending = client.hold(request.fact)
     if service.hub.busy:
-        sink = _Counted(client, sink, kind, request.args[1])
-    token = client.window.reserve()
-    service.dispatcher.send(shard, False, request.frame, routes, client.flow, sink, token, request.now)
+        pending.sink = _Counted(client, pending.sink, kind, request.args[1])
+    service.dispatcher.send(shard, False, request.frame, routes, client.flow, pending.sink, pending.token, request.now)
     return True
 
 
-def asks_too_early(client: Host, fact: Fact) -> bool:
-    """Whether a command asks the servers who is subscribed while some of them do not know that somebody is no more:
-    then it waits."""
-    return fact.name in _ASKING and _waits(client, client.service.hub.endings)
+def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
+    """Whether some of what publishes among ``requests`` would be heard by somebody who has asked for it, and does not
+    hear it yet: then it waits, but not for those who ask meanwhile."""
+    awaited, beginnings = modes.awaited, modes.client.service.hub.beginnings
+    claims: set[PendingSubscription] = set()
+    elsewhere: list[Elsewhere] = []
+    if awaited is None and beginnings:
+        for each in requests:
+            if each.fact.name in PUBLISHES:
+                claims |= beginnings.of(PUBLISHES[each.fact.name], each.args[1])
+                elsewhere += beginnings.elsewhere(each.args[1])
+    return _waits_for(modes, claims, elsewhere)
+
+
+def _waits_for(modes: Modes, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere] = ()) -> bool:
+    """Whether a client waits for ``claims``, or for those that it has begun to wait for."""
+    client = modes.client
+    if modes.awaited is None and (claims or elsewhere):
+        beginnings = client.service.hub.beginnings
+        modes.awaited = beginnings.wait(claims, elsewhere, lambda: client.flow.go(Stop.ORDER))
+    if modes.awaited is None:
+        return False
+    if modes.awaited.over:
+        modes.awaited = None
+        return False
+    client.flow.stop(Stop.ORDER)
+    return True
+
+
+def asks_too_early(modes: Modes) -> bool:
+    """Whether a command of ``ASKING`` asks the servers who is subscribed while some of them do not know that somebody
+    is, or is no more: then it waits."""
+    hub = modes.client.service.hub
+    return _waits(modes.client, hub.endings) or _waits_for(modes, hub.beginnings.all() if modes.awaited is None else ())
 
 
 def _waits(client: Host, servers: Sequence[Subscriber]) -> bool:
@@ -78,24 +125,23 @@ class _Counted(ForwardingSink):
         if reply[:1] == b":":
             self._client.service.slices.run(self._counting(token, int(reply[1:-2])), self._client)
         else:
-            self.sink.deliver(token, reply, 0, len(reply))
+            self.forward(token, reply)
 
     def _counting(self, token: int, known: int) -> Job[None]:
         """Put right the number that a server knows."""
         heard = yield from self._client.service.hub.counting(self._kind, self._channel, known)
-        reply = encode.integer(heard)
-        self.sink.deliver(token, reply, 0, len(reply))
+        self.forward(token, encode.integer(heard))
 
 
 def subscribe(modes: Modes, request: Request) -> bool:
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
     client = modes.client
-    service = client.service
-    if not client.alone():
+    listening = modes.listening()
+    if not (listening.follows or client.alone()):
         return False
-    service.counters.command(request.fact.name).calls += 1
-    client.session.muted()  # it is told all the same, as Redis does
-    modes.listening().begin(BEGIN[request.fact.name], request.args[1:])
+    pending = client.hold(request.fact)
+    pending.unmute()  # it is told all the same, as Redis does
+    listening.begin(BEGIN[request.fact.name], request.args[1:], pending)
     return True
 
 
@@ -105,23 +151,21 @@ def unsubscribe(modes: Modes, request: Request) -> bool:
     kind, names = END[request.fact.name], request.args[1:]
     listening = modes.listening()
     if listening.has_none(kind, names):
-        client.service.counters.command(request.fact.name).calls += 1
-        client.session.muted()
-        client.window.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
+        pending = client.hold(request.fact)
+        pending.unmute()
+        pending.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
         client.adopt_session()
         return True
     if not client.alone():
         return False  # PUBSUB before it is to see what ends here
-    client.service.counters.command(request.fact.name).calls += 1
-    client.session.muted()
-    listening.end(kind, names)
+    pending = client.hold(request.fact)
+    pending.unmute()
+    listening.end(kind, names, pending)
     return True
 
 
-COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
-    "publish": publish,
-    "spublish": publish,
-    **dict.fromkeys(BEGIN, subscribe),
-    **dict.fromkeys(END, unsubscribe),
-}
-"""By the fact's name."""
+def told_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
+    """Begin or end subscriptions when EXEC is answered: the confirmations."""
+    modes = client.modes
+    assert modes is not None, "it was queued"
+    return modes.told_at_exec(name, args)

@@ -1,6 +1,10 @@
-"""A request on the slow path, taken apart."""
+"""A request on the slow path, taken apart, and the reply that its client waits for."""
 
+from proxy.backends.dispatch import Muted
 from proxy.commands.facts import Fact
+from proxy.engine.sink import Sink
+from proxy.engine.window import ReplyWindow
+from proxy.metrics import CommandCounter
 
 
 class Request:
@@ -20,3 +24,49 @@ class Request:
 
     def __repr__(self) -> str:
         return f"Request({self.fact.name}, {len(self.args)} arguments, {len(self.frame)} bytes)"
+
+
+class PendingReply:
+    """The reply to one request that is carried out: which place it has among its client's replies, and whether the
+    client wants it (CLIENT REPLY).
+
+    ``Host.called`` and ``Host.hold`` make one for each request, which counts the call. ``answer`` is called once; or a
+    server answers, whose reply goes to ``sink`` under ``token``.
+    """
+
+    __slots__ = ("_answered", "_counter", "_window", "muted", "sink", "token")
+
+    def __init__(self, window: ReplyWindow, counter: CommandCounter, muted: bool) -> None:
+        counter.calls += 1
+        self._window = window
+        self._counter = counter
+        self._answered = False
+        self.muted = muted
+        """Whether the client does not want it."""
+        self.sink: Sink = Muted(window) if muted else window
+        """Where it goes; whoever has to see it first puts a sink of its own before this one."""
+        self.token = -1
+        """Its place among the replies of the client; -1 until it has one."""
+
+    def __repr__(self) -> str:
+        return f"PendingReply({self._counter.name}, {self.token}{', muted' * self.muted})"
+
+    def reserve(self) -> "PendingReply":
+        """Take the next place among the client's replies: other requests may be carried out before this is answered."""
+        self.token = self._window.reserve()
+        return self
+
+    def unmute(self) -> None:
+        """Let the client have the reply all the same."""
+        self.muted = False
+        self.sink = self._window
+
+    def answer(self, reply: bytes) -> None:
+        """Give the client ``reply``, and count it if it is an error."""
+        assert not self._answered, f"{self!r} has its reply"
+        self._answered = True
+        if reply.startswith(b"-"):
+            self._counter.failed += 1
+        if self.token < 0:
+            self.reserve()
+        self.sink.deliver(self.token, reply, 0, len(reply))

@@ -8,9 +8,10 @@ of refused.
 from proxy.backends.routes import Routes
 from proxy.engine.sink import ForwardingSink, Sink
 from proxy.features.host import Host
+from proxy.planning.scan_cursor import page
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.resp.replies import BadReply, elements, header
+from proxy.resp.replies import BadReply, header
 from proxy.resp.requests import split_request
 from proxy.sharding.topology import Node
 
@@ -48,10 +49,10 @@ class Page(ForwardingSink):
         """Take a page of the shard's."""
         reply = data[start:end]
         if reply[:1] == b"-":
-            self.sink.deliver(self._token, reply, 0, len(reply))
+            self.forward(self._token, reply)
             return
         try:
-            cursor, keys = elements(reply)
+            cursor, keys = page(reply)
             inner = int(cursor[cursor.index(b"\n") + 1 : -2])
             _, count, at = header(keys)
         except (BadReply, ValueError):
@@ -67,7 +68,7 @@ class Page(ForwardingSink):
         if self._asked() != self._node:
             # A cursor is good on one server only: this shard starts again.
             reply = self._page(encode.bulk(self._plan.options[1]))
-            self.sink.deliver(self._token, reply, 0, len(reply))
+            self.forward(self._token, reply)
             return
         name, _, *options = split_request(self._plan.parts[0].frame)
         self._send(encode.request((name, b"%d" % inner, *options)), self._client.service.turn.now())
@@ -102,4 +103,4 @@ class Page(ForwardingSink):
         merged = self._client.service.dispatcher.merged(self._plan, reply)
         if merged[:1] == b"-":
             self._client.service.counters.command(self._plan.way.name).failed += self.sink.counted
-        self.sink.deliver(self._token, merged, 0, len(merged))
+        self.forward(self._token, merged)

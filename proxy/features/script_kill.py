@@ -36,10 +36,10 @@ def ask_all(modes: Modes, request: Request) -> bool:
     if not places:
         client.refuse(request.fact, errors.incomplete((), service.topology.cluster))
         return True
-    service.counters.command(request.fact.name).calls += 1
+    pending = client.hold(request.fact)
     way = Way(request.fact.name, request.fact.merge or "one_ok", len(service.topology.shards))
     plan = Scatter(way, [Part(0, request.frame) for _ in places])
-    gather = service.dispatcher.gather(plan, client.sink(), client.window.reserve())
+    gather = service.dispatcher.gather(plan, pending.sink, pending.token)
     client.flow.stop(Stop.ORDER)
     for index, place in enumerate(places):
         SingleRequest(service.upstream, gather, index, place, request.frame, OWN, patient=True)
@@ -52,6 +52,3 @@ def _places(service: Services, protocol: int) -> Iterator[Place]:
         for node in shard.nodes:
             if node == shard.primary or node in there:
                 yield Place(shard.name, node, node == shard.primary, protocol, _PLAIN_DB, 0)
-
-
-COMMANDS = dict.fromkeys((*_KILLS, "function|stats"), ask_all)

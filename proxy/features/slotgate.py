@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from proxy import errors
-from proxy.backends.settings import Place, State
+from proxy.backends.settings import ConnectionState, Place
 from proxy.backends.single_request import SingleRequest
 from proxy.config.settings import settings
 from proxy.engine.jobs import MORE, Job
@@ -35,13 +35,19 @@ HELP = (
     "    Print this help.",
 )
 
-_BETTER = (State.READY, State.HELD, State.NEW, State.FAILING, State.CLOSED)
+_BETTER = (
+    ConnectionState.READY,
+    ConnectionState.HELD,
+    ConnectionState.NEW,
+    ConnectionState.FAILING,
+    ConnectionState.CLOSED,
+)
 """Of several connections to a server the first of these is the server's state."""
 
 
-def nodes(service: Services, protocol: int) -> bytes:
+def nodes(service: Services, args: list[bytes], protocol: int) -> bytes:
     """SLOTGATE NODES."""
-    lags = {node: behind for _, node, behind in service.monitor.lags()}
+    lags = {node: behind for _, node, behind in service.discovery.lags()}
     found = []
     for index, shard in enumerate(service.topology.shards):
         slots = format_ranges(service.topology.ranges(index))
@@ -72,7 +78,7 @@ def where(service: Services, keys: list[bytes], protocol: int) -> Job[bytes]:
     """SLOTGATE WHERE key [key ...]."""
     found = []
     for key in keys:
-        found.append(_where(service.topology, service.slot_of(key), protocol))
+        found.append(_where(service.topology, service.inspector.slot_of(key), protocol))
         yield MORE
     return encode.array(found)
 
@@ -88,6 +94,11 @@ def _where(topology: Topology, slot: int, protocol: int) -> bytes:
         },
         protocol,
     )
+
+
+def say_help(service: Services, args: list[bytes], protocol: int) -> bytes:
+    """SLOTGATE HELP."""
+    return encode.array(map(encode.simple, HELP))
 
 
 def config(service: Services, patterns: list[bytes], protocol: int) -> bytes:
@@ -155,10 +166,10 @@ def send(modes: Modes, request: Request) -> bool:
         return True
     shard, node = found
     session = client.session
-    service.counters.command(request.fact.name).calls += 1
+    pending = client.hold(request.fact)
     place = Place(shard.name, node, node == shard.primary, session.protocol, session.db, 0)
     modes.sent = SingleRequest(
-        service.upstream, client.sink(), client.window.reserve(), place, encode.request(request.args[3:]), client.holder
+        service.upstream, pending.sink, pending.token, place, encode.request(request.args[3:]), client.holder
     )
     client.flow.stop(Stop.ORDER)
     return True
@@ -168,12 +179,3 @@ def _names(topology: Topology) -> Iterator[str]:
     for shard in topology.shards:
         yield shard.name
         yield from (node.address for node in shard.nodes)
-
-
-COMMANDS = {
-    "slotgate|nodes": say(lambda service, args, protocol: nodes(service, protocol)),
-    "slotgate|where": say_where,
-    "slotgate|config": say(config),
-    "slotgate|help": say(lambda service, args, protocol: encode.array(map(encode.simple, HELP))),
-    "slotgate|send": send,
-}

@@ -3,6 +3,7 @@ from proxy.planning.exec_block cimport Queue
 
 cdef class Modes:
     cdef readonly object client
+    cdef public object awaited
     cdef public object block
     cdef public object sent
     cdef public Queue queue

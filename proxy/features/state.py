@@ -2,17 +2,17 @@
 subscription. Made when a client first needs it; most never do.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.backends.routes import Routes
 from proxy.backends.single_request import SingleRequest
-from proxy.commands.facts import Fact
 from proxy.features.host import Host, KeyTracking
 from proxy.features.subscriptions import Subscriptions
 from proxy.features.watch import Watch
-from proxy.planning.channels import END
 from proxy.planning.exec_block import Queue
-from proxy.session.session import Manner
+from proxy.pubsub.beginnings import PublisherWait
+from proxy.session.session import ClientMode
 
 
 class Blocked(Protocol):
@@ -31,10 +31,12 @@ class Blocked(Protocol):
 class Modes:
     """The modes of one client."""
 
-    __slots__ = ("block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
+    __slots__ = ("awaited", "block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
 
     def __init__(self, client: Host) -> None:
         self.client = client
+        self.awaited: PublisherWait | None = None
+        """The subscriptions of others that what it publishes next waits for."""
         self.block: Blocked | None = None
         """The blocking command that it waits in."""
         self.sent: SingleRequest | None = None
@@ -54,18 +56,22 @@ class Modes:
         """Whether the fast path may work for it all the same."""
         if self.tracker is not None and self.tracker.tracking.caching:
             return False
-        return self.queue is None and (self.subscriptions is None or not self.subscriptions.restricted)
+        subscriptions = self.subscriptions
+        return self.queue is None and (subscriptions is None or not (subscriptions.restricted or subscriptions.begins))
 
     @property
-    def manner(self) -> int:
+    def mode(self) -> int:
         """What that means to the own fast path."""
         if self.tracker is not None or self.block is not None:
-            return Manner.LONG
-        if self.subscriptions is not None and self.subscriptions.restricted:
-            return Manner.LISTENS if self.queue is None else Manner.LONG
+            return ClientMode.LONG
+        if self.subscriptions is not None:
+            if self.subscriptions.begins:
+                return ClientMode.LONG
+            if self.subscriptions.restricted:
+                return ClientMode.LISTENS if self.queue is None else ClientMode.LONG
         if self.queue is None:
-            return Manner.OWN
-        return Manner.SPOILED if self.queue.spoiled else Manner.QUEUES
+            return ClientMode.OWN
+        return ClientMode.SPOILED if self.queue.spoiled else ClientMode.QUEUES
 
     @property
     def blocked(self) -> bool:
@@ -96,13 +102,11 @@ class Modes:
         if self.subscriptions is not None:
             self.subscriptions.behind()
 
-    def in_transaction(self, fact: Fact, args: list[bytes]) -> bytes | None:
-        """The reply to one of the proxy's own commands when EXEC carries it out, if it belongs to a mode."""
-        if self.subscriptions is None and fact.name not in END:
-            return None
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is answered."""
         subscriptions = self.listening()
         subscriptions.adopted()  # HELLO may have stood before it
-        return subscriptions.in_transaction(fact, args)
+        return subscriptions.told_at_exec(name, args)
 
     def forget_expected(self) -> None:
         """Nothing is expected of its subscriptions any more."""

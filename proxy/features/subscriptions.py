@@ -1,22 +1,26 @@
 """What one client is subscribed to, and the mode that this puts it in when it speaks RESP2.
 
+Of several SUBSCRIBEs that follow each other none waits for the one before; each is confirmed in its turn. What else
+follows them waits until all are: it may depend on what stands.
+
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
+from proxy.features.request import PendingReply
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
-from proxy.pubsub.topic import Claim, Server
+from proxy.pubsub.topic import PendingSubscription, Server
 from proxy.resp import encode
 from proxy.transport.clock import Deadline
 from proxy.transport.flow_control import Stop
 
-ALLOWED = frozenset({*BEGIN, *END, "ping", "quit", "reset"})
-"""In RESP2, while subscribed."""
 _STEP = 8
 """Names until a job may be interrupted."""
 _FEW = 64
@@ -27,20 +31,33 @@ _LOOK_EVERY = 1.0
 """Seconds after which it is looked again whether a slow client has caught up."""
 
 
+@dataclass(eq=False, slots=True)
+class Begun:
+    """A command that subscribes to ``names``, and is not confirmed yet; ``pending`` is its reply."""
+
+    kind: Kind
+    names: Sequence[bytes]
+    pending: PendingReply
+    claim: PendingSubscription
+
+
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_claim", "_client", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
+    __slots__ = ("_begun", "_client", "_confirms", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
 
     def __init__(self, client: Host) -> None:
         self._client = client
         self.protocol = client.session.protocol
-        self._claim: Claim | None = None
+        self._begun: deque[Begun] = deque()
+        """The commands that subscribe and are not confirmed yet."""
+        self._confirms = False
+        """Whether the first of them is being confirmed."""
         self._limited = False
         """Whether the limits are a subscriber's."""
         self._leaves = False
         """Whether its subscriptions are being given up, all of them."""
-        self._expected: list[Claim] = []
+        self._expected: list[PendingSubscription] = []
         """What a transaction is going to subscribe to."""
         self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
@@ -51,22 +68,26 @@ class Subscriptions:
         return any(self.names.values())
 
     @property
+    def begins(self) -> bool:
+        """Whether a command that subscribes is not confirmed yet."""
+        return bool(self._begun)
+
+    @property
+    def follows(self) -> bool:
+        """Whether nothing of the client is in flight but commands that subscribe."""
+        return self._client.window.pending == len(self._begun)
+
+    def precedes(self, fact: Fact) -> bool:
+        """Whether a command has to wait as others before it subscribe."""
+        if not self._begun or fact.name in BEGIN:
+            return False
+        self._client.flow.stop(Stop.ORDER)
+        return True
+
+    @property
     def restricted(self) -> bool:
         """Whether only a few commands are allowed."""
         return self.protocol < 3 and self.any
-
-    def answers(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Answer a command that is another one in the mode, or is not allowed; False if it is to be carried out."""
-        if not self.restricted:
-            return False
-        client = self._client
-        if fact.name not in ALLOWED:
-            client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
-            return True
-        if fact.name != "ping" or len(args) > 2:
-            return False
-        client.answer_for_good(fact, pong(args))
-        return True
 
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
         """Have all stand that the ``commands`` of a transaction subscribe to, before it is carried out.
@@ -101,46 +122,54 @@ class Subscriptions:
         for claim in expected:
             self._client.service.slices.run(claim.releasing())
 
-    def in_transaction(self, fact: Fact, args: Sequence[bytes]) -> bytes | None:
-        """The reply to a command of a transaction that is carried out now; None if it is none of this."""
-        if fact.name == "ping" and self.restricted and len(args) < 3:
-            return pong(args)
-        if fact.name in END:
-            return b"".join(at_once(self._leaving(END[fact.name], args[1:], set())))
-        kind = BEGIN.get(fact.name)
+    def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
+        """The confirmations of the command ``name`` of a transaction, which is carried out now."""
+        if name in END:
+            return b"".join(at_once(self._leaving(END[name], args[1:], set())))
+        kind = BEGIN[name]
         if kind is Kind.SHARD:
             return encode.error(errors.NO_SSUBSCRIBE)
-        if kind is None:
-            return None
         frames: list[bytes] = []
         at_once(self._joining(kind, args[1:], frames.append))
         self._changed()
         return b"".join(frames)
 
-    def begin(self, kind: Kind, names: Sequence[bytes]) -> None:
-        """Subscribe; what the client sends next waits until it is confirmed."""
+    def begin(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
+        """Subscribe; what the client sends next waits until it is confirmed, unless that subscribes too."""
         client = self._client
-        slices = client.service.slices
-        token = client.window.reserve()
+        hub = client.service.hub
+        claim = hub.claim(self._settled)
+        hub.beginnings.begin(claim, kind, names)
+        self._begun.append(Begun(kind, names, pending, claim))
+        client.service.slices.run(self._claiming(claim, kind, names), client)
+        if self._begun:
+            client.adopt_session()
 
-        def then(problem: str | None) -> None:
-            slices.run(self._confirming(claim, kind, names, token, problem), client)
+    def _settled(self, problem: str | None) -> None:
+        """One of the commands stands, or fails: confirm those whose turn it is."""
+        if not self._confirms and self._begun and self._begun[0].claim.over:
+            self._confirms = True
+            self._client.service.slices.run(self._confirming_all(), self._client)
 
-        claim = self._claim = client.service.hub.claim(then)
-        slices.run(self._claiming(claim, kind, names), client)
-        if client.window.pending:
-            client.flow.stop(Stop.ORDER)
+    def _confirming_all(self) -> Job[None]:
+        """Confirm the commands that stand or have failed, up to the first one that has not."""
+        begun = self._begun
+        while begun and begun[0].claim.over:
+            yield from self._confirming(begun[0])
+            yield MORE
+        self._confirms = False
 
-    def _claiming(self, claim: Claim, kind: Kind, names: Sequence[bytes]) -> Job[None]:
+    def _claiming(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> Job[None]:
         """Have ``names`` stand."""
         yield from claim.adding(kind, names)
         claim.seal()
 
-    def _confirming(
-        self, claim: Claim, kind: Kind, names: Sequence[bytes], token: int, problem: str | None
-    ) -> Job[None]:
-        """Hear of ``names``, which stand, and say so; or what the ``problem`` is. The claim has served then."""
-        window = self._client.window
+    def _confirming(self, first: Begun) -> Job[None]:
+        """Hear of the names that the first command subscribes to, which stand, and say so; or what the problem is. The
+        claim has served then."""
+        client, begun = self._client, self._begun
+        window = client.window
+        kind, names, token, problem = first.kind, first.names, first.pending.token, first.claim.problem
         said: list[bytes] = []
 
         def say(frame: bytes) -> None:
@@ -153,20 +182,30 @@ class Subscriptions:
             # From here on messages wait until all is confirmed.
             window.stream(token, b"", False)
             yield from self._joining(kind, names, say)
+            begun.popleft()
             self._changed()
             window.stream(token, b"".join(said), True)
         else:
             if problem is not None:
-                said.append(self._failed(kind, problem))
+                said.append(encode.error(problem))
             else:
                 at_once(self._joining(kind, names, said.append))
-                self._changed()
-            reply = b"".join(said)
-            # It is read from again before it can answer: what it says then must not come behind what others say later.
-            self._client.flow.go(Stop.ORDER)
-            window.deliver(token, reply, 0, len(reply))
-        self._claim = None
-        self._client.service.slices.run(claim.releasing())
+            begun.popleft()
+            self._changed()
+            window.gathers = bool(begun)
+            if not begun:
+                # It is read from again before it can answer: what it says then must not come behind what others say
+                # later.
+                client.flow.go(Stop.ORDER)
+            first.pending.answer(b"".join(said))
+            window.gathers = False
+        self._let_go(first.claim)
+
+    def _let_go(self, claim: PendingSubscription) -> None:
+        """The claim has served, or is of no use any more."""
+        service = self._client.service
+        service.hub.beginnings.end(claim)
+        service.slices.run(claim.releasing())
 
     def _joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
         """Hear of ``names``, all of which are claimed and stand, and ``say`` the confirmation of each."""
@@ -185,22 +224,20 @@ class Subscriptions:
         own = self.names[kind]
         return not own if not names else len(names) <= _FEW and own.keys().isdisjoint(names)
 
-    def end(self, kind: Kind, names: Sequence[bytes]) -> None:
+    def end(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
         """Subscribe to ``names`` no more, or to none of that kind.
 
         What follows waits until the servers know, as it may ask them who is subscribed, or be a PUBLISH that counts.
         """
         client = self._client
-        client.service.slices.run(self._ending(kind, names, client.window.reserve()), client)
+        client.service.slices.run(self._ending(kind, names, pending), client)
         if client.window.pending:
             client.flow.stop(Stop.ORDER)
 
-    def _ending(self, kind: Kind, names: Sequence[bytes], token: int) -> Job[None]:
+    def _ending(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> Job[None]:
         links: set[Server] = set()
         frames = yield from self._leaving(kind, names, links)
-        reply = b"".join(frames)
-        client = self._client
-        client.service.hub.after(links, lambda: client.window.deliver(token, reply, 0, len(reply)))
+        self._client.service.hub.after(links, lambda: pending.answer(b"".join(frames)))
 
     def _leaving(self, kind: Kind, names: Sequence[bytes], links: set[Server]) -> Job[list[bytes]]:
         """Hear of ``names`` no more, or of none of that kind: the confirmations. ``links`` gets what was told so."""
@@ -256,14 +293,15 @@ class Subscriptions:
     def gone(self) -> None:
         """End all, and say nothing; for good."""
         self.forget()
-        slices = self._client.service.slices
-        if self._claim is not None:
-            slices.run(self._claim.releasing())
+        begun = list(self._begun)
+        self._begun.clear()
+        for each in begun:
+            self._let_go(each.claim)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         if not self._leaves:
-            slices.run(self._clearing())
+            self._client.service.slices.run(self._clearing())
 
     def _clearing(self) -> Job[None]:
         """Hear of nothing any more."""
@@ -285,10 +323,6 @@ class Subscriptions:
             self._changed()
             self._client.flow.go(Stop.ORDER)
 
-    def _failed(self, kind: Kind, problem: str) -> bytes:
-        self._client.service.counters.command(kind.subscribe.decode()).failed += 1
-        return encode.error(problem)
-
     def count(self, kind: Kind) -> int:
         """What a confirmation counts: channels and patterns together, those of shards by themselves."""
         if kind is Kind.SHARD:
@@ -306,8 +340,3 @@ class Subscriptions:
             client.output_hard = limits.pubsub_hard if self.any else limits.output_hard
             client.flow.slow_from(min(usual, limits.pubsub_soft) if self.any else usual)
         client.adopt_session()
-
-
-def pong(args: Sequence[bytes]) -> bytes:
-    """The answer to PING in the mode."""
-    return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))

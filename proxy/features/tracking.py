@@ -23,7 +23,7 @@ MOVING = frozenset({"hello", "select", "reset"})
 """What a tracking client's connections to servers follow, so that nothing may be in flight on them then."""
 
 
-class Trackers:
+class TrackingClients:
     """The tracking clients of a worker: at most ``most``, as each has a connection to each primary, and at most
     ``share`` of one user at one address."""
 
@@ -90,7 +90,7 @@ def track(modes: Modes, request: Request) -> bool:
     if not client.alone():
         return False
     service, session = client.service, client.session
-    found = service.examined.of(request.fact, request.args)
+    found = service.planner.examined.of(request.fact, request.args)
     asked = at_once(asking(client, request.args)) if found is None else cast(Asked, found.asked)
     if isinstance(asked, str):
         client.say(request.fact, encode.error(asked))
@@ -108,22 +108,20 @@ def track(modes: Modes, request: Request) -> bool:
     if tracker is None and not service.upstream.budget.has(len(service.topology.shards)):
         client.refuse(request.fact, errors.no_descriptors(service.upstream.budget.most))
         return True
-    service.counters.command(request.fact.name).calls += 1
-    reply = b"" if session.muted() else encode.OK
+    pending = client.hold(request.fact)
     session.tracking = asked
-    token = client.window.reserve()
     if asked is None:
         assert tracker is not None
         modes.tracker = None
         client.adopt_session()
-        tracker.end(token, reply)
+        tracker.end(pending, encode.OK)
     elif tracker is not None:
-        tracker.change(asked, token, reply)
+        tracker.change(asked, pending, encode.OK)
         client.adopt_session()
     else:
         modes.tracker = service.trackers.begin(client, asked)
         client.adopt_session()
-        modes.tracker.begin(token, reply)
+        modes.tracker.begin(pending, encode.OK)
     client.flow.stop(Stop.ORDER)
     return True
 
@@ -154,7 +152,3 @@ def _why_not(service: Services, number: int) -> str | None:
     if workers > 1 and (number - 1) % workers != service.shared_counts.index and number > 0:
         return errors.other_worker(number)
     return "ERR The client ID you want redirect to does not exist"
-
-
-COMMANDS = {"client|tracking": track, "client|caching": choose}
-"""By the fact's name."""

@@ -18,6 +18,7 @@ from proxy.backends.shared import Backend
 from proxy.commands.facts import Fact, Handling
 from proxy.engine.sink import Sink
 from proxy.features.host import Host
+from proxy.features.request import PendingReply
 from proxy.features.tracking_redirect import Companions
 from proxy.resp import encode
 from proxy.session.tracking_options import Tracking
@@ -44,8 +45,8 @@ _TOGETHER = 0.05
 
 
 class Tracker(Sink):
-    """One client's tracking; connections know it as their ``backends.settings.Owner``. Takes the answers to what
-    servers are told.
+    """One client's tracking; connections know it as their ``backends.settings.ConnectionOwner``. Takes the answers to
+    what servers are told.
 
     Its connections have one ``Place`` each, whatever the session's protocol and database are: they change with it, when
     nothing that the client sent is in flight.
@@ -62,12 +63,12 @@ class Tracker(Sink):
         "_ending",
         "_held",
         "_left",
+        "_pending",
         "_reply",
         "_service",
         "_state",
         "_task",
         "_timer",
-        "_token",
         "_version",
         "_versions",
         "cost",
@@ -82,8 +83,8 @@ class Tracker(Sink):
         self._companions = Companions(self._service, client.holder, self._overheard, self._lost_companion)
         self._timer: Deadline | None = None
         self._task: asyncio.Task[None] | None = None
-        self._token = -1
-        """Under which ``_reply`` is due when all servers have been told; -1: none is."""
+        self._pending: PendingReply | None = None
+        """What is answered ``_reply`` when all servers have been told; None: nothing is."""
         self._reply = b""
         self._left = 0
         """Answers to come to what servers were told."""
@@ -113,19 +114,19 @@ class Tracker(Sink):
 
     # ---- what its servers are told
 
-    def begin(self, token: int, reply: bytes) -> None:
-        """Answer ``reply`` under ``token`` when the servers track, or would by now if they could be reached."""
-        self._await(token, reply)
+    def begin(self, pending: PendingReply, reply: bytes) -> None:
+        """Answer ``reply`` when the servers track, or would by now if they could be reached."""
+        self._await(pending, reply)
         self._look()
 
-    def change(self, tracking: Tracking, token: int, reply: bytes) -> None:
-        """Other options from now on, over the same connections: ``reply`` under ``token`` when servers have them."""
+    def change(self, tracking: Tracking, pending: PendingReply, reply: bytes) -> None:
+        """Other options from now on, over the same connections: answer ``reply`` when the servers have them."""
         # A prefix that a server knows must not be named again.
         more = replace(tracking, prefixes=tuple(sorted({*tracking.prefixes} - {*self.tracking.prefixes})))
         self.tracking = tracking
         self._version += 1
         self._left += 1  # until all are told
-        self._await(token, reply)
+        self._await(pending, reply)
         self._task = self._service.loop.create_task(self._telling(list(more.options()), self._version))
 
     async def _telling(self, options: Sequence[Sequence[bytes]], version: int) -> None:
@@ -147,9 +148,9 @@ class Tracker(Sink):
         for some in options:
             self._send(backend, token, encode.request((*_ON, *self._redirection(backend.place), *some)))
 
-    def follow(self, token: int = -1, reply: bytes = b"") -> None:
+    def follow(self, pending: PendingReply | None = None, reply: bytes = b"") -> None:
         """The session may have another protocol or database, and nothing that the client sent is in flight: have the
-        connections follow. ``reply`` under ``token``, if one is due, when they do."""
+        connections follow. Answer ``reply``, if one is due, when they do."""
         before, self._state = self._state, (self._client.session.protocol, self._client.session.db)
         if before != self._state:
             self._version += 1
@@ -157,21 +158,21 @@ class Tracker(Sink):
                 if backend.usable:
                     self._versions[backend.place.node] = self._version
                     self._tell_state(backend, before, _TOLD if backend.ready else _UNAWAITED)
-        if token >= 0:
-            self._await(token, reply)
+        if pending is not None:
+            self._await(pending, reply)
             self._settle()
 
     def _tell_state(self, backend: Backend, before: tuple[int, int], token: int) -> None:
         for command in _moves(before, self._state):
             self._send(backend, token, encode.request(command))
 
-    def end(self, token: int, reply: bytes) -> None:
-        """Answer ``reply`` under ``token`` when no server tracks any more, and be over then."""
+    def end(self, pending: PendingReply, reply: bytes) -> None:
+        """Answer ``reply`` when no server tracks any more, and be over then."""
         self._ending = True
         for backend in self._service.upstream.pool.owned(self.number):
             if backend.ready:
                 self._send(backend, _TOLD, _OFF)
-        self._await(token, reply)
+        self._await(pending, reply)
         self._settle()
 
     def close(self) -> None:
@@ -189,15 +190,15 @@ class Tracker(Sink):
         self._left += token == _TOLD
         backend.send(self, token, frame, self._service.turn.now(), None)
 
-    def _await(self, token: int, reply: bytes) -> None:
-        """``reply`` is due under ``token`` when all servers have answered, or had the time to."""
-        self._token, self._reply = token, reply
+    def _await(self, pending: PendingReply, reply: bytes) -> None:
+        """``reply`` is due when all servers have answered, or had the time to."""
+        self._pending, self._reply = pending, reply
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._service.turn.clock.call_later(self._service.config.backend.connect_timeout, self._answer)
 
     def _settle(self) -> None:
-        if not self._left and self._token >= 0:
+        if not self._left and self._pending is not None:
             self._answer()
 
     def _look(self) -> None:
@@ -209,11 +210,11 @@ class Tracker(Sink):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        token, self._token = self._token, -1
+        pending, self._pending = self._pending, None
         if self._ending:
             self._service.trackers.end(self)
-        if token >= 0:
-            self._client.window.deliver(token, self._reply, 0, len(self._reply))
+        if pending is not None:
+            pending.answer(self._reply)
 
     # ---- as the owner of connections
 

@@ -11,33 +11,38 @@ The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC
 (proxy.features.exec_reply).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 
 from proxy import errors
 from proxy.backends.dedicated_pool import Lease
-from proxy.backends.exec_request import ExecRequest, Fate
+from proxy.backends.dedicated_request import Fate
+from proxy.backends.exec_request import ExecRequest
 from proxy.commands.facts import Fact
+from proxy.engine.jobs import Job, at_once
 from proxy.engine.sink import Sink
+from proxy.features import publish
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
-from proxy.features.request import Request
+from proxy.features.publish import PUBLISHES
+from proxy.features.request import PendingReply, Request
 from proxy.features.state import Modes
+from proxy.features.unshared import FencedReply
 from proxy.features.watch import Watch
 from proxy.planning import exec_block, reply_counts
 from proxy.planning.channels import BEGIN
-from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.exec_block import Queue, Queued, TransactionEvent
 from proxy.planning.planner import Reject
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.session import client_commands
+from proxy.session import commands
 from proxy.session.session import Session
 from proxy.transport.flow_control import Stop
 
-AT_ONCE = frozenset(("multi", "exec", "discard", "watch", "quit", "reset"))
-"""What is carried out inside a transaction too, and not queued."""
 _MOVING = frozenset(("select", "hello", "auth"))
 """What may change the database or the protocol, and what that may depend on."""
+_FEW = 100
+"""Calls of scripts whose scripts are looked for at once."""
 
 
 def multi(modes: Modes, request: Request) -> bool:
@@ -70,7 +75,7 @@ def enqueue(modes: Modes, request: Request) -> None:
     else:
         item, slots = Queued(fact, args, frame), found
     if not queue.spoiled:
-        most = service.request_limits.request
+        most = service.limits.requests.request
         if queue.size + item.size > most:
             client.refuse(fact, errors.transaction_too_big(most))
             return
@@ -122,6 +127,11 @@ def unwatch(modes: Modes, request: Request) -> bool:
     return True
 
 
+def unwatch_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
+    """UNWATCH when EXEC is answered: nothing is watched any more."""
+    return encode.OK
+
+
 def watch(modes: Modes, request: Request) -> bool:
     """WATCH: whatever follows waits until the server has confirmed it, so no read can overtake it."""
     fact, args, frame = request.fact, request.args, request.frame
@@ -137,16 +147,14 @@ def watch(modes: Modes, request: Request) -> bool:
     if isinstance(slots, Reject):
         client.say(fact, _reject(client, slots))
         return True
-    service.counters.command(fact.name).calls += 1
-    muted = client.session.muted()
-    token = client.window.reserve()
+    pending = client.hold(fact)
     client.flow.stop(Stop.ORDER)
 
     def watched(kept: Watch | None, reply: bytes) -> None:
         modes.watch = kept
         client.session.watched += len(args) - 1 if kept is not None and not reply.startswith(b"-") else 0
         client.adopt_session()
-        client.window.deliver(token, reply, 0, 0 if muted else len(reply))
+        pending.answer(reply)
 
     if held is None:
         modes.watch = Watch(client)
@@ -168,8 +176,11 @@ def execute(modes: Modes, request: Request) -> bool:
         discard(modes)
         client.say(fact, encode.error(errors.EXECABORT))
         return True
-    if service.clients.paused and service.pausing.holds_any(queue):
-        client.hold()
+    if service.clients.paused and service.clients.pausing.holds_any(queue):
+        client.postpone()
+        return False
+    publishes = any(fact.name in PUBLISHES for fact in queue.facts)
+    if publishes and publish.awaits_listeners(modes, queue.items):
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
@@ -199,26 +210,28 @@ def execute(modes: Modes, request: Request) -> bool:
         discard(modes)
         client.say(fact, exec_block.NULLS[client.session.protocol == 3])
         return True
-    for kind, count in ((fact, 1), *((kind.fact, kind.count) for kind in queue.kinds.values())):
-        service.counters.command(kind.name).calls += count
+    for kind in queue.kinds.values():
+        service.counters.command(kind.fact.name).calls += kind.count
+    queue.happened(TransactionEvent.EXECUTED)
     modes.queue = modes.watch = None
     client.session.watched = 0
-    _carry_out(client, queue, held, shard, odd, now)
+    _carry_out(client, queue, held, shard, odd, client.hold(fact), now)
     if not queue.own:
         _end(modes)
     client.adopt_session()
     return True
 
 
-def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, now: float) -> None:
+def _carry_out(
+    client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, pending: PendingReply, now: float
+) -> None:
     """Send the block, or carry out what has nothing for a server. ``odd``: it may be answered by more frames than it
     should, so it goes over a lease."""
     service = client.service
     remote = held is not None or bool(queue.frames)
     if remote and queue.moves:
         _follow(client.session, queue.items)
-    token = client.window.reserve()
-    ending = Ending(client, queue.items, token, client.session.muted())
+    ending = Ending(client, queue.items, pending)
     if queue.own or odd or held is not None:
         # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
         client.flow.stop(Stop.ORDER)
@@ -229,25 +242,56 @@ def _carry_out(client: Host, queue: Queue, held: Watch | None, shard: int, odd: 
     if queue.moves:
         frames = (item.along or item.frame for item in queue.items if item.along or not item.own)
     block = exec_block.block(frames)
-    writes = any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
+    writes = _writes(queue)
     calls = queue.calls
-    if held is not None or queue.moves or odd:
+    own = odd and client.routes.key.owner and held is None and not queue.moves
+    if (held is not None or queue.moves or odd) and not own:
         for name, args in calls:
             service.scripts.note(name, args)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
         return
+    sending = _sending(client, queue, ending, block, shard, now, fenced=bool(own))
+    if len(calls) <= _FEW:
+        at_once(sending)
+    elif not service.slices.run(sending, client):
+        client.flow.stop(Stop.ORDER)
+
+
+def _writes(queue: Queue) -> bool:
+    """Whether one of the commands that servers get may write."""
+    return any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
+
+
+def _sending(
+    client: Host, queue: Queue, ending: Ending, block: bytes, shard: int, now: float, *, fenced: bool
+) -> Job[None]:
+    """Send the block over the connection that the client uses to the shard's primary, behind the scripts that it needs.
+    ``fenced``: more frames may come than are due."""
+    service, pending = client.service, ending.pending
+    writes = _writes(queue)
     routes = service.upstream.large_routes(block, client.routes, client.session.protocol, client.session.db)
     if routes is None:
         routes = client.routes
     else:
         client.flow.stop(Stop.ORDER)
-    backend = routes.writers[shard]
-    if calls and backend is not None:
-        service.scripts.prepare_all(calls, backend, now)
+    backend, planner = routes.writers[shard], service.planner
+    if queue.calls and backend is not None:
+        yield from service.scripts.preparing(queue.calls, backend, now)
+    if service.planner is not planner:
+        # The shards may be others now.
+        place = service.planner.together(queue.slots)
+        if isinstance(place, Reject):
+            pending.answer(_reject(client, place))
+            return
+        shard = place.shard
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
+    if fenced:
+        sink = client.writing([shard], writes, ending)
+        FencedReply(client, sink, pending.token).send(shard, block, read=False, now=now)
+        return
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
-    service.dispatcher.send(shard, False, block, routes, client.flow, sink, token, now)
+    service.dispatcher.send(shard, False, block, routes, client.flow, sink, pending.token, now)
 
 
 def _send_alone(
@@ -263,7 +307,6 @@ def _send_alone(
             lease.drop()  # its database or protocol may be another now
         elif lease is not None:
             client.service.upstream.leases.give_back(lease)
-        client.service.counters.command("exec").failed += reply.startswith(b"-")
         sink.deliver(0, reply, 0, len(reply))
         if client.modes is not None:
             client.modes.read_untracked()
@@ -285,18 +328,8 @@ def _follow(session: Session, items: Sequence[Queued]) -> None:
     for item in items:
         if item.fact.name in _MOVING:
             before = scratch.db, scratch.protocol
-            client_commands.run(scratch, item.fact.name, item.args, 0.0)
+            commands.find(item.fact.name).run(scratch, item.args, 0.0)
             if scratch.protocol != before[1]:
                 item.along = encode.request(("HELLO", scratch.protocol))
             elif scratch.db != before[0]:
                 item.along = encode.request(("SELECT", scratch.db))
-
-
-COMMANDS: Mapping[str, Callable[[Modes, Request], bool]] = {
-    "multi": multi,
-    "exec": execute,
-    "discard": discard_command,
-    "watch": watch,
-    "unwatch": unwatch,
-}
-"""By the fact's name."""

@@ -47,15 +47,11 @@ def begin(modes: Modes, request: Request) -> bool:
     every = range(shards)
     # What it wrote to slots that nobody serves may be none of them: then any would do, and all are asked.
     asked = [shard for shard in every if wrote >> (shard % _MOST) & 1] or every
-    Waiting(modes, request, asked, wrote != 0).start()
+    WaitRequest(modes, request, asked, wrote != 0).start()
     return True
 
 
-COMMANDS = {"wait": begin, "waitaof": begin}
-"""By the fact's name."""
-
-
-class Waiting:
+class WaitRequest:
     """One WAIT or WAITAOF of a client, on all shards that it is about."""
 
     def __init__(self, modes: Modes, request: Request, shards: Sequence[int], wrote: bool) -> None:
@@ -71,7 +67,7 @@ class Waiting:
         modes.block = self
         milliseconds = parse_integer(request.args[-1]) or 0
         seconds = milliseconds / 1000 if milliseconds > 0 else math.inf
-        self._parts = [Part(self, modes.client.service.topology.shards[shard].name, seconds) for shard in shards]
+        self._parts = [ShardWait(self, modes.client.service.topology.shards[shard].name, seconds) for shard in shards]
 
     def start(self) -> None:
         """Ask all shards."""
@@ -142,13 +138,14 @@ class Waiting:
             part.cancel()
 
 
-class Part(BlockingRequest):
+class ShardWait(BlockingRequest):
     """The part of one shard."""
 
     __slots__ = ("_shard", "_waits", "_whole")
 
-    def __init__(self, whole: Waiting, shard: str, seconds: float) -> None:
-        super().__init__(whole.modes.client.service.upstream, seconds, readonly=True)
+    def __init__(self, whole: WaitRequest, shard: str, seconds: float) -> None:
+        client = whole.modes.client
+        super().__init__(client.service.upstream, client.holder, seconds, readonly=True)
         self._whole = whole
         self._shard = shard
         self._waits = False
@@ -161,10 +158,6 @@ class Part(BlockingRequest):
             return encode.error(errors.shard_left(self._shard))
         session = self._whole.modes.client.session
         return upstream.primary(index, session.protocol, session.db)
-
-    def holder(self) -> str:
-        """The client's."""
-        return self._whole.modes.client.holder
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """What is replicated and changes nothing, and the command."""

@@ -7,10 +7,12 @@ changed: then it is ``broken``, and EXEC answers null as if one had been. So it 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 
 from proxy.backends.dedicated_pool import Lease, Leases
-from proxy.backends.exec_request import ExecRequest, Fate, Then, serving
+from proxy.backends.dedicated_request import Fate
+from proxy.backends.exec_request import ExecRequest, Then, serving
 from proxy.engine.sink import DISCARD
 from proxy.features.host import Host
 from proxy.resp import encode
@@ -22,6 +24,59 @@ _SOON = 1.0
 """Seconds until it is looked again whether it can be ended."""
 Watched = Callable[["Watch | None", bytes], None]
 """Gets what is watched from now on, and the reply to WATCH."""
+
+
+class WatchState(Enum):
+    """How far the server is with the keys that a client watches."""
+
+    NEW = "new"
+    """No server has been told of them."""
+    ASKED = "asked"
+    """The first WATCH is on its way."""
+    STANDING = "standing"
+    """The server watches them."""
+    ADDING = "adding"
+    """The server watches them, and a WATCH of more keys is on its way."""
+    BROKEN = "broken"
+    """Nobody watches them any more, and EXEC answers null."""
+    ENDED = "ended"
+    """The client watches nothing any more, or EXEC is on its way."""
+
+
+class WatchEvent(Enum):
+    """What happens to the keys that a client watches."""
+
+    BEGIN = "begin"
+    """The first WATCH is sent."""
+    ADD = "add"
+    """A WATCH of more keys is sent."""
+    CONFIRM = "confirm"
+    """The server watches all of them."""
+    DENY = "deny"
+    """The server refuses to, or what was sent is lost."""
+    LOSE = "lose"
+    """The connection is lost, or given back as it was kept for too long."""
+    EXECUTE = "execute"
+    """EXEC is sent."""
+    RELEASE = "release"
+    """The client does not want to watch them any more, or is gone."""
+
+
+TRANSITIONS: Mapping[tuple[WatchState, WatchEvent], WatchState] = {
+    (WatchState.NEW, WatchEvent.BEGIN): WatchState.ASKED,
+    (WatchState.ASKED, WatchEvent.CONFIRM): WatchState.STANDING,
+    (WatchState.ASKED, WatchEvent.DENY): WatchState.ENDED,
+    (WatchState.STANDING, WatchEvent.ADD): WatchState.ADDING,
+    (WatchState.ADDING, WatchEvent.CONFIRM): WatchState.STANDING,
+    (WatchState.ADDING, WatchEvent.DENY): WatchState.BROKEN,
+    (WatchState.STANDING, WatchEvent.LOSE): WatchState.BROKEN,
+    (WatchState.STANDING, WatchEvent.EXECUTE): WatchState.ENDED,
+    (WatchState.ASKED, WatchEvent.RELEASE): WatchState.ENDED,
+    (WatchState.STANDING, WatchEvent.RELEASE): WatchState.ENDED,
+    (WatchState.ADDING, WatchEvent.RELEASE): WatchState.ENDED,
+    (WatchState.BROKEN, WatchEvent.RELEASE): WatchState.ENDED,
+}
+"""The next state. What is not here can not happen."""
 
 
 class Watch:
@@ -39,11 +94,13 @@ class Watch:
         "_topology",
         "_upstream",
         "slots",
+        "state",
     )
 
     def __init__(self, client: Host) -> None:
         self._client = client
         self._upstream = client.service.upstream
+        self.state = WatchState.NEW
         self._lease: Lease | None = None
         self._asking = False
         self._db = client.session.db
@@ -59,7 +116,14 @@ class Watch:
         """Until it is too old."""
 
     def __repr__(self) -> str:
-        return f"Watch({self._lease})"
+        return f"Watch({self.state.value} {self._lease})"
+
+    def _happened(self, event: WatchEvent) -> None:
+        """Change the state. Raises ``RuntimeError`` for what can not happen in it."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise RuntimeError(f"{event.name} comes for a watch that is {self.state.name}")
+        self.state = state
 
     @property
     def broken(self) -> bool:
@@ -82,16 +146,19 @@ class Watch:
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
             self._request = None
             if lease is not None and not reply.startswith(b"-"):
+                self._happened(WatchEvent.CONFIRM)
                 self._keep(lease, request.asking)
                 service = self._client.service
                 if age := service.config.backend.watch_timeout:
                     self._timer = service.loop.call_later(age, self._expire, age)
                 then(self, reply)
                 return
+            self._happened(WatchEvent.DENY)
             if lease is not None:
                 self._client.service.upstream.leases.give_back(lease)
             then(None, reply)
 
+        self._happened(WatchEvent.BEGIN)
         self.slots = slots
         request = self._request = ExecRequest(self._upstream, self._client, slots, frame, done, repeat=True)
         request.start()
@@ -106,14 +173,17 @@ class Watch:
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
             self._request = None
             if fate is Fate.ANSWERED and lease is not None:
+                self._happened(WatchEvent.CONFIRM)
                 self._keep(lease, self._asking)
                 then(self, reply)
                 return
+            self._happened(WatchEvent.DENY)
             if lease is not None:
                 lease.drop()
             self._lease = None
             then(self, encode.OK)
 
+        self._happened(WatchEvent.ADD)
         self._follow_session(lease)
         self._request = ExecRequest(
             self._client.service.upstream, self._client, self.slots, frame, done, lease=lease, asking=self._asking
@@ -123,6 +193,7 @@ class Watch:
     def execute(self, frame: bytes, moves: bool, then: Then, *, fenced: bool) -> None:
         """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
         connection in another state. ``fenced``: see ``ExecRequest``."""
+        self._happened(WatchEvent.EXECUTE)
         lease, self._lease = self._lease, None
         assert lease is not None
         self._end_timer()
@@ -146,10 +217,11 @@ class Watch:
 
     def release(self) -> None:
         """Watch no more."""
+        self._happened(WatchEvent.RELEASE)
         lease, self._lease = self._lease, None
         self._end_timer()
         if self._request is not None:
-            self._request.abandon()
+            self._request.cancel()
             return
         if lease is None:
             return
@@ -162,6 +234,7 @@ class Watch:
         lease.on_lost = self._lost
 
     def _lost(self, reason: str, sent: bool) -> None:
+        self._happened(WatchEvent.LOSE)
         self._lease = None
         self._end_timer()
 
@@ -174,6 +247,7 @@ class Watch:
             return
         lease, self._lease = self._lease, None
         if lease is not None:
+            self._happened(WatchEvent.LOSE)
             log.warning("watch ended as it is too old address=%s seconds=%g", self._client.session.address, age)
             give_back(service.upstream.leases, lease, self._odd)
 

@@ -1,28 +1,28 @@
-"""What becomes of a command, decided once. Pure: bytes and facts in, a frozen plan out; nothing here sends anything.
+"""Decides once how a command is carried out. No I/O: bytes and facts go in, a frozen plan comes out.
 
-The planner chooses between Forward, Pin, Scatter and Reject. The other modules say how the replies of parts become one
-reply, and what a server's error means for a request that is to be sent again.
+The planner chooses between Forward, Pin, Scatter and Reject. The other modules merge the replies to the parts of a
+command, and decide what a server's error means for a request and whether the request may be sent again.
 
 ::
 
-    planner          Forward, Pin, Scatter or Reject
-    inspector        what a request is that was sent
-    scatter          a command that is sent in parts, and how its replies become one
+    planner          chooses Forward, Pin, Scatter or Reject
+    inspector        the command, the slots and the flags of a request, from its bytes
+    scatter          a command that is sent in parts, and the way to merge their replies
     split            cuts requests with many keys by shard
     scan_cursor      the cursor of a SCAN over all shards
-    merge            combines the replies of parts: one function for each way
-    merge_context    what a merge may say of the proxy itself, of its clients and of its servers
-    merge_info       INFO and CONFIG GET of several servers
-    merge_stats      LATENCY, MEMORY STATS, FUNCTION STATS and texts of several servers
-    merge_keys       replies merged by key (MGET), and time series by name
-    server_facts     what servers have said of themselves, for answers that are about all of them
+    merge            merges the replies to parts: one function for each way
+    merge_context    the facts about the proxy, its clients and its servers that a merge may use
+    merge_info       merges INFO and CONFIG GET of several servers
+    merge_stats      merges LATENCY, MEMORY STATS, FUNCTION STATS and texts of several servers
+    merge_keys       merges replies by key (MGET), and time series by name
+    server_facts     versions, modules and settings of the servers, for answers about all of them
     exec_block       a transaction as bytes: MULTI, the queued commands, EXEC, and its replies
     xread_ends       the ``$`` of an XREAD that may have to be sent twice
-    channels         channels, patterns and shard channels: how they are spelled, and on which servers they stand
-    reply_counts     requests that a server may answer with more frames than one
-    key_slots        the slots of a request of very many keys, found in slices
-    query_limit      how much of one connection's requests a server keeps
-    retry_rules      what becomes of unanswered requests when their connection is lost
-    refusals         errors that say that a request was not carried out: MOVED, ASK, TRYAGAIN, READONLY ...
-    proof            whether an error that looks like a refusal is one, or the words of a script
+    channels         channels, patterns and shard channels: their encoding, and the servers to subscribe at
+    reply_counts     requests that a server may answer with more than one frame
+    key_slots        the slots of the keys of a request, found in slices if there are very many
+    query_limit      the bytes of requests that a server keeps for one connection
+    retry_rules      which unanswered requests may be sent again when their connection is lost
+    refusals         errors of requests that were not carried out: MOVED, ASK, TRYAGAIN, READONLY ...
+    proof            decides whether an error that looks like a refusal comes from the server or from a script
 """

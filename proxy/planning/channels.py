@@ -1,7 +1,7 @@
-"""What can be subscribed to, how that is said on the wire, and on which servers it has to stand. Pure.
+"""Channels, patterns and shard channels: their encoding, and the servers to subscribe at. No I/O.
 
-Sources: https://redis.io/docs/latest/develop/interact/pubsub/, .../develop/use/keyspace-notifications/, and what
-Redis 7 answers.
+Sources: https://redis.io/docs/latest/develop/interact/pubsub/, .../develop/use/keyspace-notifications/, and the
+replies of Redis 7.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,27 +12,27 @@ from proxy.resp.glob import literal_prefix
 from proxy.resp.replies import BadReply
 
 _EVENTS = (b"__keyspace@", b"__keyevent@")
-"""What the channels begin with on which a server tells of its own keys. Such messages stay on that server."""
+"""The prefixes of the channels of keyspace notifications, which a server sends to its own subscribers only."""
 
 
 class Kind(Enum):
-    """What a subscription names; the value is what its commands begin with."""
+    """The kinds of subscriptions; the value is the prefix of the kind's commands."""
 
     CHANNEL = b""
     PATTERN = b"p"
     SHARD = b"s"
-    """A channel that belongs to its slot's shard (Redis 7)."""
+    """A shard channel, which belongs to the shard of its slot (Redis 7)."""
 
-    __hash__ = object.__hash__  # an Enum's own is Python, and hashes the name each time
+    __hash__ = object.__hash__  # the hash of an Enum is written in Python, and hashes the name each time
 
     @property
     def subscribe(self) -> bytes:
-        """The command that begins it, also the word that confirms it."""
+        """The name of the command that subscribes, which is also the word of the confirmation."""
         return self.value + b"subscribe"
 
     @property
     def unsubscribe(self) -> bytes:
-        """The command that ends it, also the word that confirms that."""
+        """The name of the command that unsubscribes, which is also the word of the confirmation."""
         return self.value + b"unsubscribe"
 
 
@@ -41,27 +41,27 @@ _ENDED: Mapping[tuple[Kind, bool], bytes] = {
     for kind in Kind
     for resp3 in (False, True)
 }
-"""What is said of an end begins so, in RESP2 and RESP3."""
+"""The beginnings of the confirmations of an unsubscribe, in RESP2 and RESP3."""
 BEGIN: Mapping[str, Kind] = {kind.subscribe.decode(): kind for kind in Kind}
 END: Mapping[str, Kind] = {kind.unsubscribe.decode(): kind for kind in Kind}
-"""By the command that begins or ends it."""
+"""The kind by the name of the command that unsubscribes; ``BEGIN`` has it by the command that subscribes."""
 
 
 class Reach(Enum):
-    """On which primaries a subscription stands."""
+    """The primaries at which a subscription has to exist."""
 
     EVERY = "every"
-    """On all: each has messages that only it tells."""
+    """All primaries: each has messages that no other sends."""
     HOME = "home"
-    """On one: every node of a cluster tells every message."""
+    """One primary: every node of a cluster sends every message."""
     MIXED = "mixed"
-    """On all, but only one is listened to for what all of them tell."""
+    """All primaries, but messages that all of them send are taken from one only."""
     SLOT = "slot"
-    """On the one that serves its slot."""
+    """The primary that serves the slot of the channel."""
 
 
 def reach(kind: Kind, name: bytes, cluster: bool) -> Reach:
-    """Where a subscription has to stand, so that every message comes, and comes once."""
+    """The primaries at which to subscribe, so that every message arrives exactly once."""
     if not cluster:
         return Reach.EVERY
     if kind is Kind.SHARD:
@@ -76,18 +76,18 @@ def reach(kind: Kind, name: bytes, cluster: bool) -> Reach:
 
 
 def is_event(channel: bytes) -> bool:
-    """Whether a server tells of its own keys on ``channel``."""
+    """Whether ``channel`` is one of keyspace notifications."""
     return channel.startswith(_EVENTS)
 
 
 def confirmation(word: bytes, name: bytes | None, count: int, protocol: int) -> bytes:
-    """What a client is told when a subscription begins or ends; ``name`` is None if there was none to end."""
+    """The confirmation that a client gets when a subscription begins or ends; ``name`` is None if none existed."""
     named = encode.null(protocol) if name is None else encode.bulk(name)
     return b"%b3\r\n$%d\r\n%b\r\n%b:%d\r\n" % (b">" if protocol >= 3 else b"*", len(word), word, named, count)
 
 
 def nothing_ended(kind: Kind, names: Sequence[bytes], count: int, protocol: int) -> bytes:
-    """The reply to a command that ends subscriptions of which there are none; ``count`` is what stands."""
+    """The reply to a command that ends subscriptions that do not exist; ``count`` is the number of those that do."""
     begin = _ENDED[kind, protocol >= 3]
     if not names:
         return b"%b%b:%d\r\n" % (begin, encode.null(protocol), count)
@@ -98,14 +98,14 @@ def nothing_ended(kind: Kind, names: Sequence[bytes], count: int, protocol: int)
 
 
 def as_resp2(push: bytes) -> bytes:
-    """A message as RESP3 pushes it, for a client that speaks RESP2."""
+    """A RESP3 push message, encoded for a client that speaks RESP2."""
     return b"*" + push[1:]
 
 
 def told(push: bytes) -> tuple[bytes, bytes, int]:
-    """Of a push: its word, what it names, and where the rest begins. A name that is null is empty.
+    """The first word of a push message, the name behind it (empty for null), and the offset of the rest.
 
-    Raises ``BadReply`` for what is shaped otherwise.
+    Raises ``BadReply`` for a frame of another structure.
     """
     word, at = _bulk(push, push.find(b"\r\n") + 2)
     name, at = _bulk(push, at)

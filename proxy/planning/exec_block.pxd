@@ -32,6 +32,7 @@ cdef class Queue:
     cdef readonly Py_ssize_t wholes
     cdef readonly bint odd
     cdef readonly Py_ssize_t size
+    cdef readonly object state
     cdef readonly bint spoiled
     cdef Py_ssize_t _counted
     cdef Py_ssize_t _held

@@ -1,15 +1,16 @@
-"""A transaction as bytes: what is queued between MULTI and EXEC, the block that is sent, and its replies. Pure.
+"""A transaction as bytes: the commands queued between MULTI and EXEC, the block that is sent, and its replies. No I/O.
 
-A block is the requests ``MULTI``, the queued ones and ``EXEC`` in one frame, written as one and answered by as many
-replies, of which only the last matters::
+A block is ``MULTI``, the queued requests and ``EXEC`` in one frame. It is written as one piece and answered by as many
+replies as it has requests, of which only the last goes to the client::
 
     MULTI  SET k 1  INCR n  EXEC          one frame, one entry of the FIFO
-    +OK    +QUEUED  +QUEUED *2 +OK :1     four replies: three to nobody, the last to the client
+    +OK    +QUEUED  +QUEUED *2 +OK :1     four replies: three are dropped, the last goes to the client
 
-Source: https://redis.io/docs/latest/develop/interact/transactions/ and what Redis 7.0 answers.
+Source: https://redis.io/docs/latest/develop/interact/transactions/ and the replies of Redis 7.0.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 
 from proxy.commands.facts import Fact, Handling
 from proxy.planning import reply_counts
@@ -29,15 +30,15 @@ _BECAUSE = b" because of: "
 
 _EACH = 256
 _EACH_ARGUMENT = 64
-"""What a command and its arguments take beside their bytes: many small ones must not take more than a large one may."""
+"""The bytes of memory that a command and each argument take beside their content, which bounds many small ones."""
 _SESSION = Handling.SESSION
 _ODD = reply_counts.NAMES
 _OWN = frozenset({"unwatch", *BEGIN, *END})
 
 
 class QueuedKind:
-    """All queued calls of one command, ``count`` of them: its facts are looked up once, as there may be thousands of
-    calls. ``odd``: its arguments decide whether a server answers with more frames than one."""
+    """The ``count`` queued calls of one command. Facts are looked up once for all calls, since there may be thousands.
+    ``odd`` says that the arguments decide whether a server answers with more than one frame."""
 
     __slots__ = ("count", "fact", "odd", "own", "scripting")
 
@@ -50,8 +51,8 @@ class QueuedKind:
 
 
 class Queued:
-    """A command that waits for EXEC. ``own``: the proxy answers it itself. ``whole``: the plan whose merge its reply
-    goes through, where one server's reply is not what a client should see."""
+    """A command that waits for EXEC. ``own`` says that the proxy answers it itself. ``whole`` is the plan whose merge
+    transforms the reply, if a client should not see one server's reply unchanged."""
 
     __slots__ = ("along", "args", "fact", "frame", "own", "run", "size", "whole")
 
@@ -64,18 +65,18 @@ class Queued:
         self.whole = whole
         self.own = answered_here(fact) if own is None else own
         self.run: Callable[..., bytes] | None = None
-        """What answers it, where that is all there is to it."""
+        """The function that answers the command, if nothing else has to be done for it."""
         self.along = b""
-        """What a server is sent in place of the proxy's own command, to do as it does (SELECT, HELLO)."""
+        """The request that a server gets in place of the proxy's own command, to change along (SELECT, HELLO)."""
         self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
-        """How many bytes of memory it takes, about."""
+        """The approximate size of the command in memory, in bytes."""
 
     def __repr__(self) -> str:
         return f"Queued({self.args})"
 
     @property
     def taken(self) -> int:
-        """How many bytes of it a server keeps until EXEC."""
+        """How many bytes a server keeps for the command until EXEC."""
         return 0 if self.own else sum(map(len, self.args))
 
 
@@ -84,8 +85,45 @@ def answered_here(fact: Fact) -> bool:
     return fact.handling is _SESSION or fact.name in _OWN
 
 
+class TransactionState(Enum):
+    """How far a transaction is that MULTI has begun."""
+
+    QUEUEING = "queueing"
+    """Its commands are queued until EXEC."""
+    SPOILED = "spoiled"
+    """One of its commands was refused, so EXEC executes nothing."""
+    EXECUTING = "executing"
+    """EXEC has come, and nothing more is queued."""
+
+
+class TransactionEvent(Enum):
+    """What happens to a transaction.
+
+    One that is discarded is forgotten, and so is one that ``proxy.client.own_fast_path`` executes where it stands.
+    """
+
+    QUEUED = "queued"
+    """A command is to wait for EXEC."""
+    REFUSED = "refused"
+    """A command can not wait for EXEC."""
+    EXECUTED = "executed"
+    """EXEC carries it out."""
+
+
+_QUEUEING = TransactionState.QUEUEING
+
+TRANSITIONS: Mapping[tuple[TransactionState, TransactionEvent], TransactionState] = {
+    (TransactionState.QUEUEING, TransactionEvent.QUEUED): TransactionState.QUEUEING,
+    (TransactionState.QUEUEING, TransactionEvent.REFUSED): TransactionState.SPOILED,
+    (TransactionState.SPOILED, TransactionEvent.REFUSED): TransactionState.SPOILED,
+    (TransactionState.QUEUEING, TransactionEvent.EXECUTED): TransactionState.EXECUTING,
+}
+"""The next state. What is not here can not happen."""
+
+
 class Queue:
-    """What a client has queued since MULTI. ``spoiled``: one of its commands was refused, so EXEC executes nothing."""
+    """The commands that a client has queued since MULTI. ``spoiled`` says that ``state`` is SPOILED: a command was
+    refused, so that EXEC executes nothing."""
 
     __slots__ = (
         "_counted",
@@ -101,38 +139,50 @@ class Queue:
         "size",
         "slots",
         "spoiled",
+        "state",
         "wholes",
     )
 
     def __init__(self) -> None:
         self.items: list[Queued] = []
         self.frames: list[bytes] = []
-        """Of those that are for a server."""
+        """The frames of the commands for a server."""
         self.kinds: dict[int, QueuedKind] = {}
-        """By the facts' identity: EXEC need not go through all commands."""
+        """The kinds of commands by the identity of their facts, so that EXEC need not go through all commands."""
         self._kind: QueuedKind | None = None
         self.calls: list[tuple[str, list[bytes]]] = []
-        """Of scripts: name and arguments."""
+        """The calls of scripts: the command's name and the arguments."""
         self.answered = True
-        """Whether all of them have what answers them (``Queued.run``)."""
+        """Whether all commands have a function that answers them (``Queued.run``)."""
         self.own = 0
-        """How many the proxy answers itself."""
+        """How many commands the proxy answers itself."""
         self.wholes = 0
-        """How many replies are not passed on as they come."""
+        """How many replies are transformed before they are passed on."""
         self.odd = False
-        """Whether one of them may be answered by more frames than one, whatever the server."""
+        """Whether any server may answer one of the commands with more than one frame."""
         self.slots: set[int] = set()
-        """Of the keys of all."""
+        """The slots of the keys of all commands."""
         self.size = 0
-        """Bytes of memory, about."""
+        """The approximate size of all commands in memory, in bytes."""
         self._counted = self._held = 0
+        self.state = _QUEUEING
         self.spoiled = False
 
     def __repr__(self) -> str:
         return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
 
+    def happened(self, event: TransactionEvent) -> None:
+        """Change the state. Raises ``RuntimeError`` for what can not happen in it."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise RuntimeError(f"a transaction that is {self.state.value} can not be {event.value}")
+        self.state = state
+        self.spoiled = state is TransactionState.SPOILED
+
     def add(self, item: Queued, slots: Collection[int]) -> None:
-        """One more; its keys are in ``slots``."""
+        """Append ``item``, whose keys are in ``slots``. Raises ``RuntimeError`` if nothing may be queued any more."""
+        if self.state is not _QUEUEING:
+            self.happened(TransactionEvent.QUEUED)
         fact = item.fact
         self.items.append(item)
         kind = self._kind
@@ -156,13 +206,15 @@ class Queue:
         self.size += item.size
 
     def held(self) -> int:
-        """How many bytes a server keeps of it until EXEC; counted when that is asked, as few have so much."""
+        """How many bytes a server keeps for the queue until EXEC; counted on demand, since few queues are large."""
         self._held += sum(item.taken for item in self.items[self._counted :])
         self._counted = len(self.items)
         return self._held
 
     def drop(self) -> None:
-        """It will not be executed: keep nothing of it, but that it was spoiled."""
+        """Forget the commands of a transaction that will not be executed, and remember that it was spoiled. Raises
+        ``RuntimeError`` if it is executed already."""
+        self.happened(TransactionEvent.REFUSED)
         self.items.clear()
         self.frames.clear()
         self.kinds.clear()
@@ -171,31 +223,30 @@ class Queue:
         self.slots.clear()
         self.size = self.own = self.wholes = self._counted = self._held = 0
         self.odd = False
-        self.spoiled = True
 
     @property
     def moves(self) -> bool:
-        """Whether it may change database or protocol in its middle."""
+        """Whether a command of the queue may change the database or the protocol."""
         return any(fact.name in ("select", "hello") for fact in self.facts)
 
     @property
     def facts(self) -> Iterator[Fact]:
-        """What commands there are, each once."""
+        """The facts of the queued commands, each once."""
         return (kind.fact for kind in self.kinds.values())
 
 
 def block(frames: Iterable[bytes]) -> bytes:
-    """The frame that executes ``frames``."""
+    """The block that executes ``frames``."""
     return b"".join((MULTI, *frames, EXEC))
 
 
 def is_block(frame: bytes) -> bool:
-    """Whether a frame is a block; no other request that is sent begins with MULTI."""
+    """Whether ``frame`` is a block; no other request that the proxy sends begins with MULTI."""
     return frame.startswith(MULTI)
 
 
 def requests(frame: bytes) -> Iterator[bytes]:
-    """The requests of a block, MULTI and EXEC among them."""
+    """The requests of a block, MULTI and EXEC included."""
     at = 0
     while at < len(frame):
         line = frame.index(b"\r\n", at)
@@ -212,13 +263,13 @@ def queued(frame: bytes) -> list[bytes]:
 
 
 def replies(frame: bytes) -> int:
-    """How many replies a block gets, that of EXEC among them."""
+    """How many replies a block gets, the reply to EXEC included."""
     return count_requests(frame)
 
 
 def reason(error: bytes, first: bytes) -> bytes:
-    """The error behind ``error``, which answers EXEC, when ``first`` is the first error of a queued command (or empty):
-    why nothing was executed, as an error frame of its own."""
+    """The error frame that says why nothing was executed, if EXEC was answered with ``error`` and ``first`` is the
+    first error of a queued command, or empty."""
     if not error.startswith(_ABORTED):
         return error
     _, because, words = error.partition(_BECAUSE)
@@ -226,17 +277,18 @@ def reason(error: bytes, first: bytes) -> bytes:
 
 
 def lacks_multi(error: bytes) -> bool:
-    """Whether ``error``, which answers EXEC, says that MULTI was refused: what followed it was executed one by one."""
+    """Whether ``error``, the reply to EXEC, says that MULTI was refused, so that the commands behind it were executed
+    one by one."""
     return error.startswith(_NO_MULTI)
 
 
 def aborted(why: bytes) -> bytes:
-    """The reply to EXEC when nothing was executed because of the error frame ``why``, as Redis words it."""
+    """The reply to EXEC if nothing was executed because of the error frame ``why``, in Redis's words."""
     if why.startswith(_ABORTED):
         return why
     return b"-EXECABORT Transaction discarded because of: " + why[1:]
 
 
 def array(frames: Sequence[bytes], count: int) -> bytes:
-    """The reply to EXEC that has ``count`` elements, of which ``frames`` are said: CLIENT REPLY may leave some out."""
+    """The reply to EXEC with ``count`` elements, of which only ``frames`` are sent: CLIENT REPLY may leave some out."""
     return b"*%d\r\n%b" % (count, b"".join(frames))

@@ -1,4 +1,4 @@
-"""What a request is that was sent, by its bytes: its command, its slots, whether it may be sent twice. Pure."""
+"""Finds the command, the slots and the flags of a request from its bytes. No I/O."""
 
 from collections.abc import Callable
 
@@ -13,18 +13,20 @@ from proxy.resp.requests import ProtocolError, split_request
 
 
 class Inspector:
-    """Looks at requests that are not taken apart on their way: those that are refused, lost, or answered with an error.
+    """Inspects forwarded requests, which were not parsed, when they are refused, lost or answered with an error.
 
-    ``table``: the commands that are known; it is replaced by one that the servers have completed.
+    ``table`` has the known commands; it is replaced by a table that the servers have completed. ``absent`` has the
+    names of commands that the table knows and no server has: clients are told that they are unknown.
     """
 
     def __init__(self, table: CommandTable, slot_of: Callable[[bytes], int], counters: Counters) -> None:
         self.table = table
+        self.absent: frozenset[str] = frozenset()
         self.slot_of = slot_of
         self._counters = counters
 
     def look(self, frame: bytes) -> Look:
-        """What the request in ``frame`` is. Of what is not known it is supposed that it writes, anywhere."""
+        """The flags and slots of the request in ``frame``. An unknown command is assumed to write to any slot."""
         if exec_block.is_block(frame):
             return together([self.look(request) for request in exec_block.queued(frame)])
         fact, args = self.resolve(frame)
@@ -34,11 +36,12 @@ class Inspector:
             slots = frozenset(self.slot_of(args[index]) for index in key_indexes(fact, args))
         except KeysError:
             slots = frozenset()
-        # A read of no key reads no slot; a write without one may write anywhere.
+        # A read without keys reads no slot; a write without keys may write to any slot.
         return Look(fact.readonly, slots if fact.readonly else slots or None, fact.replica_ok)
 
     def resolve(self, frame: bytes) -> tuple[Fact | None, list[bytes]]:
-        """The fact of a request that was sent, of a block EXEC's; None if it is not known or can not be read."""
+        """The fact and the arguments of the request in ``frame``, for a block those of EXEC; the fact is None if the
+        command is unknown or the frame can not be parsed."""
         if exec_block.is_block(frame):
             frame = exec_block.EXEC
         try:
@@ -48,7 +51,7 @@ class Inspector:
             return None, []
 
     def count_error(self, sink: Sink, frame: bytes) -> None:
-        """Count that the request in ``frame`` was answered with an error, if ``sink`` is a client's."""
+        """Count an error that answered the request in ``frame``, if ``sink`` belongs to a client."""
         if not sink.counted:
             return
         fact, _ = self.resolve(frame)

@@ -1,5 +1,5 @@
-"""The slots of a request's keys, and whether a SORT reads keys of other ones: found out at once, or in slices where
-there are very many arguments. Pure.
+"""The slots of a request's keys, and whether a SORT reads keys in other slots: found at once, or in slices if there are
+very many arguments. No I/O.
 """
 
 from collections.abc import Sequence
@@ -13,26 +13,28 @@ from proxy.sharding.slots import hashed_part, key_slot
 
 _SORTS = (sort_keys, sort_ro_keys)
 _STEP = 64
-"""Keys until that may be interrupted."""
+"""The number of keys after which the job may be interrupted."""
 
 
 class Found:
-    """What ``examining`` has found out about ``args``, as a call of ``fact``."""
+    """The result of ``examining`` for ``args``, a call of ``fact``."""
 
-    __slots__ = ("args", "asked", "denied", "fact", "slots")
+    __slots__ = ("args", "asked", "denied", "fact", "naming", "slots")
 
     def __init__(self, fact: Fact, args: Sequence[bytes]) -> None:
         self.fact = fact
         self.args = args
         self.slots: frozenset[int] | None = None
-        """None: its keys can not be told."""
+        """The slots of the keys; None if the keys can not be found."""
         self.denied: str | None = None
+        self.naming = args
+        """As far as they name scripts that are kept."""
         self.asked: object = None
-        """What else it asks for, if it is no command of keys."""
+        """The parsed arguments of a long command without keys."""
 
 
 class Examined:
-    """What is known already about the request that a worker carries out now, if it is one of very many arguments."""
+    """Holds the result of ``examining`` for the request that a worker carries out now, if that is a very long one."""
 
     __slots__ = ("found",)
 
@@ -40,13 +42,13 @@ class Examined:
         self.found: Found | None = None
 
     def of(self, fact: Fact, args: Sequence[bytes]) -> Found | None:
-        """What is known of it as a call of ``fact``."""
+        """The result for ``args`` as a call of ``fact``, or None."""
         found = self.found
         return found if found is not None and found.args is args and found.fact is fact else None
 
 
 def slots_of(fact: Fact, args: Sequence[bytes], slot_of: SlotOf, examined: Examined) -> frozenset[int]:
-    """The slots of the keys. Raises ``KeysError``."""
+    """The slots of the keys in ``args``. Raises ``KeysError``."""
     found = examined.of(fact, args)
     if found is None:
         return frozenset(slot_of(args[index]) for index in key_indexes(fact, args))
@@ -56,8 +58,8 @@ def slots_of(fact: Fact, args: Sequence[bytes], slot_of: SlotOf, examined: Exami
 
 
 def denied(fact: Fact, args: Sequence[bytes], slots: frozenset[int], examined: Examined) -> str | None:
-    """The option (BY or GET) of a SORT that reads keys which may lie in another slot than the sorted key, or None;
-    ``slots``: of its keys."""
+    """The option (BY or GET) of a SORT that may read keys in other slots than the sorted key, or None. ``slots`` are
+    those of the command's keys."""
     if fact.getkeys not in _SORTS:
         return None
     found = examined.of(fact, args)
@@ -65,7 +67,7 @@ def denied(fact: Fact, args: Sequence[bytes], slots: frozenset[int], examined: E
 
 
 def examining(fact: Fact, args: Sequence[bytes], slot_of: SlotOf) -> Job[Found]:
-    """Find out about ``args``, which fit the arity of ``fact``, some at a time."""
+    """Find the slots of ``args``, which fit the arity of ``fact``, as a job."""
     found = Found(fact, args)
     slots: set[int] = set()
     try:
@@ -91,7 +93,7 @@ def _denying(fact: Fact, args: Sequence[bytes], slots: frozenset[int]) -> Job[st
     def look(option: bytes, pattern: bytes) -> bool:
         tag = hashed_part(pattern)
         before = pattern[: pattern.find(b"}")]
-        # What the pattern puts in front of the tag could bring another tag.
+        # The part of the pattern in front of the tag could add another tag.
         if tag == pattern or any(char in before for char in b"*?[\\") or key_slot(tag) != slot:
             found.append(option.decode().upper())
         return not found

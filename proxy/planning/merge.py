@@ -1,8 +1,8 @@
-"""Combining the replies of a Scatter's parts into the reply of the whole; one function for each way, each with a name.
+"""Merges the replies to the parts of a Scatter into one reply: one named function for each way.
 
-The ways are Redis's response policies (https://redis.io/docs/latest/develop/reference/command-tips/) and those that the
-table of overrides names for commands without one. Everything here works on whole reply frames, in the order of the
-parts, and gives a frame in the protocol that the parts are in.
+The ways are Redis's response policies (https://redis.io/docs/latest/develop/reference/command-tips/), and those that
+the table of overrides names for commands without a policy. The functions take whole reply frames, in the order of the
+parts, and return a frame in the protocol of the replies.
 """
 
 import random
@@ -16,6 +16,7 @@ from proxy.planning import merge_info, merge_stats
 from proxy.planning.channels import Kind
 from proxy.planning.merge_context import Audience, Context, Merger, Merging
 from proxy.planning.merge_keys import merge_by_key, merging_by_key, merging_pieces_by_key, merging_series
+from proxy.planning.scan_cursor import page
 from proxy.planning.scatter import Scatter
 from proxy.planning.split import joining
 from proxy.resp import encode
@@ -24,24 +25,24 @@ from proxy.resp.replies import BadReply, elements, header, integer_of, some_elem
 _ERROR = ord("-")
 _STEP = 16
 _MANY = 200
-"""Names until a job may be interrupted, and of those that are only put together."""
+"""The number of names after which a job may be interrupted."""
 LONG = 64 * 1024
-"""Bytes of replies that may take long to merge."""
+"""Replies of so many bytes in total may take long to merge."""
 _SLOWLOG_DEFAULT = 10
 _DIGITS = 20
 _CURSOR_LIMIT = 2**63 - 1
 _UNCERTAIN = b"-UNCERTAIN"
 _JOINED = (b"*", b"~", b"%")
-"""Aggregates whose elements can be put behind each other."""
+"""The types of aggregates whose elements can be concatenated."""
 _TOLERANT = frozenset({"one_ok", "info", "config_get"})
-"""What answers though a part failed."""
+"""The ways that return a reply even if a part failed."""
 
 
 def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
     """The reply to ``plan``'s command from the ``replies`` to its parts.
 
-    If a part failed: that part's error, when all failed or nothing was to be changed; else ``UNCERTAIN partial``, as
-    other parts have run.
+    If a part failed, the reply is that part's error if all parts failed or the command only reads, and else
+    ``UNCERTAIN partial``, since other parts have run.
     """
     way = plan.way
     failed = [reply for reply in replies if reply[0] == _ERROR]
@@ -54,12 +55,13 @@ def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
 
 
 def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[list[bytes]]:
-    """As ``merging``, of replies of which some are lists of pieces, and in pieces: what is long is not copied."""
+    """The job of ``merging`` for replies some of which are lists of pieces; the result is pieces too, so that long
+    replies are not copied."""
     pieces = [reply if isinstance(reply, list) else [reply] for reply in replies]
     replies.clear()
     join = PIECEWISE.get(plan.way.merge)
     if any(reply[0][0] == _ERROR for reply in pieces):
-        # Mostly only what failed is looked at.
+        # Most ways read only the error of a failed part, which is its first piece.
         tolerant = plan.way.merge in _TOLERANT
         return [merge(plan, [b"".join(reply) if tolerant else reply[0] for reply in pieces], context)]
     if join is None:
@@ -79,27 +81,27 @@ def _failure(failed: Sequence[bytes], partial: bool) -> bytes:
 
 
 def _sum(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """agg_sum."""
+    """The policy agg_sum."""
     return encode.integer(sum(map(integer_of, replies)))
 
 
 def _min(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """agg_min."""
+    """The policy agg_min."""
     return encode.integer(min(map(integer_of, replies)))
 
 
 def _max(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """agg_max."""
+    """The policy agg_max."""
     return encode.integer(max(map(integer_of, replies)))
 
 
 def _all_ok(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """all_succeeded: no part failed, so any part's reply."""
+    """The policy all_succeeded: no part failed, so any part's reply stands for all."""
     return replies[0]
 
 
 def _one_ok(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """one_succeeded: the first that did, else the most telling error."""
+    """The policy one_succeeded: the first successful reply, else the most informative error."""
     succeeded = [reply for reply in replies if reply[0] != _ERROR]
     if succeeded:
         return succeeded[0]
@@ -128,13 +130,13 @@ def _combining(combine: Callable[[Sequence[int]], int]) -> Merging:
 
 
 _all = _combining(lambda values: int(all(values)))
-"""agg_logical_and, of numbers or of arrays of them."""
+"""The policy agg_logical_and, for numbers or arrays of numbers."""
 _any = _combining(lambda values: int(any(values)))
-"""agg_logical_or."""
+"""The policy agg_logical_or, for numbers or arrays of numbers."""
 
 
 def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """No policy, no keys: the elements of all, in no order."""
+    """Without a policy and keys: the elements of all replies, concatenated."""
     headers = [header(reply) for reply in replies]
     kind = headers[0][0]
     if kind not in _JOINED or any(other != kind for other, _, _ in headers):
@@ -145,7 +147,7 @@ def _concat(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 
 
 def _concat_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
-    """As ``_concat``."""
+    """The same as ``_concat``, for replies in pieces."""
     kind, count, merged = b"", 0, [b""]
     for reply in replies:
         other, number, at = header(reply[0])
@@ -160,19 +162,19 @@ def _concat_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]
 
 
 def _by_key_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
-    """As ``_by_key``."""
+    """The same as ``_by_key``, for replies in pieces."""
     return merging_pieces_by_key(plan.parts, replies)
 
 
 def _by_key(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """No policy, with keys (MGET): the elements, each where its key stood."""
+    """Without a policy, with keys (MGET): the elements, each at the position of its key."""
     return merge_by_key(plan.parts, replies)
 
 
 def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The shard's cursor, and in the low bits whose it is (proxy.planning.scan_cursor); behind its last key comes the
-    next shard."""
-    cursor_frame, keys = elements(replies[0])
+    """The shard's cursor with the shard's index in the low bits (proxy.planning.scan_cursor); when a shard is finished,
+    the cursor names the next shard."""
+    cursor_frame, keys = page(replies[0])
     inner = int(string_of(cursor_frame))
     shift, own, following = plan.options
     cursor = inner << int(shift) | int(own) if inner else int(following or 0)
@@ -182,13 +184,13 @@ def _scan(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 
 
 def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """One of the keys; null only if no shard has one."""
+    """One of the keys; null if no shard has a key."""
     found = [reply for reply in replies if reply not in (b"$-1\r\n", b"_\r\n")]
     return random.choice(found) if found else replies[0]
 
 
 def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
-    """Newest first, no more than were asked for."""
+    """The newest entries of all servers, as many as were asked for."""
     rows: list[tuple[int, bytes]] = []
     for row in (row for reply in replies for row in elements(reply)):
         rows.append((integer_of(elements(row)[1]), row))
@@ -198,14 +200,14 @@ def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[b
 
 
 def _asked(options: Sequence[bytes]) -> int | None:
-    """How many entries ``GET [count]`` asks for; None for all (-1). What is no number the servers refuse."""
+    """How many entries ``GET [count]`` asks for; None for all (-1). Servers refuse a count that is not a number."""
     if len(options) < 2:
         return _SLOWLOG_DEFAULT
     return int(options[1]) if options[1].isdigit() and len(options[1]) < _DIGITS else None
 
 
 def _joining_channels(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
-    """Those of all shards, each once."""
+    """The channels of all shards, each once."""
     found: dict[bytes, None] = {}
     for reply in replies:
         _, count, at = header(reply)
@@ -219,7 +221,7 @@ def _joining_channels(plan: Scatter, replies: Sequence[bytes], context: Context)
 
 
 def _counting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
-    """Name and number for each name that was asked for."""
+    """The name and the number of subscribers of each channel that was asked for."""
     kind = Kind.SHARD if plan.options[0].lower() == b"shardnumsub" else Kind.CHANNEL
     names = plan.options[1:]
     places = [header(reply)[2] for reply in replies]
@@ -245,7 +247,7 @@ def _pubsub_numpat(plan: Scatter, replies: Sequence[bytes], context: Context) ->
 
 def _audience(context: Context) -> Audience:
     if context.audience is None:
-        raise ValueError("nobody knows who listens")
+        raise ValueError("the context has no audience")
     return context.audience()
 
 
@@ -267,16 +269,16 @@ _SLICED: Mapping[str, Merging] = {
     "series": _merging_series,
     "slowlog": _sorting,
 }
-"""What is merged element by element, and may have very many."""
+"""The ways that merge element by element, possibly very many of them."""
 
 
 def is_long(plan: Scatter) -> bool:
-    """Whether to merge long replies is a job (``merging``)."""
+    """Whether long replies to ``plan`` are merged by a job (``merging``)."""
     return plan.way.merge in _SLICED
 
 
 def merging(plan: Scatter, replies: list[bytes], context: Context) -> Job[bytes]:
-    """What ``merge`` does, where it takes long."""
+    """The job that does the work of ``merge`` for long replies."""
     if any(reply[0] == _ERROR for reply in replies):
         return merge(plan, replies, context)
     try:
@@ -287,7 +289,7 @@ def merging(plan: Scatter, replies: list[bytes], context: Context) -> Job[bytes]
 
 
 def _whole(job: Merging) -> Merger:
-    """What does all of ``job`` at once."""
+    """A merger that runs ``job`` to its end at once."""
     return lambda plan, replies, context: at_once(job(plan, replies, context))
 
 
@@ -317,4 +319,4 @@ PIECEWISE: Mapping[str, Callable[[Scatter, list[list[bytes]]], Job[list[bytes]]]
     "concat": _concat_pieces,
     "mget": _by_key_pieces,
 }
-"""The ways of long replies."""
+"""The mergers of replies in pieces, by way."""

@@ -1,7 +1,7 @@
-"""What a merge is given beside the replies: what the proxy knows of itself, of its clients and of its servers.
+"""The facts about the proxy, its clients and its servers that a merge may use beside the replies.
 
 A merge is a function of a plan, of the replies to its parts, and of this context; ``proxy.planning.merge`` has the
-table of them.
+table of merges.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -17,20 +17,20 @@ Overlay = Mapping[str, Mapping[str, str]]
 
 
 class Audience(Protocol):
-    """Knows which clients listen to messages: a server sees all clients of a worker as one."""
+    """Counts the clients that are subscribed: a server sees all clients of a worker as one."""
 
     def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
-        """How many clients are subscribed to a channel of which the shards' primaries count so many subscribers."""
+        """How many clients are subscribed to a channel, if the shards' primaries have ``counts`` subscribers."""
 
     def patterns(self, counts: Sequence[int]) -> int:
-        """How many patterns clients are subscribed to, when the shards' primaries count so many."""
+        """How many patterns have subscribers, if the shards' primaries have ``counts`` patterns."""
 
 
 class ShardPrimaries(Protocol):
-    """Knows what the primaries of the shards have said of themselves."""
+    """Knows the versions and settings of the shards' primaries."""
 
     def oldest(self) -> Set[int]:
-        """The shards whose primaries have the lowest version; no shard where all have the same version."""
+        """The shards whose primaries have the lowest version; empty if all have the same version."""
 
     def name(self, shard: int) -> str:
         """The name of a shard."""
@@ -41,10 +41,10 @@ class ShardPrimaries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a merge may say about the proxy and its servers, each made when it is asked for.
+    """The facts that a merge may use, each computed on demand.
 
-    ``overlay`` gives the proxy's own fields of INFO, ``audience`` knows who listens to messages, and ``servers`` knows
-    the shards' primaries. ``version`` is the servers' version, ``unserved`` says why not all of them are known.
+    ``overlay`` returns the proxy's own fields of INFO, ``audience`` counts subscribers, and ``servers`` knows the
+    shards' primaries. ``version`` is the servers' version, ``unserved`` says why some slots have no shard.
     """
 
     overlay: Callable[[], Overlay] = dict
@@ -55,6 +55,6 @@ class Context:
 
 
 Merger = Callable[[Scatter, Sequence[bytes], Context], bytes]
-"""Makes one reply frame of the replies to the parts."""
+"""A function that makes one reply frame from the replies to the parts."""
 Merging = Callable[[Scatter, Sequence[bytes], Context], Job[bytes]]
-"""Does the same as a job, where it takes long."""
+"""A merger that runs as a job, for long replies."""

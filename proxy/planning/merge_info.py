@@ -1,4 +1,4 @@
-"""INFO and CONFIG GET of several servers: what one big server with all the shards' keys would say.
+"""Merges INFO and CONFIG GET of several servers into the reply that one server with all keys would give.
 
 Sources: https://redis.io/docs/latest/commands/info/ and https://redis.io/docs/latest/commands/config-get/
 """
@@ -14,7 +14,7 @@ from proxy.resp.replies import elements, string_of
 
 _ERROR = ord("-")
 _DOWN = (b"-SHARDDOWN", b"-TIMEOUT", b"-UNCERTAIN", b"-LOADING", b"-CLUSTERDOWN")
-"""What begins the errors of shards that can not be asked now."""
+"""The beginnings of the errors of shards that can not be asked now."""
 
 _SUMMED_SECTIONS = frozenset({"Stats", "Memory", "Clients", "CPU", "Persistence"})
 _NOT_SUMMED = frozenset(
@@ -35,22 +35,22 @@ _NOT_SUMMED = frozenset(
         "tracking_total_prefixes",
     }
 )
-"""Settings, facts about the machine, states and points in time, and what is on every shard, as a client that tracks has
-a connection to each: of these the largest is given."""
+"""Fields of which the largest value is given: settings, facts about the machine, states, points in time, and numbers
+that are the same on every shard, such as tracking clients, which have a connection to each."""
 _FIXED = {
     "redis_mode": "standalone",
     "server_mode": "standalone",
     "role": "master",
     "cluster_enabled": "0",
 }
-"""What the proxy is to its clients, whatever its backends are."""
+"""Fields that describe the proxy, whatever its backends are."""
 _LOWEST = frozenset({"redis_version", "valkey_version", "uptime_in_seconds", "uptime_in_days", "connected_slaves"})
 _HIGHEST = frozenset({"loading"})
 _REPLICATION_KEPT = frozenset(
     {"role", "connected_slaves", "master_failover_state", "master_replid", "master_repl_offset"}
 )
 _LOADING = "LOADING"
-"""What begins the error of a server that reads its data from disk."""
+"""The beginning of the error of a server that loads its data from disk."""
 _WHOLE = ("default", "all", "everything")
 _TABLES = frozenset({"Keyspace", "Commandstats", "Errorstats", "Latencystats"})
 _SECRETS = frozenset({b"requirepass", b"masterauth", b"primaryauth", b"tls-key-file-pass", b"tls-client-key-file-pass"})
@@ -62,7 +62,7 @@ _OF_EACH = frozenset(
         *(b"tls-cert-file", b"tls-key-file", b"tls-client-cert-file", b"tls-client-key-file"),
     )
 )
-"""What each server has for itself."""
+"""Settings that may differ between servers."""
 _ANNOUNCED = (b"cluster-announce-", b"replica-announce-", b"slave-announce-")
 _EVENTS = b"notify-keyspace-events"
 _EVENT_CLASSES = "g$lshzxetdn"
@@ -70,11 +70,11 @@ _ALL_EVENTS = frozenset("g$lshzxetd")
 _EVENT_PLACES = "KEm"
 
 Settings = Mapping[bytes, bytes]
-"""What CONFIG GET says of one server."""
+"""The settings of one server, from CONFIG GET."""
 
 
 def info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The merged INFO of the shards that answer; a field of it says why the others do not."""
+    """The merged INFO of the shards that answer; one field says why the others do not."""
     failed = [reply for reply in replies if reply[0] == _ERROR]
     answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
     sections = {option.decode("latin-1").lower() for option in plan.options}
@@ -95,8 +95,8 @@ def info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
 
 
 def config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The reply has the settings of the first shard that answers, those that only others have, and the keyspace events
-    that all of them send. The operator is told of settings that differ. ``maxclients`` is the proxy's own."""
+    """The settings of the first shard that answers, those that only other shards have, and the keyspace events that all
+    of them send. Settings that differ are logged. ``maxclients`` is the proxy's own."""
     answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
     if not answered:
         return replies[0]
@@ -128,11 +128,11 @@ def merge(
     oldest: Set[int] = frozenset(),
     missing: str = "",
 ) -> str:
-    """One document of several shards' ``documents``; fields in ``overlay`` replace those of their sections.
+    """One document from the ``documents`` of several shards; fields in ``overlay`` replace those of their sections.
 
-    A section of the overlay that no document has is added if it is among the ``asked`` ones (lower case; empty: all).
-    ``oldest``: which of the documents say what fields there are; none: all do. ``missing``: why there are not more of
-    them, which is said in any case.
+    A section of the overlay that no document has is added if it is in ``asked`` (lower case; empty means all).
+    ``oldest`` are the indexes of the documents whose fields are used; empty means all documents. ``missing`` says why
+    other documents are missing, and is always added.
     """
     parsed = [parse(document) for document in documents]
     names = list(dict.fromkeys(name for sections in parsed for name in sections))
@@ -151,7 +151,7 @@ def merge(
             merged[name] = dict(fields)
     server = merged.get("Server", {})
     if "server_mode" in server and "redis_mode" in server:
-        server["server_mode"] = server["redis_mode"]  # Valkey's name for it
+        server["server_mode"] = server["redis_mode"]  # server_mode is Valkey's name of the field
     if missing:
         if _LOADING in missing and "Persistence" in merged:
             merged["Persistence"]["loading"] = "1"
@@ -168,7 +168,7 @@ def without_keys(document: str) -> str:
 
 
 def bare(version: str) -> str:
-    """The document of a server of which nothing else is known, as no shard's can be reached."""
+    """The document of a server of which only the version is known, for when no shard can be reached."""
     return write(
         {
             "Server": {"redis_version": version, "redis_mode": "standalone", "arch_bits": "64"},
@@ -182,7 +182,7 @@ def bare(version: str) -> str:
 
 
 def only(document: str, asked: Set[str]) -> str:
-    """The ``asked`` sections of a document (lower case; empty: all)."""
+    """The ``asked`` sections of a document (lower case; empty means all)."""
     if not asked or asked & {*_WHOLE}:
         return document
     return write({name: fields for name, fields in parse(document).items() if name.lower() in asked})
@@ -222,9 +222,9 @@ def _value(section: str, field: str, values: Sequence[str]) -> str:
 
 
 def _table(name: str, parts: Sequence[Section]) -> Section:
-    """Lines of the form ``db0:keys=1,expires=0,avg_ttl=0``, added up column by column."""
+    """Adds up lines of the form ``db0:keys=1,expires=0,avg_ttl=0``, column by column."""
     if name == "Latencystats":
-        # Percentiles can not be added up: of what several shards have run, the first one's.
+        # Percentiles can not be added up: for a command that several shards have run, the first shard's are given.
         return {field: value for part in reversed(parts) for field, value in part.items()}
     lines: dict[str, list[dict[str, float]]] = {}
     for part in parts:
@@ -263,7 +263,7 @@ def _version(value: str) -> tuple[int, ...]:
 
 
 def human(size: int) -> str:
-    """Bytes as Redis writes them for people: ``1.02M``."""
+    """A size in bytes as Redis writes it for people, such as ``1.02M``."""
     value = float(size)
     for unit in "BKMGTP":
         if value < 1024 or unit == "P":
@@ -273,8 +273,8 @@ def human(size: int) -> str:
 
 
 def common_settings(servers: Sequence[Settings]) -> tuple[dict[bytes, bytes], list[bytes]]:
-    """Merge the settings of ``servers``: those of the first, then those that only others have, passwords left empty.
-    The second result names the settings that differ though they should not."""
+    """The settings of the first of ``servers``, then those that only others have, with empty passwords; and the names
+    of the settings that differ though they should be the same."""
     merged: dict[bytes, bytes] = {}
     differing = []
     for server in servers:
@@ -299,5 +299,5 @@ def common_events(settings: Sequence[str]) -> str:
     shared = set.intersection(*sets) if sets else set()
     every = shared >= _ALL_EVENTS
     classes = "A" if every else "".join(letter for letter in _EVENT_CLASSES if letter in shared)
-    # One server leaves n out beside A.
+    # Redis itself leaves the class n out if it writes A (keyspaceEventsFlagsToString).
     return classes + "".join(letter for letter in _EVENT_PLACES if letter in shared)

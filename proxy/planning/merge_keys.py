@@ -1,6 +1,6 @@
-"""Replies that are merged by key (MGET ...), each value where its key stood, or by name, each time series once.
+"""Merges replies by key (MGET ...), each value at the position of its key, or by name, each time series once.
 
-Pure: frames in, frames out. ``proxy.planning.split`` has cut the requests.
+No I/O: frames go in, frames come out. ``proxy.planning.split`` cuts the requests.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,16 +11,16 @@ from proxy.planning.split import array_header, joining
 from proxy.resp.replies import BadReply, ReplyFramer, elements, header, short_end, some_elements
 
 _STEP = 500
-"""Keys or values until a job may be interrupted."""
+"""The number of keys or values after which a job may be interrupted."""
 _FEW = 16
-"""Values in pieces, or time series, until a job may be interrupted: they may be long."""
+"""The number of values in pieces, or of time series, after which a job may be interrupted, since these may be long."""
 _LARGE = 16 * 1024
-"""An element, or a part of one, of more bytes is not copied where it need not be."""
+"""The size in bytes above which an element, or a part of one, is not copied."""
 _NAMES_ALONE = "ts.queryindex"
 
 
 def merging_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> Job[bytes]:
-    """What ``merge_by_key`` does, some elements at a time. Raises ``BadReply``."""
+    """The job that does the work of ``merge_by_key``. Raises ``BadReply``."""
     count = sum(len(part.positions) for part in parts)
     placed = [b""] * (count + 1)
     placed[0] = b"*%d\r\n" % count
@@ -38,13 +38,13 @@ def merging_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> Job[bytes
 
 
 def place(placed: list[bytes], positions: list[int], begin: int, values: list[bytes]) -> None:
-    """Put ``values`` where ``positions`` say, from the one at ``begin`` on; the first place is the heading's."""
+    """Put ``values`` into ``placed`` at ``positions``, from the position at ``begin`` on, behind the array's header."""
     for at, value in enumerate(values):
         placed[positions[begin + at] + 1] = value
 
 
 def merge_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> bytes:
-    """One array of the elements of the parts' replies, each where its key stood. Raises ``BadReply``."""
+    """One array of the elements of the parts' replies, each at the position of its key. Raises ``BadReply``."""
     found: list[list[bytes]] = []
     count = 0
     for reply in replies:
@@ -64,7 +64,7 @@ def merge_by_key(parts: Sequence[Part], replies: Sequence[bytes]) -> bytes:
 
 
 class JoinedPieces:
-    """Collects bytes one behind the other, in pieces; small ones are copied together."""
+    """Collects bytes in order, as pieces; small pieces are joined."""
 
     __slots__ = ("_size", "_small", "pieces")
 
@@ -74,7 +74,7 @@ class JoinedPieces:
         self._size = 0
 
     def add(self, data: bytes) -> None:
-        """Put ``data`` at the end."""
+        """Append ``data``."""
         if len(data) < _LARGE:
             self._small.append(data)
             self._size += len(data)
@@ -85,7 +85,7 @@ class JoinedPieces:
         self.pieces.append(data)
 
     def seal(self) -> None:
-        """Make a piece of the small ones."""
+        """Join the small pieces at the end."""
         if self._size:
             self.pieces.append(b"".join(self._small))
             self._small = []
@@ -93,7 +93,7 @@ class JoinedPieces:
 
 
 class ElementReader:
-    """Reads the elements of an array that is in ``pieces``, one after the other; a piece that was read is let go of."""
+    """Reads the elements of an array in ``pieces``, one after the other, and frees the pieces that were read."""
 
     __slots__ = ("_at", "_framer", "_index", "_piece", "_pieces", "count")
 
@@ -105,7 +105,7 @@ class ElementReader:
         self._index = 0
 
     def move(self, joined: JoinedPieces) -> None:
-        """Put the next element behind what is ``joined``. Raises ``BadReply``."""
+        """Append the next element to ``joined``. Raises ``BadReply``."""
         piece = self._piece
         if self._at == len(piece):
             self._next(b"")
@@ -117,7 +117,7 @@ class ElementReader:
             joined.add(piece[self._at : end])
             self._at = end
             return
-        # It goes on in the next piece.
+        # The element goes on in the next piece.
         self._piece = piece[self._at :]
         while True:
             end = self._framer.through(self._piece, 0)
@@ -128,7 +128,7 @@ class ElementReader:
         self._at = end
 
     def _next(self, begun: bytes) -> None:
-        """Go on with the next piece; ``begun`` comes before it."""
+        """Take the next piece, with ``begun`` in front of it."""
         self._pieces[self._index] = b""
         self._index += 1
         if self._index == len(self._pieces):
@@ -138,7 +138,7 @@ class ElementReader:
 
 
 def merging_pieces_by_key(parts: Sequence[Part], replies: Sequence[list[bytes]]) -> Job[list[bytes]]:
-    """As ``merging_by_key``, of replies in pieces, and in pieces. Raises ``BadReply``."""
+    """The job of ``merging_by_key`` for replies in pieces; the result is pieces too. Raises ``BadReply``."""
     found = [ElementReader(pieces) for pieces in replies]
     order = [0] * sum([len(part.positions) for part in parts])
     for index, part in enumerate(parts):
@@ -161,9 +161,9 @@ def merging_pieces_by_key(parts: Sequence[Part], replies: Sequence[list[bytes]])
 def merging_series(command: str, replies: Sequence[bytes]) -> Job[bytes]:
     """Merge the ``replies`` to TS.MGET, TS.MRANGE, TS.MREVRANGE or TS.QUERYINDEX. Raises ``BadReply``.
 
-    The reply is as one server gives it: each series once, in the order of the names' bytes. Servers of a cluster that
-    have been told of each other (TIMESERIES.REFRESHCLUSTER) answer for all, the others for themselves, and the replies
-    do not tell which. Source: https://redis.io/docs/latest/commands/ts.mget/.
+    The reply is that of one server: each series once, in the order of the names' bytes. Servers of a cluster that know
+    each other (TIMESERIES.REFRESHCLUSTER) answer for all of them, other servers for themselves, and the replies do not
+    tell which. Source: https://redis.io/docs/latest/commands/ts.mget/
     """
     kind = replies[0][:1]
     found: dict[bytes, bytes] = {}
@@ -183,7 +183,7 @@ def merging_series(command: str, replies: Sequence[bytes]) -> Job[bytes]:
 
 
 def _named(rows: Sequence[bytes], width: int, names: bool) -> Iterator[tuple[bytes, bytes]]:
-    """Each series by its name. A series is a pair of a map, a name alone, or an array that begins with the name."""
+    """The series with their names. A series is a pair of a map, a name alone, or an array that begins with its name."""
     for at in range(0, len(rows), width):
         name = rows[at]
         if width == 1 and not names:

@@ -1,7 +1,7 @@
-"""How the statistics of several servers become one reply: LATENCY, MEMORY STATS, FUNCTION STATS and texts for people.
+"""Merges the statistics of several servers: LATENCY, MEMORY STATS, FUNCTION STATS and texts for people.
 
-Each function here is a merge (``proxy.planning.merge_context.Merger``); its frames are in the protocol that the replies
-are in. Source: https://redis.io/docs/latest/commands/latency-histogram/ and the pages beside it.
+The functions are mergers (``proxy.planning.merge_context.Merger``); they return a frame in the protocol of the replies.
+Source: https://redis.io/docs/latest/commands/latency-histogram/ and the pages of the other commands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _NULLS = (b"$-1\r\n", b"*-1\r\n", b"_\r\n")
 
 
 def latency_latest(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The reply has one row for each event: its newest, with the highest of the maxima."""
+    """One row for each event: the newest one, with the highest of the maxima."""
     rows: dict[bytes, list[bytes]] = {}
     for reply in replies:
         for row in map(elements, elements(reply)):
@@ -34,7 +34,7 @@ def latency_history(plan: Scatter, replies: Sequence[bytes], context: Context) -
 
 
 def latency_histogram(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The calls of each command and the counts of each bucket are added up."""
+    """The histograms of all servers, with the calls of each command and the counts of each bucket added up."""
     protocol = 3 if replies[0][:1] == b"%" else 2
     calls: dict[bytes, int] = {}
     buckets: dict[bytes, dict[int, int]] = {}
@@ -64,7 +64,7 @@ def latency_histogram(plan: Scatter, replies: Sequence[bytes], context: Context)
 
 
 def _add_cumulated(total: dict[int, int], more: Mapping[int, int]) -> None:
-    """Add a cumulative histogram to ``total``, which may have other bounds."""
+    """Add the cumulative histogram ``more`` to ``total``, which may have other bounds."""
 
     def upto(histogram: Mapping[int, int], bound: int) -> int:
         return max((count for own, count in histogram.items() if own <= bound), default=0)
@@ -75,18 +75,19 @@ def _add_cumulated(total: dict[int, int], more: Mapping[int, int]) -> None:
 
 
 def running(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The reply is that of a server that runs a script, else the first one: the engines are the same on all servers."""
+    """The reply of a server that runs a script, else the first reply, since all servers have the same engines."""
     return next((reply for reply in replies if elements(reply)[1] not in _NULLS), replies[0])
 
 
 def texts(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """The texts of the shards stand one below the other."""
+    """The texts of the shards, one below the other."""
     joined = "\n".join(string_of(reply).decode("utf-8", "replace") for reply in replies)
     return encode.verbatim(joined, 3 if replies[0][:1] == b"=" else 2)
 
 
 def memory_stats(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
-    """Integers are added up field by field; of a ratio, and of a field that one shard only has, the first is given."""
+    """The sums of the integer fields; other fields, and fields that not all shards have, are those of the first shard
+    that has them."""
     merged: dict[bytes, bytes] = {}
     for reply in replies:
         items = elements(reply)

@@ -1,6 +1,6 @@
-"""What becomes of a command: decided here, once, and carried out elsewhere without looking at it again.
+"""Decides once how a command is carried out. The plan is carried out elsewhere, without another look at the command.
 
-Pure: no I/O. The session's own commands (``Handling.SESSION``) have been answered before a command comes here.
+No I/O. Commands of the session (``Handling.SESSION``) are answered before the planner is called.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ from proxy.planning.channels import BEGIN, END
 from proxy.planning.key_slots import Examined, denied, slots_of
 from proxy.planning.scan_cursor import Cursors
 from proxy.planning.scatter import IN_PART, Part, Scatter, Uncounted, Way
-from proxy.planning.split import by_key, cut, skip_bulks
+from proxy.planning.split import array_header, by_key, cut, skip_bulks
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.sharding.colocation import Colocation, slot_of
@@ -25,23 +25,23 @@ from proxy.sharding.slots import SLOTS, key_slot
 from proxy.sharding.topology import NOBODY, Topology
 
 FIRST_SHARD = 0
-"""Keyless commands that any shard can answer go to this one, so that their answer is always the same server's."""
+"""The shard of keyless commands that any shard can answer, so that the same server always answers them."""
 _QUEUED = frozenset({"unwatch", "publish", "spublish", *BEGIN, *END})
-"""Of the commands about what a client is in the middle of, those that may stand in a transaction."""
+"""The commands with ``Handling.MODE`` that may be queued in a transaction."""
 _ALWAYS_MERGED = frozenset({"info", "config_get", "pubsub_numsub"})
-"""What is not passed on as it is even from a single shard: it tells of the proxy, or would tell secrets."""
+"""The merges that a single shard's reply goes through too, because it describes the proxy or may contain secrets."""
 OF_KEYSPACE: Mapping[str, bytes] = {
     "dbsize": encode.ZERO,
     "keys": encode.EMPTY_ARRAY,
     "scan": encode.array((encode.bulk("0"), encode.EMPTY_ARRAY)),
     "info": b"",
 }
-"""What cluster clients ask every node and add up; the replies of a node that counts no keys."""
+"""The commands that cluster clients send to every node and merge, with the reply of a node that counts no keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send the request as it came to one shard; ``read`` if a replica may answer it."""
+    """Send the request unchanged to one shard; ``read`` says that a replica may answer it."""
 
     shard: int
     read: bool
@@ -49,14 +49,14 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Send the request as it came to the primary of one shard, over a connection that its client has for itself."""
+    """Send the request unchanged to the primary of one shard, over a dedicated connection."""
 
     shard: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Answer with an error; nothing is executed."""
+    """Answer the request with an error; nothing is executed."""
 
     text: str
 
@@ -66,11 +66,11 @@ CrossSlot = Literal["split", "reject"]
 
 
 class Planner:
-    """Plans for one topology. ``plan(fact, args, frame)``: ``frame`` is the request as it came, for forwarding.
+    """Makes the plans for one topology.
 
-    ``rules`` say what of a key is hashed. ``presents_cluster``: the proxy passes for a cluster, whose slots can be
-    asked about. ``before``: the cursors for the topology that this one follows. ``examined``: what is known already of
-    the request to plan.
+    ``rules`` choose the part of a key that is hashed. ``presents_cluster`` says that the proxy presents itself as a
+    cluster, which clients ask about slots. ``before`` has the cursors of the previous topology. ``examined`` has the
+    result of ``examining`` for the request to plan.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Planner:
         before: Cursors | None = None,
         examined: Examined | None = None,
     ) -> None:
-        self._examined = examined or Examined()
+        self.examined = examined or Examined()
         self._presents_cluster = presents_cluster
         self._topology = topology
         self._rules = rules
@@ -91,10 +91,14 @@ class Planner:
         self._single = topology.single
         self.cursors = Cursors(topology, before)
         self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
-        """Why what all shards should answer can not be answered; empty if it can."""
+        """The error for commands to all shards if some slots have no shard; else empty."""
+
+    def renewed(self, topology: Topology) -> "Planner":
+        """The planner for the topology that follows."""
+        return Planner(topology, self._cross_slot, self._rules, self._presents_cluster, self.cursors, self.examined)
 
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
-        """The plan for a known command whose arity is right."""
+        """The plan for a known command of the right arity; ``frame`` is the request unchanged, for forwarding."""
         match fact.handling:
             case Handling.REFUSED if self.without_cluster(fact):
                 return Reject(errors.NO_CLUSTER)
@@ -116,8 +120,8 @@ class Planner:
                 return self._everywhere(fact, args, frame)
 
     def divided(self, plan: Plan, fact: Fact, args: Sequence[bytes], share: Collection[int]) -> Plan | bytes:
-        """The ``plan`` of a command of ``OF_KEYSPACE`` where only the keys of the shards in ``share`` are counted; the
-        reply if they are none."""
+        """The ``plan`` of a command of ``OF_KEYSPACE``, restricted to the keys of the shards in ``share``; the reply
+        itself if ``share`` is empty."""
         if isinstance(plan, Reject | Pin):
             return plan
         if isinstance(plan, Forward):
@@ -138,7 +142,7 @@ class Planner:
         return Scatter(plan.way, (Part(mine, frame),), self.cursors.marks(mine, slots, share))
 
     def by_key(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Scatter | None:
-        """The plan of a request in as many parts as it has keys; None if it can not be split so."""
+        """The plan that sends a request in one part for each key; None if the request can not be split so."""
         splits = fact.handling is Handling.MULTI_SHARD and self._cross_slot == "split"
         if not splits or fact.key_range is None or fact.key_range[0] != 1:
             return None
@@ -154,13 +158,13 @@ class Planner:
         return Scatter(way, placed)
 
     def member(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> frozenset[int] | Scatter | Reject:
-        """What a command inside a transaction is: the slots of its keys, to be sent as it came; or the plan of a part
-        to send and of what becomes of the reply."""
+        """The slots of the keys of a command inside a transaction, if it is sent unchanged; else the plan with the part
+        to send and the merge of its reply."""
         match fact.handling:
             case Handling.REFUSED | Handling.ALL_SHARDS if "no_multi" in fact.flags:
                 return Reject(errors.NOT_IN_MULTI)
             case Handling.MODE if fact.blocking:
-                return frozenset()  # WAIT: inside a transaction it does not block
+                return frozenset()  # WAIT does not block inside a transaction
             case Handling.MODE if fact.name == "spublish" and self._topology.cluster:
                 return frozenset((key_slot(args[1]),))
             case Handling.MODE if fact.name not in _QUEUED:
@@ -181,7 +185,7 @@ class Planner:
                 return frozenset((int(args[2]),) if fact.handling is Handling.SLOT else ())
 
     def together(self, slots: Collection[int]) -> Forward | Reject:
-        """Where a transaction goes whose keys are in ``slots``."""
+        """The plan of a transaction whose keys are in ``slots``."""
         if not slots or self._single:
             place = self._first()
             assert not isinstance(place, Pin)
@@ -192,7 +196,7 @@ class Planner:
         return Forward(self._topology.slot_shard[slot], read=False)
 
     def watched(self, fact: Fact, args: Sequence[bytes], held: frozenset[int]) -> frozenset[int] | Reject:
-        """The slots of keys to watch when those in ``held`` are watched already: all must be in one."""
+        """The slots of the keys to watch, if those in ``held`` are watched already: all must be the same slot."""
         slots = self.slots(fact, args)
         if isinstance(slots, Reject):
             return slots
@@ -200,33 +204,33 @@ class Planner:
         return place if isinstance(place, Reject) else slots
 
     def slots(self, fact: Fact, args: Sequence[bytes]) -> frozenset[int] | Reject:
-        """The slot of a command's keys, empty if it has none; all of them where it does not matter."""
+        """The slot of a command's keys, empty without keys; all their slots if there is one shard only."""
         try:
-            slots = slots_of(fact, args, self._slot_of, self._examined)
+            slots = slots_of(fact, args, self._slot_of, self.examined)
         except KeysError:
             return frozenset()
         if self._single:
             return slots
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if option := denied(fact, args, slots, self._examined):
+        if option := denied(fact, args, slots, self.examined):
             return Reject(errors.sort_denied(option))
         return slots
 
     def without_cluster(self, fact: Fact) -> bool:
-        """Whether ``fact`` is about a cluster and there is none, neither here nor to the clients."""
+        """Whether ``fact`` is about a cluster, and neither the servers nor the proxy are a cluster for the clients."""
         return fact.name.startswith(("cluster|", "clusterscan")) and not (
             self._topology.cluster or self._presents_cluster
         )
 
     def _first(self, read: bool = False, blocking: bool = False) -> Forward | Pin | Reject:
-        """To the shard that any would do for."""
+        """The plan of a command that any shard can answer."""
         if not self._topology.shards:
             return Reject(self._nobody)
         return Pin(FIRST_SHARD) if blocking else Forward(FIRST_SHARD, read)
 
     def _single_shard(self, fact: Fact, args: Sequence[bytes]) -> Plan:
-        """What a server knows of itself only, or what all nodes of a cluster know of each other."""
+        """The plan of a command about what one server has, or about what all nodes of a cluster answer together."""
         if self._single:
             return self._first(fact.replica_ok, blocks(fact, args))
         if not (self._topology.cluster and fact.coordinated):
@@ -239,22 +243,22 @@ class Planner:
         if self._single:
             return self._first(fact.replica_ok, blocking)
         try:
-            slots = slots_of(fact, args, self._slot_of, self._examined)
+            slots = slots_of(fact, args, self._slot_of, self.examined)
         except KeysError:
-            # The server words what is wrong with the arguments; without them it executes nothing.
+            # The server answers with its own error for the arguments, and executes nothing.
             return self._first(blocking=blocking)
         if not slots:
             return self._first(fact.replica_ok, blocking)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if option := denied(fact, args, slots, self._examined):
+        if option := denied(fact, args, slots, self.examined):
             return Reject(errors.sort_denied(option))
         (slot,) = slots
         shard = self._topology.slot_shard[slot]
         return Pin(shard) if blocking else Forward(shard, fact.replica_ok)
 
     def _slot(self, fact: Fact, args: Sequence[bytes]) -> Plan:
-        """CLUSTER COUNTKEYSINSLOT slot, CLUSTER GETKEYSINSLOT slot count."""
+        """The plan of CLUSTER COUNTKEYSINSLOT slot and CLUSTER GETKEYSINSLOT slot count."""
         if not self._presents_cluster:
             return Reject(errors.NO_CLUSTER)
         if not self._topology.cluster:
@@ -291,7 +295,7 @@ class Planner:
             way.tail,
         )
         if found is None:
-            raise AssertionError("a request that was taken apart can not be cut")
+            raise AssertionError("a parsed request can not be cut")
         if len(found.parts) == 1:
             return Forward(found.parts[0].shard, fact.replica_ok)
         return Scatter(way, found.parts)
@@ -302,7 +306,7 @@ class Planner:
             return Reject(self._nobody)
         shards = len(self._topology.shards)
         if merge == "scan":
-            return self._scan(fact, args)
+            return self._scan(fact, args, frame)
         if fact.name == "config|set" and (setting := shuts_out(args)) is not None:
             return Reject(errors.shuts_out(*setting))
         if merge == "series" and not self._single and groups(args):
@@ -319,22 +323,24 @@ class Planner:
         )
         return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 
-    def _scan(self, fact: Fact, args: Sequence[bytes]) -> Forward | Scatter | Reject:
+    def _scan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Forward | Scatter | Reject:
         if self._single and self._topology.fixed:
             return Forward(FIRST_SHARD, read=False)
         place = self.cursors.read(args[1])
         if place is None:
-            # Whether it is one all the same (older servers take "" for 0) a server says.
+            # A server decides whether the cursor is valid: older servers take "" for 0.
             own, (shard, _, slots) = args[1], self.cursors.start
         else:
             shard, cursor, slots = place
             own = b"%d" % cursor
         way = Way(fact.name, "scan", len(self._topology.shards))
-        return Scatter(way, (Part(shard, encode.request((args[0], own, *args[2:]))),), self.cursors.marks(shard, slots))
+        options = frame[skip_bulks(frame, frame.index(b"\n") + 1, 2) :]  # there may be very many
+        asked = b"".join((array_header(len(args)), encode.bulk(args[0]), encode.bulk(own), options))
+        return Scatter(way, (Part(shard, asked),), self.cursors.marks(shard, slots))
 
 
 def split_way(fact: Fact, shards: int) -> Way:
-    """How a command is sent that is split by its keys."""
+    """The way of a command that is split by its keys."""
     last = fact.key_range[1] if fact.key_range is not None else -1
     return Way(
         fact.name,

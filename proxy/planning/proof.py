@@ -1,9 +1,9 @@
-"""Errors that look like a refusal, of requests that run code which words its errors itself: proven, or data. Pure.
+"""Decides whether an error that looks like a refusal comes from the server or from code that a request runs. No I/O.
 
-A script, a function or a module may answer ``MOVED``, ``LOADING`` or ``NOSCRIPT`` in whatever words, after it has run.
-So such an error is believed only when the same server, over the same connection, refuses a harmless *twin* of the
-request as well: one with the same keys that the server checks in the same way before it executes anything. Where the
-request belongs then is what the twin was told. An error that is not proven is passed on as it came.
+A script, a function or a module may answer ``MOVED``, ``LOADING`` or ``NOSCRIPT`` with any words, after it has run. So
+such an error is followed only if the same server, over the same connection, also refuses a harmless *twin* of the
+request: one with the same keys, which the server checks in the same way before it executes anything. The reply to the
+twin then names the server for the request. An error that is not proven is passed on unchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from proxy.resp import encode
 from proxy.sharding.topology import Node
 
 RUNS_CODE = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"))
-"""Commands that run what clients have written. https://redis.io/docs/latest/develop/programmability/"""
+"""Commands that run code of clients. Source: https://redis.io/docs/latest/develop/programmability/"""
 SHEBANG = b"#!"
-"""What a script begins with whose first line says what it may do: the server checks that before it runs the script."""
+"""The beginning of a script whose first line declares what it may do; the server checks that before the script runs."""
 ROLE = encode.request(("ROLE",))
 _ONE = b"return 1"
 _WRITING_ONE = b"#!lua\nreturn 1"
@@ -30,10 +30,11 @@ _NAMES_SLOT = frozenset(("MOVED", "ASK"))
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An ``error`` that may be a refusal of the kind ``kind``, and the ``twin``: the request that shows whether it is.
+    """An ``error`` that may be a refusal of the kind ``kind``, and its ``twin``, the request that decides it.
 
-    ``judge`` makes of the twin's reply, and of the server that gave it, what was refused; None if nothing was.
-    ``slots`` are those of the request's keys; ``writing``: the server checks beforehand whether it may write.
+    ``judge`` takes the twin's reply and the server that gave it, and returns the refusal; None if it is not one.
+    ``slots`` are those of the request's keys. ``writing`` says that the server checks in advance whether the request
+    may write.
     """
 
     kind: str
@@ -56,7 +57,7 @@ class Doubt:
 
 
 class Proof(WholeReplySink):
-    """Takes the reply to a twin; ``then`` gets it, or b"" if none will come."""
+    """The sink of a twin's reply; ``then`` is called with the reply, or with b"" if none will come."""
 
     __slots__ = ("_then",)
 
@@ -65,27 +66,27 @@ class Proof(WholeReplySink):
 
     @property
     def counted(self) -> bool:
-        """No client asked for it."""
+        """Whether an error counts as a failed command: it does not, since no client sent the twin."""
         return False
 
     def take(self, token: int, reply: bytes) -> None:
-        """Hand on the reply."""
+        """Pass the reply on."""
         self._then(reply)
 
     def lost(self) -> None:
-        """The connection is lost, or the server takes too long."""
+        """Give up the reply, because the connection is lost or the server takes too long."""
         self._then(b"")
 
 
 def runs_code(fact: Fact | None) -> bool:
-    """Whether a request's errors are worded by others than the server; of what is not known it is supposed."""
+    """Whether a request runs code that may make its own errors; an unknown command is assumed to."""
     return fact is None or fact.name in RUNS_CODE or "module" in fact.flags or fact.name.startswith("debug")
 
 
 def checked_for_writes(fact: Fact | None, args: Sequence[bytes], body: Callable[[bytes], bytes | None]) -> bool:
-    """Whether a server checks before it runs the request whether it may write. ``body``: the script of a digest.
+    """Whether a server checks in advance if the request may write. ``body`` returns the script of a digest.
 
-    A script without a shebang is not checked: what it is refused it has met while it ran.
+    A script without a shebang is not checked: its writes are refused while it runs.
     """
     name = "" if fact is None else fact.name
     if name == "eval":
@@ -97,9 +98,9 @@ def checked_for_writes(fact: Fact | None, args: Sequence[bytes], body: Callable[
 
 
 def twin(kind: str, fact: Fact | None, keys: Sequence[bytes], writing: bool) -> bytes:
-    """The request that a server refuses before execution if, and only if, it refuses one of ``fact`` with ``kind``.
+    """The request that a server refuses with ``kind`` before execution if and only if it refuses one of ``fact`` so.
 
-    ``writing``: the server checks beforehand whether the request may write.
+    ``writing`` says that the server checks in advance whether the request may write.
     """
     scripted = fact is not None and fact.name in RUNS_CODE
     if kind == "READONLY" and not scripted:
@@ -109,15 +110,15 @@ def twin(kind: str, fact: Fact | None, keys: Sequence[bytes], writing: bool) -> 
 
 
 def replicates(reply: bytes) -> bool:
-    """Whether the reply to ROLE is a replica's."""
+    """Whether ``reply`` is the reply of a replica to ROLE."""
     return reply.startswith(_REPLICA)
 
 
 def missing(reply: bytes) -> bool:
-    """Whether the reply to SCRIPT EXISTS says that the script is not there."""
+    """Whether ``reply``, the reply to SCRIPT EXISTS, says that the script does not exist."""
     return reply == _ABSENT
 
 
 def exists(digest: bytes) -> bytes:
-    """The twin of a call by ``digest`` that is answered NOSCRIPT."""
+    """The twin of a call by ``digest`` that was answered with NOSCRIPT."""
     return encode.request((b"SCRIPT", b"EXISTS", digest))

@@ -1,32 +1,32 @@
-"""How much of what one connection sends a server keeps before it closes it (its ``client-query-buffer-limit``). Pure.
+"""The limit on the bytes of requests that a server keeps for a connection (``client-query-buffer-limit``). No I/O.
 
-A server that is busy, or whose clients are paused, goes on reading: so what counts is not one request, but all that was
-sent over a connection and is not answered yet. And the connection that it closes is one that all clients share.
+A server that is busy, or whose clients are paused, goes on reading. So the limit applies to all requests that were sent
+over a connection and are not answered yet; beyond it the server would close a connection that all clients share.
 
 Source: https://redis.io/docs/latest/develop/reference/clients/ (query buffer hard limit), and networking.c of Redis and
-Valkey: an argument is kept whole until it is there, and of a transaction all arguments are until EXEC. The buffer is as
-large as the last large argument made it, up to a quarter more than that, and is filled by one read: so how much is kept
-of a request depends on those before it, and only what is no larger than the limit in all is never too much.
+Valkey. A server keeps the bytes of an argument until all of it has come, and the arguments of a transaction until EXEC.
+The buffer keeps the size of the last large argument, up to a quarter more, and one read may fill it. So the bytes that
+count for a request depend on earlier requests, and only a request not larger than the limit is always safe.
 """
 
 from collections.abc import Sequence
 
 DEFAULT = 1 << 30
-"""Redis's own."""
+"""Redis's default limit, in bytes."""
 _ONE_ARGUMENT = 0.75
-"""A request that is larger than the limit in all is taken if no argument makes so much of the limit."""
+"""A request larger than the limit is sent if no argument is larger than this part of the limit."""
 _LARGE_PART = 8
 _LARGE_MOST = 16 << 20
-"""Sending so many bytes takes some 15 ms at 10 Gbit/s: others should not wait behind more."""
+"""The most bytes that other requests should wait behind: sending them takes some 15 ms at 10 Gbit/s."""
 FAST_FROM = 1 << 20
-"""Requests of fewer bytes may come by the fast path without being looked at."""
+"""Requests of fewer bytes may take the fast path without a check of their size."""
 
 
 class QueryLimit:
-    """The lowest limit of all servers, in bytes, and what follows from it.
+    """The lowest limit of all servers, and the limits derived from it, in bytes.
 
-    ``large``: requests of so many bytes and more go over a connection that only such requests use.
-    ``unanswered``: the most bytes that are sent over a connection that all share and are not answered.
+    Requests of ``large`` bytes and more go over a connection that only such requests use. ``unanswered`` is the most
+    bytes of unanswered requests on a shared connection.
     """
 
     __slots__ = ("large", "limit", "unanswered")
@@ -38,12 +38,12 @@ class QueryLimit:
         return f"QueryLimit({self.limit})"
 
     def set(self, limit: int) -> None:
-        """The servers' limit is known."""
+        """Set the lowest limit of all servers, in bytes."""
         self.limit = limit
         self.large = min(limit // _LARGE_PART, _LARGE_MOST)
-        # Half: with a large request beside it nothing comes near the limit.
+        # Half of the limit leaves room for one large request.
         self.unanswered = limit // 2
 
     def refuses(self, frame: bytes, args: Sequence[bytes]) -> bool:
-        """Whether a server may close the connection over which the request comes, though nothing else does."""
+        """Whether a server may close a connection that carries this request alone."""
         return len(frame) > self.limit and max(map(len, args)) > self.limit * _ONE_ARGUMENT

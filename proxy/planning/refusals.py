@@ -1,7 +1,7 @@
-"""What a server says when it did not carry out a request and another one, or it itself a little later, will. Pure.
+"""The errors of requests that a server did not carry out, but that it will later, or another server will. No I/O.
 
 Sources: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (MOVED, ASK, TRYAGAIN, CLUSTERDOWN),
-and the errors that Redis 7 and Valkey 9 have for a server that loads, lost its primary, or is a replica.
+and the errors of Redis 7 and Valkey 9 for a server that loads its data, lost its primary, or is a replica.
 """
 
 import re
@@ -12,38 +12,38 @@ from proxy.resp import encode
 from proxy.sharding.topology import Node
 
 ASKING = encode.request(("ASKING",))
-"""What goes ahead of a request that an ASK sends elsewhere, or of a transaction's block."""
+"""The request that is sent in front of a request or a block that an ASK redirects."""
 _OF_CLUSTER = frozenset({b"-MOVED", b"-ASK", b"-TRYAGAIN", b"-CLUSTERDOWN"})
 _OF_ANY = frozenset({b"-LOADING", b"-MASTERDOWN", b"-READONLY"})
 _REDIRECTION = re.compile(rb"-(?:MOVED|ASK) \d{1,5} (\S*):(\d{1,5})\r\n")
 _IN_SCRIPT = b"script: "
-"""What Redis 7 adds to an error that a command inside a script met: other commands of it may have run."""
+"""The words that Redis 7 adds to the error of a command inside a script, whose other commands may have run."""
 
 READONLY = "READONLY"
-"""The kind of a refusal by a server that is a replica, and so is not the primary that it was used as."""
+"""The kind of a refusal by a server that was used as a primary and is a replica."""
 NOSCRIPT = "NOSCRIPT"
-"""The kind of a refusal for want of a script (``proxy.session.script_cache``): it is loaded ahead when the request is
-sent again."""
+"""The kind of a refusal because a script is missing (``proxy.session.script_cache``): the script is loaded in front of
+the request when it is sent again."""
 TRYAGAIN = "TRYAGAIN"
-"""The kind of a refusal because a slot is on its way, and some of the request's keys are there and some are not."""
+"""The kind of a refusal because a slot is being migrated, and only some of the request's keys are at the server."""
 UNSENT = "UNSENT"
-"""The kind of a refusal that no server says: the request was taken back before one could read it."""
+"""The kind of a refusal without a server's error: the request was taken back before a server could read it."""
 
 _FREE_HOPS = 3
-"""So many redirections in a row are followed at once: one is usual, a failover can bring a second and third."""
+"""So many redirections in a row are followed without a pause: one is usual, a failover can add two."""
 HOPS = 64
-"""So many refusals of one request end it, should ``retry_deadline`` not."""
+"""A request is given up after so many refusals, even before ``retry_deadline``."""
 _SHORTEST = 0.01
 _LONGEST = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request was not carried out. ``kind`` is the error's first word, ``error`` its frame.
+    """The refusal of a request that was not carried out. ``kind`` is the error's first word, ``error`` its frame.
 
-    ``node``: where the request should go instead (MOVED, ASK); None where nobody says, or where that is nobody who is
-    known: then ``witness`` is who says it, and should be asked who that is. ``pause``: for want of a script that others
-    are asked for, seconds until they may have answered.
+    ``node`` is the server that the request should go to (MOVED, ASK); None if the error names no server, or none that
+    is known: then ``witness`` is the server that sent the error, and is asked for the topology. ``pause`` is the number
+    of seconds to wait for other workers' answers, if they are asked for a missing script.
     """
 
     kind: str
@@ -54,16 +54,16 @@ class Refusal:
 
     @property
     def hint(self) -> Node | None:
-        """The node that may know best how the topology is now."""
+        """The node to ask first for the present topology."""
         return self.node or self.witness
 
     @property
     def asks(self) -> bool:
-        """Whether the request goes to ``node`` with ASKING ahead of it."""
+        """Whether the request goes to ``node`` with ASKING in front of it."""
         return self.kind == "ASK" and self.node is not None
 
     def wait(self, hops: int) -> float:
-        """Seconds until it should be sent again when it has been refused ``hops`` times."""
+        """Seconds until the request is sent again after ``hops`` refusals."""
         if self.kind == NOSCRIPT:
             return self.pause
         if self.node is not None:
@@ -74,14 +74,14 @@ class Refusal:
 
 
 def pause(hops: int) -> float:
-    """Seconds until something is tried again that has failed ``hops`` times."""
+    """Seconds until the next attempt after ``hops`` failures."""
     return min(_SHORTEST * 2.0 ** min(hops, 10), _LONGEST)
 
 
 def refusal(error: bytes, asked: Node, cluster: bool, remap: Mapping[str, str]) -> Refusal | None:
-    """What the error frame that ``asked`` sent refuses; None for an error that is the client's business.
+    """The refusal in the error frame that ``asked`` sent; None for an error that is meant for the client.
 
-    ``cluster``: the server is a Redis Cluster's. ``remap``: see ``remapped``.
+    ``cluster`` says that the server belongs to a Redis Cluster. For ``remap`` see ``remapped``.
     """
     code = error[:16].partition(b" ")[0]
     if code in _OF_ANY:
@@ -101,9 +101,9 @@ def refusal(error: bytes, asked: Node, cluster: bool, remap: Mapping[str, str]) 
 
 
 def remapped(node: Node, remap: Mapping[str, str]) -> Node:
-    """Where a server is reached that calls itself ``node``.
+    """The address at which a server is reached that announces itself as ``node``.
 
-    ``remap`` has ``host:port`` for ``host:port``, and a host for a host.
+    ``remap`` maps ``host:port`` to ``host:port``, and a host to a host.
     """
     if not remap:
         return node

@@ -1,13 +1,12 @@
-"""Requests that a server may answer with more frames than one: the one reviewed table of them. Pure.
+"""The reviewed table of requests that a server may answer with more than one frame. No I/O.
 
-Replies belong to requests by their order alone. So what could make a server put a line break of its client's into an
-error line goes over a connection that nobody else uses at that time (``proxy.features.unshared``), and is sent ahead
-for nobody.
+Replies are matched to requests by their order alone. So a request that could make a server put a line break from a
+client into an error line goes over a connection that no other client uses at that time (``proxy.features.unshared``).
 
-Read in the sources of Redis 6.2, 7.0, 7.2, 7.4, 8.0 and Valkey 8, 9 (``addReplyErrorSds``, ``addReplyErrorSdsEx``,
-``addReplyStatusFormat`` and ``addReplyProto`` with what a client sent; ``addReplyErrorFormat`` removes line breaks),
-and asked of all of them that are at hand by ``tests/live/test_frames.py``. What begins another conversation on its
-connection, or is answered by nothing, never reaches a shared connection at all; that is ``NEVER_SENT``.
+The sources are Redis 6.2, 7.0, 7.2, 7.4, 8.0 and Valkey 8, 9 (``addReplyErrorSds``, ``addReplyErrorSdsEx``,
+``addReplyStatusFormat`` and ``addReplyProto`` with a client's bytes; ``addReplyErrorFormat`` removes line breaks).
+``tests/live/test_frames.py`` checks the available servers. Requests that change the protocol of their connection, or
+that get no reply, never reach a shared connection: ``NEVER_SENT`` lists them.
 """
 
 import string
@@ -21,8 +20,8 @@ _PLAIN = (string.ascii_letters + string.digits + "_=,.:@/+- \t").encode()
 
 @dataclass(frozen=True, slots=True)
 class ReplyCountRule:
-    """A case in which servers may answer with more frames than one: ``applies`` says to which arguments it does,
-    ``versions`` names the servers, ``reason`` says why they do."""
+    """A case in which servers may answer with more than one frame: ``applies`` checks the arguments, ``versions`` names
+    the servers, and ``reason`` says why."""
 
     applies: Callable[[Sequence[bytes]], bool]
     versions: str
@@ -30,7 +29,7 @@ class ReplyCountRule:
 
 
 def odd_code(body: bytes) -> bool:
-    """Whether a script's first line holds more than plain words: it is parsed with quotes and escapes."""
+    """Whether a script's first line has more than plain words: servers parse quotes and escapes in it."""
     if not body.startswith(_CODE):
         return False
     end = body.find(b"\n")
@@ -51,9 +50,19 @@ def _breaks(args: Sequence[bytes]) -> bool:
     return b"\r" in every or b"\n" in every
 
 
-_FIRST_LINE = "an unknown word of the script's first line is named in the error, its escapes resolved"
-_LIBRARY = "names words of the first line, and what Lua says of code that does not compile, as they are"
-_AT_RUN_TIME = "an error that a script raises is passed on with its line breaks"
+def _provokes(args: Sequence[bytes]) -> bool:
+    return len(args) < 2 or args[1].lower() not in _DEBUG_ANSWERS_ONCE or _breaks(args)
+
+
+_DEBUG_ANSWERS_ONCE = frozenset(
+    b"change-repl-id config-rewrite-force-all digest digest-value htstats htstats-key jmap listpack object pause-cron "
+    b"quicklist quicklist-packed-threshold reload replybuffer sdslen set-active-expire set-disable-deny-scripts "
+    b"set-skip-checksum-validation sleep structsize".split()
+)
+"""The subcommands of DEBUG that answer with one frame, which quotes nothing of the request."""
+_FIRST_LINE = "the error quotes an unknown word of the script's first line, with its escapes resolved"
+_LIBRARY = "the error quotes words of the first line, and Lua's message for code that does not compile, unchanged"
+_AT_RUN_TIME = "the error that a script raises is passed on with its line breaks"
 
 UNSHARED: Mapping[str, ReplyCountRule] = MappingProxyType(
     {
@@ -62,49 +71,51 @@ UNSHARED: Mapping[str, ReplyCountRule] = MappingProxyType(
         "script|load": ReplyCountRule(_code_at(2), "Redis 7.0 and later, Valkey", _FIRST_LINE),
         "function|load": ReplyCountRule(_always, "Redis 7.0 and later, Valkey", _LIBRARY),
         "function|restore": ReplyCountRule(_always, "Redis 7.0 and later, Valkey", _LIBRARY),
-        "function|list": ReplyCountRule(_breaks, "Redis 7.2 and later, Valkey", "names an unknown argument as it is"),
+        "function|list": ReplyCountRule(
+            _breaks, "Redis 7.2 and later, Valkey", "the error quotes an unknown argument unchanged"
+        ),
         "debug": ReplyCountRule(
-            _always, "all", "made to provoke: DEBUG PROTOCOL and DEBUG ERROR answer what they are told"
+            _provokes, "all", "DEBUG PROTOCOL and DEBUG ERROR answer with any frame that a client asks for"
         ),
     }
 )
-"""By the fact's name."""
+"""The rules by the name of the fact."""
 
 RAISES = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"))
-"""What runs scripts: unshared where a server is known to pass on what a script raises with its line breaks (Redis 7.0
-and later as they were released, Valkey before 8.1.6; distributions may have mended theirs, so each server is asked)."""
+"""The commands that run scripts. They are unshared if a server passes on a script's errors with line breaks. Redis 7.0
+and later and Valkey before 8.1.6 do so, but distributions may have fixed theirs, so each server is asked."""
 
 NEVER_SENT: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("subscribe", "psubscribe", "ssubscribe"), "a frame for each channel: the proxy subscribes"),
-        **dict.fromkeys(("unsubscribe", "punsubscribe", "sunsubscribe"), "a frame for each channel, or one"),
-        "monitor": "a frame for each command from then on",
-        "client": "REPLY OFF and SKIP are answered by nothing, TRACKING by more: all of it is the proxy's own",
-        **dict.fromkeys(("hello", "reset", "quit", "auth", "select"), "another state of the connection, or its end"),
-        **dict.fromkeys(("sync", "psync"), "what follows is no RESP"),
-        "replconf": "GETACK and ACK are answered by nothing",
-        "shutdown": "answered by nothing",
+        **dict.fromkeys(("subscribe", "psubscribe", "ssubscribe"), "one frame for each channel: the proxy subscribes"),
+        **dict.fromkeys(("unsubscribe", "punsubscribe", "sunsubscribe"), "one frame for each channel, or one for none"),
+        "monitor": "one frame for each command of any client",
+        "client": "REPLY OFF and SKIP get no reply, TRACKING gets push messages: the proxy answers all of it itself",
+        **dict.fromkeys(("hello", "reset", "quit", "auth", "select"), "it changes or ends the connection's state"),
+        **dict.fromkeys(("sync", "psync"), "the bytes that follow are not RESP"),
+        "replconf": "GETACK and ACK get no reply",
+        "shutdown": "it gets no reply",
         "failover": "the server may close the connection",
-        "script|debug": "what follows is the debugger's own protocol",
-        "migrate": "passes on what another server said",
-        **dict.fromkeys(("multi", "exec", "discard", "watch"), "only as a block, or over a connection of its own"),
+        "script|debug": "the debugger's own protocol follows",
+        "migrate": "the server passes on another server's reply",
+        **dict.fromkeys(("multi", "exec", "discard", "watch"), "sent only as a block, or over a dedicated connection"),
         **dict.fromkeys(("post", "host:"), "the server closes the connection"),
-        "cluster": "refused, or the proxy's own",
-        "acl": "refused, but for WHOAMI, CAT, GENPASS and HELP",
-        "module": "refused, but for LIST and HELP",
+        "cluster": "refused, or answered by the proxy",
+        "acl": "refused, except WHOAMI, CAT, GENPASS and HELP",
+        "module": "refused, except LIST and HELP",
     }
 )
-"""What is answered by other than one frame and is never sent for a client: the table of overrides refuses it, or the
-proxy answers it itself; with the reason why it must stay so."""
+"""The commands with other than one reply frame that are never sent for a client, because the table of overrides refuses
+them or the proxy answers them itself; each with the reason why it must stay so."""
 
 
 NAMES = RAISES.union(UNSHARED)
-"""The names of facts that are worth a look."""
+"""The names of the facts whose requests have to be checked."""
 
 
 def of_its_own(name: str, args: Sequence[bytes], raises: bool) -> str | None:
-    """Why a request must not be sent over a connection that others share; None if it may. ``name``: its fact's;
-    ``raises``: servers pass on what scripts raise as it is."""
+    """The reason why a request must not be sent over a shared connection; None if it may. ``name`` is that of its fact;
+    ``raises`` says that servers pass on the errors of scripts with line breaks."""
     rule = UNSHARED.get(name)
     if rule is not None and rule.applies(args):
         return rule.reason

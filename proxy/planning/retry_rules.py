@@ -1,4 +1,4 @@
-"""What becomes of requests that were sent and not answered when their connection is lost. Pure."""
+"""Decides which unanswered requests may be sent again when their connection is lost. No I/O."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from proxy.engine.jobs import MORE, Job
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is known of a request: whether Redis flags it readonly, the slots of its keys (None: any slot), and whether
+    """The flags of a request: whether Redis flags it readonly, the slots of its keys (None means any slot), and whether
     a replica may answer it."""
 
     readonly: bool
@@ -19,7 +19,7 @@ class Look:
 
 
 class Outcome(Enum):
-    """What became of a request: ``RAN`` includes that it may have run, or was read."""
+    """The outcome of a request; ``RAN`` includes requests that may have run."""
 
     OPEN = "open"
     RAN = "ran"
@@ -28,7 +28,8 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``again``: sent once more, in order. ``uncertain``: may have run. ``stale``: reads that must not be repeated."""
+    """The lost requests: those to send ``again``, in order; the ``uncertain`` ones, which may have run; and the
+    ``stale`` ones, reads that must not be repeated."""
 
     again: list[Entry]
     uncertain: list[Entry]
@@ -38,8 +39,8 @@ class Verdict:
 def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Job[Verdict]:
     """Sort the ``lost`` requests of one connection, given in the order in which they were sent.
 
-    Only what Redis flags readonly is sent twice, and of that nothing behind which the same client sent a write on the
-    same slot: the write may have run, and the read would see what comes after it.
+    Only requests that Redis flags readonly are sent again, and of these none behind which the same client sent a write
+    to the same slot: the write may have run, and the read would see its effect.
     """
     verdict = Verdict([], [], [])
     written: dict[int, set[int] | None] = {}
@@ -60,11 +61,11 @@ def judge(lost: Iterable[Entry], look: Callable[[bytes], Look]) -> Job[Verdict]:
 
 
 def movable(requests: Sequence[tuple[object, Look, bool]]) -> list[bool]:
-    """Which of the ``requests`` on one connection, in order, may be sent over another one instead, where they may run
-    before or after what stays: by whose client's they are, and whether they may at all.
+    """Which of the ``requests`` on one connection may be sent over another one, where they may run before or after the
+    others. A request is (its client, its flags, whether it may be sent elsewhere at all); they are in order.
 
-    None of a client of which anything stays that shares a slot with it, in front or behind: the client would see its
-    own writes too late or too early. What reads no key in particular reads all of them.
+    A request stays if another one of the same client stays that shares a slot with it, in front or behind: the client
+    would see its own writes too late or too early. A read without keys is assumed to read all keys.
     """
     staying: dict[int, set[int] | None] = {}
     moves = [False] * len(requests)
@@ -89,15 +90,16 @@ def movable(requests: Sequence[tuple[object, Look, bool]]) -> list[bool]:
 
 
 def together(looks: Sequence[Look]) -> Look:
-    """What a transaction of these requests is: of those without a key it is known where they are carried out."""
+    """The flags of a transaction of these requests. Requests without keys add no slot, since the transaction runs on
+    the shard of the others."""
     slots = frozenset(slot for look in looks for slot in look.slots or ())
     readonly = all(look.readonly for look in looks)
     return Look(readonly, slots if slots or readonly else None)
 
 
 def repeatable(requests: Sequence[tuple[Outcome, Look, object]]) -> list[bool]:
-    """Which of one client's ``requests``, in order, may be sent again: the refused ones, but none behind which one ran
-    on the same slot, unless both only read, or both are parts of the same whole (the third of each)."""
+    """Which of one client's ``requests``, in order, may be sent again. A refused one may, unless a request behind it
+    ran on the same slot; it still may if both only read, or if both are parts of one request (the third element)."""
     may = [False] * len(requests)
     ran: list[tuple[Look, object]] = []
     written: set[int] | None = set()
@@ -105,7 +107,7 @@ def repeatable(requests: Sequence[tuple[Outcome, Look, object]]) -> list[bool]:
     for index in range(len(requests) - 1, -1, -1):
         outcome, look, whole = requests[index]
         while ran and ran[0][1] is not whole:
-            # Parts of one whole stand together.
+            # The parts of one request follow each other.
             past, _ = ran.pop(0)
             touched = _union(touched, past.slots)
             if not past.readonly:
@@ -122,7 +124,7 @@ def _union(slots: set[int] | None, more: frozenset[int] | None) -> set[int] | No
 
 
 def _overlap(slots: set[int] | None, others: frozenset[int] | None) -> bool:
-    """Whether they share one; None is any slot, an empty set none."""
+    """Whether both share a slot; None means any slot, an empty set none."""
     if slots is None:
         return True
     return bool(slots) if others is None else not slots.isdisjoint(others)

@@ -1,15 +1,15 @@
-"""SCAN cursors over all shards: the server's own cursor, and in the low bits whose it is. Pure.
+"""Cursors of SCAN over all shards: a server's cursor, with the shard's index in the low bits. No I/O.
 
-Where the topology can change a cursor also says for which slots and which primary it was made: keys that moved to a
-shard that was scanned before would be missed, and a cursor is good on one server only (hash seeds differ). So when a
-shard was given slots that was scanned already, or is being scanned, the scan goes back to it, and when a shard has
-another primary that shard starts again::
+If the topology can change, a cursor also has tags of the slot map and of the primary that it was made for. Keys that
+moved to a shard that was scanned before would be missed, and a cursor is valid on one server only, since hash seeds
+differ. So if a shard that was scanned already, or is being scanned, received slots, the scan goes back to it; if a
+shard has another primary, the scan of that shard starts again::
 
     server's cursor | slots (12 bits) | primary (8 bits) | shard
 
-All of it is computed from the topology, so that any worker and any proxy can go on with another one's cursor. One that
-does not know the map of slots that a cursor is for (another learns of a change first) goes on with it for a while, and
-leaves the map in it: who knows that map judges it.
+The tags are computed from the topology, so that any worker and any proxy can go on with another one's cursor. A worker
+that does not know the slot map of a cursor, because another one learned of a change first, goes on with the cursor for
+a while and keeps the tag, so that a worker that knows the map can compare it.
 """
 
 import time
@@ -18,6 +18,7 @@ from binascii import crc_hqx
 from collections.abc import Callable, Collection
 from itertools import islice
 
+from proxy.resp.replies import BadReply, header, some_elements
 from proxy.sharding.topology import NOBODY, Topology
 
 _SLOTS_BITS = 12
@@ -26,15 +27,16 @@ _TAG_BITS = _SLOTS_BITS + _PRIMARY_BITS
 _SLOTS = (1 << _SLOTS_BITS) - 1
 _PRIMARY = (1 << _PRIMARY_BITS) - 1
 _FEWEST_BITS = 4
-"""Of the shard, where their number changes: a shard more must not change what the other bits mean."""
+"""The least bits for the shard's index if the number of shards can change: one more shard must not move the other bits.
+"""
 _MAX = 2**64 - 1
 _DIGITS = 20
 _PATIENCE = 30.0
-"""Seconds within which every worker should know a map that one of them knows."""
+"""Seconds after which every worker should know a slot map that one of them knows."""
 
 
 class Cursors:
-    """The cursors of one topology; ``before``: those of the one that it follows."""
+    """Reads and makes the cursors of one topology; ``before`` are those of the previous one."""
 
     def __init__(
         self, topology: Topology, before: "Cursors | None" = None, clock: Callable[[], float] = time.monotonic
@@ -45,12 +47,12 @@ class Cursors:
         self._bits = shard_bits(self._shards)
         self._tagged = not topology.fixed
         self._slots = 0
-        """The map's tag."""
+        """The tag of the slot map."""
         self._primaries: list[int] = []
         self._gained: dict[int, int] = {}
-        """By the tags of the maps that were known, this one's too: the first shard that was given slots since."""
+        """For the tags of earlier slot maps and of this one: the first shard that received slots since."""
         self._strange: dict[int, float] = {}
-        """By the tags of maps that are not known: when the first cursor for it came."""
+        """For the tags of unknown slot maps: the time at which the first cursor with the tag came."""
         if self._tagged:
             self._bits = max(self._bits, _FEWEST_BITS)
             names = ",".join(shard.name for shard in topology.shards).encode()
@@ -65,9 +67,9 @@ class Cursors:
         self._mask = (1 << self._bits) - 1
 
     def read(self, text: bytes) -> tuple[int, int, int] | None:
-        """The shard that a client's cursor leads to, the cursor for it, and the tag of the map that the scan goes by;
-        None if it is no number. With a number that is no cursor of this topology the scan starts again: a server takes
-        any."""
+        """The shard of a client's cursor, the cursor for that shard, and the tag of the scan's slot map; None if
+        ``text`` is not a number. A number that is not a cursor of this topology starts the scan again, since servers
+        accept any number."""
         if not text.isdigit() or len(text) > _DIGITS or int(text) > _MAX:
             return None
         cursor = int(text)
@@ -80,7 +82,7 @@ class Cursors:
         same = primary == self._primaries[shard]
         first = self._gained.get(slots)
         if first is None:
-            # The shards of a map that is not known may be others: then it does not lead to this primary.
+            # In an unknown slot map the index may name another shard: then the primary's tag differs.
             known = same and self._clock() - self._strange.setdefault(slots, self._clock()) < _PATIENCE
             return (shard, inner, slots) if known else self.start
         if first <= shard:
@@ -89,13 +91,13 @@ class Cursors:
 
     @property
     def start(self) -> tuple[int, int, int]:
-        """What ``read`` makes of a cursor of 0."""
+        """The result of ``read`` for the cursor 0."""
         return 0, 0, self._slots
 
     def marks(self, shard: int, slots: int, share: Collection[int] | None = None) -> tuple[bytes, bytes, bytes]:
-        """For the merge: by how many bits to shift the server's cursor, what to put there for this shard, and what for
-        the next one (nothing behind the last). ``slots``: the tag of the map that the scan goes by. ``share``: the
-        shards that are scanned, if not all are."""
+        """The numbers for the merge: how many bits to shift the server's cursor by, the low bits for this shard, and
+        those for the next shard (empty behind the last). ``slots`` is the tag of the scan's slot map; ``share`` are the
+        shards to scan, None for all."""
         shift = self._bits + _TAG_BITS * self._tagged
         later = (other for other in range(shard + 1, self._shards) if share is None or other in share)
         following = b"".join(b"%d" % self._mark(other, slots) for other in islice(later, 1))
@@ -105,13 +107,25 @@ class Cursors:
         return (slots << _PRIMARY_BITS | self._primaries[shard]) << self._bits | shard if self._tagged else shard
 
 
+def page(reply: bytes) -> tuple[bytes, bytes]:
+    """The cursor and the array of keys, as frames, in a whole reply to SCAN. Raises ``BadReply``.
+
+    The keys, of which there may be millions, are not looked at.
+    """
+    _, count, at = header(reply)
+    if count != 2:
+        raise BadReply(f"no page of a scan: {reply[:32]!r}")
+    (cursor,), at = some_elements(reply, at, 1)
+    return cursor, reply[at:]
+
+
 def shard_bits(shards: int) -> int:
-    """How many low bits of a cursor carry the shard's index."""
+    """How many low bits of a cursor hold the shard's index."""
     return max(shards - 1, 0).bit_length()
 
 
 def _first_that_gained(before: Topology, now: Topology) -> int:
-    """The first shard that was given slots of one behind it, or that were nobody's; the number of shards if none."""
+    """The first shard that received slots of a later shard or without an owner; the number of shards if none did."""
     names = [shard.name for shard in before.shards]
     if [shard.name for shard in now.shards[: len(names)]] != names:
         return 0

@@ -1,14 +1,15 @@
-"""A command that is sent in parts: which parts, and how their replies become one."""
+"""A command that is sent in parts, and the way in which the replies to its parts are merged."""
 
 from collections.abc import Sequence
 
 IN_PART = frozenset({"info", "config_get"})
-"""The merges that answer though a part fails or some slots are nobody's: clients ask for these before they do anything.
-So they do not wait long for a server that is not there either."""
+"""The merges that answer even if a part fails or a slot has no shard, since clients send these commands first. For the
+same reason they do not wait long for a server that is down."""
 
 
 class Part:
-    """A request for one shard; ``positions``: where its keys stood among the keys of the whole, for a merge by key."""
+    """A request for one shard. ``positions`` are those of its keys among the keys of the whole request, for a merge by
+    key."""
 
     __slots__ = ("frame", "positions", "shard")
 
@@ -25,16 +26,16 @@ class Part:
 
 
 class Uncounted(Part):
-    """A part to a shard whose keys another node of the presented cluster counts."""
+    """A part for a shard whose keys are counted by another node of the cluster that the proxy presents."""
 
 
 class Way:
-    """How a command is sent in parts; the same for every call of it. ``name`` is the command's.
+    """The way in which a command is sent in parts, the same for every call. ``name`` is the command's.
 
-    ``merge`` names a function of proxy.planning.merge. ``read``: replicas may answer. ``changes``: it may change data,
-    so a failed part among others makes the outcome uncertain. ``replicas``: the replicas of the shards get it too,
-    their replies are not waited for. ``shards``: how many there are. ``tail``: how many arguments behind the keys every
-    part has (the path of JSON.MGET).
+    ``merge`` names a function of proxy.planning.merge. ``read`` says that replicas may answer. ``changes`` says that
+    the command may change data, so that a failed part among others makes the outcome uncertain. ``replicas`` says that
+    replicas get the command too; their replies are not waited for. ``shards`` is the number of shards. ``tail`` is the
+    number of arguments behind the keys that every part has (the path of JSON.MGET).
     """
 
     __slots__ = ("changes", "merge", "name", "read", "replicas", "shards", "tail")
@@ -66,10 +67,10 @@ class Way:
 
 
 class Scatter:
-    """The plan to send ``parts`` in a ``way``, then merge the replies.
+    """The plan to send ``parts`` in a ``way``, and to merge the replies.
 
-    ``options``: the arguments behind the name, for merges that must know what was asked for. A plan is not changed once
-    it is made; it is no frozen dataclass because one is made for every split command, which must be cheap.
+    ``options`` are the arguments behind the name, for merges that need them. A plan is never changed; it is not a
+    frozen dataclass because one is made for every split command, which must be cheap.
     """
 
     __slots__ = ("options", "parts", "way")

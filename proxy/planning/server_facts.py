@@ -1,4 +1,4 @@
-"""What servers have said of themselves, for the answers that are about all of them."""
+"""The versions, modules and settings of the servers, for answers about all of them."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -9,26 +9,26 @@ from proxy.sharding.topology import NOBODY, Node, Topology
 log = logging.getLogger(__name__)
 
 Module = tuple[tuple[bytes, bytes | int | tuple[bytes, ...]], ...]
-"""A module as MODULE LIST has it: names and values."""
+"""A module as in MODULE LIST: pairs of a name and a value."""
 
 
 class ServerFacts:
-    """Of the servers of ``topology``; the ``merge.Servers`` of this worker."""
+    """The facts about the servers of ``topology``; implements ``merge_context.ShardPrimaries``."""
 
     def __init__(self, topology: Callable[[], Topology]) -> None:
         self._topology = topology
         self._versions: Mapping[Node, tuple[int, ...]] = {}
         self._told: dict[str, Sequence[tuple[str, str]]] = {}
-        """What was said of each setting that differs."""
+        """The differing values of each setting that were logged last."""
 
     def learn(self, versions: Mapping[Node, str | None]) -> None:
-        """These are the versions of those that could be asked."""
+        """Set the versions of the servers that could be asked."""
         self._versions = {
             node: tuple(map(int, version.split("."))) for node, version in versions.items() if version is not None
         }
 
     def oldest(self) -> Set[int]:
-        """The shards whose primaries have the lowest version; none where all have the same one."""
+        """The shards whose primaries have the lowest version; empty if all have the same version."""
         known = {
             index: self._versions[shard.primary]
             for index, shard in enumerate(self._topology().shards)
@@ -39,12 +39,12 @@ class ServerFacts:
         return found if len(found) < len(known) else frozenset()
 
     def name(self, shard: int) -> str:
-        """What the shard is called."""
+        """The name of a shard."""
         shards = self._topology().shards
         return shards[shard].name if shard < len(shards) else ""
 
     def differ(self, setting: str, values: Sequence[tuple[str, str]]) -> None:
-        """Shards have other values of a setting: that is said once, and again when it has changed."""
+        """Log that shards have different ``values`` of a setting: once, and again when the values have changed."""
         if self._told.get(setting) != values:
             self._told[setting] = values
             named = " ".join(f"{shard}={value!r}" for shard, value in values)
@@ -52,7 +52,7 @@ class ServerFacts:
 
 
 def common(lists: Sequence[Sequence[Module]]) -> tuple[Module, ...]:
-    """The modules that all servers have, as the first one describes them."""
+    """The modules that all servers have, as the first server describes them."""
     if not lists:
         return ()
     shared = frozenset.intersection(*(frozenset(map(name_of, modules)) for modules in lists))
@@ -60,12 +60,12 @@ def common(lists: Sequence[Sequence[Module]]) -> tuple[Module, ...]:
 
 
 def name_of(module: Module) -> object:
-    """What a module is called."""
+    """The name of a module."""
     return dict(module).get(b"name")
 
 
 def listed(modules: Sequence[Module], protocol: int) -> bytes:
-    """MODULE LIST: https://redis.io/docs/latest/commands/module-list/"""
+    """The reply to MODULE LIST. Source: https://redis.io/docs/latest/commands/module-list/"""
     return encode.array(
         encode.mapping({encode.bulk(name): _encoded(value) for name, value in module}, protocol) for module in modules
     )
@@ -78,19 +78,19 @@ def _encoded(value: bytes | int | tuple[bytes, ...]) -> bytes:
 
 
 class LineBreaks:
-    """Which servers may pass on what scripts raise with its line breaks, so that one reply looks as several."""
+    """The servers that may pass on the errors of scripts with line breaks, so that one reply looks like several."""
 
     def __init__(self) -> None:
         self.known = False
-        """Whether a primary is known to do so."""
+        """Whether a primary is known to pass line breaks on."""
         self.unasked: frozenset[Node] = frozenset()
-        """The primaries that may do so, as they have not been asked yet."""
+        """The primaries that were not asked yet, and so may pass line breaks on."""
         self.at_replicas = False
-        """Whether a replica that is read from does so, or may, as it has not been asked yet."""
+        """Whether a replica that is read from passes line breaks on, or was not asked yet."""
 
     def may_come(self, topology: Topology, shard: int | None = None, read: bool = False) -> bool:
-        """Whether they may come from the primary of ``shard``, or of any; ``read``: or from a replica that is read
-        from."""
+        """Whether line breaks may come from the primary of ``shard``, or from any primary without ``shard``; with
+        ``read``, also from a replica that is read from."""
         if read and self.at_replicas:
             return True
         if self.known or not self.unasked:

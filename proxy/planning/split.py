@@ -1,6 +1,6 @@
-"""Commands with many keys that are split by shard (MGET, MSET, DEL ...): their requests are cut by their bytes.
+"""Cuts the requests of commands with many keys by shard (MGET, MSET, DEL ...), without parsing them.
 
-``proxy.planning.merge_keys`` merges the replies by key. Pure: offsets in, frames out.
+``proxy.planning.merge_keys`` merges the replies by key. No I/O: bytes go in, frames come out.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _ZERO = 48
 _NINE = 57
 _LONGEST_DIGITS = 12
 _STEP = 500
-"""Keys or pieces until a job may be interrupted."""
+"""The number of keys or pieces after which a job may be interrupted."""
 _NOWHERE: list[int] = []
 _COUNTS = tuple(b"*%d\r\n" % count for count in range(129))
 
 
 class Cut:
-    """What a request was cut into: its parts, in the order of their first keys, and where it ends."""
+    """The parts of a request, in the order of their first keys, and the offset of its end."""
 
     __slots__ = ("end", "parts")
 
@@ -33,14 +33,14 @@ class Cut:
 
 
 def array_header(count: int) -> bytes:
-    """What an array of ``count`` elements begins with."""
+    """The header of an array of ``count`` elements."""
     return _COUNTS[count] if count < len(_COUNTS) else b"*%d\r\n" % count
 
 
 def skip_bulks(data: bytes, at: int, count: int) -> int:
-    """The offset behind ``count`` bulk strings that begin at ``at``; -1 if they are not all there or not well formed.
+    """The offset behind ``count`` bulk strings that begin at ``at``; -1 if they are incomplete or not well formed.
 
-    Only lengths are looked at.
+    Only the lengths are read.
     """
     view = data
     size = len(data)
@@ -72,7 +72,7 @@ def skip_bulks(data: bytes, at: int, count: int) -> int:
 
 
 def count_requests(data: bytes) -> int:
-    """How many requests ``data`` is, all of them arrays of bulk strings."""
+    """The number of requests in ``data``, all of them arrays of bulk strings."""
     view = data
     found = 0
     at = 0
@@ -91,7 +91,7 @@ def count_requests(data: bytes) -> int:
 
 
 def count_of(data: bytes, start: int, end: int) -> int:
-    """The number in the header ``*N`` and line break at ``data[start:end]``; -1 if it is none of up to four digits."""
+    """The number in the header ``*N`` with its line break at ``data[start:end]``; -1 unless it has 1 to 4 digits."""
     view = data
     if end - start < 4 or end - start > 7 or view[end - 2] != _CR:
         return -1
@@ -107,10 +107,11 @@ def count_of(data: bytes, start: int, end: int) -> int:
 
 
 class Cutter:
-    """Cuts a request by the shards of its keys, or by their slots if ``by_slot``: some keys at a time.
+    """Cuts a request by the shards of its keys, or by their slots if ``by_slot`` is set: some keys at a time.
 
-    Its name's bulk string stands at ``data[name:at]``; behind it come keys, each with ``step - 1`` arguments of its
-    own, then what every part has (``end``). ``rules`` say what of a key is hashed.
+    The bulk string of the command's name is at ``data[name:at]``. Behind it come the keys, each with ``step - 1``
+    arguments of its own, then the arguments that every part gets (``end``). ``rules`` choose the part of a key that is
+    hashed.
     """
 
     __slots__ = (
@@ -141,7 +142,7 @@ class Cutter:
         by_slot: bool,
         rules: Colocation | None,
     ) -> None:
-        """Set everything; in place of ``__init__``, which is dear to call."""
+        """Set all attributes. This method takes the place of ``__init__``, which is expensive to call."""
         self._data = data
         self._heading = data[name:at]
         self._step = step
@@ -156,10 +157,10 @@ class Cutter:
         self._position = 0
         self._tail = 0
         self.at = at
-        """Up to where it is cut."""
+        """The offset up to which the request is cut."""
 
     def more(self, count: int) -> bool:
-        """Cut the next ``count`` keys; False if they are not all there, or not well formed."""
+        """Cut the next ``count`` keys; return False if they are incomplete or not well formed."""
         data = self._data
         view = data
         step = self._step
@@ -183,7 +184,7 @@ class Cutter:
             slot = span_slot(data, start, at - 2) if rules is None else rules.span_slot(data, start, at - 2)
             shard = slot_shard[slot]
             if by_slot:
-                # Here a group is a slot, numbered as they come, and its shard stands beside it.
+                # A group is a slot, numbered in the order of its first key, and its shard is kept with it.
                 known = slots.get(slot)
                 if known is None:
                     known = slots[slot] = len(owners)
@@ -209,7 +210,8 @@ class Cutter:
         return True
 
     def end(self, tail: int) -> bool:
-        """Give every part the ``tail`` arguments behind the keys; False if they are not there, or not well formed."""
+        """Add the ``tail`` arguments behind the keys to every part; return False if they are incomplete or not well
+        formed."""
         at = skip_bulks(self._data, self.at, tail)
         if at < 0:
             return False
@@ -220,12 +222,12 @@ class Cutter:
         return True
 
     def groups(self) -> list[list[bytes]]:
-        """The pieces of each part; the first two are its heading."""
+        """The pieces of each part; the first two are the array header and the command's name."""
         groups = [self._groups[shard] for shard in self._order]
         return [group for group in groups if group is not None]
 
     def cut(self) -> Cut:
-        """What it was cut into."""
+        """The result of cutting the request."""
         parts: list[Part] = []
         for shard in self._order:
             group = self._groups[shard]
@@ -249,8 +251,8 @@ def cut(
     rules: Colocation | None,
     tail: int = 0,
 ) -> Cut | None:
-    """Cut a request as ``Cutter`` does, at once; None if its ``count`` keys, and the ``tail`` arguments behind, are not
-    all there, or not well formed."""
+    """Cut a request with ``Cutter`` at once; None if its ``count`` keys and the ``tail`` arguments behind them are
+    incomplete or not well formed."""
     cutter = Cutter()
     cutter.begin(data, name, at, step, slot_shard, shards, by_slot, rules)
     if not cutter.more(count) or (tail and not cutter.end(tail)):
@@ -259,7 +261,7 @@ def cut(
 
 
 def cutting(cutter: Cutter, count: int, tail: int) -> Job[Cut | None]:
-    """What ``cut`` does, some keys at a time."""
+    """The job that does the work of ``cut``."""
     for left in range(count, 0, -_STEP):
         if not cutter.more(min(_STEP, left)):
             return None
@@ -272,7 +274,7 @@ def cutting(cutter: Cutter, count: int, tail: int) -> Job[Cut | None]:
 
 
 def joining(pieces: list[bytes], first: int = 0) -> Job[None]:
-    """Have fewer ``pieces``, of the same bytes, from ``first`` on: to join very many at once would take long."""
+    """Join ``pieces`` from ``first`` on into fewer, as a job, since joining very many at once would take long."""
     if len(pieces) > 2 * _STEP:
         fewer = pieces[:first]
         for at in range(first, len(pieces), _STEP):
@@ -282,7 +284,7 @@ def joining(pieces: list[bytes], first: int = 0) -> Job[None]:
 
 
 def some_bulks(data: bytes, at: int, count: int) -> tuple[list[bytes], int]:
-    """``count`` bulk strings that begin at ``at``, and the offset behind them. Raises ``ValueError`` for others."""
+    """The frames of ``count`` bulk strings that begin at ``at``, and the offset behind them. Raises ``ValueError``."""
     view = data
     found: list[bytes] = []
     for _ in range(count):
@@ -298,7 +300,7 @@ def some_bulks(data: bytes, at: int, count: int) -> tuple[list[bytes], int]:
 
 
 def by_key(part: Part, tail: int = 0) -> list[Part]:
-    """A part in as many parts as it has keys; each has the ``tail`` arguments behind them."""
+    """A part split into one part for each key; each part gets the ``tail`` arguments behind the keys."""
     frame = part.frame
     keys = len(part.positions)
     name = frame.index(b"\n") + 1

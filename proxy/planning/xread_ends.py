@@ -1,7 +1,7 @@
-"""XREAD's ``$``, the end of a stream at the moment of the call, for calls that may have to be made twice. Pure.
+"""The ``$`` of XREAD, the end of a stream at the moment of the call, for calls that may be sent twice. No I/O.
 
-Asked again, ``$`` would be a later end, and what was added in between be missed. So the ends are asked for along with
-the first call (XINFO STREAM), and stand for ``$`` in those that follow.
+In a second call ``$`` would be a later end, and entries added in between would be missed. So the ends are requested
+together with the first call (XINFO STREAM), and replace ``$`` in later calls.
 Source: https://redis.io/docs/latest/commands/xread/
 """
 
@@ -14,12 +14,12 @@ from proxy.resp.replies import BadReply, elements
 _END = encode.bulk("last-generated-id")
 _NO_STREAM = b"-ERR no such key"
 _MOST = 1000
-"""Of more streams the ends are not asked for: that would take the loop longer than others should wait, and the server
-as well. Should such a call have to be made twice, ``$`` is the end that is found then."""
+"""The most streams whose ends are requested: more would keep the loop and the server busy for too long. If a call with
+more streams is sent twice, ``$`` is the end at the time of the second call."""
 
 
 def open_ends(args: Sequence[bytes]) -> dict[int, bytes]:
-    """Where a XREAD says ``$``, and the key that it says it of; nothing of one that reads very many streams."""
+    """The positions of ``$`` in a XREAD, each with its key; empty if the call reads very many streams."""
     try:
         keys = xread_keys(args)
     except KeysError:
@@ -35,7 +35,7 @@ def question(key: bytes) -> bytes:
 
 
 def end_said(reply: bytes) -> bytes | None:
-    """The id that the reply to a ``question`` says; None if it says none."""
+    """The ID in the reply to a ``question``; None if there is none."""
     if reply.startswith(_NO_STREAM):
         return b"0-0"
     if reply[:1] not in (b"*", b"%"):
@@ -49,5 +49,5 @@ def end_said(reply: bytes) -> bytes | None:
 
 
 def closed(args: Sequence[bytes], ends: Mapping[int, bytes]) -> list[bytes]:
-    """The call with these ids in place of ``$``."""
+    """The arguments of the call with the IDs of ``ends`` in place of ``$``."""
     return [ends.get(at, arg) for at, arg in enumerate(args)]

@@ -1,4 +1,4 @@
-"""How far one server is with each topic, and what it has yet to be told."""
+"""The states of the topics at one server, and the changes that the server has not been sent yet."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,37 +9,37 @@ from proxy.pubsub.topic import Topic
 from proxy.sharding.slots import key_slot
 
 Done = Callable[[], None]
-"""What to call when the server has carried out all that it was told before."""
+"""A callback for when the server has carried out all commands that were sent before."""
 
 
 class TopicState(IntEnum):
-    """How far a server is with a topic, over the connection that stands now."""
+    """The state of a topic at a server, over the present connection."""
 
     ABSENT = auto()
-    """The topic is not wanted there, and the server does not have it, as far as it was told."""
+    """The topic is not wanted at the server, and the server has no subscription, as far as was sent."""
     WANTED = auto()
-    """The server has yet to be told to subscribe."""
+    """The topic is wanted, and SUBSCRIBE is still to be sent."""
     ASKED = auto()
-    """The server was told to subscribe, and has not confirmed it."""
+    """SUBSCRIBE was sent, and the server has not confirmed it."""
     STANDING = auto()
     """The server has confirmed the subscription."""
     UNWANTED = auto()
-    """The server was told to subscribe, and has yet to be told that the topic is not wanted there any more."""
+    """SUBSCRIBE was sent, the topic is not wanted any more, and UNSUBSCRIBE is still to be sent."""
 
 
 class TopicEvent(IntEnum):
-    """What changes a topic's state at a server."""
+    """The events that change a topic's state at a server."""
 
     ADD = auto()
-    """The hub wants the topic there."""
+    """The hub wants the topic at the server."""
     REMOVE = auto()
-    """The hub does not want the topic there any more."""
+    """The hub does not want the topic at the server any more."""
     TELL = auto()
-    """The server is told what the state says that it has yet to be told."""
+    """The command that the state still requires is sent."""
     CONFIRM = auto()
-    """The server confirms a subscription; perhaps one that it was told to end meanwhile."""
+    """The server confirms a subscription, possibly one for which UNSUBSCRIBE was sent meanwhile."""
     DENY = auto()
-    """The server refuses to subscribe, or has ended the subscription by itself."""
+    """The server refuses a subscription, or has ended it by itself."""
     LOSE = auto()
     """The connection is lost, and all subscriptions with it."""
 
@@ -48,7 +48,7 @@ def _transitions() -> Mapping[TopicEvent, Mapping[TopicState, TopicState]]:
     absent, wanted, asked, standing, unwanted = TopicState
     return {
         TopicEvent.ADD: {absent: wanted, unwanted: asked},
-        # A topic that is removed already is removed again where a confirmation came late.
+        # A removed topic is removed again if a confirmation came late.
         TopicEvent.REMOVE: {
             wanted: absent,
             asked: unwanted,
@@ -70,14 +70,14 @@ def _transitions() -> Mapping[TopicEvent, Mapping[TopicState, TopicState]]:
 
 
 TRANSITIONS = _transitions()
-"""The next state by event and state. What is not in it can not happen."""
+"""The next state by event and state. Other pairs can not happen."""
 
 
 class Changes:
-    """The states of all topics at one server, and those that it has to be told of, in order.
+    """The states of all topics at one server, and the topics with commands still to be sent, in order.
 
-    ``topics`` are those that are wanted there. ``by_slot``: the server is a cluster's, where one command can only name
-    channels of shards in one slot.
+    ``topics`` are those that are wanted at the server. ``by_slot`` says that the server belongs to a cluster, where one
+    command can only name shard channels of one slot.
     """
 
     def __init__(self, by_slot: bool) -> None:
@@ -86,11 +86,11 @@ class Changes:
         self._states: dict[Topic, TopicState] = {}
         """The states that are not ABSENT."""
         self._changed: deque[Topic | Done] = deque()
-        """What the server has to be told, and whom to call when it has carried out what stands before."""
+        """The topics with commands still to be sent, and the callbacks for the commands in front of them."""
         self._noted: set[Topic] = set()
         """The topics in ``_changed``."""
         self._singly: set[Topic] = set()
-        """Topics that were refused together with others, so that each of them is asked for by itself."""
+        """The topics that were refused together with others, and so get a command of their own."""
 
     def __repr__(self) -> str:
         return f"Changes({len(self.topics)} topics, {len(self._changed)} changes)"
@@ -99,15 +99,15 @@ class Changes:
         return bool(self._changed)
 
     def state(self, topic: Topic) -> TopicState:
-        """How far the server is with ``topic``."""
+        """The state of ``topic`` at the server."""
         return self._states.get(topic, TopicState.ABSENT)
 
     def told(self, topic: Topic) -> bool:
-        """Whether the server was told to subscribe to ``topic``, and not yet of the end."""
+        """Whether SUBSCRIBE was sent for ``topic``, and UNSUBSCRIBE was not."""
         return self._states.get(topic, TopicState.ABSENT) > TopicState.WANTED
 
     def move(self, topic: Topic, event: TopicEvent) -> None:
-        """Note that ``event`` has come for ``topic``. Raises ``RuntimeError`` for what can not happen."""
+        """Change the state of ``topic`` for ``event``. Raises ``RuntimeError`` for a pair that can not happen."""
         before = self._states.get(topic, TopicState.ABSENT)
         after = TRANSITIONS[event].get(before)
         if after is None:
@@ -118,52 +118,52 @@ class Changes:
             self._states[topic] = after
 
     def add(self, topic: Topic) -> None:
-        """Have the server told to subscribe to ``topic``."""
+        """Subscribe to ``topic`` at the server."""
         self.move(topic, TopicEvent.ADD)
         self.topics[topic] = None
         self.note(topic)
 
     def remove(self, topic: Topic) -> None:
-        """Have the server told that ``topic`` is not wanted any more."""
+        """Unsubscribe from ``topic`` at the server."""
         self.move(topic, TopicEvent.REMOVE)
         self.topics.pop(topic, None)
         self._singly.discard(topic)
         self.note(topic)
 
     def note(self, topic: Topic) -> None:
-        """Have the server told of ``topic`` what it does not know yet."""
+        """Queue the command that the state of ``topic`` requires."""
         if topic not in self._noted:
             self._noted.add(topic)
             self._changed.append(topic)
 
     def after(self, done: Done) -> None:
-        """Have ``done`` told in its turn, behind all that was noted before."""
+        """Queue ``done`` behind all commands that are still to be sent."""
         self._changed.append(done)
 
     def ask_singly(self, topics: Sequence[Topic]) -> None:
-        """Name each of ``topics`` in a command of its own from now on."""
+        """Send a command of its own for each of ``topics`` from now on."""
         self._singly.update(topics)
 
     def connected(self) -> None:
-        """Have the server told of everything: it is a new connection."""
+        """Queue SUBSCRIBE for all topics, on a new connection."""
         self._noted.update(self.topics)
         self._changed.extend(self.topics)
 
     def lost(self) -> None:
-        """The connection is lost: the server has nothing of what it was told."""
+        """Move all topics to the states of a lost connection, on which the server has no subscription."""
         after = TRANSITIONS[TopicEvent.LOSE]
         states = ((topic, after[state]) for topic, state in self._states.items())
         self._states = {topic: state for topic, state in states if state is not TopicState.ABSENT}
 
     def forget(self) -> list[Done]:
-        """Tell nothing of what was noted, as nobody is connected. The calls that waited for their turn."""
+        """Drop the queued commands, since there is no connection; return the queued callbacks."""
         changed, self._changed = self._changed, deque()
         self._noted.clear()
         return [change for change in changed if not isinstance(change, Topic)]
 
     def commands(self, most: int) -> Iterator[Done | tuple[bytes, list[Topic]]]:
-        """What to tell the server next, of ``most`` topics at most: the word of a command and the topics to name, or
-        what to call when the server has carried out all before."""
+        """The next commands, of at most ``most`` topics: each is the word of a command with the topics to name, or a
+        callback for when the server has carried out the commands before."""
         begun: dict[object, list[Topic]] = {}
         ended: dict[object, list[Topic]] = {}
         for _ in range(min(most, len(self._changed))):
@@ -189,7 +189,7 @@ class Changes:
             yield group[0].kind.subscribe, group
 
     def _together(self, topic: Topic) -> object:
-        """What is equal for topics that one command can name."""
+        """A value that is equal for topics that one command can name."""
         if topic in self._singly:
             return topic
         if topic.kind is Kind.SHARD and self._by_slot:

@@ -1,9 +1,9 @@
-"""What all clients of a worker are subscribed to: one subscription at a server for each channel, however many listen.
+"""The subscriptions of all clients of a worker: one at a server for each channel, however many clients listen.
 
-Where a subscription has to stand ``channels.reach`` says: on static shards everywhere, as a script or a transaction on
-any of them may publish; in a cluster, whose nodes tell each other, on one node (the home), and on every primary for
-what each tells of its own keys. When servers fail or slots move it is made anew where it belongs then, and only when it
-stands there given up where it was.
+``channels.reach`` decides at which servers a subscription is made. With static shards it is every primary, since a
+script or a transaction on any of them may publish. In a cluster, whose nodes pass messages on to each other, it is one
+node (the home), and every primary for the keyspace notifications of its own keys. When servers fail or slots move, the
+subscription is made at the new servers, and only when it is confirmed there given up at the old ones.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from proxy import errors
 from proxy.backends.settings import BackendSettings
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
+from proxy.pubsub.beginnings import Beginnings, WorkerRows
 from proxy.pubsub.subscriber import Subscriber
-from proxy.pubsub.topic import Claim, Listener, Push, Server, Then, Topic
+from proxy.pubsub.topic import Listener, PendingSubscription, Push, Server, Then, Topic
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import NOBODY, Node, Topology
 from proxy.transport.clock import Deadline
@@ -28,29 +29,30 @@ _MESSAGES = (
 )
 
 _STEP = 8
-"""Topics until a job may be interrupted."""
+"""The number of topics after which a job may be interrupted."""
 _FEW = 100
-"""So many patterns are looked through at once."""
+"""So many patterns are matched at once, without a job."""
 
 
 class Hub:
     """All subscriptions of a worker."""
 
-    def __init__(self, around: BackendSettings[Any], topology: Topology) -> None:
+    def __init__(self, around: BackendSettings[Any], topology: Topology, rows: WorkerRows | None = None) -> None:
         self._around = around
         self._slices = around.slices
         self._loop = asyncio.get_running_loop()
         self._topology = topology
         self._subscribers: dict[Node, Subscriber] = {}
         self._by_shard: dict[int, Subscriber] = {}
-        """Those to the primaries of this topology's shards, by index, as far as they were looked for."""
+        """The subscribers at the primaries of this topology's shards, by index, as far as they were created."""
         self._everywhere: Sequence[Subscriber] = ()
-        """All of them; nothing if one has to be looked for."""
+        """The subscribers at all primaries; empty if one has to be created."""
         self._home: Node | None = None
         self._moving: asyncio.TimerHandle | None = None
         self.topics: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
+        self.beginnings = Beginnings(self.topics, around.turn.clock, rows)
         self._late: deque[tuple[Subscriber, bytes, int, Mapping[bytes, Topic]]] = deque()
-        """Messages that have to wait for a turn that has time for them."""
+        """The messages that wait for a turn that has time for them."""
         self._heads = [(head, self.topics[kind]) for head, kind in _MESSAGES]
         self.adopt(topology)
 
@@ -63,44 +65,44 @@ class Hub:
 
     @property
     def servers(self) -> int:
-        """How many servers it is connected to, or is about to be."""
+        """How many servers the hub is connected to, or is connecting to."""
         return len(self._subscribers)
 
     # ---- clients
 
-    def claim(self, then: Then) -> Claim:
-        """Have ``then`` called when all that is added to the claim stands."""
-        return Claim(self, then)
+    def claim(self, then: Then) -> PendingSubscription:
+        """A claim that calls ``then`` when all topics that are added to it are subscribed."""
+        return PendingSubscription(self, then)
 
     def in_time(self, then: Callable[[], None]) -> Deadline:
-        """Have ``then`` called when a subscription should stand, and will not any more."""
+        """Call ``then`` when the time in which a subscription should be confirmed is over."""
         timing = self._around.timing
         return self._around.turn.clock.call_later(max(timing.retry_deadline, timing.connect_timeout), then)
 
     @property
     def nobody(self) -> str:
-        """The error where nobody serves what is subscribed to."""
+        """The error for a topic that no shard serves."""
         return errors.nobody(self._topology.cluster)
 
     def topic(self, kind: Kind, name: bytes) -> Topic:
-        """What is called so; it has to be claimed, or it is not kept."""
+        """The topic called ``name``, which is created if needed; it is kept only while it is claimed or listened to."""
         topic = self.topics[kind].get(name)
         if topic is None:
             topic = self.topics[kind][name] = Topic(kind, name)
         return topic
 
     def join(self, kind: Kind, name: bytes, listener: Listener, push: Push) -> None:
-        """``listener`` hears of a topic that stands."""
+        """Add ``listener`` to a topic that is subscribed."""
         self.topics[kind][name].pushes[listener] = push
 
     def leave(self, kind: Kind, name: bytes, listener: Listener) -> Sequence[Server]:
-        """``listener`` hears of it no more. Where the subscription was given up, if nobody needs it."""
+        """Remove ``listener`` from a topic; return the servers at which the subscription was given up, if any."""
         topic = self.topics[kind][name]
         topic.pushes.pop(listener, None)
         return self.release(topic)
 
     def release(self, topic: Topic) -> Sequence[Server]:
-        """Give up the subscription if nobody needs it; where."""
+        """Give up the subscription if nobody needs it; return the servers at which it was."""
         if topic.listeners or topic.claims or self.topics[topic.kind].get(topic.name) is not topic:
             return ()
         del self.topics[topic.kind][topic.name]
@@ -110,7 +112,7 @@ class Hub:
         return servers
 
     def after(self, servers: Collection[Server], then: Callable[[], None]) -> None:
-        """Have ``then`` called when ``servers`` have carried out what they were told; at once if there are none."""
+        """Call ``then`` when ``servers`` have carried out the commands sent to them; at once without servers."""
         left = len(servers)
 
         def done() -> None:
@@ -127,7 +129,7 @@ class Hub:
     # ---- servers
 
     def adopt(self, topology: Topology) -> None:
-        """Subscribe where a new snapshot says."""
+        """Move the subscriptions to the servers of a new snapshot."""
         self._topology = topology
         primaries = [shard.primary for shard in topology.shards]
         if self._home is None or self._home not in primaries:
@@ -135,7 +137,7 @@ class Hub:
         self._place_all()
 
     def renew(self, node: Node) -> None:
-        """Subscribe anew at ``node``, over another connection: there may be another server there."""
+        """Subscribe again at ``node``, over a new connection, since another server may be there."""
         subscriber = self._subscribers.get(node)
         if subscriber is not None:
             subscriber.renew()
@@ -147,7 +149,7 @@ class Hub:
         await asyncio.gather(*(subscriber.close() for subscriber in list(self._subscribers.values())))
 
     def deliver(self, subscriber: Subscriber, frame: bytes) -> bool:
-        """Pass on what came over ``subscriber``, if it is a message."""
+        """Pass on ``frame``, which came over ``subscriber``, if it is a message; return whether it is."""
         for head, topics in self._heads:
             if frame.startswith(head):
                 if not self._late and not self._slices.over:
@@ -161,7 +163,7 @@ class Hub:
         return False
 
     def _pass_on(self, subscriber: Subscriber, frame: bytes, at: int, topics: Mapping[bytes, Topic]) -> None:
-        """Pass on a message; the length of its topic's name begins at ``at``."""
+        """Pass on a message; the length of the topic's name begins at ``at``."""
         start = frame.index(b"\n", at) + 1
         end = start + int(frame[at:start])
         topic = topics.get(frame[start:end])
@@ -178,7 +180,7 @@ class Hub:
                 push(older)
 
     def _catching_up(self) -> Job[None]:
-        """Pass on the messages that had to wait."""
+        """Pass on the messages that wait."""
         yield ENOUGH
         late = self._late
         while late:
@@ -188,12 +190,12 @@ class Hub:
             subscriber.hold(False)
 
     def stood(self, topic: Topic) -> None:
-        """A server has confirmed ``topic``."""
+        """Act on a server's confirmation of ``topic``."""
         standing = topic.standing
         if standing:
             topic.hops = 0
         for subscriber in [each for each in topic.at if each not in topic.target]:
-            # Where its shard's new primary tells already, the old one, a replica by now, would tell the same again.
+            # If the shard's new primary sends messages already, the old one, a replica now, would send them again.
             if standing or any(other.shard == subscriber.shard and topic.at.get(other) for other in topic.target):
                 subscriber.remove(topic)
         if standing:
@@ -201,12 +203,12 @@ class Hub:
                 claim.stood(topic)
 
     def refused(self, topics: Sequence[Topic], error: str) -> None:
-        """A server does not let us subscribe: tell those who wait."""
+        """Report to the waiting clients that a server refuses a subscription."""
         for claim in {claim: None for topic in topics for claim in topic.claims}:
             claim.settle(error)
 
     def follow(self, topics: Sequence[Topic], node: Node) -> None:
-        """The server of a slot says that ``node`` is it now: subscribe there, whatever the map says."""
+        """Subscribe at ``node``, to which a server redirects the topics of a slot, whatever the map of slots says."""
         subscriber = self._subscribers.get(node)
         if subscriber is None:
             subscriber = Subscriber(self, self._topology.called(node), node, self._around)
@@ -217,12 +219,12 @@ class Hub:
                 subscriber.add(topic)
 
     def lost(self, subscriber: Subscriber) -> None:
-        """The connection of ``subscriber`` is lost: in a cluster any other node tells the same."""
+        """Act on the lost connection of ``subscriber``: in a cluster, another node becomes the home."""
         if self._topology.cluster and subscriber.node == self._home and self._moving is None:
             self._moving = self._loop.call_later(self._around.timing.backoff_min, self._move_home, subscriber.node)
 
     def left(self, subscriber: Subscriber) -> None:
-        """``subscriber`` has ended, as nothing is subscribed over it any more."""
+        """Forget ``subscriber``, which has ended because it has no subscriptions any more."""
         if self._subscribers.get(subscriber.node) is subscriber:
             del self._subscribers[subscriber.node]
             self._by_shard.clear()
@@ -243,7 +245,7 @@ class Hub:
         self._slices.run(self._placing(self._topology, self._home))
 
     def _placing(self, topology: Topology, home: Node | None) -> Job[None]:
-        """Subscribe to every topic where it has to stand now, until that is another place again."""
+        """Subscribe to every topic at its present servers, until the topology or the home changes again."""
         every = [topic for topics in self.topics.values() for topic in topics.values()]
         for at, topic in enumerate(every):
             if topology is not self._topology or home != self._home:
@@ -254,7 +256,7 @@ class Hub:
                 yield MORE
 
     def place(self, topic: Topic) -> None:
-        """Subscribe to ``topic`` where it has to stand now."""
+        """Subscribe to ``topic`` at its present servers."""
         topic.reach = reach(topic.kind, topic.name, self._topology.cluster)
         topic.target = self._target(topic)
         new = False
@@ -268,7 +270,7 @@ class Hub:
             self.stood(topic)
 
     def _target(self, topic: Topic) -> Sequence[Subscriber]:
-        """Where it has to stand: at these shards' primaries."""
+        """The subscribers at the primaries at which ``topic`` has to be subscribed."""
         if topic.reach is Reach.HOME:
             home = self.home
             return () if home == NOBODY else (self._subscriber(home),)
@@ -291,11 +293,11 @@ class Hub:
             self._by_shard[index] = subscriber
         return subscriber
 
-    # ---- who listens
+    # ---- counts of subscribers
 
     @property
     def home(self) -> int:
-        """The shard whose primary tells what all nodes of a cluster tell, or ``NOBODY``."""
+        """The shard whose primary is the home of a cluster, or ``NOBODY``."""
         return next((i for i, shard in enumerate(self._topology.shards) if shard.primary == self._home), NOBODY)
 
     def publisher(self, kind: Kind, channel: bytes) -> int:
@@ -305,7 +307,8 @@ class Hub:
         return self._topology.slot_shard[key_slot(channel)]
 
     def ending(self, kind: Kind, channel: bytes, shard: int) -> Sequence[Subscriber]:
-        """Where something ends that the primary of ``shard`` would count for a message on ``channel``."""
+        """The subscribers with an unconfirmed end that the primary of ``shard`` would count for a message on
+        ``channel``."""
         subscriber = self._primary(shard)
         if subscriber is None:
             return ()
@@ -314,12 +317,12 @@ class Hub:
 
     @property
     def endings(self) -> Sequence[Subscriber]:
-        """Where anything ends."""
+        """The subscribers with any unconfirmed end."""
         return [subscriber for subscriber in self._subscribers.values() if any(subscriber.ending.values())]
 
     def counting(self, kind: Kind, channel: bytes, known: int) -> Job[int]:
-        """How many clients heard a message on ``channel`` of which its server counted ``known``: it sees this worker
-        once, and only if it has confirmed the subscription."""
+        """How many clients got a message on ``channel`` for which the server counted ``known`` subscribers: it counts
+        this worker once, and only if it has confirmed the subscription."""
         total = known
         shard = self.publisher(kind, channel)
         heard = self.topics[kind].get(channel)
@@ -335,26 +338,26 @@ class Hub:
         return total
 
     def _more(self, topic: Topic, shard: int, known: int) -> int:
-        """How many more than the primary of ``shard`` counted heard a message over ``topic``, when it counted
-        ``known`` in all."""
+        """How many clients got a message over ``topic`` beyond those that the primary of ``shard`` counted, which were
+        ``known`` in total."""
         if self.own(topic.kind, topic.name, shard):
             return topic.listeners - 1 if known else 0
-        # In a cluster another node may have passed on what is not a shard's own.
+        # In a cluster another node may have passed the message on, unless it is one of a shard channel.
         elsewhere = self._topology.cluster and topic.reach is not Reach.SLOT and any(topic.at.values())
         return topic.listeners if elsewhere else 0
 
     def heard(self, kind: Kind, name: bytes, counts: Sequence[int]) -> int:
-        """How many are subscribed to it, when the shards' primaries count so many."""
+        """How many clients are subscribed to a channel, if the shards' primaries have ``counts`` subscribers."""
         topic = self.topics[kind].get(name)
         listeners = 0 if topic is None else topic.listeners
         if not self._topology.cluster:
-            # Every client of a proxy counts on every shard: here are those that hear what is published there.
+            # Clients of proxies count on every shard, so the subscribers at the shard of PUBLISH are counted.
             shard = self.publisher(kind, name)
             return counts[shard] - self.own(kind, name, shard) + listeners
         return sum(count - self.own(kind, name, shard) for shard, count in enumerate(counts)) + listeners
 
     def patterns(self, counts: Sequence[int]) -> int:
-        """How many patterns are subscribed to, when the shards' primaries count so many."""
+        """How many patterns have subscribers, if the shards' primaries have ``counts`` patterns."""
         if not self._topology.cluster:
             return max(counts)
         primaries = [self._subscribers.get(shard.primary) for shard in self._topology.shards]
@@ -363,18 +366,18 @@ class Hub:
         return sum(counts) - once + len(own)
 
     def own(self, kind: Kind, name: bytes, shard: int) -> int:
-        """How often this worker is subscribed to it at a shard's primary: once or not at all."""
+        """How many subscriptions of this worker a shard's primary counts for a topic: 1 or 0."""
         topic, subscriber = self.topics[kind].get(name), self._primary(shard)
         return int(topic is not None and subscriber is not None and topic.at.get(subscriber, False))
 
     def _primary(self, shard: int) -> Subscriber | None:
-        """The subscriber at a shard's primary, if there is one."""
+        """The subscriber at a shard's primary, or None."""
         shards = self._topology.shards
         return self._subscribers.get(shards[shard].primary) if 0 <= shard < len(shards) else None
 
     @property
     def busy(self) -> bool:
-        """Whether anybody listens to anything."""
+        """Whether there is any topic."""
         return any(self.topics.values())
 
 

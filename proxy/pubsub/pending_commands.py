@@ -1,4 +1,4 @@
-"""The commands that a server was sent over one connection, and that it has not answered yet."""
+"""The commands that were sent to a server over one connection, and that it has not answered yet."""
 
 import asyncio
 from collections import deque
@@ -14,22 +14,23 @@ from proxy.transport.write_batch import Turn
 
 _PING = encode.request(("PING",))
 _LOOKS = 3
-"""How often it is looked after a server within the time that an answer may take."""
+"""The number of checks of a server within the time that an answer may take."""
 
 
 @dataclass(eq=False, slots=True)
 class PendingCommand:
-    """A command that the server has not confirmed yet: its word, and the topics that are still to be confirmed."""
+    """A command that is not confirmed yet: its word, and the topics that are still to be confirmed."""
 
     word: bytes
     topics: dict[bytes, Topic]
 
 
 class PendingCommands(Sink):
-    """What was sent over ``lease`` and is not answered, in order.
+    """The commands sent over ``lease`` that are not answered, in order.
 
-    The server confirms a command that subscribes or unsubscribes by a push for each name, or refuses all of it by an
-    error. Only PING has a reply, which comes to this sink. ``names``: how many names are still to be confirmed.
+    The server confirms a command that subscribes or unsubscribes by a push message for each name, or refuses the whole
+    command by an error. Only PING has a reply, which comes to this sink. ``names`` is the number of names that are
+    still to be confirmed.
     """
 
     __slots__ = ("_commands", "_turn", "lease", "names")
@@ -56,14 +57,14 @@ class PendingCommands(Sink):
         self.lease.send(self, 0, _PING, self._turn.now())
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Take the answer to a PING: the server has carried out what it was told before."""
+        """Take the reply to a PING: the server has carried out all commands that were sent before."""
         done = self._commands.popleft()
         if not isinstance(done, PendingCommand):
             done()
 
     def confirmed(self, word: bytes, name: bytes) -> tuple[Topic, bool] | None:
-        """The topic that the server has confirmed by saying ``word`` and ``name``, and whether it was the last one of
-        its command. None if nobody asked for it."""
+        """The topic that a push message with ``word`` and ``name`` confirms, and whether it is the last one of its
+        command. None if no command is to be confirmed so."""
         command = self._commands[0] if self._commands else None
         if not isinstance(command, PendingCommand) or command.word != word or name not in command.topics:
             return None
@@ -78,7 +79,7 @@ class PendingCommands(Sink):
         return self._take() if self._commands else None
 
     def _take(self) -> PendingCommand | Done:
-        """Remove the oldest command, which is answered by other means than a reply."""
+        """Remove the oldest command, which is answered without a reply."""
         self.lease.inflight.pop()
         command = self._commands.popleft()
         if isinstance(command, PendingCommand):
@@ -86,7 +87,7 @@ class PendingCommands(Sink):
         return command
 
     def end(self) -> list[Done]:
-        """Forget all, as the connection is gone. The calls that waited for an answer."""
+        """Forget the commands of a closed connection; return the callbacks that waited for an answer."""
         waiting = [command for command in self._commands if not isinstance(command, PendingCommand)]
         self._commands.clear()
         self.names = 0
@@ -105,4 +106,4 @@ class PendingCommands(Sink):
 
 
 def _nothing() -> None:
-    """Do nothing, for a PING that only asks whether the server is there."""
+    """Do nothing, for a PING that only checks the connection."""

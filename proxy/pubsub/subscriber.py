@@ -1,4 +1,4 @@
-"""The worker's subscriptions at one server: over one connection, and made again over the next when it is lost."""
+"""The worker's subscriptions at one server, over one connection; they are made again when the connection is lost."""
 
 import asyncio
 import logging
@@ -21,58 +21,58 @@ from proxy.sharding.topology import Node
 log = logging.getLogger(__name__)
 
 _MOST_NAMES = 500
-"""Of one command: a server that has others to serve should not be kept busy for long."""
+"""The most names in one command, which should not keep the server busy for long."""
 _MOST_UNCONFIRMED = 1500
-"""Names that servers have been told, all together, and that they have not confirmed: that comes in one turn."""
+"""The most unconfirmed names at all servers together, since their confirmations may come in one turn."""
 _MOST_AT_ONCE = 4
-"""Times so many changes, looked at in one turn: what has been taken back meanwhile is not told."""
+"""So many times the changes that may be sent are examined in one turn, since reverted ones are not sent."""
 _LINGER = 10.0
-"""Seconds that a connection is kept when nothing is subscribed over it any more."""
+"""Seconds that a connection is kept when it has no subscriptions any more."""
 _FREE_HOPS = 3
-"""So many times in a row another server is asked at once that one names; then after a while."""
+"""So many redirections in a row are followed at once, further ones after a pause."""
 _PASSING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "BUSY"})
-"""Errors that pass, or that another server would not give."""
+"""Temporary errors, and errors that another server would not give."""
 
 
 def _no_one(lease: Lease) -> None:
-    """The connection is gone: nobody counts it."""
+    """Ignore the end of a connection, which is not counted."""
 
 
 class SubscriberEvents(Protocol):
-    """Whoever is told what happens to the subscriptions at one server."""
+    """Gets the events of the subscriptions at one server."""
 
     @property
     def topics(self) -> Mapping[Kind, Mapping[bytes, Topic]]:
-        """All that is subscribed to, by name."""
+        """All topics, by kind and name."""
 
     @property
     def servers(self) -> int:
-        """How many servers there are."""
+        """How many servers have a subscriber."""
 
     def deliver(self, subscriber: "Subscriber", frame: bytes) -> bool:
-        """Pass on what came over ``subscriber``, if it is a message."""
+        """Pass on ``frame``, which came over ``subscriber``, if it is a message; return whether it is."""
 
     def stood(self, topic: Topic) -> None:
-        """The server has confirmed ``topic``."""
+        """Act on the server's confirmation of ``topic``."""
 
     def refused(self, topics: Sequence[Topic], error: str) -> None:
-        """It does not let us subscribe."""
+        """Act on the server's refusal of ``topics``."""
 
     def follow(self, topics: Sequence[Topic], node: Node) -> None:
-        """It says that ``node`` has the slot of these topics now."""
+        """Subscribe at ``node``, to which the server redirects ``topics``."""
 
     def lost(self, subscriber: "Subscriber") -> None:
-        """The connection of ``subscriber`` is lost, or could not be made."""
+        """Act on a connection of ``subscriber`` that is lost or could not be made."""
 
     def left(self, subscriber: "Subscriber") -> None:
-        """``subscriber`` has ended, as nothing is subscribed over it any more."""
+        """Forget ``subscriber``, which has ended because it has no subscriptions any more."""
 
 
 class Subscriber:
-    """The subscriptions at ``node``, of a shard called ``shard`` (for people).
+    """The subscriptions at ``node``, a server of the shard called ``shard`` in the log.
 
-    What should be subscribed is kept in ``topics``; at the end of each turn the server is told what has changed. A
-    topic's ``at[subscriber]`` is True while the server has confirmed it.
+    ``topics`` has the wanted topics; changes are sent to the server at the end of each turn. A topic's
+    ``at[subscriber]`` is True while the server has confirmed it.
     """
 
     def __init__(self, hub: SubscriberEvents, shard: str, node: Node, around: BackendSettings[Any]) -> None:
@@ -81,20 +81,21 @@ class Subscriber:
         self._changes = Changes(around.roles.cluster)
         self.topics = self._changes.topics
         self.ending: Mapping[Kind, dict[bytes, Topic]] = {kind: {} for kind in Kind}
-        """What nobody needs any more, and the server still counts as subscribed to: it has not confirmed the end."""
+        """The topics that nobody needs any more, and that the server still counts, since it has not confirmed the end.
+        """
         self._hub = hub
         self._around = around
         self._loop = asyncio.get_running_loop()
         self._pending: PendingCommands | None = None
-        """What the server was told, over the connection that stands."""
+        """The unanswered commands on the present connection, or None."""
         self._dirty = False
         self._down_since = around.turn.now()
         self._reason = "not connected yet"
         self._over: asyncio.Future[str] | None = None
-        """Gets the reason why the connection is of no use any more; empty if nothing is subscribed over it."""
+        """Gets the reason for the end of the connection; empty if it has no subscriptions any more."""
         self._runner: asyncio.Task[None] | None = None
         self._held = False
-        """Whether the connection is not read from."""
+        """Whether reading from the connection is paused."""
         self._idle: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -102,17 +103,17 @@ class Subscriber:
 
     @property
     def up(self) -> bool:
-        """Whether the connection stands."""
+        """Whether the connection is open."""
         return self._pending is not None
 
     @property
     def failing(self) -> bool:
-        """Whether the server could not be reached for so long that nobody waits for it any more."""
+        """Whether the server has been unreachable for so long that clients do not wait for it any more."""
         return not self.up and self._around.turn.now() - self._down_since > self._around.timing.retry_deadline
 
     @property
     def error(self) -> str:
-        """Why what it should be subscribed to is not, as the text of an error reply."""
+        """The text of the error reply for topics that could not be subscribed."""
         return errors.shard_down(self.shard, self.node.address, self._reason)
 
     def add(self, topic: Topic) -> None:
@@ -126,7 +127,7 @@ class Subscriber:
             self._runner = self._loop.create_task(self._run())
 
     def remove(self, topic: Topic) -> None:
-        """Subscribe to ``topic`` no more."""
+        """Unsubscribe from ``topic``."""
         topic.at.pop(self, None)
         if self._changes.told(topic):
             self.ending[topic.kind][topic.name] = topic
@@ -134,12 +135,12 @@ class Subscriber:
         self._schedule()
 
     def _ended(self, topic: Topic) -> None:
-        """Note that the server does not end ``topic`` any more: it has ended, or is wanted again."""
+        """Forget the unconfirmed end of ``topic``, which is confirmed, or which is wanted again."""
         if self.ending[topic.kind].get(topic.name) is topic:
             del self.ending[topic.kind][topic.name]
 
     def after(self, done: Done) -> None:
-        """Have ``done`` called when the server has carried out all it was told up to now, or is gone."""
+        """Call ``done`` when the server has carried out all commands up to now, or when the connection is lost."""
         if self._pending is None:
             done()
         else:
@@ -147,13 +148,13 @@ class Subscriber:
             self._schedule()
 
     def hold(self, on: bool) -> None:
-        """Read no more for a while, as clients have yet to be told what was read; or go on."""
+        """Pause reading, because messages that were read are not passed on yet; or resume it."""
         if self._pending is not None and self._held is not on:
             self._held = on
             self._pending.lease.read(not on)
 
     def renew(self) -> None:
-        """Connect anew, if there is a connection."""
+        """Replace the connection, if there is one."""
         self._end("the server has another role now")
 
     async def close(self) -> None:
@@ -186,7 +187,7 @@ class Subscriber:
             self._hub.left(self)
 
     async def _listen(self, lease: Lease) -> str:
-        """Use ``lease`` until it is lost, and say why; or until nothing is subscribed over it any more: "" then."""
+        """Use ``lease`` until it is lost, and return the reason; or until it has no subscriptions, and return ""."""
         pending = self._pending = PendingCommands(lease, self._around.turn)
         self._held = False
         self._reason = ""
@@ -225,7 +226,7 @@ class Subscriber:
         self._around.events.hint(self.node)
         self._hub.lost(self)
 
-    # ---- what the server is told
+    # ---- commands to the server
 
     def _schedule(self) -> None:
         if not self._dirty:
@@ -233,7 +234,7 @@ class Subscriber:
             self._around.turn.add(self)
 
     def flush(self) -> None:
-        """Tell the server what has changed."""
+        """Send the changes to the server."""
         self._dirty = False
         pending, changes = self._pending, self._changes
         if pending is None:
@@ -251,7 +252,7 @@ class Subscriber:
             self._idle = self._loop.call_later(_LINGER, self._end_if_idle)
 
     def _tell(self, pending: PendingCommands, most: int) -> None:
-        """Tell the server of the next changes, of ``most`` names at most."""
+        """Send the next changes to the server, of at most ``most`` names."""
         for command in self._changes.commands(most):
             if isinstance(command, tuple):
                 pending.send(*command)
@@ -259,7 +260,7 @@ class Subscriber:
                 pending.ping(command)
 
     def _forget_changes(self) -> None:
-        """Tell nobody, as there is no connection: those who wait for the server need not wait."""
+        """Drop the changes, since there is no connection, and call the callbacks that wait for the server."""
         for done in self._changes.forget():
             done()
 
@@ -267,7 +268,7 @@ class Subscriber:
         if not self.topics:
             self._end("")
 
-    # ---- what the server says
+    # ---- replies of the server
 
     def _on_push(self, frame: bytes) -> None:
         if self._hub.deliver(self, frame):
@@ -293,8 +294,8 @@ class Subscriber:
             self._hub.stood(topic)
 
     def _put_out(self, name: bytes) -> None:
-        """The server has ended the subscription to a shard's channel: its slot is another's now. It is asked at once
-        whose."""
+        """Act on the end of the subscription to a shard channel, whose slot has moved: subscribing again at once shows
+        to which server."""
         topic = self._hub.topics[Kind.SHARD].get(name)
         if topic is not None and self._changes.told(topic):
             self._changes.move(topic, TopicEvent.DENY)
@@ -306,7 +307,7 @@ class Subscriber:
         if command is None:
             return False
         if not isinstance(command, PendingCommand):
-            command()  # an answer to PING all the same
+            command()  # an error answers PING too
             return True
         text = errors.text(error[1:-2])
         log.warning(
@@ -323,7 +324,7 @@ class Subscriber:
             self._changes.move(topic, TopicEvent.DENY)
         if text.partition(" ")[0] not in _PASSING:
             if len(refused) > 1:
-                # One that is not allowed must not keep the others' from what they may.
+                # A channel that is not allowed must not prevent the subscription to the others.
                 self._changes.ask_singly(refused)
                 self._note_all(refused)
                 return True
@@ -340,7 +341,7 @@ class Subscriber:
         return True
 
     def _fallen(self, topics: Sequence[Topic]) -> None:
-        """The server does not let us hear of these any more."""
+        """Act on topics whose subscriptions the server refuses or has ended."""
         for topic in topics:
             if self in topic.at:
                 topic.at[self] = False
@@ -348,7 +349,7 @@ class Subscriber:
         self._around.events.hint(self.node)
 
     def _again(self, topics: Sequence[Topic]) -> None:
-        """Say it again after a while, where it is still wanted; perhaps it belongs elsewhere by then."""
+        """Subscribe again after a pause to those of ``topics`` that are still wanted; they may have moved by then."""
         if not topics:
             return
         self._fallen(topics)

@@ -1,4 +1,4 @@
-"""What is subscribed to, by whom, and who waits until it stands."""
+"""Topics, the clients that listen to them, and the claims that wait until they are subscribed."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
@@ -10,37 +10,37 @@ from proxy.sharding.topology import Node
 from proxy.transport.clock import Deadline
 
 _STEP = 8
-"""Topics until a job may be interrupted."""
+"""The number of topics after which a job may be interrupted."""
 
 Push = Callable[[bytes], None]
 Then = Callable[[str | None], None]
-"""Called with None when all stands, else with the text of the error reply that says why it does not."""
+"""A callback with None when all topics are subscribed, else with the text of the error reply that says why not."""
 
 
 class Listener(Protocol):
-    """A client that is subscribed; ``protocol``: the version of RESP that it speaks now."""
+    """A client that is subscribed; ``protocol`` is the version of RESP that it speaks now."""
 
     protocol: int
 
 
 class Server(Hashable, Protocol):
-    """A server that subscriptions stand at."""
+    """A server with subscriptions."""
 
     @property
     def node(self) -> Node:
-        """Which one."""
+        """The address of the server."""
 
     @property
     def shard(self) -> str:
-        """The name of its shard."""
+        """The name of the server's shard."""
 
     @property
     def failing(self) -> bool:
-        """Whether it could not be reached for so long that nobody waits for it any more."""
+        """Whether the server has been unreachable for so long that clients do not wait for it any more."""
 
     @property
     def error(self) -> str:
-        """Why what it should be subscribed to is not, as the text of an error reply."""
+        """The text of the error reply for topics that could not be subscribed."""
 
     def add(self, topic: "Topic") -> None:
         """Subscribe to ``topic``."""
@@ -49,31 +49,31 @@ class Server(Hashable, Protocol):
         """Unsubscribe from ``topic``."""
 
     def after(self, done: Callable[[], None]) -> None:
-        """Have ``done`` called when it has carried out what it was told."""
+        """Call ``done`` when the server has carried out all commands up to now."""
 
 
 class Topics(Protocol):
-    """All that is subscribed to."""
+    """All topics of a worker."""
 
     @property
     def nobody(self) -> str:
-        """The error where nobody serves what is subscribed to."""
+        """The error for a topic that no shard serves."""
 
     def topic(self, kind: Kind, name: bytes) -> "Topic":
-        """What is called so; it has to be claimed, or it is not kept."""
+        """The topic called ``name``, which is created if needed; it is kept only while it is claimed or listened to."""
 
     def place(self, topic: "Topic") -> None:
-        """Subscribe to ``topic`` where it has to stand now."""
+        """Subscribe to ``topic`` at its present servers."""
 
     def release(self, topic: "Topic") -> Sequence[Server]:
-        """Give up the subscription if nobody needs it; where."""
+        """Give up the subscription if nobody needs it; return the servers at which it was."""
 
     def in_time(self, then: Callable[[], None]) -> Deadline:
-        """Have ``then`` called when a subscription should stand, and will not any more."""
+        """Call ``then`` when the time in which a subscription should be confirmed is over."""
 
 
 class Topic:
-    """Something that is subscribed to. ``pushes``: what each listener's messages are pushed by."""
+    """A channel or pattern that is subscribed to. ``pushes`` has the function that sends messages to each listener."""
 
     __slots__ = ("at", "claims", "hops", "kind", "name", "pushes", "reach", "target")
 
@@ -82,13 +82,13 @@ class Topic:
         self.name = name
         self.reach = Reach.EVERY
         self.pushes: dict[Listener, Push] = {}
-        self.claims: dict[Claim, None] = {}
+        self.claims: dict[PendingSubscription, None] = {}
         self.target: Sequence[Server] = ()
-        """Where it has to stand now."""
+        """The servers at which the topic has to be subscribed now."""
         self.at: dict[Server, bool] = {}
-        """Where it is subscribed, or asked for (False): the targets, and where it was before, as long as needed."""
+        """The servers with the subscription, True if it is confirmed: the targets, and former ones while needed."""
         self.hops = 0
-        """How often servers have named another one since it stood."""
+        """How many redirections have come since the subscription was confirmed last."""
 
     def __repr__(self) -> str:
         return f"Topic({self.kind.name} {self.name!r}, {self.listeners} listeners)"
@@ -100,27 +100,27 @@ class Topic:
 
     @property
     def standing(self) -> bool:
-        """Whether every message will come."""
+        """Whether the subscription is confirmed at all target servers, so that every message will come."""
         for server in self.target:
             if not self.at.get(server):
                 return False
         return bool(self.target)
 
     def matches(self, channel: bytes) -> bool:
-        """Whether the pattern that this is matches ``channel``."""
+        """Whether the topic, a pattern, matches ``channel``."""
         return matches(self.name, channel)
 
     def fell(self) -> None:
-        """It does not stand any more."""
+        """Report to the waiting claims that the subscription is lost."""
         for claim in self.claims:
             claim.fell(self)
 
 
-class Claim:
-    """Somebody waits until the topics stand that are added, one by one, until it is sealed. They are kept until the
-    claim is let go of.
+class PendingSubscription:
+    """Waits until all topics that were added before ``seal`` are subscribed. The topics are kept until the claim is
+    released.
 
-    ``problem`` has the reason, when they do not stand.
+    ``problem`` is the reason why they could not be subscribed.
     """
 
     __slots__ = ("_hub", "_left", "_sealed", "_servers", "_then", "_timer", "_topics", "problem")
@@ -131,19 +131,24 @@ class Claim:
         self._then: Then | None = then
         self._topics: list[Topic] = []
         self._servers: dict[Server, None] = {}
-        """Where they have to stand."""
+        """The servers at which the topics have to be subscribed."""
         self._left: dict[Topic, None] = {}
-        """Those that do not."""
+        """The topics that are not subscribed yet."""
         self._sealed = False
         self._timer: Deadline | None = None
 
     @property
     def over(self) -> bool:
-        """Whether it has been settled or cancelled."""
+        """Whether the claim is settled or cancelled."""
         return self._then is None
 
+    @property
+    def topics(self) -> Sequence[Topic]:
+        """What was added up to now."""
+        return self._topics
+
     def adding(self, kind: Kind, names: Sequence[bytes]) -> Job[None]:
-        """These have to stand too."""
+        """Add the topics called ``names``, as a job."""
         for at, name in enumerate(names):
             if self._then is None:
                 return
@@ -161,7 +166,7 @@ class Claim:
                 yield MORE
 
     def seal(self) -> None:
-        """Those were all: now it may be settled."""
+        """Allow the claim to be settled, since all topics have been added."""
         self._sealed = True
         if not self._left:
             self.settle(None)
@@ -171,18 +176,18 @@ class Claim:
             self._timer = self._hub.in_time(self._give_up)
 
     def stood(self, topic: Topic) -> None:
-        """``topic`` stands."""
+        """Record that ``topic`` is subscribed."""
         self._left.pop(topic, None)
         if self._sealed and not self._left:
             self.settle(None)
 
     def fell(self, topic: Topic) -> None:
-        """``topic`` does not stand any more."""
+        """Record that ``topic`` is not subscribed any more."""
         if self._then is not None:
             self._left[topic] = None
 
     def settle(self, problem: str | None) -> None:
-        """All stand, or there is a problem."""
+        """Settle the claim: all topics are subscribed, or there is a problem."""
         then, self._then = self._then, None
         self._end_timer()
         if then is not None:
@@ -190,7 +195,7 @@ class Claim:
             then(problem)
 
     def releasing(self) -> Job[None]:
-        """Let go of the topics."""
+        """Release the topics, as a job."""
         self._then = None
         self._end_timer()
         self._left.clear()

@@ -8,6 +8,6 @@
     info      the fields of an INFO document
     role      what a server replies to ROLE
     limits    bounds of a request, by default those of Redis
-    numbers   integers as clients and servers write them
-    glob      glob patterns of Redis, matched in bounded time
+    numbers   parses integers as Redis's string2ll does
+    glob      matches Redis's glob patterns in bounded time
 """

@@ -1,4 +1,4 @@
-"""Writing replies in RESP2 and RESP3, and requests.
+"""Encoding of replies in RESP2 and RESP3, and of requests.
 
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
@@ -16,7 +16,7 @@ _IN_A_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 def request(args: Iterable[bytes | str | int]) -> bytes:
     """A command as a client sends it: an array of bulk strings."""
-    # hiredis declares a tuple of one; it takes any.
+    # The type stub of hiredis declares a tuple of one element; the function takes a tuple of any length.
     frame: bytes = hiredis.pack_command(tuple(args))  # type: ignore[arg-type]
     return frame
 
@@ -27,9 +27,9 @@ def simple(text: str) -> bytes:
 
 
 def error(text: str) -> bytes:
-    """An error reply from its code and words (``ERR unknown ...``); line breaks become blanks, as Redis writes them.
+    """An error reply from its code and words (``ERR unknown ...``); line breaks become blanks, as in Redis.
 
-    Clients' bytes are quoted in errors as they came: ``text`` holds them decoded as Latin-1, one character a byte.
+    ``text`` quotes a client's bytes decoded as Latin-1, one character a byte, so that they are sent back unchanged.
     """
     return b"-%b\r\n" % text.encode("latin-1", "replace").translate(_IN_A_LINE)
 
@@ -46,7 +46,7 @@ def bulk(value: bytes | str) -> bytes:
 
 
 def verbatim(value: str, protocol: int) -> bytes:
-    """A text for people: a verbatim string in RESP3, a bulk string in RESP2."""
+    """A text for people to read: a verbatim string in RESP3, a bulk string in RESP2."""
     if protocol < 3:
         return bulk(value)
     data = value.encode()
@@ -65,7 +65,7 @@ def array(frames: Iterable[bytes]) -> bytes:
 
 
 def mapping(pairs: Mapping[bytes, bytes], protocol: int) -> bytes:
-    """A map of encoded keys to encoded values: a flat array in RESP2."""
+    """A map of encoded keys to encoded values; RESP2 has a flat array in its place."""
     items = b"".join(key + value for key, value in pairs.items())
     if protocol >= 3:
         return b"%%%d\r\n%b" % (len(pairs), items)
@@ -73,6 +73,6 @@ def mapping(pairs: Mapping[bytes, bytes], protocol: int) -> bytes:
 
 
 def set_of(frames: Iterable[bytes], protocol: int) -> bytes:
-    """A set of encoded ``frames``: an array in RESP2."""
+    """A set of encoded ``frames``; RESP2 has an array in its place."""
     items = list(frames)
     return b"%b%d\r\n%b" % (b"~" if protocol >= 3 else b"*", len(items), b"".join(items))

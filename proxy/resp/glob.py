@@ -1,16 +1,16 @@
-"""Redis's glob patterns, as PSUBSCRIBE and KEYS have them, matched in a time that no pattern can make long.
+"""Matching of Redis's glob patterns (PSUBSCRIBE, KEYS) in a time that is bounded whatever the pattern.
 
-Source: https://redis.io/docs/latest/commands/keys/ and what Redis 7 matches (util.c, stringmatchlen).
+Source: https://redis.io/docs/latest/commands/keys/ and Redis 7's stringmatchlen (util.c).
 """
 
 import re
 
 _SPECIAL = re.compile(rb"[*?[\\]")
 LONGEST = 1024
-"""Bytes of a pattern that is looked into; a longer one matches what is the same."""
+"""The size in bytes of the longest pattern that is interpreted; a longer one matches only a text equal to it."""
 _MOST_STEPS = 100_000
-"""Looks at a byte of a pattern, until it is given up: under a millisecond, and more than any pattern needs that people
-write. What is given up does not match."""
+"""Comparisons with a byte of the pattern after which matching is given up, with no match as its result. They take less
+than a millisecond, and no pattern that people write needs so many."""
 _STAR = 42
 _ANY = 63
 _OPEN = 91
@@ -21,7 +21,7 @@ _TO = 45
 
 
 def literal_prefix(pattern: bytes) -> tuple[bytes, bool]:
-    """What all that ``pattern`` matches begins with, as far as it is plain text, and whether that is all of it."""
+    """The plain text that every match of ``pattern`` begins with, and whether the whole pattern is plain text."""
     found = _SPECIAL.search(pattern)
     return (pattern, True) if found is None else (pattern[: found.start()], False)
 
@@ -31,7 +31,7 @@ def matches(pattern: bytes, text: bytes) -> bool:
     size = len(pattern)
     length = len(text)
     if not length:
-        # Redis looks at no pattern, a star neither, where there is no text.
+        # Redis does not interpret the pattern of an empty text: not even a star matches it.
         return not size
     if size > LONGEST:
         return text == pattern
@@ -41,8 +41,8 @@ def matches(pattern: bytes, text: bytes) -> bool:
     at = 0
     place = 0
     star = -1
-    """Behind the latest star: between stars everything has one length, so the first place where it fits is as good as
-    any other, and earlier stars need not be tried again."""
+    """The offset behind the latest star. What stands between two stars has a fixed length, so its first match is as
+    good as any other, and earlier stars need not be tried again."""
     after = 0
     while place < length or at < size:
         following = -1
@@ -84,7 +84,7 @@ def matches(pattern: bytes, text: bytes) -> bool:
 
 
 def _class(pattern: bytes, at: int, char: int) -> int:
-    """Whether ``char`` is in the class whose inside begins at ``at``: the offset behind the class, negative if not."""
+    """The offset behind the character class whose content begins at ``at``, negative if ``char`` is not in it."""
     view = pattern
     size = len(pattern)
     negated = at < size and view[at] == _NOT

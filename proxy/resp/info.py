@@ -1,4 +1,4 @@
-"""What a server replies to INFO: lines of the form ``field:value``, under headings of the form ``# Section``.
+"""Parsing and writing of INFO documents: lines of the form ``field:value``, under headings of the form ``# Section``.
 
 Source: https://redis.io/docs/latest/commands/info/
 """
@@ -10,11 +10,11 @@ from typing import AnyStr
 from proxy.resp.role import is_replica
 
 Section = dict[str, str]
-"""The fields of a section, in order."""
+"""The fields of one section of INFO, in order."""
 
 
 def fields(document: AnyStr) -> Iterator[tuple[AnyStr, AnyStr]]:
-    """Each field of any section and its value, in order. What is no field is passed over."""
+    """The fields of all sections and their values, in order. Lines without a colon are skipped."""
     colon = ":" if isinstance(document, str) else b":"
     for line in document.splitlines():
         name, found, value = line.partition(colon)
@@ -23,7 +23,7 @@ def fields(document: AnyStr) -> Iterator[tuple[AnyStr, AnyStr]]:
 
 
 def parse(document: str) -> dict[str, Section]:
-    """The sections by name. A module's line, of which there are several alike, is kept whole as a field."""
+    """The sections of ``document`` by name. A ``module:`` line is kept whole as a field, since there can be several."""
     found: dict[str, Section] = {}
     current: Section = {}
     for line in document.splitlines():
@@ -38,7 +38,7 @@ def parse(document: str) -> dict[str, Section]:
 
 
 def write(document: Mapping[str, Mapping[str, str]]) -> str:
-    """The sections as Redis writes them: lines end in CRLF, and a blank line parts sections."""
+    """``document`` as Redis writes INFO: lines end in CRLF, and a blank line stands between sections."""
     return "\r\n".join(
         f"# {name}\r\n" + "".join(f"{_line(field, value)}\r\n" for field, value in fields.items())
         for name, fields in document.items()
@@ -51,8 +51,8 @@ def _line(field: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """What a server says of its part in replication: its ``role`` ("master", "slave" ...), the address that it
-    ``follows``, and whether it ``takes_writes`` though it is a replica."""
+    """The replication state that a server reports: its ``role`` ("master", "slave" ...), the address ``host:port`` of
+    the primary that it ``follows`` (empty without one), and whether it ``takes_writes`` as a replica."""
 
     role: bytes
     takes_writes: bool
@@ -60,7 +60,7 @@ class Replication:
 
     @classmethod
     def read(cls, info: bytes) -> "Replication":
-        """The meaning of the reply to INFO replication."""
+        """Parse ``info``, the content of the reply to INFO replication."""
         said = dict(fields(info))
         follows = b":".join(said[name] for name in (b"master_host", b"master_port") if name in said)
         writable = said.get(b"slave_read_only", said.get(b"replica_read_only")) == b"0"

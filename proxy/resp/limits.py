@@ -1,11 +1,12 @@
-"""How much a request may hold before it is refused. Defaults are Redis's own."""
+"""Limits on the size of a request. The defaults are Redis's own."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Bounds of one request; sizes in bytes. A request past one gets Redis's protocol error and a close."""
+    """Limits of one request, sizes in bytes. A request beyond one is answered with Redis's protocol error, and its
+    connection is closed."""
 
     arguments: int = 2**31 - 1
     bulk: int = 512 * 1024 * 1024
@@ -14,4 +15,4 @@ class RequestLimits:
 
 
 UNAUTHENTICATED = RequestLimits(arguments=10, bulk=16384)
-"""What Redis allows a client before it has authenticated (networking.c, processMultibulkBuffer)."""
+"""The limits of a client that has not authenticated yet (Redis's networking.c, processMultibulkBuffer)."""

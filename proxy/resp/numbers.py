@@ -1,13 +1,13 @@
-"""Integers as clients and servers write them."""
+"""Parsing of the integers that clients and servers write."""
 
 _DIGITS = 19
-"""Digits of the largest signed integer of 64 bits."""
+"""The largest signed integer of 64 bits has so many digits."""
 
 
 def parse_integer(text: bytes) -> int | None:
-    """A signed decimal integer of at most 64 bits, as Redis's string2ll reads it; None if it is none.
+    """The signed decimal integer of at most 64 bits in ``text``, as Redis's string2ll reads it; None if there is none.
 
-    No ``+``, no blanks, no leading zeros.
+    A ``+``, blanks and leading zeros are not allowed.
     """
     digits = text[1:] if text[:1] == b"-" else text
     if not digits.isdigit() or len(digits) > _DIGITS or (digits[:1] == b"0" and text != b"0"):

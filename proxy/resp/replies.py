@@ -1,4 +1,4 @@
-"""Framing of what backends send: where a reply ends, and where the elements of an aggregate lie.
+"""Framing of the replies that servers send: where a reply ends, and where the elements of an aggregate lie.
 
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2 and RESP3).
 """
@@ -19,23 +19,23 @@ _TWICE = frozenset(b"%|")
 _AGGREGATE = frozenset(b"*~>%|")
 _ATTRIBUTE = ord("|")
 _LONGEST = 12
-"""More bytes than the type and the digits of a length by hand; 64 bits hold it by far."""
+"""The type and the digits of a length that is parsed in place have fewer bytes; such a length fits in 64 bits."""
 _LONGEST_HEADER = 32
-"""More bytes than any type and length have."""
+"""The type and the length of any value have fewer bytes."""
 _LEAST = 3
-"""No value has fewer bytes: its type and a line break."""
+"""The smallest value has so many bytes: its type and a line break."""
 _MOST = 2**40
-"""No length is larger: more than any server sends, and sums of them stay far from the bounds of C integers."""
+"""The largest length accepted: servers send none so large, and sums of such lengths fit in C integers."""
 
 
 class BadReply(Exception):
-    """A backend sent bytes that are no RESP: the connection can not be used any more."""
+    """A server sent bytes that are not RESP; its connection can not be used any more."""
 
 
 def short_end(data: bytes, at: int) -> int:
-    """The end of the reply at ``at`` if it is one of the common short ones and all there, else -1: ask the framer.
+    """The end of the reply at ``at`` if it is a common short one and complete, else -1; then ``ReplyFramer`` decides.
 
-    Common are null, bulk strings of less than 1000 bytes, ``+OK`` and integers of one digit.
+    The common ones are null, bulk strings of less than 1000 bytes, ``+OK`` and integers of one digit.
     """
     view = data
     size = len(data)
@@ -78,13 +78,13 @@ def short_end(data: bytes, at: int) -> int:
 
 
 class ReplyFramer:
-    """Finds where a reply ends, without decoding it, and resumes where it stopped.
+    """Finds the end of a reply without decoding it, and resumes where it stopped when more bytes come.
 
-    The same contract as ``RequestFramer``: ``frame(data, start)`` gives the end or -1; then the caller keeps the bytes
-    from ``start`` on and calls again with ``frame(kept, 0)`` once ``len(kept) >= need``. Nested aggregates need no
+    The contract is that of ``RequestFramer``: ``frame(data, start)`` returns the end or -1; after a -1 the caller keeps
+    the bytes from ``start`` on and calls ``frame(kept, 0)`` once ``len(kept) >= need``. Nested aggregates need no
     stack: only the number of values still to come is kept, so depth costs nothing.
 
-    A long aggregate or bulk string need not be kept: once ``frame`` has not found its end, ``through`` takes it piece
+    A long aggregate or bulk string need not be kept: once ``frame`` has returned -1, ``through`` takes the reply piece
     by piece.
     """
 
@@ -95,12 +95,12 @@ class ReplyFramer:
         self._searched = 0
         self._left = 1
         self._cut = False
-        """Whether what is at ``_at`` is cut before its first line break."""
+        """Whether the value at ``_at`` is cut before its first line break."""
         self._in_line = False
-        """Whether the piece before ended within a simple value, whose line break is still to come."""
+        """Whether the previous piece ended within a simple value, whose line break is still to come."""
         self.need = 0
         self.whole = False
-        """Whether the reply ends where ``through`` has got to."""
+        """Whether the part that ``through`` returned last ends the reply."""
 
     def frame(self, data: bytes | bytearray, start: int) -> int:
         """The end of the reply at ``start``, or -1 for "need more". Raises ``BadReply``."""
@@ -109,7 +109,7 @@ class ReplyFramer:
         at = start + self._at
         left = self._left
         while left:
-            # By hand: bulk strings and arrays, whose length is all there.
+            # Bulk strings and arrays whose length has come whole are parsed in place.
             kind = view[at] if at < size else 0
             if kind == _DOLLAR or kind == _STAR:  # noqa: SIM109 - a tuple costs more, once per value
                 if at + 5 <= size and view[at + 1] == _MINUS and view[at + 2] == _ONE and view[at + 3] == _CR:
@@ -161,10 +161,10 @@ class ReplyFramer:
         return at
 
     def through(self, data: bytes, start: int) -> int:
-        """Where the part of ``data[start:]`` ends that belongs to the reply and can be given away.
+        """The end of the part of ``data[start:]`` that belongs to the reply and can be passed on.
 
-        The first piece is what ``frame`` was last given; each of the others goes on where the part before ended. What
-        is behind the end of a part is the next reply if ``whole``, else it has to come again at the head of the next
+        The first piece is what ``frame`` was given last; every other piece begins where the previous part ended. The
+        bytes behind a part begin the next reply if ``whole`` is set, else the caller puts them at the head of the next
         piece. Raises ``BadReply``.
         """
         size = len(data)
@@ -194,15 +194,15 @@ class ReplyFramer:
 
     @property
     def ahead(self) -> int:
-        """How many bytes, at least, are still to come where ``through`` has got to."""
+        """How many bytes of the reply, at least, are still to come behind the part that ``through`` returned last."""
         return self._at + self._left * _LEAST
 
     def _within(self, data: bytes, start: int) -> int:
-        """The end of the part where a value begins and does not end."""
+        """The end of a part that ends within a value."""
         at = start + self._at
         size = len(data)
         self._at = 0
-        if not self._cut:  # a bulk string: so many of its bytes are still to come
+        if not self._cut:  # the value is a bulk string, some of whose bytes are still to come
             self._at = self.need - (size - start)
             self._left -= 1
             return size
@@ -214,7 +214,7 @@ class ReplyFramer:
         return at
 
     def reset(self) -> None:
-        """Forget an unfinished reply (the connection is gone)."""
+        """Forget the unfinished reply of a connection that is closed."""
         self._at = 0
         self._left = 1
         self._searched = 0
@@ -248,7 +248,7 @@ def _length(data: bytes | bytearray, at: int, end: int) -> int:
 
 
 def header(frame: bytes) -> tuple[bytes, int, int]:
-    """Of an aggregate: its type byte, how many elements it has (pairs of a map; none if it is null), where they begin.
+    """The type byte of an aggregate, the number of its elements (pairs in a map, 0 for null), and their offset.
 
     Raises ``BadReply`` if ``frame`` does not begin with the header of an aggregate.
     """
@@ -278,7 +278,7 @@ def some_elements(frame: bytes, at: int, count: int) -> tuple[list[bytes], int]:
 def elements(frame: bytes) -> list[bytes]:
     """The frames of the direct elements of an array, set or push ``frame`` (of a map: keys and values in turn).
 
-    A null array has no elements. Raises ``BadReply`` if ``frame`` is no complete aggregate.
+    A null array has no elements. Raises ``BadReply`` if ``frame`` is not a complete aggregate.
     """
     view = frame
     if len(frame) >= 4 and view[0] == _STAR and view[2] == _CR and _ZERO <= view[1] <= _NINE:
@@ -292,15 +292,17 @@ def elements(frame: bytes) -> list[bytes]:
 
 
 def integer_of(frame: bytes) -> int:
-    """The number of an integer reply. Raises ``BadReply`` for any other."""
+    """The number of an integer reply. Raises ``BadReply`` for any other reply."""
     if frame[:1] != b":":
         raise BadReply(f"not an integer: {frame[:32]!r}")
     return int(frame[1:-2])
 
 
 def string_of(frame: bytes) -> bytes:
-    """The content of a bulk, verbatim or simple string, all of which is in ``frame``."""
+    """The content of a bulk, verbatim or simple string, all of which is in ``frame``. Raises ``BadReply``."""
     if frame[:1] == b"+":
         return frame[1:-2]
+    if frame[:1] not in (b"$", b"="):
+        raise BadReply(f"not a string: {frame[:32]!r}")
     body = frame[frame.index(b"\r\n") + 2 : -2]
     return body[4:] if frame[:1] == b"=" else body

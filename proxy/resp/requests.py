@@ -1,7 +1,7 @@
-"""Framing and splitting of what clients send.
+"""Framing of the requests that clients send, and splitting them into arguments.
 
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ and the behaviour of Redis 7's networking.c
-(processMultibulkBuffer, processInlineBuffer), whose error texts these are.
+(processMultibulkBuffer, processInlineBuffer), which the error texts are taken from.
 """
 
 import re
@@ -18,23 +18,23 @@ _DOLLAR = 36
 _ZERO = 48
 _NINE = 57
 _SHORTEST = 6
-"""Bytes of the shortest argument, the empty one: ``$0`` and two line ends."""
+"""The size in bytes of the shortest argument, the empty one: ``$0`` and two line breaks."""
 
 
 class ProtocolError(Exception):
-    """The client's bytes are no RESP; the text is Redis's own, without the ``-ERR`` before it."""
+    """The client's bytes are not RESP; the text is Redis's own, without the ``-ERR`` before it."""
 
 
 class RequestFramer:
-    """Finds where a request ends, without decoding it, and resumes where it stopped.
+    """Finds the end of a request without decoding it, and resumes where it stopped when more bytes come.
 
     ``frame(data, start)`` returns the offset behind the request that begins at ``start``, or -1 when more bytes are
-    needed. After a -1 the caller keeps the bytes from ``start`` on, adds what comes, and calls ``frame(kept, 0)``
-    once ``len(kept) >= need``: no byte is looked at twice, so a request costs linear time however it is cut.
-    ``inline`` says whether the request just framed is an inline command, ``empty`` that it asks for nothing
-    (a blank line, ``*0``, ``*-1``), which Redis passes over in silence. ``ragged`` says that somewhere other bytes
-    stand where a line break should: Redis does not look at them, newer servers close the connection, so such a request
-    is split by ``split_ragged`` and written anew. After a -1 ``last`` says that ``need`` bytes are the whole request.
+    needed. After a -1 the caller keeps the bytes from ``start`` on, adds the ones that come, and calls
+    ``frame(kept, 0)`` once ``len(kept) >= need``: no byte is read twice, so a request costs linear time however it is
+    cut. ``inline`` says that the request just framed is an inline command; ``empty`` says that it holds no command
+    (a blank line, ``*0``, ``*-1``), which Redis skips without a reply. ``ragged`` says that other bytes stand where a
+    line break belongs: Redis does not check them, but newer servers close the connection, so such a request is split
+    by ``split_ragged`` and encoded anew. After a -1 ``last`` says that the whole request has ``need`` bytes.
     """
 
     __slots__ = (
@@ -71,11 +71,11 @@ class RequestFramer:
         self.ragged = False
 
     def set_authenticated(self, authenticated: bool) -> None:
-        """Hold requests to the limits for clients that have, or have not yet, authenticated."""
+        """Apply the limits of clients that have authenticated, or those of clients that have not."""
         self._authenticated = authenticated
 
     def reset(self) -> None:
-        """Forget the request that was begun."""
+        """Forget the unfinished request."""
         self._done(0)
 
     def frame(self, data: bytes | bytearray, start: int) -> int:
@@ -116,7 +116,7 @@ class RequestFramer:
                 self.empty = True
                 return self._done(at)
         while left:
-            # By hand: lengths of one or two digits, which nearly all have, with all that follows at hand.
+            # Nearly all lengths have one or two digits; such an argument is parsed in place if all of it has come.
             if at + _SHORTEST <= size and view[at] == _DOLLAR:
                 first = view[at + 1]
                 second = view[at + 2]
@@ -156,7 +156,7 @@ class RequestFramer:
             if after - start > self._most_request:
                 raise ProtocolError("too big request")
             if after > size:
-                # The header is read again when the rest is there: a few bytes, once per argument.
+                # The header, a few bytes, is read again when the rest has come: once per argument.
                 self._more(at - start, left, after - start)
                 self.last = left == 1
                 return -1
@@ -193,7 +193,7 @@ class RequestFramer:
 
 
 def split_ragged(frame: bytes) -> list[bytes]:
-    """The arguments of a whole ``ragged`` request, which hiredis would not take."""
+    """The arguments of a whole ``ragged`` request, which hiredis would refuse."""
     at = frame.index(b"\r") + 2
     args: list[bytes] = []
     while at < len(frame):
@@ -205,7 +205,7 @@ def split_ragged(frame: bytes) -> list[bytes]:
 
 
 def split_short(frame: bytes) -> list[bytes] | None:
-    """The arguments of a whole request of nine arguments at most, none longer than 99 bytes; None if it is another."""
+    """The arguments of a whole request of at most nine arguments, none longer than 99 bytes; None for any other."""
     view = frame
     size = len(frame)
     if size < 4 or view[0] != _STAR or view[2] != _CR or not _ZERO < view[1] <= _NINE:
@@ -231,7 +231,7 @@ def split_short(frame: bytes) -> list[bytes] | None:
 
 
 def split_request(frame: bytes) -> list[bytes]:
-    """The arguments of a whole request that is no inline command. Raises ``ProtocolError``."""
+    """The arguments of a whole request that is not an inline command. Raises ``ProtocolError``."""
     reader = hiredis.Reader()
     try:
         reader.feed(frame)
@@ -246,14 +246,14 @@ def split_request(frame: bytes) -> list[bytes]:
 _ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
 _ENDS_WORD = b" \n\r\t"
 _PLAIN = re.compile(rb"[^\"'\0\x0b\x0c]*\Z").match
-"""Whether a line is words with blanks between them, and nothing else."""
+"""Whether a line consists of words and blanks only, without quotes."""
 _HEX = b"0123456789abcdefABCDEF"
 
 
 def split_inline(line: bytes) -> list[bytes]:
     """The arguments of an inline command, quoted as in redis-cli (sds.c, sdssplitargs). Raises ``ProtocolError``.
 
-    As in C, a NUL ends the line.
+    A NUL ends the line, as in C.
     """
     if _PLAIN(line):
         return line.split()
@@ -278,7 +278,7 @@ def split_inline(line: bytes) -> list[bytes]:
 
 
 def _quoted(line: bytes, at: int, argument: bytearray) -> int:
-    """Append the quoted text that opens at ``at``; the offset behind its closing quote."""
+    """Append the quoted text that opens at ``at`` to ``argument``; return the offset behind the closing quote."""
     quote = line[at]
     at += 1
     size = len(line)

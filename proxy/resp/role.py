@@ -1,4 +1,4 @@
-"""What a server replies to ROLE.
+"""Parsing of a server's reply to ROLE.
 
 Source: https://redis.io/docs/latest/commands/role/
 """
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 _PRIMARY = b"master"
 _REPLICA = frozenset({b"slave", b"replica"})
-"""Dragonfly says replica."""
+"""The names that servers give a replica's role; Dragonfly says ``replica``."""
 _SENTINEL = b"sentinel"
 _COPYING = frozenset({b"connect", b"connecting", b"handshake", b"sync"})
 _UNLINKED = _COPYING | {b"none"}
 
 
 def is_replica(word: object) -> bool:
-    """Whether a server that calls its role ``word``, here or elsewhere, is a replica."""
+    """Whether ``word`` is the role of a replica, in ROLE, INFO or HELLO."""
     return isinstance(word, bytes) and word in _REPLICA
 
 
@@ -22,10 +22,10 @@ def is_replica(word: object) -> bool:
 class RoleReply:
     """The reply to ROLE of a primary (``word`` is "master"), a replica ("slave", "replica") or a sentinel.
 
-    A primary says how much it has written (``offset``) and which ``replicas`` follow it; Dragonfly leaves the offset
-    out. A replica names its ``source``, a host and a port, then the state of its ``link`` to it, then the ``offset`` up
-    to which it has copied. What a server leaves out is None, or missing in ``source``. Entries of ``replicas`` and of
-    ``source`` are as hiredis decodes them: they may be anything.
+    A primary reports its replication ``offset`` in bytes and the ``replicas`` that follow it; Dragonfly leaves the
+    offset out. A replica reports its ``source`` (the host and port of its primary), the state of its ``link`` to the
+    primary, and the ``offset`` up to which it has copied. A field that a server leaves out is None, or missing in
+    ``source``. The entries of ``replicas`` and ``source`` are as hiredis decodes them, and not checked.
     """
 
     word: bytes
@@ -33,11 +33,11 @@ class RoleReply:
     replicas: tuple[object, ...] | None = None
     source: tuple[object, ...] = ()
     link: bytes | None = None
-    """The state in words; empty where the server says none in its place."""
+    """The state of the link in words; empty if the server puts something else in its place."""
 
     @classmethod
     def read(cls, reply: object) -> "RoleReply | None":
-        """The meaning of ``reply``, as hiredis decodes it; None if it is no answer to ROLE."""
+        """Parse ``reply``, as hiredis decodes it; None if it is not an answer to ROLE."""
         if not isinstance(reply, list) or not reply:
             return None
         word, *rest = reply
@@ -69,7 +69,7 @@ class RoleReply:
 
     @property
     def linked(self) -> bool:
-        """Whether a replica follows its primary now. A state that is not known counts as one that does."""
+        """Whether a replica follows its primary now; a link state that the proxy does not know counts as following."""
         return self.link not in _UNLINKED
 
     @property

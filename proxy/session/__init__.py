@@ -6,6 +6,8 @@ A session knows who the client is and what it has chosen. It knows neither its c
 
     session           the state of one client, and HELLO, AUTH, SELECT, RESET ...
     users             who may log in, and with what
+    commands          what answers each command of this package: a part of the table in features/commands
+    own_command       a row of that table
     client_commands   CLIENT subcommands about the client that asks
     cross_worker      CLIENT subcommands about the clients of all workers: LIST, KILL, PAUSE ...
     client_line       a client as CLIENT LIST and CLIENT INFO show it

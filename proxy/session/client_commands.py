@@ -3,49 +3,38 @@
 Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from proxy import errors
 from proxy.resp import encode
-from proxy.session import cluster_commands, cross_worker, tracking_options
+from proxy.session import tracking_options
 from proxy.session.client_line import line
-from proxy.session.session import COMMANDS, Command, ReplyMode, Session, printable
+from proxy.session.session import Command, ReplyMode, Session, printable
 
 
-def command(name: str) -> Command | None:
-    """What answers the session's own command ``name`` (as a fact names it), if the session is all that it looks at."""
-    return COMMANDS.get(name) or _SUBCOMMANDS.get(name)
-
-
-def run(session: Session, name: str, args: Sequence[bytes], now: float) -> bytes:
-    """The reply to the session's own command ``name`` (as a fact names it); ``now`` is the loop's clock, in seconds."""
-    known = command(name)
-    if known is not None:
-        return known(session, args)
-    if name == "client|info":
-        return encode.verbatim(line(session, now, args) + "\n", session.protocol)
-    spanning = cross_worker.COMMANDS.get(name)
-    if spanning is not None:
-        return cross_worker.run(spanning, session, args, now)
-    if name.startswith("cluster|"):
-        return cluster_commands.run(session, name, args)
-    return encode.error(errors.refused(name, "it is about the one server that a client is connected to"))
-
-
-def _id(session: Session, args: Sequence[bytes]) -> bytes:
+def number(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT ID."""
     return encode.integer(session.id)
 
 
-def _getname(session: Session, args: Sequence[bytes]) -> bytes:
+def info(session: Session, args: Sequence[bytes], now: float) -> bytes:
+    """CLIENT INFO."""
+    return encode.verbatim(line(session, now, args) + "\n", session.protocol)
+
+
+def getname(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT GETNAME."""
     return encode.bulk(session.name.encode("latin-1")) if session.name else encode.null(session.protocol)
 
 
-def _setname(session: Session, args: Sequence[bytes]) -> bytes:
+def setname(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT SETNAME."""
     wrong = session.rename(args[2])
     return encode.error(wrong) if wrong else encode.OK
 
 
-def _setinfo(session: Session, args: Sequence[bytes]) -> bytes:
+def setinfo(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT SETINFO."""
     option = args[2].lower()
     if option not in (b"lib-name", b"lib-ver"):
         return encode.error(f"ERR Unrecognized option '{errors.text(args[2])}'")
@@ -58,7 +47,9 @@ def _setinfo(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.OK
 
 
-def _switch(attribute: str) -> Command:
+def switch(attribute: str) -> Command:
+    """CLIENT NO-EVICT and CLIENT NO-TOUCH: the session's ``attribute`` is on or off."""
+
     def command(session: Session, args: Sequence[bytes]) -> bytes:
         value = args[2].lower()
         if value not in (b"on", b"off"):
@@ -69,7 +60,8 @@ def _switch(attribute: str) -> Command:
     return command
 
 
-def _reply(session: Session, args: Sequence[bytes]) -> bytes:
+def reply(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT REPLY."""
     mode = args[2].lower()
     if mode == b"on":
         session.reply_mode = ReplyMode.ON
@@ -84,27 +76,25 @@ def _reply(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.error(errors.SYNTAX)
 
 
-def _getredir(session: Session, args: Sequence[bytes]) -> bytes:
+def getredir(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT GETREDIR."""
     return encode.integer(-1 if session.tracking is None else session.tracking.redirect)
 
 
-def _trackinginfo(session: Session, args: Sequence[bytes]) -> bytes:
+def trackinginfo(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT TRACKINGINFO."""
     return tracking_options.describe(session.tracking, session.protocol)
 
 
-def _capa(session: Session, args: Sequence[bytes]) -> bytes:
+def capa(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLIENT CAPA: nothing that it may name changes what the proxy does."""
     return encode.OK
 
 
-_SUBCOMMANDS: Mapping[str, Command] = {
-    "client|id": _id,
-    "client|getname": _getname,
-    "client|setname": _setname,
-    "client|setinfo": _setinfo,
-    "client|no-evict": _switch("no_evict"),
-    "client|no-touch": _switch("no_touch"),
-    "client|reply": _reply,
-    "client|getredir": _getredir,
-    "client|trackinginfo": _trackinginfo,
-    "client|capa": _capa,
-}
+def refused(name: str) -> Command:
+    """The subcommand ``name`` (as a fact names it), which makes no sense through a proxy."""
+
+    def command(session: Session, args: Sequence[bytes]) -> bytes:
+        return encode.error(errors.refused(name, "it is about the one server that a client is connected to"))
+
+    return command

@@ -7,17 +7,22 @@ cdef Py_ssize_t _REPLY_LEAST
 cdef Py_ssize_t _REPLY_MOST
 cdef Py_ssize_t _ITSELF
 cdef Py_ssize_t _COMMAND
+cdef Py_ssize_t _SMALL_END
+cdef list _SMALL
 
 
 cdef class Plan:
-    cdef list _texts
-    cdef list _places
+    cdef list _parts
+    cdef bytes _places
+    cdef readonly object fields
 
-    @cython.locals(parts=list, at=Py_ssize_t, place=Py_ssize_t)
+    @cython.locals(parts=list, at=Py_ssize_t, place=cython.uchar)
     cpdef str line(self, list values)
 
 
-@cython.locals(plan=Plan)
+cdef Plan _plan
+
+
 cpdef str line(Session session, double now, object asking=*)
 
 
@@ -27,6 +32,9 @@ cpdef str line(Session session, double now, object asking=*)
     first=Py_ssize_t, rest=Py_ssize_t, blocks=Py_ssize_t, total=Py_ssize_t, age=Py_ssize_t, idle=Py_ssize_t, used=str,
 )
 cdef list _values(Session session, double now, Load load, object asking)
+
+
+cdef str _number(Py_ssize_t value)
 
 
 @cython.locals(found=Py_ssize_t)

@@ -4,7 +4,6 @@ Source: https://redis.io/docs/latest/commands/client-list/
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from proxy.session.session import Load, Session
 
@@ -24,39 +23,47 @@ _ITSELF = 2048
 """About what a client takes that does nothing, in bytes."""
 _COMMAND = 16
 """Bytes of an argument beside its own."""
+_SMALL_END = 1024
+_SMALL = [str(number) for number in range(_SMALL_END)]
 
 
 class Plan:
     """How a line is put together: what stands before each value, and which of ``_values`` that is."""
 
-    __slots__ = ("_places", "_texts")
+    __slots__ = ("_parts", "_places", "fields")
 
     def __init__(self, fields: Sequence[str]) -> None:
+        self.fields = fields
         places = {name: at for at, name in enumerate(_KNOWN)}
-        self._texts = [f" {name}=" if at else f"{name}=" for at, name in enumerate(fields)]
-        self._places = [places.get(name, len(_KNOWN)) for name in fields]
+        self._parts: list[str] = []
+        """A line with a gap behind each text."""
+        for name in fields:
+            self._parts += (f" {name}=" if self._parts else f"{name}=", "")
+        self._places = bytes(places.get(name, len(_KNOWN)) for name in fields)
 
     def line(self, values: list[str]) -> str:
         """The line with these values."""
-        parts: list[str] = []
-        for at, text in enumerate(self._texts):
-            parts.append(text)
-            parts.append(values[self._places[at]])
+        parts = self._parts[:]
+        at = 1
+        for place in self._places:
+            parts[at] = values[place]
+            at += 2
         return "".join(parts)
 
 
-@lru_cache(maxsize=4)
-def _plan(fields: Sequence[str]) -> Plan:
-    """That of a line with these fields: there are others only when the servers are."""
-    return Plan(fields)
+_plan = Plan(FIELDS)
+"""That of the last line; all have the same fields until the servers are others."""
 
 
 def line(session: Session, now: float, asking: Sequence[bytes] = ()) -> str:
     """The line of a client, with the fields that the servers' own lines have (``World.client_fields``). ``asking``: the
     arguments of the command that it is executing, if it is the one that asks."""
+    global _plan
     world = session.world
-    plan = _plan(world.client_fields or FIELDS)
-    return plan.line(_values(session, now, world.directory.load(session), asking))
+    fields = world.client_fields or FIELDS
+    if _plan.fields is not fields:
+        _plan = Plan(fields)
+    return _plan.line(_values(session, now, world.directory.load(session), asking))
 
 
 def _values(session: Session, now: float, load: Load, asking: Sequence[bytes]) -> list[str]:
@@ -84,44 +91,49 @@ def _values(session: Session, now: float, load: Load, asking: Sequence[bytes]) -
     total = _ITSELF + query + free + arguments + _COMMAND * count + load.queued + buffer + rest
     age = int(now - session.created)
     idle = 0 if count else int(now - session.last_active)  # who asks is not idle
-    used = f"{first}"
+    used = _number(first)
     return [
-        f"{session.id}",
+        _number(session.id),
         session.address,
         session.local_address,
         "-1",
         session.name,
-        f"{age}",
-        f"{idle}",
+        _number(age),
+        _number(idle),
         _flags(session),
-        f"{session.db}",
-        f"{channels}",
-        f"{patterns}",
-        f"{shard_channels}",
-        f"{session.queued}",
-        f"{session.watched}",
-        f"{query}",
-        f"{free}",
-        f"{arguments}",
-        f"{load.queued}",
-        f"{buffer}",
+        _number(session.db),
+        _number(channels),
+        _number(patterns),
+        _number(shard_channels),
+        _number(session.queued),
+        _number(session.watched),
+        _number(query),
+        _number(free),
+        _number(arguments),
+        _number(load.queued),
+        _number(buffer),
         used,
         used,
-        f"{blocks}",
-        f"{rest}",
-        f"{total}",
+        _number(blocks),
+        _number(rest),
+        _number(total),
         "r",
         session.last_command,
         session.user,
-        "-1" if tracking is None else f"{tracking.redirect}",
-        f"{session.protocol}",
+        "-1" if tracking is None else _number(tracking.redirect),
+        _number(session.protocol),
         session.lib_name,
         session.lib_ver,
         "",
-        f"{load.written}",
-        f"{load.commands}",
+        _number(load.written),
+        _number(load.commands),
         "0",
     ]
+
+
+def _number(value: int) -> str:
+    """How a number is written; most of a line's are small."""
+    return _SMALL[value] if 0 <= value < _SMALL_END else f"{value}"
 
 
 def _digits(number: int) -> int:

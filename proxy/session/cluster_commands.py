@@ -2,15 +2,15 @@
 the proxy's own addresses as the owners of all slots.
 
 Source: https://redis.io/docs/latest/commands/cluster/ and what Redis 7 answers. The slots that COUNTKEYSINSLOT and
-GETKEYSINSLOT name are the planner's.
+GETKEYSINSLOT name are the planner's. READONLY, READWRITE and ASKING belong here too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from proxy import errors
 from proxy.resp import encode
-from proxy.session.session import Session
-from proxy.session.virtual_cluster import Member, Presented
+from proxy.session.session import Command, Session
+from proxy.session.virtual_cluster import AdvertisedNode, Presented
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Ranges
 
@@ -18,20 +18,44 @@ _BUS = 10000
 """A node's other nodes connect to its port plus this; nobody does here."""
 
 
-def run(session: Session, name: str, args: Sequence[bytes]) -> bytes:
-    """The reply to the CLUSTER subcommand ``name`` (as a fact names it)."""
-    if name == "cluster|keyslot":
-        return encode.integer(session.world.slot_of(args[2]))
-    shown = session.world.presented
-    if shown is None:
-        return encode.error(errors.NO_CLUSTER)
-    command = _COMMANDS.get(name)
-    if command is None:
-        return encode.error(errors.refused(name, "the nodes that clients see are this proxy"))
-    return command(shown, session, args)
+Subcommand = Callable[[Presented, Session, Sequence[bytes]], bytes]
 
 
-def _info(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+def keyslot(session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER KEYSLOT."""
+    return encode.integer(session.world.slot_of(args[2]))
+
+
+def read_from(replicas: bool) -> Command:
+    """READONLY and READWRITE."""
+
+    def command(session: Session, args: Sequence[bytes]) -> bytes:
+        if session.world.presented is None:
+            return encode.error(errors.NO_CLUSTER)
+        session.reads_replicas = replicas
+        return encode.OK
+
+    return command
+
+
+def asking(session: Session, args: Sequence[bytes]) -> bytes:
+    """ASKING."""
+    return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
+
+
+def presented(subcommand: Subcommand) -> Command:
+    """A subcommand that is refused where the proxy passes for one server."""
+
+    def command(session: Session, args: Sequence[bytes]) -> bytes:
+        shown = session.world.presented
+        return encode.error(errors.NO_CLUSTER) if shown is None else subcommand(shown, session, args)
+
+    return command
+
+
+@presented
+def info(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER INFO."""
     served = shown.served()
     members = shown.members(session.local_address)
     fields = {
@@ -52,7 +76,9 @@ def _info(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
     return encode.verbatim(text, session.protocol)
 
 
-def _slots(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+@presented
+def slots(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER SLOTS."""
     return encode.array(
         encode.array(
             (
@@ -73,10 +99,12 @@ def _slots(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
     )
 
 
-def _shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+@presented
+def shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER SHARDS."""
     protocol = session.protocol
 
-    def shard(member: Member) -> bytes:
+    def shard(member: AdvertisedNode) -> bytes:
         node = {
             "id": encode.bulk(member.id),
             "port": encode.integer(member.port),
@@ -99,7 +127,9 @@ def _shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
     return encode.array(shard(member) for member in shown.members(session.local_address))
 
 
-def _nodes(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+@presented
+def nodes(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER NODES."""
     own = shown.myself(session.local_address)
     lines = (
         f"{member.id} {member.host}:{member.port}@{member.port + _BUS} {'myself,' if member == own else ''}master"
@@ -113,19 +143,28 @@ def _words(slots: Ranges) -> str:
     return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in slots)
 
 
-def _myid(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+@presented
+def myid(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER MYID."""
     return encode.bulk(shown.myself(session.local_address).id)
 
 
-def _myshardid(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+@presented
+def myshardid(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER MYSHARDID."""
     return encode.bulk(shown.myself(session.local_address).shard_id)
 
 
-def _links(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+@presented
+def links(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+    """CLUSTER LINKS."""
     return encode.EMPTY_ARRAY
 
 
-def _of_node(reply: bytes) -> "Command":
+def of_node(reply: bytes) -> Command:
+    """A subcommand about one node, answered by ``reply`` whichever of them it is."""
+
+    @presented
     def command(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
         known = {member.id for member in shown.members(session.local_address)}
         name = errors.text(args[2])
@@ -134,17 +173,11 @@ def _of_node(reply: bytes) -> "Command":
     return command
 
 
-Command = Callable[[Presented, Session, Sequence[bytes]], bytes]
+def refused(name: str) -> Command:
+    """The subcommand ``name`` (as a fact names it), which makes no sense for nodes that are this proxy."""
 
-_COMMANDS: Mapping[str, Command] = {
-    "cluster|info": _info,
-    "cluster|slots": _slots,
-    "cluster|shards": _shards,
-    "cluster|nodes": _nodes,
-    "cluster|myid": _myid,
-    "cluster|myshardid": _myshardid,
-    "cluster|links": _links,
-    "cluster|replicas": _of_node(encode.EMPTY_ARRAY),
-    "cluster|slaves": _of_node(encode.EMPTY_ARRAY),
-    "cluster|count-failure-reports": _of_node(encode.ZERO),
-}
+    @presented
+    def command(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
+        return encode.error(errors.refused(name, "the nodes that clients see are this proxy"))
+
+    return command

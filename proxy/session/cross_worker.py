@@ -18,6 +18,7 @@ from proxy.engine.jobs import ENOUGH, MORE, Job, at_once, short
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.session.client_line import line
+from proxy.session.own_command import OwnCommand
 from proxy.session.session import Session, World
 
 _TYPES = (b"normal", b"master", b"replica", b"slave", b"pubsub")
@@ -30,27 +31,27 @@ _STEP = 32
 """Arguments until a job may be interrupted."""
 _CLOSED_AT_ONCE = 50
 """To let go of a client takes longer than to close it, and is done at the end of the turn."""
+PartOf = Callable[[World, int, Args, float], Job[Part]]
 
 
 @dataclass(frozen=True, slots=True)
-class CrossWorkerCommand:
-    """A command about all clients."""
+class CrossWorkerCommand(OwnCommand):
+    """A command about all clients: it spans the workers."""
 
     check: Callable[[World, Args], Job[str | None]]
     """The error that it deserves, if any; there may be very many arguments."""
-    part: Callable[[World, int, Args, float], Job[Part]]
+    part: PartOf
     """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the
     last one the loop's clock."""
     reply: Callable[[Sequence[Part], Args, int], bytes]
     """The reply made of the parts, in a protocol version."""
 
-
-def run(command: CrossWorkerCommand, session: Session, args: Args, now: float) -> bytes:
-    """The reply where there is one worker."""
-    wrong = at_once(command.check(session.world, args))
-    if wrong is not None:
-        return encode.error(wrong)
-    return command.reply([at_once(command.part(session.world, session.id, args, now))], args, session.protocol)
+    def run(self, session: Session, args: Args, now: float) -> bytes:
+        """The reply where there is one worker."""
+        wrong = at_once(self.check(session.world, args))
+        if wrong is not None:
+            return encode.error(wrong)
+        return self.reply([at_once(self.part(session.world, session.id, args, now))], args, session.protocol)
 
 
 def _type(session: Session) -> bytes:
@@ -61,35 +62,40 @@ def _type(session: Session) -> bytes:
 
 
 def _check_list(world: World, args: Args) -> Job[str | None]:
-    wanted = yield from _list_filter(args)
+    wanted = None if _lists_all(args) else (yield from _list_filter(args))
     return wanted if isinstance(wanted, str) else None
 
 
 def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """Id and line of each client."""
-    wanted = yield from _list_filter(args)
+    wanted = None if _lists_all(args) else (yield from _list_filter(args))
     assert not isinstance(wanted, str)
     found = []
     for client in world.directory.sessions():
-        if wanted(client):
-            found.append((client.id, line(client, now, args if client.id == caller else ())))
+        number = client.id
+        if wanted is None or wanted(client):
+            found.append((number, line(client, now, args if number == caller else ())))
         yield MORE
     return found
 
 
 def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
-    rows = sorted((number, text) for part in parts for number, text in part)
+    rows = [(number, text) for part in parts for number, text in part]
+    rows.sort()
     if len(args) > 3 and args[2].lower() == b"id":
         # In the order in which they were asked for, as often as that; there may be very many that nobody has.
         known = {b"%d" % number: (number, text) for number, text in rows}
         rows = [known[asked] for asked in args[3:] if asked in known]
-    return encode.verbatim("".join(text + "\n" for _, text in rows), protocol)
+    return encode.verbatim("".join([text + "\n" for _, text in rows]), protocol)
+
+
+def _lists_all(args: Args) -> bool:
+    """Whether CLIENT LIST has no options."""
+    return len(args) == 2
 
 
 def _list_filter(args: Args) -> Job[Filter | str]:
     """The filter that CLIENT LIST's options stand for, or the error they deserve."""
-    if len(args) == 2:
-        return lambda _: True
     if len(args) == 4 and args[2].lower() == b"type":
         if args[3].lower() not in _TYPES:
             return f"ERR Unknown client type '{errors.text(args[3])}'"
@@ -299,14 +305,11 @@ def _flush_part(world: World, caller: int, args: Args, now: float) -> Part:
     world.scripts.flush()
 
 
-COMMANDS: Mapping[str, CrossWorkerCommand] = {
-    "slotgate|clients": CrossWorkerCommand(short(_nothing_wrong), _clients_part, _list_reply),
-    "client|list": CrossWorkerCommand(_check_list, _list_part, _list_reply),
-    "client|kill": CrossWorkerCommand(_check_kill, _kill_part, _kill_reply),
-    "client|pause": CrossWorkerCommand(short(_check_pause), short(_pause_part), _ok),
-    "client|unpause": CrossWorkerCommand(short(_nothing_wrong), short(_unpause_part), _ok),
-    "client|unblock": CrossWorkerCommand(short(_check_unblock), short(_unblock_part), _sum),
-    "script|show": CrossWorkerCommand(short(_nothing_wrong), short(_script_part), _ok),
-    "script|flush": CrossWorkerCommand(short(_nothing_wrong), short(_flush_part), _ok),
-}
-"""By the fact's name. Those about scripts are only asked of the other workers, by ``proxy.worker.script_lookup``."""
+LIST = CrossWorkerCommand(_check_list, _list_part, _list_reply)
+CLIENTS = CrossWorkerCommand(short(_nothing_wrong), _clients_part, _list_reply)
+KILL = CrossWorkerCommand(_check_kill, _kill_part, _kill_reply)
+PAUSE = CrossWorkerCommand(short(_check_pause), short(_pause_part), _ok)
+UNPAUSE = CrossWorkerCommand(short(_nothing_wrong), short(_unpause_part), _ok)
+UNBLOCK = CrossWorkerCommand(short(_check_unblock), short(_unblock_part), _sum)
+SCRIPTS: Mapping[str, PartOf] = {"script|show": short(_script_part), "script|flush": short(_flush_part)}
+"""What ``proxy.worker.script_lookup`` asks of the other workers; SCRIPT itself is for the servers."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from hashlib import sha1
 from typing import Protocol
 
+from proxy.engine.jobs import MORE, Job, at_once
 from proxy.engine.sink import DISCARD, Sink
 from proxy.planning import exec_block
 from proxy.planning.refusals import NOSCRIPT, Refusal
@@ -34,6 +35,8 @@ _CALLS = frozenset((b"evalsha", b"evalsha_ro"))
 _RUNS = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro"))
 """What calls a script that its first argument names."""
 _FLUSHES = (b"sync", b"async")
+_STEP = 64
+"""Calls, and digests, until that may be interrupted."""
 _NAMED = 32
 """Bytes of a request in which its name stands."""
 
@@ -94,12 +97,17 @@ class Scripts:
     def ahead(self, connection: Hashable | None, calls: Iterable[Call]) -> list[bytes]:
         """The requests to send over ``connection`` before ``calls``; from then on it has had them. None: a connection
         of which nothing is remembered."""
+        return at_once(self._finding(connection, calls))
+
+    def _finding(self, connection: Hashable | None, calls: Iterable[Call]) -> Job[list[bytes]]:
         frames: list[bytes] = []
         had = set[bytes]() if connection is None else self._had.setdefault(connection, set())
         if len(had) > 2 * self._most:
             had.clear()
         seen = set[tuple[str, bytes]]()
-        for name, args in calls:
+        for at, (name, args) in enumerate(calls):
+            if not at % _STEP:
+                yield MORE
             if name in _RUNS:
                 call = name, args[1]
                 if call in seen:
@@ -117,9 +125,21 @@ class Scripts:
                 if connection is not None:
                     self.prepare_all(((name, args),), connection, now)
 
+    def kept_among(self, args: Sequence[bytes]) -> Job[list[bytes]]:
+        """SCRIPT EXISTS of very many digests as far as ``prepare`` has to know it: with those of kept scripts only."""
+        kept = list(args[:2])
+        for at in range(2, len(args), _STEP):
+            kept += [digest for digest in args[at : at + _STEP] if digest.lower() in self._bodies]
+            yield MORE
+        return kept
+
     def prepare_all(self, calls: Iterable[Call], connection: Connection, now: float) -> None:
         """These calls are about to be sent together over ``connection``."""
-        for frame in self.ahead(connection, calls):
+        at_once(self.preparing(calls, connection, now))
+
+    def preparing(self, calls: Iterable[Call], connection: Connection, now: float) -> Job[None]:
+        """As ``prepare_all``, some at a time; sent is what they need at the end."""
+        for frame in (yield from self._finding(connection, calls)):
             connection.send(DISCARD, 0, frame, now, None)
 
     def refusal(self, error: bytes, frame: bytes, connections: Iterable[Connection]) -> Refusal | None:

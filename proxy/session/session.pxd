@@ -1,3 +1,6 @@
+import cython
+
+
 cdef class Load:
     cdef readonly Py_ssize_t in_flight
     cdef readonly Py_ssize_t unread
@@ -34,4 +37,10 @@ cdef class Session:
     cdef public Py_ssize_t watched
     cdef public tuple listening
 
+    cpdef object start_over(self)
+    cpdef bint authenticate(self, bytes user, bytes password) except -1
     cpdef bint muted(self) except -1
+
+
+@cython.locals(name=Py_ssize_t, user=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, option=bytes)
+cdef tuple _hello_options(object args)

@@ -24,6 +24,7 @@ from proxy.sharding.slots import key_slot
 DEFAULT_USER = "default"
 _DEFAULT_USER = DEFAULT_USER.encode()
 _RESET = encode.simple("RESET")
+_PROTOCOLS = {b"2": 2, b"3": 3}
 _HELLO_NOAUTH = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
     "option can be used to authenticate the client and select the RESP protocol version at the same time"
@@ -39,9 +40,10 @@ class ReplyMode(Enum):
 
 
 _ON = ReplyMode.ON
+_LISTENS_TO_NOTHING = (0, 0, 0)
 
 
-class Manner:
+class ClientMode:
     """What a client is in the middle of, for the own fast path. Plain integers: an enum's are dear to compare."""
 
     LONG = 0
@@ -130,6 +132,12 @@ class World:
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
     presented: Presented | None = None
     """The cluster that the proxy passes for; None: it passes for one server."""
+    open: bool = field(init=False)
+    """Whether clients need not authenticate."""
+
+    def __post_init__(self) -> None:
+        default = self.accounts.get(DEFAULT_USER)
+        self.open = default is not None and default.nopass
 
 
 class Session:
@@ -197,7 +205,7 @@ class Session:
         """How many commands wait for EXEC; -1 outside of a transaction."""
         self.watched = 0
         """How many keys are watched."""
-        self.listening = (0, 0, 0)
+        self.listening = _LISTENS_TO_NOTHING
         """How many channels, patterns and channels of shards it is subscribed to."""
 
     @property
@@ -247,27 +255,39 @@ def printable(text: bytes) -> bool:
     return not text.translate(None, _IN_NAMES)
 
 
-def _ping(session: Session, args: Sequence[bytes]) -> bytes:
+def ping(session: Session, args: Sequence[bytes]) -> bytes:
+    """PING."""
     if len(args) > 2:
         return encode.error(errors.wrong_arity("ping"))
+    if session.protocol < 3 and session.listening != _LISTENS_TO_NOTHING:
+        return pong(args)
     return encode.bulk(args[1]) if len(args) == 2 else encode.PONG
 
 
-def _echo(session: Session, args: Sequence[bytes]) -> bytes:
+def pong(args: Sequence[bytes]) -> bytes:
+    """The reply to PING for a client that is subscribed in RESP2."""
+    return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))
+
+
+def echo(session: Session, args: Sequence[bytes]) -> bytes:
+    """ECHO."""
     return encode.bulk(args[1])
 
 
-def _quit(session: Session, args: Sequence[bytes]) -> bytes:
+def quit(session: Session, args: Sequence[bytes]) -> bytes:
+    """QUIT: the client is closed once it has its reply."""
     session.closing = True
     return encode.OK
 
 
-def _reset(session: Session, args: Sequence[bytes]) -> bytes:
+def reset(session: Session, args: Sequence[bytes]) -> bytes:
+    """RESET, as far as the session goes."""
     session.start_over()
     return _RESET
 
 
-def _select(session: Session, args: Sequence[bytes]) -> bytes:
+def select(session: Session, args: Sequence[bytes]) -> bytes:
+    """SELECT."""
     db = parse_integer(args[1])
     if db is None:
         return encode.error(errors.NOT_AN_INTEGER)
@@ -279,7 +299,8 @@ def _select(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.OK
 
 
-def _auth(session: Session, args: Sequence[bytes]) -> bytes:
+def auth(session: Session, args: Sequence[bytes]) -> bytes:
+    """AUTH."""
     if len(args) > 3:
         return encode.error(errors.SYNTAX)
     default = session.world.accounts.get(DEFAULT_USER)
@@ -291,40 +312,52 @@ def _auth(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.OK
 
 
-def _hello(session: Session, args: Sequence[bytes]) -> bytes:
+def hello(session: Session, args: Sequence[bytes]) -> bytes:
+    """HELLO."""
     protocol = session.protocol
     if len(args) >= 2:
-        asked = parse_integer(args[1])
+        asked = _PROTOCOLS.get(args[1])
         if asked is None:
-            return encode.error("ERR Protocol version is not an integer or out of range")
-        if asked not in (2, 3):
+            if parse_integer(args[1]) is None:
+                return encode.error("ERR Protocol version is not an integer or out of range")
             return encode.error(errors.NOPROTO)
         protocol = asked
-    credentials: tuple[bytes, bytes] | None = None
-    name: bytes | None = None
-    at = 2
-    while at < len(args):
-        option = args[at].lower()
-        if option == b"auth" and at + 2 < len(args):
-            credentials = (args[at + 1], args[at + 2])
-            at += 3
-        elif option == b"setname" and at + 1 < len(args):
-            name = args[at + 1]
-            at += 2
-        else:
-            return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[at])}'")
-    if name is not None and not printable(name):
+    name, user, wrong = _hello_options(args)
+    if wrong:
+        return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[wrong])}'")
+    credentials = (args[user], args[user + 1]) if user else None
+    if name and not printable(args[name]):
         return encode.error(errors.BAD_CLIENT_NAME)
     if credentials is not None and not session.authenticate(*credentials):
         return encode.error(errors.WRONGPASS)
     if not session.authenticated:
         return encode.error(_HELLO_NOAUTH)
-    if name is not None:
-        session.rename(name)
+    if name:
+        session.rename(args[name])
     session.protocol = protocol
     world = session.world
     before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
     return b"%b%d%b" % (before, session.id, behind)
+
+
+def _hello_options(args: Sequence[bytes]) -> tuple[int, int, int]:
+    """Where the name and the user stand, the last ones, and what is no option; 0: nowhere. There may be very many."""
+    name = user = 0
+    at = 2
+    count = len(args)
+    while at < count:
+        option = args[at]
+        if option != b"AUTH" and option != b"SETNAME":
+            option = option.upper()
+        if option == b"AUTH" and at + 2 < count:
+            user = at + 1
+            at += 3
+        elif option == b"SETNAME" and at + 1 < count:
+            name = at + 1
+            at += 2
+        else:
+            return name, user, at
+    return name, user, 0
 
 
 @cache
@@ -343,46 +376,16 @@ def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tup
     return before + found, behind[1:]
 
 
-def _modules(session: Session, args: Sequence[bytes]) -> bytes:
+def modules(session: Session, args: Sequence[bytes]) -> bytes:
+    """MODULE LIST."""
     return session.world.modules[session.protocol]
 
 
-def _role(session: Session, args: Sequence[bytes]) -> bytes:
+def role(session: Session, args: Sequence[bytes]) -> bytes:
+    """ROLE."""
     return encode.array((encode.bulk("master"), encode.ZERO, encode.EMPTY_ARRAY))
 
 
-def _whoami(session: Session, args: Sequence[bytes]) -> bytes:
+def whoami(session: Session, args: Sequence[bytes]) -> bytes:
+    """ACL WHOAMI."""
     return encode.bulk(session.user)
-
-
-def _read_from(replicas: bool) -> Command:
-    def command(session: Session, args: Sequence[bytes]) -> bytes:
-        if session.world.presented is None:
-            return encode.error(errors.NO_CLUSTER)
-        session.reads_replicas = replicas
-        return encode.OK
-
-    return command
-
-
-def _asking(session: Session, args: Sequence[bytes]) -> bytes:
-    return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
-
-
-COMMANDS: Mapping[str, Command] = {
-    "ping": _ping,
-    "echo": _echo,
-    "quit": _quit,
-    "reset": _reset,
-    "select": _select,
-    "auth": _auth,
-    "hello": _hello,
-    "role": _role,
-    "module|list": _modules,
-    "acl|whoami": _whoami,
-    "readonly": _read_from(replicas=True),
-    "readwrite": _read_from(replicas=False),
-    "asking": _asking,
-}
-"""By the fact's name; CLIENT's subcommands are in ``proxy.session.client_commands``, CLUSTER's in
-``proxy.session.cluster_commands``."""

@@ -1,8 +1,8 @@
 """Who may log in, and what they may do. Pure."""
 
-import hashlib
-import hmac
 from dataclasses import dataclass, field
+from hashlib import sha256
+from hmac import compare_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,9 @@ class Account:
 
     def accepts(self, password: bytes) -> bool:
         """Whether ``password`` is this user's; takes the same time whichever it is."""
-        digest = hashlib.sha256(password).hexdigest()
-        matches = [hmac.compare_digest(digest, known) for known in self.digests]
-        return self.nopass or any(matches)
+        digest = sha256(password).hexdigest()
+        matches = self.nopass
+        for known in self.digests:
+            if compare_digest(digest, known):
+                matches = True
+        return matches

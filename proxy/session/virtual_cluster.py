@@ -17,7 +17,7 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class AdvertisedNode:
     """A node as clients see it; ``id`` is 40 hex digits, the same for one address wherever the proxy runs."""
 
     host: str
@@ -57,18 +57,18 @@ class Presented:
     found: dict[Address, Address] = field(default_factory=dict)
     """Where each of them was found: the IP that its name leads to."""
 
-    def members(self, local: str) -> list[Member]:
+    def members(self, local: str) -> list[AdvertisedNode]:
         """The nodes, for a client that connected to ``local`` (as ``Session.local_address`` has it). Who does not
         answer has no slots; but the one that is asked does."""
         if not self.advertised:
-            return [Member(*(_address(local) or self._near), even_ranges(1)[0])]
+            return [AdvertisedNode(*(_address(local) or self._near), even_ranges(1)[0])]
         me = self._me(local)
-        shown = sorted((Member(host, port, ()) for host, port in self.advertised), key=lambda member: member.id)
+        shown = sorted((AdvertisedNode(host, port, ()) for host, port in self.advertised), key=lambda member: member.id)
         up = [member for member in shown if member.address == me or member.address not in self.silent] or shown
         spans = dict(zip(up, even_ranges(len(up)), strict=True))
         return [replace(member, slots=spans.get(member, ())) for member in shown]
 
-    def myself(self, local: str) -> Member:
+    def myself(self, local: str) -> AdvertisedNode:
         """The node that a client talks to which connected to ``local``."""
         members = self.members(local)
         me = self._me(local)

@@ -1,13 +1,13 @@
-"""Rules that say which part of a key is hashed, so that an application's keys that belong together share a shard.
+"""Rules that choose the part of a key that is hashed, so that an application's related keys share a shard.
 
 ::
 
-    prefixes "celery", "unacked"    every key that begins so: the slot of the rule's name
-    prefix "bull:", 2 fields        bull:mail:wait -> the slot of bull:mail
+    prefixes "celery", "unacked"    every key with one of these prefixes is in the slot of the rule's name
+    prefix "bull:", 2 fields        bull:mail:wait is in the slot of bull:mail
 
-A hash tag in the key wins over any rule, and of several rules the longest prefix. Every slot of a key, or of a shard
-channel, is computed here where there are rules, and by ``proxy.sharding.slots`` where there are none: the same number
-either way for what no rule is about.
+A hash tag in the key takes precedence over any rule, and the longest prefix over other rules. With rules, this module
+computes the slot of every key and shard channel, without rules ``proxy.sharding.slots`` does. Both compute the same
+slot for a key that no rule matches.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,12 +17,12 @@ from proxy.sharding.slots import key_slot
 from proxy.sharding.slots import span_slot as plain_slot
 
 SlotOf = Callable[[bytes], int]
-"""The slot of a key, 0 to 16383."""
+"""A function from a key to its slot, 0 to 16383."""
 
 
 class Rule:
-    """What is hashed of the keys that begin with ``prefix``: their first ``fields``, which ``separator`` (one byte)
-    divides; or nothing of them (0 fields): all of them are in ``slot``."""
+    """The rule for keys that begin with ``prefix``: their first ``fields``, divided by ``separator`` (one byte), are
+    hashed; with 0 fields nothing is hashed, and all of them are in ``slot``."""
 
     __slots__ = ("fields", "prefix", "separator", "slot")
 
@@ -34,7 +34,7 @@ class Rule:
 
 
 class Colocation:
-    """The rules, each with a prefix of its own."""
+    """The co-location rules of a configuration, no two with the same prefix."""
 
     __slots__ = ("_rules",)
 
@@ -72,7 +72,7 @@ class Colocation:
 
 
 class RuleLike(Protocol):
-    """What a configured rule offers; a protocol, so that ``config`` need not be known here."""
+    """The attributes of a configured rule: a protocol, so that this package need not import ``config``."""
 
     @property
     def name(self) -> str | None: ...
@@ -87,7 +87,7 @@ class RuleLike(Protocol):
 
 
 def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
-    """The rules that a checked configuration names; None if it names none."""
+    """The rules of a checked configuration; None if it has none."""
     rules = []
     for each in configured:
         if each.prefix is not None:
@@ -97,5 +97,5 @@ def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
 
 
 def slot_of(rules: Colocation | None) -> SlotOf:
-    """How the slot of a key is found."""
+    """The function that computes the slot of a key under ``rules``."""
     return key_slot if rules is None else rules.slot

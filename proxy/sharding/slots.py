@@ -1,4 +1,4 @@
-"""Which of the 16,384 slots a key lives in.
+"""The slot of a key, one of 16,384.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (key distribution model, hash tags).
 """
@@ -9,7 +9,7 @@ SLOTS = 16384
 
 
 def hashed_part(key: bytes) -> bytes:
-    """The part of ``key`` that is hashed: between the first ``{`` and the next ``}``, if there is anything there."""
+    """The part of ``key`` that is hashed: what stands between the first ``{`` and the next ``}``, else all of it."""
     start = key.find(b"{")
     if start < 0:
         return key

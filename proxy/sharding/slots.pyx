@@ -1,27 +1,36 @@
-"""Twin of slots.py: the same functions over a table, without a Python object for the key."""
+"""Twin of slots.py: the same functions with a table for the CRC, without a Python object for the hashed part."""
 
 from libc.string cimport memchr
 
 SLOTS = 16384
 
+cdef Py_ssize_t LONG = 64
+"""Keys of as many bytes are hashed eight bytes at a time."""
+
 cdef unsigned short CRC[256]
+cdef unsigned short BEFORE[8][256]
+"""What a byte comes to that has so many bytes behind it."""
 
 
 cdef void _fill() noexcept:
     cdef unsigned int value
-    cdef int byte, bit
+    cdef int byte, bit, behind
     for byte in range(256):
         value = byte << 8
         for bit in range(8):
             value = (value << 1) ^ 0x1021 if value & 0x8000 else value << 1
-        CRC[byte] = <unsigned short> (value & 0xFFFF)
+        CRC[byte] = BEFORE[0][byte] = <unsigned short> (value & 0xFFFF)
+    for behind in range(1, 8):
+        for byte in range(256):
+            value = BEFORE[behind - 1][byte]
+            BEFORE[behind][byte] = <unsigned short> (((value << 8) & 0xFF00) ^ CRC[value >> 8])
 
 
 _fill()
 
 
 def hashed_part(bytes key):
-    """The part of ``key`` that is hashed: between the first ``{`` and the next ``}``, if there is anything there."""
+    """The part of ``key`` that is hashed: what stands between the first ``{`` and the next ``}``, else all of it."""
     cdef const unsigned char* begin = key
     cdef Py_ssize_t size = len(key)
     begin = _hashed(begin, &size)
@@ -29,7 +38,7 @@ def hashed_part(bytes key):
 
 
 cdef const unsigned char* _hashed(const unsigned char* key, Py_ssize_t* size) noexcept:
-    """Where the hashed part begins; ``size`` becomes its length."""
+    """The beginning of the part that is hashed; ``size`` is set to its length."""
     cdef const unsigned char* opened = <const unsigned char*> memchr(key, c"{", size[0])
     cdef const unsigned char* closed
     if opened == NULL:
@@ -44,9 +53,17 @@ cdef const unsigned char* _hashed(const unsigned char* key, Py_ssize_t* size) no
 
 cdef int _slot(const unsigned char* key, Py_ssize_t size) noexcept:
     cdef unsigned int crc = 0
-    cdef Py_ssize_t at
+    cdef Py_ssize_t at, begin = 0
     key = _hashed(key, &size)
-    for at in range(size):
+    if size >= LONG:
+        while begin + 8 <= size:
+            crc = (
+                BEFORE[7][key[begin] ^ (crc >> 8)] ^ BEFORE[6][key[begin + 1] ^ (crc & 0xFF)]
+                ^ BEFORE[5][key[begin + 2]] ^ BEFORE[4][key[begin + 3]] ^ BEFORE[3][key[begin + 4]]
+                ^ BEFORE[2][key[begin + 5]] ^ BEFORE[1][key[begin + 6]] ^ BEFORE[0][key[begin + 7]]
+            )
+            begin += 8
+    for at in range(begin, size):
         crc = ((crc << 8) & 0xFF00) ^ CRC[(crc >> 8) ^ key[at]]
     return crc & 0x3FFF
 

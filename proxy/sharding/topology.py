@@ -1,7 +1,7 @@
-"""Where the keys live: an immutable snapshot, made whole by discovery or configuration and swapped whole.
+"""The topology: an immutable snapshot of shards, servers and slots, made by discovery or from the configuration.
 
-Slot numbers are those of Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
-0..16383, ``CRC16(key) mod 16384``.
+Slots are those of Redis Cluster, 0 to 16383: ``CRC16(key) mod 16384``. Source:
+https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOBODY = -1
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One server. A unix socket has its path as ``host`` and port 0."""
+    """The address of one server. A unix socket has its path as ``host`` and port 0."""
 
     host: str
     port: int
@@ -57,9 +57,10 @@ class Shard:
 class Topology:
     """All shards and the owner of every slot.
 
-    ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner, or ``NOBODY``: 16384 of them. ``epoch`` grows
-    with each snapshot. ``cluster``: the servers are a Redis Cluster, which checks the slots of a command itself and
-    redirects. ``fixed``: no other snapshot will follow. Raises ValueError for a snapshot that could not route.
+    ``slot_shard`` has 16384 entries: ``slot_shard[slot]`` is the index in ``shards`` of the slot's owner, or
+    ``NOBODY``. ``epoch`` grows with each snapshot. ``cluster`` says that the servers are a Redis Cluster, which checks
+    the slots of a command itself and redirects. ``fixed`` says that no other snapshot will follow. Raises ValueError
+    for a snapshot that is not consistent: a wrong number of slots, an unknown shard, a name or an address used twice.
     """
 
     epoch: int
@@ -78,9 +79,9 @@ class Topology:
 
     @classmethod
     def static(cls, shards: Iterable[Shard], slots: Sequence[Ranges] | None = None, *, epoch: int = 1) -> Topology:
-        """Build from plain data: ``slots[i]`` are the ranges of ``shards[i]``; None divides evenly.
+        """A fixed topology: ``slots[i]`` are the ranges of ``shards[i]``; None divides the slots evenly.
 
-        Raises ValueError when there is no shard, or when a slot has none or two.
+        Raises ValueError when there is no shard, or when a slot has no shard or two.
         """
         members = tuple(shards)
         if not members:
@@ -94,39 +95,39 @@ class Topology:
     def found(
         cls, shards: Iterable[Shard], slots: Sequence[Ranges], *, cluster: bool = False, epoch: int = 1
     ) -> Topology:
-        """What discovery has found: as ``static``, but slots may be nobody's."""
+        """The topology that discovery found: like ``static``, but slots may have no owner, and others may follow."""
         members = tuple(shards)
         return cls(epoch, members, _owners(slots, len(members)), cluster, fixed=False)
 
     @classmethod
     def unknown(cls, *, cluster: bool = False) -> Topology:
-        """Before anything is known: no shards, and every slot is nobody's."""
+        """The topology before discovery has found one: no shards, and no slot has an owner."""
         return cls(0, (), (NOBODY,) * SLOTS, cluster, fixed=False)
 
     @property
     def single(self) -> bool:
-        """Whether there is one shard only and nothing is ever cross-slot."""
+        """Whether there is one shard only and no request is ever cross-slot."""
         return len(self.shards) == 1 and not self.cluster
 
     def primary(self, name: str) -> Node | None:
-        """The primary of the shard called so."""
+        """The primary of the shard called ``name``; None if there is no such shard."""
         return next((shard.primary for shard in self.shards if shard.name == name), None)
 
     @property
     def whole(self) -> bool:
-        """Whether every slot has a shard."""
+        """Whether every slot has an owner."""
         return NOBODY not in self.slot_shard
 
     def called(self, primary: Node) -> str:
-        """The name of the shard with this primary; its address if there is none."""
+        """The name of the shard whose primary is ``primary``; the address of ``primary`` if there is no such shard."""
         return next((shard.name for shard in self.shards if shard.primary == primary), primary.address)
 
     def index(self, name: str) -> int:
-        """The index of the shard called so, or ``NOBODY``."""
+        """The index of the shard called ``name``, or ``NOBODY``."""
         return next((index for index, shard in enumerate(self.shards) if shard.name == name), NOBODY)
 
     def left_by(self, before: Topology) -> frozenset[Node]:
-        """The primaries of ``before`` that do not serve all their slots any more."""
+        """The primaries in ``before`` that do not serve all of their slots any more."""
         primaries = [*(shard.primary for shard in self.shards), None]
         pairs = set(zip(before.slot_shard, self.slot_shard, strict=True))
         return frozenset(
@@ -149,7 +150,7 @@ class Topology:
 
 @lru_cache(maxsize=2)
 def _all_ranges(slot_shard: tuple[int, ...]) -> dict[int, list[tuple[int, int]]]:
-    """By owner. Remembered, as it is asked for each shard, and again and again."""
+    """The slot ranges of each owner. They are cached, since callers ask for one shard at a time, and repeatedly."""
     found: dict[int, list[tuple[int, int]]] = {}
     first = 0
     for slot in range(1, SLOTS + 1):
@@ -160,7 +161,7 @@ def _all_ranges(slot_shard: tuple[int, ...]) -> dict[int, list[tuple[int, int]]]
 
 
 def _owners(named: Sequence[Ranges], count: int) -> tuple[int, ...]:
-    """``slot_shard`` by the ranges of each of ``count`` shards."""
+    """``slot_shard`` from the ranges of each of ``count`` shards. Raises ValueError for ranges that do not fit."""
     if len(named) != count:
         raise ValueError(f"{count} shards, but slots of {len(named)}")
     owners = [NOBODY] * SLOTS
@@ -176,13 +177,13 @@ def _owners(named: Sequence[Ranges], count: int) -> tuple[int, ...]:
 
 
 def even_ranges(count: int) -> list[list[tuple[int, int]]]:
-    """Divide the slots over ``count`` shards, rounded as ``redis-cli --cluster create`` rounds.
+    """The slots divided evenly over ``count`` shards, rounded as ``redis-cli --cluster create`` rounds.
 
     Three shards get 0-5460, 5461-10922, 10923-16383. Raises ValueError unless 1 <= count <= 16384.
     """
     if not 1 <= count <= SLOTS:
         raise ValueError(f"{count} shards can not share {SLOTS} slots")
-    # lround(n * 16384 / count) in whole numbers; the first slot of shard n, and of shard n + 1.
+    # The first slot of shard n is lround(n * 16384 / count), computed in whole numbers.
     starts = [(2 * n * SLOTS + count) // (2 * count) for n in range(count + 1)]
     return [[(first, following - 1)] for first, following in pairwise(starts)]
 
@@ -193,7 +194,7 @@ def format_ranges(ranges: Iterable[tuple[int, int]]) -> str:
 
 
 class AddressLike(Protocol):
-    """What a configured address offers."""
+    """The attributes of a configured address."""
 
     @property
     def host(self) -> str: ...
@@ -202,7 +203,7 @@ class AddressLike(Protocol):
 
 
 class ShardLike(Protocol):
-    """What a configured shard offers."""
+    """The attributes of a configured shard."""
 
     @property
     def name(self) -> str: ...
@@ -215,14 +216,14 @@ class ShardLike(Protocol):
 
 
 class KindLike(Protocol):
-    """What a configured kind of topology offers."""
+    """The attributes of a configured kind of topology."""
 
     @property
     def kind(self) -> str: ...
 
 
 class ConfigLike(Protocol):
-    """What a configuration offers; a protocol, so that this module and ``config`` need not know each other."""
+    """The attributes of a configuration: a protocol, so that this module and ``config`` do not import each other."""
 
     @property
     def topology(self) -> KindLike: ...
@@ -231,7 +232,7 @@ class ConfigLike(Protocol):
 
 
 def build_topology(config: ConfigLike, *, epoch: int = 1) -> Topology:
-    """What a checked configuration says of the topology: all of a static one, else nothing."""
+    """The topology of a checked configuration: the whole of a static one, else an unknown one."""
     if config.topology.kind != "static":
         return Topology.unknown(cluster=config.topology.kind == "cluster")
     shards = [

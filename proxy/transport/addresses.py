@@ -1,4 +1,4 @@
-"""The addresses behind a server's name: asked for anew at each connect, and tried one after the other."""
+"""The IP addresses of a server's name: resolved anew at each connect, and tried one after the other."""
 
 import asyncio
 import ipaddress
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 async def look_up(host: str, port: int) -> Sequence[str]:
     """The numeric addresses of ``host``, in the resolver's order. Raises ``OSError``, or ``ValueError`` for a host that
-    can be no name."""
+    is not a valid name."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 async def first_that_serves(node: Node, seconds: float, attempt: Callable[[str, float], Awaitable[T]]) -> T:
-    """What the first successful ``attempt`` gives, which is called with an address of ``node`` and how many seconds it
-    may take.
+    """The result of the first successful ``attempt``, which is called with an address of ``node`` and the number of
+    seconds that it may take.
 
-    All addresses but the last share ``seconds``, so that dead ones delay a living one by no more than that. Of several
-    failures the one is raised that a server caused by what it said. Raises what ``attempt`` and ``look_up`` raise.
+    All addresses but the last share ``seconds``, so that unreachable ones delay a reachable one by no more than that.
+    Raises what ``attempt`` and ``look_up`` raise; of several failures, the one that a server's answer caused.
     """
     if node.port == 0 or is_numeric(node.host):
         return await attempt(node.host, seconds)
@@ -42,7 +42,7 @@ async def first_that_serves(node: Node, seconds: float, attempt: Callable[[str, 
 
 
 def is_numeric(host: str) -> bool:
-    """Whether it is an address, and no name."""
+    """Whether ``host`` is a numeric address, not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,11 +1,11 @@
-"""The worker's clock, which counts the time in which the process ran, and the deadlines that go by it.
+"""The worker's clock, which counts only the time in which the process ran, and the deadlines that use it.
 
-A process that is stopped, or starved of the CPU, hears nobody: what it was answered meanwhile lies in its sockets. So
-the clock does not count such a stall, and a deadline is over only when the loop has read from its sockets since::
+A process that is stopped, or gets no CPU time, reads nothing: the answers that come meanwhile wait in its sockets. So
+the clock does not count such a stall, and a deadline ends only after the loop has read from its sockets::
 
     beat ──── beat ──── stall ─────────────────── beat ──── beat
      │  20 ms  │     counts as 40 ms at most       │  20 ms  │
-     └─ settled: the time of the beat before; a deadline that lies before it has passed, and was followed by a read
+     └─ settled: the time of the previous beat; a deadline before it has passed, and the loop has read since
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 BEAT = 0.02
-"""Seconds between two looks at the time: a stall shorter than this is not worth telling from a busy moment."""
+"""Seconds between two readings of the time; a shorter stall does not differ from a busy moment."""
 _STEP = 2 * BEAT
-"""The most that the clock moves from one beat to the next."""
+"""The most seconds that the clock advances from one beat to the next."""
 
 
 class Clock:
-    """Seconds in which the process ran; ``source`` gives seconds that only grow, in a stall too."""
+    """Counts the seconds in which the process ran; ``source`` is a monotonic clock, which counts stalls too."""
 
     __slots__ = ("_most", "_new", "_skipped", "_timer", "loop", "read", "settled", "source")
 
@@ -27,11 +27,11 @@ class Clock:
         self.loop = loop
         self.source = source
         self._skipped = 0.0
-        """The time of the source that is not counted."""
+        """The seconds of ``source`` that are not counted."""
         self._new = self.read = source()
-        """The time of the latest beat. ``read`` is what the source said last."""
+        """The time of the latest beat; ``read`` is the latest reading of ``source``."""
         self.settled = self._new
-        """The time of the beat before: the loop has read from its sockets since. What was due then is overdue."""
+        """The time of the previous beat: the loop has read its sockets since, so deadlines before it have ended."""
         self._most = self._new + _STEP
         self._timer = loop.call_later(BEAT, self._beat)
         _Current.clock = self
@@ -40,17 +40,17 @@ class Clock:
         return f"Clock({self.now():.3f}, {self._skipped:.3f} s not counted)"
 
     def now(self) -> float:
-        """The time; it stands still in a stall."""
+        """The time in seconds, without stalls."""
         self.read = self.source()
         now = self.read - self._skipped
         return now if now < self._most else self._most
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> "Deadline":
-        """Call ``callback`` when the clock has moved on by ``seconds`` and the loop has read from its sockets since."""
+        """Call ``callback`` when ``seconds`` have been counted and the loop has read from its sockets since."""
         return Deadline(self, seconds, callback, args)
 
     def close(self) -> None:
-        """Beat no more."""
+        """Stop the beat."""
         self._timer.cancel()
         if _Current.clock is self:
             _Current.clock = None
@@ -77,7 +77,7 @@ class Deadline:
         self._handle = clock.loop.call_later(seconds + BEAT, self._look)
 
     def cancel(self) -> None:
-        """Make no call."""
+        """Cancel the call."""
         self._handle.cancel()
 
     def _look(self) -> None:
@@ -89,13 +89,13 @@ class Deadline:
 
 
 class _Current:
-    """The clock of this process's worker: a process runs one loop."""
+    """Holds the clock of this process, which runs one loop."""
 
     clock: Clock | None = None
 
 
 def running_clock() -> Clock:
-    """The clock of the running loop; of a loop without a worker it is made now."""
+    """The clock of the running loop; it is created if there is none yet."""
     loop = asyncio.get_running_loop()
     clock = _Current.clock
     return clock if clock is not None and clock.loop is loop else Clock(loop, loop.time)

@@ -1,14 +1,14 @@
-"""File descriptors: how many this process may have, and how they are divided.
+"""The limit of file descriptors of this process, and their division.
 
 ::
 
-    the limit ─┬─ the reserve: listening sockets, /metrics, name lookups, questions to servers
-               ├─ connections to servers that clients share
-               ├─ those that clients have for themselves (``Budget``)
-               └─ clients
+    the limit ─┬─ the reserve: listening sockets, /metrics, name lookups, the proxy's own queries to servers
+               ├─ shared connections to servers
+               ├─ dedicated connections to servers (``Budget``)
+               └─ connections of clients
 
-What clients cause is bounded so that the rest always has what it needs: without that, a proxy that is full could not
-connect to a server that comes back, nor tell a client or an operator that it is full.
+The connections that clients cause are bounded, so that descriptors are left for the others: else a full proxy could
+neither connect to a server that comes back, nor tell a client or an operator that it is full.
 """
 
 import contextlib
@@ -27,26 +27,26 @@ from proxy.sharding.topology import Topology
 log = logging.getLogger(__name__)
 
 _RESERVE = 32
-"""As many as Redis keeps back (CONFIG_MIN_RESERVED_FDS)."""
+"""Descriptors in the reserve: as many as in Redis (CONFIG_MIN_RESERVED_FDS)."""
 _BESIDE = 4
-"""Connections to one server beside the shared ones: subscriptions, large requests, a replaced one, questions."""
+"""Connections to one server beside the shared ones: subscriptions, large requests, a replaced one, queries."""
 _PROTOCOLS = 2
-"""RESP2 and RESP3: each has shared connections of its own."""
+"""RESP2 and RESP3 each have shared connections of their own."""
 _MANNERS = 2
-"""And so have those who call scripts."""
+"""Clients that call scripts, and other clients, each have shared connections of their own."""
 _DEDICATED_PART = 4
-"""Where there are too few, one in so many is for connections that clients have for themselves."""
+"""If descriptors are scarce, one in so many is for dedicated connections."""
 _FEWEST = 8
-"""A proxy that could take fewer clients is of no use."""
+"""The least number of clients with which the proxy starts."""
 _HOW = "ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker"
 PLENTY = 1 << 30
-"""Where the system sets no limit."""
+"""The number that stands for no limit."""
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Why a connection is not accepted though one waits: there are no descriptors left, or no memory."""
+"""The errors of accept(2) when no descriptors or no memory are left."""
 
 
 def raise_limit() -> int:
-    """Raise this process's limit to the most that it may have (its hard limit); what it is then."""
+    """Raise this process's limit of descriptors to its hard limit, and return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS: the hard limit is more than the system gives
@@ -57,22 +57,22 @@ def raise_limit() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How one worker's descriptors are divided. ``wanted``: what there would have to be."""
+    """The division of one worker's descriptors. ``wanted`` is the limit that the configuration would need."""
 
     limit: int
     wanted: int
     clients: int
-    """How many clients this worker may have."""
+    """The most clients of this worker."""
     all_clients: int
-    """How many all workers may have."""
+    """The most clients of all workers together."""
     dedicated: int
-    """How many connections to servers its clients may have for themselves, to all servers together."""
+    """The most dedicated connections of this worker, to all servers together."""
 
 
 def divide(limit: int, config: Config, topology: Topology, workers: int) -> Division:
-    """Divide ``limit`` descriptors of one of so many ``workers``.
+    """Divide the ``limit`` descriptors of one of ``workers`` processes.
 
-    As many as all clients need are kept for them first, if a quarter is left for their own connections to servers.
+    The descriptors that all clients need come first, if a quarter is left for dedicated connections.
     """
     servers = max(sum(1 for _ in _nodes(topology)), 1)
     primaries = max(len(topology.shards), 1)
@@ -85,13 +85,13 @@ def divide(limit: int, config: Config, topology: Topology, workers: int) -> Divi
     enough = wanted <= limit
     if not enough:
         dedicated = min(dedicated, max(room - share, room // _DEDICATED_PART))
-    # More than its share, if there is room: connections are not dealt out evenly.
+    # A worker may have more than its share of the clients if there is room: the kernel does not share them out evenly.
     clients = max(min(most, room - dedicated), 1)
     return Division(limit, wanted, clients, min(most, clients * workers), PLENTY if enough else dedicated)
 
 
 def check(limit: int, config: Config, topology: Topology) -> None:
-    """Raises SlotgateError if ``limit`` is far too few for what is known of ``topology`` at the start."""
+    """Raise SlotgateError if ``limit`` is far too low for the servers of ``topology`` that are known at the start."""
     if (few := divide(limit, config, topology, config.worker_count).clients) < min(_FEWEST, config.limits.max_clients):
         raise SlotgateError(
             f"the limit of open files is {limit}: beside the connections to servers that leaves {few} for clients. "
@@ -100,7 +100,7 @@ def check(limit: int, config: Config, topology: Topology) -> None:
 
 
 def report(division: Division, config: Config, workers: int) -> None:
-    """Say so in one line if there are too few for what the configuration asks for."""
+    """Log a warning if the limit is too low for the configuration."""
     if division.wanted <= division.limit:
         return
     log.warning(
@@ -116,12 +116,31 @@ def report(division: Division, config: Config, workers: int) -> None:
     )
 
 
+class WorkerDescriptors:
+    """The descriptors that one of so many ``workers`` may have, divided anew when there are more servers or fewer."""
+
+    def __init__(self, limit: int, config: Config, workers: int, index: int) -> None:
+        self._limit = limit
+        self._config = config
+        self._workers = workers
+        self._index = index
+        self._division: Division | None = None
+
+    def divide(self, topology: Topology) -> Division:
+        """Divide them for the servers of ``topology``; the first worker reports once if they are too few for all."""
+        division = divide(self._limit, self._config, topology, self._workers)
+        if division != self._division and topology.shards and self._index == 0:
+            report(division, self._config, self._workers)
+        self._division = division
+        return division
+
+
 def _nodes(topology: Topology) -> Iterable[object]:
     return {node for shard in topology.shards for node in shard.nodes}
 
 
 class Budget:
-    """The connections to servers that clients may have for themselves, to all servers together."""
+    """Counts the dedicated connections of a worker, to all servers together, against their limit."""
 
     __slots__ = ("most", "taken")
 
@@ -133,14 +152,14 @@ class Budget:
         return f"Budget({self.taken} of {self.most})"
 
     def has(self, count: int = 1) -> bool:
-        """Whether so many more may be made."""
+        """Whether ``count`` more may be made."""
         return self.taken + count <= self.most
 
 
 class Spare:
-    """A descriptor that is kept for when there are no others: with it a connection is accepted, told so, and closed.
+    """A spare descriptor. When no other is left, a connection is accepted with it, answered with an error and closed.
 
-    Without it whoever connects would wait for an answer, and the listening socket would be ready all the time.
+    Without it the client would wait for an answer, and the listening socket would be ready all the time.
     """
 
     def __init__(self) -> None:
@@ -151,7 +170,7 @@ class Spare:
         self.give()
 
     def give(self) -> bool:
-        """Make room for one descriptor; whether that could be done."""
+        """Close the spare descriptor, so that one is free; return whether there was one."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return False
@@ -163,7 +182,7 @@ class Spare:
             self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def turn_away(self, listener: socket.socket, words: Callable[[], bytes]) -> bool:
-        """Accept a connection, say ``words()`` and close it; whether one could be accepted."""
+        """Accept a connection, send ``words()`` and close it; return whether one could be accepted."""
         if self._descriptor is None:
             self._have()
         if not self.give():

@@ -1,10 +1,9 @@
-"""``Transports`` (transports.py) for Linux: all sockets behind an epoll of their own, which the loop sees as one
-descriptor.
+"""``Transports`` (transports.py) for Linux: all sockets are behind one epoll descriptor, which the event loop watches.
 
     loop ──readable──▶ EpollTransports._ready ──epoll_wait──▶ EpollTransport.read ──recv──▶ protocol.data_received
-                               │ servers' at once; clients' in rotation, as many as a turn has time for
+                               │ sockets of servers at once; of clients in rotation, as many as a turn has time for
                                                    └▶ accept4 ──▶ EpollTransport, protocol.connection_made
-    protocol ──write──▶ EpollTransport ──send at once; what does not go is kept, and sent when there is room──▶ socket
+    protocol ──write──▶ EpollTransport ──send at once; the rest is kept until the socket is writable──▶ socket
 """
 
 import logging
@@ -61,8 +60,8 @@ cdef enum:
 
 _FULL_PAUSE = 1.0
 
-# Nanoseconds that clients' sockets are handled in one turn, and bytes after which the clock is read: an event, which
-# takes some microseconds however small it is, counts as 256.
+# The nanoseconds that one turn has for the sockets of clients, and the bytes after which the clock is read. An event
+# counts as 256 bytes, since it takes some microseconds however small it is.
 cdef enum:
     _TURN = 4000000
     _LOOK = 4096
@@ -70,21 +69,21 @@ cdef enum:
 
 
 cdef inline long long _clock() noexcept nogil:
-    """Nanoseconds that only grow."""
+    """The monotonic clock, in nanoseconds."""
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <long long> now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef class EpollTransports(Poller):
-    """All connections of a worker, to clients and to servers. Made inside its running loop."""
+    """All connections of a worker, to clients and to servers. It is created inside the worker's running loop."""
 
     cdef dict _listeners
     cdef set _resting
     cdef epoll_event* _events
     cdef uint64_t _numbered
     cdef object _spare
-    # Clients whose sockets wait for the next turn, in order.
+    # The transports of clients whose sockets wait for the next turn, in order.
     cdef list _late
     cdef long long _turn_ends
 
@@ -102,8 +101,8 @@ cdef class EpollTransports(Poller):
         PyMem_Free(self._events)
 
     async def listen(self, listener, factory, int backlog, turn_away):
-        """Take connections from ``listener``; each gets a protocol made by ``factory``. Where no descriptor is left for
-        it, it is told what ``turn_away`` says, and closed."""
+        """Accept connections from ``listener``; each gets a protocol made by ``factory``. A connection for which no
+        descriptor is left gets the bytes that ``turn_away`` returns, and is closed."""
         listener.setblocking(False)
         listener.listen(backlog)
         self._numbered += 1
@@ -137,7 +136,7 @@ cdef class EpollTransports(Poller):
         raise failure
 
     def stop_listening(self):
-        """Take no more connections; those that stand go on."""
+        """Accept no more connections; open ones stay open."""
         for listener, _, _, _ in self._listeners.values():
             if listener not in self._resting:
                 self.control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
@@ -145,10 +144,10 @@ cdef class EpollTransports(Poller):
         self._listeners.clear()
 
     def _ready(self):
-        """Something has happened on the sockets: handle it, up to a bound, so that the loop's others get their turn.
+        """Handle the events of the sockets, for a bounded time, so that the other tasks of the loop get their turn.
 
-        What servers say is handled at once. Clients' sockets are handled for as long as this turn has time for them;
-        the others come first in the next one. They stay readable, so that the loop calls this again.
+        The sockets of servers are handled at once. The sockets of clients are handled as long as this turn has time
+        for them; the remaining ones come first in the next turn. They stay readable, so the loop calls this again.
         """
         cdef int count = epoll_wait(self.epoll, self._events, _EVENTS, 0)
         cdef int index
@@ -168,7 +167,7 @@ cdef class EpollTransports(Poller):
             for index in range(count):
                 found = self.transports.get(self._events[index].data.u64)
                 if found is None:
-                    # Closed meanwhile, or a listening socket.
+                    # The connection was closed in the meantime, or this is a listening socket.
                     listening = self._listeners.get(self._events[index].data.u64)
                     if listening is not None:
                         self._accept(listening)
@@ -188,7 +187,7 @@ cdef class EpollTransports(Poller):
             self.end()
 
     cdef bint _over(self) noexcept:
-        """Whether clients' sockets have had the time that there is for them in this turn."""
+        """Whether the time of this turn for the sockets of clients is used up."""
         if self.work >= _LOOK and self._turn_ends:
             self.work = 0
             if _clock() >= self._turn_ends:
@@ -228,12 +227,12 @@ cdef class EpollTransports(Poller):
                 return
             transport = self._adopt(fd, tcp, factory(), True)
             if transport.ending:
-                # Of those that are one too many only one has a descriptor at a time.
+                # Connections beyond the limit are closed one by one, so that only one has a descriptor at a time.
                 self.ended.remove(transport)
                 transport.finish()
 
     cdef EpollTransport _adopt(self, int fd, bint tcp, protocol, bint client):
-        """A connection stands on ``fd``, and is ``protocol``'s; ``client``: it was accepted."""
+        """Make the transport of the connection ``fd`` for ``protocol``; ``client`` says that it was accepted."""
         cdef int one = 1
         cdef EpollTransport transport = EpollTransport.__new__(EpollTransport)
         if tcp:
@@ -246,12 +245,12 @@ cdef class EpollTransports(Poller):
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
         except Exception as error:
-            log.exception("a connection could not be taken in")
+            log.exception("a new connection failed")
             transport.fail(error)
         return transport
 
     def _rest(self, listener, reason):
-        """No descriptors are left: try again in a while, not at once for ever."""
+        """Pause ``listening`` for a while because no descriptors are left, instead of trying again at once."""
         log.error("can not accept connections reason=%r", reason)
         self.control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
         self._resting.add(listener)

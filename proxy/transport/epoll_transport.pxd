@@ -19,18 +19,18 @@ cdef extern from "sys/epoll.h" nogil:
 cdef class Poller:
     cdef object loop
     cdef int epoll
-    # The transports by the numbers that epoll knows them by.
+    # The transports by the numbers under which epoll reports their events.
     cdef dict transports
-    # Transports whose protocols have yet to be told that the connection is closed.
+    # The transports whose `connection_lost` is still to be called.
     cdef object ended
     # Whether events are being handled: `end` follows at the end of the turn.
     cdef bint busy
     cdef bint _end_scheduled
-    # Room for one read. What is handed on is copied from it.
+    # The buffer of one read; the bytes passed on are copied from it.
     cdef char* buffer
-    # What has been handled since the clock was last read, in bytes.
+    # How many bytes were handled since the clock was read.
     cdef Py_ssize_t work
-    # How many pieces are read in this turn beyond the usual, of those behind which somebody waits.
+    # How many pieces beyond the usual may still be read in this turn, from connections that are set to `hurry`.
     cdef int more
 
     cpdef object end(self)
@@ -45,7 +45,7 @@ cdef class EpollTransport:
     # The events that epoll reports for the socket.
     cdef uint32_t mask
     cdef bint client
-    # Events of a turn that had no time for them.
+    # The events of an earlier turn that had no time for them.
     cdef uint32_t due
     cdef bint reading
     cdef bint ending
@@ -58,8 +58,8 @@ cdef class EpollTransport:
     cdef bint _slow
     cdef bint _hurried
     cdef object _error
-    # What could not be sent yet: bytes objects from `_first` on, of the first only what is behind `_sent`. The last
-    # `_loose` are small ones, which become one when they are many.
+    # The bytes that could not be sent yet: the pieces from `_first` on, the first of them from `_sent` on. The last
+    # `_loose` pieces are small ones, which are joined when they are many.
     cdef list _kept
     cdef Py_ssize_t _first
     cdef Py_ssize_t _loose

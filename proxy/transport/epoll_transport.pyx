@@ -1,11 +1,11 @@
 """The transport of one connection over epoll, and the epoll descriptor that all transports of a worker share.
 
-An ``EpollTransport`` has the methods of ``asyncio.Transport`` that are used here, with its semantics
-(https://docs.python.org/3/library/asyncio-protocol.html), ``asyncio.BufferedProtocol`` included. What it writes is sent
-at once; what the socket does not take is kept, and sent when there is room.
+An ``EpollTransport`` has the methods of ``asyncio.Transport`` that the proxy uses, with the same semantics
+(https://docs.python.org/3/library/asyncio-protocol.html), and serves an ``asyncio.BufferedProtocol`` too. Data is sent
+when it is written; what the socket does not take is kept and sent when the socket is writable.
 
-The ``Poller`` is what the transports know of ``EpollTransports`` (epoll.pyx), which listens, connects, and calls them
-when epoll reports events.
+The ``Poller`` is the base class of ``EpollTransports`` (epoll.pyx), which listens, connects, and calls the transports
+when epoll reports events; the transports know the base class only.
 """
 
 import logging
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 cdef enum:
     _CHUNK = 256 * 1024
     _CHUNKS = 4
-    _FIRST = 64 * 1024  # what a client may be read before it has shown what it sends
+    _FIRST = 64 * 1024  # bytes of a read before a connection has sent large pieces
     _PLENTY = 64 * 1024
     _VECTORS = 64
     _SENDS = 8
@@ -61,7 +61,7 @@ cdef enum:
 
 
 cdef class Poller:
-    """An epoll descriptor, and what the transports behind it share. Made inside the loop that they run in."""
+    """An epoll descriptor, and what its transports share. It is created inside the loop that they run in."""
 
     def __cinit__(self, loop):
         self.loop = loop
@@ -81,7 +81,7 @@ cdef class Poller:
             c_close(self.epoll)
 
     cpdef object end(self):
-        """Tell the protocols of closed connections that they are closed; of many connections, some in each turn."""
+        """Call ``connection_lost`` of closed connections; of many connections, some in each turn."""
         cdef int left = _LEFT_AT_ONCE
         self._end_scheduled = False
         while self.ended and left:
@@ -91,13 +91,13 @@ cdef class Poller:
             self.schedule_end()
 
     cdef object schedule_end(self):
-        """Have ``end`` called in the next turn."""
+        """Schedule ``end`` for the next turn."""
         if not self._end_scheduled:
             self._end_scheduled = True
             self.loop.call_soon(self.end)
 
     cdef int control(self, int operation, int fd, uint32_t events, uint64_t number) except -1:
-        """Change which events epoll reports for ``fd``, and by which number. Raises ``OSError``."""
+        """Change the events that epoll reports for ``fd``, and the number that they carry. Raises ``OSError``."""
         cdef epoll_event event
         event.events = events
         event.data.u64 = number
@@ -114,7 +114,7 @@ cdef class EpollTransport:
             c_close(self.fd)
 
     cdef int take(self, Poller poller, uint64_t number, int fd, bint client) except -1:
-        """Serve the socket ``fd``, which ``poller`` knows by ``number``. ``client``: the connection was accepted."""
+        """Serve the socket ``fd``, whose ``poller`` calls it ``number``; ``client`` says that it was accepted."""
         self.poller = poller
         self.number = number
         self.fd = fd
@@ -152,7 +152,7 @@ cdef class EpollTransport:
                     PyBuffer_Release(&room)
             else:
                 if self._plenty:
-                    # Straight into what is handed on, where the last ones were large; small ones are cheaper to copy.
+                    # After large reads the next one goes into the bytes object itself; small ones are cheaper to copy.
                     most = _CHUNK
                     whole = new_bytes(NULL, _CHUNK)
                     if whole == NULL:
@@ -195,7 +195,7 @@ cdef class EpollTransport:
                 return
 
     def pause_reading(self):
-        """Read no more until ``resume_reading``."""
+        """Stop reading until ``resume_reading``."""
         self.reading = False
         self._watch()
 
@@ -206,11 +206,11 @@ cdef class EpollTransport:
             self._watch()
 
     def hurry(self, bint on):
-        """Set whether more than usual is read in a turn, because somebody waits for what is behind a long reply."""
+        """Set whether more than usual is read in a turn, because a client waits for a reply behind a long one."""
         self._hurried = on
 
     cdef int _watch(self) except -1:
-        """Have the events reported that matter now."""
+        """Tell epoll which events to report in the present state."""
         cdef uint32_t mask = 0
         if self.fd < 0:
             return 0
@@ -230,7 +230,7 @@ cdef class EpollTransport:
         return 0
 
     def set_protocol(self, protocol):
-        """``protocol`` gets what comes from now on: an ``asyncio.Protocol`` or an ``asyncio.BufferedProtocol``."""
+        """Give received data to ``protocol``, an ``asyncio.Protocol`` or ``asyncio.BufferedProtocol``, from now on."""
         self._protocol = protocol
         self._receiver = protocol if isinstance(protocol, Receiver) else None
         self._buffered = self._receiver is None and hasattr(protocol, "get_buffer")
@@ -238,7 +238,7 @@ cdef class EpollTransport:
     # ---- writing
 
     def write(self, bytes data):
-        """Send ``data``, now or as soon as it goes."""
+        """Send ``data``, now or as soon as the socket takes it."""
         cdef ssize_t size = 0
         cdef Py_ssize_t length = PyBytes_GET_SIZE(data)
         if self.ending or self._closing or not length:
@@ -258,7 +258,7 @@ cdef class EpollTransport:
         self._keep_on()
 
     def writelines(self, list pieces):
-        """Send ``pieces``, now or as soon as they go."""
+        """Send ``pieces``, now or as soon as the socket takes them."""
         cdef bint first = not self._kept_size
         cdef bytes piece
         if self.ending or self._closing:
@@ -274,7 +274,7 @@ cdef class EpollTransport:
             self._keep_on()
 
     cdef int _keep_from(self, Py_ssize_t sent) except -1:
-        """What comes is kept; of the first piece ``sent`` bytes have been sent."""
+        """Prepare to keep pieces, of the first of which ``sent`` bytes have been sent."""
         self._kept = []
         self._first = 0
         self._loose = 0
@@ -298,14 +298,14 @@ cdef class EpollTransport:
         return 0
 
     cdef object _keep_on(self):
-        """Something is kept: send it when it goes, and have the protocol stop if it is much."""
+        """Wait until the socket is writable, and call ``pause_writing`` if many bytes are kept."""
         self._watch()
         if self._kept_size > self._high and not self._slow:
             self._slow = True
             self._protocol.pause_writing()
 
     cdef object send_kept(self):
-        """Send of what is kept as much as goes, up to a bound, so that others get their turn."""
+        """Send as many kept bytes as the socket takes, up to a bound, so that other connections get their turn."""
         cdef iovec vectors[_VECTORS]
         cdef msghdr message
         cdef ssize_t size
@@ -350,7 +350,7 @@ cdef class EpollTransport:
             self._first = index
             self._sent = size
             if index > _VECTORS and index > length // 2:
-                # So each piece is moved once, on the average.
+                # At this size of the sent part, each piece is moved once on average.
                 del self._kept[:index]
                 self._first = 0
         if not self._kept_size:
@@ -364,21 +364,21 @@ cdef class EpollTransport:
             self._protocol.resume_writing()
 
     def set_write_buffer_limits(self, high=None, low=None):
-        """``pause_writing`` when more than ``high`` bytes are kept, ``resume_writing`` at a quarter of it."""
+        """Call ``pause_writing`` when more than ``high`` bytes are kept, and ``resume_writing`` at a quarter of it."""
         self._high = _HIGH if high is None else high
 
     def get_write_buffer_size(self):
-        """How many bytes are kept because they do not go yet."""
+        """How many bytes are kept because the socket does not take them yet."""
         return self._kept_size
 
     # ---- the end
 
     def is_closing(self):
-        """Whether it is closed, or will be once everything is sent."""
+        """Whether the connection is closed, or will be once the kept bytes are sent."""
         return self._closing
 
     def close(self):
-        """Read no more, send what is kept, and close."""
+        """Stop reading, send the kept bytes, and close the connection."""
         if self._closing:
             return
         self._closing = True
@@ -389,7 +389,7 @@ cdef class EpollTransport:
             self._end()
 
     def abort(self):
-        """Close at once."""
+        """Close the connection at once; kept bytes are lost."""
         self._closing = True
         self._end()
 
@@ -399,7 +399,7 @@ cdef class EpollTransport:
         self.abort()
 
     cdef object _end(self):
-        """Nothing more is sent or read; the protocol is told at the end of this turn."""
+        """Stop reading and sending; ``connection_lost`` is called at the end of this turn."""
         if self.ending:
             return
         self.ending = True
@@ -421,14 +421,14 @@ cdef class EpollTransport:
             try:
                 protocol.connection_lost(self._error)
             except Exception:
-                log.exception("a connection could not be let go")
+                log.exception("the cleanup of a closed connection failed")
 
     def fileno(self):
         """The socket's descriptor; -1 when it is closed."""
         return self.fd
 
     def get_extra_info(self, name, default=None):
-        """``peername`` and ``sockname``, as the socket says."""
+        """The socket's ``peername`` or ``sockname``; ``default`` for anything else."""
         if self.fd < 0 or name not in ("peername", "sockname"):
             return default
         link = socket.socket(fileno=self.fd)

@@ -1,17 +1,18 @@
-"""When a client is read from, and what happens to one that does not read."""
+"""Flow control of a client: the reasons to stop reading from it, and the timeout of a client that does not read."""
 
 import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.engine.window import ReplyWindow
+from proxy.resp.limits import RequestLimits
 from proxy.transport.clock import Deadline
 from proxy.transport.write_batch import Turn
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Bounds of one client's connection; sizes in bytes, times in seconds."""
+    """The limits of one client's connection; sizes in bytes, times in seconds."""
 
     max_in_flight: int
     output_soft: int
@@ -19,80 +20,83 @@ class ClientLimits:
     write_timeout: float
     pubsub_soft: int
     pubsub_patience: float
-    """How long a subscriber may have more than ``pubsub_soft`` waiting for it."""
+    """How many seconds a subscriber may have more than ``pubsub_soft`` bytes unread."""
     pubsub_hard: int
+    requests: RequestLimits
+    """The bounds of each of its requests, as they are for clients that connect from now on."""
 
 
 class Timed(Protocol):
-    """The worker of a client, as far as its flow control needs it."""
+    """The part of a client's worker that flow control uses."""
 
     @property
     def turn(self) -> Turn:
-        """The turns of the loop, with the clock that deadlines go by."""
+        """The turns of the loop, with the clock of the deadlines."""
 
     @property
     def limits(self) -> ClientLimits:
-        """The bounds of each client."""
+        """The limits of each client."""
 
 
 class Controlled(Protocol):
-    """A client that is read from, or not."""
+    """A client under flow control."""
 
     @property
     def window(self) -> ReplyWindow:
-        """Its replies."""
+        """The window of the client's replies."""
 
     @property
     def service(self) -> Timed:
-        """The worker that it is a client of."""
+        """The worker of the client."""
 
     def go_on(self) -> None:
-        """Carry out what it has sent meanwhile: nothing stops it any more."""
+        """Carry out the requests that the client sent while a reason to stop held."""
 
     def stalled(self) -> None:
-        """It has read nothing for ``write_timeout`` seconds."""
+        """Act on a client that has read nothing for ``write_timeout`` seconds."""
 
 
 class Stop:
-    """Why a client is not read from: bits that add up. Plain integers, as an enum's operations cost microseconds."""
+    """The reasons to stop a client, as bits. They are plain integers, since operations of an enum cost microseconds."""
 
     HELD = 1
-    """A backend takes no more."""
+    """A backend takes no more requests."""
     FULL = 2
-    """Too many of its requests are in flight, or too many bytes wait for their turn."""
+    """Too many of the client's requests are in flight, or too many bytes of early replies are parked."""
     SLOW = 4
-    """It does not read its replies, and more wait for it than may."""
+    """The client does not read its replies, and more bytes wait for it than the limit."""
     ORDER = 8
-    """What follows goes over other connections and must not overtake what is in flight."""
+    """The next requests go over other connections, and must not overtake the requests in flight."""
     PAUSED = 16
-    """CLIENT PAUSE holds what it sent; its socket is read, as while it is blocked."""
+    """CLIENT PAUSE holds the client's requests; its socket is read, as while it is blocked."""
     ENDING = 32
-    """It will be closed when what is in flight is answered."""
+    """The client will be closed when its requests in flight are answered."""
     LONG = 256
-    """A request of its is so long that it is taken apart over several turns."""
+    """A request is so long that it is split over several turns."""
     BLOCKED = 64
-    """It waits in a blocking command: its socket is read, or nobody would see it leave, but nothing is carried out."""
+    """The client waits in a blocking command. Its socket is read, so that its disconnect is seen, but no request is
+    carried out."""
     PACED = 512
-    """Its replies are large, and it is behind with reading them: they go at its speed, and so does what follows."""
+    """The client reads its large replies slowly: replies are passed on, and requests carried out, at its speed."""
     TURN = 128
-    """It has had its share of this turn of the loop, and the others have not."""
+    """The client has used its share of this turn of the loop, and other clients have not."""
 
 
 _READ_WHILE_BLOCKED = Stop.BLOCKED | Stop.PAUSED
 _NOT_READ_WHILE_BEHIND = Stop.SLOW | Stop.ENDING | Stop.TURN
-"""A client that does not read its replies may read none before it has written all its requests: whatever else keeps
-them from being carried out, they are read and kept, up to what may wait for it (``proxy.client.backlog``)."""
+"""The reasons for which a slow reader's socket is not read. Such a client may read no reply before it has written all
+its requests, so under any other reason its requests are read and kept, up to a limit (``proxy.client.backlog``)."""
 _NAMES = {value: name for name, value in vars(Stop).items() if name.isupper()}
 
 
 class Flow:
-    """Nothing is carried out while any reason holds; it goes on when the last one is gone (``client.go_on``).
+    """Stops a client while any reason of ``Stop`` holds; ``client.go_on`` is called when the last one ends.
 
-    Meanwhile the client is not read from, with two exceptions: while it is blocked or paused, and while it is
-    ``behind`` with reading its replies. While nothing stops it, single replies are written at once
+    A stopped client's socket is not read, with two exceptions: while the client is blocked or paused, and while it is
+    ``behind`` with reading its replies. While no reason holds, single replies are written at once
     (``ReplyWindow.direct``).
-    Also the ``Holder`` that backends hold, and the watch over a reader that makes no progress: after
-    ``write_timeout`` seconds without any, ``client.stalled`` is called.
+    A ``Flow`` is also the ``Holder`` that backends hold, and watches the progress of a slow reader: after
+    ``write_timeout`` seconds without progress it calls ``client.stalled``.
     """
 
     __slots__ = (
@@ -118,9 +122,9 @@ class Flow:
         self._timer: Deadline | None = None
         self._reads = True
         self.behind = False
-        """Whether it reads more slowly than it is answered."""
+        """Whether the client reads more slowly than it is answered."""
         self.lively = False
-        """Whether it has sent anything since that was last looked at."""
+        """Whether the client has sent anything since the last check of its progress."""
         self.reasons = 0
         self.stopped = False
 
@@ -128,28 +132,29 @@ class Flow:
         return f"Flow({'|'.join(name for bit, name in _NAMES.items() if self.reasons & bit)})"
 
     def stop(self, reason: int) -> None:
-        """Carry out nothing more until ``reason`` is gone."""
+        """Stop the client until ``reason`` ends."""
         self.reasons |= reason
         self.stopped = True
         self._settle()
 
     @property
     def ended(self) -> bool:
-        """Whether the client sends no more."""
+        """Whether the client has closed its sending side."""
         return self._ended
 
     def end(self) -> None:
-        """The client sends no more: each reply may be the last one, and is looked at."""
+        """Record that the client has closed its sending side: any reply may be the last one, so none is written
+        directly."""
         self._ended = True
         self._settle()
 
     def close(self) -> None:
-        """The connection is gone."""
+        """Forget the client of a closed connection."""
         self.end_watch()
         self._client = None
 
     def go(self, reason: int) -> None:
-        """``reason`` is gone."""
+        """End ``reason``."""
         if not self.reasons & reason:
             return
         self.reasons &= ~reason
@@ -162,63 +167,63 @@ class Flow:
             client.go_on()
 
     def halt(self) -> None:
-        """A request was refused, and is sent elsewhere: what follows must not overtake it."""
+        """Stop the client because a request was refused and is sent to another server: no request may overtake it."""
         self.stop(Stop.ORDER)
 
     def hold(self, backend: object) -> None:
-        """``backend`` takes no more for now."""
+        """Stop the client because ``backend`` takes no more requests for now."""
         if self._held_by is None:
             self._held_by = set()
         self._held_by.add(backend)
         self.stop(Stop.HELD)
 
     def release(self, backend: object) -> None:
-        """``backend`` takes requests again."""
+        """Let the client go on because ``backend`` takes requests again."""
         if self._held_by is not None:
             self._held_by.discard(backend)
             if not self._held_by:
                 self.go(Stop.HELD)
 
     def handed_back(self) -> None:
-        """The transport was another protocol's, and reads now."""
+        """Settle a transport that another protocol has used and that reads now."""
         self._reads = True
         self._settle()
 
     def slow_from(self, size: int) -> None:
-        """More than ``size`` bytes that wait for it make it slow, from now on."""
+        """Set the number of unread bytes above which the client counts as slow."""
         if self._client is not None and not self._transport.is_closing():
             self._transport.set_write_buffer_limits(high=size)
 
     def slow(self) -> None:
-        """The client reads more slowly than it is answered."""
+        """Record that the client reads more slowly than it is answered."""
         self.behind = True
         self._settle()
         if self._timer is None:
             self._watch()
 
     def caught_up(self) -> None:
-        """It reads as fast as it is answered."""
+        """Record that the client has caught up with its replies."""
         self.behind = False
         self.end_watch()
         self._settle()
         self.go(Stop.SLOW | Stop.PACED)
 
     def end_watch(self) -> None:
-        """Watch no more."""
+        """Stop watching the client's progress."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def left_to_read(self) -> int:
-        """A number that falls whenever the client reads something."""
+        """A number that decreases whenever the client reads bytes."""
         return 0 if self._client is None else self.unread() - self._client.window.written
 
     def unread(self) -> int:
-        """Bytes that wait in this process for the client to read."""
+        """How many bytes wait in this process for the client to read them."""
         return self._transport.get_write_buffer_size()
 
     def _settle(self) -> None:
-        """Have its socket read, and single replies written at once, as it is now."""
+        """Pause or resume reading, and set or clear direct writes, as the present reasons require."""
         client, transport = self._client, self._transport
         if client is None or transport.is_closing():
             return
@@ -233,7 +238,7 @@ class Flow:
         client.window.direct = None if self.stopped or self._ended or self.behind else transport.write
 
     def _watch(self) -> None:
-        """Look after a while whether the client has read anything of what waits for it now, or sent anything."""
+        """Check after a while whether the client has read any of the bytes that wait for it now, or sent anything."""
         client = self._client
         if client is None:
             return

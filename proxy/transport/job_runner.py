@@ -1,11 +1,11 @@
-"""Work that takes long, done for a few milliseconds in each turn of the loop: others' requests come in between.
+"""Runs long jobs for a few milliseconds in each turn of the loop, so that other clients' requests come in between.
 
 ::
 
-    run(job)   does it at once as far as this turn's time goes; the rest in the turns that follow, the jobs by turns
+    run(job)   runs the job for the time left in this turn, and the rest in the next turns, in rotation with others
 
-All jobs of a worker share the time of a turn. Who sent what a job is for waits itself (``Stop.ORDER``), until the job
-has answered; a job ends with the client that it is for.
+All jobs of a worker share the time of a turn. The client that a job is for is stopped (``Stop.ORDER``) until the job
+has answered; a job ends with its client.
 """
 
 import asyncio
@@ -20,61 +20,61 @@ from proxy.engine.jobs import Job
 log = logging.getLogger(__name__)
 
 _A_TURN = 0.005
-"""Seconds of a turn that are for jobs."""
+"""Seconds of each turn for jobs."""
 _AT_A_TIME = 0.001
-"""Seconds until it is another job's time."""
+"""Seconds after which another job gets its turn."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Owner(Protocol):
+class JobOwner(Protocol):
     """The client that a job is for."""
 
     @property
     def gone(self) -> bool:
-        """Whether the connection is gone."""
+        """Whether the connection is closed."""
 
     def abort(self, reason: str) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
 
 
 class Slices:
-    """The jobs of a worker."""
+    """Runs the jobs of a worker."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
         self._loop = loop
         self._clock = clock
         self._ends = 0.0
-        """When this turn's time is over; 0 as long as nobody has asked for any."""
-        self._jobs: deque[tuple[Job[None], Owner | None]] = deque()
+        """The clock's time at which this turn's time for jobs ends; 0 while no job has run in this turn."""
+        self._jobs: deque[tuple[Job[None], JobOwner | None]] = deque()
 
     def __repr__(self) -> str:
         return f"Slices({len(self._jobs)} jobs)"
 
     @property
     def busy(self) -> bool:
-        """Whether there is some left for the turns to come."""
+        """Whether unfinished jobs are left for the next turns."""
         return bool(self._jobs)
 
     @property
     def over(self) -> bool:
-        """Whether this turn's time for long work is over."""
+        """Whether this turn's time for jobs is used up."""
         now = self._clock()
         if not self._ends:
             self._begin(now)
             self._loop.call_soon(self._go_on)
         return now > self._ends
 
-    def run(self, job: Job[None], owner: Owner | None = None) -> bool:
-        """Do ``job``, which is for ``owner``; whether it is done already."""
+    def run(self, job: Job[None], owner: JobOwner | None = None) -> bool:
+        """Run ``job`` for ``owner``; return whether it is finished already."""
         if not self.over and self._do(job, owner) is None:
             return True
         self._jobs.append((job, owner))
         return False
 
     def wait(self, job: Job[T]) -> asyncio.Future[T]:
-        """Do ``job``; what it returns, some time."""
+        """Run ``job``; the future gets its result."""
         done: asyncio.Future[T] = self._loop.create_future()
 
         def whole() -> Job[None]:
@@ -88,8 +88,8 @@ class Slices:
     def _begin(self, now: float) -> None:
         self._ends = now + _A_TURN
 
-    def _do(self, job: Job[None], owner: Owner | None) -> bool | None:
-        """A while of ``job``: None if it is done, True if it has done enough for this turn."""
+    def _do(self, job: Job[None], owner: JobOwner | None) -> bool | None:
+        """Run a slice of ``job``: None if it is finished, True if it has done enough for this turn, else False."""
         if owner is not None and owner.gone:
             job.close()
             return None
@@ -102,20 +102,20 @@ class Slices:
                 if clock() > until:
                     return False
         except Exception:
-            # A fault of ours in one job must not end the others.
+            # A bug in one job must not end the others.
             log.exception("a job failed job=%r", job)
             if owner is not None:
                 owner.abort("internal error")
         return None
 
     def _go_on(self) -> None:
-        """A new turn."""
+        """Run the jobs that are left, in a new turn."""
         self._ends = 0.0
         if not self._jobs:
             return
         self._begin(self._clock())
         jobs, self._jobs = self._jobs, deque()
-        later: list[tuple[Job[None], Owner | None]] = []
+        later: list[tuple[Job[None], JobOwner | None]] = []
         while jobs and self._clock() <= self._ends:
             job, owner = jobs.popleft()
             enough = self._do(job, owner)
@@ -126,6 +126,6 @@ class Slices:
 
 
 async def apart(much: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What ``function`` returns, which is pure; called in a thread if it has ``much`` to do. The interpreter is the
-    loop's again every 5 ms then, so that is how late it can be."""
+    """The result of ``function``, which must not touch shared state: it runs in a thread if it has ``much`` to do. The
+    loop gets the interpreter back every 5 ms then, so the loop is late by so much at most."""
     return await asyncio.to_thread(function, *args, **kwargs) if much else function(*args, **kwargs)

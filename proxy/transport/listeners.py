@@ -1,11 +1,12 @@
-"""Listening sockets, bound by whoever keeps them: the one process, or the supervisor for its workers.
+"""Listening sockets. They are bound by the only process, or by the supervisor for its workers.
 
-On Linux each worker gets a socket of its own for every TCP address (SO_REUSEPORT): the kernel deals connections out,
-and one that was dealt to a dead worker waits in that socket's backlog for the successor. Elsewhere, and at unix
-sockets, all workers accept from one socket.
+On Linux each worker gets a socket of its own for every TCP address (SO_REUSEPORT): the kernel distributes connections,
+and one that was assigned to a dead worker waits in that socket's backlog for the successor. On other systems, and for
+unix sockets, all workers accept from one socket.
 
-SO_REUSEPORT would also let a second Slotgate of the same user share the port without a word. So the first socket of
-an address is bound and listens without it, which fails if anybody else is there, and is opened to the others only then.
+SO_REUSEPORT would also let a second Slotgate of the same user share the port unnoticed. So the first socket of an
+address is bound and listens without it, which fails if another process listens there; then the option is set for the
+other sockets.
 """
 
 import contextlib
@@ -22,15 +23,15 @@ from proxy.errors import SlotgateError
 from proxy.transport.sockets import keep_alive
 
 BACKLOG = 4096
-"""Connections that may wait to be accepted, of each socket."""
+"""How many connections may wait in each socket to be accepted."""
 
 _DEALT_OUT = sys.platform == "linux"
 
 
 class Listeners:
-    """The sockets of all addresses; ``addresses`` are those in use, where the system chose a port with that port.
+    """The sockets of all addresses. ``addresses`` holds the ones in use, with the port that the system chose for 0.
 
-    ``idle``: for how many seconds a client may be silent until it is asked whether it is there; 0: it never is.
+    ``idle`` is the number of seconds of silence after which keepalive probes are sent to a client; 0 sends none.
     """
 
     def __init__(self, workers: int = 1, idle: int = 0) -> None:
@@ -43,11 +44,11 @@ class Listeners:
         return f"Listeners({', '.join(map(str, self.addresses))}: {self._groups})"
 
     def of(self, index: int) -> list[socket.socket]:
-        """The sockets that worker ``index`` accepts from."""
+        """The sockets from which worker ``index`` accepts."""
         return [group[index % len(group)] for group in self._groups]
 
     def listen(self, address: Address) -> None:
-        """Listen at one more address, at each IP address that its host has. Raises OSError."""
+        """Listen on one more address, on each IP address of its host. Raises OSError."""
         if address.unix:
             _remove_stale_socket(address.host)
             self._groups.append([_bound(socket.AF_UNIX, address.host, 0)])
@@ -60,7 +61,7 @@ class Listeners:
             try:
                 first = _bound(family, (where[0], port, *where[2:]), self._idle)
             except OSError as error:
-                # A name may have an address of a protocol that is switched off here.
+                # A name may have an address of a protocol that is switched off on this machine.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
                 missing = error
@@ -78,7 +79,7 @@ class Listeners:
         self.addresses.append(Address(address.host, port))
 
     def close(self) -> None:
-        """Listen no more; nothing is left of unix sockets."""
+        """Close the sockets, and remove the files of unix sockets."""
         for group in self._groups:
             for each in group:
                 each.close()
@@ -90,8 +91,8 @@ class Listeners:
 
 
 def listen(addresses: Sequence[Address], workers: int = 1, idle: int = 0) -> Listeners:
-    """Listen at all ``addresses`` for so many ``workers``, for clients that are asked after ``idle`` seconds of silence
-    whether they are there. Raises SlotgateError if one of the addresses can not be had."""
+    """Listen on all ``addresses`` for ``workers`` processes; keepalive probes are sent to clients after ``idle``
+    seconds of silence. Raises SlotgateError if one of the addresses can not be listened on."""
     listeners = Listeners(workers, idle)
     try:
         for address in addresses:
@@ -109,7 +110,7 @@ def listen(addresses: Sequence[Address], workers: int = 1, idle: int = 0) -> Lis
 
 
 def _bound(family: int, where: object, idle: int, *, shared: bool = False) -> socket.socket:
-    """A socket that listens at ``where``, for clients that are asked after ``idle`` seconds. Raises OSError."""
+    """A socket that listens at ``where``, with keepalive probes after ``idle`` seconds. Raises OSError."""
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:

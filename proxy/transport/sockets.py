@@ -1,18 +1,18 @@
-"""Settings of TCP sockets, for connections that clients make as for those to servers."""
+"""Settings of TCP sockets, for connections of clients and connections to servers."""
 
 import socket
 
 _SERVER_IDLE = 30
-"""Seconds without a word after which a server is asked whether it is there."""
+"""Seconds of silence after which keepalive probes are sent to a server."""
 _PROBES = 3
 
 
 def keep_alive(link: socket.socket, idle: int = _SERVER_IDLE) -> None:
-    """Have the system find out when the other side of a TCP connection is gone without a word: whoever waits on it for
-    as long as it takes, as blocked clients do, would wait for ever. After ``idle`` seconds of silence it is asked three
-    times, at intervals of a third of that, as Redis does (``tcp-keepalive``).
+    """Have the system detect that the other side of a TCP connection has vanished, on which a blocked client, for
+    example, would wait for ever. After ``idle`` seconds of silence three probes are sent, at intervals of a third of
+    that, as Redis does (``tcp-keepalive``).
 
-    What is accepted from a listening socket has the socket's settings (tcp(7)).
+    Connections accepted from a listening socket inherit its settings (tcp(7)).
     """
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     settings = ("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", max(idle // _PROBES, 1)), ("TCP_KEEPCNT", _PROBES)

@@ -1,7 +1,7 @@
-"""TLS to the servers: who they have to be, and what a handshake that fails means in an operator's words.
+"""TLS to the servers: the check of their certificates, and an operator's words for a handshake that fails.
 
-Connections with TLS are the loop's own, on its transports, whatever carries the plain ones (transports.py). Those to
-unix sockets have none.
+Connections with TLS use the event loop's own transports, whatever transports the plain ones use (transports.py).
+Connections to unix sockets have no TLS.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from proxy.transport.sockets import keep_alive
 log = logging.getLogger(__name__)
 
 Connect = Callable[..., Awaitable[None]]
-"""Connects a protocol to a host and port, or to a unix socket (port 0). With TLS a fourth argument may be the name of
-the server at that host, which its certificate must have."""
+"""A function that connects a protocol to a host and port, or to a unix socket (port 0). With TLS, a fourth argument may
+be the name that the server's certificate must have."""
 
 _DEAD = 0.4
-"""Seconds after which an address is passed over that does not answer, if there are others."""
+"""Seconds after which an address that does not answer is skipped, if there are others."""
 _FILES = "backend.tls_cert_file and backend.tls_key_file"
 
-# The reasons are OpenSSL's, of versions 1.1.1 to 3.5 (openssl/sslerr.h): what it finds where it expects TLS ...
+# The reasons are OpenSSL's, of versions 1.1.1 to 3.5 (openssl/sslerr.h). These mean that the server does not speak TLS.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
-# ... and what the other side says in an alert: TLS 1.3 has a word for it, TLS 1.2 does not tell.
+# These alerts mean that the server wants a certificate: TLS 1.3 has an alert for that, TLS 1.2 only a general one.
 _WANTS_CERTIFICATE = {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
 _REFUSES_CERTIFICATE = {
     "TLSV1_ALERT_UNKNOWN_CA",
@@ -53,29 +53,29 @@ _NOT_ITS_NAME = {62, 64}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tls:
-    """How servers of one kind are spoken to over TLS. ``switch`` is the key of the configuration that turned it on."""
+    """The TLS settings for servers of one kind. ``switch`` is the key of the configuration that turns TLS on."""
 
     context: ssl.SSLContext
     patience: float
-    """Seconds that a handshake may take. A server that speaks no TLS waits for more of what it takes for a request."""
+    """Seconds that a handshake may take. A server without TLS takes the handshake for a request and waits for more."""
     server_name: str = ""
     switch: str = "backend.tls"
 
     def name(self, host: str) -> str:
-        """The name that the certificate of the server at ``host`` must have; it is sent along (SNI) too."""
+        """The name that the certificate of the server at ``host`` must have; it is also sent to the server (SNI)."""
         return self.server_name or host
 
 
 def backend_tls(config: Config) -> Tls | None:
-    """For connections to the servers that hold the data; None: they speak no TLS.
+    """The TLS settings for connections to the servers that hold the data; None for plain connections.
 
-    Raises ``ConfigError`` if a file can not be used any more.
+    Raises ``ConfigError`` if a certificate or key file can not be used any more.
     """
     return _tls(config, "backend.tls") if config.backend.tls else None
 
 
 def sentinel_tls(config: Config) -> Tls | None:
-    """For connections to the sentinels, with the same files. Raises as ``backend_tls``."""
+    """The TLS settings for connections to the sentinels, with the same files. Raises as ``backend_tls`` does."""
     return _tls(config, "sentinel.tls") if config.sentinel.tls else None
 
 
@@ -86,19 +86,19 @@ def _tls(config: Config, switch: str) -> Tls:
         raise ConfigError(tuple((f"backend.{key}", words) for key, words in error.problems)) from None
     if not config.backend.tls_verify:
         log.warning(
-            "%s is on, but backend.tls_verify is off: whoever is on the way to the servers can be any of them, "
-            "and read and change everything",
+            "%s is on, but backend.tls_verify is off: whoever is on the way to the servers can pose as one of them, "
+            "and read and change all data",
             switch,
         )
-    # Under the time for the whole connect, so that it is told what it was that took so long.
+    # The handshake ends before the time of the whole connect does, so that the error names the handshake.
     patience = config.backend.connect_timeout * 0.9
     return Tls(context, patience, config.backend.tls_server_name or "", switch)
 
 
 def connecting(plain: Connect, tls: Tls | None) -> Connect:
-    """What connects as ``tls`` says; ``plain`` is what connects without.
+    """A function that connects with the settings of ``tls``; ``plain`` if there are none.
 
-    Raises ``OSError``, or ``BackendError`` if the server can be reached and TLS fails.
+    The function raises ``OSError``, or ``BackendError`` if the server can be reached and TLS fails.
     """
     if tls is None:
         return plain
@@ -113,7 +113,7 @@ def connecting(plain: Connect, tls: Tls | None) -> Connect:
 
 
 async def open_streams(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A new connection to ``node``, over TLS if there is ``tls``. Raises as ``connecting``."""
+    """A new connection to ``node``, with the settings of ``tls``. Raises as the function of ``connecting`` does."""
     if not node.port:
         return await asyncio.open_unix_connection(node.host)
     if tls is None and is_numeric(node.host):
@@ -127,8 +127,10 @@ async def open_streams(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReade
 
 
 async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls, name: str) -> asyncio.Transport:
-    """Connect to ``host``, where the server is called ``name``, and shake hands. Who cancels this waits until the
-    handshake is over, ``tls.patience`` at most: uvloop closes the socket of one that is cancelled, and then reads on.
+    """Connect to ``host``, whose server is called ``name``, and complete the TLS handshake.
+
+    A cancellation waits for the end of the handshake, for ``tls.patience`` seconds at most: uvloop would close the
+    socket of a cancelled handshake and still read from it.
     """
     loop = asyncio.get_running_loop()
     link = await _dial(host, port)
@@ -154,8 +156,8 @@ async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls, nam
 
 
 async def _dial(host: str, port: int) -> socket.socket:
-    """A socket that is connected to the first address of ``host`` that can be reached; one that does not answer soon is
-    passed over, unless it is the last. Raises ``OSError``, ``ValueError`` for a host that can be no name."""
+    """A socket connected to the first reachable address of ``host``. An address that does not answer soon is skipped,
+    unless it is the last. Raises ``OSError``, or ``ValueError`` for a host that is not a valid name."""
     loop = asyncio.get_running_loop()
     failure = OSError(f"{host} has no address")
     found = list(await look_up(host, port))
@@ -216,9 +218,9 @@ def _certificate_words(error: ssl.SSLCertVerificationError, tls: Tls, host: str)
 
 
 def lost_words(error: Exception | None, tls: Tls | None, heard: bool) -> str:
-    """What it means that a server let go of a connection before it had answered the first requests on it.
+    """The words for a connection that a server closed before it had answered the first requests.
 
-    ``error``: what the connection was lost with, if it was not closed in order; ``heard``: something had come.
+    ``error`` is what the connection was lost with, or None; ``heard`` says that the server had sent bytes.
     """
     if isinstance(error, ssl.SSLError):
         return _alert_words(error) or f"TLS failed: {error}"
@@ -231,10 +233,10 @@ def lost_words(error: Exception | None, tls: Tls | None, heard: bool) -> str:
 
 
 def _alert_words(error: ssl.SSLError) -> str:
-    """What the server says against us in a TLS alert, and what to do; "" if that is not what ``error`` is.
+    """The words for the TLS alert with which the server refused the proxy, and the remedy; "" for any other ``error``.
 
-    With TLS 1.3 a server looks at the certificate of the client only when the handshake is over for the client: the
-    alert is what comes in place of its first reply.
+    With TLS 1.3 a server checks the client's certificate only when the handshake is complete for the client: the alert
+    comes in place of the first reply.
     """
     if error.reason in _WANTS_CERTIFICATE:
         return f"the server asks for a client's certificate: set {_FILES}"

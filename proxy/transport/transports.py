@@ -1,8 +1,8 @@
-"""The sockets of a worker: connections that clients make and those to servers, each with its protocol.
+"""The connections of a worker, from clients and to servers, each with its protocol.
 
-``LoopTransports`` leaves them to the loop. ``EpollTransports`` (epoll.pyx: Linux, compiled) has transports of its own,
-with the methods of ``asyncio.Transport`` that are used here: what the loop takes for each connection and each event is
-as much as all else that the proxy does for a small request (docs/decisions/0009-compiled-engine.md).
+``LoopTransports`` uses the event loop's transports. ``EpollTransports`` (epoll.pyx: Linux, compiled) has its own, with
+the methods of ``asyncio.Transport`` that the proxy uses: the event loop takes as much CPU time for each event as the
+proxy does for all its other work on a small request (docs/decisions/0009-compiled-engine.md).
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from proxy.transport.sockets import keep_alive
 log = logging.getLogger(__name__)
 
 _ACCEPTS = 8
-"""Connections that are accepted before those that are one too many are closed."""
+"""Connections that are accepted in a row before those beyond the limit are closed."""
 _FULL_PAUSE = 1.0
-"""Seconds until it is tried again to accept connections where there is no room for one more."""
+"""Seconds until connections are accepted again after the descriptors ran out."""
 _HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 def is_over(transport: asyncio.BaseTransport) -> bool:
-    """Whether the other side has closed the connection, though the loop has not come to read that yet."""
+    """Whether the other side has closed the connection, even if the loop has not read that yet."""
     link = transport.get_extra_info("socket", transport)
     try:
         poll = select.poll()
         poll.register(link, _HUNG_UP)
-    except (TypeError, ValueError):  # it has no socket, or none any more
+    except (TypeError, ValueError):  # the transport has no socket, or none any more
         return transport.is_closing()
     return bool(poll.poll(0))
 
@@ -42,19 +42,19 @@ class Transports(Protocol):
     async def listen(
         self, listener: socket.socket, factory: Callable[[], object], backlog: int, turn_away: Callable[[], bytes]
     ) -> None:
-        """Take connections from ``listener``; each gets a protocol made by ``factory``. Where no descriptor is left for
-        it, it is told what ``turn_away`` says, and closed."""
+        """Accept connections from ``listener``; each gets a protocol made by ``factory``. A connection for which no
+        descriptor is left gets the bytes that ``turn_away`` returns, and is closed."""
 
     async def connect(self, host: str, port: int, protocol: object) -> None:
         """Connect ``protocol`` to ``host:port``; to a unix socket, ``host``, if ``port`` is 0. Raises ``OSError``."""
 
     def stop_listening(self) -> None:
-        """Take no more connections; those that stand go on."""
+        """Accept no more connections; open ones stay open."""
 
 
 class LoopTransports:
-    """``Transports`` by the loop's own transports. It accepts by itself: the loop's servers would accept all that wait
-    before the first of them is closed that is one too many, and use up the descriptors."""
+    """``Transports`` over the event loop's own. Connections are accepted here: the loop's servers would accept all that
+    wait before the first one beyond the limit is closed, and use up the descriptors."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -65,8 +65,8 @@ class LoopTransports:
     async def listen(
         self, listener: socket.socket, factory: Callable[[], object], backlog: int, turn_away: Callable[[], bytes]
     ) -> None:
-        """Take connections from ``listener``; each gets a protocol made by ``factory``. Where no descriptor is left for
-        it, it is told what ``turn_away`` says, and closed."""
+        """Accept connections from ``listener``; each gets a protocol made by ``factory``. A connection for which no
+        descriptor is left gets the bytes that ``turn_away`` returns, and is closed."""
         listener.setblocking(False)
         listener.listen(backlog)
         self._spare = self._spare or Spare()
@@ -97,9 +97,9 @@ class LoopTransports:
     async def _take(self, link: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
         try:
             await self._loop.connect_accepted_socket(factory, link)
-        except OSError as error:  # it is gone already
+        except OSError as error:  # the connection is closed already
             link.close()
-            log.debug("a connection could not be taken in reason=%r", error.strerror)
+            log.debug("a new connection failed reason=%r", error.strerror)
 
     def _again(self, listener: socket.socket) -> None:
         if listener in self._listeners:
@@ -116,7 +116,7 @@ class LoopTransports:
             await self._loop.create_unix_connection(lambda: wanted, host)
 
     def stop_listening(self) -> None:
-        """Take no more connections; those that stand go on."""
+        """Accept no more connections; open ones stay open."""
         for listener in self._listeners:
             self._loop.remove_reader(listener)
             listener.close()
@@ -124,11 +124,11 @@ class LoopTransports:
 
 
 def best_transports(loop: asyncio.AbstractEventLoop) -> Transports:
-    """The fastest there is here."""
+    """The fastest transports available in this process."""
     if engine() == "python":
         return LoopTransports(
             loop
-        )  # the other may still be found (an editable install looks for itself), and does not fit
+        )  # an editable install may still find the compiled module, which does not fit uncompiled ones
     try:
         from proxy.transport.epoll import EpollTransports
     except ImportError:

@@ -1,7 +1,7 @@
-"""One turn of the event loop: its time, what each client may have done in it, and the writes that end it::
+"""One turn of the event loop: its time, the share of each client, and the writes that end it::
 
-sockets are read ──▶ clients' requests are carried out, each client's up to its share, all up to the turn's
-end of the turn  ──▶ output is written ──▶ who has something left goes on, in rotation ──▶ output is written
+sockets are read ──▶ requests are carried out, up to the share of each client and the time of the turn
+end of the turn  ──▶ output is written ──▶ clients with requests left go on, in rotation ──▶ output is written
 next turn        ──▶ timers, signals, sockets of servers, clients and the admin port ...
 """
 
@@ -15,23 +15,23 @@ from proxy.transport.clock import Clock
 log = logging.getLogger(__name__)
 
 LOOK = 128
-"""Credits after which the clock is read. A request of the fast path takes one ..."""
+"""Credits after which the clock is read. A request on the fast path takes one credit."""
 OWN = 2
-"""... one of the own fast path so many ..."""
+"""The credits of a request on the fast path of the proxy's own commands."""
 SLOW = 32
-"""... and any other so many."""
+"""The credits of any other request."""
 BYTES = 256
-"""Bytes of the fast path's requests that take a credit, where that is more than what their number takes."""
+"""So many bytes of requests on the fast path take one credit, if that is more than their number takes."""
 SHARE_LOOKS = 32
 SHARE = 0.001
-"""Seconds, and looks at the clock, after which a client has had its share: as long as hundreds of small requests take,
-and so short that nobody notices the others' shares. The looks bound it where time stands still (tests)."""
+"""The seconds of a client's share: enough for hundreds of small requests, and too short for other clients to notice.
+The number of clock readings bounds a share where time stands still (in tests)."""
 TURN_LOOKS = 256
 TURN = 0.004
-"""The same for all clients together, before the end of a turn and again at it: a turn stays under 20 ms."""
+"""The seconds of all clients together, before the end of a turn and again at its end: a turn stays under 20 ms."""
 
 _AT_ONCE = 1000
-"""Of more items these are flushed in one turn: some milliseconds."""
+"""The most items that are flushed in one turn, which takes some milliseconds."""
 _LOOK = LOOK
 _SHARE_LOOKS = SHARE_LOOKS
 _SHARE = SHARE
@@ -40,28 +40,28 @@ _TURN = TURN
 
 
 class Flushable(Protocol):
-    """Something with output that waits to be written."""
+    """An object with output that waits to be written."""
 
     def flush(self) -> None:
-        """Write it."""
+        """Write the output."""
 
 
-class Waiting(Protocol):
-    """A client with requests that are left over."""
+class TurnWaiter(Protocol):
+    """A client with requests that are not carried out yet."""
 
     def next_share(self) -> None:
-        """Go on with them."""
+        """Carry out more requests."""
 
     def give_up(self) -> None:
-        """Going on has failed: close its connection."""
+        """Close the connection, since ``next_share`` has failed."""
 
 
 class Turn:
     """Calls ``flush`` once on everything added during one turn of the loop, so that many clients share one write.
 
-    A client asks with ``share`` whether it may begin, takes ``credit``, and asks ``over`` once that is used up. Where
-    it is over, the client calls ``wait``, and is told to go on at the end of this turn or of a later one.
-    Its time is the ``clock``'s, read once a turn; how long it takes is measured by the clock's source.
+    A client begins with ``share``, takes ``credit``, and calls ``over`` once the credit is used up. When its share is
+    over, the client calls ``wait``; its ``next_share`` is called at the end of this turn or of a later one.
+    The time is that of ``clock``, read once a turn; durations are measured with the clock's source.
     """
 
     __slots__ = (
@@ -85,33 +85,33 @@ class Turn:
         self.clock = clock
         self._now = clock.now()
         self._items: list[Flushable] = []
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[TurnWaiter] = deque()
         self._armed = False
-        """Whether the end of this turn will be told."""
+        """Whether the end of this turn is scheduled."""
         self._opened = False
-        """Whether clients have begun to take their shares."""
+        """Whether clients have begun to take their shares of this turn."""
         self._spent = False
         self._turn_ends = 0.0
         self._looks = 0
         self._share_ends = 0.0
         self._share_looks = 0
         self.credit = _LOOK
-        """What may still be carried out before the clock is read."""
+        """The credits left before the clock is read."""
 
     def now(self) -> float:
-        """The time of this turn: once something waits to be flushed, it stands still until the turn is over."""
+        """The time of this turn in seconds; the time stands still from the first added item to the end of the turn."""
         if not self._opened and not self._items:
             self._now = self.clock.now()
         return self._now
 
     def add(self, item: Flushable) -> None:
-        """Flush ``item`` at the end of this turn. The caller sees to it that an item is added once."""
+        """Flush ``item`` at the end of this turn. The caller adds an item only once."""
         if not self._armed:
             self._arm()
         self._items.append(item)
 
     def share(self) -> float:
-        """Begin a client's share of this turn; the time. Less than 0 if the clients have had all there is in it."""
+        """Begin a client's share of this turn; return the time, or a negative number if the turn's time is used up."""
         if not self._opened:
             self._open()
         elif self.credit <= 0:
@@ -121,15 +121,15 @@ class Turn:
         return -1.0 if self._spent else self._now
 
     def over(self) -> bool:
-        """The credit is used up: whether the client has had its share."""
+        """Whether the client's share is used up; called when its credit is."""
         now = self._look()
         self._share_looks += 1
         if not self._share_ends:
             self._share_ends = now + _SHARE
         return self._spent or now >= self._share_ends or self._share_looks >= _SHARE_LOOKS
 
-    def wait(self, client: Waiting) -> None:
-        """``client`` has something left: tell it to go on when its next share comes."""
+    def wait(self, client: TurnWaiter) -> None:
+        """Call ``next_share`` of ``client``, which has requests left, when its next share comes."""
         if not self._armed:
             self._arm()
         self._waiting.append(client)
@@ -150,7 +150,7 @@ class Turn:
         self.credit = _LOOK
 
     def _look(self) -> float:
-        """Look whether the clients have had all there is in this turn."""
+        """Read the clock, to see whether the time of the clients in this turn is used up."""
         now: float = self.clock.source()
         self.credit = _LOOK
         self._looks += 1
@@ -159,7 +159,7 @@ class Turn:
         return now
 
     def _run(self) -> None:
-        """The end of the turn."""
+        """End the turn: write the output, and give shares to the clients that wait."""
         self._flush()
         self._opened = False
         if self._waiting:
@@ -171,7 +171,7 @@ class Turn:
             self._arm()
 
     def _go_on(self) -> None:
-        """Let those go on who have something left, one share each: whoever has still more waits behind the others."""
+        """Give one share to each client that waits; a client with requests left waits again, behind the others."""
         self._open()
         waiting = self._waiting
         for _ in range(len(waiting)):
@@ -188,7 +188,7 @@ class Turn:
         items = self._items
         self._items = []
         if len(items) > _AT_ONCE:
-            # One message to thousands of subscribers: others are to be heard in between.
+            # One message may go to thousands of subscribers; other sockets are read in between.
             self._items = items[_AT_ONCE:]
             items = items[:_AT_ONCE]
             self._now = self.clock.now()
@@ -196,5 +196,5 @@ class Turn:
             try:
                 item.flush()
             except Exception:
-                # A fault of ours in one connection must not keep the others' replies.
+                # A bug in one connection must not keep the others' replies back.
                 log.exception("flush failed item=%r", item)

@@ -50,6 +50,7 @@ def client_limits_of(config: Config) -> ClientLimits:
         limits.pubsub_output_soft,
         limits.pubsub_output_patience,
         limits.pubsub_output_hard,
+        request_limits_of(config),
     )
 
 

@@ -65,13 +65,28 @@ def take(service: Service) -> Report:
     topology = service.topology
     return Report(
         _tally(service),
-        tuple(service.unreachable()),
+        tuple(unreachable(service)),
         format_ranges(topology.ranges(NOBODY)),
         connected,
         shown(topology),
         topology.epoch,
-        service.unfit(),
+        unfit(service),
     )
+
+
+def unreachable(service: Service) -> list[str]:
+    """The names of the shards whose primary is not connected, or is none."""
+    up = {backend.place.node for backend in service.upstream.pool if backend.place.primary and backend.ready}
+    up.difference_update(service.discovery.roles.misfits)
+    return [shard.name for shard in service.topology.shards if shard.primary not in up]
+
+
+def unfit(service: Service) -> dict[str, str]:
+    """Why the primaries of shards are none, by the shard's name, where they can be asked."""
+    primaries = [backend for backend in service.upstream.pool if backend.place.primary]
+    found = {backend.place.node: backend.unfit for backend in primaries if backend.unfit}
+    found |= service.discovery.roles.misfits
+    return {shard.name: found[shard.primary] for shard in service.topology.shards if shard.primary in found}
 
 
 @lru_cache(maxsize=2)
@@ -136,7 +151,7 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.REJECTED, count, reason)
     for limit, count in counters.stopped.items():
         tally.add(metrics.STOPPED, count, limit)
-    tally.add(metrics.WAITING, service.backlog.total, str(service.shared_counts.index))
+    tally.add(metrics.WAITING, service.clients.backlog.total, str(service.shared_counts.index))
     for error, count in counters.redirections.items():
         tally.add(metrics.REDIRECTIONS, count, error)
     if counters.confirmed:
@@ -154,7 +169,7 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.SUBSCRIPTIONS, len(topics), kind.name.lower(), str(service.shared_counts.index))
     for link in service.hub:
         tally.add(metrics.SUBSCRIBER, link.up, link.shard, link.node.address, str(service.shared_counts.index))
-    for shard, libraries in service.missing.items():
+    for shard, libraries in service.discovery.missing.items():
         for name in libraries:
             tally.add(metrics.MISSING, 1, shard, name)
     tally.add(metrics.LEASE_REFUSALS, counters.lease_refusals)
@@ -176,7 +191,7 @@ def _tally(service: Service) -> Tally:
         for state, count in (("used", usage.used), ("idle", usage.idle)):
             where = (names.get(usage.node, ""), usage.node.address)
             tally.add(metrics.LEASES, count, *where, state, str(service.shared_counts.index))
-    for shard, node, lag in service.monitor.lags():
+    for shard, node, lag in service.discovery.lags():
         tally.add(metrics.LAG, lag, shard, node.address, str(service.shared_counts.index))
     return tally
 

@@ -1,6 +1,6 @@
 """Scripts that a server refused for want of, looked for: here, and with the other workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from proxy.features.host import Siblings
 from proxy.planning.refusals import NOSCRIPT, Refusal
@@ -40,6 +40,10 @@ class LostScripts:
             self._asked.add(digest)
             siblings.ask("script|show", (digest,), 0, lambda parts: self._answered(digest, parts))
         return Refusal(NOSCRIPT, error, pause=_PAUSE)
+
+    def may_have(self, digests: Iterable[bytes]) -> bool:
+        """Whether one of these scripts is kept here, or may be by another worker."""
+        return self._siblings() is not None or any(self._scripts.body(digest) is not None for digest in digests)
 
     def _answered(self, digest: bytes, parts: Sequence[Part]) -> None:
         self._asked.discard(digest)

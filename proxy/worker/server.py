@@ -11,9 +11,11 @@ from functools import partial
 
 import uvloop
 
+from proxy.backends.upstream import reads_replicas
 from proxy.client.connection import ClientConnection
 from proxy.compiled import WARNING, engine
 from proxy.config import Config
+from proxy.discovery.discovery import Discovery
 from proxy.discovery.functions import keep_comparing
 from proxy.discovery.learn import (
     Learned,
@@ -138,29 +140,30 @@ async def serve(config: Config, identity: Identity) -> None:
 @contextlib.asynccontextmanager
 async def at_work(service: Service) -> AsyncIterator[None]:
     """Begin when the backends have said what they know, and close all connections at the end."""
+    discovery = service.discovery
     tasks = [
-        service.loop.create_task(service.source.run(service.adopt), name="discover"),
+        service.loop.create_task(discovery.source.run(service.adopt), name="discover"),
         service.loop.create_task(keep_learning(service), name="learn"),
         service.loop.create_task(memory.tend(service), name="tend memory"),
         service.loop.create_task(Upkeep(service).run(), name="close what is not used"),
     ]
     if service.config.topology.kind == "static" and service.config.topology.check_roles:
-        tasks.append(service.loop.create_task(service.roles.run(), name="watch roles"))
+        tasks.append(service.loop.create_task(discovery.roles.run(), name="watch roles"))
     shown = service.world.presented
     if shown is not None and len(shown.advertised) > 1:
         looking = watch_advertised(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
         tasks.append(service.loop.create_task(looking, name="look after what is advertised"))
     if service.shared_counts.index == 0:
         # One of the workers is enough.
-        comparing = keep_comparing(service, service.config.topology.refresh)
+        comparing = keep_comparing(discovery, service.config.topology.refresh)
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
-    if service.reads_replicas:
-        tasks.append(service.loop.create_task(service.monitor.run(), name="watch replicas"))
+    if reads_replicas(service.config):
+        tasks.append(service.loop.create_task(discovery.monitor.run(), name="watch replicas"))
     service.loop_lag.start()
     try:
         # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(service.learned.wait()), service.config.backend.connect_timeout)
+            await asyncio.wait_for(asyncio.shield(discovery.learned.wait()), service.config.backend.connect_timeout)
         yield
     finally:
         service.loop_lag.stop()
@@ -280,6 +283,7 @@ async def keep_learning(service: Service) -> None:
     """Ask every server for its facts: at the start, and again when it comes back after a lost connection."""
     known: dict[Node, Learned] = {}
     read_from: dict[Node, Learned] = {}
+    discovery = service.discovery
     while True:
         primaries = [shard.primary for shard in service.topology.shards]
         _note_replicas(service, read_from)
@@ -288,12 +292,12 @@ async def keep_learning(service: Service) -> None:
         service.upstream.line_breaks.unasked = frozenset(missing)
         service.upstream.line_breaks.known = some_raise(list(known.values()))
         if missing:
-            answers = await learn_all(missing, service.credentials, service.stranger)
+            answers = await learn_all(missing, discovery.credentials, discovery.stranger)
             known |= answers
             if service.config.topology.kind == "static":
-                await _look_for_clusters(service, answers)
+                await _look_for_clusters(discovery, answers)
             if answers:
-                service.facts.learn({node: answer.version for node, answer in known.items()})
+                discovery.facts.learn({node: answer.version for node, answer in known.items()})
                 await _adopt(service, list(known.values()), list(read_from.values()))
             _tell(answers)
             service.upstream.line_breaks.unasked = frozenset(missing) - answers.keys()
@@ -303,22 +307,23 @@ async def keep_learning(service: Service) -> None:
                 continue
             service.lack(await apart(True, absent, service.inspector.table, list(known.values())))
         if primaries:
-            service.learned.set()
-        if service.reads_replicas and known:
-            read_from = await _replicas_limits(service, read_from)
+            discovery.learned.set()
+        if reads_replicas(service.config) and known:
+            read_from = await _replicas_limits(discovery, read_from)
             _limit(service, [*known.values(), *read_from.values()])
             _note_replicas(service, read_from)
-        await service.changed.wait()
-        service.changed.clear()
-        for backend in [backend for backend in service.restarted if backend.ready]:
-            service.restarted.discard(backend)
+        await discovery.changed.wait()
+        discovery.changed.clear()
+        for backend in [backend for backend in discovery.restarted if backend.ready]:
+            discovery.restarted.discard(backend)
             known.pop(backend.place.node, None)
             read_from.pop(backend.place.node, None)
 
 
 def _note_replicas(service: Service, answers: Mapping[Node, Learned]) -> None:
     """Whether what scripts raise may come from a replica as it is: those in ``answers`` have been asked."""
-    replicas = {node for shard in service.topology.shards for node in shard.replicas} if service.reads_replicas else ()
+    shards = service.topology.shards if reads_replicas(service.config) else ()
+    replicas = {node for shard in shards for node in shard.replicas}
     service.upstream.line_breaks.at_replicas = any(node not in answers or answers[node].raises for node in replicas)
 
 
@@ -331,21 +336,21 @@ def _tell(answers: Mapping[Node, Learned]) -> None:
             log.warning(_CLOSES, node.address, answer.max_output)
 
 
-async def _replicas_limits(service: Service, known: dict[Node, Learned]) -> dict[Node, Learned]:
+async def _replicas_limits(discovery: Discovery, known: dict[Node, Learned]) -> dict[Node, Learned]:
     """The limits of the replicas; those in ``known`` are not asked again, unless they have become primaries since."""
-    replicas = {node for shard in service.topology.shards for node in shard.replicas}
+    replicas = {node for shard in discovery.topology.shards for node in shard.replicas}
     known = {node: answer for node, answer in known.items() if node in replicas}
     missing = [node for node in replicas if node not in known]
-    answers = await asyncio.gather(*(learn_limits(node, service.credentials) for node in missing))
+    answers = await asyncio.gather(*(learn_limits(node, discovery.credentials) for node in missing))
     found = {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
     _tell(found)
     return known | found
 
 
-async def _look_for_clusters(service: Service, answers: Mapping[Node, Learned]) -> None:
+async def _look_for_clusters(discovery: Discovery, answers: Mapping[Node, Learned]) -> None:
     """A static shard must not be a part of a Redis Cluster."""
     for node, answer in answers.items():
-        service.roles.learned(node, await slots_served(node, service.credentials) if answer.clustered else None)
+        discovery.roles.learned(node, await slots_served(node, discovery.credentials) if answer.clustered else None)
 
 
 async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:

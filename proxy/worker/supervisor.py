@@ -86,7 +86,7 @@ def log_serving(config: Config, listeners: Listeners) -> None:
         __version__,
         engine(),
         ",".join(map(str, listeners.addresses)),
-        config.admin,
+        config.admin.address or "off",
         config.topology.kind,
         config.read_from,
         config.worker_count,
@@ -94,7 +94,7 @@ def log_serving(config: Config, listeners: Listeners) -> None:
     )
 
 
-class Member:
+class WorkerProcess:
     """One worker's process, from its start to its end."""
 
     def __init__(self, index: int, process: subprocess.Popen[bytes]) -> None:
@@ -107,7 +107,7 @@ class Member:
         """It did not answer the last time."""
 
     def __repr__(self) -> str:
-        return f"Member({self.index} pid={self.process.pid} up={self.report is not None})"
+        return f"WorkerProcess({self.index} pid={self.process.pid} up={self.report is not None})"
 
 
 class Supervisor:
@@ -120,7 +120,7 @@ class Supervisor:
         self._workers = config.worker_count
         self._memory = shared_file(self._workers)
         self._shared_counts = SharedCounts(self._workers, 0, self._memory)
-        self._members: dict[int, Member] = {}
+        self._members: dict[int, WorkerProcess] = {}
         self._lost = Tally()
         """What workers counted that are dead now."""
         self._restarts = 0
@@ -179,7 +179,7 @@ class Supervisor:
         code = member.process.returncode
         return f"pid={member.process.pid} " + (f"exit={code}" if code >= 0 else f"signal={signal.Signals(-code).name}")
 
-    async def _spawn(self, index: int) -> Member:
+    async def _spawn(self, index: int) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         sockets = [each.fileno() for each in self._listeners.of(index)]
         try:
@@ -189,7 +189,7 @@ class Supervisor:
             raise
         finally:
             theirs.close()
-        member = Member(index, process)
+        member = WorkerProcess(index, process)
         told = {
             "config": b64encode(pickle.dumps(self._config)).decode(),
             "index": index,
@@ -212,7 +212,7 @@ class Supervisor:
             member.channel.tell("drain")
         return member
 
-    async def _collect(self, member: Member) -> None:
+    async def _collect(self, member: WorkerProcess) -> None:
         """What is left to do when a worker's channel has ended."""
         try:
             await asyncio.wait_for(asyncio.to_thread(member.process.wait), _GRACE)
@@ -226,7 +226,7 @@ class Supervisor:
 
     # ---- what workers say
 
-    def _up(self, member: Member, report: Mapping[str, Any]) -> None:
+    def _up(self, member: WorkerProcess, report: Mapping[str, Any]) -> None:
         """A worker is about to serve. A pause that holds is told to it before the answer, and every later one after."""
         member.report = Report.of_plain(report)
         left = self._pause.seconds - time.monotonic() if self._pause is not None else 0.0
@@ -234,10 +234,10 @@ class Supervisor:
             mode = "WRITE" if self._pause.writes_only else "ALL"
             member.channel.tell("part", ("client|pause", 0, ("CLIENT", "PAUSE", str(ceil(left * 1000)), mode)))
 
-    def _reported(self, member: Member, report: Mapping[str, Any]) -> None:
+    def _reported(self, member: WorkerProcess, report: Mapping[str, Any]) -> None:
         member.report = Report.of_plain(report)
 
-    async def _wide(self, member: Member, body: tuple[str, int, Sequence[str]]) -> list[Part]:
+    async def _wide(self, member: WorkerProcess, body: tuple[str, int, Sequence[str]]) -> list[Part]:
         """A command about all clients, of which ``member`` has done its own part: the others'."""
         name, _, args = body
         if name == "client|pause":
@@ -253,13 +253,13 @@ class Supervisor:
 
     # ---- what workers are asked
 
-    def _up_now(self) -> list[Member]:
+    def _up_now(self) -> list[WorkerProcess]:
         return [member for member in self._members.values() if member.report is not None]
 
-    async def _ask(self, members: Sequence[Member], kind: str, body: object = None) -> dict[Member, Any]:
+    async def _ask(self, members: Sequence[WorkerProcess], kind: str, body: object = None) -> dict[WorkerProcess, Any]:
         """The answers of those that give one in time."""
         answers = await asyncio.gather(*(member.channel.ask(kind, body) for member in members), return_exceptions=True)
-        found: dict[Member, Any] = {}
+        found: dict[WorkerProcess, Any] = {}
         for member, answer in zip(members, answers, strict=True):
             if isinstance(answer, TimeoutError):
                 if not member.silent:

@@ -30,7 +30,8 @@ from collections.abc import Callable, Sequence
 import uvloop
 
 from proxy.client.shared_counts import SharedCounts
-from proxy.session.cross_worker import COMMANDS, Args, Part
+from proxy.session.commands import PARTS
+from proxy.session.cross_worker import Args, Part
 from proxy.sharding.topology import build_topology
 from proxy.transport import descriptors
 from proxy.transport.transports import best_transports
@@ -147,5 +148,5 @@ class Worker:
     def _part(self, body: tuple[str, int, Sequence[str]]) -> asyncio.Future[Part]:
         name, caller, args = body
         service = self._service
-        part = COMMANDS[name].part(service.world, caller, [arg.encode("latin-1") for arg in args], service.turn.now())
+        part = PARTS[name](service.world, caller, [arg.encode("latin-1") for arg in args], service.turn.now())
         return service.slices.wait(part)

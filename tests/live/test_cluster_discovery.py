@@ -199,7 +199,7 @@ def test_a_server_without_cluster_mode(binary: ServerBinary, serve: Serve, tmp_p
     try:
         server.start()
         proxy = serve("--cluster", server.address, ready=False)
-        until(lambda: "is no node of a cluster: it is not in cluster mode" in proxy.log)
+        until(lambda: "is not a node of a cluster: it is not in cluster mode" in proxy.log)
     finally:
         server.kill()
 

@@ -141,7 +141,7 @@ def test_a_replica_that_is_detached_is_not_promoted(shards: LocalShards, serve: 
     one.ask("REPLICAOF", "NO", "ONE")
     assert becomes(proxy, primary, two)
     primary.kill()
-    words = f"shard=shard-1 has lost its primary {primary.address}, and {one.address} is not taken for it"
+    words = f"shard=shard-1 has lost its primary {primary.address}, and {one.address} does not replace it"
     assert eventually(lambda: words in proxy.log)
     assert nodes(proxy)[0] == primary.address
     follow(two, one)

@@ -24,7 +24,7 @@ def test_a_cluster_fails_over_grows_and_leaves_nothing(binary: ServerBinary) -> 
         added = cluster.add_node(replica)
         assert set(cluster.replicas_of(replica)) == {first, added}
         replica.kill()
-        with pytest.raises(SlotgateError, match="not whole"):
+        with pytest.raises(SlotgateError, match="not complete"):
             cluster.wait_ok(0.2)
         cluster.wait_ok()
         assert cluster.primaries()[0] in (first, added)
@@ -46,7 +46,7 @@ def test_a_restarted_node_finds_its_cluster(binary: ServerBinary) -> None:
 
 
 def test_a_cluster_that_can_not_come_about_says_why(binary: ServerBinary) -> None:
-    with pytest.raises(SlotgateError, match="not whole after 0 s"), start_cluster(3, 0, binary=binary, timeout=0):
+    with pytest.raises(SlotgateError, match="not complete after 0 s"), start_cluster(3, 0, binary=binary, timeout=0):
         pass
 
 

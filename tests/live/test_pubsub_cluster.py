@@ -98,6 +98,21 @@ def test_messages_come_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
         assert other.silent(0.05)
 
 
+@pytest.mark.parametrize("begin", ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"])
+def test_who_publishes_behind_many_subscriptions_is_heard(
+    cluster: LocalCluster, proxy: ProxyProcess, begin: str
+) -> None:
+    """Nothing was confirmed when the messages came; the first of them comes while the proxy connects."""
+    publish = "SPUBLISH" if begin == "SSUBSCRIBE" else "PUBLISH"
+    for turn in range(10):
+        with Wire(proxy.address) as listener, Wire(proxy.address) as publisher:
+            channels = [f"{turn}-{number}-" for number in range(40)]
+            listener.send(pipeline(*((begin, f"{each}*" if begin == "PSUBSCRIBE" else each) for each in channels)))
+            publisher.send(pipeline(*((publish, each, "m") for each in channels)))
+            assert publisher.replies(40) == [b":1\r\n"] * 40, turn
+            assert sum(b"message" in frame[:24] for frame in listener.replies(80)) == 40
+
+
 def test_key_events_come_from_all_and_messages_once(cluster: LocalCluster, proxy: ProxyProcess) -> None:
     with Wire(proxy.address) as listener, Wire(proxy.address) as events, Wire(proxy.address) as writer:
         listener.ask("PSUBSCRIBE", "*")

@@ -164,7 +164,7 @@ def test_a_master_that_nobody_knows(
     watched: WatchedShards, serve: Serve, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     proxy = serve("--sentinel", watched.sentinel_addresses, "--masters", "shard-1,third", ready=False)
-    assert eventually(lambda: "no sentinel knows a master called 'third': look at sentinel.masters" in proxy.log)
+    assert eventually(lambda: "no sentinel knows a master called 'third': check sentinel.masters" in proxy.log)
     assert eventually(lambda: proxy.http("/readyz") == (503, "no shard serves the slots 8192-16383\n"))
     with Wire(proxy.address) as client:
         assert client.ask("SET", f"{{{FIRST}}}k", "v") == b"+OK\r\n"
@@ -280,7 +280,7 @@ def test_a_server_is_no_sentinel(serve: Serve, tmp_path_factory: pytest.TempPath
     server.start()
     try:
         proxy = serve("--sentinel", server.address, "--masters", "shard-1", ready=False)
-        assert eventually(lambda: "it is a server, and no sentinel: name the sentinels' own ports" in proxy.log)
+        assert eventually(lambda: "it is a server, not a sentinel: name the sentinels' own ports" in proxy.log)
     finally:
         server.stop()
 

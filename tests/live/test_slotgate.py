@@ -246,3 +246,15 @@ def test_settings_reach_all_servers(root: Wire, shards: LocalShards) -> None:
         b"-ERR 'shutdown' is refused by the proxy: it would stop a server that others use. "
         b"Run it on one server, by SLOTGATE SEND <address> ...\r\n"
     )
+
+
+def test_who_tracks_keys_may_ask_a_server_to_sleep(proxy: ProxyProcess, anybody: Wire) -> None:
+    """DEBUG SLEEP goes over the connection that tracks: nothing is forgotten there, and NOLOOP still holds."""
+    with Wire(proxy.address) as root:
+        assert root.ask("HELLO", 3, "AUTH", "root", "sesame-and-poppy")[:1] == b"%"
+        assert root.ask("CLIENT", "TRACKING", "ON", "BCAST", "NOLOOP") == OK
+        for command in (("SET", "{t}own", 1), ("DEBUG", "SLEEP", 0), ("SET", "{t}own", 2)):
+            assert root.ask(*command) == OK
+        assert anybody.ask("SET", "{t}other", 1) == OK
+        assert root.reply() == b">2\r\n$10\r\ninvalidate\r\n*1\r\n$8\r\n{t}other\r\n"
+        assert root.ask("PING") == b"+PONG\r\n"

@@ -103,7 +103,7 @@ def test_a_stranger_at_the_address_of_a_replica_whose_roles_are_followed(
             with Wire(proxy.address) as client:
                 assert client.ask("SET", "key", "ours") == OK
                 primary.kill()
-                until(lambda: "is not taken for it" in proxy.log)
+                until(lambda: "does not replace it" in proxy.log)
                 assert roles(proxy)["one"]["primary"] == [primary.address]
                 assert client.ask("SET", "key", "theirs").startswith(b"-")
                 primary.start()

@@ -194,7 +194,7 @@ def test_a_stranger_at_a_seed_s_address(
         assert wrong == []
         assert {primary for primary, _ in roles(proxy).values()} == {node.address for node in cluster.nodes[:3]}
         assert_untouched(stranger)
-        assert proxy.log.count("the seeds are not of one cluster") == 1
+        assert proxy.log.count("the seeds do not belong to one cluster") == 1
     finally:
         stranger.kill()
 

@@ -9,7 +9,7 @@ from redis.cache import CacheConfig
 from redis.connection import CacheProxyConnection
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, start_many
-from tests.support.binaries import FULL
+from tests.support.binaries import FULL, MORE
 from tests.support.fixtures import Serve, find
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
@@ -363,3 +363,58 @@ def test_a_lost_connection_says_that_anything_may_have_changed(
         proxy.stop()
     finally:
         proxy.kill()
+
+
+@pytest.fixture(scope="module")
+def line_breaks() -> Iterator[LocalShards]:
+    """Two shards that pass on what scripts raise with its line breaks (Redis 8.2)."""
+    with start_many(2, 0, binary=find(MORE[1])) as shards:
+        yield shards
+
+
+CALLS: dict[str, tuple[tuple[Argument, ...], ...]] = {
+    "EVAL": (("EVAL", "return redis.call('GET', KEYS[1])", 1, KEYS[0]),),
+    "EVAL_RO": (("EVAL_RO", "return redis.call('GET', KEYS[1])", 1, KEYS[0]),),
+    "in EXEC": (("MULTI",), ("EVAL", "return redis.call('GET', KEYS[1])", 1, KEYS[0]), ("EXEC",)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_a_script_reads_is_tracked_where_it_goes_over_no_shared_connection(
+    line_breaks: LocalShards, serve: Serve, call: str
+) -> None:
+    """As straight: once, with the key's name, and only when it is changed."""
+    proxy = serve("--static", line_breaks.static)
+    found = []
+    for address in (line_breaks.primaries[0].address, proxy.address):
+        with Wire(address, protocol=3) as reader, Wire(address) as writer:
+            reader.ask("CLIENT", "TRACKING", "ON")
+            writer.ask("SET", KEYS[0], 0)
+            replies = [reader.ask(*command) for command in CALLS[call]]
+            writer.ask("SET", KEYS[0], 1)
+            replies.append(reader.reply())
+            assert reader.silent(0.05)
+            found.append([*replies, reader.ask("PING")])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("block", [False, True], ids=["EVAL", "in EXEC"])
+def test_a_frame_too_many_is_not_the_next_reply(line_breaks: LocalShards, serve: Serve, block: bool) -> None:
+    """The connection on which it came is closed; the client hears that it may have missed something."""
+    proxy = serve("--static", line_breaks.static)
+    raising = ("EVAL", r"error('A B\r\n+two\r\n+three')", 1, KEYS[0])
+    with Wire(proxy.address, protocol=3) as client:
+        client.ask("CLIENT", "TRACKING", "ON")
+        for turn in range(5):
+            if block:
+                assert client.ask("MULTI") == OK
+                client.ask(*raising)
+                assert client.ask("EXEC").startswith((b"*1\r\n-", b"-"))
+            else:
+                assert client.ask(*raising).startswith(b"-")
+            client.send(pack("ECHO", f"turn {turn}"))
+            client.send(pack("SET", KEYS[0], turn))
+            client.send(pack("GET", KEYS[0]))
+            told = [reply for reply in iter(client.reply, b"$1\r\n%d\r\n" % turn) if reply != NOTHING]
+            assert told == [b"$6\r\nturn %d\r\n" % turn, OK]
+    assert "can not be read" not in proxy.log

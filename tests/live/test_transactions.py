@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha1
 
 import pytest
 import redis
@@ -204,6 +205,20 @@ def test_large_transactions(site: Site) -> None:
                 assert gone == b":1\r\n"
 
     together(4, work)
+
+
+def test_very_many_scripts_of_one_transaction(site: Site) -> None:
+    """What they need is looked for in slices: what follows waits, and keeps its turn."""
+    key = site.tags()[0]
+    evals = [("EVAL", f"return redis.call('incr', KEYS[1]) + {number}", 1, key) for number in range(3000)]
+    digest = sha1(b"return redis.call('get', KEYS[1])").hexdigest()
+    with site.client() as client:
+        client.ask("SCRIPT", "LOAD", "return redis.call('get', KEYS[1])")
+        client.send(pipeline(("MULTI",), *evals, ("EVALSHA", digest, 1, key), ("EXEC",), ("INCR", key), ("PING",)))
+        *queued, result, behind, pong = client.replies(len(evals) + 5)
+        assert set(queued[1:]) == {QUEUED}
+        assert decode(result) == [*range(1, 6001, 2), b"3000"]
+        assert (behind, pong) == (b":3001\r\n", b"+PONG\r\n")
 
 
 def test_a_client_that_goes_away_leaves_nothing_behind(site: Site) -> None:

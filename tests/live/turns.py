@@ -15,13 +15,14 @@ import time
 from pathlib import Path
 
 from proxy.devservers.servers import ServerBinary
+from proxy.worker import loop_lag
 from tests.live.patient_site import standing
 from tests.live.stimuli import STIMULI, Act
 from tests.support.binaries import FULL
 from tests.support.proxy_process import ProxyProcess
 
-_FINE = """
-import sys, proxy.looplag as loop
+_FINE = f"""
+import sys, {loop_lag.__name__} as loop
 loop._EVERY, loop._WINDOW = 0.002, 1.0
 from proxy.cli import main
 sys.exit(main(sys.argv[1:]))

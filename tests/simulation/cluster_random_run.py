@@ -45,7 +45,7 @@ def stale_source(cluster: SimulatedCluster, service: Service, rng: Random) -> So
 
 def discovery(cluster: SimulatedCluster, service: Service, rng: Random) -> Source:
     """The proxy's own."""
-    return service.source
+    return service.discovery.source
 
 
 class ClusterRandomRun(RandomRun):
@@ -122,8 +122,8 @@ class ClusterRandomRun(RandomRun):
         loop = virtual_loop()
         if self._hasty:
             self._until = loop.time() + rng.uniform(0.5, 1.5)
-        service.source = self._find(self.cluster, service, rng)
-        following = loop.create_task(service.source.run(service.adopt))
+        service.discovery.source = self._find(self.cluster, service, rng)
+        following = loop.create_task(service.discovery.source.run(service.adopt))
         tasks = [loop.create_task(work) for work in self._work()]
         await asyncio.gather(*tasks)
         for node in self.cluster.nodes:

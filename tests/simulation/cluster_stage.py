@@ -118,7 +118,7 @@ class StagedCluster:
         )
         loop.network = SimulatedNetwork(self.cluster.nodes)
         self.service = Service(config, build_topology(config), clock=loop.time)
-        self.service.source = self.source
+        self.service.discovery.source = self.source
         self._epoch = 0
 
     @property

@@ -87,7 +87,7 @@ class Found:
 @asynccontextmanager
 async def found() -> AsyncIterator[Found]:
     made = Found()
-    following = asyncio.create_task(made.service.source.run(made.service.adopt))
+    following = asyncio.create_task(made.service.discovery.source.run(made.service.adopt))
     while not made.service.topology.whole:  # noqa: ASYNC110 - time is virtual
         await asyncio.sleep(0.01)
     made.client.say("DBSIZE")
@@ -112,7 +112,7 @@ def test_nobody_goes_to_a_stranger(word: str, requests: list[str]) -> None:
             assert len(stage.client.heard) == len(requests)
             assert word in str(stage.client.heard[-1]) or requests == ["WATCH {t}k"]
             assert not any(NOWHERE in str(backend.place.node) for backend in stage.service.upstream.pool)
-            assert stage.service.source.member(Node(NOWHERE, 6379)) is None
+            assert stage.service.discovery.source.member(Node(NOWHERE, 6379)) is None
 
     play(scene())
 
@@ -177,7 +177,7 @@ def test_a_node_that_comes_back_under_another_id() -> None:
             stage.client.say("SET {t}k 1")
             await asyncio.sleep(RETRY_DEADLINE * 2)
             assert stage.client.heard == [b"OK"]
-            assert stage.service.source.stranger(Node(*node.address), node.name) == ""
-            assert "is unknown to the cluster" in stage.service.source.stranger(Node(*node.address), "e" * 40)
+            assert stage.service.discovery.source.stranger(Node(*node.address), node.name) == ""
+            assert "is unknown to the cluster" in stage.service.discovery.source.stranger(Node(*node.address), "e" * 40)
 
     play(scene())

@@ -206,7 +206,7 @@ async def test_servers_that_only_a_redirection_named(case: UpkeepCase) -> None:
     await asyncio.sleep(LONG)
     assert case.connections == before
     assert case.series == series
-    assert all(backend.place.node.host.startswith("10.2.") for backend in service.restarted)
+    assert all(backend.place.node.host.startswith("10.2.") for backend in service.discovery.restarted)
     # Nobody tries to reach them any more.
     for server in case.servers[2:]:
         server.go_on()
@@ -228,11 +228,11 @@ async def test_a_stranger_that_drops_every_connection(case: UpkeepCase) -> None:
 
 @told()
 async def test_what_is_known_of_servers_shrinks_with_them(case: UpkeepCase) -> None:
-    service = case.service
+    service, roles = case.service, case.service.discovery.roles
     for number in range(STRANGERS):
         node = stranger(number)
-        service.roles.demoted(Place("x", node, True, 2, 0, 0))
-        service.roles.learned(node, 5)
+        roles.demoted(Place("x", node, True, 2, 0, 0))
+        roles.learned(node, 5)
     await asyncio.sleep(SOON)
     service.adopt(Topology.static([Shard("shard-1", Node("10.2.0.1", 6379))], epoch=2))
-    assert (service.roles.misfits, len(service.roles._renewed), len(service.roles._sought)) == ({}, 0, 0)
+    assert (roles.misfits, len(roles._renewed), len(roles._sought)) == ({}, 0, 0)

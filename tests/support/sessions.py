@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from proxy.commands.table import CommandTable
-from proxy.session import client_commands
+from proxy.session import commands
 from proxy.session.session import Load, Session, World
 from proxy.session.users import Account
 
@@ -60,4 +60,4 @@ def say(session: Session, *words: bytes | str, now: float = 100.0) -> bytes:
     fact = TABLE.resolve(args)
     assert fact is not None
     assert fact.accepts(len(args))
-    return client_commands.run(session, fact.name, args, now)
+    return commands.find(fact.name).run(session, args, now)

@@ -257,7 +257,7 @@ def watching(lookup: IdleWorker) -> Iterator[IdleWorker]:
     lookup.passes(KEPT + 1.0)
     lookup.do(service.upstream.forget_long_replies)
     assert not service.upstream.longs.names
-    assert not service.lookups.current.watching
+    assert not service.fast_paths.lookups.current.watching
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_what_is_like_those_of_very_long_replies_goes_where_it_went(watching: Id
     frame = request(line)
     end, sent = drive(watching, frame * 3)
     watched = calls(watching)
-    watching.do(lambda: watching.service.lookups.current.watch(()))
+    watching.do(lambda: watching.service.fast_paths.lookups.current.watch(()))
     assert drive(watching, frame * 3) == (end, sent)
     assert end == 3 * len(frame)
     assert calls(watching) == {name: 2 * calls for name, calls in watched.items()}

@@ -46,3 +46,22 @@ def test_clients_of_all_workers(memory: int) -> None:
     assert one.total() == 10
     one.bury(1)
     assert one.total() == two.total() == 4
+
+
+def test_what_clients_of_other_workers_are_about_to_hear(memory: int) -> None:
+    """Numbers that only grow: what is begun later does not keep those waiting who look at what had begun before."""
+    one, two = SharedCounts(3, 0, memory), SharedCounts(3, 1, memory)
+    two.begun(5)
+    two.begun(5)
+    two.ended(5)
+    one.begun(5)
+    assert one.begun_elsewhere(5) == [(1, 2)]
+    assert one.begun_elsewhere(6) == []
+    assert two.begun_elsewhere(5) == [(0, 1)]
+    assert one.ended_elsewhere(5, 1) == 1
+    two.begun(5)
+    two.ended(5)
+    assert one.ended_elsewhere(5, 1) == 2
+    one.bury(1)
+    assert one.begun_elsewhere(5) == []
+    assert one.ended_elsewhere(5, 1) == 3

@@ -32,7 +32,7 @@ def test_any_case(name: bytes) -> None:
     assert fact.name == "get"
 
 
-@pytest.mark.parametrize("name", [b"", b"nope", b"config|get", b"get ", b"\xff\x00"])
+@pytest.mark.parametrize("name", [b"", b"nope", b"config|get", b"get ", b"\xff\x00", b"get" * 1000])
 def test_unknown(name: bytes) -> None:
     assert TABLE.get(name) is None
     assert TABLE.resolve([name, b"x"]) is None
@@ -56,9 +56,10 @@ def test_resolve(line: str, name: str) -> None:
     assert fact.name == name
 
 
-def test_an_unknown_subcommand_names_its_container() -> None:
+@pytest.mark.parametrize("subcommand", [b"", b"nope", b"get" * 1000])
+def test_an_unknown_subcommand_names_its_container(subcommand: bytes) -> None:
     with pytest.raises(UnknownSubcommand) as raised:
-        TABLE.resolve([b"config", b"nope"])
+        TABLE.resolve([b"config", subcommand])
     assert raised.value.fact.name == "config"
 
 

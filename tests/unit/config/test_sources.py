@@ -280,12 +280,12 @@ def test_unknown_keys(tmp_path: Path) -> None:
         (
             '[[users]]\nname = "app"',
             "users[0]",
-            "has no password: set one of password, password_env, password_file, password_sha256, or say nopass = true",
+            "has no password: set one of password, password_env, password_file, password_sha256, or nopass = true",
         ),
         (
             '[[users]]\nname = "app"\nnopass = true\npassword = "x"',
             "users[0].nopass",
-            "is said beside a password: keep one of them",
+            "is set beside a password: keep one of them",
         ),
         (
             '[[users]]\nname = "app"\nnopass = "yes"',
@@ -320,11 +320,11 @@ COLOCATE = "[[colocate]]\n"
 @pytest.mark.parametrize(
     ("text", "path", "words"),
     [
-        ("", "colocate[0]", "is about no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."),
+        ("", "colocate[0]", "matches no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."),
         (
             'prefixes = ["a"]',
             "colocate[0].name",
-            "is missing: the keys go into the slot of this name, so it should never change again",
+            "is missing: it chooses the slot of the keys, so it should never change later",
         ),
         (
             'name = "a"\nprefixes = ["a"]\nupto = 2',
@@ -334,29 +334,33 @@ COLOCATE = "[[colocate]]\n"
         (
             'name = "a"\nprefixes = ["a", ""]',
             "colocate[0].prefixes",
-            '"" is how every key begins: one shard is what keeps everything together',
+            '"" matches every key: to keep all keys together, use one shard',
         ),
         (
             'name = "a"\nprefixes = "{a}"',
             "colocate[0].prefixes",
-            '"{a}" has a brace: a hash tag in a key wins over rules, so leave it out',
+            '"{a}" has a brace: a hash tag takes precedence over rules, so leave it out',
         ),
-        ('prefix = "{"', "colocate[0].prefix", '"{" has a brace: a hash tag in a key wins over rules, so leave it out'),
+        (
+            'prefix = "{"',
+            "colocate[0].prefix",
+            '"{" has a brace: a hash tag takes precedence over rules, so leave it out',
+        ),
         ("prefix = 5\nupto = 2", "colocate[0].prefix", "is not text: write it in quotes"),
         (
             'prefix = "{"\nupto = 2\nseparator = "."',
             "colocate[0].prefix",
-            '"{" has a brace: a hash tag in a key wins over rules, so leave it out',
+            '"{" has a brace: a hash tag takes precedence over rules, so leave it out',
         ),
         (
             'prefix = "}:"',
             "colocate[0].prefix",
-            '"}:" has a brace: a hash tag in a key wins over rules, so leave it out',
+            '"}:" has a brace: a hash tag takes precedence over rules, so leave it out',
         ),
         (
             'prefix = "a:{b:"\nupto = 1',
             "colocate[0].prefix",
-            '"a:{b:" has a brace: a hash tag in a key wins over rules, so leave it out',
+            '"a:{b:" has a brace: a hash tag takes precedence over rules, so leave it out',
         ),
         (
             'name = "a"\nprefixes = ["a", "b", "bc"]',
@@ -406,7 +410,7 @@ def test_rules_in_front_of_a_cluster(tmp_path: Path) -> None:
     [(path, words)] = problems(tmp_path, text)
     assert path == "colocate"
     assert words.startswith(
-        "has no place in front of a Redis Cluster: its servers compute the slots of keys themselves"
+        "has no effect in front of a Redis Cluster: its servers compute the slots of keys themselves"
     )
     assert loaded(tmp_path, text.replace("cluster", "sentinel").replace("seeds", 'masters = "m"\nsentinels')).colocate
 
@@ -617,7 +621,7 @@ class TestSentinel:
             sentinels = "a:26379"
             masters = ["x", "", "x", "a b"]
         """
-        words = "is no name of a master: sentinels take letters, digits and . - _"
+        words = "is not a name of a master: sentinels take letters, digits and . - _"
         assert problems(tmp_path, text) == [
             ("sentinel.masters[2]", '"x" is sentinel.masters[0] too: name each master once'),
             ("sentinel.masters[1]", words),

@@ -214,7 +214,7 @@ async def test_one_node_that_lags_is_not_believed(nodes: FourNodes, caplog: pyte
         follower.hint(place("A"))
         await looked(nodes)
         assert len(nodes.adopted) == 1
-        words = f"cluster node is behind others, and is not believed in all it says address={place('a')}"
+        words = f"cluster node is behind others, and not all of its answer is believed address={place('a')}"
         assert lines(caplog) == [words]
         nodes.tell(FAILED_OVER, {"a": "A", "B": "b"}, "a")
         follower.hint(place("a"))
@@ -295,7 +295,7 @@ async def test_nobody_answers(nodes: FourNodes, caplog: pytest.LogCaptureFixture
         assert sorted(lines(caplog)) == [
             f"cluster node can not be asked address={place('A')} reason='no answer within 0.1 s'",
             f"cluster node can not be asked address={place('B')} reason='the server refuses AUTH'",
-            "no node of the cluster can be asked: look at cluster.seeds, and at the network",
+            "no node of the cluster can be asked: check cluster.seeds and the network",
         ]
         assert nodes.adopted == []
         nodes.down.clear()
@@ -373,9 +373,9 @@ async def test_a_server_that_is_no_node(nodes: FourNodes, caplog: pytest.LogCapt
     async with following(nodes):
         await looked(nodes, 3)
         assert lines(caplog) == [
-            f"{place('A')} is no node of a cluster: it is not in cluster mode. Start it with cluster-enabled yes, or "
-            'name it as a server of its own: topology.kind = "static", or --static',
-            "no node of the cluster can be asked: look at cluster.seeds, and at the network",
+            f"{place('A')} is not a node of a cluster: it is not in cluster mode. Start it with cluster-enabled yes, "
+            'or name it as a static shard (topology.kind = "static", or --static)',
+            "no node of the cluster can be asked: check cluster.seeds and the network",
         ]
 
 
@@ -429,7 +429,7 @@ async def test_a_stranger_at_the_address_of_a_member(
         follower.hint()
         await looked(nodes)
         assert follower.stranger(place(name), "Z") == ""
-        assert [line for line in lines(caplog) if "known by now" in line]
+        assert [line for line in lines(caplog) if "known member now" in line]
 
 
 async def test_nobody_is_asked_who_is_not_known(nodes: FourNodes) -> None:
@@ -494,7 +494,7 @@ async def test_a_stranger_among_the_seeds_at_the_start(
         await looked(nodes, 5)
         assert [shard.primary for shard in nodes.latest.shards] == [place("A"), place("B")]
         assert len(nodes.adopted) == 1
-        assert len([line for line in lines(caplog) if "the seeds are not of one cluster" in line]) == 1
+        assert len([line for line in lines(caplog) if "the seeds do not belong to one cluster" in line]) == 1
 
 
 async def test_an_empty_node_among_the_seeds_is_no_cluster(nodes: FourNodes) -> None:
@@ -517,7 +517,7 @@ async def test_odd_parts_are_said_once(nodes: FourNodes, caplog: pytest.LogCaptu
         assert len(nodes.adopted) == 1
         follower.hint()
         await looked(nodes, 3)
-        told = [line for line in lines(caplog) if "passed over" in line]
+        told = [line for line in lines(caplog) if "skipped" in line]
         assert told
         assert len(told) == len(set(told)) == len({line.split()[6] for line in told})
 

@@ -66,7 +66,7 @@ B = seat(2, "b", (8192, 16383))
             (A, B),
             (seat(1, "a", (0, 16383), replicas="xy"),),
             [
-                "shard removed shard=shard-2 primary=b:1: no node of it has slots any more",
+                "shard removed shard=shard-2 primary=b:1: none of its nodes has slots any more",
                 "slots moved slots=8192-16383 from=shard-2 to=shard-1",
             ],
             id="removed",

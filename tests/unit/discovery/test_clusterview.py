@@ -168,14 +168,14 @@ def test_who_is_not_online(health: bytes) -> None:
             False,
         ),
         (hiredis.ReplyError("LOADING x"), "it answers CLUSTER NODES with: LOADING x", False),
-        (lines("{a} x"), "in a form that is not known: CLUSTER NODES, node 'a{40}': its line has 2 fields", False),
+        (lines("{a} x"), "in an unknown form: CLUSTER NODES, node 'a{40}': its line has 2 fields", False),
         (
             lines("{b} 10.0.0.2:7000@1 master - 0 0 3 connected"),
-            "in a form that is not known: it does not say which of the nodes it is",
+            "in an unknown form: it does not tell which of the nodes it is",
             False,
         ),
-        (b"", "in a form that is not known", False),
-        (5, "in a form that is not known", False),
+        (b"", "in an unknown form", False),
+        (5, "in an unknown form", False),
     ],
 )
 def test_what_is_no_view(reply: object, words: str, lone: bool) -> None:

@@ -138,7 +138,10 @@ def test_an_old_sentinel() -> None:
     [
         ("NOAUTH Authentication required.", "set sentinel.password"),
         ("NOPERM this user has no permissions to run the 'sentinel|master' command", "may not ask it: NOPERM"),
-        ("ERR unknown command 'SENTINEL', with args beginning with: 'MYID' ", "no sentinel: name the sentinels' own"),
+        (
+            "ERR unknown command 'SENTINEL', with args beginning with: 'MYID' ",
+            "not a sentinel: name the sentinels' own",
+        ),
     ],
 )
 def test_who_can_not_be_asked(error: str, words: str) -> None:

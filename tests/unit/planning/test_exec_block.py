@@ -8,7 +8,7 @@ from proxy.commands.table import CommandTable
 from proxy.engine.inflight import LARGE, InFlight
 from proxy.engine.sink import QUEUED
 from proxy.planning import exec_block
-from proxy.planning.exec_block import Queue, Queued
+from proxy.planning.exec_block import TRANSITIONS, Queue, Queued, TransactionEvent, TransactionState
 from proxy.planning.retry_rules import Look, together
 from proxy.resp import encode
 from proxy.resp.requests import split_request
@@ -82,6 +82,46 @@ def test_the_queue() -> None:
     assert queue.size == sum(one.size for one in queue.items)
     queue.drop()
     assert (queue.items, queue.slots, queue.size, queue.spoiled) == ([], set(), 0, True)
+
+
+def test_what_can_happen_to_a_transaction() -> None:
+    """Whatever is not in the table raises, and leaves the transaction as it was."""
+    for state in TransactionState:
+        for event in TransactionEvent:
+            queue = in_state(state)
+            if (following := TRANSITIONS.get((state, event))) is None:
+                with pytest.raises(RuntimeError, match=f"{state.value} can not be {event.value}"):
+                    queue.happened(event)
+                following = state
+            else:
+                queue.happened(event)
+            assert (queue.state, queue.spoiled) == (following, following is TransactionState.SPOILED)
+
+
+@pytest.mark.parametrize("state", [TransactionState.SPOILED, TransactionState.EXECUTING])
+def test_nothing_is_queued_any_more(state: TransactionState) -> None:
+    queue = in_state(state)
+    with pytest.raises(RuntimeError, match="can not be queued"):
+        queue.add(item("SET k 1"), {5})
+    assert not queue.items
+
+
+def test_what_is_executed_can_not_be_refused() -> None:
+    queue = Queue()
+    queue.add(item("SET k 1"), {5})
+    queue.happened(TransactionEvent.EXECUTED)
+    with pytest.raises(RuntimeError, match="can not be refused"):
+        queue.drop()
+    assert len(queue.items) == 1
+
+
+def in_state(state: TransactionState) -> Queue:
+    queue = Queue()
+    if state is TransactionState.SPOILED:
+        queue.drop()
+    elif state is TransactionState.EXECUTING:
+        queue.happened(TransactionEvent.EXECUTED)
+    return queue
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,26 @@ def test_libraries_never_are() -> None:
     assert reply_counts.of_its_own(fact_of(*listing).name, listing, raises=False) is None
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shared"),
+    [
+        ((b"SLEEP", b"0"), True),
+        ((b"sleep", b"0"), True),
+        ((b"OBJECT", b"k"), True),
+        ((b"RELOAD",), True),
+        ((b"PROTOCOL", b"attrib"), False),
+        ((b"ERROR", b"x"), False),
+        ((b"OBJECT", b"k\r\n"), False),
+        ((b"SOMETHING-NEW",), False),
+        ((b"HELP",), False),
+        ((), False),
+    ],
+)
+def test_debug_is_shared_where_it_answers_once(arguments: tuple[bytes, ...], shared: bool) -> None:
+    args = (b"DEBUG", *arguments)
+    assert (reply_counts.of_its_own("debug", args, raises=False) is None) is shared
+
+
 def test_the_names_are_those_of_facts() -> None:
     facts = {fact.name: fact for top in TABLE for fact in (top, *top.subcommands.values())}
     assert reply_counts.NAMES - facts.keys() == set()

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.planning import scan_cursor
 from proxy.planning.scan_cursor import Cursors
+from proxy.resp.replies import BadReply
 from proxy.sharding.topology import Node, Ranges, Shard, Topology, even_ranges
 
 A, B, C = (Shard(name, Node("10.0.0.1", 7000 + index)) for index, name in enumerate("abc"))
@@ -175,3 +177,15 @@ def test_a_fixed_topology_needs_no_tags() -> None:
     fixed = Cursors(Topology.static((A, B, C)))
     assert fixed.marks(1, 0) == (b"2", b"1", b"2")
     assert fixed.read(b"3") == (0, 0, 0)
+
+
+def test_a_page_is_divided_behind_its_cursor() -> None:
+    assert scan_cursor.page(b"*2\r\n$2\r\n17\r\n*1\r\n$1\r\nk\r\n") == (b"$2\r\n17\r\n", b"*1\r\n$1\r\nk\r\n")
+
+
+@pytest.mark.parametrize(
+    "reply", [b"*0\r\n", b"*-1\r\n", b"*1\r\n$1\r\n0\r\n", b"*3\r\n:0\r\n*0\r\n:1\r\n", b"+OK\r\n"]
+)
+def test_what_is_no_page(reply: bytes) -> None:
+    with pytest.raises(BadReply):
+        scan_cursor.page(reply)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.resp.replies import BadReply, ReplyFramer, elements, header, short_end
+from proxy.resp.replies import BadReply, ReplyFramer, elements, header, short_end, string_of
 from tests.support.feeding import AGGREGATES, NOISE, PLACES, RESP2, RESP3, Fed, Watched, chunks, cut, single_bytes
 
 CUT = object()
@@ -273,3 +273,16 @@ def test_a_short_end_is_never_one_that_the_framer_does_not_see(data: bytes) -> N
         if end >= 0:
             assert at < end <= len(data)
             assert framed(data, at) == end
+
+
+@pytest.mark.parametrize("frame", [b"$1\r\nx\r\n", b"=5\r\ntxt:x\r\n", b"+x\r\n"])
+def test_strings(frame: bytes) -> None:
+    assert string_of(frame) == b"x"
+
+
+@pytest.mark.parametrize(
+    "frame", [b"*1\r\n$1\r\nx\r\n", b"%1\r\n+x\r\n+y\r\n", b":1\r\n", b">1\r\n+x\r\n", b"-ERR x\r\n"]
+)
+def test_what_is_no_string(frame: bytes) -> None:
+    with pytest.raises(BadReply):
+        string_of(frame)

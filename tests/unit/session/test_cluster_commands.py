@@ -2,12 +2,12 @@
 
 import pytest
 
-from proxy.session.virtual_cluster import Member, Presented
+from proxy.session.virtual_cluster import AdvertisedNode, Presented
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import NOBODY, Node, Shard, Topology
 from tests.support.sessions import Room, say
 
-OWN = Member("127.0.0.1", 6380, [(0, 16383)])
+OWN = AdvertisedNode("127.0.0.1", 6380, [(0, 16383)])
 TOPOLOGY = Topology.static([Shard("a", Node("a", 1)), Shard("b", Node("b", 1))])
 
 
@@ -140,8 +140,8 @@ def test_who_is_none_of_the_advertised_is_the_first() -> None:
 
 
 def test_ids_are_stable_and_differ() -> None:
-    assert OWN.id == Member("127.0.0.1", 6380, []).id
-    assert len({OWN.id, OWN.shard_id, Member("127.0.0.1", 6381, []).id}) == 3
+    assert OWN.id == AdvertisedNode("127.0.0.1", 6380, []).id
+    assert len({OWN.id, OWN.shard_id, AdvertisedNode("127.0.0.1", 6381, []).id}) == 3
 
 
 def test_slots_that_nobody_serves() -> None:

@@ -5,6 +5,7 @@ from hashlib import sha1
 
 import pytest
 
+from proxy.engine.jobs import at_once
 from proxy.engine.sink import DISCARD, Sink
 from proxy.planning import exec_block
 from proxy.planning.refusals import NOSCRIPT, Refusal
@@ -90,6 +91,29 @@ def test_a_block_brings_its_own_and_is_sent_each_once() -> None:
     assert scripts.ahead(None, calls) == [load(one), load(two)]
     assert scripts.ahead("it", calls[:1]) == [load(one)]
     assert scripts.ahead("it", calls) == [load(two)]
+
+
+def test_very_many_calls_are_looked_at_some_at_a_time() -> None:
+    scripts, connection = Scripts(10, 1000), Wired()
+    scripts.keep(b"body")
+    calls = [("eval", [b"EVAL", b"return %d" % number, b"0"]) for number in range(500)]
+    calls.append(("evalsha", [b"EVALSHA", digest(b"body"), b"0"]))
+    steps = 0
+    for enough in scripts.preparing(calls[-1:] + calls, connection, 7.5):
+        assert not enough
+        assert not connection.sent
+        steps += 1
+    assert steps > 5
+    assert connection.sent == [load(b"body")]
+
+
+def test_of_very_many_digests_those_of_kept_scripts() -> None:
+    scripts = Scripts(10, 1000)
+    scripts.keep(b"body")
+    wanted = digest(b"body").upper()
+    job = scripts.kept_among([b"SCRIPT", b"EXISTS", *[b"x"] * 500, wanted, *[b"x"] * 500])
+    assert len(list(job)) > 5
+    assert at_once(scripts.kept_among([b"SCRIPT", b"EXISTS", b"x", wanted])) == [b"SCRIPT", b"EXISTS", wanted]
 
 
 class TestBounds:

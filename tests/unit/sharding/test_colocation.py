@@ -12,7 +12,7 @@ from proxy.errors import CROSSSLOT
 from proxy.planning.planner import Forward, Reject
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.session import client_commands
+from proxy.session import commands
 from proxy.sharding.colocation import Colocation, Rule, build_colocation, slot_of
 from proxy.sharding.slots import SLOTS, hashed_part, key_slot
 from tests.support.idle_worker import IdleWorker, idle_worker
@@ -132,7 +132,7 @@ def test_all_agree(shared: IdleWorker, keys: list[bytes]) -> None:
         return {shard for shard, _ in sent}
 
     for key, slot in zip(keys, slots, strict=True):
-        assert service.slot_of(key) == slot
+        assert service.inspector.slot_of(key) == slot
         assert sent_by_the_fast_lane(b"SET", key, b"v") == {owner[slot]}
         args = [b"GET", key]
         fact = service.inspector.table.resolve(args)
@@ -159,5 +159,5 @@ def test_all_agree(shared: IdleWorker, keys: list[bytes]) -> None:
 
 def test_cluster_keyslot_answers_what_is_used(shared: IdleWorker) -> None:
     session = shared.do(shared.enter).session
-    answer = client_commands.run(session, "cluster|keyslot", [b"CLUSTER", b"KEYSLOT", b"celery-x"], 0.0)
+    answer = commands.find("cluster|keyslot").run(session, [b"CLUSTER", b"KEYSLOT", b"celery-x"], 0.0)
     assert answer == encode.integer(key_slot(b"celery")) != encode.integer(key_slot(b"celery-x"))

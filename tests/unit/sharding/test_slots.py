@@ -1,5 +1,7 @@
 """Slots of keys, after the cluster specification."""
 
+import random
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -41,6 +43,14 @@ def test_the_specifications_checksum() -> None:
 )
 def test_known_slots(key: bytes, slot: int) -> None:
     assert key_slot(key) == slot
+
+
+@pytest.mark.parametrize("size", [*range(55, 90), 1000, 1001, 1007])
+def test_long_keys_of_all_ends(size: int) -> None:
+    key = random.Random(size).randbytes(size).replace(b"{", b"(")
+    assert key_slot(key) == plain_slot(key)
+    assert key_slot(b"{%b}x" % key.replace(b"}", b")")) == plain_slot(key.replace(b"}", b")"))
+    assert span_slot(b"SET " + key + b" 1", 4, 4 + size) == plain_slot(key)
 
 
 @pytest.mark.parametrize(

@@ -32,3 +32,11 @@ VALKEYS_OWN = {
     "connection: READONLY, READWRITE and ASKING": "Valkey 9 takes READONLY and READWRITE without cluster mode",
 }
 """Where Valkey does otherwise than Redis, which is the reference; by the scene's name, with what it does."""
+
+REDIS_8S_OWN = {
+    "transaction: of the connection's own state": (
+        "Redis 8.2 answers nothing to an AUTH that fails inside a transaction: EXEC announces a reply more than it "
+        "sends, and takes that of the next command for it"
+    ),
+}
+"""The same of Redis 8.2."""

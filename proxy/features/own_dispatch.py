@@ -1,0 +1,52 @@
+"""Which handler answers one of the proxy's own commands. EXEC and the slow path both ask here.
+
+``proxy.features.commands`` has the table; this is what its rows for features look like, and how the workers join in.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from proxy.engine.jobs import Job
+from proxy.features.host import Host
+from proxy.features.request import Request
+from proxy.features.state import Modes
+from proxy.resp import encode
+from proxy.session.cross_worker import CrossWorkerCommand
+from proxy.session.own_command import InMulti, OwnCommand, SessionCommand, TimedCommand
+
+_ABOUT_ONE_CLIENT = (SessionCommand, TimedCommand)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCommand(OwnCommand):
+    """A command that a feature carries out."""
+
+    carry_out: Callable[[Modes, Request], bool]
+    """Carries out a request, outside of a transaction. False if it must wait (nothing was done)."""
+    at_exec: Callable[[Host, str, Sequence[bytes]], bytes] | None = None
+    """Makes the reply when EXEC is answered, if the command is ``InMulti.ANSWERED``; called with its name."""
+    in_multi: InMulti = field(default=InMulti.REFUSED, kw_only=True)
+
+
+def replying(
+    client: Host, name: str, args: Sequence[bytes], now: float, later: Callable[[bytes], None]
+) -> Job[bytes | None]:
+    """Carry out the command ``name``, which no server sees, and return its reply. If the other workers have to do their
+    parts, return None, and call ``later`` with the reply when they have."""
+    row = client.own_command(name)
+    session = client.session
+    if isinstance(row, FeatureCommand):
+        assert row.at_exec is not None, f"{name} was queued"
+        return row.at_exec(client, name, args)
+    if isinstance(row, _ABOUT_ONE_CLIENT):
+        return row.run(session, args, now)
+    assert isinstance(row, CrossWorkerCommand)
+    wrong = yield from row.check(session.world, args)
+    if wrong is not None:
+        return encode.error(wrong)
+    part = yield from row.part(session.world, session.id, args, now)
+    siblings = client.service.siblings
+    if siblings is None:
+        return row.reply((part,), args, session.protocol)
+    siblings.ask(name, args, session.id, lambda others: later(row.reply((part, *others), args, session.protocol)))
+    return None

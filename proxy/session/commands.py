@@ -1,0 +1,78 @@
+"""The proxy's own commands that are about its clients alone: what answers each.
+
+These rows are a part of the table in ``proxy.features.commands``, which has the commands of the features as well.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+
+from proxy.resp import encode
+from proxy.session import client_commands, cluster_commands, cross_worker, session
+from proxy.session.cross_worker import CrossWorkerCommand
+from proxy.session.own_command import InMulti, SessionCommand, TimedCommand
+
+SessionRow = SessionCommand | TimedCommand | CrossWorkerCommand
+
+SESSION_COMMANDS: Mapping[str, SessionRow] = {
+    "acl|whoami": SessionCommand(session.whoami),
+    "asking": SessionCommand(cluster_commands.asking),
+    "auth": SessionCommand(session.auth),
+    "client|capa": SessionCommand(client_commands.capa),
+    "client|getname": SessionCommand(client_commands.getname),
+    "client|getredir": SessionCommand(client_commands.getredir),
+    "client|id": SessionCommand(client_commands.number),
+    "client|import-source": SessionCommand(client_commands.refused("client|import-source")),
+    "client|info": TimedCommand(client_commands.info),
+    "client|kill": cross_worker.KILL,
+    "client|list": cross_worker.LIST,
+    "client|no-evict": SessionCommand(client_commands.switch("no_evict")),
+    "client|no-touch": SessionCommand(client_commands.switch("no_touch")),
+    "client|pause": cross_worker.PAUSE,
+    "client|reply": SessionCommand(client_commands.reply),
+    "client|setinfo": SessionCommand(client_commands.setinfo),
+    "client|setname": SessionCommand(client_commands.setname),
+    "client|trackinginfo": SessionCommand(client_commands.trackinginfo),
+    "client|unblock": cross_worker.UNBLOCK,
+    "client|unpause": cross_worker.UNPAUSE,
+    "cluster|count-failure-reports": SessionCommand(cluster_commands.of_node(encode.ZERO)),
+    "cluster|info": SessionCommand(cluster_commands.info),
+    "cluster|keyslot": SessionCommand(cluster_commands.keyslot),
+    "cluster|links": SessionCommand(cluster_commands.links),
+    "cluster|myid": SessionCommand(cluster_commands.myid),
+    "cluster|myshardid": SessionCommand(cluster_commands.myshardid),
+    "cluster|nodes": SessionCommand(cluster_commands.nodes),
+    "cluster|replicas": SessionCommand(cluster_commands.of_node(encode.EMPTY_ARRAY)),
+    "cluster|shards": SessionCommand(cluster_commands.shards),
+    "cluster|slaves": SessionCommand(cluster_commands.of_node(encode.EMPTY_ARRAY)),
+    "cluster|slot-stats": SessionCommand(cluster_commands.refused("cluster|slot-stats")),
+    "cluster|slots": SessionCommand(cluster_commands.slots),
+    "echo": SessionCommand(session.echo),
+    "hello": SessionCommand(session.hello),
+    "module|list": SessionCommand(session.modules),
+    "ping": SessionCommand(session.ping, while_subscribed=True),
+    "quit": SessionCommand(session.quit, while_subscribed=True, in_multi=InMulti.AT_ONCE),
+    "readonly": SessionCommand(cluster_commands.read_from(replicas=True)),
+    "readwrite": SessionCommand(cluster_commands.read_from(replicas=False)),
+    "reset": SessionCommand(session.reset, while_subscribed=True, in_multi=InMulti.AT_ONCE),
+    "role": SessionCommand(session.role),
+    "select": SessionCommand(session.select),
+    "slotgate|clients": cross_worker.CLIENTS,
+}
+"""By the fact's name."""
+PARTS: Mapping[str, cross_worker.PartOf] = {
+    **cross_worker.SCRIPTS,
+    **{name: row.part for name, row in SESSION_COMMANDS.items() if isinstance(row, CrossWorkerCommand)},
+}
+"""What a worker does for another one's client, by the name of what that asked for."""
+
+
+def find(name: str) -> SessionRow:
+    """What answers the command ``name`` (as a fact names it). A subcommand that only servers know has no row, and is
+    refused."""
+    return SESSION_COMMANDS.get(name) or _refusal(name)
+
+
+@cache
+def _refusal(name: str) -> SessionCommand:
+    refused = cluster_commands.refused if name.startswith("cluster|") else client_commands.refused
+    return SessionCommand(refused(name))
