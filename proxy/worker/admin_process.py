@@ -38,8 +38,11 @@ _STUCK = 3.0
 """Seconds after which a loop that does not answer is stuck: no turn of a loop that works takes so long."""
 _MARGIN = 0.8
 """The part of a connection's time for which an answer is waited: the rest is for saying that there is none."""
-_LOOK_EVERY = 0.05
-"""Seconds between two questions of the same kind to the other process, however many ask here."""
+_LOOK_EVERY = 0.02
+"""Seconds between two questions to the other process how the workers are, however many ask here: with 400 series they
+take a thirtieth of its time then."""
+_STUCK_EVERY = 0.002
+"""The same between two questions whether its loop runs, which cost it next to nothing."""
 
 T = TypeVar("T")
 
@@ -80,7 +83,7 @@ class AdminProcess:
         self._draining = False
         self._patience = 0.0
         self._looks = Newest(self._look, _LOOK_EVERY)
-        self._words = Newest(self._stuck, _LOOK_EVERY)
+        self._words = Newest(self._stuck, _STUCK_EVERY)
 
     async def begin(self) -> None:
         """Ask what to serve, and serve it. Raises ChannelError and TimeoutError if the other side does not answer."""
