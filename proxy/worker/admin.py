@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from proxy import __version__, metrics
 from proxy.compiled import engine
 from proxy.worker.admin_access import Access
-from proxy.worker.admin_http import Request, Response
+from proxy.worker.admin_http import HttpRequest, Response
 from proxy.worker.metric_snapshot import SUM, Labels, Overview, Tally
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Admin:
     def __repr__(self) -> str:
         return f"Admin({self._access}, draining={self.draining})"
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: HttpRequest) -> Response:
         """What is answered to ``request``."""
         if refusal := self._access.misdirected(request):
             return refusal
@@ -129,7 +129,7 @@ class Admin:
             case _:
                 return Response.text(HTTPStatus.NOT_FOUND, "try /metrics, /healthz, /readyz or /topology")
 
-    def _complain(self, request: Request) -> None:
+    def _complain(self, request: HttpRequest) -> None:
         now = time.monotonic()
         if now < self._silent_until:
             self._unsaid += 1
@@ -160,7 +160,7 @@ class Admin:
         note = f"\nfunction libraries: {', '.join(lacking)}" if lacking and admitted else ""
         return Response.text(HTTPStatus.OK, f"ready: every slot has a reachable primary{note}")
 
-    async def _metrics(self, request: Request) -> Response:
+    async def _metrics(self, request: HttpRequest) -> Response:
         overview = await self._overview()
         if isinstance(overview, Response):
             return overview

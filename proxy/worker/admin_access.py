@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from proxy.worker.admin_http import Request, Response
+from proxy.worker.admin_http import HttpRequest, Response
 
 _LOOPBACK = "localhost"
 _ANY = "*"
@@ -37,7 +37,7 @@ class Access:
         """Whether credentials are asked for."""
         return bool(self.tokens or self.passwords)
 
-    def misdirected(self, request: Request) -> Response | None:
+    def misdirected(self, request: HttpRequest) -> Response | None:
         """The refusal of a request that means another host; None if it means this one.
 
         Who names no host is no browser. At a unix socket there is none either, and the Host is made up.
@@ -57,7 +57,7 @@ class Access:
             return False
         return True
 
-    def admits(self, request: Request) -> bool:
+    def admits(self, request: HttpRequest) -> bool:
         """Whether the request has credentials that are good; always, where none are asked for.
 
         All of them are compared, each in constant time, so that the time tells nothing about them.

@@ -29,7 +29,7 @@ _NO_DESCRIPTORS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """What is asked. ``host`` is the authority that the client means, with its port; None if it names none."""
 
     method: str
@@ -58,7 +58,7 @@ class Response:
         return cls(status, "text/plain", f"{words}\n".encode(), headers)
 
 
-Answer = Callable[[Request], Awaitable[Response]]
+Answer = Callable[[HttpRequest], Awaitable[Response]]
 Context = Callable[[], ssl.SSLContext | None]
 """The TLS context of the next connection; None for plain HTTP."""
 
@@ -165,7 +165,7 @@ class HttpServer:
         _send(http, writer, response, head)
         await writer.drain()
 
-    async def _answered(self, request: Request) -> Response:
+    async def _answered(self, request: HttpRequest) -> Response:
         task = asyncio.current_task()
         assert task is not None
         self._clients_turn.pop(task, None)
@@ -174,7 +174,7 @@ class HttpServer:
         finally:
             self._clients_turn[task] = None
 
-    async def _request(self, http: h11.Connection, reader: asyncio.StreamReader, peer: str) -> Request | None:
+    async def _request(self, http: h11.Connection, reader: asyncio.StreamReader, peer: str) -> HttpRequest | None:
         """What is asked; None if the client leaves before. A body is not waited for: what is asked here has none."""
         while True:
             event = http.next_event()
@@ -185,7 +185,7 @@ class HttpServer:
             http.receive_data(await reader.read(_READ))
 
 
-def _parsed(event: h11.Request, peer: str) -> Request:
+def _parsed(event: h11.Request, peer: str) -> HttpRequest:
     headers: dict[str, str] = {}
     for name, value in event.headers:
         word = name.decode("latin-1")
@@ -197,7 +197,7 @@ def _parsed(event: h11.Request, peer: str) -> Request:
         with contextlib.suppress(ValueError):
             parts = urlsplit(target)
             path, host = parts.path or "/", parts.netloc or host
-    return Request(event.method.decode("latin-1"), path, host, headers, peer)
+    return HttpRequest(event.method.decode("latin-1"), path, host, headers, peer)
 
 
 def _send(http: h11.Connection, writer: asyncio.StreamWriter, response: Response, head: bool) -> None:

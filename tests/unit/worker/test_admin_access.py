@@ -9,16 +9,16 @@ import pytest
 
 from proxy.worker import admin_access
 from proxy.worker.admin_access import Access
-from proxy.worker.admin_http import Request
+from proxy.worker.admin_http import HttpRequest
 
 
 def hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def request(host: str | None = "localhost", peer: str = "10.0.0.9:1", authorization: str = "") -> Request:
+def request(host: str | None = "localhost", peer: str = "10.0.0.9:1", authorization: str = "") -> HttpRequest:
     headers = {"authorization": authorization} if authorization else {}
-    return Request("GET", "/metrics", host, headers, peer)
+    return HttpRequest("GET", "/metrics", host, headers, peer)
 
 
 def basic(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.worker.admin_http import Context, HttpServer, Request, Response
+from proxy.worker.admin_http import Context, HttpServer, HttpRequest, Response
 from proxy.worker.admin_process import Certificate, Newest
 from tests.support.certificates import Authority
 
@@ -22,13 +22,13 @@ class Desk:
     """A server with room for three; ``held`` keeps its answers back until it is set."""
 
     def __init__(self, context: Context = lambda: None) -> None:
-        self.asked: list[Request] = []
+        self.asked: list[HttpRequest] = []
         self.held = asyncio.Event()
         self.held.set()
         self.server = HttpServer(self.answer, most=3, timeout=2.0, context=context)
         self.port = 0
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: HttpRequest) -> Response:
         self.asked.append(request)
         await self.held.wait()
         if request.path == "/fault":
