@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.worker.admin_http import Context, HttpServer, HttpRequest, Response
+from proxy.worker.admin_http import Context, HttpRequest, HttpServer, Response
 from proxy.worker.admin_process import Certificate, Newest
 from tests.support.certificates import Authority
 
