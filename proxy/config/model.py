@@ -9,21 +9,24 @@ import hashlib
 import re
 from collections.abc import Iterator
 from math import ceil
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
     model_validator,
 )
 
+from proxy.config.admin import AdminSection, from_address
 from proxy.config.certificates import TLS_FILES
 from proxy.config.secret import PASSWORD_KEYS, Problems, full_path, read_secret
+from proxy.config.section import DAY as _DAY
+from proxy.config.section import Hash, Section
+from proxy.config.section import default as _default
+from proxy.config.section import one_or_many as _one_or_many
 from proxy.config.values import (
     AddressMap,
     Count,
@@ -38,24 +41,8 @@ from proxy.config.values import (
 )
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
-_DAY = 86400.0
 _KEEPALIVE_MAX = 32767.0
 """The most seconds that Linux takes (TCP_KEEPIDLE)."""
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, without unknown keys. Errors do not show inputs, which may be secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-def _default(value: object, why: str, **rules: Any) -> Any:
-    """An optional key: its default as an operator writes it, and the reason for it; ``rules`` are those of Field."""
-    return Field(value, description=why, validate_default=True, **rules)
-
-
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(_one_or_many)]
@@ -294,15 +281,6 @@ class LimitsSection(Section):
         return ceil(self.tcp_keepalive)
 
 
-def _hash(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", value.get_secret_value()):
-        raise ValueError("is not a SHA-256: write 64 hex digits, as `printf %s PASSWORD | sha256sum` prints them")
-    return SecretStr(value.get_secret_value().lower())
-
-
-Hash = Annotated[SecretStr, AfterValidator(_hash)]
-
-
 class User(Section):
     """One ``[[users]]``: a user of the proxy. Passwords are kept as SHA-256 only."""
 
@@ -355,9 +333,7 @@ class Config(Section):
     listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(_one_or_many)] = _default(
         ("127.0.0.1:6380",), "Loopback is the safe default; the port is free beside a Redis on 6379."
     )
-    admin: Annotated[ListenAddress | None, BeforeValidator(lambda value: None if value == "" else value)] = _default(
-        "127.0.0.1:9121", "Loopback is the safe default: metrics reveal much about an application."
-    )
+    admin: Annotated[AdminSection, BeforeValidator(from_address)] = _default({}, "See its keys.")
     workers: Workers = _default(1, "One process serves as much load as one Redis server.")
     drain_timeout: Duration = _default(
         "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY

@@ -1,0 +1,37 @@
+"""What the tables of the file have in common."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+DAY = 86400.0
+"""The longest duration, in seconds."""
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, without unknown keys. Errors do not show inputs, which may be secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def default(value: object, why: str, **rules: Any) -> Any:
+    """An optional key: its default as an operator writes it, and the reason for it; ``rules`` are those of Field."""
+    return Field(value, description=why, validate_default=True, **rules)
+
+
+def one_or_many(value: object) -> object:
+    """A list from what may be written without brackets."""
+    return [value] if isinstance(value, str) else value
+
+
+def _hash(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value.get_secret_value()):
+        raise ValueError("is not a SHA-256: write 64 hex digits, as `printf %s PASSWORD | sha256sum` prints them")
+    return SecretStr(value.get_secret_value().lower())
+
+
+Hash = Annotated[SecretStr, AfterValidator(_hash)]
+"""The SHA-256 of a password, as lower-case hex."""
