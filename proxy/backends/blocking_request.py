@@ -65,7 +65,7 @@ class BlockingRequest(DedicatedRequest):
         self._error = False
         """Whether CLIENT UNBLOCK asks for an error."""
 
-    # ---- what its maker says
+    # ---- methods of the subclass
 
     def place(self) -> Place | bytes | None:
         """Return the place where the request belongs now; an error reply if the request can not be sent any more; None
@@ -94,7 +94,7 @@ class BlockingRequest(DedicatedRequest):
         """Return the reply for a client that is unblocked before a server has its command."""
         raise NotImplementedError
 
-    # ---- its life
+    # ---- attempts
 
     def where(self) -> Place | Refusal | bytes:
         """Return the place that the subclass names; for one attempt, the server that a redirection named."""

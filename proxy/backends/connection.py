@@ -49,7 +49,7 @@ class ServerConnection(Receiver):
         except BaseException as error:
             self.abort()
             if self._transport is not None and isinstance(error, Exception):
-                await lost  # the connection counts against the limit until it is closed
+                await lost  # as this protocol may be used for another connection then
             raise
         finally:
             self._greeting = None

@@ -147,7 +147,7 @@ class Lease(ServerConnection):
         """Whether the connection is open."""
         return self._transport is not None and self._lost is not None and not self._lost.done()
 
-    # ---- the transport's side
+    # ---- events of the transport
 
     def data_received(self, data: bytes) -> None:
         """Deliver the replies in ``data`` to their sinks."""

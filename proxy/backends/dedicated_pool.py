@@ -310,7 +310,7 @@ class Leases:
         else:
             claim.settle(lease)
 
-    # ---- when a holder is done
+    # ---- leases that are given back
 
     def _let_go(self, lease: Lease) -> None:
         """Remove the holder of ``lease``."""

@@ -110,7 +110,7 @@ class DedicatedRequest(WholeReplySink):
         """The number of attempts that failed since ``trouble``."""
         self._over = False
 
-    # ---- what a subclass says
+    # ---- methods of the subclass
 
     def where(self) -> Place | Refusal | bytes:
         """Return the place where the request belongs now; a refusal if the request can not be sent now; or the error
@@ -134,7 +134,7 @@ class DedicatedRequest(WholeReplySink):
         """Try again in ``seconds``; ``refusal`` is the reason if a server refused the request."""
         self._timer = self.upstream.loop.call_later(seconds, self.start)
 
-    # ---- its life
+    # ---- attempts
 
     def start(self) -> None:
         """Ask for a connection to the server where the request belongs now."""

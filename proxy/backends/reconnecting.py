@@ -79,7 +79,7 @@ class ReconnectingConnection(ServerConnection):
         self.unfit = ""
         """Why a static primary is not used though it is reachable; empty if there is no such reason."""
 
-    # ---- what whoever keeps it does
+    # ---- methods of the subclass
 
     async def steps(self) -> list[Step]:
         """The commands of the handshake that this connection adds. Raises ``BackendError``."""
@@ -93,7 +93,7 @@ class ReconnectingConnection(ServerConnection):
         """Take notice that the server is reachable, but takes no requests now; ``refusal`` is its error."""
         raise NotImplementedError
 
-    # ---- its life
+    # ---- connecting
 
     @property
     def usable(self) -> bool:

@@ -109,7 +109,7 @@ class Backend(ReconnectingConnection):
         place = self.place
         return f"Backend({place.shard} {place.node.address} db{place.db} {self.state.name} {self.inflight!r})"
 
-    # ---- the client side: requests come in
+    # ---- requests of clients
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: "Holder[Backend] | None") -> None:
         """Push a whole request, or a transaction's block, and schedule the write; see ``schedule``."""
@@ -157,7 +157,7 @@ class Backend(ReconnectingConnection):
         """The bytes that may be unanswered: beyond its limit the server would close the shared connection."""
         return self._query.limit if self._large else self._query.unanswered
 
-    # ---- the connection's life
+    # ---- connecting, and losses
 
     async def close(self) -> None:
         """Close the connection; requests in flight get an error."""
@@ -208,7 +208,7 @@ class Backend(ReconnectingConnection):
         self._lost_requests.settle(*self.inflight.drain())
         self.mark_lost()
 
-    # ---- its place in the topology
+    # ---- changes of the topology
 
     def rename(self, shard: str) -> None:
         """Use the new name ``shard`` of the shard."""
@@ -269,7 +269,7 @@ class Backend(ReconnectingConnection):
         if self.ready:
             self._go_on()
 
-    # ---- time
+    # ---- deadlines
 
     def tick(self, now: float) -> None:
         """Answer requests that have waited too long at ``now``, a time since which the loop has read from its sockets;
@@ -306,7 +306,7 @@ class Backend(ReconnectingConnection):
         for holder in holders:
             holder.release(self)
 
-    # ---- the server side: replies come in
+    # ---- replies of the server
 
     def data_received(self, data: bytes) -> None:
         """Deliver the replies in ``data`` to their sinks."""
@@ -327,7 +327,7 @@ class Backend(ReconnectingConnection):
         if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
             self._go_on()
 
-    # ---- a long reply, perhaps to a slow reader
+    # ---- long replies and slow readers
 
     def _make_way(self) -> None:
         """Have other clients use another connection if the reply is very long or its reader slow, and read no faster

@@ -75,7 +75,7 @@ class Upstream:
         self.plain_routes = self.book.plain(config.read_from)
         """The routes of clients with default settings, one for each way to spread clients."""
 
-    # ---- which connections a client's requests go over
+    # ---- routes of clients
 
     def routes(
         self, protocol: int, db: int, rank: int, reads_replicas: bool = False, calls_scripts: bool = False

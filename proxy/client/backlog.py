@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 _GRACE = 2.0
 _OVER = 4
-"""The tolerated share above the limit: pipelines that are stopped at the limit exceed it by their requests in flight,
-for which no client is closed."""
+"""The total may exceed ``output_memory`` by this fraction of it (1 / 4): pipelines that are stopped at the limit exceed
+it by their requests in flight, for which no client is closed."""
 _LOOK_EVERY = 0.1
 """Seconds between checks whether stopped clients may go on, as no event tells that they have read."""
 

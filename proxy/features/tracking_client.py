@@ -101,7 +101,7 @@ class Tracker(Sink):
         self._held: list[bytes] = []
         """The invalidations that are sent in a moment."""
         self._all_behind = -1
-        """The number of the reply that followed the last invalidation of everything."""
+        """The value of ``window.issued`` after the last invalidation of everything."""
         self._emptied: set[Node] = set()
         """The servers that have reported lately that all their keys are gone."""
         self._emptying: asyncio.TimerHandle | None = None
@@ -113,7 +113,7 @@ class Tracker(Sink):
         """The number of connections to servers, as counted when tracking began."""
         self.tracking = tracking
 
-    # ---- what its servers are told
+    # ---- commands for the servers
 
     def begin(self, pending: PendingReply, reply: bytes) -> None:
         """Answer ``reply`` when the servers track, or when those that can be reached do."""

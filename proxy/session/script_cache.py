@@ -31,7 +31,8 @@ itself, so the server is asked whether the script exists (``proxy.planning.proof
 _BODY = {"eval": 1, "eval_ro": 1, "script|load": 2}
 """The index of the argument that is a script, by command."""
 _DIGESTS = {"evalsha": slice(1, 2), "evalsha_ro": slice(1, 2), "script|exists": slice(2, None)}
-"""The arguments that are digests of scripts, by command: every server that gets one of them has to have the scripts."""
+"""The arguments that are digests of scripts, by command. Kept scripts are loaded ahead of such a command, so that the
+server's reply counts them as loaded."""
 _CALLS = frozenset((b"evalsha", b"evalsha_ro"))
 _RUNS = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro"))
 """The commands that call the script in their first argument."""

@@ -42,7 +42,7 @@ def packaged(package: str, relative: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One server that the tests want: how it is found, the version it must have, and what to report if it is missing."""
+    """One server that the tests want: how it is found, the version it must have, and the text if it is missing."""
 
     name: str
     find: Callable[[], Path | None]

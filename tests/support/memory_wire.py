@@ -169,7 +169,7 @@ class MemoryWire(asyncio.Transport):
         self.incoming = Flow(pace, self._arrived, self._end_reached, self._room)
         self._ended = False
 
-    # ---- for the protocol
+    # ---- methods for the protocol
 
     def write(self, data: Any) -> None:
         """Send bytes, unless the connection is closing."""
@@ -224,7 +224,7 @@ class MemoryWire(asyncio.Transport):
             self.incoming.block("closed")
             self._go(None)
 
-    # ---- for the peer
+    # ---- methods for the peer
 
     @property
     def open(self) -> bool:
@@ -247,7 +247,7 @@ class MemoryWire(asyncio.Transport):
             self.incoming.lose()
             self._go(ConnectionResetError(104, "Connection reset by peer"))
 
-    # ---- inside
+    # ---- internals
 
     def _room(self) -> int:
         """The number of bytes that the protocol can take at once."""

@@ -68,7 +68,7 @@ class SimulatedCluster:
             view.primary_epochs[group] = view.epochs[group] = 0
         return group
 
-    # ---- news
+    # ---- nodes learn of changes
 
     def _spread(self, change: Change, *, but: ClusterNode | None = None) -> None:
         """Have all nodes learn of ``change`` after a while, except ``but``, which knows of it."""
