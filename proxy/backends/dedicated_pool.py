@@ -37,7 +37,7 @@ __all__ = ["OWN", "Claim", "Lease", "Leases", "Then", "Usage", "unclean"]
 log = logging.getLogger(__name__)
 
 _IDLE = 60.0
-"""Seconds that a connection is kept for the next who asks."""
+"""Seconds for which an idle connection is kept."""
 _SWEEP = 1.0
 _UNWATCH = encode.request(("UNWATCH",))
 _INFO = encode.request(("CLIENT", "INFO"))

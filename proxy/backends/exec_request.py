@@ -233,7 +233,7 @@ class ExecRequest(DedicatedRequest):
 
 
 def serving(topology: Topology, slots: Collection[int]) -> Shard | None:
-    """The shard that serves ``slots`` (any shard if there are none); None if nobody does."""
+    """The shard that serves ``slots`` (any shard if there are none); None if none does."""
     index = FIRST_SHARD if topology.single or not slots else topology.slot_shard[next(iter(slots))]
     if index == NOBODY or not topology.shards:
         return None

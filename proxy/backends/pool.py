@@ -191,7 +191,7 @@ class Pool:
         return closed
 
     async def close(self) -> None:
-        """Close every connection; what is in flight is answered with an error."""
+        """Close every connection; requests in flight are answered with an error."""
         self._timer.cancel()
         backends = (*self._backends.values(), *self._retired, *self._coming.values(), *self._spare.values())
         await asyncio.gather(*(backend.close() for backend in backends))

@@ -4,12 +4,12 @@ A refused request may be sent again only if no later request of its client on it
 all requests of the client in flight on that connection are watched (once for any number of refusals), and nothing is
 read from the client until all that it sent is answered::
 
-    refused ──▶ RequestGroup: what its client had in flight there, in order ──▶ each answered, or refused too
-                                                                            │
-            a later one ran ──▶ the refusal is the answer        the others ▼
+    refused ──▶ RequestGroup: its client's requests in flight there, in order ──▶ each answered, or refused too
+                                                                             │
+             a later one ran ──▶ the refusal is the answer        the others ▼
                                             RetryChain, one for each slot: as many as go to one server, then the next
-                                                                            │
-                                                             again a RequestGroup, until all are answered
+                                                                             │
+                                                              again a RequestGroup, until all are answered
 
 An error that a client's script may have worded must be proven to be a refusal: its twin (``proxy.planning.proof``) is
 sent over the same connection, and meanwhile the request counts as unanswered. That does not suffice where a server's

@@ -168,7 +168,7 @@ class Upstream:
                 backend.give_up_reads()
 
     async def close(self) -> None:
-        """Close every connection; what is in flight is answered with an error."""
+        """Close every connection; requests in flight are answered with an error."""
         await self.leases.close()
         await self.pool.close()
 

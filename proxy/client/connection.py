@@ -151,14 +151,14 @@ class ClientConnection(Client):
     # ---- requests
 
     def data_received(self, data: bytes) -> None:
-        """Carry out the requests in ``data``, and keep what is not whole yet."""
+        """Carry out the requests in ``data``, and keep an incomplete one."""
         self._counters.bytes_in += len(data)
         if self._kept is not None:
             self._kept.add(data)
             size = self._kept.size()
             if self.flow.stopped:
-                # A blocked client's socket is still read, so that its disconnect is seen; what it sends meanwhile is
-                # bounded. A client that is behind is weighed below.
+                # A blocked client's socket is still read, so that its disconnect is seen; the bytes that it sends
+                # meanwhile are bounded. A client that is behind is weighed below.
                 if size > self.service.limits.requests.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
                 elif self.held and size > _HELD:

@@ -120,6 +120,6 @@ class Modes:
         return self.subscriptions
 
     def leave(self) -> None:
-        """End what could block for ever, as the client is to be closed when its requests are answered."""
+        """End a command that may block without limit, as the client is to be closed when its requests are answered."""
         if self.block is not None:
             self.block.leave()

@@ -3,8 +3,8 @@
 ::
 
     EVAL body, SCRIPT LOAD body   the body is kept (bounded)
-    EVALSHA digest                over a connection that has not had it: SCRIPT LOAD body goes ahead, answering nobody
-    -NOSCRIPT all the same        the server lost it (SCRIPT FLUSH on the server itself): loaded, and sent again
+    EVALSHA digest                over a connection without the script: SCRIPT LOAD body goes ahead (no reply)
+    -NOSCRIPT all the same        the server lost the script (SCRIPT FLUSH there): it is loaded, and the call sent again
 
 So ``NOSCRIPT`` means that no client has loaded the script through this proxy. What was loaded over a connection is
 forgotten when the connection is lost: the next one may lead to another server or a new process. No I/O: requests are

@@ -28,9 +28,10 @@ def module(path: Path) -> str:
 
 
 def problem(package: Path, chosen: bool, compilable: bool) -> str | None:
-    """What is wrong with the engine in ``package``, in words. ``chosen``: the uncompiled one was asked for.
+    """The fault of the engine in ``package``, in words, or None.
 
-    ``compilable``: a compiler is there. Where there is none, uncompiled is as it should be.
+    ``chosen``: the uncompiled engine was asked for. ``compilable``: there is a compiler; without one, the uncompiled
+    engine is as it should be.
     """
     if chosen:
         return None
