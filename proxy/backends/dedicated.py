@@ -176,10 +176,10 @@ class Lease(ServerConnection):
             on_lost(self._reason or (str(exc) if exc else "the server closed the connection"), sent)
 
     def pause_writing(self) -> None:
-        """Do nothing: the holder bounds what is sent while the server reads slowly."""
+        """Do nothing: the holder bounds the bytes that wait while the server reads slowly."""
 
     def resume_writing(self) -> None:
-        """Do nothing, as for ``pause_writing``."""
+        """Do nothing: the holder bounds the bytes that wait while the server reads slowly."""
 
     def _pushed(self, frame: bytes) -> None:
         if self.on_push is not None:

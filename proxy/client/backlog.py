@@ -74,7 +74,7 @@ class Backlog:
         something, and the bytes that it had left to read when that was set."""
         self._timer: asyncio.TimerHandle | None = None
         self.total = 0
-        """The bytes that wait for all of them."""
+        """The bytes that wait for all clients."""
 
     def __repr__(self) -> str:
         return f"Backlog({self.total} of {self._limit} bytes, {len(self._sizes)} clients, {len(self._stopped)} stopped)"

@@ -32,7 +32,7 @@ def send(client: Client, request: Request) -> bool:
             return False
     plan = service.planner.plan(fact, args, frame)
     if service.upstream.redirections.unsettled and runs_code(fact) and service.topology.cluster:
-        # A server is asked for the first key of a module's command only, and replies although other keys are missing.
+        # A server knows the first key of a module's command only, and replies although other keys are missing.
         plan = service.planner.by_key(fact, args, frame) or plan
     shown = client.session.world.presented
     share = None if shown is None or fact.name not in OF_KEYSPACE else shown.share(client.session.local_address)

@@ -14,7 +14,7 @@ class ShownCommands(Monitors, Protocol):
 
     @property
     def watching(self) -> bool:
-        """Whether there are such clients."""
+        """Whether any client has called MONITOR."""
 
     def show(self, session: Session, fact: Fact, args: Sequence[bytes]) -> None:
         """Show a command that a client has run."""

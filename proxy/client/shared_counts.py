@@ -89,7 +89,7 @@ class SharedCounts:
         self._cells[self._row(self.index) + bucket] += 1
 
     def ended(self, bucket: int) -> None:
-        """Count one of those as complete or given up."""
+        """Count one of the begun subscriptions in ``bucket`` as complete or given up."""
         self._cells[self._row(self.index) + BUCKETS + bucket] += 1
 
     def begun_elsewhere(self, bucket: int) -> list[tuple[int, int]]:
@@ -102,7 +102,7 @@ class SharedCounts:
         return found
 
     def ended_elsewhere(self, bucket: int, worker: int) -> int:
-        """The number of those of ``worker`` that are complete or given up."""
+        """The number of subscriptions in ``bucket`` of ``worker`` that are complete or given up."""
         count: int = self._cells[self._row(worker) + BUCKETS + bucket]
         return count
 

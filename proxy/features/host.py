@@ -144,16 +144,16 @@ class Trackers(Protocol):
 
     @property
     def most(self) -> int:
-        """The limit of their number."""
+        """The largest number of tracking clients."""
 
     @property
     def share(self) -> int:
-        """The limit of the number for one user at one address."""
+        """The largest number of tracking clients of one user at one address."""
 
     def __len__(self) -> int: ...
 
     def of(self, holder: str) -> int:
-        """The number of those of one user at one address."""
+        """The number of tracking clients of one user at one address."""
 
     def begin(self, client: "Host", wanted: Tracking) -> KeyTracking:
         """Start tracking for ``client``."""

@@ -29,7 +29,7 @@ class MonitoringClients:
         self._clock = clock
         self._clients: dict[int, Host] = {}
         self.watching = False
-        """Whether there are such clients."""
+        """Whether any client has called MONITOR."""
 
     def add(self, client: Host) -> None:
         """Show all commands to ``client`` from now on."""

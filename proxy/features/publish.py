@@ -105,8 +105,7 @@ def _waits(client: Host, servers: Sequence[Subscriber]) -> bool:
 
 
 class _Counted(ForwardingSink):
-    """The sink of the reply to PUBLISH: the server counts the worker once, and the sink corrects that to its
-    clients."""
+    """The sink of the reply to PUBLISH: the server counts the worker once, and the sink counts its clients instead."""
 
     __slots__ = ("_channel", "_client", "_kind")
 

@@ -28,7 +28,7 @@ class Blocked(Protocol):
 
 
 class Modes:
-    """The states of one client's features."""
+    """The state of one client's features."""
 
     __slots__ = ("awaited", "block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
 
@@ -60,7 +60,7 @@ class Modes:
 
     @property
     def mode(self) -> int:
-        """The same state in the terms of the own fast path."""
+        """The mode of the client for the own fast path."""
         if self.tracker is not None or self.block is not None:
             return ClientMode.LONG
         if self.subscriptions is not None:

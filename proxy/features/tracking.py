@@ -47,7 +47,7 @@ class TrackingClients:
         return self._trackers.get(owner)
 
     def of(self, holder: str) -> int:
-        """The number of those of one user at one address."""
+        """The number of tracking clients of one user at one address."""
         return sum(tracker.holder == holder for tracker in self._trackers.values())
 
     def begin(self, client: Host, wanted: Tracking) -> "Tracker":

@@ -62,7 +62,7 @@ class Tracking:
             yield modes  # the empty prefix, which can not be named beside another
 
     def one_by_one(self) -> Iterator[list[bytes]]:
-        """The same arguments, one command for each prefix: a server that has some of them refuses only those."""
+        """The arguments of CLIENT TRACKING ON, one command for each prefix: a server refuses only those that it has."""
         for prefix in self.prefixes if self.bcast else (b"",):
             yield from replace(self, prefixes=(prefix,) if prefix else ()).options()
 
