@@ -42,8 +42,11 @@ def begin(modes: Modes, request: Request, shard: int) -> bool:
 
 
 class Halt:
-    """Stops a client until its command is answered. The client counts as blocked as long as a server has the command, and
-    not earlier: another client may wait for that, and then send what unblocks it."""
+    """Stops a client until its command is answered.
+
+    The client counts as blocked as long as a server has the command, and not earlier: another client may wait for that,
+    and then send the command that unblocks it.
+    """
 
     __slots__ = ("_counted", "_modes", "_reads", "leaving", "pending")
 

@@ -34,7 +34,7 @@ def keep_pages() -> None:
 
 def collect() -> None:
     """Collect garbage among old objects, in some milliseconds: if there are too many, they are kept for good, like
-    those of the start."""
+    the objects of the start."""
     gc.collect(1)
     if len(gc.get_objects(2)) < _MOST_OLD:
         gc.collect()
