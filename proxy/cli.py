@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from proxy import __version__
 from proxy.compiled import engine
-from proxy.config import Config, load, parse_listen
+from proxy.config import Config, User, load, parse_listen
 from proxy.config.environment import sets_topology
 from proxy.config.model import ColocateSection, ReadFrom
 from proxy.config.values import cores, parse_workers
@@ -167,23 +167,26 @@ def _serve(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     try:
         config = _load(options)
+        from proxy.worker.configured_users import users_of  # when needed, as above
+
+        users = [user.name for user in users_of(config) if user.enabled]
     except ConfigError as error:
         for where, words in error.problems:
             print(f"{where}: {words}")
         return 1
-    for name, value in _summary(config):
+    for name, value in _summary(config, users):
         print(f"{name:<10} {value}")
     return 0
 
 
-def _summary(config: Config) -> list[tuple[str, str]]:
+def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
     topology = build_topology(config)
     lines = [
         ("listen", ", ".join(map(str, config.listen))),
         ("admin", str(config.admin)),
         ("workers", "1" if config.workers == 1 else f"{config.workers} ({cores()} cores here)"),
         ("read_from", config.read_from),
-        ("users", ", ".join(f"{user.name} (no password)" if user.nopass else user.name for user in config.users)),
+        ("users", ", ".join(users if config.aclfile else map(_user_words, config.users))),
     ]
     if config.present_as != "standalone":
         lines.append(("present_as", config.present_as))
@@ -199,6 +202,10 @@ def _summary(config: Config) -> list[tuple[str, str]]:
         lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
     lines.extend(("colocate", _rule_words(rule)) for rule in config.colocate)
     return lines
+
+
+def _user_words(user: User) -> str:
+    return f"{user.name} (no password)" if user.nopass else user.name
 
 
 def _rule_words(rule: ColocateSection) -> str:

@@ -28,6 +28,8 @@ BYTES = Metric("slotgate_client_bytes", "counter", "Bytes read from and written 
 CLIENTS = Metric("slotgate_clients", "gauge", "Connected clients.")
 ACCEPTED = Metric("slotgate_clients_accepted", "counter", "Client connections accepted.")
 REJECTED = Metric("slotgate_clients_rejected", "counter", "Client connections closed by the proxy.", ("reason",))
+AUTH_FAILURES = Metric("slotgate_auth_failures", "counter", "Logins that failed.", ("reason",))
+DENIED = Metric("slotgate_acl_denied", "counter", "Commands that the rules of their user denied.", ("reason",))
 STOPPED = Metric(
     "slotgate_clients_not_read",
     "counter",

@@ -53,6 +53,8 @@ cdef class Client(Receiver):
     cpdef RequestFramer framer(self)
     cpdef object next_share(self)
     cpdef object changed(self, bint moved)
+    @cython.locals(mode=int)
+    cdef int _mode(self, Session session) except -1
     @cython.locals(session=Session, on=bint, framer=RequestFramer, usual=tuple)
     cpdef object adopt_session(self)
     @cython.locals(plain=list)

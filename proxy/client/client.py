@@ -33,6 +33,7 @@ _EVERY_SHARD = 2**64 - 1
 _ON = ReplyMode.ON
 _OWN = ClientMode.OWN
 _LONG_WAY = ClientMode.LONG
+_QUEUING = (ClientMode.QUEUES, ClientMode.SPOILED)
 
 
 class Client(Receiver):
@@ -130,9 +131,8 @@ class Client(Receiver):
         self.created = self.last_active = now
         if lasting := service.upstream.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, lasting)
-        if service.world.open:
-            clients = service.clients
-            quiet = not (clients.paused or clients.monitoring.watching)
+        if service.world.users.default_plain:
+            quiet = not (service.clients.paused or service.clients.monitoring.watching)
             self.own = ClientMode.OWN if quiet else ClientMode.LONG
             self.plain = self.lookups.allowed and quiet
             plain = service.upstream.plain_routes
@@ -210,10 +210,11 @@ class Client(Receiver):
         """Take over what the session's state means for the requests that follow."""
         session = self.known_session()
         service = self.service
-        clients = service.clients
-        on = session.reply_mode is _ON and not (clients.paused or clients.monitoring.watching)
+        on = session.reply_mode is _ON and not (service.clients.paused or service.clients.monitoring.watching)
+        permissions = session.permissions
+        session.unrestricted = permissions.unrestricted
+        self.lookups = service.fast_paths.of(permissions)
         self.plain = on and session.authenticated and self.lookups.allowed
-        self.own = _OWN if on else _LONG_WAY
         modes = self.modes
         framer = self._framer
         if framer is not None:
@@ -221,18 +222,15 @@ class Client(Receiver):
         now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
         usual = self._usual
         if usual is None or usual[0] != now:
-            rank = service.shared_counts.rank(self.number)
-            routes = service.upstream.routes(
-                session.protocol, session.db, rank, session.reads_replicas, self.calls_scripts
-            )
+            protocol, db, replicas, rank = now[0], now[1], now[2], service.shared_counts.rank(self.number)
+            routes = service.upstream.routes(protocol, db, rank, replicas, self.calls_scripts)
             usual = self._usual = now, routes
         self.routes = usual[1]
         if modes is not None:
             modes.adopted()
             self.plain = self.plain and modes.plain
-            if on:
-                self.own = modes.mode
             self.routes = modes.routes(self.routes)
+        self.own = self._mode(session) if on else _LONG_WAY
 
     @property
     def used_routes(self) -> tuple[Routes, ...]:
@@ -241,19 +239,25 @@ class Client(Receiver):
 
     def pause_changed(self) -> None:
         """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
-        clients, session, modes = self.service.clients, self._session, self.modes
-        on = not (clients.paused or clients.monitoring.watching)
-        on = on and (session is None or session.reply_mode is ReplyMode.ON)
+        clients, session = self.service.clients, self._session
+        on = (session is None or session.reply_mode is _ON) and not (clients.paused or clients.monitoring.watching)
         self.plain = self.free()
-        self.own = ClientMode.LONG if not on else ClientMode.OWN if modes is None else modes.mode
+        self.own = _LONG_WAY if not on else _OWN if session is None else self._mode(session)
 
     def free(self) -> bool:
         """Whether the fast path may work for it, as far as its state goes."""
         clients, session = self.service.clients, self._session
         on = self.lookups.allowed and not (clients.paused or clients.monitoring.watching)
         if session is not None:
-            on = on and session.authenticated and session.reply_mode is ReplyMode.ON
+            on = on and session.authenticated and session.reply_mode is _ON
         return on and (self.modes is None or self.modes.plain)
+
+    def _mode(self, session: Session) -> int:
+        """Its mode for the own fast path, which looks at no rules of what is answered or queued."""
+        mode = _OWN if self.modes is None else self.modes.mode
+        if session.unrestricted or (mode not in _QUEUING and (session.permissions.own or not session.authenticated)):
+            return mode
+        return _LONG_WAY
 
     def changed(self, moved: bool) -> None:
         """The session says something else now; ``moved``: what follows goes over other connections."""

@@ -105,6 +105,8 @@ def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
             if end < 0:
                 break
         slot = span_slot(data, start, stop) if rules is None else rules.span_slot(data, start, stop)
+        if slot < 0:
+            break  # the client's user may not be allowed to use this key
         shard = slot_shard[slot]
         backend = readers[shard] if entry.read else writers[shard]
         if own_writes is not None and entry.read and own_writes.lately(shard, slot_shard, now):
@@ -238,7 +240,8 @@ def splitting(client: Client, frame: bytes, now: float) -> Job[bool | None]:
     cutter = Cutter()
     cutter.begin(frame, name, at, entry.step, slot_shard, lookup.shards, lookup.by_slot, lookup.rules)
     found = yield from cutting(cutter, count // entry.step, entry.way.tail)
-    if found is None or not client.free() or client.routes.slot_shard is not slot_shard:
+    changed = client.routes.slot_shard is not slot_shard or client.lookups.current is not lookup
+    if found is None or not client.free() or changed:
         return False  # something has changed meanwhile: it goes the slow way
     routes = client.for_large(frame)
     assert routes is not None  # it was alone, and nothing was carried out since

@@ -2,21 +2,42 @@
 
 The fast path has two lookups. While servers refuse requests (MOVED, ASK ...) it uses the one without the commands that
 run code, as modules do: an error of theirs may be worded like a refusal, and the slow path has that proven. Each client
-keeps ``lookups`` and ``own_answers`` themselves, so that no request has to ask for them here.
+keeps ``lookups`` and ``own_answers`` themselves, so that no request has to ask for them here. The clients of a user
+with restricted keys or commands have lookups of their own, which know only what that user may do.
 """
+
+from __future__ import annotations
 
 from proxy.client.fast_commands import MOST_ARGUMENTS, CommandLookup, Lookups
 from proxy.client.own_answers import OwnAnswers
+from proxy.commands.categories import KEYED
+from proxy.commands.key_access import READ, WRITE
 from proxy.config import Config
 from proxy.metrics import Counters
 from proxy.planning.inspector import Inspector
 from proxy.planning.proof import runs_code
 from proxy.planning.query_limit import FAST_FROM, QueryLimit
-from proxy.sharding.colocation import Colocation
+from proxy.session.acl_check import Permissions
+from proxy.sharding.colocation import AllowedKeys, Colocation
 from proxy.sharding.topology import Topology
 
 _CHUNK = 256 * 1024
 """The most bytes that uvloop reads at once."""
+
+
+class RestrictedLookups:
+    """The lookups of the fast path for the clients of one user: their commands and keys only."""
+
+    __slots__ = ("choice", "lookups", "permissions")
+
+    def __init__(self, lookups: Lookups) -> None:
+        self.lookups = lookups
+        self.permissions: Permissions | None = None
+        """What they were made of."""
+        self.choice = (lookups.current, lookups.current)
+
+    def __repr__(self) -> str:
+        return f"<RestrictedLookups for {self.permissions!r}>"
 
 
 class FastPaths:
@@ -42,6 +63,8 @@ class FastPaths:
         self._watched: frozenset[str] = frozenset()
         """The commands of which some requests have had very long replies."""
         self._unsettled = False
+        self._restricted: dict[str, RestrictedLookups] = {}
+        """Of the users that may not use every key and every command that has keys, by name."""
         self._choice = self._make()
         """The lookup that is used as a rule, and the one that is used while requests are refused."""
         # The fast path sees short requests that lie in one chunk, so larger limits need not be looked at there.
@@ -49,6 +72,19 @@ class FastPaths:
         self.lookups = Lookups(self._choice[0], wide)
         self.own_answers = OwnAnswers(counters, self._most_queued())
         self._learn_own()
+
+    def of(self, permissions: Permissions) -> Lookups:
+        """The fast path's lookups for clients whose user has these ``permissions``."""
+        if permissions.keyed:
+            return self.lookups
+        name = permissions.user.name
+        known = self._restricted.get(name)
+        if known is None:
+            known = self._restricted[name] = RestrictedLookups(Lookups(self._empty(), self.lookups.allowed))
+        if known.permissions is not permissions:
+            known.permissions = permissions
+            self._restrict(known)
+        return known.lookups
 
     def learn(self) -> None:
         """Use the commands that the inspector knows now."""
@@ -70,18 +106,50 @@ class FastPaths:
         self._watched = names
         for lookup in self._choice:
             lookup.watch(names)
+        for known in self._restricted.values():
+            self._restrict(known)
 
     def on_unsettled(self, on: bool) -> None:
         """Requests are refused now, or are so no more."""
         self._unsettled = on
         self.lookups.current = self._choice[on]
+        for known in self._restricted.values():
+            known.lookups.current = known.choice[on]
 
     def limit(self, bulk: int) -> bool:
         """The servers' limits are known, and clients may send arguments of ``bulk`` bytes at most: return whether the
         fast path, which does not look at these limits, may still be used."""
         self.own_answers.most = self._most_queued()
         self.lookups.allowed = self.lookups.allowed and bulk >= _CHUNK and self._query.large >= FAST_FROM
+        for known in self._restricted.values():
+            known.lookups.allowed = self.lookups.allowed
         return self.lookups.allowed
+
+    def _empty(self) -> CommandLookup:
+        return CommandLookup((), self._counters, self._topology, self._cross_slot, self._rules)
+
+    def _restrict(self, known: RestrictedLookups) -> None:
+        """Make the lookups of a user: the commands that its first selector allows, with its keys. What is not there
+        goes the slow way, where all of its rules are looked at."""
+        permissions = known.permissions
+        assert permissions is not None
+        compiled = permissions.selectors[0]
+        facts = [fact for fact in self._inspector.table if compiled.allows_command(fact, ()) and not fact.subcommands]
+        rules = self._rules
+        if not compiled.selector.all_keys:
+            writes = any(not fact.readonly for fact in facts if fact.handling in KEYED)
+            patterns = compiled.keys[READ | WRITE if writes else READ]
+            rules = AllowedKeys(rules, patterns.prefixes, patterns.exact)
+            facts = [fact for fact in facts if fact.name not in self._watched]
+        settled = CommandLookup(facts, self._counters, self._topology, self._cross_slot, rules)
+        unsettled = [fact for fact in facts if not runs_code(fact)]
+        known.choice = settled, CommandLookup(unsettled, self._counters, self._topology, self._cross_slot, rules)
+        for lookup in known.choice:
+            if compiled.selector.all_keys:
+                lookup.watch(self._watched)
+            else:
+                lookup.splits.clear()
+        known.lookups.current = known.choice[self._unsettled]
 
     def _make(self) -> tuple[CommandLookup, CommandLookup]:
         """Make both lookups; they are the same one if no command of the fast path runs code."""

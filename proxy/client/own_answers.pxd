@@ -18,6 +18,7 @@ cdef class Call:
     cdef readonly object kind
     cdef readonly bint lists
     cdef readonly bint resets
+    cdef readonly bint restricted
     cdef readonly bint changing
     cdef readonly bint secret
     cdef readonly bytes ends

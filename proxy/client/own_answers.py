@@ -47,6 +47,7 @@ class Call:
         "name",
         "no_auth",
         "resets",
+        "restricted",
         "run",
         "secret",
         "subcommands",
@@ -66,6 +67,8 @@ class Call:
         self.resets = fact.name == "reset"
         self.changing = fact.name in _CHANGING
         self.secret = fact.name in _SECRET
+        self.restricted = "admin" in fact.categories
+        """Whether a user that may not do everything has to ask for it the long way."""
         self.ends: bytes | None = _TRANSACTION.get(fact.name)
         """What it answers if it is MULTI, or EXEC or DISCARD of nothing."""
         self.subcommands: dict[bytes, Call] | None = None

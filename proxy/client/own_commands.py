@@ -3,7 +3,7 @@ clients of all workers."""
 
 from proxy.client.client import Client
 from proxy.engine.jobs import Job
-from proxy.features import commands
+from proxy.features import commands, login
 from proxy.features.own_dispatch import FeatureCommand, replying
 from proxy.features.request import PendingReply, Request
 from proxy.resp import encode
@@ -22,15 +22,29 @@ def run(client: Client, request: Request) -> None:
         _run_on_all_workers(client, request)
     else:
         assert not isinstance(row, FeatureCommand), "the feature would have taken it"
-        _run(client, request, row)
+        session = client.session
+        if session.world.users.slow and login.takes_long(session, request):
+            _run_verified(client, request, row)
+        else:
+            mode = session.reply_mode
+            _run(client, request, row, client.called(request.fact), mode)
 
 
-def _run(client: Client, request: Request, row: SessionCommand | TimedCommand) -> None:
-    """Answer a command that is about the client itself, and adopt what it changed."""
+def _run_verified(client: Client, request: Request, row: SessionCommand | TimedCommand) -> None:
+    """Answer a command that logs in once the password is verified. What follows it waits for that."""
+    pending = client.hold(request.fact)
+    login.verify(client, request, lambda: _run(client, request, row, pending, ReplyMode.ON))
+    client.flow.stop(Stop.ORDER)
+    client.adopt_session()
+
+
+def _run(
+    client: Client, request: Request, row: SessionCommand | TimedCommand, pending: PendingReply, mode: ReplyMode
+) -> None:
+    """Answer a command that is about the client itself, and adopt what it changed. ``mode`` is the client's ReplyMode
+    before it."""
     fact = request.fact
     session = client.session
-    mode = session.reply_mode
-    pending = client.called(fact)
     before = session.db, session.protocol, session.reads_replicas
     reply = row.run(session, request.args, request.now)
     if fact.name == "reset" and client.modes is not None:

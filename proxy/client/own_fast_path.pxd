@@ -33,6 +33,7 @@ cdef bint _queue_again(Client client, Session session, OwnAnswers lookup) except
 
 @cython.locals(
     reply=bytes, authenticated=bint, db=Py_ssize_t, protocol=int, reads_replicas=bint, moved=bint, window=ReplyWindow,
+    user=str, same=bint,
 )
 cdef bint carry_out(Client client, Session session, Call call, list args) except -1
 

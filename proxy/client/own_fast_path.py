@@ -62,6 +62,8 @@ def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int
             turn.credit -= 1
             pos += step
         return pos
+    if call is not None and call.restricted and not session.unrestricted:
+        return pos
     if call is not None and call.kind is not None:
         if not _ends_nothing(client, session, call, lookup.args):
             return pos
@@ -120,14 +122,15 @@ def carry_out(client: Client, session: Session, call: Call, args: list[bytes]) -
             call.counter.failed += 1
         window.answer(reply)
         return True
-    authenticated, db = session.authenticated, session.db
+    authenticated, db, user = session.authenticated, session.db, session.user
     protocol, reads_replicas = session.protocol, session.reads_replicas
     reply = run(session, args)
     if reply.startswith(b"-"):
         call.counter.failed += 1
     window.answer(reply)
     moved = db != session.db or protocol != session.protocol or reads_replicas is not session.reads_replicas
-    if not moved and authenticated is session.authenticated and session.reply_mode is _ON:
+    same = authenticated is session.authenticated and user is session.user
+    if not moved and same and session.reply_mode is _ON:
         return True
     client.changed(moved)
     return False
@@ -154,6 +157,8 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         if call is None:
             return False
     session = client.known_session()
+    if (call.restricted and not session.unrestricted) or (call.secret and session.world.users.slow):
+        return False
     arity = call.arity
     refusal = b""
     if count != arity and (arity >= 0 or count < -arity):
@@ -267,7 +272,7 @@ def _begin_or_end(client: Client, session: Session, call: Call) -> bool:
     reply = call.ends
     assert reply is not None
     if call.name == "multi":
-        if client.own != _IS_OWN:
+        if client.own != _IS_OWN or not session.unrestricted:
             return False
         _begin_queue(client)
     elif client.own == _IS_OWN:

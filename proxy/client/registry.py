@@ -129,6 +129,18 @@ class Clients:
         client.modes.block.unblock(error)
         return True
 
+    def channels(self, session: Session) -> Iterator[tuple[bytes, bool]]:
+        """What a client is subscribed to, and of each whether it is a pattern."""
+        client = self._clients.get(session.id)
+        if client is not None and client.modes is not None and client.modes.subscriptions is not None:
+            yield from client.modes.subscriptions.all_names()
+
+    def rules_changed(self, session: Session) -> None:
+        """Have a client go by the rules of its user, which are others now."""
+        client = self._clients.get(session.id)
+        if client is not None:
+            client.adopt_session()
+
     def count_blocked(self, change: int) -> None:
         """One more client waits in a blocking command (1), or one less (-1)."""
         self._blocked += change

@@ -10,7 +10,7 @@ from proxy.session.session cimport Session
 cpdef bint carry_out(Client client, bytes frame, double now) except -1
 cpdef object carry_out_nothing(Client client, bytes frame)
 @cython.locals(session=Session)
-cdef bint _parsed(Client client, list args, bytes frame, double now) except -1
+cdef bint _parsed(Client client, list args, bytes frame, double now, object denied) except -1
 cdef bint _postpone(Client client, Request request) except -1
 cdef bint _carry_out_monitored(Client client, Request request) except -1
 cdef bint _carry_out(Client client, Request request) except -1

@@ -27,6 +27,7 @@ from proxy.planning.planner import Reject
 from proxy.planning.split import some_bulks
 from proxy.resp import encode
 from proxy.resp.requests import split_inline, split_ragged, split_request
+from proxy.session import acl_access
 from proxy.transport.flow_control import Stop
 
 _LONG = 32 * 1024
@@ -51,7 +52,7 @@ def carry_out(client: Client, frame: bytes, now: float) -> bool:
         return True
     else:
         args = split_request(frame)
-    return _parsed(client, args, frame, now)
+    return _parsed(client, args, frame, now, None)
 
 
 def carry_out_nothing(client: Client, frame: bytes) -> None:
@@ -73,11 +74,12 @@ def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
             args += some
             yield MORE
         found = (yield from _examining(client, args)) if args else None
+        denied = (yield from _denying(client, args)) if args else ""
         yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
         examined = client.service.planner.examined
         examined.found = found
         try:
-            if done is None or not _parsed(client, args, frame, now):
+            if done is None or not _parsed(client, args, frame, now, denied):
                 client.take_back(frame)
         finally:
             examined.found = None
@@ -108,8 +110,20 @@ def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
     return None
 
 
-def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool:
-    """Carry out a request. False if it must wait (nothing was done)."""
+def _denying(client: Client, args: list[bytes]) -> Job[str]:
+    """The error that the request deserves by the rules of the client's user; empty if there is none."""
+    try:
+        fact = client.service.inspector.table.resolve(args)
+    except UnknownSubcommand:
+        return ""
+    if fact is None or not fact.accepts(len(args)):
+        return ""
+    return (yield from acl_access.denying(client.session, fact, args))
+
+
+def _parsed(client: Client, args: list[bytes], frame: bytes, now: float, denied: str | None) -> bool:
+    """Carry out a request. False if it must wait (nothing was done). ``denied`` is the error that it deserves by the
+    rules of the client's user, empty for none; None if that was not looked at yet."""
     if not args:
         return True
     session = client.session
@@ -136,7 +150,9 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float) -> bool
     session.last_command = fact.name
     if not fact.accepts(len(args)):
         client.refuse_for_good(fact, errors.wrong_arity(fact.name))
-    elif refusal := session.refusal(fact):
+    elif (refusal := session.refusal(fact)) or (
+        not session.unrestricted and (refusal := acl_access.denied(session, fact, args) if denied is None else denied)
+    ):
         client.refuse(fact, refusal)
     elif service.query.refuses(frame, args):
         client.refuse(fact, errors.query_too_large(service.query.limit))

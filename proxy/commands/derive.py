@@ -36,7 +36,7 @@ def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
         subcommands=subcommands,
         flags=fact.flags | {"write"} if container in WRITES else fact.flags,
         primary_only=fact.name in PRIMARY_ONLY or container in PRIMARY_ONLY,
-        privileged=container in PRIVILEGED,
+        privileged=container in PRIVILEGED or fact.name in PRIVILEGED,
     )
     if other := FOR_ADMINS.get(fact.name) or FOR_ADMINS.get(container):
         fact = replace(fact, for_admins=replace(fact, handling=other.handling, merge=other.merge, reason=other.reason))

@@ -2,13 +2,16 @@
 
     python -m proxy.commands.generate HOST:PORT HOST:PORT ...
     python -m proxy.commands.generate --modules HOST:PORT HOST:PORT ...
+    python -m proxy.commands.generate --categories HOST:PORT
 
 The servers are given older first: if two know a command, the later one's policies win, and nothing is lost. With
 ``--modules`` only the commands of modules are written, to ``data/modules.json``, from servers that have loaded them.
+With ``--categories`` the categories of a Redis 7.0 are written, to ``data/categories.json``.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from pathlib import Path
@@ -16,17 +19,24 @@ from pathlib import Path
 import hiredis
 
 from proxy.commands import datafile, reply
+from proxy.commands.categories import OLDER
 from proxy.commands.facts import Fact
 from proxy.commands.table import DATA, MODULES
 from proxy.resp.info import fields
 
 _MODULES = "--modules"
+_CATEGORIES = "--categories"
 TIMEOUT = 10.0
 """Seconds that a server's answer may take."""
 
 
 def main(addresses: list[str]) -> int:
     """Write a data file from the servers at ``addresses``; the exit code is 2 if none is given."""
+    if addresses[:1] == [_CATEGORIES] and len(addresses) == 2:
+        path = Path(__file__).parent / OLDER
+        path.write_text(categories(addresses[1]), "utf-8")
+        print(f"{path.name} is written")
+        return 0
     modules = addresses[:1] == [_MODULES]
     if not addresses[modules:]:
         print(__doc__, file=sys.stderr)
@@ -49,6 +59,15 @@ def document(addresses: list[str], modules: bool = False) -> str:
                 continue
             facts[fact.name] = reply.combine(facts[fact.name], fact) if fact.name in facts else fact
     return datafile.dump(facts.values(), servers)
+
+
+def categories(address: str) -> str:
+    """The text of the file of categories, of the server at "host:port". Raises OSError, hiredis.ReplyError."""
+    facts = [fact for top in reply.parse(_list(ask(address, b"COMMAND"))) for fact in (top, *top.subcommands.values())]
+    rows = {fact.name: " ".join(sorted(fact.categories)) for fact in facts}
+    lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(rows[name])}" for name in sorted(rows))
+    server = json.dumps(_version(ask(address, b"INFO")))
+    return f'{{"format": 1, "servers": [{server}], "commands": {{\n{lines}\n}}}}\n'
 
 
 def ask(address: str, command: bytes) -> object:

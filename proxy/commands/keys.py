@@ -8,7 +8,7 @@ from proxy.commands.facts import BeginIndex, BeginKeyword, Fact, FindKeynum, Fin
 from proxy.commands.getkeys import KeysError, xread_blocks, xread_keys
 from proxy.resp.numbers import parse_integer
 
-__all__ = ["KeysError", "blocks", "key_indexes", "key_spans"]
+__all__ = ["KeysError", "blocks", "key_indexes", "key_spans", "spec_indexes"]
 
 
 def key_indexes(fact: Fact, args: Sequence[bytes]) -> list[int]:
@@ -31,7 +31,7 @@ def key_spans(fact: Fact, args: Sequence[bytes]) -> list[Sequence[int]]:
         if positions and positions[-1] >= len(args):
             raise KeysError("keys are missing")
         return [positions]
-    return [_spec_indexes(spec, args) for spec in fact.key_specs if spec.is_key and spec.complete]
+    return [spec_indexes(spec, args) for spec in fact.key_specs if spec.is_key and spec.complete]
 
 
 def blocks(fact: Fact, args: Sequence[bytes]) -> bool:
@@ -41,7 +41,8 @@ def blocks(fact: Fact, args: Sequence[bytes]) -> bool:
     return xread_blocks(args) if fact.getkeys is xread_keys else True
 
 
-def _spec_indexes(spec: KeySpec, args: Sequence[bytes]) -> Sequence[int]:
+def spec_indexes(spec: KeySpec, args: Sequence[bytes]) -> Sequence[int]:
+    """The positions of the keys that one complete key spec finds; raises KeysError."""
     begin = _begin(spec.begin, args)
     if begin is None:
         return []

@@ -39,6 +39,15 @@ _SESSION = {
     **same(Handling.SESSION, "users are those of the proxy", "acl|whoami"),
     **same(
         Handling.SESSION,
+        "the proxy's own users, in all workers",
+        *(
+            f"acl|{name}"
+            for name in ("deluser", "dryrun", "getuser", "list", "load", "log", "save", "setuser", "users")
+        ),
+    ),
+    **same(Handling.SESSION, "a random text", "acl|genpass"),
+    **same(
+        Handling.SESSION,
         "the proxy presents itself as one server, or as the owner of all slots",
         *(f"cluster|{name}" for name in ("info", "slots", "shards", "nodes", "links", "myid", "myshardid", "keyslot")),
         *(f"cluster|{name}" for name in ("count-failure-reports", "slot-stats", "replicas", "slaves")),
@@ -80,7 +89,7 @@ _REFUSED = {
 _ANY_SHARD = {
     **same(Handling.ANY_SHARD, "the text is the same on every server", "*|help", "acl|cat"),
     **same(Handling.ANY_SHARD, "the facts of one server, in that server's words", "command"),
-    **same(Handling.ANY_SHARD, "any server can answer it", "acl|genpass", "lolwut", "time"),
+    **same(Handling.ANY_SHARD, "any server can answer it", "lolwut", "time"),
     **same(Handling.ANY_SHARD, "libraries are loaded on all shards", "function|list", "function|dump"),
 }
 
@@ -157,7 +166,7 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
 )
 """The handling of commands that are refused, except for users with ``admin = true``, for those users."""
 
-PRIVILEGED = frozenset({"monitor", "slotgate"})
+PRIVILEGED = frozenset({"monitor", "slotgate", "acl|setuser", "acl|deluser", "acl|load", "acl|save", "acl|log"})
 """Commands, and containers with their subcommands, that only users with ``admin = true`` may run."""
 
 _METADATA = "each server keeps the age and use of a value for itself"

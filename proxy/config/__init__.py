@@ -5,6 +5,7 @@
     model         the tables and keys, with their defaults and the reason for each
     section       what the tables have in common
     admin         the table of the admin port
+    users         the users and their rules
     values        durations, sizes, addresses and slot ranges
     secret        passwords and tokens, from the file, the environment or a file of their own
     certificates  TLS contexts, from their files
@@ -16,8 +17,9 @@
 """
 
 from proxy.config.admin import AdminSection
-from proxy.config.model import BackendSection, Config, LimitsSection, LogSection, ShardSection, User
+from proxy.config.model import BackendSection, Config, LimitsSection, LogSection, ShardSection
 from proxy.config.sources import load
+from proxy.config.users import User
 from proxy.config.values import Address, parse_listen, parse_server
 
 __all__ = [

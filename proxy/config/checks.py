@@ -9,6 +9,7 @@ from itertools import combinations, groupby
 from proxy.config.certificates import TLS_FILES, check_own, client_context
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
+from proxy.config.users import default_user
 from proxy.config.values import Address, format_range
 from proxy.sharding.slots import SLOTS
 
@@ -148,6 +149,8 @@ def check_users(config: Config) -> Iterator[Problem]:
     """Each user is named once."""
     for first, second, name in _repeated(user.name for user in config.users):
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
+    if config.aclfile is not None and config.users != default_user(()):
+        yield "aclfile", "is named beside [[users]]: have all users in one place"
 
 
 def check_advertised(config: Config) -> Iterator[Problem]:
@@ -335,7 +338,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
-    (check_users, (("users",),)),
+    (check_users, (("users",), ("aclfile",))),
     (check_advertised, (("advertise",), ("present_as",), ("listen",))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

@@ -5,7 +5,6 @@ Durations are seconds and sizes are bytes once parsed; defaults are written as a
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from math import ceil
@@ -22,11 +21,12 @@ from pydantic import (
 
 from proxy.config.admin import AdminSection, from_address
 from proxy.config.certificates import TLS_FILES
-from proxy.config.secret import PASSWORD_KEYS, Problems, full_path, read_secret
+from proxy.config.secret import Problems, full_path, read_secret
 from proxy.config.section import DAY as _DAY
-from proxy.config.section import Hash, Section
+from proxy.config.section import Section
 from proxy.config.section import default as _default
 from proxy.config.section import one_or_many as _one_or_many
+from proxy.config.users import User, default_user
 from proxy.config.values import (
     AddressMap,
     Count,
@@ -281,43 +281,6 @@ class LimitsSection(Section):
         return ceil(self.tcp_keepalive)
 
 
-class User(Section):
-    """One ``[[users]]``: a user of the proxy. Passwords are kept as SHA-256 only."""
-
-    name: str = Field(min_length=1, pattern=r"^[^\s\x00]+$", description="Required: the name that AUTH gives.")
-    nopass: bool = _default(False, "A user needs a password unless this is set.", strict=True)
-    admin: bool = _default(False, "Few users administer the servers themselves.", strict=True)
-    password: SecretStr | None = _default(None, "None: set one of the password keys, or nopass.")
-    password_env: str | None = _default(None, "None: see password.")
-    password_file: str | None = _default(None, "None: see password.")
-    password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(_one_or_many)] = _default(
-        (), "None: see password. Several at once let passwords be changed without a gap."
-    )
-
-    @model_validator(mode="after")
-    def _hash_password(self, info: ValidationInfo) -> Self:
-        secret = read_secret(self, info.context)
-        if secret is not None:
-            # The plain password is not needed any more and is dropped here.
-            hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
-            object.__setattr__(self, "password_sha256", (hashed,))
-            object.__setattr__(self, "password", None)
-        if self.passwords and self.nopass:
-            raise Problems(("nopass", "is set beside a password: keep one of them"))
-        if not self.passwords and not self.nopass:
-            raise Problems(("", f"has no password: set one of {', '.join(PASSWORD_KEYS)}, or nopass = true"))
-        return self
-
-    @property
-    def passwords(self) -> frozenset[str]:
-        """The SHA-256 of each valid password, as lower-case hex."""
-        return frozenset(secret.get_secret_value() for secret in self.password_sha256)
-
-
-def _default_user(users: tuple[User, ...]) -> tuple[User, ...]:
-    return users or (User(name="default", nopass=True),)
-
-
 class LogSection(Section):
     """``[log]``: the log on stderr."""
 
@@ -361,10 +324,17 @@ class Config(Section):
     colocate: tuple[ColocateSection, ...] = _default((), "None: each key has its own slot, as in Redis Cluster.")
     backend: BackendSection = _default({}, "See its keys.")
     limits: LimitsSection = _default({}, "See its keys.")
-    users: Annotated[tuple[User, ...], AfterValidator(_default_user)] = _default(
+    users: Annotated[tuple[User, ...], AfterValidator(default_user)] = _default(
         (), "The default user needs no password, as in Redis."
     )
+    aclfile: str | None = _default(None, "None: the users are those under [[users]].")
     log: LogSection = _default({}, "See its keys.")
+
+    @model_validator(mode="after")
+    def _resolve(self, info: ValidationInfo) -> Self:
+        if self.aclfile is not None:
+            object.__setattr__(self, "aclfile", str(full_path(self.aclfile, info.context)))
+        return self
 
     @property
     def worker_count(self) -> int:

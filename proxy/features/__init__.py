@@ -4,6 +4,7 @@ Each has a narrow face: it sees its client and the servers, and never the connec
 
 ::
 
+    login          passwords whose digest takes long to compute
     host               what a feature may use of its client, and of what the clients share
     state              what one client is in the middle of
     request            one request, taken apart, and the reply that its client waits for

@@ -72,7 +72,9 @@ class Ending(WholeReplySink):
         while self._next < len(self._items):
             item = self._items[self._next]
             self._next += 1
-            if item.own:
+            if item.denied:
+                self._add(item.denied)
+            elif item.own:
                 if item.along:
                     next(self._frames)
                 now = client.service.turn.now()

@@ -44,9 +44,10 @@ def replying(
     wrong = yield from row.check(session.world, args)
     if wrong is not None:
         return encode.error(wrong)
-    part = yield from row.part(session.world, session.id, args, now)
+    told = row.args(session, args)
+    part = yield from row.part(session.world, session.id, told, now)
     siblings = client.service.siblings
     if siblings is None:
         return row.reply((part,), args, session.protocol)
-    siblings.ask(name, args, session.id, lambda others: later(row.reply((part, *others), args, session.protocol)))
+    siblings.ask(name, told, session.id, lambda others: later(row.reply((part, *others), args, session.protocol)))
     return None

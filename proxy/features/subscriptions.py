@@ -7,7 +7,7 @@ Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 a
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from proxy import errors
@@ -66,6 +66,12 @@ class Subscriptions:
     def any(self) -> bool:
         """Whether there are any."""
         return any(self.names.values())
+
+    def all_names(self) -> Iterator[tuple[bytes, bool]]:
+        """All that the client is subscribed to, and of each whether it is a pattern."""
+        for kind, names in self.names.items():
+            for name in list(names):
+                yield name, kind is Kind.PATTERN
 
     @property
     def begins(self) -> bool:

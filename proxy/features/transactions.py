@@ -36,6 +36,7 @@ from proxy.planning.planner import Reject
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.session import commands
+from proxy.session.acl_access import denied_at_exec
 from proxy.session.session import Session
 from proxy.transport.flow_control import Stop
 
@@ -82,6 +83,11 @@ def enqueue(modes: Modes, request: Request) -> None:
         if queue.size + item.size > service.query.limit and queue.held() + item.taken > service.query.limit:
             client.refuse(fact, errors.transaction_too_large(service.query.limit))
             return
+        permissions = client.session.permissions
+        if not queue.items:
+            queue.allowed_by = permissions
+        elif queue.allowed_by is not permissions:
+            queue.allowed_by = None
         queue.add(item, slots)
     client.queued(item, slots, service.planner)
 
@@ -179,8 +185,13 @@ def execute(modes: Modes, request: Request) -> bool:
     if service.clients.paused and service.clients.pausing.holds_any(queue):
         client.postpone()
         return False
+    denied = denied_at_exec(client.session, queue.allowed_by, [(item.fact, item.args) for item in queue.items])
+    errors_at = {at: encode.error(text) for at, text in denied}
+    if errors_at:
+        modes.queue = queue = queue.without(errors_at)
+    queue.allowed_by = client.session.permissions
     publishes = any(fact.name in PUBLISHES for fact in queue.facts)
-    if publishes and publish.awaits_listeners(modes, queue.items):
+    if publishes and publish.awaits_listeners(modes, [item for item in queue.items if not item.denied]):
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
@@ -190,7 +201,7 @@ def execute(modes: Modes, request: Request) -> bool:
     if queue.calls and not client.may_call_scripts():
         return False
     if listens:
-        problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items])
+        problem = modes.listening().expect([(item.fact.name, item.args) for item in queue.items if not item.denied])
         if problem == "":
             return False
         if problem is not None:
@@ -326,7 +337,7 @@ def _follow(session: Session, items: Sequence[Queued]) -> None:
     """Have a server change database and protocol where the queued commands will have ``session`` do so."""
     scratch = copy(session)
     for item in items:
-        if item.fact.name in _MOVING:
+        if item.fact.name in _MOVING and not item.denied:
             before = scratch.db, scratch.protocol
             commands.find(item.fact.name).run(scratch, item.args, 0.0)
             if scratch.protocol != before[1]:

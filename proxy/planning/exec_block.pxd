@@ -16,6 +16,7 @@ cdef class Queued:
     cdef readonly object whole
     cdef readonly bint own
     cdef public object run
+    cdef public bytes denied
     cdef public bytes along
     cdef readonly Py_ssize_t size
 
@@ -34,6 +35,7 @@ cdef class Queue:
     cdef readonly Py_ssize_t size
     cdef readonly object state
     cdef readonly bint spoiled
+    cdef public object allowed_by
     cdef Py_ssize_t _counted
     cdef Py_ssize_t _held
 

@@ -54,7 +54,7 @@ class Queued:
     """A command that waits for EXEC. ``own`` says that the proxy answers it itself. ``whole`` is the plan whose merge
     transforms the reply, if a client should not see one server's reply unchanged."""
 
-    __slots__ = ("along", "args", "fact", "frame", "own", "run", "size", "whole")
+    __slots__ = ("along", "args", "denied", "fact", "frame", "own", "run", "size", "whole")
 
     def __init__(
         self, fact: Fact, args: list[bytes], frame: bytes, whole: Scatter | None = None, own: bool | None = None
@@ -66,6 +66,8 @@ class Queued:
         self.own = answered_here(fact) if own is None else own
         self.run: Callable[..., bytes] | None = None
         """The function that answers the command, if nothing else has to be done for it."""
+        self.denied = b""
+        """The error in place of the reply, if the client's user may no longer run the command."""
         self.along = b""
         """The request that a server gets in place of the proxy's own command, to change along (SELECT, HELLO)."""
         self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
@@ -129,6 +131,7 @@ class Queue:
         "_counted",
         "_held",
         "_kind",
+        "allowed_by",
         "answered",
         "calls",
         "frames",
@@ -167,6 +170,8 @@ class Queue:
         self._counted = self._held = 0
         self.state = _QUEUEING
         self.spoiled = False
+        self.allowed_by: object = None
+        """What all of them were allowed by, when they were queued; None if not all by the same."""
 
     def __repr__(self) -> str:
         return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
@@ -185,6 +190,10 @@ class Queue:
             self.happened(TransactionEvent.QUEUED)
         fact = item.fact
         self.items.append(item)
+        if item.denied:
+            self.own += 1
+            self.answered = False
+            return
         kind = self._kind
         if kind is None or kind.fact is not fact:
             kind = self._kind = self.kinds.setdefault(id(fact), QueuedKind(fact))
@@ -204,6 +213,17 @@ class Queue:
         if slots:
             self.slots.update(slots)
         self.size += item.size
+
+    def without(self, denied: Mapping[int, bytes]) -> "Queue":
+        """The same, with the errors ``denied`` in place of the replies to the commands of these numbers."""
+        queue = Queue()
+        for at, item in enumerate(self.items):
+            if at in denied:
+                item = Queued(item.fact, item.args, item.frame, None, True)
+                item.denied = denied[at]
+            queue.add(item, ())
+        queue.slots = self.slots
+        return queue
 
     def held(self) -> int:
         """How many bytes a server keeps for the queue until EXEC; counted on demand, since few queues are large."""

@@ -2,7 +2,7 @@
 the proxy's own addresses as the owners of all slots.
 
 Source: https://redis.io/docs/latest/commands/cluster/ and what Redis 7 answers. The slots that COUNTKEYSINSLOT and
-GETKEYSINSLOT name are the planner's. READONLY, READWRITE and ASKING belong here too.
+GETKEYSINSLOT name are the planner's. READONLY, READWRITE, ASKING, ROLE and MODULE LIST belong here too.
 """
 
 from collections.abc import Callable, Sequence
@@ -181,3 +181,13 @@ def refused(name: str) -> Command:
         return encode.error(errors.refused(name, "the nodes that clients see are this proxy"))
 
     return command
+
+
+def modules(session: Session, args: Sequence[bytes]) -> bytes:
+    """MODULE LIST."""
+    return session.world.modules[session.protocol]
+
+
+def role(session: Session, args: Sequence[bytes]) -> bytes:
+    """ROLE."""
+    return encode.array((encode.bulk("master"), encode.ZERO, encode.EMPTY_ARRAY))

@@ -7,14 +7,24 @@ from collections.abc import Mapping
 from functools import cache
 
 from proxy.resp import encode
-from proxy.session import client_commands, cluster_commands, cross_worker, session
+from proxy.session import acl_commands, client_commands, cluster_commands, cross_worker, session
 from proxy.session.cross_worker import CrossWorkerCommand
 from proxy.session.own_command import InMulti, SessionCommand, TimedCommand
 
 SessionRow = SessionCommand | TimedCommand | CrossWorkerCommand
 
 SESSION_COMMANDS: Mapping[str, SessionRow] = {
-    "acl|whoami": SessionCommand(session.whoami),
+    "acl|deluser": acl_commands.DELUSER,
+    "acl|dryrun": SessionCommand(acl_commands.dryrun),
+    "acl|genpass": SessionCommand(acl_commands.genpass),
+    "acl|getuser": SessionCommand(acl_commands.getuser),
+    "acl|list": SessionCommand(acl_commands.list_users),
+    "acl|load": acl_commands.LOAD,
+    "acl|log": acl_commands.LOG,
+    "acl|save": SessionCommand(acl_commands.save),
+    "acl|setuser": acl_commands.SETUSER,
+    "acl|users": SessionCommand(acl_commands.users),
+    "acl|whoami": SessionCommand(acl_commands.whoami),
     "asking": SessionCommand(cluster_commands.asking),
     "auth": SessionCommand(session.auth),
     "client|capa": SessionCommand(client_commands.capa),
@@ -48,13 +58,13 @@ SESSION_COMMANDS: Mapping[str, SessionRow] = {
     "cluster|slots": SessionCommand(cluster_commands.slots),
     "echo": SessionCommand(session.echo),
     "hello": SessionCommand(session.hello),
-    "module|list": SessionCommand(session.modules),
+    "module|list": SessionCommand(cluster_commands.modules),
     "ping": SessionCommand(session.ping, while_subscribed=True),
     "quit": SessionCommand(session.quit, while_subscribed=True, in_multi=InMulti.AT_ONCE),
     "readonly": SessionCommand(cluster_commands.read_from(replicas=True)),
     "readwrite": SessionCommand(cluster_commands.read_from(replicas=False)),
     "reset": SessionCommand(session.reset, while_subscribed=True, in_multi=InMulti.AT_ONCE),
-    "role": SessionCommand(session.role),
+    "role": SessionCommand(cluster_commands.role),
     "select": SessionCommand(session.select),
     "slotgate|clients": cross_worker.CLIENTS,
 }

@@ -17,6 +17,7 @@ from proxy import errors
 from proxy.engine.jobs import ENOUGH, MORE, Job, at_once, short
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
+from proxy.session.acl_text import name_bytes, name_text
 from proxy.session.client_line import line
 from proxy.session.own_command import OwnCommand
 from proxy.session.session import Session, World
@@ -45,13 +46,20 @@ class CrossWorkerCommand(OwnCommand):
     last one the loop's clock."""
     reply: Callable[[Sequence[Part], Args, int], bytes]
     """The reply made of the parts, in a protocol version."""
+    told: Callable[[Session, Args], Args] | None = None
+    """What the parts are told in place of the arguments, where it depends on who asks."""
+
+    def args(self, session: Session, args: Args) -> Args:
+        """The arguments of the parts, of a command that is well-formed."""
+        return args if self.told is None else self.told(session, args)
 
     def run(self, session: Session, args: Args, now: float) -> bytes:
         """The reply where there is one worker."""
         wrong = at_once(self.check(session.world, args))
         if wrong is not None:
             return encode.error(wrong)
-        return self.reply([at_once(self.part(session.world, session.id, args, now))], args, session.protocol)
+        part = at_once(self.part(session.world, session.id, self.args(session, args), now))
+        return self.reply([part], args, session.protocol)
 
 
 def _type(session: Session) -> bytes:
@@ -59,6 +67,16 @@ def _type(session: Session) -> bytes:
 
 
 # ---- LIST
+
+_OF_USER = b"\0of user"
+"""An option that no client can give: only the clients of the user whose name follows."""
+
+
+def _told_list(session: Session, args: Args) -> Args:
+    """Who is no admin sees the clients of its own user only."""
+    if session.admin or len(session.world.users) == 1:
+        return args
+    return [*args[:2], _OF_USER, name_bytes(session.user), *args[2:]]
 
 
 def _check_list(world: World, args: Args) -> Job[str | None]:
@@ -68,12 +86,15 @@ def _check_list(world: World, args: Args) -> Job[str | None]:
 
 def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     """Id and line of each client."""
+    user = None
+    if len(args) > 2 and args[2] == _OF_USER:
+        user, args = name_text(args[3]), [*args[:2], *args[4:]]
     wanted = None if _lists_all(args) else (yield from _list_filter(args))
     assert not isinstance(wanted, str)
     found = []
     for client in world.directory.sessions():
         number = client.id
-        if wanted is None or wanted(client):
+        if (wanted is None or wanted(client)) and (user is None or client.user == user):
             found.append((number, line(client, now, args if number == caller else ())))
         yield MORE
     return found
@@ -178,7 +199,7 @@ def _kill_filter(args: Args, now: float, world: World) -> Job[tuple[Filter, bool
                 return errors.SYNTAX
             skip_me = value.lower() == b"yes"
             continue
-        if option == b"user" and value.decode("utf-8", "replace") not in world.accounts:
+        if option == b"user" and name_text(value) not in world.users:
             return f"ERR No such user '{errors.text(value)}'"
         made = _kill_option(option, value, now)
         if isinstance(made, str):
@@ -202,7 +223,8 @@ def _kill_option(option: bytes, value: bytes, now: float) -> Filter | str:
         case b"laddr":
             return lambda client: client.local_address == text
         case b"user":
-            return lambda client: client.user.encode() == value
+            name = name_text(value)
+            return lambda client: client.user == name
         case b"type":
             if value.lower() not in _TYPES:
                 return f"ERR Unknown client type '{text}'"
@@ -305,7 +327,7 @@ def _flush_part(world: World, caller: int, args: Args, now: float) -> Part:
     world.scripts.flush()
 
 
-LIST = CrossWorkerCommand(_check_list, _list_part, _list_reply)
+LIST = CrossWorkerCommand(_check_list, _list_part, _list_reply, told=_told_list)
 CLIENTS = CrossWorkerCommand(short(_nothing_wrong), _clients_part, _list_reply)
 KILL = CrossWorkerCommand(_check_kill, _kill_part, _kill_reply)
 PAUSE = CrossWorkerCommand(short(_check_pause), short(_pause_part), _ok)

@@ -24,6 +24,7 @@ cdef class Session:
     cdef public str lib_ver
     cdef public str user
     cdef public bint authenticated
+    cdef public bint unrestricted
     cdef public Py_ssize_t db
     cdef public int protocol
     cdef public str name
@@ -38,7 +39,7 @@ cdef class Session:
     cdef public tuple listening
 
     cpdef object start_over(self)
-    cpdef bint authenticate(self, bytes user, bytes password) except -1
+    cpdef bint authenticate(self, bytes user, bytes password, bytes command=*) except -1
     cpdef bint muted(self) except -1
 
 

@@ -11,17 +11,23 @@ from functools import cache
 from typing import Protocol
 
 from proxy import errors
+from proxy.commands.categories import CommandSet
 from proxy.commands.facts import Fact
+from proxy.commands.table import CommandTable
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
+from proxy.session.acl_check import Permissions
+from proxy.session.acl_log import Denials
+from proxy.session.acl_rules import AclUser
+from proxy.session.acl_text import name_text
+from proxy.session.acl_users import DEFAULT, Users, UsersFile
 from proxy.session.script_cache import Scripts
 from proxy.session.tracking_options import Tracking
-from proxy.session.users import Account
 from proxy.session.virtual_cluster import Presented
 from proxy.sharding.colocation import SlotOf
 from proxy.sharding.slots import key_slot
 
-DEFAULT_USER = "default"
+DEFAULT_USER = DEFAULT
 _DEFAULT_USER = DEFAULT_USER.encode()
 _RESET = encode.simple("RESET")
 _PROTOCOLS = {b"2": 2, b"3": 3}
@@ -109,12 +115,18 @@ class Directory(Protocol):
         """End the blocking command of client ``number``, as if its time were over or by an error: whether it was in
         one."""
 
+    def channels(self, session: "Session") -> Iterable[tuple[bytes, bool]]:
+        """What a client is subscribed to, and of each whether it is a pattern."""
+
+    def rules_changed(self, session: "Session") -> None:
+        """The rules of a client's user are others now."""
+
 
 @dataclass(slots=True)
 class World:
     """What all sessions of a worker share."""
 
-    accounts: Mapping[str, Account]
+    users: Users
     directory: Directory
     server_version: str = "7.0.0"
     """The lowest version of the backends; learned when they are reached."""
@@ -132,12 +144,12 @@ class World:
     """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
     presented: Presented | None = None
     """The cluster that the proxy passes for; None: it passes for one server."""
-    open: bool = field(init=False)
-    """Whether clients need not authenticate."""
-
-    def __post_init__(self) -> None:
-        default = self.accounts.get(DEFAULT_USER)
-        self.open = default is not None and default.nopass
+    commands: CommandTable = field(default_factory=CommandTable.builtin)
+    """All commands; learned."""
+    denials: Denials = field(default_factory=Denials)
+    """The log of what was denied to this worker's clients."""
+    users_file: UsersFile | None = None
+    """The aclfile, if there is one."""
 
 
 class Session:
@@ -165,6 +177,7 @@ class Session:
         "reads_replicas",
         "reply_mode",
         "tracking",
+        "unrestricted",
         "user",
         "watched",
         "world",
@@ -189,9 +202,10 @@ class Session:
 
     def start_over(self) -> None:
         """The state of a new connection (RESET)."""
-        default = self.world.accounts.get(DEFAULT_USER)
         self.user = DEFAULT_USER
-        self.authenticated = default is not None and default.nopass
+        self.authenticated = self.world.users.default_open
+        self.unrestricted = self.permissions.unrestricted
+        """Whether its user may do everything: then nothing it sends needs a look at the user's rules."""
         self.db = 0
         self.protocol = 2
         self.name = ""
@@ -211,23 +225,31 @@ class Session:
     @property
     def admin(self) -> bool:
         """Whether its user may run what is about the proxy and its servers."""
-        account = self.world.accounts.get(self.user)
-        return self.authenticated and account is not None and account.admin
+        return self.authenticated and self.permissions.user.admin
+
+    @property
+    def permissions(self) -> Permissions:
+        """What its user may do."""
+        return self.world.users.get(self.user) or _NOTHING_ALLOWED
 
     def refusal(self, fact: Fact) -> str | None:
-        """Why this client may not call ``fact`` now; None if it may."""
+        """Why this client may not call ``fact`` now, whatever its user's rules say; None if it may."""
         if not self.authenticated and "no_auth" not in fact.flags:
             return errors.NOAUTH
         if fact.privileged and not self.admin:
             return errors.no_permission(fact.name)
         return None
 
-    def authenticate(self, user: bytes, password: bytes) -> bool:
-        """Become ``user`` if the password is right."""
-        account = self.world.accounts.get(user.decode("utf-8", "replace"))
-        if account is None or not account.accepts(password):
+    def authenticate(self, user: bytes, password: bytes, command: bytes = b"AUTH") -> bool:
+        """Become ``user`` if the password is right; ``command`` is what asks for it, as the log shows it."""
+        name = name_text(user)
+        known = self.world.users.get(name)
+        if self.world.users.authenticate(name, password) is not True or known is None:
+            why = "unknown user" if known is None else "wrong password" if known.user.enabled else "disabled user"
+            self.world.denials.login(self, command, name, why)
             return False
-        self.user = account.name
+        self.user = known.user.name
+        self.unrestricted = known.unrestricted
         self.authenticated = True
         return True
 
@@ -246,6 +268,8 @@ class Session:
         return mode is not ReplyMode.ON
 
 
+_NOTHING_ALLOWED = Permissions(AclUser("", admin=False), CommandSet(()))
+"""Of a client whose user was deleted: it is being closed."""
 Command = Callable[[Session, Sequence[bytes]], bytes]
 _IN_NAMES = bytes(range(33, 127))
 
@@ -303,11 +327,10 @@ def auth(session: Session, args: Sequence[bytes]) -> bytes:
     """AUTH."""
     if len(args) > 3:
         return encode.error(errors.SYNTAX)
-    default = session.world.accounts.get(DEFAULT_USER)
-    if len(args) == 2 and default is not None and default.nopass:
+    if len(args) == 2 and session.world.users.default_nopass:
         return encode.error(errors.NO_PASSWORD_SET)
     user = args[1] if len(args) == 3 else _DEFAULT_USER
-    if not session.authenticate(user, args[-1]):
+    if not session.authenticate(user, args[-1], args[0]):
         return encode.error(errors.WRONGPASS)
     return encode.OK
 
@@ -328,7 +351,7 @@ def hello(session: Session, args: Sequence[bytes]) -> bytes:
     credentials = (args[user], args[user + 1]) if user else None
     if name and not printable(args[name]):
         return encode.error(errors.BAD_CLIENT_NAME)
-    if credentials is not None and not session.authenticate(*credentials):
+    if credentials is not None and not session.authenticate(*credentials, args[0]):
         return encode.error(errors.WRONGPASS)
     if not session.authenticated:
         return encode.error(_HELLO_NOAUTH)
@@ -374,18 +397,3 @@ def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tup
     }
     before, found, behind = encode.mapping(pairs, protocol).partition(encode.bulk("id") + b":")
     return before + found, behind[1:]
-
-
-def modules(session: Session, args: Sequence[bytes]) -> bytes:
-    """MODULE LIST."""
-    return session.world.modules[session.protocol]
-
-
-def role(session: Session, args: Sequence[bytes]) -> bytes:
-    """ROLE."""
-    return encode.array((encode.bulk("master"), encode.ZERO, encode.EMPTY_ARRAY))
-
-
-def whoami(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL WHOAMI."""
-    return encode.bulk(session.user)

@@ -1,5 +1,7 @@
 import cython
 
+from proxy.sharding.slots cimport span_slot as plain_slot
+
 
 cdef class Rule:
     cdef readonly bytes prefix
@@ -16,4 +18,13 @@ cdef class Colocation:
     @cython.locals(
         found=Rule, rule=Rule, view="const unsigned char *", opened=Py_ssize_t, at=Py_ssize_t, left=int,
     )
+    cpdef int span_slot(self, bytes data, Py_ssize_t start, Py_ssize_t stop)
+
+
+cdef class AllowedKeys(Colocation):
+    cdef Colocation _inner
+    cdef list _prefixes
+    cdef set _exact
+
+    @cython.locals(allowed=bint, prefix=bytes, inner=Colocation)
     cpdef int span_slot(self, bytes data, Py_ssize_t start, Py_ssize_t stop)

@@ -4,6 +4,7 @@
 
     service           the composition root: what the clients of a worker share
     server_events     tells its parts what happens at the servers
+    configured_users  the users that the configuration names
     made_from_config  its parts as far as the configuration alone says them
     server            the process that serves: signals, start and end
     worker            one of several workers, started by the supervisor

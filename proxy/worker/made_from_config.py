@@ -1,5 +1,6 @@
 """What a worker is made of, as far as the configuration alone says it; and what INFO says about the proxy."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -11,12 +12,16 @@ from proxy.config import Config
 from proxy.discovery.learn import FEWER_ARGUMENTS
 from proxy.metrics import Counters
 from proxy.resp.limits import RequestLimits
-from proxy.session.users import Account
 from proxy.session.virtual_cluster import Presented
 from proxy.sharding.topology import Topology
 from proxy.transport.flow_control import ClientLimits
 from proxy.transport.tls import backend_tls
 from proxy.worker.identity import Identity
+
+log = logging.getLogger(__name__)
+
+_LOGINS_LOGGED = 10
+_NAME_MOST = 64
 
 
 def credentials_of(config: Config) -> Credentials:
@@ -25,11 +30,6 @@ def credentials_of(config: Config) -> Credentials:
     return Credentials(
         config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
     )
-
-
-def accounts_of(config: Config) -> dict[str, Account]:
-    """The users, by name."""
-    return {user.name: Account(user.name, user.passwords, user.nopass, user.admin) for user in config.users}
 
 
 def presented_by(config: Config, topology: Callable[[], Topology]) -> Presented:

@@ -149,6 +149,11 @@ def _tally(service: Service) -> Tally:
     tally.add(metrics.ACCEPTED, counters.accepted)
     for reason, count in counters.rejected.items():
         tally.add(metrics.REJECTED, count, reason)
+    denials = service.world.denials
+    for reason, count in denials.logins.items():
+        tally.add(metrics.AUTH_FAILURES, count, reason)
+    for reason, count in denials.commands.items():
+        tally.add(metrics.DENIED, count, reason)
     for limit, count in counters.stopped.items():
         tally.add(metrics.STOPPED, count, limit)
     tally.add(metrics.WAITING, service.clients.backlog.total, str(service.shared_counts.index))

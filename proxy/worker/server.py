@@ -44,6 +44,7 @@ from proxy.transport.listeners import BACKLOG, listen
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
 from proxy.worker.admin_port import AdminPort
+from proxy.worker.configured_users import learn_users, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.made_from_config import credentials_of
 from proxy.worker.metric_snapshot import Overview
@@ -77,6 +78,7 @@ def run(config: Config, config_file: str = "") -> int:
     if engine() == "python":
         log.warning(WARNING)
     topology = build_topology(config)
+    users_of(config)  # what is wrong with them is said here
     # Workers inherit it.
     descriptors.check(descriptors.raise_limit(), config, topology)
     if config.topology.kind == "static":
@@ -358,6 +360,7 @@ async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequenc
     if oldest := lowest(answers):
         service.world.server_version = oldest.version or service.world.server_version
         service.world.client_fields = oldest.client_fields
+    service.slices.run(learn_users(service.world, service.inspector.table))
     service.upstream.pool.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases
     service.world.selects = all_select(answers)

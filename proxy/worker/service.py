@@ -27,6 +27,8 @@ from proxy.planning.merge_context import Context, Overlay
 from proxy.planning.planner import Planner
 from proxy.planning.query_limit import DEFAULT, QueryLimit
 from proxy.pubsub.hub import Hub
+from proxy.session.acl_log import Denials
+from proxy.session.client_line import line
 from proxy.session.script_cache import Scripts
 from proxy.session.session import World
 from proxy.sharding.colocation import build_colocation, slot_of
@@ -38,10 +40,10 @@ from proxy.transport.job_runner import Slices
 from proxy.transport.tls import connecting
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
+from proxy.worker.configured_users import logging_logins, users_file_of, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.loop_lag import LoopLag
 from proxy.worker.made_from_config import (
-    accounts_of,
     client_limits_of,
     credentials_of,
     overlay,
@@ -91,7 +93,15 @@ class Service:
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
-        self.world = World(accounts_of(config), self.clients, scripts=self.scripts, slot_of=self.inspector.slot_of)
+        self.world = World(
+            users_of(config),
+            self.clients,
+            scripts=self.scripts,
+            slot_of=self.inspector.slot_of,
+            users_file=users_file_of(config),
+            denials=Denials(time.time, lambda session: line(session, self.turn.now())),
+        )
+        self.world.denials.on_login = logging_logins(self.turn.now)
         if config.present_as == "cluster":
             self.world.presented = presented_by(config, lambda: self.topology)
         if topology.cluster:

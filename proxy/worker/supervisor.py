@@ -25,7 +25,7 @@ import socket
 import subprocess
 import time
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import ceil
 from typing import Any
@@ -38,6 +38,7 @@ from proxy.session.cross_worker import Part, Pause, pause_asked
 from proxy.transport.listeners import Listeners, listen
 from proxy.worker.admin_port import AdminPort
 from proxy.worker.child import start
+from proxy.worker.configured_users import users_of
 from proxy.worker.control_channel import Channel, ChannelError
 from proxy.worker.identity import Identity
 from proxy.worker.metric_snapshot import Overview, Tally
@@ -110,6 +111,38 @@ class WorkerProcess:
         return f"WorkerProcess({self.index} pid={self.process.pid} up={self.report is not None})"
 
 
+class ChangedUsers:
+    """What ACL SETUSER, DELUSER and LOAD have made of the users: a worker that starts is told.
+
+    Each change names the user as it is to be (``proxy.session.acl_commands``), so the last one of each user is enough.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._changes: dict[str, tuple[str, int, Sequence[str]]] = {}
+        """By the user's name; what all users are comes first, under no name."""
+        if config.aclfile is not None:
+            # The file may be another one when a worker starts again.
+            self._changes[""] = "acl|load", 0, ("ACL", "LOAD", users_of(config).file().decode("latin-1"))
+
+    def __repr__(self) -> str:
+        return f"<ChangedUsers: {len(self._changes)}>"
+
+    def note(self, change: tuple[str, int, Sequence[str]]) -> None:
+        """A command about all clients was carried out: keep it if it changes users."""
+        name, _, args = change
+        if name == "acl|load":
+            self._changes = {"": change}
+        elif name == "acl|setuser":
+            self._changes[args[2]] = change
+        elif name == "acl|deluser":
+            for user in args[2:]:
+                self._changes[user] = name, 0, (*args[:2], user)
+
+    def parts(self) -> Iterable[tuple[str, int, Sequence[str]]]:
+        """What a worker has to do to have the same users as the others."""
+        return self._changes.values()
+
+
 class Supervisor:
     """All workers, as one: started, asked, told, and started again."""
 
@@ -126,6 +159,7 @@ class Supervisor:
         self._restarts = 0
         self._pause: Pause | None = None
         """CLIENT PAUSE; its ``seconds`` are a moment of this process's clock."""
+        self._users = ChangedUsers(config)
         self.stopping = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -234,6 +268,9 @@ class Supervisor:
             mode = "WRITE" if self._pause.writes_only else "ALL"
             member.channel.tell("part", ("client|pause", 0, ("CLIENT", "PAUSE", str(ceil(left * 1000)), mode)))
 
+        for part in self._users.parts():
+            member.channel.tell("part", part)
+
     def _reported(self, member: WorkerProcess, report: Mapping[str, Any]) -> None:
         member.report = Report.of_plain(report)
 
@@ -248,6 +285,7 @@ class Supervisor:
             self._pause = Pause(now + asked.seconds, asked.writes_only).joined(held)
         elif name == "client|unpause":
             self._pause = None
+        self._users.note(body)
         answers = await self._ask([other for other in self._up_now() if other is not member], "part", body)
         return list(answers.values())
 

@@ -30,6 +30,11 @@ password_env = "TEST_PASSWORD"
 name = "open"
 nopass = true
 """
+READER = """
+[[users]]
+name = "reader"
+rules = "on >ruled +config|get"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +162,7 @@ def test_no_secret_is_shown(site: Site, serve: Serve) -> None:
         proxy = serve(
             "--static",
             shards.static,
-            config=f"{USERS}[backend]\npassword = '{SECRET}'\n[log]\nlevel = 'debug'\n",
+            config=f"{USERS}{READER}[backend]\npassword = '{SECRET}'\n[log]\nlevel = 'debug'\n",
             environment={"TEST_PASSWORD": "from the environment"},
         )
         with Wire(proxy.address) as client:
@@ -165,12 +170,14 @@ def test_no_secret_is_shown(site: Site, serve: Serve) -> None:
             client.ask("AUTH", "app", "rosebud")
             client.ask("NOSUCH", "x")
             assert client.ask("SET", "k", 1) == OK
+            assert client.ask("CONFIG", "GET", "*").startswith(b"-NOPERM")
+            assert client.ask("AUTH", "reader", "ruled") == OK
             for setting in ("*", "requirepass", "masterauth", "REQUIREPASS"):
                 reply = client.ask("CONFIG", "GET", setting)
                 assert reply.startswith(b"*")
                 assert b"p4ss" not in reply
         said = proxy.log + "".join(proxy.http(path)[1] for path in ("/metrics", "/topology", "/readyz"))
-        for secret in ("p4ss", "friend", "rosebud", "guessed", "from the environment"):
+        for secret in ("p4ss", "friend", "rosebud", "guessed", "from the environment", "ruled"):
             assert secret not in said
 
 

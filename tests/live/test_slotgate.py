@@ -78,8 +78,7 @@ def test_who_may_not(anybody: Wire) -> None:
     assert anybody.ask("SLOTGATE", "NOTHING") == b"-ERR unknown subcommand 'NOTHING'. Try SLOTGATE HELP.\r\n"
     assert anybody.ask("SLOTGATE") == b"-ERR wrong number of arguments for 'slotgate' command\r\n"
     assert anybody.ask("CONFIG", "SET", "hz", "10") == (
-        b"-ERR 'config|set' is refused by the proxy: it is for the servers' administrators, who reach all of them as a "
-        b"user with admin = true. Run it on the server itself\r\n"
+        b"-NOPERM this user has no permissions to run the 'config|set' command\r\n"
     )
 
 

@@ -3,13 +3,22 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 
+from proxy.commands.categories import CommandSet
 from proxy.commands.table import CommandTable
 from proxy.session import commands
+from proxy.session.acl_rules import AclUser
+from proxy.session.acl_users import Users
 from proxy.session.session import Load, Session, World
-from proxy.session.users import Account
+from proxy.session.users import configured, open_to_all
 
 TABLE = CommandTable.builtin()
-OPEN = {"default": Account("default", nopass=True)}
+COMMANDS = CommandSet(TABLE)
+OPEN = {"default": open_to_all("default")}
+
+
+def account(name: str, digests: frozenset[str] = frozenset(), nopass: bool = False, admin: bool = False) -> AclUser:
+    """A user without rules of its own."""
+    return configured(name, COMMANDS, digests, nopass, admin)
 
 
 def sha256(password: str) -> frozenset[str]:
@@ -19,12 +28,14 @@ def sha256(password: str) -> frozenset[str]:
 class Room:
     """All sessions of a worker, and what was done to them; the ``Directory`` that they look into."""
 
-    def __init__(self, accounts: Mapping[str, Account] = OPEN) -> None:
-        self.world = World(accounts, self)
+    def __init__(self, users: Mapping[str, AclUser] = OPEN) -> None:
+        self.world = World(Users(COMMANDS, users.values()), self)
         self.clients: list[Session] = []
         self.killed: list[int] = []
         self.loads: dict[int, Load] = {}
         self.pauses: list[tuple[float, bool] | None] = []
+        self.listening: dict[int, list[tuple[bytes, bool]]] = {}
+        self.told: list[int] = []
         self.unblocked: list[tuple[int, bool]] = []
 
     def enter(self, now: float = 100.0) -> Session:
@@ -48,6 +59,12 @@ class Room:
 
     def unpause(self) -> None:
         self.pauses.append(None)
+
+    def channels(self, session: Session) -> Iterable[tuple[bytes, bool]]:
+        return self.listening.get(session.id, ())
+
+    def rules_changed(self, session: Session) -> None:
+        self.told.append(session.id)
 
     def unblock(self, number: int, error: bool) -> bool:
         self.unblocked.append((number, error))

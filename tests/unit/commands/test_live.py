@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import hiredis
 import pytest
 
 from proxy.commands import datafile, generate, reply
+from proxy.commands.categories import categories_of_redis_7_0
 from proxy.commands.facts import Handling
 from proxy.commands.keys import KeysError, key_indexes
 from proxy.commands.table import CommandTable
@@ -133,6 +135,14 @@ def test_the_generator_writes_what_the_server_says(server: LocalServer, reply_of
     text = generate.document([server.address])
     assert f"{server.binary.kind.title()} {server.binary.version}" in text.splitlines()[0]
     assert {fact.name: fact for fact in datafile.load(text)} == {fact.name: fact for fact in reply.parse(reply_of)}
+
+
+def test_the_categories_are_those_of_redis_7_0(server: LocalServer) -> None:
+    if server.binary.kind != "redis" or server.binary.version_info[:2] != (7, 0):
+        pytest.skip("the file is about Redis 7.0")
+    assert json.loads(generate.categories(server.address))["commands"] == {
+        name: " ".join(sorted(categories)) for name, categories in categories_of_redis_7_0().items()
+    }
 
 
 def test_replicas_take_what_goes_to_all_nodes(server: LocalServer, tmp_path: Path) -> None:

@@ -231,8 +231,8 @@ def test_administration_is_refused_or_reviewed() -> None:
     [
         *("shutdown", "replicaof", "slaveof", "debug", "config|set", "config|rewrite", "config|resetstat", "migrate"),
         *("psync", "sync", "replconf", "failover", "save", "bgsave", "bgrewriteaof", "module|load"),
-        *("acl|setuser", "acl|list", "acl|log", "swapdb", "restore-asking", "pfdebug", "pfselftest", "clusterscan"),
-        *("cluster|setslot", "cluster|failover", "cluster|meet", "cluster|reset", "cluster|flushslot", "acl|dryrun"),
+        *("swapdb", "restore-asking", "pfdebug", "pfselftest", "clusterscan"),
+        *("cluster|setslot", "cluster|failover", "cluster|meet", "cluster|reset", "cluster|flushslot"),
     ],
 )
 def test_refused(name: str) -> None:
@@ -261,9 +261,16 @@ def test_any_shard_holds_nothing_that_depends_on_the_shard() -> None:
     named = {name for name in names_of(Handling.ANY_SHARD) if not name.endswith("|help")}
     assert named == {
         *("command", "command|count", "command|docs", "command|getkeys", "command|getkeysandflags"),
-        *("command|info", "command|list", "acl|cat", "acl|genpass", "function|dump", "function|list"),
+        *("command|info", "command|list", "acl|cat", "function|dump", "function|list"),
         *("lolwut", "time"),
     }
+
+
+def test_users_are_the_proxys_own() -> None:
+    own = {name.split("|")[1] for name in names_of(Handling.SESSION) if name.startswith("acl|")}
+    changing = {"deluser", "load", "log", "save", "setuser"}
+    assert own == {*changing, "dryrun", "genpass", "getuser", "list", "users", "whoami"}
+    assert {name for name in own if FACTS[f"acl|{name}"].privileged} == changing
 
 
 def test_cluster_reads_are_the_sessions() -> None:

@@ -83,7 +83,8 @@ def test_what_a_subscribed_client_may_send() -> None:
 def test_which_commands_span_the_workers() -> None:
     spanning = {name for name, row in OWN_COMMANDS.items() if isinstance(row, CrossWorkerCommand)}
     about_all = {f"client|{word}" for word in ("list", "kill", "pause", "unpause", "unblock")}
-    assert spanning == {"slotgate|clients", *about_all}
+    about_users = {f"acl|{word}" for word in ("deluser", "load", "log", "setuser")}
+    assert spanning == {"slotgate|clients", *about_all, *about_users}
     assert PARTS.keys() == {*spanning, "script|show", "script|flush"}
 
 

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from proxy.session.session import Load, ReplyMode, Session
-from proxy.session.users import Account
-from tests.support.sessions import Room, say, sha256
+from tests.support.sessions import Room, account, say, sha256
 
 SYNTAX = b"-ERR syntax error\r\n"
 
@@ -19,7 +18,9 @@ def session() -> Session:
 @pytest.fixture
 def room() -> Room:
     """Four clients: three of them anna's, one of them long connected and named."""
-    room = Room({"default": Account("default", nopass=True), "anna": Account("anna", sha256("one"))})
+    room = Room(
+        {"default": account("default", nopass=True, admin=True), "anna": account("anna", sha256("one"), admin=True)}
+    )
     for age in (0, 5, 60, 5):
         client = room.enter(100.0 - age)
         if age:

@@ -1,0 +1,63 @@
+"""The users of the configuration: ``[[users]]``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, model_validator
+
+from proxy.config.secret import PASSWORD_KEYS, Problems, read_secret
+from proxy.config.section import Hash, Section, default, one_or_many
+
+
+def _scrypt(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"scrypt(:[0-9a-fA-F]+){5}", value.get_secret_value()):
+        raise ValueError("is not scrypt:<N>:<r>:<p>:<salt in hex>:<hash in hex>")
+    return value
+
+
+Scrypt = Annotated[SecretStr, AfterValidator(_scrypt)]
+
+
+class User(Section):
+    """One ``[[users]]``: a user of the proxy, and its rules. Passwords are kept as digests only."""
+
+    name: str = Field(min_length=1, pattern=r"^[^\s\x00]+$", description="Required: the name that AUTH gives.")
+    nopass: bool = default(False, "A user needs a password unless this is set.", strict=True)
+    admin: bool = default(False, "Few users administer the servers themselves.", strict=True)
+    password: SecretStr | None = default(None, "None: set one of the password keys, or nopass.")
+    password_env: str | None = default(None, "None: see password.")
+    password_file: str | None = default(None, "None: see password.")
+    password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(one_or_many)] = default(
+        (), "None: see password. Several at once let passwords be changed without a gap."
+    )
+    password_hash: Annotated[tuple[Scrypt, ...], BeforeValidator(one_or_many)] = default(
+        (), "None: for passwords that people choose."
+    )
+    rules: SecretStr | None = default(None, "None: what an application needs, or everything for an admin.")
+
+    @model_validator(mode="after")
+    def _hash_password(self, info: ValidationInfo) -> Self:
+        secret = read_secret(self, info.context)
+        if secret is not None:
+            # The plain password is not needed any more and is dropped here.
+            hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
+            object.__setattr__(self, "password_sha256", (hashed,))
+            object.__setattr__(self, "password", None)
+        if self.passwords and self.nopass:
+            raise Problems(("nopass", "is set beside a password: keep one of them"))
+        if not self.passwords and not self.nopass and self.rules is None:
+            raise Problems(("", f"has no password: set one of {', '.join(PASSWORD_KEYS)}, or nopass = true"))
+        return self
+
+    @property
+    def passwords(self) -> frozenset[str]:
+        """The digest of each valid password: its SHA-256 as lower-case hex, or what scrypt makes of it."""
+        return frozenset(secret.get_secret_value() for secret in (*self.password_sha256, *self.password_hash))
+
+
+def default_user(users: tuple[User, ...]) -> tuple[User, ...]:
+    """The users, or the one that there is where none is named."""
+    return users or (User(name="default", nopass=True),)

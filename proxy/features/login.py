@@ -1,0 +1,68 @@
+"""Passwords whose digest takes long to compute (scrypt), verified in a thread while other clients are served.
+
+A password that was accepted is remembered (``proxy.session.passwords``), so that this is done once. Where there are
+such digests, every login that fails takes that long, whether there is such a user or not.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from proxy.features.host import Host
+from proxy.features.request import Request
+from proxy.session.acl_text import name_text
+from proxy.session.session import DEFAULT_USER, Session
+
+_COMMANDS = frozenset(("auth", "hello"))
+
+
+def takes_long(session: Session, request: Request) -> bool:
+    """Whether a request logs in with a password that has to be verified first."""
+    users = session.world.users
+    if not users.slow or request.fact.name not in _COMMANDS:
+        return False
+    found = _credentials(request.fact.name, request.args)
+    return found is not None and users.authenticate(*found) is None
+
+
+def verify(client: Host, request: Request, then: Callable[[], object]) -> None:
+    """Verify the password of a request that ``takes_long``, and call ``then``, unless the client is gone by then. What
+    the client sends meanwhile must wait."""
+    users = client.session.world.users
+    found = _credentials(request.fact.name, request.args)
+    assert found is not None
+    name, password = found
+    digests = users.slow_digests(name)
+    verified = client.service.loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
+
+    def done(future: asyncio.Future[list[str]]) -> None:
+        users.passwords.remember(future.result(), password)
+        if not client.gone:
+            then()
+
+    verified.add_done_callback(done)
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """One is enough: who logs in waits for its turn, and others keep the processor."""
+    return ThreadPoolExecutor(1, "login")
+
+
+def _credentials(command: str, args: Sequence[bytes]) -> tuple[str, bytes] | None:
+    """User and password of AUTH or HELLO; None if there are none."""
+    if command == "auth":
+        if len(args) > 3:
+            return None
+        return (DEFAULT_USER if len(args) == 2 else name_text(args[1])), args[-1]
+    at = 2
+    found = None
+    while at < len(args):
+        option = args[at].lower()
+        if option == b"auth" and at + 2 < len(args):
+            found = name_text(args[at + 1]), args[at + 2]
+            at += 3
+        else:
+            at += 2
+    return found

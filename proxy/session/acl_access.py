@@ -1,0 +1,56 @@
+"""Whether a client may run a command by the rules of its user; what was denied is noted in the log. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from proxy.commands.facts import Fact
+from proxy.engine.jobs import Job, at_once
+from proxy.session.acl_check import Denial, Permissions, Reason
+from proxy.session.session import Session
+
+_REASONS = {Reason.COMMAND: "command", Reason.KEY: "key", Reason.CHANNEL: "channel"}
+
+
+def denied(session: Session, fact: Fact, args: Sequence[bytes]) -> str:
+    """The error that a command deserves which the client may not run; empty if it may. The arity is checked."""
+    permissions = session.permissions
+    return "" if permissions.unrestricted else at_once(_denying(session, permissions, fact, args))
+
+
+def denying(session: Session, fact: Fact, args: Sequence[bytes]) -> Job[str]:
+    """The same, as a job: there may be very many keys."""
+    permissions = session.permissions
+    return "" if permissions.unrestricted else (yield from _denying(session, permissions, fact, args))
+
+
+def _denying(session: Session, permissions: Permissions, fact: Fact, args: Sequence[bytes]) -> Job[str]:
+    if not session.authenticated:
+        return ""  # then only what needs no login is carried out
+    denial = yield from permissions.checking(fact, args)
+    if denial is not None:
+        _note(session, denial, fact, args)
+        return session.world.users.describing.refusal(session.user, denial, fact)
+    option = yield from permissions.checking_sort(fact, args)
+    return f"ERR {option} option of SORT denied due to insufficient ACL permissions." if option else ""
+
+
+def denied_at_exec(
+    session: Session, before: object, queued: Sequence[tuple[Fact, Sequence[bytes]]]
+) -> Iterator[tuple[int, str]]:
+    """Those of the commands that are queued which the client may no longer run, each with its error.
+
+    ``before`` is what it might do when they were queued; nothing is looked at if that is still so.
+    """
+    permissions = session.permissions
+    if permissions is before or permissions.unrestricted:
+        return
+    describing = session.world.users.describing
+    for at, (fact, args) in enumerate(queued):
+        denial = permissions.check(fact, args)
+        if denial is not None:
+            _note(session, denial, fact, args)
+            yield at, describing.at_exec(session.user, denial, fact)
+
+
+def _note(session: Session, denial: Denial, fact: Fact, args: Sequence[bytes]) -> None:
+    object_ = fact.name.encode() if denial.reason is Reason.COMMAND else args[denial.position]
+    session.world.denials.command(session, _REASONS[denial.reason], object_)

@@ -1,0 +1,286 @@
+"""Users, and the rules that make them, in Redis's ACL language. Pure; everything here is immutable.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/ and
+what Redis 7 does with each rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from proxy import errors
+from proxy.commands.categories import CommandSet
+from proxy.commands.key_access import READ, WRITE
+from proxy.resp.requests import ProtocolError, split_inline
+from proxy.session import passwords
+
+_SPACES = frozenset(b" \t\n\v\f\r\0")
+_UNKNOWN = "Unknown command or category name in ACL"
+_SYNTAX = "Syntax error"
+_FIRST_ARG = "Allowing first-arg of a subcommand is not supported"
+_BAD_DIGEST = "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
+_NO_PASSWORD = "The password you are trying to remove from the user does not exist"
+_AFTER_ALL = (
+    "Adding a pattern after the * pattern (or the '{0}' flag) is not valid and does not have any effect. "
+    "Try '{1}' to start with an empty list of {2}"
+)
+_KEYS_AFTER_ALL = _AFTER_ALL.format("allkeys", "resetkeys", "patterns")
+_CHANNELS_AFTER_ALL = _AFTER_ALL.format("allchannels", "resetchannels", "channels")
+
+
+class RuleError(errors.SlotgateError):
+    """A rule that can not be applied: ``rule`` as it was written, ``why`` in Redis's words.
+
+    ``unknown`` says that it names a command or category that nobody knows.
+    """
+
+    def __init__(self, rule: bytes, why: str) -> None:
+        self.rule = rule
+        self.why = why
+        self.unknown = why == _UNKNOWN
+        super().__init__(f"{errors.text(rule)}: {why}")
+
+
+class UnmatchedParenthesis(errors.SlotgateError):
+    """A selector that does not end; ``rule`` is where it begins."""
+
+    def __init__(self, rule: bytes) -> None:
+        self.rule = rule
+        super().__init__(f"Unmatched parenthesis in acl selector starting at '{errors.text(rule)}'.")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPattern:
+    """Keys that may be used, as a glob pattern; ``access`` is READ, WRITE or both."""
+
+    pattern: bytes
+    access: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRule:
+    """One rule about commands: ``name`` is "@read", "get", "config|get" or, with ``first_arg``, "select|0"."""
+
+    allow: bool
+    name: str
+    first_arg: str | None = None
+    """As it was written; the name has it in lower case."""
+
+    def __str__(self) -> str:
+        return ("+" if self.allow else "-") + self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A set of permissions; what a command needs, one selector has to allow as a whole.
+
+    ``future`` says whether it began with all commands, those that nobody knows yet among them; ``rules`` are what was
+    said since, a later one in place of an earlier one about the same.
+    """
+
+    all_keys: bool = False
+    keys: tuple[KeyPattern, ...] = ()
+    all_channels: bool = False
+    channels: tuple[bytes, ...] = ()
+    future: bool = False
+    rules: tuple[CommandRule, ...] = ()
+
+    @property
+    def all_commands(self) -> bool:
+        """Whether it allows every command."""
+        return self.future and all(rule.allow for rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class AclUser:
+    """A user. ``selectors`` begins with the root selector, what is said outside of parentheses."""
+
+    name: str
+    enabled: bool = False
+    nopass: bool = False
+    digests: tuple[str, ...] = field(default=(), repr=False)
+    selectors: tuple[Selector, ...] = (Selector(),)
+    sanitize: bool | None = None
+    """As said; None: nothing was said. Kept to be shown: RESTORE's payloads are the servers' own matter."""
+    admin: bool = True
+    """Whether its rules are all that counts; else it is kept from what is about the proxy and its servers, whatever
+    they say."""
+
+    @property
+    def unrestricted(self) -> bool:
+        """Whether one selector allows every command with every key and channel."""
+        return any(found.all_commands and found.all_keys and found.all_channels for found in self.selectors)
+
+
+def everything(name: str) -> AclUser:
+    """The user ``name`` that needs no password and may do everything, as "default" is where nobody says otherwise."""
+    return AclUser(name, True, True, (), (Selector(all_keys=True, all_channels=True, future=True),))
+
+
+def valid_name(name: bytes) -> bool:
+    """Whether a user, key pattern or channel pattern may be called this: no blanks, no NUL."""
+    return _SPACES.isdisjoint(name)
+
+
+def valid_username(name: bytes) -> bool:
+    """The same, and that it is UTF-8: in CLIENT LIST, logs and metrics names are text."""
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return valid_name(name)
+
+
+def merge_selectors(rules: Sequence[bytes]) -> list[bytes]:
+    """The rules with those of a selector that is spread over several put together. Raises UnmatchedParenthesis."""
+    merged: list[bytes] = []
+    parts: list[bytes] = []
+    for rule in rules:
+        if parts:
+            parts.append(rule)
+            if rule.endswith(b")"):
+                merged.append(b" ".join(parts))
+                parts = []
+        elif rule.startswith(b"(") and not rule.endswith(b")"):
+            parts = [rule]
+        else:
+            merged.append(rule)
+    if parts:
+        raise UnmatchedParenthesis(parts[0])
+    return merged
+
+
+def change(user: AclUser, rules: Sequence[bytes], commands: CommandSet) -> AclUser:
+    """The user after ``rules``, all of them or none. Raises UnmatchedParenthesis, RuleError."""
+    for rule in merge_selectors(rules):
+        user = apply(user, rule, commands)
+    return user
+
+
+def apply(user: AclUser, rule: bytes, commands: CommandSet) -> AclUser:
+    """The user after one rule. Raises RuleError."""
+    word = rule.partition(b"\0")[0].lower()
+    sign = rule[:1]
+    if not rule:
+        return user
+    if word in (b"on", b"off"):
+        return replace(user, enabled=word == b"on")
+    if word in (b"sanitize-payload", b"skip-sanitize-payload"):
+        return replace(user, sanitize=word == b"sanitize-payload")
+    if word in (b"nopass", b"resetpass"):
+        return replace(user, nopass=word == b"nopass", digests=())
+    if sign in (b">", b"#"):
+        digest = _digest(rule)
+        return replace(user, nopass=False, digests=tuple(dict.fromkeys((*user.digests, digest))))
+    if sign in (b"<", b"!"):
+        digest = _digest(rule)
+        if digest not in user.digests:
+            raise RuleError(rule, _NO_PASSWORD)
+        return replace(user, digests=tuple(known for known in user.digests if known != digest))
+    if sign == b"(" and rule.endswith(b")"):
+        return replace(user, selectors=(*user.selectors, _selector(rule, commands)))
+    if word == b"clearselectors":
+        return replace(user, selectors=user.selectors[:1])
+    if word == b"reset":
+        return AclUser(user.name, sanitize=True, admin=user.admin)
+    root, *others = user.selectors
+    return replace(user, selectors=(_change_selector(root, rule, commands), *others))
+
+
+def _digest(rule: bytes) -> str:
+    if rule[:1] in (b">", b"<"):
+        return passwords.sha256(rule[1:])
+    digest = rule[1:].decode("latin-1")
+    if passwords.is_scrypt(digest):
+        try:
+            passwords.Scrypt.parse(digest)
+        except ValueError as error:
+            raise RuleError(rule, str(error)) from None
+    elif not passwords.is_sha256(digest):
+        raise RuleError(rule, _BAD_DIGEST)
+    return digest
+
+
+def _selector(rule: bytes, commands: CommandSet) -> Selector:
+    """As Redis, a selector whose quotes do not end holds nothing."""
+    selector = Selector()
+    try:
+        parts = split_inline(rule[1:-1].partition(b"\0")[0])
+    except ProtocolError:
+        return selector
+    for part in parts:
+        try:
+            selector = _change_selector(selector, part, commands)
+        except RuleError as error:
+            raise RuleError(rule, error.why) from None
+    return selector
+
+
+def _change_selector(selector: Selector, rule: bytes, commands: CommandSet) -> Selector:
+    word = rule.partition(b"\0")[0].lower()
+    sign = rule[:1]
+    if word in (b"allkeys", b"~*", b"resetkeys"):
+        return replace(selector, all_keys=word != b"resetkeys", keys=())
+    if word in (b"allchannels", b"&*", b"resetchannels"):
+        return replace(selector, all_channels=word != b"resetchannels", channels=())
+    if word in (b"allcommands", b"+@all", b"nocommands", b"-@all"):
+        return replace(selector, future=word in (b"allcommands", b"+@all"), rules=())
+    if sign in (b"~", b"%"):
+        return _add_keys(selector, rule)
+    if sign == b"&":
+        if selector.all_channels:
+            raise RuleError(rule, _CHANNELS_AFTER_ALL)
+        if not valid_name(rule[1:]):
+            raise RuleError(rule, _SYNTAX)
+        return replace(selector, channels=tuple(dict.fromkeys((*selector.channels, rule[1:]))))
+    if sign in (b"+", b"-"):
+        return _add_rule(selector, _command_rule(rule, commands))
+    raise RuleError(rule, _SYNTAX)
+
+
+def _add_keys(selector: Selector, rule: bytes) -> Selector:
+    if selector.all_keys:
+        raise RuleError(rule, _KEYS_AFTER_ALL)
+    letters, pattern = b"rw", rule[1:]
+    if rule[:1] == b"%":
+        letters, _, pattern = rule[1:].partition(b"~")
+        letters = letters.lower()
+        if not letters or len(set(letters)) < len(letters) or not set(letters) <= set(b"rw"):
+            raise RuleError(rule, _SYNTAX)
+    if not valid_name(pattern):
+        raise RuleError(rule, _SYNTAX)
+    access = (READ if b"r" in letters else 0) | (WRITE if b"w" in letters else 0)
+    keys = {known.pattern: known.access for known in selector.keys}
+    keys[pattern] = keys.get(pattern, 0) | access
+    return replace(selector, keys=tuple(KeyPattern(*pair) for pair in keys.items()))
+
+
+def _command_rule(rule: bytes, commands: CommandSet) -> CommandRule:
+    text = errors.text(rule)
+    allow, name = text[0] == "+", text[1:]
+    if name.startswith("@"):
+        if name[1:].lower() not in commands.category:
+            raise RuleError(rule, _UNKNOWN)
+        return CommandRule(allow, name.lower())
+    known = commands.lookup(name)
+    if known is not None:
+        return CommandRule(allow, known)
+    before, bar, first_arg = name.rpartition("|")
+    container = commands.lookup(before) if allow and bar else None
+    if container is None:
+        raise RuleError(rule, _UNKNOWN)
+    if "|" in container:
+        raise RuleError(rule, _FIRST_ARG)
+    if not first_arg:
+        raise RuleError(rule, _SYNTAX)
+    if container in commands.containers:
+        raise RuleError(rule, _UNKNOWN)
+    return CommandRule(True, f"{container}|{first_arg.lower()}", first_arg)
+
+
+def _add_rule(selector: Selector, rule: CommandRule) -> Selector:
+    """A rule about a command takes the place of those about its subcommands."""
+    inside = rule.name + "|"
+    kept = [known for known in selector.rules if known.name != rule.name and not known.name.startswith(inside)]
+    return replace(selector, rules=(*kept, rule))

@@ -1,0 +1,222 @@
+"""What servers say about users: ACL LIST, ACL GETUSER, and the errors of a denied command. Pure.
+
+Servers of different versions describe the same rules in different words; a ``Dialect`` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from proxy import errors
+from proxy.commands.categories import CATEGORIES, FUTURE, CommandSet
+from proxy.commands.facts import Fact
+from proxy.commands.key_access import READ, WRITE
+from proxy.resp import encode
+from proxy.session.acl_check import AllowedCommands, Denial, Reason, allowed_commands
+from proxy.session.acl_rules import AclUser, KeyPattern, Selector
+
+_SIGNS = {READ | WRITE: b"~", READ: b"%R~", WRITE: b"%W~"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a server's version speaks of its users."""
+
+    keeps_rules: bool
+    """Whether it shows the command rules as they were said; else, those that it finds to come to the same."""
+    sanitizes: bool
+    """Whether users have "sanitize-payload" from the beginning."""
+    names_user: bool
+    """Whether errors name the user."""
+    numbers_log: bool
+    """Whether entries of ACL LOG have a number and times."""
+
+
+REDIS_7_0 = Dialect(keeps_rules=False, sanitizes=False, names_user=False, numbers_log=False)
+REDIS_7_2 = Dialect(keeps_rules=True, sanitizes=True, names_user=True, numbers_log=True)
+
+EXACT = Dialect(keeps_rules=True, sanitizes=False, names_user=True, numbers_log=True)
+"""No server's: says what was said and nothing else, so that it comes back the same."""
+
+
+def dialect_of(version: str) -> Dialect:
+    """That of the servers' Redis version ("7.0.15")."""
+    major, _, rest = version.partition(".")
+    minor = rest.partition(".")[0]
+    if major.isdecimal() and minor.isdecimal() and (int(major), int(minor)) >= (7, 2):
+        return REDIS_7_2
+    return REDIS_7_0
+
+
+class Describing:
+    """Describes users as servers of one dialect do; ``commands`` are those that their rules are about."""
+
+    __slots__ = ("commands", "dialect")
+
+    def __init__(self, commands: CommandSet, dialect: Dialect) -> None:
+        self.commands = commands
+        self.dialect = dialect
+
+    def __repr__(self) -> str:
+        return f"Describing({self.dialect})"
+
+    def user(self, user: AclUser) -> bytes:
+        """The user's rules in one line, which SETUSER takes back."""
+        words = [flag.encode() for flag in self.flags(user)]
+        words += (b"#" + digest.encode() for digest in user.digests)
+        root, *others = (self._selector(selector) for selector in user.selectors)
+        return b" ".join([*words, root, *(b"(" + other + b")" for other in others)])
+
+    def line(self, user: AclUser) -> bytes:
+        """The user as ACL LIST and an aclfile have it."""
+        return b"user " + name_bytes(user.name) + b" " + self.user(user)
+
+    def getuser(self, user: AclUser, protocol: int) -> bytes:
+        """The reply to ACL GETUSER."""
+        root, *others = user.selectors
+        fields = {
+            encode.bulk("flags"): encode.set_of(map(encode.bulk, self.flags(user)), protocol),
+            encode.bulk("passwords"): encode.array(map(encode.bulk, user.digests)),
+            **self._selector_fields(root),
+            encode.bulk("selectors"): encode.array(
+                encode.mapping(self._selector_fields(selector), protocol) for selector in others
+            ),
+        }
+        return encode.mapping(fields, protocol)
+
+    def flags(self, user: AclUser) -> list[str]:
+        """The user's flags, in the order in which servers list them."""
+        flags = ["on" if user.enabled else "off"]
+        if user.nopass:
+            flags.append("nopass")
+        sanitize = user.sanitize if user.sanitize is not None else self.dialect.sanitizes or None
+        if sanitize is not None:
+            flags.append("sanitize-payload" if sanitize else "skip-sanitize-payload")
+        return flags
+
+    def _selector(self, selector: Selector) -> bytes:
+        words = [b"~*"] if selector.all_keys else [key_words(pattern) for pattern in selector.keys]
+        if selector.all_channels:
+            words.append(b"&*")
+        else:
+            words += (b"resetchannels", *(b"&" + channel for channel in selector.channels))
+        return b" ".join([*words, self.command_rules(selector)])
+
+    def _selector_fields(self, selector: Selector) -> dict[bytes, bytes]:
+        keys = [b"~*"] if selector.all_keys else [key_words(pattern) for pattern in selector.keys]
+        channels = [b"&*"] if selector.all_channels else [b"&" + channel for channel in selector.channels]
+        return {
+            encode.bulk("commands"): encode.bulk(self.command_rules(selector)),
+            encode.bulk("keys"): encode.bulk(b" ".join(keys)),
+            encode.bulk("channels"): encode.bulk(b" ".join(channels)),
+        }
+
+    def command_rules(self, selector: Selector) -> bytes:
+        """The rules about commands alone, with the one that the selector begins with."""
+        begin = "+@all" if selector.future else "-@all"
+        if self.dialect.keeps_rules:
+            rules = [str(rule) for rule in selector.rules]
+        else:
+            named = {rule.name for rule in selector.rules}
+            rules = shortest_rules(allowed_commands(selector, self.commands), self.commands, named)
+        return " ".join([begin, *rules]).encode("latin-1")
+
+    def refusal(self, user: str, denial: Denial, fact: Fact) -> str:
+        """The error reply to a command that a user may not run."""
+        if not self.dialect.names_user:
+            if denial.reason is Reason.COMMAND:
+                return errors.no_permission(fact.name)
+            what = "keys" if denial.reason is Reason.KEY else "channels"
+            return f"NOPERM this user has no permissions to access one of the {what} used as arguments"
+        if denial.reason is Reason.COMMAND:
+            return f"NOPERM {_of_user(user)} has no permissions to run the '{fact.name}' command"
+        return f"NOPERM No permissions to access a {'key' if denial.reason is Reason.KEY else 'channel'}"
+
+    def dry_run(self, user: AclUser, denial: Denial, fact: Fact, args: Sequence[bytes]) -> bytes:
+        """The answer to DRYRUN for ``args``, which the user may not run."""
+        who = _of_user(user.name) if self.dialect.names_user else "This user"
+        if denial.reason is Reason.COMMAND:
+            text = f"{who} has no permissions to run the '{fact.name}' command"
+        else:
+            kind = "key" if denial.reason is Reason.KEY else "channel"
+            text = f"{who} has no permissions to access the '{errors.text(args[denial.position])}' {kind}"
+        return encode.bulk(text.encode("latin-1", "replace"))
+
+    def at_exec(self, user: str, denial: Denial, fact: Fact) -> str:
+        """The reply, inside that of EXEC, to a queued command that the user may no longer run."""
+        why = {
+            Reason.COMMAND: "no permission to execute the command or subcommand",
+            Reason.KEY: "no permission to touch the specified keys",
+            Reason.CHANNEL: "no permission to access one of the channels used as arguments",
+        }[denial.reason]
+        return (
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. "
+            f"This command is no longer allowed for the following reason: {why}"
+        )
+
+
+def name_bytes(name: str) -> bytes:
+    """A user's name as clients send it."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def name_text(name: bytes) -> str:
+    """A user's name as the proxy keeps it; every name has one."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def key_words(pattern: KeyPattern) -> bytes:
+    """A key pattern as a rule."""
+    return _SIGNS[pattern.access] + pattern.pattern
+
+
+def _of_user(name: str) -> str:
+    return f"User {name_bytes(name).decode('latin-1')}"
+
+
+def shortest_rules(allowed: AllowedCommands, commands: CommandSet, named: Container[str] = ()) -> list[str]:
+    """Rules that come to ``allowed``, as Redis 7.0 finds them: the categories that fit best, one after the other, then
+    single commands.
+
+    The category of fewest exceptions goes first, of those with as few the larger. Its commands are left out of what the
+    next one is measured by. A command that such a server does not know is told only if it is among ``named``.
+    """
+    additive = not allowed.bits & FUTURE
+    shown = 0 if additive else commands.everything
+    remaining = allowed.bits
+    applied: list[str] = []
+    while True:
+        best = min(filter(None, map(partial(_fit, remaining, additive, commands, applied), CATEGORIES)), default=None)
+        if best is None:
+            break
+        name = CATEGORIES[best[2]]
+        members = commands.category[name]
+        shown, remaining = (
+            (shown | members, remaining & ~members) if additive else (shown & ~members, remaining | members)
+        )
+        applied.append(name)
+    rules = [f"{'+' if additive else '-'}@{name}" for name in applied]
+    for command in commands.names:
+        bit = commands.bits[command]
+        if bit & commands.newer and command not in named:
+            continue
+        if (allowed.bits ^ shown) & bit:
+            group = commands.groups[command]
+            shown = shown | group if allowed.bits & bit else shown & ~group
+            rules.append(("+" if allowed.bits & bit else "-") + command)
+        if not allowed.bits & bit:
+            rules += (f"+{command}|{first_arg}" for first_arg in allowed.first_args.get(command, ()))
+    return rules
+
+
+def _fit(
+    remaining: int, additive: bool, commands: CommandSet, applied: Sequence[str], name: str
+) -> tuple[int, int, int] | None:
+    """How well a category fits: (exceptions, minus members, its place); None if it does not."""
+    members = commands.counted[name]
+    on = (remaining & members).bit_count()
+    off = members.bit_count() - on
+    same, different = (on, off) if additive else (off, on)
+    return None if name in applied or same <= different else (different, -same, CATEGORIES.index(name))

@@ -1,0 +1,205 @@
+"""All users, and the file that they may be kept in. Pure: files are read and written elsewhere.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/#use-an-external-acl-file
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from proxy import errors
+from proxy.commands.categories import CommandSet
+from proxy.session.acl_check import Permissions
+from proxy.session.acl_rules import (
+    AclUser,
+    RuleError,
+    UnmatchedParenthesis,
+    apply,
+    change,
+    merge_selectors,
+    valid_username,
+)
+from proxy.session.acl_text import EXACT, REDIS_7_2, Describing, Dialect, name_bytes, name_text
+from proxy.session.passwords import Passwords, is_scrypt
+
+DEFAULT = "default"
+_BLANKS = b" \t\r\n"
+_UNCHANGED = "WARNING: ACL errors detected, no change to the previously active ACL rules was performed"
+_BAD_NAME = "ERR Usernames can't contain spaces or null characters"
+
+
+class AclFileError(errors.SlotgateError):
+    """A file of users that can not be used; its words are Redis's, in one line."""
+
+
+class UsersFile(Protocol):
+    """The file that users may be kept in."""
+
+    path: str
+
+    def read(self) -> bytes:
+        """Its text. Raises OSError."""
+
+    def write(self, text: bytes) -> None:
+        """Replace it whole. Raises OSError."""
+
+
+class Users:
+    """The users by name, each with its rules prepared for checks."""
+
+    __slots__ = (
+        "_by_name",
+        "commands",
+        "default_nopass",
+        "default_open",
+        "default_plain",
+        "describing",
+        "passwords",
+        "slow",
+    )
+
+    def __init__(self, commands: CommandSet, users: Iterable[AclUser] = (), dialect: Dialect = REDIS_7_2) -> None:
+        self.commands = commands
+        self.describing = Describing(commands, dialect)
+        self.passwords = Passwords()
+        self.slow = ""
+        """A digest that takes long to compute, if any user has one."""
+        self.default_nopass = self.default_open = self.default_plain = False
+        """Whether "default" needs no password; whether who connects is logged in as it; and whether nothing that such a
+        client sends over the fast paths needs a look at its rules."""
+        self._by_name: dict[str, Permissions] = {}
+        self.replace_all(users)
+
+    def __repr__(self) -> str:
+        return f"<Users: {', '.join(self._by_name)}>"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[AclUser]:
+        """In the order in which servers list them: that of their names' bytes."""
+        for name in sorted(self._by_name, key=name_bytes):
+            yield self._by_name[name].user
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def get(self, name: str) -> Permissions | None:
+        """What the user may do; None if there is no such user."""
+        return self._by_name.get(name)
+
+    def learn(self, commands: CommandSet, dialect: Dialect) -> None:
+        """Use the commands and the dialect of the servers that there are."""
+        self.commands = commands
+        self.describing = Describing(commands, dialect)
+        self.replace_all([known.user for known in self._by_name.values()])
+
+    def put(self, user: AclUser) -> None:
+        """Add a user, or replace the one of its name."""
+        known = self._by_name[user.name] = Permissions(user, self.commands)
+        self.slow = next(filter(is_scrypt, user.digests), self.slow)
+        if user.name == DEFAULT:
+            self.default_nopass = user.nopass
+            self.default_open = user.nopass and user.enabled
+            self.default_plain = self.default_open and known.unrestricted
+
+    def remove(self, names: Iterable[str]) -> list[str]:
+        """Delete users: the names of those that there were."""
+        return [name for name in dict.fromkeys(names) if self._by_name.pop(name, None) is not None]
+
+    def replace_all(self, users: Iterable[AclUser]) -> None:
+        """Have these users only. There is always a "default"; if it is not among them, it can not log in."""
+        self._by_name = {}
+        for user in (AclUser(DEFAULT), *users):
+            self.put(user)
+
+    def changed(self, name: bytes, rules: Sequence[bytes]) -> AclUser | str:
+        """The user ``name`` (new, or as it is) after ``rules``, or the error reply that they deserve."""
+        if not valid_username(name):
+            return _BAD_NAME
+        known = self._by_name.get(name_text(name))
+        user = AclUser(name_text(name)) if known is None else known.user
+        try:
+            return change(user, rules, self.commands)
+        except RuleError as error:
+            return f"ERR Error in ACL SETUSER modifier '{errors.text(error.rule)}': {error.why}"
+        except UnmatchedParenthesis as error:
+            return f"ERR {error}"
+
+    def authenticate(self, name: str, password: bytes) -> bool | None:
+        """Whether ``password`` is that of an enabled user; None if that is not known before ``slow_digests`` were
+        looked at.
+
+        It takes the same time whether there is such a user or not.
+        """
+        known = self._by_name.get(name)
+        accepted = self.passwords.fast(() if known is None else known.user.digests, password)
+        if known is not None and known.user.enabled and (known.user.nopass or accepted):
+            return True
+        return None if self.slow else False
+
+    def slow_digests(self, name: str) -> list[str]:
+        """The digests of scrypt that a user's password may be of; somebody else's, to take as long, if there are none.
+        (What is remembered of them is of no use with another user's name.)"""
+        known = self._by_name.get(name)
+        own = [] if known is None or not known.user.enabled else [*filter(is_scrypt, known.user.digests)]
+        return own or [self.slow]
+
+    def file(self) -> bytes:
+        """All users as an aclfile has them; loaded again, they are the same."""
+        describing = Describing(self.commands, EXACT)
+        return b"".join(describing.line(user) + b"\n" for user in self)
+
+
+def lost_channels(old: AclUser, new: AclUser) -> bool:
+    """Whether a client that listens as ``old`` may lose a channel as ``new``; as Redis sees it, by the patterns."""
+    if any(selector.all_channels for selector in new.selectors):
+        return False
+    kept = {channel for selector in new.selectors for channel in selector.channels}
+    return any(selector.all_channels or not kept.issuperset(selector.channels) for selector in old.selectors)
+
+
+def parse_file(text: bytes, path: str, commands: CommandSet) -> list[AclUser]:
+    """The users of an aclfile's ``text``, all of them. Raises AclFileError, which names every problem."""
+    users: dict[str, AclUser] = {}
+    problems: list[str] = []
+    for number, raw in enumerate(text.split(b"\n"), 1):
+        line = raw.strip(_BLANKS)
+        if line:
+            problems += _parse_line(line.split(b" "), f"{path}:{number}", number, users, commands)
+    if problems:
+        raise AclFileError("".join(problems) + _UNCHANGED)
+    return list(users.values())
+
+
+def _parse_line(
+    words: Sequence[bytes], place: str, number: int, users: dict[str, AclUser], commands: CommandSet
+) -> list[str]:
+    """Add a line's user to ``users``: what is wrong with it."""
+    if words[0] != b"user" or len(words) < 2:
+        return [f"{place} should start with user keyword followed by the username. "]
+    name = errors.text(words[1])
+    if not valid_username(words[1]):
+        return [f"'{place}: username '{name}' contains invalid characters. "]
+    user = AclUser(name_text(words[1]))
+    if user.name in users:
+        return [f"WARNING: Duplicate user '{name}' found on line {number}. "]
+    users[user.name] = user
+    try:
+        rules = merge_selectors(words[2:])
+    except UnmatchedParenthesis:
+        return [f"{place}: Unmatched parenthesis in selector definition."]
+    problems: list[str] = []
+    told = False
+    for rule in rules:
+        try:
+            user = apply(user, rule.strip(b"\t\r\n"), commands)
+        except RuleError as error:
+            if error.unknown:
+                problems.append(f"{place}: Error in applying operation '{errors.text(error.rule)}': {error.why}. ")
+            elif not told:
+                told = True
+                problems.append(f"{place}: {error.why}. ")
+    users[user.name] = user
+    return problems

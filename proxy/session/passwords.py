@@ -1,0 +1,133 @@
+"""Passwords: kept as digests only, compared in constant time. Pure.
+
+A digest is either the SHA-256 of the password as 64 lower-case hex digits, as Redis keeps it, or
+``scrypt:<N>:<r>:<p>:<salt>:<hash>`` for passwords that people choose (RFC 7914; salt and hash in hex).
+"""
+
+import hashlib
+import hmac
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+_SHA256 = 64
+_HEX = frozenset("0123456789abcdef")
+_PREFIX = "scrypt:"
+_MEMORY_MOST = 256 * 1024 * 1024
+"""Bytes that one scrypt may take, whatever its numbers say."""
+_REMEMBERED = 10_000
+_NOBODY = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Scrypt:
+    """The parts of a digest that scrypt made."""
+
+    n: int
+    r: int
+    p: int
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``scrypt:<N>:<r>:<p>:<salt>:<hash>``. Raises ValueError, with the reason in words."""
+        parts = text.removeprefix(_PREFIX).split(":")
+        if not text.startswith(_PREFIX) or len(parts) != 5 or not all(part.isdecimal() for part in parts[:3]):
+            raise ValueError("is not scrypt:<N>:<r>:<p>:<salt in hex>:<hash in hex>")
+        n, r, p = (int(part) if len(part) < 10 else 0 for part in parts[:3])
+        if n < 2 or n & n - 1 or not r or not p:
+            raise ValueError("N has to be a power of 2, r and p greater than 0")
+        if 128 * r * (n + p + 2) > _MEMORY_MOST or p > 16:
+            raise ValueError(f"would take more than {_MEMORY_MOST >> 20} MB, or p is over 16")
+        try:
+            salt, digest = bytes.fromhex(parts[3]), bytes.fromhex(parts[4])
+        except ValueError:
+            raise ValueError("its salt and hash have to be in hex") from None
+        if len(salt) < 8 or not 16 <= len(digest) <= 64:
+            raise ValueError("its salt has to have at least 8 bytes, its hash 16 to 64")
+        return cls(n, r, p, salt, digest)
+
+    @classmethod
+    def of(cls, password: bytes, n: int = 2**14, r: int = 8, p: int = 1) -> Self:
+        """The digest of a new password, with a salt of its own."""
+        salt = os.urandom(16)
+        return cls(n, r, p, salt, cls(n, r, p, salt, bytes(32)).calculate(password))
+
+    def __str__(self) -> str:
+        return f"{_PREFIX}{self.n}:{self.r}:{self.p}:{self.salt.hex()}:{self.digest.hex()}"
+
+    def calculate(self, password: bytes) -> bytes:
+        """What ``password`` gives: takes as long as N, r and p say."""
+        return hashlib.scrypt(
+            password, salt=self.salt, n=self.n, r=self.r, p=self.p, maxmem=_MEMORY_MOST * 2, dklen=len(self.digest)
+        )
+
+    def verify(self, password: bytes) -> bool:
+        """Whether it is the digest of ``password``."""
+        return hmac.compare_digest(self.calculate(password), self.digest)
+
+
+def is_scrypt(digest: str) -> bool:
+    """Whether a user's digest is one of scrypt's."""
+    return digest.startswith(_PREFIX)
+
+
+def is_sha256(digest: str) -> bool:
+    """Whether ``digest`` is a SHA-256 as Redis takes it."""
+    return len(digest) == _SHA256 and _HEX.issuperset(digest)
+
+
+def sha256(password: bytes) -> str:
+    """The digest of a password, as Redis keeps it."""
+    return hashlib.sha256(password).hexdigest()
+
+
+class Passwords:
+    """Verifies passwords, and remembers those that a slow digest has accepted, so that a login costs once.
+
+    What it remembers is keyed by a random secret of the process, and bounded; a password can not be read from it.
+    """
+
+    __slots__ = ("_known", "_secret")
+
+    def __init__(self) -> None:
+        self._secret = os.urandom(32)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Passwords, {len(self._known)} remembered>"
+
+    def fast(self, digests: Iterable[str], password: bytes) -> bool:
+        """Whether a SHA-256 of ``digests`` is that of ``password``, or a slow one has accepted it before.
+
+        It takes the same time for every password, and for no digests as for one of SHA-256.
+        """
+        digest = sha256(password)
+        found = False
+        for known in digests or (_NOBODY,):
+            if is_scrypt(known):
+                mark = self._mark(known, password)
+                if mark in self._known:
+                    self._known.move_to_end(mark)
+                    found = True
+            elif hmac.compare_digest(digest, known) and known in digests:
+                found = True
+        return found
+
+    def verify_slowly(self, digests: Iterable[str], password: bytes) -> list[str]:
+        """Those digests of scrypt that are of ``password``: takes tens of milliseconds for each, and may be called in a
+        thread."""
+        return [digest for digest in digests if is_scrypt(digest) and Scrypt.parse(digest).verify(password)]
+
+    def remember(self, digests: Iterable[str], password: bytes) -> None:
+        """These digests are of ``password``."""
+        for digest in digests:
+            self._known[self._mark(digest, password)] = None
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _mark(self, digest: str, password: bytes) -> bytes:
+        return hmac.digest(self._secret, digest.encode() + b"\0" + password, "sha256")

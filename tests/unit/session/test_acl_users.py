@@ -1,0 +1,190 @@
+"""All users: the file that holds them, logging in, passwords, and the log of what was denied."""
+
+import time
+from statistics import median
+
+import hiredis
+import pytest
+
+from proxy.commands.categories import CommandSet
+from proxy.commands.table import CommandTable
+from proxy.session.acl_log import AclLog, LogEntry, reply
+from proxy.session.acl_rules import AclUser, change, everything
+from proxy.session.acl_users import AclFileError, Users, lost_channels, parse_file
+from proxy.session.passwords import Passwords, Scrypt, sha256
+
+COMMANDS = CommandSet(CommandTable.builtin())
+
+
+def made(name: str, *rules: str) -> AclUser:
+    return change(AclUser(name), [rule.encode() for rule in rules], COMMANDS)
+
+
+def test_a_file_comes_back_as_it_was_written() -> None:
+    rules = ("on", ">x", "~a:*", "%R~b", "&c", "+@read", "-get", "+select|0", "+config|get")
+    users = Users(COMMANDS, [made("zoe", *rules), made("adam", "on", "nopass", "+@all", "-@admin", "(~x", "+get)")])
+    lines = users.file().splitlines()
+    assert [line.split()[1] for line in lines] == [b"adam", b"default", b"zoe"]
+    again = Users(COMMANDS, parse_file(users.file(), "file", COMMANDS))
+    assert again.file() == users.file()
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("user", "f:1 should start with user keyword followed by the username. "),
+        ("\n# words\n", "f:2 should start with user keyword followed by the username. "),
+        ("user a on\nuser a", "WARNING: Duplicate user 'a' found on line 2. "),
+        ("user a\tb on", "'f:1: username 'a\tb' contains invalid characters. "),
+        ("user a (+get ~x", "f:1: Unmatched parenthesis in selector definition."),
+        ("user a +nosuch bad worse", "f:1: Error in applying operation '+nosuch': Unknown command or category name in "
+         "ACL. f:1: Syntax error. "),
+    ],
+)  # fmt: skip
+def test_a_file_with_problems(text: str, problems: str) -> None:
+    with pytest.raises(AclFileError) as raised:
+        parse_file(text.encode(), "f", COMMANDS)
+    assert str(raised.value) == (
+        problems + "WARNING: ACL errors detected, no change to the previously active ACL rules was performed"
+    )
+
+
+def test_there_is_always_a_default_user() -> None:
+    users = Users(COMMANDS, [])
+    found = users.get("default")
+    assert found is not None
+    assert not found.user.enabled
+    users.replace_all([everything("default")])
+    assert users.authenticate("default", b"anything") is True
+
+
+def test_setuser_says_what_is_wrong() -> None:
+    users = Users(COMMANDS, [made("a", "on", ">x")])
+    assert users.changed(b"a b", []) == "ERR Usernames can't contain spaces or null characters"
+    assert users.changed(b"a", [b"+x"]) == (
+        "ERR Error in ACL SETUSER modifier '+x': Unknown command or category name in ACL"
+    )
+    assert users.changed(b"a", [b"(+get"]) == "ERR Unmatched parenthesis in acl selector starting at '(+get'."
+    changed = users.changed(b"a", [b"+get"])
+    assert isinstance(changed, AclUser)
+    assert changed.enabled
+    assert users.remove(["a", "a", "nobody"]) == ["a"]
+
+
+def test_names_are_text() -> None:
+    users = Users(COMMANDS)
+    assert users.changed(b"\xff", [b"on"]) == "ERR Usernames can't contain spaces or null characters"
+    found = users.changed("jürgen".encode(), [b"on"])
+    assert isinstance(found, AclUser)
+    users.put(found)
+    assert "user jürgen on".encode() in users.file()
+    assert users.authenticate("\udcff", b"") is False
+
+
+def test_logging_in() -> None:
+    users = Users(COMMANDS, [made("a", "on", ">x", ">y"), made("off", ">x")])
+    assert users.authenticate("a", b"x") is True
+    assert users.authenticate("a", b"y") is True
+    for name, password in (("a", b""), ("off", b"x"), ("nobody", b"x"), ("nobody", b"")):
+        assert users.authenticate(name, password) is False
+
+
+def test_logging_in_with_digests_that_take_long() -> None:
+    slow = str(Scrypt.of(b"slow", n=2))
+    users = Users(COMMANDS, [made("a", "on", ">x"), made("b", "on", f"#{slow}", ">z"), made("off", f"#{slow}")])
+    assert users.authenticate("a", b"x") is True
+    assert users.authenticate("b", b"z") is True
+    for name in ("a", "b", "off", "nobody"):
+        assert users.authenticate(name, b"slow") is None, "who guesses can not tell one from another"
+        assert users.slow_digests(name) == [slow]
+    passwords = users.passwords
+    assert passwords.verify_slowly([slow], b"wrong") == []
+    passwords.remember(passwords.verify_slowly([slow], b"slow"), b"slow")
+    assert users.authenticate("b", b"slow") is True
+    for name in ("a", "off", "nobody"):
+        assert users.authenticate(name, b"slow") is None
+    assert users.authenticate("b", b"wrong") is None
+
+
+def test_a_remembered_password_ends_with_its_digest() -> None:
+    passwords = Passwords()
+    slow, other = str(Scrypt.of(b"p", n=2)), str(Scrypt.of(b"q", n=2))
+    passwords.remember([slow], b"p")
+    assert passwords.fast([slow], b"p")
+    assert not passwords.fast([slow], b"q")
+    assert not passwords.fast([other], b"p")
+    assert not passwords.fast([], b"p")
+
+
+@pytest.mark.parametrize("text", ["", "scrypt", "scrypt:16:8:1:00", "scrypt:15:8:1:" + "00" * 16 + ":" + "00" * 32,
+                                  "scrypt:1048576:8:1:" + "00" * 16 + ":" + "00" * 32,
+                                  "scrypt:16:8:1:zz:" + "00" * 32, "scrypt:16:8:1:00:" + "00" * 32])  # fmt: skip
+def test_digests_of_scrypt_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not|power of 2|more than|in hex|at least"):
+        Scrypt.parse(text)
+
+
+def test_nobody_takes_as_long_as_a_wrong_password() -> None:
+    users = Users(COMMANDS, [made("a", "on", ">x")])
+
+    def taken(name: str) -> float:
+        before = time.perf_counter()
+        for _ in range(50):
+            users.authenticate(name, b"guess")
+        return time.perf_counter() - before
+
+    rounds = [(taken("a"), taken("nobody")) for _ in range(30)]
+    known, unknown = (median(times) for times in zip(*rounds, strict=True))
+    assert 0.5 < unknown / known < 2
+
+
+def test_channels_that_are_lost() -> None:
+    old = made("a", "&a*", "&b")
+    assert not lost_channels(old, made("a", "&b", "&a*", "&c"))
+    assert not lost_channels(old, made("a", "(&*)"))
+    assert lost_channels(old, made("a", "&a*"))
+    assert lost_channels(made("a", "&*"), made("a", "&a*"))
+    assert not lost_channels(old, made("a", "(&a*)", "(&b)"))
+
+
+def entry(at: int, name: str = "get", info: str = "id=1") -> LogEntry:
+    return LogEntry("command", "toplevel", name, "u", info, at)
+
+
+def test_the_log_counts_what_is_alike_within_a_minute() -> None:
+    log = AclLog(longest=3)
+    log.add(entry(1000))
+    log.add(entry(2000, "set"))
+    log.add(entry(61_000, info="id=2"))
+    newest, older = log.export()
+    assert (newest["object_"], newest["count"], newest["client_info"], newest["number"]) == ("get", 2, "id=2", 0)
+    assert (newest["created"], newest["updated"], older["number"]) == (1000, 61_000, 1)
+    log.add(entry(200_000))
+    assert [kept["count"] for kept in log.export()] == [1, 2, 1]
+    log.add(entry(300_000))
+    assert [kept["number"] for kept in log.export()] == [3, 2, 0], "the oldest is forgotten"
+    log.reset()
+    assert log.export() == []
+    log.add(entry(1))
+    assert log.export()[0]["number"] == 4
+
+
+def test_what_the_log_shows() -> None:
+    log = AclLog()
+    log.add(entry(1000))
+    log.add(entry(1500, "set"))
+    reader = hiredis.Reader()
+    reader.feed(reply([log.export()], 1, 1504, 2, numbered=False))
+    ((*fields,),) = reader.gets()
+    assert fields == [
+        *(b"count", 1, b"reason", b"command", b"context", b"toplevel", b"object", b"set", b"username", b"u"),
+        *(b"age-seconds", b"0.0040000000000000001", b"client-info", b"id=1"),
+    ]
+    reader.feed(reply([log.export()], 10, 2500, 3, numbered=True))
+    newest, older = reader.gets()
+    assert (newest[b"age-seconds"], newest[b"entry-id"], older[b"age-seconds"]) == (1.0, 1, 1.5)
+    assert newest[b"timestamp-created"] == newest[b"timestamp-last-updated"] == 1500
+
+
+def test_digests_are_not_shown() -> None:
+    assert sha256(b"x") not in repr(made("a", ">x"))
