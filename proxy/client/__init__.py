@@ -20,5 +20,6 @@
     services          what a client uses of its worker
     backlog           what waits for clients that do not read, and its bounds
     registry          the clients of a worker
+    admission         who may come in
     shared_counts     what is counted over all workers: ids, connected and blocked clients
 """

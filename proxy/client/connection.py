@@ -81,16 +81,15 @@ class ClientConnection(Client):
         """A client connects."""
         # uvloop's transports are none of asyncio's classes, but have their methods.
         transport = cast(asyncio.Transport, transport)
-        number = self._clients.enter(self)
-        if not number:
-            transport.write(encode.error(errors.MAX_CLIENTS))
+        if refusal := self._clients.refusal(transport):
+            transport.write(encode.error(refusal))
             transport.close()
             self.closing = True
             return
         self._transport = transport
         # Half: the transport keeps what it has begun to write until all of it is written, and as much again meanwhile.
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
-        self.begin(number, Flow(self, transport), self._turn.now())
+        self.begin(self._clients.enter(self), Flow(self, transport), self._turn.now())
 
     @property
     def gone(self) -> bool:

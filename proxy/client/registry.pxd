@@ -22,6 +22,7 @@ cdef class Clients:
     cdef readonly object backlog
     cdef readonly object monitoring
     cdef public object pausing
+    cdef public object admission
     cdef Py_ssize_t _blocked
 
     @cython.locals(shared_counts=SharedCounts, number=Py_ssize_t)

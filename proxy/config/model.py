@@ -9,13 +9,11 @@ import hashlib
 import re
 from collections.abc import Iterator
 from math import ceil
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
@@ -23,8 +21,12 @@ from pydantic import (
 )
 
 from proxy.config.certificates import TLS_FILES
+from proxy.config.client_limits import ConnectionLimits
 from proxy.config.secret import PASSWORD_KEYS, Problems, full_path, read_secret
+from proxy.config.section import Section, one_or_many
+from proxy.config.section import default as _default
 from proxy.config.values import (
+    Address,
     AddressMap,
     Count,
     Duration,
@@ -43,22 +45,7 @@ _KEEPALIVE_MAX = 32767.0
 """The most seconds that Linux takes (TCP_KEEPIDLE)."""
 
 
-class Section(BaseModel):
-    """A table of the file: frozen, without unknown keys. Errors do not show inputs, which may be secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-def _default(value: object, why: str, **rules: Any) -> Any:
-    """An optional key: its default as an operator writes it, and the reason for it; ``rules`` are those of Field."""
-    return Field(value, description=why, validate_default=True, **rules)
-
-
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(_one_or_many)]
+Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(one_or_many)]
 
 
 class TopologySection(Section):
@@ -87,7 +74,7 @@ class SentinelSection(Section):
     """``[sentinel]``: the sentinels, the master names that are the shards, and how to log in to the sentinels."""
 
     sentinels: Servers = _default((), "Required with sentinels: one has to answer, and names the others.")
-    masters: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
+    masters: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = _default(
         (), "Required with sentinels: the slots are divided evenly over them, in this order."
     )
     username: str | None = _default(None, "None: the sentinels' default user.")
@@ -135,7 +122,7 @@ class ColocateSection(Section):
     name: Annotated[str | None, AfterValidator(_name)] = _default(
         None, "Required with prefixes: their keys are in the slot of a key of this name."
     )
-    prefixes: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
+    prefixes: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = _default(
         (), "None: a rule has prefixes or a prefix. All keys that begin with one of these share a slot."
     )
     prefix: str | None = _default(
@@ -250,10 +237,9 @@ class BackendSection(Section):
         return self
 
 
-class LimitsSection(Section):
-    """``[limits]``: the limits of every buffer."""
+class LimitsSection(ConnectionLimits):
+    """``[limits]``: the limits of clients and of every buffer."""
 
-    max_clients: Count = _default(10000, "Redis's own default.", ge=1)
     max_request_size: Size = _default("1gb", "Redis's client-query-buffer-limit.", gt=0)
     max_bulk: Size = _default("512mb", "Redis's proto-max-bulk-len.", gt=0)
     max_arguments: Count = _default(
@@ -312,7 +298,7 @@ class User(Section):
     password: SecretStr | None = _default(None, "None: set one of the password keys, or nopass.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
-    password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(_one_or_many)] = _default(
+    password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(one_or_many)] = _default(
         (), "None: see password. Several at once let passwords be changed without a gap."
     )
 
@@ -352,11 +338,14 @@ class LogSection(Section):
 class Config(Section):
     """The whole configuration, parsed and checked. Equal configurations compare equal."""
 
-    listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(_one_or_many)] = _default(
+    listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(one_or_many)] = _default(
         ("127.0.0.1:6380",), "Loopback is the safe default; the port is free beside a Redis on 6379."
     )
     admin: Annotated[ListenAddress | None, BeforeValidator(lambda value: None if value == "" else value)] = _default(
         "127.0.0.1:9121", "Loopback is the safe default: metrics reveal much about an application."
+    )
+    protected_mode: bool = _default(
+        True, "As in Redis: without passwords, an open port must not let everybody in by mistake."
     )
     workers: Workers = _default(1, "One process serves as much load as one Redis server.")
     drain_timeout: Duration = _default(
@@ -389,6 +378,12 @@ class Config(Section):
         (), "The default user needs no password, as in Redis."
     )
     log: LogSection = _default({}, "See its keys.")
+
+    @property
+    def protected_listeners(self) -> tuple[Address, ...]:
+        """The listeners that refuse clients of other machines, as protected mode is on and nobody needs a password."""
+        nopass = any(user.name == "default" and user.nopass for user in self.users)
+        return tuple(each for each in self.listen if self.protected_mode and nopass and not each.loopback)
 
     @property
     def worker_count(self) -> int:

@@ -11,6 +11,7 @@ from proxy.backends.connect_gate import Gates
 from proxy.backends.dispatch import Dispatcher
 from proxy.backends.settings import BackendSettings
 from proxy.backends.upstream import Upstream, share
+from proxy.client.admission import Admission
 from proxy.client.fast_paths import FastPaths
 from proxy.client.registry import Clients
 from proxy.client.shared_counts import SharedCounts
@@ -92,6 +93,7 @@ class Service:
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.world = World(accounts_of(config), self.clients, scripts=self.scripts, slot_of=self.inspector.slot_of)
+        self.clients.admission = Admission(config.protected_mode, lambda: self.world.open, self.counters)
         if config.present_as == "cluster":
             self.world.presented = presented_by(config, lambda: self.topology)
         if topology.cluster:
