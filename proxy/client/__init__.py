@@ -21,5 +21,6 @@
     backlog           what waits for clients that do not read, and its bounds
     registry          the clients of a worker
     admission         who may come in
+    timeouts          closes clients that leave the proxy waiting
     shared_counts     what is counted over all workers: ids, connected and blocked clients
 """

@@ -47,6 +47,7 @@ class ClientConnection(Client):
         "_counters",
         "_ending",
         "_kept",
+        "_landing",
         "_more",
         "_transport",
         "_turn",
@@ -67,6 +68,8 @@ class ClientConnection(Client):
         # of its requests
         self._kept: KeptInput | None = None
         """What is not carried out yet."""
+        self._landing: Landing | None = None
+        """The large request that is being read."""
         self._more = False
         """Whether more is kept behind the requests that are carried out now."""
 
@@ -109,7 +112,7 @@ class ClientConnection(Client):
             return
         self._transport = None
         self.closing = True
-        self._kept = None
+        self._kept = self._landing = None
         try:
             if self.modes is not None:
                 commands.let_go(self.modes)
@@ -253,11 +256,12 @@ class ClientConnection(Client):
     def _land(self, begun: bytes) -> None:
         """Read the rest of the request that was ``begun`` straight to where it will lie."""
         if self._transport is not None:
-            Landing(self, self._transport, self.framer().need, begun)
+            self._landing = Landing(self, self._transport, self.framer().need, begun)
             self.framer().reset()
 
     def landed(self, request: bytes) -> None:
         """A large request is there."""
+        self._landing = None
         if self.closing:
             return
         self.flow.handed_back()
@@ -332,6 +336,12 @@ class ClientConnection(Client):
     def unprocessed(self) -> int:
         """Bytes of requests that are not carried out yet."""
         return 0 if self._kept is None else self._kept.size()
+
+    def arriving(self) -> int:
+        """A number that changes as more comes of a request that has begun; 0 while none has, or it is not read."""
+        if self.flow.stopped:
+            return 0
+        return self.unprocessed() if self._landing is None else self._landing.left
 
     def coming(self) -> int:
         """Bytes of replies to what it may send before it is looked at again, on top of what waits."""

@@ -67,6 +67,10 @@ class Clients:
             return errors.MAX_CLIENTS
         return self.admission.refusal(peer)
 
+    def newest_first(self) -> Iterator[Client]:
+        """All clients, the latest first; none may come or go meanwhile."""
+        return reversed(self._clients.values())
+
     def enter(self, client: Client) -> int:
         """Let one more client in: its id, from 1, never given twice by any worker."""
         shared_counts = self._shared_counts

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from proxy.config.section import Section
 from proxy.config.section import default as _default
-from proxy.config.values import Count
+from proxy.config.values import Count, Duration
 
+_DAY = 86400.0
 PROTECTED = (
     "{} accepts clients of this machine only, as the default user needs no password: set a password under [[users]], "
     "or protected_mode = false"
@@ -14,6 +15,13 @@ PROTECTED = (
 
 
 class ConnectionLimits(Section):
-    """How many clients there may be."""
+    """How many clients there may be, and how long a client may leave the proxy waiting; 0 turns a timeout off."""
 
     max_clients: Count = _default(10000, "Redis's own default.", ge=1)
+    auth_timeout: Duration = _default(
+        "10s", "A client logs in at once; ten seconds allow for a slow network.", ge=0, le=_DAY
+    )
+    idle_timeout: Duration = _default("0s", "Off, as in Redis: connection pools keep idle connections.", ge=0, le=_DAY)
+    request_read_timeout: Duration = _default(
+        "60s", "A network that loses packets delivers the next byte sooner; as long as write_timeout.", ge=0, le=_DAY
+    )

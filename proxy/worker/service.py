@@ -15,6 +15,7 @@ from proxy.client.admission import Admission
 from proxy.client.fast_paths import FastPaths
 from proxy.client.registry import Clients
 from proxy.client.shared_counts import SharedCounts
+from proxy.client.timeouts import ClientTimeouts
 from proxy.commands.table import CommandTable
 from proxy.config import Config
 from proxy.discovery.discovery import Discovery
@@ -93,7 +94,8 @@ class Service:
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.world = World(accounts_of(config), self.clients, scripts=self.scripts, slot_of=self.inspector.slot_of)
-        self.clients.admission = Admission(config.protected_mode, lambda: self.world.open, self.counters)
+        self.clients.admission = Admission(config.protected_mode, self._open_to_all, self.counters)
+        self._timeouts = ClientTimeouts(self, self.turn.clock, limits, self._open_to_all)
         if config.present_as == "cluster":
             self.world.presented = presented_by(config, lambda: self.topology)
         if topology.cluster:
@@ -143,6 +145,10 @@ class Service:
         self._slow_scripts = SlowScripts(self)
         self.scripts.on_call = self._slow_scripts.called
 
+    def _open_to_all(self) -> bool:
+        """Whether who connects needs no password."""
+        return self.world.open
+
     # ---- the topology
 
     @property
@@ -177,6 +183,7 @@ class Service:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.upstream.redirections.close()
         self._slow_scripts.close()
+        self._timeouts.close()
         await self.hub.close()
         await self.upstream.close()
         self.turn.clock.close()
