@@ -88,6 +88,16 @@ BAD_SLOT = "ERR Invalid slot"
 BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
 
 
+def too_many_clients(host: str, limit: int) -> str:
+    """A client connects from an address that has as many clients as it may."""
+    return f"{MAX_CLIENTS} for address {host} (limits.max_clients_per_address = {limit})"
+
+
+def connects_too_often(host: str, limit: int) -> str:
+    """A client connects from an address that has connected too often just now."""
+    return f"ERR too many new connections from {host}: over limits.max_connection_rate = {limit} a second"
+
+
 def text(raw: bytes) -> str:
     """A client's bytes, for quoting in an error; like Redis's C strings they end at a NUL."""
     return raw.partition(b"\0")[0].decode("latin-1")

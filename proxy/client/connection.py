@@ -92,7 +92,7 @@ class ClientConnection(Client):
         self._transport = transport
         # Half: the transport keeps what it has begun to write until all of it is written, and as much again meanwhile.
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
-        self.begin(self._clients.enter(self), Flow(self, transport), self._turn.now())
+        self.begin(self._clients.enter(self, transport), Flow(self, transport), self._turn.now())
 
     @property
     def gone(self) -> bool:

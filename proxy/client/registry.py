@@ -71,12 +71,13 @@ class Clients:
         """All clients, the latest first; none may come or go meanwhile."""
         return reversed(self._clients.values())
 
-    def enter(self, client: Client) -> int:
-        """Let one more client in: its id, from 1, never given twice by any worker."""
+    def enter(self, client: Client, peer: Peer) -> int:
+        """Let one more client in, at the other end of ``peer``: its id, from 1, never given twice by any worker."""
         shared_counts = self._shared_counts
         self._counters.accepted += 1
         number = shared_counts.next_number()
         self._clients[number] = client
+        self.admission.enter(number, peer)
         shared_counts.connected(len(self._clients))
         return number
 
@@ -88,6 +89,7 @@ class Clients:
     def remove(self, client: Client) -> None:
         """A client is gone."""
         self._clients.pop(client.number, None)
+        self.admission.leave(client.number)
         self._let_go(client)
         self._shared_counts.connected(len(self._clients))
 

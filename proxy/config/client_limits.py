@@ -15,9 +15,15 @@ PROTECTED = (
 
 
 class ConnectionLimits(Section):
-    """How many clients there may be, and how long a client may leave the proxy waiting; 0 turns a timeout off."""
+    """How many clients there may be, and how long a client may leave the proxy waiting; 0 is no limit."""
 
     max_clients: Count = _default(10000, "Redis's own default.", ge=1)
+    max_clients_per_address: Count = _default(
+        0, "Off: behind NAT, or on one large machine, thousands of clients may have one address.", ge=0
+    )
+    max_connection_rate: Count = _default(
+        0, "Off: an application that restarts connects with all it has at once.", ge=0
+    )
     auth_timeout: Duration = _default(
         "10s", "A client logs in at once; ten seconds allow for a slow network.", ge=0, le=_DAY
     )

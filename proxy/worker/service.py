@@ -94,7 +94,9 @@ class Service:
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.world = World(accounts_of(config), self.clients, scripts=self.scripts, slot_of=self.inspector.slot_of)
-        self.clients.admission = Admission(config.protected_mode, self._open_to_all, self.counters)
+        self.clients.admission = Admission(
+            config.protected_mode, self._open_to_all, limits, self.counters, self.turn.now
+        )
         self._timeouts = ClientTimeouts(self, self.turn.clock, limits, self._open_to_all)
         if config.present_as == "cluster":
             self.world.presented = presented_by(config, lambda: self.topology)
