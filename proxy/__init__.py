@@ -7,11 +7,11 @@ The journey of a request::
       → fast path? one key, a plain command, a session in its plain state        client/fast_path
             yes → slot → the out-buffer of the shard's connection                sharding/slots, planning/split
             no  → hiredis parses the frame                                       client/client
-                → the session answers what is the proxy's own                    session/
-                → what the client is in the middle of: MULTI, BLPOP, SUBSCRIBE   features/
+                → the session answers the proxy's own commands                   session/
+                → the features: MULTI, BLPOP, SUBSCRIBE ...                      features/
                 → the planner decides: Forward | Pin | Scatter | Reject          planning/planner
                 → the dispatcher carries the plan out                            backends/dispatch
-      → connection to a server: one write per turn, a FIFO of what is in flight  backends/shared, engine/inflight
+      → connection to a server: one write per turn, requests in a FIFO           backends/shared, engine/inflight
     server bytes
       → the reply is framed, the FIFO popped                                     engine/reply_reader
             → MOVED, ASK, TRYAGAIN, READONLY ... are followed                    backends/redirections
@@ -19,22 +19,22 @@ The journey of a request::
             → a part of a Scatter: merged when the last part is there            planning/merge
       → one write per client per turn                                            client/connection
 
-The floors. A module imports only from lower floors and from its own, without a circle, for type checkers too
+The floors. A module imports only from lower floors and from its own, without a circle, also for type checkers
 (``tests/unit/test_floors.py``). Each package's own text names its modules::
 
     0  errors      the errors of the proxy, and their words on the wire
     0  metrics     the table of metrics, and the counters that the data path adds to
-    0  compiled    which engine runs: the compiled one, or plain Python
+    0  compiled    tells which engine runs: the compiled one, or plain Python
     1  resp        RESP: framing, encoding, limits
     1  engine      the primitives of the data path: FIFO, reply reader, reply window, sinks
     1  sharding    slots, co-location rules, the topology
-    2  commands    what Redis says about its commands, and what the proxy does with each
+    2  commands    the facts about commands that Redis reports, and how the proxy handles each
     2  config      the configuration
-    3  planning    what becomes of a command, how replies are merged, what may be retried
-    3  session     one client as the protocol sees it; the commands that the proxy answers itself
+    3  planning    decides how a command is carried out, how replies are merged, and what may be retried
+    3  session     the protocol's state of one client; the commands that the proxy answers itself
     3  transport   sockets, TLS, turns of the event loop, flow control
     4  backends    connections to servers, shared and dedicated; redirections and retries
-    5  discovery   static shards, Sentinel, Redis Cluster: where the topology comes from
+    5  discovery   static shards, Sentinel, Redis Cluster: the sources of the topology
     5  pubsub      subscriptions at the servers
     6  features    transactions, blocking, pub/sub, tracking, MONITOR ... for one client
     7  client      one client's connection, and the fast paths
@@ -43,11 +43,11 @@ The floors. A module imports only from lower floors and from its own, without a 
     9  cli         the command line
 
 With ``workers = N`` all of this is in each of N processes (worker/worker) on one port, under a supervisor
-(worker/supervisor) that keeps what has to outlive a worker: the listening sockets, the numbers of clients, what was
-counted.
+(worker/supervisor) that keeps what has to outlive a worker: the listening sockets, the numbers of clients, and the
+counters.
 
 Hot modules have a .pxd beside them and are compiled by Cython when the package is built (setup.py). Uncompiled they
-work the same, more slowly. ``SLOTGATE_ENGINE=python`` in the environment leaves the compiled ones aside.
+work the same, but more slowly. ``SLOTGATE_ENGINE=python`` in the environment disables the compiled ones.
 """
 
 import os as _os

@@ -182,7 +182,7 @@ def _summary(config: Config) -> list[tuple[str, str]]:
     lines = [("protected", PROTECTED.format(listener)) for listener in config.protected_listeners]
     lines += [
         ("listen", ", ".join(map(str, config.listen))),
-        ("admin", "off" if config.admin is None else str(config.admin)),
+        ("admin", str(config.admin)),
         ("workers", "1" if config.workers == 1 else f"{config.workers} ({cores()} cores here)"),
         ("read_from", config.read_from),
         ("users", ", ".join(f"{user.name} (no password)" if user.nopass else user.name for user in config.users)),

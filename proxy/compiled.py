@@ -1,4 +1,4 @@
-"""Which engine runs: the compiled one, or the same modules as plain Python."""
+"""Tells which engine runs: the compiled one, or the same modules as plain Python."""
 
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -62,12 +62,12 @@ WARNING = (
     "compiler and the headers of Python, then Slotgate again: in a checkout make compile, else pip install "
     "--force-reinstall --no-deps --no-cache-dir and what it was installed from"
 )
-"""Said once when the plain engine serves."""
+"""Logged once when the plain engine serves."""
 
 
 @cache
 def engine() -> Literal["compiled", "python"]:
-    """``compiled`` only if every module of the engine is."""
+    """Return ``compiled`` only if every module of the engine is compiled."""
     for module in MODULES:
         spec = find_spec(module)
         if spec is None or spec.origin is None or not spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):

@@ -1,9 +1,9 @@
-"""What can go wrong, in three classes, and the words for it in one place.
+"""The errors of the proxy in three classes, and their texts in one place.
 
 A client's fault is answered with Redis's own error. A backend's fault names the shard and says whether the command can
-have run: ``SHARDDOWN`` and ``TIMEOUT`` were not executed or changed nothing, ``UNCERTAIN`` may have run. Our own faults
-are exceptions that reach the log. The functions here return the text of an error reply, its code first; clients' bytes
-are quoted in it decoded as Latin-1, one character a byte (``proxy.resp.encode.error`` writes it).
+have run: ``SHARDDOWN`` and ``TIMEOUT`` were not executed or changed nothing, ``UNCERTAIN`` may have run. Faults of the
+proxy itself are exceptions that reach the log. The functions here return the text of an error reply, its code first;
+bytes of clients are quoted in it decoded as Latin-1, one character a byte (``proxy.resp.encode.error`` writes it).
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,12 @@ _QUOTED = 128
 
 
 class SlotgateError(Exception):
-    """Base class of what this package raises on purpose."""
+    """Base class of the exceptions that this package raises on purpose."""
 
 
 class ConfigError(SlotgateError):
-    """A configuration that can not be used; ``problems`` holds (key path, what is wrong and what to do)."""
+    """A configuration that can not be used; ``problems`` holds pairs of a key path and a text that says what is wrong
+    and what to do."""
 
     def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
         self.problems = problems
@@ -24,26 +25,28 @@ class ConfigError(SlotgateError):
 
 
 class BackendError(SlotgateError):
-    """A backend that can not be used, in words that name the reason."""
+    """A backend that can not be used; the text names the reason."""
 
 
 class WrongRole(BackendError):
-    """A server that does not have the role that it is to be used in."""
+    """A server whose role differs from the one that it is used in."""
 
 
 REPLICA_AS_PRIMARY = (
     "a replica is configured as a primary, and nothing is sent to it: name the primary in its place, or let the "
     "servers say who it is (topology.discover_replicas = true); topology.check_roles = false uses it all the same"
 )
-"""For the log; what follows says which one."""
+"""A text for the log; the line that follows names the server."""
 
 
 class PlaceRefused(BackendError):
-    """A server that is there, and does not take what this one connection asks of it (a database, a protocol ...)."""
+    """A server that is reachable, but refuses a request that only this connection needs (a database, a protocol
+    ...)."""
 
 
 class ServerBusy(PlaceRefused):
-    """A server that runs a script for too long, and takes nothing else: its own error reply, without the sign."""
+    """A server that has run a script for too long, and answers nothing else; the text is its error reply without the
+    ``-``."""
 
 
 NOAUTH = "NOAUTH Authentication required."
@@ -99,17 +102,18 @@ def connects_too_often(host: str, limit: int) -> str:
 
 
 def text(raw: bytes) -> str:
-    """A client's bytes, for quoting in an error; like Redis's C strings they end at a NUL."""
+    """The bytes of a client, for quoting in an error; like Redis's C strings they end at a NUL."""
     return raw.partition(b"\0")[0].decode("latin-1")
 
 
 def protocol(reason: str) -> str:
-    """The error before a close, for bytes that are no RESP."""
+    """The error for bytes that are no RESP, after which the connection is closed."""
     return f"ERR Protocol error: {reason}"
 
 
 def unknown_command(args: Sequence[bytes]) -> str:
-    """As Redis words it: the first 128 bytes of the name, and arguments until 128 bytes are filled."""
+    """The error for an unknown command, as Redis words it: the first 128 bytes of the name, and arguments up to 128
+    bytes."""
     quoted = ""
     for arg in args[1:]:
         if len(quoted) >= _QUOTED:
@@ -119,28 +123,29 @@ def unknown_command(args: Sequence[bytes]) -> str:
 
 
 def unknown_subcommand(container: str, subcommand: bytes) -> str:
-    """As Redis words it."""
+    """The error for an unknown subcommand, as Redis words it."""
     return f"ERR unknown subcommand '{text(subcommand[:_QUOTED])}'. Try {container.upper()} HELP."
 
 
 def wrong_subcommand(container: str, subcommand: bytes) -> str:
-    """As Redis words it where a subcommand finds too many arguments itself."""
+    """The error of a subcommand that itself finds too many arguments, as Redis words it."""
     name = container.upper()
     return f"ERR unknown subcommand or wrong number of arguments for '{text(subcommand[:_QUOTED])}'. Try {name} HELP."
 
 
 def wrong_arity(name: str) -> str:
-    """As Redis words it; ``name`` is lower case, ``config|get`` for a subcommand."""
+    """The error for a wrong number of arguments, as Redis words it; ``name`` is lower case, ``config|get`` for a
+    subcommand."""
     return f"ERR wrong number of arguments for '{name}' command"
 
 
 def no_permission(name: str) -> str:
-    """As Redis 7.0 words it."""
+    """The error for a command that the user may not call, as Redis 7.0 words it."""
     return f"NOPERM this user has no permissions to run the '{name}' command"
 
 
 def too_many_trackers(most: int) -> str:
-    """CLIENT TRACKING where as many clients track already as may."""
+    """The error of CLIENT TRACKING when as many clients track already as may."""
     return (
         f"ERR {most} clients of this worker track keys already, each over connections of its own. "
         "Raise backend.dedicated_connections"
@@ -148,7 +153,7 @@ def too_many_trackers(most: int) -> str:
 
 
 def other_worker(number: int) -> str:
-    """CLIENT TRACKING ... REDIRECT to a client of another worker."""
+    """The error of CLIENT TRACKING ... REDIRECT to a client of another worker."""
     return (
         f"ERR client {number} is connected to another worker of the proxy, which can not be redirected to. Connect "
         "again until both are on one worker, or use RESP3, which needs no second connection"
@@ -156,7 +161,7 @@ def other_worker(number: int) -> str:
 
 
 def no_slots(name: str) -> str:
-    """A question about a slot of servers that know no slots."""
+    """The error of a question about a slot when the servers have no slots."""
     return (
         f"ERR '{name}' can not be answered: the shards are no Redis Cluster, so they keep no account of the keys of a "
         "slot. Use SCAN, and CLUSTER KEYSLOT for each key"
@@ -164,17 +169,17 @@ def no_slots(name: str) -> str:
 
 
 def without_multi(name: str) -> str:
-    """EXEC or DISCARD where there is no transaction, as Redis words it."""
+    """The error of EXEC or DISCARD without a transaction, as Redis words it."""
     return f"ERR {name.upper()} without MULTI"
 
 
 def exec_refused(why: str) -> str:
-    """EXEC was refused because of ``why``, an error's text; as Redis words it."""
+    """The error of an EXEC that was refused because of ``why``, the text of an error; as Redis words it."""
     return f"EXECABORT Transaction discarded because of: {why.removeprefix('ERR ')}"
 
 
 def for_all_shards(name: str) -> str:
-    """A command for all shards inside a transaction."""
+    """The error for a command for all shards inside a transaction."""
     return (
         f"ERR '{name}' is for all shards, and a transaction is executed by one: call it outside of MULTI. "
         "The transaction will be discarded"
@@ -182,7 +187,7 @@ def for_all_shards(name: str) -> str:
 
 
 def not_in_transaction(name: str) -> str:
-    """A command that Redis would queue, and that is about connections or about the proxy itself."""
+    """The error for a command that Redis would queue, and that concerns connections or the proxy itself."""
     return (
         f"ERR '{name}' can not be part of a transaction through Slotgate: it is not for one server to carry out. "
         "Call it outside of MULTI. The transaction will be discarded"
@@ -190,7 +195,7 @@ def not_in_transaction(name: str) -> str:
 
 
 def transaction_too_big(limit: int) -> str:
-    """More bytes are queued than ``limits.max_request_size`` allows."""
+    """The error when more bytes are queued than ``limits.max_request_size`` allows."""
     return (
         f"ERR the transaction takes more than {limit} bytes of memory (limits.max_request_size): send it in several. "
         "It will be discarded"
@@ -198,7 +203,7 @@ def transaction_too_big(limit: int) -> str:
 
 
 def query_too_large(limit: int) -> str:
-    """A request for which a server would close the connection."""
+    """The error for a request for which a server would close the connection."""
     return (
         f"ERR the request is larger than the {limit} bytes that the servers keep for one connection (their "
         "client-query-buffer-limit), most of it in one argument. The command was not executed"
@@ -206,7 +211,7 @@ def query_too_large(limit: int) -> str:
 
 
 def transaction_too_large(limit: int) -> str:
-    """More bytes are queued than a server keeps until EXEC."""
+    """The error when more bytes are queued than a server keeps until EXEC."""
     return (
         f"ERR the transaction has more than the {limit} bytes that the servers keep for one connection "
         "(their client-query-buffer-limit): send it in several. It will be discarded"
@@ -214,7 +219,7 @@ def transaction_too_large(limit: int) -> str:
 
 
 def in_subscribe_mode(name: str) -> str:
-    """As Redis words it, for a command that is not allowed while subscribed in RESP2."""
+    """The error for a command that is not allowed while the client is subscribed in RESP2, as Redis words it."""
     return (
         f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
         "context"
@@ -222,24 +227,24 @@ def in_subscribe_mode(name: str) -> str:
 
 
 def refused(name: str, reason: str) -> str:
-    """A command that a proxy must not pass on."""
+    """The error for a command that a proxy must not pass on."""
     because = f": {reason}" if reason else ""
     return f"ERR '{name}' is refused by the proxy{because}. Run it on the server itself"
 
 
 def no_such_node(name: str, known: Sequence[str]) -> str:
-    """A server that is none of the topology's."""
+    """The error for a name that no server of the topology has."""
     return f"ERR no server or shard is called '{name[:_QUOTED]}'. There are {', '.join(known) or 'none yet'}"
 
 
 def not_for_all(name: str, reason: str) -> str:
-    """A command that a user may run who may run all, and that is for one server."""
+    """The error for a command for one server, for a user who may call every command."""
     because = f": {reason}" if reason else ""
     return f"ERR '{name}' is refused by the proxy{because}. Run it on one server, by SLOTGATE SEND <address> ..."
 
 
 def shuts_out(setting: str, way: str) -> str:
-    """A CONFIG SET at all servers after which they could refuse the proxy."""
+    """The error for a CONFIG SET at all servers after which they might refuse the proxy."""
     return (
         f"ERR CONFIG SET {text(setting.encode())[:_QUOTED]} at all servers at once could shut the proxy out of them, "
         f"so it is refused. {way}"
@@ -247,12 +252,12 @@ def shuts_out(setting: str, way: str) -> str:
 
 
 def for_one_server(name: str, reason: str) -> str:
-    """A command about what one server has, where there are several."""
+    """The error for a command about the data of one server when there are several."""
     return f"ERR '{name}' is refused by the proxy: {reason}"
 
 
 def uncovered(name: str) -> str:
-    """A keyless command of which nobody says to which shards it should go."""
+    """The error for a command without keys whose shards no request policy names."""
     return (
         f"ERR '{name}' names no key and declares no request_policy, so Slotgate can not tell which of the shards "
         "it is for. Run it on the server itself"
@@ -260,7 +265,7 @@ def uncovered(name: str) -> str:
 
 
 def reply_too_large(limit: int, ran: bool) -> str:
-    """A reply that had to be kept (its turn had not come, or it was merged, or came over a dedicated connection)."""
+    """The error for a reply that had to be kept (it was out of order, merged, or came over a dedicated connection)."""
     begin = "ERR the command was carried out, but its reply" if ran else "ERR the reply"
     return (
         f"{begin} is larger than {limit} bytes (limits.max_reply), and it had to be kept before it could be passed "
@@ -269,17 +274,17 @@ def reply_too_large(limit: int, ran: bool) -> str:
 
 
 def shard_down(shard: str, address: str, reason: str) -> str:
-    """A shard that can not be reached; the command was not sent."""
+    """The error for a shard that can not be reached; the command was not sent."""
     return f"SHARDDOWN shard '{shard}' ({address}) can not be reached: {reason}. The command was not executed"
 
 
 def shard_left(shard: str) -> str:
-    """A WAIT for what was written to a shard that is not there any more."""
+    """The error of a WAIT for writes to a shard that was removed."""
     return f"SHARDDOWN shard '{shard}', which this client wrote to, has left the topology: nobody can be asked"
 
 
 def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
-    """A command that needs a connection of its own, where all that there may be are in use."""
+    """The error for a command that needs a dedicated connection when all of them are in use."""
     long = f" and none became free within {waited:g} s (backend.dedicated_wait)" if waited else ""
     return (
         f"ERR shard '{shard}' ({address}): all {limit} connections that clients may have for themselves are in use "
@@ -288,7 +293,7 @@ def no_lease(shard: str, address: str, limit: int, waited: float) -> str:
 
 
 def no_share(shard: str, address: str, holder: str, share: int, limit: int) -> str:
-    """A command that needs a connection of its own, where its user at its address has as many as one may."""
+    """The error for a command that needs a dedicated connection when its user at its address has as many as one may."""
     return (
         f"ERR shard '{shard}' ({address}): {holder} has {share} of the {limit} connections that clients may have for "
         "themselves, and may have no more (backend.dedicated_share). The command was not executed"
@@ -296,7 +301,7 @@ def no_share(shard: str, address: str, holder: str, share: int, limit: int) -> s
 
 
 def trackers_share(holder: str, share: int) -> str:
-    """CLIENT TRACKING where as many clients of a user at an address track already as may."""
+    """The error of CLIENT TRACKING when as many clients of one user at one address track already as may."""
     return (
         f"ERR {share} clients of {holder} track keys already, each over connections of its own, and no more may "
         "(backend.dedicated_share of backend.dedicated_connections)"
@@ -304,7 +309,7 @@ def trackers_share(holder: str, share: int) -> str:
 
 
 def no_descriptors(most: int) -> str:
-    """A command that needs a connection of its own, where the proxy has too few file descriptors for one more."""
+    """The error for a command that needs a dedicated connection when the proxy has too few file descriptors."""
     return (
         f"ERR all {most} connections to servers that clients may have for themselves are in use: the proxy has no file "
         "descriptors for more. Raise its limit of open files. The command was not executed"
@@ -312,13 +317,13 @@ def no_descriptors(most: int) -> str:
 
 
 def failing_over(shard: str) -> str:
-    """A shard whose primary gets nothing any more, and whose new primary is not known yet."""
+    """The error for a shard whose primary gets no requests any more, and whose new primary is not known yet."""
     return f"SHARDDOWN the primary of shard '{shard}' is being replaced. The command was not executed"
 
 
 def read_lost(shard: str, address: str) -> str:
-    """A read that may not be repeated, as a later write of the same client may have run: what it would have read is
-    unknown."""
+    """The error for a read that may not be repeated, as a later write of the same client may have run: the value that
+    it would have read is unknown."""
     return (
         f"UNCERTAIN shard '{shard}' ({address}) closed the connection before it answered, and as a later command of "
         "this client may have been executed, the read was not repeated"
@@ -326,7 +331,7 @@ def read_lost(shard: str, address: str) -> str:
 
 
 def nobody(cluster: bool) -> str:
-    """A slot that no shard serves; the command was not sent."""
+    """The error for a slot that no shard serves; the command was not sent."""
     if cluster:
         return (
             "CLUSTERDOWN Hash slot not served: no node of the cluster that can be reached says that it serves it. "
@@ -336,13 +341,13 @@ def nobody(cluster: bool) -> str:
 
 
 def incomplete(known: Sequence[object], cluster: bool) -> str:
-    """A command that all shards should answer while some slots are nobody's."""
+    """The error for a command for all shards while some slots are served by none."""
     what = "some slots are served by no shard" if known else "no shard has been found yet"
     return f"{'CLUSTERDOWN' if cluster else 'SHARDDOWN'} {what}, see /readyz. The command was not executed"
 
 
 def redirected(shard: str, address: str, error: str, times: int) -> str:
-    """A command that servers sent on and on; ``error`` is what the last one said."""
+    """The error for a command that servers redirected too often; ``error`` is the last redirection."""
     return (
         f"SHARDDOWN shard '{shard}' ({address}) and others redirected the command {times} times, at last by '{error}'. "
         "The command was not executed"
@@ -350,7 +355,7 @@ def redirected(shard: str, address: str, error: str, times: int) -> str:
 
 
 def overtaken(shard: str, address: str, error: str) -> str:
-    """A command that a server sent on when a later one of its client on the same slot had run there."""
+    """The error for a command that was redirected after a later one of its client on the same slot had run."""
     return (
         f"SHARDDOWN shard '{shard}' ({address}) redirected the command by '{error}', and as a later command of this "
         "client on the same slot has been executed, it was not sent again. The command was not executed"
@@ -358,7 +363,7 @@ def overtaken(shard: str, address: str, error: str) -> str:
 
 
 def stalled(shard: str, address: str, seconds: float) -> str:
-    """A command that could not be sent, as the server did not take it."""
+    """The error for a command that could not be sent, as the server did not read it."""
     return (
         f"SHARDDOWN shard '{shard}' ({address}) did not take the command within {seconds:g} s. "
         "The command was not executed"
@@ -366,34 +371,37 @@ def stalled(shard: str, address: str, seconds: float) -> str:
 
 
 def timed_out(shard: str, address: str, seconds: float) -> str:
-    """A read that was not answered in time."""
+    """The error for a read that was not answered in time."""
     return f"TIMEOUT shard '{shard}' ({address}) did not answer within {seconds:g} s"
 
 
 def multi_refused(error: bytes) -> str:
-    """Why nobody knows what of a transaction was executed: a server refused MULTI with this error frame."""
+    """The reason why nobody knows what of a transaction was executed: a server refused MULTI with the error frame
+    ``error``."""
     return f"refused MULTI with '{text(error[1:-2])}'"
 
 
 def uncertain(shard: str, address: str, reason: str) -> str:
-    """A command that may have run: it was sent, and no answer came."""
+    """The error for a command that may have run: it was sent, and no reply came."""
     return f"UNCERTAIN shard '{shard}' ({address}) {reason}: the command may or may not have been executed"
 
 
 def uncertain_partial(part: str) -> str:
-    """A write to several shards of which a part failed while others may have run; ``part`` is that part's error."""
+    """The error for a write to several shards of which a part failed while others may have run; ``part`` is the part's
+    error."""
     return f"UNCERTAIN partial: {part}"
 
 
 def sort_denied(option: str) -> str:
-    """As Redis Cluster words it; ``option`` is BY or GET."""
+    """The error of SORT in a cluster, as Redis words it; ``option`` is BY or GET."""
     return (
         f"ERR {option} option of SORT denied in cluster mode when keys formed by the pattern may be in different slots."
     )
 
 
 def unfit_replica(shard: str, address: str, reason: str) -> str:
-    """``read_from = "replica"`` on a shard whose replicas are connected and all unfit; ``reason`` of the first."""
+    """The error of ``read_from = "replica"`` when all connected replicas of the shard are unfit; ``reason`` is that of
+    the first."""
     return (
         f"SHARDDOWN shard '{shard}' has no replica that is fit for reads and read_from is \"replica\": {address}: "
         f"{reason}. Nothing was executed"
@@ -401,5 +409,5 @@ def unfit_replica(shard: str, address: str, reason: str) -> str:
 
 
 def no_replica(shard: str) -> str:
-    """``read_from = "replica"`` on a shard without one."""
+    """The error of ``read_from = "replica"`` for a shard without a replica."""
     return f"SHARDDOWN shard '{shard}' has no replica to read from and read_from is \"replica\". Nothing was executed"

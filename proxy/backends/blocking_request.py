@@ -1,8 +1,8 @@
 """A request that a server may keep waiting: a command that blocks, or a shard's part of WAIT.
 
-The request is sent to the shard's primary, and again to the primary of that moment, as long as it was not carried out:
-a failover or a resharding is time that passes, not an error. The time that the servers may take on purpose
-(``seconds``) does not begin anew.
+The request is sent to the shard's primary, and is sent again to the primary of that moment as long as no server has
+carried it out: a failover or a resharding takes time, but is no error. The time for which the command may block
+(``seconds``) runs on across the attempts.
 """
 
 import math
@@ -19,25 +19,29 @@ from proxy.planning.refusals import TRYAGAIN, Refusal
 from proxy.resp import encode
 
 _FORCED = b"-UNBLOCKED force unblock"
-"""How a server words that it has another role now (Redis 6.2 to 8, Valkey). Another UNBLOCKED is about data."""
+"""The beginning of the error of a server whose role has changed (Redis 6.2 to 8, Valkey). Other UNBLOCKED errors
+concern data."""
 _PING = encode.request(("PING",))
-"""What tells that a server has the command: written ahead of it in one piece, it is answered when both are read."""
+"""Written in one piece with the command and ahead of it: the reply to PING proves that the server has read both."""
 _ONCE_MORE = 0.01
-"""Seconds until a server is told again to unblock a client that it did not find blocked: its command is on the way."""
+"""Seconds until CLIENT UNBLOCK is repeated when the server did not find the client blocked, as its command is on the
+way."""
 _LATE = 0.1
-"""Seconds after which the time is told anew that a command may still block."""
+"""Seconds after which the remaining time of the command is computed anew for each attempt."""
 _SHORTEST = 0.001
-"""Seconds that a command may block whose time is over: the server words what that means."""
+"""The time in seconds that is sent when no time remains: the server then words the reply of a command that timed
+out."""
 _STOOD = 1.0
-"""A command that a server kept for so many seconds was accepted there: what refuses it then is a new trouble."""
+"""Seconds after which a command that a server kept counts as accepted; a later refusal begins a new retry deadline."""
 UNBLOCKED = encode.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 
 class BlockingRequest(DedicatedRequest):
-    """One request that may be kept waiting. The maker's class says where to, what is sent and who gets the answer.
+    """One request that may be kept waiting. A subclass says where the request is sent, what is sent, and who gets the
+    answer.
 
-    ``readonly``: the request may be sent twice. ``seconds``: how long a server may keep it waiting on purpose,
-    ``math.inf`` for ever.
+    ``readonly``: the request may be sent twice. ``seconds``: how long a server may keep the request waiting on purpose;
+    ``math.inf`` means without limit.
     """
 
     __slots__ = ("_began", "_entries", "_error", "_first", "_requests", "_seconds", "_sent", "_unblocking")
@@ -49,51 +53,51 @@ class BlockingRequest(DedicatedRequest):
         self._seconds = seconds
         self._began = upstream.turn.now()
         self._entries = 0
-        """How many replies of those that are wanted are still to come."""
+        """The number of replies to the frames of this attempt that have not arrived yet."""
         self._first = 0
-        """The index of the maker's first frame in ``_requests``."""
+        """The index of the subclass's first frame in ``_requests``."""
         self._requests: Sequence[bytes] = ()
-        """The frames that were sent last."""
+        """The frames of the last attempt."""
         self._sent = 0.0
-        """When they were sent."""
+        """The time of the last attempt."""
         self._unblocking = False
         """Whether CLIENT UNBLOCK has been sent."""
         self._error = False
         """Whether CLIENT UNBLOCK asks for an error."""
 
-    # ---- what its maker says
+    # ---- methods of the subclass
 
     def place(self) -> Place | bytes | None:
-        """Say where the request belongs now; an error reply if it can be sent nowhere any more; None if nobody knows
-        yet."""
+        """Return the place where the request belongs now; an error reply if the request can not be sent any more; None
+        if the place is not known yet."""
         raise NotImplementedError
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
-        """Make the frames that are sent in one piece; the reply to the last one is the answer. ``remaining``: for how
-        many seconds the request may still be kept waiting, None if for as long as its client said."""
+        """Return the frames of one attempt, which are sent in one piece; the reply to the last frame is the answer.
+        ``remaining``: the seconds for which the request may still be kept waiting; None means the time that the client
+        gave."""
         raise NotImplementedError
 
     def heard(self, index: int, reply: bytes) -> bool:
-        """Take the reply to a frame that is not the last one, and say whether the last one's is still wanted; else
-        this one is the answer."""
+        """Take the reply to a frame that is not the last one. Return whether the reply to the last frame is still
+        wanted; if not, ``reply`` is the answer."""
         return True
 
     def waits(self, on: bool) -> None:
-        """Note that a server has the command, and keeps it waiting or will answer at once; or, not ``on``, that none
-        has it."""
+        """Note whether a server has the command (``on``): the server keeps the command waiting, or answers at once."""
 
     def answer(self, reply: bytes) -> None:
-        """Take the answer."""
+        """Take the answer to the request."""
         raise NotImplementedError
 
     def nothing(self) -> bytes:
-        """Make the reply for a client that is unblocked before a server has its command."""
+        """Return the reply for a client that is unblocked before a server has its command."""
         raise NotImplementedError
 
-    # ---- its life
+    # ---- attempts
 
     def where(self) -> Place | Refusal | bytes:
-        """Return the place that the maker says; for one attempt, the server that a redirection named."""
+        """Return the place that the subclass names; for one attempt, the server that a redirection named."""
         node, self.node = self.node, None
         place = self.place()
         if isinstance(place, bytes):
@@ -106,7 +110,7 @@ class BlockingRequest(DedicatedRequest):
         return self.usable(place)
 
     def write(self, lease: Lease, now: float) -> float | None:
-        """Write the maker's frames, for the time that remains."""
+        """Write the subclass's frames, with the time that remains."""
         self._sent = now
         remaining: float | None = None
         patience: float | None = None
@@ -127,15 +131,15 @@ class BlockingRequest(DedicatedRequest):
         return patience
 
     def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
-        """Give the connection back to the pool, and the answer to the maker."""
+        """Give the connection back to the pool, and the answer to the subclass."""
         if lease is not None:
-            # What blocks is about data: no connection is in another state behind it. A module may have said more.
+            # A blocking command handles data: it does not change the connection's state. The code of a module may have.
             said = reply[:1] in (b"-", b"+") and runs_code(self.upstream.inspector.resolve(self._requests[-1])[0])
             self.upstream.leases.give_back(lease, untouched=not said)
         self.answer(reply)
 
     def unblock(self, error: bool) -> None:
-        """End the request as CLIENT UNBLOCK does: as if its time were over, or by an ``error``."""
+        """End the request as CLIENT UNBLOCK does: as if the time were over, or with an ``error``."""
         self._error = error
         if self.lease is None:
             self.finish(Fate.FAILED, self._unblocked())
@@ -178,24 +182,25 @@ class BlockingRequest(DedicatedRequest):
             self.finish(Fate.ANSWERED, reply)
 
     def refused(self, lease: Lease, refusal: Refusal) -> None:
-        """Send the request again; a server that had it for a while had accepted it, so the trouble is a new one."""
+        """Send the request again. A server that had kept the request for a while had accepted it: the retry deadline
+        begins anew."""
         self.waits(False)
         if self.upstream.turn.now() - self._sent > _STOOD:
             self.trouble = None
         super().refused(lease, refusal)
 
     def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
-        """Try again, and note that no server has the command meanwhile."""
+        """Try again; meanwhile no server has the command."""
         self.waits(False)
         super().retry(error, refusal, idle=idle)
 
     def sleep(self, seconds: float, refusal: Refusal | None) -> None:
-        """Try again in ``seconds``, unless the client was unblocked or its time is over."""
+        """Try again in ``seconds``, unless the client was unblocked or the command's time is over."""
         if self._unblocking:
             self.finish(Fate.FAILED, self._unblocked())
             return
         if refusal is not None and refusal.kind == TRYAGAIN:
-            # The slot is served, and only its keys are apart: that is part of the time that was asked for.
+            # The slot is served, and only its keys are on two servers: the wait counts as the command's own time.
             left = self._began + self._seconds - self.upstream.turn.now()
             if left <= 0:
                 self.finish(Fate.FAILED, self.nothing())
@@ -206,11 +211,11 @@ class BlockingRequest(DedicatedRequest):
     # ---- CLIENT UNBLOCK
 
     def _unblocked(self) -> bytes:
-        """Make the reply that CLIENT UNBLOCK asks for."""
+        """Return the reply that CLIENT UNBLOCK asks for."""
         return UNBLOCKED if self._error else self.nothing()
 
     def _tell(self, lease: Lease) -> None:
-        """Have the server unblock the connection."""
+        """Send CLIENT UNBLOCK for the connection to its server."""
         if self.lease is not lease:
             return
         upstream = self.upstream
@@ -219,8 +224,8 @@ class BlockingRequest(DedicatedRequest):
         upstream.shared(lease.place).send(_Unblocked(self, lease), 0, frame, upstream.turn.now(), None)
 
     def told(self, lease: Lease, reply: bytes) -> None:
-        """Take the server's answer to CLIENT UNBLOCK. A connection that was not found blocked may be about to block, so
-        the server is told again. A server that refuses the command understands that the connection is closed."""
+        """Take the server's reply to CLIENT UNBLOCK. A connection that was not blocked may be about to block, so the
+        command is repeated. If a server refuses the command, the connection is closed."""
         if reply.startswith(b":0"):
             self.upstream.loop.call_later(_ONCE_MORE, self._tell, lease)
         elif reply.startswith(b"-") and self.lease is lease:
@@ -231,7 +236,7 @@ class BlockingRequest(DedicatedRequest):
 
 
 class _Unblocked(WholeReplySink):
-    """Takes a server's answer to CLIENT UNBLOCK."""
+    """Takes a server's reply to CLIENT UNBLOCK."""
 
     __slots__ = ("_lease", "_request")
 
@@ -241,9 +246,9 @@ class _Unblocked(WholeReplySink):
 
     @property
     def counted(self) -> bool:
-        """No client asked for it."""
+        """No client sent the command."""
         return False
 
     def take(self, token: int, reply: bytes) -> None:
-        """Hand the answer to the request."""
+        """Pass the reply to the request."""
         self._request.told(self._lease, reply)

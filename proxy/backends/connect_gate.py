@@ -1,10 +1,11 @@
-"""How many attempts are made at once to connect to a server: one, while it is not known to be there.
+"""Limits the attempts to connect to a server to one at a time while the server is not known to be reachable.
 
-Each client that tracks has connections of its own, and each connection reconnects by itself: a server that is down
-would be tried by all of them, for ever. So there is a gate for each server and role. It is open as long as the last
-attempt succeeded. Once an attempt failed or a connection was lost, one attempt is made at a time, and after a failure
-none for a while that grows; all others wait for its outcome, which is theirs too: if it succeeds they connect at once.
-Who has a request that may belong elsewhere by now does not wait for the next one: it is told why the last one failed.
+Each client that tracks has connections of its own, and each connection reconnects by itself: without a limit, all of
+them would try a server that is down, again and again. So there is a gate for each server and role. The gate is open as
+long as the last attempt succeeded. Once an attempt failed or a connection was lost, one attempt is made at a time, and
+a growing pause follows each failure. All others wait for the outcome of that attempt, and share it: if it succeeds,
+they connect at once. A caller whose request may belong to another server by now does not wait for the next attempt, but
+gets the error of the last one.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ from proxy.sharding.topology import Node
 
 T = TypeVar("T")
 _STEP = 0.001
-"""Seconds: the loop's clock may be behind the other by less."""
+"""Seconds; the loop's clock may be behind the other clock by less."""
 
 
 class Backoff:
-    """Pauses between attempts, each twice as long as the one before, and shortened by up to half at random.
+    """Pauses between attempts: each is twice as long as the one before, and is shortened by up to half at random.
 
-    ``shortest`` and ``longest`` bound them before that, in seconds.
+    ``shortest`` and ``longest`` bound the pauses in seconds, before they are shortened.
     """
 
     __slots__ = ("_longest", "_next", "_shortest")
@@ -40,41 +41,43 @@ class Backoff:
         return seconds
 
     def reset(self) -> None:
-        """An attempt has succeeded: begin with the shortest pause again."""
+        """Begin with the shortest pause again, as an attempt has succeeded."""
         self._next = self._shortest
 
 
 class Gate:
-    """The gate to one server in one role. ``backoff``: the shortest and the longest pause behind a failure, seconds."""
+    """The gate to one server in one role. ``backoff``: the shortest and the longest pause after a failure, in
+    seconds."""
 
     def __init__(self, now: Callable[[], float], backoff: tuple[float, float]) -> None:
         self._now = now
         self._backoff = Backoff(*backoff)
         self._open = True
         self._due = 0.0
-        """When the next attempt may be made, while the gate is closed."""
+        """The time at which the next attempt may be made while the gate is closed."""
         self._outcome: asyncio.Future[Exception | None] | None = None
-        """What will have come of the attempt that is being made alone; None as its result: it succeeded, or was
+        """The outcome of the attempt that is being made alone: its error; None if the attempt succeeded or was
         cancelled."""
         self._failure: Exception | None = None
-        """What came of the last attempt, while the gate is closed; None: a connection was lost since."""
+        """The error of the last attempt while the gate is closed; None if a connection was lost since."""
         self._reason = ""
 
     def doubt(self) -> None:
-        """A connection was lost: the server may be gone."""
+        """Close the gate: a connection was lost, so the server may be down."""
         if self._open:
             self._open = False
             self._due = 0.0
             self._failure = None
 
     def is_news(self, reason: str) -> bool:
-        """Whether the server was not known to be out of reach for ``reason``."""
+        """Whether ``reason`` differs from the last known reason for which the server is unreachable."""
         news, self._reason = reason != self._reason, reason
         return news
 
     async def attempt(self, connect: Callable[[], Awaitable[T]], *, patient: bool = True) -> T:
-        """The result of ``connect``, called when it may be. Raises what it raises, or what an attempt raised that this
-        one waited for; if it is not ``patient`` and none may be made yet, what the last one raised."""
+        """Return the result of ``connect``, which is called when an attempt may be made. Raises the error of
+        ``connect``, or of the attempt that this call waited for; if the caller is not ``patient`` and no attempt may be
+        made yet, the last error."""
         while not self._open:
             if self._outcome is not None:
                 if (error := await asyncio.shield(self._outcome)) is not None:
@@ -109,7 +112,7 @@ class Gate:
             self._opened()
             raise
         except (OSError, TimeoutError, ValueError, BackendError) as error:
-            # Of several that were under way when the server went, the first is the failure.
+            # Of several attempts that were under way when the server failed, only the first one counts.
             if alone or self._open:
                 self._open = False
                 self._failure = error
@@ -126,7 +129,7 @@ class Gate:
 
 
 class Gates:
-    """The gates of a worker; each lasts as long as somebody uses it."""
+    """The gates of a worker; each exists as long as an object uses it."""
 
     def __init__(self, now: Callable[[], float], backoff: tuple[float, float]) -> None:
         self._now = now

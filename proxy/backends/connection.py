@@ -1,4 +1,4 @@
-"""What every connection to a server has: it is made and greeted, it is lost for a reason, and tried again later."""
+"""The base of every connection to a server: connecting, the handshake, and the reason of a loss."""
 
 import asyncio
 import os
@@ -12,17 +12,18 @@ from proxy.engine.receiver import Receiver
 
 
 def reason(error: BaseException, timeout: float) -> str:
-    """Why a connection can not be had or was lost, in words; ``timeout``: the seconds that it had."""
+    """The reason in words for which a connection failed or was lost. ``timeout``: the limit of the attempt in
+    seconds."""
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
-        # asyncio's own words name the address once more.
+        # The message of asyncio would repeat the address.
         return os.strerror(error.errno or 0)
     return str(error) or type(error).__name__
 
 
 class ServerConnection(Receiver):
-    """The ``asyncio.Protocol`` of a connection to the server of ``place``, and how it is greeted."""
+    """The ``asyncio.Protocol`` of a connection to the server of ``place``, with its handshake."""
 
     __slots__ = ("_greeting", "_lost", "_settings", "_transport", "place")
 
@@ -31,12 +32,13 @@ class ServerConnection(Receiver):
         self._settings = settings
         self._transport: asyncio.Transport | None = None
         self._greeting: Greeting | None = None
-        """What is said first, until it is answered."""
+        """The handshake, until the server has answered it."""
         self._lost: asyncio.Future[None] | None = None
         """Done when the connection is lost."""
 
     async def greet(self, address: str, seconds: float, greeting: Greeting) -> asyncio.Future[None]:
-        """Connect to one of the server's addresses, and greet. The future is done when the connection is lost.
+        """Connect to ``address``, one of the server's addresses, and make the handshake. The returned future is done
+        when the connection is lost.
 
         Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``.
         """
@@ -47,7 +49,7 @@ class ServerConnection(Receiver):
         except BaseException as error:
             self.abort()
             if self._transport is not None and isinstance(error, Exception):
-                await lost  # as another connection may be made then
+                await lost  # as this protocol may be used for another connection then
             raise
         finally:
             self._greeting = None
@@ -56,22 +58,22 @@ class ServerConnection(Receiver):
         return lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection stands: greet."""
+        """Begin the handshake."""
         # uvloop's transports are none of asyncio's classes, but have their methods.
         self._transport = cast(asyncio.Transport, transport)
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
 
     def eof_received(self) -> bool:
-        """The server sends no more: close."""
+        """Close the connection, as the server sends no more."""
         return False
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def mark_lost(self) -> None:
-        """Whoever waits for the loss is told."""
+        """Complete the future that tells of the loss."""
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)

@@ -1,4 +1,4 @@
-"""One connection to a server that one client has for itself for a while; ``proxy.backends.dedicated_pool`` has all of
+"""One connection to a server that one client has for itself for a while; ``proxy.backends.dedicated_pool`` owns all of
 them."""
 
 from collections.abc import Callable
@@ -18,17 +18,18 @@ from proxy.transport.addresses import first_that_serves
 from proxy.transport.transports import is_over
 
 _UNMEASURED = Counters(measure=False)
-"""How long these replies take says nothing about the servers: who blocks is answered late on purpose."""
+"""The latency of these replies says nothing about the servers: blocking commands are answered late on purpose."""
 
 OnLost = Callable[[str, bool], None]
-"""Called with the reason, in words, and whether anything was written that is not answered."""
+"""Called with the reason in words, and with whether a written request is unanswered."""
 
 
 class Lease(ServerConnection):
-    """A connection to ``place`` that stands. Replies come to the sinks as they are: errors are the holder's to judge.
+    """An open connection to ``place``. Replies are delivered to the sinks unchanged; the holder judges errors.
 
-    ``shared``: its holder uses it for many clients. ``at_busy``: see ``Greeting``. ``on_lost`` is called once when the
-    server closes it, never after ``drop``. ``on_push`` gets what it says unasked.
+    ``shared``: the holder uses the connection for many clients. ``at_busy``: see ``Greeting``. ``on_lost`` is called
+    once if the server closes the connection, and never after ``drop``. ``on_push`` gets the push messages of the
+    server.
     """
 
     __slots__ = (
@@ -59,18 +60,19 @@ class Lease(ServerConnection):
     ) -> None:
         super().__init__(place, settings)
         self.holder: str | None = None
-        """Who has it; None: nobody."""
+        """The user and the address that have the connection; None: nobody has."""
         self.client_id = 0
-        """Its id at the server, as CLIENT UNBLOCK and CLIENT TRACKING REDIRECT name it."""
+        """The connection's id at the server, for CLIENT UNBLOCK and CLIENT TRACKING REDIRECT."""
         self.inflight = InFlight()
         self.on_lost: OnLost | None = None
         self.on_push: Callable[[bytes], None] | None = None
         self.on_error: Callable[[bytes], bool] | None = None
-        """Gets each error first: whether it took the oldest request out of ``inflight``, and the error with it."""
+        """Gets each error first, and returns whether it took the oldest request out of ``inflight`` and handled the
+        error."""
         self.since = 0.0
-        """When it became idle, or its check began."""
+        """The time at which the connection became idle, or its check began."""
         self.stray = 0.0
-        """Since when its server does not have the role any more that it was connected for; 0: it has."""
+        """The time since which the server has another role than the connection was made for; 0 if the role is right."""
         self._on_gone = on_gone
         self._shared = shared
         self._at_busy = at_busy
@@ -84,10 +86,10 @@ class Lease(ServerConnection):
         return f"Lease({self.place.node.address} db{self.place.db} {self.inflight!r})"
 
     async def connect(self) -> None:
-        """Connect and greet. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
+        """Connect and make the handshake. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
         settings, place = self._settings, self.place
         gate = settings.gates.to(place.node, place.primary)
-        # Who waits for it can be told that the server is away, and looks then where its request belongs now.
+        # A waiting request is told at once that the server is down, and finds out where it belongs now.
         await gate.attempt(
             lambda: first_that_serves(place.node, settings.timing.connect_timeout, self._greet), patient=False
         )
@@ -98,15 +100,15 @@ class Lease(ServerConnection):
         self.client_id = greeting.client_id
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float) -> None:
-        """Send one request; it is written at the end of this turn."""
+        """Send one request; its bytes are written at the end of this turn of the loop."""
         self.inflight.push(sink, token, frame, 0, len(frame), since)
         if not self._dirty:
             self._dirty = True
             self._settings.turn.add(self)
 
     def flush(self) -> None:
-        """Write what is to be sent. Behind the end of an idle connection nothing is written: it would be lost, and
-        nobody could say that it was."""
+        """Write the unsent requests. An idle connection that the server has closed is aborted instead: a request
+        written to it would be lost, and nobody could say whether the server had read it."""
         self._dirty = False
         if self._transport is None or not self.inflight.unsent:
             return
@@ -116,19 +118,19 @@ class Lease(ServerConnection):
             self.inflight.write_to(self._transport)
 
     def drop(self) -> None:
-        """Close it; nothing of it is heard any more."""
+        """Close the connection without calling the holder's callbacks."""
         self.on_lost = self.on_push = self.on_error = None
         self.inflight.drain()
         self.abort()
         self._on_gone(self)
 
     def lose(self, reason: str) -> None:
-        """Close it as if the server had; its holder is told ``reason``."""
+        """Close the connection as if the server had closed it; the holder is told ``reason``."""
         self._reason = reason
         self.abort()
 
     def read(self, on: bool) -> None:
-        """Take what the server says, or leave it where it is for a while."""
+        """Resume or pause reading from the server."""
         if self._transport is not None and not self._transport.is_closing():
             if on:
                 self._transport.resume_reading()
@@ -137,18 +139,18 @@ class Lease(ServerConnection):
 
     @property
     def busy(self) -> bool:
-        """Whether something is in flight, or the rest of a reply that nobody waits for."""
+        """Whether a request is in flight, or the rest of an abandoned reply has yet to arrive."""
         return len(self.inflight) > 0 or self._reader.streaming
 
     @property
     def standing(self) -> bool:
-        """Whether it is connected."""
+        """Whether the connection is open."""
         return self._transport is not None and self._lost is not None and not self._lost.done()
 
-    # ---- the transport's side
+    # ---- events of the transport
 
     def data_received(self, data: bytes) -> None:
-        """Hand the replies to those who wait for them."""
+        """Deliver the replies in ``data`` to their sinks."""
         if self._greeting is not None:
             self._greeting.feed(data)
             return
@@ -159,7 +161,7 @@ class Lease(ServerConnection):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Tell the holder that the connection is lost."""
         self._transport = None
         self.mark_lost()
         self._reader.reset()
@@ -174,10 +176,10 @@ class Lease(ServerConnection):
             on_lost(self._reason or (str(exc) if exc else "the server closed the connection"), sent)
 
     def pause_writing(self) -> None:
-        """The server reads slowly: what is sent over a lease is its holder's, and bounded by it."""
+        """Do nothing: the holder bounds the bytes that wait while the server reads slowly."""
 
     def resume_writing(self) -> None:
-        """The server reads again."""
+        """Do nothing: the holder bounds the bytes that wait while the server reads slowly."""
 
     def _pushed(self, frame: bytes) -> None:
         if self.on_push is not None:

@@ -1,17 +1,19 @@
-"""Connections to servers that one client has for itself for a while: to watch keys, to block, to listen.
+"""Connections to servers that one client has for itself for a while: for WATCH, blocking commands and subscriptions.
 
-What changes a connection's state is never sent over a shared one. A lease is asked for, used by its holder alone, and
-given back; or dropped, which closes it and so ends at once whatever the server still does for it::
+A command that changes a connection's state is never sent over a shared connection. A lease is asked for, used by its
+holder alone, and given back; or it is dropped, which closes the connection and so ends at once whatever the server
+still does for it::
 
     ask ──▶ idle, or connected, or waited for ──▶ the holder's ──give_back──▶ checked at the server ──▶ idle ──▶ closed
                                                       └──drop, lost──▶ closed
 
-Those of one server are had in the order in which they were asked for, also where connections have to be made first:
-clients that block on one key are served in their order.
+The leases of one server are given in the order in which they were asked for, also where connections have to be made
+first: clients that block on one key are served in their order.
 
-How many there may be to one server is bounded, and how many of them one user at one address may have, so that nobody
-takes all. What the proxy asks for itself (``OWN``: to end a script that keeps a server busy) it gets beside that. An
-idle one is closed after a while, and when its server has another role than it was connected for.
+The number of connections to one server is bounded, and so is the number of those that one user at one address may have,
+so that nobody takes all. Requests of the proxy itself (``OWN``: to end a script that keeps a server busy) have
+connections beside that limit. A connection is closed when it has been idle for a while, or when its server has another
+role than the connection was made for.
 """
 
 import asyncio
@@ -35,7 +37,7 @@ __all__ = ["OWN", "Claim", "Lease", "Leases", "Then", "Usage", "unclean"]
 log = logging.getLogger(__name__)
 
 _IDLE = 60.0
-"""Seconds that a connection is kept for the next who asks."""
+"""Seconds for which an idle connection is kept."""
 _SWEEP = 1.0
 _UNWATCH = encode.request(("UNWATCH",))
 _INFO = encode.request(("CLIENT", "INFO"))
@@ -43,7 +45,7 @@ _STRAY = "the server does not have the role any more in which it was used"
 
 
 class Check(WholeReplySink):
-    """Asks the server what state a connection is in that was given back."""
+    """Asks the server for the state of a connection that was given back."""
 
     __slots__ = ("_lease", "_then")
 
@@ -52,21 +54,22 @@ class Check(WholeReplySink):
         self._then = then
 
     def send(self, now: float) -> None:
-        """Ask; ``then`` is called with what is wrong, "" if nothing is."""
+        """Ask the server; ``then`` is called with a description of what is wrong, "" if nothing is."""
         self._lease.send(self, 0, _UNWATCH, now)
         self._lease.send(self, 1, _INFO, now)
 
     def take(self, token: int, reply: bytes) -> None:
-        """Take an answer."""
+        """Take a reply."""
         if token:
             self._then(self._lease, unclean(reply, self._lease.place))
 
 
 def unclean(info: bytes, place: Place) -> str:
-    """What the reply to CLIENT INFO says against a connection that should be in the state of ``place``; "" if nothing.
+    """Compare the reply to CLIENT INFO with the state that a connection for ``place`` should have. Returns the fields
+    that differ, "" if none do.
 
-    Fields that a server does not have yet can not be wrong. A transaction shows in the flags: where there was one,
-    Valkey counts 0 commands, not -1. Source: https://redis.io/docs/latest/commands/client-list/
+    Fields that a server does not report are taken as right. A transaction shows in the flags: after one, Valkey counts
+    0 commands, not -1. Source: https://redis.io/docs/latest/commands/client-list/
     """
     if info[:1] not in (b"$", b"="):
         return f"the server answers CLIENT INFO with {errors.text(info[:100]).strip()!r}"
@@ -82,15 +85,15 @@ def unclean(info: bytes, place: Place) -> str:
         "resp": str(place.protocol),
     }
     wrong = [name for name, value in wanted.items() if found.get(name, value) != value]
-    # Over a unix socket; with READONLY, which the greeting of a replica says.
+    # The flag U stands for a unix socket, r for READONLY, which the handshake with a replica sends.
     if set(found.get("flags", "")) - set("NU" if place.primary else "NUr"):
         wrong.append("flags")
     return " ".join(f"{name}={found[name]}" for name in wrong)
 
 
 class Leases:
-    """All leases of a worker: at most ``limit`` to one server, of which one holder may have ``share``, and to all
-    servers together what ``budget`` has. Who comes then waits up to ``wait`` seconds for one."""
+    """All leases of a worker: at most ``limit`` to one server, of which one holder may have ``share``, and as many to
+    all servers together as ``budget`` allows. When a limit is reached, a claim waits up to ``wait`` seconds."""
 
     def __init__(self, settings: BackendSettings[Any], limit: int, share: int, wait: float, budget: Budget) -> None:
         self._settings = settings
@@ -106,7 +109,7 @@ class Leases:
         self._roles: set[tuple[Node, bool]] | None = None
         """The servers, and whether each is a primary; None: not known yet."""
         self._unchecked: set[Node] = set()
-        """Those that do not say what state a connection is in, and have been complained about."""
+        """The servers whose CLIENT INFO can not be used, and for which that was logged."""
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -114,13 +117,14 @@ class Leases:
         return len(self._leases)
 
     def usage(self) -> Iterator[Usage]:
-        """How many there are, by server."""
+        """The number of leases by server."""
         for node, station in self._stations.items():
             yield Usage(node, station.count - len(station.idle), len(station.idle))
 
     def ask(self, place: Place, then: Then, holder: str) -> Claim:
-        """Have ``then`` called with a lease for ``place`` (its ``index`` says nothing here), at once if one is idle; or
-        later, also with a refusal. ``holder``: the user and the address that it is for, or ``OWN``."""
+        """Call ``then`` with a lease for ``place`` (its ``index`` is ignored): at once if a connection is idle, else
+        later, and maybe with the text of an error. ``holder``: the user and the address that the lease is for, or
+        ``OWN``."""
         claim = Claim(replace(place, index=0) if place.index else place, then, holder)
         station = self._stations.get(place.node)
         if station is None:
@@ -129,7 +133,7 @@ class Leases:
         if free and (lease := station.take(claim.place)) is not None:
             self._lend(station, lease, claim)
         elif free and (unfit := self._room(station, holder)) is not None:
-            # One that makes room goes last, as a station with none is no more.
+            # The connections that make room are dropped last, as a station without connections is removed.
             self._connect(station, claim)
             for lease in unfit:
                 lease.drop()
@@ -142,11 +146,11 @@ class Leases:
         return claim
 
     def _room(self, station: Station, holder: str) -> list[Lease] | None:
-        """Which idle connections have to be closed for one more to be made there; None if it can not be made."""
+        """The idle connections that have to be closed before one more can be made; None if none can be made."""
         if holder == OWN:
             return []
         if station.clients >= self._limit:
-            # One that is in another state than is wanted.
+            # An idle connection that is in another state than the claim wants.
             return station.idle[:1] or None
         if self._budget.has():
             return []
@@ -154,8 +158,8 @@ class Leases:
         return others.idle[:1] or None
 
     def give_back(self, lease: Lease, *, untouched: bool = False) -> None:
-        """The holder is done with it. ``untouched``: nothing was sent over it that could change a connection's state,
-        so that the server need not be asked."""
+        """Take back a lease from its holder. ``untouched``: no command was sent that could change the connection's
+        state, so the server is not asked."""
         lease.on_lost = lease.on_push = lease.on_error = None
         if not lease.standing:
             return
@@ -170,8 +174,8 @@ class Leases:
             Check(lease, self._checked).send(lease.since)
 
     def adopt(self, topology: Topology) -> None:
-        """Let go of connections to servers that are not there any more, or in another role. Who uses one is told by its
-        server, which is given ``request_timeout`` to do so."""
+        """Close the connections to servers that were removed or have another role now. If one is in use, the server is
+        given ``request_timeout`` to tell its holder."""
         roles = self._roles = {(node, node == shard.primary) for shard in topology.shards for node in shard.nodes}
         now = self._settings.turn.now()
         self._unchecked.intersection_update(node for node, _ in roles)
@@ -184,12 +188,13 @@ class Leases:
                 lease.stray = lease.stray or now
         for station in list(self._stations.values()):
             for claim in [claim for claim in station.waiting if (claim.place.node, claim.place.primary) not in roles]:
-                station.waiting.remove(claim)  # first: who is told may cancel it
+                station.waiting.remove(claim)  # first, as the call below may cancel the claim
                 claim.settle(errors.shard_down(claim.place.shard, claim.place.node.address, _STRAY))
 
     def renew(self, node: Node) -> None:
-        """``node`` is no primary any more: let go of the connections to it as one. Who waits for an answer is told by
-        the server, which is given ``request_timeout`` to do so; who does not, as between WATCH and EXEC, at once."""
+        """Close the connections to ``node`` as a primary, as it is none any more. If a request is in flight, the server
+        is given ``request_timeout`` to answer it; a connection without one, as between WATCH and EXEC, is closed at
+        once."""
         now = self._settings.turn.now()
         for lease in list(self._leases):
             if lease.place.node != node or not lease.place.primary:
@@ -202,7 +207,7 @@ class Leases:
                 lease.lose(_STRAY)
 
     async def close(self) -> None:
-        """Close them all."""
+        """Close all connections."""
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
@@ -215,7 +220,7 @@ class Leases:
     # ---- connecting
 
     def _connect(self, station: Station, claim: Claim) -> None:
-        self._stations[claim.place.node] = station  # it is forgotten with its last lease, which may have made room
+        self._stations[claim.place.node] = station  # the station was removed if its last lease made room
         station.count += 1
         station.hold(claim.holder)
         self._budget.taken += 1
@@ -226,7 +231,7 @@ class Leases:
         task.add_done_callback(self._connecting.discard)
 
     async def _connected(self, station: Station, claim: Claim) -> None:
-        # What ends a script has to get to a server that is busy with it.
+        # A command that ends a script has to reach a server that the script keeps busy.
         lease = Lease(claim.place, self._settings, self._gone, at_busy=claim.holder == OWN)
         try:
             await lease.connect()
@@ -251,7 +256,7 @@ class Leases:
         self._settle(station)
 
     def _found(self, station: Station, claim: Claim, found: Lease | str) -> None:
-        """A connection that was made for ``claim`` is there, or can not be made: it is who is first in line's."""
+        """Give a new connection, or the text that says why it can not be made, to the first claim in line."""
         taker = claim if claim.holder == OWN else station.taker(claim.place)
         if isinstance(found, Lease):
             found.holder = None if taker is None else taker.holder
@@ -265,13 +270,13 @@ class Leases:
             self._rest(found)
 
     def _settle(self, station: Station) -> None:
-        """Give those who are first in line what is there for them."""
+        """Settle the claims at the front of the line whose connections were made."""
         while (claim := station.ready()) is not None:
             self._hand_over(station, claim)
 
     def _hand_over(self, station: Station, claim: Claim) -> None:
         found = claim.found
-        if found is None:  # it is not wanted any more, and its connection will be another's
+        if found is None:  # the claim was cancelled, and its connection will go to another
             station.let_go(claim.holder)
         elif isinstance(found, Lease) and claim.cancelled:
             self._let_go(found)
@@ -296,7 +301,7 @@ class Leases:
             claim.settle(errors.no_share(place.shard, place.node.address, claim.holder, self._share, self._limit))
 
     def _lend(self, station: Station, lease: Lease, claim: Claim) -> None:
-        """It is the one's who claims one."""
+        """Give ``lease`` to ``claim``, behind the claims that are in line before it."""
         station.hold(claim.holder)
         lease.holder = claim.holder
         if station.line and claim.holder != OWN:
@@ -305,10 +310,10 @@ class Leases:
         else:
             claim.settle(lease)
 
-    # ---- when a holder is done
+    # ---- leases that are given back
 
     def _let_go(self, lease: Lease) -> None:
-        """It is nobody's."""
+        """Remove the holder of ``lease``."""
         if lease.holder is not None:
             self._stations[lease.place.node].let_go(lease.holder)
             lease.holder = None
@@ -325,7 +330,7 @@ class Leases:
         lease.drop()
 
     def _rest(self, lease: Lease) -> None:
-        """It is clean: the next one's, or idle."""
+        """Give a clean connection to the next claim, or keep it idle."""
         place = lease.place
         if self._closing or lease.stray or not (self._roles is None or (place.node, place.primary) in self._roles):
             lease.drop()
@@ -343,7 +348,7 @@ class Leases:
         station.idle.append(lease)
 
     def _gone(self, lease: Lease) -> None:
-        """It is closed."""
+        """Forget a lease whose connection is closed."""
         if lease not in self._leases:
             return
         self._leases.discard(lease)
@@ -355,7 +360,7 @@ class Leases:
         self._leave(lease.place.node)
 
     def _leave(self, node: Node) -> None:
-        """There is one less: room for who waits."""
+        """Count one connection less, and make one for the next claim that waits."""
         station = self._stations[node]
         station.count -= 1
         self._budget.taken -= 1
@@ -370,7 +375,7 @@ class Leases:
                 self._unchecked.discard(node)
 
     def _sweep(self) -> None:
-        """Close what nobody needs, and what a server says nothing about."""
+        """Close connections that nobody needs, and those whose server does not answer."""
         self._timer = None
         now = self._settings.turn.clock.settled
         patience = self._settings.timing.request_timeout

@@ -1,4 +1,4 @@
-"""One request over a connection that it has for itself meanwhile: what all requests of that kind have in common.
+"""The base of all requests that have a connection for themselves while they run.
 
 ::
 
@@ -8,8 +8,8 @@
         │                               └──▶ lost, or not answered in time: -UNCERTAIN                           │
         └──────────────── a moment later, until the retry deadline ──────────────────────────────────────────────┘
 
-A subclass says by three hooks where the request belongs (``where``), what is written (``write``) and what becomes of
-the answer (``ended``); its ``policy`` says in what else it differs from the others.
+A subclass says by three hooks where the request belongs (``where``), what is written (``write``) and what is done with
+the answer (``ended``); its ``policy`` states the other differences between the kinds of requests.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ from proxy.sharding.topology import Node
 from proxy.transport.clock import Deadline
 
 FORCED = "UNBLOCKED"
-"""The kind of a refusal by a server that ended a block because it has another role now."""
+"""The kind of the refusal of a server that ended a block because its role has changed."""
 _CLOSING = frozenset((READONLY, FORCED))
-"""The refusals behind which a connection is not used any more."""
+"""The refusals after which a connection is not used any more."""
 
 
 class Fate(Enum):
-    """What became of a request."""
+    """The outcome of a request."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
-    """A server refused the request that it had to go to and no other."""
+    """The server refused the request, which could be sent to no other server."""
     FAILED = "failed"
     """The request was not carried out anywhere."""
     LOST = "lost"
@@ -49,22 +49,22 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RequestPolicy:
-    """In what the requests of one kind differ from others when something goes wrong."""
+    """The differences between the kinds of requests when an attempt fails."""
 
     loss: str
-    """Why a request is uncertain whose connection was lost; ``{reason}`` stands for why the connection was."""
+    """The reason in ``-UNCERTAIN`` when the connection was lost; ``{reason}`` stands for the reason of the loss."""
     lasting: bool = False
-    """Whether a server may keep the request waiting on purpose: then the retry deadline begins with each trouble that
-    the request has, and not with the request."""
+    """Whether a server may keep the request waiting on purpose: then the retry deadline begins with each trouble of the
+    request, and not with the request."""
     idle_ends: int = 0
-    """How many idle connections in a row may turn out to be closed before the retries slow down."""
+    """The number of idle connections in a row that may turn out to be closed before the retries slow down."""
 
 
 class DedicatedRequest(WholeReplySink):
-    """One request on its way over dedicated connections, until ``ended`` is called, or it is cancelled.
+    """One request over dedicated connections, until ``ended`` is called or the request is cancelled.
 
     ``holder``: the user and the address that the connection is for. ``repeat``: the request may be sent twice.
-    ``limit``: the seconds that a server may take, as errors say them.
+    ``limit``: the seconds that a server may take, as error texts give them.
     """
 
     __slots__ = (
@@ -92,49 +92,49 @@ class DedicatedRequest(WholeReplySink):
         self.repeat = repeat
         self.limit = limit
         self.lease: Lease | None = None
-        """The connection that it was sent over."""
+        """The connection that the request was sent over."""
         self.node: Node | None = None
         """The server that a redirection named."""
         self.asking = False
-        """Whether the server serves the slot only when it is asked to."""
+        """Whether ASKING has to go ahead of the request."""
         self.trouble: float | None = None if self.policy.lasting else upstream.turn.now()
-        """Since when the request could not be carried out; None: there is no trouble."""
+        """The time since which the request can not be carried out; None: there is no trouble."""
         self._claim: Claim | None = None
         self._timer: asyncio.TimerHandle | None = None
-        """Runs until the request is tried again."""
+        """The timer of the next attempt."""
         self._patience: Deadline | None = None
-        """Runs until the server is given up."""
+        """The deadline of the server's reply."""
         self._proving: Doubt | None = None
-        """What may have refused the request, while the server is asked whether it did."""
+        """The error that may be a refusal, while the server is asked whether it is one."""
         self._hops = 0
-        """How many attempts failed since ``trouble``."""
+        """The number of attempts that failed since ``trouble``."""
         self._over = False
 
-    # ---- what a subclass says
+    # ---- methods of the subclass
 
     def where(self) -> Place | Refusal | bytes:
-        """Say where the request belongs now; or what keeps it from being sent now; or the error reply, if it can be
-        sent nowhere any more."""
+        """Return the place where the request belongs now; a refusal if the request can not be sent now; or the error
+        reply if it can not be sent any more."""
         raise NotImplementedError
 
     def write(self, lease: Lease, now: float) -> float | None:
-        """Write the request, and return how many seconds the server may take; None: for ever."""
+        """Write the request, and return the seconds that the server may take; None means without limit."""
         raise NotImplementedError
 
     def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
-        """Take the reply, or the error that tells the ``fate``; ``lease``: the connection, to be given back or kept, if
-        there still is one."""
+        """Take the reply, or the error that words the ``fate``. ``lease``: the connection, to be given back or kept, if
+        it is still open."""
         raise NotImplementedError
 
     def final(self, refusal: Refusal) -> Fate | None:
-        """The fate of a request that is not sent again after ``refusal``; None: it is."""
+        """The fate of a request that is not sent again after ``refusal``; None if it is sent again."""
         return None
 
     def sleep(self, seconds: float, refusal: Refusal | None) -> None:
-        """Try again in ``seconds``, because of ``refusal`` if a server refused the request."""
+        """Try again in ``seconds``; ``refusal`` is the reason if a server refused the request."""
         self._timer = self.upstream.loop.call_later(seconds, self.start)
 
-    # ---- its life
+    # ---- attempts
 
     def start(self) -> None:
         """Ask for a connection to the server where the request belongs now."""
@@ -149,11 +149,11 @@ class DedicatedRequest(WholeReplySink):
             self._claim = None if claim.cancelled else claim
 
     def cancel(self) -> None:
-        """Nobody waits for the request any more: end it at once, at the server too."""
+        """End the request at once, at the server too, as nobody waits for it any more."""
         self.stop()
 
     def stop(self) -> None:
-        """Try no more, and close the connection that the request still has."""
+        """Make no further attempts, and close the connection that the request still has."""
         self._over = True
         self._rest()
         if self._claim is not None:
@@ -164,13 +164,14 @@ class DedicatedRequest(WholeReplySink):
             lease.drop()
 
     def finish(self, fate: Fate, reply: bytes, lease: Lease | None = None) -> None:
-        """The request is over; ``lease``: the connection that it leaves as it should be. Any other is closed."""
+        """End the request. ``lease``: the connection that may be used further; any other connection of the request is
+        closed."""
         if not self._over:
             self.stop()
             self.ended(fate, reply, lease)
 
     def usable(self, place: Place) -> Place | bytes:
-        """``place``, or the error reply if its server has been away for long."""
+        """Return ``place``, or the error reply if its server has been unreachable for long."""
         shared = self.upstream.shared(place)
         return place if shared.usable else shared.down_error()
 
@@ -184,14 +185,14 @@ class DedicatedRequest(WholeReplySink):
             self._patience = self.upstream.turn.clock.call_later(patience, self._expired)
 
     def ask(self, lease: Lease, sink: Sink, token: int, frame: bytes, now: float) -> None:
-        """Send ``frame`` with ASKING ahead of it, where the server wants that."""
+        """Send ``frame``, with ASKING ahead of it where the server wants that."""
         if self.asking:
             lease.send(ASKED, 0, ASKING, now)
         lease.send(sink, token, frame, now)
 
     def prove(self, lease: Lease, doubt: Doubt, otherwise: Callable[[], None]) -> None:
-        """Ask the server whether it refused the request, as its error may also be data; ``otherwise`` is called if it
-        is."""
+        """Ask the server whether its error is a refusal, as the error may also come from a script; ``otherwise`` is
+        called if it is none."""
 
         def told(reply: bytes) -> None:
             if self.lease is not lease:
@@ -207,13 +208,13 @@ class DedicatedRequest(WholeReplySink):
         self.ask(lease, Proof(told), 0, doubt.twin, self.upstream.turn.now())
 
     def let_go(self, lease: Lease) -> None:
-        """The request does not need its connection any more."""
+        """Detach the request from its connection."""
         self.lease = None
         lease.on_lost = None
         self._rest()
 
     def refused(self, lease: Lease, refusal: Refusal) -> None:
-        """The request was not carried out: send it where it belongs now."""
+        """Send the request where it belongs now, as a server has refused it."""
         self.let_go(lease)
         upstream, place = self.upstream, lease.place
         upstream.counters.redirect(refusal.kind)
@@ -237,8 +238,8 @@ class DedicatedRequest(WholeReplySink):
         self.retry(error, refusal)
 
     def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
-        """Try again a little later; ``error`` is the answer if it is too late for that. ``idle``: a connection that
-        nobody used turned out to be closed, and others may be there."""
+        """Try again a little later; after the deadline, ``error`` is the answer. ``idle``: an idle connection turned
+        out to be closed, and others may be open."""
         if self._over:
             return
         now = self.upstream.turn.now()
@@ -255,7 +256,8 @@ class DedicatedRequest(WholeReplySink):
             self.sleep((refusal or Refusal("", error)).wait(hops), refusal)
 
     def uncertain(self, place: Place, reason: str) -> None:
-        """The request may have been carried out at ``place``; ``reason``: why nobody can say."""
+        """Answer ``-UNCERTAIN``: the request may have been carried out at ``place``. ``reason``: why nobody can
+        know."""
         self.upstream.counters.uncertain += 1
         self.finish(Fate.LOST, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
@@ -267,11 +269,11 @@ class DedicatedRequest(WholeReplySink):
         elif found.startswith("SHARDDOWN"):
             self.node, self.asking = None, False
             self.retry(encode.error(found))
-        else:  # There are too many connections: to wait for one would not be to wait for the server.
+        else:  # All connections are in use: a retry would wait for other clients, not for the server.
             self.finish(Fate.FAILED, encode.error(found))
 
     def _lost(self, reason: str, sent: bool) -> None:
-        """The connection is lost; ``sent``: some of what was written was not answered."""
+        """Handle the loss of the connection. ``sent``: a written request was not answered."""
         lease, self.lease = self.lease, None
         assert lease is not None
         self._rest()
@@ -289,7 +291,7 @@ class DedicatedRequest(WholeReplySink):
             self.retry(encode.error(errors.shard_down(place.shard, place.node.address, reason)), idle=not sent)
 
     def _expired(self) -> None:
-        """The server says nothing though it should."""
+        """End the request, as the server has not answered in time."""
         lease, self.lease = self.lease, None
         assert lease is not None
         self._patience = None
@@ -304,7 +306,7 @@ class DedicatedRequest(WholeReplySink):
             self.uncertain(place, f"did not answer within {self.limit:g} s")
 
     def _rest(self) -> None:
-        """No timer goes on."""
+        """Cancel the timers."""
         for timer in (self._timer, self._patience):
             if timer is not None:
                 timer.cancel()

@@ -1,4 +1,5 @@
-"""The leases of one server: how many there are, whose, and who waits for one. Pure, but for the timers of who waits."""
+"""The leases of one server: their number, their holders, and the claims that wait. No I/O, except for the claims'
+timers."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,34 +11,34 @@ from proxy.sharding.topology import Node
 from proxy.transport.clock import Deadline
 
 OWN = ""
-"""The holder of what the proxy asks for itself."""
+"""The holder of the proxy's own leases."""
 _BESIDE = 16
-"""Connections to one server that only the proxy itself may have beside those of clients."""
+"""The number of connections to one server that the proxy itself may have beside those of clients."""
 
 Then = Callable[[Lease | str], None]
-"""Gets the lease, or the text of the error reply that says why there is none: SHARDDOWN if the server can not be
-reached, so that another attempt may succeed."""
+"""Gets the lease, or the text of the error reply that says why there is none. The text begins with SHARDDOWN if the
+server can not be reached, so that another attempt may succeed."""
 
 
 class Claim:
-    """A lease that is asked for. ``cancel``: it is not wanted any more (and given back if it comes all the same)."""
+    """A lease that was asked for. After ``cancel``, a lease that still comes is given back."""
 
     __slots__ = ("_then", "found", "holder", "place", "queue", "timer")
 
     def __init__(self, place: Place, then: Then, holder: str) -> None:
         self.place = place
         self.holder = holder
-        """The user and the address that it is for, or ``OWN``."""
+        """The user and the address that the lease is for, or ``OWN``."""
         self.timer: Deadline | None = None
-        """Runs while it waits for one to become free."""
+        """Runs while the claim waits for a free connection."""
         self.queue: deque[Claim] | None = None
-        """Where it waits."""
+        """The queue in which the claim waits."""
         self.found: Lease | str | None = None
-        """What it will get when those before it have theirs."""
+        """The result that the claim gets when those before it have theirs."""
         self._then: Then | None = then
 
     def cancel(self) -> None:
-        """It is not wanted any more."""
+        """Give up the claim."""
         self._then = None
         self.stop()
         if self.queue is not None and self in self.queue:
@@ -45,18 +46,18 @@ class Claim:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it is not wanted any more."""
+        """Whether the claim was given up."""
         return self._then is None
 
     def settle(self, found: Lease | str) -> None:
-        """Here it is."""
+        """Call back with ``found``."""
         then, self._then = self._then, None
         self.stop()
         if then is not None:
             then(found)
 
     def stop(self) -> None:
-        """It does not wait for one to become free any more."""
+        """Stop waiting for a free connection."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -64,7 +65,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many leases of one server are used (or being connected or checked), and how many idle."""
+    """The number of leases of one server that are used (or are being connected or checked), and of those that are
+    idle."""
 
     node: Node
     used: int
@@ -72,9 +74,9 @@ class Usage:
 
 
 class Station:
-    """The leases of one server. ``count`` has those too that are being connected.
+    """The leases of one server. ``count`` includes those that are being connected.
 
-    At most ``limit`` are clients', and at most ``share`` one holder's.
+    Clients have at most ``limit`` of them, and one holder has at most ``share``.
     """
 
     __slots__ = ("count", "held", "idle", "limit", "line", "share", "waiting")
@@ -84,29 +86,29 @@ class Station:
         self.share = share
         self.count = 0
         self.held: dict[str, int] = {}
-        """How many each holder has, or is about to get."""
+        """The number of leases that each holder has, or is about to get."""
         self.idle: list[Lease] = []
-        """The one that was used last stands last."""
+        """The idle leases; the one that was used last is last."""
         self.waiting: deque[Claim] = deque()
         self.line: deque[Claim] = deque()
-        """Clients' claims for which connections are being made, in the order in which they were asked for; and those
-        behind them, whose leases are there."""
+        """Claims of clients for which connections are being made, in the order in which they were asked for, and the
+        claims after them whose leases exist already."""
 
     @property
     def clients(self) -> int:
-        """How many are clients', or idle."""
+        """The number of leases that clients use, and of idle ones."""
         return self.count - self.held.get(OWN, 0)
 
     def may(self, holder: str) -> bool:
-        """Whether ``holder`` may have one more, if there is one."""
+        """Whether ``holder`` may have one more lease."""
         return self.held.get(holder, 0) < (_BESIDE if holder == OWN else self.share)
 
     def hold(self, holder: str) -> None:
-        """One more is the ``holder``'s."""
+        """Count one more lease of ``holder``."""
         self.held[holder] = self.held.get(holder, 0) + 1
 
     def let_go(self, holder: str) -> None:
-        """One less."""
+        """Count one lease of ``holder`` less."""
         left = self.held[holder] - 1
         if left:
             self.held[holder] = left
@@ -114,23 +116,23 @@ class Station:
             del self.held[holder]
 
     def next(self) -> Claim | None:
-        """Who waits and may have one, the first of them."""
+        """The first waiting claim whose holder may have a lease."""
         return next((claim for claim in self.waiting if self.may(claim.holder)), None)
 
     def taker(self, place: Place) -> Claim | None:
-        """Whose the next connection for ``place`` is that is made, or the failure to make one."""
+        """The claim that gets the next connection to ``place``, or the failure to make it."""
         open_ones = [claim for claim in self.line if claim.found is None and claim.place == place]
         wanted = (claim for claim in open_ones if not claim.cancelled)
         return next(wanted, open_ones[0] if open_ones else None)
 
     def ready(self) -> Claim | None:
-        """The next claim that may be settled; it leaves the line. Who does not want it any more holds up nobody."""
+        """Take the next claim that can be settled out of the line. A cancelled claim does not delay those after it."""
         if self.line and (self.line[0].found is not None or self.line[0].cancelled):
             return self.line.popleft()
         return None
 
     def take(self, place: Place) -> Lease | None:
-        """An idle one for ``place``; the one that was used last, so that what is not needed grows old."""
+        """An idle lease for ``place``: the one that was used last, so that unneeded ones time out."""
         for at in range(len(self.idle) - 1, -1, -1):
             if self.idle[at].place == place:
                 return self.idle.pop(at)

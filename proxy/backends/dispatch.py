@@ -1,4 +1,5 @@
-"""Carrying out plans: requests to backend connections, replies to the client's window, parts merged on the way."""
+"""Carries out plans: requests go to backend connections, replies to the client's window, and the replies to parts are
+merged."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,15 +22,15 @@ from proxy.transport.job_runner import Slices
 
 Wait = Callable[[Entry, Place], None]
 _PATIENCE = 1.0
-"""Seconds after which that server counts as not there."""
+"""Seconds after which a server without a connection counts as down."""
 Holding = Holder[Backend]
-"""A client that is not read from while a connection takes no more."""
+"""A client that is not read from while a connection's buffer is full."""
 
 
 class Gather(Sink):
-    """The sink of a Scatter's parts: merges their replies when the last one is there.
+    """The sink of a Scatter's parts, which merges their replies when the last one has arrived.
 
-    What it keeps is one reply: if its parts have more than ``max_reply`` bytes together, an error is answered instead.
+    The kept replies are bounded: if they have more than ``max_reply`` bytes together, the reply is an error.
     """
 
     __slots__ = (
@@ -66,12 +67,12 @@ class Gather(Sink):
         self._token = token
         self._context = context
         self._replies: list[Any] = [b""] * len(plan.parts)
-        """Frames, and lists of the pieces of long ones."""
+        """Reply frames, and lists of pieces for long replies."""
         self._left = len(plan.parts)
         self._total = 0
-        """Bytes of all parts, as far as they are there."""
+        """The bytes of all replies that have arrived."""
         self._sizes: dict[int, int] | None = None
-        """Those of the parts that come in pieces, if any do."""
+        """The bytes of each reply that arrives in pieces; None if there are none."""
         self._in_pieces = False
         """Whether the reply to a part is a list of pieces."""
         self._dropped = False
@@ -81,7 +82,7 @@ class Gather(Sink):
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The client that the parts belong to."""
         return self._sink.owner
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
@@ -98,7 +99,7 @@ class Gather(Sink):
             self._merge()
 
     def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
-        """Take the reply to part ``token``, a long one."""
+        """Take the long reply to part ``token``."""
         self._replies[token] = pieces
         self._in_pieces = True
         if self._total > self._most:
@@ -108,7 +109,7 @@ class Gather(Sink):
             self._merge()
 
     def kept(self, token: int, size: int) -> int:
-        """Of all parts together, of which this one has ``size`` bytes now."""
+        """Note that part ``token`` has ``size`` bytes now, and report the bytes of all parts to the sink."""
         if self._sizes is None:
             self._sizes = {}
         self._total += size - self._sizes.get(token, 0)
@@ -116,7 +117,7 @@ class Gather(Sink):
         return self._sink.kept(self._token, self._total)
 
     def _drop(self) -> None:
-        """Keep nothing of what is too large together: it is answered with an error when the last part is there."""
+        """Drop replies that are too large together; an error is the reply when the last part has arrived."""
         self._counters.too_large += not self._dropped
         self._dropped = True
         error = encode.error(errors.reply_too_large(self._most, self._plan.way.changes))
@@ -124,7 +125,7 @@ class Gather(Sink):
         self._in_pieces = False
 
     def _merge(self) -> None:
-        """All parts are there."""
+        """Merge the replies, as all have arrived."""
         if self._in_pieces:
             self._slices.run(self._merging_pieces())
         elif self._total > LONG and is_long(self._plan):
@@ -158,28 +159,28 @@ class Gather(Sink):
 
     @property
     def counted(self) -> bool:
-        """The whole is counted when it is answered."""
+        """A part is not counted; the whole command is, when it is answered."""
         return False
 
     def halt(self) -> None:
-        """The client's."""
+        """Halt the client."""
         self._sink.halt()
 
     def accepts_stream(self, token: int) -> bool:
-        """No: a merge needs whole replies."""
+        """A merge needs whole replies."""
         return False
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
-        """Never called, as nothing is accepted in pieces."""
+        """Raise ``AssertionError``, as no part is accepted in pieces."""
         raise AssertionError("a part of a scattered command was streamed")
 
     def abort_stream(self, token: int) -> None:
-        """Never called, as nothing is accepted in pieces."""
+        """Raise ``AssertionError``, as no part is accepted in pieces."""
         raise AssertionError("a part of a scattered command was streamed")
 
 
 class Muted(Sink):
-    """The sink of a client that wants no reply (CLIENT REPLY OFF): the request's turn comes, and nothing is said."""
+    """The sink of a client that wants no replies (CLIENT REPLY OFF): it answers each request with no bytes."""
 
     __slots__ = ("_window",)
 
@@ -188,19 +189,19 @@ class Muted(Sink):
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The window of the client."""
         return self._window
 
     def halt(self) -> None:
-        """The client's."""
+        """Halt the client."""
         self._window.halt()
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Take a reply, and say nothing."""
+        """Answer the request with no bytes."""
         self._window.deliver(token, b"", 0, 0)
 
     def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
-        """Take a reply, and say nothing."""
+        """Answer the request with no bytes."""
         self._window.deliver(token, b"", 0, 0)
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
@@ -209,15 +210,15 @@ class Muted(Sink):
             self._window.deliver(token, b"", 0, 0)
 
     def abort_stream(self, token: int) -> None:
-        """Nothing of the reply was passed on, so nothing is broken."""
+        """Answer the request with no bytes: no part of the reply was passed on."""
         self._window.deliver(token, b"", 0, 0)
 
 
 class Dispatcher:
-    """Carries out plans for all clients of a worker. ``context`` tells what merges may say about the proxy.
+    """Carries out plans for all clients of a worker. ``context`` has the facts about the proxy that merges may use.
 
-    ``wait`` takes requests whose slot nobody serves. ``max_reply``: how many bytes of the parts' replies to one request
-    are kept.
+    ``wait`` takes requests whose slot no shard serves. ``max_reply``: the bytes of the replies to one request's parts
+    that are kept.
     """
 
     __slots__ = ("_context", "_counters", "_max_reply", "_on_error", "_slices", "_wait")
@@ -255,7 +256,7 @@ class Dispatcher:
             self.send(part.shard, plan.way.read, part.frame, routes, holder, gather, index, now)
 
     def gather(self, plan: Scatter, sink: Sink, token: int) -> Gather:
-        """What takes the replies to the parts of ``plan``, by their index; ``sink`` gets the merged one."""
+        """The sink of the replies to the parts of ``plan``, by their index; ``sink`` gets the merged reply."""
         return Gather(plan, sink, token, self._context, self._counters, self._slices, self._max_reply)
 
     def send(
@@ -281,11 +282,12 @@ class Dispatcher:
             backend.send(sink, token, frame, now, holder)
 
     def merged(self, plan: Scatter, reply: bytes) -> bytes:
-        """What becomes of the ``reply`` to the one part of ``plan``."""
+        """The reply to ``plan`` from the ``reply`` to its only part."""
         return merge(plan, [reply], self._context)
 
     def _send_to_replicas(self, plan: Scatter, routes: Routes, now: float) -> None:
-        """Replicas get it too if they are there; one that is not does not make the command fail."""
+        """Send the parts to the connected replicas too; a replica without a connection does not make the command
+        fail."""
         for part in plan.parts:
             for backend in routes.replicas(part.shard):
                 if backend.ready:

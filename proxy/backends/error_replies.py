@@ -17,14 +17,15 @@ class Placed(Protocol):
 
     @property
     def place(self) -> Place:
-        """What it is for."""
+        """The place of the server."""
 
 
 _Connection = TypeVar("_Connection", bound=Placed)
 
 
 class ErrorReplies(Generic[_Connection]):
-    """The errors that come over ``backend``, whose requests are in ``inflight``; ``owner``: the only client of it."""
+    """Judges the errors that arrive over ``backend``, whose requests are in ``inflight``. ``owner``: the only client of
+    ``backend``."""
 
     __slots__ = ("_backend", "_inflight", "_owner", "_rejected", "_settings")
 
@@ -40,14 +41,15 @@ class ErrorReplies(Generic[_Connection]):
         self._settings = settings
         self._owner = owner
         self._rejected = b""
-        """The first error of a command of the transaction whose replies come."""
+        """The first error of a command of the transaction whose replies are arriving."""
 
     def reset(self) -> None:
-        """The connection is lost."""
+        """Forget the transaction, as the connection is lost."""
         self._rejected = b""
 
     def judge(self, error: bytes) -> bool:
-        """The oldest request is answered with an error: whether it is a refusal, or may be one, and was taken out."""
+        """Judge the error that answers the oldest request. Returns whether the request was taken out: a refusal, or an
+        error that may be one."""
         inflight = self._inflight
         entry = inflight.peek()
         if entry.sink is QUEUED:
@@ -57,7 +59,7 @@ class ErrorReplies(Generic[_Connection]):
         if entry.sink in UNASKED or isinstance(entry.sink, Proof):
             return False
         events, backend = self._settings.events, self._backend
-        # Only EXEC says why; another command that words an error so is a script.
+        # Only the reply to EXEC contains a reason; any other command with such an error is a script.
         why = exec_block.reason(error, rejected) if exec_block.is_block(entry.frame) else error
         refusal = events.refusal(why, backend.place.node, entry.frame)
         if refusal is not None:
@@ -74,7 +76,7 @@ class ErrorReplies(Generic[_Connection]):
         return True
 
     def too_large(self, entry: Entry) -> bytes:
-        """What is answered to ``entry``, whose reply can not be kept: it was carried out."""
+        """The error for ``entry``, whose reply is too large to be kept; the request was carried out."""
         settings = self._settings
         settings.counters.too_large += 1
         settings.events.count_error(entry.sink, entry.frame)
@@ -82,7 +84,7 @@ class ErrorReplies(Generic[_Connection]):
         return encode.error(errors.reply_too_large(settings.max_reply, ran))
 
     def _not_executed(self, error: bytes, why: bytes, rejected: bytes) -> bytes:
-        """The reply to a transaction to which the server says ``error``."""
+        """The reply to a transaction that the server did not execute because of ``error``."""
         if exec_block.lacks_multi(error):
             place = self._backend.place
             return encode.error(errors.uncertain(place.shard, place.node.address, errors.multi_refused(rejected)))

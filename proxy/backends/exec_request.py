@@ -1,4 +1,5 @@
-"""A request that needs a connection for itself: WATCH, a transaction, or what may be answered with several frames."""
+"""A request that needs a connection for itself: WATCH, a transaction, or a command that may be answered with several
+frames."""
 
 from collections.abc import Callable, Collection
 from secrets import token_hex
@@ -20,8 +21,8 @@ from proxy.session.session import Session
 from proxy.sharding.topology import NOBODY, Shard, Topology
 
 _ANSWER, _PART, _FENCE, _AHEAD = range(4)
-"""The tokens of replies: to the request or EXEC, to what stands before EXEC, to the fence, to a twin
-(``proxy.planning.proof``) that went ahead of the request."""
+"""The tokens of replies: to the request or EXEC, to the commands before EXEC, to the fence, and to a twin
+(``proxy.planning.proof``) that was sent ahead of the request."""
 _NONCE_BYTES = 16
 
 
@@ -30,27 +31,28 @@ class Requester(Protocol):
 
     @property
     def session(self) -> Session:
-        """Its state."""
+        """The client's session."""
 
     @property
     def window(self) -> object:
-        """Whose the replies are."""
+        """The client's reply window."""
 
     @property
     def holder(self) -> str:
-        """Its user and address."""
+        """The user and the address of the client."""
 
 
 Then = Callable[[Lease | None, Fate, bytes], None]
-"""Gets the lease if there still is one, to be given back or kept; and the reply, or the error that tells the fate."""
+"""Gets the lease if the connection is still open, to be given back or kept; and the reply, or the error that words the
+fate."""
 
 
 class ExecRequest(DedicatedRequest):
-    """One request, or one transaction's block, on its way to the primary of its slots.
+    """One request, or the block of one transaction, for the primary of its slots.
 
-    ``lease``: the request goes over this connection and no other, once; else over one that is asked for. ``repeat``:
-    the request may be sent twice. ``fenced``: the server may answer with more than one frame, so an ECHO of what nobody
-    can guess goes behind the request, and the connection is closed if that is not the second frame.
+    ``lease``: the request is sent over this connection only, and once; without it, over one that is asked for.
+    ``repeat``: the request may be sent twice. ``fenced``: the server may answer with more than one frame, so an ECHO of
+    a random text is sent behind the request, and the connection is closed if the second frame is not that text.
     """
 
     __slots__ = (
@@ -90,22 +92,22 @@ class ExecRequest(DedicatedRequest):
         self._then = then
         self._given = lease
         self._rejected = b""
-        """The first error that answered what stands before EXEC."""
+        """The first error in reply to a command before EXEC."""
         self._fenced = fenced
         self._nonce = b""
         self._reply = b""
-        """The reply whose fence has yet to be answered."""
+        """The reply to the request, while the reply to the fence is missing."""
         self._doubt: Doubt | None = None
-        """What may have refused the request last; its twin goes ahead when the request is sent again."""
+        """The last error that may be a refusal; its twin is sent ahead of the next attempt."""
         self._forestalled: Refusal | None = None
-        """The refusal of the twin that went ahead."""
+        """The refusal with which the server answered the twin."""
         self._tried: Refusal | None = None
-        """The refusal that the request met before."""
+        """The refusal of the attempt before."""
         self.asking = asking
 
     @property
     def owner(self) -> object:
-        """The client that it is sent for."""
+        """The window of the client that the request belongs to."""
         return self._client.window
 
     def start(self) -> None:
@@ -153,21 +155,22 @@ class ExecRequest(DedicatedRequest):
         return self.limit
 
     def ended(self, fate: Fate, reply: bytes, lease: Lease | None) -> None:
-        """Hand on what became of the request."""
+        """Pass on the outcome of the request."""
         self._then(lease, fate, reply)
 
     def final(self, refusal: Refusal) -> Fate | None:
-        """End what had to go over one connection, and what lacks a script that was loaded."""
+        """Return the outcome of a request that had to go over one connection, or whose script is missing though it was
+        loaded."""
         if self._given is not None:
             return Fate.REFUSED
         if refusal.kind == NOSCRIPT and refusal == self._tried and not refusal.pause:
-            # A script that is not there once it was loaded can not be loaded.
+            # A script that is missing after it was loaded can not be loaded.
             return Fate.ANSWERED
         self._tried = refusal
         return None
 
     def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
-        """Try again, but over no other connection than that which was given."""
+        """Try again, unless the request was bound to a given connection."""
         if self._given is None:
             super().retry(error, refusal, idle=idle)
         else:
@@ -193,7 +196,7 @@ class ExecRequest(DedicatedRequest):
             self._answered(lease, reply, clean=True)
 
     def _answered(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
-        """Judge the whole answer; ``clean``: it was one frame."""
+        """Judge the answer. ``clean``: it was one frame."""
         if not clean:
             self._end(lease, reply, clean=False)
             return
@@ -218,8 +221,8 @@ class ExecRequest(DedicatedRequest):
         self._end(lease, reply, clean=True)
 
     def _end(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
-        """End the request with ``reply``. More than one frame that does not begin with an error means that the first
-        one was not whole, so nobody can say what the answer is."""
+        """End the request with ``reply``. Several frames of which the first is no error mean that the first was
+        incomplete, so that nobody can know the answer."""
         if clean:
             self.let_go(lease)
             self.finish(Fate.ANSWERED, reply, lease)
@@ -230,7 +233,7 @@ class ExecRequest(DedicatedRequest):
 
 
 def serving(topology: Topology, slots: Collection[int]) -> Shard | None:
-    """The shard that has these slots (or that any will do for, of none); None if nobody has."""
+    """The shard that serves ``slots`` (any shard if there are none); None if none does."""
     index = FIRST_SHARD if topology.single or not slots else topology.slot_shard[next(iter(slots))]
     if index == NOBODY or not topology.shards:
         return None

@@ -1,4 +1,5 @@
-"""What is said on a new backend connection before any client's request: who we are, which protocol, which database."""
+"""The handshake of a new backend connection: authentication, protocol, database, and checks of the server's role and
+identity."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,22 +22,22 @@ IDENTITY = ("CLUSTER", "MYID")
 https://redis.io/docs/latest/commands/cluster-myid/
 """
 Stranger = Callable[[str], str]
-"""Why a server with this id is not to be used; "" if it is. Called with "" where it says none."""
+"""Returns why a server with this id is not to be used, "" if it may be used. The id is "" if the server gives none."""
 
 STAY: Step = ("CLIENT", "NO-EVICT", "ON")
 """Tells a server not to close a connection to save memory: https://redis.io/docs/latest/commands/client-no-evict/"""
 NEEDS_PASSWORD = "the server asks for a password: set backend.password"
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
-"""What a server is asked of itself that nobody else says anything of. What it will not say does not count."""
+"""Commands that ask for a server's role if no other source confirms it. Errors in reply to them are ignored."""
 _SELF2: Step = ("HELLO", 2)
-"""Any user may ask this, and the answer has the role; with RESP3 it is asked anyhow."""
+"""HELLO, which any user may call and whose reply has the role; with RESP3 it is sent anyhow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who the proxy is to servers of one kind, and over what it says so.
+    """The proxy's user, password and TLS settings for servers of one kind.
 
-    No password means that it does not authenticate, no ``tls`` that it speaks without.
+    Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted.
     """
 
     username: str = ""
@@ -44,24 +45,26 @@ class Credentials:
     tls: Tls | None = None
 
     def arguments(self) -> list[str]:
-        """The arguments of AUTH; none without a password."""
+        """The arguments of AUTH; empty without a password."""
         if not self.password:
             return []
         return [self.username, self.password] if self.username else [self.password]
 
 
 class Greeting:
-    """The first exchange on a connection. ``done`` gets True, or a ``BackendError`` that says why it can not be used.
+    """The handshake on a connection. ``done`` gets True, or a ``BackendError`` that says why the server can not be
+    used.
 
     A replica is asked for its ``ROLE``: one that is still copying its primary's data is not used yet. With ``verify``,
-    as where servers change their roles, so is a primary: what is written to one that has become a replica, or read from
-    a replica that has become a primary, would be lost on the others. ``alone``: only the configuration says that a
-    server is a primary; one that says that it is a replica is not used, unless it takes writes all the same.
-    ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger``: why the server is not
-    to be used that has a certain id. One that is too busy with a script to say its id, or its role where that
-    counts, is used with ``at_busy`` only, to end that script; else ``done`` gets its own words, a ``ServerBusy``.
-    ``identify``: ask for the connection's id (``client_id``). ``shared``: it is many clients', so that the server
-    should not close it to save memory. ``steps``: what else it is told, all of which it must take.
+    which is set where servers change roles, a primary is asked too: writes to a server that has become a replica, and
+    reads from a replica that has become a primary, would be wrong. ``alone``: only the configuration says that the
+    server is a primary; if the server says that it is a replica, it is used only if it takes writes all the same.
+    ``cluster``: a replica of a Redis Cluster must be told that it may answer reads. ``stranger`` says why a server with
+    a certain id is not to be used. A server that is too busy with a script to give its id, or its role where that
+    matters, is used with ``at_busy`` only, to end that script; otherwise ``done`` gets the server's error as a
+    ``ServerBusy``. ``identify``: ask for the connection's id (``client_id``). ``shared``: many clients use the
+    connection, so the server should not close it to save memory. ``steps``: further commands, none of which the server
+    may refuse.
     """
 
     def __init__(
@@ -82,18 +85,18 @@ class Greeting:
     ) -> None:
         self.client_id = 0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        # Who has given up waiting does not look at why it failed.
+        # Reading the exception keeps asyncio from logging it if the caller has given up waiting.
         self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._tls = credentials.tls
         self._heard = False
         self._reader = hiredis.Reader()
         alone = alone and primary
         self._role = "master" if alone or (verify and primary) else "slave" if verify else ""
-        """What it must be; "" if it may be anything."""
+        """The role that the server must have, "" if any will do."""
         self._alone = alone
         self._takes_writes = False
         self._said: object = None
-        """Its role, as others of its answers than that to ROLE have it."""
+        """The role by other replies than that to ROLE."""
         self._steps: list[Step] = []
         auth = credentials.arguments()
         if protocol >= 3:
@@ -122,8 +125,8 @@ class Greeting:
         self._steps.append(("PING",))
 
     async def exchange(self, connecting: Awaitable[None], seconds: float) -> None:
-        """Wait until ``connecting`` has made the connection and the server has answered all. Raises ``BackendError``,
-        ``TimeoutError`` after so many seconds, and what ``connecting`` raises."""
+        """Wait until ``connecting`` has made the connection and the server has answered all commands. Raises
+        ``BackendError``, ``TimeoutError`` after ``seconds``, and the errors of ``connecting``."""
         async with timeout(seconds):
             await connecting
             await self.done
@@ -133,7 +136,7 @@ class Greeting:
         return b"".join(encode.request(step) for step in self._steps)
 
     def feed(self, data: bytes) -> None:
-        """Take what the server answers."""
+        """Take ``data``, replies of the server."""
         self._heard = True
         self._reader.feed(data)
         try:
@@ -150,7 +153,7 @@ class Greeting:
             self.done.set_result(True)
 
     def lost(self, error: Exception | None) -> None:
-        """The connection is gone, by ``error`` or in order."""
+        """End the handshake, as the connection is lost; ``error`` is None if the server closed it in order."""
         if not self.done.done():
             self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
 
@@ -203,26 +206,26 @@ class Greeting:
         if asked in self._further:
             raise PlaceRefused(f"the server refuses {step} {asked[1]!s}: {words}")
         if asked == STAY:
-            return  # it does not know it, or the user may not: then it is closed like any other
+            return  # unknown, or not allowed: the server may close the connection to save memory
         if step == "ROLE" and self._role and code == "BUSY" and not self._at_busy:
-            # HELLO is answered all the same, if it was said.
+            # The reply to HELLO has the role, if HELLO was sent.
             if self._said is None:
                 raise ServerBusy(words)
             self._is(RoleReply.read([self._said]))
             return
         if code in ("NOPERM", "BUSY"):
-            # A user that may not ask; a script that runs too long, which SCRIPT KILL must be able to reach.
+            # The user may not ask, or a script runs too long, which SCRIPT KILL must be able to reach.
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
         raise fault(f"the server answers {step} with: {words}")
 
 
 def refused_identity(reply: object, stranger: Stranger) -> str:
-    """Why a server that gives this reply to ``IDENTITY`` is not to be used; "" if it is.
+    """Why a server that gives this reply to ``IDENTITY`` is not to be used, "" if it may be used.
 
-    Who may not ask, or asks a server that does not know the question, takes the server for what it should be; not so
-    one that says that it is in no cluster, nor one that will say its id only later, as it loads or runs a script: it
-    would get requests when it is done, whoever it is.
+    If the user may not ask, or the server does not know the command, the server is taken as the right one. A server
+    that is in no cluster is refused, and so is one that gives its id only later, as it loads data or runs a script: it
+    would get requests then, whatever its id is.
     """
     if isinstance(reply, hiredis.ReplyError):
         words = str(reply)

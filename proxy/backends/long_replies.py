@@ -1,24 +1,25 @@
-"""Which requests have had very long replies: they go over a connection that only such requests use. Pure.
+"""Remembers the requests that had very long replies: they go over a connection that only such requests use. No I/O.
 
-A server answers what comes over one connection in the order of the requests: what others ask for behind a request with
-a reply of 100 MB lies behind those. How long a reply is shows when it comes. So the request is remembered as it was,
-not by its key: other commands on the key, and other ranges of it, have short replies.
+A server answers the requests of one connection in order: requests of other clients behind one with a reply of 100 MB
+have to wait for that reply. The length of a reply is known only when it arrives, so the whole request is remembered,
+and not its key: other commands on the key, and other ranges of it, have short replies.
 """
 
 from collections.abc import Iterable
 
 MOST = 256
-"""As many requests are remembered. Those that had a long reply last are."""
+"""The number of requests that are remembered: those whose long reply was the most recent."""
 LONGEST = 16 * 1024
-"""Longer requests are not: they would have to be looked at whole each time."""
+"""The bytes of the longest request that is remembered, as the whole request is hashed each time."""
 KEPT = 60.0
-"""Seconds after its last very long reply a request is forgotten, when it is next looked whether some are to be."""
+"""Seconds after its last very long reply at which a request may be forgotten; see ``forget``."""
 
 
 class LongReplies:
-    """Requests by their hashes, each with its command's name and when its last very long reply came.
+    """Requests by their hashes, each with the name of its command and the time of its last very long reply.
 
-    ``names``: those of their commands. Two requests with the same hash are taken for one, which costs a turn at most.
+    ``names``: the names of the commands. Two requests with the same hash count as one, which costs a turn of the loop
+    at most.
     """
 
     __slots__ = ("_seen", "names")
@@ -34,7 +35,7 @@ class LongReplies:
         return len(self._seen)
 
     def again(self, frame: bytes, now: float) -> bool:
-        """Another very long reply comes to the request ``frame``: whether it is known."""
+        """Note another very long reply to the request ``frame``. Returns whether the request is remembered."""
         known = self._seen.pop(hash(frame), None)
         if known is None:
             return False
@@ -42,7 +43,7 @@ class LongReplies:
         return True
 
     def add(self, frame: bytes, name: str, now: float) -> bool:
-        """Remember the request ``frame``, of the command ``name``: whether ``names`` are others now."""
+        """Remember the request ``frame`` of the command ``name``. Returns whether ``names`` has changed."""
         if len(frame) > LONGEST:
             return False
         if len(self._seen) >= MOST:
@@ -51,12 +52,13 @@ class LongReplies:
         return self._count()
 
     def any(self, frames: Iterable[bytes]) -> bool:
-        """Whether one of these requests is remembered."""
+        """Whether one of the requests ``frames`` is remembered."""
         seen = self._seen
         return any(len(frame) <= LONGEST and hash(frame) in seen for frame in frames)
 
     def forget(self, now: float) -> bool:
-        """Forget those that have had no very long reply lately: whether ``names`` are others now."""
+        """Forget requests without a very long reply in the last ``KEPT`` seconds. Returns whether ``names`` has
+        changed."""
         self._seen = {key: item for key, item in self._seen.items() if now - item[1] <= KEPT}
         return self._count()
 

@@ -1,5 +1,5 @@
-"""Requests that get no reply over the connection that took them: sent on, or answered with an error that says whether
-they can have run."""
+"""Requests that get no reply over the connection that took them are sent again, or answered with an error that says
+whether the request may have been carried out."""
 
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -15,23 +15,23 @@ from proxy.planning.retry_rules import judge
 from proxy.resp import encode
 
 _FEW = 200
-"""So many requests are dealt with at once: a millisecond or two."""
+"""The number of requests that are settled at once, which takes a millisecond or two."""
 
 
 class Losing(Protocol):
-    """A connection whose requests may get no reply over it."""
+    """A connection whose requests may get no reply."""
 
     @property
     def place(self) -> Place:
-        """What it is for."""
+        """The place of the server."""
 
     @property
     def ready(self) -> bool:
-        """Whether it stands."""
+        """Whether the connection is open and greeted."""
 
     @property
     def retired(self) -> bool:
-        """Whether nobody sends over it any more."""
+        """Whether the connection gets no new requests."""
 
     def down_error(self) -> bytes:
         """The error reply for a request that is not sent."""
@@ -44,14 +44,15 @@ _Connection = TypeVar("_Connection", bound=Losing)
 
 
 class LostRequests(Generic[_Connection]):
-    """What becomes of the requests of one connection."""
+    """Settles the requests of one connection."""
 
     def __init__(self, backend: _Connection, settings: BackendSettings[_Connection]) -> None:
         self._backend = backend
         self._settings = settings
 
     def settle(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> None:
-        """The connection is lost: answer what was written and may have run; send the rest again."""
+        """Settle the requests of a lost connection: written ones that may have run are answered, the rest is sent
+        again."""
         self._run(self._settling(written, unwritten), (*written, *unwritten))
 
     def _settling(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> Job[None]:
@@ -65,17 +66,17 @@ class LostRequests(Generic[_Connection]):
         yield from self._sending_on((*verdict.again, *unwritten))
 
     def send_on(self, entries: Sequence[Entry]) -> None:
-        """Send again what may be sent again, where it belongs now: perhaps over the same connection."""
+        """Send requests that may be sent again where they belong now, which may be the same connection."""
         self._run(self._sending_on(entries), entries)
 
     def _sending_on(self, entries: Sequence[Entry]) -> Job[None]:
         settings = self._settings
         backend = self._backend
-        # What a replica may answer, another server of the shard can answer as well.
+        # Any server of the shard can answer a read that a replica may answer.
         reader = settings.events.elsewhere(backend)
         for entry in self._real(entries):
             yield MORE
-            # Behind one that was refused it would overtake that.
+            # A request behind a refused one must not overtake it.
             if isinstance(entry.sink, WatchingSink) and entry.sink.recall(
                 entry.token, backend.place, backend.down_error(), settings.turn.now()
             ):
@@ -92,7 +93,8 @@ class LostRequests(Generic[_Connection]):
                 target.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
     def _run(self, job: Job[None], entries: Sequence[Entry]) -> None:
-        """Do ``job``, which is about ``entries``. Where they are many, what their clients send next waits for that."""
+        """Run ``job``, which handles ``entries``. If there are many, their clients send nothing further until it is
+        done."""
         if len(entries) <= _FEW:
             at_once(job)
             return
@@ -101,7 +103,7 @@ class LostRequests(Generic[_Connection]):
         self._settings.slices.run(job)
 
     def expire(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> None:
-        """They have waited too long."""
+        """Answer requests that have waited too long."""
         self._settings.slices.run(self._expiring(written, unwritten))
 
     def _expiring(self, written: Sequence[Entry], unwritten: Sequence[Entry]) -> Job[None]:
@@ -125,7 +127,7 @@ class LostRequests(Generic[_Connection]):
             yield MORE
 
     def refuse(self, written: Sequence[Entry], unwritten: Sequence[Entry], reason: str) -> None:
-        """The server is given up, for ``reason``."""
+        """Answer all requests with an error, as the server is given up for ``reason``."""
         self._settings.slices.run(self._refusing(written, unwritten, self._backend.down_error(), reason))
 
     def _refusing(self, written: Sequence[Entry], unwritten: Sequence[Entry], refusal: bytes, reason: str) -> Job[None]:
@@ -135,7 +137,7 @@ class LostRequests(Generic[_Connection]):
             yield MORE
 
     def turn_away(self, unwritten: Sequence[Entry], refusal: bytes) -> None:
-        """The server takes nothing now, and says so by ``refusal``."""
+        """Answer requests with ``refusal``, the error of a server that takes no requests now."""
         self._settings.slices.run(self._turning_away(unwritten, refusal))
 
     def _turning_away(self, unwritten: Sequence[Entry], refusal: bytes) -> Job[None]:
@@ -157,7 +159,7 @@ class LostRequests(Generic[_Connection]):
         entry.sink.deliver(entry.token, error, 0, len(error))
 
     def _real(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Without what the proxy itself asked, which is asked again where it is needed."""
+        """The entries without those of the proxy itself, which are sent again where they are needed."""
         kept = list(entries)
         twins = [entry for entry in kept if isinstance(entry.sink, Proof)]
         real = [entry for entry in kept if entry.sink not in UNASKED and not isinstance(entry.sink, Proof)]

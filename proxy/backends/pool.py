@@ -1,4 +1,4 @@
-"""All backend connections of a worker, and the one timer that watches them."""
+"""All shared backend connections of a worker, and the timer that checks them."""
 
 import asyncio
 import logging
@@ -15,28 +15,27 @@ log = logging.getLogger(__name__)
 
 _STAY = encode.request(STAY)
 _EVICTING = 7
-"""The first version of Redis that closes connections to save memory; Valkey says that it is 7.2.4."""
+"""The first major version of Redis that closes connections to save memory; Valkey reports 7.2.4."""
 _TICKS_PER_TIMEOUT = 20
 _TICK_MIN = 0.01
 _TICK_MAX = 0.25
 _SPARE = 5.0
-"""Seconds for which a connection is kept ready that takes the place of one that takes a long reply: others come soon,
-or not at all."""
+"""Seconds for which a spare connection is kept after a long reply: the next long replies come soon, or not at all."""
 
 
 class Pool:
-    """Connections by what they are for; each is made when it is first asked for, and shared from then on."""
+    """Connections by place. A connection is made when it is first asked for, and is shared from then on."""
 
     def __init__(self, settings: BackendSettings[Backend]) -> None:
         self._settings = settings
         self._backends: dict[Place, Backend] = {}
         self._retired: list[Backend] = []
         self._coming: dict[Place, Backend] = {}
-        """Those that will be used in place of one that takes a long reply, once they stand."""
+        """Connections that will replace one that takes a long reply as soon as they are ready."""
         self._spare: dict[Place, Backend] = {}
-        """Those that are ready for the next long reply at their place."""
+        """Connections that are ready for the next long reply at their place."""
         self._full: set[Node] = set()
-        """The servers of which it was said that too many connections have been left."""
+        """The servers for which the limit of ``long_reply_connections`` was logged."""
         self.keeps = False
         """Whether servers may close connections to save memory, and can be told not to."""
         self._closing: set[asyncio.Task[None]] = set()
@@ -60,7 +59,7 @@ class Pool:
         return backend
 
     def replace(self, backend: Backend) -> None:
-        """Use a fresh connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
+        """Use a new connection in place of ``backend``, which is closed when nothing is in flight on it any more."""
         place = backend.place
         if self._backends.get(place) is backend:
             self._put(Backend(place, self._settings), backend)
@@ -69,9 +68,9 @@ class Pool:
                     self._retired.append(other)
 
     def make_way(self, backend: Backend) -> Backend | None:
-        """Use another connection in place of ``backend``, which takes a long reply: the one that is ready, which is
-        returned, else one that is made, when it stands (``stood``). Unless too many connections to its server have been
-        left so."""
+        """Use another connection in place of ``backend``, which takes a long reply: the spare one, which is returned,
+        or else a new one as soon as it is ready (``stood``). Nothing is done if too many connections to the server take
+        long replies."""
         place = backend.place
         if place in self._coming or self._backends.get(place) is not backend:
             return None
@@ -99,8 +98,8 @@ class Pool:
         return place in self._coming
 
     def stood(self, fresh: Backend) -> Backend | None:
-        """A connection stands. If it is one that others shall use instead: the one in whose place it is now, which is
-        closed when nothing is in flight on it any more."""
+        """Note that the connection ``fresh`` is ready. If it replaces another one, that one is returned; it is closed
+        when nothing is in flight on it any more."""
         place = fresh.place
         if self._coming.get(place) is not fresh:
             return None
@@ -116,7 +115,7 @@ class Pool:
         return None
 
     def _may_add(self, node: Node) -> bool:
-        """Whether one more connection to ``node`` may be left to a long reply, or made ready for the next one."""
+        """Whether one more connection to ``node`` may take a long reply, or be kept for the next one."""
         others = [other for other in self._retired if other.left]
         others += (*self._coming.values(), *self._spare.values())
         if sum(other.place.node == node for other in others) >= self._settings.long_reply_connections:
@@ -125,7 +124,8 @@ class Pool:
         return True
 
     def _leave(self, old: Backend, fresh: Backend) -> None:
-        """Have everybody use ``fresh``, and leave ``old`` to its long reply. The next one will not have to wait."""
+        """Have all clients use ``fresh``, leave ``old`` to its long reply, and make a spare connection for the next
+        one."""
         fresh.rename(old.place.shard)
         self._put(fresh, old)
         old.leave()
@@ -140,7 +140,7 @@ class Pool:
         self._retired.append(old)
 
     def adopt(self, topology: Topology) -> None:
-        """Let go of connections to servers that do not serve any more, or in another role."""
+        """Retire the connections to servers that were removed or have another role now."""
         names = {(node, node == shard.primary): shard.name for shard in topology.shards for node in shard.nodes}
         for place, backend in list(self._backends.items()):
             name = names.get((place.node, place.primary))
@@ -152,24 +152,24 @@ class Pool:
                 backend.rename(name)
 
     def keep_connections(self, versions: Iterable[str | None]) -> None:
-        """Have servers of these versions close no connection that clients share to save memory (``maxmemory-clients``,
-        from Redis 7 on). One that does not know how says so to nobody."""
+        """Ask servers of these ``versions`` not to close shared connections to save memory (``maxmemory-clients``, from
+        Redis 7 on). The error of a server that does not know the command is ignored."""
         if any(version and int(version.partition(".")[0]) >= _EVICTING for version in versions) and not self.keeps:
             self.keeps = True
             for backend in self:
                 self.keep(backend)
 
     def keep(self, backend: Backend) -> None:
-        """Have the server of ``backend`` close no connection to save memory, if it can be told that."""
+        """Ask the server of ``backend`` not to close the connection to save memory, if servers can do that."""
         if self.keeps and backend.ready and not backend.place.owner:
             backend.send(DISCARD, 0, _STAY, self._settings.turn.now(), None)
 
     def owned(self, owner: int) -> list[Backend]:
-        """The connections that are for one client alone."""
+        """The connections that only client ``owner`` uses."""
         return [backend for backend in self._backends.values() if backend.place.owner == owner]
 
     def release(self, owner: int) -> None:
-        """Let go of the connections that were for one client alone."""
+        """Retire the connections that only client ``owner`` used."""
         for backend in self.owned(owner):
             del self._backends[backend.place]
             self._retired.append(backend)
@@ -177,8 +177,8 @@ class Pool:
         self._close_spent()
 
     def close_unused(self, needed: Collection[Backend], seconds: float) -> list[Place]:
-        """Let go of connections that are not ``needed``, once nothing has been in flight on them for ``seconds``:
-        those of which places."""
+        """Retire connections that are not ``needed`` and have had nothing in flight for ``seconds``. Returns their
+        places."""
         closed = []
         now = self._settings.turn.now()
         for place, backend in list(self._backends.items()):
@@ -191,7 +191,7 @@ class Pool:
         return closed
 
     async def close(self) -> None:
-        """Close every connection; what is in flight is answered with an error."""
+        """Close every connection; requests in flight are answered with an error."""
         self._timer.cancel()
         backends = (*self._backends.values(), *self._retired, *self._coming.values(), *self._spare.values())
         await asyncio.gather(*(backend.close() for backend in backends))
@@ -202,14 +202,14 @@ class Pool:
             try:
                 backend.tick(settled)
             except Exception:
-                # A fault of ours in one connection must not end the watch over the others.
+                # A bug that concerns one connection must not end the checks of the others.
                 log.exception("tick failed backend=%r", backend)
         self._sort_out()
         self._close_spent()
         self._timer = self._loop.call_later(self._interval, self._tick)
 
     def _close_spent(self) -> None:
-        """Close what nobody sends to any more and on which nothing is in flight."""
+        """Close retired connections with nothing in flight."""
         for backend in [backend for backend in self._retired if backend.spent]:
             self._retired.remove(backend)
             task = self._loop.create_task(backend.close())
@@ -217,8 +217,8 @@ class Pool:
             task.add_done_callback(self._closing.discard)
 
     def _sort_out(self) -> None:
-        """Keep those ready that are not needed now, and let go of those that have not been needed for long, that are
-        lost, or whose place is nobody's any more."""
+        """Keep spare connections that are not needed now, and retire those that were not needed for long, are lost, or
+        whose place was removed."""
         for place in list(self._coming):
             old = self._backends.get(place)
             if old is None or not old.takes_long:

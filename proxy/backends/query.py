@@ -1,4 +1,5 @@
-"""Questions to a server on a connection of their own, outside the data path: what commands it has, what it is."""
+"""Requests to a server on a connection of their own, outside the data path: which commands it has, its role and so
+on."""
 
 import asyncio
 import contextlib
@@ -18,21 +19,21 @@ _CHUNK = 64 * 1024
 
 
 class TooManyReplies(BackendError):
-    """A server said more than it was asked."""
+    """A server sent more replies than it had requests."""
 
     def __init__(self) -> None:
         super().__init__("the server answers with more replies than it was asked for")
 
 
 Reply = object
-"""As hiredis decodes RESP2: bytes, int, None, list, or ``hiredis.ReplyError``."""
+"""A reply as hiredis decodes RESP2: bytes, int, None, list, or ``hiredis.ReplyError``."""
 
 
 async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[str]], timeout: float) -> list[Reply]:
-    """The replies to ``commands``, asked in one go on a new connection; error replies are returned, not raised.
+    """The replies to ``commands``, sent in one piece on a new connection; error replies are returned, not raised.
 
-    Raises ``BackendError`` if the server refuses the password or closes the connection, ``OSError`` and
-    ``TimeoutError`` (after ``timeout`` seconds) if it can not be reached.
+    Raises ``BackendError`` if the server refuses the password or closes the connection, ``OSError`` or ``TimeoutError``
+    (after ``timeout`` seconds) if the server can not be reached.
     """
     line = Line(node, credentials)
     try:
@@ -43,9 +44,9 @@ async def ask(node: Node, credentials: Credentials, commands: Sequence[Sequence[
 
 
 class Line:
-    """A connection to ``node`` for one question after the other, each when the one before is answered.
+    """A connection to ``node`` for several calls of ``ask``, one at a time.
 
-    After any exception it is closed, and can be connected again.
+    After an exception the connection is closed, and ``connect`` can be called again.
     """
 
     def __init__(self, node: Node, credentials: Credentials) -> None:
@@ -56,11 +57,12 @@ class Line:
 
     @property
     def connected(self) -> bool:
-        """Whether a question can be asked, as far as is known."""
+        """Whether the connection is open, as far as is known."""
         return self._writer is not None
 
     async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
-        """Connect, log in, and ask ``commands``, all in one go: their replies. Raises as ``ask``, without a timeout."""
+        """Connect, authenticate, and send ``commands``, all in one piece. Returns their replies. Raises as ``ask``
+        does, but has no timeout."""
         self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
         auth = self._credentials.arguments()
         login = [("AUTH", *auth)] if auth else []
@@ -71,8 +73,8 @@ class Line:
         return replies[len(login) :]
 
     async def ask(self, commands: Sequence[Sequence[str]]) -> list[Reply]:
-        """The replies to ``commands``. Raises ``BackendError``, ``OSError``; without a connection too, and when the
-        server says more than it is asked."""
+        """The replies to ``commands``. Raises ``BackendError`` (also without a connection, and if the server sends more
+        replies than requests) and ``OSError``."""
         reader, writer = self._reader, self._writer
         if reader is None or writer is None:
             raise BackendError("there is no connection")
@@ -91,7 +93,7 @@ class Line:
         return replies
 
     def close(self) -> None:
-        """Let go of the connection, if there is one."""
+        """Close the connection, if there is one."""
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
@@ -120,10 +122,9 @@ async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> li
 
 
 async def _unasked(reader: asyncio.StreamReader) -> bool:
-    """Whether bytes lie there that nothing was asked for: what followed would be taken for the answer to something
-    else."""
+    """Whether there are bytes that answer no request: later replies would be taken for those to other requests."""
     with contextlib.suppress(TimeoutError):
-        # What is there is read at once, before the time is up.
+        # Bytes that have arrived are read at once, before the timeout.
         async with asyncio.timeout(0):
             return bool(await reader.read(_CHUNK))
     return False

@@ -1,4 +1,5 @@
-"""A connection to a server that is made anew whenever it is lost, and how long it has been away."""
+"""A connection to a server that connects again whenever it is lost, and measures how long the server was
+unreachable."""
 
 import asyncio
 import logging
@@ -18,20 +19,20 @@ log = logging.getLogger(__name__)
 
 
 class Event(Enum):
-    """What happens to such a connection."""
+    """The events of such a connection."""
 
     STARTED = "started"
-    """It is asked for."""
+    """The connection is asked for."""
     STOOD = "stood"
-    """It is connected and greeted."""
+    """The handshake has succeeded."""
     LOST = "lost"
-    """It is connected no more."""
+    """The connection is lost."""
     BUSY = "busy"
-    """The server is there, and too busy to be greeted."""
+    """The server is reachable, but too busy for the handshake."""
     GIVEN_UP = "given up"
-    """Somebody has waited for it until the deadline."""
+    """A request has waited until the deadline."""
     CLOSED = "closed"
-    """It is closed for good."""
+    """The connection is closed for good."""
 
 
 TRANSITIONS: Mapping[tuple[ConnectionState, Event], ConnectionState] = {
@@ -44,11 +45,11 @@ TRANSITIONS: Mapping[tuple[ConnectionState, Event], ConnectionState] = {
     (ConnectionState.HELD, Event.GIVEN_UP): ConnectionState.FAILING,
     **{(state, Event.CLOSED): ConnectionState.CLOSED for state in ConnectionState},
 }
-"""The next state. What is not here can not happen."""
+"""The next state by state and event. A pair that is missing can not occur."""
 
 
 class ReconnectingConnection(ServerConnection):
-    """A connection that is kept: ``state`` says where it stands, and ``ready`` whether it can be used now."""
+    """A connection that reconnects by itself. ``state`` is its state, ``ready`` whether it can be used now."""
 
     __slots__ = (
         "_closing",
@@ -74,33 +75,33 @@ class ReconnectingConnection(ServerConnection):
         self._reason = "not connected yet"
         self.state = ConnectionState.NEW
         self.ready = False
-        """Whether the connection stands: ``state`` is READY."""
+        """Whether ``state`` is READY."""
         self.unfit = ""
-        """Why a static primary is not used though it can be reached; empty where that is not so."""
+        """Why a static primary is not used though it is reachable; empty if there is no such reason."""
 
-    # ---- what whoever keeps it does
+    # ---- methods of the subclass
 
     async def steps(self) -> list[Step]:
-        """What is said at first beside the usual. Raises ``BackendError``."""
+        """The commands of the handshake that this connection adds. Raises ``BackendError``."""
         return []
 
     def stood(self) -> None:
-        """It is connected and greeted."""
+        """Take notice that the handshake has succeeded."""
         raise NotImplementedError
 
     def turned_away(self, refusal: bytes) -> None:
-        """The server is there, takes nothing now, and says so by ``refusal``."""
+        """Take notice that the server is reachable, but takes no requests now; ``refusal`` is its error."""
         raise NotImplementedError
 
-    # ---- its life
+    # ---- connecting
 
     @property
     def usable(self) -> bool:
-        """Whether requests may be pushed: they are sent, or held for a while. Otherwise answer ``down_error``."""
+        """Whether requests may be pushed: they are sent, or held for a while. If not, the answer is ``down_error``."""
         return self.state is not ConnectionState.FAILING and self.state is not ConnectionState.CLOSED
 
     def down_for(self, now: float) -> float:
-        """For how many seconds the server has not been reached; 0 while it is."""
+        """The seconds for which the server has been unreachable; 0 while it is reachable."""
         return 0.0 if self.ready else now - self._down_since
 
     def down_error(self) -> bytes:
@@ -108,14 +109,14 @@ class ReconnectingConnection(ServerConnection):
         return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
 
     def start(self) -> None:
-        """Connect, and stay connected."""
+        """Connect, and reconnect after each loss."""
         if self._runner is None and not self._closing:
             if self.state is ConnectionState.NEW:
                 self.state = TRANSITIONS[self.state, Event.STARTED]
             self._runner = self._loop.create_task(self._run(), name=f"backend {self.place.node.address}")
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection for good."""
         self._closing = True
         self._reason = "the proxy is closing"
         runner, self._runner = self._runner, None
@@ -126,7 +127,7 @@ class ReconnectingConnection(ServerConnection):
         self.happened(Event.CLOSED)
 
     def happened(self, event: Event) -> None:
-        """Change the state. Raises ``KeyError`` for what can not happen in it."""
+        """Change the state. Raises ``KeyError`` for an event that the state does not allow."""
         state = TRANSITIONS[self.state, event]
         if state is not self.state:
             self.state = state
@@ -134,7 +135,7 @@ class ReconnectingConnection(ServerConnection):
             self._settings.events.on_state(self)
 
     def fell(self, error: Exception | None) -> None:
-        """It stood, and is lost; ``error``: why, if that is known."""
+        """Take notice of the loss of a ready connection; ``error`` is the cause, if it is known."""
         if error is not None:
             self._reason = reason(error, 0.0)
         elif not self._reason:
@@ -148,7 +149,7 @@ class ReconnectingConnection(ServerConnection):
         while not self._closing:
             since = self._turn.now()
             paced = False
-            """Whether the gate says when the next attempt may be made."""
+            """Whether the gate decides when the next attempt may be made."""
             try:
                 steps = await self.steps()
                 paced = True
@@ -158,12 +159,12 @@ class ReconnectingConnection(ServerConnection):
                 await lost
                 self._gate.doubt()
             except (OSError, TimeoutError, ValueError, errors.BackendError) as error:
-                # ValueError: a host name that can be no name.
+                # A ValueError means that the host name is invalid.
                 paced = paced and not isinstance(error, errors.PlaceRefused)
                 if isinstance(error, errors.ServerBusy):
-                    backoff.reset()  # who waits is told so at each attempt
+                    backoff.reset()  # waiting requests are told so at each attempt
                 self._not_connected(error)
-            # A server that takes connections only to drop them is no reason to connect in a circle.
+            # A server that closes each new connection must not be tried without a pause.
             if self._turn.now() - since > timing.backoff_max + timing.connect_timeout:
                 backoff.reset()
             if not paced:
@@ -175,27 +176,27 @@ class ReconnectingConnection(ServerConnection):
         self.unfit = str(error) if denied else ""
         if words != self._reason:
             self._reason = words
-            # What is wrong with the server is said once, and not for each connection to it.
+            # A fault of the server is logged once, and not for each connection to it.
             news = isinstance(error, errors.PlaceRefused) or self._gate.is_news(words)
             self.log(logging.WARNING if news else logging.DEBUG, "backend not reachable")
             if news and self.unfit:
                 self.log(logging.ERROR, errors.REPLICA_AS_PRIMARY)
         if isinstance(error, errors.ServerBusy):
-            # It is there: each attempt tells who waits what the server says, however long it goes on.
+            # The server is reachable: at each attempt waiting requests get its error, however long that lasts.
             self._down_since = self._turn.now()
             self.happened(Event.BUSY)
             self.turned_away(encode.error(words))
         self._settings.events.hint(None)
 
     async def _connect(self, steps: Sequence[Step]) -> asyncio.Future[None]:
-        """Connect and greet. The future is done when the connection is lost."""
+        """Connect and make the handshake. The returned future is done when the connection is lost."""
         timeout = self._settings.timing.connect_timeout
         return await first_that_serves(
             self.place.node, timeout, lambda address, seconds: self._greet(address, seconds, steps)
         )
 
     async def _greet(self, address: str, seconds: float, steps: Sequence[Step]) -> asyncio.Future[None]:
-        """Connect to one of the server's addresses, and greet."""
+        """Connect to ``address``, one of the server's addresses, and make the handshake."""
         lost = await self.greet(address, seconds, self._settings.greeting(self.place, steps=steps))
         self._reason = self.unfit = ""
         level = logging.DEBUG if self.place.owner else logging.INFO
@@ -204,6 +205,6 @@ class ReconnectingConnection(ServerConnection):
         return lost
 
     def log(self, level: int, event: str) -> None:
-        """Log what happens to it, with the reason that it has now."""
+        """Log ``event`` with the connection's place and its current reason."""
         place = self.place
         log.log(level, "%s shard=%s address=%s reason=%r", event, place.shard, place.node.address, self._reason)

@@ -1,20 +1,20 @@
-"""Requests that a server refused, on their way to one that takes them: redirections and retries, in order.
+"""Sends requests that a server refused to a server that takes them: redirections and retries, in order.
 
 A refused request may be sent again only if no later request of its client on its slot has run. So at the first refusal
-all that is in flight on that connection is watched (once for any number of refusals), and its client is not read from
-until everything it sent is answered::
+all requests of the client in flight on that connection are watched (once for any number of refusals), and nothing is
+read from the client until all that it sent is answered::
 
-    refused ──▶ RequestGroup: what its client had in flight there, in order ──▶ each answered, or refused too
-                                                                            │
-            a later one ran ──▶ the refusal is the answer        the others ▼
+    refused ──▶ RequestGroup: its client's requests in flight there, in order ──▶ each answered, or refused too
+                                                                             │
+             a later one ran ──▶ the refusal is the answer        the others ▼
                                             RetryChain, one for each slot: as many as go to one server, then the next
-                                                                            │
-                                                             again a RequestGroup, until all are answered
+                                                                             │
+                                                              again a RequestGroup, until all are answered
 
-What only may be a refusal, as code that a client wrote can have worded it, is proven first: its twin
-(``proxy.planning.proof``) is asked over the same connection, and meanwhile the request counts as not answered. Where a
-server's answers change from one moment to the next, that proves too little: so as long as any request was refused
-lately (``unsettled``), the twin goes ahead of each, in the same write.
+An error that a client's script may have worded must be proven to be a refusal: its twin (``proxy.planning.proof``) is
+sent over the same connection, and meanwhile the request counts as unanswered. That does not suffice where a server's
+state changes from one moment to the next: as long as any request was refused lately (``unsettled``), the twin goes
+ahead of each request, in the same write.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from proxy.resp import encode
 from proxy.sharding.topology import Node
 
 _SETTLING = 2.0
-"""Seconds after which what refused a request is over."""
+"""Seconds after the last refusal until its cause counts as over."""
 At = Callable[[Place, Node], Backend]
-"""The connection to a primary: this node, for the rest as this place."""
+"""Returns the connection to a primary: the node is given, the rest is as in the place."""
 Split = Callable[[Entry], list[Entry]]
-"""Smaller requests that make up one; none if there are none."""
+"""Returns the smaller requests that replace one; none if it can not be split."""
 
 
 class Redirections:
@@ -52,19 +52,20 @@ class Redirections:
         self.loop = asyncio.get_running_loop()
         self.chains: set[RetryChain] = set()
         self.unsettled = False
-        """Whether a request was refused lately: the next may be so too."""
+        """Whether a request was refused lately, so that further requests may be."""
         self._on_change = on_change
         self._settles = 0.0
-        """When it is settled again, if nothing is refused until then."""
+        """The time at which ``unsettled`` ends, if nothing is refused until then."""
         self._timer: asyncio.TimerHandle | None = None
         self._forestalled: dict[tuple[Sink, int], Refusal] = {}
-        """What the twins were refused that went ahead of requests, by these."""
+        """The refusals of twins that were sent ahead of requests, by the sink and token of the request."""
 
     def __repr__(self) -> str:
         return f"Redirections({len(self.chains)} chains)"
 
     def refused(self, backend: Backend, entry: Entry, refusal: Refusal | Doubt) -> None:
-        """``backend`` refused ``entry``, the oldest of what was in flight on it; or it may have."""
+        """Handle the refusal of ``entry``, the oldest request in flight on ``backend``; a ``Doubt`` has yet to be
+        proven."""
         watch = entry.sink if isinstance(entry.sink, WatchingSink) else self._watch(backend, entry)
         if isinstance(refusal, Doubt):
             self._prove(backend, watch, entry, refusal)
@@ -82,7 +83,7 @@ class Redirections:
         watch.refuse(token, backend.place, refusal, settings.turn.now())
 
     def _prove(self, backend: Backend, watch: WatchingSink, entry: Entry, doubt: Doubt) -> None:
-        """Ask ``backend`` for the twin of ``entry``. Until it answers, what became of the request is open."""
+        """Ask ``backend`` for the twin of ``entry``. The request has no outcome until the twin is answered."""
         ticket = watch.ticket(entry.token)
 
         def told(reply: bytes) -> None:
@@ -103,7 +104,7 @@ class Redirections:
     def forestall(
         self, backend: Backend, doubt: Doubt, sink: Sink, token: int, since: float, *, asking: bool = False
     ) -> None:
-        """Send the twin of a request that is about to be sent to ``backend`` ahead of it."""
+        """Send the twin of a request to ``backend`` ahead of the request."""
         node = backend.place.node
 
         def told(reply: bytes) -> None:
@@ -116,7 +117,7 @@ class Redirections:
     def _ask(
         self, backend: Backend, doubt: Doubt, told: Callable[[bytes], None], since: float, *, asking: bool
     ) -> None:
-        """Have ``backend`` answer a twin; ``asking``: as the request itself is asked for."""
+        """Send a twin to ``backend``; ``asking``: with ASKING ahead of it, like the request."""
         if asking:
             backend.send(ASKED, 0, ASKING, since, None)
         backend.send(Proof(told), 0, doubt.twin, since, None)
@@ -134,12 +135,12 @@ class Redirections:
             self._timer = self.loop.call_later(left, self._settle)
             return
         self.unsettled = False
-        # What is left has run although its twin was refused.
+        # The remaining requests were carried out although their twins were refused.
         self._forestalled.clear()
         self._on_change()
 
     def wait(self, entry: Entry, place: Place, refusal: Refusal) -> None:
-        """Nobody can take ``entry`` now: keep it until somebody can. ``place`` is where it would have gone."""
+        """Keep ``entry``, which no server can take now, until one can. ``place`` is where it would have been sent."""
         entry.sink.halt()
         ticket = RefusedRequest(entry, place)
         ticket.refuse(refusal, self.settings.turn.now())
@@ -147,15 +148,17 @@ class Redirections:
         self._resume((ticket,))
 
     def close(self) -> None:
-        """Answer all with what refused them."""
+        """Answer all requests with their refusals."""
         if self._timer is not None:
             self._timer.cancel()
         for chain in list(self.chains):
             chain.close()
 
     def _watch(self, backend: Backend, refused: Entry) -> WatchingSink:
-        """WatchingSink what the client of the ``refused`` one has in flight on ``backend``; the watch of that one."""
-        # From here on nothing of that client comes behind what is watched. Others are not halted, and so not watched.
+        """Watch all requests in flight on ``backend`` of the client whose request was ``refused``. Returns the watch of
+        that request."""
+        # From here on the client sends nothing behind the watched requests. Other clients are not halted, so their
+        # requests are not watched.
         refused.sink.halt()
         owner = refused.sink.owner
         party = RequestGroup(self._settled, self.settings.events.look)
@@ -171,7 +174,8 @@ class Redirections:
         self._resume(self.again(party))
 
     def again(self, party: RequestGroup) -> list[RefusedRequest]:
-        """Those of a settled party that may be sent again, in order; the other refused ones are answered."""
+        """The refused requests of a settled group that may be sent again, in order; the other refused ones are
+        answered."""
         tickets = party.tickets
         for ticket in tickets:
             if ticket.look is None:
@@ -183,7 +187,7 @@ class Redirections:
         return [ticket for ticket, yes in zip(tickets, may, strict=True) if yes]
 
     def _resume(self, tickets: Iterable[RefusedRequest]) -> None:
-        """Send them again, those on one slot one behind the other."""
+        """Send the requests again; those on one slot are sent in order."""
         by_slot: dict[frozenset[int] | None, list[RefusedRequest]] = {}
         for ticket in tickets:
             if ticket.look is None:
@@ -195,7 +199,7 @@ class Redirections:
             RetryChain(self, group).step()
 
     def give_up(self, ticket: RefusedRequest, words: Callable[[str, str, str], str] | None = None) -> None:
-        """Answer it with what refused it; ``words`` of a redirection, unless there were too many."""
+        """Answer a request with its refusal; ``words`` makes the text for a redirection, unless there were too many."""
         refusal = ticket.refusal
         assert refusal is not None
         error = refusal.error
@@ -205,14 +209,14 @@ class Redirections:
         self.answer(ticket, error)
 
     def answer(self, ticket: RefusedRequest, error: bytes) -> None:
-        """It ends with an error; it was not carried out."""
+        """Answer a request that was not carried out with an error."""
         entry = ticket.entry
         self.settings.events.count_error(entry.sink, entry.frame)
         entry.sink.deliver(entry.token, error, 0, len(error))
 
 
 class RetryChain:
-    """Refused requests of one client that must be carried out one behind the other."""
+    """Refused requests of one client that must be carried out in order."""
 
     __slots__ = ("_redirections", "_tickets", "_timer")
 
@@ -223,7 +227,7 @@ class RetryChain:
         redirections.chains.add(self)
 
     def step(self) -> None:
-        """Send what may be sent now: from the first on, as many as go to the same server."""
+        """Send the requests that may be sent now: from the first on, as many as go to the same server."""
         redirections = self._redirections
         self._timer = None
         while self._tickets:
@@ -254,7 +258,7 @@ class RetryChain:
             redirections.chains.discard(self)
 
     def close(self) -> None:
-        """Answer all with what refused them."""
+        """Answer all requests with their refusals."""
         if self._timer is not None:
             self._timer.cancel()
         tickets, self._tickets = self._tickets, []
@@ -272,7 +276,8 @@ class RetryChain:
         )
 
     def _parts(self, ticket: RefusedRequest) -> list[RefusedRequest]:
-        """What a request becomes of whose keys a server has only some, if it can be split: a ticket for each key."""
+        """The parts of a request whose server has only some of its keys, one for each key; empty if it can not be
+        split."""
         if ticket.refusal is None or ticket.refusal.kind != TRYAGAIN:
             return []
         parts = []

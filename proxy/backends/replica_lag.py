@@ -1,8 +1,9 @@
-"""How far a replica is behind its primary, and whether it is fit to be read from. Pure: times are given, in seconds.
+"""Measures how far a replica is behind its primary, and decides whether it may serve reads. No I/O: times are
+arguments, in seconds.
 
-A primary's replication offset is sampled now and then. A replica has all that was written before the newest sample
-whose offset it has reached, so the age of that sample bounds its lag from above. Offsets and the state of the link are
-what ROLE answers (https://redis.io/docs/latest/commands/role/).
+A primary's replication offset is sampled regularly. A replica has all that was written before the newest sample whose
+offset it has reached, so the age of that sample is an upper bound of its lag. Offsets and the state of the link are
+those of the reply to ROLE (https://redis.io/docs/latest/commands/role/).
 """
 
 import math
@@ -15,46 +16,47 @@ from proxy.resp.role import RoleReply
 from proxy.sharding.topology import Node
 
 _KEPT = 1024
-"""Samples of a primary: at their spacing they reach back further than any lag that is allowed."""
+"""The samples of a primary that are kept: at their spacing they reach back further than any allowed lag."""
 _TRIPS = 8
-"""The round trip is the shortest of so many: what is longer was waiting, here or there."""
+"""The number of round trips whose shortest is the distance: longer ones include waiting, here or at the server."""
 NEAR_SHARE = 0.2
 NEAR_SECONDS = 0.0002
-"""Round trips that differ by less than this share, or by less than these seconds, are equal."""
+"""Round trips that differ by less than this share, or by less than these seconds, count as equal."""
 
 
 class Fitness(Protocol):
-    """Which servers are to be read from, as far as that is not seen on the connections to them."""
+    """Decides which servers may serve reads, apart from the state of the connections to them."""
 
     def reason(self, node: Node) -> str:
-        """Why ``node`` is not to be read from; empty if it is."""
+        """Why ``node`` may not serve reads; empty if it may."""
 
     def spare(self, node: Node) -> bool:
-        """Whether ``node`` may be read from where nothing else can be: its link is down, its data not too old yet."""
+        """Whether ``node`` may serve reads if no other server can: its link is down, but its data is not too old
+        yet."""
 
     def distance(self, node: Node) -> float:
-        """The round trip to ``node`` in seconds; infinite if it is not known."""
+        """The round trip to ``node`` in seconds; infinite if it was not measured."""
 
 
 class Unwatched:
-    """Nobody looks: every server is fit."""
+    """No measurements: every server is fit."""
 
     def reason(self, node: Node) -> str:
-        """Nothing is known against it."""
+        """Return no reason."""
         return ""
 
     def spare(self, node: Node) -> bool:
-        """Not needed, as all are fit."""
+        """Return True, as all servers are fit."""
         return True
 
     def distance(self, node: Node) -> float:
-        """Not known."""
+        """Return infinity, as nothing was measured."""
         return math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """An answer to ROLE; ``offset`` is None where the server tells none."""
+    """A reply to ROLE; ``offset`` is None if the server reports none."""
 
     primary: bool
     linked: bool
@@ -62,7 +64,7 @@ class Role:
 
 
 def read_role(reply: object) -> Role | None:
-    """What ``reply``, as hiredis decodes it, says; None if it is no answer to ROLE, or a sentinel's."""
+    """The role in ``reply``, which hiredis has decoded; None if it is no reply to ROLE, or that of a sentinel."""
     said = RoleReply.read(reply)
     if said is None or not (said.primary or said.link is not None):
         return None
@@ -71,14 +73,15 @@ def read_role(reply: object) -> Role | None:
 
 
 class Timeline:
-    """A primary's offsets over time, kept at least ``spacing`` seconds apart but for the newest."""
+    """A primary's offsets over time, kept at least ``spacing`` seconds apart except for the newest."""
 
     def __init__(self, spacing: float) -> None:
         self._spacing = spacing
         self._samples: deque[tuple[float, int]] = deque(maxlen=_KEPT)
 
     def add(self, when: float, offset: int) -> None:
-        """At ``when``, or a moment later, the primary was at ``offset``. One that goes back begins a new history."""
+        """Add the primary's ``offset`` at ``when``, or a moment later. A smaller offset than the last begins a new
+        history."""
         samples = self._samples
         if samples and offset < samples[-1][1]:
             samples.clear()
@@ -87,9 +90,10 @@ class Timeline:
         samples.append((when, offset))
 
     def lag(self, offset: int, now: float) -> float:
-        """How old the newest sample is that a replica at ``offset`` has reached; 0 if it is the newest of all.
+        """The age of the newest sample that a replica at ``offset`` has reached; 0 if that is the newest of all.
 
-        A replica that has reached none of those kept is behind by more than the oldest one's age, which is answered.
+        For a replica that has reached none of the samples the age of the oldest one is returned, although its lag is
+        greater.
         """
         samples = self._samples
         if not samples or offset >= samples[-1][1]:
@@ -99,33 +103,33 @@ class Timeline:
 
 
 class Fault(Enum):
-    """Why a server is not read from."""
+    """Reasons for which a server may not serve reads."""
 
     NONE = "none"
     LAG = "lag"
     LINK = "link"
     OLD = "old"
-    """Its link has been down for so long that its data is too old."""
+    """The link has been down for so long that the data is too old."""
     SILENT = "silent"
 
 
 class Sight:
-    """What is seen of one server: its answers to ROLE. ``since``: when the watch over it began."""
+    """The measurements of one server: its replies to ROLE. ``since``: the time at which they began."""
 
     def __init__(self, since: float) -> None:
         self.role: Role | None = None
         self.lag = 0.0
-        """At its last answer."""
+        """The lag at the last reply."""
         self.trouble = ""
-        """Why the last question was not answered; empty if it was."""
+        """Why the last request was not answered; empty if it was."""
         self._answered = since
         self._linked = since
         self._trips: deque[float] = deque(maxlen=_TRIPS)
         self.distance = math.inf
-        """Its round trip, which is not told anew for a difference that does not count."""
+        """The round trip; it is kept when a new one differs by less than counts."""
 
     def answer(self, role: Role | None, asked: float, now: float, timeline: Timeline) -> None:
-        """It answered at ``now`` what it was ``asked`` then; ``role`` is None for an answer that tells nothing."""
+        """Take the reply at ``now`` to the request of ``asked``; ``role`` is None if the reply can not be read."""
         self.trouble = ""
         self._answered = now
         self._trips.append(now - asked)
@@ -135,17 +139,18 @@ class Sight:
         self.lag = 0.0 if role is None or role.offset is None else timeline.lag(role.offset, now)
 
     def forget(self) -> None:
-        """It has another role now: the one that it said last does not count."""
+        """Forget the last reported role, as the server's role has changed."""
         self.role = None
         self.lag = 0.0
 
     def behind(self, now: float, grace: float) -> float:
-        """Its lag at ``now``. An answer is good for ``grace`` seconds; from then on its age adds to the lag."""
+        """The lag at ``now``. A reply is valid for ``grace`` seconds; after that its age is added to the lag."""
         age = now - self._answered
         return self.lag if age <= grace else self.lag + age
 
     def judge(self, primary: bool, now: float, most: float, grace: float) -> tuple[Fault, str]:
-        """Why it is not to be read from, and in words. ``most``: the lag allowed; ``primary``: whether it should be."""
+        """Why the server may not serve reads, also in words. ``most``: the allowed lag; ``primary``: whether it should
+        be one."""
         silent = now - self._answered
         if silent > max(most, grace):
             because = f": {self.trouble}" if self.trouble else ""
@@ -164,7 +169,7 @@ class Sight:
         return fault, "its link to its primary is down"
 
     def measure(self) -> bool:
-        """Tell the ``distance`` anew if it has changed by as much as counts; whether it has."""
+        """Update ``distance`` if it has changed by as much as counts. Returns whether it has."""
         if not self._trips:
             return False
         shortest = min(self._trips)
@@ -179,5 +184,5 @@ def _equal(one: float, other: float) -> bool:
 
 
 def near(distance: float, shortest: float) -> bool:
-    """Whether a server at ``distance`` is as good as the one at the ``shortest``."""
+    """Whether ``distance`` counts as equal to the ``shortest`` one."""
     return distance == shortest or _equal(distance, shortest)

@@ -1,4 +1,4 @@
-"""Which backend connection serves a slot, for clients that speak one protocol, use one database and read one way."""
+"""The connections that serve the slots, for clients with the same protocol, database and read policy."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from proxy.resp import encode
 from proxy.sharding.topology import NOBODY, Node, Shard, Topology
 
 _SPREAD = 12
-"""Clients are dealt out so many ways over a shard's servers: evenly where it has 1, 2, 3, 4 or 6."""
+"""The number of ways to spread clients over a shard's servers: even for 1, 2, 3, 4 or 6 of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteKey:
-    """How a client uses the shards. ``index`` picks among a node's connections, ``spread`` among a shard's replicas.
+    """How a client uses the shards. ``index`` picks one of a node's connections, ``spread`` one of a shard's replicas.
 
-    ``owner``: the number of a client that has connections to the primaries of its own.
+    ``owner``: the number of the client that has connections to the primaries of its own.
     """
 
     protocol: int
@@ -31,11 +31,10 @@ class RouteKey:
 
 
 class Routes:
-    """Connections by shard: ``writers`` to primaries, ``readers`` to where ``read_from`` says.
+    """Connections by shard: ``writers`` to primaries, ``readers`` as ``read_from`` says.
 
-    ``None`` stands where nothing can be sent now; ``refusal`` then has the error reply. Behind the last shard stands
-    one ``None`` more, where ``NOBODY`` leads. A client's commands for one node all go over one connection, so their
-    order holds.
+    An entry is ``None`` where no request can be sent now; ``refusal`` then returns the error reply. The last entry, for
+    ``NOBODY``, is always ``None``. All commands of a client for one node use one connection, so their order is kept.
     """
 
     __slots__ = ("_fitness", "_pool", "_topology", "key", "primaries", "readers", "slot_shard", "writers")
@@ -52,13 +51,13 @@ class Routes:
         self.refresh()
 
     def adopt(self, topology: Topology) -> None:
-        """Use another snapshot."""
+        """Use the snapshot ``topology``."""
         self._topology = topology
         self.slot_shard = topology.slot_shard
         self.refresh()
 
     def refresh(self) -> None:
-        """Take notice of connections that became usable, or stopped being so, or were replaced."""
+        """Take notice of connections that became usable or unusable, or were replaced."""
         self.primaries[:] = [self._started(shard, shard.primary) for shard in self._topology.shards]
         self.writers[:] = [*(backend if backend.usable else None for backend in self.primaries), None]
         if self.key.read_from == "primary":
@@ -72,7 +71,7 @@ class Routes:
         return [self._started(shard, node) for node in shard.replicas]
 
     def needs(self) -> list[Backend]:
-        """Every connection that it may lead to."""
+        """All connections that these routes may use."""
         if self.key.read_from == "primary":
             return self.primaries
         shards = range(len(self._topology.shards))
@@ -86,12 +85,12 @@ class Routes:
         return backend
 
     def nowhere(self) -> Place:
-        """For a request whose slot nobody serves: all but the node is known."""
+        """The place of a request whose slot no shard serves: everything but the node is known."""
         key = self.key
         return Place("", Node("", 0), True, key.protocol, key.db, key.index, key.owner)
 
     def refusal(self, index: int, read: bool) -> bytes:
-        """The error reply for a request that shard ``index`` can not be sent now."""
+        """The error reply for a request that can not be sent to shard ``index`` now."""
         shard = self._topology.shards[index]
         if read and self.key.read_from == "replica":
             if not shard.replicas:
@@ -117,7 +116,7 @@ class Routes:
             return fit[self.key.spread % len(fit)]
         if policy != "replica":
             return self.writers[index]
-        # One whose data is not too old answers at once; one that is not connected holds what it is sent.
+        # A replica whose data is not too old answers at once; one without a connection holds its requests.
         spare = [backend for backend in replicas if backend.ready and self._fitness.spare(backend.place.node)]
         spare += [backend for backend in replicas if backend.usable and not backend.ready]
         return spare[0] if spare else None
@@ -130,9 +129,10 @@ UNWATCHED = Unwatched()
 
 
 class RouteBook:
-    """The routes of all clients; clients whose key is the same share theirs.
+    """The routes of all clients; clients with the same key share their routes.
 
-    ``fitness`` says who may be read from. ``keep_to_primary``: a read that was sent to a primary had a reason to be.
+    ``fitness`` decides which servers may serve reads. ``keep_to_primary``: a read that was sent to a primary must stay
+    there.
     """
 
     def __init__(
@@ -154,8 +154,9 @@ class RouteBook:
         return iter(self._routes.values())
 
     def routes(self, protocol: int, db: int, read_from: str, number: int, scripts: bool = False) -> Routes:
-        """The routes for client ``number``; clients are dealt out evenly to connections and to replicas. ``scripts``:
-        it calls some, and a server reads nothing behind one that runs: others must not wait there."""
+        """The routes of client ``number``; clients are spread evenly over connections and replicas. ``scripts``: the
+        client calls scripts, and goes over connections of such clients, since a server reads no further requests while
+        a script runs."""
         index = number % self._connections
         if scripts:
             index = SCRIPTS - index
@@ -163,8 +164,8 @@ class RouteBook:
         return self._made((protocol, db, read_from, index, spread, 0))
 
     def own(self, owner: int) -> Routes:
-        """The routes of the client ``owner`` over connections of its own, all to primaries: these are greeted in RESP3,
-        and follow its protocol and database from there."""
+        """The routes of client ``owner`` over connections of its own, all to primaries. The handshake uses RESP3; the
+        connections follow the client's protocol and database afterwards."""
         return self._made((3, 0, "primary", 0, 0, owner))
 
     def large(self, protocol: int, db: int) -> Routes:
@@ -172,18 +173,18 @@ class RouteBook:
         return self._made((protocol, db, "primary", LARGE, 0, 0))
 
     def long(self, routes: Routes) -> Routes:
-        """Those to the same servers as ``routes`` of requests that have had very long replies."""
+        """The routes to the same servers as ``routes``, for requests that had very long replies."""
         key = routes.key
         return self._made((key.protocol, key.db, key.read_from, LONG, key.spread, 0))
 
     def release(self, owner: int) -> None:
-        """There are no such routes any more."""
+        """Forget the routes of client ``owner``."""
         for key in [key for key in self._routes if key[5] == owner]:
             del self._routes[key]
 
     def keep(self, used: Collection[Routes]) -> set[Backend]:
-        """Forget all routes but the ``used`` ones and those over connections of a client's own: the connections that
-        they need."""
+        """Forget all routes but the ``used`` ones and those of clients with connections of their own. Returns the
+        connections that the remaining routes need."""
         self._routes = {key: routes for key, routes in self._routes.items() if key[5] or routes in used}
         return {backend for routes in self._routes.values() for backend in routes.needs()}
 
@@ -201,12 +202,12 @@ class RouteBook:
         return self._made((key.protocol, key.db, "primary", key.index, 0, 0))
 
     def plain(self, read_from: str) -> list[Routes]:
-        """The routes for clients in RESP2 and database 0: one for each way to deal them out."""
+        """The routes of clients in RESP2 and database 0: one for each way to spread them."""
         ways = self._connections * (1 if read_from == "primary" else _SPREAD)
         return [self.routes(2, 0, read_from, number) for number in range(ways)]
 
     def elsewhere(self, backend: Backend) -> Backend:
-        """Where reads go now that went over ``backend``; itself if there is nowhere else."""
+        """The connection for reads that were sent over ``backend``; ``backend`` if there is no other."""
         place = backend.place
         if place.primary and self._keep_to_primary:
             return backend
@@ -225,13 +226,13 @@ class RouteBook:
         return backend
 
     def adopt(self, topology: Topology) -> None:
-        """Use another snapshot."""
+        """Use the snapshot ``topology``."""
         self._topology = topology
         for routes in list(self._routes.values()):
             routes.adopt(topology)
 
     def refresh(self, owner: int = 0) -> None:
-        """A connection became usable, or stopped being so: a shared one, or one of this client's own."""
+        """Take notice that a connection became usable or unusable: a shared one, or one of client ``owner``."""
         for key, routes in list(self._routes.items()):
             if key[5] == owner:
                 routes.refresh()

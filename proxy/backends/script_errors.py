@@ -1,5 +1,5 @@
-"""What a server's error refuses: believed where the server worded it; else what would prove it
-(``proxy.planning.proof``)."""
+"""Decides what a server's error means: an error that the server worded is taken as it is; one that a script may have
+worded must be proven first (``proxy.planning.proof``)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ from proxy.sharding.topology import Node, Topology
 
 
 class Judged(Protocol):
-    """The servers whose errors are judged, and what is known of them."""
+    """The servers whose errors are judged, and the facts that are known about them."""
 
     @property
     def topology(self) -> Topology:
@@ -28,20 +28,20 @@ class Judged(Protocol):
 
     @property
     def inspector(self) -> Inspector:
-        """Looks at requests."""
+        """Finds the command and the slots of requests."""
 
     @property
     def scripts(self) -> Scripts:
         """The scripts that clients have sent."""
 
     def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
+        """The known node that a redirection calls ``node``; None if no trusted server knows it."""
 
     def may_have(self, digests: Iterable[bytes]) -> bool:
-        """Whether one of these scripts is kept here, or may be by another worker."""
+        """Whether one of these scripts is kept by this worker, or may be by another."""
 
     def missing_script(self, error: bytes, frame: bytes) -> Refusal | None:
-        """What the error refuses that a server sent for want of a script; None if nobody else has it."""
+        """The refusal of a request whose script the server does not have; None if nobody else has the script."""
 
 
 class ErrorJudge:
@@ -52,9 +52,9 @@ class ErrorJudge:
         self._remap = remap
 
     def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
-        """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
-        business. Of a transaction's block only what stands in place of +QUEUED, or of EXEC's array, comes here: the
-        errors of what was executed lie inside that array."""
+        """The refusal in an error frame with which ``asked`` answered the request in ``frame``; None if the error is
+        for the client. Of a transaction's block only errors in place of +QUEUED or of EXEC's array come here: the
+        errors of executed commands are inside that array."""
         if error in NOT_FOUND:
             return self._missing(error, frame)
         found = self._worded(error, asked)
@@ -66,7 +66,8 @@ class ErrorJudge:
         return doubt if doubt.plausible(found) else None
 
     def doubt(self, frame: bytes) -> Doubt | None:
-        """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
+        """The doubt about the request in ``frame`` whose twin shows whether a server refuses it; None if the error
+        alone shows that."""
         return None if exec_block.is_block(frame) else self._doubted("", b"", frame)
 
     def _doubted(self, kind: str, error: bytes, frame: bytes) -> Doubt | None:
@@ -84,19 +85,19 @@ class ErrorJudge:
         return Doubt(kind, error, twin, judge, slots, writing)
 
     def _worded(self, error: bytes, asked: Node) -> Refusal | None:
-        """What a server's own words refuse."""
+        """The refusal that a server itself worded, or None."""
         servers = self._servers
         found = refusal(error, asked, servers.topology.cluster, self._remap)
         if found is None or found.node is None:
             return found
-        # It goes to nobody whom no member has named; but its cluster is asked, and may name it.
+        # Requests go only to nodes that a member has named; the cluster is asked about others, and may name them.
         named = servers.member(found.node)
         if named is None and any(found.node in shard.nodes for shard in servers.topology.shards):
             named = found.node
         return replace(found, node=named, witness=asked)
 
     def _missing(self, error: bytes, frame: bytes) -> Doubt | None:
-        """A call by its digest is answered as if the script were not there, and it could be loaded."""
+        """The doubt about a call by digest that was answered with NOSCRIPT, if the script can be loaded."""
         calls = calls_by_digest(frame)
         if not calls or not self._servers.may_have([args[1].lower() for _, args in calls]):
             return None

@@ -1,4 +1,5 @@
-"""What a connection to a server is for, what all of a worker have in common, and whom they tell what happens."""
+"""The place of a connection to a server, the settings that all connections of a worker share, and the events that they
+report."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,13 +27,14 @@ _Told = TypeVar("_Told", contravariant=True)
 LARGE = -1
 """The ``index`` of connections that only large requests use."""
 LONG = -2
-"""That of connections that only requests use that have had very long replies."""
+"""The ``index`` of connections that only requests use that had very long replies."""
 SCRIPTS = -3
-"""That of the first of those that only clients use who call scripts; the others' count down from it."""
+"""The ``index`` of the first of the connections that only clients use that call scripts; the others count down from
+it."""
 
 
 class ConnectionState(Enum):
-    """Where a backend connection stands. ``HELD`` keeps requests while it reconnects, ``FAILING`` refuses them."""
+    """The states of a backend connection. ``HELD`` keeps requests while it reconnects, ``FAILING`` refuses them."""
 
     NEW = "new"
     HELD = "held"
@@ -43,7 +45,7 @@ class ConnectionState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a backend may take; all in seconds."""
+    """The time limits of backends, all in seconds."""
 
     connect_timeout: float
     request_timeout: float
@@ -54,9 +56,9 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a backend connection is for: the node and its role, and the state that the connection is in for good.
+    """The purpose of a backend connection: the node and its role, and the state that the connection keeps.
 
-    The shard's name is for people, and may change: it is not compared.
+    The shard's name is for people and may change: it is not compared.
     """
 
     shard: str = field(compare=False)
@@ -66,90 +68,92 @@ class Place:
     db: int
     index: int
     owner: int = 0
-    """The number of the only client that uses it, and whose protocol and database it follows from those it was greeted
-    with; 0: it is shared."""
+    """The number of the only client that uses the connection, which follows that client's protocol and database after
+    the handshake; 0: the connection is shared."""
 
 
 class ConnectionOwner(Protocol[_Told]):
-    """The client that some connections are for alone."""
+    """A client that has connections of its own."""
 
     async def steps(self, place: Place) -> list[Step]:
-        """What a new connection to ``place`` is told beside the usual. Raises ``BackendError``."""
+        """The commands that the handshake of a new connection to ``place`` adds. Raises ``BackendError``."""
 
     def pushed(self, backend: _Told, frame: bytes) -> None:
-        """A server says something unasked (RESP3)."""
+        """Take a push message of a server (RESP3)."""
 
     def missed(self) -> None:
-        """A connection is lost."""
+        """Take notice that a connection is lost."""
 
     def redirected(self) -> None:
-        """A request was refused, and will be sent elsewhere."""
+        """Take notice that a request was refused, and will be sent to another server."""
 
 
 class Holder(Protocol[_Told]):
-    """A client that stops reading while a connection takes no more."""
+    """A client that stops reading while a connection's buffer is full."""
 
     def hold(self, backend: _Told) -> None:
         """Stop reading until ``backend`` calls ``release``."""
 
     def release(self, backend: _Told) -> None:
-        """``backend`` takes requests again, or refuses them at once."""
+        """Read on: ``backend`` takes requests again, or refuses them at once."""
 
 
 class BackendEvents(Protocol[Connection]):
-    """Whoever is told what happens on the connections, and says where requests go that were sent over one."""
+    """Takes the events of the connections, and decides where the requests on a connection are sent next."""
 
     def look(self, frame: bytes) -> Look:
-        """What the request in ``frame`` is, for the decision whether it may be sent twice."""
+        """The flags and slots of the request in ``frame``, by which is decided whether it may be sent twice."""
 
     def count_error(self, sink: Sink, frame: bytes) -> None:
-        """The request in ``frame`` was answered with an error."""
+        """Count an error that answered the request in ``frame``."""
 
     def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
-        """What an error of ``asked`` to the request in ``frame`` refuses, if it does or may; then ``refused`` is
-        called."""
+        """The refusal in an error with which ``asked`` answered the request in ``frame``, or the doubt whether it is
+        one; None if it is none. ``refused`` is called with the result."""
 
     def doubt(self, frame: bytes) -> Doubt | None:
-        """What goes ahead of the request in ``frame``, if its own words prove no refusal; None if they do."""
+        """The doubt whose twin goes ahead of the request in ``frame``; None if the request's own errors can be
+        trusted."""
 
     def refused(self, backend: Connection, entry: Entry, refusal: Refusal | Doubt) -> None:
-        """``entry`` was refused, or may have been, and was taken out of the FIFO of ``backend``."""
+        """Take ``entry``, which was refused or may have been, and was taken out of the FIFO of ``backend``."""
 
     def prepare(self, frame: bytes, backend: Connection, now: float) -> None:
-        """The request in ``frame`` is about to be sent over a connection that is not the one it was for: have sent
-        ahead what it needs there."""
+        """Send the scripts that the request in ``frame`` needs ahead of it, as it is sent over another connection than
+        before."""
 
     def unprepared(self, backend: Connection) -> None:
-        """Some of what was sent ahead over ``backend`` may not have come there."""
+        """Take notice that scripts sent ahead over ``backend`` may not have arrived."""
 
     def wait(self, entry: Entry, place: Place) -> None:
-        """Nobody can take ``entry`` now, which was sent to ``place``."""
+        """Keep ``entry``, which was sent to ``place``, until a server can take it."""
 
     def elsewhere(self, backend: Connection) -> Connection:
-        """Where reads go now that went over ``backend``: the same one, or another server of its shard."""
+        """The connection for reads that were sent over ``backend``: the same one, or one to another server of its
+        shard."""
 
     def where(self, place: Place, look: Look) -> Connection | None:
-        """Which connection to a primary a request belongs on now that was sent to ``place``; None: nobody serves its
-        slot."""
+        """The connection to a primary to which a request belongs now that was sent to ``place``; None if no shard
+        serves its slot."""
 
     def on_state(self, backend: Connection) -> None:
-        """``backend`` has become usable, or is so no more."""
+        """Take notice that ``backend`` became usable or unusable."""
 
     def on_long(self, backend: Connection) -> bool:
-        """``backend`` takes a reply that is very long, or whose reader is slow, and is not left to it yet: whether it
-        is now, or will be soon."""
+        """Take notice that ``backend`` takes a very long reply, or one whose reader is slow. Returns whether other
+        clients use another connection, now or soon."""
 
     def hint(self, node: Node | None) -> None:
-        """Something has changed, as ``node`` says: the topology should be looked at."""
+        """Look at the topology, as ``node`` reports a change."""
 
     def demoted(self, place: Place) -> None:
-        """The server of ``place`` is used as a primary, and says that it is a replica."""
+        """Take notice that the server of ``place``, which is used as a primary, says that it is a replica."""
 
     def stranger(self, node: Node, identity: str) -> str:
-        """Why a server of a cluster is not to be used that is reached as ``node`` and has this id; "" if it is."""
+        """Why the server of a cluster at ``node`` with the id ``identity`` may not be used; "" if it may."""
 
     def client(self, number: int) -> ConnectionOwner[Connection] | None:
-        """The client of this number, if it has connections of its own."""
+        """The client with this number, if it has connections of its own."""
 
     def keeps_connections(self) -> bool:
         """Whether servers may close connections to save memory, and can be told not to."""
@@ -157,19 +161,19 @@ class BackendEvents(Protocol[Connection]):
 
 @dataclass(frozen=True, slots=True)
 class RoleChecks:
-    """What a server has to say about itself before it is used."""
+    """What a server has to report about itself before it is used."""
 
     verify: bool
-    """Whether it must say that it has the role that it is used in: where roles change."""
+    """Whether a server must report the role that it is used in: set where roles change."""
     alone: bool
-    """Whether only the configuration says who is a primary, and a server must not deny it."""
+    """Whether only the configuration says which servers are primaries, and a server must not deny it."""
     cluster: bool
-    """Whether the servers are a Redis Cluster's."""
+    """Whether the servers form a Redis Cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings(Generic[Connection]):
-    """What all connections to servers of a worker have in common, and whom they tell what happens to them."""
+    """The settings that all connections of a worker to servers share, and the events that they report."""
 
     turn: Turn
     counters: Counters
@@ -181,11 +185,11 @@ class BackendSettings(Generic[Connection]):
     """Connects a protocol to a host and port, or to a unix socket (port 0); see ``reach``."""
     roles: RoleChecks
     query: QueryLimit
-    """How much the servers keep of what one connection sends."""
+    """The bytes of one connection's requests that the servers keep."""
     max_reply: int
-    """How many bytes are kept of one reply that can not be passed on as it comes."""
+    """The bytes that are kept of one reply that can not be passed on as it arrives."""
     long_reply_connections: int
-    """How many connections to one server may be left to long replies at a time."""
+    """The number of connections to one server that may take long replies at a time."""
     events: BackendEvents[Connection]
 
     def greeting(
@@ -197,7 +201,7 @@ class BackendSettings(Generic[Connection]):
         shared: bool = False,
         steps: Sequence[Step] = (),
     ) -> Greeting:
-        """What is said first on a connection to ``place``; see ``Greeting``."""
+        """The handshake of a connection to ``place``; see ``Greeting``."""
         return Greeting(
             place.protocol,
             place.db,
@@ -214,7 +218,8 @@ class BackendSettings(Generic[Connection]):
         )
 
     def reach(self, node: Node, address: str, protocol: object) -> Awaitable[None]:
-        """Connect ``protocol`` to ``node`` at one of its addresses; over TLS its certificate must have its name."""
+        """Connect ``protocol`` to ``node`` at one of its addresses; with TLS the certificate must have the node's
+        name."""
         if self.credentials.tls is None:
             return self.connect(address, node.port, protocol)
         return self.connect(address, node.port, protocol, node.host)

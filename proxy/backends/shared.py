@@ -3,10 +3,9 @@
     clients' frames ──push──▶ InFlight ──one write per turn──▶ server
     clients' windows ◀──deliver── InFlight.pop ◀──ReplyReader── server's bytes
 
-The connection never changes state once it is greeted: what it is (protocol, database, user) it stays. It reconnects by
-itself; requests that come meanwhile are held. What is lost with a connection: requests not written are held on,
-reads are sent again (``proxy.planning.retry_rules`` says which), and anything else is answered ``UNCERTAIN``, never
-sent twice.
+The connection never changes its state (protocol, database, user) after the handshake. It reconnects by itself, and
+holds requests that come meanwhile. When it is lost, unwritten requests are held, reads are sent again
+(``proxy.planning.retry_rules`` decides which), and all other requests are answered ``UNCERTAIN``, and never sent twice.
 """
 
 import asyncio
@@ -32,13 +31,13 @@ log = logging.getLogger(__name__)
 
 _MULTI = exec_block.MULTI
 VERY_LONG = 8 * 1024 * 1024
-"""Bytes of one reply behind which others should not have to wait: some 10 milliseconds."""
+"""Bytes of one reply that other clients should not have to wait for, since it takes some 10 milliseconds."""
 
 
 class Backend(ReconnectingConnection):
-    """A connection to ``place``; see the module's text.
+    """A connection to ``place``, as described at the beginning of this module.
 
-    Push a request to ``inflight``, then ``schedule`` if not ``dirty``.
+    Push a request to ``inflight``, then call ``schedule`` if the connection is not ``dirty``.
     """
 
     __slots__ = (
@@ -88,20 +87,20 @@ class Backend(ReconnectingConnection):
         self._lost_requests = LostRequests(self, settings)
         self._holders: dict[Holder[Backend], None] = {}
         self.retired = False
-        """Nobody sends here any more."""
+        """Whether the connection gets no new requests."""
         self._withheld = False
         self.left = False
-        """It is left to a long reply: a fresh connection has taken its place."""
+        """Whether the connection is left to a long reply, as a new connection has replaced it."""
         self._used = self._down_since
         # of one connection
         self._paused = False
         self._full = False
-        """As much is unanswered as may be."""
+        """Whether as many bytes are unanswered as are allowed."""
         self._blocked = False
         self._rested = False
-        """Whether nothing was in flight for a while: the server may have closed it meanwhile."""
+        """Whether nothing was in flight for a while, so that the server may have closed the connection."""
         self._hurry: Callable[[bool], None] | None = None
-        """Has the transport read more in a turn, if it can."""
+        """Makes the transport read more in a turn, if it can."""
         self._hurried = False
         self._heard = 0.0
         self._greeted = 0.0
@@ -110,12 +109,12 @@ class Backend(ReconnectingConnection):
         place = self.place
         return f"Backend({place.shard} {place.node.address} db{place.db} {self.state.name} {self.inflight!r})"
 
-    # ---- the client side: requests come in
+    # ---- requests of clients
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: "Holder[Backend] | None") -> None:
-        """Push a whole request, or a transaction's block, and have it written; see ``schedule``."""
+        """Push a whole request, or a transaction's block, and schedule the write; see ``schedule``."""
         if frame.startswith(_MULTI):
-            # All replies of the block but the last are to nobody: those requests have no bytes of their own.
+            # The replies to the block before the last one are discarded: their entries have no bytes of their own.
             for _ in range(exec_block.replies(frame) - 1):
                 self.inflight.push(QUEUED, 0, b"", 0, 0, since)
         self.inflight.push(sink, token, frame, 0, len(frame), since)
@@ -123,7 +122,7 @@ class Backend(ReconnectingConnection):
             self.schedule(holder)
 
     def schedule(self, holder: "Holder[Backend] | None") -> None:
-        """Have what was pushed written at the end of this turn; ``holder`` stops reading if it can not be."""
+        """Write the pushed requests at the end of this turn; if that is not possible, ``holder`` stops reading."""
         if self.ready and not self._paused and not self._withheld and not self._full:
             self.dirty = True
             self._turn.add(self)
@@ -135,7 +134,7 @@ class Backend(ReconnectingConnection):
             holder.hold(self)
 
     def flush(self) -> None:
-        """Write what is pushed."""
+        """Write the pushed requests."""
         self.dirty = False
         if self._rested and self._is_over():
             return
@@ -146,7 +145,8 @@ class Backend(ReconnectingConnection):
             self._full = self.inflight.unsent > 0
 
     def _is_over(self) -> bool:
-        """Whether the server has closed it unnoticed: what is not written is held until it stands again."""
+        """Whether the server has closed an idle connection; then unwritten requests are held until the next one is
+        ready."""
         if self._transport is not None and not self.inflight.written and is_over(self._transport):
             self.abort()
             return True
@@ -154,33 +154,33 @@ class Backend(ReconnectingConnection):
         return False
 
     def _most(self) -> int:
-        """How many bytes may be unanswered: past its limit the server would close what all share."""
+        """The bytes that may be unanswered: beyond its limit the server would close the shared connection."""
         return self._query.limit if self._large else self._query.unanswered
 
-    # ---- the connection's life
+    # ---- connecting, and losses
 
     async def close(self) -> None:
-        """Let go of the connection; what is in flight gets an error."""
+        """Close the connection; requests in flight get an error."""
         await super().close()
         self._refuse_all()
 
     async def steps(self) -> list[Step]:
-        """What is said at first beside the usual: the state of the client that it is for alone."""
+        """The commands that set the state of the only client, if there is one, in the handshake."""
         return [] if self._owner is None else await self._owner.steps(self.place)
 
     def stood(self) -> None:
-        """It is connected and greeted: go on."""
+        """Write the held requests, as the handshake has succeeded."""
         self._heard = self._greeted = self._turn.now()
         self.happened(Event.STOOD)
         self._go_on()
 
     def turned_away(self, refusal: bytes) -> None:
-        """The server is there, takes nothing now, and says so by ``refusal``."""
+        """Answer the held requests with ``refusal``, the error of a reachable server that takes no requests now."""
         self._lost_requests.turn_away(self.inflight.recall(), refusal)
         self._release_holders()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection stands: greet."""
+        """Begin the handshake."""
         self._paused = False
         self._full = False
         self._blocked = self._rested = False
@@ -189,7 +189,7 @@ class Backend(ReconnectingConnection):
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone: hold what may be sent again, answer the rest."""
+        """Hold the requests that may be sent again, and answer the rest, as the connection is lost."""
         self._transport = None
         self.dirty = False
         self._errors.reset()
@@ -208,19 +208,19 @@ class Backend(ReconnectingConnection):
         self._lost_requests.settle(*self.inflight.drain())
         self.mark_lost()
 
-    # ---- its place in the topology
+    # ---- changes of the topology
 
     def rename(self, shard: str) -> None:
-        """Its shard is called so from now on."""
+        """Use the new name ``shard`` of the shard."""
         self.place = replace(self.place, shard=shard)
 
     def renew(self) -> None:
-        """Connect anew."""
+        """Close the connection, so that a new one is made."""
         self.abort()
 
     def retire(self, keeps: bool = False) -> None:
-        """Nobody sends here any more; what is not written yet goes where it belongs now, and so does what a replica has
-        not answered, unless it ``keeps`` that: what keeps one server busy is nothing for another."""
+        """Accept no more requests. Unwritten requests are sent where they belong now, and so are those that a replica
+        has not answered, unless ``keeps`` is set: a request that keeps one server busy must not go to another."""
         self.retired = True
         if self.place.primary or keeps:
             self._give_back()
@@ -228,27 +228,28 @@ class Backend(ReconnectingConnection):
             self._give_up()
 
     def _give_back(self) -> None:
-        """As long as an answer is to come, what its client sent behind that must wait."""
+        """Send unwritten requests elsewhere; while a reply is missing, the requests of its client behind it have to
+        wait."""
         if self.inflight.unsent and not self.inflight.written:
             self._lost_requests.send_on(self.inflight.recall())
         if not self.inflight.unsent:
             self._release_holders()
 
     def give_up_reads(self) -> None:
-        """The replica answers nothing: its reads go elsewhere, if there is an elsewhere."""
+        """Send the reads elsewhere that the silent replica has not answered, if another server can take them."""
         if self._settings.events.elsewhere(self) is not self:
             self._give_up()
 
     def _give_up(self) -> None:
-        """Send what a replica has not answered elsewhere, and drop what it answers after all: nothing but reads is ever
-        sent to a replica that anybody waits for."""
+        """Send the unanswered requests of a replica elsewhere, and discard later replies: only reads are sent to
+        replicas, apart from requests whose reply is discarded."""
         late, unwritten = self.inflight.expire(math.inf)
         self._settings.counters.retries += len(late)
         self._lost_requests.send_on((*late, *unwritten))
         self._release_holders()
 
     def withhold(self, on: bool) -> None:
-        """Write nothing for now, and have who sends wait (a failover is about to begin); or go on."""
+        """Write nothing for now, and hold the senders (a failover is about to begin); or go on."""
         self._withheld = on
         if not on and self.ready:
             self._go_on()
@@ -259,20 +260,20 @@ class Backend(ReconnectingConnection):
             self._release_holders()
 
     def pause_writing(self) -> None:
-        """The server reads slowly: keep what comes, and stop the clients that send to it."""
+        """Keep requests and hold the clients that send them, as the server reads slowly."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """The server reads again."""
+        """Go on, as the server reads again."""
         self._paused = False
         if self.ready:
             self._go_on()
 
-    # ---- time
+    # ---- deadlines
 
     def tick(self, now: float) -> None:
-        """Answer what had waited too long at ``now``, since when the loop has read from its sockets; and fail fast once
-        nothing could be sent until the deadline."""
+        """Answer requests that have waited too long at ``now``, a time since which the loop has read from its sockets;
+        and refuse requests if none could be sent until the deadline."""
         if self._blocked:
             return
         if self.retired:
@@ -305,10 +306,10 @@ class Backend(ReconnectingConnection):
         for holder in holders:
             holder.release(self)
 
-    # ---- the server side: replies come in
+    # ---- replies of the server
 
     def data_received(self, data: bytes) -> None:
-        """Hand the replies to those who wait for them."""
+        """Deliver the replies in ``data`` to their sinks."""
         if self._greeting is not None:
             self._greeting.feed(data)
             return
@@ -317,7 +318,7 @@ class Backend(ReconnectingConnection):
             self._reader.feed(data, now)
         except BadReply as error:
             if self._transport is None or self._transport.is_closing():
-                return  # it is being closed, as the server said more than it should
+                return  # the connection is being closed, as the server sent more than it should
             self._reason = f"its replies can not be read: {error}"
             self.log(logging.ERROR, "backend sent what is no reply")
             self.abort()
@@ -326,14 +327,14 @@ class Backend(ReconnectingConnection):
         if self._full and self.ready and self.inflight.unanswered <= self._most() // 2:
             self._go_on()
 
-    # ---- a long reply, perhaps to a slow reader
+    # ---- long replies and slow readers
 
     def _make_way(self) -> None:
-        """Have others use another connection if the reply is very long, or its reader slow; and read no faster than its
-        reader does.
+        """Have other clients use another connection if the reply is very long or its reader slow, and read no faster
+        than the reader does.
 
-        As long as others have requests in flight behind it, or no other connection can be had for those who come later,
-        it is read on all the same: only the output limits bound what is kept then.
+        While other clients have requests in flight behind the reply, or no other connection can be made, the reply is
+        read without waiting: only the output limits bound the bytes that are kept then.
         """
         reader = self._reader
         slow = not self._blocked and reader.holds_back(self._unblock)
@@ -349,12 +350,12 @@ class Backend(ReconnectingConnection):
             self._transport.pause_reading()
 
     def leave(self) -> None:
-        """Nobody else sends here any more."""
+        """Leave the connection to its long reply."""
         self.left = True
 
     def _unblock(self) -> None:
-        """The reader has caught up, or is gone, or somebody else has sent a request. What waited behind the reply has
-        not waited for the server."""
+        """Read on: the reader has caught up or is gone, or another client has sent a request. The deadlines of requests
+        behind the reply begin anew, as they did not wait for the server."""
         if self._blocked:
             self._blocked = False
             self._heard = now = self._turn.now()
@@ -363,12 +364,12 @@ class Backend(ReconnectingConnection):
                 self._transport.resume_reading()
 
     def silent(self, now: float) -> float:
-        """For how many seconds the server has said nothing though an answer is due."""
+        """The seconds for which the server has sent nothing though a reply is due."""
         first = self.inflight.first()
         return 0.0 if first is None else now - max(first, self._heard)
 
     def owners(self) -> set[object]:
-        """Whose requests are in flight here."""
+        """The clients whose requests are in flight here."""
         owners = self.inflight.owners()
         if (streaming := self._reader.owner) is not None:
             owners.add(streaming)
@@ -376,7 +377,7 @@ class Backend(ReconnectingConnection):
 
     @property
     def very_long(self) -> bytes:
-        """The request to which a very long reply is coming; none where none is."""
+        """The request whose very long reply is arriving; empty if there is none."""
         return self._reader.request if self._reader.known > VERY_LONG else b""
 
     @property
@@ -386,11 +387,11 @@ class Backend(ReconnectingConnection):
 
     @property
     def takes_long(self) -> bool:
-        """Whether a long reply is coming."""
+        """Whether a long reply is arriving."""
         return self._reader.taken > 0
 
     def unused(self, now: float) -> float:
-        """For how many seconds nothing has been in flight, as far as was seen by those who ask now and then."""
+        """The seconds for which nothing has been in flight, as far as calls of this method could see."""
         if not self.spent or self._holders:
             self._used = now
         elif self._heard > self._greeted:

@@ -1,6 +1,6 @@
-"""The servers of a worker behind one face: routes to them, shared and dedicated connections, refused and held requests.
+"""The servers of a worker behind one interface: routes, shared and dedicated connections, refused and held requests.
 
-What happens on the connections is for ``proxy.backends.upstream_events``.
+``proxy.backends.upstream_events`` handles the events of the connections.
 """
 
 import asyncio
@@ -52,19 +52,19 @@ class Upstream:
         self.timing = common.timing
         self.loop = asyncio.get_running_loop()
         self._held: dict[str, asyncio.TimerHandle] = {}
-        """The shards to whose primaries nothing is sent, until then."""
+        """The shards to whose primaries nothing is sent, each with the timer that ends that."""
         self.gaps_since = self.turn.now()
-        """Since when there have been slots that nobody serves, if there are."""
+        """The time since which there are slots that no shard serves, if there are any."""
         self.line_breaks = LineBreaks()
         self.longs = LongReplies()
         self.redirections = Redirections(common, events.at, events.split, events.on_unsettled)
         self.pool = Pool(common)
         self.budget = Budget()
-        """How many connections there may be that are for one client alone."""
+        """The number of connections that there may be for one client alone."""
         backend = config.backend
         self.leases = Leases(common, backend.dedicated_connections, share(config), backend.dedicated_wait, self.budget)
         self.read_your_writes = config.read_your_writes if reads_replicas(config) else 0.0
-        """For how many seconds a client's reads of a shard go to the primary after a write there."""
+        """The seconds for which a client's reads of a shard go to the primary after a write there."""
         self.book = RouteBook(
             topology,
             self.pool,
@@ -73,15 +73,15 @@ class Upstream:
             keep_to_primary=self.read_your_writes > 0,
         )
         self.plain_routes = self.book.plain(config.read_from)
-        """The routes of clients that have chosen nothing yet, dealt out to them in turn."""
+        """The routes of clients with default settings, one for each way to spread clients."""
 
-    # ---- which connections a client's requests go over
+    # ---- routes of clients
 
     def routes(
         self, protocol: int, db: int, rank: int, reads_replicas: bool = False, calls_scripts: bool = False
     ) -> Routes:
-        """The routes of the client of this ``rank``, in the protocol and database it uses; ``reads_replicas``: it said
-        so."""
+        """The routes of the client of this ``rank`` with its protocol and database. ``reads_replicas``: the client has
+        sent READONLY."""
         read_from = self.config.read_from
         if reads_replicas and read_from == "primary":
             read_from = "prefer_replica"
@@ -92,14 +92,15 @@ class Upstream:
         return self.book.own(number)
 
     def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
-        """The routes of the request in ``frame``, in place of ``routes``, if it is so large that it needs a connection
-        that is not everybody's; None if it is not."""
+        """The routes for the request in ``frame`` if it is so large that it needs a connection for large requests; None
+        if ``routes`` will do."""
         if len(frame) < self.settings.query.large or routes.key.owner:
             return None
         return self.book.large(protocol, db)
 
     def long_routes(self, frames: Iterable[bytes], routes: Routes) -> Routes | None:
-        """The same for a request that is sent as ``frames``, if one of these has had very long replies."""
+        """The routes for a request that is sent as ``frames``, if one of these had very long replies; None if
+        ``routes`` will do."""
         if not self.longs.names or routes.key.owner or not self.longs.any(frames):
             return None
         return self.book.long(routes)
@@ -109,11 +110,11 @@ class Upstream:
         return self.book.at_primaries(routes)
 
     def keep_routes(self, used: Collection[Routes]) -> set[Backend]:
-        """Forget the routes that are not ``used``: the connections that the others need."""
+        """Forget the routes that are not ``used``. Returns the connections that the other routes need."""
         return self.book.keep(used)
 
     def forget_long_replies(self) -> None:
-        """Requests that have had very long replies, but not lately, are like others again."""
+        """Treat requests without a very long reply lately as normal again."""
         if self.longs.forget(self.turn.now()):
             self._owner.watch_commands(self.longs.names)
 
@@ -126,15 +127,15 @@ class Upstream:
         return backend
 
     def primary(self, shard: int, protocol: int, db: int) -> Place | None:
-        """Where the primary of ``shard`` is; None if it is nobody's, or nothing may be sent there now."""
+        """The place of the primary of ``shard``; None if the shard does not exist, or nothing may be sent there now."""
         if not 0 <= shard < len(self.topology.shards) or self.topology.shards[shard].name in self._held:
             return None
         found = self.topology.shards[shard]
         return Place(found.name, found.primary, True, protocol, db, 0)
 
     def replace(self, backends: Collection[Backend]) -> None:
-        """Use fresh connections in place of these, over which nothing more is sent; who has something in flight on one
-        goes on when that is answered."""
+        """Use new connections in place of ``backends``, which get no more requests. Clients with requests in flight on
+        one of them continue when those are answered."""
         self._owner.halt({owner for backend in backends for owner in backend.owners()})
         for backend in backends:
             self.pool.replace(backend)
@@ -144,35 +145,35 @@ class Upstream:
             backend.retire(keeps=True)
 
     def renew(self, number: int, node: Node) -> None:
-        """Connect client ``number`` anew to ``node``, over each connection of its own."""
+        """Reconnect each connection of client ``number`` to ``node``."""
         for backend in self.pool.owned(number):
             if backend.place.node == node:
                 backend.renew()
 
     def release(self, number: int) -> None:
-        """Client ``number`` needs no connections of its own any more."""
+        """Close the connections that client ``number`` has for itself."""
         self.book.release(number)
         self.pool.release(number)
 
     def leave_primary(self, node: Node) -> None:
-        """``node`` is no primary any more: go over fresh connections."""
+        """Use new connections, as ``node`` is no primary any more."""
         self.leases.renew(node)
         self.replace([backend for backend in self.pool if backend.place.node == node and backend.place.primary])
 
     def give_up_reads(self, silent: Collection[Node]) -> None:
-        """Other servers are fit for reads, or nearer; what waits for replicas that are ``silent`` waits elsewhere."""
+        """Choose the servers for reads anew. Reads at replicas that are ``silent`` are sent elsewhere."""
         self.book.refresh()
         for backend in [backend for backend in self.pool if backend.place.node in silent]:
             if not backend.place.primary:
                 backend.give_up_reads()
 
     async def close(self) -> None:
-        """Close every connection; what is in flight is answered with an error."""
+        """Close every connection; requests in flight are answered with an error."""
         await self.leases.close()
         await self.pool.close()
 
     def forestall(self, frame: bytes, backend: Backend | None, sink: Sink, token: int, now: float) -> None:
-        """A request is about to be sent to ``backend`` while others are refused: have its twin go ahead of it."""
+        """Send the twin of a request to ``backend`` ahead of it, as other requests are being refused."""
         doubt = self.events.doubt(frame)
         if doubt is not None and backend is not None:
             self.redirections.forestall(backend, doubt, sink, token, now)
@@ -180,8 +181,8 @@ class Upstream:
     # ---- the topology
 
     def adopt(self, topology: Topology) -> None:
-        """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
-        waits for that."""
+        """Use the snapshot ``topology``. Clients with requests in flight on slots that moved send nothing further until
+        those are answered."""
         before, self.topology = self.topology, topology
         if before.whole:
             self.gaps_since = self.turn.now()
@@ -198,8 +199,8 @@ class Upstream:
         self.leases.adopt(topology)
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
-        """Send nothing to the primary of the shard called so for ``seconds``, or until another is its primary: a
-        failover is about to begin. None: go on."""
+        """Send nothing to the primary of the shard ``name`` for ``seconds``, or until the shard has another primary, as
+        a failover is about to begin. None: go on."""
         timer = self._held.pop(name, None)
         if timer is not None:
             timer.cancel()
@@ -210,20 +211,20 @@ class Upstream:
                 backend.withhold(seconds is not None)
 
     def holds(self, name: str) -> bool:
-        """Whether nothing is sent to the primary of the shard called so, as a failover is about to begin."""
+        """Whether nothing is sent to the primary of the shard ``name``, as a failover is about to begin."""
         return name in self._held
 
     def may_raise(self, shard: int | None = None, read: bool = False) -> bool:
-        """Whether the primary of ``shard``, or of any, may pass on what scripts raise with its line breaks; ``read``:
-        or a replica that is read from."""
+        """Whether the primary of ``shard``, or of any shard, may pass on errors of scripts with their line breaks;
+        ``read``: or a replica that serves reads."""
         return self.line_breaks.may_come(self.topology, shard, read)
 
 
 def share(config: Config) -> int:
-    """How many dedicated connections to one server one user at one address may have."""
+    """The number of dedicated connections to one server that one user at one address may have."""
     return max(int(config.backend.dedicated_connections * config.backend.dedicated_share), 1)
 
 
 def reads_replicas(config: Config) -> bool:
-    """Whether replicas are read from, and so are watched."""
+    """Whether replicas serve reads, and so are measured."""
     return config.read_from != "primary" or config.present_as == "cluster"

@@ -1,7 +1,7 @@
-"""What happens on the connections to the servers, and what becomes of the requests on them.
+"""Handles the events of the connections to the servers, and decides about the requests on them.
 
-A request that was refused, or whose connection was lost, goes where it belongs now. What concerns more than servers is
-passed on (``UpstreamOwner``).
+A request that was refused, or whose connection was lost, is sent where it belongs now. Events that concern more than
+the servers are passed on (``UpstreamOwner``).
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -33,47 +33,48 @@ from proxy.transport.write_batch import Turn
 
 
 class UpstreamOwner(Protocol):
-    """Whoever has the servers: what happens there that concerns clients, and what the other floors know of servers."""
+    """The owner of the servers: it takes the events that concern clients, and knows facts about the servers from other
+    packages."""
 
     def hint(self, node: Node | None) -> None:
-        """Something has changed, as ``node`` says: the topology should be looked at."""
+        """Look at the topology, as ``node`` reports a change."""
 
     def demoted(self, place: Place) -> None:
-        """The server of ``place`` is used as a primary, and says that it is a replica."""
+        """Take notice that the server of ``place``, which is used as a primary, says that it is a replica."""
 
     def unknown_node(self, node: Node, identity: str) -> str:
-        """Why the server of a cluster at ``node`` with this id is not to be used; "" if it is."""
+        """Why the server of a cluster at ``node`` with the id ``identity`` may not be used; "" if it may."""
 
     def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
+        """The known node that a redirection calls ``node``; None if no trusted server knows it."""
 
     def client(self, number: int) -> ConnectionOwner[Backend] | None:
-        """The client of this number, if it has connections of its own."""
+        """The client with this number, if it has connections of its own."""
 
     def halt(self, owners: Set[object]) -> None:
-        """Take no more requests from these clients until all they sent are answered."""
+        """Take no more requests from these clients until all that they sent are answered."""
 
     def on_state(self, backend: Backend) -> None:
-        """``backend`` has become usable, or is so no more."""
+        """Take notice that ``backend`` became usable or unusable."""
 
     def by_key(self, entry: Entry) -> Scatter | None:
-        """What becomes of a request when it is split by its keys; None if it can not be."""
+        """The plan that splits a request by its keys; None if it can not be split."""
 
     def missing_script(self, error: bytes, frame: bytes) -> Refusal | None:
-        """What the error refuses that a server sent for want of a script; None if nobody else has it."""
+        """The refusal of a request whose script the server does not have; None if nobody else has the script."""
 
     def may_have(self, digests: Iterable[bytes]) -> bool:
-        """Whether one of these scripts is kept here, or may be by another worker."""
+        """Whether one of these scripts is kept by this worker, or may be by another."""
 
     def watch_commands(self, names: frozenset[str]) -> None:
-        """Look at each request of these commands whole: some have had very long replies."""
+        """Inspect each request of these commands, as some of them had very long replies."""
 
     def on_unsettled(self, on: bool) -> None:
-        """Requests are refused now, or are so no more."""
+        """Take notice that requests are being refused now, or are not any more."""
 
 
 class UpstreamServers(Protocol):
-    """The servers, as far as what happens on their connections concerns them."""
+    """The part of the servers that the events need."""
 
     @property
     def topology(self) -> Topology:
@@ -85,11 +86,11 @@ class UpstreamServers(Protocol):
 
     @property
     def timing(self) -> Timing:
-        """How long servers may take."""
+        """The time limits of servers."""
 
     @property
     def counters(self) -> Counters:
-        """What is counted."""
+        """The worker's counters."""
 
     @property
     def pool(self) -> Pool:
@@ -97,7 +98,7 @@ class UpstreamServers(Protocol):
 
     @property
     def book(self) -> RouteBook:
-        """The routes to them."""
+        """The routes to the servers."""
 
     @property
     def redirections(self) -> Redirections:
@@ -105,18 +106,18 @@ class UpstreamServers(Protocol):
 
     @property
     def longs(self) -> LongReplies:
-        """The requests that have had very long replies lately."""
+        """The requests that had very long replies lately."""
 
     @property
     def gaps_since(self) -> float:
-        """Since when there have been slots that nobody serves, if there are."""
+        """The time since which there are slots that no shard serves, if there are any."""
 
     def holds(self, name: str) -> bool:
-        """Whether nothing is sent to the primary of the shard called so."""
+        """Whether nothing is sent to the primary of the shard ``name``."""
 
 
 class UpstreamEvents:
-    """What is told to the connections' ``BackendEvents``, and to whoever judges their errors (``Judged``)."""
+    """Implements the connections' ``BackendEvents``, and ``Judged`` for the judge of their errors."""
 
     def __init__(
         self,
@@ -145,37 +146,39 @@ class UpstreamEvents:
         return self._servers.pool
 
     def look(self, frame: bytes) -> Look:
-        """What the request in ``frame`` is."""
+        """The flags and slots of the request in ``frame``."""
         return self.inspector.look(frame)
 
     def count_error(self, sink: Sink, frame: bytes) -> None:
-        """The request in ``frame`` was answered with an error."""
+        """Count an error that answered the request in ``frame``."""
         self.inspector.count_error(sink, frame)
 
     def refusal(self, error: bytes, asked: Node, frame: bytes) -> Refusal | Doubt | None:
-        """What an error frame refuses that ``asked`` sent to the request in ``frame``; None if it is the client's
-        business."""
+        """The refusal in an error frame with which ``asked`` answered the request in ``frame``; None if the error is
+        for the client."""
         return self._judge.refusal(error, asked, frame)
 
     def doubt(self, frame: bytes) -> Doubt | None:
-        """What shows whether a server refuses the request in ``frame``, if that request's own words do not."""
+        """The doubt about the request in ``frame`` whose twin shows whether a server refuses it; None if the error
+        alone shows that."""
         return self._judge.doubt(frame)
 
     def refused(self, backend: Backend, entry: Entry, refusal: Refusal | Doubt) -> None:
-        """``entry`` was refused, or may have been."""
+        """Handle the refusal of ``entry``, which may have to be proven."""
         self._servers.redirections.refused(backend, entry, refusal)
 
     def prepare(self, frame: bytes, backend: Backend, now: float) -> None:
-        """Have the scripts that the request in ``frame`` calls loaded ahead of it."""
+        """Load the scripts that the request in ``frame`` calls ahead of it."""
         if calls := calls_by_digest(frame):
             self.scripts.prepare_all(calls, backend, now)
 
     def unprepared(self, backend: Backend) -> None:
-        """Some of the scripts that were loaded ahead over ``backend`` may not be there."""
+        """Forget which scripts the server of ``backend`` has, as some that were sent ahead may not have arrived."""
         self.scripts.forget(backend)
 
     def wait(self, entry: Entry, place: Place) -> None:
-        """Nobody serves the slot of ``entry``: keep it until somebody does, if that has not been so for long."""
+        """Keep ``entry``, whose slot no shard serves, until one does; answer it with an error if that has lasted for
+        long."""
         error = encode.error(errors.nobody(self.topology.cluster))
         if self._servers.turn.now() - self._servers.gaps_since > self._servers.timing.retry_deadline:
             self._owner.hint(None)
@@ -185,17 +188,18 @@ class UpstreamEvents:
             self._servers.redirections.wait(entry, place, Refusal("CLUSTERDOWN", error))
 
     def elsewhere(self, backend: Backend) -> Backend:
-        """Where reads go now that went over ``backend``."""
+        """The connection for reads that were sent over ``backend``."""
         return self._servers.book.elsewhere(backend)
 
     def where(self, place: Place, look: Look) -> Backend | None:
-        """The primary's connection where a request belongs that was sent as ``place`` says; None if there is none."""
+        """The connection to the primary to which a request belongs that was sent to ``place``; None if there is
+        none."""
         topology = self.topology
         index = topology.slot_shard[next(iter(look.slots))] if look.slots else topology.index(place.shard)
         return None if index == NOBODY else self.at(place, topology.shards[index].primary)
 
     def at(self, place: Place, primary: Node) -> Backend:
-        """The connection to ``primary``, for the rest as ``place``."""
+        """The connection to ``primary``; the rest is as in ``place``."""
         owner = place.owner if self._owner.client(place.owner) else 0
         shard = self.topology.called(primary)
         backend = self.pool.at(replace(place, shard=shard, node=primary, primary=True, owner=owner))
@@ -203,7 +207,7 @@ class UpstreamEvents:
         return backend
 
     def on_state(self, backend: Backend) -> None:
-        """``backend`` has become usable, or is so no more."""
+        """Take notice that ``backend`` became usable or unusable."""
         place = backend.place
         if backend.ready and place.primary and self._servers.holds(place.shard):
             backend.withhold(True)
@@ -217,13 +221,13 @@ class UpstreamEvents:
         self._owner.on_state(backend)
 
     def on_long(self, backend: Backend) -> bool:
-        """A long reply is coming: who has nothing in flight behind it goes on over another connection, now or soon;
-        whether there is one."""
+        """Have the clients without requests in flight behind the long reply of ``backend`` use another connection, now
+        or soon. Returns whether there is one."""
         place = backend.place
         if not place.owner and (frame := backend.very_long):
             self.remember_long(frame)
         if place.owner:
-            backend.leave()  # nobody else uses it
+            backend.leave()  # no other client uses the connection
         elif (other := self.pool.make_way(backend)) is not None:
             other.withhold(place.primary and self._servers.holds(place.shard))
             self._owner.halt(backend.owners())
@@ -231,41 +235,41 @@ class UpstreamEvents:
         return backend.left or self.pool.makes_way(place)
 
     def hint(self, node: Node | None) -> None:
-        """Something has changed, as ``node`` says: the topology should be looked at."""
+        """Look at the topology, as ``node`` reports a change."""
         self._owner.hint(node)
 
     def demoted(self, place: Place) -> None:
-        """The server of ``place`` is used as a primary, and says that it is a replica."""
+        """Take notice that the server of ``place``, which is used as a primary, says that it is a replica."""
         self._owner.demoted(place)
 
     def stranger(self, node: Node, identity: str) -> str:
-        """Why the server of a cluster at ``node`` with this id is not to be used; "" if it is."""
+        """Why the server of a cluster at ``node`` with the id ``identity`` may not be used; "" if it may."""
         return self._owner.unknown_node(node, identity)
 
     def client(self, number: int) -> ConnectionOwner[Backend] | None:
-        """The client of this number, if it has connections of its own."""
+        """The client with this number, if it has connections of its own."""
         return self._owner.client(number)
 
     def keeps_connections(self) -> bool:
         """Whether servers may close connections to save memory, and can be told not to."""
         return self.pool.keeps
 
-    # ---- what a server's errors mean (script_errors.Judged)
+    # ---- the meaning of a server's errors (script_errors.Judged)
 
     def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
+        """The known node that a redirection calls ``node``; None if no trusted server knows it."""
         return self._owner.member(node)
 
     def may_have(self, digests: Iterable[bytes]) -> bool:
-        """Whether one of these scripts is kept here, or may be by another worker."""
+        """Whether one of these scripts is kept by this worker, or may be by another."""
         return self._owner.may_have(digests)
 
     def missing_script(self, error: bytes, frame: bytes) -> Refusal | None:
-        """What the error refuses that a server sent for want of a script; None if nobody else has it."""
+        """The refusal of a request whose script the server does not have; None if nobody else has the script."""
         return self._owner.missing_script(error, frame)
 
     def remember_long(self, frame: bytes) -> None:
-        """A very long reply comes to the request ``frame``."""
+        """Remember the request ``frame``, as its very long reply is arriving."""
         now = self._servers.turn.now()
         if self._servers.longs.again(frame, now):
             return
@@ -276,7 +280,7 @@ class UpstreamEvents:
             self._owner.watch_commands(self._servers.longs.names)
 
     def split(self, entry: Entry) -> list[Entry]:
-        """A request for each key of ``entry``, whose keys no server has together; none if it can not be split."""
+        """A request for each key of ``entry``, whose keys are on several servers; empty if it can not be split."""
         plan = self._owner.by_key(entry)
         if plan is None:
             return []

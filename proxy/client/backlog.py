@@ -1,13 +1,15 @@
-"""What waits in this process for clients that do not read, and who may have no more of it.
+"""Limits the bytes that wait in this process for clients that do not read their replies.
 
-A client that writes all its requests before it reads a reply (pipelines of most libraries do) is read from and answered
-on, as with Redis: what it does not read yet waits here. So that this stays bounded, each client may have
-``output_hard`` bytes waiting, and all of them together ``output_memory``; who would have more is not read from until it
-has read. Who is at its own limit and still reads nothing for ``_GRACE`` seconds is closed, as if it were past it.
+Some clients write all their requests before they read a reply, as the pipelines of most libraries do. They are read
+from and answered further, as by Redis, and the replies that they have not read yet wait here. To bound these, each
+client may have ``output_hard`` bytes waiting, and all clients together ``output_memory``; a client that exceeds a limit
+is not read from until it has read replies. A client at its own limit that reads nothing for ``_GRACE`` seconds is
+closed, as if it had exceeded the limit.
 
-That stops requests, but no reply that is on its way: a long one that others' requests wait behind is read and kept for
-its reader. Where such replies fill ``output_memory`` and ``1 / _OVER`` more, the client that most waits for is closed,
-of those whose replies are large; what is still to come for it is read and dropped, and the others' replies come.
+This stops requests, but not replies that are arriving: a long reply that other clients' requests wait behind is read
+and kept for its reader. When such replies exceed ``output_memory`` by ``1 / _OVER``, the client with the most waiting
+bytes is closed, of those whose replies are large; the rest of its replies is read and dropped, so that those of others
+arrive.
 """
 
 import asyncio
@@ -23,40 +25,42 @@ log = logging.getLogger(__name__)
 
 _GRACE = 2.0
 _OVER = 4
-"""Pipelines that are stopped at the limit pass it by what they have in flight: that closes nobody."""
+"""The total may exceed ``output_memory`` by this fraction of it (1 / 4): pipelines that are stopped at the limit exceed
+it by their requests in flight, for which no client is closed."""
 _LOOK_EVERY = 0.1
-"""Seconds after which it is looked again whether those who were stopped may go on: nobody tells when they read."""
+"""Seconds between checks whether stopped clients may go on, as no event tells that they have read."""
 
 
 class Reader(Hashable, Protocol):
-    """A client that is behind with reading."""
+    """A client that reads its replies too slowly."""
 
     output_hard: int
-    """How many bytes may wait for it."""
+    """The limit in bytes of the replies that may wait for the client."""
 
     @property
     def flow(self) -> Flow:
-        """Whether it is read from."""
+        """Decides whether the client is read from."""
 
     @property
     def session(self) -> Session:
-        """Who it is."""
+        """The client's session."""
 
     def waiting(self) -> int:
-        """Bytes that wait in this process until it reads its replies."""
+        """The bytes that wait in this process until the client reads its replies."""
 
     def coming(self) -> int:
-        """Bytes of replies to what it may send before it is looked at again, on top of what waits."""
+        """The bytes of replies to the requests that the client may send before the next check, in addition to those
+        that wait."""
 
     def over_limit(self) -> None:
-        """More waits for it than may."""
+        """Take notice that more bytes wait for the client than may."""
 
     def abort(self, reason: str) -> None:
-        """Close at once, for a reason that is logged and counted."""
+        """Close at once, for a ``reason`` that is logged and counted."""
 
 
 class Backlog:
-    """The clients of this process that are behind with reading, with the bytes that wait for each."""
+    """The clients of this process that read too slowly, with the bytes that wait for each."""
 
     __slots__ = ("_counters", "_limit", "_loop", "_sizes", "_stopped", "_timer", "total")
 
@@ -66,17 +70,17 @@ class Backlog:
         self._counters = counters
         self._sizes: dict[Reader, int] = {}
         self._stopped: dict[Reader, tuple[float, int] | None] = {}
-        """Those that are not read from; with the time until which one at its own limit has to read something, and
-        where it was then."""
+        """The clients that are not read from. For a client at its own limit: the time until which it has to read
+        something, and the bytes that it had left to read when that was set."""
         self._timer: asyncio.TimerHandle | None = None
         self.total = 0
-        """Bytes that wait for all of them."""
+        """The bytes that wait for all clients."""
 
     def __repr__(self) -> str:
         return f"Backlog({self.total} of {self._limit} bytes, {len(self._sizes)} clients, {len(self._stopped)} stopped)"
 
     def weigh(self, client: Reader) -> None:
-        """Look how much waits for ``client``, which is behind, and read no more from it if that is too much."""
+        """Count the bytes that wait for ``client``, and stop reading from it if they are too many."""
         size = self._count(client)
         if self.total - self._limit > self._limit // _OVER:
             self._make_room()
@@ -100,7 +104,7 @@ class Backlog:
         self._watch()
 
     def forget(self, client: Reader) -> None:
-        """``client`` has caught up, or is gone."""
+        """Forget ``client``, which has caught up or is gone."""
         self.total -= self._sizes.pop(client, 0)
         self._stopped.pop(client, None)
 
@@ -111,7 +115,7 @@ class Backlog:
         return size
 
     def _make_room(self) -> None:
-        """Close the client for which most waits, of those whose replies are large."""
+        """Close the client with the most waiting bytes, of those whose replies are large."""
         large = [client for client in self._sizes if client.flow.reasons & Stop.PACED]
         if not large:
             return
@@ -132,7 +136,7 @@ class Backlog:
             self._timer = self._loop.call_later(_LOOK_EVERY, self._look)
 
     def _look(self) -> None:
-        """Let those go on for whom there is room again: a quarter of it, or they would stop and go all the time."""
+        """Let clients go on when a quarter of the limit is free: with less they would stop and go on all the time."""
         self._timer = None
         for client in self._sizes:
             self._count(client)

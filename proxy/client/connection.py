@@ -5,7 +5,7 @@
                 └──▶ slow_path: hiredis ──▶ Session | Planner ──▶ Dispatcher ──▶ Backend.push
     bytes ◀──one write per turn── ReplyWindow ◀──deliver── Backend, Gather, Session
 
-What is read and not yet carried out is kept (``KeptInput``); ``Flow`` says when the client is read from.
+Bytes that are read and not yet carried out are kept (``KeptInput``); ``Flow`` decides when the client is read from.
 """
 
 import asyncio
@@ -32,14 +32,12 @@ _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
 _PACED = Stop.PACED
 _HELD = 1024 * 1024
-"""Bytes that are read and kept of a client while CLIENT PAUSE holds what it sent."""
+"""Bytes of a client's requests that are read and kept while CLIENT PAUSE holds them."""
 
 
 class ClientConnection(Client):
-    """A client's bytes: framed and carried out, answered in order, and read only while there is room.
-
-    The ``asyncio.Protocol`` of its connection.
-    """
+    """The ``asyncio.Protocol`` of a client's connection: frames and carries out its requests, answers them in order,
+    and reads only while there is room."""
 
     __slots__ = (
         "_backlog",
@@ -54,7 +52,7 @@ class ClientConnection(Client):
     )
 
     def set_up(self) -> None:
-        """Set its own attributes, for ``Client.__init__``."""
+        """Set the attributes of this class; called by ``Client.__init__``."""
         # for good
         service = self.service
         self._counters = service.counters
@@ -67,11 +65,11 @@ class ClientConnection(Client):
         self._ending = False
         # of its requests
         self._kept: KeptInput | None = None
-        """What is not carried out yet."""
+        """The bytes that are not carried out yet."""
         self._landing: Landing | None = None
         """The large request that is being read."""
         self._more = False
-        """Whether more is kept behind the requests that are carried out now."""
+        """Whether more bytes are kept behind the requests that are carried out now."""
 
     def __repr__(self) -> str:
         if self._transport is None:
@@ -81,7 +79,7 @@ class ClientConnection(Client):
     # ---- the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connects."""
+        """Register the new client, or refuse it if there are too many."""
         # uvloop's transports are none of asyncio's classes, but have their methods.
         transport = cast(asyncio.Transport, transport)
         if refusal := self._clients.refusal(transport):
@@ -90,13 +88,14 @@ class ClientConnection(Client):
             self.closing = True
             return
         self._transport = transport
-        # Half: the transport keeps what it has begun to write until all of it is written, and as much again meanwhile.
+        # Half of the limit: the transport keeps what it has begun to write until all of it is written, and as much
+        # again.
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
         self.begin(self._clients.enter(self, transport), Flow(self, transport), self._turn.now())
 
     @property
     def gone(self) -> bool:
-        """Whether there is no connection any more."""
+        """Whether the client's connection is closed."""
         return self._transport is None
 
     def addresses(self) -> tuple[str, str]:
@@ -107,7 +106,7 @@ class ClientConnection(Client):
         return shown_address(peer, own), shown_address(own, own)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone; what is in flight for it is dropped when it comes."""
+        """Clean up after a client that is gone; replies to its requests in flight are dropped when they arrive."""
         if self._transport is None:
             return
         self._transport = None
@@ -117,7 +116,7 @@ class ClientConnection(Client):
             if self.modes is not None:
                 commands.let_go(self.modes)
         finally:
-            # Whatever is wrong there, a client that is gone must not stay in the list.
+            # Whatever fails there, a client that is gone must not stay in the list.
             self.flow.close()
             self._backlog.forget(self)
             self.window.close()
@@ -125,9 +124,9 @@ class ClientConnection(Client):
             self._clients.remove(self)
 
     def eof_received(self) -> bool:
-        """The client sends no more: answer what it sent, then close."""
+        """Answer all requests of a client that sends no more, then close."""
         if self.held or (self.modes is not None and self.modes.blocked):
-            self.close()  # as Redis does: what it waits for must not be given to somebody who is gone
+            self.close()  # as in Redis, an element must not be given to a client that is gone
             return False
         self._ending = True
         self.flow.end()
@@ -141,7 +140,7 @@ class ClientConnection(Client):
             self._transport.abort()
 
     def drain(self) -> None:
-        """Take no more requests; close when what is in flight is answered."""
+        """Take no more requests, and close when those in flight are answered."""
         self.closing = True
         self._kept = None
         self._ending = True
@@ -151,17 +150,17 @@ class ClientConnection(Client):
             self.modes.leave()
         self._after_output()
 
-    # ---- what it sends
+    # ---- requests
 
     def data_received(self, data: bytes) -> None:
-        """Carry out the requests in ``data``, and keep what is not whole yet."""
+        """Carry out the requests in ``data``, and keep an incomplete one."""
         self._counters.bytes_in += len(data)
         if self._kept is not None:
             self._kept.add(data)
             size = self._kept.size()
             if self.flow.stopped:
-                # A blocked client's socket is still read, so that its disconnect is seen; what it sends meanwhile is
-                # bounded. A client that is behind is weighed below.
+                # A blocked client's socket is still read, so that its disconnect is seen; the bytes that it sends
+                # meanwhile are bounded. A client that is behind is weighed below.
                 if size > self.service.limits.requests.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
                 elif self.held and size > _HELD:
@@ -184,7 +183,7 @@ class ClientConnection(Client):
             self._backlog.weigh(self)
 
     def _continue(self, now: float) -> None:
-        """Go on with what was kept, a piece at a time where it is much (who goes on sending while it is blocked)."""
+        """Carry out what was kept: in pieces if it is much, as of a client that goes on sending while it is blocked."""
         kept = self._kept
         assert kept is not None
         large = self.service.query.large
@@ -224,7 +223,7 @@ class ClientConnection(Client):
             self._kept = kept
 
     def _process(self, data: bytes, pos: int, now: float) -> None:
-        """Carry out the requests in ``data[pos:]``, and keep what must wait or is not whole."""
+        """Carry out the requests in ``data[pos:]``, and keep those that must wait or are incomplete."""
         try:
             pos = carry_out_all(self, data, pos, now, self._turn, self._more)
         except ProtocolError as error:
@@ -242,25 +241,25 @@ class ClientConnection(Client):
             self._kept = KeptInput(bytearray(memoryview(data)[~pos:]))
 
     def take_back(self, frame: bytes) -> None:
-        """Keep a request that must wait after all, before what is kept."""
+        """Keep a request that must wait, ahead of what is kept already."""
         kept = self._kept
         if kept is None:
             kept = self._kept = KeptInput(bytearray())
         kept.put_before(frame)
 
     def _lands(self, got: int) -> bool:
-        """Whether the request, of which ``got`` bytes are there, is a large one that nothing follows yet."""
+        """Whether the request, of which ``got`` bytes have arrived, is a large one that no bytes follow yet."""
         framer = self.framer()
         return framer.last and framer.need - got >= LANDS_FROM and not self._ending and not self._more
 
     def _land(self, begun: bytes) -> None:
-        """Read the rest of the request that was ``begun`` straight to where it will lie."""
+        """Read the rest of the request that was ``begun`` directly into its buffer."""
         if self._transport is not None:
             self._landing = Landing(self, self._transport, self.framer().need, begun)
             self.framer().reset()
 
     def landed(self, request: bytes) -> None:
-        """A large request is there."""
+        """Carry out a large request that is complete."""
         self._landing = None
         if self.closing:
             return
@@ -271,7 +270,8 @@ class ClientConnection(Client):
             self._process_large(request, self._turn.now())
 
     def _process_large(self, request: bytes, now: float) -> None:
-        """Carry out one request that may be large; the fast path would send it over a connection that all share."""
+        """Carry out one request that may be large, and that the fast path would send over a connection shared by
+        all."""
         careful = self.plain and len(request) >= self.service.query.large
         if careful:
             self.plain = False
@@ -284,10 +284,10 @@ class ClientConnection(Client):
         self.window.answer(encode.error(errors.protocol(str(error))))
         self.drain()
 
-    # ---- what it is sent
+    # ---- replies
 
     def flush(self) -> None:
-        """Write the replies whose turn has come."""
+        """Write the replies that are next in order."""
         transport = self._transport
         if transport is None:
             return
@@ -297,7 +297,7 @@ class ClientConnection(Client):
             self._after_output()
 
     def _after_output(self) -> None:
-        """Look whether what was waited for has come about: the end, or a reason to read again."""
+        """Check whether the connection can be closed, or the client be read from again."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -327,14 +327,14 @@ class ClientConnection(Client):
                 flow.go(_FULL)
 
     def waiting(self) -> int:
-        """Bytes that wait in this process until it reads its replies: of those, of those that are about to come, as
-        large as its others were (no larger than what streams), and of requests behind them."""
+        """The bytes that wait in this process until the client reads its replies: replies, the expected replies to its
+        requests in flight (as large as its last ones, but no larger than what streams), and requests behind them."""
         window = self.window
         coming = 0 if self.pacing is None else self.pacing.expected(window.pending)
         return self.flow.unread() + window.parked_bytes + coming + self.unprocessed()
 
     def unprocessed(self) -> int:
-        """Bytes of requests that are not carried out yet."""
+        """The bytes of requests that are not carried out yet."""
         return 0 if self._kept is None else self._kept.size()
 
     def arriving(self) -> int:
@@ -344,30 +344,31 @@ class ClientConnection(Client):
         return self.unprocessed() if self._landing is None else self._landing.left
 
     def coming(self) -> int:
-        """Bytes of replies to what it may send before it is looked at again, on top of what waits."""
+        """The bytes of replies to the requests that the client may send before the next check, in addition to those
+        that wait."""
         return 0 if self.pacing is None else self.pacing.expected(max(self.most - self.window.pending, 0))
 
     def abort(self, reason: str) -> None:
-        """Close at once, for a reason that is logged and counted."""
+        """Close at once, for a ``reason`` that is logged and counted."""
         self._counters.reject(reason)
         log.warning("client closed address=%s reason=%r", self.session.address, reason)
         self.close()
 
     def over_limit(self) -> None:
-        """More waits for it than may."""
+        """Close the connection, as more bytes wait for the client than may."""
         self.abort("output limit" if self.output_hard == self.service.limits.output_hard else "pubsub output limit")
 
     def stalled(self) -> None:
-        """It has read nothing for too long."""
+        """Close the connection, as the client has read nothing for too long."""
         self.abort("write timeout")
 
     def wake(self) -> None:
         self._turn.add(self)
 
-    # ---- when it is read from
+    # ---- flow control
 
     def pause_writing(self) -> None:
-        """It reads more slowly than it is answered."""
+        """Take notice that the client reads its replies too slowly."""
         self.window.set_slow(True)
         self.flow.slow()
         self._backlog.weigh(self)
@@ -375,13 +376,13 @@ class ClientConnection(Client):
             self.modes.behind()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Take notice that the client has caught up."""
         self._backlog.forget(self)
         self.window.set_slow(False)
         self.flow.caught_up()
 
     def go_on(self) -> None:
-        """No reason is left not to read from it."""
+        """Carry out what was kept, as no reason is left not to read from the client."""
         if self._kept is not None:
             now = self._turn.share()
             if now >= 0.0:

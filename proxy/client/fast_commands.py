@@ -1,4 +1,4 @@
-"""What the fast path knows of commands, for one topology: by the bytes that a request begins with."""
+"""Facts about commands for the fast path and one topology, by the bytes at the beginning of a request."""
 
 from collections.abc import Iterable
 
@@ -14,8 +14,8 @@ NO_HEAD = b"no head begins so"
 
 
 class Head:
-    """What is known of a request by its head: how many arguments follow the key, whether a replica may answer, and
-    whether it may write."""
+    """The facts about a request by its head: the number of arguments after the key, whether a replica may answer, and
+    whether the request may write."""
 
     __slots__ = ("bulks", "counter", "read", "writes")
 
@@ -38,7 +38,7 @@ class Split:
 
 
 class CommandLookup:
-    """All that the fast path knows of commands, for one topology."""
+    """All facts about commands that the fast path uses, for one topology."""
 
     __slots__ = ("by_slot", "entry", "heads", "measure", "rules", "shards", "splits", "text", "watched", "watching")
 
@@ -57,10 +57,11 @@ class CommandLookup:
         self.rules = rules
         self.measure = counters.measure
         self.text = NO_HEAD
-        """The head that was met last, by any client: the next request often has the same."""
+        """The head that was looked up last, for any client: the next request often has the same."""
         self.entry: Head | None = None
         self.watched: dict[bytes, Head] = {}
-        """The heads of commands of which some requests have had very long replies: each is looked at whole."""
+        """The heads of commands of which some requests had very long replies: each of these requests is inspected
+        whole."""
         self.watching = False
         for fact in facts:
             names = _spelled(fact.name)
@@ -77,7 +78,7 @@ class CommandLookup:
                         self.splits[b"$%d\r\n%b\r\n" % (len(name), name)] = split
 
     def watch(self, names: Iterable[str]) -> None:
-        """Look at requests of these commands whole, and of no others."""
+        """Inspect requests of these commands whole, and of no others."""
         heads = self.heads
         heads.update(self.watched)
         texts = [
@@ -89,9 +90,9 @@ class CommandLookup:
 
 
 class Lookups:
-    """The ``current`` lookup of a worker: another one for each topology, and while requests are refused.
+    """Holds the ``current`` lookup of a worker, which is replaced with each topology, and while requests are refused.
 
-    ``allowed``: the limits of requests are wide enough for the fast path, which does not look at them.
+    ``allowed``: the limits of requests are wide enough for the fast path, which does not check them.
     """
 
     __slots__ = ("allowed", "current")
@@ -102,17 +103,18 @@ class Lookups:
 
 
 def _spelled(name: str) -> list[bytes]:
-    """As clients write the name of a command."""
+    """The spellings of a command's name that clients use."""
     return [name.upper().encode(), name.encode()]
 
 
 def _head(count: int, name: bytes) -> bytes:
-    """What a request of ``count`` arguments begins with, up to its key's length."""
+    """The beginning of a request with ``count`` arguments, up to the length of its key."""
     return b"*%d\r\n$%d\r\n%b\r\n$" % (count, len(name), name)
 
 
 def _one_key(fact: Fact, count: int) -> bool:
-    """Whether a call with ``count`` arguments has one key, the first argument, and may go to its shard as it is."""
+    """Whether a call with ``count`` arguments has one key, the first argument, and may be sent to its shard
+    unchanged."""
     if fact.handling not in (Handling.KEYED, Handling.MULTI_SHARD) or fact.blocking or fact.key_range is None:
         return False
     first, last, step = fact.key_range

@@ -1,17 +1,17 @@
-"""What a client has sent and what is not carried out yet, because it must wait or because the rest has not come.
+"""Bytes that a client has sent and that are not carried out yet: requests that must wait, or that are incomplete.
 
 ::
 
-    bytes      requests of which nothing is done, the first of them whole: carried out as they are
-    bytearray  the first request is framed in part, and more may come behind it: taken a piece at a time
+    bytes      unprocessed requests of which the first is complete: carried out as they are
+    bytearray  the first request is framed in part, and more may follow: carried out in pieces
 
-Most clients have nothing kept, and then there is no ``KeptInput``.
+Most clients have no such bytes, and no ``KeptInput``.
 """
 
 from proxy.resp.requests import RequestFramer
 
 PIECE = 64 * 1024
-"""Bytes of a piece, where much is kept (of a client that goes on sending while it is blocked)."""
+"""The bytes of a piece, if much is kept (of a client that goes on sending while it is blocked)."""
 
 
 class KeptInput:
@@ -26,40 +26,42 @@ class KeptInput:
         self.data = data
         self.start = start
         self.first = 0
-        """Bytes of the first request in the piece that ``next_piece`` returned last."""
+        """The bytes of the first request in the piece that ``next_piece`` returned last."""
 
     def __repr__(self) -> str:
         return f"KeptInput({self.size()} bytes, {'growing' if self.grows() else 'whole'})"
 
     def size(self) -> int:
-        """Bytes that are kept."""
+        """The number of bytes that are kept."""
         return len(self.data) - self.start
 
     def grows(self) -> bool:
-        """Whether what comes next is added to it, so that its first request has to be framed anew."""
+        """Whether new bytes are appended here, so that the first request has to be framed again."""
         return isinstance(self.data, bytearray)
 
     def add(self, data: bytes) -> None:
-        """Keep ``data`` behind the rest."""
+        """Append ``data``."""
         if not isinstance(self.data, bytearray):
             self._make_room(b"")
         self.data += data
 
     def put_before(self, request: bytes) -> None:
-        """Keep ``request`` before the rest: it was taken, and must wait after all."""
+        """Put ``request``, which was taken and must wait, ahead of the rest."""
         self._make_room(request)
 
     def _make_room(self, begun: bytes) -> None:
-        """Keep a bytearray of ``begun`` and the rest, which more can be added to."""
+        """Make a bytearray of ``begun`` and the rest, to which bytes can be appended."""
         kept = bytearray(begun)
         kept += memoryview(self.data)[self.start :]
         self.data = kept
         self.start = 0
 
     def next_piece(self, framer: RequestFramer, large: int) -> bytes | None:
-        """A copy of the next bytes to carry out: a request of at least ``large`` bytes alone, else a piece of several.
+        """A copy of the next bytes to carry out: a request of at least ``large`` bytes alone, else a piece with several
+        requests.
 
-        None if the first request is not whole. Raises ProtocolError. What was carried out is given to ``drop``.
+        Returns None if the first request is incomplete. Raises ``ProtocolError``. Pass the size of what was carried out
+        to ``drop``.
         """
         data = self.data
         size = len(data)
@@ -71,6 +73,6 @@ class KeptInput:
             return bytes(view[:taken])
 
     def drop(self, size: int) -> None:
-        """Forget the first ``size`` bytes of a bytearray, which were carried out."""
+        """Remove the first ``size`` bytes of a bytearray, which were carried out."""
         assert isinstance(self.data, bytearray)
-        del self.data[:size]  # its start moves: nothing is copied
+        del self.data[:size]  # only the start of the bytearray moves: no bytes are copied

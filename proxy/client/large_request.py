@@ -1,6 +1,6 @@
-"""Reading one large request straight to where it will lie.
+"""Reads one large request directly into its buffer.
 
-While one lands, the client's transport belongs to a ``Landing``; all but the bytes it passes on to the client.
+Meanwhile the client's transport belongs to a ``Landing``, which passes all events but the bytes on to the client.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from proxy.engine.receive_buffer import Room
 from proxy.transport.flow_control import Flow
 
 LANDS_FROM = 64 * 1024
-"""A request of which at least so many bytes are missing lands."""
+"""A request lands if at least so many of its bytes are missing."""
 
 
 class Landed(Protocol):
@@ -19,30 +19,31 @@ class Landed(Protocol):
 
     @property
     def service(self) -> ClientServices:
-        """What it shares with the others."""
+        """The objects that all clients of the worker share."""
 
     @property
     def flow(self) -> Flow:
-        """Whether it is read from."""
+        """Decides whether the client is read from."""
 
     def landed(self, request: bytes) -> None:
-        """A large request is there."""
+        """Take the complete request."""
 
     def eof_received(self) -> bool:
-        """The client sends no more."""
+        """Take notice that the client sends no more."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """Take notice that the client is gone."""
 
     def pause_writing(self) -> None:
-        """It reads more slowly than it is answered."""
+        """Take notice that the client reads its replies too slowly."""
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Take notice that the client has caught up."""
 
 
 class Landing(asyncio.BufferedProtocol):
-    """The protocol of a client's transport until the request of ``size`` bytes, ``begun`` by some, is there."""
+    """The protocol of a client's transport until the request of ``size`` bytes, of which ``begun`` has arrived, is
+    complete."""
 
     def __init__(self, client: Landed, transport: asyncio.Transport, size: int, begun: bytes) -> None:
         self._client = client
@@ -56,11 +57,11 @@ class Landing(asyncio.BufferedProtocol):
         return self._room.left
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Where the next bytes go."""
+        """The buffer for the next bytes."""
         return self._room.buffer()  # type: ignore[return-value]  # any writable buffer will do
 
     def buffer_updated(self, nbytes: int) -> None:
-        """They have come."""
+        """Count the bytes that have arrived, and return the transport to the client when the request is complete."""
         room = self._room
         room.filled(nbytes)
         self._client.service.counters.bytes_in += nbytes
@@ -70,24 +71,25 @@ class Landing(asyncio.BufferedProtocol):
             self._client.landed(room.take())
 
     def eof_received(self) -> bool:
-        """The client's."""
+        """Pass the event on to the client."""
         return self._client.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client's."""
+        """Pass the event on to the client."""
         self._client.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client's."""
+        """Pass the event on to the client."""
         self._client.pause_writing()
 
     def resume_writing(self) -> None:
-        """The client's."""
+        """Pass the event on to the client."""
         self._client.resume_writing()
 
 
 def _hand_over(transport: asyncio.Transport, protocol: object) -> None:
-    """``protocol`` is the transport's from now on. How a transport reads is settled when it begins to read."""
+    """Give the transport to ``protocol``. A transport decides how to read when it begins to read, so it is
+    restarted."""
     transport.set_protocol(protocol)  # type: ignore[arg-type]  # a client has the methods without the base class
     transport.pause_reading()
     transport.resume_reading()

@@ -1,4 +1,4 @@
-"""Requests that are sent to the servers, on the slow path: as the planner decides, or refused as it decides."""
+"""Requests on the slow path that the planner has looked at: they are sent to the servers, or refused."""
 
 from proxy import errors
 from proxy.client.client import Client
@@ -15,7 +15,7 @@ from proxy.planning.scatter import Scatter
 
 
 def send(client: Client, request: Request) -> bool:
-    """Send a request as it is planned. False if it must wait (nothing was done)."""
+    """Send a request according to its plan. Returns False if it must wait; then nothing was done."""
     fact, args, frame, now = request.fact, request.args, request.frame, request.now
     service = client.service
     if client.session.admin and not service.planner.without_cluster(fact):
@@ -32,7 +32,7 @@ def send(client: Client, request: Request) -> bool:
             return False
     plan = service.planner.plan(fact, args, frame)
     if service.upstream.redirections.unsettled and runs_code(fact) and service.topology.cluster:
-        # A server is told the first key of a module's command only, and answers for keys that are away.
+        # A server knows the first key of a module's command only, and replies although other keys are missing.
         plan = service.planner.by_key(fact, args, frame) or plan
     shown = client.session.world.presented
     share = None if shown is None or fact.name not in OF_KEYSPACE else shown.share(client.session.local_address)
@@ -83,7 +83,7 @@ def send(client: Client, request: Request) -> bool:
             frame, (routes.readers if plan.read else routes.writers)[plan.shard], sink, token, now
         )
     if client.modes is not None and client.modes.tracker is not None:
-        client.modes.tracker.before(shards, now)  # nothing may come in between
+        client.modes.tracker.before(shards, now)  # no request may come in between
     if isinstance(plan, Scatter) and plan.way.merge == "scan":
         Page(client, plan, routes, sink, token, now)
     elif isinstance(plan, Scatter):
@@ -94,7 +94,7 @@ def send(client: Client, request: Request) -> bool:
 
 
 def _passed(client: Client, done: bool) -> bool:
-    """Tell the client's tracker, if the command is ``done``, that it went over a connection of its own."""
+    """Tell the client's tracker, if the command is ``done``, that it used another connection than the tracker's."""
     if done and client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.passed()
     return done

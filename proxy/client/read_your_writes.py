@@ -1,7 +1,7 @@
-"""``read_your_writes``: which of a client's reads go to the primary, because it wrote to the shard a moment ago.
+"""``read_your_writes``: decides which of a client's reads go to the primary, as the client wrote to the shard recently.
 
-The moment begins when the write is answered: a write that was held while a replica was promoted is on the way to the
-other replicas only then. Until it is answered, reads follow it over the same connection.
+The time begins when the write is answered: a write that was held while a replica was promoted reaches the other
+replicas only then. Until the write is answered, reads follow it over the same connection.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from proxy.transport.write_batch import Turn
 
 
 class Written(Sink):
-    """What one client wrote to one shard, and where the replies to it go: on to the client's window."""
+    """One client's writes to one shard, and the sink of the replies to them, which go on to the client's window."""
 
     __slots__ = ("_seconds", "_turn", "_window", "unanswered", "until")
 
@@ -21,59 +21,60 @@ class Written(Sink):
         self._turn = turn
         self._seconds = seconds
         self.unanswered = 0
-        """How many writes are."""
+        """The number of unanswered writes."""
         self.until = 0.0
-        """Until when reads go to the primary, if none is unanswered."""
+        """The time until which reads go to the primary, if no write is unanswered."""
 
     def __repr__(self) -> str:
         return f"Written({self.unanswered} unanswered, until {self.until:.3f})"
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The window of the client."""
         return self._window
 
     def halt(self) -> None:
-        """The client's."""
+        """Halt the client."""
         self._window.halt()
 
     def answered(self) -> None:
-        """One of the writes is."""
+        """Count one more write as answered."""
         self.unanswered -= 1
         self.until = self._turn.now() + self._seconds
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Pass on a reply."""
+        """Pass the reply on."""
         self.answered()
         self._window.deliver(token, data, start, end)
 
     def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
-        """Pass on a reply."""
+        """Pass the reply on."""
         self.answered()
         self._window.deliver_pieces(token, pieces)
 
     def accepts_stream(self, token: int) -> bool:
-        """As the window says."""
+        """Ask the window."""
         return self._window.accepts_stream(token)
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
-        """Pass on a piece."""
+        """Pass the piece on."""
         if last:
             self.answered()
         self._window.stream(token, data, last)
 
     def holds_back(self, resume: Callable[[], object]) -> bool:
-        """As the window says."""
+        """Ask the window."""
         return self._window.holds_back(resume)
 
     def abort_stream(self, token: int) -> None:
-        """The reply breaks off."""
+        """Pass on that the reply was aborted."""
         self.answered()
         self._window.abort_stream(token)
 
 
 class Relay(ForwardingSink):
-    """Where the reply goes to a write on several shards, or to one that is not for the window as it is."""
+    """The sink of the reply to a write on several shards, or to one whose reply goes to another sink than the
+    window."""
 
     __slots__ = ("_written",)
 
@@ -82,39 +83,39 @@ class Relay(ForwardingSink):
         self._written = written
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Pass on the reply."""
+        """Pass the reply on."""
         for written in self._written:
             written.answered()
         self.sink.deliver(token, data, start, end)
 
     def deliver_pieces(self, token: int, pieces: list[bytes]) -> None:
-        """Pass on the reply."""
+        """Pass the reply on."""
         for written in self._written:
             written.answered()
         self.sink.deliver_pieces(token, pieces)
 
     def kept(self, token: int, size: int) -> int:
-        """As the sink says."""
+        """Ask the sink."""
         return self.sink.kept(token, size)
 
     def accepts_stream(self, token: int) -> bool:
-        """No: these replies are short, or merged from whole ones."""
+        """Accept no pieces: these replies are short, or merged from whole ones."""
         return False
 
     def stream(self, token: int, data: bytes, last: bool) -> None:
-        """Never called, as nothing is accepted in pieces."""
+        """Raise ``AssertionError``, as no pieces are accepted."""
         raise AssertionError("the reply to a relayed write was streamed")
 
     def abort_stream(self, token: int) -> None:
-        """Never called, as nothing is accepted in pieces."""
+        """Raise ``AssertionError``, as no pieces are accepted."""
         raise AssertionError("the reply to a relayed write was streamed")
 
 
 class OwnWrites:
-    """One client's writes, by shard. ``slot_shard`` is the snapshot's that the numbers of shards are of.
+    """One client's writes by shard. ``slot_shard`` is that of the snapshot to which the numbers of the shards belong.
 
-    When that changes, a number may mean another shard, and a key may be elsewhere: then reads of all shards go to the
-    primary for as long as those of any would have.
+    In another snapshot a number may mean another shard, and a key may be on another one: then reads of all shards go to
+    the primary until the time of every earlier write is over.
     """
 
     __slots__ = ("_earlier", "_seconds", "_shards", "_slot_shard", "_turn", "_window")
@@ -125,7 +126,7 @@ class OwnWrites:
         self._seconds = seconds
         self._slot_shard: tuple[int, ...] = ()
         self._shards: list[Written | None] = []
-        """By the shard's number and one, as ``NOBODY`` has its place too."""
+        """The writes by the shard's number plus one, so that ``NOBODY`` has a place too."""
         self._earlier: list[Written] = []
 
     def lately(self, shard: int, slot_shard: tuple[int, ...], now: float) -> bool:
@@ -140,13 +141,13 @@ class OwnWrites:
         return written is not None and (written.unanswered > 0 or now < written.until)
 
     def sink(self, shard: int, slot_shard: tuple[int, ...]) -> Sink:
-        """Where the reply to a write on ``shard`` goes that is sent now."""
+        """The sink of the reply to a write that is sent to ``shard`` now."""
         written = self._written(shard, slot_shard)
         written.unanswered += 1
         return written
 
     def relay(self, shards: Iterable[int], slot_shard: tuple[int, ...], sink: Sink) -> Sink:
-        """Where the reply to a write on ``shards`` goes, on its way to ``sink``."""
+        """The sink of the reply to a write on ``shards``; the reply goes on to ``sink``."""
         found = [self._written(shard, slot_shard) for shard in shards]
         for written in found:
             written.unanswered += 1

@@ -1,4 +1,4 @@
-"""The loop over what a client has sent: each request goes to the first of three paths that takes it.
+"""The loop over the requests of a client: each is given to the first of three paths that takes it.
 
 ::
 
@@ -6,7 +6,7 @@
     own_fast_path    the proxy's own answers                           unless ``client.own`` is ClientMode.LONG
     slow_path        everything else
 
-A client's requests are carried out until the turn's credit is used up, then those of other clients are.
+A client's requests are carried out until the credit of its turn is used up; then other clients are served.
 """
 
 from proxy.client.client import Client
@@ -25,9 +25,10 @@ _BYTES_SHIFT = BYTES.bit_length() - 1
 
 
 def carry_out_all(client: Client, data: bytes, pos: int, now: float, turn: Turn, more: bool) -> int:
-    """Carry out the requests in ``data[pos:]``; ``more``: others come behind ``data``.
+    """Carry out the requests in ``data[pos:]``; ``more``: further requests follow ``data``.
 
-    Returns the offset of the first that is not carried out, ``~offset`` if it is not whole. Raises ProtocolError.
+    Returns the offset of the first request that is not carried out, ``~offset`` if it is incomplete. Raises
+    ``ProtocolError``.
     """
     client.last_active = now
     view = data
@@ -85,7 +86,7 @@ def carry_out_all(client: Client, data: bytes, pos: int, now: float, turn: Turn,
 
 
 def pace(client: Client) -> None:
-    """Have as many requests in flight as the client's replies allow."""
+    """Set the number of requests in flight to what the client's replies allow."""
     pacing = client.pacing
     if pacing is None:
         pacing = client.pacing = Pacing()
@@ -93,6 +94,7 @@ def pace(client: Client) -> None:
 
 
 def wait(client: Client, turn: Turn) -> None:
-    """Read no more from a client that has had its share of this turn; it goes on when the others have had theirs."""
+    """Stop reading from a client that has had its share of this turn; it goes on when the other clients have had
+    theirs."""
     client.flow.stop(_TURN)
     turn.wait(client)

@@ -1,4 +1,4 @@
-"""What a client uses of its worker, beside what the features use."""
+"""Protocols of what a client uses of its worker, in addition to what the features use."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,18 +10,18 @@ from proxy.session.session import Session, World
 
 
 class ShownCommands(Monitors, Protocol):
-    """The clients that have called MONITOR, and what they are shown."""
+    """The clients that have called MONITOR, and the commands that they are shown."""
 
     @property
     def watching(self) -> bool:
-        """Whether there are any."""
+        """Whether any client has called MONITOR."""
 
     def show(self, session: Session, fact: Fact, args: Sequence[bytes]) -> None:
-        """A client has run a command."""
+        """Show a command that a client has run."""
 
 
 class PausedCommands(Paused, Protocol):
-    """What a CLIENT PAUSE holds."""
+    """Decides which commands a CLIENT PAUSE holds."""
 
     def holds(self, fact: Fact, args: Sequence[bytes]) -> bool:
         """Whether a command has to wait."""
@@ -36,31 +36,31 @@ class ClientRegistry(Registry, Protocol):
 
     @property
     def pausing(self) -> PausedCommands:
-        """What a CLIENT PAUSE holds."""
+        """Decides which commands a CLIENT PAUSE holds."""
 
 
 class RankedWorker(WorkerCounts, Protocol):
-    """Which worker this is, and how its clients are numbered."""
+    """The index and the number of the workers, and the ranks of the clients."""
 
     def rank(self, number: int) -> int:
-        """The place of client ``number`` among those of its worker."""
+        """The rank of client ``number`` among those of its worker."""
 
 
 class ClientServices(Services, Protocol):
-    """The parts of a worker that its clients share."""
+    """The objects that the clients of a worker share."""
 
     @property
     def clients(self) -> ClientRegistry:
-        """The clients."""
+        """The clients of the worker."""
 
     @property
     def shared_counts(self) -> RankedWorker:
-        """Which worker this is."""
+        """The index and the number of the workers."""
 
     @property
     def world(self) -> World:
-        """What sessions know of."""
+        """The facts that sessions know about the server."""
 
     @property
     def fast_paths(self) -> FastPaths:
-        """What both fast paths know of commands."""
+        """The facts about commands that both fast paths use."""

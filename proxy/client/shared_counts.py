@@ -1,16 +1,15 @@
-"""What is counted over all workers as it happens: client ids, how many clients are connected, how many block, and what
-they are about to hear.
+"""Counters that all workers share: client ids, connected clients, blocked clients, and subscriptions that have begun.
 
-Each worker writes three cells of its own and reads all of them::
+Each worker writes three cells of its own, and reads the cells of all workers::
 
     worker 0                         worker 1                         ...
     | numbered | connected | blocked | numbered | connected | blocked | ...      8 bytes each
 
-Behind these come two rows for each worker: how many subscriptions its clients have begun, and how many of those are
-over, by a hash of what is subscribed to (``proxy.pubsub.beginnings``).
+Behind these are two rows for each worker: the number of subscriptions that its clients have begun, and the number of
+those that are complete or given up, by a hash of the channel (``proxy.pubsub.beginnings``).
 
-With one worker the cells are this process's own; with several they are memory that the supervisor hands to each, so
-that a worker's successor goes on numbering where the dead one stopped.
+With one worker the cells are memory of this process. With several they are memory that the supervisor passes to each
+worker, so that a worker's successor continues the numbering of a dead one.
 """
 
 import mmap
@@ -21,11 +20,12 @@ import tempfile
 _CELL = 8
 _CELLS = 3
 BUCKETS = 64
-"""Hashes of what is subscribed to."""
+"""The number of hashes of channels."""
 
 
 def shared_file(workers: int) -> int:
-    """A new file for the cells of ``workers``, all 0; its descriptor. It has no name that could be left behind."""
+    """Make a file for the cells of ``workers``, all 0, and return its descriptor. The file has no name that could be
+    left behind."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("slotgate-shared_counts")
     else:
@@ -40,7 +40,7 @@ def _size(workers: int) -> int:
 
 
 class SharedCounts:
-    """The cells, as worker ``index`` of ``workers`` sees them; ``descriptor`` is a ``shared_file``'s."""
+    """The cells as worker ``index`` of ``workers`` sees them; ``descriptor`` is that of a ``shared_file``."""
 
     def __init__(self, workers: int = 1, index: int = 0, descriptor: int | None = None) -> None:
         size = _size(workers)
@@ -52,29 +52,30 @@ class SharedCounts:
         return f"SharedCounts({self.index} of {self.workers}, {self.total()} connected)"
 
     def next_number(self) -> int:
-        """The id of this worker's next client: from 1, never given twice, by no worker."""
+        """The id of this worker's next client: from 1 on, and never given twice by any worker."""
         numbered = self._cells[_CELLS * self.index]
         self._cells[_CELLS * self.index] = numbered + 1
         return numbered * self.workers + self.index + 1
 
     def rank(self, number: int) -> int:
-        """Consecutive numbers for a worker's consecutive ids, to deal its clients out by."""
+        """A number that is consecutive for a worker's consecutive ids, by which its clients are spread over
+        connections."""
         return number // self.workers + number % self.workers
 
     def connected(self, count: int) -> None:
-        """This worker has ``count`` clients now."""
+        """Note that this worker has ``count`` clients now."""
         self._cells[_CELLS * self.index + 1] = count
 
     def blocked(self, count: int) -> None:
-        """Of this worker's clients ``count`` wait in a blocking command now."""
+        """Note that ``count`` of this worker's clients wait in a blocking command now."""
         self._cells[_CELLS * self.index + 2] = count
 
     def total(self) -> int:
-        """The clients of all workers."""
+        """The number of clients of all workers."""
         return self._sum(1)
 
     def total_blocked(self) -> int:
-        """Those of all workers that wait in a blocking command."""
+        """The number of clients of all workers that wait in a blocking command."""
         return self._sum(2)
 
     def _sum(self, cell: int) -> int:
@@ -84,15 +85,15 @@ class SharedCounts:
         return total
 
     def begun(self, bucket: int) -> None:
-        """A client of this worker has begun to subscribe to something in ``bucket``."""
+        """Count one more subscription in ``bucket`` that a client of this worker has begun."""
         self._cells[self._row(self.index) + bucket] += 1
 
     def ended(self, bucket: int) -> None:
-        """One of those hears it, or is not waited for any more."""
+        """Count one of the begun subscriptions in ``bucket`` as complete or given up."""
         self._cells[self._row(self.index) + BUCKETS + bucket] += 1
 
     def begun_elsewhere(self, bucket: int) -> list[tuple[int, int]]:
-        """The other workers of which clients have begun, and hear nothing yet: how many had begun up to now."""
+        """The other workers with incomplete subscriptions in ``bucket``, each with the number begun so far."""
         found = []
         for worker in range(self.workers):
             row = self._row(worker) + bucket
@@ -101,7 +102,7 @@ class SharedCounts:
         return found
 
     def ended_elsewhere(self, bucket: int, worker: int) -> int:
-        """How many of those of ``worker`` are over."""
+        """The number of subscriptions in ``bucket`` of ``worker`` that are complete or given up."""
         count: int = self._cells[self._row(worker) + BUCKETS + bucket]
         return count
 
@@ -109,7 +110,7 @@ class SharedCounts:
         return _CELLS * self.workers + 2 * BUCKETS * worker
 
     def bury(self, index: int) -> None:
-        """Worker ``index`` is dead, and its clients are gone with it."""
+        """Remove the clients of the dead worker ``index`` from the counts."""
         self._cells[_CELLS * index + 1] = 0
         self._cells[_CELLS * index + 2] = 0
         row = self._row(index)

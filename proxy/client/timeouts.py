@@ -40,7 +40,7 @@ IDLE = "idle timeout"
 REQUEST = "request read timeout"
 
 
-class Worker(Protocol):
+class TimedWorker(Protocol):
     """What the timeouts use of the worker."""
 
     @property
@@ -59,7 +59,9 @@ class Worker(Protocol):
 class ClientTimeouts:
     """The timeouts of a worker's clients; ``open_to_all`` says whether who connects need not log in."""
 
-    def __init__(self, worker: Worker, clock: Clock, limits: ConnectionLimits, open_to_all: Callable[[], bool]) -> None:
+    def __init__(
+        self, worker: TimedWorker, clock: Clock, limits: ConnectionLimits, open_to_all: Callable[[], bool]
+    ) -> None:
         self._worker = worker
         self._clock = clock
         self._login = limits.auth_timeout
@@ -100,7 +102,7 @@ class ClientTimeouts:
         if self._every and now >= self._next_look and not self._looking:
             self._next_look = now + self._every
             self._looking = True
-            self._worker.slices.run(self._look(now))
+            self._worker.slices.run(self._look_once(now))
         self._timer = self._clock.call_later(self._tick_every, self._tick)
 
     # ---- who has not logged in
@@ -134,6 +136,12 @@ class ClientTimeouts:
 
     # ---- every client
 
+    def _look_once(self, now: float) -> Job[None]:
+        try:
+            yield from self._look(now)
+        finally:
+            self._looking = False
+
     def _look(self, now: float) -> Job[None]:
         """Close who is idle, and who has begun a request and sends no more of it."""
         active: dict[int, float] = {}
@@ -162,7 +170,7 @@ class ClientTimeouts:
                 active[client.number] = last
             if max(client.last_active, last) + self._idle <= now:
                 overdue.append((client, IDLE))
-        self._active, self._begun, self._looking = active, begun, False
+        self._active, self._begun = active, begun
         self._close(overdue)
 
     def _same_since(self, client: Client, got: int, now: float) -> float:

@@ -5,8 +5,9 @@
     model          the tables and keys, with their defaults and the reason for each
     section        what the tables have in common
     client_limits  the keys of ``[limits]`` about who is connected
+    admin          the table of the admin port
     values         durations, sizes, addresses and slot ranges
-    secret         passwords, from the file, the environment or a file of their own
+    secret         passwords and tokens, from the file, the environment or a file of their own
     certificates   TLS contexts, from their files
     checks         rules between several keys
     words          the errors of pydantic in an operator's words
@@ -15,12 +16,14 @@
     settings       the configuration in use as names and values, without secrets
 """
 
+from proxy.config.admin import AdminSection
 from proxy.config.model import BackendSection, Config, LimitsSection, LogSection, ShardSection, User
 from proxy.config.sources import load
 from proxy.config.values import Address, parse_listen, parse_server
 
 __all__ = [
     "Address",
+    "AdminSection",
     "BackendSection",
     "Config",
     "LimitsSection",

@@ -14,15 +14,20 @@ TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 _NOT_ITS_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 
 
-class HasTlsFiles(Protocol):
-    """A table with the keys of TLS; files are full paths."""
+class HasOwnCertificate(Protocol):
+    """A table with the keys of a certificate; files are full paths."""
 
-    @property
-    def tls_ca_file(self) -> str | None: ...
     @property
     def tls_cert_file(self) -> str | None: ...
     @property
     def tls_key_file(self) -> str | None: ...
+
+
+class HasTlsFiles(HasOwnCertificate, Protocol):
+    """A table with the keys of TLS to servers."""
+
+    @property
+    def tls_ca_file(self) -> str | None: ...
     @property
     def tls_verify(self) -> bool: ...
 
@@ -57,9 +62,18 @@ def client_context(section: HasTlsFiles) -> ssl.SSLContext:
     return context
 
 
-def _unreadable(section: HasTlsFiles) -> Iterator[tuple[str, str]]:
+def check_own(section: HasOwnCertificate) -> None:
+    """Raise Problems that name every key that is wrong, of a table that has a listener's certificate and key."""
+    problems = [*_unreadable(section), *_half(section)]
+    if not problems and section.tls_cert_file is not None and section.tls_key_file is not None:
+        problems += _load_own(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), section.tls_cert_file, section.tls_key_file)
+    if problems:
+        raise Problems(*problems)
+
+
+def _unreadable(section: HasOwnCertificate) -> Iterator[tuple[str, str]]:
     for key in TLS_FILES:
-        name = getattr(section, key)
+        name = getattr(section, key, None)
         if name is None:
             continue
         try:
@@ -70,7 +84,7 @@ def _unreadable(section: HasTlsFiles) -> Iterator[tuple[str, str]]:
             yield key, f"names no file: {error}"
 
 
-def _half(section: HasTlsFiles) -> Iterator[tuple[str, str]]:
+def _half(section: HasOwnCertificate) -> Iterator[tuple[str, str]]:
     if section.tls_cert_file is not None and section.tls_key_file is None:
         yield "tls_cert_file", "needs its key: set tls_key_file beside it (to the same file, if that holds both)"
     if section.tls_key_file is not None and section.tls_cert_file is None:

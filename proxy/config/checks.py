@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, groupby
 
-from proxy.config.certificates import TLS_FILES, client_context
+from proxy.config.certificates import TLS_FILES, check_own, client_context
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
 from proxy.config.values import Address, format_range
@@ -136,6 +136,14 @@ def check_tls(config: Config) -> Iterator[Problem]:
         yield from ((f"backend.{key}", words) for key, words in error.problems)
 
 
+def check_admin(config: Config) -> Iterator[Problem]:
+    """The certificate of the admin port can be used."""
+    try:
+        check_own(config.admin)
+    except Problems as error:
+        yield from ((f"admin.{key}", words) for key, words in error.problems)
+
+
 def check_users(config: Config) -> Iterator[Problem]:
     """Each user is named once."""
     for first, second, name in _repeated(user.name for user in config.users):
@@ -233,8 +241,8 @@ def check_listeners(config: Config) -> Iterator[Problem]:
     listeners = [(f"listen[{index}]", address) for index, address in enumerate(config.listen)]
     if not listeners:
         yield "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'
-    if config.admin is not None:
-        listeners.append(("admin", config.admin))
+    if config.admin.address is not None:
+        listeners.append(("admin", config.admin.address))
     for (first, one), (second, other) in combinations(listeners, 2):
         if not one.chosen_by_system and _same_place(one, other):
             yield second, f"{other} is taken by {first}: choose another port"
@@ -323,6 +331,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
         tuple((table, key) for table in ("backend", "sentinel") for key in ("username", *PASSWORD_KEYS)),
     ),
     (check_tls, (("sentinel", "tls"), *(("backend", key) for key in ("tls", *_TLS_KEYS)))),
+    (check_admin, (("admin", "tls_cert_file"), ("admin", "tls_key_file"))),
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from proxy.config.section import DAY as _DAY
 from proxy.config.section import Section
 from proxy.config.section import default as _default
 from proxy.config.values import Count, Duration
 
-_DAY = 86400.0
 PROTECTED = (
     "{} accepts clients of this machine only, as the default user needs no password: set a password under [[users]], "
     "or protected_mode = false"

@@ -29,6 +29,8 @@ NAMES = frozenset(
 ENGINE = f"{PREFIX}ENGINE"
 """The variable that is read when the package is imported (``proxy.__init__``), so it can not be set in a file."""
 
+_ADMIN_KEYS = f"{PREFIX}admin__".lower()
+
 # Kubernetes and Docker set these for a service called "slotgate"; they are not an operator's mistake.
 _SERVICE_LINK = re.compile(
     f"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
@@ -51,6 +53,9 @@ class _Variables(EnvSettingsSource):
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """JSON lists and objects decoded; other text unchanged, since it may be an address."""
+        if field_name == "admin" and not value.lstrip().startswith("{"):
+            # The short form, beside which other variables may set the table's other keys.
+            return {"address": value} if any(name.startswith(_ADMIN_KEYS) for name in self.env_vars) else value
         try:
             decoded = json.loads(value)
         except ValueError as error:

@@ -20,11 +20,14 @@ from pydantic import (
     model_validator,
 )
 
+from proxy.config.admin import AdminSection, from_address
 from proxy.config.certificates import TLS_FILES
 from proxy.config.client_limits import ConnectionLimits
 from proxy.config.secret import PASSWORD_KEYS, Problems, full_path, read_secret
-from proxy.config.section import Section, one_or_many
+from proxy.config.section import DAY as _DAY
+from proxy.config.section import Hash, Section
 from proxy.config.section import default as _default
+from proxy.config.section import one_or_many as _one_or_many
 from proxy.config.values import (
     Address,
     AddressMap,
@@ -40,12 +43,11 @@ from proxy.config.values import (
 )
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
-_DAY = 86400.0
 _KEEPALIVE_MAX = 32767.0
 """The most seconds that Linux takes (TCP_KEEPIDLE)."""
 
 
-Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(one_or_many)]
+Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(_one_or_many)]
 
 
 class TopologySection(Section):
@@ -74,7 +76,7 @@ class SentinelSection(Section):
     """``[sentinel]``: the sentinels, the master names that are the shards, and how to log in to the sentinels."""
 
     sentinels: Servers = _default((), "Required with sentinels: one has to answer, and names the others.")
-    masters: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = _default(
+    masters: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
         (), "Required with sentinels: the slots are divided evenly over them, in this order."
     )
     username: str | None = _default(None, "None: the sentinels' default user.")
@@ -122,7 +124,7 @@ class ColocateSection(Section):
     name: Annotated[str | None, AfterValidator(_name)] = _default(
         None, "Required with prefixes: their keys are in the slot of a key of this name."
     )
-    prefixes: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] = _default(
+    prefixes: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
         (), "None: a rule has prefixes or a prefix. All keys that begin with one of these share a slot."
     )
     prefix: str | None = _default(
@@ -280,15 +282,6 @@ class LimitsSection(ConnectionLimits):
         return ceil(self.tcp_keepalive)
 
 
-def _hash(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", value.get_secret_value()):
-        raise ValueError("is not a SHA-256: write 64 hex digits, as `printf %s PASSWORD | sha256sum` prints them")
-    return SecretStr(value.get_secret_value().lower())
-
-
-Hash = Annotated[SecretStr, AfterValidator(_hash)]
-
-
 class User(Section):
     """One ``[[users]]``: a user of the proxy. Passwords are kept as SHA-256 only."""
 
@@ -298,7 +291,7 @@ class User(Section):
     password: SecretStr | None = _default(None, "None: set one of the password keys, or nopass.")
     password_env: str | None = _default(None, "None: see password.")
     password_file: str | None = _default(None, "None: see password.")
-    password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(one_or_many)] = _default(
+    password_sha256: Annotated[tuple[Hash, ...], BeforeValidator(_one_or_many)] = _default(
         (), "None: see password. Several at once let passwords be changed without a gap."
     )
 
@@ -338,12 +331,10 @@ class LogSection(Section):
 class Config(Section):
     """The whole configuration, parsed and checked. Equal configurations compare equal."""
 
-    listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(one_or_many)] = _default(
+    listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(_one_or_many)] = _default(
         ("127.0.0.1:6380",), "Loopback is the safe default; the port is free beside a Redis on 6379."
     )
-    admin: Annotated[ListenAddress | None, BeforeValidator(lambda value: None if value == "" else value)] = _default(
-        "127.0.0.1:9121", "Loopback is the safe default: metrics reveal much about an application."
-    )
+    admin: Annotated[AdminSection, BeforeValidator(from_address)] = _default({}, "See its keys.")
     protected_mode: bool = _default(
         True, "As in Redis: without passwords, an open port must not let everybody in by mistake."
     )

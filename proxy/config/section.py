@@ -1,10 +1,14 @@
-"""What every table of the configuration is made of."""
+"""What the tables of the file have in common."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+DAY = 86400.0
+"""The longest duration, in seconds."""
 
 
 class Section(BaseModel):
@@ -19,5 +23,15 @@ def default(value: object, why: str, **rules: Any) -> Any:
 
 
 def one_or_many(value: object) -> object:
-    """A list, of a single text too."""
+    """A list from what may be written without brackets."""
     return [value] if isinstance(value, str) else value
+
+
+def _hash(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value.get_secret_value()):
+        raise ValueError("is not a SHA-256: write 64 hex digits, as `printf %s PASSWORD | sha256sum` prints them")
+    return SecretStr(value.get_secret_value().lower())
+
+
+Hash = Annotated[SecretStr, AfterValidator(_hash)]
+"""The SHA-256 of a password, as lower-case hex."""

@@ -6,13 +6,13 @@ from pydantic import BaseModel
 
 from proxy.config import Config
 
-_SECRET = frozenset({"password", "password_sha256"})
+_SECRET = frozenset({"password", "password_sha256", "token", "token_sha256"})
 
 
 def settings(config: Config) -> Iterator[tuple[str, str]]:
     """The keys with their values, such as ``backend.request_timeout`` ``15.0``; in lists, ``shards[0].primary``.
 
-    Durations are in seconds, sizes in bytes. Passwords and their hashes are left out.
+    Durations are in seconds, sizes in bytes. Passwords, tokens and their hashes are left out.
     """
     return _of_table("", config)
 

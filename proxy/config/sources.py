@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from proxy.config.checks import CHECKS
 from proxy.config.environment import PREFIX, read_environment, unknown_variables, variable_of
 from proxy.config.model import Config
-from proxy.config.secret import PASSWORD_KEYS, LoadContext
+from proxy.config.secret import PASSWORD_KEYS, TOKEN_KEYS, LoadContext
 from proxy.config.words import LISTS, TABLES, Location, Problem, path_of, problems_of
 from proxy.errors import ConfigError
 
 _RULES = "colocate"
 """The table whose keys have a meaning only together."""
+_SHORT = "admin"
+"""The table that may be written as a text, which is its address."""
 Data = dict[str, Any]
 Keys = tuple[str, ...]
 """A location without list positions, such as ``("shards", "slots")``."""
@@ -37,7 +39,9 @@ def load(
     around = LoadContext(os.environ if environ is None else environ, path.parent if path else Path())
     variables, problems = read_environment(around.environ)
     unread: set[Keys] = {(name.removeprefix(PREFIX).lower(),) for name, _ in problems}
-    data = _overlay(_overlay(_read(path) if path else {}, variables), flags or {})
+    data: Data = {}
+    for layer in _with_tables([_read(path) if path else {}, variables, flags or {}]):
+        data = _overlay(data, layer)
     problems += unknown_variables(around.environ, _variables_meant(data))
 
     config, found, broken = _validate(data, around)
@@ -65,11 +69,20 @@ def _read(path: Path) -> Data:
         raise ConfigError(((str(path), f"is not TOML: {error}"),)) from None
 
 
+def _with_tables(layers: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The layers; the short form of ``[admin]`` as a table, if another layer has one, whose other keys stay then."""
+    table = any(isinstance(layer.get(_SHORT), Mapping) for layer in layers)
+    for layer in layers:
+        yield {**layer, _SHORT: {"address": layer[_SHORT]}} if table and isinstance(layer.get(_SHORT), str) else layer
+
+
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
-    """``base`` with the keys of ``over``: tables are merged, others replaced. One password key replaces another."""
+    """``base`` with the keys of ``over``: tables are merged, others replaced. One password key replaces another, and
+    one token key another."""
     merged = dict(base)
-    if any(key in over for key in PASSWORD_KEYS):
-        merged = {key: value for key, value in merged.items() if key not in PASSWORD_KEYS}
+    for keys in PASSWORD_KEYS, TOKEN_KEYS:
+        if any(key in over for key in keys):
+            merged = {key: value for key, value in merged.items() if key not in keys}
     for key, value in over.items():
         both = isinstance(merged.get(key), dict) and isinstance(value, Mapping)
         merged[key] = _overlay(merged[key], value) if both else value
@@ -77,12 +90,13 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
 
 
 def _variables_meant(data: Data) -> frozenset[str]:
-    """The variables that the ``password_env`` keys name."""
+    """The variables that the ``password_env`` and ``token_env`` keys name."""
     tables: list[Any] = []
     for name in TABLES:
         value = data.get(name)
         tables += value if name in LISTS and isinstance(value, list) else [value]
-    named = (table.get("password_env") for table in tables if isinstance(table, dict))
+    keys = PASSWORD_KEYS[1], TOKEN_KEYS[1]
+    named = (table.get(key) for table in tables if isinstance(table, dict) for key in keys)
     return frozenset(name for name in named if isinstance(name, str))
 
 

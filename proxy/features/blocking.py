@@ -1,8 +1,8 @@
-"""Commands that block: each over a connection that its client has for itself meanwhile
+"""Commands that block: each uses a connection that its client has for itself meanwhile
 (``proxy.backends.blocking_request``).
 
-While a client is blocked its socket is read, or nobody would see it leave; what it sends waits. When it leaves, the
-connection is closed, which ends the block at the server.
+A blocked client's socket is still read, so that its disconnect is seen; the requests that it sends wait. When it
+disconnects, the dedicated connection is closed, which ends the block at the server.
 """
 
 import math
@@ -20,19 +20,19 @@ from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
 _FIRST = frozenset({"blmpop", "bzmpop"})
-"""Their first argument says how many seconds they may block; the last one of the others, but for XREAD's BLOCK."""
+"""The commands whose first argument is the timeout in seconds. The other commands have it last, and XREAD has BLOCK."""
 _LAST = frozenset({"blpop", "brpop", "blmove", "brpoplpush", "bzpopmin", "bzpopmax"})
 _STREAMS = frozenset({"xread", "xreadgroup"})
 
 
 def begin(modes: Modes, request: Request, shard: int) -> bool:
-    """Carry out a command that may block, on ``shard``. False if it must wait until all that its client sent is
-    answered."""
+    """Carry out a command that may block, on ``shard``. Returns False if the command must wait until all earlier
+    requests of its client are answered."""
     client = modes.client
     if not client.alone():
         return False
     if client.flow.ended:
-        # As Redis: what it waits for must not be given to somebody who is gone.
+        # As in Redis, an element must not be given to a client that has disconnected.
         client.drain()
         return True
     halt = Halt(modes, request.fact)
@@ -42,8 +42,11 @@ def begin(modes: Modes, request: Request, shard: int) -> bool:
 
 
 class Halt:
-    """A client stops here until it is answered. It counts as blocked as long as a server has its command: whoever waits
-    for that, and then does what it waits for, must not come before it."""
+    """Stops a client until its command is answered.
+
+    The client counts as blocked as long as a server has the command, and not earlier: another client may wait for that,
+    and then send the command that unblocks it.
+    """
 
     __slots__ = ("_counted", "_modes", "_reads", "leaving", "pending")
 
@@ -53,13 +56,13 @@ class Halt:
         self._reads = fact.readonly
         self.pending = client.hold(fact)
         self.leaving = False
-        """It is to be closed: an error of ours would tell it nothing."""
+        """Whether the client is being closed, so that an error of the proxy would tell it nothing."""
         self._counted = False
         client.flow.stop(Stop.BLOCKED)
         client.adopt_session()
 
     def waits(self, on: bool) -> None:
-        """A server has its command, or has it no more."""
+        """Note whether a server has the client's command."""
         if on is not self._counted:
             self._counted = on
             client = self._modes.client
@@ -67,12 +70,12 @@ class Halt:
             client.service.clients.count_blocked(1 if on else -1)
 
     def end(self) -> None:
-        """It does not wait any more."""
+        """End the wait of the client."""
         self._modes.block = None
         self.waits(False)
 
     def answer(self, reply: bytes) -> None:
-        """It goes on."""
+        """Answer the command, and let the client go on."""
         self.end()
         self.pending.answer(b"" if self.leaving and reply == UNBLOCKED else reply)
         if self._reads:
@@ -80,7 +83,7 @@ class Halt:
 
 
 class Block(BlockingRequest):
-    """One command that blocks."""
+    """One blocking command of a client."""
 
     __slots__ = ("_asked", "_ends", "_halt", "_modes", "_open", "_request")
 
@@ -93,13 +96,13 @@ class Block(BlockingRequest):
         self._halt = halt
         self._open = open_ends(args) if fact.name == "xread" else {}
         self._ends: dict[int, bytes] = {}
-        """What stands for ``$`` where it stood, once that is known."""
+        """The ids that replace ``$``, by the index of the argument, as far as they are known."""
         self._asked: list[int] = []
-        """Where those stand that are asked for now, in this order."""
+        """The indexes of the ``$`` for which the server is being asked now, in the order of the requests."""
         modes.block = self
 
     def place(self) -> Place | bytes | None:
-        """Where its keys are."""
+        """Return the place of the keys."""
         request = self._request
         plan = self._modes.client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject):
@@ -109,7 +112,7 @@ class Block(BlockingRequest):
         return self.upstream.primary(plan.shard, session.protocol, session.db)
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
-        """The command; before it, at first, where the streams end that it reads on from there."""
+        """Return the command, preceded by requests for the last id of each stream that is read from ``$`` on."""
         request = self._request
         frame = request.frame
         if remaining is not None or self._ends:
@@ -119,7 +122,8 @@ class Block(BlockingRequest):
         return (*(question(self._open[at]) for at in self._asked), frame)
 
     def heard(self, index: int, reply: bytes) -> bool:
-        """Where a stream ends. If that is not said, it is where it ends when the command comes to a server again."""
+        """Take the last id of a stream. If the server does not give it, ``$`` stands for the last id of the moment at
+        which a server gets the command."""
         at = self._asked[index]
         end = end_said(reply)
         if end is not None:
@@ -129,30 +133,31 @@ class Block(BlockingRequest):
         return True
 
     def waits(self, on: bool) -> None:
-        """The client is blocked, or not."""
+        """Note whether the client is blocked."""
         self._halt.waits(on)
 
     def nothing(self) -> bytes:
-        """The null that says that the time is over."""
+        """Return the null that a command whose time is over is answered."""
         return b"_\r\n" if self._modes.client.session.protocol >= 3 else b"*-1\r\n"
 
     def answer(self, reply: bytes) -> None:
-        """Pass it on."""
+        """Pass the reply on."""
         self._halt.answer(reply)
 
     def leave(self) -> None:
-        """The client is to be closed; what it is given at this moment it still gets."""
+        """Unblock the client, as it is to be closed; an element that is given to it at this moment is still
+        delivered."""
         self._halt.leaving = True
         self.unblock(True)
 
     def cancel(self) -> None:
-        """The client is gone."""
+        """End the command, as the client is gone."""
         self._halt.end()
         super().cancel()
 
 
 def seconds(name: str, args: Sequence[bytes]) -> float:
-    """How long a command may block; ``math.inf`` if for ever, or if it does not say so in a way that is known here."""
+    """The seconds that a command may block; ``math.inf`` if there is no limit, or none that can be read."""
     at = _timeout_at(name, args)
     if at is None:
         return math.inf
@@ -166,7 +171,7 @@ def seconds(name: str, args: Sequence[bytes]) -> float:
 
 
 def shortened(name: str, args: Sequence[bytes], remaining: float) -> list[bytes]:
-    """The command, to block for ``remaining`` seconds."""
+    """The arguments of the command with a timeout of ``remaining`` seconds."""
     changed = list(args)
     at = _timeout_at(name, args)
     assert at is not None
@@ -175,7 +180,7 @@ def shortened(name: str, args: Sequence[bytes], remaining: float) -> list[bytes]
 
 
 def _timeout_at(name: str, args: Sequence[bytes]) -> int | None:
-    """Where a command says how long it may block."""
+    """The index of the timeout among the arguments, or None."""
     if name in _FIRST:
         return 1
     if name in _LAST:

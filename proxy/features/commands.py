@@ -1,6 +1,6 @@
-"""The table of the proxy's own commands: what carries out each, and what features do ahead of a command.
+"""The table of the proxy's own commands: the handler of each, and the checks that features make ahead of a command.
 
-A command that belongs here has the handling ``SESSION`` or ``MODE``.
+A command in the table has the handling ``SESSION`` or ``MODE``.
 """
 
 from collections.abc import Mapping
@@ -48,21 +48,21 @@ OWN_COMMANDS: Mapping[str, OwnRow] = {
     "waitaof": FeatureCommand(wait.begin, in_multi=InMulti.SENT),
     "watch": FeatureCommand(transactions.watch, in_multi=InMulti.AT_ONCE),
 }
-"""By the fact's name."""
+"""The rows by the name of the fact."""
 WHILE_SUBSCRIBED = frozenset(name for name, row in OWN_COMMANDS.items() if row.while_subscribed)
-"""What a client in RESP2 may send while it is subscribed."""
+"""The commands that a client in RESP2 may send while it is subscribed."""
 _KEEP_CACHING = frozenset(("client|caching", "client|tracking", "multi"))
-"""Behind these CLIENT CACHING is still for what follows."""
+"""The commands after which CLIENT CACHING still applies to the next one."""
 
 
 def find(name: str) -> OwnRow:
-    """What carries out the command ``name`` (as a fact names it), whose handling says that it is the proxy's own."""
+    """The row of the command ``name`` (as a fact names it), whose handling says that it is the proxy's own."""
     return OWN_COMMANDS.get(name) or session_commands.find(name)
 
 
 def take(modes: Modes, request: Request) -> bool | None:
-    """Carry out a command whose arity is right and which the client may call: whether that was done (False: it must
-    wait), or None if it belongs to no feature."""
+    """Carry out a command whose arity is right and which the client may call. Returns True if that was done, False if
+    the command must wait, and None if no feature handles it."""
     client, fact = modes.client, request.fact
     row = OWN_COMMANDS.get(fact.name)
     subscriptions = modes.subscriptions
@@ -93,12 +93,12 @@ def take(modes: Modes, request: Request) -> bool | None:
 
 
 def spoil(modes: Modes, fact: Fact | None) -> None:
-    """A command was refused before it could be looked at."""
+    """Mark the transaction as spoiled, as a command was refused before it could be inspected."""
     transactions.spoil(modes, fact)
 
 
 def let_go(modes: Modes) -> None:
-    """The client is gone, or starts over (RESET): end everything that it is in the middle of."""
+    """End all features that the client uses, as it is gone or has sent RESET."""
     if modes.block is not None:
         modes.block.cancel()
     if modes.sent is not None:

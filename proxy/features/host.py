@@ -1,6 +1,6 @@
-"""What a feature may use of the client that it is for, and of what that client shares with the others of its worker.
+"""Protocols of what a feature may use of its client, and of what that client shares with the others of its worker.
 
-A feature names neither the connection of its client nor the composition root: both are met here, as far as needed.
+Features know neither the client's connection nor the composition root: these Protocols stand for both.
 """
 
 import asyncio
@@ -34,10 +34,11 @@ from proxy.transport.write_batch import Turn
 
 
 class Siblings(Protocol):
-    """The other workers, where there are any."""
+    """The other workers of the server."""
 
     def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
-        """Have them do their parts of a command about all clients, and later call ``then`` with what they answered."""
+        """Have the other workers run their parts of a command about all clients; ``then`` is called later with their
+        replies."""
 
 
 class Registry(Protocol):
@@ -47,40 +48,40 @@ class Registry(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether a CLIENT PAUSE holds."""
+        """Whether a CLIENT PAUSE is in effect."""
 
     @property
     def pauses_writes_only(self) -> bool:
-        """Whether it holds only what may write."""
+        """Whether the pause holds only commands that may write."""
 
     @property
     def pausing(self) -> "Paused":
-        """What it holds."""
+        """Decides which commands the pause holds."""
 
     @property
     def monitoring(self) -> "Monitors":
         """The clients that have called MONITOR."""
 
     def get(self, number: int) -> "Host | None":
-        """The client with this id."""
+        """The client with the id ``number``."""
 
     def count_blocked(self, change: int) -> None:
-        """One more client waits in a blocking command (1), or one less (-1)."""
+        """Count one more client that waits in a blocking command (1), or one less (-1)."""
 
     def look_again(self) -> None:
-        """Carry out what a pause holds and does not hold any more."""
+        """Carry out the held commands that the pause does not hold any more."""
 
 
 class WorkerCounts(Protocol):
-    """Which worker this is, of how many."""
+    """The index and the number of the workers."""
 
     @property
     def workers(self) -> int:
-        """How many there are."""
+        """The number of workers."""
 
     @property
     def index(self) -> int:
-        """Which one this is, from 0."""
+        """The index of this worker, from 0."""
 
 
 class Monitors(Protocol):
@@ -89,21 +90,21 @@ class Monitors(Protocol):
     def __contains__(self, client: "Host") -> bool: ...
 
     def add(self, client: "Host") -> None:
-        """``client`` sees all commands from now on."""
+        """Show all commands to ``client`` from now on."""
 
     def remove(self, client: "Host") -> None:
-        """It does not any more; it need not have."""
+        """Show no more commands to ``client``, if it has called MONITOR."""
 
 
 class Paused(Protocol):
-    """What a CLIENT PAUSE holds."""
+    """Decides which commands a CLIENT PAUSE holds."""
 
     def holds_any(self, queue: Queue) -> bool:
         """Whether one of the queued commands has to wait."""
 
 
 class KeyTracking(Protocol):
-    """What tells a client which of the keys that it read have changed."""
+    """The tracking of one client: invalidates the keys that the client has read."""
 
     @property
     def number(self) -> int:
@@ -114,28 +115,28 @@ class KeyTracking(Protocol):
         """The options that the client chose."""
 
     def begin(self, pending: PendingReply, reply: bytes) -> None:
-        """Answer ``reply`` when the servers track."""
+        """Start tracking; answer ``reply`` when the servers track."""
 
     def change(self, tracking: Tracking, pending: PendingReply, reply: bytes) -> None:
-        """Use other options from now on; answer ``reply`` when the servers have them."""
+        """Use the options ``tracking``; answer ``reply`` when the servers have them."""
 
     def end(self, pending: PendingReply, reply: bytes) -> None:
-        """Track no more; answer ``reply`` when the servers know."""
+        """Stop tracking; answer ``reply`` when the servers have stopped."""
 
     def follow(self, pending: PendingReply | None = None, reply: bytes = b"") -> None:
-        """The session may have another protocol or database; answer ``reply``, if one is due, when the servers do."""
+        """Adopt the session's protocol and database; answer ``reply``, if one is due, when the servers have them."""
 
     def before(self, shards: Sequence[int], now: float) -> None:
-        """A request to ``shards`` is about to be sent."""
+        """Take notice that a request to ``shards`` is about to be sent."""
 
     def taken(self, fact: Fact) -> None:
-        """A command of the client is about to be carried out."""
+        """Take notice that a command of the client is about to be carried out."""
 
     def passed(self) -> None:
-        """It was carried out, and CLIENT CACHING is for none that follows."""
+        """Take notice that a command was carried out, so that CLIENT CACHING does not apply to the next one."""
 
     def missed(self) -> None:
-        """The client may have read what no server tells it of."""
+        """Invalidate everything: the client may have read keys that no server tracks."""
 
 
 class Trackers(Protocol):
@@ -143,33 +144,33 @@ class Trackers(Protocol):
 
     @property
     def most(self) -> int:
-        """How many there may be."""
+        """The largest number of tracking clients."""
 
     @property
     def share(self) -> int:
-        """How many of one user at one address."""
+        """The largest number of tracking clients of one user at one address."""
 
     def __len__(self) -> int: ...
 
     def of(self, holder: str) -> int:
-        """How many are of one user at one address."""
+        """The number of tracking clients of one user at one address."""
 
     def begin(self, client: "Host", wanted: Tracking) -> KeyTracking:
-        """``client`` tracks from now on."""
+        """Start tracking for ``client``."""
 
     def end(self, tracker: KeyTracking) -> None:
-        """It does not any more."""
+        """Stop the tracking of a client."""
 
 
 class ReplicaLags(Protocol):
-    """The watch over the servers."""
+    """The lags of the replicas."""
 
     def lags(self) -> Iterator[tuple[str, Node, float]]:
-        """Each replica that has answered: its shard, itself, and how far it is behind."""
+        """Each replica that has answered: the name of its shard, the node, and its lag in seconds."""
 
 
 class Services(Protocol):
-    """What the clients of a worker share."""
+    """The objects that the clients of a worker share."""
 
     @property
     def config(self) -> Config:
@@ -181,15 +182,15 @@ class Services(Protocol):
 
     @property
     def turn(self) -> Turn:
-        """Its turns, with the clock that deadlines go by."""
+        """The turns of the loop, with the clock of the deadlines."""
 
     @property
     def slices(self) -> Slices:
-        """Carries out long work."""
+        """Runs long jobs in slices."""
 
     @property
     def counters(self) -> Counters:
-        """What is counted."""
+        """The worker's counters."""
 
     @property
     def upstream(self) -> Upstream:
@@ -205,19 +206,19 @@ class Services(Protocol):
 
     @property
     def discovery(self) -> ReplicaLags:
-        """How far the replicas are behind."""
+        """Knows how far the replicas are behind."""
 
     @property
     def inspector(self) -> Inspector:
-        """Looks at requests, and has the table of commands."""
+        """Inspects requests, and has the table of commands."""
 
     @property
     def planner(self) -> Planner:
-        """Decides what becomes of commands."""
+        """Decides how commands are carried out."""
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """Carries plans out."""
+        """Carries out plans."""
 
     @property
     def scripts(self) -> Scripts:
@@ -225,23 +226,23 @@ class Services(Protocol):
 
     @property
     def query(self) -> QueryLimit:
-        """How much the servers keep of what one connection sends."""
+        """The bytes of one connection's requests that the servers keep."""
 
     @property
     def limits(self) -> ClientLimits:
-        """The bounds of each client."""
+        """The limits of each client."""
 
     @property
     def siblings(self) -> Siblings | None:
-        """The other workers, where there are any."""
+        """The other workers; None if there are none."""
 
     @property
     def shared_counts(self) -> WorkerCounts:
-        """Which worker this is."""
+        """The index and the number of the workers."""
 
     @property
     def clients(self) -> Registry:
-        """The clients."""
+        """The clients of the worker."""
 
     @property
     def trackers(self) -> Trackers:
@@ -249,117 +250,119 @@ class Services(Protocol):
 
 
 class ClientState(Protocol):
-    """What the client is in the middle of, as far as others than ``proxy.features.state`` need it."""
+    """The part of a client's state that other modules than ``proxy.features.state`` need."""
 
     @property
     def blocked(self) -> bool:
-        """Whether it waits in a blocking command."""
+        """Whether the client waits in a blocking command."""
 
     @property
     def tracker(self) -> KeyTracking | None:
-        """What hears which of the keys that it read are changed."""
+        """The client's tracking, or None."""
 
     def forget_expected(self) -> None:
-        """Nothing is expected of its subscriptions any more."""
+        """Forget which subscriptions queued commands will begin or end."""
 
     def read_untracked(self) -> None:
-        """It has read over a connection that is not its own for good."""
+        """Take notice that the client has read over a connection on which nothing is tracked."""
 
     def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
-        """The confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is answered."""
+        """Return the confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is
+        answered."""
 
 
 class Host(Protocol):
     """The client that a feature is for."""
 
     output_hard: int
-    """How many bytes may wait for it."""
+    """The limit in bytes of the replies that may wait for the client."""
     wrote: int
-    """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
+    """The shards that the client wrote to since its last WAIT: bit n stands for the shards n, n + 64 ..."""
 
     @property
     def number(self) -> int:
-        """Its id."""
+        """The id of the client."""
 
     @property
     def service(self) -> Services:
-        """What it shares with the others."""
+        """The objects that all clients of the worker share."""
 
     @property
     def session(self) -> Session:
-        """What it has told of itself."""
+        """The session's state: user, protocol, database, name ..."""
 
     @property
     def modes(self) -> ClientState | None:
-        """What it is in the middle of, if it ever was."""
+        """The state of the client's features, if it has used one."""
 
     @property
     def window(self) -> ReplyWindow:
-        """Its replies."""
+        """The replies to the client."""
 
     @property
     def flow(self) -> Flow:
-        """Whether it is read from."""
+        """Decides whether the client is read from."""
 
     @property
     def routes(self) -> Routes:
-        """The connections that its requests go over."""
+        """The connections that the client's requests use."""
 
     @property
     def holder(self) -> str:
-        """Whose the connections are that it has for itself: the user's, at the address."""
+        """The owner of the client's dedicated connections: its user, at its address."""
 
     @property
     def gone(self) -> bool:
-        """Whether there is no connection any more."""
+        """Whether the client's connection is closed."""
 
     def alone(self) -> bool:
-        """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
+        """Whether no request of the client is in flight; if one is, nothing is read from the client until all are
+        answered."""
 
     def may_call_scripts(self) -> bool:
-        """Whether it is on the connections of those who call scripts; False if it must wait for that."""
+        """Whether the client uses the connections of clients that call scripts; False if it must wait for that."""
 
     def own_command(self, name: str) -> OwnCommand:
-        """What carries out the command ``name``, which is one of the proxy's own."""
+        """The row of the command ``name``, which is one of the proxy's own."""
 
     def postpone(self) -> None:
-        """A CLIENT PAUSE holds what it sent."""
+        """Stop reading, as a CLIENT PAUSE holds the request."""
 
     def say(self, fact: Fact, reply: bytes) -> None:
         """Answer a command at once."""
 
     def say_later(self, fact: Fact, making: Job[bytes]) -> None:
-        """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
+        """Answer a command with the result of the job ``making``, at once or later; the next requests wait."""
 
     def refuse(self, fact: Fact | None, text: str) -> None:
-        """Answer a command with an error; nothing is executed."""
+        """Answer a command that is not carried out with an error."""
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
-        """Refuse a command that is always refused like that, whoever sends it in this mode."""
+        """Refuse a command that every client in this mode is refused."""
 
     def reject(self, fact: Fact, rejected: Reject) -> None:
-        """Answer a command with what the planner has against it."""
+        """Answer a command with the planner's reason against it."""
 
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
-        """A command was queued; ``planner`` says that its keys are in ``slots``."""
+        """Take notice of a queued command; ``planner`` says that its keys are in ``slots``."""
 
     def called(self, fact: Fact) -> PendingReply:
-        """Count a command that is carried out now and answered before any other is: the reply that it waits for."""
+        """Count a command that is carried out now and answered before any other. Returns its pending reply."""
 
     def hold(self, fact: Fact) -> PendingReply:
-        """Count a command that is carried out now: the reply that it waits for, which has its place already."""
+        """Count a command that is carried out now. Returns its pending reply, whose place is reserved already."""
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
-        """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""
+        """The sink for the reply to a request that is sent to ``shards`` now; the reply goes on to ``sink``."""
 
     def for_large(self, frame: bytes) -> Routes | None:
-        """The routes for the request in ``frame``; None if it must wait until all that came before it is answered."""
+        """The routes for the request in ``frame``; None if it must wait until all earlier ones are answered."""
 
     def adopt_session(self) -> None:
-        """Take over what the session's state means for the requests that follow."""
+        """Apply the session's state to the requests that follow."""
 
     def drain(self) -> None:
-        """Take no more requests; close when what is in flight is answered."""
+        """Take no more requests, and close when those in flight are answered."""
 
     def abort(self, reason: str) -> None:
-        """Close at once, for a reason that is logged and counted."""
+        """Close at once, for a ``reason`` that is logged and counted."""

@@ -1,7 +1,7 @@
-"""MONITOR: clients that see every command that this worker's clients run, as Redis writes it.
+"""MONITOR: clients that see every command of this worker's clients, in Redis's format.
 
-Source: https://redis.io/docs/latest/commands/monitor/ and what Redis 7 shows. While anybody looks on, nobody uses the
-fast path, as that does not take commands apart.
+Source: https://redis.io/docs/latest/commands/monitor/ and the output of Redis 7. While a client monitors, no client
+uses the fast path, as that does not parse commands.
 """
 
 import time
@@ -21,22 +21,23 @@ _SHOWN = range(32, 127)
 
 
 class MonitoringClients:
-    """Those who look on; ``on_change`` is called when the first comes, and when the last is gone."""
+    """The clients that have called MONITOR; ``on_change`` is called when the first is added, and when the last is
+    removed."""
 
     def __init__(self, on_change: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
         self._on_change = on_change
         self._clock = clock
         self._clients: dict[int, Host] = {}
         self.watching = False
-        """Whether there are any."""
+        """Whether any client has called MONITOR."""
 
     def add(self, client: Host) -> None:
-        """``client`` looks on from now on."""
+        """Show all commands to ``client`` from now on."""
         self._clients[client.number] = client
         self._tell()
 
     def remove(self, client: Host) -> None:
-        """It does not any more; it need not have."""
+        """Show no more commands to ``client``, if it has called MONITOR."""
         self._clients.pop(client.number, None)
         self._tell()
 
@@ -44,7 +45,7 @@ class MonitoringClients:
         return client.number in self._clients
 
     def show(self, session: Session, fact: Fact, args: Sequence[bytes]) -> None:
-        """A client has run a command. What administers is not shown, and secrets are not."""
+        """Show a command that a client has run. Commands of administrators are not shown, and secrets are redacted."""
         if "admin" in fact.flags:
             return
         words = " ".join(map(quoted, _redacted(fact.name, args)))
@@ -77,7 +78,8 @@ def _redacted(name: str, args: Sequence[bytes]) -> Sequence[bytes]:
 
 
 def _hello(args: Sequence[bytes]) -> Iterator[bytes]:
-    """Of HELLO two are hidden behind each AUTH that may be its option, also where the command is wrong."""
+    """The arguments of HELLO; two are redacted behind each AUTH that may be its option, also if the command is
+    wrong."""
     hidden = named = 0
     for arg in args:
         yield _REDACTED if hidden else arg
@@ -90,7 +92,7 @@ def _hello(args: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def monitor(modes: Modes, request: Request) -> bool:
-    """MONITOR. Who looks on already is answered nothing, as by Redis."""
+    """Carry out MONITOR. A client that has called MONITOR already gets no reply, as in Redis."""
     client = modes.client
     monitoring = client.service.clients.monitoring
     known = client in monitoring
@@ -101,6 +103,6 @@ def monitor(modes: Modes, request: Request) -> bool:
 
 
 def bars(modes: Modes, fact: Fact) -> str | None:
-    """Why a client that looks on may not run ``fact``; None if it may."""
+    """The error for ``fact`` if the client has called MONITOR and may not run it; else None."""
     keyspace = fact.write or fact.readonly or "may_replicate" in fact.flags
     return errors.LOOKING_ON if keyspace and modes.client in modes.client.service.clients.monitoring else None

@@ -1,8 +1,8 @@
-"""What a CLIENT PAUSE holds, of a worker's clients: all that they send, or what may write.
+"""The commands of a worker's clients that a CLIENT PAUSE holds: all of them, or those that may write.
 
-A script whose first line says that it does not write, and a function that was registered so, is let through a PAUSE
-WRITE. What functions are so the servers are asked (FUNCTION LIST) when one is called in such a pause; until they have
-said it the call is held. No FUNCTION LOAD gets through meanwhile.
+A PAUSE WRITE does not hold a script whose first line says that it does not write, nor a function registered so. When a
+function is called in such a pause, the servers are asked for the list (FUNCTION LIST), and the call is held until they
+answer. Meanwhile every FUNCTION LOAD is held.
 
 Sources: https://redis.io/docs/latest/commands/client-pause/ and
 https://redis.io/docs/latest/develop/programmability/lua-api/ (script flags).
@@ -23,30 +23,31 @@ from proxy.resp import encode
 _LIST = encode.request(("FUNCTION", "LIST"))
 _NO_WRITES = b"no-writes"
 _MAY_REPLICATE = frozenset(("publish", "spublish", "pfcount"))
-"""What replicas are sent though it is no write. Servers do not say so of them in COMMAND."""
+"""Commands that are replicated although they are no writes, which servers do not say in COMMAND."""
 _READS = "_ro"
 
 
 class Pausing(WholeReplySink):
-    """Decides what the pause of the clients of ``service`` holds. Takes the answers to FUNCTION LIST."""
+    """Decides which commands of the clients of ``service`` are held. It is also the sink of the replies to FUNCTION
+    LIST."""
 
     def __init__(self, service: Services) -> None:
         self._service = service
         self._reading: frozenset[bytes] | None = None
-        """The functions that do not write; None: not known in this pause."""
+        """The functions that do not write; None if they are not known in this pause."""
         self._asked = False
 
     @property
     def counted(self) -> bool:
-        """No client asked for it."""
+        """No client sent the request."""
         return False
 
     def begin(self) -> None:
-        """A pause begins: what functions there were before it says nothing."""
+        """Forget the functions that were known in an earlier pause."""
         self._reading = None
 
     def holds(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Whether a command has to wait. CLIENT goes through, so that a pause can be ended."""
+        """Whether a command has to wait. CLIENT is never held, so that a pause can be ended."""
         clients = self._service.clients
         if not clients.paused or fact.name.startswith("client|"):
             return False
@@ -64,7 +65,7 @@ class Pausing(WholeReplySink):
         return _writes(fact) and (fact.name not in RUNS_CODE or self._may_write_code(fact.name, args))
 
     def _may_write_code(self, name: str, args: Sequence[bytes]) -> bool:
-        """Whether what runs a script or a function may write."""
+        """Whether a command that runs a script or a function may write."""
         if name not in RUNS_CODE or name.endswith(_READS):
             return False
         if name == "eval":
@@ -85,7 +86,7 @@ class Pausing(WholeReplySink):
                 backend.send(self, 0, _LIST, self._service.turn.now(), None)
 
     def take(self, token: int, reply: bytes) -> None:
-        """Take what functions there are, and look again at what is held."""
+        """Take the list of functions, and check the held commands again."""
         self._asked = False
         if not self._service.clients.paused:
             return
@@ -94,7 +95,7 @@ class Pausing(WholeReplySink):
 
 
 def _writes(fact: Fact) -> bool:
-    """Whether the command may write, or be replicated, as far as its name says."""
+    """Whether the command may write or be replicated, as far as its name tells."""
     if fact.name in RUNS_CODE:
         return not fact.readonly
     unsaid = "module" in fact.flags and fact.keyed and not fact.readonly
@@ -110,7 +111,7 @@ def _says_no_writes(script: bytes) -> bool:
 
 
 def _reading(reply: bytes) -> frozenset[bytes]:
-    """The names of the functions that do not write, of a reply to FUNCTION LIST in RESP2."""
+    """The names of the functions that do not write, from a reply to FUNCTION LIST in RESP2."""
     reader = hiredis.Reader()
     reader.feed(reply)
     found: set[bytes] = set()
@@ -124,5 +125,5 @@ def _reading(reply: bytes) -> frozenset[bytes]:
 
 
 def _fields(row: list[Any]) -> dict[bytes, Any]:
-    """A row of FUNCTION LIST: names and values in turn."""
+    """The fields of a row of FUNCTION LIST, in which names and values alternate."""
     return dict(zip(row[::2], row[1::2], strict=False))

@@ -1,7 +1,7 @@
-"""The commands of pub/sub. PUBLISH and SPUBLISH are sent to one shard, and counted as if every client of the proxy were
-a client of the server.
+"""The commands of pub/sub. PUBLISH and SPUBLISH are sent to one shard, and their reply counts each client of the proxy
+as if it were a client of the server.
 
-In a transaction or a script they are the server's own, and so is what they count: all clients of a worker as one.
+In a transaction or a script the server's own count is the reply: all clients of a worker count as one.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,24 +21,24 @@ from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
 PUBLISHES: Mapping[str, Kind] = {"publish": Kind.CHANNEL, "spublish": Kind.SHARD}
-"""The commands that publish, and what hears them beside patterns."""
+"""The commands that publish, and the kind of the subscriptions that get the message, beside patterns."""
 ASKING = frozenset(f"pubsub|{word}" for word in ("channels", "numsub", "numpat", "shardchannels", "shardnumsub"))
 
 
 class Named(Protocol):
-    """A command, and its arguments from its name on."""
+    """A command and its arguments, the name first."""
 
     @property
     def fact(self) -> Fact:
-        """What is known of it."""
+        """The facts about the command."""
 
     @property
     def args(self) -> Sequence[bytes]:
-        """Its arguments."""
+        """The arguments of the command."""
 
 
 def publish(modes: Modes, request: Request) -> bool:
-    """PUBLISH, SPUBLISH."""
+    """Carry out PUBLISH or SPUBLISH."""
     client = modes.client
     service = client.service
     kind = PUBLISHES[request.fact.name]
@@ -58,8 +58,8 @@ def publish(modes: Modes, request: Request) -> bool:
 
 
 def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
-    """Whether some of what publishes among ``requests`` would be heard by somebody who has asked for it, and does not
-    hear it yet: then it waits, but not for those who ask meanwhile."""
+    """Whether one of ``requests`` publishes to a subscription that was asked for but does not exist yet. The client
+    then waits for it, but not for subscriptions that are asked for later."""
     awaited, beginnings = modes.awaited, modes.client.service.hub.beginnings
     claims: set[PendingSubscription] = set()
     elsewhere: list[Elsewhere] = []
@@ -72,7 +72,7 @@ def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
 
 
 def _waits_for(modes: Modes, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere] = ()) -> bool:
-    """Whether a client waits for ``claims``, or for those that it has begun to wait for."""
+    """Whether a client waits for ``claims``, or for the subscriptions that it waits for already."""
     client = modes.client
     if modes.awaited is None and (claims or elsewhere):
         beginnings = client.service.hub.beginnings
@@ -87,14 +87,14 @@ def _waits_for(modes: Modes, claims: Collection[PendingSubscription], elsewhere:
 
 
 def asks_too_early(modes: Modes) -> bool:
-    """Whether a command of ``ASKING`` asks the servers who is subscribed while some of them do not know that somebody
-    is, or is no more: then it waits."""
+    """Whether a command of ``ASKING`` must wait because a server does not know yet of a subscription that begins or
+    ends."""
     hub = modes.client.service.hub
     return _waits(modes.client, hub.endings) or _waits_for(modes, hub.beginnings.all() if modes.awaited is None else ())
 
 
 def _waits(client: Host, servers: Sequence[Subscriber]) -> bool:
-    """Whether a client has to wait until the servers know of what ends over ``servers``: nobody should count it any
+    """Whether a client has to wait until ``servers`` know that a subscription has ended, as it must not be counted any
     more."""
     if not servers:
         return False
@@ -105,7 +105,7 @@ def _waits(client: Host, servers: Sequence[Subscriber]) -> bool:
 
 
 class _Counted(ForwardingSink):
-    """Takes the answer to PUBLISH: the worker, which the server counts once, stands for all its clients that hear."""
+    """The sink of the reply to PUBLISH: the server counts the worker once, and the sink counts its clients instead."""
 
     __slots__ = ("_channel", "_client", "_kind")
 
@@ -116,11 +116,11 @@ class _Counted(ForwardingSink):
         self._channel = channel
 
     def accepts_stream(self, token: int) -> bool:
-        """No: it is a number."""
+        """The whole reply, a number, is needed."""
         return False
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Pass on the number, put right; or an error."""
+        """Pass on the corrected number, or an error."""
         reply = data[start:end]
         if reply[:1] == b":":
             self._client.service.slices.run(self._counting(token, int(reply[1:-2])), self._client)
@@ -128,25 +128,25 @@ class _Counted(ForwardingSink):
             self.forward(token, reply)
 
     def _counting(self, token: int, known: int) -> Job[None]:
-        """Put right the number that a server knows."""
+        """Correct the number that the server counted."""
         heard = yield from self._client.service.hub.counting(self._kind, self._channel, known)
         self.forward(token, encode.integer(heard))
 
 
 def subscribe(modes: Modes, request: Request) -> bool:
-    """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
+    """Carry out SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE."""
     client = modes.client
     listening = modes.listening()
     if not (listening.follows or client.alone()):
         return False
     pending = client.hold(request.fact)
-    pending.unmute()  # it is told all the same, as Redis does
+    pending.unmute()  # as in Redis, CLIENT REPLY does not suppress it
     listening.begin(BEGIN[request.fact.name], request.args[1:], pending)
     return True
 
 
 def unsubscribe(modes: Modes, request: Request) -> bool:
-    """UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE."""
+    """Carry out UNSUBSCRIBE, PUNSUBSCRIBE or SUNSUBSCRIBE."""
     client = modes.client
     kind, names = END[request.fact.name], request.args[1:]
     listening = modes.listening()
@@ -157,7 +157,7 @@ def unsubscribe(modes: Modes, request: Request) -> bool:
         client.adopt_session()
         return True
     if not client.alone():
-        return False  # PUBSUB before it is to see what ends here
+        return False  # an earlier PUBSUB must still see the subscription
     pending = client.hold(request.fact)
     pending.unmute()
     listening.end(kind, names, pending)
@@ -165,7 +165,7 @@ def unsubscribe(modes: Modes, request: Request) -> bool:
 
 
 def told_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
-    """Begin or end subscriptions when EXEC is answered: the confirmations."""
+    """Begin or end subscriptions when EXEC is answered. Returns the confirmations."""
     modes = client.modes
     assert modes is not None, "it was queued"
     return modes.told_at_exec(name, args)

@@ -1,4 +1,4 @@
-"""A request on the slow path, taken apart, and the reply that its client waits for."""
+"""A parsed request on the slow path, and the reply that its client waits for."""
 
 from proxy.backends.dispatch import Muted
 from proxy.commands.facts import Fact
@@ -8,10 +8,11 @@ from proxy.metrics import CommandCounter
 
 
 class Request:
-    """One request whose command is known. The fast paths make none.
+    """One request whose command is known. The fast paths make no such object.
 
-    ``frame`` is the request in RESP, ``args`` its arguments, the command's name first; ``now`` is when it was taken, in
-    seconds of the loop's clock. Nobody changes it: a request that is carried out as another one is another ``Request``.
+    ``frame`` is the request in RESP, ``args`` its arguments, the command's name first; ``now`` is the time at which it
+    was taken, in seconds of the loop's clock. A request is not changed: one that is carried out in another form is a
+    new ``Request``.
     """
 
     __slots__ = ("args", "fact", "frame", "now")
@@ -27,11 +28,11 @@ class Request:
 
 
 class PendingReply:
-    """The reply to one request that is carried out: which place it has among its client's replies, and whether the
-    client wants it (CLIENT REPLY).
+    """The reply to one request that is carried out: its place among its client's replies, and whether the client wants
+    it (CLIENT REPLY).
 
-    ``Host.called`` and ``Host.hold`` make one for each request, which counts the call. ``answer`` is called once; or a
-    server answers, whose reply goes to ``sink`` under ``token``.
+    ``Host.called`` and ``Host.hold`` make one for each request, which counts the call. Either ``answer`` is called
+    once, or a server's reply is delivered to ``sink`` under ``token``.
     """
 
     __slots__ = ("_answered", "_counter", "_window", "muted", "sink", "token")
@@ -42,27 +43,29 @@ class PendingReply:
         self._counter = counter
         self._answered = False
         self.muted = muted
-        """Whether the client does not want it."""
+        """Whether the client does not want the reply."""
         self.sink: Sink = Muted(window) if muted else window
-        """Where it goes; whoever has to see it first puts a sink of its own before this one."""
+        """The sink of the reply; a module that has to see the reply first puts a sink of its own in front of this
+        one."""
         self.token = -1
-        """Its place among the replies of the client; -1 until it has one."""
+        """The place of the reply among those to the client; -1 until it is reserved."""
 
     def __repr__(self) -> str:
         return f"PendingReply({self._counter.name}, {self.token}{', muted' * self.muted})"
 
     def reserve(self) -> "PendingReply":
-        """Take the next place among the client's replies: other requests may be carried out before this is answered."""
+        """Reserve the next place among the client's replies: other requests may be carried out before this one is
+        answered."""
         self.token = self._window.reserve()
         return self
 
     def unmute(self) -> None:
-        """Let the client have the reply all the same."""
+        """Send the reply although the client wants none."""
         self.muted = False
         self.sink = self._window
 
     def answer(self, reply: bytes) -> None:
-        """Give the client ``reply``, and count it if it is an error."""
+        """Send ``reply`` to the client, and count it if it is an error."""
         assert not self._answered, f"{self!r} has its reply"
         self._answered = True
         if reply.startswith(b"-"):

@@ -1,8 +1,7 @@
-"""SCAN's pages whose cursor does not fit into a client's: the shard is scanned on until one does.
+"""Pages of SCAN whose cursor does not fit into a client's: the shard is scanned further until one fits.
 
-A client's cursor has room for 63 bits, and carries the shard's index in some of them (``proxy.planning.scan_cursor``).
-What a server says may need more than is left. A page may have any number of keys, so such a page is made longer instead
-of refused.
+A client's cursor has 63 bits, some of which carry the shard's index (``proxy.planning.scan_cursor``). A server's cursor
+may need more than the rest. A page may have any number of keys, so such a page is made longer instead of refused.
 """
 
 from proxy.backends.routes import Routes
@@ -19,7 +18,7 @@ _LARGEST = 2**63 - 1
 
 
 class Page(ForwardingSink):
-    """One page of SCAN, as ``plan`` says; ``sink`` gets it under ``token``."""
+    """One page of SCAN for ``plan``; ``sink`` gets it under ``token``."""
 
     __slots__ = ("_began", "_client", "_frames", "_keys", "_node", "_plan", "_routes", "_size", "_token")
 
@@ -32,21 +31,21 @@ class Page(ForwardingSink):
         self._began = now
         self._keys = 0
         self._frames: list[bytes] = []
-        """Of the keys that came with cursors that did not fit."""
+        """The keys that arrived with cursors that did not fit, as frames."""
         self._size = 0
         self._node = self._asked()
         self._send(plan.parts[0].frame, now)
 
     def accepts_stream(self, token: int) -> bool:
-        """No: its cursor is changed."""
+        """The whole page is needed, as its cursor is changed."""
         return False
 
     def kept(self, token: int, size: int) -> int:
-        """With what came before."""
+        """Report the bytes of this page together with those of the pages before."""
         return self.sink.kept(self._token, self._size + size)
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """Take a page of the shard's."""
+        """Take a page of the shard."""
         reply = data[start:end]
         if reply[:1] == b"-":
             self.forward(self._token, reply)
@@ -66,7 +65,7 @@ class Page(ForwardingSink):
             return
         self._add(keys, count, at)
         if self._asked() != self._node:
-            # A cursor is good on one server only: this shard starts again.
+            # A cursor is valid on one server only: the scan of this shard begins again.
             reply = self._page(encode.bulk(self._plan.options[1]))
             self.forward(self._token, reply)
             return
@@ -74,23 +73,23 @@ class Page(ForwardingSink):
         self._send(encode.request((name, b"%d" % inner, *options)), self._client.service.turn.now())
 
     def _add(self, keys: bytes, count: int, at: int) -> None:
-        """``count`` more keys, whose frames begin at ``keys[at]``."""
+        """Add ``count`` keys, whose frames begin at ``keys[at]``."""
         self._keys += count
         self._size += len(keys)
         self._frames.append(keys[at:])
 
     def _page(self, cursor: bytes) -> bytes:
-        """All keys that came, and where it goes on."""
+        """The page with all keys that arrived, and the cursor of the next one."""
         return encode.array((cursor, b"*%d\r\n%b" % (self._keys, b"".join(self._frames))))
 
     def _goes_on(self, size: int) -> bool:
-        """Whether there is time and room for more."""
+        """Whether the time and the size allow another page."""
         service = self._client.service
         late = service.turn.now() - self._began > service.config.backend.request_timeout
         return not late and self._size + size <= service.config.limits.max_reply
 
     def _asked(self) -> Node | None:
-        """The server that the shard is scanned at now."""
+        """The server that is being scanned."""
         backend = self._routes.writers[self._plan.parts[0].shard]
         return None if backend is None else backend.place.node
 

@@ -1,9 +1,9 @@
-"""Commands that go around what keeps a server busy: SCRIPT KILL, FUNCTION KILL, FUNCTION STATS.
+"""Commands that must reach a server while a script keeps it busy: SCRIPT KILL, FUNCTION KILL, FUNCTION STATS.
 
-While a script runs, its server reads nothing more from the connection that it came over, which many clients share: so
-they are sent over connections of their own, to the primaries and to the replicas that are there. There are always some
-for that, however many clients have for themselves. A server takes them once the script has run for its threshold
-(``busy-reply-threshold``); until then it answers nobody, and they wait.
+While a script runs, its server reads no further requests from the connection of the script, which many clients share.
+So these commands are sent over connections of their own, to all primaries and to the connected replicas. Some
+connections are reserved for that, however many dedicated ones clients use. A server accepts the commands once the
+script has run for its threshold (``busy-reply-threshold``); until then it answers nothing, and the commands wait.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ from proxy.transport.flow_control import Stop
 
 _KILLS = ("script|kill", "function|kill")
 _PLAIN_DB = 0
-"""A server that is busy takes no SELECT."""
+"""A busy server refuses SELECT."""
 
 
 def ask_all(modes: Modes, request: Request) -> bool:
-    """Send it to all servers, and answer what is made of their replies; what follows waits.
+    """Send the command to all servers, and answer with the merged replies; the client's next requests wait.
 
-    To kill what runs it goes at once, as what this client sent before may wait for just that.
+    A command that kills is sent at once, as the client's earlier requests may wait for that script.
     """
     client = modes.client
     service = client.service

@@ -1,6 +1,7 @@
-"""SLOTGATE: what the proxy says about itself and its servers to users with ``admin = true``, and SEND to one of them.
+"""SLOTGATE: information about the proxy and its servers for users with ``admin = true``, and SEND to one of the
+servers.
 
-What is said is of the worker that is asked, but for CLIENTS, which spans them.
+The information is that of the worker which is asked, except for CLIENTS, which spans all workers.
 """
 
 import fnmatch
@@ -42,7 +43,7 @@ _BETTER = (
     ConnectionState.FAILING,
     ConnectionState.CLOSED,
 )
-"""Of several connections to a server the first of these is the server's state."""
+"""The state of a server is the first of these that one of its connections has."""
 
 
 def nodes(service: Services, args: list[bytes], protocol: int) -> bytes:
@@ -123,7 +124,7 @@ def _map(fields: Mapping[str, str | int], protocol: int) -> bytes:
 
 
 def find(topology: Topology, name: str) -> tuple[Shard, Node] | None:
-    """The server called so: by its address, or as the primary of the shard of that name."""
+    """The server with this address, or the primary of the shard with this name; None if there is none."""
     for shard in topology.shards:
         for node in shard.nodes:
             if name in (node.address, f"{node.host}:{node.port}"):
@@ -137,7 +138,7 @@ Say = Callable[[Services, list[bytes], int], bytes]
 
 
 def say(make: Say) -> Callable[[Modes, Request], bool]:
-    """The command that answers what ``make`` makes of the arguments behind the subcommand."""
+    """The handler of a command whose reply ``make`` returns for the arguments behind the subcommand."""
 
     def command(modes: Modes, request: Request) -> bool:
         client = modes.client
@@ -148,14 +149,14 @@ def say(make: Say) -> Callable[[Modes, Request], bool]:
 
 
 def say_where(modes: Modes, request: Request) -> bool:
-    """SLOTGATE WHERE: there may be very many keys."""
+    """Carry out SLOTGATE WHERE as a job, as there may be very many keys."""
     client = modes.client
     client.say_later(request.fact, where(client.service, request.args[2:], client.session.protocol))
     return True
 
 
 def send(modes: Modes, request: Request) -> bool:
-    """SLOTGATE SEND node command [arg ...]: what came before is answered first, and what follows waits."""
+    """Carry out SLOTGATE SEND node command [arg ...], after all earlier requests are answered; the next ones wait."""
     client = modes.client
     if not client.alone():
         return False

@@ -1,10 +1,10 @@
-"""Connections over which a script runs that takes long: others who call scripts are sent over a fresh one.
+"""Detects connections over which a slow script runs: other clients that call scripts are moved to a new connection.
 
-A server reads nothing more from a connection while a script runs that came over it. What is sent over another one it
-answers BUSY, once the script has run for its threshold (``busy-reply-threshold``). Who calls no scripts has other
-connections (``Client.may_call_scripts``), and needs none of this. Of what was written behind the script already,
-reads are sent again over the fresh one, where their clients can not tell; what may write is carried out when the script
-is over, as it can not be taken back.
+A server reads no further requests from a connection while a script of that connection runs. It answers requests on
+other connections with BUSY, once the script has run for its threshold (``busy-reply-threshold``). Clients that call no
+scripts use other connections (``Client.may_call_scripts``), and are not affected. Of the requests that were written
+behind the script, reads are sent again over the new connection if their clients can not notice that; those that may
+write can not be taken back, and run when the script is over.
 
 Source: https://redis.io/docs/latest/develop/programmability/lua-api/ and
 https://redis.io/docs/latest/develop/programmability/eval-intro/
@@ -23,34 +23,34 @@ from proxy.planning.retry_rules import Look, movable
 from proxy.sharding.topology import Node
 
 _LOOK = 0.02
-"""Seconds between two looks, while scripts are called."""
+"""Seconds between two checks, while scripts are called."""
 _LONG = 0.04
-"""Seconds without a word of the server after which a script takes long."""
+"""Seconds without any data from the server after which a script counts as slow."""
 _MOST, _WITHIN = 20, 5.0
-"""So many fresh connections to one server may be made within so many seconds: where scripts always take long, others
-wait for them as they would anyway."""
+"""The number of new connections to one server that may be made within so many seconds: if scripts are always slow,
+other clients wait for them as they would anyway."""
 _NAMED = 32
-"""Bytes of a request in which its name stands."""
+"""The number of bytes of a request in which its name is looked for."""
 _NOTHING = Look(readonly=True, slots=frozenset())
-"""What the proxy asks itself is nobody's business."""
+"""Flags and slots for the proxy's own requests, which touch no key of a client."""
 
 
 class SlowScripts:
-    """The watch over the scripts that clients of ``service`` call; it rests while none is called."""
+    """Checks the scripts that clients of ``service`` call; no check runs while none is called."""
 
     def __init__(self, service: Services) -> None:
         self._service = service
         self._timer: asyncio.TimerHandle | None = None
         self._renewed: list[tuple[float, Node]] = []
-        """The servers to which fresh connections were made lately, and when."""
+        """The servers to which new connections were made lately, with the times."""
 
     def called(self) -> None:
-        """A client calls a script."""
+        """Start the checks, as a client calls a script."""
         if self._timer is None:
             self._timer = self._service.loop.call_later(_LOOK, self._look)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop the checks."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -73,8 +73,7 @@ class SlowScripts:
             self._timer = service.loop.call_later(_LOOK, self._look)
 
     def _send_reads_again(self, slow: Backend) -> None:
-        """Over the connection that has taken its place: what can not be told from where it was
-        (``retry_rules.movable``)."""
+        """Send reads again over the new connection, if their clients can not notice that (``retry_rules.movable``)."""
         service = self._service
         fresh = service.upstream.pool.at(slow.place)
         entries = slow.inflight.entries()
@@ -96,7 +95,7 @@ class SlowScripts:
             fresh.send(entry.sink, entry.token, entry.frame, entry.since, None)
 
     def _look_at(self, frame: bytes) -> tuple[Look, bool]:
-        """What a request is, and whether it only reads, without code that its client wrote."""
+        """The flags and slots of a request, and whether it only reads and runs no code of a client."""
         inspector = self._service.inspector
         look = inspector.look(frame)
         if not look.readonly or exec_block.is_block(frame):
@@ -106,7 +105,7 @@ class SlowScripts:
 
 
 def _runs_script(backend: Backend) -> bool:
-    """Whether one is in flight: nothing tells which of what was written together the server is at."""
+    """Whether a script may be running: requests that were written together can not be told apart."""
     return any(_calls(entry.frame) for entry in backend.inflight.entries())
 
 

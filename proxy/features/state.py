@@ -1,6 +1,5 @@
-"""What a client can be in the middle of that its session's plain state does not cover: a transaction, a block, a
-subscription. Made when a client first needs it; most never do.
-"""
+"""The state of a client's features: a transaction, a block, a subscription. The object is made when a client first uses
+a feature, which most clients never do."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,44 +15,44 @@ from proxy.session.session import ClientMode
 
 
 class Blocked(Protocol):
-    """What a client is blocked in."""
+    """The blocking command of a client."""
 
     def unblock(self, error: bool) -> None:
-        """End it as if its time were over, or by an ``error``."""
+        """End the command as if its time were over, or with an ``error``."""
 
     def leave(self) -> None:
-        """End it without an answer, unless there is one."""
+        """End the command without a reply, unless one has arrived."""
 
     def cancel(self) -> None:
-        """The client is gone."""
+        """End the command, as the client is gone."""
 
 
 class Modes:
-    """The modes of one client."""
+    """The state of one client's features."""
 
     __slots__ = ("awaited", "block", "client", "queue", "sent", "subscriptions", "tracker", "waited", "watch")
 
     def __init__(self, client: Host) -> None:
         self.client = client
         self.awaited: PublisherWait | None = None
-        """The subscriptions of others that what it publishes next waits for."""
+        """The subscriptions of other clients that the client's next PUBLISH waits for."""
         self.block: Blocked | None = None
-        """The blocking command that it waits in."""
+        """The blocking command in which the client waits."""
         self.sent: SingleRequest | None = None
-        """What SLOTGATE SEND sent last."""
+        """The last request of SLOTGATE SEND."""
         self.queue: Queue | None = None
-        """The transaction that it has begun."""
+        """The client's transaction."""
         self.waited = 0
-        """The shards that its last WAIT asked, as ``Client.wrote`` has them."""
+        """The shards of the client's last WAIT, as bits like those of ``Client.wrote``."""
         self.watch: Watch | None = None
-        """The keys that it watches."""
+        """The keys that the client watches."""
         self.subscriptions: Subscriptions | None = None
         self.tracker: KeyTracking | None = None
-        """What hears which of the keys that it read are changed."""
+        """The client's tracking."""
 
     @property
     def plain(self) -> bool:
-        """Whether the fast path may work for it all the same."""
+        """Whether the client may use the fast path."""
         if self.tracker is not None and self.tracker.tracking.caching:
             return False
         subscriptions = self.subscriptions
@@ -61,7 +60,7 @@ class Modes:
 
     @property
     def mode(self) -> int:
-        """What that means to the own fast path."""
+        """The mode of the client for the own fast path."""
         if self.tracker is not None or self.block is not None:
             return ClientMode.LONG
         if self.subscriptions is not None:
@@ -75,51 +74,52 @@ class Modes:
 
     @property
     def blocked(self) -> bool:
-        """Whether it waits in a blocking command."""
+        """Whether the client waits in a blocking command."""
         return self.block is not None
 
     def routes(self, routes: Routes) -> Routes:
-        """Which connections its commands go over, in place of ``routes``."""
+        """The connections that the client uses in place of ``routes``."""
         if self.tracker is not None:
             return self.client.service.upstream.own_routes(self.client.number)
-        # What is read to be written back in a transaction must be what is watched.
+        # A value that is read to be written in a transaction must come from the server that watches the key.
         return routes if self.watch is None else self.client.service.upstream.at_primaries(routes)
 
     def read_untracked(self) -> None:
-        """It has read over a connection that is not its own for good: nobody will tell it of those keys."""
+        """Take notice that the client has read over a connection on which nothing is tracked."""
         if self.tracker is not None:
             self.tracker.missed()
 
     def adopted(self) -> None:
-        """The session's state may have changed."""
+        """Take notice that the session's state may have changed."""
         if self.subscriptions is not None:
             self.subscriptions.adopted()
         if self.tracker is not None:
             self.tracker.follow()
 
     def behind(self) -> None:
-        """It reads more slowly than it is answered, from now on."""
+        """Take notice that the client reads its replies too slowly."""
         if self.subscriptions is not None:
             self.subscriptions.behind()
 
     def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
-        """The confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is answered."""
+        """Return the confirmations of the command ``name``, which begins or ends subscriptions, when EXEC is
+        answered."""
         subscriptions = self.listening()
-        subscriptions.adopted()  # HELLO may have stood before it
+        subscriptions.adopted()  # HELLO may have been queued before it
         return subscriptions.told_at_exec(name, args)
 
     def forget_expected(self) -> None:
-        """Nothing is expected of its subscriptions any more."""
+        """Forget which subscriptions queued commands will begin or end."""
         if self.subscriptions is not None:
             self.subscriptions.forget()
 
     def listening(self) -> Subscriptions:
-        """The client's subscriptions, from now on."""
+        """The client's subscriptions, which are made when they are first needed."""
         if self.subscriptions is None:
             self.subscriptions = Subscriptions(self.client)
         return self.subscriptions
 
     def leave(self) -> None:
-        """The client is to be closed when what it sent is answered: nothing may take for ever."""
+        """End a command that may block without limit, as the client is to be closed when its requests are answered."""
         if self.block is not None:
             self.block.leave()

@@ -1,7 +1,8 @@
-"""CLIENT TRACKING: who tracks, and the commands of it. Each has connections to the servers of its own (``tracker``).
+"""CLIENT TRACKING: the tracking clients, and their commands. Each of them has connections of its own to the servers
+(``tracking_client``).
 
-On shared connections NOLOOP would be about others' writes, and every client would hear of every key. What may have been
-missed, as a connection was lost or slots moved, is made good by the invalidation of everything.
+Over shared connections NOLOOP would concern the writes of other clients, and every client would hear of every key. When
+invalidations may have been missed, as a connection was lost or slots moved, everything is invalidated.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from proxy.transport.descriptors import Budget
 from proxy.transport.flow_control import Stop
 
 MOVING = frozenset({"hello", "select", "reset"})
-"""What a tracking client's connections to servers follow, so that nothing may be in flight on them then."""
+"""The commands that change the state of a tracking client's connections, so that no request may be in flight on
+them."""
 
 
 class TrackingClients:
@@ -41,22 +43,22 @@ class TrackingClients:
         return len(self._trackers)
 
     def get(self, owner: int) -> "Tracker | None":
-        """That of the client of this number."""
+        """The tracking of the client with this number, or None."""
         return self._trackers.get(owner)
 
     def of(self, holder: str) -> int:
-        """How many are of one user at one address."""
+        """The number of tracking clients of one user at one address."""
         return sum(tracker.holder == holder for tracker in self._trackers.values())
 
     def begin(self, client: Host, wanted: Tracking) -> "Tracker":
-        """``client`` tracks from now on."""
+        """Start tracking for ``client``."""
         tracker = self._trackers[client.number] = Tracker(client, wanted)
         tracker.cost = len(self._service.topology.shards)
         self._budget.taken += tracker.cost
         return tracker
 
     def end(self, tracker: KeyTracking) -> None:
-        """It does not any more: its connections are closed."""
+        """Stop the tracking of a client, and close its connections."""
         number = tracker.number
         kept = self._trackers.get(number)
         if kept is tracker:
@@ -66,12 +68,13 @@ class TrackingClients:
             self._service.upstream.release(number)
 
     def leave(self, node: Node) -> None:
-        """Let go of what listens at ``node``."""
+        """Close the connections that receive redirected invalidations of ``node``."""
         for tracker in self:
             tracker.leave(node)
 
     def moved(self) -> None:
-        """Slots have other servers now: what was read from the old ones nobody tells about."""
+        """Invalidate everything for all clients, as slots have moved: the old servers report nothing about their keys
+        any more."""
         for tracker in self:
             tracker.missed()
 
@@ -80,12 +83,12 @@ class TrackingClients:
 
 
 def asking(client: Host, args: list[bytes]) -> Job[Asked]:
-    """What CLIENT TRACKING asks for."""
+    """The job that parses the arguments of CLIENT TRACKING."""
     return parsing(args, client.session.tracking, lambda number: _why_not(client.service, number))
 
 
 def track(modes: Modes, request: Request) -> bool:
-    """CLIENT TRACKING: what was sent before is answered first, as what follows goes over other connections."""
+    """Carry out CLIENT TRACKING after all earlier requests are answered, as the next ones use other connections."""
     client = modes.client
     if not client.alone():
         return False
@@ -127,7 +130,7 @@ def track(modes: Modes, request: Request) -> bool:
 
 
 def stop(modes: Modes) -> None:
-    """The client is gone, or starts over."""
+    """End the tracking of a client that is gone or has sent RESET."""
     tracker, modes.tracker = modes.tracker, None
     if tracker is not None:
         client = modes.client
@@ -136,7 +139,7 @@ def stop(modes: Modes) -> None:
 
 
 def choose(modes: Modes, request: Request) -> bool:
-    """CLIENT CACHING YES | NO."""
+    """Carry out CLIENT CACHING YES | NO."""
     client = modes.client
     tracking = client.session.tracking
     wrong = errors.NO_CACHING if tracking is None else tracking.choose(request.args[2])
@@ -145,7 +148,7 @@ def choose(modes: Modes, request: Request) -> bool:
 
 
 def _why_not(service: Services, number: int) -> str | None:
-    """Why nothing can be redirected to the client of this number."""
+    """Why invalidations can not be redirected to the client with this number; None if they can."""
     if service.clients.get(number) is not None:
         return None
     workers = service.shared_counts.workers

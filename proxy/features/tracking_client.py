@@ -1,10 +1,10 @@
 """One client that tracks, and its connections to the servers: one to each primary, in the state of its session::
 
-    its requests ──▶ its own Backend ──▶ server          (CLIENT TRACKING ON, HELLO and SELECT follow the session)
-    it ◀──────────── "invalidate" ◀──────┘
-    whom it redirects to ◀── "invalidate" ◀── a companion ◀── server
+    the client's requests ──▶ its own Backend ──▶ server    (CLIENT TRACKING ON, HELLO and SELECT follow the session)
+    the client ◀──────────── "invalidate" ◀─────────┘
+    the client of REDIRECT ◀── "invalidate" ◀── a companion connection ◀── server
 
-What a server says unasked takes its place between that server's replies.
+The push messages of a server keep their place among that server's replies.
 """
 
 import asyncio
@@ -33,23 +33,24 @@ _NULL2 = b"$-1\r\n"
 _ON = ("CLIENT", "TRACKING", "ON")
 _OFF = encode.request(("CLIENT", "TRACKING", "OFF"))
 _MOST_WAITING = 1000
-"""So many replies and invalidations may wait for an earlier reply before what follows becomes one for everything."""
+"""The number of replies and invalidations that may wait for an earlier reply; further ones become one invalidation of
+everything."""
 _CACHING, _TOLD, _UNAWAITED = range(3)
-"""The tokens of CLIENT CACHING, and of what servers are told again, whose answers are waited for, or are not."""
+"""The tokens of replies: to CLIENT CACHING, and to other commands for the servers, which are waited for or not."""
 _CACHING_FRAMES = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes", "no")}
 _MOMENT = 0.005
-"""Seconds that what is said to a blocked client waits: its own command may have caused it, and is answered first."""
+"""Seconds for which messages to a blocked client wait: its own command may have caused them, and is answered first."""
 _TOGETHER = 0.05
-"""Seconds in which all servers may say that all their keys are gone, as FLUSHALL has them do, before that is passed on.
-"""
+"""Seconds for which the proxy waits for all servers to report that all keys are gone, as after FLUSHALL, before that is
+passed on."""
 
 
 class Tracker(Sink):
-    """One client's tracking; connections know it as their ``backends.settings.ConnectionOwner``. Takes the answers to
-    what servers are told.
+    """The tracking of one client, which is the ``backends.settings.ConnectionOwner`` of its connections, and the sink
+    of the replies to the commands that the proxy sends over them.
 
-    Its connections have one ``Place`` each, whatever the session's protocol and database are: they change with it, when
-    nothing that the client sent is in flight.
+    Each connection has one ``Place``, whatever the session's protocol and database are: these change with the session,
+    when no request of the client is in flight.
     """
 
     __slots__ = (
@@ -84,53 +85,53 @@ class Tracker(Sink):
         self._timer: Deadline | None = None
         self._task: asyncio.Task[None] | None = None
         self._pending: PendingReply | None = None
-        """What is answered ``_reply`` when all servers have been told; None: nothing is."""
+        """The pending reply that gets ``_reply`` when all servers have answered; None if none is due."""
         self._reply = b""
         self._left = 0
-        """Answers to come to what servers were told."""
+        """The number of replies that have yet to arrive."""
         self._state = client.session.protocol, client.session.db
-        """What the connections have, but for those that are not there."""
+        """The protocol and database of the connections that are ready."""
         self._version = 0
-        """Grows with each change of the options or of the state."""
+        """The version of the options and the state, which grows with each change."""
         self._versions: dict[Node, int] = {}
-        """That of which each server knows."""
+        """The version that each server has."""
         self._begun = False
         self._ending = False
         self._closed = False
         self._held: list[bytes] = []
-        """What is to be said in a moment."""
+        """The invalidations that are sent in a moment."""
         self._all_behind = -1
-        """Which request would come next when everything was said to have changed, last of all."""
+        """The value of ``window.issued`` after the last invalidation of everything."""
         self._emptied: set[Node] = set()
-        """The servers that have said lately that all their keys are gone."""
+        """The servers that have reported lately that all their keys are gone."""
         self._emptying: asyncio.TimerHandle | None = None
-        """Until that is said though not all of them have."""
+        """Runs until that is passed on although not all servers have reported it."""
         self.number = client.number
         self.holder = client.holder
-        """The user and the address that it is of."""
+        """The user and the address of the client."""
         self.cost = 0
-        """How many connections to servers it has, or had when it began."""
+        """The number of connections to servers, as counted when tracking began."""
         self.tracking = tracking
 
-    # ---- what its servers are told
+    # ---- commands for the servers
 
     def begin(self, pending: PendingReply, reply: bytes) -> None:
-        """Answer ``reply`` when the servers track, or would by now if they could be reached."""
+        """Answer ``reply`` when the servers track, or when those that can be reached do."""
         self._await(pending, reply)
         self._look()
 
     def change(self, tracking: Tracking, pending: PendingReply, reply: bytes) -> None:
-        """Other options from now on, over the same connections: answer ``reply`` when the servers have them."""
+        """Use other options from now on, over the same connections. Answer ``reply`` when the servers have them."""
         # A prefix that a server knows must not be named again.
         more = replace(tracking, prefixes=tuple(sorted({*tracking.prefixes} - {*self.tracking.prefixes})))
         self.tracking = tracking
         self._version += 1
-        self._left += 1  # until all are told
+        self._left += 1  # until all servers have been told
         self._await(pending, reply)
         self._task = self._service.loop.create_task(self._telling(list(more.options()), self._version))
 
     async def _telling(self, options: Sequence[Sequence[bytes]], version: int) -> None:
-        """Tell the servers that can be reached; the others are told when they can be."""
+        """Send the options to the servers that can be reached; the other servers get them when they are connected."""
         for backend in self._service.upstream.pool.owned(self.number):
             try:
                 if self.tracking.redirect:
@@ -149,8 +150,8 @@ class Tracker(Sink):
             self._send(backend, token, encode.request((*_ON, *self._redirection(backend.place), *some)))
 
     def follow(self, pending: PendingReply | None = None, reply: bytes = b"") -> None:
-        """The session may have another protocol or database, and nothing that the client sent is in flight: have the
-        connections follow. Answer ``reply``, if one is due, when they do."""
+        """Have the connections adopt the session's protocol and database, while no request of the client is in flight.
+        Answer ``reply``, if one is due, when they have."""
         before, self._state = self._state, (self._client.session.protocol, self._client.session.db)
         if before != self._state:
             self._version += 1
@@ -167,7 +168,7 @@ class Tracker(Sink):
             self._send(backend, token, encode.request(command))
 
     def end(self, pending: PendingReply, reply: bytes) -> None:
-        """Answer ``reply`` when no server tracks any more, and be over then."""
+        """End the tracking, and answer ``reply`` when no server tracks any more."""
         self._ending = True
         for backend in self._service.upstream.pool.owned(self.number):
             if backend.ready:
@@ -176,7 +177,7 @@ class Tracker(Sink):
         self._settle()
 
     def close(self) -> None:
-        """It is over."""
+        """Close the connections, and cancel the timers."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -191,7 +192,7 @@ class Tracker(Sink):
         backend.send(self, token, frame, self._service.turn.now(), None)
 
     def _await(self, pending: PendingReply, reply: bytes) -> None:
-        """``reply`` is due when all servers have answered, or had the time to."""
+        """Answer ``reply`` when all servers have answered, or had the time to."""
         self._pending, self._reply = pending, reply
         if self._timer is not None:
             self._timer.cancel()
@@ -219,7 +220,7 @@ class Tracker(Sink):
     # ---- as the owner of connections
 
     async def steps(self, place: Place) -> list[Step]:
-        """What a new connection to ``place`` is told. Raises BackendError."""
+        """The commands that the handshake of a new connection to ``place`` adds. Raises ``BackendError``."""
         if self.tracking.redirect:
             await self._companions.come(place)
         self._versions[place.node] = self._version
@@ -227,9 +228,9 @@ class Tracker(Sink):
         return [*tracking, *_moves((place.protocol, place.db), self._state)]
 
     def stood(self, backend: Backend) -> None:
-        """A connection has become usable."""
+        """Bring a connection that became ready up to date."""
         if self._versions.get(backend.place.node, self._version) != self._version:
-            # It was greeted with what was true when that began; what a server knows already it may refuse.
+            # The handshake used the options of the moment it began; a server may refuse those that it has already.
             self._versions[backend.place.node] = self._version
             self._tell_options(backend, self.tracking.one_by_one(), _UNAWAITED)
             self._tell_state(backend, (0, -1), _UNAWAITED)
@@ -239,20 +240,22 @@ class Tracker(Sink):
         self._look()
 
     def _redirection(self, place: Place) -> tuple[str | int, ...]:
-        """A companion hears it in RESP3, whatever the client itself speaks."""
+        """The option REDIRECT: a companion connection receives the invalidations in RESP3, whatever protocol the client
+        uses."""
         number = self._companions.number(place.node) if self.tracking.redirect else 0
         return ("REDIRECT", number) if number else ()
 
     def leave(self, node: Node) -> None:
-        """Let go of what listens at ``node``."""
+        """Close the companion connection to ``node``."""
         self._companions.leave(node)
 
     def missed(self) -> None:
-        """Something may have been changed that no server told."""
+        """Invalidate everything, as a change may have been missed."""
         self._say(_NULL, next_is=False)
 
     def redirected(self) -> None:
-        """A request was refused and is sent elsewhere, but CLIENT CACHING before it is not."""
+        """Take notice that a request was refused and is sent to another server, while CLIENT CACHING ahead of it is
+        not."""
         if self.tracking.optin:
             self.missed()
 
@@ -268,7 +271,7 @@ class Tracker(Sink):
         return False
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
-        """A server has been told, or CLIENT CACHING is answered; if that failed, what was read behind it is not
+        """Take a server's reply to a command of the proxy. If CLIENT CACHING failed, the read behind it is not
         tracked."""
         if token == _TOLD:
             self._left -= 1
@@ -277,7 +280,7 @@ class Tracker(Sink):
             self.redirected()
 
     def before(self, shards: Sequence[int], now: float) -> None:
-        """The next request of the client goes to these shards."""
+        """Take notice that the client's next request goes to ``shards``."""
         word = self.tracking.caching
         if not word:
             return
@@ -290,20 +293,21 @@ class Tracker(Sink):
         client.adopt_session()
 
     def taken(self, fact: Fact) -> None:
-        """The client runs a command outside of a transaction: CLIENT CACHING was for it, also if no server sees it."""
+        """Take notice that the client runs a command outside of a transaction: CLIENT CACHING was for that, also if no
+        server gets it."""
         if fact.handling is Handling.SESSION and not fact.name.startswith("client|"):
             self.passed()
 
     def passed(self) -> None:
-        """A command is carried out that goes over none of these connections: CLIENT CACHING was for it all the same."""
+        """Take notice that a command uses none of these connections: CLIENT CACHING was for that all the same."""
         if self.tracking.caching:
             self.tracking.caching = ""
             self._client.adopt_session()
 
-    # ---- what it hears
+    # ---- messages of the servers
 
     def pushed(self, backend: Backend, frame: bytes) -> None:
-        """A server says something unasked."""
+        """Take a push message of a server."""
         if frame.startswith(_INVALIDATE):
             window = self._client.window
             following = backend.inflight.peek() if backend.inflight.written else None
@@ -311,13 +315,13 @@ class Tracker(Sink):
             self._heard(backend.place.node, frame[len(_INVALIDATE) :], next_is=next_is)
 
     def _overheard(self, node: Node, frame: bytes) -> None:
-        """A companion is told."""
+        """Take a push message from a companion connection."""
         if frame.startswith(_INVALIDATE):
             self._heard(node, frame[len(_INVALIDATE) :], next_is=False)
 
     def _heard(self, node: Node, value: bytes, *, next_is: bool) -> None:
-        """A server says that keys were changed. ``next_is``: what it says next is what the client waits for first, so
-        that this comes before it, as it does there."""
+        """Take the invalidation of keys. ``next_is``: the server's next reply is the one that the client waits for
+        first, so the invalidation is sent before it, as the server did."""
         modes = self._client.modes
         if value == _NULL:
             servers = sum(backend.ready for backend in self._client.routes.primaries)
@@ -346,7 +350,7 @@ class Tracker(Sink):
             self._say(value, next_is=False)
 
     def _say(self, value: bytes, *, next_is: bool) -> None:
-        """Tell the client, or whom it redirects to."""
+        """Send an invalidation to the client, or to the one that it redirects to."""
         if self._closed or self._ending:
             return
         client, redirect = self._client, self.tracking.redirect
@@ -358,11 +362,11 @@ class Tracker(Sink):
         elif not window.pending or next_is or (modes is not None and modes.blocked):
             window.push(_INVALIDATE + value)
         else:
-            # It must not overtake the reply to a read that came before it and waits for its turn.
+            # The invalidation must not overtake the reply to an earlier read that waits for its turn.
             self._line_up(value)
 
     def _say_other(self, redirect: int, value: bytes) -> None:
-        """Say it to the client that it redirects to."""
+        """Send the invalidation to the client with the id ``redirect``."""
         client = self._client
         target = self._service.clients.get(redirect)
         if target is None:
@@ -375,18 +379,19 @@ class Tracker(Sink):
             target.window.push(_MESSAGE + (_NULL2 if value == _NULL else value))
 
     def _line_up(self, value: bytes) -> None:
-        """Say it behind what the client waits for: in the end that everything has changed, as the line is bounded."""
+        """Send the invalidation behind the pending replies. Their number is bounded: beyond it, everything is
+        invalidated once."""
         window = self._client.window
         if window.pending > _MOST_WAITING:
             if window.issued == self._all_behind:
-                return  # that is the last word already, and no read has come since
+                return  # everything is invalidated already, and no read has come since
             self._all_behind = window.issued + 1
             value = _NULL
         window.answer(_INVALIDATE + value)
 
 
 def _moves(before: tuple[int, int], now: tuple[int, int]) -> list[Step]:
-    """What takes a connection from one protocol and database to another."""
+    """The commands that change a connection's protocol and database from ``before`` to ``now``."""
     found: list[Step] = []
     if before[0] != now[0]:
         found.append(("HELLO", now[0]))

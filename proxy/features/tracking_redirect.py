@@ -1,4 +1,5 @@
-"""The connections that hear what a client's own can not: those in RESP3 to which servers redirect invalidations."""
+"""The connections in RESP3 to which servers redirect the invalidations that a client's own connections can not
+receive."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from proxy.sharding.topology import Node
 
 
 class Companions:
-    """One for each server, of the client of ``holder``. ``on_push`` gets what a server says to its own unasked,
-    ``on_lost`` is called with the server whose own is lost."""
+    """One connection for each server, for the client of ``holder``. ``on_push`` gets a server's push messages,
+    ``on_lost`` is called with the server whose connection is lost."""
 
     __slots__ = ("_closed", "_holder", "_leases", "_on_lost", "_on_push", "_service")
 
@@ -35,12 +36,12 @@ class Companions:
         return f"Companions({list(self._leases.values())})"
 
     def number(self, node: Node) -> int:
-        """The id at ``node`` of the one there; 0 if there is none."""
+        """The id at ``node`` of the connection to it; 0 if there is none."""
         lease = self._leases.get(node)
         return 0 if lease is None else lease.client_id
 
     async def come(self, place: Place) -> None:
-        """Have one at the server of ``place``. Raises BackendError."""
+        """Make the connection to the server of ``place``, if there is none. Raises ``BackendError``."""
         lease = self._leases.get(place.node)
         if lease is not None and lease.standing:
             return
@@ -77,13 +78,13 @@ class Companions:
         self._on_lost(node)
 
     def leave(self, node: Node) -> None:
-        """Let go of the one at ``node``."""
+        """Close the connection to ``node``."""
         lease = self._leases.pop(node, None)
         if lease is not None:
             lease.drop()
 
     def close(self) -> None:
-        """Let go of all, and have no more."""
+        """Close all connections, and make no further ones."""
         self._closed = True
         for lease in self._leases.values():
             lease.drop()

@@ -1,8 +1,8 @@
 """Requests that a server may answer with more than one frame (``proxy.planning.reply_counts``).
 
-Each goes over a connection that its client has for itself meanwhile. Only the first frame is the answer, and a
-connection that said more is closed. A client that tracks has connections of its own: its scripts go over these, or no
-server would tell it of the keys that they read.
+Each of them uses a connection that its client has for itself meanwhile. Only the first frame is the reply, and a
+connection with further frames is closed. A client that tracks has connections of its own, which its scripts use: over
+any other connection, the keys that they read would not be tracked.
 """
 
 from secrets import token_hex
@@ -22,14 +22,15 @@ from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
 _ANSWER, _FENCE = range(2)
-"""The tokens of replies: to the request, and to what goes behind it."""
+"""The tokens of replies: to the request, and to the ECHO behind it."""
 _NONCE_BYTES = 16
 
 
 class FencedReply(WholeReplySink):
-    """Takes the answer for ``sink`` to a request that goes over a connection of ``client``'s own.
+    """The sink of the reply to a request that uses a connection of ``client``'s own; the reply is passed on to
+    ``sink``.
 
-    Behind the request goes an ECHO of what nobody can guess: if that is not the second frame, the client's connections
+    An ECHO of a random text is sent behind the request: if the second frame is not that text, the client's connections
     are closed.
     """
 
@@ -45,15 +46,15 @@ class FencedReply(WholeReplySink):
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The window of the client."""
         return self._client.window
 
     def halt(self) -> None:
-        """The client's."""
+        """Halt the client."""
         self._client.window.halt()
 
     def send(self, shard: int, block: bytes, *, read: bool, now: float) -> None:
-        """Send the request, and the ECHO behind it; nothing else of the client is in flight, and nothing follows."""
+        """Send the request and the ECHO behind it; no other request of the client is in flight, and none follows."""
         client = self._client
         client.flow.stop(Stop.ORDER)
         backend = (client.routes.readers if read else client.routes.writers)[shard]
@@ -73,15 +74,16 @@ class FencedReply(WholeReplySink):
         if not (self._reply and self._fence):
             return
         if self._fence != encode.bulk(self._nonce) or (elsewhere and reply.startswith(b"-")):
-            # What was refused is sent elsewhere, and nothing goes behind it there: its error may have been more.
+            # A refused request is sent to another server, without the ECHO behind it: its error may have been more than
+            # one frame.
             for backend in self._client.service.upstream.pool.owned(self._client.number):
                 backend.renew()
         self._sink.deliver(self._token, self._reply, 0, len(self._reply))
 
 
 def over_own(client: Host, request: Request, plan: Forward | Scatter) -> bool | None:
-    """Carry out a script of a client that tracks, over the connections that it has anyway. False if it must wait, None
-    if it can not be done so."""
+    """Carry out a script of a tracking client over the client's own connections. Returns False if it must wait, and
+    None if these connections can not be used."""
     modes, service = client.modes, client.service
     if modes is None or modes.tracker is None or isinstance(plan, Scatter) or request.fact.name not in RAISES:
         return None
@@ -102,8 +104,8 @@ def over_own(client: Host, request: Request, plan: Forward | Scatter) -> bool | 
 
 
 def carry_out(client: Host, request: Request, plan: Forward | Scatter) -> bool:
-    """Carry out a request as it is planned, but over leases. False if it must wait until all that its client sent is
-    answered."""
+    """Carry out a plan over dedicated connections. Returns False if it must wait until all earlier requests of the
+    client are answered."""
     fact, args, frame = request.fact, request.args, request.frame
     if (done := over_own(client, request, plan)) is not None:
         return done
@@ -130,7 +132,7 @@ def carry_out(client: Host, request: Request, plan: Forward | Scatter) -> bool:
 
         slots: frozenset[int] | Reject
         if isinstance(plan, Scatter):
-            # Any slot stands for its shard.
+            # Any slot of the shard will do.
             owners = service.topology.slot_shard
             slots = frozenset((owners.index(part.shard),)) if part.shard in owners else frozenset()
         else:
@@ -147,7 +149,7 @@ def carry_out(client: Host, request: Request, plan: Forward | Scatter) -> bool:
 
 
 def _send_to_replicas(client: Host, plan: Scatter) -> None:
-    """Replicas get it too if they are there; their replies are nobody's."""
+    """Send the parts to the connected replicas too, and discard their replies."""
     service = client.service
     there = {backend.place.node for backend in service.upstream.pool if backend.ready}
     for part in plan.parts:

@@ -1,8 +1,8 @@
-"""WAIT and WAITAOF: how many replicas have what a client wrote, on every shard that it wrote to.
+"""WAIT and WAITAOF: the number of replicas that have what a client wrote, on every shard that it wrote to.
 
-A server counts the replicas that have all that was replicated up to the last write of the connection that asks. What a
-client wrote went over shared connections: so a connection of its own replicates something behind it that changes
-nothing, and waits for that. With several shards the smallest number is the answer.
+A server counts the replicas that have everything up to the last write of the asking connection. The client's writes
+went over shared connections, so a dedicated connection replicates a command without effect behind them, and waits for
+that. For several shards the reply is the smallest number.
 """
 
 import math
@@ -19,19 +19,20 @@ from proxy.resp.numbers import parse_integer
 from proxy.resp.replies import BadReply, elements
 
 _PING = encode.request(("PING",))
-"""Servers before 7.2 wait for what was replicated before the connection's last command, whatever that was."""
+"""Servers before 7.2 wait for everything replicated before the connection's last command, whatever that command was."""
 _SWAP = encode.request(("SWAPDB", 0, 0))
-"""Replicated though it changes nothing; not known in a cluster."""
+"""Replicated although it has no effect; not available in a cluster."""
 _RESTORE = encode.request(("FUNCTION", "RESTORE", b"\n\x00]\x9b\\@\x0f\x7f\xa2\xda", "APPEND"))
-"""No function at all is added (the payload is what FUNCTION DUMP of an empty Redis 7.0 answers): replicated too."""
+"""Replicated although it adds no function (the payload is FUNCTION DUMP's reply of an empty Redis 7.0)."""
 _UNKNOWN = b"-ERR unknown"
 _WAIT = 3
-"""Arguments of WAIT; WAITAOF has one more, and is answered by two numbers."""
+"""The number of WAIT's arguments; WAITAOF has one more, and is answered with two numbers."""
 _MOST = 64
 
 
 def begin(modes: Modes, request: Request) -> bool:
-    """Carry out a WAIT or WAITAOF. False if it must wait until all that its client sent is answered."""
+    """Carry out a WAIT or WAITAOF. Returns False if it must wait until all earlier requests of its client are
+    answered."""
     client = modes.client
     if not client.alone():
         return False
@@ -45,14 +46,14 @@ def begin(modes: Modes, request: Request) -> bool:
         return True
     wrote = client.wrote or modes.waited
     every = range(shards)
-    # What it wrote to slots that nobody serves may be none of them: then any would do, and all are asked.
+    # Writes to slots that no shard serves may belong to none of the shards: then all shards are asked.
     asked = [shard for shard in every if wrote >> (shard % _MOST) & 1] or every
     WaitRequest(modes, request, asked, wrote != 0).start()
     return True
 
 
 class WaitRequest:
-    """One WAIT or WAITAOF of a client, on all shards that it is about."""
+    """One WAIT or WAITAOF of a client, on all its shards."""
 
     def __init__(self, modes: Modes, request: Request, shards: Sequence[int], wrote: bool) -> None:
         self.modes = modes
@@ -62,7 +63,7 @@ class WaitRequest:
         self._halt = Halt(modes, request.fact)
         self._counts: list[list[int]] = []
         self._waits = 0
-        """How many shards have it."""
+        """The number of shards that have the command."""
         self._over = False
         modes.block = self
         milliseconds = parse_integer(request.args[-1]) or 0
@@ -70,13 +71,13 @@ class WaitRequest:
         self._parts = [ShardWait(self, modes.client.service.topology.shards[shard].name, seconds) for shard in shards]
 
     def start(self) -> None:
-        """Ask all shards."""
+        """Send the command to all shards."""
         for part in self._parts:
             if not self._over:
                 part.start()
 
     def unblock(self, error: bool) -> None:
-        """End it: with what the shards say now, or by an ``error``."""
+        """End the command with the shards' numbers of this moment, or with an ``error``."""
         if error:
             self._finish(UNBLOCKED)
             return
@@ -84,24 +85,24 @@ class WaitRequest:
             part.unblock(False)
 
     def leave(self) -> None:
-        """The client is to be closed."""
+        """End the command, as the client is to be closed."""
         self._halt.leaving = True
         self._finish(UNBLOCKED)
 
     def cancel(self) -> None:
-        """The client is gone."""
+        """End the command, as the client is gone."""
         self._over = True
         self._halt.end()
         self._drop()
 
     def waits(self, change: int) -> None:
-        """One shard more has it (1), or one less (-1)."""
+        """Count one more shard that has the command (1), or one less (-1)."""
         self._waits += change
         if not self._over:
             self._halt.waits(self._waits == len(self._parts))
 
     def take(self, reply: bytes) -> None:
-        """What a shard answers."""
+        """Take the reply of a shard."""
         if self._over:
             return
         if reply[:1] == b"-":
@@ -120,7 +121,7 @@ class WaitRequest:
         if len(self._counts) < len(self._parts):
             return
         fewest = [min(column) for column in zip(*self._counts, strict=True)]
-        # The numbers that were asked for stand in the same order before the timeout.
+        # The wanted numbers are the arguments before the timeout, in the same order.
         if all(found >= (parse_integer(asked) or 0) for found, asked in zip(fewest, self.args[1:], strict=False)):
             client = self.modes.client
             self.modes.waited = client.wrote or self.modes.waited
@@ -139,7 +140,7 @@ class WaitRequest:
 
 
 class ShardWait(BlockingRequest):
-    """The part of one shard."""
+    """The part of a WAIT or WAITAOF for one shard."""
 
     __slots__ = ("_shard", "_waits", "_whole")
 
@@ -151,7 +152,7 @@ class ShardWait(BlockingRequest):
         self._waits = False
 
     def place(self) -> Place | bytes | None:
-        """The shard's primary."""
+        """Return the place of the shard's primary."""
         upstream = self.upstream
         index = upstream.topology.index(self._shard)
         if index < 0:
@@ -160,7 +161,7 @@ class ShardWait(BlockingRequest):
         return upstream.primary(index, session.protocol, session.db)
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
-        """What is replicated and changes nothing, and the command."""
+        """Return the replicated command without effect, and the command."""
         whole = self._whole
         frame = whole.frame
         if remaining is not None:
@@ -170,20 +171,20 @@ class ShardWait(BlockingRequest):
         return (_PING, _RESTORE if self.upstream.topology.cluster else _SWAP, frame)
 
     def heard(self, index: int, reply: bytes) -> bool:
-        """What must be replicated was not: nothing can be said. Servers that do not know it are so old that they need
-        none."""
+        """Take the reply to the command ahead. If it failed, nothing can be said about the replicas, except on servers
+        too old to know it: these do not need it."""
         return reply[:1] != b"-" or reply.startswith(_UNKNOWN)
 
     def waits(self, on: bool) -> None:
-        """The shard has it, or not."""
+        """Note whether the shard has the command."""
         if on is not self._waits:
             self._waits = on
             self._whole.waits(1 if on else -1)
 
     def answer(self, reply: bytes) -> None:
-        """How many replicas have it."""
+        """Pass on the number of replicas."""
         self._whole.take(reply)
 
     def nothing(self) -> bytes:
-        """Nobody was asked, so nobody is known to have it."""
+        """Return zeros, as no server was asked."""
         return encode.array((encode.ZERO, encode.ZERO)) if len(self._whole.args) > _WAIT else encode.ZERO

@@ -1,8 +1,8 @@
 """The keys that a client watches.
 
-A ``Watch`` keeps its lease from WATCH on. If that is lost, or its slot moves, nobody can say any more whether a key was
-changed: then it is ``broken``, and EXEC answers null as if one had been. So it is when it is as old as it may be
-(``backend.watch_timeout``): others need the connection.
+A ``Watch`` keeps its lease from WATCH on. If the lease is lost, or its slot moves, nobody can know whether a key was
+changed: then the watch is ``broken``, and EXEC answers null as if one had been. The same happens when the watch reaches
+its age limit (``backend.watch_timeout``), since other clients need the connection.
 """
 
 import asyncio
@@ -21,45 +21,45 @@ from proxy.sharding.topology import Topology
 log = logging.getLogger(__name__)
 
 _SOON = 1.0
-"""Seconds until it is looked again whether it can be ended."""
+"""Seconds until the next attempt to end a watch that has reached its age limit."""
 Watched = Callable[["Watch | None", bytes], None]
-"""Gets what is watched from now on, and the reply to WATCH."""
+"""Gets the watch from now on, or None, and the reply to WATCH."""
 
 
 class WatchState(Enum):
-    """How far the server is with the keys that a client watches."""
+    """The states of a watch."""
 
     NEW = "new"
-    """No server has been told of them."""
+    """No WATCH has been sent."""
     ASKED = "asked"
-    """The first WATCH is on its way."""
+    """The first WATCH is in flight."""
     STANDING = "standing"
     """The server watches them."""
     ADDING = "adding"
-    """The server watches them, and a WATCH of more keys is on its way."""
+    """The server watches the keys, and a WATCH of more keys is in flight."""
     BROKEN = "broken"
-    """Nobody watches them any more, and EXEC answers null."""
+    """No server watches the keys any more, and EXEC answers null."""
     ENDED = "ended"
-    """The client watches nothing any more, or EXEC is on its way."""
+    """The client watches no keys any more, or EXEC is in flight."""
 
 
 class WatchEvent(Enum):
-    """What happens to the keys that a client watches."""
+    """The events of a watch."""
 
     BEGIN = "begin"
     """The first WATCH is sent."""
     ADD = "add"
     """A WATCH of more keys is sent."""
     CONFIRM = "confirm"
-    """The server watches all of them."""
+    """The server watches all keys."""
     DENY = "deny"
-    """The server refuses to, or what was sent is lost."""
+    """The server refuses the WATCH, or the request is lost."""
     LOSE = "lose"
-    """The connection is lost, or given back as it was kept for too long."""
+    """The connection is lost, or was given back at the age limit."""
     EXECUTE = "execute"
     """EXEC is sent."""
     RELEASE = "release"
-    """The client does not want to watch them any more, or is gone."""
+    """The client does not watch the keys any more, or is gone."""
 
 
 TRANSITIONS: Mapping[tuple[WatchState, WatchEvent], WatchState] = {
@@ -76,11 +76,11 @@ TRANSITIONS: Mapping[tuple[WatchState, WatchEvent], WatchState] = {
     (WatchState.ADDING, WatchEvent.RELEASE): WatchState.ENDED,
     (WatchState.BROKEN, WatchEvent.RELEASE): WatchState.ENDED,
 }
-"""The next state. What is not here can not happen."""
+"""The next state by state and event. A pair that is missing can not occur."""
 
 
 class Watch:
-    """The keys that a client watches, all in one slot; see the module's text."""
+    """The keys that a client watches, all in one slot, as described at the beginning of this module."""
 
     __slots__ = (
         "_asking",
@@ -106,20 +106,20 @@ class Watch:
         self._db = client.session.db
         self._protocol = client.session.protocol
         self._topology: Topology | None = None
-        """What was known when the keys were watched: a redirection may have known better."""
+        """The topology when the keys were watched; a redirection may have been newer."""
         self._odd = False
-        """The lease is not in the state any more in which it was made."""
+        """Whether the connection's state differs from the one in which it was made."""
         self.slots: frozenset[int] = frozenset()
         self._request: ExecRequest | None = None
-        """What is under way."""
+        """The request in flight."""
         self._timer: asyncio.TimerHandle | None = None
-        """Until it is too old."""
+        """Runs until the watch reaches its age limit."""
 
     def __repr__(self) -> str:
         return f"Watch({self.state.value} {self._lease})"
 
     def _happened(self, event: WatchEvent) -> None:
-        """Change the state. Raises ``RuntimeError`` for what can not happen in it."""
+        """Change the state. Raises ``RuntimeError`` for an event that the state does not allow."""
         state = TRANSITIONS.get((self.state, event))
         if state is None:
             raise RuntimeError(f"{event.name} comes for a watch that is {self.state.name}")
@@ -127,13 +127,13 @@ class Watch:
 
     @property
     def broken(self) -> bool:
-        """Whether nobody can say any more if a key was changed."""
+        """Whether nobody can know any more if a key was changed."""
         lease = self._lease
         if lease is None or not lease.standing:
             return True
         service = self._client.service
         if service.upstream.holds(lease.place.shard):
-            return True  # what is written there now would be lost
+            return True  # writes to that primary would be lost now
         topology = service.topology
         if self._asking or topology is self._topology:
             return False
@@ -141,7 +141,7 @@ class Watch:
         return shard is None or shard.primary != lease.place.node
 
     def begin(self, slots: frozenset[int], frame: bytes, then: Watched) -> None:
-        """Watch the first keys: those in ``slots``, by the request in ``frame``."""
+        """Watch the first keys, which are in ``slots``, by the request in ``frame``."""
 
         def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
             self._request = None
@@ -164,7 +164,7 @@ class Watch:
         request.start()
 
     def add(self, frame: bytes, then: Watched) -> None:
-        """Watch more keys of its slot."""
+        """Watch more keys of the same slot."""
         lease = self._lease
         if lease is None or self.broken:
             then(self, encode.OK)
@@ -191,8 +191,8 @@ class Watch:
         self._request.start()
 
     def execute(self, frame: bytes, moves: bool, then: Then, *, fenced: bool) -> None:
-        """Send a transaction's block where the keys are watched, which they are not any more; ``moves``: it leaves the
-        connection in another state. ``fenced``: see ``ExecRequest``."""
+        """Send a transaction's block over the connection that watches the keys, which ends the watch. ``moves``: the
+        block changes the connection's state. ``fenced``: see ``ExecRequest``."""
         self._happened(WatchEvent.EXECUTE)
         lease, self._lease = self._lease, None
         assert lease is not None
@@ -216,7 +216,7 @@ class Watch:
         ).start()
 
     def release(self) -> None:
-        """Watch no more."""
+        """End the watch."""
         self._happened(WatchEvent.RELEASE)
         lease, self._lease = self._lease, None
         self._end_timer()
@@ -239,10 +239,10 @@ class Watch:
         self._end_timer()
 
     def _expire(self, age: float) -> None:
-        """It is too old: as if a key had been changed."""
+        """End the watch at its age limit ``age``, as if a key had been changed."""
         service = self._client.service
         self._timer = None
-        if self._request is not None:  # more keys are on their way to be watched
+        if self._request is not None:  # a WATCH of more keys is in flight
             self._timer = service.loop.call_later(_SOON, self._expire, age)
             return
         lease, self._lease = self._lease, None
@@ -257,7 +257,7 @@ class Watch:
             self._timer = None
 
     def _follow_session(self, lease: Lease) -> None:
-        """The client may have chosen another database or protocol since."""
+        """Adopt the client's database and protocol, which may have changed since."""
         session = self._client.session
         now = self._client.service.turn.now()
         if session.protocol != self._protocol:
@@ -269,7 +269,7 @@ class Watch:
 
 
 def give_back(leases: Leases, lease: Lease, odd: bool) -> None:
-    """Let go of a lease, whatever it watches; ``odd``: it is not in the state any more that it was made in."""
+    """Give a lease back, whatever it watches. ``odd``: its state differs from the one in which it was made."""
     if odd:
         lease.drop()
     else:

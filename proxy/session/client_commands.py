@@ -1,6 +1,6 @@
-"""The CLIENT subcommands, answered about the client that asks; ``cross_worker`` has those about all of them.
+"""The CLIENT subcommands about the client that sends them; ``cross_worker`` has those about all clients.
 
-Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
+Source: https://redis.io/docs/latest/commands/client/ and the replies of Redis 7.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from proxy.session.session import Command, ReplyMode, Session, printable
 
 
 def number(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT ID."""
+    """The reply to CLIENT ID."""
     return encode.integer(session.id)
 
 
 def info(session: Session, args: Sequence[bytes], now: float) -> bytes:
-    """CLIENT INFO."""
+    """The reply to CLIENT INFO."""
     return encode.verbatim(line(session, now, args) + "\n", session.protocol)
 
 
 def getname(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT GETNAME."""
+    """The reply to CLIENT GETNAME."""
     return encode.bulk(session.name.encode("latin-1")) if session.name else encode.null(session.protocol)
 
 
 def setname(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT SETNAME."""
+    """Carry out CLIENT SETNAME."""
     wrong = session.rename(args[2])
     return encode.error(wrong) if wrong else encode.OK
 
 
 def setinfo(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT SETINFO."""
+    """Carry out CLIENT SETINFO."""
     option = args[2].lower()
     if option not in (b"lib-name", b"lib-ver"):
         return encode.error(f"ERR Unrecognized option '{errors.text(args[2])}'")
@@ -48,7 +48,7 @@ def setinfo(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def switch(attribute: str) -> Command:
-    """CLIENT NO-EVICT and CLIENT NO-TOUCH: the session's ``attribute`` is on or off."""
+    """The handler of CLIENT NO-EVICT or CLIENT NO-TOUCH, which sets the session's ``attribute`` to whether it is ON."""
 
     def command(session: Session, args: Sequence[bytes]) -> bytes:
         value = args[2].lower()
@@ -61,7 +61,7 @@ def switch(attribute: str) -> Command:
 
 
 def reply(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT REPLY."""
+    """Carry out CLIENT REPLY."""
     mode = args[2].lower()
     if mode == b"on":
         session.reply_mode = ReplyMode.ON
@@ -77,22 +77,22 @@ def reply(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def getredir(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT GETREDIR."""
+    """The reply to CLIENT GETREDIR."""
     return encode.integer(-1 if session.tracking is None else session.tracking.redirect)
 
 
 def trackinginfo(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT TRACKINGINFO."""
+    """The reply to CLIENT TRACKINGINFO."""
     return tracking_options.describe(session.tracking, session.protocol)
 
 
 def capa(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLIENT CAPA: nothing that it may name changes what the proxy does."""
+    """The reply to CLIENT CAPA: no capability changes what the proxy does."""
     return encode.OK
 
 
 def refused(name: str) -> Command:
-    """The subcommand ``name`` (as a fact names it), which makes no sense through a proxy."""
+    """The handler of the subcommand ``name`` (as a fact names it), which has no meaning through a proxy."""
 
     def command(session: Session, args: Sequence[bytes]) -> bytes:
         return encode.error(errors.refused(name, "it is about the one server that a client is connected to"))

@@ -1,4 +1,4 @@
-"""A client as CLIENT LIST and CLIENT INFO show it. Pure.
+"""Formats a client as a line of CLIENT LIST and CLIENT INFO. No I/O.
 
 Source: https://redis.io/docs/latest/commands/client-list/
 """
@@ -12,23 +12,23 @@ _NAMES = (
     "oll omem tot-mem events cmd user redir resp lib-name lib-ver"
 )
 FIELDS = tuple(_NAMES.split())
-"""Where no server has said which ones it has."""
+"""The fields of a line as long as no server has reported its own."""
 _KNOWN = (*FIELDS, "capa", "tot-net-out", "tot-cmds")
-"""What ``_values`` returns, in its order; behind them comes what is said of a field that is not known."""
+"""The fields of ``_values``, in its order; the last of its values is for unknown fields."""
 _READ_AT_ONCE = 16 * 1024
-"""A query buffer's bytes as Redis makes it while it is used."""
+"""The bytes of a query buffer in Redis while it is used."""
 _REPLY_LEAST, _REPLY_MOST = 1024, 16 * 1024
-"""A reply buffer's bytes in Redis; what does not fit is a list of blocks of this size."""
+"""The bytes of a reply buffer in Redis; further replies are kept in a list of blocks of the larger size."""
 _ITSELF = 2048
-"""About what a client takes that does nothing, in bytes."""
+"""The approximate bytes of memory of an idle client."""
 _COMMAND = 16
-"""Bytes of an argument beside its own."""
+"""The bytes of an argument in addition to its content."""
 _SMALL_END = 1024
 _SMALL = [str(number) for number in range(_SMALL_END)]
 
 
 class Plan:
-    """How a line is put together: what stands before each value, and which of ``_values`` that is."""
+    """The format of a line: the text ahead of each value, and the index of that value in ``_values``."""
 
     __slots__ = ("_parts", "_places", "fields")
 
@@ -36,13 +36,13 @@ class Plan:
         self.fields = fields
         places = {name: at for at, name in enumerate(_KNOWN)}
         self._parts: list[str] = []
-        """A line with a gap behind each text."""
+        """The texts, each followed by an empty place for its value."""
         for name in fields:
             self._parts += (f" {name}=" if self._parts else f"{name}=", "")
         self._places = bytes(places.get(name, len(_KNOWN)) for name in fields)
 
     def line(self, values: list[str]) -> str:
-        """The line with these values."""
+        """The line with ``values``."""
         parts = self._parts[:]
         at = 1
         for place in self._places:
@@ -52,12 +52,12 @@ class Plan:
 
 
 _plan = Plan(FIELDS)
-"""That of the last line; all have the same fields until the servers are others."""
+"""The plan of the last line; all lines have the same fields until the servers change."""
 
 
 def line(session: Session, now: float, asking: Sequence[bytes] = ()) -> str:
-    """The line of a client, with the fields that the servers' own lines have (``World.client_fields``). ``asking``: the
-    arguments of the command that it is executing, if it is the one that asks."""
+    """The line of a client, with the fields of the servers' own lines (``World.client_fields``). ``asking``: the
+    arguments of the command that is being executed, if the client has sent it."""
     global _plan
     world = session.world
     fields = world.client_fields or FIELDS
@@ -67,8 +67,8 @@ def line(session: Session, now: float, asking: Sequence[bytes] = ()) -> str:
 
 
 def _values(session: Session, now: float, load: Load, asking: Sequence[bytes]) -> list[str]:
-    """The values of all fields that are known, in ``_KNOWN``'s order, and "0". What waits in the proxy for the client
-    is divided as Redis divides it among its buffers."""
+    """The values of all known fields, in the order of ``_KNOWN``, and "0". The bytes that wait in the proxy for the
+    client are divided as Redis divides them among its buffers."""
     channels, patterns, shard_channels = session.listening
     tracking = session.tracking
     arguments = framed = count = 0
@@ -90,7 +90,7 @@ def _values(session: Session, now: float, load: Load, asking: Sequence[bytes]) -
     blocks = (rest + _REPLY_MOST - 1) // _REPLY_MOST
     total = _ITSELF + query + free + arguments + _COMMAND * count + load.queued + buffer + rest
     age = int(now - session.created)
-    idle = 0 if count else int(now - session.last_active)  # who asks is not idle
+    idle = 0 if count else int(now - session.last_active)  # a client with a running command is not idle
     used = _number(first)
     return [
         _number(session.id),
@@ -132,12 +132,12 @@ def _values(session: Session, now: float, load: Load, asking: Sequence[bytes]) -
 
 
 def _number(value: int) -> str:
-    """How a number is written; most of a line's are small."""
+    """The decimal form of a number; most numbers of a line are small."""
     return _SMALL[value] if 0 <= value < _SMALL_END else f"{value}"
 
 
 def _digits(number: int) -> int:
-    """How many a number has that is not negative."""
+    """The number of digits of a number that is not negative."""
     found = 1
     while number >= 10:
         number //= 10
@@ -163,7 +163,7 @@ def _flags(session: Session) -> str:
 
 
 def shown_address(name: object, listener: object) -> str:
-    """An address as Redis shows it: ``ip:port``, ``[v6]:port``, ``/path:0`` for a unix socket."""
+    """An address as Redis formats it: ``ip:port``, ``[v6]:port``, ``/path:0`` for a unix socket."""
     if isinstance(name, tuple):
         host, port = name[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

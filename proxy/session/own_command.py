@@ -1,4 +1,4 @@
-"""One of the proxy's own commands, as a row of their table says it (``proxy.features.commands``)."""
+"""One of the proxy's own commands, as a row of their table (``proxy.features.commands``)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,44 +8,44 @@ from proxy.session.session import Command, Session
 
 
 class InMulti(Enum):
-    """What becomes of a command between MULTI and EXEC."""
+    """The ways to handle a command between MULTI and EXEC."""
 
     ANSWERED = "answered"
-    """It is queued, and the proxy answers it when EXEC is answered."""
+    """The command is queued, and the proxy answers it when EXEC is answered."""
     SENT = "sent"
-    """It is queued, and sent to a server with the others."""
+    """The command is queued, and sent to a server with the other commands."""
     AT_ONCE = "at once"
-    """It is not queued, as it is about the transaction or ends it."""
+    """The command is not queued, as it concerns the transaction or ends it."""
     REFUSED = "refused"
-    """It may not stand in a transaction."""
+    """The command is not allowed in a transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCommand:
-    """One of the proxy's own commands. The subclass says who answers it."""
+    """One of the proxy's own commands. The subclass has the handler."""
 
     while_subscribed: bool = False
-    """Whether a client in RESP2 may send it while it is subscribed."""
+    """Whether a client in RESP2 may send the command while it is subscribed."""
     in_multi: InMulti = InMulti.ANSWERED
 
 
 @dataclass(frozen=True, slots=True)
 class SessionCommand(OwnCommand):
-    """A command whose reply follows from the client's session and the arguments."""
+    """A command whose reply depends on the client's session and the arguments only."""
 
     answer: Command
 
     def run(self, session: Session, args: Sequence[bytes], now: float) -> bytes:
-        """The reply."""
+        """Return the reply."""
         return self.answer(session, args)
 
 
 @dataclass(frozen=True, slots=True)
 class TimedCommand(OwnCommand):
-    """A command whose reply depends on the time as well: the last argument is the loop's clock, in seconds."""
+    """A command whose reply depends on the time too: the handler's last argument is the loop's clock, in seconds."""
 
     answer: Callable[[Session, Sequence[bytes], float], bytes]
 
     def run(self, session: Session, args: Sequence[bytes], now: float) -> bytes:
-        """The reply."""
+        """Return the reply."""
         return self.answer(session, args, now)

@@ -1,15 +1,16 @@
-"""Scripts, kept by their body as clients send them, so that they can be loaded where they are called by their digest.
+"""Keeps the scripts that clients send, so that they can be loaded at a server when they are called by their digest.
 
 ::
 
     EVAL body, SCRIPT LOAD body   the body is kept (bounded)
-    EVALSHA digest                over a connection that has not had it: SCRIPT LOAD body goes ahead, answering nobody
-    -NOSCRIPT all the same        the server lost it (SCRIPT FLUSH on the server itself): loaded, and sent again
+    EVALSHA digest                over a connection without the script: SCRIPT LOAD body goes ahead (no reply)
+    -NOSCRIPT all the same        the server lost the script (SCRIPT FLUSH there): it is loaded, and the call sent again
 
-So ``NOSCRIPT`` means that nobody has loaded the script through this proxy. A connection forgets what it has had when it
-is lost: the server behind it may be another then, or a new process. Pure: what is sent is handed to the connection.
+So ``NOSCRIPT`` means that no client has loaded the script through this proxy. What was loaded over a connection is
+forgotten when the connection is lost: the next one may lead to another server or a new process. No I/O: requests are
+handed to the connection.
 
-Source: https://redis.io/docs/latest/develop/programmability/eval-intro/ (script cache), and what Redis 7 answers.
+Source: https://redis.io/docs/latest/develop/programmability/eval-intro/ (script cache), and the replies of Redis 7.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -25,53 +26,54 @@ from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_request
 
 NOT_FOUND = frozenset((b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"-NOSCRIPT No matching script.\r\n"))
-"""What servers answer to the digest of a script that they have not: Redis, Valkey 9. A script may word an error of its
-own just so: the server is asked whether it is there (``proxy.planning.proof``)."""
+"""The replies of servers that do not have the script of a digest (Redis, Valkey 9). A script may make the same error
+itself, so the server is asked whether the script exists (``proxy.planning.proof``)."""
 _BODY = {"eval": 1, "eval_ro": 1, "script|load": 2}
-"""Which argument is a script."""
+"""The index of the argument that is a script, by command."""
 _DIGESTS = {"evalsha": slice(1, 2), "evalsha_ro": slice(1, 2), "script|exists": slice(2, None)}
-"""Which arguments are digests of scripts that the server should have: what it says of one then, it says to all."""
+"""The arguments that are digests of scripts, by command. Kept scripts are loaded ahead of such a command, so that the
+server's reply counts them as loaded."""
 _CALLS = frozenset((b"evalsha", b"evalsha_ro"))
 _RUNS = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro"))
-"""What calls a script that its first argument names."""
+"""The commands that call the script in their first argument."""
 _FLUSHES = (b"sync", b"async")
 _STEP = 64
-"""Calls, and digests, until that may be interrupted."""
+"""The number of calls or digests after which a job may be interrupted."""
 _NAMED = 32
-"""Bytes of a request in which its name stands."""
+"""The number of bytes of a request in which its name is looked for."""
 
 
 Call = tuple[str, Sequence[bytes]]
-"""A command that is called: the fact's name, and the arguments, which are right in number."""
+"""A call of a command: the fact's name, and the arguments, whose number is right."""
 
 
 class Connection(Hashable, Protocol):
-    """What is needed of a backend connection."""
+    """The part of a backend connection that is needed here."""
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float, holder: None) -> None:
         """Send a request."""
 
 
 class Scripts:
-    """The scripts of a worker: at most ``most``, and of at most ``memory`` bytes together. The one that was not used
-    for the longest time goes first."""
+    """The scripts of a worker: at most ``most``, with at most ``memory`` bytes together. The least recently used one is
+    dropped first."""
 
     def __init__(self, most: int, memory: int) -> None:
         self._most = most
         self._memory = memory
         self._bodies: dict[bytes, bytes] = {}
-        """By digest, the one used last at the end."""
+        """The scripts by digest; the one used last is last."""
         self._digests: dict[bytes, bytes] = {}
-        """By body: a script that comes again need not be digested."""
+        """The digests by script, so that a known script is not hashed again."""
         self._size = 0
         self._had: dict[Hashable, set[bytes]] = {}
-        """The digests that were loaded over a connection."""
+        """The digests of the scripts that were loaded over each connection."""
         self.on_call: Callable[[], object] | None = None
-        """Called when a client calls a script, or what is about scripts."""
+        """Called when a client sends a command that calls or manages scripts."""
         self.on_flush: Callable[[], object] | None = None
-        """Called when a client empties the store."""
+        """Called when a client empties the cache."""
         self.loads = 0
-        """How many scripts were loaded ahead."""
+        """The number of scripts that were loaded ahead of calls."""
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -80,7 +82,7 @@ class Scripts:
         return f"Scripts({len(self._bodies)} of {self._size} bytes, {self.loads} loaded)"
 
     def keep(self, body: bytes) -> None:
-        """A client has sent it. Not kept is what must not be sent ahead over a connection that others share."""
+        """Keep a script that a client has sent, unless it must not be sent over a connection that others share."""
         digest = self._digests.get(body)
         if digest is not None:
             self._use(digest)
@@ -95,8 +97,8 @@ class Scripts:
             self._drop(next(iter(self._bodies)))
 
     def ahead(self, connection: Hashable | None, calls: Iterable[Call]) -> list[bytes]:
-        """The requests to send over ``connection`` before ``calls``; from then on it has had them. None: a connection
-        of which nothing is remembered."""
+        """The requests to send over ``connection`` ahead of ``calls``; they count as sent from then on. None stands for
+        a connection for which nothing is remembered."""
         return at_once(self._finding(connection, calls))
 
     def _finding(self, connection: Hashable | None, calls: Iterable[Call]) -> Job[list[bytes]]:
@@ -111,14 +113,15 @@ class Scripts:
             if name in _RUNS:
                 call = name, args[1]
                 if call in seen:
-                    continue  # a transaction may call one script very many times
+                    continue  # a transaction may call one script very often
                 seen.add(call)
             self.note(name, args)
             frames += self._loads(had, args[_DIGESTS[name]] if name in _DIGESTS else ())
         return frames
 
     def prepare(self, name: str, args: Sequence[bytes], connections: Iterable[Connection | None], now: float) -> None:
-        """A call is about to be sent over these connections: keep its script, or send ahead what it needs."""
+        """Prepare a call that is about to be sent over ``connections``: keep its script, or load the one that it
+        needs."""
         self.note(name, args)
         if name in _DIGESTS:
             for connection in connections:
@@ -126,7 +129,7 @@ class Scripts:
                     self.prepare_all(((name, args),), connection, now)
 
     def kept_among(self, args: Sequence[bytes]) -> Job[list[bytes]]:
-        """SCRIPT EXISTS of very many digests as far as ``prepare`` has to know it: with those of kept scripts only."""
+        """SCRIPT EXISTS with very many digests, reduced for ``prepare`` to the digests of kept scripts."""
         kept = list(args[:2])
         for at in range(2, len(args), _STEP):
             kept += [digest for digest in args[at : at + _STEP] if digest.lower() in self._bodies]
@@ -134,17 +137,17 @@ class Scripts:
         return kept
 
     def prepare_all(self, calls: Iterable[Call], connection: Connection, now: float) -> None:
-        """These calls are about to be sent together over ``connection``."""
+        """Load the scripts that ``calls`` need, which are about to be sent together over ``connection``."""
         at_once(self.preparing(calls, connection, now))
 
     def preparing(self, calls: Iterable[Call], connection: Connection, now: float) -> Job[None]:
-        """As ``prepare_all``, some at a time; sent is what they need at the end."""
+        """The job of ``prepare_all``; the requests are sent at its end."""
         for frame in (yield from self._finding(connection, calls)):
             connection.send(DISCARD, 0, frame, now, None)
 
     def refusal(self, error: bytes, frame: bytes, connections: Iterable[Connection]) -> Refusal | None:
-        """What a server refused by ``error``, as it has not got the script that ``frame`` calls; None if it is not kept
-        here either. ``connections``: those to that server."""
+        """The refusal of the request ``frame`` with ``error``, as the server does not have its script; None if the
+        script is not kept here either. ``connections``: those to that server."""
         if not any(args[1].lower() in self._bodies for _, args in calls_by_digest(frame)):
             return None
         for connection in connections:
@@ -152,27 +155,27 @@ class Scripts:
         return Refusal(NOSCRIPT, error)
 
     def body(self, digest: bytes) -> bytes | None:
-        """The script of this digest, if it is kept."""
+        """The script with this digest, or None."""
         return self._bodies.get(digest)
 
     def forget(self, connection: Hashable) -> None:
-        """The connection is lost."""
+        """Forget what was loaded over a lost connection."""
         self._had.pop(connection, None)
 
     def flush(self) -> None:
-        """Keep none (SCRIPT FLUSH)."""
+        """Forget all scripts (SCRIPT FLUSH)."""
         self._bodies.clear()
         self._digests.clear()
         self._had.clear()
         self._size = 0
 
     def limit(self, most: int) -> None:
-        """No server takes a request of more than ``most`` bytes: keep no script that makes one."""
+        """Drop scripts whose SCRIPT LOAD has more than ``most`` bytes, as no server takes a longer request."""
         for digest in [digest for digest, body in self._bodies.items() if len(_load(body)) > most]:
             self._drop(digest)
 
     def note(self, name: str, args: Sequence[bytes]) -> None:
-        """A call is about to be sent: keep its script, if it brings one."""
+        """Take notice of a call that is about to be sent: keep its script, if it has one."""
         if self.on_call is not None:
             self.on_call()
         if name in _BODY:
@@ -208,7 +211,7 @@ def _load(body: bytes) -> bytes:
 
 
 def calls_by_digest(frame: bytes) -> list[Call]:
-    """The calls of scripts by their digests in a request, or in a transaction's block."""
+    """The calls of scripts by digest in a request, or in a transaction's block."""
     if exec_block.is_block(frame):
         frames = exec_block.queued(frame) if b"evalsha" in frame.lower() else []
     else:

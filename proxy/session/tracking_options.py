@@ -1,6 +1,6 @@
-"""CLIENT TRACKING as a session knows it: what was asked for, and the words for what can not be. Pure.
+"""The options of CLIENT TRACKING in a session, and the errors for those that are not valid. No I/O.
 
-Source: https://redis.io/docs/latest/commands/client-tracking/ and what Redis 7 answers.
+Source: https://redis.io/docs/latest/commands/client-tracking/ and the replies of Redis 7.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +15,14 @@ from proxy.resp.numbers import parse_integer
 _MODES = (b"bcast", b"optin", b"optout", b"noloop")
 _STEP = 16
 _RUN = 128
-"""Prefixes that are looked at, and put in order, until that may be interrupted."""
+"""The numbers of prefixes that are compared, and sorted, after which a job may be interrupted."""
 _AGAIN = "before disabling tracking for this client, and then re-enabling it with a different mode."
 
 
 @dataclass(slots=True)
 class Tracking:
-    """What a client's CLIENT TRACKING ON asked for. ``redirect`` is the id of the client that hears of it, or 0."""
+    """The options of a client's CLIENT TRACKING ON. ``redirect`` is the id of the client that gets the invalidations,
+    or 0."""
 
     bcast: bool = False
     optin: bool = False
@@ -32,10 +33,10 @@ class Tracking:
     caching: str = field(default="", compare=False)
     """ "yes" or "no" after CLIENT CACHING, until the next command."""
     broken: bool = field(default=False, compare=False)
-    """Whether the client that it redirects to is gone."""
+    """Whether the client of ``redirect`` is gone."""
 
     def flags(self) -> Iterator[str]:
-        """As CLIENT TRACKINGINFO names them."""
+        """The flags of CLIENT TRACKINGINFO."""
         yield "on"
         for name in ("bcast", "optin", "optout", "noloop"):
             if getattr(self, name):
@@ -50,7 +51,7 @@ class Tracking:
         return "optin" if self.optin else "optout" if self.optout else ""
 
     def options(self) -> Iterator[list[bytes]]:
-        """As arguments of CLIENT TRACKING ON, but for the redirection; of as many commands as it takes."""
+        """The arguments of CLIENT TRACKING ON without the redirection, for each command that is needed."""
         modes = [name for name in _MODES if getattr(self, name.decode())]
         named = [prefix for prefix in self.prefixes if prefix]
         if named:
@@ -58,15 +59,15 @@ class Tracking:
             words[1::2] = named
             yield [*modes, *words]
         if not named or len(named) < len(self.prefixes):
-            yield modes  # every key, which can not stand beside a prefix
+            yield modes  # the empty prefix, which can not be named beside another
 
     def one_by_one(self) -> Iterator[list[bytes]]:
-        """The same, one command for each prefix: a server that knows some refuses only those."""
+        """The arguments of CLIENT TRACKING ON, one command for each prefix: a server refuses only those that it has."""
         for prefix in self.prefixes if self.bcast else (b"",):
             yield from replace(self, prefixes=(prefix,) if prefix else ()).options()
 
     def choose(self, word: bytes) -> str | None:
-        """CLIENT CACHING YES | NO; why not, if it can not be."""
+        """Apply CLIENT CACHING YES | NO. Returns the error if that is not valid."""
         wanted = word.lower()
         if wanted == b"yes" and not self.optin:
             return "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
@@ -79,12 +80,12 @@ class Tracking:
 
 
 Asked = Tracking | str | None
-"""What is asked for: None for OFF, or the error that it deserves."""
+"""The requested options, None for OFF, or the text of an error."""
 
 
 def parsing(args: Sequence[bytes], now: Tracking | None, exists: Callable[[int], str | None]) -> Job[Asked]:
-    """What CLIENT TRACKING's ``args`` ask for of a client that tracks as ``now`` says; there may be very many prefixes.
-    ``exists`` says why a client can not be redirected to, None if it can."""
+    """Parse CLIENT TRACKING's ``args`` for a client whose options are ``now``, as a job, since there may be very many
+    prefixes. ``exists`` returns why a client can not be redirected to, or None."""
     asked = Tracking()
     prefixes: list[bytes] = []
     at = looked = 3
@@ -142,7 +143,7 @@ def _joining(asked: Tracking, prefixes: Sequence[bytes], now: Tracking | None) -
 
 
 def _together(given: Sequence[bytes], known: Sequence[bytes]) -> Job[list[bytes] | str]:
-    """All prefixes in order; or the error that overlapping ones deserve, if there are any."""
+    """All prefixes in order, or the error for those that overlap."""
     rules = "Prefixes for a single client must not overlap."
     together, of_known, of_given = yield from _overlapping(given, known)
     if of_known is not None:
@@ -155,7 +156,7 @@ def _together(given: Sequence[bytes], known: Sequence[bytes]) -> Job[list[bytes]
 
 
 def _first_overlap(one: bytes, others: Sequence[bytes], start: int) -> Job[tuple[str, str]]:
-    """``one``, and the first of ``others`` that overlaps with it, which there is; both to be quoted."""
+    """``one``, and the first of ``others`` that overlaps with it (one of them does), both for quoting."""
     at = start
     while not _overlap(one, others[at]):
         at += 1
@@ -165,7 +166,7 @@ def _first_overlap(one: bytes, others: Sequence[bytes], start: int) -> Job[tuple
 
 
 def _in_order(given: Sequence[bytes], known: Sequence[bytes]) -> Job[Iterator[tuple[bytes, int]]]:
-    """The prefixes in order, with the index of those that are given; of known ones, which are in order, it is -1."""
+    """The prefixes in order, with the index of each given one; it is -1 for known ones, which are in order already."""
     runs: list[Iterable[tuple[bytes, int]]] = [((prefix, -1) for prefix in known)]
     for at in range(0, len(given), _RUN):
         runs.append(sorted(zip(given[at : at + _RUN], range(at, at + _RUN), strict=False)))
@@ -175,15 +176,16 @@ def _in_order(given: Sequence[bytes], known: Sequence[bytes]) -> Job[Iterator[tu
 
 def _overlapping(given: Sequence[bytes], known: Sequence[bytes]) -> Job[tuple[list[bytes], int | None, int | None]]:
     """All prefixes in order; the index of the first given one that overlaps with a known one, and of the first that
-    does with another given one. In order whatever begins with a prefix stands behind it, before all that does not."""
+    overlaps with another given one. In this order all strings that begin with a prefix follow it directly."""
     every = yield from _in_order(given, known)
     together: list[bytes] = []
     first: list[int | None] = [None, None]
     above: list[tuple[bytes, int]] = []
-    """What the current one begins with, each beginning with the one before; and how many of them are known, given."""
+    """The prefixes that the current one begins with, each beginning with the one before it; ``counts`` has the numbers
+    of known and of given ones."""
     counts = [0, 0]
     below: list[list[bool]] = []
-    """For each of ``above`` whether something known, something given, begins with it."""
+    """For each prefix of ``above``, whether a known one and whether a given one begins with it."""
 
     def find(kind: int, index: int) -> None:
         known_first = first[kind]
@@ -226,7 +228,7 @@ def _overlap(one: bytes, other: bytes) -> bool:
 
 
 def describe(tracking: Tracking | None, protocol: int) -> bytes:
-    """CLIENT TRACKINGINFO."""
+    """The reply to CLIENT TRACKINGINFO."""
     return _OFF[protocol == 3] if tracking is None else _described(tracking, protocol)
 
 
@@ -245,4 +247,4 @@ def _described(tracking: Tracking | None, protocol: int) -> bytes:
 
 
 _OFF = (_described(None, 2), _described(None, 3))
-"""What most clients are told, in RESP2 and RESP3."""
+"""The reply to most clients, in RESP2 and RESP3."""

@@ -1,6 +1,7 @@
-"""The cluster that the proxy passes for, to clients that want one: its own addresses as the owners of all slots.
+"""The cluster that the proxy presents to clients of ``present_as = "cluster"``: its own addresses as the owners of all
+slots.
 
-Pure: no I/O. With ``present_as = "cluster"`` only.
+No I/O.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ class AdvertisedNode:
     host: str
     port: int
     slots: Ranges
-    """None: it does not answer."""
+    """The slots of the node; empty if it does not answer."""
 
     @property
     def address(self) -> Address:
@@ -37,29 +38,31 @@ class AdvertisedNode:
 
     @property
     def shard_id(self) -> str:
-        """The id of its shard."""
+        """The id of the node's shard."""
         return _digest(f"shard {self.host} {self.port}")
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What is shown. ``advertised`` has hosts and ports; nothing: each client sees the address that it connected to.
+    """The presented cluster. ``advertised`` has hosts and ports; if it is empty, each client sees the address that it
+    connected to.
 
-    Several addresses divide the slots, so that clients divide their load over them: evenly over those that answer, in
-    the order of their ids, so that every proxy shows the same. ``listening``: where this one itself does.
+    The slots are divided among several addresses, so that clients divide their load over them: evenly over those that
+    answer, in the order of their ids, so that every proxy presents the same. ``listening``: the addresses of this
+    proxy.
     """
 
     advertised: Sequence[Address]
     listening: Sequence[Address]
     topology: Callable[[], Topology]
     silent: set[Address] = field(default_factory=set)
-    """Those of the advertised that do not answer (``proxy.worker.server``)."""
+    """The advertised addresses that do not answer (``proxy.worker.server``)."""
     found: dict[Address, Address] = field(default_factory=dict)
-    """Where each of them was found: the IP that its name leads to."""
+    """The IP address and port of each advertised address, as resolved."""
 
     def members(self, local: str) -> list[AdvertisedNode]:
-        """The nodes, for a client that connected to ``local`` (as ``Session.local_address`` has it). Who does not
-        answer has no slots; but the one that is asked does."""
+        """The nodes for a client that connected to ``local`` (in the format of ``Session.local_address``). A node that
+        does not answer has no slots, except the one that the client is connected to."""
         if not self.advertised:
             return [AdvertisedNode(*(_address(local) or self._near), even_ranges(1)[0])]
         me = self._me(local)
@@ -69,14 +72,15 @@ class Presented:
         return [replace(member, slots=spans.get(member, ())) for member in shown]
 
     def myself(self, local: str) -> AdvertisedNode:
-        """The node that a client talks to which connected to ``local``."""
+        """The node of a client that connected to ``local``."""
         members = self.members(local)
         me = self._me(local)
         return next((member for member in members if member.address == me), members[0])
 
     def share(self, local: str) -> frozenset[int] | None:
-        """The shards whose keys are counted by the node that a client talks to: of several each counts those whose
-        first slot it shows as its own. None: all, as there is no other, or it is not known which one it is."""
+        """The shards whose keys are counted by the node that a client is connected to: each of several nodes counts the
+        shards whose first slot it presents as its own. None means all shards: there is no other node, or it is unknown
+        which one this is."""
         if len(self.advertised) < 2 or self._advertised_at(_address(local)) is None:
             return None
         topology = self.topology()
@@ -86,7 +90,7 @@ class Presented:
         return frozenset(shard for shard, slot in firsts.items() if any(low <= slot <= high for low, high in spans))
 
     def _me(self, local: str) -> Address | None:
-        """Which of the advertised addresses this proxy is, for a client that connected to ``local``."""
+        """The advertised address of this proxy for a client that connected to ``local``; None if it is unknown."""
         if not self.advertised:
             return None
         here = [place for place in (_address(local), *self.listening) if place is not None]
@@ -98,22 +102,22 @@ class Presented:
         return alike[0] if len(alike) == 1 else None
 
     def _advertised_at(self, place: Address | None) -> Address | None:
-        """The advertised address that leads to ``place``."""
+        """The advertised address that leads to ``place``, or None."""
         return next((address for address in self.advertised if place in (address, self.found.get(address, ""))), None)
 
     @property
     def _near(self) -> Address:
-        """Where this proxy is reached from its own machine."""
+        """The address of this proxy on its own machine."""
         host, port = self.listening[0]
         return _LOOPBACK.get(host, host), port
 
     def served(self) -> int:
-        """How many slots have a shard."""
+        """The number of slots that a shard serves."""
         return SLOTS - self.topology().slot_shard.count(NOBODY)
 
 
 def _address(local: str) -> Address | None:
-    """Host and port of ``ip:port`` or ``[v6]:port``; None of a unix socket's."""
+    """The host and port in ``ip:port`` or ``[v6]:port``; None for a unix socket."""
     if local.startswith("/"):
         return None
     host, _, port = local.rpartition(":")

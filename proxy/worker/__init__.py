@@ -9,7 +9,12 @@
     worker            one of several workers, started by the supervisor
     supervisor        keeps what has to outlive a worker
     control_channel   messages between the supervisor and a worker
+    child             starts a process of the proxy's own
+    admin_port        keeps the sockets of the admin port, and its process
+    admin_process     the process that speaks HTTP at the admin port
     admin             ``/metrics``, ``/healthz``, ``/readyz`` and ``/topology``
+    admin_access      who may ask there
+    admin_http        HTTP connections, and their bounds
     report            how a worker is, and how all are together
     metric_snapshot   the values of the metrics as plain data
     logs              structured logs

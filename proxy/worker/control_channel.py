@@ -1,16 +1,16 @@
-"""The control channel between the supervisor and one worker: messages both ways over a pair of sockets.
+"""The control channel between the supervisor and one worker: messages in both directions over a pair of sockets.
 
 ::
 
-    4 bytes, big-endian: how long | JSON
+    4 bytes, big-endian: the length | JSON
 
-    {"kind": "drain", "body": ...}              a word: nothing is answered
-    {"kind": "report", "body": ..., "id": 7}    a question, answered by
-    {"id": 7, "body": ...}                      its answer, or
-    {"id": 7, "failed": "words"}                why there is none
+    {"kind": "drain", "body": ...}              a message without a reply
+    {"kind": "report", "body": ..., "id": 7}    a request, answered by
+    {"id": 7, "body": ...}                      its reply, or
+    {"id": 7, "failed": "words"}                the reason why there is none
 
-A new kind of message is one function in the handlers of the side that it comes to. Handlers that are plain functions
-are called in the order of the messages; one that waits for something is a coroutine, and holds up nobody.
+A new kind of message is one function in the handlers of the receiving side. Plain functions are called in the order of
+the messages; a handler that has to wait is a coroutine, and does not delay other messages.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from proxy.transport import clock
 log = logging.getLogger(__name__)
 
 TIMEOUT = 1.0
-"""Seconds that a question waits for its answer: the other side may be stuck, and who asks must not be."""
+"""Seconds that a request waits for its reply: the other side may be stuck, which must not block this one."""
 
 _MOST_UNSENT = 16 << 20
-"""Bytes that may wait for a side that does not read."""
+"""The bytes that may wait for a side that does not read."""
 
 Body = Any
 """A JSON value."""
@@ -37,11 +37,11 @@ Handler = Callable[[Any], Body | Awaitable[Body]]
 
 
 class ChannelError(Exception):
-    """No answer will come: the other side is gone, does not read, or could not answer."""
+    """No reply will come: the other side is gone, does not read, or could not answer."""
 
 
 class Channel:
-    """One side; ``handlers`` has what is done with each kind of message, and what is answered."""
+    """One side of the channel; ``handlers`` has a function for each kind of message, which returns the reply."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Mapping[str, Handler]
@@ -59,13 +59,13 @@ class Channel:
 
     @classmethod
     async def open(cls, end: socket.socket, handlers: Mapping[str, Handler]) -> "Channel":
-        """The side that has this ``end`` of a socket pair."""
+        """Make the side that has this ``end`` of a socket pair."""
         end.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=end)
         return cls(reader, writer, handlers)
 
     async def run(self) -> None:
-        """Take messages until the other side is gone."""
+        """Handle messages until the other side is gone."""
         try:
             while True:
                 size = int.from_bytes(await self._reader.readexactly(4), "big")
@@ -76,11 +76,12 @@ class Channel:
             await self.close()
 
     def tell(self, kind: str, body: Body = None) -> None:
-        """Say something that needs no answer. It is lost if the other side is gone or does not read."""
+        """Send a message without a reply. It is lost if the other side is gone or does not read."""
         self._send({"kind": kind, "body": body})
 
     async def ask(self, kind: str, body: Body = None, timeout: float = TIMEOUT) -> Body:
-        """The answer. Raises ChannelError, and TimeoutError after ``timeout`` seconds."""
+        """Send a request, and return the reply. Raises ``ChannelError``, and ``TimeoutError`` after ``timeout``
+        seconds."""
         self._asked += 1
         number = self._asked
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
@@ -93,7 +94,7 @@ class Channel:
             del self._waiting[number]
 
     async def close(self) -> None:
-        """Send what is left, if the other side still reads, and close. ``run`` ends then."""
+        """Send what is left, if the other side still reads, and close the channel, which ends ``run``."""
         if self._closed:
             return
         self._closed = True

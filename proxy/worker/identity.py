@@ -1,4 +1,4 @@
-"""Which process this is: what INFO says of it, the same in all workers."""
+"""The identity of the process that INFO reports, which is the same in all workers."""
 
 import os
 import secrets
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The process that was started: with several workers, their supervisor."""
+    """The process that was started: the supervisor if there are several workers."""
 
     config_file: str = ""
-    """The path of its configuration; "" if it has none."""
+    """The path of the configuration file; "" if there is none."""
     pid: int = field(default_factory=os.getpid)
     run_id: str = field(default_factory=lambda: secrets.token_hex(20))
-    """As long as Redis's, and another one each time."""
+    """An id as long as that of Redis, which differs for each process."""
     started: float = field(default_factory=time.time)
-    """When it was started, in seconds since 1970."""
+    """The time of the start, in seconds since 1970."""

@@ -1,6 +1,6 @@
-"""Structured logs: one line an event on standard error, as text for people or JSON for collectors.
+"""Structured logs: one line for each event on standard error, as text for people or JSON for collectors.
 
-Where there are several workers, each names itself in its lines: ``worker=0``.
+If there are several workers, each line has the worker's number: ``worker=0``.
 """
 
 import json
@@ -10,7 +10,7 @@ import time
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, worker (if there are several), message."""
+    """Formats one JSON object a line: time (RFC 3339, UTC), level, logger, worker (if there are several), message."""
 
     def __init__(self, worker: int | None = None) -> None:
         super().__init__()

@@ -1,13 +1,13 @@
-"""How late the loop of a worker is: a timer that says how long everybody had to wait, and a thread that sees why.
+"""Measures how late the loop of a worker is, by a timer in the loop; a thread finds the cause.
 
 ::
 
-    loop     ──every 40 ms──▶ _beat: how late it is, and how much CPU the loop took since the last one
-    thread   ──every 80 ms──▶ _watch: is the beat overdue by 100 ms? then what does the loop's thread do (its stack)
-    a turn of more than 100 ms ends ──▶ counted, and a line in the log
+    loop     ──every 40 ms──▶ _beat: the delay, and the CPU time that the loop took since the last beat
+    thread   ──every 80 ms──▶ _watch: if the beat is overdue by 100 ms, note the stack of the loop's thread
+    a turn of more than 100 ms ends ──▶ counted and logged
 
-Compiled modules have no frames in a stack, and the thread sees nothing as long as they keep the interpreter's lock; so
-the line also names the clients whose requests came last.
+Compiled modules have no frames in a stack, and the thread can not run while they hold the interpreter's lock; so the
+log line also names the clients whose requests came last.
 """
 
 import asyncio
@@ -25,27 +25,27 @@ from proxy.metrics import BUCKETS
 log = logging.getLogger(__name__)
 
 _EVERY = 0.04
-"""Seconds between two beats: with the thread 0.05 % of a processor that has nothing else to do, else far less."""
+"""Seconds between two beats: the beats and the thread take 0.05 % of an idle processor, and far less of a busy one."""
 _LONG = 0.1
-"""Seconds: a turn that makes a beat later than this is counted, and said."""
+"""A turn that delays a beat by more than so many seconds is counted and logged."""
 _LOOK_EVERY = 0.08
 _SAY_EVERY = 10.0
-"""Seconds between two lines in the log, however many turns are long."""
+"""Seconds between two log lines, however many turns are long."""
 _WINDOW = 30.0
-"""Seconds: the worst is of the last one to two windows."""
+"""Seconds of a window; the maximum is that of the last one to two windows."""
 _MOST_FRAMES = 6
 _OWN = str(Path(__file__).parents[1])
 
 Suspects = Callable[[float], str]
-"""Names those whose requests have come since a moment of the clock, in words."""
+"""Names the clients whose requests have come since a moment of the clock, in words."""
 
 
 class LoopLag:
     """Measures the running loop between ``start`` and ``stop``.
 
-    ``buckets`` (as ``metrics.BUCKETS``, and what is above) and ``total`` are of the lateness of every beat. ``long``
-    has how many turns took over 100 ms, by their cause: ``work`` (they took the CPU for so long) or ``stall`` (the
-    process did not run: stopped, swapped out, or a machine that had no time for it).
+    ``buckets`` (as ``metrics.BUCKETS``, and one above) and ``total`` are of the delays of all beats. ``long`` has the
+    number of turns over 100 ms by cause: ``work`` (the turn took the CPU for so long) or ``stall`` (the process did not
+    run: it was stopped or swapped out, or the machine was overloaded).
     """
 
     def __init__(self, suspects: Suspects = lambda since: "", clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class LoopLag:
         self._busy = 0.0
         """The CPU seconds of the loop's thread at the last beat."""
         self._seen: tuple[float, str] = (0.0, "")
-        """When the beat was due that was missed, and what the loop did then."""
+        """The time at which the missed beat was due, and the stack of the loop's thread then."""
         self._worst = (0.0, 0.0)
         self._worst_before = (0.0, 0.0)
         self._window_ends = 0.0
@@ -74,7 +74,7 @@ class LoopLag:
         return f"LoopLag({sum(self.buckets)} beats, {self.long})"
 
     def start(self) -> None:
-        """Begin, in the loop that runs."""
+        """Start to measure the running loop."""
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
         self._busy = time.thread_time()
@@ -83,14 +83,14 @@ class LoopLag:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, for good."""
+        """Stop for good."""
         if self._timer is not None:
             self._timer.cancel()
         self._over.set()
         self._thread.join()
 
     def worst(self) -> tuple[float, float]:
-        """The most of the last 30 to 60 seconds: how late a beat was, and how much of that was CPU of the loop's."""
+        """The maxima of the last 30 to 60 seconds: the delay of a beat, and the loop's CPU time of such a delay."""
         (late, work), (late_before, work_before) = self._worst, self._worst_before
         return max(late, late_before), max(work, work_before)
 
@@ -108,7 +108,7 @@ class LoopLag:
         self._set()
 
     def note(self, now: float, late: float, work: float) -> None:
-        """A beat is ``late``; ``work`` of that is CPU."""
+        """Count a beat that is ``late`` by so many seconds, ``work`` of which were CPU time."""
         self.buckets[bisect_left(BUCKETS, late)] += 1
         self.total += late
         if now >= self._window_ends:
@@ -145,7 +145,8 @@ class LoopLag:
 
 
 def stack(frame: FrameType | None) -> str:
-    """Where a thread is, the innermost first: the proxy's own functions, and what they have called last."""
+    """The stack of a thread in words, the innermost function first: the proxy's own functions, and the one that they
+    called last."""
     found: list[str] = []
     while frame is not None and len(found) < _MOST_FRAMES:
         code = frame.f_code

@@ -1,6 +1,6 @@
-"""How the C library keeps memory that was freed.
+"""Sets how the C library keeps freed memory, and returns free memory to the system.
 
-Source: mallopt(3) and malloc_trim(3) of glibc. Elsewhere nothing is set.
+Source: mallopt(3) and malloc_trim(3) of glibc. With other libraries nothing is set.
 """
 
 import asyncio
@@ -12,20 +12,20 @@ from proxy.worker.service import Service
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEEP = 32 * 1024 * 1024
-"""Freed memory at the end of the heap is kept up to this until it is quiet: fresh pages cost more than a copy."""
+"""Bytes of freed memory that are kept at the end of the heap until traffic is low: new pages cost more than a copy."""
 _FROM_THE_HEAP = 32 * 1024 * 1024
-"""Only larger blocks get pages of their own, which go back at once (glibc takes no higher bound)."""
+"""Only larger blocks have pages of their own, which are returned when they are freed (glibc takes no higher bound)."""
 
 _LOOK_EVERY = 2.0
 _QUIET = 4096
-"""Fewer bytes from clients in that time are no traffic."""
+"""Fewer received bytes in that time count as no traffic."""
 _MANY = 500
 _MOST_OLD = 50_000
-"""Objects among which it takes 10 ms to look for garbage."""
+"""The number of objects that the garbage collector can search in 10 ms."""
 
 
 def keep_pages() -> None:
-    """Have pages used again for the next large value, in place of giving them back after each."""
+    """Make the C library reuse pages for the next large value, instead of returning them after each."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _FROM_THE_HEAP)
@@ -33,8 +33,8 @@ def keep_pages() -> None:
 
 
 def collect() -> None:
-    """Look for garbage among what has become old, in some milliseconds: what is too much for that stays for good, as
-    what was there at the start does."""
+    """Collect garbage among old objects, in some milliseconds: if there are too many, they are kept for good, like
+    the objects of the start."""
     gc.collect(1)
     if len(gc.get_objects(2)) < _MOST_OLD:
         gc.collect()
@@ -43,14 +43,14 @@ def collect() -> None:
 
 
 def give_back() -> None:
-    """Give free pages within the heap back to the system; takes milliseconds, but needs no interpreter."""
+    """Return free pages within the heap to the system, which takes milliseconds, but not the interpreter's lock."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 async def tend(service: Service) -> None:
-    """Give memory back after a burst: when it has become quiet, or half the clients or more have gone."""
+    """Return memory after a burst of traffic: when traffic is low again, or at least half of the clients have gone."""
     received, moved, peak = service.counters.bytes_in, False, 0
     while True:
         await asyncio.sleep(_LOOK_EVERY)

@@ -10,7 +10,7 @@ from proxy import metrics
 from proxy.backends.settings import LARGE, LONG, SCRIPTS
 from proxy.metrics import BUCKETS
 from proxy.sharding.topology import NOBODY, Topology, format_ranges
-from proxy.worker.metric_snapshot import SUM, Tally
+from proxy.worker.metric_snapshot import SUM, Overview, Tally
 from proxy.worker.service import Service
 
 _NAMED = {LARGE: "large", LONG: "long"}
@@ -57,17 +57,6 @@ class Report:
             plain["epoch"],
             plain["unfit"],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """All workers at one moment."""
-
-    tally: Tally
-    unready: str
-    """Why the proxy should get no clients now; empty if it should."""
-    topology: Mapping[str, Any]
-    """As ``/topology`` shows it: connected is what every worker is connected to."""
 
 
 def take(service: Service) -> Report:

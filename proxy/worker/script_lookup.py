@@ -1,4 +1,4 @@
-"""Scripts that a server refused for want of, looked for: here, and with the other workers."""
+"""Looks for scripts that a server does not have, in this worker and in the other ones."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,14 +8,15 @@ from proxy.session.cross_worker import Part
 from proxy.session.script_cache import Scripts, calls_by_digest
 
 _PAUSE = 0.01
-"""Seconds after which a request is sent again whose script the others are asked for: as many times as that takes."""
+"""Seconds until a request is sent again while the other workers are asked for its script."""
 _KNOWN_FOR = 0.1
-"""Seconds for which it holds that nobody has a script: longer than sending again what waited for the answer takes."""
+"""Seconds for which a script counts as unknown to all workers: longer than the waiting requests take to be sent
+again."""
 _MOST = 1000
 
 
 class LostScripts:
-    """What the other workers were asked for."""
+    """The scripts that the other workers were asked for."""
 
     def __init__(self, scripts: Scripts, now: Callable[[], float], siblings: Callable[[], Siblings | None]) -> None:
         self._scripts = scripts
@@ -23,11 +24,12 @@ class LostScripts:
         self._siblings = siblings
         self._asked: set[bytes] = set()
         self._nobodys: dict[bytes, float] = {}
-        """The digests of scripts that nobody had, and when."""
+        """The digests of scripts that no worker had, with the times of the replies."""
         scripts.on_flush = self._flushed
 
     def refusal(self, error: bytes, frame: bytes) -> Refusal | None:
-        """What the error refuses that a server sent to the request in ``frame``; None if nobody has the script."""
+        """The refusal of the request ``frame`` with ``error``, as the server does not have its script; None if no
+        worker has it."""
         siblings = self._siblings()
         calls = calls_by_digest(frame)
         if siblings is None or not calls:
@@ -42,7 +44,7 @@ class LostScripts:
         return Refusal(NOSCRIPT, error, pause=_PAUSE)
 
     def may_have(self, digests: Iterable[bytes]) -> bool:
-        """Whether one of these scripts is kept here, or may be by another worker."""
+        """Whether one of these scripts is kept by this worker, or may be by another."""
         return self._siblings() is not None or any(self._scripts.body(digest) is not None for digest in digests)
 
     def _answered(self, digest: bytes, parts: Sequence[Part]) -> None:

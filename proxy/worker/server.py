@@ -43,10 +43,11 @@ from proxy.transport.job_runner import apart
 from proxy.transport.listeners import BACKLOG, listen
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
-from proxy.worker.admin import Admin
+from proxy.worker.admin_port import AdminPort
 from proxy.worker.identity import Identity
 from proxy.worker.made_from_config import credentials_of
-from proxy.worker.report import Overview, take, together
+from proxy.worker.metric_snapshot import Overview
+from proxy.worker.report import take, together
 from proxy.worker.service import Service
 from proxy.worker.supervisor import NO_RELOAD, log_serving, supervise
 
@@ -117,7 +118,7 @@ async def serve(config: Config, identity: Identity) -> None:
     async def look() -> Overview:
         return together([take(service)])
 
-    admin = Admin(look)
+    admin = AdminPort(config, look)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -126,10 +127,10 @@ async def serve(config: Config, identity: Identity) -> None:
         listeners = listen(config.listen, idle=config.limits.tcp_keepalive_seconds)
         try:
             await accept(service, listeners.of(0))
-            async with admin.listening(config.admin):
+            async with admin.listening():
                 log_serving(config, listeners)
                 await stop.wait()
-                admin.draining = True
+                admin.drain()
                 await drain(service)
         finally:
             listeners.close()

@@ -1,12 +1,12 @@
-"""What happens at the servers, told to the parts of the worker that it concerns.
+"""Passes the events of the servers to the parts of the worker that they concern.
 
 ::
 
-    Upstream (UpstreamOwner)   ──▶ a server is another now, or says so      Discovery
-                               ──▶ a client has to wait, or to be told      Clients, TrackingClients
-                               ──▶ a script is lost                         LostScripts
-                               ──▶ requests are refused, replies are long   FastPaths
-    Discovery (Discovering)    ──▶ a primary is none, a replica is silent   Upstream, Hub, TrackingClients
+    Upstream (UpstreamOwner)   ──▶ a server has changed, or reports so           Discovery
+                               ──▶ a client has to wait, or to be told           Clients, TrackingClients
+                               ──▶ a script is missing                           LostScripts
+                               ──▶ requests are refused, replies are long        FastPaths
+    Discovery (Discovering)    ──▶ a primary lost its role, a replica is silent  Upstream, Hub, TrackingClients
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from proxy.worker.script_lookup import LostScripts
 
 
 class WorkerParts(Protocol):
-    """The parts of a worker that hear of the servers."""
+    """The parts of a worker that the events of servers concern."""
 
     loop: asyncio.AbstractEventLoop
     turn: Turn
@@ -53,70 +53,70 @@ class WorkerParts(Protocol):
 
 
 class ServerEvents:
-    """Passes on what happens at the servers of a worker: to its upstream it is the ``UpstreamOwner``, and to its
-    discovery the worker that acts on what is found out (``Discovering``)."""
+    """Passes on the events of a worker's servers: it is the ``UpstreamOwner`` of the upstream, and the ``Discovering``
+    of discovery, which acts on its findings."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._lost_scripts = LostScripts(parts.scripts, parts.turn.now, lambda: parts.siblings)
 
-    # ---- what the servers' upstream tells (UpstreamOwner)
+    # ---- events of the upstream (UpstreamOwner)
 
     def hint(self, node: Node | None) -> None:
-        """Something has changed, as ``node`` says: the topology should be looked at."""
+        """Look at the topology, as ``node`` reports a change."""
         self._parts.discovery.hint(node)
 
     def demoted(self, place: Place) -> None:
-        """The server of ``place`` is used as a primary, and says that it is a replica."""
+        """Take notice that the server of ``place``, which is used as a primary, says that it is a replica."""
         self._parts.discovery.demoted(place)
 
     def unknown_node(self, node: Node, identity: str) -> str:
-        """Why the server of a cluster at ``node`` with this id is not to be used; "" if it is."""
+        """Why the server of a cluster at ``node`` with the id ``identity`` may not be used; "" if it may."""
         return self._parts.discovery.unknown_node(node, identity)
 
     def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
+        """The known node that a redirection calls ``node``; None if no trusted server knows it."""
         return self._parts.discovery.member(node)
 
     def client(self, number: int) -> ConnectionOwner[Backend] | None:
-        """The client of this number, if it has connections of its own."""
+        """The client with this number, if it has connections of its own."""
         return self._parts.trackers.get(number)
 
     def halt(self, owners: Set[object]) -> None:
-        """Take no more requests from these clients until all they sent are answered."""
+        """Take no more requests from these clients until all that they sent are answered."""
         if owners:
             for client in self._parts.clients:
                 if client.window in owners:
                     client.flow.stop(Stop.ORDER)
 
     def on_state(self, backend: Backend) -> None:
-        """``backend`` has become usable, or is so no more."""
+        """Take notice that ``backend`` became usable or unusable."""
         self._parts.discovery.on_state(backend)
         if backend.ready and (tracker := self._parts.trackers.get(backend.place.owner)):
             tracker.stood(backend)
 
     def by_key(self, entry: Entry) -> Scatter | None:
-        """What becomes of a request when it is split by its keys; None if it can not be."""
+        """The plan that splits a request by its keys; None if it can not be split."""
         fact, args = self._parts.inspector.resolve(entry.frame)
         return None if fact is None else self._parts.planner.by_key(fact, args, entry.frame)
 
     def missing_script(self, error: bytes, frame: bytes) -> Refusal | None:
-        """What the error refuses that a server sent for want of a script; None if nobody else has it."""
+        """The refusal of a request whose script the server does not have; None if no worker has the script."""
         return self._lost_scripts.refusal(error, frame)
 
     def may_have(self, digests: Iterable[bytes]) -> bool:
-        """Whether one of these scripts is kept here, or may be by another worker."""
+        """Whether one of these scripts is kept by this worker, or may be by another."""
         return self._lost_scripts.may_have(digests)
 
     def watch_commands(self, names: frozenset[str]) -> None:
-        """Look at each request of these commands whole: some have had very long replies."""
+        """Inspect each request of these commands, as some of them had very long replies."""
         self._parts.fast_paths.watch(names)
 
     def on_unsettled(self, on: bool) -> None:
-        """Requests are refused now, or are so no more."""
+        """Take notice that requests are being refused now, or are not any more."""
         self._parts.fast_paths.on_unsettled(on)
 
-    # ---- what discovery acts on (Discovering)
+    # ---- actions of discovery (Discovering)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -125,7 +125,7 @@ class ServerEvents:
 
     @property
     def turn(self) -> Turn:
-        """Its turns, with the clock that deadlines go by."""
+        """The turns of the loop, with the clock of the deadlines."""
         return self._parts.turn
 
     @property
@@ -139,19 +139,19 @@ class ServerEvents:
         return self._parts.upstream.topology
 
     def leave_primary(self, node: Node) -> None:
-        """``node`` is no primary: have the topology looked at, and go over fresh connections."""
+        """Look at the topology, and use new connections, as ``node`` is no primary any more."""
         self._parts.discovery.hint(None)
         self._parts.trackers.leave(node)
         self._parts.upstream.leave_primary(node)
 
     def renew_subscriptions(self, node: Node) -> None:
-        """Subscribe at ``node`` over a fresh connection."""
+        """Subscribe at ``node`` over a new connection."""
         self._parts.hub.renew(node)
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
-        """Send nothing to the primary of the shard called so for ``seconds``: a failover is about to begin."""
+        """Send nothing to the primary of the shard ``name`` for ``seconds``, as a failover is about to begin."""
         self._parts.upstream.hold_shard(name, seconds)
 
     def give_up_reads(self, silent: Collection[Node]) -> None:
-        """Other servers are fit for reads, or nearer; what waits for replicas that are ``silent`` waits elsewhere."""
+        """Choose the servers for reads anew. Reads at replicas that are ``silent`` are sent elsewhere."""
         self._parts.upstream.give_up_reads(silent)

@@ -3,7 +3,7 @@
 ::
 
                      ┌──────────── supervisor ────────────┐
-    SIGTERM, SIGINT ─▶ listening sockets, shared_counts, pause,   ◀─ /metrics, /readyz ...
+    SIGTERM, SIGINT ─▶ listening sockets, shared_counts, pause,   ◀─ the admin port's process
                      │ what dead workers counted           │
                      └──┬─────────── channels ──────────┬──┘
                         ▼                               ▼
@@ -23,13 +23,11 @@ import pickle
 import signal
 import socket
 import subprocess
-import sys
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 from proxy import __version__, metrics
@@ -39,11 +37,12 @@ from proxy.config import Config
 from proxy.config.client_limits import PROTECTED
 from proxy.session.cross_worker import Part, Pause, pause_asked
 from proxy.transport.listeners import Listeners, listen
-from proxy.worker.admin import Admin
+from proxy.worker.admin_port import AdminPort
+from proxy.worker.child import start
 from proxy.worker.control_channel import Channel, ChannelError
 from proxy.worker.identity import Identity
-from proxy.worker.metric_snapshot import Tally
-from proxy.worker.report import Overview, Report, together
+from proxy.worker.metric_snapshot import Overview, Tally
+from proxy.worker.report import Report, together
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +53,7 @@ _YOUNG = 5.0
 _WAIT_MIN, _WAIT_MAX = 0.05, 5.0
 _GRACE = 2.0
 """Seconds beside ``drain_timeout`` that a worker may take to end before it is killed."""
-
-# -P: a folder called "proxy" where the command was given is not this package. The package is found where this one was,
-# and everything else as ever.
-_COMMAND = (
-    "import sys; sys.path.insert(0, sys.argv[1]); import proxy; del sys.path[0]; "
-    "from proxy.worker.worker import main; sys.exit(main(int(sys.argv[2])))"
-)
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_WORKER = "proxy.worker.worker"
 
 
 async def supervise(config: Config, identity: Identity) -> None:
@@ -70,15 +62,15 @@ async def supervise(config: Config, identity: Identity) -> None:
     listeners = listen(config.listen, config.worker_count, config.limits.tcp_keepalive_seconds)
     try:
         supervisor = Supervisor(config, listeners, identity)
-        admin = Admin(supervisor.look)
+        admin = AdminPort(config, supervisor.look, supervisor.stuck)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stopping.set)
         loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
-        async with admin.listening(config.admin):
+        async with admin.listening():
             tasks = supervisor.start()
             log_serving(config, listeners)
             await supervisor.stopping.wait()
-            admin.draining = True
+            admin.drain()
             log.info("draining workers=%d timeout=%gs", config.worker_count, config.drain_timeout)
             # First, as a connection that waits for a worker which takes none any more would wait in vain.
             listeners.close()
@@ -97,7 +89,7 @@ def log_serving(config: Config, listeners: Listeners) -> None:
         __version__,
         engine(),
         ",".join(map(str, listeners.addresses)),
-        config.admin or "off",
+        config.admin.address or "off",
         config.topology.kind,
         config.read_from,
         config.worker_count,
@@ -194,14 +186,14 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         sockets = [each.fileno() for each in self._listeners.of(index)]
         try:
-            process = _start(index, theirs.fileno(), [self._memory, *sockets])
+            process = start(_WORKER, f"slotgate-worker-{index}", theirs.fileno(), [self._memory, *sockets])
         except OSError:
             ours.close()
             raise
         finally:
             theirs.close()
         member = WorkerProcess(index, process)
-        start = {
+        told = {
             "config": b64encode(pickle.dumps(self._config)).decode(),
             "index": index,
             "workers": self._workers,
@@ -212,7 +204,7 @@ class Supervisor:
         member.channel = await Channel.open(
             ours,
             {
-                "start": lambda _: start,
+                "start": lambda _: told,
                 "up": lambda body: self._up(member, body),
                 "report": lambda body: self._reported(member, body),
                 "wide": lambda body: self._wide(member, body),
@@ -299,14 +291,19 @@ class Supervisor:
         unready = "; ".join(reasons + [overview.unready] * bool(overview.unready))
         return Overview(overview.tally, unready, overview.topology)
 
+    async def stuck(self, patience: float) -> str:
+        """Why clients of all workers wait, "" if they do not: none of those that serve answers for so many seconds.
 
-def _start(index: int, channel: int, others: Sequence[int]) -> subprocess.Popen[bytes]:
-    """A worker's process, with these file descriptors. Raises OSError."""
-    command = [sys.executable, "-P", "-c", _COMMAND, str(Path(__file__).parents[2]), str(channel)]
-    name = f"slotgate-worker-{index}"  # for people who look at `ps`
-    # Signals wait in the child until it says otherwise: before it can answer them they would kill it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        return subprocess.Popen([*command, name], stdin=subprocess.DEVNULL, pass_fds=[channel, *others])
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        One that does while another is stuck is a reason not to end this process, which would end its clients too.
+        """
+        asked = [asyncio.create_task(member.channel.ask("alive", timeout=patience)) for member in self._up_now()]
+        try:
+            for answer in asyncio.as_completed(asked):
+                with contextlib.suppress(TimeoutError, ChannelError):
+                    await answer
+                    return ""
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return f"none of {len(asked)} workers answers" if asked else ""

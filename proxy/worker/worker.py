@@ -9,7 +9,7 @@ All it is given is its end of the control channel; the rest it asks for::
       "up"      ─────────────────────────────▶  from here on it is asked
                 ◀──── the pause that holds now, if any: a "part"
       serves; "report" every second  ────────▶
-                ◀──── "report": it does so now
+                ◀──── "report": it does so now; "alive": it says that its loop runs
       "wide"    ─────────────────────────────▶  "part" ──▶ the other workers
                 ◀──── their parts
                 ◀──── "drain", or the end of the channel: it answers what is in flight, and ends
@@ -86,7 +86,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._service: Service
         self._channel: Channel
-        self.handlers = {"drain": self._drain, "report": self._report, "part": self._part}
+        self.handlers = {"drain": self._drain, "report": self._report, "part": self._part, "alive": lambda _: True}
 
     async def serve(self, channel: Channel) -> None:
         """Serve until ``stop`` is set. Raises ChannelError and TimeoutError if the supervisor does not answer."""

@@ -1,1 +1,1 @@
-"""What the tests share, each thing once."""
+"""Helpers that several tests share, each defined once."""

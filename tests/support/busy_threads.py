@@ -1,4 +1,4 @@
-"""Threads that keep something busy until a block ends."""
+"""Threads that keep the machine or a server busy until a block ends."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class BusyThreads:
-    """Runs each of ``targets`` in a thread within the ``with`` block, whose end sets ``over`` and waits for them."""
+    """Runs each of ``targets`` in a thread within the ``with`` block, whose end sets ``over`` and joins the threads."""
 
     def __init__(self, targets: list[Callable[[], None]]) -> None:
         self.over = threading.Event()

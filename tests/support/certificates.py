@@ -10,21 +10,21 @@ import pytest
 from proxy.devservers.servers import ServerBinary
 
 SERVER_NAME = "redis.test"
-"""The name that every certificate is for, beside 127.0.0.1."""
+"""The host name in every certificate, which is also valid for 127.0.0.1."""
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A certificate and its key, as PEM files."""
+    """A certificate and its key, as paths of PEM files."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """An authority that signs; ``pair`` is its own certificate. Skips the test where there is no openssl."""
+    """A certificate authority; ``pair`` is its own certificate. Skips the test if there is no openssl."""
 
     def __init__(self, directory: Path, name: str = "authority") -> None:
         if shutil.which("openssl") is None:
@@ -36,7 +36,7 @@ class Authority:
         openssl("req", "-x509", *_KEY, *files, "-subj", f"/CN={name}", "-days", "2")
 
     def sign(self, name: str, *, days: int = 2) -> Pair:
-        """A certificate for servers and clients, good for so many days; -1: it expired yesterday."""
+        """A certificate for servers and clients that is valid for ``days`` days; -1: it expired yesterday."""
         pair, request, extensions = self._pair(name), self._directory / f"{name}.csr", self._directory / f"{name}.ext"
         openssl("req", "-new", *_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
         extensions.write_text(f"basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:{SERVER_NAME}\n")
@@ -50,12 +50,12 @@ class Authority:
 
 
 def speaks_tls(binary: ServerBinary) -> None:
-    """Skips the test where the server was built without TLS."""
+    """Skip the test if the server was built without TLS."""
     said = subprocess.run([binary.path, "-"], input="port 0\ntls-port 1\n", capture_output=True, text=True, timeout=10)
     if "No tls-cert-file" not in said.stdout + said.stderr:
         pytest.skip(f"{binary} was built without TLS")
 
 
 def openssl(*arguments: str | Path) -> None:
-    """Run the command."""
+    """Run the command ``openssl``."""
     subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=30)

@@ -1,4 +1,4 @@
-"""A clock that is what it is told."""
+"""A clock whose time tests set."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from proxy.transport.clock import Clock
 
 
 class Told(Clock):
-    """Shows ``time``, however fast that goes."""
+    """Shows ``time``, which tests set."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.time = 100.0

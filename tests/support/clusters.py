@@ -1,4 +1,4 @@
-"""What tests do to real clusters: all nodes run again, a slot moves, a slot is on its way."""
+"""Operations of tests on real clusters: restart all nodes, move a slot, move a slot half-way."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from proxy.sharding.slots import key_slot
 from tests.support.wire import Wire, pipeline
 
 HALF_MOVED = key_slot(b"t")
-"""The slot that ``half_moved`` moves."""
+"""The slot that ``half_moved`` moves, that of {t}."""
 
 
 def restored(cluster: LocalCluster) -> LocalCluster:
-    """The same cluster, all nodes running and in agreement, whoever is a primary now."""
+    """Return the same cluster with all nodes running and in agreement, whichever are primaries now."""
     for node in cluster.nodes:
         if not node.running:
             node.start()
@@ -21,9 +21,9 @@ def restored(cluster: LocalCluster) -> LocalCluster:
 
 
 def move_slot(slot: int, source: ClusterNode, target: ClusterNode, *credentials: str) -> None:
-    """A slot changes its owner with its keys, one after the other, as redis-cli does it.
+    """Move a slot with its keys, one key after the other, as redis-cli does.
 
-    ``credentials`` are MIGRATE's: ``"AUTH", password``.
+    ``credentials`` are arguments of MIGRATE: ``"AUTH", password``.
     """
     here, there = source.id, target.id
     target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
@@ -37,7 +37,8 @@ def move_slot(slot: int, source: ClusterNode, target: ClusterNode, *credentials:
 
 @contextmanager
 def half_moved(cluster: LocalCluster, *gone: str) -> Iterator[None]:
-    """The slot of {t} is on its way, and the keys ``gone`` are there; behind it all of its keys are away."""
+    """Start to move the slot of {t}, with the keys ``gone`` at the target; at the end of the block all keys of the slot
+    are deleted."""
     source, target = cluster.primaries()
     if not source.ask("CLUSTER", "COUNTKEYSINSLOT", HALF_MOVED):
         source, target = target, source

@@ -1,4 +1,4 @@
-"""Whether the engine that the tests would run is the one that they should run."""
+"""Checks that the engine which the tests would run is the one that they should run."""
 
 import os
 import shlex
@@ -10,33 +10,35 @@ from pathlib import Path
 
 
 def sources(package: Path) -> list[Path]:
-    """What the engine is compiled from: declarations, twins, and the Python sources that have declarations."""
+    """The files that the engine is compiled from: declarations, twins, and the Python sources that have
+    declarations."""
     declarations = list(package.rglob("*.pxd"))
     plain = [path.with_suffix(".py") for path in declarations]
     return [*declarations, *package.rglob("*.pyx"), *(path for path in plain if path.exists())]
 
 
 def compiled(package: Path) -> list[Path]:
-    """The compiled modules that this Python loads."""
+    """The compiled modules that this Python can load."""
     return [path for path in package.rglob("*") if "." + path.name.partition(".")[2] in EXTENSION_SUFFIXES]
 
 
 def module(path: Path) -> str:
-    """A file's module, without what its name says of the Python that it is for."""
+    """The module of a file, without the part of the name that says which Python it is for."""
     return str(path.parent / path.name.partition(".")[0])
 
 
 def problem(package: Path, chosen: bool, compilable: bool) -> str | None:
-    """What is wrong with the engine in ``package``, in words. ``chosen``: the uncompiled one was asked for.
+    """The fault of the engine in ``package``, in words, or None.
 
-    ``compilable``: a compiler is there. Where there is none, uncompiled is as it should be.
+    ``chosen``: the uncompiled engine was asked for. ``compilable``: there is a compiler; without one, the uncompiled
+    engine is as it should be.
     """
     if chosen:
         return None
     wanted = {module(path) for path in sources(package)}
     there = {module(path): path for path in compiled(package)}
     missing = sorted(wanted - there.keys())
-    # What is for another system only may be missing: it has no plain source.
+    # A module for another system only may be missing: it has no plain source.
     missing = [name for name in missing if Path(name).with_suffix(".py").exists()]
     if not there:
         if compilable:

@@ -1,4 +1,4 @@
-"""Feeding framers: whole, cut, byte by byte, as the client's and the backend's connections do it; and what to feed."""
+"""Feeds framers with data: whole, cut, or byte by byte, as connections do, and makes such data."""
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 
 class Framer(Protocol):
-    """What both framers offer."""
+    """The methods that both framers have."""
 
     need: int
 
@@ -16,7 +16,7 @@ class Framer(Protocol):
 
 
 class Watched(bytearray):
-    """Bytes that count what is searched, to show that a framer does linear work."""
+    """A bytearray that counts the searched bytes, to show that a framer does linear work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Watched(bytearray):
 
 
 class Fed:
-    """The frames that came out of pieces, what is left over, and how often the framer was asked."""
+    """The frames that came out of the pieces, the bytes that are left over, and the number of calls of the framer."""
 
     def __init__(self, framer: Framer, pieces: Iterable[bytes], kept: bytearray | None = None) -> None:
         self.frames: list[bytes] = []
@@ -43,7 +43,7 @@ class Fed:
             self.feed(piece)
 
     def feed(self, piece: bytes) -> None:
-        """Take the next piece; the framer is asked only when it has what it needs."""
+        """Take the next piece; the framer is called only when it has the bytes that it needs."""
         self.kept += piece
         at = 0
         while at < len(self.kept) and (at or len(self.kept) >= self._framer.need):
@@ -74,7 +74,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 PLACES = st.lists(st.integers(0, 2**20), max_size=8)
-"""Where to cut."""
+"""The places at which data is cut."""
 
 NOISE = st.lists(
     st.sampled_from([b"*", b"$", b":", b"-", b"+", b"%", b"~", b">", b"|", b"_", b"=", b"!", b"(", b",", b"#"])
@@ -82,7 +82,7 @@ NOISE = st.lists(
     | st.binary(max_size=3),
     max_size=24,
 ).map(b"".join)
-"""Bytes that look like RESP, and mostly are none."""
+"""Bytes that look like RESP, and mostly are not."""
 
 _LINE = st.binary(max_size=8).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b""))
 _NUMBER = st.integers(-(2**63), 2**63 - 1)
@@ -115,7 +115,7 @@ _RESP3_SCALAR = st.one_of(
 
 
 def _map_items(children: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[bytes]]:
-    # Keys are strings: hiredis, the oracle, can not hold others.
+    # Keys are strings: hiredis, with which the results are compared, can not decode other keys.
     pairs = st.lists(st.tuples(_LINE.map(lambda text: b"+%b\r\n" % text), children), max_size=4)
     return pairs.map(lambda found: [frame for pair in found for frame in pair])
 
@@ -141,7 +141,7 @@ AGGREGATES = st.one_of(
     st.tuples(st.sampled_from([b"*", b"~", b">"]), st.lists(RESP3, max_size=6)),
     st.tuples(st.just(b"%"), _map_items(RESP3)),
 ).map(lambda made: (_aggregate(*made), made[1]))
-"""(frame, the frames of its direct elements)."""
+"""Tuples of a frame and the frames of its direct elements."""
 
 COMMANDS = st.lists(st.lists(st.binary(max_size=30), min_size=1, max_size=6), min_size=1, max_size=6)
-"""Some commands, each its arguments."""
+"""Lists of commands, each a list of its arguments."""

@@ -1,4 +1,5 @@
-"""Fixtures of all tests with real servers: the kinds of servers, proxies of a test's own, logs shown on failure."""
+"""Fixtures of all tests with real servers: kinds of servers, proxies for single tests, and logs that are shown on
+failure."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +12,16 @@ from tests.support.proxy_process import ProxyProcess
 from tests.support.site import Site
 
 _LOG_TAIL = 4000
-# On a busy machine any command may be a slow one: what SLOWLOG says would be chance.
+# On a busy machine any command may be slow, so that the content of SLOWLOG would be random.
 _QUIET = ("slowlog-log-slower-than -1",)
 _DEBUG = "enable-debug-command yes"
 
 Serve = Callable[..., ProxyProcess]
-"""Starts a proxy; takes what ``ProxyProcess`` takes but the directory, and ``ready`` as its ``start``."""
+"""Starts a proxy; takes the arguments of ``ProxyProcess`` without the directory, and ``ready`` as its ``start``."""
 
 
 def find(source: Source) -> ServerBinary:
-    """The server, or a skipped test that says why there is none."""
+    """Return the server, or skip the test with the reason why there is none."""
     binary = source.binary()
     if binary is None:
         pytest.skip(source.missing)
@@ -28,7 +29,7 @@ def find(source: Source) -> ServerBinary:
 
 
 def build(binary: ServerBinary, directory: Path, count: int = 3, more: Sequence[str] = ()) -> Iterator[Site]:
-    """So many shards, a plain server and a proxy, running; the servers with ``more`` options."""
+    """Run ``count`` shards, a plain server and a proxy; ``more`` are further options of the servers."""
     options = (*_QUIET, *more)
     if binary.kind == "valkey" or binary.version_info >= (7,):
         options += (_DEBUG,)
@@ -44,13 +45,13 @@ def build(binary: ServerBinary, directory: Path, count: int = 3, more: Sequence[
 
 @pytest.fixture(scope="session", params=FULL, ids=lambda source: source.name)
 def binary(request: pytest.FixtureRequest) -> ServerBinary:
-    """Each of the servers that the whole list of tests runs against."""
+    """Each of the servers that all tests run against."""
     return find(request.param)
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts proxies of a test's own, and stops them when it is over."""
+    """Starts proxies for one test, and stops them at its end."""
     started: list[ProxyProcess] = []
 
     def start(
@@ -78,7 +79,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The end of each running proxy's log, under a test that failed."""
+    """Add the end of each running proxy's log to the report of a failed test."""
     report = yield
     if report.failed:
         report.sections += [(repr(proxy), proxy.log[-_LOG_TAIL:]) for proxy in ProxyProcess.running_now]

@@ -1,4 +1,4 @@
-"""A worker's real parts before servers that do nothing: what its fast path sends where can be looked at."""
+"""A worker's real parts in front of servers that do nothing, so that tests can inspect what its fast path sends."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,10 +19,10 @@ from tests.support.virtual_loop import VirtualLoop, virtual_loop
 T = TypeVar("T")
 SHARDS = 3
 DEADLINE = 1.0
-"""Seconds for which a shard may be away before it is given up."""
+"""Seconds for which a shard may be unreachable before it is given up."""
 
 Sent = dict[tuple[int, bool], list[bytes]]
-"""The frames that are on their way, in order, by (shard, whether it is the replica)."""
+"""The frames in flight, in order, by (shard, whether the server is the replica)."""
 
 
 class _Peer:
@@ -32,9 +32,9 @@ class _Peer:
 
 
 class IdleWorker:
-    """Three shards of a primary and a replica, and a client in its plain state at a time.
+    """Three shards of a primary and a replica each, and one client in its plain state at a time.
 
-    Slots are dealt as in ``tests.support.plans.THREE``. Nothing is written: what was sent is taken back at once.
+    The slots are divided as in ``tests.support.plans.THREE``. Nothing is written: requests are taken back at once.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class IdleWorker:
         return service
 
     def do(self, what: Callable[[], T]) -> T:
-        """``what()`` inside the loop."""
+        """Return ``what()``, called inside the loop."""
 
         async def run() -> T:
             return what()
@@ -81,11 +81,11 @@ class IdleWorker:
         return self._runner.run(run())
 
     def passes(self, seconds: float) -> None:
-        """Time goes by."""
+        """Let ``seconds`` of virtual time pass."""
         self._runner.run(asyncio.sleep(seconds))
 
     def enter(self, most: int = 16384) -> ClientConnection:
-        """A new client, of which ``most`` requests may be in flight; the one that it replaces is gone."""
+        """Connect a new client, of which ``most`` requests may be in flight, in place of the one before."""
         service = self.service
         for known in list(service.clients):
             cast(ClientConnection, known).connection_lost(None)
@@ -99,7 +99,7 @@ class IdleWorker:
         return client
 
     def sent(self) -> Sent:
-        """What was sent since this was last asked; it is gone then. All of it was sent at once, at time 7.5."""
+        """Take the frames that were sent since the last call. All of them were sent at time 7.5."""
         names = [shard.name for shard in self.service.topology.shards]
         found: Sent = {}
         for backend in self.service.upstream.pool:
@@ -114,7 +114,7 @@ class IdleWorker:
 
 @contextmanager
 def idle_worker(away: Collection[int] = (), colocate: Sequence[Mapping[str, object]] = ()) -> Iterator[IdleWorker]:
-    """An idle worker, in which the servers of the shards ``away`` are not to be reached."""
+    """An idle worker that can not reach the servers of the shards ``away``."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         made = IdleWorker(runner, away, colocate)
         try:

@@ -1,4 +1,4 @@
-"""A link that breaks on command: a TCP relay between the proxy and a server, in a thread of its own."""
+"""A TCP relay between the proxy and a server, in a thread of its own, whose connections break on command."""
 
 import asyncio
 import socket
@@ -16,13 +16,13 @@ _CHUNK = 64 * 1024
 _PATIENCE = 5.0
 _LAST_TURNS = 10
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER of a socket whose close is an RST, as when a machine is gone."""
+"""The value of SO_LINGER with which a close sends RST, as when a machine has failed."""
 
 
 class LinkBreaker:
-    """Listens on ``address`` and relays to ``target`` (both "host:port") until it is told otherwise.
+    """Listens on ``address`` and relays to ``target`` (both "host:port") until a method changes that.
 
-    All methods return when what they ask for is done.
+    All methods return when their effect is complete.
     """
 
     def __init__(self, target: str) -> None:
@@ -54,35 +54,35 @@ class LinkBreaker:
 
     @property
     def address(self) -> str:
-        """Where the proxy should think the server is."""
+        """The address that the proxy uses for the server."""
         return f"{LOOPBACK}:{self._port}"
 
     def open(self) -> None:
-        """Take connections (again, on the same port)."""
+        """Accept connections, always on the same port."""
         self._do(self._open())
 
     def shut(self) -> None:
-        """Cut every connection and refuse new ones."""
+        """Close every connection, and refuse new ones."""
         self._do(self._shut())
 
     def cut(self) -> None:
-        """Cut every connection; new ones are taken."""
+        """Close every connection; new ones are accepted."""
         self._do(self._cut())
 
     def cut_after(self, size: int) -> None:
-        """Cut every connection once the server has sent ``size`` more bytes."""
+        """Close every connection when the server has sent ``size`` more bytes."""
         self._do(self._cut_after(size))
 
     def stall(self) -> None:
-        """Let no byte through, keep the connections."""
+        """Pass on no bytes, but keep the connections."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def flow(self) -> None:
-        """Let bytes through again."""
+        """Pass on bytes again."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     def delay(self, seconds: float) -> None:
-        """From now on replies take this long."""
+        """Delay replies by ``seconds`` from now on."""
         self._delay = seconds
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -111,7 +111,7 @@ class LinkBreaker:
 
     async def _end(self) -> None:
         await self._shut()
-        # A connection that was just accepted gets its task, and an aborted transport closes, only in later turns.
+        # An accepted connection gets its task, and an aborted transport closes, only in later turns of the loop.
         for _ in range(_LAST_TURNS):
             await asyncio.sleep(0)
             relays = asyncio.all_tasks() - {cast(asyncio.Task[Any], asyncio.current_task())}
@@ -130,7 +130,7 @@ class LinkBreaker:
                 end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             await self._pump(reader, server_writer, server_reader, writer)
         except OSError:
-            pass  # the server is not there, or the client is gone already
+            pass  # the server is down, or the client is gone already
         finally:
             for end in writers:
                 self._writers.discard(end)
@@ -143,7 +143,7 @@ class LinkBreaker:
         server_reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        """Until either side is gone."""
+        """Relay bytes until one of the sides is gone."""
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         ends = [
             self._loop.create_task(self._requests(reader, server_writer)),

@@ -1,4 +1,4 @@
-"""A TCP connection in memory: one end is an asyncio transport for the proxy's object, the other a simulated peer."""
+"""A TCP connection in memory: one end is an asyncio transport for the proxy, the other a simulated peer."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,14 +12,15 @@ class Peer(Protocol):
     """The far end of a wire."""
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the proxy have arrived."""
+        """Take bytes from the proxy."""
 
     def lost(self) -> None:
-        """The connection is closed or cut."""
+        """Take notice that the connection is closed or cut."""
 
 
 class Pace:
-    """How bytes travel: delays in seconds, and how they are cut on the way. All chance comes from ``rng``."""
+    """Decides how bytes travel: their delays in seconds, and the sizes of the pieces. All randomness comes from
+    ``rng``."""
 
     def __init__(
         self,
@@ -34,29 +35,29 @@ class Pace:
         self._delay = delay
         self._smooth = smooth
         self.kernel = kernel
-        """Bytes that a connection takes in without its reader, before the writer's buffer fills."""
+        """The bytes that a connection takes while its reader does not read, before the writer's buffer fills."""
         self.buffer = buffer
-        """Bytes in the writer's buffer at which it is told to pause, if it sets no mark of its own."""
+        """The bytes in the writer's buffer at which the writer is told to pause, if it sets no limit of its own."""
 
     def delay(self) -> float:
-        """Until the next bytes arrive."""
+        """The seconds until the next bytes arrive."""
         return 0.0 if self._smooth else self._delay * self._rng.random() ** 3
 
     def slice(self, size: int) -> int:
-        """How many of ``size`` bytes arrive in one piece."""
+        """The number of bytes, of ``size``, that arrive in one piece."""
         if self._smooth or self._rng.random() < 0.5:
             return min(size, _LONGEST_SLICE)
         return min(size, _LONGEST_SLICE, max(self._rng.randint(1, 40), int(size * self._rng.random())))
 
     def part(self, size: int) -> int:
-        """How many of ``size`` bytes got through before a cut."""
+        """The number of bytes, of ``size``, that arrive before a cut."""
         return self._rng.randint(0, size)
 
 
 class Flow:
-    """The bytes of one direction that are on their way to ``taker``; ``moved`` is called after each piece.
+    """The bytes of one direction that are in flight to ``taker``; ``moved`` is called after each piece.
 
-    ``room`` says how many bytes a piece may have.
+    ``room`` returns the largest size of a piece.
     """
 
     def __init__(
@@ -80,36 +81,36 @@ class Flow:
 
     @property
     def blocked(self) -> bool:
-        """Whether its taker does not read."""
+        """Whether the receiver does not read."""
         return bool(self._blocked)
 
     def send(self, data: bytes) -> None:
-        """Put ``data`` on the way."""
+        """Send ``data``."""
         self._bytes += data
         self._arm()
 
     def blocks(self, why: str) -> bool:
-        """Whether this is a reason why nothing arrives."""
+        """Whether ``why`` is a reason for which nothing arrives."""
         return why in self._blocked
 
     def block(self, why: str) -> None:
-        """Nothing arrives until this reason is gone."""
+        """Let nothing arrive until the reason ``why`` is removed."""
         self._blocked.add(why)
         self.stop()
 
     def unblock(self, why: str) -> None:
-        """A reason not to read is gone."""
+        """Remove the reason ``why``."""
         self._blocked.discard(why)
         self._arm()
 
     def stop(self) -> None:
-        """Let nothing more arrive."""
+        """Let no further bytes arrive for now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def lose(self) -> None:
-        """A part of what is on the way arrives, the rest never will."""
+        """Deliver a part of the bytes in flight, and drop the rest."""
         self.stop()
         got = bytes(self._bytes[: min(self._pace.part(len(self._bytes)), self._room())])
         self._bytes.clear()
@@ -131,7 +132,8 @@ class Flow:
 
 
 class Served(Protocol):
-    """What the proxy's end of a wire calls: the methods of an ``asyncio.Protocol`` that stay, whoever reads."""
+    """The calls of the proxy's end of a wire: the methods of an ``asyncio.Protocol`` that are the same for all ways to
+    read."""
 
     def pause_writing(self) -> None: ...
 
@@ -141,15 +143,15 @@ class Served(Protocol):
 
 
 class Reads(Served, Protocol):
-    """One that is given what came."""
+    """A protocol that is given the bytes that arrived."""
 
     def data_received(self, data: bytes) -> None: ...
 
 
 class MemoryWire(asyncio.Transport):
-    """The transport of ``protocol``, and by ``send``, ``cut``, ``end`` and the two flows what its peer can do to it.
+    """The transport of ``protocol``. The peer acts on it by ``send``, ``cut``, ``end`` and the two flows.
 
-    As with uvloop's transports, how it reads (``data_received`` or ``get_buffer``) is settled when it begins to read.
+    Like uvloop's transports, it decides how to read (``data_received`` or ``get_buffer``) when it begins to read.
     """
 
     def __init__(self, protocol: Reads, pace: Pace, peername: tuple[str, int] = ("10.0.0.1", 1)) -> None:
@@ -167,7 +169,7 @@ class MemoryWire(asyncio.Transport):
         self.incoming = Flow(pace, self._arrived, self._end_reached, self._room)
         self._ended = False
 
-    # ---- for the protocol
+    # ---- methods for the protocol
 
     def write(self, data: Any) -> None:
         """Send bytes, unless the connection is closing."""
@@ -179,54 +181,54 @@ class MemoryWire(asyncio.Transport):
             self._protocol.pause_writing()
 
     def get_write_buffer_size(self) -> int:
-        """What the peer's kernel does not take."""
+        """The bytes that the peer's kernel does not take."""
         return max(0, len(self.outgoing) - self._pace.kernel)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high mark; the low one is a quarter of it."""
+        """Set the upper limit; the lower one is a quarter of it."""
         self._high = self._pace.buffer if high is None else high
 
     def set_protocol(self, protocol: Any) -> None:
-        """From now on everything is ``protocol``'s; what comes, only from the next ``resume_reading`` on."""
+        """Call ``protocol`` from now on; received bytes go there from the next ``resume_reading`` on."""
         self._protocol = protocol
 
     def get_protocol(self) -> Any:
-        """Whose everything is."""
+        """The protocol that is called."""
         return self._protocol
 
     def pause_reading(self) -> None:
-        """Read no more for now."""
+        """Stop reading."""
         self.incoming.block("paused")
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Read again."""
         if self.incoming.blocks("paused"):
             self._reads = self.get_protocol()
         self.incoming.unblock("paused")
         self._loop.call_soon(self._end_reached)
 
     def is_closing(self) -> bool:
-        """Whether the protocol closes it, or has lost it."""
+        """Whether the protocol has closed the connection, or it is lost."""
         return self._closing
 
     def close(self) -> None:
-        """Close when what was written has arrived."""
+        """Close the connection when the written bytes have arrived."""
         if not self._closing:
             self._closing = True
             self.incoming.block("closed")
             self._drained()
 
     def abort(self) -> None:
-        """Close at once; of what was written a part arrives."""
+        """Close the connection at once; a part of the written bytes arrives."""
         if not self._gone:
             self.incoming.block("closed")
             self._go(None)
 
-    # ---- for the peer
+    # ---- methods for the peer
 
     @property
     def open(self) -> bool:
-        """Whether bytes still travel."""
+        """Whether the connection exists."""
         return not self._gone
 
     def send(self, data: bytes) -> None:
@@ -235,26 +237,26 @@ class MemoryWire(asyncio.Transport):
             self.incoming.send(data)
 
     def end(self) -> None:
-        """Say that no more bytes will be sent to the protocol (FIN)."""
+        """Tell the protocol that no more bytes will be sent (FIN)."""
         self._ended = True
         self._end_reached()
 
     def cut(self) -> None:
-        """Lose the connection; of what is on the way a part arrives."""
+        """Lose the connection; a part of the bytes in flight arrives."""
         if not self._gone:
             self.incoming.lose()
             self._go(ConnectionResetError(104, "Connection reset by peer"))
 
-    # ---- inside
+    # ---- internals
 
     def _room(self) -> int:
-        """How many bytes can be taken at once."""
+        """The number of bytes that the protocol can take at once."""
         if isinstance(self._reads, asyncio.BufferedProtocol):
             return min(len(memoryview(self._reads.get_buffer(-1))), _LONGEST_SLICE)
         return _LONGEST_SLICE
 
     def _arrived(self, data: bytes) -> None:
-        """Hand over what came."""
+        """Give the protocol the bytes that arrived."""
         if isinstance(self._reads, asyncio.BufferedProtocol):
             with memoryview(self._reads.get_buffer(len(data))) as view:
                 view[: len(data)] = data

@@ -1,4 +1,4 @@
-"""Planning from command lines: what a client types, on topologies of one shard and of three."""
+"""Plans of command lines, on topologies of one shard and of three."""
 
 from proxy.commands.facts import Fact
 from proxy.commands.table import CommandTable
@@ -10,9 +10,8 @@ TABLE = CommandTable.builtin()
 
 
 def topology(shards: int) -> Topology:
-    """Slots divided evenly: with three shards `b`, `bar` and `hello` are in the first, `c` in the second, `a` and `foo`
-    in the third.
-    """
+    """A topology with evenly divided slots: with three shards `b`, `bar` and `hello` are in the first, `c` in the
+    second, `a` and `foo` in the third."""
     return Topology.static([Shard(f"s{number}", Node("127.0.0.1", 7000 + number)) for number in range(shards)])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def runs(pid: int) -> bool:
-    """Whether the process exists and is more than a zombie that its parent has not collected."""
+    """Whether the process exists, and is no zombie that its parent has not waited for."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -15,7 +15,7 @@ def runs(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that ``pid`` started and that run."""
+    """The ids of the running processes that ``pid`` started."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -28,7 +28,7 @@ def children(pid: int) -> list[int]:
 
 
 def eventually(happened: Callable[[], bool], timeout: float = 10.0) -> bool:
-    """Whether it happens within ``timeout`` seconds."""
+    """Whether ``happened()`` becomes true within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not happened():
         if time.monotonic() > deadline:
@@ -38,7 +38,7 @@ def eventually(happened: Callable[[], bool], timeout: float = 10.0) -> bool:
 
 
 def within(happened: Callable[[], bool], seconds: float = 10.0) -> float:
-    """How long it takes to happen, seconds. Raises AssertionError when it does not in ``seconds``."""
+    """The seconds until ``happened()`` becomes true. Raises ``AssertionError`` after ``seconds``."""
     started = time.monotonic()
     while not happened():
         assert time.monotonic() - started < seconds, f"it did not happen in {seconds:g} s"

@@ -1,4 +1,4 @@
-"""The proxy as an operator runs it: a process of its own, stopped by SIGTERM."""
+"""The proxy in a process of its own, as an operator runs it, stopped by SIGTERM."""
 
 import contextlib
 import json
@@ -20,21 +20,22 @@ from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, free_port
 
 _READY = 60.0
-"""Two workers take more than 15 seconds to start where ten other processes want the same two processors."""
+"""Seconds until the proxy must be ready: two workers need more than 15 seconds if ten other processes use the two
+processors."""
 _STOP = 15.0
 
 
 class ProxyProcess:
-    """``slotgate serve`` with ``arguments`` (beside where it listens) and the TOML text ``config``.
+    """``slotgate serve`` with ``arguments`` (besides the addresses to listen at) and the TOML text ``config``.
 
-    Its log and its configuration file are in ``directory``. No SLOTGATE_ variable reaches it but those given, and the
-    engine's: it is that of the tests. ``files``: how many it may open, by its soft and its hard limit.
+    The log and the configuration file are in ``directory``. The process gets no SLOTGATE_ variables except those given
+    and the one of the engine, which is that of the tests. ``files``: the soft and the hard limit of open files.
     """
 
     running_now: ClassVar[set["ProxyProcess"]] = set()
-    """Those that a failing test may have talked to."""
+    """The processes that a failing test may have used."""
     program: tuple[str, ...] = ("-m", "proxy")
-    """What Python runs."""
+    """The arguments of Python that start the proxy."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class ProxyProcess:
 
     @property
     def log(self) -> str:
-        """What it wrote up to now."""
+        """The log so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
@@ -81,12 +82,12 @@ class ProxyProcess:
 
     @property
     def port(self) -> int:
-        """Where it listens, if not at a unix socket."""
+        """The port of the listener, if that is no unix socket."""
         return int(self.address.rpartition(":")[2])
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Self]:
-        """Started; stopped in order at the end, and killed if that fails."""
+        """Start the proxy; at the end stop it in order, and kill it if that fails."""
         try:
             self.start()
             yield self
@@ -95,7 +96,7 @@ class ProxyProcess:
             self.kill()
 
     def start(self, *, ready: bool = True) -> None:
-        """Start it, and wait until every shard is reachable (``ready`` False: until it serves)."""
+        """Start the proxy, and wait until every shard is reachable (``ready`` False: until it serves)."""
         command = [sys.executable, *self.program, "serve", "--listen", self.address, "--admin", self.admin]
         if self._files is not None:
             soft, hard = self._files
@@ -120,7 +121,7 @@ class ProxyProcess:
         return False
 
     def stop(self) -> None:
-        """SIGTERM; asserts that it ends by itself, with exit code 0 and no traceback in its log."""
+        """Send SIGTERM; assert that the proxy ends by itself, with exit code 0 and no traceback in its log."""
         assert self._process is not None
         self.running_now.discard(self)
         self._process.send_signal(signal.SIGTERM)
@@ -133,19 +134,19 @@ class ProxyProcess:
         assert "Traceback" not in self.log, self.log
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send the signal ``number``."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL, and wait for the end."""
         self.running_now.discard(self)
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def http(self, path: str, *, method: str = "GET", accept: str = "") -> tuple[int, str]:
-        """Status and body of a request to the admin port. Raises OSError when it can not be asked."""
+        """The status and the body of a request to the admin port. Raises ``OSError`` if the port can not be reached."""
         request = urllib.request.Request(f"http://{self.admin}{path}", method=method, headers={"Accept": accept})
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
@@ -155,17 +156,17 @@ class ProxyProcess:
                 return error.code, error.read().decode()
 
     def topology(self) -> list[dict[str, Any]]:
-        """The shards that /topology names."""
+        """The shards in the reply of /topology."""
         shards: list[dict[str, Any]] = json.loads(self.http("/topology")[1])["shards"]
         return shards
 
     def nodes(self) -> list[dict[str, Any]]:
-        """The servers that /topology names."""
+        """The servers in the reply of /topology."""
         return [node for shard in self.topology() for node in shard["nodes"]]
 
 
 def metric(proxy: ProxyProcess, name: str, **labels: str) -> float:
-    """The sum of the samples of a metric that carry these labels."""
+    """The sum of the samples of a metric that have these labels."""
     wanted = [f'{label}="{value}"' for label, value in labels.items()]
     _, text = proxy.http("/metrics")
     lines = [line for line in text.splitlines() if re.match(rf"{name}[ {{]", line)]
@@ -173,5 +174,5 @@ def metric(proxy: ProxyProcess, name: str, **labels: str) -> float:
 
 
 def resident(proxy: ProxyProcess) -> int:
-    """Bytes of memory that the proxy holds."""
+    """The resident memory of the proxy in bytes."""
     return int(Path(f"/proc/{proxy.pid}/statm").read_text().split()[1]) * 4096

@@ -1,11 +1,11 @@
-"""Sinks that keep what they get, and a transport that keeps what is written."""
+"""Sinks that record replies, and a transport that records writes."""
 
 from proxy.engine.sink import Sink
 
 
 class Recorder(Sink):
-    """A sink: whole replies by token, pieces of streamed ones (``joined``: of one that came whole in pieces), and the
-    order in which all that came."""
+    """A sink that records whole replies by token, the pieces of streamed replies, and the order of all. ``joined`` has
+    the pieces of the last reply that was delivered in pieces."""
 
     def __init__(self, streams: bool = False) -> None:
         self.replies: list[tuple[int, bytes]] = []
@@ -34,7 +34,7 @@ class Recorder(Sink):
 
 
 class Paper:
-    """A transport: ``writes`` has what each call wrote, in pieces."""
+    """A transport that records writes: ``writes`` has the pieces of each call."""
 
     def __init__(self) -> None:
         self.writes: list[list[bytes]] = []
@@ -46,6 +46,6 @@ class Paper:
         self.writes.append(list(list_of_data))
 
     def taken(self) -> bytes:
-        """All that was written since this was last asked."""
+        """Take the bytes that were written since the last call."""
         writes, self.writes = self.writes, []
         return b"".join(piece for pieces in writes for piece in pieces)

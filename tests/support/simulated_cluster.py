@@ -1,6 +1,6 @@
-"""A simulated Redis Cluster: slots that move key by key, failovers, and news that reaches each node when it does.
+"""A simulated Redis Cluster: slots move key by key, primaries fail over, and nodes learn of changes after a while.
 
-Replication is synchronous, so nothing that was acknowledged is ever lost: what is missing in the end, the proxy lost.
+Replication is synchronous, so no acknowledged write is ever lost: if one is missing in the end, the proxy lost it.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from tests.support.simulated_node import ClusterNode, Group, View
 Change = Callable[[View], None]
 
 _REST = 1.0
-"""Seconds before a slot may come again to a shard."""
+"""Seconds before a slot may return to a shard."""
 
 
 class SimulatedCluster:
-    """``shards`` shards of one primary and ``replicas`` replicas. ``lag``: seconds that news take at most."""
+    """``shards`` shards of one primary and ``replicas`` replicas. ``lag``: the seconds that news take at most."""
 
     def __init__(self, rng: Random, shards: int, replicas: int, lag: float, paces: Callable[[], Pace]) -> None:
         self.groups: list[Group] = []
         self.nodes: list[ClusterNode] = []
         self.moves = 0
-        """How many slots have moved."""
+        """The number of slots that have moved."""
         self.failovers = 0
         self._rng = rng
         self._lag = lag
@@ -33,7 +33,7 @@ class SimulatedCluster:
         self._loop = asyncio.get_running_loop()
         self._moving: set[int] = set()
         self._came: dict[tuple[int, Group], float] = {}
-        """When a shard got a slot last."""
+        """The time at which a shard last got a slot."""
         self._missed: dict[ClusterNode, list[Change]] = {}
         for number in range(shards):
             group = Group(number)
@@ -55,7 +55,7 @@ class SimulatedCluster:
             node.view = View(owners, self.truth.primaries)
 
     def add(self, pace: Pace) -> Group:
-        """One shard more, without slots; everybody has met it."""
+        """Add a shard without slots, which all nodes know at once."""
         group = Group(len(self.groups))
         node = ClusterNode(f"10.3.{group.number}.0", 6379, self._rng, pace, group)
         group.nodes.append(node)
@@ -68,17 +68,17 @@ class SimulatedCluster:
             view.primary_epochs[group] = view.epochs[group] = 0
         return group
 
-    # ---- news
+    # ---- nodes learn of changes
 
     def _spread(self, change: Change, *, but: ClusterNode | None = None) -> None:
-        """Everybody hears of ``change`` sooner or later, ``but`` knows it already."""
+        """Have all nodes learn of ``change`` after a while, except ``but``, which knows of it."""
         for node in self.nodes:
             if node is not but:
                 self._loop.call_later(self._lag * self._rng.random() ** 2, self._hear, node, change)
 
     def _hear(self, node: ClusterNode, change: Change) -> None:
         if not node.well:
-            # It hears of it when it is back.
+            # The node learns of the change when it is reachable again.
             self._missed.setdefault(node, []).append(change)
             return
         change(node.view)
@@ -86,7 +86,7 @@ class SimulatedCluster:
             node.demote()
 
     def catch_up(self, node: ClusterNode) -> None:
-        """A node that was away is back: it learns what it missed, and then trusts the cluster again."""
+        """Have a node that is reachable again learn what it missed; then it trusts the cluster again."""
 
         def learn() -> None:
             if node.well:
@@ -98,7 +98,7 @@ class SimulatedCluster:
         self._loop.call_later(self._lag * self._rng.random(), learn)
 
     def _know_thyself(self, node: ClusterNode) -> None:
-        """A node that was demoted while it was away hears that first."""
+        """Have a node that was demoted while it was unreachable learn of that first."""
         primary, epoch = self.truth.primaries[node.group], self.truth.primary_epochs[node.group]
         node.view.promote(primary, epoch)
         if primary is not node:
@@ -111,16 +111,18 @@ class SimulatedCluster:
     # ---- slots move
 
     def keys(self, slot: int, group: Group) -> list[bytes]:
-        """The keys of ``slot`` that ``group`` has."""
+        """The keys of ``slot`` in the data of ``group``."""
         return [key for key in group.data if key_slot(key) == slot]
 
     async def move(self, slot: int, target: Group, patience: float, *, clumsy: bool) -> None:
-        """Move ``slot`` to ``target`` as ``redis-cli --cluster reshard`` does, with up to ``patience`` seconds a step.
+        """Move ``slot`` to ``target`` as ``redis-cli --cluster reshard`` does, with up to ``patience`` seconds for each
+        step.
 
-        Not if the target had it within the last second: an ASK that is still on its way would be taken for one of this
-        move, and a key come about twice. Redis does not see that either.
+        Nothing is done if the target had the slot within the last second: an ASK in flight would be taken for one of
+        this move, and a key would exist twice. Redis does not notice that either.
 
-        ``clumsy``: the source is told first that the slot is gone, so that for a while each of the two names the other.
+        ``clumsy``: the source is told first that the slot has moved, so that for a while each of the two names the
+        other.
         """
         source = self.truth.owners[slot]
         assert source is not None
@@ -162,7 +164,7 @@ class SimulatedCluster:
         self._spread(change)
 
     async def _both(self, source: Group, target: Group) -> None:
-        """Nothing moves while one of the two does not answer."""
+        """Wait until both primaries answer."""
         while not all(group.primary.well and not group.primary.paused for group in (source, target)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -172,7 +174,8 @@ class SimulatedCluster:
     # ---- primaries change
 
     async def fail_over(self, group: Group, patience: float) -> None:
-        """``CLUSTER FAILOVER`` on a replica: the primary pauses, the replica takes over, the primary follows it."""
+        """Fail over like ``CLUSTER FAILOVER`` at a replica: the primary pauses, the replica takes over, the primary
+        follows."""
         old = group.primary
         heirs = [node for node in group.nodes if node is not old and node.well]
         if not heirs or not old.well or old.paused:
@@ -186,7 +189,7 @@ class SimulatedCluster:
         old.unpause()
 
     async def lose(self, group: Group, node_timeout: float, *, hang: bool) -> None:
-        """The primary crashes (or hangs); after about ``node_timeout`` seconds a replica is elected."""
+        """Crash the primary, or make it hang; after about ``node_timeout`` seconds a replica is elected."""
         old = group.primary
         if not old.well or old.paused:
             return
@@ -197,7 +200,7 @@ class SimulatedCluster:
         await asyncio.sleep(node_timeout * (0.5 + self._rng.random()))
         others = [node for node in self.nodes if node.group is not group and node.well]
         for node in others:
-            # Every slot has to be served, or else nobody serves any (cluster-require-full-coverage).
+            # All slots must be served, or no node serves any (cluster-require-full-coverage).
             self._loop.call_later(self._lag * self._rng.random(), self._doubt, node, old)
         await self._step(node_timeout)
         heirs = [node for node in group.nodes if node is not old and node.well]
@@ -223,7 +226,7 @@ class SimulatedCluster:
         self.truth.promote(heir, epoch)
         news = self._news(group)
         news(heir.view)
-        # It knows of slots all that its primary did.
+        # The replica knows everything about slots that its primary knew.
         for slot, (owner, since) in enumerate(zip(self.truth.owners, self.truth.slot_epochs, strict=True)):
             if owner is not None:
                 heir.view.give(slot, owner, since)
@@ -234,10 +237,10 @@ class SimulatedCluster:
         heir, epoch = self.truth.primaries[group], self.truth.primary_epochs[group]
         return lambda view: view.promote(heir, epoch)
 
-    # ---- what must hold
+    # ---- invariants
 
     def lost_slots(self) -> list[str]:
-        """Keys that lie where nobody looks for them: a fault of the simulation, not of the proxy."""
+        """Keys at a shard that does not own their slot: a fault of the simulation, not of the proxy."""
         found = []
         for group in self.groups:
             for key in group.data:
@@ -249,7 +252,7 @@ class SimulatedCluster:
         return found
 
     def value(self, key: bytes) -> bytes | None:
-        """What is kept under ``key``."""
+        """The value of ``key``, or None."""
         owner = self.truth.owners[key_slot(key)]
         assert owner is not None
         value = owner.data.get(key)

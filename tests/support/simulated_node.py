@@ -1,4 +1,4 @@
-"""A node of a simulated Redis Cluster: what it believes of the map, and by Redis's own rules what it answers.
+"""A node of a simulated Redis Cluster: its view of the cluster, and its replies by Redis's own rules.
 
 The rules are those of getNodeByQuery in Redis's cluster.c (7.0), the replies those of CLUSTER SHARDS, SLOTS, NODES and
 INFO (https://redis.io/docs/latest/commands/cluster-shards/ and its neighbours).
@@ -37,43 +37,43 @@ _OWN = frozenset({b"ASKING", b"READONLY", b"READWRITE", b"CLUSTER", b"ROLE"})
 
 
 class Group:
-    """A shard as it is: its nodes, one data set, which replicas have at once, and its slots on their way."""
+    """The real state of a shard: its nodes, the one data set that all of them share, and its slots that are moving."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.nodes: list[ClusterNode] = []
         self.primary: ClusterNode
         self.leaving: dict[int, Group] = {}
-        """Slots that this shard's primary knows as migrating, and where to."""
+        """The slots that this shard's primary knows as migrating, with the targets."""
         self.coming: dict[int, Group] = {}
-        """Slots that it knows as importing, and from where."""
+        """The slots that this shard's primary knows as importing, with the sources."""
         self.told = True
-        """Whether its replicas know that too: Valkey's do from 8 on, Redis's do not."""
+        """Whether the shard's replicas know of these too: Valkey's do from 8 on, Redis's do not."""
 
     def __repr__(self) -> str:
         return f"Group({self.number} at {self.primary})"
 
     @property
     def data(self) -> Database:
-        """Its keys and their values."""
+        """The keys and values of the shard."""
         return self.primary.databases[0]
 
 
 class View:
-    """What one node believes: whose each slot is, and who is each shard's primary. The higher epoch is right."""
+    """The view of one node: the owner of each slot, and the primary of each shard. The higher epoch wins."""
 
     def __init__(self, owners: list[Group | None], primaries: dict[Group, ClusterNode]) -> None:
         self.owners = list(owners)
         self.slot_epochs = [0] * SLOTS
         self.primaries = dict(primaries)
         self.primary_epochs = dict.fromkeys(primaries, 0)
-        """When each shard's primary was elected."""
+        """The epoch of the election of each shard's primary."""
         self.epochs = dict.fromkeys(primaries, 0)
-        """The configuration epoch of each shard's primary: of its election, or of the latest slot that it got."""
+        """The configuration epoch of each shard's primary: that of its election, or of the last slot that it got."""
         self._ranges: dict[Group | None, list[tuple[int, int]]] | None = None
 
     def give(self, slot: int, owner: Group, epoch: int) -> None:
-        """``slot`` is ``owner``'s, as of ``epoch``."""
+        """Make ``owner`` the owner of ``slot``, as of ``epoch``."""
         if epoch > self.slot_epochs[slot]:
             self.owners[slot] = owner
             self.slot_epochs[slot] = epoch
@@ -81,7 +81,7 @@ class View:
             self._ranges = None
 
     def promote(self, node: ClusterNode, epoch: int) -> None:
-        """``node`` is the primary of its shard, as of ``epoch``."""
+        """Make ``node`` the primary of its shard, as of ``epoch``."""
         if epoch > self.primary_epochs[node.group]:
             self.primaries[node.group] = node
             self.primary_epochs[node.group] = epoch
@@ -89,7 +89,7 @@ class View:
             self._ranges = None
 
     def ranges(self, group: Group) -> Ranges:
-        """The slots of ``group``, as ascending (first, last)."""
+        """The slots of ``group``, as ascending pairs (first, last)."""
         if self._ranges is None:
             self._ranges = {}
             for owner, run in groupby(range(SLOTS), self.owners.__getitem__):
@@ -99,7 +99,7 @@ class View:
 
 
 class ClusterNode(SimulatedServer):
-    """One node. ``paused``: as primary it lets its replica catch up. ``unsure``: to it the cluster is down."""
+    """One node. ``paused``: as a primary it lets its replica catch up. ``unsure``: it takes the cluster for down."""
 
     def __init__(self, host: str, port: int, rng: Random, pace: Pace, group: Group) -> None:
         super().__init__(host, port, rng, pace)
@@ -109,37 +109,37 @@ class ClusterNode(SimulatedServer):
         self.unsure = False
         self.view: View
         self.refused: dict[str, int] = {}
-        """How often it answered MOVED, ASK and so on."""
+        """The number of replies MOVED, ASK and so on."""
 
     def __repr__(self) -> str:
         return f"ClusterNode({self.address[0]})"
 
     @property
     def stalled(self) -> bool:
-        """Whether it executes nothing."""
+        """Whether the node executes nothing."""
         return self._stalled or self.paused
 
     @property
     def frozen(self) -> bool:
-        """Whether it does not even read and send (SIGSTOP)."""
+        """Whether the node does not even read and send (SIGSTOP)."""
         return self._stalled
 
     @property
     def well(self) -> bool:
-        """Whether it can be reached, and answers."""
+        """Whether the node can be reached, and answers."""
         return not (self._stalled or self.refusing or self.deaf or self.loading)
 
     @property
     def leads(self) -> bool:
-        """Whether it takes itself for its shard's primary."""
+        """Whether the node takes itself for its shard's primary."""
         return self.view.primaries[self.group] is self
 
     def accept(self, wire: MemoryWire) -> None:
-        """A connection stands."""
+        """Accept a connection."""
         ClusterConnection(self, wire)
 
     def unpause(self) -> None:
-        """Go on as what it is now."""
+        """Go on in the node's present role."""
         self.paused = False
         for connection in list(self.connections):
             if not self._stalled:
@@ -147,13 +147,13 @@ class ClusterNode(SimulatedServer):
             connection.arm()
 
     def demote(self) -> None:
-        """It has learned that it is a replica: what still waits is refused."""
+        """Take notice that the node is a replica: waiting requests are refused."""
         for connection in list(self.connections):
             if not self._stalled:
                 connection.hurry()
 
     def refusal(self, name: bytes, keys: list[bytes], asking: bool, readonly: bool) -> bytes | None:
-        """What it answers instead of executing ``name`` on ``keys``; None if it executes it."""
+        """The error that is answered instead of executing ``name`` on ``keys``; None if the command is executed."""
         slot = key_slot(keys[0])
         if any(key_slot(key) != slot for key in keys):
             return _CROSS
@@ -181,10 +181,10 @@ class ClusterNode(SimulatedServer):
         self.refused[word] = self.refused.get(word, 0) + 1
         return error
 
-    # ---- what it says of the cluster
+    # ---- replies about the cluster
 
     def groups(self) -> list[Group]:
-        """The shards that it knows."""
+        """The shards that the node knows."""
         return list(self.view.primaries)
 
     def shards(self) -> bytes:

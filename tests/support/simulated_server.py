@@ -1,4 +1,4 @@
-"""A tiny Redis: real RESP bytes, a few commands, and a record of every write it executes."""
+"""A tiny simulated Redis: real RESP, a few commands, and a record of every write that it executes."""
 
 import asyncio
 from collections import Counter, defaultdict, deque
@@ -15,12 +15,12 @@ _NOT_AN_INTEGER = encode.error("ERR value is not an integer or out of range")
 
 
 def token(value: bytes) -> bytes:
-    """What makes a written value unique: it stands before the first semicolon, behind that is padding."""
+    """The part of a written value that makes it unique, up to the first semicolon; padding follows."""
     return value.partition(b";")[0]
 
 
 class SimulatedServer:
-    """One node. ``refusing``, ``deaf``, ``stalled``, ``slow`` and ``loading`` are its ailments."""
+    """One node. ``refusing``, ``deaf``, ``stalled``, ``slow`` and ``loading`` are its faults."""
 
     def __init__(self, host: str, port: int, rng: Random, pace: Pace) -> None:
         self.address = (host, port)
@@ -30,9 +30,9 @@ class SimulatedServer:
         self.connections: dict[ServerConnection, None] = {}
         self.refusing = False
         self.deaf = False
-        """Takes no connection and says nothing (a network that drops packets)."""
+        """Whether the node accepts no connection and sends nothing (as in a network that drops packets)."""
         self.slow = 0.0
-        """Seconds that each command takes it."""
+        """The seconds that each command takes."""
         self.loading = False
         self.primary = True
         self.pace = pace
@@ -41,7 +41,7 @@ class SimulatedServer:
 
     @property
     def stalled(self) -> bool:
-        """Whether it reads and answers nothing (SIGSTOP)."""
+        """Whether the node reads and answers nothing (SIGSTOP)."""
         return self._stalled
 
     def stall(self) -> None:
@@ -51,7 +51,7 @@ class SimulatedServer:
             connection.wire.outgoing.block("stalled")
 
     def go_on(self) -> None:
-        """Be well again."""
+        """End all faults."""
         self._stalled = self.refusing = self.deaf = self.loading = False
         self.slow = 0.0
         for connection in list(self.connections):
@@ -59,7 +59,7 @@ class SimulatedServer:
             connection.arm()
 
     def crash(self) -> None:
-        """Lose every connection and take no new one."""
+        """Lose every connection, and refuse new ones."""
         self.refusing = True
         self.cut()
 
@@ -69,11 +69,11 @@ class SimulatedServer:
             connection.wire.cut()
 
     def accept(self, wire: MemoryWire) -> None:
-        """A connection stands."""
+        """Accept a connection."""
         ServerConnection(self, wire)
 
     def replicate(self, primary: "SimulatedServer") -> None:
-        """Be a replica of ``primary``, without any lag."""
+        """Become a replica of ``primary``, without any lag."""
         self.primary = False
         self.databases = primary.databases
 
@@ -107,7 +107,7 @@ class ServerConnection:
         self.arm()
 
     def hurry(self) -> None:
-        """Execute at once what still waits."""
+        """Execute all waiting requests at once."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -115,7 +115,7 @@ class ServerConnection:
         self._todo.clear()
 
     def lost(self) -> None:
-        """The connection is gone: of what has arrived a part is executed all the same, and answered to nobody."""
+        """End the connection: a part of the requests that arrived is executed, but not answered."""
         self.server.connections.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
@@ -123,7 +123,7 @@ class ServerConnection:
             self._execute(self._todo.popleft())
 
     def arm(self) -> None:
-        """Have the next requests executed."""
+        """Schedule the execution of the next requests."""
         if self._timer is None and self._todo and not self.server.stalled:
             self._timer = self._loop.call_later(self.server.slow + self.server.pace.delay(), self._work)
 
@@ -153,7 +153,7 @@ class ServerConnection:
         return self._run(name, args)
 
     def _refusal(self, name: bytes, args: list[bytes]) -> bytes | None:
-        """The error that it answers instead of executing or queueing ``args``; None if it does."""
+        """The error that is answered instead of executing or queueing ``args``; None if there is none."""
         if self.server.loading:
             return encode.error("LOADING Redis is loading the dataset in memory")
         return None if name in _COMMANDS else encode.error(f"ERR unknown command '{name.decode()}'")
@@ -162,7 +162,7 @@ class ServerConnection:
         return _COMMANDS[name](self, args)
 
     def _end(self, queue: list[list[bytes]]) -> bytes:
-        """EXEC."""
+        """Carry out EXEC."""
         self._queue = None
         watched, self._watched = self._watched, []
         if self._dirty:
@@ -275,7 +275,7 @@ class SimulatedNetwork:
         self._servers = {server.address: server for server in servers}
 
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> MemoryWire:
-        """A connection to the server at ``host`` and ``port``, as that server feels now."""
+        """Connect to the server at ``host`` and ``port``, whose faults decide the outcome."""
         server = self._servers[host, port]
         await asyncio.sleep(server.pace.delay())
         if server.deaf:

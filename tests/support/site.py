@@ -1,4 +1,4 @@
-"""What most tests use: three shards behind a running proxy, and a plain server of the same version beside them."""
+"""The servers of most tests: three shards behind a running proxy, and a plain server of the same version."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ SLOTS = 16384
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """``proxy`` stands before ``shards``; ``plain`` is the reference."""
+    """A proxy in front of ``shards``, and ``plain``, the reference."""
 
     shards: LocalShards
     plain: LocalServer
@@ -54,7 +54,7 @@ def clean(server: LocalServer) -> None:
 
 
 def shard_of(key: str | bytes, shards: int = 3) -> int:
-    """Which of ``shards`` shards of equal size has the key."""
+    """The index of the shard that has the key, among ``shards`` shards of equal size."""
     slot = key_slot(key.encode() if isinstance(key, str) else key)
     return slot * shards // SLOTS
 
@@ -70,9 +70,9 @@ def shard_tags(shards: int = 3) -> list[str]:
 
 
 def commands_seen(server: LocalServer) -> dict[str, int]:
-    """How often each command (lower case, "config|get") was carried out since the statistics were reset.
+    """The number of times that each command (lower case, "config|get") was carried out since the statistics were reset.
 
-    A command that was sent and refused is there too, with 0.
+    A command that was sent and refused is included, with 0.
     """
     columns = {
         name.removeprefix("cmdstat_"): dict(column.split("=") for column in value.split(","))

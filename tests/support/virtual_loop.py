@@ -1,4 +1,4 @@
-"""An event loop whose time is virtual: nothing waits, and the same seed gives the same run."""
+"""An event loop with virtual time: nothing waits, and the same seed gives the same run."""
 
 import asyncio
 import selectors
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class Network(Protocol):
-    """What answers ``create_connection``."""
+    """Answers ``create_connection``."""
 
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> asyncio.Transport:
-        """Connect ``protocol``. Raises ``OSError`` as a real one does."""
+        """Connect ``protocol``. Raises ``OSError`` as a real network does."""
 
 
 class _Clockwork(selectors.SelectSelector):
-    """Instead of waiting for sockets, of which there are none, the clock is moved to the next timer."""
+    """A selector that moves the clock to the next timer instead of waiting for sockets, of which there are none."""
 
     now = 0.0
 
@@ -41,7 +41,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._clockwork.now
 
     def stall(self, seconds: float) -> None:
-        """Let time pass in which this process does not run: whatever falls due meanwhile comes after, all at once."""
+        """Let time pass in which the process does not run: everything that falls due meanwhile happens afterwards, at
+        once."""
         self._clockwork.now += seconds
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A client that knows nothing but bytes: what was sent and what came back is what a test compares."""
+"""A client that works with bytes only: tests compare the bytes that were sent and received."""
 
 import contextlib
 import select
@@ -23,7 +23,7 @@ def pack(*args: Argument) -> bytes:
 
 
 def pipeline(*commands: tuple[Argument, ...]) -> bytes:
-    """Many requests, one behind the other."""
+    """Several requests, one behind the other."""
     return b"".join(encode.request(command) for command in commands)
 
 
@@ -35,7 +35,7 @@ def decode(frame: bytes) -> object:
 
 
 def frames(data: bytes) -> list[bytes]:
-    """All the replies in ``data``, which ends with the last one."""
+    """All replies in ``data``, which ends with the last one."""
     framer = ReplyFramer()
     found: list[bytes] = []
     at = 0
@@ -48,7 +48,7 @@ def frames(data: bytes) -> list[bytes]:
 
 
 class Wire:
-    """A raw connection to ``address`` ("host:port" or "unix:/path"), over which RESP is spoken by hand."""
+    """A raw connection to ``address`` ("host:port" or "unix:/path") for RESP."""
 
     def __init__(self, address: str, *, protocol: int = 2, timeout: float = TIMEOUT) -> None:
         if address.startswith("unix:"):
@@ -76,11 +76,11 @@ class Wire:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Write ``data`` as it is."""
+        """Send ``data`` as it is."""
         self.socket.sendall(data)
 
     def ask(self, *args: Argument) -> bytes:
-        """The reply, as bytes, to one command."""
+        """The reply to one command, as bytes."""
         self.send(encode.request(args))
         return self.reply()
 
@@ -89,7 +89,7 @@ class Wire:
         return decode(self.ask(*args))
 
     def reply(self) -> bytes:
-        """The next reply. Raises ConnectionError if the other side closes before it is whole."""
+        """The next reply. Raises ``ConnectionError`` if the other side closes before the reply is complete."""
         return self.replies(1)[0]
 
     def replies(self, count: int) -> list[bytes]:
@@ -119,7 +119,7 @@ class Wire:
                 return
 
     def exactly(self, count: int) -> bytes:
-        """The next ``count`` bytes, whatever they are."""
+        """The next ``count`` bytes."""
         if len(self._kept) < count:
             self._read(count)
         data = bytes(self._kept[:count])
@@ -127,7 +127,7 @@ class Wire:
         return data
 
     def rest(self) -> bytes:
-        """All that comes until the other side closes. Raises TimeoutError if it does not close."""
+        """All bytes until the other side closes. Raises ``TimeoutError`` if it does not close."""
         kept, self._kept = self._kept, bytearray()
         with contextlib.suppress(ConnectionResetError):
             while data := self.socket.recv(_CHUNK):
@@ -135,15 +135,15 @@ class Wire:
         return bytes(kept)
 
     def closed(self) -> bool:
-        """Whether the other side closes, and sends nothing before it does."""
+        """Whether the other side closes without sending anything."""
         return self.rest() == b""
 
     def arrived(self) -> None:
-        """Wait until the next reply has come, and leave it unread."""
+        """Wait until the next reply has arrived, and leave it unread."""
         assert self._kept or select.select([self.socket], [], [], TIMEOUT)[0], "no reply came"
 
     def silent(self, seconds: float = 0.15) -> bool:
-        """Whether nothing comes for that long."""
+        """Whether nothing arrives for ``seconds``."""
         if self._kept:
             return False
         self.socket.settimeout(seconds)
@@ -157,7 +157,7 @@ class Wire:
 
 
 def wait_until_refused(address: str, timeout: float = TIMEOUT) -> None:
-    """Wait until nobody listens at ``address``."""
+    """Wait until no process listens at ``address``."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:

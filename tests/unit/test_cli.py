@@ -90,7 +90,7 @@ class TestServe:
             ("a:2", []),
         ]
         assert config.read_from == "prefer_replica"
-        assert config.admin is None
+        assert config.admin.address is None
 
     @pytest.mark.parametrize(("text", "workers"), [("3", 3), ("auto", "auto")])
     def test_workers(self, text: str, workers: object, served: list[Config]) -> None:

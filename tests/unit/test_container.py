@@ -174,8 +174,8 @@ class TestDockerfile:
         assert final_stage["STOPSIGNAL"] == "SIGTERM"
 
     def test_exposes_the_configured_ports(self, final_stage: dict[str, str], config: Config) -> None:
-        assert config.admin is not None
-        ports = {address.port for address in config.listen} | {config.admin.port}
+        assert config.admin.address is not None
+        ports = {address.port for address in config.listen} | {config.admin.address.port}
         assert {int(port) for port in final_stage["EXPOSE"].split()} == ports
 
     def test_needs_nothing_written_at_run_time(self, final_stage: dict[str, str]) -> None:
@@ -253,8 +253,8 @@ class TestHealthcheck:
         ).returncode
 
     def test_asks_the_configured_admin_port(self, script: str, config: Config) -> None:
-        assert config.admin is not None
-        assert f"http://127.0.0.1:{config.admin.port}/healthz" in script
+        assert config.admin.address is not None
+        assert f"http://127.0.0.1:{config.admin.address.port}/healthz" in script
 
     @pytest.mark.parametrize(("status", "good"), [(200, True), (503, False)])
     def test_says_what_the_proxy_says(self, script: str, status: int, good: bool) -> None:
@@ -310,8 +310,8 @@ class TestCompose:
         assert (ROOT / proxy["build"] / "Dockerfile").is_file()
 
     def test_published_ports_are_listened_at(self, services: dict[str, Any], config: Config) -> None:
-        assert config.admin is not None
-        addresses = [*config.listen, config.admin]
+        assert config.admin.address is not None
+        addresses = [*config.listen, config.admin.address]
         assert {address.host for address in addresses} == {"0.0.0.0"}
         inside = {int(port.split(":")[2]) for port in services["proxy"]["ports"]}
         assert inside == {address.port for address in addresses}
@@ -384,11 +384,12 @@ def nodes_of(services: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_prometheus_scrapes_the_admin_port(services: dict[str, Any], config: Config) -> None:
-    assert config.admin is not None
+    assert config.admin.address is not None
     scrape = yaml.safe_load((ROOT / "config/prometheus.yml").read_text())["scrape_configs"]
     (target,) = [target for job in scrape for static in job["static_configs"] for target in static["targets"]]
     name, port = target.split(":")
     assert name in services
-    assert int(port) == config.admin.port
+    assert int(port) == config.admin.address.port
+    assert name in config.admin.hosts
     mounted = [mount.split(":")[0] for mount in services["prometheus"]["volumes"]]
     assert mounted == ["./config/prometheus.yml"]

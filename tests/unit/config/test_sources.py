@@ -35,7 +35,7 @@ def problems(
 def test_defaults(tmp_path: Path) -> None:
     config = loaded(tmp_path, ONE_SHARD)
     assert config.listen == (Address("127.0.0.1", 6380),)
-    assert config.admin == Address("127.0.0.1", 9121)
+    assert config.admin.address == Address("127.0.0.1", 9121)
     assert config.drain_timeout == 20.0
     assert config.read_from == "primary"
     assert (config.max_replica_lag, config.read_your_writes) == (5.0, 0.0)
@@ -71,7 +71,7 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
     environ = {"SLOTGATE_READ_FROM": "any", "SLOTGATE_ADMIN": "127.0.0.1:2"}
     config = loaded(tmp_path, text, environ, read_from="prefer_replica")
     assert config.read_from == "prefer_replica"
-    assert str(config.admin) == "127.0.0.1:2"
+    assert str(config.admin.address) == "127.0.0.1:2"
     assert config.drain_timeout == 1.0
     assert config.cross_slot == "split"
 
@@ -99,7 +99,7 @@ def test_every_kind_of_variable() -> None:
         },
     )
     assert config.listen == (Address("::1", 6390),)
-    assert config.admin is None
+    assert config.admin.address is None
     assert str(config.shards[0].replicas[0]) == "b:1"
     assert config.backend.request_timeout == 7.0
     assert (config.limits.max_clients, config.limits.max_in_flight) == (5, 9)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +14,10 @@ from proxy.compiled import engine
 from proxy.config import load
 from proxy.sharding.topology import build_topology
 from proxy.worker.admin import Admin
-from proxy.worker.report import Overview, take, together
+from proxy.worker.admin_access import Access
+from proxy.worker.admin_http import HttpServer
+from proxy.worker.metric_snapshot import Overview
+from proxy.worker.report import take, together
 from proxy.worker.service import Service
 
 # A socket that is nowhere: connecting fails at once, and goes nowhere else.
@@ -44,7 +48,12 @@ class AdminSite:
 
     async def get(self, path: str, *headers: str) -> tuple[str, dict[str, str], str]:
         lines = "".join(f"{header}\r\n" for header in headers)
-        return await self.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
+        return await self.raw(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())
+
+
+async def runs() -> str:
+    """Nobody waits."""
+    return ""
 
 
 @pytest.fixture
@@ -55,11 +64,12 @@ async def site() -> AsyncIterator[AdminSite]:
     async def look() -> Overview:
         return together([take(service)])
 
-    admin = Admin(look)
-    server = await asyncio.start_server(admin.serve, "127.0.0.1", 0)
-    yield AdminSite(service, admin, server.sockets[0].getsockname()[1])
-    server.close()
-    await server.wait_closed()
+    admin = Admin(look, runs, Access())
+    server = HttpServer(admin.answer, most=8, timeout=5.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server.listen(listener)
+        yield AdminSite(service, admin, listener.getsockname()[1])
+        await server.close()
     await service.close()
 
 
@@ -161,19 +171,22 @@ async def test_open_metrics_for_who_asks(site: AdminSite) -> None:
 
 
 async def test_head_has_no_body(site: AdminSite) -> None:
-    status, headers, body = await site.raw(b"HEAD /healthz HTTP/1.1\r\n\r\n")
+    status, headers, body = await site.raw(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (status, headers["content-length"], body) == ("HTTP/1.1 200 OK", "6", "")
 
 
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (b"POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
-        (b"GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
-        (b"GET /metrics/x HTTP/1.1\r\n\r\n", "404 Not Found"),
-        (b"\r\n\r\n", "405 Method Not Allowed"),
-        (b"GET\r\n\r\n", "404 Not Found"),
-        (b"\xff\xfe\r\nx\r\n\r\n", "405 Method Not Allowed"),
+        (b"POST /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "405 Method Not Allowed"),
+        (b"POST /metrics HTTP/1.0\r\n\r\n", "405 Method Not Allowed"),
+        (b"GET / HTTP/1.0\r\n\r\n", "404 Not Found"),
+        (b"GET /metrics/x HTTP/1.0\r\n\r\n", "404 Not Found"),
+        # What is no HTTP/1.1 is not looked at further (RFC 9112, 2.2 and 3.2).
+        (b"GET / HTTP/1.1\r\n\r\n", "400 Bad Request"),
+        (b"\r\n\r\n", "400 Bad Request"),
+        (b"GET\r\n\r\n", "400 Bad Request"),
+        (b"\xff\xfe\r\nx\r\n\r\n", "400 Bad Request"),
     ],
 )
 async def test_other_requests(site: AdminSite, request_: bytes, status: str) -> None:

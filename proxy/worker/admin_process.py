@@ -1,0 +1,198 @@
+"""The process of the admin port: HTTP and the text of ``/metrics``, away from the loop that serves clients.
+
+It is started by this module's name, and asks for all that it has to know::
+
+    admin process                              the process that serves, or the supervisor
+      "start"   ─────────────────────────────▶
+                ◀──── where it listens, who may ask, what it may cost
+      "look"    ─────────────────────────────▶  how the workers are: numbers, from which the text is made here
+      "stuck"   ─────────────────────────────▶  why clients wait: an answer says that the loop runs
+                ◀──── "drain": from here on the proxy is not ready
+                ◀──── the end of the channel: it ends
+
+Signals are the business of the other process. Little is imported, so that it starts fast and stays small.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from proxy.worker import logs
+from proxy.worker.admin import Admin
+from proxy.worker.admin_access import Access
+from proxy.worker.admin_http import HttpServer
+from proxy.worker.control_channel import Channel, ChannelError
+from proxy.worker.metric_snapshot import Overview
+
+log = logging.getLogger(__name__)
+
+_START = 10.0
+"""Seconds that the other process may take to say what this one is for."""
+_STUCK = 3.0
+"""Seconds after which a loop that does not answer is stuck: no turn of a loop that works takes so long."""
+_MARGIN = 0.8
+"""The part of a connection's time for which an answer is waited: the rest is for saying that there is none."""
+_LOOK_EVERY = 0.02
+"""Seconds between two questions to the other process how the workers are, however many ask here: with 400 series they
+take a thirtieth of its time then."""
+_STUCK_EVERY = 0.002
+"""The same between two questions whether its loop runs, which cost it next to nothing."""
+
+T = TypeVar("T")
+
+
+def main(control: int) -> int:
+    """Serve for the process at the other end of the socket ``control``; the process's exit code."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    asyncio.run(serve(socket.socket(fileno=control)))
+    return 0
+
+
+async def serve(control: socket.socket) -> None:
+    """Serve in the running loop until the other side of ``control`` is gone."""
+    process = AdminProcess()
+    channel = process.channel = await Channel.open(control, {"drain": process.drain})
+    listening = asyncio.create_task(channel.run())
+    try:
+        # The other side may be gone before it has said anything.
+        with contextlib.suppress(ChannelError, TimeoutError):
+            await process.begin()
+            await listening
+    finally:
+        await channel.close()
+        await asyncio.gather(listening, return_exceptions=True)
+        if process.server is not None:
+            await process.server.close()
+
+
+class AdminProcess:
+    """What this process serves, and what it asks the other one."""
+
+    def __init__(self) -> None:
+        self.channel: Channel
+        self.server: HttpServer | None = None
+        self._admin: Admin | None = None
+        self._draining = False
+        self._patience = 0.0
+        self._looks = Newest(self._look, _LOOK_EVERY)
+        self._words = Newest(self._stuck, _STUCK_EVERY)
+
+    async def begin(self) -> None:
+        """Ask what to serve, and serve it. Raises ChannelError and TimeoutError if the other side does not answer."""
+        start: dict[str, Any] = await self.channel.ask("start", timeout=_START)
+        logs.configure(*start["log"])
+        access = Access(frozenset(start["hosts"]), tuple(start["tokens"]), start["username"], tuple(start["passwords"]))
+        self._patience = _MARGIN * start["timeout"]
+        self._admin = Admin(self._looks.get, self._words.get, access)
+        self._admin.draining = self._draining
+        certificate = Certificate(*start["certificate"]) if start["certificate"] else None
+        context = certificate.context if certificate is not None else lambda: None
+        self.server = HttpServer(self._admin.answer, start["connections"], start["timeout"], context)
+        for number in start["sockets"]:
+            self.server.listen(socket.socket(fileno=number))
+
+    def drain(self, _: object) -> None:
+        """The proxy is about to stop."""
+        self._draining = True
+        if self._admin is not None:
+            self._admin.draining = True
+
+    async def _look(self) -> Overview:
+        try:
+            return Overview.of_plain(await self.channel.ask("look", timeout=self._patience))
+        except ChannelError as error:
+            raise TimeoutError from error  # the other side is ending, and so is this one
+
+    async def _stuck(self) -> str:
+        patience = min(_STUCK, self._patience)
+        try:
+            words: str = await self.channel.ask("stuck", _MARGIN * patience, timeout=patience)
+        except (TimeoutError, ChannelError):
+            return f"the event loop has not answered for {patience:g} s"
+        return words
+
+
+class Newest(Generic[T]):
+    """One question for all who ask at the same time: each gets an answer to what was asked after they came.
+
+    Two questions are ``every`` seconds apart, however many ask.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[T]], every: float) -> None:
+        self._ask = ask
+        self._every = every
+        self._next: asyncio.Task[T] | None = None
+        self._now: asyncio.Task[T] | None = None
+        self._not_before = 0.0
+
+    def __repr__(self) -> str:
+        return f"Newest(waiting={self._next is not None}, asking={self._now is not None})"
+
+    async def get(self) -> T:
+        """The answer. Raises what the question raises."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._run(self._now))
+            # Whoever asked may have left: then nobody looks at what it raised.
+            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._next)
+
+    async def _run(self, before: "asyncio.Task[T] | None") -> T:
+        if before is not None:
+            await asyncio.wait((before,))
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._not_before - loop.time())
+        # Who comes from here on gets the next answer: this one may be older than their question.
+        self._now, self._next = self._next, None
+        self._not_before = loop.time() + self._every
+        return await self._ask()
+
+
+class Certificate:
+    """The certificate and key of the port, read again when the files change; what is no good then is passed over."""
+
+    def __init__(self, certificate: str, key: str) -> None:
+        self._files = (certificate, key)
+        self._seen = self._stamps()
+        self._context = self._load()
+
+    def __repr__(self) -> str:
+        return f"Certificate({self._files[0]!r})"
+
+    def context(self) -> ssl.SSLContext:
+        """The context for the next connection."""
+        stamps = self._stamps()
+        if stamps != self._seen:
+            self._seen = stamps
+            try:
+                self._context = self._load()
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                log.error("the admin port keeps its certificate: the new one can not be used reason=%r", str(error))
+            else:
+                log.info("the admin port has a new certificate file=%s", self._files[0])
+        return self._context
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Instead of a question at the terminal, where nobody is.
+        context.load_cert_chain(*self._files, password=lambda: "")
+        return context
+
+    def _stamps(self) -> Sequence[object]:
+        stamps: list[object] = []
+        for name in self._files:
+            try:
+                found = os.stat(name)
+            except OSError:
+                stamps.append(None)
+            else:
+                stamps.append((found.st_mtime_ns, found.st_ino, found.st_size))
+        return stamps
