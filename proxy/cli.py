@@ -15,6 +15,7 @@ from typing import Any, NoReturn, get_args
 from proxy import __version__
 from proxy.compiled import engine
 from proxy.config import Config, User, load, parse_listen
+from proxy.config.client_limits import PROTECTED
 from proxy.config.environment import sets_topology
 from proxy.config.model import ColocateSection, ReadFrom
 from proxy.config.values import cores, parse_workers
@@ -181,7 +182,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
     topology = build_topology(config)
-    lines = [
+    lines = [("protected", PROTECTED.format(listener)) for listener in config.protected_listeners]
+    lines += [
         ("listen", ", ".join(map(str, config.listen))),
         ("admin", str(config.admin)),
         ("workers", "1" if config.workers == 1 else f"{config.workers} ({cores()} cores here)"),

@@ -20,5 +20,7 @@
     services          Protocols of what a client uses of its worker
     backlog           the replies that wait for clients that do not read, and their limits
     registry          the clients of a worker
+    admission         decides which clients may connect
+    timeouts          closes clients that leave the proxy waiting
     shared_counts     counters that all workers share: ids, connected and blocked clients
 """

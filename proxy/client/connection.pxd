@@ -27,6 +27,7 @@ cdef class ClientConnection(Client):
     cdef object _transport
     cdef bint _ending
     cdef KeptInput _kept
+    cdef object _landing
     cdef bint _more
 
     @cython.locals(now=double, size=Py_ssize_t)

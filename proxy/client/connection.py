@@ -45,6 +45,7 @@ class ClientConnection(Client):
         "_counters",
         "_ending",
         "_kept",
+        "_landing",
         "_more",
         "_transport",
         "_turn",
@@ -65,6 +66,8 @@ class ClientConnection(Client):
         # of its requests
         self._kept: KeptInput | None = None
         """The bytes that are not carried out yet."""
+        self._landing: Landing | None = None
+        """The large request that is being read."""
         self._more = False
         """Whether more bytes are kept behind the requests that are carried out now."""
 
@@ -79,9 +82,8 @@ class ClientConnection(Client):
         """Register the new client, or refuse it if there are too many."""
         # uvloop's transports are none of asyncio's classes, but have their methods.
         transport = cast(asyncio.Transport, transport)
-        number = self._clients.enter(self)
-        if not number:
-            transport.write(encode.error(errors.MAX_CLIENTS))
+        if refusal := self._clients.refusal(transport):
+            transport.write(encode.error(refusal))
             transport.close()
             self.closing = True
             return
@@ -89,7 +91,7 @@ class ClientConnection(Client):
         # Half of the limit: the transport keeps what it has begun to write until all of it is written, and as much
         # again.
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
-        self.begin(number, Flow(self, transport), self._turn.now())
+        self.begin(self._clients.enter(self, transport), Flow(self, transport), self._turn.now())
 
     @property
     def gone(self) -> bool:
@@ -109,7 +111,7 @@ class ClientConnection(Client):
             return
         self._transport = None
         self.closing = True
-        self._kept = None
+        self._kept = self._landing = None
         try:
             if self.modes is not None:
                 commands.let_go(self.modes)
@@ -253,11 +255,12 @@ class ClientConnection(Client):
     def _land(self, begun: bytes) -> None:
         """Read the rest of the request that was ``begun`` directly into its buffer."""
         if self._transport is not None:
-            Landing(self, self._transport, self.framer().need, begun)
+            self._landing = Landing(self, self._transport, self.framer().need, begun)
             self.framer().reset()
 
     def landed(self, request: bytes) -> None:
         """Carry out a large request that is complete."""
+        self._landing = None
         if self.closing:
             return
         self.flow.handed_back()
@@ -333,6 +336,12 @@ class ClientConnection(Client):
     def unprocessed(self) -> int:
         """The bytes of requests that are not carried out yet."""
         return 0 if self._kept is None else self._kept.size()
+
+    def arriving(self) -> int:
+        """A number that changes as more comes of a request that has begun; 0 while none has, or it is not read."""
+        if self.flow.stopped:
+            return 0
+        return self.unprocessed() if self._landing is None else self._landing.left
 
     def coming(self) -> int:
         """The bytes of replies to the requests that the client may send before the next check, in addition to those

@@ -51,6 +51,11 @@ class Landing(asyncio.BufferedProtocol):
         self._room = Room(size, begun)
         _hand_over(transport, self)
 
+    @property
+    def left(self) -> int:
+        """How many bytes have not come yet."""
+        return self._room.left
+
     def get_buffer(self, sizehint: int) -> bytearray:
         """The buffer for the next bytes."""
         return self._room.buffer()  # type: ignore[return-value]  # any writable buffer will do

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 from proxy import errors
+from proxy.client.admission import Admission, Peer
 from proxy.client.backlog import Backlog
 from proxy.client.client import Client
 from proxy.client.shared_counts import SharedCounts
@@ -45,6 +46,8 @@ class Clients:
         self.monitoring = MonitoringClients(self.tell_plain)
         self.pausing: Pausing
         """What a pause holds."""
+        self.admission: Admission
+        """Who may come in."""
         self._clients: dict[int, Client] = {}
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
@@ -57,15 +60,24 @@ class Clients:
     def __iter__(self) -> Iterator[Client]:
         return iter(list(self._clients.values()))
 
-    def enter(self, client: Client) -> int:
-        """Let one more client in, if there is room: its id, from 1, never given twice by any worker; or 0."""
-        shared_counts = self._shared_counts
-        if shared_counts.total() >= self.maximum or len(self._clients) >= self.own_maximum:
+    def refusal(self, peer: Peer) -> str:
+        """Why ``peer`` can not be let in, as an error's text, and count it; "" if it can."""
+        if self._shared_counts.total() >= self.maximum or len(self._clients) >= self.own_maximum:
             self._counters.reject("max clients")
-            return 0
+            return errors.MAX_CLIENTS
+        return self.admission.refusal(peer)
+
+    def newest_first(self) -> Iterator[Client]:
+        """All clients, the latest first; none may come or go meanwhile."""
+        return reversed(self._clients.values())
+
+    def enter(self, client: Client, peer: Peer) -> int:
+        """Let one more client in, at the other end of ``peer``: its id, from 1, never given twice by any worker."""
+        shared_counts = self._shared_counts
         self._counters.accepted += 1
         number = shared_counts.next_number()
         self._clients[number] = client
+        self.admission.enter(number, peer)
         shared_counts.connected(len(self._clients))
         return number
 
@@ -77,6 +89,7 @@ class Clients:
     def remove(self, client: Client) -> None:
         """A client is gone."""
         self._clients.pop(client.number, None)
+        self.admission.leave(client.number)
         self._let_go(client)
         self._shared_counts.connected(len(self._clients))
 

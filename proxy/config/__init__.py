@@ -2,18 +2,19 @@
 
 ::
 
-    model         the tables and keys, with their defaults and the reason for each
-    section       what the tables have in common
-    admin         the table of the admin port
-    users         the users and their rules
-    values        durations, sizes, addresses and slot ranges
-    secret        passwords and tokens, from the file, the environment or a file of their own
-    certificates  TLS contexts, from their files
-    checks        rules between several keys
-    words         the errors of pydantic in an operator's words
-    environment   the ``SLOTGATE_`` variables
-    sources       ``load``, which combines the file, the environment and the flags
-    settings      the configuration in use as names and values, without secrets
+    model          the tables and keys, with their defaults and the reason for each
+    section        what the tables have in common
+    client_limits  the keys of ``[limits]`` about who is connected
+    admin          the table of the admin port
+    users          the users and their rules
+    values         durations, sizes, addresses and slot ranges
+    secret         passwords and tokens, from the file, the environment or a file of their own
+    certificates   TLS contexts, from their files
+    checks         rules between several keys
+    words          the errors of pydantic in an operator's words
+    environment    the ``SLOTGATE_`` variables
+    sources        ``load``, which combines the file, the environment and the flags
+    settings       the configuration in use as names and values, without secrets
 """
 
 from proxy.config.admin import AdminSection

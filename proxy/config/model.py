@@ -21,6 +21,7 @@ from pydantic import (
 
 from proxy.config.admin import AdminSection, from_address
 from proxy.config.certificates import TLS_FILES
+from proxy.config.client_limits import ConnectionLimits
 from proxy.config.secret import Problems, full_path, read_secret
 from proxy.config.section import DAY as _DAY
 from proxy.config.section import Section
@@ -28,6 +29,7 @@ from proxy.config.section import default as _default
 from proxy.config.section import one_or_many as _one_or_many
 from proxy.config.users import User, default_user
 from proxy.config.values import (
+    Address,
     AddressMap,
     Count,
     Duration,
@@ -237,10 +239,9 @@ class BackendSection(Section):
         return self
 
 
-class LimitsSection(Section):
-    """``[limits]``: the limits of every buffer."""
+class LimitsSection(ConnectionLimits):
+    """``[limits]``: the limits of clients and of every buffer."""
 
-    max_clients: Count = _default(10000, "Redis's own default.", ge=1)
     max_request_size: Size = _default("1gb", "Redis's client-query-buffer-limit.", gt=0)
     max_bulk: Size = _default("512mb", "Redis's proto-max-bulk-len.", gt=0)
     max_arguments: Count = _default(
@@ -297,6 +298,9 @@ class Config(Section):
         ("127.0.0.1:6380",), "Loopback is the safe default; the port is free beside a Redis on 6379."
     )
     admin: Annotated[AdminSection, BeforeValidator(from_address)] = _default({}, "See its keys.")
+    protected_mode: bool = _default(
+        True, "As in Redis: without passwords, an open port must not let everybody in by mistake."
+    )
     workers: Workers = _default(1, "One process serves as much load as one Redis server.")
     drain_timeout: Duration = _default(
         "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
@@ -335,6 +339,12 @@ class Config(Section):
         if self.aclfile is not None:
             object.__setattr__(self, "aclfile", str(full_path(self.aclfile, info.context)))
         return self
+
+    @property
+    def protected_listeners(self) -> tuple[Address, ...]:
+        """The listeners that refuse clients of other machines, as protected mode is on and nobody needs a password."""
+        nopass = self.aclfile is None and any(user.name == "default" and user.open for user in self.users)
+        return tuple(each for each in self.listen if self.protected_mode and nopass and not each.loopback)
 
     @property
     def worker_count(self) -> int:

@@ -53,6 +53,12 @@ class User(Section):
         return self
 
     @property
+    def open(self) -> bool:
+        """Whether the user needs no password, as far as its keys and its rules say."""
+        words = () if self.rules is None else self.rules.get_secret_value().lower().split()
+        return self.nopass or "nopass" in words
+
+    @property
     def passwords(self) -> frozenset[str]:
         """The digest of each valid password: its SHA-256 as lower-case hex, or what scrypt makes of it."""
         return frozenset(secret.get_secret_value() for secret in (*self.password_sha256, *self.password_hash))

@@ -49,6 +49,11 @@ class Address:
         """Whether the system chooses a free port when the proxy starts to listen."""
         return self.port == 0 and not self.unix
 
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect to it."""
+        return self.unix or self.host in ("localhost", "::1") or self.host.startswith("127.")
+
     def __str__(self) -> str:
         if self.unix:
             return f"unix:{self.host}"

@@ -176,6 +176,8 @@ def _proxy(servers: DemoServers, address: Address) -> Iterator[_Proxy]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SLOTGATE_")}
     # The proxy runs from the same package as the demo, installed or not.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), environ.get("PYTHONPATH")]))
+    # Who has the demo listen on a network wants to connect from there.
+    environ["SLOTGATE_PROTECTED_MODE"] = "true" if address.loopback else "false"
     arguments = ["--listen", str(address), "--admin", str(admin), *servers.flags]
     process = process_guard().spawn(
         [sys.executable, "-m", "proxy", "serve", *arguments],

@@ -11,9 +11,11 @@ from proxy.backends.connect_gate import Gates
 from proxy.backends.dispatch import Dispatcher
 from proxy.backends.settings import BackendSettings
 from proxy.backends.upstream import Upstream, share
+from proxy.client.admission import Admission
 from proxy.client.fast_paths import FastPaths
 from proxy.client.registry import Clients
 from proxy.client.shared_counts import SharedCounts
+from proxy.client.timeouts import ClientTimeouts
 from proxy.commands.table import CommandTable
 from proxy.config import Config
 from proxy.discovery.discovery import Discovery
@@ -102,6 +104,10 @@ class Service:
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
         )
         self.world.denials.on_login = logging_logins(self.turn.now)
+        self.clients.admission = Admission(
+            config.protected_mode, self._open_to_all, limits, self.counters, self.turn.now
+        )
+        self._timeouts = ClientTimeouts(self, self.turn.clock, limits, self._open_to_all)
         if config.present_as == "cluster":
             self.world.presented = presented_by(config, lambda: self.topology)
         if topology.cluster:
@@ -151,6 +157,10 @@ class Service:
         self._slow_scripts = SlowScripts(self)
         self.scripts.on_call = self._slow_scripts.called
 
+    def _open_to_all(self) -> bool:
+        """Whether who connects needs no password."""
+        return self.world.users.default_open
+
     # ---- the topology
 
     @property
@@ -185,6 +195,7 @@ class Service:
         """Close every connection to a server; what is in flight is answered with an error."""
         self.upstream.redirections.close()
         self._slow_scripts.close()
+        self._timeouts.close()
         await self.hub.close()
         await self.upstream.close()
         self.turn.clock.close()

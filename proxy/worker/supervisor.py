@@ -34,6 +34,7 @@ from proxy import __version__, metrics
 from proxy.client.shared_counts import SharedCounts, shared_file
 from proxy.compiled import engine
 from proxy.config import Config
+from proxy.config.client_limits import PROTECTED
 from proxy.session.cross_worker import Part, Pause, pause_asked
 from proxy.transport.listeners import Listeners, listen
 from proxy.worker.admin_port import AdminPort
@@ -82,6 +83,8 @@ async def supervise(config: Config, identity: Identity) -> None:
 
 def log_serving(config: Config, listeners: Listeners) -> None:
     """Say what is served, and where."""
+    for listener in config.protected_listeners:
+        log.warning("protected mode: %s", PROTECTED.format(listener))
     log.info(
         "serving version=%s engine=%s listen=%s admin=%s topology=%s read_from=%s workers=%d pid=%d",
         __version__,

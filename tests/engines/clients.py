@@ -182,7 +182,7 @@ class _Client:
         self.number = number
         self.got = b""
         self.log = log
-        self.wire = MemoryWire(connection, Pace(rng, 0.001, 100, 0), ("10.1.0.1", number))
+        self.wire = MemoryWire(connection, Pace(rng, 0.001, 100, 0), ("127.0.0.1", number))
         self.wire.peer = self
         connection.connection_made(self.wire)
 

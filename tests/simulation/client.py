@@ -53,7 +53,7 @@ class SimulatedClient:
         self._lost = False
         self._leaving = False
         connection = ClientConnection(service)
-        self._wire = MemoryWire(connection, pace, (f"10.1.0.{number}", 1024 + number))
+        self._wire = MemoryWire(connection, pace, (f"127.1.0.{number}", 1024 + number))
         self._wire.peer = self
         connection.connection_made(self._wire)
 

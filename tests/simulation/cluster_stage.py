@@ -57,7 +57,7 @@ class StagedClient:
 
     def __init__(self, number: int, service: Service) -> None:
         connection = ClientConnection(service)
-        self.wire = MemoryWire(connection, Pace(Random(0), smooth=True), ("10.1.0.1", number))
+        self.wire = MemoryWire(connection, Pace(Random(0), smooth=True), ("127.0.0.1", number))
         self.wire.peer = self
         self.heard: list[object] = []
         self._reader = hiredis.Reader()

@@ -48,7 +48,7 @@ class Client:
 
     def __init__(self, number: int, service: Service) -> None:
         self.connection = ClientConnection(service)
-        self.wire = MemoryWire(self.connection, Pace(Random(0), smooth=True), ("10.1.0.1", number))
+        self.wire = MemoryWire(self.connection, Pace(Random(0), smooth=True), ("127.0.0.1", number))
         self.wire.peer = self
         self.reader = hiredis.Reader()
         self.heard: list[str] = []

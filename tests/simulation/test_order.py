@@ -122,7 +122,7 @@ async def _ask(requests: list[list[bytes]], cuts: list[int], delays: list[float]
     )
     service = Service(config, build_topology(config), clock=loop.time)
     connection = ClientConnection(service)
-    wire = MemoryWire(connection, Pace(rng, smooth=True))
+    wire = MemoryWire(connection, Pace(rng, smooth=True), ("127.0.0.1", 1))
     listener = wire.peer = _Listener()
     connection.connection_made(wire)
     stream = b"".join(map(encode.request, requests))

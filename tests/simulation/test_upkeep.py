@@ -30,7 +30,7 @@ class Client:
 
     def __init__(self, service: Service) -> None:
         self.connection = ClientConnection(service)
-        self.wire = MemoryWire(self.connection, Pace(Random(0), smooth=True))
+        self.wire = MemoryWire(self.connection, Pace(Random(0), smooth=True), ("127.0.0.1", 1))
         self.wire.peer = self
         self._reader = hiredis.Reader()
         self._heard: list[object] = []

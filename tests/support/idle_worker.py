@@ -91,7 +91,7 @@ class IdleWorker:
             cast(ClientConnection, known).connection_lost(None)
         service.limits = replace(service.limits, max_in_flight=most)
         client = ClientConnection(service)
-        wire = MemoryWire(client, Pace(Random(0), smooth=True))
+        wire = MemoryWire(client, Pace(Random(0), smooth=True), ("127.0.0.1", 1))
         wire.peer = _Peer()
         client.connection_made(wire)
         assert client.plain

@@ -1,0 +1,139 @@
+"""Decides whether a client that connects may come in: protected mode, and how many clients an address may have.
+
+An address is an IPv4 address, or the /64 network of an IPv6 address, of which one machine may have all addresses.
+Clients at unix sockets have none, and are not counted. Each worker counts its own clients: workers share no table of
+addresses, and a share of the limit for each worker would refuse clients while others have room.
+
+Source of protected mode: Redis 7.0's networking.c, ``clientAcceptHandler``.
+"""
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy import errors
+from proxy.config.client_limits import ConnectionLimits
+from proxy.metrics import Counters
+
+_MOST_KNOWN = 10000
+"""So many addresses are known of those that connected within a second: their memory is bounded."""
+_IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
+
+
+class Peer(Protocol):
+    """A client's connection, as far as it says who is at its other end."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """The address of the other end for "peername"."""
+
+
+def host_of(peer: Peer) -> str:
+    """The IP address of a client; "" if it is connected over a unix socket."""
+    address = peer.get_extra_info("peername")
+    return str(address[0]) if isinstance(address, tuple) else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a client at the IP address ``host`` is on this machine, over loopback or (``""``) a unix socket."""
+    return not host or host == "::1" or host.removeprefix("::ffff:").startswith("127.")
+
+
+def counted_as(host: str) -> str:
+    """What the client at the IP address ``host`` is counted under."""
+    if ":" not in host:
+        return host
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    if packed.startswith(_IPV4_IN_IPV6):
+        return socket.inet_ntop(socket.AF_INET, packed[-4:])
+    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8)) + "/64"
+
+
+class ConnectionRates:
+    """A token bucket for each address that has connected within the last second: ``most`` connections at once, and as
+    many in every second from then on. At most ``_MOST_KNOWN`` addresses are known, the latest ones."""
+
+    def __init__(self, most: int, now: Callable[[], float]) -> None:
+        self._most = most
+        self._now = now
+        self._buckets: dict[str, tuple[float, float]] = {}
+        """How many connections each address has left, and when that was; the address that connected last is last."""
+
+    def __repr__(self) -> str:
+        return f"ConnectionRates({len(self._buckets)} addresses)"
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, address: str) -> bool:
+        """Whether ``address`` may connect now; then it has one connection less left."""
+        now = self._now()
+        buckets = self._buckets
+        left, since = buckets.pop(address, (float(self._most), now))
+        left = min(left + (now - since) * self._most, float(self._most))
+        allowed = left >= 1.0
+        buckets[address] = (left - 1.0 if allowed else left), now
+        oldest = next(iter(buckets))
+        while len(buckets) > _MOST_KNOWN or buckets[oldest][1] <= now - 1.0:  # after a second it is full again
+            del buckets[oldest]
+            oldest = next(iter(buckets))
+        return allowed
+
+
+class Admission:
+    """Knows who may come in; ``open_to_all`` says whether clients need no password."""
+
+    def __init__(
+        self,
+        protected: bool,
+        open_to_all: Callable[[], bool],
+        limits: ConnectionLimits,
+        counters: Counters,
+        now: Callable[[], float],
+    ) -> None:
+        self._protected = protected
+        self._open_to_all = open_to_all
+        self._counters = counters
+        self._most = limits.max_clients_per_address
+        self._rate = limits.max_connection_rate
+        self._rates = ConnectionRates(self._rate, now) if self._rate else None
+        self._counts: dict[str, int] = {}
+        """How many clients each address has."""
+        self._addresses: dict[int, str] = {}
+        """Under which address each client is counted, by its id."""
+
+    def __repr__(self) -> str:
+        return f"Admission(protected={self._protected}, {len(self._counts)} addresses)"
+
+    def refusal(self, peer: Peer) -> str:
+        """Why ``peer`` may not come in, as an error's text, and count it; "" if it may."""
+        if self._protected and self._open_to_all() and not is_loopback(host_of(peer)):
+            self._counters.reject("protected mode")
+            return errors.PROTECTED
+        if not (self._most or self._rate):
+            return ""
+        host = host_of(peer)
+        address = counted_as(host)
+        if not host:
+            return ""
+        if self._rates is not None and not self._rates.take(address):
+            self._counters.reject("connection rate")
+            return errors.connects_too_often(host, self._rate)
+        if self._most and self._counts.get(address, 0) >= self._most:
+            self._counters.reject("address limit")
+            return errors.too_many_clients(host, self._most)
+        return ""
+
+    def enter(self, number: int, peer: Peer) -> None:
+        """Client ``number`` has come in."""
+        if self._most and (host := host_of(peer)):
+            address = self._addresses[number] = counted_as(host)
+            self._counts[address] = self._counts.get(address, 0) + 1
+
+    def leave(self, number: int) -> None:
+        """Client ``number`` is gone."""
+        address = self._addresses.pop(number, None)
+        if address is None:
+            return
+        self._counts[address] -= 1
+        if not self._counts[address]:
+            del self._counts[address]

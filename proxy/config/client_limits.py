@@ -1,0 +1,33 @@
+"""The keys of ``[limits]`` that say who may be connected, and what protected mode says."""
+
+from __future__ import annotations
+
+from proxy.config.section import DAY as _DAY
+from proxy.config.section import Section
+from proxy.config.section import default as _default
+from proxy.config.values import Count, Duration
+
+PROTECTED = (
+    "{} accepts clients of this machine only, as the default user needs no password: set a password under [[users]], "
+    "or protected_mode = false"
+)
+"""What protected mode means at a listener, for the operator."""
+
+
+class ConnectionLimits(Section):
+    """How many clients there may be, and how long a client may leave the proxy waiting; 0 is no limit."""
+
+    max_clients: Count = _default(10000, "Redis's own default.", ge=1)
+    max_clients_per_address: Count = _default(
+        0, "Off: behind NAT, or on one large machine, thousands of clients may have one address.", ge=0
+    )
+    max_connection_rate: Count = _default(
+        0, "Off: an application that restarts connects with all it has at once.", ge=0
+    )
+    auth_timeout: Duration = _default(
+        "10s", "A client logs in at once; ten seconds allow for a slow network.", ge=0, le=_DAY
+    )
+    idle_timeout: Duration = _default("0s", "Off, as in Redis: connection pools keep idle connections.", ge=0, le=_DAY)
+    request_read_timeout: Duration = _default(
+        "60s", "A network that loses packets delivers the next byte sooner; as long as write_timeout.", ge=0, le=_DAY
+    )
