@@ -1,6 +1,8 @@
 """Commands that the proxy answers itself, on the slow path: those about the client that asks, and those about the
 clients of all workers."""
 
+from functools import partial
+
 from proxy.client.client import Client
 from proxy.engine.jobs import Job
 from proxy.features import commands, login
@@ -72,12 +74,14 @@ def _run_on_all_workers(client: Client, request: Request) -> None:
 
 def _running_on_all_workers(client: Client, request: Request, pending: PendingReply) -> Job[None]:
     """Do this worker's part, have the other workers do theirs, and answer."""
-
-    def answer(reply: bytes) -> None:
-        pending.answer(reply)
-        if client.session.closing:
-            client.drain()
-
+    # A function of its own would be in a circle with this job, which the compiled engine would leave to the collector.
+    answer = partial(_answer, client, pending)
     reply = yield from replying(client, request.fact.name, request.args, request.now, answer)
     if reply is not None:
         answer(reply)
+
+
+def _answer(client: Client, pending: PendingReply, reply: bytes) -> None:
+    pending.answer(reply)
+    if client.session.closing:
+        client.drain()
