@@ -74,7 +74,7 @@ def _run_on_all_workers(client: Client, request: Request) -> None:
 
 def _running_on_all_workers(client: Client, request: Request, pending: PendingReply) -> Job[None]:
     """Do this worker's part, have the other workers do theirs, and answer."""
-    # A function of its own would be in a circle with this job, which the compiled engine would leave to the collector.
+    # Not a closure: compiled, it and this generator would keep each other, and the client, in memory.
     answer = partial(_answer, client, pending)
     reply = yield from replying(client, request.fact.name, request.args, request.now, answer)
     if reply is not None:
@@ -82,6 +82,7 @@ def _running_on_all_workers(client: Client, request: Request, pending: PendingRe
 
 
 def _answer(client: Client, pending: PendingReply, reply: bytes) -> None:
+    """Give the client the ``reply``; the connection ends behind it if the client closed itself."""
     pending.answer(reply)
     if client.session.closing:
         client.drain()

@@ -242,7 +242,7 @@ def test_settings_reach_all_servers(root: Wire, shards: LocalShards) -> None:
     assert root.ask("DEBUG", "OBJECT", "somewhere").startswith(b"+Value at:")
     assert root.ask("DEBUG", "OBJECT", "nowhere") == b"-ERR no such key\r\n"
     assert root.ask("SHUTDOWN") == (
-        b"-ERR 'shutdown' is refused by the proxy: it would stop a server that others use. "
+        b"-ERR 'shutdown' is refused by the proxy: it would stop a server that other clients use. "
         b"Run it on one server, by SLOTGATE SEND <address> ...\r\n"
     )
 

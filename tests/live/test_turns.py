@@ -132,7 +132,7 @@ LONG = {
     "HELLO AUTH": pack("HELLO", 3, *[word for _ in range(100_000) for word in ("auth", "default", "x")]),
     "SCAN": pack("SCAN", 0, *_pairs("COUNT", range(200_000))),
     "SCRIPT EXISTS": pack("SCRIPT", "EXISTS", *range(400_000)),
-    "a long name": pack(b"N" * 20_000_000, "k"),
+    "a long name": pack(b"N" * 10_000_000, "k"),
     "a long subcommand": pack("OBJECT", b"N" * 20_000_000, "k"),
     "a long key": pack("MGET", b"k" * 20_000_000, "{u}"),
     "a long channel": pack("PUBLISH", b"k" * 20_000_000, "message"),
