@@ -24,7 +24,8 @@ cdef class Colocation:
 cdef class AllowedKeys(Colocation):
     cdef Colocation _inner
     cdef list _prefixes
+    cdef bytes _latest
     cdef set _exact
 
-    @cython.locals(allowed=bint, prefix=bytes, inner=Colocation)
+    @cython.locals(allowed=bint, prefix=bytes, latest=bytes, inner=Colocation)
     cpdef int span_slot(self, bytes data, Py_ssize_t start, Py_ssize_t stop)

@@ -75,20 +75,25 @@ class AllowedKeys(Colocation):
     """Keys that a user may use, as the fast path sees them: their slots, and -1 for every key that has to be looked at
     more closely, as it is none of ``exact`` and begins with none of ``prefixes``."""
 
-    __slots__ = ("_exact", "_inner", "_prefixes")
+    __slots__ = ("_exact", "_inner", "_latest", "_prefixes")
 
     def __init__(self, inner: Colocation | None, prefixes: Sequence[bytes], exact: Iterable[bytes]) -> None:
         self._inner = inner
         self._prefixes = list(prefixes)
+        self._latest = self._prefixes[0] if self._prefixes else None
+        """The prefix that was met last: the next key often has the same."""
         self._exact = set(exact)
 
     def span_slot(self, data: bytes, start: int, stop: int) -> int:
         """The slot of the key at ``data[start:stop]``, which lies within ``data``; -1 if it may not be allowed."""
-        allowed = False
-        for prefix in self._prefixes:
-            if data.startswith(prefix, start, stop):
-                allowed = True
-                break
+        latest = self._latest
+        allowed = latest is not None and data.startswith(latest, start, stop)
+        if not allowed:
+            for prefix in self._prefixes:
+                if data.startswith(prefix, start, stop):
+                    self._latest = prefix
+                    allowed = True
+                    break
         if not allowed and (not self._exact or data[start:stop] not in self._exact):
             return -1
         inner = self._inner
