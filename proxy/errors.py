@@ -74,14 +74,6 @@ NOT_IN_MULTI = "ERR Command not allowed inside a transaction"
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
 NO_MERGE = "ERR the shards' answers do not fit together"
 MAX_CLIENTS = "ERR max number of clients reached"
-PROTECTED = (
-    "DENIED Slotgate is running in protected mode because protected mode is enabled and no password is set for the "
-    "default user. In this mode connections are only accepted from the loopback interface. If you want to connect from "
-    "other computers, adopt one of these solutions: 1) Set a password for the default user: write [[users]] with "
-    'name = "default" and password_file into the configuration of the proxy, and restart it. 2) Disable protected mode '
-    "with protected_mode = false at the top of the configuration, or SLOTGATE_PROTECTED_MODE=false in the environment, "
-    "and restart the proxy; MAKE SURE that only those reach it who may read and write all data."
-)
 NO_SSUBSCRIBE = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"
 NO_CACHING = (
     "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
@@ -89,16 +81,6 @@ NO_CACHING = (
 LOOKING_ON = "ERR Replica can't interact with the keyspace"
 BAD_SLOT = "ERR Invalid slot"
 BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys"
-
-
-def too_many_clients(host: str, limit: int) -> str:
-    """A client connects from an address that has as many clients as it may."""
-    return f"{MAX_CLIENTS} for address {host} (limits.max_clients_per_address = {limit})"
-
-
-def connects_too_often(host: str, limit: int) -> str:
-    """A client connects from an address that has connected too often just now."""
-    return f"ERR too many new connections from {host}: over limits.max_connection_rate = {limit} a second"
 
 
 def text(raw: bytes) -> str:

@@ -15,9 +15,28 @@ from proxy import errors
 from proxy.config.client_limits import ConnectionLimits
 from proxy.metrics import Counters
 
+PROTECTED = (
+    "DENIED Slotgate is running in protected mode because protected mode is enabled and no password is set for the "
+    "default user. In this mode connections are only accepted from the loopback interface. If you want to connect from "
+    "other computers, adopt one of these solutions: 1) Set a password for the default user: write [[users]] with "
+    'name = "default" and password_file into the configuration of the proxy, and restart it. 2) Disable protected mode '
+    "with protected_mode = false at the top of the configuration, or SLOTGATE_PROTECTED_MODE=false in the environment, "
+    "and restart the proxy; MAKE SURE that only those reach it who may read and write all data."
+)
+"""The error for a client of another machine while nobody needs a password."""
 _MOST_KNOWN = 10000
 """So many addresses are known of those that connected within a second: their memory is bounded."""
 _IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
+
+
+def too_many_clients(host: str, limit: int) -> str:
+    """A client connects from an address that has as many clients as it may."""
+    return f"{errors.MAX_CLIENTS} for address {host} (limits.max_clients_per_address = {limit})"
+
+
+def connects_too_often(host: str, limit: int) -> str:
+    """A client connects from an address that has connected too often just now."""
+    return f"ERR too many new connections from {host}: over limits.max_connection_rate = {limit} a second"
 
 
 class Peer(Protocol):
@@ -108,7 +127,7 @@ class Admission:
         """Why ``peer`` may not come in, as an error's text, and count it; "" if it may."""
         if self._protected and self._open_to_all() and not is_loopback(host_of(peer)):
             self._counters.reject("protected mode")
-            return errors.PROTECTED
+            return PROTECTED
         if not (self._most or self._rate):
             return ""
         host = host_of(peer)
@@ -117,10 +136,10 @@ class Admission:
             return ""
         if self._rates is not None and not self._rates.take(address):
             self._counters.reject("connection rate")
-            return errors.connects_too_often(host, self._rate)
+            return connects_too_often(host, self._rate)
         if self._most and self._counts.get(address, 0) >= self._most:
             self._counters.reject("address limit")
-            return errors.too_many_clients(host, self._most)
+            return too_many_clients(host, self._most)
         return ""
 
     def enter(self, number: int, peer: Peer) -> None:

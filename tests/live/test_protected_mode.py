@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import errors
+from proxy.client import admission
 from proxy.devservers.servers import LOOPBACK, free_port
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
@@ -22,7 +22,7 @@ from tests.support.wire import Wire, pack
 pytestmark = pytest.mark.live
 
 OK = b"+OK\r\n"
-DENIED = f"-{errors.PROTECTED}\r\n".encode()
+DENIED = f"-{admission.PROTECTED}\r\n".encode()
 PASSWORD = '[[users]]\nname = "default"\npassword = "friend"\n'
 
 

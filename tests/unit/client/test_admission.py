@@ -2,7 +2,6 @@
 
 import pytest
 
-from proxy import errors
 from proxy.client import admission
 from proxy.client.admission import Admission, ConnectionRates, counted_as, is_loopback
 from proxy.config.client_limits import ConnectionLimits
@@ -88,7 +87,7 @@ def test_clients_of_an_address() -> None:
     for number in 1, 2:
         assert not door.refusal(one)
         door.enter(number, one)
-    assert door.refusal(one) == errors.too_many_clients("10.0.0.1", 2)
+    assert door.refusal(one) == admission.too_many_clients("10.0.0.1", 2)
     assert not door.refusal(other)
     assert not door.refusal(End(""))
     door.leave(1)
@@ -111,4 +110,4 @@ def test_clients_of_an_address() -> None:
 )
 def test_protected_mode(protected: bool, open_to_all: bool, host: str, refused: bool) -> None:
     door = Admission(protected, lambda: open_to_all, ConnectionLimits(), Counters(), Time())
-    assert (door.refusal(End(host)) == errors.PROTECTED) is refused
+    assert (door.refusal(End(host)) == admission.PROTECTED) is refused
