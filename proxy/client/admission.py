@@ -1,8 +1,8 @@
-"""Decides whether a client that connects may come in: protected mode, and how many clients an address may have.
+"""Admission of clients: protected mode, and the limits on clients and new connections of one address.
 
-An address is an IPv4 address, or the /64 network of an IPv6 address, of which one machine may have all addresses.
-Clients at unix sockets have none, and are not counted. Each worker counts its own clients: workers share no table of
-addresses, and a share of the limit for each worker would refuse clients while others have room.
+An address is an IPv4 address, or the /64 network of an IPv6 address, because one machine may own such a whole network.
+Clients of unix sockets have no address and are not counted. Each worker counts only its own clients: workers share no
+table of addresses, and dividing the limit among the workers would refuse clients while other workers have room.
 
 Source of protected mode: Redis 7.0's networking.c, ``clientAcceptHandler``.
 """
@@ -23,27 +23,27 @@ PROTECTED = (
     "with protected_mode = false at the top of the configuration, or SLOTGATE_PROTECTED_MODE=false in the environment, "
     "and restart the proxy; MAKE SURE that only those reach it who may read and write all data."
 )
-"""The error for a client of another machine while nobody needs a password."""
+"""The error for a client of another machine while the default user has no password."""
 _MOST_KNOWN = 10000
-"""So many addresses are known of those that connected within a second: their memory is bounded."""
+"""The most addresses for which ``ConnectionRates`` keeps a bucket; this bounds its memory."""
 _IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
 
 
 def too_many_clients(host: str, limit: int) -> str:
-    """A client connects from an address that has as many clients as it may."""
+    """The error for a client whose address already has the most clients that ``limit`` allows."""
     return f"{errors.MAX_CLIENTS} for address {host} (limits.max_clients_per_address = {limit})"
 
 
 def connects_too_often(host: str, limit: int) -> str:
-    """A client connects from an address that has connected too often just now."""
+    """The error for a client whose address has opened more than ``limit`` connections within a second."""
     return f"ERR too many new connections from {host}: over limits.max_connection_rate = {limit} a second"
 
 
 class Peer(Protocol):
-    """A client's connection, as far as it says who is at its other end."""
+    """The part of a client's connection that tells the address of its other end."""
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """The address of the other end for "peername"."""
+        """Return the address of the other end if ``name`` is "peername"."""
 
 
 def host_of(peer: Peer) -> str:
@@ -58,7 +58,7 @@ def is_loopback(host: str) -> bool:
 
 
 def counted_as(host: str) -> str:
-    """What the client at the IP address ``host`` is counted under."""
+    """The address, or for IPv6 the /64 network, under which a client at the IP address ``host`` is counted."""
     if ":" not in host:
         return host
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
@@ -68,14 +68,14 @@ def counted_as(host: str) -> str:
 
 
 class ConnectionRates:
-    """A token bucket for each address that has connected within the last second: ``most`` connections at once, and as
-    many in every second from then on. At most ``_MOST_KNOWN`` addresses are known, the latest ones."""
+    """A token bucket for each address that connected within the last second. An address may open ``most`` connections
+    at once, and ``most`` in each second after that. Only the latest ``_MOST_KNOWN`` addresses are kept."""
 
     def __init__(self, most: int, now: Callable[[], float]) -> None:
         self._most = most
         self._now = now
         self._buckets: dict[str, tuple[float, float]] = {}
-        """How many connections each address has left, and when that was; the address that connected last is last."""
+        """How many connections each address had left, and when; sorted by the last connection, the latest last."""
 
     def __repr__(self) -> str:
         return f"ConnectionRates({len(self._buckets)} addresses)"
@@ -84,7 +84,7 @@ class ConnectionRates:
         return len(self._buckets)
 
     def take(self, address: str) -> bool:
-        """Whether ``address`` may connect now; then it has one connection less left."""
+        """Whether ``address`` may connect now; if so, one connection is taken from its bucket."""
         now = self._now()
         buckets = self._buckets
         left, since = buckets.pop(address, (float(self._most), now))
@@ -92,14 +92,14 @@ class ConnectionRates:
         allowed = left >= 1.0
         buckets[address] = (left - 1.0 if allowed else left), now
         oldest = next(iter(buckets))
-        while len(buckets) > _MOST_KNOWN or buckets[oldest][1] <= now - 1.0:  # after a second it is full again
+        while len(buckets) > _MOST_KNOWN or buckets[oldest][1] <= now - 1.0:  # a bucket is full after a second
             del buckets[oldest]
             oldest = next(iter(buckets))
         return allowed
 
 
 class Admission:
-    """Knows who may come in; ``open_to_all`` says whether clients need no password."""
+    """Decides which clients are admitted; ``open_to_all`` says whether clients need no password."""
 
     def __init__(
         self,
@@ -118,13 +118,13 @@ class Admission:
         self._counts: dict[str, int] = {}
         """How many clients each address has."""
         self._addresses: dict[int, str] = {}
-        """Under which address each client is counted, by its id."""
+        """The address under which each client is counted, by the client's id."""
 
     def __repr__(self) -> str:
         return f"Admission(protected={self._protected}, {len(self._counts)} addresses)"
 
     def refusal(self, peer: Peer) -> str:
-        """Why ``peer`` may not come in, as an error's text, and count it; "" if it may."""
+        """Return the error's text if ``peer`` is refused, and count the refusal; return "" if ``peer`` is admitted."""
         if self._protected and self._open_to_all() and not is_loopback(host_of(peer)):
             self._counters.reject("protected mode")
             return PROTECTED
@@ -143,13 +143,13 @@ class Admission:
         return ""
 
     def enter(self, number: int, peer: Peer) -> None:
-        """Client ``number`` has come in."""
+        """Count client ``number``, which was admitted."""
         if self._most and (host := host_of(peer)):
             address = self._addresses[number] = counted_as(host)
             self._counts[address] = self._counts.get(address, 0) + 1
 
     def leave(self, number: int) -> None:
-        """Client ``number`` is gone."""
+        """Count client ``number`` no more: its connection has ended."""
         address = self._addresses.pop(number, None)
         if address is None:
             return

@@ -1,4 +1,4 @@
-"""One client of the proxy: what it has chosen, what it is in the middle of, and how it is answered.
+"""One client of the proxy: its session, the modes that it is in (a transaction, subscriptions ...) and its replies.
 
 ``ClientConnection`` moves the bytes of a client; the fast paths and ``proxy.client.slow_path`` carry out its requests.
 """
@@ -37,18 +37,18 @@ _QUEUING = (ClientMode.QUEUES, ClientMode.SPOILED)
 
 
 class Client(Receiver):
-    """The client that requests are carried out for; it knows its session, routes and replies, and not its transport.
+    """The client whose requests are carried out; the class holds its session, routes and replies, not its transport.
 
     The contract of the class:
 
-    - ``ClientConnection`` is the only subclass, and has no ``__init__``: to call an inherited one costs a tenth of what
-      a connection does. ``__init__`` calls ``set_up`` for the subclass's own state.
-    - ``begin`` is called once the client is let in; before that ``flow`` and ``routes`` are unset.
-    - The subclass implements the methods under "of the connection" below; here they raise NotImplementedError.
-    - Whoever changes the session or ``modes`` calls ``adopt_session`` or ``changed`` afterwards: these set ``plain``,
-      ``own`` and ``routes``, which are all that the fast paths look at.
+    - ``ClientConnection`` is the only subclass. It has no ``__init__``, because calling the inherited one would add a
+      tenth to the cost of a connection; ``__init__`` calls ``set_up`` for the subclass's own state.
+    - ``begin`` is called once the client is admitted; before that call, ``flow`` and ``routes`` are unset.
+    - The subclass implements the methods under "of the connection" below; here these raise NotImplementedError.
+    - Code that changes the session or ``modes`` calls ``adopt_session`` or ``changed`` afterwards: these set ``plain``,
+      ``own`` and ``routes``, the only state that the fast paths read.
     - Each request is answered once and in order, by ``window.answer`` or under a token of ``window.reserve``.
-    - What most clients never need (session, framer, modes) is made when it is first asked for.
+    - Objects that most clients never need (session, framer, modes) are made on first use.
     """
 
     __slots__ = (
@@ -80,51 +80,51 @@ class Client(Receiver):
     )
 
     def __init__(self, service: ClientServices) -> None:
-        # for good
+        # Set once.
         limits = service.limits
         self.service = service
         self.window = ReplyWindow(self.wake, limits.output_soft)
         self.number = 0
         self.most = min(limits.max_in_flight, AT_FIRST)
-        """How many of its requests may be in flight now."""
+        """How many of the client's requests may be in flight now."""
         self.lookups = service.fast_paths.lookups
         self.own_answers = service.fast_paths.own_answers
         self.output_hard = limits.output_hard
-        """How many bytes may wait for it."""
+        """How many bytes of replies may wait for the client."""
         self.pacing: Pacing | None = None
-        """Sets ``most``, once it has had many requests in flight or is behind with reading."""
-        # of the connection, from ``begin`` on
+        """Sets ``most``, once the client has had many requests in flight or reads its replies too slowly."""
+        # State of the connection, set from ``begin`` on.
         self.created = self.last_active = 0.0
         self.flow: Flow
         self.routes: Routes
         self.closing = False
-        self.own_writes: OwnWrites | None = None  # with ``read_your_writes`` only
+        self.own_writes: OwnWrites | None = None  # None without ``read_your_writes``
         self._framer: RequestFramer | None = None
-        # of its requests
+        # State of the requests.
         self._session: Session | None = None
         self.modes: Modes | None = None
-        """What it is in the middle of, if it ever was."""
+        """The client's transaction, subscriptions and other modes; None as long as the client has used none."""
         self.latest: CommandCounter | None = None
-        """Of the command that the fast path carried out last, until the session is told."""
+        """The counter of the command that the fast path carried out last; None if the session knows a later one."""
         self.wrote = 0
-        """The shards that it wrote to since its last WAIT: bit n is that of the shards n, n + 64 ..."""
+        """The shards that the client wrote to since its last WAIT: bit n stands for the shards n, n + 64 ..."""
         self.plain = False
-        """Whether the fast path may work for it: authenticated, answered, not paused."""
+        """Whether the fast path may be used: the client is logged in, wants replies and is not paused."""
         self.own = ClientMode.LONG
-        """Its mode for the own fast path."""
+        """The client's mode for the own fast path."""
         self.said: bytes | None = None
-        """The request that goes the long way, if it is short."""
+        """The request that the slow path carries out now, if the request is short."""
         self._usual: tuple[tuple[int, int, bool, bool], Routes] | None = None
-        """The routes that it would have without modes, behind what they follow from."""
+        """The session's state that selects the routes, and the routes that the client has outside of any mode."""
         self.held = False
-        """Whether a CLIENT PAUSE holds what it sent: then it counts as blocked."""
+        """Whether a CLIENT PAUSE holds a request of the client, which then counts as blocked."""
         self.calls_scripts = False
-        """Whether it has called any: then it has the connections of those who do, and waits behind their scripts."""
+        """Whether the client has called a script: from then on it shares connections with other callers of scripts."""
 
         self.set_up()
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
-        """The connection stands; ``number`` is the client's id."""
+        """Start serving the client over its new connection; ``number`` is the client's id."""
         service = self.service
         self.number = number
         self.flow = flow
@@ -142,11 +142,11 @@ class Client(Receiver):
 
     @property
     def session(self) -> Session:
-        """What the client has told of itself."""
+        """The state that the client's commands have set: user, database, protocol, name ..."""
         return self.known_session()
 
     def known_session(self) -> Session:
-        """``session``, for those who ask at each request."""
+        """Return ``session``, without the cost of a property, for code that runs at each request."""
         session = self._session
         if session is None:
             session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
@@ -154,30 +154,30 @@ class Client(Receiver):
 
     @property
     def holder(self) -> str:
-        """Whose the connections are that it has for itself: the user's, at the address."""
+        """The user and address under which the client's dedicated connections are counted."""
         return f"{self.session.user}@{self.session.address.rpartition(':')[0]}"
 
     def framer(self) -> RequestFramer:
-        """What finds the requests that the fast path leaves."""
+        """The framer of the requests that the fast paths do not take."""
         framer = self._framer
         if framer is None:
             framer = self._framer = RequestFramer(self.service.limits.requests, UNAUTHENTICATED)
             framer.set_authenticated(self.session.authenticated)
         return framer
 
-    # ---- of the connection: what the subclass implements
+    # ---- of the connection: methods that the subclass implements
 
     def set_up(self) -> None:
         """Set the subclass's own attributes."""
         raise NotImplementedError
 
     def wake(self) -> None:
-        """Have the replies that are ready written at the end of the turn."""
+        """Schedule the replies that are ready to be written at the end of the turn."""
         raise NotImplementedError
 
     @property
     def gone(self) -> bool:
-        """Whether there is no connection any more."""
+        """Whether the connection has ended."""
         raise NotImplementedError
 
     def addresses(self) -> tuple[str, str]:
@@ -185,29 +185,29 @@ class Client(Receiver):
         raise NotImplementedError
 
     def take_back(self, frame: bytes) -> None:
-        """Keep a request that must wait after all, before what is kept."""
+        """Put a request that must wait back, in front of the input that is kept."""
         raise NotImplementedError
 
     def unprocessed(self) -> int:
-        """Bytes of requests that are not carried out yet."""
+        """The number of bytes of requests that are not carried out yet."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close at once."""
+        """Close the connection at once."""
         raise NotImplementedError
 
     def abort(self, reason: str) -> None:
-        """Close at once, for a reason that is logged and counted."""
+        """Close the connection at once, for a ``reason`` that is logged and counted."""
         raise NotImplementedError
 
     def drain(self) -> None:
-        """Take no more requests; close when what is in flight is answered."""
+        """Take no more requests, and close the connection when all requests in flight are answered."""
         raise NotImplementedError
 
-    # ---- its state, and what that means for the requests that follow
+    # ---- the state of the client, and how requests are carried out in that state
 
     def adopt_session(self) -> None:
-        """Take over what the session's state means for the requests that follow."""
+        """Set ``lookups``, ``plain``, ``own`` and ``routes`` as the state of the session and the modes requires."""
         session = self.known_session()
         service = self.service
         on = session.reply_mode is _ON and not (service.clients.paused or service.clients.monitoring.watching)
@@ -234,18 +234,18 @@ class Client(Receiver):
 
     @property
     def used_routes(self) -> tuple[Routes, ...]:
-        """The routes that it has, and those that it goes back to when what it is in the middle of is over."""
+        """The client's present routes, and the routes that the client returns to when its modes end."""
         return (self.routes,) if self._usual is None else (self.routes, self._usual[1])
 
     def pause_changed(self) -> None:
-        """A CLIENT PAUSE has begun or is over, or the first looks on, or none does any more: all clients are told."""
+        """Adapt to the begin or end of a CLIENT PAUSE, or to the first MONITOR or the end of the last one."""
         clients, session = self.service.clients, self._session
         on = (session is None or session.reply_mode is _ON) and not (clients.paused or clients.monitoring.watching)
         self.plain = self.free()
         self.own = _LONG_WAY if not on else _OWN if session is None else self._mode(session)
 
     def free(self) -> bool:
-        """Whether the fast path may work for it, as far as its state goes."""
+        """Whether the state of the client allows the fast path."""
         clients, session = self.service.clients, self._session
         on = self.lookups.allowed and not (clients.paused or clients.monitoring.watching)
         if session is not None:
@@ -253,26 +253,26 @@ class Client(Receiver):
         return on and (self.modes is None or self.modes.plain)
 
     def _mode(self, session: Session) -> int:
-        """Its mode for the own fast path, which looks at no rules of what is answered or queued."""
+        """The client's mode for the own fast path, which does not check the ACL rules of the client's user."""
         mode = _OWN if self.modes is None else self.modes.mode
         if session.unrestricted or (mode not in _QUEUING and (session.permissions.own or not session.authenticated)):
             return mode
         return _LONG_WAY
 
     def changed(self, moved: bool) -> None:
-        """The session says something else now; ``moved``: what follows goes over other connections."""
+        """Adopt a change of the session; ``moved``: the requests that follow go over other connections."""
         self.adopt_session()
         if moved and self.window.pending:
             self.flow.stop(Stop.ORDER)
 
     def alone(self) -> bool:
-        """Whether nothing that it sent is in flight; if something is, it is not read from until all is answered."""
+        """Whether the client has no request in flight; if it has one, reading stops until all are answered."""
         if self.window.pending:
             self.flow.stop(Stop.ORDER)
         return not self.window.pending
 
     def may_call_scripts(self) -> bool:
-        """Have the connections of those who call scripts; False if what it sent over others must be answered first."""
+        """Use the connections for callers of scripts. False if requests on other connections must be answered first."""
         if not self.calls_scripts and not self.routes.key.owner:
             if not self.alone():
                 return False
@@ -281,29 +281,29 @@ class Client(Receiver):
         return True
 
     def next_share(self) -> None:
-        """Go on, as it waited for its share of a turn and that has come."""
+        """Resume reading: the client waited for its share of a turn, and may use the next share now."""
         self.flow.go(Stop.TURN)
 
     def give_up(self) -> None:
-        """Close it, as going on has failed by a fault of ours."""
+        """Close the connection after a bug of the proxy made a job of the client fail."""
         self.abort("internal error")
 
     def own_command(self, name: str) -> OwnCommand:
-        """What carries out the command ``name``, which is one of the proxy's own."""
+        """The row of the command ``name``, one of the proxy's own, in the table of ``proxy.features.commands``."""
         return commands.find(name)
 
     def postpone(self) -> None:
-        """A CLIENT PAUSE holds what it sent."""
+        """Have the client wait, with the request that it sent, for the end of a CLIENT PAUSE."""
         if not self.held:
             self.held = True
             self.session.blocked = True
             self.service.clients.count_blocked(1)
         self.flow.stop(Stop.PAUSED)
 
-    # ---- its replies
+    # ---- replies
 
     def refuse(self, fact: Fact | None, text: str) -> None:
-        """Answer a command with an error; nothing is executed."""
+        """Answer a command that is not executed with the error ``text``."""
         if fact is not None and fact.name == "exec":
             text = errors.exec_refused(text)
         if self.modes is not None:
@@ -315,19 +315,19 @@ class Client(Receiver):
         self.adopt_session()
 
     def reject(self, fact: Fact, rejected: Reject) -> None:
-        """Answer a command with what the planner has against it."""
+        """Answer a command with the error for which the planner rejected it."""
         self.service.counters.crossslots += rejected.text is errors.CROSSSLOT
         self.refuse(fact, rejected.text)
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
-        """Refuse a command that is always refused like that, whoever sends it in this mode."""
+        """Refuse a command that is refused in this mode whichever client sends it, and remember the refusal."""
         self.refuse(fact, text)
         if self.own and self.said is not None and (fact is None or fact.name != "exec"):
             counter = None if fact is None else self.service.counters.command(fact.name)
             self.own_answers.keep_refused(self.known_session(), self.own, self.said, counter, encode.error(text))
 
     def queued(self, item: Queued, slots: frozenset[int], planner: object) -> None:
-        """A command was queued; ``planner`` says that its keys are in ``slots``."""
+        """Answer a command that was queued; ``planner`` found its keys to be in ``slots``."""
         session = self.known_session()
         session.queued += 1
         self.window.answer(b"" if session.muted() else QUEUED)
@@ -337,15 +337,15 @@ class Client(Receiver):
             self.own_answers.keep_queued(session, self.own, self.said, item, slots, planner)
 
     def called(self, fact: Fact) -> PendingReply:
-        """Count a command that is carried out now and answered before any other is: the reply that it waits for."""
+        """Count a command that is answered before any other command is, and return its pending reply."""
         session = self.known_session()
         muted = session.muted()
         if muted and session.reply_mode is _ON:
-            self.adopt_session()  # it was the last that CLIENT REPLY SKIP left out
+            self.adopt_session()  # CLIENT REPLY SKIP ends with this command
         return PendingReply(self.window, self.service.counters.command(fact.name), muted)
 
     def hold(self, fact: Fact) -> PendingReply:
-        """Count a command that is carried out now: the reply that it waits for, which has its place already."""
+        """Count a command that is carried out now, and return its pending reply with a reserved place in the window."""
         return self.called(fact).reserve()
 
     def say(self, fact: Fact, reply: bytes) -> None:
@@ -354,7 +354,7 @@ class Client(Receiver):
         self.adopt_session()
 
     def say_later(self, fact: Fact, making: Job[bytes]) -> None:
-        """Answer a command with what ``making`` returns, at once or in a while; what follows it waits."""
+        """Answer a command with the reply that the job ``making`` returns; requests behind it wait for that reply."""
         pending = self.hold(fact)
 
         def saying() -> Job[None]:
@@ -364,12 +364,12 @@ class Client(Receiver):
             self.flow.stop(Stop.ORDER)
         self.adopt_session()
 
-    # ---- its requests to the servers
+    # ---- requests to the backends
 
     def for_large(self, frame: bytes, plan: Plan | None = None) -> Routes | None:
-        """The routes for the request in ``frame``. One that is so large, or has had so long replies, that it needs
-        another connection than all share waits until all that came before it is answered (None), and what follows it
-        waits until it is."""
+        """The routes for the request in ``frame``. A request that is very large, or has had very long replies, is not
+        sent over a shared connection: it waits until all earlier requests are answered (None), and later requests wait
+        until it is answered."""
         session = self.session
         routes = self.service.upstream.large_routes(frame, self.routes, session.protocol, session.db)
         if routes is None:
@@ -383,7 +383,7 @@ class Client(Receiver):
         return routes
 
     def writing(self, shards: Sequence[int], writes: bool, sink: Sink) -> Sink:
-        """Where the reply goes to a request to ``shards`` that is sent now, on its way to ``sink``."""
+        """The sink for the reply to a request to ``shards`` that is sent now; it passes the reply on to ``sink``."""
         if not writes:
             return sink
         for shard in shards:
@@ -393,7 +393,7 @@ class Client(Receiver):
         return sink
 
     def forget_shards(self) -> None:
-        """A number may stand for another shard from now on: what it wrote to may be any."""
+        """Assume that the client wrote to every shard, because a change of the topology may renumber the shards."""
         if self.wrote:
             self.wrote = _EVERY_SHARD
         if self.modes is not None:

@@ -1,13 +1,13 @@
 """The fast path: commands that are forwarded, or split by their keys, without being decoded.
 
-What a request with one key begins with, up to its key's length, says everything that is needed to forward it::
+The beginning of a request with one key, up to the key's length, determines how the request is forwarded::
 
     *3\\r\\n$3\\r\\nSET\\r\\n$   7\\r\\nuser:42   \\r\\n$5\\r\\nhello\\r\\n
     └─── the head ────┘   └ hashed ┘   └ skipped by its length ┘
 
 ``CommandLookup.heads`` has an entry for every head that Redis's facts allow: a known command in upper or lower case,
 with a number of arguments that fits its arity, whose only key is its first argument. ``CommandLookup.splits`` has the
-commands that are split (MGET, MSET, DEL ...), by their name's bulk string. Whatever is not there goes the slow way.
+commands that are split (MGET, MSET, DEL ...), by their name's bulk string. All other requests take the slow path.
 """
 
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ _LF = 10
 _ZERO = 48
 _STAR = 42
 _SHORTEST = 20
-"""Bytes of the shortest request that can be forwarded: a name of three letters, a key of one."""
+"""Bytes of the shortest request that can be forwarded: a name of three letters and a key of one byte."""
 _BYTES = BYTES
 _NO_HEAD = NO_HEAD
 
 
 def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
-    """Carry out the requests at ``data[pos:]`` for as long as they are whole and the fast path's, and ``credit`` lasts.
+    """Carry out requests from ``data[pos:]`` until one is incomplete or not for the fast path, or ``credit`` is spent.
 
-    Returns the offset of the first that is not carried out. The client's session is in its plain state.
+    Returns the offset of the first request that is not carried out. The client is ``plain``.
     """
     lookup = client.lookups.current
     measure = lookup.measure
@@ -56,7 +56,7 @@ def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
     text = lookup.text
     entry = lookup.entry
     while pos <= last and token < most:
-        # Pipelines repeat themselves: the head is looked up only if it is not the one before.
+        # Pipelines often repeat a command: the head is looked up only if it differs from the one before.
         if not data.startswith(text, pos):
             length = view[pos + 5] - _ZERO
             at = pos + 11 + length
@@ -133,7 +133,7 @@ def run(client: Client, data: bytes, pos: int, now: float, credit: int) -> int:
 
 
 def split(client: Client, data: bytes, pos: int, now: float) -> int:
-    """Carry out the request at ``data[pos:]`` if it is one that is split by its keys; its end, else -1."""
+    """Carry out the request at ``data[pos:]`` if it is split by its keys. Returns the request's end, else -1."""
     lookup = client.lookups.current
     view = data
     size = len(data)
@@ -160,8 +160,8 @@ def split(client: Client, data: bytes, pos: int, now: float) -> int:
 
 
 def watched(client: Client, data: bytes, pos: int, name_end: int, now: float) -> int:
-    """Carry out the request at ``data[pos:]`` if it is of a command of which some have had very long replies, and is
-    none of those; its end, else -1."""
+    """Carry out the request at ``data[pos:]`` if some requests of its command have had very long replies, but not this
+    request. Returns the request's end, else -1."""
     lookup = client.lookups.current
     service = client.service
     head = lookup.watched.get(data[pos : name_end + 1])
@@ -196,7 +196,7 @@ def _has_long(client: Client, data: bytes, pos: int, found: Cut) -> bool:
 
 
 def send_parts(client: Client, routes: Routes, entry: Split, found: Cut, data: bytes, pos: int, now: float) -> None:
-    """Send over ``routes`` what the request at ``data[pos:]`` was cut into."""
+    """Send the parts into which the request at ``data[pos:]`` was cut over ``routes``."""
     service = client.service
     lookup = client.lookups.current
     window = client.window
@@ -220,8 +220,8 @@ def send_parts(client: Client, routes: Routes, entry: Split, found: Cut, data: b
 
 
 def splitting(client: Client, frame: bytes, now: float) -> Job[bool | None]:
-    """Carry out the request ``frame``, of very many keys, if it is one that is split by them: whether it is. None if it
-    must wait (nothing was done)."""
+    """Carry out the request ``frame``, of very many keys, if it is split by its keys, and return whether it is. None if
+    the request must wait (nothing was done)."""
     service = client.service
     if not client.free() or len(frame) > service.query.limit:
         return False
@@ -242,16 +242,16 @@ def splitting(client: Client, frame: bytes, now: float) -> Job[bool | None]:
     found = yield from cutting(cutter, count // entry.step, entry.way.tail)
     changed = client.routes.slot_shard is not slot_shard or client.lookups.current is not lookup
     if found is None or not client.free() or changed:
-        return False  # something has changed meanwhile: it goes the slow way
+        return False  # a change meanwhile has made the parts invalid: the request takes the slow path
     routes = client.for_large(frame)
-    assert routes is not None  # it was alone, and nothing was carried out since
+    assert routes is not None  # no request is in flight: ``for_large`` has checked it, and none was sent since
     send_parts(client, routes, entry, found, frame, 0, now)
     return True
 
 
 def reading(client: Client, shards: Sequence[int], read: bool, now: float, routes: Routes | None = None) -> Routes:
-    """The routes for a request to ``shards``, of ``routes`` or its usual ones: a read of which any part must go to
-    the primary goes there whole."""
+    """The routes for a request to ``shards``: ``routes``, or else the client's. If any part of a read must go to a
+    primary, all parts do."""
     own_writes, routes = client.own_writes, routes or client.routes
     if not read or own_writes is None:
         return routes
@@ -260,7 +260,7 @@ def reading(client: Client, shards: Sequence[int], read: bool, now: float, route
 
 
 def _line_end(data: bytes, at: int, last: int) -> int:
-    """The offset behind the first line feed at ``at`` or behind it, but before ``last``; -1 if there is none."""
+    """The offset behind the first line feed in ``data[at:last]``; -1 if there is none, or if ``at`` is negative."""
     view = data
     if at < 0:
         return -1

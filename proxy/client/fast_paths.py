@@ -1,9 +1,9 @@
-"""What both fast paths of a worker know of commands: it changes when the servers say more, or have other slots.
+"""The lookups by which both fast paths of a worker find commands; remade when the commands or the topology change.
 
-The fast path has two lookups. While servers refuse requests (MOVED, ASK ...) it uses the one without the commands that
-run code, as modules do: an error of theirs may be worded like a refusal, and the slow path has that proven. Each client
-keeps ``lookups`` and ``own_answers`` themselves, so that no request has to ask for them here. The clients of a user
-with restricted keys or commands have lookups of their own, which know only what that user may do.
+The fast path has two lookups. While servers refuse requests (MOVED, ASK ...) the lookup without the commands that run
+code (scripts, modules) is used: an error of such code may be worded like a refusal, and only the slow path proves which
+of the two it is. Each client keeps references to ``lookups`` and ``own_answers``, so that no request has to fetch them
+from here. The clients of a user with restricted keys or commands have lookups with that user's commands only.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from proxy.sharding.colocation import AllowedKeys, Colocation
 from proxy.sharding.topology import Topology
 
 _CHUNK = 256 * 1024
-"""The most bytes that uvloop reads at once."""
+"""The most bytes that uvloop reads in one call."""
 
 
 class RestrictedLookups:
-    """The lookups of the fast path for the clients of one user: their commands and keys only."""
+    """The lookups of the fast path for the clients of one user, limited to the commands and keys of that user."""
 
     __slots__ = ("choice", "lookups", "permissions")
 
     def __init__(self, lookups: Lookups) -> None:
         self.lookups = lookups
         self.permissions: Permissions | None = None
-        """What they were made of."""
+        """The permissions from which the lookups were made."""
         self.choice = (lookups.current, lookups.current)
 
     def __repr__(self) -> str:
@@ -41,7 +41,7 @@ class RestrictedLookups:
 
 
 class FastPaths:
-    """Keeps the lookups of the fast paths true to the commands that ``inspector`` knows, and to the topology."""
+    """Keeps the lookups of the fast paths up to date with the commands of ``inspector`` and with the topology."""
 
     def __init__(
         self,
@@ -61,20 +61,20 @@ class FastPaths:
         self._largest = limits.max_request_size
         self._topology = topology
         self._watched: frozenset[str] = frozenset()
-        """The commands of which some requests have had very long replies."""
+        """The names of the commands of which some requests have had very long replies."""
         self._unsettled = False
         self._restricted: dict[str, RestrictedLookups] = {}
-        """Of the users that may not use every key and every command that has keys, by name."""
+        """The lookups of users that may not use every key and every command with keys, by the user's name."""
         self._choice = self._make()
-        """The lookup that is used as a rule, and the one that is used while requests are refused."""
-        # The fast path sees short requests that lie in one chunk, so larger limits need not be looked at there.
+        """The lookup for normal operation, and the lookup that is used while requests are refused."""
+        # The fast path gets requests of one chunk at most, so it need not check limits larger than a chunk.
         wide = min(limits.max_bulk, limits.max_request_size) >= _CHUNK and limits.max_arguments >= MOST_ARGUMENTS
         self.lookups = Lookups(self._choice[0], wide)
         self.own_answers = OwnAnswers(counters, self._most_queued())
         self._learn_own()
 
     def of(self, permissions: Permissions) -> Lookups:
-        """The fast path's lookups for clients whose user has these ``permissions``."""
+        """Return the fast path's lookups for clients whose user has these ``permissions``."""
         if permissions.keyed:
             return self.lookups
         name = permissions.user.name
@@ -87,22 +87,22 @@ class FastPaths:
         return known.lookups
 
     def learn(self) -> None:
-        """Use the commands that the inspector knows now."""
+        """Remake the lookups from the commands that the inspector knows now."""
         self._renew()
         self._learn_own()
 
     def lack(self) -> None:
-        """Leave out the commands that no server has, as the inspector knows them now."""
+        """Leave the commands that no server has, according to the inspector, out of the own fast path."""
         self._learn_own()
 
     def adopt(self, topology: Topology) -> None:
-        """Use another snapshot from now on."""
+        """Use another snapshot of the topology from now on."""
         before, self._topology = self._topology, topology
         if (before.cluster, len(before.shards)) != (topology.cluster, len(topology.shards)):
             self._renew()
 
     def watch(self, names: frozenset[str]) -> None:
-        """Look at each request of these commands whole: some have had very long replies."""
+        """Have each request of the commands ``names`` compared with those that have had very long replies."""
         self._watched = names
         for lookup in self._choice:
             lookup.watch(names)
@@ -110,15 +110,15 @@ class FastPaths:
             self._restrict(known)
 
     def on_unsettled(self, on: bool) -> None:
-        """Requests are refused now, or are so no more."""
+        """Switch the lookups when servers begin to refuse requests (``on``), or do not refuse them any more."""
         self._unsettled = on
         self.lookups.current = self._choice[on]
         for known in self._restricted.values():
             known.lookups.current = known.choice[on]
 
     def limit(self, bulk: int) -> bool:
-        """The servers' limits are known, and clients may send arguments of ``bulk`` bytes at most: return whether the
-        fast path, which does not look at these limits, may still be used."""
+        """Adopt the servers' limits, by which an argument has ``bulk`` bytes at most. Returns whether the fast path,
+        which does not check these limits, may still be used."""
         self.own_answers.most = self._most_queued()
         self.lookups.allowed = self.lookups.allowed and bulk >= _CHUNK and self._query.large >= FAST_FROM
         for known in self._restricted.values():
@@ -129,8 +129,8 @@ class FastPaths:
         return CommandLookup((), self._counters, self._topology, self._cross_slot, self._rules)
 
     def _restrict(self, known: RestrictedLookups) -> None:
-        """Make the lookups of a user: the commands that its first selector allows, with its keys. What is not there
-        goes the slow way, where all of its rules are looked at."""
+        """Make the lookups of a user: the commands and keys that the user's first selector allows. All other requests
+        take the slow path, which checks all rules of the user."""
         permissions = known.permissions
         assert permissions is not None
         compiled = permissions.selectors[0]
@@ -152,7 +152,7 @@ class FastPaths:
         known.lookups.current = known.choice[self._unsettled]
 
     def _make(self) -> tuple[CommandLookup, CommandLookup]:
-        """Make both lookups; they are the same one if no command of the fast path runs code."""
+        """Make both lookups; a single object serves as both if no command of the fast path runs code."""
         table = self._inspector.table
         common = self._counters, self._topology, self._cross_slot, self._rules
         lookup = CommandLookup(table, *common)
@@ -170,5 +170,5 @@ class FastPaths:
         self.own_answers.learn(self._inspector.table, self._inspector.absent)
 
     def _most_queued(self) -> int:
-        """The bytes that a transaction may take, as the proxy and its servers have room for it."""
+        """The most bytes that a transaction may have, by the limits of the proxy and of its servers."""
         return min(self._largest, self._query.limit)

@@ -1,5 +1,5 @@
-"""What the own fast path knows: every command by name, and the request that was answered last
-(``proxy.client.own_fast_path``)."""
+"""The data of the own fast path (``proxy.client.own_fast_path``): every command by name, and the request that was
+answered last."""
 
 from collections.abc import Callable, Collection, Iterable
 
@@ -14,26 +14,26 @@ from proxy.session.own_command import SessionCommand
 from proxy.session.session import ClientMode, Session
 
 LONGEST = 64
-"""Bytes of a request that is remembered. No secret ever is."""
+"""The most bytes of a request that is remembered. A request with a password is never remembered."""
 _NOTHING = b"no request begins so"
 _LONG_WAY = frozenset({"quit"})
-"""What does more than to answer and to change the session."""
+"""Commands that do more than answer and change the session: the slow path carries them out."""
 _LISTED = "client|list"
-"""Of what is about all clients this only looks at them."""
+"""The only command about all clients that merely reads their state."""
 _SECRET = frozenset({"auth", "hello"})
 _FIXED = frozenset({"ping", "echo"})
-"""Their answers depend on the request alone."""
+"""Commands whose answers depend on the request alone."""
 _CHANGING = frozenset({"auth", "hello", "reset", "select", "readonly", "readwrite", "client|reply"})
-"""What may change how the client's requests go on."""
+"""Commands that may change how the client's next requests are carried out."""
 _TRANSACTION = {"multi": encode.OK, "discard": encode.OK, "exec": encode.EMPTY_ARRAY}
-"""What begins and ends a transaction, with the answer where nothing is queued."""
+"""The commands that begin and end a transaction, each with its answer if nothing is queued."""
 _HTTP = frozenset({"post", "host:"})
 
 Answer = Callable[[Session, list[bytes]], bytes]
 
 
 class Call:
-    """A command, or a subcommand: what the own fast path knows of it. ``run`` is None if it is not the proxy's own."""
+    """A command or subcommand in the own fast path. ``run`` makes its answer; None if the fast path has no answer."""
 
     __slots__ = (
         "arity",
@@ -62,26 +62,26 @@ class Call:
         self.run = run
         self.fixed = fact.name in _FIXED
         self.kind = END.get(fact.name)
-        """What it ends; it is answered here only to those who are subscribed to none of that."""
+        """The kind of subscription that the command ends. The own fast path answers it only to clients without any."""
         self.lists = fact.name == _LISTED
         self.resets = fact.name == "reset"
         self.changing = fact.name in _CHANGING
         self.secret = fact.name in _SECRET
         self.restricted = "admin" in fact.categories
-        """Whether a user that may not do everything has to ask for it the long way."""
+        """Whether the slow path carries the command out for a user with restricted permissions."""
         self.ends: bytes | None = _TRANSACTION.get(fact.name)
-        """What it answers if it is MULTI, or EXEC or DISCARD of nothing."""
+        """The answer of MULTI, or of EXEC or DISCARD with nothing queued; None for other commands."""
         self.subcommands: dict[bytes, Call] | None = None
 
 
 def _standing(session: Session, kind: Kind) -> int:
-    """What a client is subscribed to, as the end of a subscription of this kind counts it."""
+    """The number of a client's subscriptions that the reply to an UNSUBSCRIBE of this ``kind`` counts."""
     channels, patterns, shard_channels = session.listening
     return shard_channels if kind is Kind.SHARD else channels + patterns
 
 
 class OwnAnswers:
-    """All commands by name; and the request that was answered last, by any client's."""
+    """All commands by name, and the request that was answered last, whichever client sent it."""
 
     __slots__ = (
         "_counters",
@@ -109,24 +109,24 @@ class OwnAnswers:
     def __init__(self, counters: Counters, most: int) -> None:
         self._counters = counters
         self.calls: dict[bytes, Call] = {}
-        """By name, in lower and in upper case."""
+        """The commands by name, in lower and in upper case."""
         self.now = 0.0
         self.most = most
-        """Bytes that a transaction may hold."""
-        # The request that was answered last ...
+        """The most bytes that a transaction may hold."""
+        # The request that was answered last.
         self.text = _NOTHING
-        # ... by a client in this mode, that had or had not logged in; ...
+        # The mode of the client that sent the request, and whether that client had logged in.
         self.mode = ClientMode.LONG
         self.authenticated = False
-        # ... its command, None if it is unknown, or asked for nothing; ...
+        # The request's command; None if the command is unknown, or the request is empty.
         self.call: Call | None = None
         self.counter: CommandCounter | None = None
         self.name = ""
         self.args: list[bytes] = []
-        # ... its answer, None if that has to be made anew, or there is none; and whether that is a refusal; ...
+        # The answer, None if there is none or it must be made each time; and whether the answer is a refusal.
         self.reply: bytes | None = None
         self.refused = False
-        # ... and if it was queued (or counted, where the transaction is spoiled), what was.
+        # Whether the request was queued (only counted in a spoiled transaction), and what was queued.
         self.queues = False
         self.fact: Fact | None = None
         self.own = False
@@ -134,10 +134,10 @@ class OwnAnswers:
         self.frame = b""
         self.slots: frozenset[int] = frozenset()
         self.planner: object | None = None
-        """Who said so of its keys; None if it has none."""
+        """The planner that computed ``slots``; None if the request has no keys."""
 
     def learn(self, facts: Iterable[Fact], absent: Collection[str]) -> None:
-        """Use these facts from now on, but for the commands ``absent``, which no backend has."""
+        """Use the commands in ``facts`` from now on, except those in ``absent``, which no backend has."""
         self.text = _NOTHING
         self.calls = {}
         for fact in facts:
@@ -154,7 +154,7 @@ class OwnAnswers:
         calls[name.encode()] = calls[name.upper().encode()] = call
 
     def _answer(self, fact: Fact) -> Answer | None:
-        """What answers a command that is the proxy's own, and whose answer is all there is to it."""
+        """The function that answers a command of the proxy's own; None if the command does more than answer."""
         kind = END.get(fact.name)
         if kind is not None:
             return lambda session, args: nothing_ended(kind, args[1:], _standing(session, kind), session.protocol)
@@ -170,15 +170,15 @@ class OwnAnswers:
         return lambda session, args: row.run(session, args, self.now)
 
     def count(self, fact: Fact) -> None:
-        """One more call of a command that was queued."""
+        """Count one more call of a command that was queued."""
         counter = self._counters.command(fact.name)
         counter.calls += 1
 
     def keep(
         self, session: Session, mode: int, text: bytes, call: Call | None, args: list[bytes], reply: bytes | None
     ) -> None:
-        """Remember a request that was answered: by ``reply``, or by what ``call`` makes of ``args``. It was sent by the
-        client of ``session``, in this mode."""
+        """Remember a request that was answered by ``reply``, or else by the function of ``call`` with ``args``. The
+        client of ``session`` sent the request, in this ``mode``."""
         self.text = text
         self.mode = mode
         self.authenticated = session.authenticated
@@ -192,7 +192,7 @@ class OwnAnswers:
     def keep_refused(
         self, session: Session, mode: int, text: bytes, counter: CommandCounter | None, reply: bytes
     ) -> None:
-        """Remember a request that was refused, as it always will be."""
+        """Remember a request that is always refused with ``reply``."""
         self.keep(session, mode, text, None, [], reply)
         self.counter = counter
         self.name = "" if counter is None else counter.name
@@ -201,7 +201,7 @@ class OwnAnswers:
     def keep_queued(
         self, session: Session, mode: int, text: bytes, item: Queued, slots: frozenset[int], planner: object | None
     ) -> None:
-        """Remember a request that was queued; its keys are in ``slots``, as ``planner`` says."""
+        """Remember a request that was queued, whose keys are in ``slots`` according to ``planner``."""
         self.keep(session, mode, text, None, item.args, QUEUED)
         self.queues = True
         self.fact = item.fact

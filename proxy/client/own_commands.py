@@ -1,5 +1,5 @@
-"""Commands that the proxy answers itself, on the slow path: those about the client that asks, and those about the
-clients of all workers."""
+"""Commands that the proxy answers itself, on the slow path: commands about the client that sends them, and commands
+about the clients of all workers."""
 
 from functools import partial
 
@@ -33,7 +33,7 @@ def run(client: Client, request: Request) -> None:
 
 
 def _run_verified(client: Client, request: Request, row: SessionCommand | TimedCommand) -> None:
-    """Answer a command that logs in once the password is verified. What follows it waits for that."""
+    """Verify the password of a command that logs in, then answer it. Requests behind the command wait for that."""
     pending = client.hold(request.fact)
     login.verify(client, request, lambda: _run(client, request, row, pending, ReplyMode.ON))
     client.flow.stop(Stop.ORDER)
@@ -43,8 +43,8 @@ def _run_verified(client: Client, request: Request, row: SessionCommand | TimedC
 def _run(
     client: Client, request: Request, row: SessionCommand | TimedCommand, pending: PendingReply, mode: ReplyMode
 ) -> None:
-    """Answer a command that is about the client itself, and adopt what it changed. ``mode`` is the client's ReplyMode
-    before it."""
+    """Answer a command about the client itself, and adopt the changes of the session. ``mode`` is the client's
+    ReplyMode before the command."""
     fact = request.fact
     session = client.session
     before = session.db, session.protocol, session.reads_replicas
@@ -65,7 +65,7 @@ def _run(
 
 
 def _run_on_all_workers(client: Client, request: Request) -> None:
-    """Answer a command about the clients of all workers. What follows it waits until each worker has done its part."""
+    """Answer a command about the clients of all workers. Requests behind the command wait until it is answered."""
     done = client.service.slices.run(_running_on_all_workers(client, request, client.hold(request.fact)), client)
     if not done or (client.service.siblings is not None and client.window.pending):
         client.flow.stop(Stop.ORDER)
@@ -74,7 +74,7 @@ def _run_on_all_workers(client: Client, request: Request) -> None:
 
 def _running_on_all_workers(client: Client, request: Request, pending: PendingReply) -> Job[None]:
     """Do this worker's part, have the other workers do theirs, and answer."""
-    # Not a closure: compiled, it and this generator would keep each other, and the client, in memory.
+    # A partial, because a compiled closure and this generator would keep each other, and the client, in memory.
     answer = partial(_answer, client, pending)
     reply = yield from replying(client, request.fact.name, request.args, request.now, answer)
     if reply is not None:
@@ -82,7 +82,7 @@ def _running_on_all_workers(client: Client, request: Request, pending: PendingRe
 
 
 def _answer(client: Client, pending: PendingReply, reply: bytes) -> None:
-    """Give the client the ``reply``; the connection ends behind it if the client closed itself."""
+    """Answer with ``reply``; if the command closed its own client, the connection ends after that reply."""
     pending.answer(reply)
     if client.session.closing:
         client.drain()

@@ -1,14 +1,13 @@
-"""The own fast path: what the proxy answers itself, without the way through hiredis, the table of commands and the
-modes.
+"""The own fast path: commands that the proxy answers itself, without hiredis, the table of commands and the modes.
 
-Whoever can connect can send such requests at any rate, so they must cost no more than a server's own answers::
+Any client can send such requests at any rate, so they must cost no more than a server's own answers cost::
 
-    PING\\r\\n PING\\r\\n PING\\r\\n ...     the request of before, byte for byte: answered as it was (``repeat``)
-    ECHO 1, ECHO 2 ...                 split here, found by its name: answered by its function (``answer``)
+    PING\\r\\n PING\\r\\n PING\\r\\n ...     the same bytes as the request before: the same answer (``repeat``)
+    ECHO 1, ECHO 2 ...                 split here, found by name: answered by the command's function (``answer``)
 
-A client's mode (``ClientMode``) says what it is in the middle of. What is remembered of a request is its answer where
-that depends on nothing but the request, the mode and whether the client has logged in; else the function that makes it.
-Whatever is not here goes the long way (``proxy.client.slow_path``).
+A client's mode (``ClientMode``) says whether the client queues commands, is subscribed, and so on. The answer to a
+request is remembered if it depends only on the request, the mode and whether the client has logged in; otherwise the
+function that makes the answer is remembered. All other requests take the slow path (``proxy.client.slow_path``).
 """
 
 from proxy import errors
@@ -32,19 +31,19 @@ _LISTENS = ClientMode.LISTENS
 _ON = ReplyMode.ON
 _NONE = (0, 0, 0)
 _PING_MOST = 2
-"""Words of a PING that is well-formed."""
+"""The most words of a PING that is well-formed."""
 _AT_ONCE = 32
-"""Commands of a transaction that are answered without a pause."""
+"""The most commands of a transaction that are answered without a pause for other clients."""
 _FEW = 16
-"""Clients that are listed without a pause ..."""
+"""The most clients that are listed without a pause for other clients."""
 _LINE = 8
-"""... and the credits that each of their lines takes."""
+"""The credits that each line of CLIENT LIST costs."""
 
 
 def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int:
-    """Answer the requests at ``data[pos:]`` that are the one of before, for as long as the turn's credit lasts.
+    """Answer the requests at ``data[pos:]`` that equal the one that was answered last, while the turn's credit lasts.
 
-    Returns the offset of the first that is another one. ``more``: others come behind ``data``.
+    Returns the offset of the first request that is not answered. ``more``: requests behind ``data`` have arrived, too.
     """
     lookup = client.own_answers
     text = lookup.text
@@ -98,7 +97,7 @@ def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int
 
 
 def _queue_again(client: Client, session: Session, lookup: OwnAnswers) -> bool:
-    """Queue what was queued before. False if that can not be."""
+    """Queue once more the request that was queued last. False if the transaction has no room for it."""
     if lookup.mode == _QUEUES:
         queue = _queue(client)
         assert lookup.fact is not None
@@ -112,7 +111,7 @@ def _queue_again(client: Client, session: Session, lookup: OwnAnswers) -> bool:
 
 
 def carry_out(client: Client, session: Session, call: Call, args: list[bytes]) -> bool:
-    """Answer ``call`` by its function. False if what follows has to be looked at anew."""
+    """Answer ``call`` by its function. False if it changed how the next requests have to be carried out."""
     run = call.run
     assert run is not None
     window = client.window
@@ -137,7 +136,7 @@ def carry_out(client: Client, session: Session, call: Call, args: list[bytes]) -
 
 
 def answer(client: Client, frame: bytes, inline: bool) -> bool:
-    """Answer the request in ``frame`` if the proxy answers it itself. False if it has to go the long way."""
+    """Answer the request in ``frame`` if the own fast path can. False if the request has to take the slow path."""
     mode = client.own
     if mode == _SPOILED:
         return False
@@ -176,13 +175,13 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         return call.ends is not None and _begin_or_end(client, session, call)
     if refusal and call.ends is not None and call.name == "exec":
         if client.modes is not None:
-            return False  # it ends a transaction, and what is watched for it
+            return False  # a refused EXEC ends the transaction and releases the watched keys
         refusal = encode.error(errors.exec_refused(errors.text(refusal[1:-2])))
     if call.resets and client.modes is not None:
-        return False  # there may be something to let go of
+        return False  # RESET ends the modes of the client
     keeps = len(frame) <= LONGEST and not call.secret
     if mode == _QUEUES:
-        # What is refused spoils the transaction.
+        # The slow path refuses a command in a transaction, because the refusal spoils the transaction.
         return not (refusal or call.lists) and _enqueue(client, session, lookup, call, args, frame, inline, keeps)
     if not refusal:
         if call.kind is not None and not _ends_nothing(client, session, call, args):
@@ -217,7 +216,7 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
 
 
 def _ends_nothing(client: Client, session: Session, call: Call, args: list[bytes]) -> bool:
-    """Whether the client is subscribed to nothing that ``call`` would end."""
+    """Whether the client has no subscription that ``call`` would end."""
     if session.listening == _NONE:
         return True
     modes = client.modes
@@ -229,7 +228,7 @@ def _ends_nothing(client: Client, session: Session, call: Call, args: list[bytes
 
 
 def _lists_at_once(client: Client) -> bool:
-    """Whether so few clients are connected that all are listed here, for which their lines take the turn's credit."""
+    """Whether so few clients are connected that they are listed here; the turn's credit pays for their lines."""
     service = client.service
     count = len(service.clients)
     if count > _FEW or service.siblings is not None:
@@ -249,7 +248,7 @@ def _enqueue(
     inline: bool,
     keeps: bool,
 ) -> bool:
-    """Queue a command of the proxy's own. False if that can not be."""
+    """Queue a command of the proxy's own. False if the transaction has no room for it."""
     queue = _queue(client)
     item = Queued(call.fact, args, encode.request(args) if inline else frame, None, True)
     if not call.changing and call.kind is None:
@@ -267,8 +266,8 @@ def _enqueue(
 
 
 def _begin_or_end(client: Client, session: Session, call: Call) -> bool:
-    """MULTI; EXEC or DISCARD without a transaction, or of one that watches nothing and has few commands (or none), all
-    of them answered here. False if it is another one."""
+    """Carry out MULTI, EXEC or DISCARD in the simple case: no keys are watched, and the few queued commands are all
+    answered here. False in any other case."""
     reply = call.ends
     assert reply is not None
     if call.name == "multi":
@@ -293,7 +292,7 @@ def _begin_or_end(client: Client, session: Session, call: Call) -> bool:
 
 
 def _queue(client: Client) -> Queue:
-    """The client's transaction, which it has begun."""
+    """The transaction that the client has begun."""
     modes = client.modes
     assert modes is not None
     queue = modes.queue
@@ -302,7 +301,7 @@ def _queue(client: Client) -> Queue:
 
 
 def _begin_queue(client: Client) -> None:
-    """Begin a transaction (MULTI) for a client that is in the middle of nothing."""
+    """Begin a transaction (MULTI) for a client that is in the mode OWN."""
     modes = client.modes
     if modes is None:
         modes = client.modes = Modes(client)
@@ -314,14 +313,14 @@ def _begin_queue(client: Client) -> None:
 
 
 def _only_queues(client: Client) -> bool:
-    """Whether the client watches nothing and is subscribed to nothing beside its transaction."""
+    """Whether the client, which is in a transaction, watches no keys and has no subscriptions."""
     modes = client.modes
     assert modes is not None
     return modes.watch is None and modes.subscriptions is None
 
 
 def _end_queue(client: Client) -> None:
-    """End a transaction that was all that the client was in the middle of, and that has changed nothing else."""
+    """End a transaction that changed no state of the client, which is in no other mode."""
     modes = client.modes
     assert modes is not None
     modes.queue = None
@@ -332,7 +331,7 @@ def _end_queue(client: Client) -> None:
 
 
 def _execute(client: Client, session: Session, items: list[Queued]) -> bytes:
-    """The replies to the commands of a transaction, all of which are answered here."""
+    """Carry out the commands of a transaction, all of which are answered here, and return the reply to EXEC."""
     lookup = client.own_answers
     lookup.now = client.last_active
     replies = []

@@ -1,4 +1,4 @@
-"""The worker's clients: who is connected, how many may be, who is behind or looks on, and CLIENT PAUSE for all."""
+"""The worker's clients: the connected ones, their limits, the slow readers, the monitors, and CLIENT PAUSE."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from proxy.transport.flow_control import Stop
 from proxy.transport.job_runner import Slices
 
 _SUSPECTS = 3
-"""So many clients are named whose requests came before a long turn."""
+"""The most clients that are named as the possible cause of a long turn."""
 
 
 class Clients:
-    """All client connections; the ``Directory`` that sessions look into."""
+    """All client connections of the worker; implements the ``Directory`` that sessions use."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class Clients:
         self.maximum = limits.max_clients
         """How many clients all workers may have."""
         self.own_maximum = limits.max_clients
-        """How many this one may have: it has so many descriptors for them."""
+        """How many clients this worker may have: its file descriptors suffice for so many."""
         self.backlog = Backlog(loop, limits.output_memory, counters)
         self.monitoring = MonitoringClients(self.tell_plain)
         self.pausing: Pausing
-        """What a pause holds."""
+        """Decides which commands a pause holds."""
         self.admission: Admission
-        """Who may come in."""
+        """Decides which clients are admitted."""
         self._clients: dict[int, Client] = {}
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
@@ -61,18 +61,18 @@ class Clients:
         return iter(list(self._clients.values()))
 
     def refusal(self, peer: Peer) -> str:
-        """Why ``peer`` can not be let in, as an error's text, and count it; "" if it can."""
+        """Return the error's text if ``peer`` is refused, and count the refusal; return "" if ``peer`` is admitted."""
         if self._shared_counts.total() >= self.maximum or len(self._clients) >= self.own_maximum:
             self._counters.reject("max clients")
             return errors.MAX_CLIENTS
         return self.admission.refusal(peer)
 
     def newest_first(self) -> Iterator[Client]:
-        """All clients, the latest first; none may come or go meanwhile."""
+        """All clients, the latest first. No client may be added or removed during the iteration."""
         return reversed(self._clients.values())
 
     def enter(self, client: Client, peer: Peer) -> int:
-        """Let one more client in, at the other end of ``peer``: its id, from 1, never given twice by any worker."""
+        """Add a client, whose connection is ``peer``. Returns its id: 1 or more, and unique among all workers."""
         shared_counts = self._shared_counts
         self._counters.accepted += 1
         number = shared_counts.next_number()
@@ -82,18 +82,18 @@ class Clients:
         return number
 
     def turn_away(self) -> bytes:
-        """What a client is told that can not be let in as there is no descriptor left for it."""
+        """Count a client that is refused for want of a file descriptor, and return the error for that client."""
         self._counters.reject("max clients")
         return encode.error(errors.MAX_CLIENTS)
 
     def remove(self, client: Client) -> None:
-        """A client is gone."""
+        """Remove a client whose connection has ended."""
         self._clients.pop(client.number, None)
         self.admission.leave(client.number)
         self._let_go(client)
         self._shared_counts.connected(len(self._clients))
 
-    # ---- what sessions may see and do
+    # ---- the interface for sessions
 
     def sessions(self) -> Iterator[Session]:
         """The sessions of all clients."""
@@ -102,11 +102,11 @@ class Clients:
                 yield note_latest(client)
 
     def get(self, number: int) -> Client | None:
-        """The client with this id."""
+        """The client with the id ``number``; None if there is none."""
         return self._clients.get(number)
 
     def latest(self, since: float) -> str:
-        """Whose requests have come ``since`` (the turns' time): the last few of them, with their commands."""
+        """Describe the last few clients that sent requests after ``since`` (the turns' time), with their commands."""
         active = sorted((client.last_active, number) for number, client in self._clients.items())
         numbers = [number for at, number in reversed(active) if at >= since]
         found = []
@@ -117,7 +117,7 @@ class Clients:
         return "; ".join(found) + (f"; {more} more" if more > 0 else "")
 
     def load(self, session: Session) -> Load:
-        """What waits in the proxy for a client."""
+        """The requests and bytes that wait in the proxy for a client."""
         client = self._clients.get(session.id)
         if client is None:
             return Load()
@@ -135,7 +135,7 @@ class Clients:
             client.close()
 
     def unblock(self, number: int, error: bool) -> bool:
-        """End the blocking command of client ``number``: whether it was in one."""
+        """End the blocking command of client ``number``, and return whether the client was in one."""
         client = self._clients.get(number)
         if client is None or client.modes is None or client.modes.block is None:
             return False
@@ -143,24 +143,24 @@ class Clients:
         return True
 
     def channels(self, session: Session) -> Iterator[tuple[bytes, bool]]:
-        """What a client is subscribed to, and of each whether it is a pattern."""
+        """The names of a client's subscriptions, each with whether it is a pattern."""
         client = self._clients.get(session.id)
         if client is not None and client.modes is not None and client.modes.subscriptions is not None:
             yield from client.modes.subscriptions.all_names()
 
     def rules_changed(self, session: Session) -> None:
-        """Have a client go by the rules of its user, which are others now."""
+        """Apply the changed rules of a client's user to the client."""
         client = self._clients.get(session.id)
         if client is not None:
             client.adopt_session()
 
     def count_blocked(self, change: int) -> None:
-        """One more client waits in a blocking command (1), or one less (-1)."""
+        """Count a client that begins (``change`` is 1) or ends (-1) to wait in a blocking command."""
         self._blocked += change
         self._shared_counts.blocked(self._blocked)
 
     def pause(self, seconds: float, writes_only: bool) -> None:
-        """Hold commands for ``seconds``; of two pauses the longer and the stricter hold, as in Redis."""
+        """Hold commands for ``seconds``. Of two pauses the longer time and the stricter mode apply, as in Redis."""
         self._pause = Pause(self._loop.time() + seconds, writes_only).joined(self._pause)
         self.paused = True
         if self._pause_timer is not None:
@@ -180,11 +180,11 @@ class Clients:
         self._slices.run(self._unpausing())
 
     def look_again(self) -> None:
-        """What is held may be so no more."""
+        """Check again whether the requests that are held still have to be."""
         self._slices.run(self._unpausing())
 
     def _unpausing(self) -> Job[None]:
-        """Carry out what was held; what still has to be is held again."""
+        """Carry out the requests that were held; a request that a pause still holds is postponed again."""
         for client in self:
             if client.held:
                 self._let_go(client)
@@ -192,25 +192,25 @@ class Clients:
             yield MORE
 
     def _let_go(self, client: Client) -> None:
-        """Hold nothing of ``client`` any more."""
+        """Stop holding the requests of ``client``."""
         if client.held:
             client.held = False
             client.session.blocked = False
             self.count_blocked(-1)
 
     def tell_plain(self) -> None:
-        """Whether the fast path may be used has changed."""
+        """Have all clients check again whether the fast path may be used."""
         for client in self:
             client.pause_changed()
 
     @property
     def pauses_writes_only(self) -> bool:
-        """Whether the pause holds only what may write."""
+        """Whether the pause holds only commands that may write."""
         return self._pause is not None and self._pause.writes_only
 
 
 def note_latest(client: Client) -> Session:
-    """The client's session, which is told what the fast path has carried out."""
+    """Record the last command of the fast path in the client's session, and return the session."""
     session = client.known_session()
     session.last_active = client.last_active
     if client.latest is not None:

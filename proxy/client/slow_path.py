@@ -1,10 +1,10 @@
-"""The slow path: one request that neither fast path took, parsed by hiredis.
+"""The slow path: carries out requests that neither fast path took, parsed by hiredis.
 
 ::
 
-    carry_out ──▶ refused: unknown, a wrong number of arguments, not permitted
+    carry_out ──▶ refused: unknown command, wrong number of arguments, no permission
               ──▶ postponed by a CLIENT PAUSE
-              ──▶ features.commands: what the client is in the middle of, or begins
+              ──▶ features.commands: taken by a mode that the client is in, or begins
               ──▶ own_commands: answered by the proxy itself
               ──▶ planned: sent to the servers as the planner decides
 
@@ -34,13 +34,13 @@ _LONG = 32 * 1024
 _MANY = 1000
 """A request of more bytes and of more arguments is taken apart in a job."""
 _STEP = 500
-"""Arguments of such a request that are taken apart until other clients may be served."""
+"""Arguments of such a request that are taken apart before other clients are served."""
 _HTTP = frozenset({b"post", b"host:"})
 _OF_KEYS = (Handling.KEYED, Handling.MULTI_SHARD)
 
 
 def carry_out(client: Client, frame: bytes, now: float) -> bool:
-    """Carry out the request ``frame``, which the client's framer found. False if it must wait (nothing was done)."""
+    """Carry out the request ``frame``, found by the client's framer. False if it must wait (nothing was done)."""
     framer = client.framer()
     client.said = frame if len(frame) <= LONGEST else None
     if framer.inline or framer.ragged:
@@ -64,7 +64,7 @@ def carry_out_nothing(client: Client, frame: bytes) -> None:
 
 
 def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
-    """Carry out a request of very many arguments. What the client sent behind it waits for that."""
+    """Carry out a request of very many arguments. Requests that the client sent behind it wait."""
     done = yield from splitting(client, frame, now)
     if not done:
         args: list[bytes] = []
@@ -75,7 +75,7 @@ def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
             yield MORE
         found = (yield from _examining(client, args)) if args else None
         denied = (yield from _denying(client, args)) if args else ""
-        yield ENOUGH  # whoever called for this is done with what it has read, so that a request can be taken back
+        yield ENOUGH  # the caller has used up its input by now, so a request can be put back
         examined = client.service.planner.examined
         examined.found = found
         try:
@@ -87,8 +87,8 @@ def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
 
 
 def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
-    """Compute, a piece at a time, what the request's handler will ask for: the slots of very many keys, the
-    options of CLIENT TRACKING, the digests of kept scripts. None if nothing is asked for."""
+    """Compute, a piece at a time, the data that the request's handler needs: the slots of very many keys, the options
+    of CLIENT TRACKING, the digests of kept scripts. None if the handler needs none of these."""
     service = client.service
     fact: Fact | None
     try:
@@ -111,7 +111,7 @@ def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
 
 
 def _denying(client: Client, args: list[bytes]) -> Job[str]:
-    """The error that the request deserves by the rules of the client's user; empty if there is none."""
+    """The error if the rules of the client's user deny the request; empty if the rules allow it."""
     try:
         fact = client.service.inspector.table.resolve(args)
     except UnknownSubcommand:
@@ -122,8 +122,8 @@ def _denying(client: Client, args: list[bytes]) -> Job[str]:
 
 
 def _parsed(client: Client, args: list[bytes], frame: bytes, now: float, denied: str | None) -> bool:
-    """Carry out a request. False if it must wait (nothing was done). ``denied`` is the error that it deserves by the
-    rules of the client's user, empty for none; None if that was not looked at yet."""
+    """Carry out a request. False if it must wait (nothing was done). ``denied`` is the error if the rules of the
+    client's user deny the request, and empty if they allow it; None if the rules were not checked yet."""
     if not args:
         return True
     session = client.session
@@ -139,7 +139,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float, denied:
             client.refuse_for_good(fact, errors.unknown_subcommand(fact.name, args[1]))
             return True
     if (fact is None or fact.handling is Handling.REFUSED) and args[0].lower() in _HTTP:
-        # A browser was made to talk to this port: Redis closes without a word, before a body is read as commands.
+        # A web page may have made a browser send this: Redis closes without an answer, before the body is executed.
         client.service.counters.reject("http")
         client.close()
         return True
@@ -166,7 +166,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float, denied:
 
 
 def _postpone(client: Client, request: Request) -> bool:
-    """Postpone a command until the pause is over, or refuse it at once if something is wrong with its keys."""
+    """Postpone a command until the pause is over, or refuse it at once if the planner rejects its keys."""
     if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
         plan = client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject):
@@ -177,7 +177,7 @@ def _postpone(client: Client, request: Request) -> bool:
 
 
 def _carry_out_monitored(client: Client, request: Request) -> bool:
-    """Carry out a command and show it to the monitors, unless it was refused."""
+    """Carry out a command, and show the command to the monitors unless it was refused."""
     counter = client.service.counters.command(request.fact.name)
     refused = counter.rejected
     done = _carry_out(client, request)
@@ -198,7 +198,7 @@ def _carry_out(client: Client, request: Request) -> bool:
 
 
 def _take_by_mode(client: Client, request: Request) -> bool | None:
-    """Pass a command to the features: whether it was carried out, or None if no feature takes it."""
+    """Offer a command to the features. True if it was carried out, False if it must wait, None if none takes it."""
     modes = client.modes
     if modes is None:
         if request.fact.handling is not Handling.MODE:

@@ -2,12 +2,11 @@
 
 ::
 
-    tick ──▶ who connected since the last tick and must log in is noted; of those noted before, who has not in time is
-         │   closed
-         └─▶ now and then: a look at every client, in slices, for idle ones and for requests of which no more comes
+    tick ──▶ new clients that must log in are noted; a noted client that has not logged in within the timeout is closed
+         └─▶ in longer intervals: all clients are checked, in slices, for idle ones and for requests that do not go on
 
-One timer is for all clients, and requests cost nothing: a look compares what it finds with what the last one found. So
-a client is closed late, by up to an eighth of the timeout (5 seconds at most) and a tick.
+One timer serves all clients, and requests cost nothing extra: a check compares the state of each client with its state
+at the last check. So a client is closed late, by up to an eighth of the timeout (5 seconds at most) and a tick.
 
 Source of ``idle_timeout``: Redis 7.0's timeout.c, ``clientsCronHandleTimeout``.
 """
@@ -29,11 +28,11 @@ from proxy.transport.job_runner import Slices
 log = logging.getLogger(__name__)
 
 _PART = 8
-"""How often a client is looked at within a timeout."""
+"""How often a client is checked within a timeout."""
 _SHORTEST, _TICK, _LOOK = 0.05, 1.0, 5.0
-"""Seconds: the shortest between two ticks, the longest, and the longest between two looks at every client."""
+"""Seconds: the shortest and the longest time between two ticks, and the longest between two checks of all clients."""
 _AT_ONCE = 100
-"""How many clients are looked at before others get their turn."""
+"""How many clients are checked before other jobs get their turn."""
 
 LOGIN = "auth timeout"
 IDLE = "idle timeout"
@@ -41,23 +40,23 @@ REQUEST = "request read timeout"
 
 
 class TimedWorker(Protocol):
-    """What the timeouts use of the worker."""
+    """The part of the worker that the timeouts use."""
 
     @property
     def clients(self) -> Clients:
-        """Its clients."""
+        """The worker's clients."""
 
     @property
     def slices(self) -> Slices:
-        """Its long jobs."""
+        """The runner of the worker's long jobs."""
 
     @property
     def counters(self) -> Counters:
-        """What it counts."""
+        """The worker's counters."""
 
 
 class ClientTimeouts:
-    """The timeouts of a worker's clients; ``open_to_all`` says whether who connects need not log in."""
+    """The timeouts of a worker's clients; ``open_to_all`` says whether clients need not log in."""
 
     def __init__(
         self, worker: TimedWorker, clock: Clock, limits: ConnectionLimits, open_to_all: Callable[[], bool]
@@ -69,14 +68,14 @@ class ClientTimeouts:
         self._request = limits.request_read_timeout
         self._open_to_all = open_to_all
         self._newest = 0
-        """The id of the latest client that was looked at."""
+        """The id of the latest client that was checked for its login."""
         self._strangers: deque[tuple[float, int]] = deque()
-        """Who had not logged in when it was first looked at: since when it may not, with its id; the oldest first."""
+        """Clients that were not logged in when first checked, the oldest first: when the timeout began, and the id."""
         self._active: dict[int, float] = {}
-        """When clients were last seen at something that ``last_active`` does not tell of, by their ids."""
+        """When clients were last active in ways that ``last_active`` does not record, by their ids."""
         self._begun: dict[int, tuple[int, float, float]] = {}
-        """Clients in the middle of a request: what ``arriving`` said, when the request before was carried out, and
-        since when both are the same."""
+        """Clients that have sent a part of a request, by id: the result of ``arriving``, the time of the previous
+        request, and the time since which both are unchanged."""
         self._looking = False
         set_ones = [seconds for seconds in (self._idle, self._request) if seconds]
         self._every = min(_LOOK, *(seconds / _PART for seconds in set_ones)) if set_ones else 0.0
@@ -90,7 +89,7 @@ class ClientTimeouts:
         return f"ClientTimeouts({len(self._strangers)} to log in, {len(self._begun)} in a request)"
 
     def close(self) -> None:
-        """Close no more clients."""
+        """Stop the timer, so that no more clients are closed."""
         if self._tick_every:
             self._timer.cancel()
 
@@ -105,17 +104,17 @@ class ClientTimeouts:
             self._worker.slices.run(self._look_once(now))
         self._timer = self._clock.call_later(self._tick_every, self._tick)
 
-    # ---- who has not logged in
+    # ---- clients that have not logged in
 
     def _note_strangers(self, now: float) -> None:
-        """Note who has connected since the last tick, and must log in."""
+        """Note the clients that connected since the last tick and must log in."""
         known, found = self._newest, []
         for client in self._worker.clients.newest_first():
             if client.number <= known:
                 break
             self._newest = max(self._newest, client.number)
             if self._open_to_all():
-                break  # who connects is logged in
+                break  # new clients are logged in at once
             if not client.session.authenticated:
                 found.append((client.created, client.number))
         self._strangers.extend(reversed(found))
@@ -128,13 +127,13 @@ class ClientTimeouts:
             if client is None or client.gone or client.closing or client.session.authenticated:
                 continue
             if client.held:
-                # CLIENT PAUSE holds its login.
+                # CLIENT PAUSE holds the client's login.
                 self._strangers.append((now, number))
                 continue
             closed.append((client, LOGIN))
         self._close(closed)
 
-    # ---- every client
+    # ---- all clients
 
     def _look_once(self, now: float) -> Job[None]:
         try:
@@ -143,7 +142,7 @@ class ClientTimeouts:
             self._looking = False
 
     def _look(self, now: float) -> Job[None]:
-        """Close who is idle, and who has begun a request and sends no more of it."""
+        """Close clients that are idle, and clients that have begun a request and send no more of it."""
         active: dict[int, float] = {}
         begun: dict[int, tuple[int, float, float]] = {}
         overdue: list[tuple[Client, str]] = []
@@ -178,7 +177,7 @@ class ClientTimeouts:
         return before[2] if before is not None and before[:2] == (got, client.last_active) else now
 
     def _busy(self, client: Client) -> bool:
-        """Whether it is not for the client to send something now, or it is there to listen."""
+        """Whether the client is not idle: it waits for the proxy or has replies to read, or it receives messages."""
         if client.held or client.window.pending or client.flow.unread():
             return True
         modes = client.modes
@@ -187,7 +186,7 @@ class ClientTimeouts:
         return modes.blocked or any(client.session.listening) or client in self._worker.clients.monitoring
 
     def _close(self, overdue: Sequence[tuple[Client, str]]) -> None:
-        """Close clients, with one line in the log for all that are closed for the same reason."""
+        """Close clients, and write one log line for all that are closed for the same reason."""
         counts: Counter[str] = Counter()
         first: dict[str, str] = {}
         for client, reason in overdue:

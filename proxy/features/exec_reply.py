@@ -1,4 +1,4 @@
-"""The end of a transaction: the server's reply to EXEC, and what the proxy itself has to add to it."""
+"""The end of a transaction: the server's reply to EXEC, completed by the replies to the proxy's own commands."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,11 +14,11 @@ from proxy.resp.replies import elements
 from proxy.session.session import ReplyMode
 
 _TOLD = frozenset((*BEGIN, *END))
-"""What is confirmed whatever CLIENT REPLY says, as Redis does."""
+"""Commands that are confirmed even after CLIENT REPLY OFF or SKIP, as in Redis."""
 
 
 class Ending(WholeReplySink):
-    """Takes the reply to EXEC, and makes the client's of it: what the proxy carries out itself is carried out now."""
+    """Makes the client's reply of the server's reply to EXEC, and carries out the proxy's own commands in it."""
 
     __slots__ = ("_client", "_frames", "_items", "_next", "_said", "_silent", "pending")
 
@@ -27,38 +27,38 @@ class Ending(WholeReplySink):
         self._items = items
         self.pending = pending
         self._silent = pending.muted
-        """CLIENT REPLY has it that nothing is said."""
+        """Whether CLIENT REPLY suppresses the replies to the next commands."""
         self._frames: Iterator[bytes] = iter(())
         self._next = 0
         self._said: list[bytes] = []
 
     @property
     def owner(self) -> object:
-        """The client's."""
+        """The client's reply window."""
         return self._client.window
 
     @property
     def counted(self) -> bool:
-        """An error is counted when it is answered."""
+        """Always False: an error is counted later, when the client is answered."""
         return False
 
     def halt(self) -> None:
-        """The client's."""
+        """Halt the client's reply window."""
         self._client.window.halt()
 
     def direct(self) -> Sink:
-        """Where the reply goes if there is nothing to be done with it."""
+        """The sink for a reply that the client gets unchanged."""
         return self.pending.sink
 
     def take(self, token: int, reply: bytes) -> None:
-        """Take the server's reply."""
+        """Take the server's reply to EXEC."""
         if reply.startswith(b"*") and reply not in exec_block.NULLS:
             self.finish(elements(reply))
         else:
             self._answer(reply)
 
     def finish(self, frames: Sequence[bytes]) -> None:
-        """Put the server's replies, and those of the proxy, where they belong."""
+        """Answer EXEC with the server's replies ``frames`` and the proxy's own, in the order of the commands."""
         self._frames = iter(frames)
         if not self._silent:
             self._said.append(b"*%d\r\n" % len(self._items))
@@ -86,11 +86,11 @@ class Ending(WholeReplySink):
                 reply = next(self._frames)
                 self._add(reply if item.whole is None else client.service.dispatcher.merged(item.whole, reply))
             yield MORE
-        self.pending.unmute()  # what is confirmed all the same is all that was kept
+        self.pending.unmute()  # only confirmations are left, which CLIENT REPLY does not suppress
         self._answer(b"".join(self._said))
 
     def _replied(self, reply: bytes) -> None:
-        """Go on with the reply to a command about the clients of all workers."""
+        """Add the reply to a command about the clients of all workers, and go on with the next command."""
         self._add_own(self._items[self._next - 1], reply)
         self._go_on()
 
@@ -104,7 +104,7 @@ class Ending(WholeReplySink):
             self._said.append(reply)
         else:
             self._add(reply)
-        self._silent = self._silent or session.closing  # CLIENT KILL: the last that it hears
+        self._silent = self._silent or session.closing  # a client that killed itself gets no further reply
 
     def _add(self, reply: bytes) -> None:
         if not self._silent:

@@ -1,7 +1,7 @@
 """Passwords whose digest takes long to compute (scrypt), verified in a thread while other clients are served.
 
-A password that was accepted is remembered (``proxy.session.passwords``), so that this is done once. Where there are
-such digests, every login that fails takes that long, whether there is such a user or not.
+An accepted password is remembered (``proxy.session.passwords``), so that its digest is computed only once. If any user
+has such a digest, every failing login takes equally long, so that the time does not reveal whether the user exists.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _COMMANDS = frozenset(("auth", "hello"))
 
 
 def takes_long(session: Session, request: Request) -> bool:
-    """Whether a request logs in with a password that has to be verified first."""
+    """Whether a request logs in with a password that has to be verified in the thread."""
     users = session.world.users
     if not users.slow or request.fact.name not in _COMMANDS:
         return False
@@ -27,8 +27,8 @@ def takes_long(session: Session, request: Request) -> bool:
 
 
 def verify(client: Host, request: Request, then: Callable[[], object]) -> None:
-    """Verify the password of a request that ``takes_long``, and call ``then``, unless the client is gone by then. What
-    the client sends meanwhile must wait."""
+    """Verify the password of a request that ``takes_long``, and call ``then`` unless the client is gone by that time.
+    The caller stops reading from the client meanwhile."""
     users = client.session.world.users
     found = _credentials(request.fact.name, request.args)
     assert found is not None
@@ -46,12 +46,12 @@ def verify(client: Host, request: Request, then: Callable[[], object]) -> None:
 
 @cache
 def _thread() -> ThreadPoolExecutor:
-    """One is enough: who logs in waits for its turn, and others keep the processor."""
+    """The only thread that verifies passwords: logins are verified one by one and leave the processor to others."""
     return ThreadPoolExecutor(1, "login")
 
 
 def _credentials(command: str, args: Sequence[bytes]) -> tuple[str, bytes] | None:
-    """User and password of AUTH or HELLO; None if there are none."""
+    """The user and password of AUTH or HELLO; None if the command has none."""
     if command == "auth":
         if len(args) > 3:
             return None

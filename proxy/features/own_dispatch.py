@@ -1,6 +1,7 @@
-"""Which handler answers one of the proxy's own commands. EXEC and the slow path both ask here.
+"""The choice of the handler that answers one of the proxy's own commands, for EXEC and the slow path.
 
-``proxy.features.commands`` has the table; this is what its rows for features look like, and how the workers join in.
+The table of these commands is in ``proxy.features.commands``. This module defines the rows for features, and collects
+the parts of all workers for a command about all clients.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,17 +23,17 @@ class FeatureCommand(OwnCommand):
     """A command that a feature carries out."""
 
     carry_out: Callable[[Modes, Request], bool]
-    """Carries out a request, outside of a transaction. False if it must wait (nothing was done)."""
+    """Carries out a request outside of a transaction. Returns False if the request must wait (nothing was done)."""
     at_exec: Callable[[Host, str, Sequence[bytes]], bytes] | None = None
-    """Makes the reply when EXEC is answered, if the command is ``InMulti.ANSWERED``; called with its name."""
+    """Makes the reply when EXEC is answered, if ``in_multi`` is ``InMulti.ANSWERED``; gets the command's name."""
     in_multi: InMulti = field(default=InMulti.REFUSED, kw_only=True)
 
 
 def replying(
     client: Host, name: str, args: Sequence[bytes], now: float, later: Callable[[bytes], None]
 ) -> Job[bytes | None]:
-    """Carry out the command ``name``, which no server sees, and return its reply. If the other workers have to do their
-    parts, return None, and call ``later`` with the reply when they have."""
+    """Carry out the command ``name``, which no server gets, and return the reply. If other workers have to do their
+    parts, return None, and call ``later`` with the reply when all parts are done."""
     row = client.own_command(name)
     session = client.session
     if isinstance(row, FeatureCommand):

@@ -1,7 +1,7 @@
-"""What one client is subscribed to, and the mode that this puts it in when it speaks RESP2.
+"""The subscriptions of one client, and the mode with few commands that a RESP2 client enters by subscribing.
 
-Of several SUBSCRIBEs that follow each other none waits for the one before; each is confirmed in its turn. What else
-follows them waits until all are: it may depend on what stands.
+A SUBSCRIBE does not wait for an earlier SUBSCRIBE; the confirmations keep the order of the commands. Any other command
+waits until all earlier subscriptions are confirmed, because its result may depend on them.
 
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
@@ -22,18 +22,18 @@ from proxy.transport.clock import Deadline
 from proxy.transport.flow_control import Stop
 
 _STEP = 8
-"""Names until a job may be interrupted."""
+"""How many names a job handles between two points at which other jobs may run."""
 _FEW = 64
-"""So many names are joined at once, so that no message comes in between."""
+"""The most names that are joined in one step, so that no message comes between their confirmations."""
 _TOLD_AT_ONCE = 500
-"""Of more confirmations these are a piece of the reply."""
+"""The most confirmations in one piece of a reply; a longer reply is streamed in pieces."""
 _LOOK_EVERY = 1.0
-"""Seconds after which it is looked again whether a slow client has caught up."""
+"""Seconds between two checks of whether a slow client has caught up."""
 
 
 @dataclass(eq=False, slots=True)
 class Begun:
-    """A command that subscribes to ``names``, and is not confirmed yet; ``pending`` is its reply."""
+    """A command that subscribes to ``names`` and is not confirmed yet; ``pending`` is the reply to the command."""
 
     kind: Kind
     names: Sequence[bytes]
@@ -50,25 +50,25 @@ class Subscriptions:
         self._client = client
         self.protocol = client.session.protocol
         self._begun: deque[Begun] = deque()
-        """The commands that subscribe and are not confirmed yet."""
+        """The commands that subscribe and are not confirmed yet, the oldest first."""
         self._confirms = False
-        """Whether the first of them is being confirmed."""
+        """Whether a job confirms the commands in ``_begun``."""
         self._limited = False
-        """Whether the limits are a subscriber's."""
+        """Whether the output limits for subscribers apply to the client."""
         self._leaves = False
-        """Whether its subscriptions are being given up, all of them."""
+        """Whether a RESET is ending all subscriptions in a job."""
         self._expected: list[PendingSubscription] = []
-        """What a transaction is going to subscribe to."""
+        """The claims of the names that a transaction subscribes to."""
         self._watch: Deadline | None = None
         self.names: dict[Kind, dict[bytes, None]] = {kind: {} for kind in Kind}
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether the client has any subscription."""
         return any(self.names.values())
 
     def all_names(self) -> Iterator[tuple[bytes, bool]]:
-        """All that the client is subscribed to, and of each whether it is a pattern."""
+        """The names of all subscriptions, each with whether it is a pattern."""
         for kind, names in self.names.items():
             for name in list(names):
                 yield name, kind is Kind.PATTERN
@@ -80,11 +80,11 @@ class Subscriptions:
 
     @property
     def follows(self) -> bool:
-        """Whether nothing of the client is in flight but commands that subscribe."""
+        """Whether all commands of the client in flight are commands that subscribe."""
         return self._client.window.pending == len(self._begun)
 
     def precedes(self, fact: Fact) -> bool:
-        """Whether a command has to wait as others before it subscribe."""
+        """Whether a command has to wait for earlier commands that subscribe."""
         if not self._begun or fact.name in BEGIN:
             return False
         self._client.flow.stop(Stop.ORDER)
@@ -92,13 +92,14 @@ class Subscriptions:
 
     @property
     def restricted(self) -> bool:
-        """Whether only a few commands are allowed."""
+        """Whether only a few commands are allowed, because a client in RESP2 is subscribed."""
         return self.protocol < 3 and self.any
 
     def expect(self, commands: Sequence[tuple[str, Sequence[bytes]]]) -> str | None:
-        """Have all stand that the ``commands`` of a transaction subscribe to, before it is carried out.
+        """Subscribe at the servers to all names in the ``commands`` of a transaction, before EXEC is carried out.
 
-        None if they do; else what follows waits, and "" is returned; or the text of an error reply.
+        Returns None when the servers have confirmed all names, "" while the client has to wait for that, or the text of
+        an error reply.
         """
         hub = self._client.service.hub
         if not self._expected:
@@ -123,13 +124,13 @@ class Subscriptions:
         self._client.flow.go(Stop.ORDER)
 
     def forget(self) -> None:
-        """The transaction is over."""
+        """Release the claims of a transaction that is over."""
         expected, self._expected = self._expected, []
         for claim in expected:
             self._client.service.slices.run(claim.releasing())
 
     def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
-        """The confirmations of the command ``name`` of a transaction, which is carried out now."""
+        """Carry out the command ``name`` of a transaction, and return its confirmations."""
         if name in END:
             return b"".join(at_once(self._leaving(END[name], args[1:], set())))
         kind = BEGIN[name]
@@ -141,7 +142,7 @@ class Subscriptions:
         return b"".join(frames)
 
     def begin(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
-        """Subscribe; what the client sends next waits until it is confirmed, unless that subscribes too."""
+        """Subscribe to ``names``. Commands behind this one wait for its confirmation unless they subscribe, too."""
         client = self._client
         hub = client.service.hub
         claim = hub.claim(self._settled)
@@ -152,13 +153,13 @@ class Subscriptions:
             client.adopt_session()
 
     def _settled(self, problem: str | None) -> None:
-        """One of the commands stands, or fails: confirm those whose turn it is."""
+        """Confirm commands from the oldest on, because the servers have confirmed or refused one of them."""
         if not self._confirms and self._begun and self._begun[0].claim.over:
             self._confirms = True
             self._client.service.slices.run(self._confirming_all(), self._client)
 
     def _confirming_all(self) -> Job[None]:
-        """Confirm the commands that stand or have failed, up to the first one that has not."""
+        """Confirm commands from the oldest on, up to the first one whose claim is not settled."""
         begun = self._begun
         while begun and begun[0].claim.over:
             yield from self._confirming(begun[0])
@@ -166,13 +167,13 @@ class Subscriptions:
         self._confirms = False
 
     def _claiming(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> Job[None]:
-        """Have ``names`` stand."""
+        """Add ``names`` to the claim, and seal the claim."""
         yield from claim.adding(kind, names)
         claim.seal()
 
     def _confirming(self, first: Begun) -> Job[None]:
-        """Hear of the names that the first command subscribes to, which stand, and say so; or what the problem is. The
-        claim has served then."""
+        """Join the topics of the ``first`` command and confirm them, or answer with the claim's error. Releases the
+        claim."""
         client, begun = self._client, self._begun
         window = client.window
         kind, names, token, problem = first.kind, first.names, first.pending.token, first.claim.problem
@@ -185,7 +186,7 @@ class Subscriptions:
                 said.clear()
 
         if problem is None and len(names) > _FEW:
-            # From here on messages wait until all is confirmed.
+            # The open stream makes messages wait until all names are confirmed.
             window.stream(token, b"", False)
             yield from self._joining(kind, names, say)
             begun.popleft()
@@ -200,21 +201,21 @@ class Subscriptions:
             self._changed()
             window.gathers = bool(begun)
             if not begun:
-                # It is read from again before it can answer: what it says then must not come behind what others say
-                # later.
+                # Reading resumes before the answer is given: a PUBLISH that the client sends in reaction to the answer
+                # must not come behind what other clients publish later.
                 client.flow.go(Stop.ORDER)
             first.pending.answer(b"".join(said))
             window.gathers = False
         self._let_go(first.claim)
 
     def _let_go(self, claim: PendingSubscription) -> None:
-        """The claim has served, or is of no use any more."""
+        """Release a claim that is served or not needed any more."""
         service = self._client.service
         service.hub.beginnings.end(claim)
         service.slices.run(claim.releasing())
 
     def _joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
-        """Hear of ``names``, all of which are claimed and stand, and ``say`` the confirmation of each."""
+        """Join the topics ``names``, which are claimed and subscribed at the servers, and ``say`` each confirmation."""
         hub, push = self._client.service.hub, self._client.window.push
         own = self.names[kind]
         for at, name in enumerate(names):
@@ -226,14 +227,16 @@ class Subscriptions:
                 yield MORE
 
     def has_none(self, kind: Kind, names: Sequence[bytes]) -> bool:
-        """Whether it is subscribed to none of these few ``names``, or to nothing of that kind if there are none."""
+        """Whether the client has no subscription to any of ``names``, or none of ``kind`` if ``names`` is empty. False,
+        too, if ``names`` are too many to check."""
         own = self.names[kind]
         return not own if not names else len(names) <= _FEW and own.keys().isdisjoint(names)
 
     def end(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
-        """Subscribe to ``names`` no more, or to none of that kind.
+        """End the subscriptions to ``names``, or all of ``kind`` if ``names`` is empty.
 
-        What follows waits until the servers know, as it may ask them who is subscribed, or be a PUBLISH that counts.
+        Commands behind this one wait until the servers have confirmed the end: such a command may ask the servers for
+        the number of subscribers, as PUBLISH and PUBSUB do.
         """
         client = self._client
         client.service.slices.run(self._ending(kind, names, pending), client)
@@ -246,7 +249,8 @@ class Subscriptions:
         self._client.service.hub.after(links, lambda: pending.answer(b"".join(frames)))
 
     def _leaving(self, kind: Kind, names: Sequence[bytes], links: set[Server]) -> Job[list[bytes]]:
-        """Hear of ``names`` no more, or of none of that kind: the confirmations. ``links`` gets what was told so."""
+        """Leave the topics ``names``, or all of ``kind`` if ``names`` is empty. Returns the confirmations, and adds the
+        servers that were told to unsubscribe to ``links``."""
         frames = []
         own = self.names[kind]
         hub = self._client.service.hub
@@ -263,16 +267,16 @@ class Subscriptions:
         return frames
 
     def adopted(self) -> None:
-        """The session may speak another protocol now."""
+        """Adopt the protocol of the session, which may have changed."""
         self.protocol = self._client.session.protocol
 
     def behind(self) -> None:
-        """The client does not read its messages as fast as they come: see how long that goes on."""
+        """Watch a client that reads its messages more slowly than they arrive."""
         if self._watch is None and self.any:
             self._look(None)
 
     def _look(self, since: float | None) -> None:
-        """Close it if too much has waited for too long; ``since`` when it has been too much."""
+        """Close a client that has had more than ``pubsub_soft`` bytes unread for too long (from ``since`` on)."""
         self._watch = None
         client = self._client
         limits, clock = client.service.limits, client.service.turn.clock
@@ -288,7 +292,7 @@ class Subscriptions:
             self._watch = clock.call_later(_LOOK_EVERY, self._look, since)
 
     def leaves(self) -> bool:
-        """Whether there is so much to be given up that RESET has to wait for it; begins with it."""
+        """Whether RESET has to wait for the end of very many subscriptions; the first call begins to end them."""
         if not self._leaves and sum(map(len, self.names.values())) > _TOLD_AT_ONCE:
             self._leaves = True
             self._client.service.slices.run(self._clearing())
@@ -297,7 +301,7 @@ class Subscriptions:
         return self._leaves
 
     def gone(self) -> None:
-        """End all, and say nothing; for good."""
+        """End all subscriptions without confirmations, because the client is gone or reset."""
         self.forget()
         begun = list(self._begun)
         self._begun.clear()
@@ -310,7 +314,7 @@ class Subscriptions:
             self._client.service.slices.run(self._clearing())
 
     def _clearing(self) -> Job[None]:
-        """Hear of nothing any more."""
+        """Leave all topics."""
         hub = self._client.service.hub
         links: set[Server] = set()
         for kind, names in self.names.items():
@@ -323,14 +327,14 @@ class Subscriptions:
             hub.after(links, self._left)
 
     def _left(self) -> None:
-        """The servers know it: RESET can be carried out."""
+        """Let the client go on with RESET, since the servers have confirmed the end of all subscriptions."""
         self._leaves = False
         if not self._client.gone:
             self._changed()
             self._client.flow.go(Stop.ORDER)
 
     def count(self, kind: Kind) -> int:
-        """What a confirmation counts: channels and patterns together, those of shards by themselves."""
+        """The count in a confirmation: that of channels and patterns together, or that of shard channels alone."""
         if kind is Kind.SHARD:
             return len(self.names[kind])
         return len(self.names[Kind.CHANNEL]) + len(self.names[Kind.PATTERN])

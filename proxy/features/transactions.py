@@ -1,13 +1,13 @@
 """MULTI, EXEC and DISCARD, WATCH and UNWATCH, carried out for a client.
 
-Commands are queued here, with Redis's errors; what EXEC makes of them::
+Commands are queued here, with Redis's errors. EXEC carries a transaction out in one of these ways::
 
-    nothing for a server              answered by the proxy
-    all else                          one block, over the shared connection of the shard's primary
-    with WATCH, SELECT or HELLO       the same block over a lease (proxy.backends.exec_request, proxy.features.watch)
-    with what proxy.planning.reply_counts names     the same
+    no command for a server           answered by the proxy
+    with WATCH, SELECT or HELLO       one block over a lease (proxy.backends.exec_request, proxy.features.watch)
+    with a command that a server may answer with several frames (proxy.planning.reply_counts)       the same
+    any other transaction             one block over the shared connection of the shard's primary
 
-The proxy's own commands among them (CLIENT, ECHO ...) are carried out when EXEC is answered
+The proxy's own commands in a transaction (CLIENT, ECHO ...) are carried out when EXEC is answered
 (proxy.features.exec_reply).
 """
 
@@ -41,9 +41,9 @@ from proxy.session.session import Session
 from proxy.transport.flow_control import Stop
 
 _MOVING = frozenset(("select", "hello", "auth"))
-"""What may change the database or the protocol, and what that may depend on."""
+"""The commands that may change the database or the protocol, and AUTH, on which their success may depend."""
 _FEW = 100
-"""Calls of scripts whose scripts are looked for at once."""
+"""The most calls of scripts whose scripts are looked up without a pause for other clients."""
 
 
 def multi(modes: Modes, request: Request) -> bool:
@@ -59,7 +59,7 @@ def multi(modes: Modes, request: Request) -> bool:
 
 
 def enqueue(modes: Modes, request: Request) -> None:
-    """Keep a command until EXEC, or say why it can not be in a transaction."""
+    """Queue a command until EXEC, or refuse it if it is not allowed in a transaction."""
     fact, args, frame = request.fact, request.args, request.frame
     client, queue = modes.client, modes.queue
     assert queue is not None
@@ -93,7 +93,7 @@ def enqueue(modes: Modes, request: Request) -> None:
 
 
 def spoil(modes: Modes, fact: Fact | None) -> None:
-    """A command was refused: EXEC will execute nothing. A refused EXEC ends the transaction."""
+    """Note that a command was refused, so that EXEC will execute nothing. A refused EXEC ends the transaction."""
     if fact is not None and fact.name == "exec":
         discard(modes)
     elif modes.queue is not None:
@@ -101,7 +101,7 @@ def spoil(modes: Modes, fact: Fact | None) -> None:
 
 
 def discard(modes: Modes) -> None:
-    """End the transaction, and watch no more."""
+    """End the transaction, and release the watched keys."""
     _end(modes)
     modes.forget_expected()
     watch, modes.watch = modes.watch, None
@@ -116,7 +116,7 @@ def _end(modes: Modes) -> None:
 
 
 def discard_command(modes: Modes, request: Request) -> bool:
-    """DISCARD."""
+    """Carry out DISCARD."""
     client = modes.client
     if modes.queue is None:
         client.say(request.fact, encode.error(errors.without_multi(request.fact.name)))
@@ -127,19 +127,19 @@ def discard_command(modes: Modes, request: Request) -> bool:
 
 
 def unwatch(modes: Modes, request: Request) -> bool:
-    """UNWATCH, outside of a transaction."""
+    """Carry out UNWATCH outside of a transaction."""
     discard(modes)
     modes.client.say(request.fact, encode.OK)
     return True
 
 
 def unwatch_at_exec(client: Host, name: str, args: Sequence[bytes]) -> bytes:
-    """UNWATCH when EXEC is answered: nothing is watched any more."""
+    """Return the reply to a queued UNWATCH, which does nothing: EXEC has released the watched keys already."""
     return encode.OK
 
 
 def watch(modes: Modes, request: Request) -> bool:
-    """WATCH: whatever follows waits until the server has confirmed it, so no read can overtake it."""
+    """Carry out WATCH. Commands behind it wait until the server has confirmed it, so that no read can overtake it."""
     fact, args, frame = request.fact, request.args, request.frame
     client = modes.client
     service = client.service
@@ -171,7 +171,7 @@ def watch(modes: Modes, request: Request) -> bool:
 
 
 def execute(modes: Modes, request: Request) -> bool:
-    """EXEC."""
+    """Carry out EXEC. False if it must wait (nothing was done)."""
     fact, now = request.fact, request.now
     client, queue, held = modes.client, modes.queue, modes.watch
     service = client.service
@@ -236,15 +236,15 @@ def execute(modes: Modes, request: Request) -> bool:
 def _carry_out(
     client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, pending: PendingReply, now: float
 ) -> None:
-    """Send the block, or carry out what has nothing for a server. ``odd``: it may be answered by more frames than it
-    should, so it goes over a lease."""
+    """Send the block, or carry out a transaction without a command for a server. ``odd``: the server may answer with
+    more than one frame for a command, so the block is not sent over a shared connection."""
     service = client.service
     remote = held is not None or bool(queue.frames)
     if remote and queue.moves:
         _follow(client.session, queue.items)
     ending = Ending(client, queue.items, pending)
     if queue.own or odd or held is not None:
-        # What the proxy does itself it does when EXEC is answered: until then nothing that follows is carried out.
+        # The proxy's own commands are carried out when EXEC is answered, and later requests must wait for them.
         client.flow.stop(Stop.ORDER)
     if not remote:
         ending.finish([])
@@ -269,15 +269,15 @@ def _carry_out(
 
 
 def _writes(queue: Queue) -> bool:
-    """Whether one of the commands that servers get may write."""
+    """Whether one of the queued commands that are sent to a server may write."""
     return any(not fact.readonly for fact in queue.facts if not exec_block.answered_here(fact))
 
 
 def _sending(
     client: Host, queue: Queue, ending: Ending, block: bytes, shard: int, now: float, *, fenced: bool
 ) -> Job[None]:
-    """Send the block over the connection that the client uses to the shard's primary, behind the scripts that it needs.
-    ``fenced``: more frames may come than are due."""
+    """Send the block over the client's connection to the shard's primary, after loading the scripts that it needs.
+    ``fenced``: the server may answer with more than one frame for a command."""
     service, pending = client.service, ending.pending
     writes = _writes(queue)
     routes = service.upstream.large_routes(block, client.routes, client.session.protocol, client.session.db)
@@ -289,7 +289,7 @@ def _sending(
     if queue.calls and backend is not None:
         yield from service.scripts.preparing(queue.calls, backend, now)
     if service.planner is not planner:
-        # The shards may be others now.
+        # The topology has changed while scripts were loaded: the shard may be another one.
         place = service.planner.together(queue.slots)
         if isinstance(place, Reject):
             pending.answer(_reject(client, place))
@@ -308,14 +308,14 @@ def _sending(
 def _send_alone(
     client: Host, queue: Queue, held: Watch | None, block: bytes, sink: Sink, *, repeat: bool, fenced: bool
 ) -> None:
-    """Send the block over a lease: that of the watched keys, or one for this."""
+    """Send the block over a lease: the lease of the watched keys, or a new one."""
 
     def done(lease: Lease | None, fate: Fate, reply: bytes) -> None:
         if held is not None and (fate is Fate.REFUSED or (fate is Fate.LOST and repeat)):
-            # Nothing was changed, and what was watched can not be watched any more.
+            # The block has changed nothing, and the keys can not be watched any more.
             reply = exec_block.NULLS[client.session.protocol == 3]
         elif lease is not None and queue.moves:
-            lease.drop()  # its database or protocol may be another now
+            lease.drop()  # the connection's database or protocol may have changed
         elif lease is not None:
             client.service.upstream.leases.give_back(lease)
         sink.deliver(0, reply, 0, len(reply))
@@ -334,7 +334,8 @@ def _reject(client: Host, rejected: Reject) -> bytes:
 
 
 def _follow(session: Session, items: Sequence[Queued]) -> None:
-    """Have a server change database and protocol where the queued commands will have ``session`` do so."""
+    """Add a SELECT or HELLO for the server to each queued command that will change the database or protocol of
+    ``session``."""
     scratch = copy(session)
     for item in items:
         if item.fact.name in _MOVING and not item.denied:

@@ -1,14 +1,14 @@
-"""What clients have asked to hear, and do not hear yet. Whoever publishes there waits for it, as one server would have
-read the one command before the other.
+"""Subscriptions that clients have asked for and that are not confirmed yet. A PUBLISH to their channels waits for the
+confirmation, because a single server would have read the SUBSCRIBE before the PUBLISH.
 
 ::
 
-    SUBSCRIBE c    ── begin ──▶ servers confirm it ──▶ the client listens ── end ──▶
-    PUBLISH c               └── waits ─────────────────────────────────────────────┘  for _PATIENCE at most
+    SUBSCRIBE c    ── begin ──▶ servers confirm it ──▶ the client is joined to c ── end ──▶
+    PUBLISH c               └── waits ──────────────────────────────────────────────────┘  for _PATIENCE at most
 
-A publisher waits for what was asked for before it came, and not for what is asked for meanwhile. Of other workers it
-is known by numbers only, and from when they have read it: a SUBSCRIBE that lies unread in the socket of one worker is
-nothing that another one could know.
+A PUBLISH waits only for subscriptions that were asked for before it arrived. The workers tell each other only the
+numbers of such subscriptions, once they have read the commands: a SUBSCRIBE that is unread in the socket of one worker
+is unknown to the others.
 """
 
 from collections import deque
@@ -21,43 +21,43 @@ from proxy.pubsub.topic import PendingSubscription, Topic
 from proxy.transport.clock import Clock
 
 _PATIENCE = 0.5
-"""Seconds after which nobody waits any more for a subscription that was asked for: its server may be away."""
+"""The most seconds that a PUBLISH waits for a subscription, whose server may be unreachable."""
 _FEW = 100
-"""So many patterns are looked at; whether a channel matches more of them is not asked."""
+"""The most patterns that are compared with a channel; any further pattern counts as a match."""
 _POLL = 0.002
-"""Seconds between two looks at what other workers say."""
+"""Seconds between two reads of the other workers' counts."""
 _BUCKETS = 63
-"""Hashes of channels ..."""
+"""The number of buckets for channels, by their hash."""
 _ANY = 63
-"""... and what stands for patterns, and for very many names."""
+"""The bucket for patterns, and for commands with more than ``_MANY`` names."""
 _MANY = 64
 
 Elsewhere = tuple[int, int, int]
-"""A bucket, a worker, and how many of its clients had begun there."""
+"""A bucket, a worker, and how many subscriptions of that worker had begun in the bucket."""
 
 
 class WorkerRows(Protocol):
-    """What the workers say of their subscriptions."""
+    """The table in which each worker counts its subscriptions that are begun and ended, by bucket."""
 
     @property
     def workers(self) -> int:
-        """How many there are."""
+        """The number of workers."""
 
     def begun(self, bucket: int) -> None:
-        """A client of this worker has begun to subscribe."""
+        """Count a subscription that a client of this worker has begun."""
 
     def ended(self, bucket: int) -> None:
-        """It hears, or is not waited for any more."""
+        """Count a subscription of this worker that is confirmed, or that no PUBLISH has to wait for any more."""
 
     def begun_elsewhere(self, bucket: int) -> Sequence[tuple[int, int]]:
-        """The other workers of which clients have begun, and hear nothing yet: how many had begun up to now."""
+        """The other workers with subscriptions that are not ended, each with its count of begun subscriptions."""
 
     def ended_elsewhere(self, bucket: int, worker: int) -> int:
-        """How many of those are over."""
+        """The count of ended subscriptions of another ``worker``."""
 
 
 class PublisherWait:
-    """Somebody waits for ``count`` events, and ``then`` is called when they are ``over``."""
+    """The wait of a PUBLISH for ``count`` subscriptions; ``then`` is called when the wait is ``over``."""
 
     __slots__ = ("_left", "_then")
 
@@ -67,38 +67,38 @@ class PublisherWait:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to wait for."""
+        """Whether no subscription is left to wait for."""
         return not self._left
 
     def one_less(self) -> None:
-        """One of them has come."""
+        """Note that one of the subscriptions has ended."""
         if self._left:
             self._left -= 1
             if not self._left:
                 self._then()
 
     def give_up(self) -> None:
-        """It has taken too long."""
+        """End the wait, because it has taken too long."""
         if self._left:
             self._left = 0
             self._then()
 
 
 class Beginnings:
-    """The claims of clients that will listen to what they claim, among all ``topics`` of a worker."""
+    """The claims of a worker's clients that have asked for subscriptions to ``topics`` and have no confirmation yet."""
 
     def __init__(self, topics: Mapping[Kind, Mapping[bytes, Topic]], clock: Clock, rows: WorkerRows | None) -> None:
         self._topics = topics
         self._clock = clock
         self._begun: dict[PendingSubscription, float] = {}
-        """When each was begun."""
+        """The time at which each claim was begun."""
         self._patterns: dict[PendingSubscription, None] = {}
-        """Those of patterns."""
+        """The claims of patterns."""
         self._waits: dict[PendingSubscription, list[PublisherWait]] = {}
         self._rows = rows if rows is not None and rows.workers > 1 else None
-        """Where there are other workers."""
+        """The counts of all workers; None if there is only one worker."""
         self._said: dict[PendingSubscription, set[int]] = {}
-        """What the other workers were told of each."""
+        """The buckets in which each claim was counted for the other workers."""
         self._aging: deque[tuple[float, PendingSubscription]] = deque()
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ class Beginnings:
         return bool(self._begun) or self._rows is not None
 
     def begin(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> None:
-        """Somebody has claimed topics of a ``kind``, and will listen to them."""
+        """Add a claim of the topics ``names``, for a client that has asked for subscriptions of this ``kind``."""
         self._begun[claim] = self._clock.now()
         if kind is Kind.PATTERN:
             self._patterns[claim] = None
@@ -122,13 +122,13 @@ class Beginnings:
             self._aging.append((self._clock.now(), claim))
 
     def _say_ended(self, claim: PendingSubscription) -> None:
-        """Tell other workers that nobody waits for it any more."""
+        """Tell other workers that no PUBLISH has to wait for ``claim`` any more."""
         if self._rows is not None:
             for bucket in self._said.pop(claim, ()):
                 self._rows.ended(bucket)
 
     def _forget_old(self) -> None:
-        """Have nobody wait for what takes too long."""
+        """Tell other workers not to wait for claims that are older than ``_PATIENCE``."""
         since = self._clock.now() - _PATIENCE
         while self._aging and self._aging[0][0] <= since:
             self._say_ended(self._aging.popleft()[1])
@@ -136,7 +136,7 @@ class Beginnings:
             self._clock.call_later(_PATIENCE, self._forget_old)
 
     def end(self, claim: PendingSubscription) -> None:
-        """The client listens, or will not; it need not have been begun."""
+        """Remove a claim whose client is subscribed or will not be; the claim need not have been added."""
         self._begun.pop(claim, None)
         self._patterns.pop(claim, None)
         self._say_ended(claim)
@@ -144,7 +144,7 @@ class Beginnings:
             wait.one_less()
 
     def of(self, kind: Kind, channel: bytes) -> set[PendingSubscription]:
-        """Those whose clients would hear a message on ``channel`` if a server had read what they sent."""
+        """The claims whose clients a message on ``channel`` would reach if the subscriptions were confirmed."""
         since = self._clock.now() - _PATIENCE
         topic = self._topics[kind].get(channel)
         found = set() if topic is None else set(self._young(topic.claims, since))
@@ -158,11 +158,11 @@ class Beginnings:
         return found
 
     def all(self) -> set[PendingSubscription]:
-        """All that anybody waits for."""
+        """All claims that a PUBLISH has to wait for."""
         return set(self._young(self._begun, self._clock.now() - _PATIENCE))
 
     def _young(self, claims: Reversible[PendingSubscription], since: float) -> Iterator[PendingSubscription]:
-        """Those of ``claims``, which are in the order in which they were begun, that were begun after ``since``."""
+        """Those of ``claims`` that were begun after ``since``; ``claims`` has the oldest first."""
         for claim in reversed(claims):
             begun = self._begun.get(claim)
             if begun is not None:
@@ -171,7 +171,7 @@ class Beginnings:
                 yield claim
 
     def elsewhere(self, channel: bytes) -> list[Elsewhere]:
-        """Those of other workers, or of what has the same hash there."""
+        """The subscriptions of other workers to ``channel``, or to names in the same buckets."""
         rows = self._rows
         if rows is None:
             return []
@@ -181,7 +181,7 @@ class Beginnings:
     def wait(
         self, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere], then: Callable[[], None]
     ) -> PublisherWait:
-        """Have ``then`` called when all of these are over, or have taken too long."""
+        """Call ``then`` when all ``claims`` and all subscriptions ``elsewhere`` have ended, or have taken too long."""
         wait = PublisherWait(len(claims) + len(elsewhere), then)
         for claim in claims:
             self._waits.setdefault(claim, []).append(wait)
@@ -191,7 +191,7 @@ class Beginnings:
         return wait
 
     def _poll(self, wait: PublisherWait, elsewhere: Sequence[Elsewhere]) -> None:
-        """Look whether those of other workers are over."""
+        """Check which subscriptions of other workers have ended."""
         rows = self._rows
         assert rows is not None
         left = [each for each in elsewhere if rows.ended_elsewhere(each[0], each[1]) < each[2]]
