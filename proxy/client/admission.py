@@ -47,7 +47,7 @@ class Peer(Protocol):
 
 
 def host_of(peer: Peer) -> str:
-    """The IP address of a client; "" if it is connected over a unix socket."""
+    """The IP address of a client; "" for a client of a unix socket."""
     address = peer.get_extra_info("peername")
     return str(address[0]) if isinstance(address, tuple) else ""
 

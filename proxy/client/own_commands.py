@@ -73,7 +73,7 @@ def _run_on_all_workers(client: Client, request: Request) -> None:
 
 
 def _running_on_all_workers(client: Client, request: Request, pending: PendingReply) -> Job[None]:
-    """Do this worker's part, have the other workers do theirs, and answer."""
+    """Carry out the command on this worker and on the other workers, and answer it."""
     # A partial, because a compiled closure and this generator would keep each other, and the client, in memory.
     answer = partial(_answer, client, pending)
     reply = yield from replying(client, request.fact.name, request.args, request.now, answer)

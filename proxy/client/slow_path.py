@@ -32,7 +32,7 @@ from proxy.transport.flow_control import Stop
 
 _LONG = 32 * 1024
 _MANY = 1000
-"""A request of more bytes and of more arguments is taken apart in a job."""
+"""A request of more than ``_LONG`` bytes and ``_MANY`` arguments is taken apart in a job."""
 _STEP = 500
 """Arguments of such a request that are taken apart before other clients are served."""
 _HTTP = frozenset({b"post", b"host:"})

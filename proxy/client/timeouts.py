@@ -3,7 +3,7 @@
 ::
 
     tick ──▶ new clients that must log in are noted; a noted client that has not logged in within the timeout is closed
-         └─▶ in longer intervals: all clients are checked, in slices, for idle ones and for requests that do not go on
+         └─▶ less often, in slices: clients that are idle, or that send no more of a request, are closed
 
 One timer serves all clients, and requests cost nothing extra: a check compares the state of each client with its state
 at the last check. So a client is closed late, by up to an eighth of the timeout (5 seconds at most) and a tick.
