@@ -1,12 +1,12 @@
-"""The CLIENT subcommands that are about all clients, whatever worker has them: LIST, KILL, PAUSE, UNPAUSE, UNBLOCK.
+"""The CLIENT subcommands about the clients of all workers: LIST, KILL, PAUSE, UNPAUSE, UNBLOCK.
 
-Each goes in three steps, so that it can span workers::
+Each command has three steps, so that it can span workers::
 
-    check    is it well-formed?             in the worker that is asked
-    part     what it means to its clients   in every worker
-    reply    the parts, put together        in the worker that is asked
+    check    checks the arguments           in the worker that is asked
+    part     acts on a worker's clients     in every worker
+    reply    combines the parts             in the worker that is asked
 
-Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
+Source: https://redis.io/docs/latest/commands/client/ and the replies of Redis 7.
 """
 
 from collections.abc import Callable, Mapping, Sequence
