@@ -115,8 +115,8 @@ BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 
 _FINE_PER_SECOND = 20_000
 _FINE_UPTO = 0.0256
-"""Latencies below this bound are counted in steps of 50 µs. All smaller bounds are multiples of a step, so none is
-searched for."""
+"""Latencies below this bound are counted in steps of 50 µs, of which all smaller bounds are multiples: no search is
+needed."""
 
 
 class CommandCounter:
@@ -181,8 +181,7 @@ class Counters:
         self.uncertain = 0
 
     def command(self, name: str) -> CommandCounter:
-        """Return the counter of the command ``name`` (lower case, known to Redis); the counter is made at its first
-        use."""
+        """Return the counter of the command ``name`` (lower case, known to Redis), made at its first use."""
         counter = self.commands.get(name)
         if counter is None:
             counter = self.commands[name] = CommandCounter(name)

@@ -32,8 +32,7 @@ class Discovering(Watched, Protocol):
         """Send nothing to the primary of the shard ``name`` for ``seconds``, because a failover is about to begin."""
 
     def give_up_reads(self, silent: Collection[Node]) -> None:
-        """Choose the servers for reads again. Requests that wait for replicas that are ``silent`` are sent
-        elsewhere."""
+        """Choose the servers for reads again. Requests waiting for ``silent`` replicas are sent elsewhere."""
 
 
 class Discovery:
@@ -57,8 +56,7 @@ class Discovery:
         """The user and password for the servers."""
         self.source: Source = source_of(config, credentials, counters, worker.hold_shard)
         self.stranger = self.source.stranger if kind == "cluster" else None
-        """The check of each node's id, by the node (``proxy.backends.handshake.Stranger``); None where servers have no
-        ids."""
+        """The check of a node's id (``proxy.backends.handshake.Stranger``); None where servers have no ids."""
         self.roles = RoleWatch(worker, kind != "static" or config.topology.check_roles)
         self.monitor = Monitor(
             lambda: worker.topology,
@@ -125,8 +123,7 @@ class Discovery:
 
 
 def source_of(config: Config, credentials: Credentials, counters: Counters, hold: Hold) -> Source:
-    """Return the source for ``config``. ``credentials`` are for the servers; ``hold`` can hold back a shard's
-    requests."""
+    """Return the source for ``config``. ``credentials`` are for the servers; ``hold`` delays a shard's requests."""
     if config.topology.kind == "cluster":
         return ClusterSource(config, credentials, counters)
     if config.topology.kind == "sentinel":

@@ -69,8 +69,7 @@ class Queued:
         self.denied = b""
         """The error in place of the reply, if the client's user may no longer run the command."""
         self.along = b""
-        """The request that a server gets in place of the proxy's own command, so that the server's state follows
-        (SELECT, HELLO)."""
+        """The request that a server gets in place of the proxy's own command, to change its state (SELECT, HELLO)."""
         self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
         """The approximate size of the command in memory, in bytes."""
 
@@ -102,7 +101,7 @@ class TransactionState(Enum):
 class TransactionEvent(Enum):
     """An event that changes the state of a transaction.
 
-    A discarded transaction has no event, since its queue is dropped. A transaction that ``proxy.client.own_fast_path``
+    A discarded transaction has no event, since its queue is deleted. A transaction that ``proxy.client.own_fast_path``
     executes directly has none either.
     """
 
@@ -229,8 +228,7 @@ class Queue:
         return queue
 
     def held(self) -> int:
-        """The number of bytes that a server keeps for the queue until EXEC; counted on demand, since few queues are
-        large."""
+        """The bytes that a server keeps for the queue until EXEC; counted on demand, since few queues are large."""
         self._held += sum(item.taken for item in self.items[self._counted :])
         self._counted = len(self.items)
         return self._held
@@ -314,6 +312,5 @@ def aborted(why: bytes) -> bytes:
 
 
 def array(frames: Sequence[bytes], count: int) -> bytes:
-    """Return the reply to EXEC with ``count`` elements, of which only ``frames`` are sent: CLIENT REPLY may omit
-    some."""
+    """Return the reply to EXEC with ``count`` elements, of which only ``frames`` are sent (CLIENT REPLY)."""
     return b"*%d\r\n%b" % (count, b"".join(frames))

@@ -11,8 +11,7 @@ _REASONS = {Reason.COMMAND: "command", Reason.KEY: "key", Reason.CHANNEL: "chann
 
 
 def denied(session: Session, fact: Fact, args: Sequence[bytes]) -> str:
-    """Return the error for a command that the client may not run; empty if the client may run it. The arity is
-    checked."""
+    """Return the error for a command that the client may not run, else empty. The arity is checked before."""
     permissions = session.permissions
     return "" if permissions.unrestricted else at_once(_denying(session, permissions, fact, args))
 

@@ -45,8 +45,7 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """The reason why a command is not allowed; ``position`` is that of the denied key or channel among its arguments,
-    else 0."""
+    """The reason why a command is not allowed; ``position`` is that of the denied key or channel, else 0."""
 
     reason: Reason
     position: int = 0
@@ -147,8 +146,7 @@ class CompiledSelector:
         return selector.all_keys or any(known.access & READ and known.pattern == b"*" for known in selector.keys)
 
     def checking_keys(self, spans: Sequence[Span], args: Sequence[bytes]) -> Job[int]:
-        """Return the position of the first key that the selector does not allow with this access; 0 if all are
-        allowed."""
+        """Return the position of the first key that the selector denies with this access; 0 if all are allowed."""
         done = 0
         for positions, access in spans:
             match = self.keys[access].match
@@ -196,8 +194,7 @@ class Permissions:
         return f"<Permissions of {self.user.name!r}>"
 
     def check(self, fact: Fact, args: Sequence[bytes]) -> Denial | None:
-        """Return why the user may not run ``args``; None if it may. ``fact`` is the subcommand's, and the arity is
-        checked."""
+        """Return why the user may not run ``args``, else None. ``fact`` is the subcommand's; the arity is checked."""
         return None if self.unrestricted else at_once(self.checking(fact, args))
 
     def checking(self, fact: Fact, args: Sequence[bytes]) -> Job[Denial | None]:

@@ -140,8 +140,7 @@ class Denials:
         return int(self._clock() * 1000)
 
     def command(self, session: DeniedClient, reason: str, object_: bytes) -> None:
-        """Record a command that was denied to a client: ``object_`` is the command itself, or the denied key or
-        channel."""
+        """Record a command that was denied to a client: ``object_`` is the command, or the denied key or channel."""
         self.commands[reason] = self.commands.get(reason, 0) + 1
         self._note(session, reason, object_, session.user)
 

@@ -1,7 +1,7 @@
 """Users, and the rules that define them, in Redis's ACL language. Pure; everything here is immutable.
 
-Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/ and the effect of each rule in Redis
-7.
+Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/ and
+the effect of each rule in Redis 7.
 """
 
 from __future__ import annotations

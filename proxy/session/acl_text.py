@@ -177,8 +177,7 @@ def _of_user(name: str) -> str:
 
 
 def shortest_rules(allowed: AllowedCommands, commands: CommandSet, named: Container[str] = ()) -> list[str]:
-    """Return rules that are equivalent to ``allowed``, as Redis 7.0 computes them: first categories, then single
-    commands.
+    """Return rules that are equivalent to ``allowed``, as Redis 7.0 computes them: categories, then commands.
 
     The category with the fewest exceptions comes first; among equals, the largest. Its commands no longer count when
     the next category is chosen. A command that Redis 7.0 does not know is shown only if it is among ``named``.

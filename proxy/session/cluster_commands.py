@@ -174,8 +174,7 @@ def of_node(reply: bytes) -> Command:
 
 
 def refused(name: str) -> Command:
-    """Return the handler of the subcommand ``name`` (as a fact names it), which is refused because all nodes are this
-    proxy."""
+    """Return the handler of the subcommand ``name`` (as a fact names it), refused because all nodes are this proxy."""
 
     @presented
     def command(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:

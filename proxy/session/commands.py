@@ -77,8 +77,7 @@ PARTS: Mapping[str, cross_worker.PartOf] = {
 
 
 def find(name: str) -> SessionRow:
-    """Return the row of the command ``name`` (as a fact names it). A subcommand that only servers know has no row, and
-    is refused."""
+    """Return the row of the command ``name`` (as a fact names it). A subcommand without a row is refused."""
     return SESSION_COMMANDS.get(name) or _refusal(name)
 
 

@@ -105,8 +105,7 @@ def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
     rows = [(number, text) for part in parts for number, text in part]
     rows.sort()
     if len(args) > 3 and args[2].lower() == b"id":
-        # The clients are listed in the order of the ids, with repetitions. Very many of the ids may belong to no
-        # client.
+        # The reply has the order of the ids, with repetitions. Very many of the ids may belong to no client.
         known = {b"%d" % number: (number, text) for number, text in rows}
         rows = [known[asked] for asked in args[3:] if asked in known]
     return encode.verbatim("".join([text + "\n" for _, text in rows]), protocol)

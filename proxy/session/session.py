@@ -112,8 +112,7 @@ class Directory(Protocol):
         """End the pause."""
 
     def unblock(self, number: int, error: bool) -> bool:
-        """End the blocking command of client ``number``, by a timeout or by an error; return whether the client was
-        blocked."""
+        """End the blocking command of client ``number``, by a timeout or by an error; return whether there was one."""
 
     def channels(self, session: "Session") -> Iterable[tuple[bytes, bool]]:
         """Return the channels and patterns that a client is subscribed to, each with whether it is a pattern."""

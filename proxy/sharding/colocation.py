@@ -85,8 +85,7 @@ class AllowedKeys(Colocation):
         self._exact = set(exact)
 
     def span_slot(self, data: bytes, start: int, stop: int) -> int:
-        """Return the slot of the key at ``data[start:stop]``, which lies within ``data``; -1 if the key may not be
-        allowed."""
+        """Return the slot of the key at ``data[start:stop]``, which lies within ``data``; -1 if it may be denied."""
         latest = self._latest
         allowed = latest is not None and data.startswith(latest, start, stop)
         if not allowed:

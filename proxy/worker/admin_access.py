@@ -76,8 +76,7 @@ class Access:
         return False
 
     def unauthorized(self) -> Response:
-        """Return the refusal of a request without valid credentials; it names the accepted schemes (RFC 9110,
-        11.6.1)."""
+        """Return the refusal of a request without valid credentials; with the accepted schemes (RFC 9110, 11.6.1)."""
         challenges = []
         if self.tokens:
             challenges.append(("WWW-Authenticate", 'Bearer realm="slotgate"'))
@@ -109,8 +108,7 @@ def _is_one_of(given: str, hashes: Sequence[str]) -> bool:
 
 
 def _name_and_password(given: str) -> tuple[str, str]:
-    """Return name and password from Basic credentials (RFC 7617); empty, which never matches, if these are
-    malformed."""
+    """Return name and password from Basic credentials (RFC 7617); empty, which never matches, if malformed."""
     try:
         text = base64.b64decode(given, validate=True).decode()
     except ValueError:

@@ -145,8 +145,7 @@ class AdminPort:
 
 @contextlib.contextmanager
 def _umask(admin: AdminSection) -> Iterator[None]:
-    """Set the umask, so that a unix socket has its mode from the start; chmod would leave the socket open for a
-    moment."""
+    """Set the umask, so that a unix socket has its mode from the start; chmod would be a moment late."""
     if admin.mode is None:
         yield
         return

@@ -86,8 +86,7 @@ class AdminProcess:
         self._words = Newest(self._stuck, _STUCK_EVERY)
 
     async def begin(self) -> None:
-        """Ask for the settings, and serve by them. Raises ChannelError and TimeoutError if the other side does not
-        answer."""
+        """Ask for the settings, and serve. Raises ChannelError and TimeoutError if the other side does not answer."""
         start: dict[str, Any] = await self.channel.ask("start", timeout=_START)
         logs.configure(*start["log"])
         access = Access(frozenset(start["hosts"]), tuple(start["tokens"]), start["username"], tuple(start["passwords"]))
@@ -158,8 +157,7 @@ class Newest(Generic[T]):
 
 
 class Certificate:
-    """The certificate and key of the port. Changed files are read again; if they are invalid, the last valid ones
-    stay."""
+    """The certificate and key of the port. Changed files are read again; invalid files are ignored."""
 
     def __init__(self, certificate: str, key: str) -> None:
         self._files = (certificate, key)

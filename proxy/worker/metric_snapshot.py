@@ -21,8 +21,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._families: dict[str, dict[Labels, float]] = {}
-        """The families by name: hashing a name is cheap, as a string keeps its hash, and a Metric is hashed each
-        time."""
+        """The families by name: a string is hashed once, but a Metric at each access."""
 
     def __repr__(self) -> str:
         return f"Tally({self._families})"

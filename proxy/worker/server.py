@@ -184,8 +184,7 @@ async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
 
 
 async def drain(service: Service) -> None:
-    """Take no new clients or requests, and wait until all requests in flight are answered, ``drain_timeout`` at
-    most."""
+    """Take no new clients or requests, and wait for those in flight, ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
     service.transports.stop_listening()
@@ -219,8 +218,7 @@ class Upkeep:
             self.sweep()
 
     def sweep(self) -> None:
-        """Forget the routes that no client has, and close the connections that no route needs and that were not used
-        lately."""
+        """Forget the routes that no client has, and close the connections that are not needed or used any more."""
         service = self._service
         service.upstream.forget_long_replies()
         used = {routes for client in service.clients for routes in client.used_routes}

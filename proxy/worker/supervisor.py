@@ -58,8 +58,7 @@ _WORKER = "proxy.worker.worker"
 
 
 async def supervise(config: Config, identity: Identity) -> None:
-    """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if an address is
-    taken."""
+    """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
     loop = asyncio.get_running_loop()
     listeners = listen(config.listen, config.worker_count, config.limits.tcp_keepalive_seconds)
     try:
@@ -266,8 +265,7 @@ class Supervisor:
     # ---- messages from workers
 
     def _up(self, member: WorkerProcess, report: Mapping[str, Any]) -> None:
-        """Handle a worker that is about to serve. It is told the current pause before the answer, and later pauses
-        after."""
+        """Handle a worker that is about to serve. It is told the current pause first, and later pauses afterwards."""
         member.report = Report.of_plain(report)
         left = self._pause.seconds - time.monotonic() if self._pause is not None else 0.0
         if self._pause is not None and left > 0:
@@ -319,8 +317,7 @@ class Supervisor:
         return found
 
     async def look(self) -> Overview:
-        """Return the state of the workers. One that does not answer counts with its last report, and is named as a
-        reason."""
+        """Return the state of the workers. A silent worker counts with its last report, and is named as a reason."""
         asked = self._up_now()
         # A worker's report arrives before its answer, over the same channel as the reports that were not asked for.
         answers = await self._ask(asked, "report")

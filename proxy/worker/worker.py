@@ -142,8 +142,7 @@ class Worker:
         self._stop.set()
 
     def _report(self, _: object) -> None:
-        """Send a report, also when asked for one: as a message, so that reports arrive in the order in which they were
-        sent."""
+        """Send a report, also when asked for one: as a message, so that reports arrive in order."""
         self._channel.tell("report", take(self._service).plain())
 
     def _part(self, body: tuple[str, int, Sequence[str]]) -> asyncio.Future[Part]:
