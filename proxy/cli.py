@@ -22,7 +22,7 @@ from proxy.config.values import cores, parse_workers
 from proxy.errors import ConfigError, SlotgateError
 from proxy.sharding.topology import build_topology, even_ranges, format_ranges
 
-# 128 + SIGPIPE, what a shell reports of any other tool in `... | head`.
+# 128 + SIGPIPE: the exit code that a shell reports for any other tool in `... | head`.
 EXIT_PIPE = 141
 _EXIT_INTERRUPTED = 130
 
@@ -38,12 +38,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with ``argv`` (the process's, without its name, by default); returns the exit code."""
+    """Run the command with ``argv`` (by default the process's arguments without its name), and return the exit code."""
     parser = _build_parser()
     try:
         options = parser.parse_args(argv)
         code: int = options.run(options)
-        # Here, not at exit, where a closed pipe would be a traceback.
+        # The flush happens here because a closed pipe would cause a traceback at exit.
         sys.stdout.flush()
     except ConfigError as error:
         for where, words in error.problems:
@@ -110,7 +110,7 @@ def _add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(options: argparse.Namespace) -> Config:
-    """The configuration from file, environment and flags. Raises ConfigError."""
+    """Return the configuration from the file, the environment and the flags. Raises ConfigError."""
     if (options.masters is None) != (options.sentinel is None):
         options.parser.error("--sentinel and --masters need each other")
     named = options.static or options.cluster or options.sentinel
@@ -122,7 +122,7 @@ def _load(options: argparse.Namespace) -> Config:
 
 
 def _flags(options: argparse.Namespace) -> Mapping[str, object]:
-    """The options that were given, shaped as the file."""
+    """Return the options that were given, in the structure of the configuration file."""
     given = {
         "listen": options.listen,
         "read_from": options.read_from,
@@ -130,7 +130,7 @@ def _flags(options: argparse.Namespace) -> Mapping[str, object]:
         "admin": options.admin,
     }
     flags: dict[str, object] = {key: value for key, value in given.items() if value is not None}
-    # One kind of topology replaces whatever the file says of the others.
+    # Flags for one kind of topology replace everything that the file says about the other kinds.
     if options.static is not None:
         flags |= _NOWHERE | {"shards": parse_static(options.static), "topology": {"kind": "static"}}
     elif options.cluster is not None:
@@ -149,7 +149,8 @@ def _found(kind: str) -> dict[str, object]:
 
 
 def parse_static(text: str) -> list[dict[str, object]]:
-    """``PRIMARY[/REPLICA...],...`` as ``[[shards]]``. A unix socket has no replicas here: its path has slashes."""
+    """Return ``PRIMARY[/REPLICA...],...`` as ``[[shards]]``. A unix socket can not have replicas here, because its path
+    contains slashes."""
     shards: list[dict[str, object]] = []
     for part in text.split(","):
         primary, *replicas = [part] if part.strip().startswith("unix:") else part.split("/")
@@ -159,7 +160,7 @@ def parse_static(text: str) -> list[dict[str, object]]:
 
 def _serve(options: argparse.Namespace) -> int:
     config = _load(options)
-    # Imported when needed: `check` and `commands` start without an event loop.
+    # The import is here so that `check` and `commands` start without an event loop.
     from proxy.worker.server import run
 
     return run(config, str(options.config.absolute()) if options.config else "")
@@ -168,7 +169,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     try:
         config = _load(options)
-        from proxy.worker.configured_users import users_of  # when needed, as above
+        from proxy.worker.configured_users import users_of  # imported here for the same reason as in `_serve`
 
         users = [user.name for user in users_of(config) if user.enabled]
     except ConfigError as error:
@@ -232,7 +233,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _at_least(lowest: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number, ``lowest`` or more."""
+    """Return a type for argparse: a whole number, ``lowest`` or more."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < lowest:
@@ -243,7 +244,7 @@ def _at_least(lowest: int) -> Callable[[str], int]:
 
 
 def _workers(text: str) -> int | str:
-    """A type for argparse: a whole number from 1 on, or "auto"."""
+    """Convert a whole number from 1 on, or "auto"; a type for argparse."""
     try:
         return parse_workers(text)
     except ValueError as error:
@@ -251,7 +252,7 @@ def _workers(text: str) -> int | str:
 
 
 def _listen(text: str) -> str:
-    """A type for argparse: an address to listen at, as it was written."""
+    """Check an address to listen at, and return the text as it was written; a type for argparse."""
     try:
         parse_listen(text)
     except ValueError as error:

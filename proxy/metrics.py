@@ -1,7 +1,7 @@
-"""What is counted: the table of metrics, and the plain counters that the hot path adds to.
+"""The table of metrics, and the plain counters that the hot path increments.
 
-Counters are ordinary integers; ``proxy.worker.admin`` turns them into Prometheus samples when it is asked, so that
-counting costs an addition. Durations are in seconds, sizes in bytes.
+Counters are ordinary integers, so that counting costs one addition; ``proxy.worker.admin`` turns them into Prometheus
+samples on request. Durations are in seconds, sizes in bytes.
 """
 
 import time
@@ -111,15 +111,16 @@ SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
 BUILD = Metric("slotgate_build", "info", "Version and engine.", ("version", "engine"))
 
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the latency histogram: from a loopback round trip to past the default request timeout."""
+"""The upper bounds of the latency histogram, from a loopback round trip to beyond the default request timeout."""
 
 _FINE_PER_SECOND = 20_000
 _FINE_UPTO = 0.0256
-"""Below this, latencies are counted in steps of 50 µs, of which all bounds down here are multiples: no search."""
+"""Latencies below this bound are counted in steps of 50 µs, of which all smaller bounds are multiples: no search is
+needed."""
 
 
 class CommandCounter:
-    """One command: how often it was carried out, of that answered with an error, and how often refused by the proxy."""
+    """The calls of one command: how many were carried out, how many of those failed, and how many the proxy refused."""
 
     __slots__ = ("calls", "failed", "name", "rejected")
 
@@ -131,7 +132,7 @@ class CommandCounter:
 
 
 class Counters:
-    """All counters of one worker. Without ``measure`` the hot path counts no commands and times none."""
+    """All counters of one worker. Without ``measure`` the hot path neither counts nor times commands."""
 
     __slots__ = (
         "_coarse",
@@ -170,7 +171,7 @@ class Counters:
         self.redirections: dict[str, int] = {}
         self.refreshes: dict[str, int] = {}
         self.confirmed = 0.0
-        """When the topology was last found or found unchanged, by ``time.monotonic``; 0 where it never is."""
+        """The time of the last successful look at the topology, by ``time.monotonic``; 0 if there was none."""
         self.rejected: dict[str, int] = {}
         self.stopped: dict[str, int] = {}
         self.retries = 0
@@ -180,7 +181,7 @@ class Counters:
         self.uncertain = 0
 
     def command(self, name: str) -> CommandCounter:
-        """The counter of the command ``name`` (lower case, known to Redis); made at its first use."""
+        """Return the counter of the command ``name`` (lower case, known to Redis), made at its first use."""
         counter = self.commands.get(name)
         if counter is None:
             counter = self.commands[name] = CommandCounter(name)
@@ -196,14 +197,14 @@ class Counters:
             self._coarse[bisect_left(BUCKETS, seconds)] += count
 
     def latency_buckets(self) -> list[int]:
-        """How many requests fell into each bucket of ``BUCKETS``, and above the last; not cumulative."""
+        """Return the number of requests in each bucket of ``BUCKETS``, and above the last bucket; not cumulative."""
         buckets = list(self._coarse)
         for index, count in enumerate(self._fine):
             buckets[bisect_left(BUCKETS, (index + 0.5) / _FINE_PER_SECOND)] += count
         return buckets
 
     def redirect(self, error: str) -> None:
-        """Count a request that a server refused with ``error`` (its first word) and that is sent again."""
+        """Count a request that a server refused with ``error`` (the error's first word) and that is sent again."""
         self.redirections[error] = self.redirections.get(error, 0) + 1
 
     def refresh(self, outcome: str) -> None:
@@ -213,9 +214,9 @@ class Counters:
             self.confirmed = time.monotonic()
 
     def reject(self, reason: str) -> None:
-        """Count a client closed for ``reason`` (a fixed word)."""
+        """Count a client that was closed for ``reason`` (a fixed word)."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
     def hold(self, limit: str) -> None:
-        """Count a client that is not read from as ``limit`` (a key of the configuration) allows no more."""
+        """Count a client that is not read from because ``limit`` (a key of the configuration) is reached."""
         self.stopped[limit] = self.stopped.get(limit, 0) + 1

@@ -30,7 +30,7 @@ from proxy.sharding.topology import Node
 from proxy.transport.clock import Deadline
 
 FORCED = "UNBLOCKED"
-"""The kind of the refusal of a server that ended a block because its role has changed."""
+"""The error kind with which a server ends a blocking command because the server's role has changed."""
 _CLOSING = frozenset((READONLY, FORCED))
 """The refusals after which a connection is not used any more."""
 
@@ -54,8 +54,8 @@ class RequestPolicy:
     loss: str
     """The reason in ``-UNCERTAIN`` when the connection was lost; ``{reason}`` stands for the reason of the loss."""
     lasting: bool = False
-    """Whether a server may keep the request waiting on purpose: then the retry deadline begins with each trouble of the
-    request, and not with the request."""
+    """Whether a server may keep the request waiting on purpose. If so, the retry deadline begins with each new trouble;
+    otherwise it begins with the request."""
     idle_ends: int = 0
     """The number of idle connections in a row that may turn out to be closed before the retries slow down."""
 
@@ -96,16 +96,16 @@ class DedicatedRequest(WholeReplySink):
         self.node: Node | None = None
         """The server that a redirection named."""
         self.asking = False
-        """Whether ASKING has to go ahead of the request."""
+        """Whether ASKING has to be sent ahead of the request."""
         self.trouble: float | None = None if self.policy.lasting else upstream.turn.now()
-        """The time since which the request can not be carried out; None: there is no trouble."""
+        """The time since which the request can not be carried out; None if there is no trouble."""
         self._claim: Claim | None = None
         self._timer: asyncio.TimerHandle | None = None
         """The timer of the next attempt."""
         self._patience: Deadline | None = None
         """The deadline of the server's reply."""
         self._proving: Doubt | None = None
-        """The error that may be a refusal, while the server is asked whether it is one."""
+        """The error that may be a refusal, kept until the server has said whether it is one."""
         self._hops = 0
         """The number of attempts that failed since ``trouble``."""
         self._over = False
@@ -127,7 +127,7 @@ class DedicatedRequest(WholeReplySink):
         raise NotImplementedError
 
     def final(self, refusal: Refusal) -> Fate | None:
-        """The fate of a request that is not sent again after ``refusal``; None if it is sent again."""
+        """Return the fate of a request that is not sent again after ``refusal``; None if the request is sent again."""
         return None
 
     def sleep(self, seconds: float, refusal: Refusal | None) -> None:
@@ -149,7 +149,7 @@ class DedicatedRequest(WholeReplySink):
             self._claim = None if claim.cancelled else claim
 
     def cancel(self) -> None:
-        """End the request at once, at the server too, as nobody waits for it any more."""
+        """End the request at once, at the server too, because nobody waits for the reply any more."""
         self.stop()
 
     def stop(self) -> None:
@@ -185,14 +185,14 @@ class DedicatedRequest(WholeReplySink):
             self._patience = self.upstream.turn.clock.call_later(patience, self._expired)
 
     def ask(self, lease: Lease, sink: Sink, token: int, frame: bytes, now: float) -> None:
-        """Send ``frame``, with ASKING ahead of it where the server wants that."""
+        """Send ``frame``, with ASKING ahead of the frame where the server requires ASKING."""
         if self.asking:
             lease.send(ASKED, 0, ASKING, now)
         lease.send(sink, token, frame, now)
 
     def prove(self, lease: Lease, doubt: Doubt, otherwise: Callable[[], None]) -> None:
-        """Ask the server whether its error is a refusal, as the error may also come from a script; ``otherwise`` is
-        called if it is none."""
+        """Ask the server whether its error is a refusal, because the error may also come from a script; call
+        ``otherwise`` if the error is no refusal."""
 
         def told(reply: bytes) -> None:
             if self.lease is not lease:
@@ -214,7 +214,7 @@ class DedicatedRequest(WholeReplySink):
         self._rest()
 
     def refused(self, lease: Lease, refusal: Refusal) -> None:
-        """Send the request where it belongs now, as a server has refused it."""
+        """Send the request to where it belongs now, because a server has refused it."""
         self.let_go(lease)
         upstream, place = self.upstream, lease.place
         upstream.counters.redirect(refusal.kind)
@@ -262,7 +262,7 @@ class DedicatedRequest(WholeReplySink):
         self.finish(Fate.LOST, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
 
     def _got(self, found: Lease | str) -> None:
-        """Take the connection that was asked for, or the text of the error that says why there is none."""
+        """Take the connection that was asked for, or the error text that says why there is no connection."""
         self._claim = None
         if isinstance(found, Lease):
             self.send(found)

@@ -20,18 +20,18 @@ CATEGORIES = (
 """All categories, in the order in which servers list them."""
 
 OLDER = "data/categories.json"
-"""What the oldest supported server with subcommands in its rules says; see ``categories_of_redis_7_0``."""
+"""The file with the categories of Redis 7.0, the oldest supported server whose rules may name subcommands."""
 
 KEYED = (Handling.KEYED, Handling.MULTI_SHARD)
-"""What the fast path may send to servers."""
+"""The handlings of the commands that the fast path may send to servers."""
 _ENDING = frozenset({"unsubscribe", "punsubscribe", "sunsubscribe"})
 FUTURE = 1
-"""The bit that stands for commands that nobody knows yet."""
+"""The bit that stands for all commands that the proxy does not know yet."""
 
 
 @cache
 def categories_of_redis_7_0() -> Mapping[str, frozenset[str]]:
-    """The categories of each command of Redis 7.0, whose ACL LIST is made from them."""
+    """Return the categories of each command of Redis 7.0, from which the ACL LIST of Redis 7.0 is computed."""
     rows = json.loads(files("proxy.commands").joinpath(OLDER).read_text("utf-8"))["commands"]
     return {name: frozenset(categories.split()) for name, categories in rows.items()}
 
@@ -39,10 +39,10 @@ def categories_of_redis_7_0() -> Mapping[str, frozenset[str]]:
 class CommandSet:
     """The commands that rules may name, each with its bit; a set of commands is an integer.
 
-    ``names`` are in alphabetical order, a container before its subcommands. ``category`` gives what a rule about a
-    category changes: the subcommands of its containers are among them. ``counted`` gives what belongs to it by itself,
-    and is known to the server that ``older`` is about, without the proxy's own. ``newer`` are commands that this server
-    does not know.
+    ``names`` are in alphabetical order, a container before its subcommands. ``category`` gives the commands that a rule
+    about a category changes; the subcommands of the category's containers are among them. ``counted`` gives the
+    commands that are themselves in the category and known to the server of ``older``, without the proxy's own commands.
+    ``newer`` are the commands that the server of ``older`` does not know.
     """
 
     __slots__ = (
@@ -60,7 +60,8 @@ class CommandSet:
     )
 
     def __init__(self, facts: Iterable[Fact], older: Mapping[str, frozenset[str]] | None = None) -> None:
-        """``older``: the categories of a server's commands, if they are to be as that server has them."""
+        """Build the set from ``facts``. ``older``: the categories of a server's commands, if they replace those of
+        ``facts``."""
         own = {fact.name for fact in _with_subcommands(OWN)}
         self.names: list[str] = []
         self.bits: dict[str, int] = {}
@@ -69,8 +70,9 @@ class CommandSet:
         self.modules = 0
         self.newer = 0
         self.keyed = self.own = 0
-        """What the fast path sends to servers; and what the proxy answers itself, but for what only admins should ask:
-        who may do all of that with every key needs no look at the rules there."""
+        """``keyed``: the commands that the fast path sends to servers. ``own``: the commands that the proxy answers
+        itself, without those for admins only. The fast path does not check the rules of a user who may run all of these
+        commands with every key."""
         self.category = dict.fromkeys(CATEGORIES, 0)
         self.counted = dict.fromkeys(CATEGORIES, 0)
         members = []
@@ -99,14 +101,15 @@ class CommandSet:
             for category in categories & self.category.keys():
                 self.category[category] |= self.groups[name]
                 self.counted[category] |= self.bits[name] if counts else 0
-        if older is not None:  # a category's rule passes over modules' commands there
+        if older is not None:  # in that server, a rule about a category leaves out the commands of modules
             self.category = {name: bits & ~self.modules for name, bits in self.category.items()}
 
     def __repr__(self) -> str:
         return f"<CommandSet of {len(self.names)} commands>"
 
     def lookup(self, name: str) -> str | None:
-        """The full name of what a rule calls ``name`` in any case; None if there is no such command."""
+        """Return the full name of the command that a rule calls ``name``, in any case; None if there is no such
+        command."""
         lower = name.lower()
         return lower if lower in self.bits else None
 

@@ -28,7 +28,7 @@ FAN_OUT = {"all_shards": Handling.ALL_SHARDS, "all_nodes": Handling.ALL_NODES}
 
 
 def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
-    """``fact`` with its handling, merge and reason, and with its subcommands decided too."""
+    """Return ``fact`` with its handling, merge and reason; its subcommands are decided too."""
     subcommands = {name: decide(sub, overrides) for name, sub in fact.subcommands.items()}
     container = fact.name.partition("|")[0]
     fact = replace(
@@ -56,8 +56,8 @@ def decide(fact: Fact, overrides: Mapping[str, Override] = OVERRIDES) -> Fact:
 
 
 def _override(name: str, overrides: Mapping[str, Override]) -> Override | None:
-    """The override of the command itself, of its subcommand's name in any container, of its container, or of its
-    module: the first that exists."""
+    """Return the first override that exists: of the command itself, of its subcommand's name in any container, of its
+    container, or of its module."""
     container, bar, subcommand = name.partition("|")
     found = overrides.get(name)
     if found is None and bar:
@@ -68,7 +68,7 @@ def _override(name: str, overrides: Mapping[str, Override]) -> Override | None:
 
 
 def _why(fact: Fact) -> str:
-    """The reason why the command is refused by its facts."""
+    """Return the reason why the command is refused by its facts."""
     known = REFUSED_BECAUSE.get(fact.name) or REFUSED_BECAUSE.get(fact.name.partition("|")[0])
     if known is not None:
         return known
@@ -78,8 +78,8 @@ def _why(fact: Fact) -> str:
 
 
 def _derive(fact: Fact) -> tuple[Handling, str | None]:
-    """The handling and the merge by the facts. Refusals come first: neither a key nor a tip makes an administrator's
-    command forwardable."""
+    """Return the handling and the merge by the facts. Refusals come first: neither a key nor a tip makes an
+    administrator's command forwardable."""
     if fact.subcommands or "admin" in fact.flags:
         return Handling.REFUSED, None
     if "pubsub" in fact.flags:
@@ -88,7 +88,7 @@ def _derive(fact: Fact) -> tuple[Handling, str | None]:
         return _derive_keyed(fact)
     if fact.blocking:
         return Handling.UNCOVERED, None
-    if "no_auth" in fact.flags or "connection" in fact.categories:  # it would change a shared connection's state
+    if "no_auth" in fact.flags or "connection" in fact.categories:  # would change a shared connection
         return Handling.REFUSED, None
     handling = FAN_OUT.get(fact.request_policy or "")
     response = fact.response_policy
@@ -108,6 +108,6 @@ def _derive_keyed(fact: Fact) -> tuple[Handling, str | None]:
 
 
 def _specs_tell_all(fact: Fact) -> bool:
-    """Whether the specs find every key: movable keys are accepted if a spec itself explains the movement."""
+    """Whether the key specs find every key. Movable keys are accepted if a spec itself explains the movement."""
     _, whole = legacy_range(fact.key_specs)
     return all(spec.complete for spec in fact.key_specs) and not (fact.movable_keys and whole)

@@ -31,7 +31,7 @@ TIMEOUT = 10.0
 
 
 def main(addresses: list[str]) -> int:
-    """Write a data file from the servers at ``addresses``; the exit code is 2 if none is given."""
+    """Write a data file from the servers at ``addresses``, and return the exit code: 2 if there are no addresses."""
     if addresses[:1] == [_CATEGORIES] and len(addresses) == 2:
         path = Path(__file__).parent / OLDER
         path.write_text(categories(addresses[1]), "utf-8")
@@ -48,8 +48,8 @@ def main(addresses: list[str]) -> int:
 
 
 def document(addresses: list[str], modules: bool = False) -> str:
-    """The text of a data file with the commands of the servers at ``addresses`` ("host:port"): those of modules, or all
-    others. Raises OSError, hiredis.ReplyError."""
+    """Return the text of a data file with the commands of the servers at ``addresses`` ("host:port"): the commands of
+    modules, or all others. Raises OSError, hiredis.ReplyError."""
     facts: dict[str, Fact] = {}
     servers = []
     for address in addresses:
@@ -62,7 +62,7 @@ def document(addresses: list[str], modules: bool = False) -> str:
 
 
 def categories(address: str) -> str:
-    """The text of the file of categories, of the server at "host:port". Raises OSError, hiredis.ReplyError."""
+    """Return the text of the file of categories, from the server at "host:port". Raises OSError, hiredis.ReplyError."""
     facts = [fact for top in reply.parse(_list(ask(address, b"COMMAND"))) for fact in (top, *top.subcommands.values())]
     rows = {fact.name: " ".join(sorted(fact.categories)) for fact in facts}
     lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(rows[name])}" for name in sorted(rows))
@@ -71,8 +71,8 @@ def categories(address: str) -> str:
 
 
 def ask(address: str, command: bytes) -> object:
-    """The reply of the server at ``address`` to ``command``, which has no arguments, as hiredis decodes it. Raises
-    OSError, hiredis.ReplyError."""
+    """Return the reply of the server at ``address`` to ``command``, which has no arguments, as hiredis decodes the
+    reply. Raises OSError, hiredis.ReplyError."""
     host, _, port = address.rpartition(":")
     reader = hiredis.Reader()
     with socket.create_connection((host, int(port)), TIMEOUT) as connection:
@@ -88,7 +88,8 @@ def ask(address: str, command: bytes) -> object:
 
 
 def _version(info: object) -> str:
-    """The server's name and version, such as "Redis 7.0.15": Valkey also sends redis_version, for old clients."""
+    """Return the server's name and version, such as "Redis 7.0.15". Valkey's INFO also has redis_version, for old
+    clients."""
     text = info.decode() if isinstance(info, bytes) else ""
     said = dict(fields(text))
     if "valkey_version" in said:

@@ -1,7 +1,7 @@
-"""What a command does with each of its keys: whether it reads or writes the value, as access rules see it.
+"""The access of a command to each of its keys, as access rules see it: whether the command reads or writes the value.
 
-The positions are those by which the planner routes (``keys``), so that no key is used that was not looked at. Access
-comes from the flags of the key specs, as Redis's getKeysFromCommandWithSpecs (src/db.c) and its callers take it.
+The positions of the keys come from ``keys``, which the planner routes by too, so that no key is used unchecked. The
+access comes from the flags of the key specs, as in Redis's getKeysFromCommandWithSpecs (src/db.c) and its callers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proxy.commands.keys import key_spans, spec_indexes
 READ = 1
 WRITE = 2
 Span = tuple[Sequence[int], int]
-"""Positions of keys, and the access to each: READ, WRITE, both, or 0 (whether it is there, its type ...)."""
+"""Positions of keys, and the access to them: READ, WRITE, both, or 0 if only metadata is used (existence, type ...)."""
 
 _ACCESS = {"access": READ, "insert": WRITE, "delete": WRITE, "update": WRITE}
 _FIRST_READ_THEN_WRITE = (READ, WRITE)
@@ -26,13 +26,15 @@ _BY_GETKEYS: Mapping[GetKeys, tuple[int, int]] = {
     xread_keys: (READ, READ),
     migrate_keys: (READ | WRITE, READ | WRITE),
 }
-"""The access to the first key, and to the others."""
+"""The access to the first key, and the access to the other keys."""
 _BITFIELD_OPTIONS = {b"get": 2, b"overflow": 1}
 
 
 def key_access(fact: Fact, args: Sequence[bytes]) -> list[Span]:
-    """The keys of ``args``, each with the access to it; none if the arguments do not fit the key specs: then the
-    command is a syntax error, and the planner refuses it. Positions may come twice.
+    """Return the keys of ``args``, each with the access to it. A position may occur twice.
+
+    The list is empty if the arguments do not fit the key specs: such a command is a syntax error, and the planner
+    refuses it.
     """
     try:
         return list(_spans(fact, args))
@@ -53,7 +55,8 @@ def _spans(fact: Fact, args: Sequence[bytes]) -> Iterator[Span]:
 
 
 def _by_getkeys(fact: Fact, getkeys: GetKeys, args: Sequence[bytes]) -> Iterator[Span]:
-    """Of keys that are found by a function: what the table says, else all that any spec says."""
+    """Yield the keys that a function finds. Their access comes from ``_BY_GETKEYS``, or else is all that any spec
+    allows."""
     (positions,) = key_spans(fact, args)
     first, others = _BY_GETKEYS.get(getkeys) or (_widest(fact), _widest(fact))
     yield positions[:1], first
@@ -61,7 +64,7 @@ def _by_getkeys(fact: Fact, getkeys: GetKeys, args: Sequence[bytes]) -> Iterator
 
 
 def access_of(spec: KeySpec) -> int:
-    """The access that a key spec's flags stand for."""
+    """Return the access that the flags of a key spec stand for."""
     access = 0
     for flag in spec.flags:
         access |= _ACCESS.get(flag, 0)
@@ -76,12 +79,12 @@ def _widest(fact: Fact) -> int:
 
 
 def _set(args: Sequence[bytes]) -> int:
-    """With GET, SET answers the old value."""
+    """Return the access of SET, which reads the old value too if the option GET is given."""
     return READ | WRITE if any(arg.lower() == b"get" for arg in args[3:]) else WRITE
 
 
 def _bitfield(args: Sequence[bytes]) -> int:
-    """Only GET, and OVERFLOW beside it, write nothing."""
+    """Return the access of BITFIELD, which writes nothing if its only subcommands are GET and OVERFLOW."""
     at = 2
     while at < len(args):
         values = _BITFIELD_OPTIONS.get(args[at].lower())

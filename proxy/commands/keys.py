@@ -12,7 +12,7 @@ __all__ = ["KeysError", "blocks", "key_indexes", "key_spans", "spec_indexes"]
 
 
 def key_indexes(fact: Fact, args: Sequence[bytes]) -> list[int]:
-    """The positions of the keys in ``args`` (the command's name is at position 0), ascending, each once.
+    """Return the positions of the keys in ``args`` (the command's name is at position 0), ascending, each once.
 
     ``args`` fits the fact's arity. The list is empty for a keyless command, and for a number of keys that is 0. Raises
     KeysError if the arguments do not fit the key specs; the server would answer with a syntax error.
@@ -22,7 +22,7 @@ def key_indexes(fact: Fact, args: Sequence[bytes]) -> list[int]:
 
 
 def key_spans(fact: Fact, args: Sequence[bytes]) -> list[Sequence[int]]:
-    """The positions of the keys, in parts that may overlap; no list of the size of ``args`` is made."""
+    """Return the positions of the keys, in parts that may overlap. No list as long as ``args`` is made."""
     if fact.key_range is not None:
         first, last, step = fact.key_range
         return [_span(args, first, last if last >= 0 else len(args) + last, step)]
@@ -42,7 +42,7 @@ def blocks(fact: Fact, args: Sequence[bytes]) -> bool:
 
 
 def spec_indexes(spec: KeySpec, args: Sequence[bytes]) -> Sequence[int]:
-    """The positions of the keys that one complete key spec finds; raises KeysError."""
+    """Return the positions of the keys that one complete key spec finds. Raises KeysError."""
     begin = _begin(spec.begin, args)
     if begin is None:
         return []

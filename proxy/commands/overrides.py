@@ -164,7 +164,7 @@ FOR_ADMINS: Mapping[str, Override] = MappingProxyType(
         **modules.FOR_ADMINS,
     }
 )
-"""The handling of commands that are refused, except for users with ``admin = true``, for those users."""
+"""The handling of refused commands for users with ``admin = true``; other users get the refusal."""
 
 PRIVILEGED = frozenset({"monitor", "slotgate", "acl|setuser", "acl|deluser", "acl|load", "acl|save", "acl|log"})
 """Commands, and containers with their subcommands, that only users with ``admin = true`` may run."""
@@ -200,4 +200,5 @@ _STATE = "it reads the server's own state; Redis flags such commands neither rea
 READS_ONLY: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(("lastsave", "script|exists", "script|show", "slowlog|len", "commandlog|len"), _STATE)
 )
-"""Commands for all shards that change nothing, though not flagged readonly. All commands with special merges do so."""
+"""Commands for all shards that change nothing, though not flagged readonly. Commands with special merges are such
+too."""

@@ -1,4 +1,4 @@
-"""The table ``[admin]``: where operators ask over HTTP, and who may ask."""
+"""The table ``[admin]``: the address at which operators ask over HTTP, and who may ask."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FILES = ("tls_cert_file", "tls_key_file")
 
 
 def from_address(value: object) -> object:
-    """The short form, ``admin = "127.0.0.1:9121"``, as a table."""
+    """Return the short form, ``admin = "127.0.0.1:9121"``, as a table."""
     if not isinstance(value, str):
         return value
     return {"address": parse_listen(value) if value else ""}
@@ -29,14 +29,16 @@ def _host(value: str) -> str:
 
 
 def _mode(value: object) -> int:
-    """The mode of a file, as chmod takes it, in quotes: TOML and JSON would read the number in another base."""
+    """Parse a file mode, as chmod takes it, from quoted text: TOML and JSON would read a bare number in another
+    base."""
     if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
         raise ValueError(f'{shown(value)} is not the mode of a socket: write it in quotes, as in "660"')
     return int(value, 8)
 
 
 class AdminSection(Section):
-    """``[admin]``: where operators ask over HTTP, and who may. Tokens and passwords are kept as SHA-256 only."""
+    """The table ``[admin]``: the address for operators, and who may ask. Tokens and passwords are kept as SHA-256
+    only."""
 
     address: Annotated[ListenAddress | None, BeforeValidator(lambda value: None if value == "" else value)] = default(
         "127.0.0.1:9121", "Loopback until told otherwise: metrics tell much about an application."
@@ -70,7 +72,7 @@ class AdminSection(Section):
         for keys in TOKEN_KEYS, PASSWORD_KEYS:
             secret = read_secret(self, info.context, keys)
             if secret is not None:
-                # What is plain is dropped here: nothing needs it again.
+                # The plain secret is dropped here, because nothing needs it again.
                 hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
                 object.__setattr__(self, keys[-1], (hashed,))
                 object.__setattr__(self, keys[0], None)
@@ -88,7 +90,7 @@ class AdminSection(Section):
         return self
 
     def __str__(self) -> str:
-        """In words, for people: where it is, and what it asks for."""
+        """Describe the admin port for people: its address, and the credentials that it asks for."""
         if self.address is None:
             return "off"
         asks = [

@@ -15,7 +15,7 @@ _NOT_ITS_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 
 
 class HasOwnCertificate(Protocol):
-    """A table with the keys of a certificate; files are full paths."""
+    """A table with the keys of a certificate. File names are full paths."""
 
     @property
     def tls_cert_file(self) -> str | None: ...
@@ -33,15 +33,15 @@ class HasTlsFiles(HasOwnCertificate, Protocol):
 
 
 class _Encrypted(Exception):
-    """A key is encrypted and needs a passphrase."""
+    """Raised if a key is encrypted and needs a passphrase."""
 
 
 def client_context(section: HasTlsFiles) -> ssl.SSLContext:
-    """The context for connections to servers, TLS 1.2 and later. Raises Problems with every key that is wrong.
+    """Return the context for connections to servers, TLS 1.2 and later. Raises Problems with every key that is wrong.
 
     Like OpenSSL's own tools, the context accepts authorities without the extensions that Python 3.13 began to require
-    (``VERIFY_X509_STRICT``), since authorities made for Redis servers often lack them. It trusts every certificate in
-    ``tls_ca_file``, an authority's as well as a server's own.
+    (``VERIFY_X509_STRICT``), since authorities made for Redis servers often lack them. The context trusts every
+    certificate in ``tls_ca_file``, an authority's as well as a server's own.
     """
     problems = [*_unreadable(section), *_half(section)]
     if problems:
@@ -63,7 +63,7 @@ def client_context(section: HasTlsFiles) -> ssl.SSLContext:
 
 
 def check_own(section: HasOwnCertificate) -> None:
-    """Raise Problems that name every key that is wrong, of a table that has a listener's certificate and key."""
+    """Check the certificate and key of a listener's table. Raises Problems that name every key that is wrong."""
     problems = [*_unreadable(section), *_half(section)]
     if not problems and section.tls_cert_file is not None and section.tls_key_file is not None:
         problems += _load_own(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), section.tls_cert_file, section.tls_key_file)
@@ -119,5 +119,5 @@ _NO_CERTIFICATE = "which holds no certificate: it is PEM, and begins with -----B
 
 
 def _ask_nobody() -> str:
-    """Refuse to give a passphrase, for which OpenSSL would ask at the terminal."""
+    """Refuse to give a passphrase; without this callback OpenSSL would ask for the passphrase at the terminal."""
     raise _Encrypted

@@ -19,7 +19,7 @@ _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
 
 def check_kind(config: Config) -> Iterator[Problem]:
-    """The keys that the kind of topology needs are set, and the keys that it does not use are not."""
+    """Check that the keys that the kind of topology needs are set, and that the keys it does not use are not set."""
     kind = config.topology.kind
     for path, named, its in (
         ("cluster.seeds", config.cluster.seeds, "cluster"),
@@ -43,14 +43,14 @@ def check_kind(config: Config) -> Iterator[Problem]:
 
 
 def check_asked(config: Config) -> Iterator[Problem]:
-    """The nodes and sentinels that are asked for the servers have network addresses, as the servers have."""
+    """Check that the nodes and sentinels that are asked for the servers have network addresses, as the servers have."""
     for path, address in _asked(config):
         if address.unix:
             yield path, f'{address} is a unix socket: write "host:port", which says where the other servers are too'
 
 
 def check_masters(config: Config) -> Iterator[Problem]:
-    """Each master is named once, by a name that sentinels allow."""
+    """Check that each master is named once, by a name that sentinels allow."""
     for first, second, name in _repeated(config.sentinel.masters):
         yield f"sentinel.masters[{second}]", f'"{name}" is sentinel.masters[{first}] too: name each master once'
     for index, name in enumerate(config.sentinel.masters):
@@ -59,14 +59,15 @@ def check_masters(config: Config) -> Iterator[Problem]:
 
 
 def check_shards(config: Config) -> Iterator[Problem]:
-    """A static topology has shards."""
+    """Check that a static topology has shards."""
     others = config.cluster.seeds or config.sentinel.sentinels or config.sentinel.masters
     if config.topology.kind == "static" and not config.shards and not others:
         yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
 
 
 def check_colocate(config: Config) -> Iterator[Problem]:
-    """Rules are for servers that do not check slots themselves; each prefix and each name is used once."""
+    """Check that the servers do not check slots themselves if there are rules, and that each prefix and name is used
+    once."""
     if config.colocate and config.topology.kind == "cluster":
         yield (
             "colocate",
@@ -92,39 +93,40 @@ def check_colocate(config: Config) -> Iterator[Problem]:
 
 
 def check_backoff(config: Config) -> Iterator[Problem]:
-    """The first wait is not longer than the longest."""
+    """Check that the first wait is not longer than the longest."""
     if config.backend.backoff_min > config.backend.backoff_max:
         yield "backend.backoff_min", "is longer than backoff_max: make it shorter, or backoff_max longer"
 
 
 def check_output(config: Config) -> Iterator[Problem]:
-    """Reading stops before the client is closed."""
+    """Check that reading from a client stops before the client is closed."""
     if config.limits.output_soft > config.limits.output_hard:
         yield "limits.output_soft", "is larger than output_hard: make it smaller, or output_hard larger"
 
 
 def check_pubsub_output(config: Config) -> Iterator[Problem]:
-    """The soft limit of subscribers' output is not above the hard limit."""
+    """Check that the soft limit of subscribers' output is not above the hard limit."""
     if config.limits.pubsub_output_soft > config.limits.pubsub_output_hard:
         path = "limits.pubsub_output_soft"
         yield path, "is larger than pubsub_output_hard: make it smaller, or pubsub_output_hard larger"
 
 
 def check_bulk(config: Config) -> Iterator[Problem]:
-    """One argument fits into a request."""
+    """Check that one argument of the largest size fits into a request."""
     if config.limits.max_bulk > config.limits.max_request_size:
         yield "limits.max_bulk", "is larger than max_request_size, so it is never reached: make it smaller"
 
 
 def check_logins(config: Config) -> Iterator[Problem]:
-    """Redis's AUTH takes no user without a password."""
+    """Check that each username for servers has a password, because Redis's AUTH takes no username without a
+    password."""
     for name, section in ("backend", config.backend), ("sentinel", config.sentinel):
         if section.username is not None and section.password is None:
             yield f"{name}.username", "needs a password: set password, password_env or password_file beside it"
 
 
 def check_tls(config: Config) -> Iterator[Problem]:
-    """The files of TLS can be used, and no key of TLS is set while TLS is off."""
+    """Check that the TLS files can be used, and that no TLS key is set while TLS is off."""
     backend = config.backend
     if not backend.tls and not config.sentinel.tls:
         for key in _TLS_KEYS:
@@ -138,7 +140,7 @@ def check_tls(config: Config) -> Iterator[Problem]:
 
 
 def check_admin(config: Config) -> Iterator[Problem]:
-    """The certificate of the admin port can be used."""
+    """Check that the certificate of the admin port can be used."""
     try:
         check_own(config.admin)
     except Problems as error:
@@ -146,7 +148,7 @@ def check_admin(config: Config) -> Iterator[Problem]:
 
 
 def check_users(config: Config) -> Iterator[Problem]:
-    """Each user is named once."""
+    """Check that each user is named once."""
     for first, second, name in _repeated(user.name for user in config.users):
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
     if config.aclfile is not None and config.users != default_user(()):
@@ -154,7 +156,7 @@ def check_users(config: Config) -> Iterator[Problem]:
 
 
 def check_advertised(config: Config) -> Iterator[Problem]:
-    """The advertised addresses have an effect, and cluster clients can connect to them."""
+    """Check that the advertised addresses have an effect, and that cluster clients can connect to them."""
     if config.advertise and config.present_as != "cluster":
         yield "advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'
     for index, address in enumerate(config.advertise):
@@ -170,13 +172,13 @@ def check_advertised(config: Config) -> Iterator[Problem]:
 
 
 def check_shard_names(config: Config) -> Iterator[Problem]:
-    """Each shard has a name of its own."""
+    """Check that each shard has a name of its own."""
     for first, second, name in _repeated(shard.name for shard in config.shards):
         yield f"shards[{second}].name", f'"{name}" is the name of shards[{first}] too: choose another'
 
 
 def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int, str]]:
-    """The repeated names: (index of the first one, index of the repetition, name)."""
+    """Yield the repeated names: (index of the first one, index of the repetition, name)."""
     seen: dict[str, int] = {}
     for position, name in enumerate(names):
         if seen.setdefault(name, position) != position:
@@ -184,7 +186,7 @@ def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def check_servers(config: Config) -> Iterator[Problem]:
-    """Each server is named once, as primary or replica of one shard."""
+    """Check that each server is named once, as primary or replica of one shard."""
     seen: dict[str, str] = {}
     for path, address in _servers(config):
         key = str(_canonical(address))
@@ -195,7 +197,7 @@ def check_servers(config: Config) -> Iterator[Problem]:
 
 
 def check_slots(config: Config) -> Iterator[Problem]:
-    """Every slot has one shard."""
+    """Check that every slot belongs to exactly one shard."""
     named = [(index, shard.slots) for index, shard in enumerate(config.shards) if shard.slots is not None]
     if not named:
         if len(config.shards) > SLOTS:
@@ -234,13 +236,13 @@ def _gaps(owners: list[list[int]]) -> Iterator[Problem]:
 
 
 def _ranges(slots: list[int]) -> str:
-    """Ascending slots as ranges: within a range, slot minus position is constant."""
+    """Return ascending slots as ranges. Within a range, slot minus position is constant."""
     runs = [[slot for _, slot in run] for _, run in groupby(enumerate(slots), lambda item: item[1] - item[0])]
     return ",".join(format_range(run[0], run[-1]) for run in runs)
 
 
 def check_listeners(config: Config) -> Iterator[Problem]:
-    """Listeners do not use each other's address, nor a server's, where the proxy would connect to itself."""
+    """Check that no listener uses another listener's address, or a server's: the proxy would connect to itself."""
     listeners = [(f"listen[{index}]", address) for index, address in enumerate(config.listen)]
     if not listeners:
         yield "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'
@@ -277,7 +279,7 @@ def _canonical(address: Address) -> Address:
 
 
 def _same_place(listener: Address, other: Address) -> bool:
-    """Whether ``listener`` is reached at ``other``, as far as can be told without a name server."""
+    """Whether ``listener`` is reached at ``other``, as far as this can be decided without a name server."""
     if listener.unix or other.unix:
         return listener == other
     if listener.port != other.port:

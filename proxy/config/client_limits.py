@@ -1,4 +1,4 @@
-"""The keys of ``[limits]`` that say who may be connected, and what protected mode says."""
+"""The keys of ``[limits]`` about who may be connected, and the operator's text about protected mode."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ PROTECTED = (
     "{} accepts clients of this machine only, as the default user needs no password: set a password under [[users]], "
     "or protected_mode = false"
 )
-"""What protected mode means at a listener, for the operator."""
+"""The meaning of protected mode at a listener, as the operator reads it."""
 
 
 class ConnectionLimits(Section):
-    """How many clients there may be, and how long a client may leave the proxy waiting; 0 is no limit."""
+    """Limits on the number of clients, and on how long a client may leave the proxy waiting. 0 means no limit."""
 
     max_clients: Count = _default(10000, "Redis's own default.", ge=1)
     max_clients_per_address: Count = _default(

@@ -27,24 +27,24 @@ NAMES = frozenset(
 """The names of all variables that set a key."""
 
 ENGINE = f"{PREFIX}ENGINE"
-"""The variable that is read when the package is imported (``proxy.__init__``), so it can not be set in a file."""
+"""The variable that is read when the package is imported (``proxy.__init__``), so the file can not set it."""
 
 _ADMIN_KEYS = f"{PREFIX}admin__".lower()
 
-# Kubernetes and Docker set these for a service called "slotgate"; they are not an operator's mistake.
+# Kubernetes and Docker set these variables for a service called "slotgate"; they are not an operator's mistake.
 _SERVICE_LINK = re.compile(
     f"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
 
 
 class _Shape(Config, BaseSettings):
-    """The keys of Config, in the form from which pydantic-settings reads names; never instantiated."""
+    """The keys of Config, in the form from which pydantic-settings reads names. The class is never instantiated."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
 
 
 class _Variables(EnvSettingsSource):
-    """The reader of pydantic-settings over a given environment, which accepts text in place of a list."""
+    """The reader of pydantic-settings over a given environment. The reader accepts text in place of a list."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(_Shape)
@@ -52,9 +52,9 @@ class _Variables(EnvSettingsSource):
         self.problems: list[Problem] = []
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """JSON lists and objects decoded; other text unchanged, since it may be an address."""
+        """Return JSON lists and objects decoded, and other text unchanged, since the text may be an address."""
         if field_name == "admin" and not value.lstrip().startswith("{"):
-            # The short form, beside which other variables may set the table's other keys.
+            # `value` is the short form. Other variables may set the other keys of the table.
             return {"address": value} if any(name.startswith(_ADMIN_KEYS) for name in self.env_vars) else value
         try:
             decoded = json.loads(value)
@@ -67,7 +67,8 @@ class _Variables(EnvSettingsSource):
 
 
 def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
-    """The keys that the variables set, in the structure of the file, and the problems of unreadable variables."""
+    """Return the keys that the variables set, in the structure of the file, and the problems of unreadable
+    variables."""
     source = _Variables({name: value for name, value in environ.items() if name.upper() in NAMES})
     data = source()
     for name, _ in source.problems:
@@ -76,7 +77,8 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[P
 
 
 def unknown_variables(environ: Mapping[str, str], meant: frozenset[str]) -> list[Problem]:
-    """A problem for each ``SLOTGATE_`` variable that sets nothing; ``meant`` are the variables of a password_env."""
+    """Return a problem for each ``SLOTGATE_`` variable without effect; ``meant`` are the variables of a
+    password_env."""
     return [
         (name, _not_a_variable(name.upper()))
         for name in sorted(environ)
@@ -99,7 +101,7 @@ def _not_a_variable(name: str) -> str:
 
 
 def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
-    """The variable that set the key at ``path`` (``backend.backoff_min``, ``shards[1].slots``), or None."""
+    """Return the variable that set the key at ``path`` (``backend.backoff_min``, ``shards[1].slots``), or None."""
     keys = path.split("[")[0].split(".")
     present = {name.upper() for name in environ}
     candidates = ("__".join(keys[:count]).upper() for count in (2, 1))
@@ -107,6 +109,6 @@ def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
 
 
 def sets_topology(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names the shards, or the way to find them."""
+    """Whether the environment sets the shards, or the way to find them."""
     tables = tuple(f"{PREFIX}{table}" for table in ("SHARDS", "TOPOLOGY", "CLUSTER", "SENTINEL"))
     return any(name.upper().startswith(tables) for name in environ)

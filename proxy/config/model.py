@@ -44,14 +44,14 @@ from proxy.config.values import (
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 _KEEPALIVE_MAX = 32767.0
-"""The most seconds that Linux takes (TCP_KEEPIDLE)."""
+"""The largest number of seconds that Linux accepts (TCP_KEEPIDLE)."""
 
 
 Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(_one_or_many)]
 
 
 class TopologySection(Section):
-    """``[topology]``: how the shards are found."""
+    """The table ``[topology]``: how the shards are found."""
 
     kind: Literal["static", "cluster", "sentinel"] = _default(
         "static", "The shards are those named in this file: no other service has to run."
@@ -67,13 +67,14 @@ class TopologySection(Section):
 
 
 class ClusterSection(Section):
-    """``[cluster]``: the nodes that are asked for the topology of a Redis Cluster."""
+    """The table ``[cluster]``: the nodes that are asked for the topology of a Redis Cluster."""
 
     seeds: Servers = _default((), "Required for a cluster: two or three of its nodes, one of which has to answer.")
 
 
 class SentinelSection(Section):
-    """``[sentinel]``: the sentinels, the master names that are the shards, and how to log in to the sentinels."""
+    """The table ``[sentinel]``: the sentinels, how to log in to them, and the master names, each of which is a
+    shard."""
 
     sentinels: Servers = _default((), "Required with sentinels: one has to answer, and names the others.")
     masters: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
@@ -99,7 +100,7 @@ def _name(value: str | None) -> str | None:
 
 
 class ShardSection(Section):
-    """One ``[[shards]]``: a primary, its replicas, and the slots they hold."""
+    """One table ``[[shards]]``: a primary, its replicas, and the slots of the shard."""
 
     name: Annotated[str, AfterValidator(_name)] = _default(
         "", "The shard's position gives the name, shard-1, shard-2 and so on: names are only for people."
@@ -119,7 +120,7 @@ def _name_shards(shards: tuple[ShardSection, ...]) -> tuple[ShardSection, ...]:
 
 
 class ColocateSection(Section):
-    """One ``[[colocate]]``: a rule for keys with common prefixes, so that related keys share a slot."""
+    """One table ``[[colocate]]``: a rule for keys with common prefixes, so that related keys share a slot."""
 
     name: Annotated[str | None, AfterValidator(_name)] = _default(
         None, "Required with prefixes: their keys are in the slot of a key of this name."
@@ -134,7 +135,7 @@ class ColocateSection(Section):
     separator: str = _default(":", "The colon is the usual separator of fields in keys.")
 
     def named_prefixes(self) -> Iterator[tuple[str, str]]:
-        """Each prefix with its key in this table."""
+        """Yield each prefix with its key in this table."""
         if self.prefix is not None:
             yield "prefix", self.prefix
         for index, prefix in enumerate(self.prefixes):
@@ -164,7 +165,7 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
     else:
         if rule.prefixes:
             yield "prefixes", "are set beside prefix: make two rules of them"
-        braced = _has_brace(rule.prefix)  # reported below, and then the number of fields is not checked
+        braced = _has_brace(rule.prefix)  # reported below; the number of fields is not checked then
         if rule.upto is None and not braced:
             yield "upto", f'is missing: write how many fields are hashed, 2 for "{rule.prefix}<name>"'
         if len(rule.separator.encode()) != 1 or rule.separator in "{}":
@@ -180,7 +181,7 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
 
 
 class BackendSection(Section):
-    """``[backend]``: connections to the servers."""
+    """The table ``[backend]``: connections to the servers."""
 
     connections_per_node: Count = _default(
         1, "Pipelining uses one connection fully; more only split the batches.", ge=1, le=1024
@@ -231,7 +232,7 @@ class BackendSection(Section):
     @model_validator(mode="after")
     def _resolve(self, info: ValidationInfo) -> Self:
         secret = read_secret(self, info.context)
-        # From here on `password` is the password to send, wherever it was read from.
+        # From here on `password` is the password to send, whatever key gave or named the password.
         object.__setattr__(self, "password", None if secret is None else SecretStr(secret))
         for key in TLS_FILES:
             if (name := getattr(self, key)) is not None:
@@ -240,7 +241,7 @@ class BackendSection(Section):
 
 
 class LimitsSection(ConnectionLimits):
-    """``[limits]``: the limits of clients and of every buffer."""
+    """The table ``[limits]``: the limits of clients and of every buffer."""
 
     max_request_size: Size = _default("1gb", "Redis's client-query-buffer-limit.", gt=0)
     max_bulk: Size = _default("512mb", "Redis's proto-max-bulk-len.", gt=0)
@@ -278,12 +279,12 @@ class LimitsSection(ConnectionLimits):
 
     @property
     def tcp_keepalive_seconds(self) -> int:
-        """``tcp_keepalive`` as the system takes it: in whole seconds, and 0 only if it is off."""
+        """Return ``tcp_keepalive`` as the system takes it: in whole seconds, and 0 only if keepalive is off."""
         return ceil(self.tcp_keepalive)
 
 
 class LogSection(Section):
-    """``[log]``: the log on stderr."""
+    """The table ``[log]``: the log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = _default(
         "info", "One line for each event that matters to an operator, and none for single commands."
@@ -342,11 +343,12 @@ class Config(Section):
 
     @property
     def protected_listeners(self) -> tuple[Address, ...]:
-        """The listeners that refuse clients of other machines, as protected mode is on and nobody needs a password."""
+        """The listeners that refuse clients of other machines, because protected mode is on and no password is
+        needed."""
         nopass = self.aclfile is None and any(user.name == "default" and user.open for user in self.users)
         return tuple(each for each in self.listen if self.protected_mode and nopass and not each.loopback)
 
     @property
     def worker_count(self) -> int:
-        """The number of worker processes: ``"auto"`` is one for each core."""
+        """The number of worker processes; ``"auto"`` means one for each core."""
         return cores() if self.workers == "auto" else self.workers

@@ -1,4 +1,5 @@
-"""Passwords and tokens: in the configuration file, or named there and read from the environment or another file."""
+"""Passwords and tokens: given in the configuration file, or named there and read from the environment or another
+file."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ TOKEN_KEYS = ("token", "token_env", "token_file", "token_sha256")
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """The environment and the folder in which a configuration's names of variables and files are looked up."""
+    """The environment and the folder in which the variables and files that a configuration names are looked up."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     folder: Path = Path()
 
 
 class Problems(ValueError):
-    """Several problems of one table, each (the key in the table, or "" for the table itself; words)."""
+    """Several problems of one table. Each is a pair: the key in the table ("" for the table itself), and the words."""
 
     def __init__(self, *problems: tuple[str, str]) -> None:
         self.problems = problems
@@ -28,20 +29,20 @@ class Problems(ValueError):
 
 
 def given_keys(section: object, keys: Sequence[str] = PASSWORD_KEYS) -> list[str]:
-    """Those of ``keys`` that a table sets."""
+    """Return those of ``keys`` that a table sets."""
     return [key for key in keys if getattr(section, key, None) not in (None, ())]
 
 
 def full_path(name: str, context: object) -> Path:
-    """The full path of the file ``name``; a relative one starts at the configuration's folder."""
+    """Return the full path of the file ``name``. A relative name starts at the configuration's folder."""
     around = context if isinstance(context, LoadContext) else LoadContext()
     return (around.folder / name).absolute()
 
 
 def read_secret(section: object, context: object, keys: Sequence[str] = PASSWORD_KEYS) -> str | None:
-    """The password, or the secret of other ``keys``, that a table gives or names; None if it does neither.
+    """Return the password, or the secret of other ``keys``, that a table gives or names; None if it does neither.
 
-    ``context`` is the LoadContext; without one the process's environment and folder are used. Raises Problems.
+    ``context`` is the LoadContext; without a context the process's environment and folder are used. Raises Problems.
     """
     around = context if isinstance(context, LoadContext) else LoadContext()
     given = given_keys(section, keys)

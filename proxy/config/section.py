@@ -1,4 +1,4 @@
-"""What the tables of the file have in common."""
+"""The base class of all tables of the file, and helpers for their keys."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ class Section(BaseModel):
 
 
 def default(value: object, why: str, **rules: Any) -> Any:
-    """An optional key: its default as an operator writes it, and the reason for it; ``rules`` are those of Field."""
+    """Declare an optional key: the default as an operator writes it, the reason for it, and ``rules``, those of
+    Field."""
     return Field(value, description=why, validate_default=True, **rules)
 
 
 def one_or_many(value: object) -> object:
-    """A list from what may be written without brackets."""
+    """Return a list from a value that may be one text without brackets."""
     return [value] if isinstance(value, str) else value
 
 

@@ -10,7 +10,7 @@ _SECRET = frozenset({"password", "password_sha256", "password_hash", "rules", "t
 
 
 def settings(config: Config) -> Iterator[tuple[str, str]]:
-    """The keys with their values, such as ``backend.request_timeout`` ``15.0``; in lists, ``shards[0].primary``.
+    """Yield the keys with their values, such as ``backend.request_timeout`` ``15.0``; in lists, ``shards[0].primary``.
 
     Durations are in seconds, sizes in bytes. Passwords, tokens and their hashes are left out.
     """

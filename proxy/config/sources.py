@@ -1,4 +1,4 @@
-"""``load`` makes one Config of the file, the environment and the flags, or reports all their problems at once."""
+"""The function ``load`` makes one Config of the file, the environment and the flags, or reports all their problems."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy.errors import ConfigError
 _RULES = "colocate"
 """The table whose keys have a meaning only together."""
 _SHORT = "admin"
-"""The table that may be written as a text, which is its address."""
+"""The table that may be written as one text, the address."""
 Data = dict[str, Any]
 Keys = tuple[str, ...]
 """A location without list positions, such as ``("shards", "slots")``."""
@@ -31,7 +31,7 @@ Keys = tuple[str, ...]
 def load(
     path: Path | None, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
 ) -> Config:
-    """The configuration from ``path`` (TOML), ``SLOTGATE_`` variables and ``flags``; later sources win.
+    """Return the configuration from ``path`` (TOML), ``SLOTGATE_`` variables and ``flags``; later sources win.
 
     ``flags`` has the structure of the file; a list in it replaces the file's. ``environ`` is the process's environment
     unless given. Names of files in the configuration are relative to its folder. Raises ConfigError with every problem.
@@ -55,7 +55,7 @@ def load(
 
 
 def _printable(text: str) -> str:
-    """``text`` with escapes for unprintable characters, so that a problem is one line whatever its names contain."""
+    """Return ``text`` with escapes for unprintable characters, so that a problem is always one line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -70,15 +70,16 @@ def _read(path: Path) -> Data:
 
 
 def _with_tables(layers: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The layers; the short form of ``[admin]`` as a table, if another layer has one, whose other keys stay then."""
+    """Yield the layers, with the short form of ``[admin]`` as a table if any layer has the table: its other keys
+    stay."""
     table = any(isinstance(layer.get(_SHORT), Mapping) for layer in layers)
     for layer in layers:
         yield {**layer, _SHORT: {"address": layer[_SHORT]}} if table and isinstance(layer.get(_SHORT), str) else layer
 
 
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
-    """``base`` with the keys of ``over``: tables are merged, others replaced. One password key replaces another, and
-    one token key another."""
+    """Return ``base`` with the keys of ``over``: tables are merged, other values replaced. A password key replaces
+    every other password key, and a token key every other token key."""
     merged = dict(base)
     for keys in PASSWORD_KEYS, TOKEN_KEYS:
         if any(key in over for key in keys):
@@ -90,7 +91,7 @@ def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Data:
 
 
 def _variables_meant(data: Data) -> frozenset[str]:
-    """The variables that the ``password_env`` and ``token_env`` keys name."""
+    """Return the variables that the ``password_env`` and ``token_env`` keys name."""
     tables: list[Any] = []
     for name in TABLES:
         value = data.get(name)
@@ -101,7 +102,7 @@ def _variables_meant(data: Data) -> frozenset[str]:
 
 
 def _validate(data: Data, around: LoadContext) -> tuple[Config, list[Problem], set[Keys]]:
-    """A Config of the valid keys in ``data``, which the checks can read; the problems; and the invalid keys."""
+    """Return a Config of the valid keys in ``data``, which the checks can read; the problems; and the invalid keys."""
     rest = copy.deepcopy(data)
     problems: list[Problem] = []
     broken: dict[Location, Keys] = {}
@@ -113,12 +114,12 @@ def _validate(data: Data, around: LoadContext) -> tuple[Config, list[Problem], s
         maimed = {known[:-1] for known in broken}
         for location, words in wrong:
             if any(known[: len(location)] == location for known in broken):
-                # The value is invalid again without its invalid key: that key is required, so the whole table counts
-                # as invalid.
+                # The value is invalid without the key that was removed, as that key is required. So the whole table
+                # counts as invalid.
                 broken[location] = _keys(location)[:1]
                 rest.pop(str(location[0]), None)
             else:
-                # A rule without its invalid key would get a second problem, about the keys that belong to that key.
+                # A rule that lost its invalid key would get a second problem, about the keys that belong to that key.
                 if location[0] != _RULES or location[:-1] not in maimed:
                     problems.append((path_of(location), words))
                 broken[location] = _keys(location)
@@ -126,7 +127,8 @@ def _validate(data: Data, around: LoadContext) -> tuple[Config, list[Problem], s
 
 
 def _remove(data: Data, location: Location) -> None:
-    """Remove the value at ``location``: the key of the innermost table, since removing an item would shift a list."""
+    """Remove the key of the innermost table at ``location``. Removing an item of a list would shift the items behind
+    it."""
     node: Any = data
     table, key = data, location[0]
     for part in location:
@@ -144,12 +146,12 @@ def _keys(location: Location) -> Keys:
 
 
 def _touch(one: Keys, other: Keys) -> bool:
-    """Whether one of the keys is the other one or lies inside it."""
+    """Whether the keys are equal, or one lies inside the other."""
     return one[: len(other)] == other[: len(one)]
 
 
 def _origin(where: str, environ: Mapping[str, str], flags: Mapping[str, object]) -> str:
-    """The source of a key, in words, if that is not the file, where operators look first."""
+    """Return the source of a key, in words; "" for the file, where operators look first."""
     if re.split(r"[.\[]", where)[0] in flags:
         return " (from the command line)"
     variable = variable_of(where, environ)

@@ -22,7 +22,7 @@ Scrypt = Annotated[SecretStr, AfterValidator(_scrypt)]
 
 
 class User(Section):
-    """One ``[[users]]``: a user of the proxy, and its rules. Passwords are kept as digests only."""
+    """One table ``[[users]]``: a user of the proxy, and its rules. Passwords are kept as digests only."""
 
     name: str = Field(min_length=1, pattern=r"^[^\s\x00]+$", description="Required: the name that AUTH gives.")
     nopass: bool = default(False, "A user needs a password unless this is set.", strict=True)
@@ -42,7 +42,7 @@ class User(Section):
     def _hash_password(self, info: ValidationInfo) -> Self:
         secret = read_secret(self, info.context)
         if secret is not None:
-            # The plain password is not needed any more and is dropped here.
+            # The plain password is dropped here, because nothing needs it again.
             hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
             object.__setattr__(self, "password_sha256", (hashed,))
             object.__setattr__(self, "password", None)
@@ -54,16 +54,16 @@ class User(Section):
 
     @property
     def open(self) -> bool:
-        """Whether the user needs no password, as far as its keys and its rules say."""
+        """Whether the user needs no password, by its keys and its rules."""
         words = () if self.rules is None else self.rules.get_secret_value().lower().split()
         return self.nopass or "nopass" in words
 
     @property
     def passwords(self) -> frozenset[str]:
-        """The digest of each valid password: its SHA-256 as lower-case hex, or what scrypt makes of it."""
+        """The digest of each valid password: the SHA-256 as lower-case hex, or the result of scrypt."""
         return frozenset(secret.get_secret_value() for secret in (*self.password_sha256, *self.password_hash))
 
 
 def default_user(users: tuple[User, ...]) -> tuple[User, ...]:
-    """The users, or the one that there is where none is named."""
+    """Return the users, or one user "default" without a password if none is configured."""
     return users or (User(name="default", nopass=True),)

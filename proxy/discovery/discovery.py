@@ -1,5 +1,5 @@
-"""What a worker finds out about its servers while it runs: the topology, who is a primary, and what they say of
-themselves."""
+"""What a worker learns about its servers while it runs: the topology, which servers are primaries, and the facts that
+servers report about themselves."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
@@ -22,21 +22,21 @@ from proxy.sharding.topology import Node, Topology
 
 
 class Discovering(Watched, Protocol):
-    """A worker that acts on what is found out."""
+    """A worker that acts on the findings of discovery."""
 
     @property
     def topology(self) -> Topology:
-        """The snapshot in use."""
+        """The topology snapshot in use."""
 
     def hold_shard(self, name: str, seconds: float | None) -> None:
-        """Send nothing to the primary of the shard called so for ``seconds``: a failover is about to begin."""
+        """Send nothing to the primary of the shard ``name`` for ``seconds``, because a failover is about to begin."""
 
     def give_up_reads(self, silent: Collection[Node]) -> None:
-        """Other servers are fit for reads, or nearer; what waits for replicas that are ``silent`` waits elsewhere."""
+        """Choose the servers for reads again. Requests waiting for ``silent`` replicas are sent elsewhere."""
 
 
 class Discovery:
-    """Finds the topology, watches the servers, and keeps what they have said of themselves.
+    """Finds the topology, watches the servers, and keeps the facts that the servers have reported.
 
     ``source`` finds the topology, ``roles`` watches whether the primaries are still primaries, and ``monitor`` watches
     how far the replicas are behind.
@@ -53,10 +53,10 @@ class Discovery:
         self._worker = worker
         kind = config.topology.kind
         self.credentials = credentials
-        """How to log in to the servers."""
+        """The user and password for the servers."""
         self.source: Source = source_of(config, credentials, counters, worker.hold_shard)
         self.stranger = self.source.stranger if kind == "cluster" else None
-        """See ``proxy.backends.handshake.Stranger``, by the node; None where servers have no ids."""
+        """The check of a node's id (``proxy.backends.handshake.Stranger``); None where servers have no ids."""
         self.roles = RoleWatch(worker, kind != "static" or config.topology.check_roles)
         self.monitor = Monitor(
             lambda: worker.topology,
@@ -69,45 +69,45 @@ class Discovery:
             self.stranger,
         )
         self.facts = ServerFacts(lambda: worker.topology)
-        """What the primaries have said of themselves."""
+        """The facts that the primaries have reported."""
         self.missing: Missing = {}
         """The function libraries that shards lack."""
         self.restarted: set[Backend] = set()
-        """Connections that were lost since their server's facts were asked for."""
+        """The connections that were lost since their server was asked for its facts."""
         self.changed = asyncio.Event()
-        """The topology is another, or a backend connection changed its state."""
+        """Set when the topology has changed, or a backend connection has changed its state."""
         self.learned = asyncio.Event()
-        """Every primary has been asked for its facts."""
+        """Set when every primary has been asked for its facts."""
 
     @property
     def topology(self) -> Topology:
-        """The snapshot in use."""
+        """The topology snapshot in use."""
         return self._worker.topology
 
     def lags(self) -> Iterator[tuple[str, Node, float]]:
-        """Each replica that has answered: its shard, itself, and how far it is behind."""
+        """Yield each replica that has answered: its shard, the replica, and how far the replica is behind."""
         return self.monitor.lags()
 
-    # ---- what is told of the servers
+    # ---- reports about the servers
 
     def hint(self, node: Node | None) -> None:
-        """Something has changed, as ``node`` says: the topology should be looked at."""
+        """Look at the topology, because ``node`` reports a change; None if no server is named."""
         self.source.hint(node)
 
     def demoted(self, place: Place) -> None:
-        """The server of ``place`` is used as a primary, and says that it is a replica."""
+        """Take note that the server of ``place`` is used as a primary, and says that it is a replica."""
         self.roles.demoted(place)
 
     def unknown_node(self, node: Node, identity: str) -> str:
-        """Why the server of a cluster at ``node`` with this id is not to be used; "" if it is."""
+        """Return why the server of a cluster at ``node`` with the id ``identity`` may not be used; "" if it may."""
         return self.source.stranger(node, identity)
 
     def member(self, node: Node) -> Node | None:
-        """Where the server is reached that a redirection calls ``node``; None if nobody who is believed knows it."""
+        """Return the known node that a redirection calls ``node``; None if no trusted server knows it."""
         return self.source.member(node)
 
     def on_state(self, backend: Backend) -> None:
-        """``backend`` has become usable, or is so no more."""
+        """Take note that ``backend`` has become usable or unusable."""
         if backend.ready:
             self.roles.stood(backend)
         else:
@@ -117,13 +117,13 @@ class Discovery:
         self.changed.set()
 
     def adopt(self, topology: Topology) -> None:
-        """Another snapshot is in use from now on."""
+        """Use the snapshot ``topology`` from now on."""
         self.roles.known({node for shard in topology.shards for node in shard.nodes})
         self.changed.set()
 
 
 def source_of(config: Config, credentials: Credentials, counters: Counters, hold: Hold) -> Source:
-    """The source for ``config``; ``credentials`` are for the servers, ``hold`` can keep a shard's requests back."""
+    """Return the source for ``config``. ``credentials`` are for the servers; ``hold`` delays a shard's requests."""
     if config.topology.kind == "cluster":
         return ClusterSource(config, credentials, counters)
     if config.topology.kind == "sentinel":

@@ -30,7 +30,7 @@ _BECAUSE = b" because of: "
 
 _EACH = 256
 _EACH_ARGUMENT = 64
-"""The bytes of memory that a command and each argument take beside their content, which bounds many small ones."""
+"""The memory that a command and each argument take beside their content, in bytes; it bounds many small arguments."""
 _SESSION = Handling.SESSION
 _ODD = reply_counts.NAMES
 _OWN = frozenset({"unwatch", *BEGIN, *END})
@@ -65,11 +65,11 @@ class Queued:
         self.whole = whole
         self.own = answered_here(fact) if own is None else own
         self.run: Callable[..., bytes] | None = None
-        """The function that answers the command, if nothing else has to be done for it."""
+        """The function that answers the command, if nothing else has to be done for the command."""
         self.denied = b""
         """The error in place of the reply, if the client's user may no longer run the command."""
         self.along = b""
-        """The request that a server gets in place of the proxy's own command, to change along (SELECT, HELLO)."""
+        """The request that a server gets in place of the proxy's own command, to change its state (SELECT, HELLO)."""
         self.size = len(frame) + _EACH + _EACH_ARGUMENT * len(args)
         """The approximate size of the command in memory, in bytes."""
 
@@ -78,7 +78,7 @@ class Queued:
 
     @property
     def taken(self) -> int:
-        """How many bytes a server keeps for the command until EXEC."""
+        """The number of bytes that a server keeps for the command until EXEC."""
         return 0 if self.own else sum(map(len, self.args))
 
 
@@ -88,28 +88,29 @@ def answered_here(fact: Fact) -> bool:
 
 
 class TransactionState(Enum):
-    """How far a transaction is that MULTI has begun."""
+    """The state of a transaction that MULTI has begun."""
 
     QUEUEING = "queueing"
-    """Its commands are queued until EXEC."""
+    """The transaction's commands are queued until EXEC."""
     SPOILED = "spoiled"
-    """One of its commands was refused, so EXEC executes nothing."""
+    """A command was refused, so EXEC executes nothing."""
     EXECUTING = "executing"
-    """EXEC has come, and nothing more is queued."""
+    """EXEC was received, and nothing more is queued."""
 
 
 class TransactionEvent(Enum):
-    """What happens to a transaction.
+    """An event that changes the state of a transaction.
 
-    One that is discarded is forgotten, and so is one that ``proxy.client.own_fast_path`` executes where it stands.
+    A discarded transaction has no event, since its queue is deleted. A transaction that ``proxy.client.own_fast_path``
+    executes directly has none either.
     """
 
     QUEUED = "queued"
-    """A command is to wait for EXEC."""
+    """A command is queued until EXEC."""
     REFUSED = "refused"
-    """A command can not wait for EXEC."""
+    """A command was refused, so it is not queued."""
     EXECUTED = "executed"
-    """EXEC carries it out."""
+    """EXEC executes the transaction."""
 
 
 _QUEUEING = TransactionState.QUEUEING
@@ -120,7 +121,7 @@ TRANSITIONS: Mapping[tuple[TransactionState, TransactionEvent], TransactionState
     (TransactionState.SPOILED, TransactionEvent.REFUSED): TransactionState.SPOILED,
     (TransactionState.QUEUEING, TransactionEvent.EXECUTED): TransactionState.EXECUTING,
 }
-"""The next state. What is not here can not happen."""
+"""The next state by state and event. A pair that is not in the table can not occur."""
 
 
 class Queue:
@@ -158,9 +159,9 @@ class Queue:
         self.answered = True
         """Whether all commands have a function that answers them (``Queued.run``)."""
         self.own = 0
-        """How many commands the proxy answers itself."""
+        """The number of commands that the proxy answers itself."""
         self.wholes = 0
-        """How many replies are transformed before they are passed on."""
+        """The number of replies that are transformed before they are passed on."""
         self.odd = False
         """Whether any server may answer one of the commands with more than one frame."""
         self.slots: set[int] = set()
@@ -171,13 +172,14 @@ class Queue:
         self.state = _QUEUEING
         self.spoiled = False
         self.allowed_by: object = None
-        """What all of them were allowed by, when they were queued; None if not all by the same."""
+        """The permissions that allowed all commands when they were queued; None if the permissions differ between
+        commands."""
 
     def __repr__(self) -> str:
         return f"Queue({len(self.items)} commands, {self.size} bytes{', spoiled' * self.spoiled})"
 
     def happened(self, event: TransactionEvent) -> None:
-        """Change the state. Raises ``RuntimeError`` for what can not happen in it."""
+        """Change the state. Raises ``RuntimeError`` if the event can not happen in the current state."""
         state = TRANSITIONS.get((self.state, event))
         if state is None:
             raise RuntimeError(f"a transaction that is {self.state.value} can not be {event.value}")
@@ -215,7 +217,7 @@ class Queue:
         self.size += item.size
 
     def without(self, denied: Mapping[int, bytes]) -> "Queue":
-        """The same, with the errors ``denied`` in place of the replies to the commands of these numbers."""
+        """Return the queue with the errors ``denied`` in place of the replies to the commands at these positions."""
         queue = Queue()
         for at, item in enumerate(self.items):
             if at in denied:
@@ -226,14 +228,14 @@ class Queue:
         return queue
 
     def held(self) -> int:
-        """How many bytes a server keeps for the queue until EXEC; counted on demand, since few queues are large."""
+        """The bytes that a server keeps for the queue until EXEC; counted on demand, since few queues are large."""
         self._held += sum(item.taken for item in self.items[self._counted :])
         self._counted = len(self.items)
         return self._held
 
     def drop(self) -> None:
-        """Forget the commands of a transaction that will not be executed, and remember that it was spoiled. Raises
-        ``RuntimeError`` if it is executed already."""
+        """Forget the commands of a transaction that will not be executed, and mark the queue as spoiled. Raises
+        ``RuntimeError`` if the transaction is already executed."""
         self.happened(TransactionEvent.REFUSED)
         self.items.clear()
         self.frames.clear()
@@ -251,12 +253,12 @@ class Queue:
 
     @property
     def facts(self) -> Iterator[Fact]:
-        """The facts of the queued commands, each once."""
+        """Yield the facts of the queued commands, each once."""
         return (kind.fact for kind in self.kinds.values())
 
 
 def block(frames: Iterable[bytes]) -> bytes:
-    """The block that executes ``frames``."""
+    """Return the block that executes ``frames``."""
     return b"".join((MULTI, *frames, EXEC))
 
 
@@ -266,7 +268,7 @@ def is_block(frame: bytes) -> bool:
 
 
 def requests(frame: bytes) -> Iterator[bytes]:
-    """The requests of a block, MULTI and EXEC included."""
+    """Yield the requests of a block, MULTI and EXEC included."""
     at = 0
     while at < len(frame):
         line = frame.index(b"\r\n", at)
@@ -278,18 +280,18 @@ def requests(frame: bytes) -> Iterator[bytes]:
 
 
 def queued(frame: bytes) -> list[bytes]:
-    """The requests of a block, without MULTI and EXEC."""
+    """Return the requests of a block, without MULTI and EXEC."""
     return list(requests(frame))[1:-1]
 
 
 def replies(frame: bytes) -> int:
-    """How many replies a block gets, the reply to EXEC included."""
+    """Return the number of replies to a block, the reply to EXEC included."""
     return count_requests(frame)
 
 
 def reason(error: bytes, first: bytes) -> bytes:
-    """The error frame that says why nothing was executed, if EXEC was answered with ``error`` and ``first`` is the
-    first error of a queued command, or empty."""
+    """Return the error frame that says why nothing was executed. ``error`` is the reply to EXEC; ``first`` is the first
+    error of a queued command, or empty."""
     if not error.startswith(_ABORTED):
         return error
     _, because, words = error.partition(_BECAUSE)
@@ -303,12 +305,12 @@ def lacks_multi(error: bytes) -> bool:
 
 
 def aborted(why: bytes) -> bytes:
-    """The reply to EXEC if nothing was executed because of the error frame ``why``, in Redis's words."""
+    """Return the reply to EXEC if nothing was executed because of the error frame ``why``, in Redis's words."""
     if why.startswith(_ABORTED):
         return why
     return b"-EXECABORT Transaction discarded because of: " + why[1:]
 
 
 def array(frames: Sequence[bytes], count: int) -> bytes:
-    """The reply to EXEC with ``count`` elements, of which only ``frames`` are sent: CLIENT REPLY may leave some out."""
+    """Return the reply to EXEC with ``count`` elements, of which only ``frames`` are sent (CLIENT REPLY)."""
     return b"*%d\r\n%b" % (count, b"".join(frames))

@@ -1,4 +1,4 @@
-"""Whether a client may run a command by the rules of its user; what was denied is noted in the log. Pure."""
+"""Whether a client may run a command by the rules of its user. What was denied is recorded in the log. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,20 +11,20 @@ _REASONS = {Reason.COMMAND: "command", Reason.KEY: "key", Reason.CHANNEL: "chann
 
 
 def denied(session: Session, fact: Fact, args: Sequence[bytes]) -> str:
-    """The error that a command deserves which the client may not run; empty if it may. The arity is checked."""
+    """Return the error for a command that the client may not run, else empty. The arity is checked before."""
     permissions = session.permissions
     return "" if permissions.unrestricted else at_once(_denying(session, permissions, fact, args))
 
 
 def denying(session: Session, fact: Fact, args: Sequence[bytes]) -> Job[str]:
-    """The same, as a job: there may be very many keys."""
+    """Return the same as ``denied``, as a job, because there may be very many keys."""
     permissions = session.permissions
     return "" if permissions.unrestricted else (yield from _denying(session, permissions, fact, args))
 
 
 def _denying(session: Session, permissions: Permissions, fact: Fact, args: Sequence[bytes]) -> Job[str]:
     if not session.authenticated:
-        return ""  # then only what needs no login is carried out
+        return ""  # before a login, only commands that need no login get here
     denial = yield from permissions.checking(fact, args)
     if denial is not None:
         _note(session, denial, fact, args)
@@ -36,9 +36,9 @@ def _denying(session: Session, permissions: Permissions, fact: Fact, args: Seque
 def denied_at_exec(
     session: Session, before: object, queued: Sequence[tuple[Fact, Sequence[bytes]]]
 ) -> Iterator[tuple[int, str]]:
-    """Those of the commands that are queued which the client may no longer run, each with its error.
+    """Yield the position and the error of each queued command that the client may not run any more.
 
-    ``before`` is what it might do when they were queued; nothing is looked at if that is still so.
+    ``before``: the permissions when the commands were queued. Nothing is checked if they are unchanged.
     """
     permissions = session.permissions
     if permissions is before or permissions.unrestricted:

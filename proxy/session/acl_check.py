@@ -1,6 +1,7 @@
 """Whether a user may run a command, by its rules: the command, its keys, its channels. Pure.
 
-As Redis's ACLCheckAllUserCommandPerm (src/acl.c) decides it. What a script does beyond its declared keys is not seen.
+The decision is that of Redis's ACLCheckAllUserCommandPerm (src/acl.c). Keys that a script uses without declaring them
+are not checked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from proxy.resp.glob import literal_prefix, matches
 from proxy.session.acl_rules import AclUser, Selector
 
 _STEP = 16
-"""Keys or channels that are looked at until a job may be interrupted."""
+"""The number of keys or channels that are checked before a job may be interrupted."""
 
 _ALL = slice(1, None)
 _FIRST = slice(1, 2)
@@ -30,11 +31,11 @@ _CHANNELS: Mapping[str, tuple[slice, bool]] = {
     "publish": (_FIRST, False),
     "spublish": (_FIRST, False),
 }
-"""Commands with channels: which arguments, and whether they are patterns."""
+"""Commands with channels: the positions of the channels, and whether the channels are patterns."""
 
 
 class Reason(IntEnum):
-    """What a user lacks; of several selectors' reasons the greatest is told."""
+    """The permission that a user lacks. If the selectors lack different ones, the greatest is reported."""
 
     COMMAND = 1
     KEY = 2
@@ -44,7 +45,7 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Why a command is not allowed; ``position`` is that of the key or channel among its arguments, else 0."""
+    """The reason why a command is not allowed; ``position`` is that of the denied key or channel, else 0."""
 
     reason: Reason
     position: int = 0
@@ -52,9 +53,9 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class AllowedCommands:
-    """The commands that a selector's rules allow, as ``CommandSet``'s bits.
+    """The commands that a selector's rules allow, as bits of ``CommandSet``.
 
-    ``first_args`` are those first arguments with which a command is allowed that is not allowed with others.
+    ``first_args``: for commands that are allowed with certain first arguments only, these first arguments.
     """
 
     bits: int
@@ -62,7 +63,7 @@ class AllowedCommands:
 
 
 def allowed_commands(selector: Selector, commands: CommandSet) -> AllowedCommands:
-    """What the rules come to, each applied after the other."""
+    """Return the commands that the rules allow; the rules are applied one after the other."""
     bits = commands.everything if selector.future else 0
     first_args: dict[str, tuple[str, ...]] = {}
     for rule in selector.rules:
@@ -81,7 +82,7 @@ def allowed_commands(selector: Selector, commands: CommandSet) -> AllowedCommand
 
 
 class Patterns:
-    """Glob patterns, of which one has to match: what most of them are, a plain beginning and a star, costs little."""
+    """Glob patterns of which one has to match. The usual pattern, a literal prefix and a star, is matched cheaply."""
 
     __slots__ = ("exact", "globs", "prefixes")
 
@@ -101,7 +102,7 @@ class Patterns:
         self.prefixes = tuple(prefixes)
 
     def match(self, text: bytes) -> bool:
-        """Whether any of them matches ``text``."""
+        """Whether one of the patterns matches ``text``."""
         if text in self.exact or text.startswith(self.prefixes):
             return True
         return any(matches(pattern, text) for pattern in self.globs)
@@ -127,7 +128,7 @@ class CompiledSelector:
         return f"CompiledSelector({self.selector})"
 
     def allows_command(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Whether the command itself is allowed, with whatever arguments or with its first one."""
+        """Whether the selector allows the command with any arguments, or with its first argument."""
         if self.all_commands or "no_auth" in fact.flags:
             return True
         bit = self.bits.get(fact.name) or self.bits.get(fact.name.partition("|")[0], FUTURE)
@@ -140,12 +141,12 @@ class CompiledSelector:
         return any(said == arg.lower() for arg in first_args)
 
     def reads_everything(self) -> bool:
-        """Whether every key may be read, as SORT's patterns need it."""
+        """Whether the selector allows reading every key, as the patterns of SORT require."""
         selector = self.selector
         return selector.all_keys or any(known.access & READ and known.pattern == b"*" for known in selector.keys)
 
     def checking_keys(self, spans: Sequence[Span], args: Sequence[bytes]) -> Job[int]:
-        """The position of the first key that may not be used so; 0 if all may."""
+        """Return the position of the first key that the selector denies with this access; 0 if all are allowed."""
         done = 0
         for positions, access in spans:
             match = self.keys[access].match
@@ -158,8 +159,8 @@ class CompiledSelector:
         return 0
 
     def checking_channels(self, args: Sequence[bytes], which: slice, literal: bool) -> Job[int]:
-        """The position of the first channel that may not be used; 0 if all may. Patterns have to be among the rules as
-        they are."""
+        """Return the position of the first channel that the selector does not allow; 0 if all are allowed. ``literal``:
+        the channels are patterns, each of which has to be among the rules literally."""
         known = self.selector.channels
         for at in range(*which.indices(len(args))):
             if not (args[at] in known if literal else self.channels.match(args[at])):
@@ -172,7 +173,8 @@ class CompiledSelector:
 class Permissions:
     """A user's rules, prepared for checks.
 
-    ``unrestricted`` says that no check is needed; ``keyed`` and ``own`` say so of what ``CommandSet`` calls so.
+    ``unrestricted`` says that no command needs a check; ``keyed`` and ``own`` say so of the commands that
+    ``CommandSet`` calls ``keyed`` and ``own``.
     """
 
     __slots__ = ("keyed", "own", "selectors", "unrestricted", "user")
@@ -192,11 +194,11 @@ class Permissions:
         return f"<Permissions of {self.user.name!r}>"
 
     def check(self, fact: Fact, args: Sequence[bytes]) -> Denial | None:
-        """Why the user may not run ``args``; None if it may. ``fact`` is the subcommand's, the arity is checked."""
+        """Return why the user may not run ``args``, else None. ``fact`` is the subcommand's; the arity is checked."""
         return None if self.unrestricted else at_once(self.checking(fact, args))
 
     def checking(self, fact: Fact, args: Sequence[bytes]) -> Job[Denial | None]:
-        """The same, as a job."""
+        """Return the same as ``check``, as a job."""
         if self.unrestricted:
             return None
         spans: list[Span] | None = None
@@ -219,8 +221,8 @@ class Permissions:
         return worst
 
     def checking_sort(self, fact: Fact, args: Sequence[bytes]) -> Job[str]:
-        """Of a SORT that is allowed: the option (BY, GET) that is not, as it makes SORT read keys that nobody can tell
-        beforehand; empty if there is none."""
+        """Return the option (BY, GET) that is denied of a SORT that is allowed otherwise; empty if there is none. The
+        options make SORT read keys that are not known beforehand."""
         if self.unrestricted or fact.name not in ("sort", "sort_ro"):
             return ""
         for compiled in self.selectors:
@@ -245,7 +247,7 @@ class Permissions:
         return not (yield from compiled.checking_keys(key_access(fact, args), args))
 
     def allows_channel(self, channel: bytes, literal: bool) -> bool:
-        """Whether any selector allows to listen to a channel; ``literal`` says that it is a pattern."""
+        """Whether any selector allows a subscription to a channel; ``literal`` says that the channel is a pattern."""
         return self.unrestricted or any(
             compiled.selector.all_channels
             or (channel in compiled.selector.channels if literal else compiled.channels.match(channel))

@@ -1,6 +1,6 @@
-"""The ACL subcommands. Those that change users span all workers: each worker is told what the users are then.
+"""The ACL subcommands. Those that change users span all workers: each worker is sent the users as they are to be.
 
-Source: https://redis.io/docs/latest/commands/acl/ and what Redis 7 answers. ACL CAT is a server's own answer.
+Source: https://redis.io/docs/latest/commands/acl/ and the replies of Redis 7. ACL CAT is answered by a server.
 """
 
 import secrets
@@ -28,30 +28,30 @@ _NOT_SAVED = "ERR There was an error trying to save the ACLs. Please check the s
 
 
 def whoami(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL WHOAMI."""
+    """Reply to ACL WHOAMI."""
     return encode.bulk(name_bytes(session.user))
 
 
 def users(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL USERS."""
+    """Reply to ACL USERS."""
     return encode.array(encode.bulk(name_bytes(user.name)) for user in session.world.users)
 
 
 def list_users(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL LIST."""
+    """Reply to ACL LIST."""
     known = session.world.users
     return encode.array(encode.bulk(known.describing.line(user)) for user in known)
 
 
 def getuser(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL GETUSER."""
+    """Reply to ACL GETUSER."""
     known = session.world.users
     found = known.get(name_text(args[2]))
     return encode.null(session.protocol) if found is None else known.describing.getuser(found.user, session.protocol)
 
 
 def genpass(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL GENPASS."""
+    """Reply to ACL GENPASS."""
     if len(args) > 3:
         return encode.error(errors.wrong_subcommand("acl", args[1]))
     bits = parse_integer(args[2]) if len(args) == 3 else 256
@@ -67,7 +67,7 @@ def genpass(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def dryrun(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL DRYRUN."""
+    """Reply to ACL DRYRUN."""
     known = session.world.users
     permissions = known.get(name_text(args[2]))
     if permissions is None:
@@ -85,7 +85,7 @@ def dryrun(session: Session, args: Sequence[bytes]) -> bytes:
     return encode.OK if denial is None else known.describing.dry_run(permissions.user, denial, fact, command)
 
 
-# ---- what changes users
+# ---- subcommands that change users
 
 
 def _check_setuser(world: World, args: Args) -> str | None:
@@ -94,14 +94,14 @@ def _check_setuser(world: World, args: Args) -> str | None:
 
 
 def _told_setuser(session: Session, args: Args) -> Args:
-    """The user as it is to be: it is the same then in every worker, whatever it was there."""
+    """Return the complete user after the change, so that the user is the same in every worker afterwards."""
     changed = session.world.users.changed(args[2], args[3:])
     assert isinstance(changed, AclUser)
     return _setuser_args(session.world.users, changed)
 
 
 def _setuser_args(known: Users, user: AclUser) -> list[bytes]:
-    """The ACL SETUSER that makes ``user``."""
+    """Return the arguments of the ACL SETUSER that makes ``user``."""
     rules = Describing(known.commands, EXACT).user(user).split(b" ")
     return [b"ACL", b"SETUSER", name_bytes(user.name), *rules]
 
@@ -114,8 +114,8 @@ def _setuser_part(world: World, caller: int, args: Args, now: float) -> Job[Part
 
 
 def _apply(world: World, before: Mapping[str, AclUser], caller: int) -> Job[None]:
-    """Have the clients of those users go by their rules as they are now; who is subscribed to what its user may no
-    longer hear, or whose user is gone, is closed."""
+    """Apply the new rules to the clients of the users in ``before``. A client is closed if its user was deleted, or if
+    its user may no longer use a channel that the client is subscribed to."""
     for session in world.directory.sessions():
         old = before.get(session.user)
         if old is not None:
@@ -161,7 +161,7 @@ def _most(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
 
 
 def _read_file(world: World) -> list[AclUser] | str:
-    """The users of the aclfile, or the error in place of them."""
+    """Return the users of the aclfile, or the error text."""
     file = world.users_file
     if file is None:
         return _NO_FILE
@@ -179,10 +179,10 @@ def _check_load(world: World, args: Args) -> str | None:
 
 
 def _told_load(session: Session, args: Args) -> Args:
-    """All users of the file, as each worker is to have them."""
+    """Return all users of the file, as each worker is to have them."""
     found = _read_file(session.world)
     if isinstance(found, str):
-        return args  # it was changed meanwhile
+        return args  # the file has changed since the check
     text = Users(session.world.users.commands, found).file()
     return [b"ACL", b"LOAD", text]
 
@@ -198,7 +198,7 @@ def _load_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
 
 
 def save(session: Session, args: Sequence[bytes]) -> bytes:
-    """ACL SAVE."""
+    """Reply to ACL SAVE."""
     world = session.world
     if world.users_file is None:
         return encode.error(_NO_FILE)

@@ -1,6 +1,6 @@
 """The log of denied commands and failed logins, as ACL LOG shows it. Pure.
 
-Entries that are alike and come within a minute of each other are counted as one, as Redis does it (src/acl.c).
+Equal entries within a minute of each other are counted as one, as in Redis (src/acl.c).
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any, Protocol
 from proxy.resp import encode
 
 _TOGETHER = 60_000
-"""Milliseconds within which entries that are alike are one."""
+"""The milliseconds within which equal entries are counted as one."""
 _LOOKED_AT = 10
-"""Entries, of the newest, with which a new one is compared."""
+"""The number of newest entries with which a new entry is compared."""
 LONGEST = 128
-"""Entries that are kept, as Redis keeps them by default (acllog-max-len)."""
+"""The number of entries that are kept, Redis's own default (acllog-max-len)."""
 SHOWN = 10
-"""Entries that ACL LOG shows without a number."""
+"""The number of entries that ACL LOG shows if no number is given."""
 _OBJECT_MOST = 4096
-"""Bytes of a key's or channel's name that are kept."""
+"""The bytes that are kept of the name of a key or channel."""
 
 
 @dataclass(slots=True)
 class LogEntry:
-    """What was denied: ``reason`` is command, key, channel or auth; ``context`` toplevel, multi or lua; ``object_`` is
-    the command, key or channel. Texts hold a byte a character (Latin-1); times are milliseconds since 1970.
-    """
+    """A denied command or a failed login. ``reason`` is command, key, channel or auth; ``context`` is toplevel, multi
+    or lua; ``object_`` is the command, key or channel. Texts hold one byte in each character (Latin-1); times are
+    milliseconds since 1970."""
 
     reason: str
     context: str
@@ -40,14 +40,14 @@ class LogEntry:
     count: int = 1
 
     def like(self, other: LogEntry) -> bool:
-        """Whether ``other`` is the same again."""
+        """Whether ``other`` is to be counted as the same entry."""
         return (
             (self.reason, self.context, self.object_, self.username)
             == (other.reason, other.context, other.object_, other.username)
         ) and abs(self.updated - other.updated) <= _TOGETHER
 
     def reply(self, now: int, protocol: int, numbered: bool) -> bytes:
-        """The entry as a map; ``numbered`` says whether its number and times belong to it."""
+        """Return the entry as a map; ``numbered`` says whether the map has the entry's number and times."""
         age = (now - self.updated) / 1000
         shown = f"{age:.17g}" if not numbered else repr(age).removesuffix(".0")
         fields: dict[str, bytes] = {
@@ -80,7 +80,7 @@ class AclLog:
         return f"<AclLog of {len(self._entries)} entries>"
 
     def add(self, entry: LogEntry) -> None:
-        """One more denial, the newest."""
+        """Add a denial, the newest."""
         entry.object_ = entry.object_[:_OBJECT_MOST]
         for at, known in enumerate(self._entries[:_LOOKED_AT]):
             if known.like(entry):
@@ -99,36 +99,36 @@ class AclLog:
         self._entries.clear()
 
     def export(self) -> list[dict[str, Any]]:
-        """The entries as JSON values, newest first."""
+        """Return the entries as JSON values, newest first."""
         return [asdict(entry) for entry in self._entries]
 
 
 class DeniedClient(Protocol):
-    """Whose login failed, or to whom a command was denied."""
+    """A client whose login failed, or to whom a command was denied."""
 
     @property
     def user(self) -> str:
-        """The name of its user."""
+        """The name of the client's user."""
 
     @property
     def queued(self) -> int:
-        """How many commands wait for EXEC; -1 outside of a transaction."""
+        """The number of commands that wait for EXEC; -1 outside of a transaction."""
 
 
 class Denials:
-    """Counts what was denied, and notes it in the log. ``line_of`` shows a client as CLIENT LIST does; the clock is
-    that of the day, in seconds."""
+    """Counts denials, and records them in the log. ``line_of`` shows a client as CLIENT LIST does; ``clock`` is the
+    time of day, in seconds."""
 
     __slots__ = ("_clock", "_line_of", "commands", "log", "logins", "on_login")
 
     def __init__(self, clock: Callable[[], float] = float, line_of: Callable[[Any], str] = lambda session: "") -> None:
         self.log = AclLog()
         self.logins: dict[str, int] = {}
-        """How many failed, by the reason."""
+        """The number of failed logins, by the reason."""
         self.commands: dict[str, int] = {}
-        """How many were denied, by what was: the command, a key, a channel."""
+        """The number of denied commands, by what was denied: the command, a key, a channel."""
         self.on_login: Callable[[LogEntry, str], None] | None = None
-        """Called with each login that failed, and the reason."""
+        """Called with each failed login and its reason."""
         self._clock = clock
         self._line_of = line_of
 
@@ -136,16 +136,16 @@ class Denials:
         return f"Denials({self.log!r})"
 
     def now(self) -> int:
-        """Milliseconds since 1970."""
+        """Return the milliseconds since 1970."""
         return int(self._clock() * 1000)
 
     def command(self, session: DeniedClient, reason: str, object_: bytes) -> None:
-        """A command was denied to a client: ``object_`` is the command itself, or the key or channel."""
+        """Record a command that was denied to a client: ``object_`` is the command, or the denied key or channel."""
         self.commands[reason] = self.commands.get(reason, 0) + 1
         self._note(session, reason, object_, session.user)
 
     def login(self, session: DeniedClient, command: bytes, username: str, why: str) -> None:
-        """A login has failed; ``command`` is what asked for it."""
+        """Record a failed login; ``command`` is the command that asked for it."""
         self.logins[why] = self.logins.get(why, 0) + 1
         entry = self._note(session, "auth", command, username)
         if self.on_login is not None:
@@ -160,6 +160,6 @@ class Denials:
 
 
 def reply(logs: Iterable[Sequence[dict[str, Any]]], count: int, now: int, protocol: int, numbered: bool) -> bytes:
-    """The reply to ACL LOG of several workers' entries: the newest ``count`` of them all."""
+    """Return the reply to ACL LOG: the newest ``count`` of all workers' entries."""
     entries = sorted((LogEntry(**entry) for log in logs for entry in log), key=lambda entry: -entry.updated)
     return encode.array(entry.reply(now, protocol, numbered) for entry in entries[: max(count, 0)])

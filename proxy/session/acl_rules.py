@@ -1,7 +1,7 @@
-"""Users, and the rules that make them, in Redis's ACL language. Pure; everything here is immutable.
+"""Users, and the rules that define them, in Redis's ACL language. Pure; everything here is immutable.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/ and
-what Redis 7 does with each rule.
+the effect of each rule in Redis 7.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _CHANNELS_AFTER_ALL = _AFTER_ALL.format("allchannels", "resetchannels", "channel
 
 
 class RuleError(errors.SlotgateError):
-    """A rule that can not be applied: ``rule`` as it was written, ``why`` in Redis's words.
+    """Raised for a rule that can not be applied: ``rule`` as it was written, ``why`` in Redis's words.
 
-    ``unknown`` says that it names a command or category that nobody knows.
+    ``unknown`` says that the rule names an unknown command or category.
     """
 
     def __init__(self, rule: bytes, why: str) -> None:
@@ -43,7 +43,7 @@ class RuleError(errors.SlotgateError):
 
 
 class UnmatchedParenthesis(errors.SlotgateError):
-    """A selector that does not end; ``rule`` is where it begins."""
+    """Raised for a selector without an end; ``rule`` is the beginning of the selector."""
 
     def __init__(self, rule: bytes) -> None:
         self.rule = rule
@@ -52,7 +52,7 @@ class UnmatchedParenthesis(errors.SlotgateError):
 
 @dataclass(frozen=True, slots=True)
 class KeyPattern:
-    """Keys that may be used, as a glob pattern; ``access`` is READ, WRITE or both."""
+    """Keys that a user may use, as a glob pattern; ``access`` is READ, WRITE or both."""
 
     pattern: bytes
     access: int
@@ -65,7 +65,7 @@ class CommandRule:
     allow: bool
     name: str
     first_arg: str | None = None
-    """As it was written; the name has it in lower case."""
+    """The name as it was written; ``name`` is in lower case."""
 
     def __str__(self) -> str:
         return ("+" if self.allow else "-") + self.name
@@ -73,10 +73,10 @@ class CommandRule:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A set of permissions; what a command needs, one selector has to allow as a whole.
+    """A set of permissions. A command is allowed if one selector grants everything that the command needs.
 
-    ``future`` says whether it began with all commands, those that nobody knows yet among them; ``rules`` are what was
-    said since, a later one in place of an earlier one about the same.
+    ``future`` says whether the rules began with all commands, unknown ones included. ``rules`` are the later rules; a
+    newer rule replaces an older one about the same command or category.
     """
 
     all_keys: bool = False
@@ -88,13 +88,13 @@ class Selector:
 
     @property
     def all_commands(self) -> bool:
-        """Whether it allows every command."""
+        """Whether the selector allows every command."""
         return self.future and all(rule.allow for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)
 class AclUser:
-    """A user. ``selectors`` begins with the root selector, what is said outside of parentheses."""
+    """A user. ``selectors`` begins with the root selector, which holds the rules outside of parentheses."""
 
     name: str
     enabled: bool = False
@@ -102,10 +102,11 @@ class AclUser:
     digests: tuple[str, ...] = field(default=(), repr=False)
     selectors: tuple[Selector, ...] = (Selector(),)
     sanitize: bool | None = None
-    """As said; None: nothing was said. Kept to be shown: RESTORE's payloads are the servers' own matter."""
+    """Whether the last such rule was "sanitize-payload" and not "skip-sanitize-payload"; None if there was neither.
+    Only shown: checking the payloads of RESTORE is the servers' task."""
     admin: bool = True
-    """Whether its rules are all that counts; else it is kept from what is about the proxy and its servers, whatever
-    they say."""
+    """Whether the user's rules alone decide. A user that is no admin may not run the commands about the proxy and its
+    servers, whatever its rules say."""
 
     @property
     def unrestricted(self) -> bool:
@@ -114,17 +115,17 @@ class AclUser:
 
 
 def everything(name: str) -> AclUser:
-    """The user ``name`` that needs no password and may do everything, as "default" is where nobody says otherwise."""
+    """Return the user ``name`` that needs no password and may do everything, as "default" does unless configured."""
     return AclUser(name, True, True, (), (Selector(all_keys=True, all_channels=True, future=True),))
 
 
 def valid_name(name: bytes) -> bool:
-    """Whether a user, key pattern or channel pattern may be called this: no blanks, no NUL."""
+    """Whether a user, key pattern or channel pattern may have this name: without blanks and NUL."""
     return _SPACES.isdisjoint(name)
 
 
 def valid_username(name: bytes) -> bool:
-    """The same, and that it is UTF-8: in CLIENT LIST, logs and metrics names are text."""
+    """Whether a user may have this name: valid, and UTF-8, because names are text in CLIENT LIST, logs and metrics."""
     try:
         name.decode()
     except UnicodeDecodeError:
@@ -133,7 +134,8 @@ def valid_username(name: bytes) -> bool:
 
 
 def merge_selectors(rules: Sequence[bytes]) -> list[bytes]:
-    """The rules with those of a selector that is spread over several put together. Raises UnmatchedParenthesis."""
+    """Return the rules, with each selector that was spread over several arguments put together. Raises
+    UnmatchedParenthesis."""
     merged: list[bytes] = []
     parts: list[bytes] = []
     for rule in rules:
@@ -152,14 +154,14 @@ def merge_selectors(rules: Sequence[bytes]) -> list[bytes]:
 
 
 def change(user: AclUser, rules: Sequence[bytes], commands: CommandSet) -> AclUser:
-    """The user after ``rules``, all of them or none. Raises UnmatchedParenthesis, RuleError."""
+    """Return the user after ``rules``; all of them are applied, or none. Raises UnmatchedParenthesis, RuleError."""
     for rule in merge_selectors(rules):
         user = apply(user, rule, commands)
     return user
 
 
 def apply(user: AclUser, rule: bytes, commands: CommandSet) -> AclUser:
-    """The user after one rule. Raises RuleError."""
+    """Return the user after one rule. Raises RuleError."""
     word = rule.partition(b"\0")[0].lower()
     sign = rule[:1]
     if not rule:
@@ -203,7 +205,7 @@ def _digest(rule: bytes) -> str:
 
 
 def _selector(rule: bytes, commands: CommandSet) -> Selector:
-    """As Redis, a selector whose quotes do not end holds nothing."""
+    """Parse a selector. A selector whose quotes do not end is empty, as in Redis."""
     selector = Selector()
     try:
         parts = split_inline(rule[1:-1].partition(b"\0")[0])
@@ -280,7 +282,7 @@ def _command_rule(rule: bytes, commands: CommandSet) -> CommandRule:
 
 
 def _add_rule(selector: Selector, rule: CommandRule) -> Selector:
-    """A rule about a command takes the place of those about its subcommands."""
+    """Add a rule. A rule about a command replaces the rules about its subcommands."""
     inside = rule.name + "|"
     kept = [known for known in selector.rules if known.name != rule.name and not known.name.startswith(inside)]
     return replace(selector, rules=(*kept, rule))

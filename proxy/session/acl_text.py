@@ -1,6 +1,6 @@
-"""What servers say about users: ACL LIST, ACL GETUSER, and the errors of a denied command. Pure.
+"""The texts of servers about users: ACL LIST, ACL GETUSER, and the errors of a denied command. Pure.
 
-Servers of different versions describe the same rules in different words; a ``Dialect`` says which.
+Servers of different versions describe the same rules in different words; a ``Dialect`` says how.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SIGNS = {READ | WRITE: b"~", READ: b"%R~", WRITE: b"%W~"}
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a server's version speaks of its users."""
+    """The way in which a server's version describes users."""
 
     keeps_rules: bool
-    """Whether it shows the command rules as they were said; else, those that it finds to come to the same."""
+    """Whether the server shows the command rules as they were written, and not equivalent rules that it computes."""
     sanitizes: bool
-    """Whether users have "sanitize-payload" from the beginning."""
+    """Whether a new user has "sanitize-payload"."""
     names_user: bool
     """Whether errors name the user."""
     numbers_log: bool
@@ -38,11 +38,11 @@ REDIS_7_0 = Dialect(keeps_rules=False, sanitizes=False, names_user=False, number
 REDIS_7_2 = Dialect(keeps_rules=True, sanitizes=True, names_user=True, numbers_log=True)
 
 EXACT = Dialect(keeps_rules=True, sanitizes=False, names_user=True, numbers_log=True)
-"""No server's: says what was said and nothing else, so that it comes back the same."""
+"""The proxy's own dialect: the rules exactly as written, so that a parsed description gives the same user."""
 
 
 def dialect_of(version: str) -> Dialect:
-    """That of the servers' Redis version ("7.0.15")."""
+    """Return the dialect of the servers' Redis version ("7.0.15")."""
     major, _, rest = version.partition(".")
     minor = rest.partition(".")[0]
     if major.isdecimal() and minor.isdecimal() and (int(major), int(minor)) >= (7, 2):
@@ -51,7 +51,7 @@ def dialect_of(version: str) -> Dialect:
 
 
 class Describing:
-    """Describes users as servers of one dialect do; ``commands`` are those that their rules are about."""
+    """Describes users in one dialect; ``commands`` are those that the rules are about."""
 
     __slots__ = ("commands", "dialect")
 
@@ -63,18 +63,18 @@ class Describing:
         return f"Describing({self.dialect})"
 
     def user(self, user: AclUser) -> bytes:
-        """The user's rules in one line, which SETUSER takes back."""
+        """Return the user's rules in one line, which SETUSER accepts."""
         words = [flag.encode() for flag in self.flags(user)]
         words += (b"#" + digest.encode() for digest in user.digests)
         root, *others = (self._selector(selector) for selector in user.selectors)
         return b" ".join([*words, root, *(b"(" + other + b")" for other in others)])
 
     def line(self, user: AclUser) -> bytes:
-        """The user as ACL LIST and an aclfile have it."""
+        """Return the line of the user in ACL LIST and in an aclfile."""
         return b"user " + name_bytes(user.name) + b" " + self.user(user)
 
     def getuser(self, user: AclUser, protocol: int) -> bytes:
-        """The reply to ACL GETUSER."""
+        """Return the reply to ACL GETUSER."""
         root, *others = user.selectors
         fields = {
             encode.bulk("flags"): encode.set_of(map(encode.bulk, self.flags(user)), protocol),
@@ -87,7 +87,7 @@ class Describing:
         return encode.mapping(fields, protocol)
 
     def flags(self, user: AclUser) -> list[str]:
-        """The user's flags, in the order in which servers list them."""
+        """Return the user's flags, in the order in which servers list them."""
         flags = ["on" if user.enabled else "off"]
         if user.nopass:
             flags.append("nopass")
@@ -114,7 +114,7 @@ class Describing:
         }
 
     def command_rules(self, selector: Selector) -> bytes:
-        """The rules about commands alone, with the one that the selector begins with."""
+        """Return the rules about commands alone, beginning with +@all or -@all."""
         begin = "+@all" if selector.future else "-@all"
         if self.dialect.keeps_rules:
             rules = [str(rule) for rule in selector.rules]
@@ -124,7 +124,7 @@ class Describing:
         return " ".join([begin, *rules]).encode("latin-1")
 
     def refusal(self, user: str, denial: Denial, fact: Fact) -> str:
-        """The error reply to a command that a user may not run."""
+        """Return the error reply to a command that a user may not run."""
         if not self.dialect.names_user:
             if denial.reason is Reason.COMMAND:
                 return errors.no_permission(fact.name)
@@ -135,7 +135,7 @@ class Describing:
         return f"NOPERM No permissions to access a {'key' if denial.reason is Reason.KEY else 'channel'}"
 
     def dry_run(self, user: AclUser, denial: Denial, fact: Fact, args: Sequence[bytes]) -> bytes:
-        """The answer to DRYRUN for ``args``, which the user may not run."""
+        """Return the reply to DRYRUN for ``args``, which the user may not run."""
         who = _of_user(user.name) if self.dialect.names_user else "This user"
         if denial.reason is Reason.COMMAND:
             text = f"{who} has no permissions to run the '{fact.name}' command"
@@ -145,7 +145,7 @@ class Describing:
         return encode.bulk(text.encode("latin-1", "replace"))
 
     def at_exec(self, user: str, denial: Denial, fact: Fact) -> str:
-        """The reply, inside that of EXEC, to a queued command that the user may no longer run."""
+        """Return the reply, inside that of EXEC, to a queued command that the user may no longer run."""
         why = {
             Reason.COMMAND: "no permission to execute the command or subcommand",
             Reason.KEY: "no permission to touch the specified keys",
@@ -158,17 +158,17 @@ class Describing:
 
 
 def name_bytes(name: str) -> bytes:
-    """A user's name as clients send it."""
+    """Return a user's name as clients send it."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def name_text(name: bytes) -> str:
-    """A user's name as the proxy keeps it; every name has one."""
+    """Return a user's name as the proxy keeps it; every byte string can be converted."""
     return name.decode("utf-8", "surrogateescape")
 
 
 def key_words(pattern: KeyPattern) -> bytes:
-    """A key pattern as a rule."""
+    """Return a key pattern as a rule."""
     return _SIGNS[pattern.access] + pattern.pattern
 
 
@@ -177,11 +177,10 @@ def _of_user(name: str) -> str:
 
 
 def shortest_rules(allowed: AllowedCommands, commands: CommandSet, named: Container[str] = ()) -> list[str]:
-    """Rules that come to ``allowed``, as Redis 7.0 finds them: the categories that fit best, one after the other, then
-    single commands.
+    """Return rules that are equivalent to ``allowed``, as Redis 7.0 computes them: categories, then commands.
 
-    The category of fewest exceptions goes first, of those with as few the larger. Its commands are left out of what the
-    next one is measured by. A command that such a server does not know is told only if it is among ``named``.
+    The category with the fewest exceptions comes first; among equals, the largest. Its commands no longer count when
+    the next category is chosen. A command that Redis 7.0 does not know is shown only if it is among ``named``.
     """
     additive = not allowed.bits & FUTURE
     shown = 0 if additive else commands.everything
@@ -214,7 +213,7 @@ def shortest_rules(allowed: AllowedCommands, commands: CommandSet, named: Contai
 def _fit(
     remaining: int, additive: bool, commands: CommandSet, applied: Sequence[str], name: str
 ) -> tuple[int, int, int] | None:
-    """How well a category fits: (exceptions, minus members, its place); None if it does not."""
+    """Return how well a category fits: (exceptions, minus members, position in CATEGORIES); None if it does not fit."""
     members = commands.counted[name]
     on = (remaining & members).bit_count()
     off = members.bit_count() - on

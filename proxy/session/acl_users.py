@@ -1,4 +1,4 @@
-"""All users, and the file that they may be kept in. Pure: files are read and written elsewhere.
+"""All users, and the aclfile that may hold them. Pure: files are read and written elsewhere.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/#use-an-external-acl-file
 """
@@ -30,19 +30,19 @@ _BAD_NAME = "ERR Usernames can't contain spaces or null characters"
 
 
 class AclFileError(errors.SlotgateError):
-    """A file of users that can not be used; its words are Redis's, in one line."""
+    """Raised for an aclfile that can not be used. The text is Redis's, in one line."""
 
 
 class UsersFile(Protocol):
-    """The file that users may be kept in."""
+    """The aclfile, which may hold the users."""
 
     path: str
 
     def read(self) -> bytes:
-        """Its text. Raises OSError."""
+        """Return the text of the file. Raises OSError."""
 
     def write(self, text: bytes) -> None:
-        """Replace it whole. Raises OSError."""
+        """Replace the whole file. Raises OSError."""
 
 
 class Users:
@@ -64,10 +64,11 @@ class Users:
         self.describing = Describing(commands, dialect)
         self.passwords = Passwords()
         self.slow = ""
-        """A digest that takes long to compute, if any user has one."""
+        """A digest that takes long to compute, if any user has one; else empty."""
         self.default_nopass = self.default_open = self.default_plain = False
-        """Whether "default" needs no password; whether who connects is logged in as it; and whether nothing that such a
-        client sends over the fast paths needs a look at its rules."""
+        """``default_nopass``: whether "default" needs no password. ``default_open``: whether a new client is logged in
+        as "default". ``default_plain``: whether such a client may also send everything over the fast paths without a
+        check."""
         self._by_name: dict[str, Permissions] = {}
         self.replace_all(users)
 
@@ -78,7 +79,7 @@ class Users:
         return name in self._by_name
 
     def __iter__(self) -> Iterator[AclUser]:
-        """In the order in which servers list them: that of their names' bytes."""
+        """Iterate in the order in which servers list users: by the bytes of the names."""
         for name in sorted(self._by_name, key=name_bytes):
             yield self._by_name[name].user
 
@@ -86,17 +87,17 @@ class Users:
         return len(self._by_name)
 
     def get(self, name: str) -> Permissions | None:
-        """What the user may do; None if there is no such user."""
+        """Return the permissions of the user; None if there is no such user."""
         return self._by_name.get(name)
 
     def learn(self, commands: CommandSet, dialect: Dialect) -> None:
-        """Use the commands and the dialect of the servers that there are."""
+        """Use the commands and the dialect of the connected servers."""
         self.commands = commands
         self.describing = Describing(commands, dialect)
         self.replace_all([known.user for known in self._by_name.values()])
 
     def put(self, user: AclUser) -> None:
-        """Add a user, or replace the one of its name."""
+        """Add a user, or replace the user of that name."""
         known = self._by_name[user.name] = Permissions(user, self.commands)
         self.slow = next(filter(is_scrypt, user.digests), self.slow)
         if user.name == DEFAULT:
@@ -105,17 +106,17 @@ class Users:
             self.default_plain = self.default_open and known.unrestricted
 
     def remove(self, names: Iterable[str]) -> list[str]:
-        """Delete users: the names of those that there were."""
+        """Delete users, and return the names of those that existed."""
         return [name for name in dict.fromkeys(names) if self._by_name.pop(name, None) is not None]
 
     def replace_all(self, users: Iterable[AclUser]) -> None:
-        """Have these users only. There is always a "default"; if it is not among them, it can not log in."""
+        """Replace all users. There is always a "default"; if it is not among ``users``, it can not log in."""
         self._by_name = {}
         for user in (AclUser(DEFAULT), *users):
             self.put(user)
 
     def changed(self, name: bytes, rules: Sequence[bytes]) -> AclUser | str:
-        """The user ``name`` (new, or as it is) after ``rules``, or the error reply that they deserve."""
+        """Return the user ``name`` (new, or existing) after ``rules``, or the error reply to the rules."""
         if not valid_username(name):
             return _BAD_NAME
         known = self._by_name.get(name_text(name))
@@ -128,10 +129,9 @@ class Users:
             return f"ERR {error}"
 
     def authenticate(self, name: str, password: bytes) -> bool | None:
-        """Whether ``password`` is that of an enabled user; None if that is not known before ``slow_digests`` were
-        looked at.
+        """Whether ``password`` is that of an enabled user; None if ``slow_digests`` have to be verified first.
 
-        It takes the same time whether there is such a user or not.
+        The time is the same whether the user exists or not.
         """
         known = self._by_name.get(name)
         accepted = self.passwords.fast(() if known is None else known.user.digests, password)
@@ -140,20 +140,22 @@ class Users:
         return None if self.slow else False
 
     def slow_digests(self, name: str) -> list[str]:
-        """The digests of scrypt that a user's password may be of; somebody else's, to take as long, if there are none.
-        (What is remembered of them is of no use with another user's name.)"""
+        """Return the scrypt digests with which a user's password has to be verified. If there are none, another user's
+        digest is returned, so that the verification takes as long. (An accepted password for that digest is no help
+        with another name.)"""
         known = self._by_name.get(name)
         own = [] if known is None or not known.user.enabled else [*filter(is_scrypt, known.user.digests)]
         return own or [self.slow]
 
     def file(self) -> bytes:
-        """All users as an aclfile has them; loaded again, they are the same."""
+        """Return all users as text of an aclfile; the loaded file gives the same users."""
         describing = Describing(self.commands, EXACT)
         return b"".join(describing.line(user) + b"\n" for user in self)
 
 
 def lost_channels(old: AclUser, new: AclUser) -> bool:
-    """Whether a client that listens as ``old`` may lose a channel as ``new``; as Redis sees it, by the patterns."""
+    """Whether a client of the user may lose a subscription when ``old`` becomes ``new``: judged by the patterns, as in
+    Redis."""
     if any(selector.all_channels for selector in new.selectors):
         return False
     kept = {channel for selector in new.selectors for channel in selector.channels}
@@ -161,7 +163,7 @@ def lost_channels(old: AclUser, new: AclUser) -> bool:
 
 
 def parse_file(text: bytes, path: str, commands: CommandSet) -> list[AclUser]:
-    """The users of an aclfile's ``text``, all of them. Raises AclFileError, which names every problem."""
+    """Return the users of an aclfile's ``text``, all of them. Raises AclFileError, which names every problem."""
     users: dict[str, AclUser] = {}
     problems: list[str] = []
     for number, raw in enumerate(text.split(b"\n"), 1):
@@ -176,7 +178,7 @@ def parse_file(text: bytes, path: str, commands: CommandSet) -> list[AclUser]:
 def _parse_line(
     words: Sequence[bytes], place: str, number: int, users: dict[str, AclUser], commands: CommandSet
 ) -> list[str]:
-    """Add a line's user to ``users``: what is wrong with it."""
+    """Add the user of a line to ``users``, and return the problem with the line."""
     if words[0] != b"user" or len(words) < 2:
         return [f"{place} should start with user keyword followed by the username. "]
     name = errors.text(words[1])

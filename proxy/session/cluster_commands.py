@@ -1,8 +1,8 @@
-"""What CLUSTER's reads answer: of a server without cluster mode, or with ``present_as = "cluster"`` of one that shows
-the proxy's own addresses as the owners of all slots.
+"""The replies to CLUSTER's read subcommands: those of a server without cluster mode, or with ``present_as = "cluster"``
+those of a server that shows the proxy's own addresses as the owners of all slots.
 
-Source: https://redis.io/docs/latest/commands/cluster/ and what Redis 7 answers. The slots that COUNTKEYSINSLOT and
-GETKEYSINSLOT name are the planner's. READONLY, READWRITE, ASKING, ROLE and MODULE LIST belong here too.
+Source: https://redis.io/docs/latest/commands/cluster/ and the replies of Redis 7. COUNTKEYSINSLOT and GETKEYSINSLOT are
+routed by the planner. READONLY, READWRITE, ASKING, ROLE and MODULE LIST are here too.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Ranges
 
 _BUS = 10000
-"""A node's other nodes connect to its port plus this; nobody does here."""
+"""The distance from a node's port to its cluster bus port. The proxy does not listen there."""
 
 
 Subcommand = Callable[[Presented, Session, Sequence[bytes]], bytes]
 
 
 def keyslot(session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER KEYSLOT."""
+    """Reply to CLUSTER KEYSLOT."""
     return encode.integer(session.world.slot_of(args[2]))
 
 
 def read_from(replicas: bool) -> Command:
-    """READONLY and READWRITE."""
+    """Return the handler of READONLY (``replicas``) or READWRITE."""
 
     def command(session: Session, args: Sequence[bytes]) -> bytes:
         if session.world.presented is None:
@@ -39,12 +39,12 @@ def read_from(replicas: bool) -> Command:
 
 
 def asking(session: Session, args: Sequence[bytes]) -> bytes:
-    """ASKING."""
+    """Reply to ASKING."""
     return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
 
 
 def presented(subcommand: Subcommand) -> Command:
-    """A subcommand that is refused where the proxy passes for one server."""
+    """Return a handler that refuses the subcommand unless the proxy presents a cluster."""
 
     def command(session: Session, args: Sequence[bytes]) -> bytes:
         shown = session.world.presented
@@ -55,7 +55,7 @@ def presented(subcommand: Subcommand) -> Command:
 
 @presented
 def info(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER INFO."""
+    """Reply to CLUSTER INFO."""
     served = shown.served()
     members = shown.members(session.local_address)
     fields = {
@@ -78,7 +78,7 @@ def info(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
 
 @presented
 def slots(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER SLOTS."""
+    """Reply to CLUSTER SLOTS."""
     return encode.array(
         encode.array(
             (
@@ -101,7 +101,7 @@ def slots(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
 
 @presented
 def shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER SHARDS."""
+    """Reply to CLUSTER SHARDS."""
     protocol = session.protocol
 
     def shard(member: AdvertisedNode) -> bytes:
@@ -129,7 +129,7 @@ def shards(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
 
 @presented
 def nodes(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER NODES."""
+    """Reply to CLUSTER NODES."""
     own = shown.myself(session.local_address)
     lines = (
         f"{member.id} {member.host}:{member.port}@{member.port + _BUS} {'myself,' if member == own else ''}master"
@@ -145,24 +145,24 @@ def _words(slots: Ranges) -> str:
 
 @presented
 def myid(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER MYID."""
+    """Reply to CLUSTER MYID."""
     return encode.bulk(shown.myself(session.local_address).id)
 
 
 @presented
 def myshardid(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER MYSHARDID."""
+    """Reply to CLUSTER MYSHARDID."""
     return encode.bulk(shown.myself(session.local_address).shard_id)
 
 
 @presented
 def links(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
-    """CLUSTER LINKS."""
+    """Reply to CLUSTER LINKS."""
     return encode.EMPTY_ARRAY
 
 
 def of_node(reply: bytes) -> Command:
-    """A subcommand about one node, answered by ``reply`` whichever of them it is."""
+    """Return the handler of a subcommand about one node; ``reply`` is the answer for every known node."""
 
     @presented
     def command(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
@@ -174,7 +174,7 @@ def of_node(reply: bytes) -> Command:
 
 
 def refused(name: str) -> Command:
-    """The subcommand ``name`` (as a fact names it), which makes no sense for nodes that are this proxy."""
+    """Return the handler of the subcommand ``name`` (as a fact names it), refused because all nodes are this proxy."""
 
     @presented
     def command(shown: Presented, session: Session, args: Sequence[bytes]) -> bytes:
@@ -184,10 +184,10 @@ def refused(name: str) -> Command:
 
 
 def modules(session: Session, args: Sequence[bytes]) -> bytes:
-    """MODULE LIST."""
+    """Reply to MODULE LIST."""
     return session.world.modules[session.protocol]
 
 
 def role(session: Session, args: Sequence[bytes]) -> bytes:
-    """ROLE."""
+    """Reply to ROLE."""
     return encode.array((encode.bulk("master"), encode.ZERO, encode.EMPTY_ARRAY))

@@ -1,4 +1,4 @@
-"""The proxy's own commands that are about its clients alone: what answers each.
+"""The handlers of the proxy's own commands that depend on clients alone.
 
 These rows are a part of the table in ``proxy.features.commands``, which has the commands of the features as well.
 """
@@ -68,17 +68,16 @@ SESSION_COMMANDS: Mapping[str, SessionRow] = {
     "select": SessionCommand(session.select),
     "slotgate|clients": cross_worker.CLIENTS,
 }
-"""By the fact's name."""
+"""The rows by the fact's name."""
 PARTS: Mapping[str, cross_worker.PartOf] = {
     **cross_worker.SCRIPTS,
     **{name: row.part for name, row in SESSION_COMMANDS.items() if isinstance(row, CrossWorkerCommand)},
 }
-"""What a worker does for another one's client, by the name of what that asked for."""
+"""The part of a cross-worker command that each worker carries out for its own clients, by the name of the command."""
 
 
 def find(name: str) -> SessionRow:
-    """What answers the command ``name`` (as a fact names it). A subcommand that only servers know has no row, and is
-    refused."""
+    """Return the row of the command ``name`` (as a fact names it). A subcommand without a row is refused."""
     return SESSION_COMMANDS.get(name) or _refusal(name)
 
 

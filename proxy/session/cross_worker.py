@@ -1,12 +1,12 @@
-"""The CLIENT subcommands that are about all clients, whatever worker has them: LIST, KILL, PAUSE, UNPAUSE, UNBLOCK.
+"""The CLIENT subcommands about the clients of all workers: LIST, KILL, PAUSE, UNPAUSE, UNBLOCK.
 
-Each goes in three steps, so that it can span workers::
+Each command has three steps, so that it can span workers::
 
-    check    is it well-formed?             in the worker that is asked
-    part     what it means to its clients   in every worker
-    reply    the parts, put together        in the worker that is asked
+    check    checks the arguments           in the worker that is asked
+    part     acts on a worker's clients     in every worker
+    reply    combines the parts             in the worker that is asked
 
-Source: https://redis.io/docs/latest/commands/client/ and what Redis 7 answers.
+Source: https://redis.io/docs/latest/commands/client/ and the replies of Redis 7.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,32 +29,33 @@ Part = Any
 """A JSON value, as it may come from another worker."""
 Filter = Callable[[Session], bool]
 _STEP = 32
-"""Arguments until a job may be interrupted."""
+"""The number of arguments after which a job may be interrupted."""
 _CLOSED_AT_ONCE = 50
-"""To let go of a client takes longer than to close it, and is done at the end of the turn."""
+"""The number of clients that are closed in one go. Releasing a client's state takes longer than closing its connection,
+and happens at the end of the loop's turn."""
 PartOf = Callable[[World, int, Args, float], Job[Part]]
 
 
 @dataclass(frozen=True, slots=True)
 class CrossWorkerCommand(OwnCommand):
-    """A command about all clients: it spans the workers."""
+    """A command about all clients, which therefore spans all workers."""
 
     check: Callable[[World, Args], Job[str | None]]
-    """The error that it deserves, if any; there may be very many arguments."""
+    """Returns the error that the command deserves, or None. A job, because there may be very many arguments."""
     part: PartOf
-    """Carries it out for one worker's clients, of whom there may be many; the number is the asking client's id, the
-    last one the loop's clock."""
+    """Carries out the command for the clients of one worker. A job, because there may be many clients. The number is
+    the asking client's id, the last argument the loop's clock."""
     reply: Callable[[Sequence[Part], Args, int], bytes]
-    """The reply made of the parts, in a protocol version."""
+    """Returns the reply, from the results of the parts, the arguments and the protocol version."""
     told: Callable[[Session, Args], Args] | None = None
-    """What the parts are told in place of the arguments, where it depends on who asks."""
+    """Returns the arguments of the parts in place of the client's, if they depend on the client that asks."""
 
     def args(self, session: Session, args: Args) -> Args:
-        """The arguments of the parts, of a command that is well-formed."""
+        """Return the arguments of the parts, for a well-formed command."""
         return args if self.told is None else self.told(session, args)
 
     def run(self, session: Session, args: Args, now: float) -> bytes:
-        """The reply where there is one worker."""
+        """Return the reply if there is only one worker."""
         wrong = at_once(self.check(session.world, args))
         if wrong is not None:
             return encode.error(wrong)
@@ -69,11 +70,11 @@ def _type(session: Session) -> bytes:
 # ---- LIST
 
 _OF_USER = b"\0of user"
-"""An option that no client can give: only the clients of the user whose name follows."""
+"""An internal option, which no client can send: only the clients of the user whose name follows are listed."""
 
 
 def _told_list(session: Session, args: Args) -> Args:
-    """Who is no admin sees the clients of its own user only."""
+    """Return the arguments of the parts. A client whose user is no admin sees the clients of its own user only."""
     if session.admin or len(session.world.users) == 1:
         return args
     return [*args[:2], _OF_USER, name_bytes(session.user), *args[2:]]
@@ -85,7 +86,7 @@ def _check_list(world: World, args: Args) -> Job[str | None]:
 
 
 def _list_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
-    """Id and line of each client."""
+    """Return the id and the line of each client."""
     user = None
     if len(args) > 2 and args[2] == _OF_USER:
         user, args = name_text(args[3]), [*args[:2], *args[4:]]
@@ -104,7 +105,7 @@ def _list_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
     rows = [(number, text) for part in parts for number, text in part]
     rows.sort()
     if len(args) > 3 and args[2].lower() == b"id":
-        # In the order in which they were asked for, as often as that; there may be very many that nobody has.
+        # The reply has the order of the ids, with repetitions. Very many of the ids may belong to no client.
         known = {b"%d" % number: (number, text) for number, text in rows}
         rows = [known[asked] for asked in args[3:] if asked in known]
     return encode.verbatim("".join([text + "\n" for _, text in rows]), protocol)
@@ -116,7 +117,7 @@ def _lists_all(args: Args) -> bool:
 
 
 def _list_filter(args: Args) -> Job[Filter | str]:
-    """The filter that CLIENT LIST's options stand for, or the error they deserve."""
+    """Return the filter that CLIENT LIST's options stand for, or the error that they deserve."""
     if len(args) == 4 and args[2].lower() == b"type":
         if args[3].lower() not in _TYPES:
             return f"ERR Unknown client type '{errors.text(args[3])}'"
@@ -135,7 +136,7 @@ def _list_filter(args: Args) -> Job[Filter | str]:
 
 
 def _clients_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
-    """As of CLIENT LIST, with what waits in the proxy for each."""
+    """Return the id and the line of each client, as CLIENT LIST does, with the client's load in the proxy."""
     directory = world.directory
     found = []
     for client in directory.sessions():
@@ -155,7 +156,7 @@ def _check_kill(world: World, args: Args) -> Job[str | None]:
 
 
 def _kill_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
-    """How many were closed; the caller itself only after it has its reply."""
+    """Return the number of closed clients. The calling client is closed only after its reply."""
     wanted = yield from _kill_filter(args, now, world)
     assert not isinstance(wanted, str)
     matches, skip_me = wanted
@@ -181,8 +182,8 @@ def _kill_reply(parts: Sequence[Part], args: Args, protocol: int) -> bytes:
 
 
 def _kill_filter(args: Args, now: float, world: World) -> Job[tuple[Filter, bool] | str]:
-    """What CLIENT KILL's options stand for (the last of each kind counts), and whether the caller is spared; or the
-    error they deserve."""
+    """Return the filter that CLIENT KILL's options stand for (the last of each kind counts), and whether the calling
+    client is spared; or the error that the options deserve."""
     if len(args) == 3:
         address = errors.text(args[2])
         return lambda client: client.address == address, False
@@ -210,7 +211,7 @@ def _kill_filter(args: Args, now: float, world: World) -> Job[tuple[Filter, bool
 
 
 def _kill_option(option: bytes, value: bytes, now: float) -> Filter | str:
-    """The filter that an option of CLIENT KILL stands for, or the error it deserves."""
+    """Return the filter that an option of CLIENT KILL stands for, or the error that the option deserves."""
     text = errors.text(value)
     match option:
         case b"id":
@@ -244,20 +245,21 @@ def _kill_option(option: bytes, value: bytes, now: float) -> Filter | str:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """How long commands are held, in seconds (or until when, on a clock), and whether only those that may write."""
+    """The time for which commands are held, in seconds (or a time on a clock), and whether only possible writes are
+    held."""
 
     seconds: float
     writes_only: bool
 
     def joined(self, other: "Pause | None") -> "Pause":
-        """Of two pauses the longer and the stricter hold, as in Redis."""
+        """Return the union of two pauses: the longer time and the stricter kind, as in Redis."""
         if other is None:
             return self
         return Pause(max(self.seconds, other.seconds), self.writes_only and other.writes_only)
 
 
 def pause_asked(args: Args) -> Pause | str:
-    """The pause that CLIENT PAUSE's arguments ask for, or the error they deserve."""
+    """Return the pause that CLIENT PAUSE's arguments ask for, or the error that the arguments deserve."""
     writes_only = False
     if len(args) == 4:
         mode = args[3].lower()
@@ -334,4 +336,4 @@ PAUSE = CrossWorkerCommand(short(_check_pause), short(_pause_part), _ok)
 UNPAUSE = CrossWorkerCommand(short(_nothing_wrong), short(_unpause_part), _ok)
 UNBLOCK = CrossWorkerCommand(short(_check_unblock), short(_unblock_part), _sum)
 SCRIPTS: Mapping[str, PartOf] = {"script|show": short(_script_part), "script|flush": short(_flush_part)}
-"""What ``proxy.worker.script_lookup`` asks of the other workers; SCRIPT itself is for the servers."""
+"""The parts that ``proxy.worker.script_lookup`` asks the other workers for; SCRIPT itself is sent to servers."""

@@ -1,4 +1,4 @@
-"""Passwords: kept as digests only, compared in constant time. Pure.
+"""Passwords, which are kept as digests only and compared in constant time. Pure.
 
 A digest is either the SHA-256 of the password as 64 lower-case hex digits, as Redis keeps it, or
 ``scrypt:<N>:<r>:<p>:<salt>:<hash>`` for passwords that people choose (RFC 7914; salt and hash in hex).
@@ -16,14 +16,14 @@ _SHA256 = 64
 _HEX = frozenset("0123456789abcdef")
 _PREFIX = "scrypt:"
 _MEMORY_MOST = 256 * 1024 * 1024
-"""Bytes that one scrypt may take, whatever its numbers say."""
+"""The bytes of memory that one scrypt may take, whatever the digest's parameters are."""
 _REMEMBERED = 10_000
 _NOBODY = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Scrypt:
-    """The parts of a digest that scrypt made."""
+    """A digest of scrypt, in its parts."""
 
     n: int
     r: int
@@ -33,7 +33,7 @@ class Scrypt:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``scrypt:<N>:<r>:<p>:<salt>:<hash>``. Raises ValueError, with the reason in words."""
+        """Parse ``scrypt:<N>:<r>:<p>:<salt>:<hash>``. Raises ValueError, with the reason in words."""
         parts = text.removeprefix(_PREFIX).split(":")
         if not text.startswith(_PREFIX) or len(parts) != 5 or not all(part.isdecimal() for part in parts[:3]):
             raise ValueError("is not scrypt:<N>:<r>:<p>:<salt in hex>:<hash in hex>")
@@ -52,7 +52,7 @@ class Scrypt:
 
     @classmethod
     def of(cls, password: bytes, n: int = 2**14, r: int = 8, p: int = 1) -> Self:
-        """The digest of a new password, with a salt of its own."""
+        """Return the digest of a new password, with a new salt."""
         salt = os.urandom(16)
         return cls(n, r, p, salt, cls(n, r, p, salt, bytes(32)).calculate(password))
 
@@ -60,35 +60,35 @@ class Scrypt:
         return f"{_PREFIX}{self.n}:{self.r}:{self.p}:{self.salt.hex()}:{self.digest.hex()}"
 
     def calculate(self, password: bytes) -> bytes:
-        """What ``password`` gives: takes as long as N, r and p say."""
+        """Return the hash of ``password``. The parameters n, r and p determine how long the computation takes."""
         return hashlib.scrypt(
             password, salt=self.salt, n=self.n, r=self.r, p=self.p, maxmem=_MEMORY_MOST * 2, dklen=len(self.digest)
         )
 
     def verify(self, password: bytes) -> bool:
-        """Whether it is the digest of ``password``."""
+        """Whether this is the digest of ``password``."""
         return hmac.compare_digest(self.calculate(password), self.digest)
 
 
 def is_scrypt(digest: str) -> bool:
-    """Whether a user's digest is one of scrypt's."""
+    """Whether a user's digest was made by scrypt."""
     return digest.startswith(_PREFIX)
 
 
 def is_sha256(digest: str) -> bool:
-    """Whether ``digest`` is a SHA-256 as Redis takes it."""
+    """Whether ``digest`` is a SHA-256 in the form that Redis accepts."""
     return len(digest) == _SHA256 and _HEX.issuperset(digest)
 
 
 def sha256(password: bytes) -> str:
-    """The digest of a password, as Redis keeps it."""
+    """Return the digest of a password, as Redis keeps it."""
     return hashlib.sha256(password).hexdigest()
 
 
 class Passwords:
-    """Verifies passwords, and remembers those that a slow digest has accepted, so that a login costs once.
+    """Verifies passwords, and remembers those that a slow digest has accepted, so that only the first login is slow.
 
-    What it remembers is keyed by a random secret of the process, and bounded; a password can not be read from it.
+    The memory is bounded and keyed by a random secret of the process, so that no password can be read from it.
     """
 
     __slots__ = ("_known", "_secret")
@@ -101,9 +101,9 @@ class Passwords:
         return f"<Passwords, {len(self._known)} remembered>"
 
     def fast(self, digests: Iterable[str], password: bytes) -> bool:
-        """Whether a SHA-256 of ``digests`` is that of ``password``, or a slow one has accepted it before.
+        """Whether a SHA-256 of ``digests`` is that of ``password``, or a slow digest has accepted the password before.
 
-        It takes the same time for every password, and for no digests as for one of SHA-256.
+        The time is the same for every password, and the same for no digest as for one SHA-256.
         """
         digest = sha256(password)
         found = False
@@ -118,12 +118,12 @@ class Passwords:
         return found
 
     def verify_slowly(self, digests: Iterable[str], password: bytes) -> list[str]:
-        """Those digests of scrypt that are of ``password``: takes tens of milliseconds for each, and may be called in a
-        thread."""
+        """Return the scrypt digests that are of ``password``. Each takes tens of milliseconds; the method may be called
+        in a thread."""
         return [digest for digest in digests if is_scrypt(digest) and Scrypt.parse(digest).verify(password)]
 
     def remember(self, digests: Iterable[str], password: bytes) -> None:
-        """These digests are of ``password``."""
+        """Remember that these digests are of ``password``."""
         for digest in digests:
             self._known[self._mark(digest, password)] = None
         while len(self._known) > _REMEMBERED:

@@ -1,7 +1,7 @@
-"""One client's conversation: who it is, and the commands that are the proxy's own. Pure: no I/O, no clock.
+"""The state of one client, and the proxy's own commands that change or show only that state. Pure: no I/O, no clock.
 
 Sources: https://redis.io/docs/latest/commands/ (HELLO, AUTH, SELECT, RESET, QUIT, PING, ECHO, ROLE, CLUSTER ...), and
-what Redis 7 answers.
+the replies of Redis 7.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ _HELLO_NOAUTH = (
 
 
 class ReplyMode(Enum):
-    """CLIENT REPLY: whether this client is answered; ``SKIP`` leaves out the next command's reply."""
+    """The modes of CLIENT REPLY: whether the client gets replies. ``SKIP`` leaves out the reply to the next command."""
 
     ON = "on"
     OFF = "off"
@@ -50,24 +50,24 @@ _LISTENS_TO_NOTHING = (0, 0, 0)
 
 
 class ClientMode:
-    """What a client is in the middle of, for the own fast path. Plain integers: an enum's are dear to compare."""
+    """The states of a client for the own fast path. Plain integers, because comparing an enum's members is slow."""
 
     LONG = 0
-    """Everything goes the long way: it is paused, watched, not answered, blocked, or tracks."""
+    """The fast path is off: the client is paused, monitored, muted or blocked, or uses tracking."""
     OWN = 1
-    """Nothing."""
+    """No special state."""
     QUEUES = 2
-    """MULTI: commands are queued."""
+    """The client is in a transaction: commands are queued."""
     SPOILED = 3
-    """MULTI, and one of its commands was refused: EXEC will execute nothing."""
+    """The client is in a transaction of which a command was refused: EXEC will execute nothing."""
     LISTENS = 4
-    """It is subscribed in RESP2, where few commands are allowed."""
+    """The client is subscribed in RESP2, where few commands are allowed."""
 
 
 class Load:
-    """What waits in the proxy for a client: requests in flight; bytes of replies that it has not read, and of those
-    that wait for an earlier one; of requests that are not carried out yet, and of those that wait for EXEC. And how
-    many bytes it was sent, and requests it has made."""
+    """The load of a client: requests in flight; bytes of replies that the client has not read, and that wait for an
+    earlier reply; bytes of requests that are not carried out yet, and that wait for EXEC; and how many bytes the client
+    was sent, and requests it has made."""
 
     __slots__ = ("commands", "in_flight", "kept", "parked", "queued", "unread", "written")
 
@@ -94,58 +94,57 @@ class Load:
 
 
 class Directory(Protocol):
-    """The worker's clients, as one of them may see them."""
+    """The worker's clients, as the session of one client sees them."""
 
     def sessions(self) -> Iterable["Session"]:
-        """All connected clients."""
+        """Return the sessions of all connected clients."""
 
     def load(self, session: "Session") -> "Load":
-        """What waits in the proxy for a client."""
+        """Return the load of a client."""
 
     def kill(self, session: "Session") -> None:
         """Close a client's connection."""
 
     def pause(self, seconds: float, writes_only: bool) -> None:
-        """Hold all clients' commands (or what is not readonly) for a while."""
+        """Hold the commands of all clients, or only those that may write, for ``seconds``."""
 
     def unpause(self) -> None:
         """End the pause."""
 
     def unblock(self, number: int, error: bool) -> bool:
-        """End the blocking command of client ``number``, as if its time were over or by an error: whether it was in
-        one."""
+        """End the blocking command of client ``number``, by a timeout or by an error; return whether there was one."""
 
     def channels(self, session: "Session") -> Iterable[tuple[bytes, bool]]:
-        """What a client is subscribed to, and of each whether it is a pattern."""
+        """Return the channels and patterns that a client is subscribed to, each with whether it is a pattern."""
 
     def rules_changed(self, session: "Session") -> None:
-        """The rules of a client's user are others now."""
+        """Take note that the rules of a client's user have changed."""
 
 
 @dataclass(slots=True)
 class World:
-    """What all sessions of a worker share."""
+    """The state that all sessions of a worker share. "Learned" says that a value is set once backends have answered."""
 
     users: Users
     directory: Directory
     server_version: str = "7.0.0"
-    """The lowest version of the backends; learned when they are reached."""
+    """The lowest version of the backends. Learned."""
     databases: int = 16
-    """How many databases every backend has; learned."""
+    """The number of databases that every backend has. Learned."""
     scripts: Scripts = field(default_factory=lambda: Scripts(0, 0))
-    """What this worker keeps of them."""
+    """The scripts that this worker keeps."""
     slot_of: SlotOf = key_slot
-    """The slot of a key, as the configuration's rules have it."""
+    """The function that computes a key's slot, by the rules of the configuration."""
     modules: Mapping[int, bytes] = field(default_factory=lambda: dict.fromkeys((2, 3), encode.EMPTY_ARRAY))
-    """MODULE LIST, by the protocol: what every backend has; learned."""
+    """The reply to MODULE LIST by protocol: the modules that every backend has. Learned."""
     client_fields: Sequence[str] = ()
-    """Those of CLIENT LIST, in the backend's order that has the lowest version; none: not known. Learned."""
+    """The fields of CLIENT LIST, in the order of the backend with the lowest version; empty if unknown. Learned."""
     selects: bool = True
-    """Whether they know SELECT: the nodes of a cluster do so from Valkey 9 on only; learned."""
+    """Whether all backends know SELECT; the nodes of a cluster know it from Valkey 9 on only. Learned."""
     presented: Presented | None = None
-    """The cluster that the proxy passes for; None: it passes for one server."""
+    """The cluster that the proxy presents; None if the proxy presents one server."""
     commands: CommandTable = field(default_factory=CommandTable.builtin)
-    """All commands; learned."""
+    """All commands. Learned."""
     denials: Denials = field(default_factory=Denials)
     """The log of what was denied to this worker's clients."""
     users_file: UsersFile | None = None
@@ -192,7 +191,7 @@ class Session:
         self.last_active = now
         self.closing = False
         self.blocked = False
-        """It waits in a blocking command."""
+        """Whether the client waits in a blocking command."""
         self.lib_name = ""
         self.lib_ver = ""
         self.start_over()
@@ -201,11 +200,11 @@ class Session:
         return f"Session({self.id} {self.address} user={self.user} db={self.db} resp={self.protocol})"
 
     def start_over(self) -> None:
-        """The state of a new connection (RESET)."""
+        """Reset the state to that of a new connection (RESET)."""
         self.user = DEFAULT_USER
         self.authenticated = self.world.users.default_open
         self.unrestricted = self.permissions.unrestricted
-        """Whether its user may do everything: then nothing it sends needs a look at the user's rules."""
+        """Whether the user may do everything, so that no command needs a check by the rules."""
         self.db = 0
         self.protocol = 2
         self.name = ""
@@ -216,24 +215,24 @@ class Session:
         self.no_touch = False
         self.last_command = "NULL"
         self.queued = -1
-        """How many commands wait for EXEC; -1 outside of a transaction."""
+        """The number of commands that wait for EXEC; -1 outside of a transaction."""
         self.watched = 0
-        """How many keys are watched."""
+        """The number of watched keys."""
         self.listening = _LISTENS_TO_NOTHING
-        """How many channels, patterns and channels of shards it is subscribed to."""
+        """The numbers of channels, patterns and shard channels that the client is subscribed to."""
 
     @property
     def admin(self) -> bool:
-        """Whether its user may run what is about the proxy and its servers."""
+        """Whether the client's user may run the commands about the proxy and its servers."""
         return self.authenticated and self.permissions.user.admin
 
     @property
     def permissions(self) -> Permissions:
-        """What its user may do."""
+        """The permissions of the client's user."""
         return self.world.users.get(self.user) or _NOTHING_ALLOWED
 
     def refusal(self, fact: Fact) -> str | None:
-        """Why this client may not call ``fact`` now, whatever its user's rules say; None if it may."""
+        """Return the error if this client may not call ``fact`` now, whatever its user's rules say; else None."""
         if not self.authenticated and "no_auth" not in fact.flags:
             return errors.NOAUTH
         if fact.privileged and not self.admin:
@@ -241,7 +240,7 @@ class Session:
         return None
 
     def authenticate(self, user: bytes, password: bytes, command: bytes = b"AUTH") -> bool:
-        """Become ``user`` if the password is right; ``command`` is what asks for it, as the log shows it."""
+        """Log in as ``user`` if the password is right, and return whether; a failure is logged with ``command``."""
         name = name_text(user)
         known = self.world.users.get(name)
         if self.world.users.authenticate(name, password) is not True or known is None:
@@ -254,14 +253,14 @@ class Session:
         return True
 
     def rename(self, name: bytes) -> str | None:
-        """Take a name; why not, if it is not allowed."""
+        """Set the client's name; return the error if the name is not allowed."""
         if not printable(name):
             return errors.BAD_CLIENT_NAME
         self.name = errors.text(name)
         return None
 
     def muted(self) -> bool:
-        """Whether the command that comes now is answered by nothing; ends a SKIP."""
+        """Whether the current command gets no reply; ends a SKIP."""
         mode = self.reply_mode
         if mode is ReplyMode.SKIP:
             self.reply_mode = ReplyMode.ON
@@ -269,7 +268,7 @@ class Session:
 
 
 _NOTHING_ALLOWED = Permissions(AclUser("", admin=False), CommandSet(()))
-"""Of a client whose user was deleted: it is being closed."""
+"""The permissions of a client whose user was deleted, and that is being closed."""
 Command = Callable[[Session, Sequence[bytes]], bytes]
 _IN_NAMES = bytes(range(33, 127))
 
@@ -280,7 +279,7 @@ def printable(text: bytes) -> bool:
 
 
 def ping(session: Session, args: Sequence[bytes]) -> bytes:
-    """PING."""
+    """Reply to PING."""
     if len(args) > 2:
         return encode.error(errors.wrong_arity("ping"))
     if session.protocol < 3 and session.listening != _LISTENS_TO_NOTHING:
@@ -289,29 +288,29 @@ def ping(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def pong(args: Sequence[bytes]) -> bytes:
-    """The reply to PING for a client that is subscribed in RESP2."""
+    """Return the reply to PING for a client that is subscribed in RESP2."""
     return encode.array((encode.bulk("pong"), encode.bulk(args[1] if len(args) == 2 else b"")))
 
 
 def echo(session: Session, args: Sequence[bytes]) -> bytes:
-    """ECHO."""
+    """Reply to ECHO."""
     return encode.bulk(args[1])
 
 
 def quit(session: Session, args: Sequence[bytes]) -> bytes:
-    """QUIT: the client is closed once it has its reply."""
+    """Reply to QUIT; the client is closed once it has its reply."""
     session.closing = True
     return encode.OK
 
 
 def reset(session: Session, args: Sequence[bytes]) -> bytes:
-    """RESET, as far as the session goes."""
+    """Reply to RESET, and reset the session."""
     session.start_over()
     return _RESET
 
 
 def select(session: Session, args: Sequence[bytes]) -> bytes:
-    """SELECT."""
+    """Reply to SELECT."""
     db = parse_integer(args[1])
     if db is None:
         return encode.error(errors.NOT_AN_INTEGER)
@@ -324,7 +323,7 @@ def select(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def auth(session: Session, args: Sequence[bytes]) -> bytes:
-    """AUTH."""
+    """Reply to AUTH."""
     if len(args) > 3:
         return encode.error(errors.SYNTAX)
     if len(args) == 2 and session.world.users.default_nopass:
@@ -336,7 +335,7 @@ def auth(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def hello(session: Session, args: Sequence[bytes]) -> bytes:
-    """HELLO."""
+    """Reply to HELLO."""
     protocol = session.protocol
     if len(args) >= 2:
         asked = _PROTOCOLS.get(args[1])
@@ -364,7 +363,7 @@ def hello(session: Session, args: Sequence[bytes]) -> bytes:
 
 
 def _hello_options(args: Sequence[bytes]) -> tuple[int, int, int]:
-    """Where the name and the user stand, the last ones, and what is no option; 0: nowhere. There may be very many."""
+    """Return the positions of the last name, the last user and the first invalid option; 0 for those not given."""
     name = user = 0
     at = 2
     count = len(args)
@@ -385,7 +384,7 @@ def _hello_options(args: Sequence[bytes]) -> tuple[int, int, int]:
 
 @cache
 def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tuple[bytes, bytes]:
-    """HELLO's reply, before and behind the client's id."""
+    """Return HELLO's reply, before and behind the client's id."""
     pairs = {
         encode.bulk("server"): encode.bulk("redis"),
         encode.bulk("version"): encode.bulk(version),

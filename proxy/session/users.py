@@ -1,4 +1,4 @@
-"""The users that a configuration names. Pure."""
+"""The users of a configuration, as the ACL sees them. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,8 +11,9 @@ DEFAULT_RULES = (
     "-function|load -function|delete -function|flush -function|restore -function|kill "
     "-script|flush -script|kill -script|debug"
 )
-"""What a user may do that is neither an admin nor has rules of its own: what an application does to its own data and
-connection. It reaches no other client (CLIENT LIST shows those of the same user), and not all of the servers' data."""
+"""The rules of a user that neither is an admin nor has rules: the commands that an application uses on its own data and
+connection. Such a user reaches no other client (CLIENT LIST shows the clients of the same user), and not all data of
+the servers."""
 
 
 def configured(
@@ -23,9 +24,10 @@ def configured(
     admin: bool = False,
     rules: Sequence[bytes] | None = None,
 ) -> AclUser:
-    """A user of ``[[users]]``. Raises what ``acl_rules.change`` raises.
+    """Return a user of ``[[users]]``. Raises what ``acl_rules.change`` raises.
 
-    An admin may do everything that its ``rules`` do not take away. Rules of another user say all that it may do.
+    An admin may do everything that its ``rules`` do not take away. The rules of another user name everything that the
+    user may do.
     """
     if admin:
         user = replace(everything(name), nopass=False)
@@ -37,5 +39,5 @@ def configured(
 
 
 def open_to_all(name: str) -> AclUser:
-    """The user of a configuration that names none: as a server's own "default", but no admin."""
+    """Return the user of a configuration without users: like a server's own "default", but no admin."""
     return replace(everything(name), admin=False)

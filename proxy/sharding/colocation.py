@@ -22,7 +22,7 @@ SlotOf = Callable[[bytes], int]
 
 class Rule:
     """The rule for keys that begin with ``prefix``: their first ``fields``, divided by ``separator`` (one byte), are
-    hashed; with 0 fields nothing is hashed, and all of them are in ``slot``."""
+    hashed. With 0 fields nothing is hashed, and all of these keys are in ``slot``."""
 
     __slots__ = ("fields", "prefix", "separator", "slot")
 
@@ -42,11 +42,11 @@ class Colocation:
         self._rules = sorted(rules, key=lambda rule: len(rule.prefix), reverse=True)
 
     def slot(self, key: bytes) -> int:
-        """The slot of ``key``, 0 to 16383."""
+        """Return the slot of ``key``, 0 to 16383."""
         return self.span_slot(key, 0, len(key))
 
     def span_slot(self, data: bytes, start: int, stop: int) -> int:
-        """The slot of the key at ``data[start:stop]``, which lies within ``data``."""
+        """Return the slot of the key at ``data[start:stop]``, which lies within ``data``."""
         found = None
         for rule in self._rules:
             if data.startswith(rule.prefix, start, stop):
@@ -72,8 +72,8 @@ class Colocation:
 
 
 class AllowedKeys(Colocation):
-    """Keys that a user may use, as the fast path sees them: their slots, and -1 for every key that has to be looked at
-    more closely, as it is none of ``exact`` and begins with none of ``prefixes``."""
+    """The keys that a user may use, as the fast path sees them. The slot is -1 for every key that the fast path can not
+    decide about: one that is not among ``exact`` and begins with none of ``prefixes``."""
 
     __slots__ = ("_exact", "_inner", "_latest", "_prefixes")
 
@@ -81,11 +81,11 @@ class AllowedKeys(Colocation):
         self._inner = inner
         self._prefixes = list(prefixes)
         self._latest = self._prefixes[0] if self._prefixes else None
-        """The prefix that was met last: the next key often has the same."""
+        """The prefix that matched last; the next key often has the same prefix."""
         self._exact = set(exact)
 
     def span_slot(self, data: bytes, start: int, stop: int) -> int:
-        """The slot of the key at ``data[start:stop]``, which lies within ``data``; -1 if it may not be allowed."""
+        """Return the slot of the key at ``data[start:stop]``, which lies within ``data``; -1 if it may be denied."""
         latest = self._latest
         allowed = latest is not None and data.startswith(latest, start, stop)
         if not allowed:
@@ -116,7 +116,7 @@ class RuleLike(Protocol):
 
 
 def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
-    """The rules of a checked configuration; None if it has none."""
+    """Return the rules of a checked configuration; None if there are no rules."""
     rules = []
     for each in configured:
         if each.prefix is not None:
@@ -126,5 +126,5 @@ def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
 
 
 def slot_of(rules: Colocation | None) -> SlotOf:
-    """The function that computes the slot of a key under ``rules``."""
+    """Return the function that computes the slot of a key under ``rules``."""
     return key_slot if rules is None else rules.slot

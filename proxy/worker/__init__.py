@@ -1,26 +1,26 @@
-"""Processes: the worker that serves, the supervisor of several, and what operators see of them. The top floor.
+"""The processes: the worker that serves, the supervisor of several workers, and the admin port. The top floor.
 
 ::
 
     service           the composition root: what the clients of a worker share
-    server_events     tells its parts what happens at the servers
-    configured_users  the users that the configuration names
-    made_from_config  its parts as far as the configuration alone says them
+    server_events     passes the events of the servers to the parts of a worker
+    configured_users  the users of the configuration or of an aclfile
+    made_from_config  the parts of a worker that follow from the configuration alone
     server            the process that serves: signals, start and end
     worker            one of several workers, started by the supervisor
-    supervisor        keeps what has to outlive a worker
+    supervisor        starts the workers, and keeps the state that outlives a worker
     control_channel   messages between the supervisor and a worker
-    child             starts a process of the proxy's own
+    child             starts a child process
     admin_port        keeps the sockets of the admin port, and its process
     admin_process     the process that speaks HTTP at the admin port
     admin             ``/metrics``, ``/healthz``, ``/readyz`` and ``/topology``
-    admin_access      who may ask there
-    admin_http        HTTP connections, and their bounds
-    report            how a worker is, and how all are together
+    admin_access      who may use the admin port
+    admin_http        the HTTP connections of the admin port, and their limits
+    report            the state of a worker, and the state of all workers together
     metric_snapshot   the values of the metrics as plain data
     logs              structured logs
-    loop_lag          how late the event loop is, and why
-    memory            how the C library keeps memory that was freed
-    identity          which process this is, for INFO
+    loop_lag          measures how late the event loop is, and finds the cause
+    memory            settings of the C library for freed memory
+    identity          the identity of this process, for INFO
     script_lookup     asks the other workers for a script
 """

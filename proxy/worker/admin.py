@@ -1,4 +1,4 @@
-"""What operators ask over HTTP: ``/metrics``, ``/healthz``, ``/readyz``, ``/topology``.
+"""The answers of the admin port: ``/metrics``, ``/healthz``, ``/readyz``, ``/topology``.
 
 Source of the format: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -31,21 +31,21 @@ from proxy.worker.metric_snapshot import SUM, Labels, Overview, Tally
 log = logging.getLogger(__name__)
 
 _GZIP_LEVEL = 4
-"""Nine tenths of what level 9 saves, in a third of its time."""
+"""The gzip level. It saves nine tenths of what level 9 saves, in a third of the time."""
 _DENIED_WAIT = 0.5
-"""Seconds that wrong credentials wait for their answer: with so many connections, guessing takes long."""
+"""The seconds by which the answer to wrong credentials is delayed, so that guessing takes long."""
 _SAY_EVERY = 10.0
-"""Seconds between two lines in the log about wrong credentials, however many there are."""
+"""The seconds between two log lines about wrong credentials, however many requests have them."""
 
 
 class TallyCollector(Collector):
-    """An overview's values as Prometheus samples."""
+    """Converts the values of a tally to Prometheus samples."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
 
     def collect(self) -> Iterable[Metric]:
-        """One family for each row of ``proxy.metrics``."""
+        """Yield one family for each row of ``proxy.metrics``."""
         for metric in _COUNTED:
             yield _family(metric, self._tally.values(metric))
         build = InfoMetricFamily(metrics.BUILD.name, metrics.BUILD.help)
@@ -80,13 +80,13 @@ def _histogram(metric: metrics.Metric, values: Mapping[Labels, float]) -> Metric
 
 
 Look = Callable[[], Awaitable[Overview]]
-"""Asks all workers how they are. Raises TimeoutError if who knows does not answer."""
+"""Asks all workers for their state. Raises TimeoutError if the process that knows it does not answer."""
 Stuck = Callable[[], Awaitable[str]]
-"""Asks why clients wait, if they do: "" if the loops that serve them run."""
+"""Asks why clients wait: the answer is "" if the loops that serve clients run."""
 
 
 class Admin:
-    """Answers GET and HEAD; ``look`` and ``stuck`` are asked each time."""
+    """Answers GET and HEAD requests. ``look`` and ``stuck`` are called for each request."""
 
     def __init__(self, look: Look, stuck: Stuck, access: Access) -> None:
         self._look = look
@@ -100,7 +100,7 @@ class Admin:
         return f"Admin({self._access}, draining={self.draining})"
 
     async def answer(self, request: HttpRequest) -> Response:
-        """What is answered to ``request``."""
+        """Return the response to ``request``."""
         if refusal := self._access.misdirected(request):
             return refusal
         admitted = self._access.admits(request)
@@ -109,7 +109,7 @@ class Admin:
             return replace(self._access.unauthorized(), delay=_DENIED_WAIT)
         if request.method not in ("GET", "HEAD"):
             return Response.text(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD only", ("Allow", "GET, HEAD"))
-        # Probes have no credentials: they get to know whether, and not why.
+        # Probes have no credentials, so they are told whether the proxy is ready, but not the reasons.
         match request.path:
             case "/healthz":
                 return await self._healthz()

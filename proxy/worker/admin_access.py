@@ -1,8 +1,8 @@
-"""Who may ask at the admin port: the Host that a browser is made to believe in, tokens and passwords.
+"""Decides which requests the admin port answers, by the Host (against DNS rebinding), tokens and passwords.
 
-DNS rebinding: a page of ``evil.example`` whose name is made to lead to 127.0.0.1 may read what is served there, as the
-same origin. All that tells such a request from others is its Host, so names are answered only where they are expected.
-An IP address is no name that anybody could rebind.
+DNS rebinding: a page of ``evil.example``, a name that is made to resolve to 127.0.0.1, may read responses from there as
+the same origin. Only the Host distinguishes such a request, so a request is answered only if its Host is an expected
+name. An IP address can not be rebound.
 """
 
 import base64
@@ -21,10 +21,10 @@ _ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What is asked of those who ask. Tokens and passwords are SHA-256 in hex; without any, nobody is asked for one."""
+    """The conditions for a request. Tokens and passwords are SHA-256 in hex; without any, no credentials are needed."""
 
     hosts: frozenset[str] = frozenset()
-    """The names, in lower case, that the proxy goes by, beside addresses and loopback names. ``*`` is any."""
+    """The host names of the proxy in lower case, beside addresses and loopback names. ``*`` allows every name."""
     tokens: Sequence[str] = ()
     username: str | None = None
     passwords: Sequence[str] = ()
@@ -34,13 +34,14 @@ class Access:
 
     @property
     def secured(self) -> bool:
-        """Whether credentials are asked for."""
+        """Whether requests need credentials."""
         return bool(self.tokens or self.passwords)
 
     def misdirected(self, request: HttpRequest) -> Response | None:
-        """The refusal of a request that means another host; None if it means this one.
+        """Return the refusal of a request that is for another host; None if the request is for this host.
 
-        Who names no host is no browser. At a unix socket there is none either, and the Host is made up.
+        A request without a host does not come from a browser, and is accepted. So is every request at a unix socket,
+        where clients make up the Host.
         """
         if request.host is None or not request.peer or self._is_ours(request.host):
             return None
@@ -58,9 +59,9 @@ class Access:
         return True
 
     def admits(self, request: HttpRequest) -> bool:
-        """Whether the request has credentials that are good; always, where none are asked for.
+        """Whether the request has valid credentials; always true if none are needed.
 
-        All of them are compared, each in constant time, so that the time tells nothing about them.
+        All credentials are compared, each in constant time, so that the time reveals nothing about them.
         """
         if not self.secured:
             return True
@@ -75,7 +76,7 @@ class Access:
         return False
 
     def unauthorized(self) -> Response:
-        """The refusal of who has not said who they are, or not well. Says how to (RFC 9110, 11.6.1)."""
+        """Return the refusal of a request without valid credentials; with the accepted schemes (RFC 9110, 11.6.1)."""
         challenges = []
         if self.tokens:
             challenges.append(("WWW-Authenticate", 'Bearer realm="slotgate"'))
@@ -85,7 +86,7 @@ class Access:
 
 
 def _without_port(authority: str) -> str:
-    """The host of ``host:port``, ``[::1]:port`` or either without a port."""
+    """Return the host of ``host:port``, ``[::1]:port`` or either without a port."""
     if authority.startswith("["):
         return authority[1:].partition("]")[0]
     return authority.partition(":")[0]
@@ -107,7 +108,7 @@ def _is_one_of(given: str, hashes: Sequence[str]) -> bool:
 
 
 def _name_and_password(given: str) -> tuple[str, str]:
-    """What Basic carries (RFC 7617); empty if that is not base64 of UTF-8, which no name and password match."""
+    """Return name and password from Basic credentials (RFC 7617); empty, which never matches, if malformed."""
     try:
         text = base64.b64decode(given, validate=True).decode()
     except ValueError:

@@ -1,8 +1,8 @@
-"""HTTP for the admin port: h11 reads and writes it, and here is what carries it.
+"""The HTTP connections of the admin port; h11 parses and writes HTTP.
 
-One request a connection. What a connection may cost is bounded: its time, from the TLS handshake to the last byte of
-the answer, the size of its head, and how many there are. Where there are too many, the one that has waited for its
-client for longest makes room, so that connections on which nobody asks or reads anything keep nobody out.
+Each connection carries one request. The costs of a connection are bounded: its time, from the TLS handshake to the last
+byte of the answer, the size of its head, and the number of connections. If there are too many, the connection that has
+waited for its client for longest is closed, so that idle connections keep no client out.
 
 Sources: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), https://h11.readthedocs.io/
 """
@@ -22,49 +22,49 @@ import h11
 log = logging.getLogger(__name__)
 
 _MOST_HEAD = 32 << 10
-"""Bytes of a request: ten times what browsers send with all their cookies."""
+"""The largest size of a request, in bytes: ten times the size that browsers send with all their cookies."""
 _READ = 16 << 10
 _NO_DESCRIPTORS = 0.1
-"""Seconds until it is tried again to accept, where the process or the system has no descriptor left."""
+"""The seconds until the next try to accept, if the process or the system has no descriptor left."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What is asked. ``host`` is the authority that the client means, with its port; None if it names none."""
+    """A request. ``host`` is the authority that the client asks for, with its port; None if the client names none."""
 
     method: str
     path: str
     host: str | None
     headers: Mapping[str, str]
-    """By their names in lower case."""
+    """The headers by their names in lower case."""
     peer: str = ""
-    """Who asks, as ``CLIENT LIST`` would show it; "" at a unix socket."""
+    """The client's address, as ``CLIENT LIST`` would show it; "" at a unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered; ``headers`` are those beside the usual ones."""
+    """A response; ``headers`` are those beside the usual headers."""
 
     status: HTTPStatus
     content_type: str
     body: bytes
     headers: Sequence[tuple[str, str]] = ()
     delay: float = 0.0
-    """Seconds that it is kept back. Its connection may have to make room meanwhile."""
+    """The seconds by which the response is delayed. The connection may be closed meanwhile to make room."""
 
     @classmethod
     def text(cls, status: HTTPStatus, words: str, *headers: tuple[str, str]) -> "Response":
-        """One line for people."""
+        """Return a response with one line for people."""
         return cls(status, "text/plain", f"{words}\n".encode(), headers)
 
 
 Answer = Callable[[HttpRequest], Awaitable[Response]]
 Context = Callable[[], ssl.SSLContext | None]
-"""The TLS context of the next connection; None for plain HTTP."""
+"""Returns the TLS context of the next connection; None for plain HTTP."""
 
 
 class HttpServer:
-    """Answers what comes to listening sockets: ``most`` connections at a time, each for ``timeout`` seconds."""
+    """Answers the requests at listening sockets: ``most`` connections at a time, each for ``timeout`` seconds."""
 
     def __init__(self, answer: Answer, most: int, timeout: float, context: Context = lambda: None) -> None:
         self._answer = answer
@@ -74,18 +74,18 @@ class HttpServer:
         self._accepting: list[asyncio.Task[None]] = []
         self._open: set[asyncio.Task[None]] = set()
         self._clients_turn: dict[asyncio.Task[None], None] = {}
-        """Those of the open connections that wait for their client: to ask, to read, to close. The oldest first."""
+        """The open connections that wait for their client (to ask, to read, to close), the oldest first."""
 
     def __repr__(self) -> str:
         return f"HttpServer({len(self._open)} connections, of which {len(self._clients_turn)} wait for their client)"
 
     def listen(self, listener: socket.socket) -> None:
-        """Accept connections from ``listener`` as well."""
+        """Accept connections from ``listener`` too."""
         listener.setblocking(False)
         self._accepting.append(asyncio.create_task(self._accept(listener), name="accept"))
 
     async def close(self) -> None:
-        """Accept no more, and let go of all connections."""
+        """Stop accepting, and close all connections."""
         tasks = [*self._accepting, *self._open]
         for task in tasks:
             task.cancel()
@@ -107,7 +107,7 @@ class HttpServer:
             self._open.add(task)
             self._clients_turn[task] = None
             task.add_done_callback(self._forget)
-            # Others have their turn, however many connections come.
+            # Other tasks get their turn, however many connections arrive.
             await asyncio.sleep(0)
 
     def _make_room(self) -> bool:
@@ -124,7 +124,7 @@ class HttpServer:
             log.error("a connection of the admin port failed", exc_info=error)
 
     async def _serve(self, connection: socket.socket, peer: object) -> None:
-        """One connection, from its beginning to its end."""
+        """Serve one connection, from its beginning to its end."""
         reader = asyncio.StreamReader(_READ)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport: asyncio.Transport | None = None
@@ -132,7 +132,7 @@ class HttpServer:
         try:
             async with asyncio.timeout(self._timeout):
                 transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._context())
-                # What is drained has been sent, so that all of it counts against the time.
+                # Without a write buffer, drained means sent, so that the timeout covers the sending too.
                 transport.set_write_buffer_limits(0)
                 writer = asyncio.StreamWriter(transport, protocol, reader, loop)
                 name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
@@ -140,7 +140,7 @@ class HttpServer:
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError):
-            pass  # ssl.SSLError is one: whoever it was spoke no TLS, or broke off
+            pass  # the client did not speak TLS (ssl.SSLError is an OSError), or disconnected
         finally:
             if transport is None:
                 connection.close()
@@ -154,7 +154,7 @@ class HttpServer:
             request = await self._request(http, reader, peer)
         except h11.RemoteProtocolError as error:
             if error.error_status_hint != HTTPStatus.BAD_REQUEST:
-                return  # it is too large, and who sends it may well not read
+                return  # the request is too large, and its client may not read an answer
             response = Response.text(HTTPStatus.BAD_REQUEST, f"bad request: {error}")
         else:
             if request is None:
@@ -175,7 +175,7 @@ class HttpServer:
             self._clients_turn[task] = None
 
     async def _request(self, http: h11.Connection, reader: asyncio.StreamReader, peer: str) -> HttpRequest | None:
-        """What is asked; None if the client leaves before. A body is not waited for: what is asked here has none."""
+        """Return the request; None if the client leaves before. A body is not waited for: no request here has one."""
         while True:
             event = http.next_event()
             if isinstance(event, h11.Request):
@@ -193,7 +193,7 @@ def _parsed(event: h11.Request, peer: str) -> HttpRequest:
     target = event.target.decode("latin-1")
     path, host = target.partition("?")[0], headers.get("host")
     if not target.startswith("/"):
-        # What a request says of its target goes before its Host (RFC 9112, 3.2.2).
+        # The authority in the request's target takes precedence over Host (RFC 9112, 3.2.2).
         with contextlib.suppress(ValueError):
             parts = urlsplit(target)
             path, host = parts.path or "/", parts.netloc or host

@@ -1,7 +1,7 @@
-"""The admin port as the process keeps it that knows the answers: its sockets, and the process that speaks HTTP there.
+"""The admin port in the process that serves clients, or in the supervisor: the sockets, and the admin process.
 
-A scrape costs the loop here what it takes to write the numbers down, under a millisecond. To make the text of them
-takes five times as long, and would hold up every client (docs/decisions/0035-admin-port.md).
+A scrape costs the loop of this process under a millisecond, for collecting the numbers. Making their text takes five
+times as long and would hold up every client, so another process does that (docs/decisions/0035-admin-port.md).
 """
 
 import asyncio
@@ -24,21 +24,21 @@ log = logging.getLogger(__name__)
 _MODULE = "proxy.worker.admin_process"
 _WAIT_MIN, _WAIT_MAX = 0.05, 5.0
 _YOUNG = 5.0
-"""Seconds: a process that ends earlier may do so again, so its successor is made to wait."""
+"""In seconds. If the admin process ends earlier, its successor starts later, because it may end early too."""
 _GRACE = 2.0
-"""Seconds that the process may take to end before it is killed."""
+"""The seconds that the admin process may take to end before it is killed."""
 
 
 async def _runs(_: float) -> str:
-    """The loop that answers is the one that serves."""
+    """Report that no client waits: the loop that answers is the loop that serves."""
     return ""
 
 
 class AdminPort:
-    """The sockets of ``config.admin`` and the process that answers there, with what ``look`` and ``stuck`` say.
+    """The sockets of ``config.admin``, and the process that answers there from ``look`` and ``stuck``.
 
-    ``look``: how the workers are. ``stuck``: why clients wait, "" if they do not; it is given the seconds that whoever
-    serves them may take to answer.
+    ``look`` returns the state of the workers. ``stuck`` returns why clients wait, "" if they do not; its argument is
+    the seconds that the workers may take to answer.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class AdminPort:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Answer at the address, if there is one. Raises SlotgateError if it can not be had."""
+        """Answer at the configured address, if there is one. Raises SlotgateError if the address can not be used."""
         admin = self._config.admin
         if admin.address is None:
             yield
@@ -69,7 +69,7 @@ class AdminPort:
             yield
         finally:
             self._ending = True
-            # A process that is being started, or waited for, ends all the same: it has lost its channel.
+            # A process that is being started, or waited for, ends without being told, because it has lost its channel.
             if self._channel is not None:
                 await self._channel.close()
             with contextlib.suppress(TimeoutError):
@@ -78,7 +78,7 @@ class AdminPort:
             self._listeners.close()
 
     def drain(self) -> None:
-        """From here on the proxy is not ready, as it is about to stop."""
+        """Report from here on that the proxy is not ready, because it is about to stop."""
         self._draining = True
         if self._channel is not None:
             self._channel.tell("drain")
@@ -97,7 +97,7 @@ class AdminPort:
             await asyncio.sleep(wait)
 
     async def _live(self) -> str:
-        """One process's life; how it ended."""
+        """Run one admin process until it ends, and return how it ended."""
         sockets = [each.fileno() for each in self._listeners.of(0)]
         try:
             ours, theirs = socket.socketpair()
@@ -125,7 +125,7 @@ class AdminPort:
         return (await self._look()).plain()
 
     def _told(self, sockets: list[int]) -> dict[str, Any]:
-        """What the process has to know."""
+        """Return the settings that the admin process asks for at its start."""
         config, admin = self._config, self._config.admin
         assert admin.address is not None
         own_name = [] if admin.address.unix else [admin.address.host]
@@ -145,7 +145,7 @@ class AdminPort:
 
 @contextlib.contextmanager
 def _umask(admin: AdminSection) -> Iterator[None]:
-    """A unix socket has its mode from its first moment on: with chmod it would be open for as long as that takes."""
+    """Set the umask, so that a unix socket has its mode from the start; chmod would be a moment late."""
     if admin.mode is None:
         yield
         return
@@ -157,7 +157,7 @@ def _umask(admin: AdminSection) -> Iterator[None]:
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> str:
-    """How the process ended; it is killed if it does not."""
+    """Return how the process ended. A process that does not end is killed."""
     try:
         await asyncio.wait_for(asyncio.to_thread(process.wait), _GRACE)
     except TimeoutError:

@@ -1,16 +1,16 @@
 """The process of the admin port: HTTP and the text of ``/metrics``, away from the loop that serves clients.
 
-It is started by this module's name, and asks for all that it has to know::
+The process is started by this module's name, and asks the other process for its settings::
 
     admin process                              the process that serves, or the supervisor
       "start"   ─────────────────────────────▶
-                ◀──── where it listens, who may ask, what it may cost
-      "look"    ─────────────────────────────▶  how the workers are: numbers, from which the text is made here
-      "stuck"   ─────────────────────────────▶  why clients wait: an answer says that the loop runs
+                ◀──── the settings: addresses, credentials, limits
+      "look"    ─────────────────────────────▶  the state of the workers as numbers; the text is made here
+      "stuck"   ─────────────────────────────▶  why clients wait; the answer shows that the loop runs
                 ◀──── "drain": from here on the proxy is not ready
-                ◀──── the end of the channel: it ends
+                ◀──── the end of the channel: the admin process ends
 
-Signals are the business of the other process. Little is imported, so that it starts fast and stays small.
+The other process handles the signals. Few modules are imported, so that this process starts fast and stays small.
 """
 
 import asyncio
@@ -33,22 +33,22 @@ from proxy.worker.metric_snapshot import Overview
 log = logging.getLogger(__name__)
 
 _START = 10.0
-"""Seconds that the other process may take to say what this one is for."""
+"""The seconds that the other process may take to send the settings."""
 _STUCK = 3.0
-"""Seconds after which a loop that does not answer is stuck: no turn of a loop that works takes so long."""
+"""The seconds after which a loop that does not answer counts as stuck. No turn of a working loop takes so long."""
 _MARGIN = 0.8
-"""The part of a connection's time for which an answer is waited: the rest is for saying that there is none."""
+"""The part of a connection's time that is spent waiting for an answer; the rest is left for sending the error."""
 _LOOK_EVERY = 0.02
-"""Seconds between two questions to the other process how the workers are, however many ask here: with 400 series they
-take a thirtieth of its time then."""
+"""The seconds between two questions for the state of the workers, however many requests arrive. With 400 series the
+questions take a thirtieth of the other process's time."""
 _STUCK_EVERY = 0.002
-"""The same between two questions whether its loop runs, which cost it next to nothing."""
+"""The seconds between two questions whether the loop runs, which cost the other process almost nothing."""
 
 T = TypeVar("T")
 
 
 def main(control: int) -> int:
-    """Serve for the process at the other end of the socket ``control``; the process's exit code."""
+    """Serve for the process at the other end of the socket ``control``, and return the exit code."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -57,12 +57,12 @@ def main(control: int) -> int:
 
 
 async def serve(control: socket.socket) -> None:
-    """Serve in the running loop until the other side of ``control`` is gone."""
+    """Serve in the running loop until the other side closes ``control``."""
     process = AdminProcess()
     channel = process.channel = await Channel.open(control, {"drain": process.drain})
     listening = asyncio.create_task(channel.run())
     try:
-        # The other side may be gone before it has said anything.
+        # The other side may end before it has sent the settings.
         with contextlib.suppress(ChannelError, TimeoutError):
             await process.begin()
             await listening
@@ -74,7 +74,7 @@ async def serve(control: socket.socket) -> None:
 
 
 class AdminProcess:
-    """What this process serves, and what it asks the other one."""
+    """The server of this process, and the questions to the other process."""
 
     def __init__(self) -> None:
         self.channel: Channel
@@ -86,7 +86,7 @@ class AdminProcess:
         self._words = Newest(self._stuck, _STUCK_EVERY)
 
     async def begin(self) -> None:
-        """Ask what to serve, and serve it. Raises ChannelError and TimeoutError if the other side does not answer."""
+        """Ask for the settings, and serve. Raises ChannelError and TimeoutError if the other side does not answer."""
         start: dict[str, Any] = await self.channel.ask("start", timeout=_START)
         logs.configure(*start["log"])
         access = Access(frozenset(start["hosts"]), tuple(start["tokens"]), start["username"], tuple(start["passwords"]))
@@ -100,7 +100,7 @@ class AdminProcess:
             self.server.listen(socket.socket(fileno=number))
 
     def drain(self, _: object) -> None:
-        """The proxy is about to stop."""
+        """Report from here on that the proxy is not ready, because it is about to stop."""
         self._draining = True
         if self._admin is not None:
             self._admin.draining = True
@@ -109,7 +109,7 @@ class AdminProcess:
         try:
             return Overview.of_plain(await self.channel.ask("look", timeout=self._patience))
         except ChannelError as error:
-            raise TimeoutError from error  # the other side is ending, and so is this one
+            raise TimeoutError from error  # the other side is ending, and so is this process
 
     async def _stuck(self) -> str:
         patience = min(_STUCK, self._patience)
@@ -121,9 +121,10 @@ class AdminProcess:
 
 
 class Newest(Generic[T]):
-    """One question for all who ask at the same time: each gets an answer to what was asked after they came.
+    """Shares one question between all tasks that ask at the same time. Each gets an answer to a question that was sent
+    after its call.
 
-    Two questions are ``every`` seconds apart, however many ask.
+    Two questions are at least ``every`` seconds apart.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[T]], every: float) -> None:
@@ -137,10 +138,10 @@ class Newest(Generic[T]):
         return f"Newest(waiting={self._next is not None}, asking={self._now is not None})"
 
     async def get(self) -> T:
-        """The answer. Raises what the question raises."""
+        """Return the answer. Raises what the question raises."""
         if self._next is None:
             self._next = asyncio.create_task(self._run(self._now))
-            # Whoever asked may have left: then nobody looks at what it raised.
+            # All callers may have been cancelled, so the exception is retrieved here.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._next)
 
@@ -149,14 +150,14 @@ class Newest(Generic[T]):
             await asyncio.wait((before,))
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._not_before - loop.time())
-        # Who comes from here on gets the next answer: this one may be older than their question.
+        # A later caller gets the next answer, because this answer may be older than the call.
         self._now, self._next = self._next, None
         self._not_before = loop.time() + self._every
         return await self._ask()
 
 
 class Certificate:
-    """The certificate and key of the port, read again when the files change; what is no good then is passed over."""
+    """The certificate and key of the port. Changed files are read again; invalid files are ignored."""
 
     def __init__(self, certificate: str, key: str) -> None:
         self._files = (certificate, key)
@@ -167,7 +168,7 @@ class Certificate:
         return f"Certificate({self._files[0]!r})"
 
     def context(self) -> ssl.SSLContext:
-        """The context for the next connection."""
+        """Return the context for the next connection."""
         stamps = self._stamps()
         if stamps != self._seen:
             self._seen = stamps
@@ -182,7 +183,7 @@ class Certificate:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # Instead of a question at the terminal, where nobody is.
+        # The empty password prevents a question at the terminal.
         context.load_cert_chain(*self._files, password=lambda: "")
         return context
 

@@ -1,4 +1,4 @@
-"""The users that the configuration or an aclfile names, and what becomes of them while the proxy runs."""
+"""The users of the configuration or an aclfile, and their changes while the proxy runs."""
 
 import contextlib
 import logging
@@ -25,12 +25,12 @@ from proxy.session.users import configured, open_to_all
 log = logging.getLogger(__name__)
 
 _LOGINS_LOGGED = 10
-"""Failed logins that are logged one by one in each second."""
+"""The number of failed logins that are logged one by one in each second."""
 _NAME_MOST = 64
 
 
 class AclFile:
-    """The file that users are kept in, in Redis's format; it is replaced whole."""
+    """The file with the users, in Redis's format. The file is replaced as a whole."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -39,11 +39,11 @@ class AclFile:
         return f"AclFile({self.path!r})"
 
     def read(self) -> bytes:
-        """Its text. Raises OSError."""
+        """Return the text of the file. Raises OSError."""
         return Path(self.path).read_bytes()
 
     def write(self, text: bytes) -> None:
-        """Have it hold ``text``, or what it held. Raises OSError, which is logged."""
+        """Replace the text of the file; after an error the old text is still there. Raises OSError, which is logged."""
         path = Path(self.path)
         temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}")
         try:
@@ -61,12 +61,12 @@ class AclFile:
 
 
 def users_file_of(config: Config) -> AclFile | None:
-    """The aclfile, if there is one."""
+    """Return the aclfile, if one is configured."""
     return None if config.aclfile is None else AclFile(config.aclfile)
 
 
 def users_of(config: Config) -> Users:
-    """The users. Raises ConfigError if their rules, their digests or the aclfile are not right."""
+    """Return the users. Raises ConfigError if their rules, their digests or the aclfile are invalid."""
     commands = CommandSet(CommandTable.builtin(), categories_of_redis_7_0())
     file = users_file_of(config)
     if file is not None:
@@ -98,7 +98,7 @@ def users_of(config: Config) -> Users:
 
 
 def logging_logins(clock: Callable[[], float]) -> Callable[[LogEntry, str], None]:
-    """Logs logins that fail, a few in each second: then how many more there were."""
+    """Return a function that logs failed logins, a few in each second, and afterwards how many more there were."""
     began, logged, left_out = clock(), 0, 0
 
     def on_login(entry: LogEntry, why: str) -> None:
@@ -119,8 +119,8 @@ def logging_logins(clock: Callable[[], float]) -> Callable[[LogEntry, str], None
 
 
 def learn_users(world: World, table: CommandTable) -> Job[None]:
-    """Have users' rules be about the commands in ``table``, and shown as servers of the lowest version show them: now,
-    and for the clients that are connected as the job goes on."""
+    """Apply users' rules to the commands in ``table``, and show the rules as servers of the lowest version do. The job
+    tells the connected clients one by one; new clients see the change at once."""
     dialect = dialect_of(world.server_version)
     if dialect is world.users.describing.dialect and list(table) == list(world.commands):
         return _telling(world, anybody=False)

@@ -1,4 +1,4 @@
-"""What a worker is made of, as far as the configuration alone says it; and what INFO says about the proxy."""
+"""The parts of a worker that follow from the configuration alone, and INFO's fields about the proxy."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ _NAME_MOST = 64
 
 
 def credentials_of(config: Config) -> Credentials:
-    """How to log in to the servers."""
+    """Return the user and password for the servers."""
     password = config.backend.password
     return Credentials(
         config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
@@ -33,14 +33,14 @@ def credentials_of(config: Config) -> Credentials:
 
 
 def presented_by(config: Config, topology: Callable[[], Topology]) -> Presented:
-    """The cluster that the proxy passes for."""
+    """Return the cluster that the proxy presents."""
     told = [(address.host, address.port) for address in config.advertise]
     listening = [(address.host, address.port) for address in config.listen if not address.unix]
     return Presented(told, listening, topology)
 
 
 def client_limits_of(config: Config) -> ClientLimits:
-    """The bounds of each client."""
+    """Return the limits of each client."""
     limits = config.limits
     return ClientLimits(
         limits.max_in_flight,
@@ -55,7 +55,7 @@ def client_limits_of(config: Config) -> ClientLimits:
 
 
 def request_limits_of(config: Config) -> RequestLimits:
-    """The bounds of a request, until the servers have said what they are."""
+    """Return the limits of a request, before the limits of the servers are known."""
     limits = config.limits
     return RequestLimits(
         min(limits.max_arguments, FEWER_ARGUMENTS), limits.max_bulk, limits.max_inline, limits.max_request_size
@@ -63,7 +63,7 @@ def request_limits_of(config: Config) -> RequestLimits:
 
 
 def timing_of(config: Config) -> Timing:
-    """How long servers may take."""
+    """Return the times that servers may take."""
     backend = config.backend
     return Timing(
         backend.connect_timeout,
@@ -75,7 +75,7 @@ def timing_of(config: Config) -> Timing:
 
 
 def role_checks_of(config: Config) -> RoleChecks:
-    """What servers have to say of themselves."""
+    """Return the checks of the roles that servers report."""
     kind = config.topology.kind
     return RoleChecks(
         kind == "sentinel" or config.topology.discover_replicas,
@@ -93,13 +93,13 @@ def overlay(
     connections: int,
     counters: Counters,
 ) -> Mapping[str, Mapping[str, str]]:
-    """What INFO says about the proxy, by section: its own clients, of which there may be ``maximum``, and a section of
-    its own with the ``connections`` to servers that stand."""
+    """Return INFO's fields about the proxy by section: its clients, of which there may be ``maximum``, and a section of
+    its own with the number of ready ``connections`` to servers."""
     seconds = int(time.time() - identity.started)
     cluster = config.present_as == "cluster"
     return {
         "Server": {
-            # Valkey calls it server_mode; libraries look at this one.
+            # Valkey names the field server_mode, but client libraries read this one.
             "redis_mode": "cluster" if cluster else "standalone",
             "process_id": str(identity.pid),
             "run_id": identity.run_id,

@@ -1,4 +1,4 @@
-"""How the workers are: each takes a Report of itself, and all of them together are an Overview."""
+"""The state of the workers: each takes a Report of itself, and all reports together give an Overview."""
 
 import time
 from collections.abc import Mapping, Sequence, Set
@@ -18,23 +18,23 @@ _NAMED = {LARGE: "large", LONG: "long"}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One worker at one moment."""
+    """The state of one worker at one moment."""
 
     tally: Tally
     unreachable: tuple[str, ...]
-    """The names of the shards whose primary is not connected, or is none."""
+    """The names of the shards without a connected primary: the connection is down, or the server is no primary."""
     gaps: str
     """The slots that no shard serves, as ranges."""
     connected: frozenset[str]
-    """The addresses of the servers that are."""
+    """The addresses of the connected servers."""
     shards: Sequence[Mapping[str, Any]]
     """The topology, as ``/topology`` shows it."""
     epoch: int
     unfit: Mapping[str, str] = field(default_factory=dict)
-    """Why, of those whose primary itself says it."""
+    """The reasons why primaries can not be used, by the shard's name, where the primary itself reports the reason."""
 
     def plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the report in a form that JSON can hold."""
         return {
             "tally": self.tally.plain(),
             "unreachable": list(self.unreachable),
@@ -47,7 +47,7 @@ class Report:
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> "Report":
-        """What ``plain`` gave."""
+        """Return the report that ``plain`` was made from."""
         return cls(
             Tally.of_plain(plain["tally"]),
             tuple(plain["unreachable"]),
@@ -60,7 +60,7 @@ class Report:
 
 
 def take(service: Service) -> Report:
-    """How this worker is."""
+    """Return the report of this worker."""
     connected = frozenset(backend.place.node.address for backend in service.upstream.pool if backend.ready)
     topology = service.topology
     return Report(
@@ -75,14 +75,14 @@ def take(service: Service) -> Report:
 
 
 def unreachable(service: Service) -> list[str]:
-    """The names of the shards whose primary is not connected, or is none."""
+    """Return the names of the shards without a connected primary."""
     up = {backend.place.node for backend in service.upstream.pool if backend.place.primary and backend.ready}
     up.difference_update(service.discovery.roles.misfits)
     return [shard.name for shard in service.topology.shards if shard.primary not in up]
 
 
 def unfit(service: Service) -> dict[str, str]:
-    """Why the primaries of shards are none, by the shard's name, where they can be asked."""
+    """Return the reasons that primaries themselves give why they can not be used, by the shard's name."""
     primaries = [backend for backend in service.upstream.pool if backend.place.primary]
     found = {backend.place.node: backend.unfit for backend in primaries if backend.unfit}
     found |= service.discovery.roles.misfits
@@ -91,7 +91,7 @@ def unfit(service: Service) -> dict[str, str]:
 
 @lru_cache(maxsize=2)
 def shown(topology: Topology) -> list[dict[str, Any]]:
-    """The shards as ``/topology`` shows them. Remembered, as it is said again and again."""
+    """Return the shards as ``/topology`` shows them. The result is cached, because it is asked for often."""
     return [
         {
             "name": shard.name,
@@ -106,7 +106,7 @@ def shown(topology: Topology) -> list[dict[str, Any]]:
 
 
 def together(reports: Sequence[Report]) -> Overview:
-    """The running workers' ``reports`` as one. Workers find the same topology, each a moment sooner or later."""
+    """Combine the running workers' ``reports``. Workers find the same topology at slightly different times."""
     tally = Tally()
     for report in reports:
         tally.include(report.tally)

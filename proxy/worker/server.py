@@ -1,4 +1,4 @@
-"""The process that serves clients: signals, start and end; alone, or as one worker of several."""
+"""The process that serves clients: signals, start and end. The process is alone, or one worker of several."""
 
 import asyncio
 import contextlib
@@ -55,20 +55,20 @@ from proxy.worker.supervisor import NO_RELOAD, log_serving, supervise
 log = logging.getLogger(__name__)
 
 _COLLECT_AFTER = (10_000, 5, 1_000_000)
-"""So much garbage may lie about, young and middle-aged: each look takes milliseconds. The old are never looked at
-unasked, which would take tenths of a second where there are many clients: ``memory.tend`` does that."""
+"""The thresholds of the garbage collector. Each collection of the two young generations takes milliseconds. The oldest
+generation is collected by ``memory.tend`` only: with many clients a collection takes tenths of a second."""
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 _DRAINED_AT_ONCE = 100
 _SWEEPS = 12
-"""How often connections are looked through in the time after which an unused one is closed."""
+"""The number of sweeps during the time after which an unused connection is closed."""
 _PING = b"PING\r\n"
 _MOST_OF_ANSWER = 64
-"""Bytes of an advertised proxy's answer that are waited for; that there is one is all that matters."""
+"""The largest number of bytes to read from an advertised proxy. Only whether it answers matters."""
 
 
 def run(config: Config, config_file: str = "") -> int:
-    """Serve until SIGTERM or SIGINT, then drain; the process's exit code. ``config_file``: where ``config`` is from.
+    """Serve until SIGTERM or SIGINT, then drain, and return the exit code. ``config_file``: the origin of ``config``.
 
     Raises ``SlotgateError`` if an address can not be listened on, far too few files can be opened, or static shards are
     nodes of a Redis Cluster.
@@ -78,8 +78,8 @@ def run(config: Config, config_file: str = "") -> int:
     if engine() == "python":
         log.warning(WARNING)
     topology = build_topology(config)
-    users_of(config)  # what is wrong with them is said here
-    # Workers inherit it.
+    users_of(config)  # raises an error for invalid users before anything is started
+    # Workers inherit the limit.
     descriptors.check(descriptors.raise_limit(), config, topology)
     if config.topology.kind == "static":
         uvloop.run(_refuse_clusters(config, topology))
@@ -92,7 +92,7 @@ def run(config: Config, config_file: str = "") -> int:
 
 
 async def _refuse_clusters(config: Config, topology: Topology) -> None:
-    """Raise ``SlotgateError`` if primaries of static shards are a cluster's nodes, as far as they can be asked."""
+    """Raise ``SlotgateError`` if primaries of static shards are nodes of a cluster, as far as they can be asked."""
     primaries = [shard.primary for shard in topology.shards]
     found = await cluster_nodes(primaries, credentials_of(config), config.backend.connect_timeout)
     if found:
@@ -100,14 +100,14 @@ async def _refuse_clusters(config: Config, topology: Topology) -> None:
 
 
 def settle() -> None:
-    """What is there at the start stays: the collector need not look at it, nor look often at what requests leave."""
+    """Exempt the objects that exist at the start from garbage collection, and set the collector's thresholds."""
     memory.keep_pages()
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def serve(config: Config, identity: Identity) -> None:
-    """Serve ``config`` in the running loop, as its one worker, until a signal asks for the end."""
+    """Serve ``config`` in the running loop, as the only worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
     service = Service(
         config,
@@ -141,7 +141,7 @@ async def serve(config: Config, identity: Identity) -> None:
 
 @contextlib.asynccontextmanager
 async def at_work(service: Service) -> AsyncIterator[None]:
-    """Begin when the backends have said what they know, and close all connections at the end."""
+    """Start the tasks of a worker, enter when the backends have been asked, and close all connections at the end."""
     discovery = service.discovery
     tasks = [
         service.loop.create_task(discovery.source.run(service.adopt), name="discover"),
@@ -156,14 +156,14 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         looking = watch_advertised(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
         tasks.append(service.loop.create_task(looking, name="look after what is advertised"))
     if service.shared_counts.index == 0:
-        # One of the workers is enough.
+        # One worker that compares is enough.
         comparing = keep_comparing(discovery, service.config.topology.refresh)
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if reads_replicas(service.config):
         tasks.append(service.loop.create_task(discovery.monitor.run(), name="watch replicas"))
     service.loop_lag.start()
     try:
-        # The first answers tell which commands there are; a backend that is down must not keep the proxy from starting.
+        # The first answers say which commands exist. A backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(discovery.learned.wait()), service.config.backend.connect_timeout)
         yield
@@ -178,13 +178,13 @@ async def at_work(service: Service) -> AsyncIterator[None]:
 
 
 async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
-    """Take clients from listening sockets."""
+    """Accept clients from listening sockets."""
     for each in sockets:
         await service.transports.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
 
 
 async def drain(service: Service) -> None:
-    """Take no new clients or requests; wait until what is in flight is answered, ``drain_timeout`` at most."""
+    """Take no new clients or requests, and wait for those in flight, ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
     service.transports.stop_listening()
@@ -198,27 +198,27 @@ async def drain(service: Service) -> None:
 
 
 class Upkeep:
-    """Closes connections of ``service`` that nobody uses any more: those of databases that a client has left, and those
-    to servers that only a redirection named.
+    """Closes connections of ``service`` that are not used any more: those of databases that clients have left, and
+    those to servers that only a redirection named.
 
-    Which routes are in use is seen from the clients, so that counting costs no request anything. An idle client keeps
-    its own.
+    The routes in use are computed from the clients, so that a request has no cost for counting. An idle client keeps
+    its routes.
     """
 
     unused = 60.0
-    """Seconds that a connection is kept for who may come back to it."""
+    """The seconds that a connection is kept for clients that may use it again."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def run(self) -> None:
-        """Sweep now and then. Never returns."""
+        """Sweep at regular intervals. Never returns."""
         while True:
             await asyncio.sleep(self.unused / _SWEEPS)
             self.sweep()
 
     def sweep(self) -> None:
-        """Forget the routes that no client has, and close what no routes need and nobody used lately."""
+        """Forget the routes that no client has, and close the connections that are not needed or used any more."""
         service = self._service
         service.upstream.forget_long_replies()
         used = {routes for client in service.clients for routes in client.used_routes}
@@ -229,9 +229,9 @@ class Upkeep:
 
 
 async def watch_advertised(shown: Presented, refresh: float, connect_timeout: float) -> None:
-    """Ask each of the advertised proxies twice in ``refresh`` seconds, so that a change is known within them.
+    """Ask each of the advertised proxies twice in ``refresh`` seconds, so that a change is known within that time.
 
-    One that does not answer is shown to cluster clients as the owner of nothing. Never returns.
+    A proxy that does not answer is shown to cluster clients as the owner of no slots. Never returns.
     """
     patience = min(connect_timeout, refresh / 2)
     while True:
@@ -255,10 +255,10 @@ def _note_answer(shown: Presented, address: Address, found: Address | None) -> N
 
 
 async def _found_at(address: Address, patience: float) -> Address | None:
-    """Where the server at ``address`` was found, if it says anything within ``patience`` seconds; None if it does not.
+    """Return the resolved address of the server at ``address`` if it answers within ``patience`` seconds; else None.
 
-    A listener that wants TLS or a PROXY header closes, or sends an alert: that is an answer too. A process that hangs
-    says nothing, though its system takes the connection.
+    A listener that expects TLS or a PROXY header closes the connection, or sends an alert: both count as an answer. A
+    hanging process sends nothing, though its system accepts the connection.
     """
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(patience):
@@ -282,7 +282,7 @@ _RAISES = "the server passes on the line breaks of their errors, which a later r
 
 
 async def keep_learning(service: Service) -> None:
-    """Ask every server for its facts: at the start, and again when it comes back after a lost connection."""
+    """Ask every server for its facts: at the start, and again after each reconnection."""
     known: dict[Node, Learned] = {}
     read_from: dict[Node, Learned] = {}
     discovery = service.discovery
@@ -323,14 +323,14 @@ async def keep_learning(service: Service) -> None:
 
 
 def _note_replicas(service: Service, answers: Mapping[Node, Learned]) -> None:
-    """Whether what scripts raise may come from a replica as it is: those in ``answers`` have been asked."""
+    """Take note whether a replica that is read from passes line breaks of script errors on, or was not asked yet."""
     shards = service.topology.shards if reads_replicas(service.config) else ()
     replicas = {node for shard in shards for node in shard.replicas}
     service.upstream.line_breaks.at_replicas = any(node not in answers or answers[node].raises for node in replicas)
 
 
 def _tell(answers: Mapping[Node, Learned]) -> None:
-    """Say of which servers more is asked than they should need."""
+    """Warn about servers whose settings make the proxy work around them."""
     for node, answer in answers.items():
         if answer.raises:
             log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
@@ -339,7 +339,7 @@ def _tell(answers: Mapping[Node, Learned]) -> None:
 
 
 async def _replicas_limits(discovery: Discovery, known: dict[Node, Learned]) -> dict[Node, Learned]:
-    """The limits of the replicas; those in ``known`` are not asked again, unless they have become primaries since."""
+    """Return the limits of the replicas. Those in ``known`` are not asked again unless they were primaries since."""
     replicas = {node for shard in discovery.topology.shards for node in shard.replicas}
     known = {node: answer for node, answer in known.items() if node in replicas}
     missing = [node for node in replicas if node not in known]
@@ -350,7 +350,7 @@ async def _replicas_limits(discovery: Discovery, known: dict[Node, Learned]) -> 
 
 
 async def _look_for_clusters(discovery: Discovery, answers: Mapping[Node, Learned]) -> None:
-    """A static shard must not be a part of a Redis Cluster."""
+    """Look for static shards that are part of a Redis Cluster, which is not allowed."""
     for node, answer in answers.items():
         discovery.roles.learned(node, await slots_served(node, discovery.credentials) if answer.clustered else None)
 

@@ -53,8 +53,8 @@ class WorkerParts(Protocol):
 
 
 class ServerEvents:
-    """Passes on the events of a worker's servers: it is the ``UpstreamOwner`` of the upstream, and the ``Discovering``
-    of discovery, which acts on its findings."""
+    """Passes on the events of a worker's servers, as the ``UpstreamOwner`` of the upstream, and as the ``Discovering``
+    of discovery, which acts on the findings."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
@@ -83,7 +83,7 @@ class ServerEvents:
         return self._parts.trackers.get(number)
 
     def halt(self, owners: Set[object]) -> None:
-        """Take no more requests from these clients until all that they sent are answered."""
+        """Take no more requests from these clients until all requests that they have sent are answered."""
         if owners:
             for client in self._parts.clients:
                 if client.window in owners:
@@ -101,7 +101,7 @@ class ServerEvents:
         return None if fact is None else self._parts.planner.by_key(fact, args, entry.frame)
 
     def missing_script(self, error: bytes, frame: bytes) -> Refusal | None:
-        """The refusal of a request whose script the server does not have; None if no worker has the script."""
+        """Return the refusal of a request whose script the server does not have; None if no worker has the script."""
         return self._lost_scripts.refusal(error, frame)
 
     def may_have(self, digests: Iterable[bytes]) -> bool:

@@ -1,4 +1,4 @@
-"""The composition root: makes the parts that all clients of a worker share, and has them use another topology."""
+"""The composition root: makes the parts that all clients of a worker share, and applies a new topology to them."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ from proxy.worker.server_events import ServerEvents
 
 
 class Service:
-    """One worker's shared parts, made from a configuration and a topology inside a running loop."""
+    """The shared parts of one worker, made from a configuration and a topology inside a running loop."""
 
     def __init__(
         self,
@@ -79,16 +79,16 @@ class Service:
         self.slices = Slices(self.loop, clock)
         self.shared_counts = shared_counts or SharedCounts()
         self.siblings: Siblings | None = None
-        """The other workers, where there are any."""
+        """The other workers, if there are any."""
         self._descriptors = descriptors.WorkerDescriptors(
             files, config, self.shared_counts.workers, self.shared_counts.index
         )
-        # what requests are, and how large they may be
+        # the requests, and their limits
         rules = build_colocation(config.colocate)
         self.inspector = Inspector(CommandTable.builtin(), slot_of(rules), self.counters)
         self.planner = Planner(topology, config.cross_slot, rules, config.present_as == "cluster")
         self.query = QueryLimit()
-        """How much the servers keep of what one connection sends."""
+        """The number of bytes of one connection's requests that the servers keep."""
         self.limits: ClientLimits = client_limits_of(config)
         self.fast_paths = FastPaths(config, topology, self.inspector, self.counters, rules, self.query)
         # the clients
@@ -111,7 +111,7 @@ class Service:
         if config.present_as == "cluster":
             self.world.presented = presented_by(config, lambda: self.topology)
         if topology.cluster:
-            # Until its nodes have said what they have.
+            # These values hold until the cluster's nodes have been asked.
             self.world.databases, self.world.selects = 1, False
         # the servers
         events = ServerEvents(self)
@@ -150,7 +150,7 @@ class Service:
             config, topology, settings, self.inspector, self.scripts, self.dispatcher, self.discovery.monitor, events
         )
         self._divide()
-        # what clients are in the middle of
+        # subscriptions, pauses, tracking and slow scripts
         self.hub: Hub = Hub(self.upstream.settings, topology, self.shared_counts)
         self.clients.pausing = Pausing(self)
         self.trackers = TrackingClients(self, backend.dedicated_connections, share(config), self.upstream.budget)
@@ -158,19 +158,19 @@ class Service:
         self.scripts.on_call = self._slow_scripts.called
 
     def _open_to_all(self) -> bool:
-        """Whether who connects needs no password."""
+        """Whether a new client needs no password."""
         return self.world.users.default_open
 
     # ---- the topology
 
     @property
     def topology(self) -> Topology:
-        """The snapshot in use."""
+        """The topology snapshot in use."""
         return self.upstream.topology
 
     def adopt(self, topology: Topology) -> None:
-        """Use another snapshot from now on. What follows of a client that has something in flight on slots that moved
-        waits for that."""
+        """Use another snapshot from now on. Later requests of a client wait if the client has requests in flight on
+        slots that moved."""
         before = self.topology
         self.planner = self.planner.renewed(topology)
         self.upstream.adopt(topology)
@@ -185,14 +185,14 @@ class Service:
         self.discovery.adopt(topology)
 
     def _divide(self) -> None:
-        """Divide the descriptors anew: there may be more servers or fewer."""
+        """Divide the file descriptors again, because the number of servers may have changed."""
         division = self._descriptors.divide(self.topology)
         self.clients.maximum = division.all_clients
         self.clients.own_maximum = division.clients
         self.upstream.budget.most = division.dedicated
 
     async def close(self) -> None:
-        """Close every connection to a server; what is in flight is answered with an error."""
+        """Close every connection to a server. Requests in flight are answered with an error."""
         self.upstream.redirections.close()
         self._slow_scripts.close()
         self._timeouts.close()
@@ -200,22 +200,24 @@ class Service:
         await self.upstream.close()
         self.turn.clock.close()
 
-    # ---- what the servers have said of themselves
+    # ---- facts that the servers have reported
 
     def learn(self, table: CommandTable) -> None:
-        """Use a table that was completed by what the backends know."""
+        """Use a command table that was completed by the commands of the backends."""
         self.inspector.table = table
         self.fast_paths.learn()
 
     def lack(self, absent: frozenset[str]) -> None:
-        """The table knows these commands, and no backend has them."""
+        """Refuse the commands ``absent``, which are in the table but known to no backend."""
         self.inspector.absent = absent
         self.fast_paths.lack()
 
     def limit_requests(self, bulk: int | None, query: int | None, arguments: int) -> None:
-        """Take no larger arguments than ``bulk`` bytes from clients that connect from now on (None: as configured), and
-        no more of them than ``arguments``, and send servers no more than they keep of one connection, ``query`` bytes
-        (None: they do not say)."""
+        """Set the limits of clients that connect from now on, and of what servers are sent.
+
+        ``bulk``: the largest argument in bytes, None as configured. ``arguments``: the most arguments of a request.
+        ``query``: the bytes that servers keep of one connection, None if they do not say.
+        """
         limits = self.config.limits
         bulk = min(bulk or limits.max_bulk, limits.max_bulk)
         arguments = min(arguments, limits.max_arguments)
@@ -225,15 +227,15 @@ class Service:
         if not self.fast_paths.limit(bulk):
             self.clients.tell_plain()
 
-    # ---- what replies say about the proxy
+    # ---- replies about the proxy
 
     def _overlay(self, identity: Identity) -> Overlay:
-        """What INFO says about the proxy."""
+        """Return INFO's fields about the proxy."""
         shared_counts, maximum = self.shared_counts, self.clients.maximum
         standing = sum(backend.ready for backend in self.upstream.pool)
         return overlay(self.config, identity, shared_counts, maximum, self.topology, standing, self.counters)
 
     def _unserved(self) -> str:
-        """Why not all shards can be asked."""
+        """Return why not all shards can be asked; empty if all can be asked."""
         topology = self.topology
         return "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)

@@ -1,18 +1,18 @@
-"""The supervisor of several workers: it serves no client, it keeps what has to outlive a worker.
+"""The supervisor of several workers. The supervisor serves no client; it keeps the state that outlives a worker.
 
 ::
 
-                     ┌──────────── supervisor ────────────┐
-    SIGTERM, SIGINT ─▶ listening sockets, shared_counts, pause,   ◀─ the admin port's process
-                     │ what dead workers counted           │
-                     └──┬─────────── channels ──────────┬──┘
-                        ▼                               ▼
-    clients ──▶  worker 0: a Service ...         worker 1: a Service ...  ──▶ backends
+                       ┌──────────────── supervisor ────────────────┐
+    SIGTERM, SIGINT ──▶│ listening sockets, shared_counts, pause,   │◀── the admin process
+                       │ counters of workers that have ended        │
+                       └──┬─────────────── channels ─────────────┬──┘
+                          ▼                                      ▼
+    clients ──▶  worker 0: a Service ...             worker 1: a Service ...  ──▶ backends
 
-Each worker is a new Python process, not a fork of this one: a running event loop can not be forked. It starts with its
-end of the control channel and the sockets, and nothing secret in its arguments or environment. A worker that ends is
-started again, and goes on with its predecessor's sockets and numbers. When this process is gone, however it ended,
-the channels end, which tells the workers to drain and end too.
+Each worker is a new Python process, not a fork of this one, because a running event loop can not be forked. A worker
+inherits its end of the control channel and the sockets; its arguments and environment contain no secrets. A worker that
+ends is started again, with the sockets and counts of its predecessor. When the supervisor ends, for whatever reason,
+the channels are closed, and the workers drain and end too.
 """
 
 import asyncio
@@ -50,10 +50,10 @@ log = logging.getLogger(__name__)
 NO_RELOAD = "SIGHUP ignored: this version reloads nothing, restart instead"
 
 _YOUNG = 5.0
-"""Seconds: a worker that ends earlier may do so again, so its successor is made to wait."""
+"""In seconds. If a worker ends earlier, its successor starts later, because it may end early too."""
 _WAIT_MIN, _WAIT_MAX = 0.05, 5.0
 _GRACE = 2.0
-"""Seconds beside ``drain_timeout`` that a worker may take to end before it is killed."""
+"""The seconds beyond ``drain_timeout`` that a worker may take to end before it is killed."""
 _WORKER = "proxy.worker.worker"
 
 
@@ -73,7 +73,8 @@ async def supervise(config: Config, identity: Identity) -> None:
             await supervisor.stopping.wait()
             admin.drain()
             log.info("draining workers=%d timeout=%gs", config.worker_count, config.drain_timeout)
-            # First, as a connection that waits for a worker which takes none any more would wait in vain.
+            # The listeners are closed first. Otherwise a new connection could wait for a worker that accepts none any
+            # more.
             listeners.close()
             await supervisor.stop(tasks)
     finally:
@@ -82,7 +83,7 @@ async def supervise(config: Config, identity: Identity) -> None:
 
 
 def log_serving(config: Config, listeners: Listeners) -> None:
-    """Say what is served, and where."""
+    """Log what is served, and at which addresses."""
     for listener in config.protected_listeners:
         log.warning("protected mode: %s", PROTECTED.format(listener))
     log.info(
@@ -99,39 +100,39 @@ def log_serving(config: Config, listeners: Listeners) -> None:
 
 
 class WorkerProcess:
-    """One worker's process, from its start to its end."""
+    """The process of one worker, from its start to its end."""
 
     def __init__(self, index: int, process: subprocess.Popen[bytes]) -> None:
         self.index = index
         self.process = process
         self.channel: Channel
         self.report: Report | None = None
-        """The latest; None as long as it does not serve."""
+        """The latest report; None until the worker serves."""
         self.silent = False
-        """It did not answer the last time."""
+        """Whether the worker did not answer the last question."""
 
     def __repr__(self) -> str:
         return f"WorkerProcess({self.index} pid={self.process.pid} up={self.report is not None})"
 
 
 class ChangedUsers:
-    """What ACL SETUSER, DELUSER and LOAD have made of the users: a worker that starts is told.
+    """The users as ACL SETUSER, DELUSER and LOAD have changed them. A worker that starts gets these changes.
 
-    Each change names the user as it is to be (``proxy.session.acl_commands``), so the last one of each user is enough.
+    Each change holds the complete user (``proxy.session.acl_commands``), so the last change of each user is enough.
     """
 
     def __init__(self, config: Config) -> None:
         self._changes: dict[str, tuple[str, int, Sequence[str]]] = {}
-        """By the user's name; what all users are comes first, under no name."""
+        """The changes by the user's name. A change of all users comes first, under an empty name."""
         if config.aclfile is not None:
-            # The file may be another one when a worker starts again.
+            # The users are read once, because the file may have changed when a worker starts again.
             self._changes[""] = "acl|load", 0, ("ACL", "LOAD", users_of(config).file().decode("latin-1"))
 
     def __repr__(self) -> str:
         return f"<ChangedUsers: {len(self._changes)}>"
 
     def note(self, change: tuple[str, int, Sequence[str]]) -> None:
-        """A command about all clients was carried out: keep it if it changes users."""
+        """Keep ``change``, a command about all clients that was carried out, if the command changes users."""
         name, _, args = change
         if name == "acl|load":
             self._changes = {"": change}
@@ -142,12 +143,12 @@ class ChangedUsers:
                 self._changes[user] = name, 0, (*args[:2], user)
 
     def parts(self) -> Iterable[tuple[str, int, Sequence[str]]]:
-        """What a worker has to do to have the same users as the others."""
+        """Return the commands after which a worker has the same users as the others."""
         return self._changes.values()
 
 
 class Supervisor:
-    """All workers, as one: started, asked, told, and started again."""
+    """All workers: starts them, asks them, sends them messages, and starts them again when they end."""
 
     def __init__(self, config: Config, listeners: Listeners, identity: Identity) -> None:
         self._config = config
@@ -158,10 +159,10 @@ class Supervisor:
         self._shared_counts = SharedCounts(self._workers, 0, self._memory)
         self._members: dict[int, WorkerProcess] = {}
         self._lost = Tally()
-        """What workers counted that are dead now."""
+        """The counters of workers that have ended."""
         self._restarts = 0
         self._pause: Pause | None = None
-        """CLIENT PAUSE; its ``seconds`` are a moment of this process's clock."""
+        """The pause of CLIENT PAUSE; its ``seconds`` are a time on this process's clock."""
         self._users = ChangedUsers(config)
         self.stopping = asyncio.Event()
 
@@ -171,15 +172,15 @@ class Supervisor:
     # ---- processes
 
     def start(self) -> list[asyncio.Task[None]]:
-        """Start all workers, and keep them running; the tasks end when they have, after ``stopping``."""
+        """Start all workers, and keep them running. The tasks end when the workers have ended, after ``stopping``."""
         tasks = [asyncio.create_task(self._keep(index), name=f"worker-{index}") for index in range(self._workers)]
         for task in tasks:
-            # Before its time that is a fault of ours: `stop` raises it.
+            # A task that ends before `stopping` has failed by a bug: `stop` raises its exception.
             task.add_done_callback(lambda _: self.stopping.set())
         return tasks
 
     async def stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Have all workers drain, and kill those that do not end."""
+        """Tell all workers to drain, and kill those that do not end."""
         for member in self._members.values():
             member.channel.tell("drain")
         await asyncio.wait(tasks, timeout=self._config.drain_timeout + _GRACE)
@@ -199,14 +200,14 @@ class Supervisor:
             wait = 0.0 if lived > _YOUNG else min(max(2 * wait, _WAIT_MIN), _WAIT_MAX)
             log.error("worker ended worker=%d %s lived=%.1fs restart_in=%gs", index, end, lived, wait)
             with contextlib.suppress(TimeoutError):
-                # Not wait_for: before Python 3.12 it can lose the cancellation of its task.
+                # The code does not use wait_for, which can lose the cancellation of its task before Python 3.12.
                 async with asyncio.timeout(wait):
                     await self.stopping.wait()
                 return
             self._restarts += 1
 
     async def _live(self, index: int) -> str:
-        """One worker's life; how it ended."""
+        """Run one worker until it ends, and return how it ended."""
         try:
             member = await self._spawn(index)
         except OSError as error:
@@ -250,7 +251,7 @@ class Supervisor:
         return member
 
     async def _collect(self, member: WorkerProcess) -> None:
-        """What is left to do when a worker's channel has ended."""
+        """Wait for the process of a worker whose channel has ended, and keep its counters."""
         try:
             await asyncio.wait_for(asyncio.to_thread(member.process.wait), _GRACE)
         except TimeoutError:
@@ -261,10 +262,10 @@ class Supervisor:
         if member.report is not None:
             self._lost.include(member.report.tally.lasting())
 
-    # ---- what workers say
+    # ---- messages from workers
 
     def _up(self, member: WorkerProcess, report: Mapping[str, Any]) -> None:
-        """A worker is about to serve. A pause that holds is told to it before the answer, and every later one after."""
+        """Handle a worker that is about to serve. It is told the current pause first, and later pauses afterwards."""
         member.report = Report.of_plain(report)
         left = self._pause.seconds - time.monotonic() if self._pause is not None else 0.0
         if self._pause is not None and left > 0:
@@ -278,7 +279,7 @@ class Supervisor:
         member.report = Report.of_plain(report)
 
     async def _wide(self, member: WorkerProcess, body: tuple[str, int, Sequence[str]]) -> list[Part]:
-        """A command about all clients, of which ``member`` has done its own part: the others'."""
+        """Carry out a command about all clients in all workers except ``member``; return their parts."""
         name, _, args = body
         if name == "client|pause":
             asked = pause_asked([arg.encode("latin-1") for arg in args])
@@ -292,13 +293,13 @@ class Supervisor:
         answers = await self._ask([other for other in self._up_now() if other is not member], "part", body)
         return list(answers.values())
 
-    # ---- what workers are asked
+    # ---- questions to workers
 
     def _up_now(self) -> list[WorkerProcess]:
         return [member for member in self._members.values() if member.report is not None]
 
     async def _ask(self, members: Sequence[WorkerProcess], kind: str, body: object = None) -> dict[WorkerProcess, Any]:
-        """The answers of those that give one in time."""
+        """Return the answers of the workers that answer in time."""
         answers = await asyncio.gather(*(member.channel.ask(kind, body) for member in members), return_exceptions=True)
         found: dict[WorkerProcess, Any] = {}
         for member, answer in zip(members, answers, strict=True):
@@ -307,7 +308,7 @@ class Supervisor:
                     log.warning("worker does not answer worker=%d pid=%d", member.index, member.process.pid)
                 member.silent = True
             elif isinstance(answer, ChannelError):
-                continue  # it is ending, which is said when it has
+                continue  # the worker is ending, which is logged when it has ended
             elif isinstance(answer, BaseException):
                 raise answer
             else:
@@ -316,9 +317,9 @@ class Supervisor:
         return found
 
     async def look(self) -> Overview:
-        """How the workers are. One that does not answer counts with its last report, and is named as a reason."""
+        """Return the state of the workers. A silent worker counts with its last report, and is named as a reason."""
         asked = self._up_now()
-        # What they report comes before their answers, and by the same way as what they report unasked.
+        # A worker's report arrives before its answer, over the same channel as the reports that were not asked for.
         answers = await self._ask(asked, "report")
         reports = {member.index: member.report for member in self._members.values() if member.report is not None}
         overview = together(list(reports.values()))
@@ -330,9 +331,10 @@ class Supervisor:
         return Overview(overview.tally, unready, overview.topology)
 
     async def stuck(self, patience: float) -> str:
-        """Why clients of all workers wait, "" if they do not: none of those that serve answers for so many seconds.
+        """Return why the clients of all workers wait; "" if at least one worker answers within ``patience`` seconds.
 
-        One that does while another is stuck is a reason not to end this process, which would end its clients too.
+        As long as one worker answers, this process should not be restarted: that would disconnect the worker's clients
+        too.
         """
         asked = [asyncio.create_task(member.channel.ask("alive", timeout=patience)) for member in self._up_now()]
         try:

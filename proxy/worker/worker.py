@@ -1,20 +1,20 @@
 """One of several workers: a process that the supervisor starts by this module's name, to do what ``server`` does alone.
 
-All it is given is its end of the control channel; the rest it asks for::
+The process inherits its end of the control channel only, and asks the supervisor for everything else::
 
     worker                                     supervisor
       "start"   ─────────────────────────────▶
                 ◀──── configuration, sockets, shared_counts
-      learns from the backends what they know
-      "up"      ─────────────────────────────▶  from here on it is asked
-                ◀──── the pause that holds now, if any: a "part"
+      asks the backends for their facts
+      "up"      ─────────────────────────────▶  from here on the supervisor asks this worker
+                ◀──── the current pause, if there is one: a "part"
       serves; "report" every second  ────────▶
-                ◀──── "report": it does so now; "alive": it says that its loop runs
+                ◀──── "report": the worker reports now; "alive": the answer shows that its loop runs
       "wide"    ─────────────────────────────▶  "part" ──▶ the other workers
                 ◀──── their parts
-                ◀──── "drain", or the end of the channel: it answers what is in flight, and ends
+                ◀──── "drain", or the end of the channel: the worker answers the requests in flight, and ends
 
-Signals are the supervisor's business: Ctrl-C and a hang-up, which reach the whole group, are ignored here. SIGTERM
+The supervisor handles the signals. Ctrl-C and a hang-up, which reach the whole group, are ignored here. SIGTERM
 drains.
 """
 
@@ -45,13 +45,13 @@ from proxy.worker.service import Service
 log = logging.getLogger(__name__)
 
 _PATIENCE = 10.0
-"""Seconds that the supervisor may take to answer a worker that starts."""
+"""The seconds that the supervisor may take to answer a worker that starts."""
 _REPORT_EVERY = 1.0
-"""Seconds: what is counted in them can be lost when a worker is killed."""
+"""The seconds between two reports. When a worker is killed, the counts since its last report are lost."""
 
 
 def main(control: int) -> int:
-    """Serve as the supervisor at the other end of the socket ``control`` says; the process's exit code."""
+    """Serve as the supervisor at the other end of the socket ``control`` says, and return the exit code."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     uvloop.run(work(socket.socket(fileno=control)))
@@ -59,11 +59,11 @@ def main(control: int) -> int:
 
 
 async def work(control: socket.socket) -> None:
-    """Serve in the running loop until the supervisor, its end or SIGTERM asks for the end."""
+    """Serve in the running loop until the supervisor asks for the end, the supervisor ends, or SIGTERM arrives."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # The supervisor started this process with its signals blocked, as until now none could be answered.
+    # The supervisor started this process with its signals blocked, because until now no handler could answer them.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     worker = Worker(stop)
     channel = await Channel.open(control, worker.handlers)
@@ -79,7 +79,7 @@ async def work(control: socket.socket) -> None:
 
 
 class Worker:
-    """What the supervisor can ask of this process, and what clients here can ask of the other workers."""
+    """Answers the supervisor's questions to this process, and sends questions of clients here to the other workers."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
@@ -117,7 +117,7 @@ class Worker:
         log.info("stopped")
 
     def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
-        """Have the other workers do their parts (``Siblings``)."""
+        """Have the other workers carry out their parts of a command (``Siblings``)."""
         task = self._service.loop.create_task(self._ask(name, args, caller, then))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -136,13 +136,13 @@ class Worker:
             await asyncio.sleep(_REPORT_EVERY)
             self._report(None)
 
-    # ---- what the supervisor asks
+    # ---- questions from the supervisor
 
     def _drain(self, _: object) -> None:
         self._stop.set()
 
     def _report(self, _: object) -> None:
-        """A word, also where it was asked for: so the latest that came is the latest that was sent."""
+        """Send a report, also when asked for one: as a message, so that reports arrive in order."""
         self._channel.tell("report", take(self._service).plain())
 
     def _part(self, body: tuple[str, int, Sequence[str]]) -> asyncio.Future[Part]:
