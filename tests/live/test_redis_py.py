@@ -45,7 +45,7 @@ def test_errors_are_the_librarys_own(client: redis.Redis) -> None:
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         client.lpush("text", "x")
     with pytest.raises(redis.ResponseError, match="refused by the proxy"):
-        client.acl_getuser("default")
+        client.replicaof("no", "one")
     with pytest.raises(redis.ResponseError):
         client.rename("a", "b")
     assert client.get("text") == "x"

@@ -89,10 +89,11 @@ class TestLogin:
             assert client.ask("PING") == b"+PONG\r\n"
 
     def test_a_login_that_a_pause_holds_is_waited_for(self, site: Site, serve: Serve) -> None:
-        config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\n{PASSWORD}[[users]]\nname = "app"\npassword = "friend"\n'
+        root = '[[users]]\nname = "root"\npassword = "friend"\nadmin = true\n'
+        config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\n{PASSWORD}{root}'
         proxy = serve("--static", site.shards.static, config=config)
         with Wire(proxy.address) as pausing, Wire(proxy.address) as late:
-            assert pausing.ask("AUTH", "friend") == OK
+            assert pausing.ask("AUTH", "root", "friend") == OK
             assert pausing.ask("CLIENT", "PAUSE", int(2500 * TIMEOUT)) == OK
             late.send(pack("AUTH", "friend"))
             assert late.reply() == OK

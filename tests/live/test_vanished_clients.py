@@ -139,7 +139,7 @@ def test_nothing_is_popped_for_a_client_that_vanished(
         "--static",
         site.shards.static,
         listen=f"{elsewhere.here}:{port}",
-        config='[limits]\ntcp_keepalive = "1s"\n',
+        config='protected_mode = false\n[limits]\ntcp_keepalive = "1s"\n',
     )
     with Wire(proxy.address) as other, client_there(elsewhere, port, request_ + "\\r\\n"):
         until_blocked(other)

@@ -120,7 +120,7 @@ def test_the_same_answers_before_auth(tmp_path: Path, serve: Serve) -> None:
     server = LocalServer(find_server(), tmp_path, password="s3cret")
     try:
         server.start()
-        users = '[[users]]\nname = "default"\npassword = "s3cret"\n'
+        users = '[[users]]\nname = "default"\npassword = "s3cret"\nadmin = true\n'
         shard = f'[[shards]]\nprimary = "{server.address}"\n'
         proxy = serve(config=f'backend.password = "s3cret"\n{users}{shard}')
         with ExitStack() as stack:
