@@ -157,7 +157,7 @@ def test_config(root: Wire) -> None:
     assert settings[b"users[1].name"] == b"root"
     assert settings[b"users[1].admin"] == b"true"
     assert not any(b"password_sha256" in name or name.endswith(b".password") for name in settings)
-    (pair,) = maps(b"*1\r\n" + root.ask("SLOTGATE", "CONFIG", "limits.max_c*"))
+    (pair,) = maps(b"*1\r\n" + root.ask("SLOTGATE", "CONFIG", "limits.max_cl?ents"))
     assert pair == {b"limits.max_clients": b"10000"}
 
 
