@@ -133,9 +133,9 @@ LONG = {
     "SCAN": pack("SCAN", 0, *_pairs("COUNT", range(200_000))),
     "SCRIPT EXISTS": pack("SCRIPT", "EXISTS", *range(400_000)),
     "a long name": pack(b"N" * 10_000_000, "k"),
-    "a long subcommand": pack("OBJECT", b"N" * 20_000_000, "k"),
-    "a long key": pack("MGET", b"k" * 20_000_000, "{u}"),
-    "a long channel": pack("PUBLISH", b"k" * 20_000_000, "message"),
+    "a long subcommand": pack("OBJECT", b"N" * 10_000_000, "k"),
+    "a long key": pack("MGET", b"k" * 10_000_000, "{u}"),
+    "a long channel": pack("PUBLISH", b"k" * 10_000_000, "message"),
 }
 
 
