@@ -82,6 +82,9 @@ class Line:
         try:
             if await _unasked(reader):
                 raise TooManyReplies
+            if writer.is_closing():
+                # uvloop raises a RuntimeError for what is written then.
+                raise ConnectionResetError("the server closed the connection")
             writer.write(b"".join(encode.request(command) for command in commands))
             replies = await _read(reader, len(commands), self._credentials.tls)
             whole = True

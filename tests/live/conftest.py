@@ -69,6 +69,7 @@ _SLOW = (
     "test_clients",
     "test_closed_idle",
     "test_cluster_discovery",
+    "test_connection_limits",
     "test_descriptors",
     "test_discover_replicas",
     "test_half_moved",
@@ -77,6 +78,7 @@ _SLOW = (
     "test_long_replies",
     "test_long_work",
     "test_node",
+    "test_protected_mode",
     "test_pubsub_cluster",
     "test_pubsub_failures",
     "test_replica_reads",
@@ -84,6 +86,7 @@ _SLOW = (
     "test_shared_dedicated",
     "test_stranger_sentinels",
     "test_strangers",
+    "test_timeouts",
     "test_turns",
     "test_vanished_clients",
 )
