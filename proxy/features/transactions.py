@@ -29,10 +29,11 @@ from proxy.features.request import PendingReply, Request
 from proxy.features.state import Modes
 from proxy.features.unshared import FencedReply
 from proxy.features.watch import Watch
-from proxy.planning import exec_block, reply_counts
+from proxy.planning import exec_block
 from proxy.planning.channels import BEGIN
 from proxy.planning.exec_block import Queue, Queued, TransactionEvent
 from proxy.planning.planner import Reject
+from proxy.planning.proof import RUNS_CODE
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.session import commands
@@ -194,7 +195,7 @@ def execute(modes: Modes, request: Request) -> bool:
     if publishes and publish.awaits_listeners(modes, [item for item in queue.items if not item.denied]):
         return False
     listens = any(fact.name in BEGIN for fact in queue.facts)
-    odd = queue.odd or (service.upstream.may_raise() and any(fact.name in reply_counts.RAISES for fact in queue.facts))
+    odd = queue.odd or (service.upstream.may_raise() and any(fact.name in RUNS_CODE for fact in queue.facts))
     large = queue.size >= service.query.large
     if (held is not None or queue.moves or listens or odd or large) and not client.alone():
         return False

@@ -16,7 +16,7 @@ from proxy.engine.sink import DISCARD, Sink, WholeReplySink
 from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.planning.planner import Forward, Reject
-from proxy.planning.reply_counts import RAISES
+from proxy.planning.proof import RUNS_CODE
 from proxy.planning.scatter import Part, Scatter
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop
@@ -85,7 +85,7 @@ def over_own(client: Host, request: Request, plan: Forward | Scatter) -> bool | 
     """Carry out a script of a tracking client over the client's own connections. Returns False if it must wait, and
     None if these connections can not be used."""
     modes, service = client.modes, client.service
-    if modes is None or modes.tracker is None or isinstance(plan, Scatter) or request.fact.name not in RAISES:
+    if modes is None or modes.tracker is None or isinstance(plan, Scatter) or request.fact.name not in RUNS_CODE:
         return None
     if not client.alone():
         return False

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from proxy.planning.proof import RUNS_CODE
+
 _CODE = b"#!"
 _PLAIN = (string.ascii_letters + string.digits + "_=,.:@/+- \t").encode()
 
@@ -81,10 +83,6 @@ UNSHARED: Mapping[str, ReplyCountRule] = MappingProxyType(
 )
 """The rules by the name of the fact."""
 
-RAISES = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"))
-"""The commands that run scripts. They are unshared if a server passes on a script's errors with line breaks. Redis 7.0
-and later and Valkey before 8.1.6 do so, but distributions may have fixed theirs, so each server is asked."""
-
 NEVER_SENT: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("subscribe", "psubscribe", "ssubscribe"), "one frame for each channel: the proxy subscribes"),
@@ -109,14 +107,15 @@ NEVER_SENT: Mapping[str, str] = MappingProxyType(
 them or the proxy answers them itself; each with the reason why it must stay so."""
 
 
-NAMES = RAISES.union(UNSHARED)
+NAMES = RUNS_CODE.union(UNSHARED)
 """The names of the facts whose requests have to be checked."""
 
 
 def of_its_own(name: str, args: Sequence[bytes], raises: bool) -> str | None:
     """The reason why a request must not be sent over a shared connection; None if it may. ``name`` is that of its fact;
-    ``raises`` says that servers pass on the errors of scripts with line breaks."""
+    ``raises`` says that servers pass on the errors of scripts with line breaks. Redis 7.0 and later and Valkey before
+    8.1.6 do so, but distributions may have fixed theirs, so each server is asked."""
     rule = UNSHARED.get(name)
     if rule is not None and rule.applies(args):
         return rule.reason
-    return _AT_RUN_TIME if raises and name in RAISES else None
+    return _AT_RUN_TIME if raises and name in RUNS_CODE else None

@@ -6,6 +6,7 @@ from proxy.commands.derive import decide
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import CommandTable
 from proxy.planning import reply_counts
+from proxy.planning.proof import RUNS_CODE
 from proxy.session.script_cache import Scripts
 
 TABLE = CommandTable.builtin()
@@ -60,7 +61,7 @@ def test_plain_code(body: bytes) -> None:
         assert reply_counts.of_its_own(fact_of(*args).name, args, raises=False) is None
 
 
-@pytest.mark.parametrize("name", sorted(reply_counts.RAISES))
+@pytest.mark.parametrize("name", sorted(RUNS_CODE))
 def test_scripts_are_shared_unless_a_server_passes_on_what_they_raise(name: str) -> None:
     args = (name.encode(), b"return 1", b"0")
     assert reply_counts.of_its_own(fact_of(*args).name, args, raises=False) is None
