@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, SecretStr, ValidationInfo, model_validator
 
-from proxy.config.secret import PASSWORD_KEYS, TOKEN_KEYS, Problems, full_path, read_secret
+from proxy.config.secret import PASSWORD_KEYS, TOKEN_KEYS, Problems, full_path, keep_hash
 from proxy.config.section import DAY, Hash, Section, default, one_or_many
 from proxy.config.values import Count, Duration, ListenAddress, parse_listen, shown
 
@@ -70,12 +69,7 @@ class AdminSection(Section):
     @model_validator(mode="after")
     def _resolve(self, info: ValidationInfo) -> Self:
         for keys in TOKEN_KEYS, PASSWORD_KEYS:
-            secret = read_secret(self, info.context, keys)
-            if secret is not None:
-                # The plain secret is dropped here, because nothing needs it again.
-                hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
-                object.__setattr__(self, keys[-1], (hashed,))
-                object.__setattr__(self, keys[0], None)
+            keep_hash(self, info.context, keys)
         if bool(self.password_sha256) != (self.username is not None):
             raise Problems(
                 ("username", "needs a password: set password_env, password_file or another password key beside it")

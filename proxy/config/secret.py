@@ -3,10 +3,13 @@ file."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import SecretStr
 
 PASSWORD_KEYS = ("password", "password_env", "password_file", "password_sha256")
 TOKEN_KEYS = ("token", "token_env", "token_file", "token_sha256")
@@ -56,6 +59,15 @@ def read_secret(section: object, context: object, keys: Sequence[str] = PASSWORD
     if file is not None:
         return _from_file(keys[2], file, around)
     return None
+
+
+def keep_hash(section: object, context: object, keys: Sequence[str] = PASSWORD_KEYS) -> None:
+    """Replace the secret of a section, if ``read_secret`` finds one: the last of ``keys`` gets its SHA-256, and the
+    first, which holds the plain secret, becomes None, because nothing needs the plain secret again."""
+    secret = read_secret(section, context, keys)
+    if secret is not None:
+        object.__setattr__(section, keys[-1], (SecretStr(hashlib.sha256(secret.encode()).hexdigest()),))
+        object.__setattr__(section, keys[0], None)
 
 
 def _from_environment(key: str, name: str, around: LoadContext) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, model_validator
 
-from proxy.config.secret import PASSWORD_KEYS, Problems, read_secret
+from proxy.config.secret import PASSWORD_KEYS, Problems, keep_hash
 from proxy.config.section import Hash, Section, default, one_or_many
 
 
@@ -40,12 +39,7 @@ class User(Section):
 
     @model_validator(mode="after")
     def _hash_password(self, info: ValidationInfo) -> Self:
-        secret = read_secret(self, info.context)
-        if secret is not None:
-            # The plain password is dropped here, because nothing needs it again.
-            hashed = SecretStr(hashlib.sha256(secret.encode()).hexdigest())
-            object.__setattr__(self, "password_sha256", (hashed,))
-            object.__setattr__(self, "password", None)
+        keep_hash(self, info.context)
         if self.passwords and self.nopass:
             raise Problems(("nopass", "is set beside a password: keep one of them"))
         if not self.passwords and not self.nopass and self.rules is None:
