@@ -17,10 +17,10 @@ import os
 import sys
 import tempfile
 
+from proxy.pubsub.beginnings import BUCKETS
+
 _CELL = 8
 _CELLS = 3
-BUCKETS = 64
-"""The number of hashes of channels."""
 
 
 def shared_file(workers: int) -> int:

@@ -26,9 +26,9 @@ _FEW = 100
 """The most patterns that are compared with a channel; any further pattern counts as a match."""
 _POLL = 0.002
 """Seconds between two reads of the other workers' counts."""
-_BUCKETS = 63
-"""The number of buckets for channels, by their hash."""
-_ANY = 63
+BUCKETS = 64
+"""The number of buckets: the channels are spread over all but the last, by their hash."""
+_ANY = BUCKETS - 1
 """The bucket for patterns, and for commands with more than ``_MANY`` names."""
 _MANY = 64
 
@@ -202,4 +202,4 @@ class Beginnings:
 
 
 def _bucket(name: bytes) -> int:
-    return crc32(name) % _BUCKETS
+    return crc32(name) % _ANY
