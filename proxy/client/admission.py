@@ -125,15 +125,16 @@ class Admission:
 
     def refusal(self, peer: Peer) -> str:
         """Return the error's text if ``peer`` is refused, and count the refusal; return "" if ``peer`` is admitted."""
-        if self._protected and self._open_to_all() and not is_loopback(host_of(peer)):
-            self._counters.reject("protected mode")
-            return PROTECTED
-        if not (self._most or self._rate):
+        protects = self._protected and self._open_to_all()
+        if not (protects or self._most or self._rate):
             return ""
         host = host_of(peer)
-        address = counted_as(host)
+        if protects and not is_loopback(host):
+            self._counters.reject("protected mode")
+            return PROTECTED
         if not host:
             return ""
+        address = counted_as(host)
         if self._rates is not None and not self._rates.take(address):
             self._counters.reject("connection rate")
             return connects_too_often(host, self._rate)

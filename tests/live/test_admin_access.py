@@ -104,12 +104,8 @@ def guarded(folder: Path) -> Iterator[GuardedProxy]:
     proxy.headers = BEARER
     proxy.context = ssl.create_default_context(cafile=str(authority.pair.certificate))
     proxy.context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-    try:
-        proxy.start(ready=False)
+    with proxy.serving(ready=False):
         yield proxy
-        proxy.stop()
-    finally:
-        proxy.kill()
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +113,8 @@ def bounded(folder: Path) -> Iterator[GuardedProxy]:
     """A proxy that lets few ask at a time, and not for long; two workers."""
     config = 'workers = 2\n[admin]\nmax_connections = 4\ntimeout = "1500ms"\n'
     proxy = GuardedProxy(folder, *NOWHERE, config=config)
-    try:
-        proxy.start(ready=False)
+    with proxy.serving(ready=False):
         yield proxy
-        proxy.stop()
-    finally:
-        proxy.kill()
 
 
 @pytest.fixture

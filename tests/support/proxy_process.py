@@ -86,10 +86,10 @@ class ProxyProcess:
         return int(self.address.rpartition(":")[2])
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[Self]:
-        """Start the proxy; at the end stop it in order, and kill it if that fails."""
+    def serving(self, *, ready: bool = True) -> Iterator[Self]:
+        """Start the proxy as ``start`` does; at the end stop it in order, and kill it if that fails."""
         try:
-            self.start()
+            self.start(ready=ready)
             yield self
             self.stop()
         finally:
