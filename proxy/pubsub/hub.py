@@ -17,7 +17,7 @@ from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
 from proxy.pubsub.beginnings import Beginnings, WorkerRows
 from proxy.pubsub.subscriber import Subscriber
-from proxy.pubsub.topic import TopicListener, PendingSubscription, Push, Server, Then, Topic
+from proxy.pubsub.topic import PendingSubscription, Push, Server, Then, Topic, TopicListener
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import NOBODY, Node, Topology
 from proxy.transport.clock import Deadline
