@@ -15,6 +15,9 @@ COMPILED := $(VENV)/.compiled
 .NOTPARALLEL:
 # They are for setup.py. The proxy takes every other SLOTGATE_ variable for a setting of its own.
 unexport SLOTGATE_BUILD SLOTGATE_CFLAGS
+# Containers often set it. Without bytecode on disk each start of a proxy compiles its sources anew, which takes more CPU
+# than the rest of the start: minutes in a run of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@echo 'Slotgate. Targets (ARGS="..." is passed on):'
