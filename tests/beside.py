@@ -1,8 +1,8 @@
 """Runs of pytest beside the one that was started: most tests wait for servers, and the machine has two cores.
 
-What they run: the uncompiled engine, the live tests with the second kind of server, and a share of the others. It is cut
-into parts that stand in one queue. Threads take them from its front; the session that was started takes them from its
-end as soon as its own tests are done, so that no side waits for the other for longer than a part takes.
+What they run: the uncompiled engine, the live tests with the second kind of server, and a share of the others. It is
+cut into parts that stand in one queue. Threads take them from its front; the session that was started takes them from
+its end as soon as its own tests are done, so that no side waits for the other for longer than a part takes.
 """
 
 import contextlib
