@@ -225,8 +225,8 @@ async def test_a_refusal_that_comes_before_the_first_request_is_named(
 
     async def open_late(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         streams = await open_streams(node, tls)
-        while not streams[1].is_closing():
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(OSError):
+            await streams[1].wait_closed()
         return streams
 
     monkeypatch.setattr(query, "open_streams", open_late)
