@@ -66,7 +66,11 @@ class Line:
         self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
         auth = self._credentials.arguments()
         login = [("AUTH", *auth)] if auth else []
-        replies = await self.ask((*login, *commands))
+        try:
+            replies = await self.ask((*login, *commands))
+        except (ssl.SSLError, ConnectionResetError) as error:
+            # A server with TLS 1.3 refuses the certificate after the handshake, which may be before the first request.
+            raise BackendError(lost_words(error, self._credentials.tls, False)) from error
         if login and isinstance(replies[0], hiredis.ReplyError):
             self.close()
             raise BackendError(f"the server refuses the proxy's AUTH: {replies[0]}")
