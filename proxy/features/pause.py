@@ -1,5 +1,9 @@
 """The commands of a worker's clients that a CLIENT PAUSE holds: all of them, or those that may write.
 
+No pause holds the commands about the connection alone, nor CLIENT, by which the pause can be ended: a client can log in
+and find out that the proxy is alive. (A server holds them in a PAUSE ALL.) Requests behind one that is held wait in
+their order.
+
 A PAUSE WRITE does not hold a script whose first line says that it does not write, nor a function registered so. When a
 function is called in such a pause, the servers are asked for the list (FUNCTION LIST), and the call is held until they
 answer. Meanwhile every FUNCTION LOAD is held.
@@ -25,6 +29,8 @@ _NO_WRITES = b"no-writes"
 _MAY_REPLICATE = frozenset(("publish", "spublish", "pfcount"))
 """Commands that are replicated although they are no writes, which servers do not say in COMMAND."""
 _READS = "_ro"
+_NEVER_HELD = frozenset(("auth", "hello", "ping", "quit", "reset"))
+"""The commands about the connection alone."""
 
 
 class Pausing(WholeReplySink):
@@ -47,16 +53,16 @@ class Pausing(WholeReplySink):
         self._reading = None
 
     def holds(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Whether a command has to wait. CLIENT is never held, so that a pause can be ended."""
+        """Whether a command has to wait."""
         clients = self._service.clients
-        if not clients.paused or fact.name.startswith("client|"):
+        if not clients.paused or _never_held(fact):
             return False
         return not clients.pauses_writes_only or self._may_write(fact, args)
 
     def holds_any(self, queue: Queue) -> bool:
         """Whether one of the queued commands has to wait."""
         if not self._service.clients.pauses_writes_only:
-            return any(not fact.name.startswith("client|") for fact in queue.facts)
+            return any(not _never_held(fact) for fact in queue.facts)
         if any(fact.name not in RUNS_CODE and _writes(fact) for fact in queue.facts):
             return True
         return any(self._may_write_code(name, args) for name, args in queue.calls)
@@ -92,6 +98,11 @@ class Pausing(WholeReplySink):
             return
         self._reading = _reading(reply)
         self._service.clients.look_again()
+
+
+def _never_held(fact: Fact) -> bool:
+    """Whether a command goes through any pause."""
+    return fact.name in _NEVER_HELD or fact.name.startswith("client|")
 
 
 def _writes(fact: Fact) -> bool:

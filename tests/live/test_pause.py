@@ -1,6 +1,7 @@
 """CLIENT PAUSE through the proxy, beside the same straight at a server."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 
@@ -183,3 +184,64 @@ def test_several_slots_are_refused_at_once(site: Site) -> None:
         assert other.ask("CLIENT", "PAUSE", 60_000, "WRITE") == OK
         assert client.ask("RENAME", one, two).startswith(b"-CROSSSLOT ")
         assert other.ask("CLIENT", "UNPAUSE") == OK
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_connection_itself_is_not_held(site: Site, protocol: int) -> None:
+    """Nobody is kept from logging in, from finding out whether the proxy is alive, or from leaving."""
+    connecting: list[list[Argument]] = [
+        ["PING"],
+        ["PING", "x"],
+        ["AUTH", "default", "any"],
+        ["AUTH", "nobody", "any"],
+        ["HELLO"],
+        ["HELLO", protocol],
+        ["HELLO", protocol, "AUTH", "default", "any", "SETNAME", "me"],
+        ["CLIENT", "GETNAME"],
+        ["RESET"],
+        ["HELLO", protocol],
+        ["QUIT"],
+    ]
+    with site.client() as other, site.client(protocol) as subscribed:
+        subscribed.ask("SUBSCRIBE", "c")
+        with site.client(protocol) as client:
+            expected = [client.ask(*command) for command in connecting]
+        assert other.ask("CLIENT", "PAUSE", 60_000) == OK
+        try:
+            with site.client(protocol) as client:
+                for command, reply in zip(connecting, expected, strict=True):
+                    assert without_id(client.ask(*command)) == without_id(reply), command
+                assert client.closed()
+            assert b"pong" in subscribed.ask("PING").lower()
+            for name in (("ECHO", "x"), ("SELECT", 0), ("COMMAND", "COUNT"), ("MULTI",)):
+                with site.client(protocol) as client:
+                    client.send(pack(*name))
+                    assert client.silent(0.05)
+        finally:
+            assert other.ask("CLIENT", "UNPAUSE") == OK
+
+
+@pytest.mark.parametrize("mode", ["ALL", "WRITE"])
+def test_they_wait_behind_what_is_held(site: Site, pairs: list[tuple[Wire, Wire]], mode: str) -> None:
+    said = []
+    for client, other in pairs:
+        assert other.ask("CLIENT", "PAUSE", 400, mode) == OK
+        client.send(
+            pipeline(
+                ("PING",), ("SET", "k", 1), ("PING",), ("GET", "k"), ("HELLO", 2), ("RESET",), ("PING",), ("QUIT",)
+            )
+        )
+        if client is pairs[1][0]:
+            assert client.reply() == b"+PONG\r\n"
+            assert client.silent(0.1)
+        replies = [*([b"+PONG\r\n"] if client is pairs[1][0] else []), *client.replies(7 + (client is pairs[0][0]))]
+        assert client.closed()
+        said.append([without_id(reply) for reply in replies])
+        until_blocked(other, 0)
+    assert [len(reply) for reply in said[0]] == [len(reply) for reply in said[1]]
+    assert said[0][:4] + said[0][5:] == said[1][:4] + said[1][5:]
+
+
+def without_id(reply: bytes) -> bytes:
+    """The reply to HELLO without the client's id."""
+    return re.sub(rb"\bid\r\n:\d+", b"id", reply)
