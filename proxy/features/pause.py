@@ -25,7 +25,10 @@ from proxy.planning.proof import RUNS_CODE, SHEBANG
 from proxy.resp import encode
 
 _LIST = encode.request(("FUNCTION", "LIST"))
+_ENGINE = SHEBANG + b"lua"
 _NO_WRITES = b"no-writes"
+_FLAGS = frozenset((_NO_WRITES, b"allow-oom", b"allow-stale", b"no-cluster", b"allow-cross-slot-keys"))
+"""The flags of a script; a server takes a script with any other one for one that writes."""
 _MAY_REPLICATE = frozenset(("publish", "spublish", "pfcount"))
 """Commands that are replicated although they are no writes, which servers do not say in COMMAND."""
 _READS = "_ro"
@@ -114,11 +117,13 @@ def _writes(fact: Fact) -> bool:
 
 
 def _says_no_writes(script: bytes) -> bool:
-    """Whether a script's first line says that it does not write."""
+    """Whether a script's first line is right, and says that it does not write."""
     if not script.startswith(SHEBANG):
         return False
-    options = (word.partition(b"=") for word in script.partition(b"\n")[0].split()[1:])
-    return any(name == b"flags" and _NO_WRITES in value.split(b",") for name, _, value in options)
+    engine, *options = script.partition(b"\n")[0].split()
+    flags = [option.removeprefix(b"flags=").split(b",") for option in options if option.startswith(b"flags=")]
+    right = engine == _ENGINE and len(flags) == len(options) == 1 and _FLAGS.issuperset(flags[0])
+    return right and _NO_WRITES in flags[0]
 
 
 def _reading(reply: bytes) -> frozenset[bytes]:

@@ -44,6 +44,7 @@ THROUGH: list[list[Argument]] = [
     ["NOSUCH", "{t}k"],
     ["MGET", "{t}k", "{t}l"],
     ["EVAL", READING, 1, "{t}k"],
+    ["EVAL", "#!lua flags=allow-oom,no-writes\nreturn 1", 1, "{t}k"],
     ["EVAL_RO", PLAIN, 1, "{t}k"],
     ["FCALL", "reads", 1, "{t}k"],
     ["FCALL_RO", "reads", 1, "{t}k"],
@@ -64,6 +65,9 @@ HELD: list[list[Argument]] = [
     ["DEL", "{t}k", "{t}l"],
     ["BLPOP", "{t}k", 1],
     ["EVAL", WRITING, 1, "{t}k"],
+    ["EVAL", "#!lua name=x flags=no-writes\nreturn 1", 1, "{t}k"],
+    ["EVAL", "#!lua flags=no-writes,nosuch\nreturn 1", 1, "{t}k"],
+    ["EVAL", "#!other flags=no-writes\nreturn 1", 1, "{t}k"],
     ["EVAL", PLAIN, 1, "{t}k"],
     ["FCALL", "writes", 1, "{t}k"],
     ["PUBLISH", "{t}c", "x"],
@@ -89,7 +93,7 @@ def test_what_a_pause_of_writes_lets_through(site: Site, pairs: list[tuple[Wire,
     for client, other in pairs:
         assert other.ask("CLIENT", "PAUSE", 60_000, "WRITE") == OK
         said.append([client.ask(*filled(command, site.tags()[1])) for command in THROUGH])
-        for command in THROUGH[5:9]:
+        for command in THROUGH[5:10]:
             client.send(pipeline(("MULTI",), tuple(filled(command, site.tags()[1])), ("EXEC",)))
             said[-1] += client.replies(3)
         assert other.ask("CLIENT", "UNPAUSE") == OK
