@@ -20,7 +20,7 @@ from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
 from proxy.features.request import PendingReply
 from proxy.planning.channels import Kind
-from proxy.pubsub.beginnings import Ending
+from proxy.pubsub.beginnings import Announcement
 from proxy.pubsub.topic import PendingSubscription, Server
 from proxy.resp import encode
 from proxy.session.session import ping
@@ -54,16 +54,16 @@ class Listens(Protocol):
 class PendingChange:
     """A command that is not confirmed yet; ``pending`` is the reply to the command.
 
-    It subscribes to ``names``, for which ``claim`` asks the servers, or it unsubscribes from ``names`` (from all of
-    ``kind`` if there are none), for whose ``ending`` publishers wait. With neither it is a PING, and ``names`` are its
-    arguments.
+    It subscribes to ``names``, for which ``claim`` asks the servers; or it unsubscribes from ``names`` (from all of
+    ``kind`` if there are none), which is ``announced`` to publishers. With neither it is a PING, and ``names`` are its
+    arguments. A subscription is announced as well if it could not be carried out at once.
     """
 
     kind: Kind
     names: Sequence[bytes]
     pending: PendingReply
     claim: PendingSubscription | None = None
-    ending: Ending | None = None
+    announced: Announcement | None = None
 
     @property
     def ready(self) -> bool:
@@ -80,7 +80,7 @@ def claiming(claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> 
 class PendingChanges:
     """The commands of ``client`` that are not confirmed yet, which change the subscriptions that it ``listens`` to."""
 
-    __slots__ = ("_begun", "_client", "_confirms", "_listens")
+    __slots__ = ("_announced", "_begun", "_client", "_confirms", "_listens")
 
     def __init__(self, client: Host, listens: Listens) -> None:
         self._client = client
@@ -89,6 +89,8 @@ class PendingChanges:
         """The commands, the oldest first."""
         self._confirms = False
         """Whether commands are being confirmed, or the first one waits for the servers to unsubscribe."""
+        self._announced: Announcement | None = None
+        """The change by the next command, which waits for the replies to earlier commands."""
 
     def __repr__(self) -> str:
         return f"PendingChanges({len(self._begun)} commands)"
@@ -96,13 +98,22 @@ class PendingChanges:
     def __len__(self) -> int:
         return len(self._begun)
 
+    def announce(self, kind: Kind, names: Sequence[bytes]) -> None:
+        """Have publishers wait for the next command, which can not be carried out yet."""
+        if self._announced is None:
+            self._announced = self._client.service.hub.beginnings.announce(kind, names)
+
+    def _take_announced(self) -> Announcement | None:
+        announced, self._announced = self._announced, None
+        return announced
+
     def begin(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
         """Subscribe to ``names``. The servers are asked at once."""
         client = self._client
         hub = client.service.hub
         claim = hub.claim(self._settled)
         hub.beginnings.begin(claim, kind, names)
-        self._begun.append(PendingChange(kind, names, pending, claim))
+        self._begun.append(PendingChange(kind, names, pending, claim, self._take_announced()))
         client.service.slices.run(claiming(claim, kind, names), client)
         if self._begun:
             client.adopt_session()
@@ -113,9 +124,11 @@ class PendingChanges:
         The command is confirmed when the servers have unsubscribed: commands that the client sends afterwards may ask
         them for the number of subscribers, as PUBLISH and PUBSUB do.
         """
-        all_known = () if self._begun else list(self._listens.names[kind])
-        ending = self._client.service.hub.beginnings.leave(kind, names or all_known)
-        self._add(PendingChange(kind, names, pending, None, ending))
+        announced = self._take_announced()
+        if announced is None:
+            all_known = () if self._begun else list(self._listens.names[kind])
+            announced = self._client.service.hub.beginnings.announce(kind, names or all_known)
+        self._add(PendingChange(kind, names, pending, None, announced))
 
     def ping(self, args: Sequence[bytes], pending: PendingReply) -> None:
         """Answer PING, whose reply depends on whether the client is subscribed."""
@@ -123,13 +136,16 @@ class PendingChanges:
 
     def clear(self) -> None:
         """Forget all commands, because the client is gone."""
+        beginnings = self._client.service.hub.beginnings
         begun = list(self._begun)
         self._begun.clear()
+        if self._announced is not None:
+            beginnings.confirmed(self._announced)
         for each in begun:
             if each.claim is not None:
                 self._let_go(each.claim)
-            if each.ending is not None:
-                self._client.service.hub.beginnings.left(each.ending)
+            if each.announced is not None:
+                beginnings.confirmed(each.announced)
 
     def _add(self, change: PendingChange) -> None:
         self._begun.append(change)
@@ -154,15 +170,15 @@ class PendingChanges:
             first = begun[0]
             if first.claim is not None:
                 yield from self._confirming(first, first.claim)
-            elif first.ending is None:
+            elif first.announced is None:
                 self._answer(first, ping(self._client.session, first.names))
             else:
                 links: set[Server] = set()
                 frames = yield from self._listens.leaving(first.kind, first.names, links)
                 if links:
-                    self._after(links, first, first.ending, b"".join(frames))
+                    self._after(links, first, first.announced, b"".join(frames))
                     return
-                self._end(first, first.ending, b"".join(frames))
+                self._end(first, first.announced, b"".join(frames))
             yield MORE
         self._confirms = False
 
@@ -193,6 +209,8 @@ class PendingChanges:
                 at_once(listens.joining(kind, names, said.append))
             self._answer(first, b"".join(said))
         self._let_go(claim)
+        if first.announced is not None:
+            self._client.service.hub.beginnings.confirmed(first.announced)
 
     def _let_go(self, claim: PendingSubscription) -> None:
         """Release a claim that is served or not needed any more."""
@@ -200,21 +218,21 @@ class PendingChanges:
         service.hub.beginnings.end(claim)
         service.slices.run(claim.releasing())
 
-    def _after(self, links: Collection[Server], first: PendingChange, ending: Ending, reply: bytes) -> None:
+    def _after(self, links: Collection[Server], first: PendingChange, announced: Announcement, reply: bytes) -> None:
         """Answer the ``first`` command when the servers ``links`` have unsubscribed, and confirm those behind it."""
 
         def ended() -> None:
             if self._begun and self._begun[0] is first:
-                self._end(first, ending, reply)
+                self._end(first, announced, reply)
                 self._confirms = False
                 self._confirm_ready()
 
         self._client.service.hub.after(links, ended)
 
-    def _end(self, first: PendingChange, ending: Ending, reply: bytes) -> None:
+    def _end(self, first: PendingChange, announced: Announcement, reply: bytes) -> None:
         """Answer the ``first`` command, by which subscriptions have ended."""
         self._answer(first, reply)
-        self._client.service.hub.beginnings.left(ending)
+        self._client.service.hub.beginnings.confirmed(announced)
 
     def _answer(self, first: PendingChange, reply: bytes) -> None:
         """Answer the ``first`` command, which has been carried out."""

@@ -136,11 +136,13 @@ def subscribe(modes: Modes, request: Request) -> bool:
     """Carry out SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE."""
     client = modes.client
     listening = modes.listening()
+    kind, names = BEGIN[request.fact.name], request.args[1:]
     if not (listening.follows or client.alone()):
+        listening.changes.announce(kind, names)
         return False
     pending = client.hold(request.fact)
     pending.unmute()  # as in Redis, CLIENT REPLY does not suppress it
-    listening.changes.begin(BEGIN[request.fact.name], request.args[1:], pending)
+    listening.changes.begin(kind, names, pending)
     return True
 
 
@@ -156,6 +158,7 @@ def unsubscribe(modes: Modes, request: Request) -> bool:
         client.adopt_session()
         return True
     if not (listening.follows or client.alone()):
+        listening.changes.announce(kind, names)
         return False  # an earlier PUBSUB must still see the subscription
     pending = client.hold(request.fact)
     pending.unmute()

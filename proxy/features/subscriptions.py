@@ -15,7 +15,7 @@ from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
 from proxy.features.pending_changes import PendingChanges, claiming
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
-from proxy.pubsub.beginnings import Ending
+from proxy.pubsub.beginnings import Announcement
 from proxy.pubsub.topic import PendingSubscription, Server
 from proxy.resp import encode
 from proxy.transport.clock import Deadline
@@ -123,9 +123,9 @@ class Subscriptions:
         """Carry out the command ``name`` of a transaction, and return its confirmations."""
         if name in END:
             links: set[Server] = set()
-            ending = self._client.service.hub.beginnings.leave(END[name], args[1:])
+            announced = self._client.service.hub.beginnings.announce(END[name], args[1:])
             frames = at_once(self.leaving(END[name], args[1:], links))
-            self._after(links, (ending,))
+            self._after(links, (announced,))
             return b"".join(frames)
         kind = BEGIN[name]
         if kind is Kind.SHARD:
@@ -221,26 +221,28 @@ class Subscriptions:
         links: set[Server] = set()
         # Nobody counts on an order between the end of a connection and a PUBLISH.
         reset = not self._client.gone
-        endings = [hub.beginnings.leave(kind, list(names)) for kind, names in self.names.items() if names and reset]
+        announced = [
+            hub.beginnings.announce(kind, list(names)) for kind, names in self.names.items() if names and reset
+        ]
         for kind, names in self.names.items():
             for at, name in enumerate(names):
                 links.update(hub.leave(kind, name, self))
                 if not at % _STEP:
                     yield MORE
             names.clear()
-        self._after(links, endings)
+        self._after(links, announced)
         if self._leaves:
             hub.after(links, self._left)
 
-    def _after(self, links: Collection[Server], endings: Collection[Ending]) -> None:
-        """Let the publishers go on that wait for ``endings``, when the servers ``links`` have unsubscribed."""
+    def _after(self, links: Collection[Server], announced: Collection[Announcement]) -> None:
+        """Let the publishers go on that wait for ``announced``, when the servers ``links`` have unsubscribed."""
         hub = self._client.service.hub
 
         def left() -> None:
-            for ending in endings:
-                hub.beginnings.left(ending)
+            for each in announced:
+                hub.beginnings.confirmed(each)
 
-        if endings:
+        if announced:
             hub.after(links, left)
 
     def _left(self) -> None:

@@ -7,9 +7,10 @@ the PUBLISH.
     SUBSCRIBE c    ── begin ──▶ servers confirm it ──▶ the client is joined to c ── end ──▶
     PUBLISH c               └── waits ──────────────────────────────────────────────────┘  for _PATIENCE at most
 
-    UNSUBSCRIBE c  ── leave ──▶ the client has left c ──▶ servers confirm it ── left ──▶
-    PUBLISH c               └── waits ─────────────────────────────────────────────┘
+    UNSUBSCRIBE c  ── announce ──▶ the client has left c ──▶ servers confirm it ── confirmed ──▶
+    PUBLISH c                  └── waits ───────────────────────────────────────────────────┘
 
+A SUBSCRIBE that still has to wait for the replies to the client's earlier commands is announced, too.
 A PUBLISH waits only for what was asked for before it arrived. The workers tell each other only the numbers of such
 commands, once they have read them: a SUBSCRIBE that is unread in the socket of one worker is unknown to the others.
 """
@@ -87,9 +88,9 @@ class PublisherWait:
             self._then()
 
 
-class Ending:
-    """The end of subscriptions of one client, which is not confirmed yet: of those to ``names``, or of any of ``kind``
-    if ``names`` is empty."""
+class Announcement:
+    """A change of one client's subscriptions that was asked for: of those to ``names``, or of any of ``kind`` if
+    ``names`` is empty. Either they end, or their SUBSCRIBE can not be carried out yet."""
 
     __slots__ = ("kind", "names")
 
@@ -98,32 +99,32 @@ class Ending:
         self.names = names
 
     def __repr__(self) -> str:
-        return f"Ending({self.kind.name}, {len(self.names)} names)"
+        return f"Announcement({self.kind.name}, {len(self.names)} names)"
 
 
-Change = PendingSubscription | Ending
-C = TypeVar("C", PendingSubscription, Ending, Change)
-_NONE: dict[Ending, None] = {}
+Change = PendingSubscription | Announcement
+C = TypeVar("C", PendingSubscription, Announcement, Change)
+_NONE: dict[Announcement, None] = {}
 
 
 class Beginnings:
-    """The claims of a worker's clients that have asked for subscriptions to ``topics``, and the endings of their
-    subscriptions, as long as they are not confirmed."""
+    """The claims of a worker's clients that have asked for subscriptions to ``topics``, and the announced changes of
+    their subscriptions, as long as these are not confirmed."""
 
     def __init__(self, topics: Mapping[Kind, Mapping[bytes, Topic]], clock: Clock, rows: WorkerRows | None) -> None:
         self._topics = topics
         self._clock = clock
         self._begun: dict[Change, float] = {}
-        """The time at which each claim and each ending was begun."""
+        """The time at which each claim and each announcement was made."""
         self._patterns: dict[PendingSubscription, None] = {}
         """The claims of patterns."""
-        self._endings: dict[tuple[Kind, bytes | None], dict[Ending, None]] = {}
-        """The endings by the names that they end; by None those of patterns, and of very many names or all names."""
+        self._announced: dict[tuple[Kind, bytes | None], dict[Announcement, None]] = {}
+        """The announcements by their names; by None those about patterns, and about very many names or all names."""
         self._waits: dict[Change, list[PublisherWait]] = {}
         self._rows = rows if rows is not None and rows.workers > 1 else None
         """The counts of all workers; None if there is only one worker."""
         self._said: dict[Change, set[int]] = {}
-        """The buckets in which each claim and each ending was counted for the other workers."""
+        """The buckets in which each claim and each announcement was counted for the other workers."""
         self._aging: deque[tuple[float, Change]] = deque()
 
     def __repr__(self) -> str:
@@ -139,25 +140,25 @@ class Beginnings:
             self._patterns[claim] = None
         self._say_begun(claim, kind, names)
 
-    def leave(self, kind: Kind, names: Sequence[bytes]) -> Ending:
-        """Add the end of a client's subscriptions to ``names``, or to any of ``kind`` if ``names`` is empty."""
-        ending = Ending(kind, names)
-        self._begun[ending] = self._clock.now()
-        for key in _keys(ending):
-            self._endings.setdefault(key, {})[ending] = None
-        self._say_begun(ending, kind, names)
-        return ending
+    def announce(self, kind: Kind, names: Sequence[bytes]) -> Announcement:
+        """Announce a change of a client's subscriptions to ``names``, or to any of ``kind`` if ``names`` is empty."""
+        announced = Announcement(kind, names)
+        self._begun[announced] = self._clock.now()
+        for key in _keys(announced):
+            self._announced.setdefault(key, {})[announced] = None
+        self._say_begun(announced, kind, names)
+        return announced
 
-    def left(self, ending: Ending) -> None:
-        """Remove an ending that the servers have confirmed; it may have been removed already."""
-        if self._begun.pop(ending, None) is None:
+    def confirmed(self, announced: Announcement) -> None:
+        """Remove an announced change that is confirmed; it may have been removed already."""
+        if self._begun.pop(announced, None) is None:
             return
-        for key in _keys(ending):
-            endings = self._endings[key]
-            endings.pop(ending, None)
-            if not endings:
-                del self._endings[key]
-        self._ended(ending)
+        for key in _keys(announced):
+            changes = self._announced[key]
+            changes.pop(announced, None)
+            if not changes:
+                del self._announced[key]
+        self._ended(announced)
 
     def _say_begun(self, change: Change, kind: Kind, names: Sequence[bytes]) -> None:
         """Tell other workers that a PUBLISH has to wait for ``change``."""
@@ -198,14 +199,14 @@ class Beginnings:
 
     def of(self, kind: Kind, channel: bytes) -> set[Change]:
         """The claims whose clients a message on ``channel`` would reach if the subscriptions were confirmed, and the
-        endings of subscriptions that it may reach."""
+        announced changes of subscriptions that it may reach."""
         since = self._clock.now() - _PATIENCE
         topic = self._topics[kind].get(channel)
         found: set[Change] = set() if topic is None else set(self._young(topic.claims, since))
-        if self._endings:
+        if self._announced:
             for key in ((kind, channel), (kind, None), (Kind.PATTERN, None)):
                 if key[0] is kind or kind is Kind.CHANNEL:
-                    found.update(self._young(self._endings.get(key, _NONE), since))
+                    found.update(self._young(self._announced.get(key, _NONE), since))
         if kind is Kind.CHANNEL and self._patterns:
             looked = 0
             for claim in self._young(self._patterns, since):
@@ -216,7 +217,7 @@ class Beginnings:
         return found
 
     def all(self) -> set[Change]:
-        """All claims and endings, for which PUBSUB waits."""
+        """All claims and announced changes, for which PUBSUB waits."""
         return set(self._young(self._begun, self._clock.now() - _PATIENCE))
 
     def _young(self, changes: Reversible[C], since: float) -> Iterator[C]:
@@ -259,11 +260,11 @@ class Beginnings:
             wait.one_less()
 
 
-def _keys(ending: Ending) -> Sequence[tuple[Kind, bytes | None]]:
-    """The keys at which ``ending`` is found."""
-    if ending.kind is Kind.PATTERN or not 0 < len(ending.names) <= _MANY:
-        return ((ending.kind, None),)
-    return [(ending.kind, name) for name in ending.names]
+def _keys(announced: Announcement) -> Sequence[tuple[Kind, bytes | None]]:
+    """The keys at which ``announced`` is found."""
+    if announced.kind is Kind.PATTERN or not 0 < len(announced.names) <= _MANY:
+        return ((announced.kind, None),)
+    return [(announced.kind, name) for name in announced.names]
 
 
 def _bucket(name: bytes) -> int:

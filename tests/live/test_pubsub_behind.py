@@ -57,6 +57,16 @@ CASES: dict[str, tuple[Sequence[Command], Sequence[Command]]] = {
         [("UNSUBSCRIBE", "old"), ("PING",), ("SUBSCRIBE", "new"), ("PING", "x"), ("SUBSCRIBE", "newer")],
         [("PUBLISH", "newer", "m"), ("PUBLISH", "new", "m")],
     ),
+    "behind another command": ([("GET", "k"), ("SUBSCRIBE", "new")], [("PUBLISH", "new", "m")]),
+    "behind several others": (
+        [("SET", "k", "v"), ("MGET", "k", "l", "m"), ("PSUBSCRIBE", "n*")],
+        [("PUBLISH", "new", "m"), ("PUBLISH", "next", "m")],
+    ),
+    "ended behind another command": ([("GET", "k"), ("PUNSUBSCRIBE", "p*")], [("PUBLISH", "pattern", "m")]),
+    "behind RESET and another command": (
+        [("RESET",), ("INCR", "k"), ("SSUBSCRIBE", "new")],
+        [("SPUBLISH", "new", "m"), ("SPUBLISH", "old", "m")],
+    ),
     "RESET": ([("RESET",), ("SUBSCRIBE", "new")], [("PUBLISH", "new", "m"), ("PUBLISH", "old", "m")]),
 }
 """What the subscriber sends, and what is published behind that by another client."""

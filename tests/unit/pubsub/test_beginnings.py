@@ -101,16 +101,16 @@ async def test_subscriptions_that_end(kind: Kind, names: list[bytes], awaited_at
     """For as long as the servers may count them."""
     stand = Stand()
     beginnings = stand.beginnings
-    ending = beginnings.leave(kind, names)
+    announced = beginnings.announce(kind, names)
     places = [(at, name) for at in (Kind.CHANNEL, Kind.SHARD) for name in (b"news", b"more", b"5", b"x")]
-    found = [place for place in places if beginnings.of(*place) == {ending}]
+    found = [place for place in places if beginnings.of(*place) == {announced}]
     assert set(awaited_at) <= set(found)
     assert all(at is (Kind.SHARD if kind is Kind.SHARD else Kind.CHANNEL) for at, _ in found)
     assert len(names) != 1 or kind is Kind.PATTERN or found == awaited_at
     wait = beginnings.wait(beginnings.of(*awaited_at[0]), [], stand.then("left"))
-    assert beginnings.all() == {ending}
-    beginnings.left(ending)
-    beginnings.left(ending)
+    assert beginnings.all() == {announced}
+    beginnings.confirmed(announced)
+    beginnings.confirmed(announced)
     assert wait.over
     assert stand.over == ["left"]
     assert not beginnings
@@ -122,11 +122,11 @@ async def test_subscriptions_that_end_at_other_workers(names: list[bytes]) -> No
     memory = shared_file(2)
     try:
         here, there = Stand(SharedCounts(2, 0, memory)), Stand(SharedCounts(2, 1, memory))
-        ending = there.beginnings.leave(Kind.CHANNEL, names)
+        announced = there.beginnings.announce(Kind.CHANNEL, names)
         wait = here.beginnings.wait((), here.beginnings.elsewhere(b"c"), here.then("left"))
         await asyncio.sleep(0.02)
         assert not wait.over
-        there.beginnings.left(ending)
+        there.beginnings.confirmed(announced)
         await asyncio.sleep(0.05)
         assert here.over == ["left"]
         assert here.beginnings.elsewhere(b"c") == []
