@@ -16,6 +16,7 @@ Each feature has a narrow interface: it uses its client and the servers, and nev
     blocking           commands that block
     wait               WAIT and WAITAOF
     subscriptions      the subscriptions of one client
+    pending_changes    the commands of one client that subscribe or unsubscribe, until they are confirmed
     publish            the commands of pub/sub
     tracking           CLIENT TRACKING and CLIENT CACHING
     tracking_client    one client with CLIENT TRACKING on, and its connections

@@ -1,5 +1,9 @@
 """The commands of a worker's clients that a CLIENT PAUSE holds: all of them, or those that may write.
 
+No pause holds the commands about the connection alone, nor CLIENT, by which the pause can be ended: a client can log in
+and find out that the proxy is alive. (A server holds them in a PAUSE ALL.) Requests behind one that is held wait in
+their order.
+
 A PAUSE WRITE does not hold a script whose first line says that it does not write, nor a function registered so. When a
 function is called in such a pause, the servers are asked for the list (FUNCTION LIST), and the call is held until they
 answer. Meanwhile every FUNCTION LOAD is held.
@@ -21,10 +25,15 @@ from proxy.planning.proof import RUNS_CODE, SHEBANG
 from proxy.resp import encode
 
 _LIST = encode.request(("FUNCTION", "LIST"))
+_ENGINE = SHEBANG + b"lua"
 _NO_WRITES = b"no-writes"
+_FLAGS = frozenset((_NO_WRITES, b"allow-oom", b"allow-stale", b"no-cluster", b"allow-cross-slot-keys"))
+"""The flags of a script; a server takes a script with any other one for one that writes."""
 _MAY_REPLICATE = frozenset(("publish", "spublish", "pfcount"))
 """Commands that are replicated although they are no writes, which servers do not say in COMMAND."""
 _READS = "_ro"
+_NEVER_HELD = frozenset(("auth", "hello", "ping", "quit", "reset"))
+"""The commands about the connection alone."""
 
 
 class Pausing(WholeReplySink):
@@ -47,16 +56,16 @@ class Pausing(WholeReplySink):
         self._reading = None
 
     def holds(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Whether a command has to wait. CLIENT is never held, so that a pause can be ended."""
+        """Whether a command has to wait."""
         clients = self._service.clients
-        if not clients.paused or fact.name.startswith("client|"):
+        if not clients.paused or _never_held(fact):
             return False
         return not clients.pauses_writes_only or self._may_write(fact, args)
 
     def holds_any(self, queue: Queue) -> bool:
         """Whether one of the queued commands has to wait."""
         if not self._service.clients.pauses_writes_only:
-            return any(not fact.name.startswith("client|") for fact in queue.facts)
+            return any(not _never_held(fact) for fact in queue.facts)
         if any(fact.name not in RUNS_CODE and _writes(fact) for fact in queue.facts):
             return True
         return any(self._may_write_code(name, args) for name, args in queue.calls)
@@ -94,6 +103,11 @@ class Pausing(WholeReplySink):
         self._service.clients.look_again()
 
 
+def _never_held(fact: Fact) -> bool:
+    """Whether a command goes through any pause."""
+    return fact.name in _NEVER_HELD or fact.name.startswith("client|")
+
+
 def _writes(fact: Fact) -> bool:
     """Whether the command may write or be replicated, as far as its name tells."""
     if fact.name in RUNS_CODE:
@@ -103,11 +117,13 @@ def _writes(fact: Fact) -> bool:
 
 
 def _says_no_writes(script: bytes) -> bool:
-    """Whether a script's first line says that it does not write."""
+    """Whether a script's first line is right, and says that it does not write."""
     if not script.startswith(SHEBANG):
         return False
-    options = (word.partition(b"=") for word in script.partition(b"\n")[0].split()[1:])
-    return any(name == b"flags" and _NO_WRITES in value.split(b",") for name, _, value in options)
+    engine, *options = script.partition(b"\n")[0].split()
+    flags = [option.removeprefix(b"flags=").split(b",") for option in options if option.startswith(b"flags=")]
+    right = engine == _ENGINE and len(flags) == len(options) == 1 and _FLAGS.issuperset(flags[0])
+    return right and _NO_WRITES in flags[0]
 
 
 def _reading(reply: bytes) -> frozenset[bytes]:
