@@ -40,4 +40,5 @@ cdef class Queue:
     cdef Py_ssize_t _held
 
     @cython.locals(kind=QueuedKind)
+    cpdef object allow(self, object permissions)
     cpdef object add(self, Queued item, object slots)
