@@ -86,11 +86,7 @@ def enqueue(modes: Modes, request: Request) -> None:
         if queue.size + item.size > service.query.limit and queue.held() + item.taken > service.query.limit:
             client.refuse(fact, errors.transaction_too_large(service.query.limit))
             return
-        permissions = client.session.permissions
-        if not queue.items:
-            queue.allowed_by = permissions
-        elif queue.allowed_by is not permissions:
-            queue.allowed_by = None
+        queue.allow(client.session.permissions)
         queue.add(item, slots)
     client.queued(item, slots, service.planner)
 
