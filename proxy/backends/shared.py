@@ -187,6 +187,8 @@ class Backend(ReconnectingConnection):
         self._hurry = getattr(transport, "hurry", None)
         self._hurried = False
         super().connection_made(transport)
+        if self._owner is not None:
+            self.takes_messages()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hold the requests that may be sent again, and answer the rest, as the connection is lost."""

@@ -75,7 +75,7 @@ SENT = {
     "an EXEC of 1,000,000": Sent(b"EXEC", _array(1_000_000, _KEY), pipeline(("MULTI",), ("GET", "k"), ("EXEC",))),
     "WAIT of 1,000,000": _one(_array(1_000_000, _KEY), "WAIT", 1, 10),
     "BLPOP of 2,000,000": _one(_array(2_000_000, _KEY), "BLPOP", "k", 1),
-    "BLPOP of 32 MB": _one(_array(2, _bulk(b"x" * 16 * MEGABYTE)), "BLPOP", "k", 1),
+    "BLPOP of 8 MB": _one(_array(2, _bulk(b"x" * 4 * MEGABYTE)), "BLPOP", "k", 1),
     "2,000,000 replies that nobody asked for": _one(b":1234\r\n" * 2_000_000, "GET", "k"),
     "500,000 push messages": _one(b">2\r\n+a\r\n+b\r\n" * 500_000 + b"+OK\r\n", "GET", "k", greeting=pack("HELLO", 3)),
     "500,000 invalidations": _one(
@@ -95,9 +95,8 @@ SENT = {
         "SUBSCRIBE",
         "c",
     ),
-    "a message of 32 MB": _one(
-        b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"
-        b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n" + _bulk(b"x" * 32 * MEGABYTE),
+    "a message of 4 MB": _one(
+        b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n" + _bulk(b"x" * 4 * MEGABYTE),
         "SUBSCRIBE",
         "c",
     ),

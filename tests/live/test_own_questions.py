@@ -52,9 +52,7 @@ async def longest_turn(asking: "asyncio.Task[object]") -> float:
 
 @pytest.mark.parametrize("question", [*MANY, *SHORT], ids=" ".join)
 @pytest.mark.parametrize("name", ENDLESS)
-def test_a_question(
-    speaker: Speaker, name: str, question: Sequence[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_question(speaker: Speaker, name: str, question: Sequence[str], caplog: pytest.LogCaptureFixture) -> None:
     speaker.answer = lambda args: ENDLESS[name] if args[0] == question[0].encode() else None
 
     async def asked() -> float:
@@ -63,7 +61,9 @@ def test_a_question(
         longest = await longest_turn(asking)
         with pytest.raises(BackendError) as raised:
             await asking
-        assert str(raised.value).startswith((f"its reply to {' '.join(question[:2])} is too long", "what answers is no"))
+        assert str(raised.value).startswith(
+            (f"its reply to {' '.join(question[:2])} is too long", "what answers is no")
+        )
         assert not line.connected
         return longest
 
