@@ -102,8 +102,7 @@ class Backend(ReconnectingConnection):
         self._hurry: Callable[[bool], None] | None = None
         """Makes the transport read more in a turn, if it can."""
         self._hurried = False
-        self._heard = 0.0
-        self._greeted = 0.0
+        self._heard = self._greeted = 0.0
 
     def __repr__(self) -> str:
         place = self.place

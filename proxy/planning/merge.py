@@ -40,9 +40,9 @@ _STATISTICS = frozenset(
     {"info", "config_get", "latency_latest", "latency_history", "latency_histogram", "memory_stats", "running", "text"}
 )
 """The ways that merge what servers tell about themselves."""
-STATISTICS_MOST = 2 * 1024 * 1024
-"""The most bytes of a reply that tells of a server: several times the INFO of a server with 10,000 databases. A longer
-one is not merged."""
+STATISTICS_MOST = 1024 * 1024
+"""The most bytes of a reply that tells of a server: twice the INFO of a server with 10,000 databases. A longer one is
+not merged."""
 
 
 def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:

@@ -52,7 +52,7 @@ cdef enum:
     _CHUNKS = 4
     _FIRST = 64 * 1024  # bytes of a read before a connection has sent large pieces
     _NARROW = 64 * 1024  # bytes that are read in a turn from a connection whose bytes take long
-    _LONG = 4000000  # nanoseconds that a piece may take before the connection is narrowed
+    _LONG = 4000000  # nanoseconds that a piece of many small replies or messages may take without being narrowed
     _PLENTY = 64 * 1024
     _VECTORS = 64
     _SENDS = 8
@@ -169,7 +169,7 @@ cdef class EpollTransport:
                         # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
                         Py_DECREF(<object> whole)
                 else:
-                    most = _NARROW if self._narrow else _FIRST if self.client else _CHUNK
+                    most = _NARROW if self._narrow else _FIRST
                     size = recv(self.fd, self.poller.buffer, most, 0)
                     if size > 0:
                         data = PyBytes_FromStringAndSize(self.poller.buffer, size)
@@ -182,7 +182,6 @@ cdef class EpollTransport:
                     else:
                         self._protocol.data_received(data)
                     if begun:
-                        # Many small replies or messages may be in a piece, each of which takes long.
                         self._narrow = self._messages or monotonic_ns() - begun > (_LONG if not self._narrow else _LONG // 4)
                     if size < most or self._narrow:
                         return
