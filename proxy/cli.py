@@ -16,8 +16,9 @@ from proxy import __version__
 from proxy.compiled import engine
 from proxy.config import Config, User, load, parse_listen
 from proxy.config.client_limits import PROTECTED
+from proxy.config.colocate import ColocateSection
 from proxy.config.environment import sets_topology
-from proxy.config.model import ColocateSection, ReadFrom
+from proxy.config.model import ReadFrom
 from proxy.config.values import cores, parse_workers
 from proxy.errors import ConfigError, SlotgateError
 from proxy.sharding.topology import build_topology, even_ranges, format_ranges

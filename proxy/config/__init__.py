@@ -7,6 +7,7 @@
     client_limits  the keys of ``[limits]`` about who is connected
     admin          the table of the admin port
     users          the users and their rules
+    colocate       the co-location rules
     values         durations, sizes, addresses and slot ranges
     secret         passwords and tokens, from the file, the environment or a file of their own
     certificates   TLS contexts, from their files
