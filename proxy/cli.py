@@ -213,9 +213,10 @@ def _user_words(user: User) -> str:
 
 
 def _rule_words(rule: ColocateSection) -> str:
+    tags = "" if rule.hash_tags else "; hash tags do not count"
     if rule.name is not None:
-        return f"keys that begin with {', '.join(map(repr, rule.prefixes))}: all in the slot of {rule.name!r}"
-    return f"keys that begin with {rule.prefix!r}: hashed up to field {rule.upto}, divided by {rule.separator!r}"
+        return f"keys that begin with {', '.join(map(repr, rule.prefixes))}: all in the slot of {rule.name!r}{tags}"
+    return f"keys that begin with {rule.prefix!r}: hashed up to field {rule.upto}, divided by {rule.separator!r}{tags}"
 
 
 def _commands(options: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ class ColocateSection(Section):
     )
     upto: Count | None = default(None, "Required with prefix: how many fields are hashed.", ge=1, le=64)
     separator: str = default(":", "The colon is the usual separator of fields in keys.")
+    hash_tags: bool = default(True, "An application that writes a hash tag means it.")
 
     def named_prefixes(self) -> Iterator[tuple[str, str]]:
         """Yield each prefix with its key in this table."""
@@ -42,8 +43,8 @@ class ColocateSection(Section):
         return self
 
 
-def _has_brace(prefix: str) -> bool:
-    return "{" in prefix or "}" in prefix
+def _has_brace(rule: ColocateSection, prefix: str) -> bool:
+    return rule.hash_tags and ("{" in prefix or "}" in prefix)
 
 
 def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
@@ -58,10 +59,10 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
     else:
         if rule.prefixes:
             yield "prefixes", "are set beside prefix: make two rules of them"
-        braced = _has_brace(rule.prefix)  # reported below; the number of fields is not checked then
+        braced = _has_brace(rule, rule.prefix)  # reported below; the number of fields is not checked then
         if rule.upto is None and not braced:
             yield "upto", f'is missing: write how many fields are hashed, 2 for "{rule.prefix}<name>"'
-        if len(rule.separator.encode()) != 1 or rule.separator in "{}":
+        if len(rule.separator.encode()) != 1 or (rule.hash_tags and rule.separator in "{}"):
             yield "separator", 'is not one ASCII character, as in separator = ":"; braces are for hash tags'
         elif rule.upto is not None and rule.prefix.count(rule.separator) >= rule.upto and not braced:
             yield "upto", "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes"
@@ -69,5 +70,5 @@ def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
         for prefix in prefixes or ():
             if not prefix and key == "prefixes":
                 yield key, '"" matches every key: to keep all keys together, use one shard'
-            elif _has_brace(prefix):
+            elif _has_brace(rule, prefix):
                 yield key, f'"{prefix}" has a brace: a hash tag takes precedence over rules, so leave it out'
