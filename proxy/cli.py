@@ -205,6 +205,8 @@ def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
         slots = format_ranges(topology.ranges(index))
         lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
     lines.extend(("colocate", _rule_words(rule)) for rule in config.colocate)
+    if config.keyless_shard is not None:
+        lines.append(("scripts", f"those that declare no key run on {config.keyless_shard}"))
     return lines
 
 

@@ -246,6 +246,23 @@ def uncovered(name: str) -> str:
     )
 
 
+NOSCRIPT = "NOSCRIPT No matching script. Please use EVAL."
+KEYLESS_ELSEWHERE = (
+    "CROSSSLOT The transaction has keys on one shard, and a script without keys, which runs on the shard that "
+    "keyless_shard names"
+)
+
+
+def undeclared_keys(name: str) -> str:
+    """The error for a call of a script or a function that declares no key, but may use keys."""
+    what = "functions" if name.startswith("fcall") else "a script that calls Redis"
+    return (
+        f"ERR '{name}' of {what} with 0 keys is refused: there are several shards, and only declared keys say on which "
+        "of them the data is. Pass the keys that it uses as keys, or name the shard that all of them are on "
+        '(undeclared_keys = "allow", keyless_shard = "..."). Nothing was executed'
+    )
+
+
 def reply_too_large(limit: int, ran: bool) -> str:
     """The error for a reply that had to be kept (it was out of order, merged, or came over a dedicated connection)."""
     begin = "ERR the command was carried out, but its reply" if ran else "ERR the reply"

@@ -92,6 +92,31 @@ def check_colocate(config: Config) -> Iterator[Problem]:
                 yield path, f'"{prefix}" begins with "{shorter}" of the same rule, which covers it: leave it out'
 
 
+def check_undeclared(config: Config) -> Iterator[Problem]:
+    """Check that scripts without declared keys have a shard, if they are allowed and there are several shards."""
+    kind, name = config.topology.kind, config.keyless_shard
+    if kind == "cluster":
+        if name is not None:
+            yield (
+                "keyless_shard",
+                "has no effect in front of a Redis Cluster: its servers refuse keys of other servers to scripts "
+                "themselves. Leave it out",
+            )
+        return
+    names = config.sentinel.masters if kind == "sentinel" else tuple(shard.name for shard in config.shards)
+    if config.undeclared_keys == "refuse":
+        if name is not None:
+            yield "keyless_shard", 'goes with undeclared_keys = "allow" only: without it, such scripts are refused'
+    elif name is None:
+        if len(names) > 1:
+            yield (
+                "keyless_shard",
+                f"is missing: name the shard on which scripts without declared keys run ({', '.join(names)})",
+            )
+    elif name not in names:
+        yield "keyless_shard", f'"{name}" is the name of no shard: there are {", ".join(names) or "none"}'
+
+
 def check_backoff(config: Config) -> Iterator[Problem]:
     """Check that the first wait is not longer than the longest."""
     if config.backend.backoff_min > config.backend.backoff_max:
@@ -330,6 +355,16 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     ),
     (check_slots, (("shards", "slots"),)),
     (check_colocate, (("colocate",), ("topology", "kind"))),
+    (
+        check_undeclared,
+        (
+            ("undeclared_keys",),
+            ("keyless_shard",),
+            ("topology", "kind"),
+            ("sentinel", "masters"),
+            ("shards", "name"),
+        ),
+    ),
     (check_backoff, (("backend", "backoff_min"), ("backend", "backoff_max"))),
     (
         check_logins,

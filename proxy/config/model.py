@@ -248,6 +248,12 @@ class Config(Section):
     )
     read_your_writes: Duration = _default("0s", "Off: clients that read replicas accept their lag.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and others work as on one server.")
+    undeclared_keys: Literal["refuse", "allow"] = _default(
+        "refuse", "A script that finds no data, because it runs on another shard, gives wrong results without an error."
+    )
+    keyless_shard: str | None = _default(
+        None, 'Required with "allow" and several shards: only you know where the keys are.'
+    )
     present_as: Literal["standalone", "cluster"] = _default(
         "standalone", "Any client can use one server; cluster mode has to be turned on in a client."
     )

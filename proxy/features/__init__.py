@@ -26,5 +26,6 @@ Each feature has a narrow interface: it uses its client and the servers, and nev
     scan               pages of SCAN whose cursor does not fit into a client's cursor
     slotgate           SLOTGATE, for administrators
     script_kill        SCRIPT KILL, FUNCTION KILL and FUNCTION STATS
+    unseen_scripts   calls of scripts that the proxy does not know and that declare no key
     slow_scripts       the avoidance of connections on which a script runs long
 """

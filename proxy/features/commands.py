@@ -73,8 +73,7 @@ def take(modes: Modes, request: Request) -> bool | None:
             client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
             return True
     if modes.queue is not None and (row is None or row.in_multi is not InMulti.AT_ONCE):
-        transactions.enqueue(modes, request)
-        return True
+        return transactions.enqueue(modes, request)
     if fact.name == "reset" and subscriptions is not None and subscriptions.leaves():
         return False
     if modes.tracker is not None and fact.name in tracking.MOVING and not client.alone():

@@ -28,6 +28,7 @@ from proxy.planning.inspector import Inspector
 from proxy.planning.merge_context import Context, Overlay
 from proxy.planning.planner import Planner
 from proxy.planning.query_limit import DEFAULT, QueryLimit
+from proxy.planning.undeclared_keys import UndeclaredKeys
 from proxy.pubsub.hub import Hub
 from proxy.session.acl_log import Denials
 from proxy.session.client_line import line
@@ -86,7 +87,11 @@ class Service:
         # the requests, and their limits
         rules = build_colocation(config.colocate)
         self.inspector = Inspector(CommandTable.builtin(), slot_of(rules), self.counters)
-        self.planner = Planner(topology, config.cross_slot, rules, config.present_as == "cluster")
+        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
+        undeclared = UndeclaredKeys(config.keyless_shard or "", self.scripts.touches)
+        self.planner = Planner(
+            topology, config.cross_slot, rules, config.present_as == "cluster", undeclared=undeclared
+        )
         self.query = QueryLimit()
         """The number of bytes of one connection's requests that the servers keep."""
         self.limits: ClientLimits = client_limits_of(config)
@@ -94,7 +99,6 @@ class Service:
         # the clients
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
         self.loop_lag = LoopLag(self.clients.latest, clock)
-        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.world = World(
             users_of(config),
             self.clients,
