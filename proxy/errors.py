@@ -263,6 +263,16 @@ def undeclared_keys(name: str) -> str:
     )
 
 
+def watch_seconds(most: int) -> str:
+    """The error for a time for which SLOTGATE SCRIPTS can not watch."""
+    return f"ERR the servers are watched for 1 to {most} seconds: SLOTGATE SCRIPTS [<seconds>]"
+
+
+def not_watched(reason: str) -> str:
+    """The error for a server that does not show its commands."""
+    return f"ERR a server can not be watched by MONITOR: {reason}"
+
+
 def reply_too_large(limit: int, ran: bool) -> str:
     """The error for a reply that had to be kept (it was out of order, merged, or came over a dedicated connection)."""
     begin = "ERR the command was carried out, but its reply" if ran else "ERR the reply"
