@@ -161,7 +161,7 @@ def scripts(modes: Modes, request: Request) -> bool:
     if not client.alone():
         return False
     pending = client.hold(request.fact)
-    client.flow.stop(Stop.BLOCKED)  # unlike other reasons, it lets the end of the connection be seen
+    client.flow.stop(Stop.BLOCKED)  # unlike other reasons, it lets a reset of the connection be seen
     client.service.loop.create_task(_answering(modes, pending, seconds))
     return True
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha1
 
 import pytest
@@ -45,6 +45,13 @@ def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
         server.ask("FLUSHALL")
         server.ask("SCRIPT", "FLUSH")
     return serve("--static", shards.static)
+
+
+def eventually(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def keys(shards: LocalShards) -> list[int]:
@@ -214,10 +221,17 @@ class TestWhatScriptsUse:
         with Wire(admins.address) as client:
             for wrong in (("0",), ("61",), ("x",), ("1", "2")):
                 assert client.ask("SLOTGATE", "SCRIPTS", *wrong).startswith(b"-ERR the servers are watched for 1 to 60")
-        with Wire(admins.address) as client:
+
+    def test_not_longer_than_its_client_is_there(self, shards: LocalShards, serve: Serve) -> None:
+        proxy = serve("--static", shards.static, config=ADMIN)
+
+        def watched() -> bool:
+            # A server names a connection's last command in CLIENT LIST.
+            return any(" cmd=monitor" in str(server.ask("CLIENT", "LIST")) for server in shards.primaries)
+
+        with Wire(proxy.address) as client, Wire(proxy.address) as other:
+            number = client.value("CLIENT", "ID")
             client.send(pack("SLOTGATE", "SCRIPTS", "60"))
-            time.sleep(0.3)
-        deadline = time.monotonic() + 10
-        while any(b"cmd=monitor" in server.ask("CLIENT", "LIST") for server in shards.primaries):  # type: ignore[operator]
-            assert time.monotonic() < deadline  # the client is gone
-            time.sleep(0.05)
+            eventually(watched)
+            assert other.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
+            eventually(lambda: not watched())
