@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations, groupby
 
 from proxy.config.certificates import TLS_FILES, check_own, client_context
+from proxy.config.key_checks import Problem, check_colocate, check_undeclared, repeated
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
 from proxy.config.users import default_user
 from proxy.config.values import Address, format_range
 from proxy.sharding.slots import SLOTS
-
-Problem = tuple[str, str]
 
 _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
@@ -51,7 +50,7 @@ def check_asked(config: Config) -> Iterator[Problem]:
 
 def check_masters(config: Config) -> Iterator[Problem]:
     """Check that each master is named once, by a name that sentinels allow."""
-    for first, second, name in _repeated(config.sentinel.masters):
+    for first, second, name in repeated(config.sentinel.masters):
         yield f"sentinel.masters[{second}]", f'"{name}" is sentinel.masters[{first}] too: name each master once'
     for index, name in enumerate(config.sentinel.masters):
         if not name or any(char.isspace() for char in name):
@@ -63,58 +62,6 @@ def check_shards(config: Config) -> Iterator[Problem]:
     others = config.cluster.seeds or config.sentinel.sentinels or config.sentinel.masters
     if config.topology.kind == "static" and not config.shards and not others:
         yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
-
-
-def check_colocate(config: Config) -> Iterator[Problem]:
-    """Check that the servers do not check slots themselves if there are rules, and that each prefix and name is used
-    once."""
-    if config.colocate and config.topology.kind == "cluster":
-        yield (
-            "colocate",
-            "has no effect in front of a Redis Cluster: its servers compute the slots of keys themselves, and refuse "
-            'other keys. Use hash tags in the keys, or topology.kind "static" or "sentinel"',
-        )
-    for first, second, name in _repeated(rule.name or f"#{index}" for index, rule in enumerate(config.colocate)):
-        yield (
-            f"colocate[{second}].name",
-            f'"{name}" is the name of colocate[{first}] too: put the prefixes into one rule',
-        )
-    seen: dict[str, str] = {}
-    for index, rule in enumerate(config.colocate):
-        for key, prefix in rule.named_prefixes():
-            path = f"colocate[{index}].{key}"
-            if prefix in seen:
-                yield path, f'"{prefix}" is {seen[prefix]} too: name each prefix once'
-                continue
-            seen[prefix] = path
-            shorter = next((other for other in rule.prefixes if other != prefix and prefix.startswith(other)), None)
-            if shorter is not None:
-                yield path, f'"{prefix}" begins with "{shorter}" of the same rule, which covers it: leave it out'
-
-
-def check_undeclared(config: Config) -> Iterator[Problem]:
-    """Check that scripts without declared keys have a shard, if they are allowed and there are several shards."""
-    kind, name = config.topology.kind, config.keyless_shard
-    if kind == "cluster":
-        if name is not None:
-            yield (
-                "keyless_shard",
-                "has no effect in front of a Redis Cluster: its servers refuse keys of other servers to scripts "
-                "themselves. Leave it out",
-            )
-        return
-    names = config.sentinel.masters if kind == "sentinel" else tuple(shard.name for shard in config.shards)
-    if config.undeclared_keys == "refuse":
-        if name is not None:
-            yield "keyless_shard", 'goes with undeclared_keys = "allow" only: without it, such scripts are refused'
-    elif name is None:
-        if len(names) > 1:
-            yield (
-                "keyless_shard",
-                f"is missing: name the shard on which scripts without declared keys run ({', '.join(names)})",
-            )
-    elif name not in names:
-        yield "keyless_shard", f'"{name}" is the name of no shard: there are {", ".join(names) or "none"}'
 
 
 def check_backoff(config: Config) -> Iterator[Problem]:
@@ -174,7 +121,7 @@ def check_admin(config: Config) -> Iterator[Problem]:
 
 def check_users(config: Config) -> Iterator[Problem]:
     """Check that each user is named once."""
-    for first, second, name in _repeated(user.name for user in config.users):
+    for first, second, name in repeated(user.name for user in config.users):
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
     if config.aclfile is not None and config.users != default_user(()):
         yield "aclfile", "is named beside [[users]]: have all users in one place"
@@ -182,7 +129,7 @@ def check_users(config: Config) -> Iterator[Problem]:
 
 def check_advertised(config: Config) -> Iterator[Problem]:
     """Check that the advertised addresses have an effect, and that cluster clients can connect to them."""
-    if config.advertise and config.present_as != "cluster":
+    if config.advertise and not config.presents_cluster:
         yield "advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'
     for index, address in enumerate(config.advertise):
         if address.unix:
@@ -190,24 +137,16 @@ def check_advertised(config: Config) -> Iterator[Problem]:
                 f"advertise[{index}]",
                 f'{address} is a unix socket: write "host:port", as cluster clients connect to it',
             )
-    for first, second, name in _repeated(map(str, config.advertise)):
+    for first, second, name in repeated(map(str, config.advertise)):
         yield f"advertise[{second}]", f"{name} is advertise[{first}] too: name each address once"
-    if config.present_as == "cluster" and not config.advertise and all(address.unix for address in config.listen):
+    if config.presents_cluster and not config.advertise and all(each.address.unix for each in config.listening):
         yield "advertise", 'is missing: with unix sockets only, cluster clients need a "host:port" to connect to'
 
 
 def check_shard_names(config: Config) -> Iterator[Problem]:
     """Check that each shard has a name of its own."""
-    for first, second, name in _repeated(shard.name for shard in config.shards):
+    for first, second, name in repeated(shard.name for shard in config.shards):
         yield f"shards[{second}].name", f'"{name}" is the name of shards[{first}] too: choose another'
-
-
-def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield the repeated names: (index of the first one, index of the repetition, name)."""
-    seen: dict[str, int] = {}
-    for position, name in enumerate(names):
-        if seen.setdefault(name, position) != position:
-            yield seen[name], position, name
 
 
 def check_servers(config: Config) -> Iterator[Problem]:
@@ -268,7 +207,11 @@ def _ranges(slots: list[int]) -> str:
 
 def check_listeners(config: Config) -> Iterator[Problem]:
     """Check that no listener uses another listener's address, or a server's: the proxy would connect to itself."""
-    listeners = [(f"listen[{index}]", address) for index, address in enumerate(config.listen)]
+    short = len(config.listening) - len(config.listeners)
+    listeners = [
+        (f"listen[{index}]" if index < short else f"listeners[{index - short}].address", each.address)
+        for index, each in enumerate(config.listening)
+    ]
     if not listeners:
         yield "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'
     if config.admin.address is not None:
@@ -280,6 +223,23 @@ def check_listeners(config: Config) -> Iterator[Problem]:
         for name, listener in listeners:
             if _same_place(listener, server):
                 yield path, f"{server} is the proxy itself ({name}): name the server's own address"
+
+
+def check_listeners_users(config: Config) -> Iterator[Problem]:
+    """Check that the users of a listener exist, and that its limit of clients has an effect."""
+    known = {user.name for user in config.users}
+    for index, each in enumerate(config.listeners):
+        if each.users is not None and not each.users:
+            yield f"listeners[{index}].users", "is empty, so that nobody could log in: name users, or leave it out"
+        if config.aclfile is None:
+            for name in each.users or ():
+                if name not in known:
+                    yield f"listeners[{index}].users", f'names "{name}", which is no user: add it under [[users]]'
+        if each.max_clients is not None and each.max_clients > config.limits.max_clients:
+            yield (
+                f"listeners[{index}].max_clients",
+                f"has no effect: all listeners together have limits.max_clients = {config.limits.max_clients}",
+            )
 
 
 def _asked(config: Config) -> Iterator[tuple[str, Address]]:
@@ -341,6 +301,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
         check_listeners,
         (
             ("listen",),
+            ("listeners",),
             ("admin",),
             ("shards", "primary"),
             ("shards", "replicas"),
@@ -376,6 +337,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",), ("aclfile",))),
-    (check_advertised, (("advertise",), ("present_as",), ("listen",))),
+    (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
+    (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

@@ -126,7 +126,8 @@ class TestRefused:
         proxy = serve("--static", shards.static, "--workers", "2")
         clients = [Wire(proxy.address) for _ in range(8)]
         try:
-            workers = {client.value("INFO", "Slotgate").split(b"slotgate_worker:")[1][:1] for client in clients}  # type: ignore[union-attr]
+            shown = [str(client.value("INFO", "Slotgate")) for client in clients]
+            workers = {text.partition("slotgate_worker:")[2][:1] for text in shown}
             assert clients[0].ask("SCRIPT", "LOAD", USES)[:1] == b"$"
             assert clients[0].ask("EVAL", "return 7", 0) == b":7\r\n"
             for client in clients:
@@ -230,7 +231,7 @@ class TestWhatScriptsUse:
             return any(" cmd=monitor" in str(server.ask("CLIENT", "LIST")) for server in shards.primaries)
 
         with Wire(proxy.address) as client, Wire(proxy.address) as other:
-            number = client.value("CLIENT", "ID")
+            number = str(client.value("CLIENT", "ID"))
             client.send(pack("SLOTGATE", "SCRIPTS", "60"))
             eventually(watched)
             assert other.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
