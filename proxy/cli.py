@@ -172,9 +172,11 @@ def _serve(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     try:
         config = _load(options)
-        from proxy.worker.configured_users import users_of  # imported here for the same reason as in `_serve`
+        from proxy.worker.audit_log import audit_rules_of  # imported here for the same reason as in `_serve`
+        from proxy.worker.configured_users import users_of
 
         users = [user.name for user in users_of(config) if user.enabled]
+        audit_rules_of(config)
     except ConfigError as error:
         for where, words in error.problems:
             print(f"{where}: {words}")
@@ -207,6 +209,8 @@ def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
         slots = format_ranges(topology.ranges(index))
         lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
     lines.extend(("colocate", _rule_words(rule)) for rule in config.colocate)
+    if config.audit.path is not None:
+        lines.append(("audit", f"{config.audit.path}, {len(config.audit.rules)} rules, on_full {config.audit.on_full}"))
     if config.keyless_shard is not None:
         lines.append(("scripts", f"those that declare no key run on {config.keyless_shard}"))
     return lines

@@ -263,6 +263,11 @@ def undeclared_keys(name: str) -> str:
     )
 
 
+AUDIT_FULL = (
+    "ERR the audit log is full, and audit.on_full = refuse forbids what can not be recorded. Nothing was executed"
+)
+
+
 def watch_seconds(most: int) -> str:
     """The error for a time for which SLOTGATE SCRIPTS can not watch."""
     return f"ERR the servers are watched for 1 to {most} seconds: SLOTGATE SCRIPTS [<seconds>]"

@@ -8,6 +8,7 @@
     admin          the table of the admin port
     listeners      the listening addresses, and what holds for the clients of each
     users          the users and their rules
+    audit          the table of the audit log
     colocate       the co-location rules
     values         durations, sizes, addresses and slot ranges
     secret         passwords and tokens, from the file, the environment or a file of their own

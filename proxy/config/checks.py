@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterator
 from itertools import combinations, groupby
 
@@ -117,6 +118,24 @@ def check_admin(config: Config) -> Iterator[Problem]:
         check_own(config.admin)
     except Problems as error:
         yield from ((f"admin.{key}", words) for key, words in error.problems)
+
+
+def check_audit(config: Config) -> Iterator[Problem]:
+    """Check that the audit log can be written, and that there are rules for it."""
+    path, rules = config.audit.path, config.audit.rules
+    if path is None:
+        if rules:
+            yield "audit.path", "is missing: name the file that what the rules record is written to"
+        return
+    if not rules:
+        yield "audit.rules", "are missing, so nothing would be recorded: one of {} records everything"
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        yield "audit.path", f"is in the folder {folder}, which does not exist: make it, for the user of the proxy"
+    elif os.path.isdir(path):
+        yield "audit.path", f"{path} is a folder: name a file in it"
+    elif not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        yield "audit.path", f"{path} can not be written by this user: change the rights of the file or its folder"
 
 
 def check_users(config: Config) -> Iterator[Problem]:
@@ -336,6 +355,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
+    (check_audit, (("audit", "path"), ("audit", "rules"))),
     (check_users, (("users",), ("aclfile",))),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),

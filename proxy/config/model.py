@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from proxy.config.admin import AdminSection, from_address
+from proxy.config.audit import AuditSection
 from proxy.config.certificates import TLS_FILES
 from proxy.config.client_limits import ConnectionLimits
 from proxy.config.colocate import ColocateSection
@@ -270,6 +271,7 @@ class Config(Section):
         (), "The default user needs no password, as in Redis."
     )
     aclfile: str | None = _default(None, "None: the users are those under [[users]].")
+    audit: AuditSection = _default({}, "See its keys.")
     log: LogSection = _default({}, "See its keys.")
 
     @model_validator(mode="after")

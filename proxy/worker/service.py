@@ -43,6 +43,7 @@ from proxy.transport.job_runner import Slices
 from proxy.transport.tls import connecting
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
+from proxy.worker.audit_log import audit_of
 from proxy.worker.configured_users import logging_logins, users_file_of, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.loop_lag import LoopLag
@@ -110,6 +111,8 @@ class Service:
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
         )
         self.world.denials.on_login = logging_logins(self.turn.now)
+        self.audit = audit_of(config, self.world, lambda: self.topology, self.shared_counts.index)
+        """The audit log, if there is one."""
         users = self.world.users
         self.clients.admission = Admission(config.protected_mode, users, limits, self.counters, self.turn.now)
         self._timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
@@ -195,6 +198,8 @@ class Service:
         self.upstream.redirections.close()
         self._slow_scripts.close()
         self._timeouts.close()
+        if self.audit is not None:
+            await self.audit.close()
         await self.hub.close()
         await self.upstream.close()
         self.turn.clock.close()
@@ -205,6 +210,8 @@ class Service:
         """Use a command table that was completed by the commands of the backends."""
         self.inspector.table = table
         self.fast_paths.learn()
+        if self.audit is not None:
+            self.audit.forget()
 
     def lack(self, absent: frozenset[str]) -> None:
         """Refuse the commands ``absent``, which are in the table but known to no backend."""

@@ -87,6 +87,7 @@ class Worker:
         self._service: Service
         self._channel: Channel
         self.handlers = {"drain": self._drain, "report": self._report, "part": self._part, "alive": lambda _: True}
+        self.handlers["reopen"] = self._reopen
 
     async def serve(self, channel: Channel) -> None:
         """Serve until ``stop`` is set. Raises ChannelError and TimeoutError if the supervisor does not answer."""
@@ -115,6 +116,10 @@ class Worker:
             reporter.cancel()
         self._report(None)
         log.info("stopped")
+
+    def _reopen(self, body: object) -> None:
+        if self._service.audit is not None:
+            self._service.audit.reopen()
 
     def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
         """Have the other workers carry out their parts of a command (``Siblings``)."""
