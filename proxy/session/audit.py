@@ -9,6 +9,15 @@ from proxy.commands.facts import Fact
 class Audit(Protocol):
     """Records commands and logins. The session of the client is ``proxy.session.session.Session``."""
 
+    written: int
+    """The number of lines that were recorded."""
+    dropped: int
+    """The number of lines for which there was no room."""
+
+    @property
+    def waiting(self) -> int:
+        """The number of bytes that are not written yet."""
+
     @property
     def full(self) -> bool:
         """Whether commands that have to be recorded are refused, because no more can be recorded now."""
@@ -27,3 +36,12 @@ class Audit(Protocol):
 
     def login_failed(self, session: Any, command: bytes, user: str, why: str) -> None:
         """Record that a client could not log in as ``user``, if a rule says so."""
+
+    def forget(self) -> None:
+        """Take notice that the known commands have changed."""
+
+    def reopen(self) -> None:
+        """Open the file again: the old one may have been moved away."""
+
+    async def close(self) -> None:
+        """Write the lines that wait, and close the file."""

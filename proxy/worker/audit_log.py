@@ -320,6 +320,4 @@ def audit_of(config: Config, world: World, topology: Callable[[], Topology], wor
 
     rules = audit_rules_of(config)
     world.users.audit_by(rules)
-    audit = AuditLog(config.audit, rules, world.users, shard_of, worker)
-    world.denials.audit = audit
-    return audit
+    return AuditLog(config.audit, rules, world.users, shard_of, worker)

@@ -145,8 +145,9 @@ async def serve(config: Config, identity: Identity) -> None:
 def _hung_up(service: Service) -> None:
     """Act on SIGHUP: nothing but the audit log is opened again."""
     log.warning(NO_RELOAD)
-    if service.audit is not None:
-        service.audit.reopen()
+    audit = service.world.denials.audit
+    if audit is not None:
+        audit.reopen()
 
 
 @contextlib.asynccontextmanager

@@ -111,8 +111,7 @@ class Service:
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
         )
         self.world.denials.on_login = logging_logins(self.turn.now)
-        self.audit = audit_of(config, self.world, lambda: self.topology, self.shared_counts.index)
-        """The audit log, if there is one."""
+        self.world.denials.audit = audit_of(config, self.world, lambda: self.topology, self.shared_counts.index)
         users = self.world.users
         self.clients.admission = Admission(config.protected_mode, users, limits, self.counters, self.turn.now)
         self._timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
@@ -198,8 +197,8 @@ class Service:
         self.upstream.redirections.close()
         self._slow_scripts.close()
         self._timeouts.close()
-        if self.audit is not None:
-            await self.audit.close()
+        if self.world.denials.audit is not None:
+            await self.world.denials.audit.close()
         await self.hub.close()
         await self.upstream.close()
         self.turn.clock.close()
@@ -210,8 +209,8 @@ class Service:
         """Use a command table that was completed by the commands of the backends."""
         self.inspector.table = table
         self.fast_paths.learn()
-        if self.audit is not None:
-            self.audit.forget()
+        if self.world.denials.audit is not None:
+            self.world.denials.audit.forget()
 
     def lack(self, absent: frozenset[str]) -> None:
         """Refuse the commands ``absent``, which are in the table but known to no backend."""
