@@ -181,7 +181,7 @@ class Permissions:
     ``CommandSet`` calls ``keyed`` and ``own``.
     """
 
-    __slots__ = ("_bits", "audited", "keyed", "own", "selectors", "unrestricted", "user")
+    __slots__ = ("_allowed", "_bits", "audited", "keyed", "own", "selectors", "unrestricted", "user")
 
     def __init__(self, user: AclUser, commands: CommandSet, audited: int = 0) -> None:
         """``audited``: the commands that are recorded in the audit log when this user runs them, as bits of
@@ -191,6 +191,8 @@ class Permissions:
         self._bits = commands.bits
         self.unrestricted = self.keyed = self.own = user.unrestricted and not audited
         self.selectors: tuple[CompiledSelector, ...] = ()
+        self._allowed: dict[str, bool] = {}
+        """The results of ``allows``, by the command's name."""
         if not self.unrestricted:
             self.selectors = tuple(CompiledSelector(selector, commands) for selector in user.selectors)
             for compiled in self.selectors:
@@ -198,7 +200,7 @@ class Permissions:
                 self.keyed = self.keyed or (compiled.selector.all_keys and not commands.keyed & ~bits)
                 self.own = self.own or not commands.own & ~bits
             self.keyed = self.keyed and not audited & (commands.keyed | FUTURE)
-            self.own = self.own and not audited & commands.own
+            self.own = self.own and not audited  # the own fast path also queues commands in transactions
 
     def __repr__(self) -> str:
         return f"<Permissions of {self.user.name!r}>"
@@ -207,6 +209,14 @@ class Permissions:
         """Whether a call of the command may have to be recorded in the audit log."""
         audited = self.audited
         return bool(audited) and bool(audited & bit_of(self._bits, fact))
+
+    def allows(self, fact: Fact) -> bool:
+        """Whether the user may run a command without keys and channels, whatever its arguments are."""
+        found = self._allowed.get(fact.name)
+        if found is None:
+            found = self.unrestricted or any(compiled.allows_command(fact, ()) for compiled in self.selectors)
+            self._allowed[fact.name] = found
+        return found
 
     def check(self, fact: Fact, args: Sequence[bytes]) -> Denial | None:
         """Return why the user may not run ``args``, else None. ``fact`` is the subcommand's; the arity is checked."""
