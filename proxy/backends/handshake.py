@@ -37,12 +37,14 @@ _SELF2: Step = ("HELLO", 2)
 class Credentials:
     """The proxy's user, password and TLS settings for servers of one kind.
 
-    Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted.
+    Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted. ``header`` is
+    sent ahead of everything (the PROXY protocol).
     """
 
     username: str = ""
     password: str = field(default="", repr=False)
     tls: Tls | None = None
+    header: bytes = b""
 
     def arguments(self) -> list[str]:
         """The arguments of AUTH; empty without a password."""

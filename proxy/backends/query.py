@@ -63,7 +63,7 @@ class Line:
     async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
         """Connect, authenticate, and send ``commands``, all in one piece. Returns their replies. Raises as ``ask``
         does, but has no timeout."""
-        self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
+        self._reader, self._writer = await open_streams(self._node, self._credentials.tls, self._credentials.header)
         auth = self._credentials.arguments()
         login = [("AUTH", *auth)] if auth else []
         replies = await self.ask((*login, *commands))

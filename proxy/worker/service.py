@@ -140,7 +140,7 @@ class Service:
             timing,
             credentials,
             Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
-            connecting(self.transports.connect, credentials.tls),
+            connecting(self.transports.connect, credentials.tls, credentials.header),
             role_checks_of(config),
             self.query,
             limits.max_reply,

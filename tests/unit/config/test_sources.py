@@ -178,8 +178,8 @@ def test_unknown_keys(tmp_path: Path) -> None:
         [limit]
     """
     keys = (
-        "listen, admin, protected_mode, workers, drain_timeout, measure, read_from, max_replica_lag, read_your_writes, "
-        "cross_slot, present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, limits, users, "
+        "listen, admin, protected_mode, trusted_proxies, workers, drain_timeout, measure, read_from, max_replica_lag, "
+        "read_your_writes, cross_slot, present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, limits, users, "
         "aclfile, log"
     )
     assert sorted(problems(tmp_path, text)) == [
@@ -188,7 +188,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
             "is not a key: here are connections_per_node, connect_timeout, request_timeout, retry_deadline, "
             "backoff_min, backoff_max, dedicated_connections, dedicated_wait, dedicated_share, watch_timeout, "
             "long_reply_connections, username, password, password_env, password_file, tls, tls_ca_file, "
-            "tls_cert_file, tls_key_file, tls_server_name, tls_verify",
+            "tls_cert_file, tls_key_file, tls_server_name, tls_verify, proxy_protocol",
         ),
         ("limit", 'is not a key; did you mean "limits"?'),
         ("max_clients", "is not a key here: it belongs under [limits]"),
