@@ -69,23 +69,31 @@ class ProxyProtocol:
         self.trusted = trusted
         self.clock = clock
         self.patience = patience or PATIENCE
-        self.waiting = 0
-        """How many connections wait for their header."""
+        self.waiting: set[HeaderReader] = set()
+        """The connections that wait for their header."""
         self._most = most
         self._counters = counters
         self._second, self._logged, self._more = clock.now(), 0, 0
 
     def __repr__(self) -> str:
-        return f"ProxyProtocol({self.trusted!r}, {self.waiting} waiting)"
+        return f"ProxyProtocol({self.trusted!r}, {len(self.waiting)} waiting)"
 
-    def ahead_of(self, factory: Callable[[], object]) -> Callable[[], object]:
-        """A factory of protocols that read the header, and then leave the connection to one that ``factory`` makes."""
-        return partial(HeaderReader, self, factory)
+    def ahead_of(self, factory: Callable[[], object], certified: bool = False) -> Callable[[], object]:
+        """A factory of protocols that read the header, and then leave the connection to one that ``factory`` makes.
+
+        ``certified``: that one is told the common name of the client's certificate, if the balancer has verified it.
+        """
+        return partial(HeaderReader, self, factory, certified)
 
     @property
     def full(self) -> bool:
         """Whether no more connections may wait for their header."""
-        return self.waiting >= self._most()
+        return len(self.waiting) >= self._most()
+
+    def close(self) -> None:
+        """Close the connections that wait for their header, as no more clients are taken."""
+        for each in list(self.waiting):
+            each.close()
 
     def refuse(self, reason: str, peername: object, words: str) -> None:
         """Count a connection that is refused for ``reason``, and log it unless many are refused in this second."""
@@ -106,11 +114,12 @@ class ProxyProtocol:
 class HeaderReader(asyncio.Protocol):
     """The protocol of a new connection until its header is complete."""
 
-    __slots__ = ("_data", "_deadline", "_factory", "_peername", "_shared", "_transport")
+    __slots__ = ("_certified", "_data", "_deadline", "_factory", "_peername", "_shared", "_transport")
 
-    def __init__(self, shared: ProxyProtocol, factory: Callable[[], object]) -> None:
+    def __init__(self, shared: ProxyProtocol, factory: Callable[[], object], certified: bool = False) -> None:
         self._shared = shared
         self._factory = factory
+        self._certified = certified
         self._transport: asyncio.Transport | None = None
         self._peername: object = None
         self._data = bytearray()
@@ -130,7 +139,7 @@ class HeaderReader(asyncio.Protocol):
         elif shared.full:
             self._refuse("max clients", "too many connections wait for their PROXY header")
         else:
-            shared.waiting += 1
+            shared.waiting.add(self)
             self._deadline = shared.clock.call_later(shared.patience, self._late)
 
     def data_received(self, data: bytes) -> None:
@@ -167,6 +176,10 @@ class HeaderReader(asyncio.Protocol):
 
     def _refuse(self, reason: str, words: str) -> None:
         self._shared.refuse(reason, self._peername, words)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         transport = self._transport
         self._end()
         if transport is not None:
@@ -175,7 +188,7 @@ class HeaderReader(asyncio.Protocol):
     def _end(self) -> None:
         """Take notice that the header is not waited for any more."""
         if self._deadline is not None:
-            self._shared.waiting -= 1
+            self._shared.waiting.discard(self)
             self._deadline.cancel()
         self._deadline = self._transport = None
 
@@ -192,6 +205,8 @@ class HeaderReader(asyncio.Protocol):
             transport.pause_reading()
             transport.resume_reading()
         protocol.connection_made(transport)
+        if self._certified and header.common_name and not transport.is_closing():
+            protocol.certified((header.common_name,))
         if rest and not transport.is_closing():
             _feed(protocol, rest)
 

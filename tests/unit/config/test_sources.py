@@ -179,8 +179,8 @@ def test_unknown_keys(tmp_path: Path) -> None:
     """
     keys = (
         "listen, admin, protected_mode, trusted_proxies, workers, drain_timeout, measure, read_from, max_replica_lag, "
-        "read_your_writes, cross_slot, present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, limits, users, "
-        "aclfile, log"
+        "read_your_writes, cross_slot, present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, "
+        "limits, users, aclfile, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (

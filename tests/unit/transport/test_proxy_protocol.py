@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Receives(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: Any = None
         self.got = b""
+        self.names: tuple[str, ...] | None = None
         self.ended = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,6 +42,9 @@ class Receives(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended.set()
+
+    def certified(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
 
     def told(self, name: str) -> Any:
         return self.transport.get_extra_info(name)
@@ -131,7 +135,12 @@ async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     opened: list[Stand] = []
 
     async def make_one(
-        *trusted: str, path: bool = False, factory: type = Receives, patience: float = 5.0, most: int = 1000
+        *trusted: str,
+        path: bool = False,
+        factory: type = Receives,
+        patience: float = 5.0,
+        most: int = 1000,
+        certified: bool = False,
     ) -> Stand:
         transports: Transports = LoopTransports(loop)
         if request.param == "epoll":
@@ -149,7 +158,7 @@ async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             one.made.append(factory())
             return one.made[-1]
 
-        await transports.listen(listener, shared.ahead_of(begin), 100, bytes)
+        await transports.listen(listener, shared.ahead_of(begin, certified), 100, bytes)
         opened.append(one)
         return one
 
@@ -322,7 +331,7 @@ async def test_an_end_within_the_header(stand: Open, caplog: pytest.LogCaptureFi
 async def test_so_many_may_wait(stand: Open, caplog: pytest.LogCaptureFixture) -> None:
     one = await stand(most=3)
     ends = [await one.connect() for _ in range(3)]
-    await until(lambda: one.shared.waiting == 3)
+    await until(lambda: len(one.shared.waiting) == 3)
     refused = await one.connect(HEADER)
     assert await read(refused) == b""
     assert one.counters.rejected == {"max clients": 1}
@@ -348,6 +357,32 @@ async def test_the_log_is_not_filled(stand: Open, caplog: pytest.LogCaptureFixtu
     await read(last)
     last.close()
     assert f"more connections refused, for their PROXY headers count={50 - lines}" in caplog.text
+
+
+@pytest.mark.parametrize("certified", [True, False])
+async def test_a_certificate_that_the_balancer_has_verified(stand: Open, certified: bool) -> None:
+    one = await stand(certified=certified)
+    headers = [
+        make.tcp("192.0.2.7", "192.0.2.1", make.ssl(0x03, verify, (make.SSL_CN, b"app"))) + b"x" for verify in (0, 1)
+    ]
+    for number, (header, names) in enumerate(zip(headers, [("app",) if certified else None, None], strict=True)):
+        end = await one.connect(header)
+        assert await read(end, 1) == b"x"
+        assert (await one.taken(number)).names == names
+        end.close()
+
+
+async def test_no_header_is_waited_for_at_the_end(stand: Open, caplog: pytest.LogCaptureFixture) -> None:
+    one = await stand()
+    ends = [await one.connect(), await one.connect(HEADER[:20]), await one.connect(HEADER)]
+    await until(lambda: len(one.shared.waiting) == 2 and one.made)
+    one.shared.close()
+    assert [await read(end) for end in ends[:2]] == [b"", b""]
+    assert not one.shared.waiting
+    assert not one.counters.rejected
+    assert not one.made[0].ended.is_set()
+    for end in ends:
+        end.close()
 
 
 @pytest.mark.parametrize(("version", "local"), [("v1", False), ("v2", True)])
