@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import hiredis
 
-from proxy.backends.handshake import Credentials
+from proxy.backends.handshake import TAKES_NO_HEADER, Credentials, refuses_header
 from proxy.errors import BackendError
 from proxy.resp import encode
 from proxy.sharding.topology import Node
@@ -108,6 +108,8 @@ async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> li
     heard = False
     while len(replies) < count:
         reply = parser.gets()
+        if refuses_header(reply):
+            raise BackendError(TAKES_NO_HEADER)
         if reply is not False:
             replies.append(reply)
             continue
