@@ -134,7 +134,9 @@ class HeaderReader(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._peername = transport.get_extra_info("peername")
         shared = self._shared
-        if not shared.trusted.believes(self._peername):
+        if self._peername is None and isinstance(transport.get_extra_info("sockname"), tuple):
+            self.close()  # reset before it was accepted, as some health checks are
+        elif not shared.trusted.believes(self._peername):
             self._refuse("untrusted proxy", "it is none of the trusted_proxies")
         elif shared.full:
             self._refuse("max clients", "too many connections wait for their PROXY header")

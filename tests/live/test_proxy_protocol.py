@@ -28,6 +28,8 @@ pytestmark = pytest.mark.live
 OK = b"+OK\r\n"
 CLIENT = "127.0.0.77"
 """An address that no balancer has."""
+OPEN = "protected_mode = false\n"
+ADMIN = '[[users]]\nname = "default"\nnopass = true\nadmin = true\n'
 USERS = """
 [[users]]
 name = "default"
@@ -101,7 +103,7 @@ def test_the_clients_address(
     behind: Behind, tmp_path: Path, stack: contextlib.ExitStack, options: str, workers: str
 ) -> None:
     """In every place where addresses are shown; and by which clients are closed."""
-    proxy = behind("--workers", workers)
+    proxy = behind("--workers", workers, config=ADMIN)
     front = stack.enter_context(HAProxy(tmp_path, proxy.address, options).running())
     with Wire(front.address, source=CLIENT) as client, Wire(front.address) as other, Wire(front.address) as watching:
         watching.send(pack("MONITOR"))
@@ -139,7 +141,7 @@ def test_much_through_it(behind: Behind, tmp_path: Path, stack: contextlib.ExitS
 
 @pytest.mark.parametrize("header", [make.v1("192.0.2.7"), make.tcp("192.0.2.7", "192.0.2.1")], ids=["v1", "v2"])
 def test_the_first_request_may_come_with_the_header(behind: Behind, header: bytes) -> None:
-    proxy = behind()
+    proxy = behind(config=OPEN)
     value = b"v" * 300_000
     whole = header + pack("SET", "k", value) + pack("PING")
     for pieces in ([whole], [header, whole[len(header) :]], [whole[:9], whole[9:40], whole[40:]]):
@@ -234,7 +236,7 @@ def test_a_header_is_not_waited_for_longer_than_a_login(behind: Behind) -> None:
 
 def test_health_checks_leave_no_trace(behind: Behind, tmp_path: Path, stack: contextlib.ExitStack) -> None:
     """Of all kinds that HAProxy has: a bare connection, one with a header, and one that asks for a PONG."""
-    proxy = behind(config="protected_mode = false")
+    proxy = behind(config=OPEN)
     ping = ("option tcp-check", r"tcp-check send PING\r\n", "tcp-check expect string +PONG")
     fronts = [
         HAProxy(tmp_path, proxy.address, "send-proxy check inter 30ms"),
@@ -248,7 +250,7 @@ def test_health_checks_leave_no_trace(behind: Behind, tmp_path: Path, stack: con
     for front in fronts:
         with Wire(front.address) as client:
             assert client.ask("PING") == PONG, "the check has failed"
-    assert not metric(proxy, REJECTED)
+    assert not metric(proxy, REJECTED), proxy.http("/metrics")
     assert metric(proxy, "slotgate_clients_accepted_total") > 30
     assert "refused" not in proxy.log
     assert "WARNING" not in proxy.log
@@ -325,7 +327,7 @@ def test_servers_that_expect_no_header(site: Site, serve: Serve) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_proxy_behind_a_proxy(behind: Behind, serve: Serve, version: str) -> None:
     """The one at the servers sees the other's own address: the other's connections are shared by its clients."""
-    inner = behind()
+    inner = behind(config=OPEN)
     outer = serve("--static", inner.address, config=f'[backend]\nproxy_protocol = "{version}"\n')
     with Wire(outer.address, source=CLIENT) as client:
         assert client.ask("SET", "k", "v") == OK

@@ -22,6 +22,8 @@ from tests.support import proxy_headers as make
 
 HEADER = make.tcp("192.0.2.7", "198.51.100.1")
 LOOPBACK = "127.0.0.1"
+RESET = b"\1\0\0\0\0\0\0\0"
+"""The option to reset a connection when it is closed."""
 
 
 class Receives(asyncio.Protocol):
@@ -311,7 +313,11 @@ async def test_a_health_check_is_no_failure(stand: Open, caplog: pytest.LogCaptu
     for _ in range(20):
         (await one.connect()).close()
         end = await one.connect()
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        end.close()
+    for _ in range(20):
+        end = socket.create_connection(one.address)  # noqa: ASYNC210 - it is reset before the loop accepts it
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         end.close()
     await asyncio.sleep(0.05)
     await until(lambda: not one.shared.waiting)
