@@ -118,9 +118,9 @@ def test_the_clients_address(
         assert f"addr={mine} ".encode() in client.ask("ACL", "LOG")
         assert eventually(lambda: f"login failed user='nobody' address={mine}" in proxy.log)
         seen = b""
-        while b'"SET"' not in seen:
+        while workers == "1" and b'"SET"' not in seen:  # MONITOR shows the clients of its own worker
             seen = watching.reply()
-        assert f"[0 {mine}]".encode() in seen
+        assert workers != "1" or f"[0 {mine}]".encode() in seen
         assert client.ask("PING") == PONG
         assert other.ask("CLIENT", "KILL", "ADDR", mine) == b":1\r\n"
         assert client.closed()
@@ -253,7 +253,7 @@ def test_health_checks_leave_no_trace(behind: Behind, tmp_path: Path, stack: con
     assert not metric(proxy, REJECTED), proxy.http("/metrics")
     assert metric(proxy, "slotgate_clients_accepted_total") > 30
     assert "refused" not in proxy.log
-    assert "WARNING" not in proxy.log
+    assert "PROXY" not in proxy.log
 
 
 def test_a_unix_socket(behind: Behind, tmp_path_factory: pytest.TempPathFactory, stack: contextlib.ExitStack) -> None:

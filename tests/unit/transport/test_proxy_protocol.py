@@ -316,7 +316,7 @@ async def test_a_health_check_is_no_failure(stand: Open, caplog: pytest.LogCaptu
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         end.close()
     for _ in range(20):
-        end = socket.create_connection(one.address)  # noqa: ASYNC210 - it is reset before the loop accepts it
+        end = socket.create_connection(one.address)
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         end.close()
     await asyncio.sleep(0.05)
