@@ -261,6 +261,20 @@ def check_listeners_users(config: Config) -> Iterator[Problem]:
             )
 
 
+def check_proxied(config: Config) -> Iterator[Problem]:
+    """Check that the balancers of listeners with the PROXY protocol are named, and that no setting of it is in vain."""
+    if config.trusted_proxies and not any(each.proxy_protocol for each in config.listeners):
+        yield "trusted_proxies", "has no effect: no listener has proxy_protocol = true, so set that, or leave it out"
+    for index, each in enumerate(config.listeners):
+        if each.proxy_protocol and not config.trusted_proxies:
+            yield (
+                f"listeners[{index}].proxy_protocol",
+                "lets nobody in: name the balancers' networks in trusted_proxies",
+            )
+        elif each.proxy_protocol and each.address.unix and "unix" not in config.trusted_proxies:
+            yield f"listeners[{index}].proxy_protocol", 'lets nobody in: name "unix" in trusted_proxies'
+
+
 def _asked(config: Config) -> Iterator[tuple[str, Address]]:
     for table, key, addresses in (
         ("cluster", "seeds", config.cluster.seeds),
@@ -358,6 +372,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_audit, (("audit", "path"), ("audit", "rules"))),
     (check_users, (("users",), ("aclfile",))),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
+    (check_proxied, (("listeners",), ("trusted_proxies",))),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

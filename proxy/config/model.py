@@ -38,6 +38,7 @@ from proxy.config.values import (
     ServerAddress,
     Size,
     SlotRanges,
+    TrustedProxy,
     Workers,
     cores,
 )
@@ -159,6 +160,9 @@ class BackendSection(Section):
         None, "None: the host of the server's address.", min_length=1, pattern=r"^[^\s\x00]+$"
     )
     tls_verify: bool = _default(True, "TLS to a server that is not verified does not protect.")
+    proxy_protocol: Literal["off", "v1", "v2"] = _default(
+        "off", "Redis takes no header; a balancer or a Slotgate in front of it may expect one."
+    )
 
     @model_validator(mode="after")
     def _resolve(self, info: ValidationInfo) -> Self:
@@ -234,6 +238,9 @@ class Config(Section):
     protected_mode: bool = _default(
         True, "As in Redis: without passwords, an open port must not let everybody in by mistake."
     )
+    trusted_proxies: Annotated[tuple[TrustedProxy, ...], BeforeValidator(_one_or_many)] = _default(
+        (), "Nobody: whoever is trusted may claim any address for its clients. Not even loopback is, unless named."
+    )
     workers: Workers = _default(1, "One process serves as much load as one Redis server.")
     drain_timeout: Duration = _default(
         "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
@@ -304,7 +311,7 @@ class Config(Section):
         nopass = self.aclfile is None and any(user.name == "default" and user.open for user in self.users)
         if not (self.protected_mode and nopass):
             return ()
-        return tuple(each for each in self.listening if each.admits("default") and not each.address.loopback)
+        return tuple(each for each in self.listening if each.admits("default") and each.has_strangers)
 
     @property
     def worker_count(self) -> int:

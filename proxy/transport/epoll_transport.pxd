@@ -76,6 +76,7 @@ cdef class EpollTransport:
     cdef bint _narrow
     cdef bint _messages
     cdef object _error
+    cdef dict _extra
     # The bytes that could not be sent yet: the pieces from `_first` on, the first of them from `_sent` on. The last
     # `_loose` pieces are small ones, which are joined when they are many.
     cdef list _kept

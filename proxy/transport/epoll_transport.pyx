@@ -437,8 +437,14 @@ cdef class EpollTransport:
         """The socket's descriptor; -1 when it is closed."""
         return self.fd
 
+    def set_extra_info(self, dict extra):
+        """Have ``get_extra_info`` return what is in ``extra``, such as the addresses that a balancer tells."""
+        self._extra = extra
+
     def get_extra_info(self, name, default=None):
-        """The socket's ``peername`` or ``sockname``; ``default`` for anything else."""
+        """What ``set_extra_info`` has set; else the socket's ``peername`` or ``sockname``, or ``default``."""
+        if self._extra is not None and name in self._extra:
+            return self._extra[name]
         if self.fd < 0 or name not in ("peername", "sockname"):
             return default
         link = socket.socket(fileno=self.fd)

@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 
 import uvloop
@@ -191,7 +191,9 @@ async def at_work(service: Service) -> AsyncIterator[None]:
 async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]]) -> None:
     """Accept clients from listening sockets, each given with the position of its listener."""
     for position, each in sockets:
-        client = partial(ClientConnection, service, service.listeners[position])
+        client: Callable[[], object] = partial(ClientConnection, service, service.listeners[position])
+        if service.config.listening[position].proxy_protocol:
+            client = service.proxy_protocol.ahead_of(client)
         await service.transports.listen(each, client, BACKLOG, service.clients.turn_away)
 
 
@@ -200,6 +202,7 @@ async def drain(service: Service) -> None:
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
     service.transports.stop_listening()
+    service.proxy_protocol.close()
     for at, client in enumerate(service.clients):
         client.drain()
         if not at % _DRAINED_AT_ONCE:

@@ -40,6 +40,7 @@ from proxy.transport import descriptors
 from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits
 from proxy.transport.job_runner import Slices
+from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.tls import connecting
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
@@ -99,6 +100,13 @@ class Service:
         # the clients
         self.listeners = listeners_of(config, presented_by(config, lambda: self.topology))
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
+        self.proxy_protocol = ProxyProtocol(
+            TrustedProxies(config.trusted_proxies),
+            self.counters,
+            self.turn.clock,
+            limits.auth_timeout,
+            lambda: max(self.clients.own_maximum - len(self.clients), 16),
+        )
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.world = World(
             users_of(config),
@@ -143,7 +151,7 @@ class Service:
             timing,
             credentials,
             Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
-            connecting(self.transports.connect, credentials.tls),
+            connecting(self.transports.connect, credentials.tls, credentials.header),
             role_checks_of(config),
             self.query,
             limits.max_reply,

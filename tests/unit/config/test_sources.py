@@ -178,9 +178,9 @@ def test_unknown_keys(tmp_path: Path) -> None:
         [limit]
     """
     keys = (
-        "listen, listeners, admin, protected_mode, workers, drain_timeout, measure, read_from, max_replica_lag, "
-        "read_your_writes, cross_slot, undeclared_keys, keyless_shard, present_as, advertise, topology, cluster, "
-        "sentinel, shards, colocate, backend, limits, users, aclfile, audit, log"
+        "listen, listeners, admin, protected_mode, trusted_proxies, workers, drain_timeout, measure, read_from, "
+        "max_replica_lag, read_your_writes, cross_slot, undeclared_keys, keyless_shard, present_as, advertise, "
+        "topology, cluster, sentinel, shards, colocate, backend, limits, users, aclfile, audit, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (
@@ -188,7 +188,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
             "is not a key: here are connections_per_node, connect_timeout, request_timeout, retry_deadline, "
             "backoff_min, backoff_max, dedicated_connections, dedicated_wait, dedicated_share, watch_timeout, "
             "long_reply_connections, username, password, password_env, password_file, tls, tls_ca_file, "
-            "tls_cert_file, tls_key_file, tls_server_name, tls_verify",
+            "tls_cert_file, tls_key_file, tls_server_name, tls_verify, proxy_protocol",
         ),
         ("limit", 'is not a key; did you mean "limits"?'),
         ("max_clients", "is not a key here: it belongs under [limits]"),
@@ -217,6 +217,38 @@ def test_unknown_keys(tmp_path: Path) -> None:
         ("[backend]\nconnections_per_node = 0", "backend.connections_per_node", "is too small: at least 1"),
         ("[backend]\nconnections_per_node = 2000", "backend.connections_per_node", "is too large: at most 1024"),
         ("[backend]\nusername = 5", "backend.username", "is not text: write it in quotes"),
+        (
+            '[[listeners]]\naddress = "127.0.0.1:7009"\nproxy_protocol = true',
+            "listeners[0].proxy_protocol",
+            "lets nobody in: name the balancers' networks in trusted_proxies",
+        ),
+        (
+            'trusted_proxies = "10.0.0.1"\n[[listeners]]\naddress = "unix:/tmp/s"\nproxy_protocol = true',
+            "listeners[0].proxy_protocol",
+            'lets nobody in: name "unix" in trusted_proxies',
+        ),
+        (
+            'trusted_proxies = ["10.0.0.0/8"]\n[[listeners]]\naddress = "127.0.0.1:7009"',
+            "trusted_proxies",
+            "has no effect: no listener has proxy_protocol = true, so set that, or leave it out",
+        ),
+        (
+            'trusted_proxies = ["10.0.0.1/8"]',
+            "trusted_proxies[0]",
+            '"10.0.0.1/8" has bits behind its prefix: write "10.0.0.0/8"',
+        ),
+        (
+            'trusted_proxies = ["0.0.0.0/0"]',
+            "trusted_proxies[0]",
+            '"0.0.0.0/0" is everybody, who could then claim any address: name the balancers\' networks',
+        ),
+        (
+            'trusted_proxies = "haproxy"',
+            "trusted_proxies[0]",
+            '"haproxy" is no network: write "10.0.0.0/24", an address, or "unix" for unix sockets',
+        ),
+        ("trusted_proxies = 5", "trusted_proxies", 'is not a list: write it in brackets, as in ["127.0.0.1:7002"]'),
+        ('[backend]\nproxy_protocol = "v3"', "backend.proxy_protocol", '"v3" is not one of off, v1, v2'),
         (
             '[backend]\nbackoff_min = "3s"',
             "backend.backoff_min",
