@@ -156,8 +156,12 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         if call is None:
             return False
     session = client.known_session()
-    if (call.restricted and not session.unrestricted) or (call.secret and session.world.users.slow):
+    if call.restricted and not session.unrestricted:
         return False
+    if call.secret and (session.world.users.slow or session.world.delays.active):
+        return False  # the login may have to wait
+    if session.full:
+        return False  # the error names the limit
     arity = call.arity
     refusal = b""
     if count != arity and (arity >= 0 or count < -arity):

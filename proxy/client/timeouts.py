@@ -113,7 +113,7 @@ class ClientTimeouts:
             if client.number <= known:
                 break
             self._newest = max(self._newest, client.number)
-            if self._open_to_all():
+            if self._open_to_all() and not self._worker.clients.user_limits.limited:
                 break  # new clients are logged in at once
             if not client.session.authenticated:
                 found.append((client.created, client.number))
@@ -126,8 +126,8 @@ class ClientTimeouts:
             client = self._worker.clients.get(number)
             if client is None or client.gone or client.closing or client.session.authenticated:
                 continue
-            if client.held:
-                # CLIENT PAUSE holds the client's login.
+            if client.held or number in self._worker.clients.delays.waiting:
+                # CLIENT PAUSE or a delay holds the client's login.
                 self._strangers.append((now, number))
                 continue
             closed.append((client, LOGIN))

@@ -15,6 +15,8 @@ from proxy.sharding.slots import SLOTS
 
 Problem = tuple[str, str]
 
+_RATES = ("max_command_rate_per_user", "max_byte_rate_per_user")
+_LOGIN_KEYS = ("auth_timeout", "auth_delay_max")
 _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
 
@@ -153,6 +155,25 @@ def check_users(config: Config) -> Iterator[Problem]:
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
     if config.aclfile is not None and config.users != default_user(()):
         yield "aclfile", "is named beside [[users]]: have all users in one place"
+
+
+def check_user_limits(config: Config) -> Iterator[Problem]:
+    """Check that the limits of users can be reached, and that a delayed login is over before its client is closed."""
+    limits = config.limits
+    bounds = [("limits.max_clients_per_user", limits.max_clients_per_user)]
+    bounds += [(f"users[{index}].max_clients", user.max_clients or 0) for index, user in enumerate(config.users)]
+    for path, most in bounds:
+        if most > limits.max_clients:
+            yield path, "is larger than limits.max_clients, so it is never reached: make it smaller"
+    for index, user in enumerate(config.users):
+        rates = (
+            limits.max_command_rate_per_user if user.max_command_rate is None else user.max_command_rate,
+            limits.max_byte_rate_per_user if user.max_byte_rate is None else user.max_byte_rate,
+        )
+        if user.on_limit is not None and not any(rates):
+            yield f"users[{index}].on_limit", "has no effect: set max_command_rate or max_byte_rate beside it"
+    if 0 < limits.auth_timeout <= limits.auth_delay_max:
+        yield "limits.auth_delay_max", "is not shorter than auth_timeout: make it shorter, or auth_timeout longer"
 
 
 def check_advertised(config: Config) -> Iterator[Problem]:
@@ -341,6 +362,10 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",), ("aclfile",))),
+    (
+        check_user_limits,
+        (("users",), *(("limits", key) for key in ("max_clients", "max_clients_per_user", *_RATES, *_LOGIN_KEYS))),
+    ),
     (check_advertised, (("advertise",), ("present_as",), ("listen",))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

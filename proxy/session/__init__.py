@@ -4,7 +4,8 @@ A session holds the client's identity and its settings. A session knows neither 
 
 ::
 
-    session           the state of one client, and HELLO, AUTH, SELECT, RESET ...
+    session           the state of one client, and SELECT, RESET ...
+    login_commands    AUTH and HELLO
     users             the users of a configuration
     passwords         passwords, kept as digests and compared in constant time
     acl_rules         a user's rules, in Redis's ACL language
@@ -12,6 +13,7 @@ A session holds the client's identity and its settings. A session knows neither 
     acl_text          the descriptions of users and the errors of denied commands, in servers' words
     acl_users         all users, and the aclfile that may hold them
     acl_log           the log of denied commands and failed logins
+    login_delays      the delay of logins from an address, or as a user, of which many logins have failed
     acl_access        whether a client may run a command, by the rules of its user
     acl_commands      the ACL subcommands
     commands          the handlers of this package's commands: a part of the table in features/commands

@@ -1,13 +1,12 @@
 """The state of one client, and the proxy's own commands that change or show only that state. Pure: no I/O, no clock.
 
-Sources: https://redis.io/docs/latest/commands/ (HELLO, AUTH, SELECT, RESET, QUIT, PING, ECHO, ROLE, CLUSTER ...), and
-the replies of Redis 7.
+Sources: https://redis.io/docs/latest/commands/ (SELECT, RESET, QUIT, PING, ECHO, ROLE, CLUSTER ...), and the
+replies of Redis 7.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
 from typing import Protocol
 
 from proxy import errors
@@ -21,6 +20,7 @@ from proxy.session.acl_log import Denials
 from proxy.session.acl_rules import AclUser
 from proxy.session.acl_text import name_text
 from proxy.session.acl_users import DEFAULT, Users, UsersFile
+from proxy.session.login_delays import LoginDelays
 from proxy.session.script_cache import Scripts
 from proxy.session.tracking_options import Tracking
 from proxy.session.virtual_cluster import Presented
@@ -28,13 +28,7 @@ from proxy.sharding.colocation import SlotOf
 from proxy.sharding.slots import key_slot
 
 DEFAULT_USER = DEFAULT
-_DEFAULT_USER = DEFAULT_USER.encode()
 _RESET = encode.simple("RESET")
-_PROTOCOLS = {b"2": 2, b"3": 3}
-_HELLO_NOAUTH = (
-    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
-    "option can be used to authenticate the client and select the RESP protocol version at the same time"
-)
 
 
 class ReplyMode(Enum):
@@ -147,6 +141,11 @@ class World:
     """All commands. Learned."""
     denials: Denials = field(default_factory=Denials)
     """The log of what was denied to this worker's clients."""
+    delays: LoginDelays = field(default_factory=LoginDelays)
+    """The delays of logins where many have failed."""
+    enter_user: Callable[[int, str], str] = lambda number, user: ""
+    """Counts the client of an id as one of a user, or (``""``) as one that is not logged in. Returns the error, and
+    changes nothing, if the user has as many clients as it may have."""
     users_file: UsersFile | None = None
     """The aclfile, if there is one."""
 
@@ -161,6 +160,7 @@ class Session:
         "closing",
         "created",
         "db",
+        "full",
         "id",
         "last_active",
         "last_command",
@@ -203,6 +203,8 @@ class Session:
         """Reset the state to that of a new connection (RESET)."""
         self.user = DEFAULT_USER
         self.authenticated = self.world.users.default_open
+        self.full = ""
+        """The error for a client that is not logged in because its first user has as many clients as it may have."""
         self.unrestricted = self.permissions.unrestricted
         """Whether the user may do everything, so that no command needs a check by the rules."""
         self.db = 0
@@ -234,23 +236,42 @@ class Session:
     def refusal(self, fact: Fact) -> str | None:
         """Return the error if this client may not call ``fact`` now, whatever its user's rules say; else None."""
         if not self.authenticated and "no_auth" not in fact.flags:
-            return errors.NOAUTH
+            return self.full or errors.NOAUTH
         if fact.privileged and not self.admin:
             return errors.no_permission(fact.name)
         return None
 
-    def authenticate(self, user: bytes, password: bytes, command: bytes = b"AUTH") -> bool:
-        """Log in as ``user`` if the password is right, and return whether; a failure is logged with ``command``."""
+    def enter(self) -> None:
+        """Count a new client, or one after RESET, which is logged in unless a password is needed."""
+        world = self.world
+        if not self.authenticated or (full := world.enter_user(self.id, self.user)):
+            self.full = full if self.authenticated else ""
+            self.authenticated = False
+            world.enter_user(self.id, "")
+
+    def log_in(self, user: bytes, password: bytes, command: bytes) -> str:
+        """Log in as ``user`` if the password is right. Otherwise change nothing, and return the error; a failure is
+        logged with ``command``."""
         name = name_text(user)
-        known = self.world.users.get(name)
-        if self.world.users.authenticate(name, password) is not True or known is None:
+        world = self.world
+        known = world.users.get(name)
+        why = ""
+        if world.delays.due(self, name):
+            why = "not delayed"  # in a transaction no command can wait, so the password is not even checked
+        elif world.users.authenticate(name, password) is not True or known is None:
             why = "unknown user" if known is None else "wrong password" if known.user.enabled else "disabled user"
-            self.world.denials.login(self, command, name, why)
-            return False
+        if why or known is None:
+            world.denials.login(self, command, name, why)
+            world.delays.failed(self, name)
+            return errors.WRONGPASS
+        changes = known.user.name != self.user or not self.authenticated
+        if changes and (refusal := world.enter_user(self.id, known.user.name)):
+            return refusal
+        self.full = ""
         self.user = known.user.name
         self.unrestricted = known.unrestricted
         self.authenticated = True
-        return True
+        return ""
 
     def rename(self, name: bytes) -> str | None:
         """Set the client's name; return the error if the name is not allowed."""
@@ -306,6 +327,7 @@ def quit(session: Session, args: Sequence[bytes]) -> bytes:
 def reset(session: Session, args: Sequence[bytes]) -> bytes:
     """Reply to RESET, and reset the session."""
     session.start_over()
+    session.enter()
     return _RESET
 
 
@@ -320,79 +342,3 @@ def select(session: Session, args: Sequence[bytes]) -> bytes:
         return encode.error(errors.DB_OUT_OF_RANGE if session.world.selects else errors.NO_SELECT)
     session.db = db
     return encode.OK
-
-
-def auth(session: Session, args: Sequence[bytes]) -> bytes:
-    """Reply to AUTH."""
-    if len(args) > 3:
-        return encode.error(errors.SYNTAX)
-    if len(args) == 2 and session.world.users.default_nopass:
-        return encode.error(errors.NO_PASSWORD_SET)
-    user = args[1] if len(args) == 3 else _DEFAULT_USER
-    if not session.authenticate(user, args[-1], args[0]):
-        return encode.error(errors.WRONGPASS)
-    return encode.OK
-
-
-def hello(session: Session, args: Sequence[bytes]) -> bytes:
-    """Reply to HELLO."""
-    protocol = session.protocol
-    if len(args) >= 2:
-        asked = _PROTOCOLS.get(args[1])
-        if asked is None:
-            if parse_integer(args[1]) is None:
-                return encode.error("ERR Protocol version is not an integer or out of range")
-            return encode.error(errors.NOPROTO)
-        protocol = asked
-    name, user, wrong = _hello_options(args)
-    if wrong:
-        return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[wrong])}'")
-    credentials = (args[user], args[user + 1]) if user else None
-    if name and not printable(args[name]):
-        return encode.error(errors.BAD_CLIENT_NAME)
-    if credentials is not None and not session.authenticate(*credentials, args[0]):
-        return encode.error(errors.WRONGPASS)
-    if not session.authenticated:
-        return encode.error(_HELLO_NOAUTH)
-    if name:
-        session.rename(args[name])
-    session.protocol = protocol
-    world = session.world
-    before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
-    return b"%b%d%b" % (before, session.id, behind)
-
-
-def _hello_options(args: Sequence[bytes]) -> tuple[int, int, int]:
-    """Return the positions of the last name, the last user and the first invalid option; 0 for those not given."""
-    name = user = 0
-    at = 2
-    count = len(args)
-    while at < count:
-        option = args[at]
-        if option != b"AUTH" and option != b"SETNAME":
-            option = option.upper()
-        if option == b"AUTH" and at + 2 < count:
-            user = at + 1
-            at += 3
-        elif option == b"SETNAME" and at + 1 < count:
-            name = at + 1
-            at += 2
-        else:
-            return name, user, at
-    return name, user, 0
-
-
-@cache
-def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tuple[bytes, bytes]:
-    """Return HELLO's reply, before and behind the client's id."""
-    pairs = {
-        encode.bulk("server"): encode.bulk("redis"),
-        encode.bulk("version"): encode.bulk(version),
-        encode.bulk("proto"): encode.integer(protocol),
-        encode.bulk("id"): encode.integer(0),
-        encode.bulk("mode"): encode.bulk("cluster" if cluster else "standalone"),
-        encode.bulk("role"): encode.bulk("master"),
-        encode.bulk("modules"): modules,
-    }
-    before, found, behind = encode.mapping(pairs, protocol).partition(encode.bulk("id") + b":")
-    return before + found, behind[1:]
