@@ -1,6 +1,8 @@
 """How many clients a user may have, and how much a user or an address may ask for in a second or at a time."""
 
 import contextlib
+import selectors
+import threading
 import time
 from collections.abc import Iterator
 
@@ -279,3 +281,72 @@ class TestInFlight:
             assert eventually(lambda: b"blocked_clients:4" in client.ask("INFO", "clients"))
             assert client.ask("RPUSH", "list", "1", "2", "3", "4") == b":4\r\n"
         assert all(wire.reply() for wire in blocked)
+
+
+class Busy(threading.Thread):
+    """Clients of one user that each keep ``depth`` requests unanswered, all of one shard and all slow, until stopped."""
+
+    def __init__(self, address: str, clients: int, depth: int) -> None:
+        super().__init__(daemon=True)
+        self.wires = [logged_in(address) for _ in range(clients)]
+        self.depth = depth
+        self.stopped = False
+        self.answered = 0
+
+    def run(self) -> None:
+        with selectors.DefaultSelector() as waiting:
+            for wire in self.wires:
+                waiting.register(wire.socket, selectors.EVENT_READ, wire.socket)
+                wire.socket.settimeout(1.0)
+                wire.socket.sendall(SLOW * self.depth)
+            while not self.stopped:
+                for key, _ in waiting.select(0.1):
+                    count = key.data.recv(65536).count(b"\n")
+                    self.answered += count
+                    if count:
+                        with contextlib.suppress(TimeoutError):
+                            key.data.sendall(SLOW * count)
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.join()
+        for wire in self.wires:
+            wire.close()
+
+
+KEY = "large"
+SLOW = pack("BITCOUNT", KEY)
+"""A request that keeps a server busy for hundreds of microseconds, and the proxy no longer than any other."""
+
+
+class TestFairShares:
+    def slowest_of_hundred(self, address: str, clients: int, depth: int) -> float:
+        """The 99th percentile of another user's latency at the shard while ``clients`` are busy there."""
+        busy = Busy(address, clients, depth)
+        busy.start()
+        try:
+            with logged_in(address, "other") as other:
+                time.sleep(0.3)
+                seconds = []
+                for _ in range(200):
+                    began = time.monotonic()
+                    other.ask("GET", KEY + "{" + KEY + "}")
+                    seconds.append(time.monotonic() - began)
+            assert busy.answered > 100
+        finally:
+            busy.stop()
+        return sorted(seconds)[-3]
+
+    def test_the_flood_of_one_user(self, site: Site, serve: Serve) -> None:
+        """A shard is saturated by one user's requests, one by one and then in floods. Another user notices no
+        difference. The best of some rounds counts: the machine may be busy with other things."""
+        proxy = serve("--static", site.shards.static, config=users(app="max_in_flight = 16"))
+        with logged_in(proxy.address) as client:
+            assert client.ask("SETRANGE", KEY, 8_000_000, "x") == b":8000001\r\n"
+        calm, flood = [], []
+        for rounds in range(1, 7):
+            calm.append(self.slowest_of_hundred(proxy.address, 16, 1))
+            flood.append(self.slowest_of_hundred(proxy.address, 16, 200))
+            if rounds > 1 and min(flood) < 1.5 * min(calm):
+                break
+        assert min(flood) < 1.5 * min(calm), (calm, flood)
