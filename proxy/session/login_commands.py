@@ -24,7 +24,7 @@ def auth(session: Session, args: Sequence[bytes]) -> bytes:
     """Reply to AUTH."""
     if len(args) > 3:
         return encode.error(errors.SYNTAX)
-    if len(args) == 2 and session.world.users.default_nopass:
+    if len(args) == 2 and session.world.users.default_nopass and session.listener.admits(DEFAULT_USER):
         return encode.error(errors.NO_PASSWORD_SET)
     user = args[1] if len(args) == 3 else _DEFAULT_USER
     refusal = session.log_in(user, args[-1], args[0])
@@ -55,7 +55,9 @@ def hello(session: Session, args: Sequence[bytes]) -> bytes:
         session.rename(args[name])
     session.protocol = protocol
     world = session.world
-    before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
+    before, behind = _greeting(
+        protocol, world.server_version, session.listener.presented is not None, world.modules[protocol]
+    )
     return b"%b%d%b" % (before, session.id, behind)
 
 

@@ -10,6 +10,7 @@ cdef class Load:
 
 cdef class Session:
     cdef public object world
+    cdef readonly object listener
     cdef public Py_ssize_t id
     cdef public str address
     cdef public str local_address

@@ -1,7 +1,6 @@
 """The state of one client, and the proxy's own commands that change or show only that state. Pure: no I/O, no clock.
 
-Sources: https://redis.io/docs/latest/commands/ (SELECT, RESET, QUIT, PING, ECHO, ROLE, CLUSTER ...), and the
-replies of Redis 7.
+Sources: https://redis.io/docs/latest/commands/ (SELECT, RESET, QUIT, PING, ECHO), and the replies of Redis 7.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,10 +19,10 @@ from proxy.session.acl_log import Denials
 from proxy.session.acl_rules import AclUser
 from proxy.session.acl_text import name_text
 from proxy.session.acl_users import DEFAULT, Users, UsersFile
+from proxy.session.listener import Listener
 from proxy.session.login_delays import LoginDelays
 from proxy.session.script_cache import Scripts
 from proxy.session.tracking_options import Tracking
-from proxy.session.virtual_cluster import Presented
 from proxy.sharding.colocation import SlotOf
 from proxy.sharding.slots import key_slot
 
@@ -41,6 +40,7 @@ class ReplyMode(Enum):
 
 _ON = ReplyMode.ON
 _LISTENS_TO_NOTHING = (0, 0, 0)
+_ONLY_LISTENER = Listener()
 
 
 class ClientMode:
@@ -135,8 +135,6 @@ class World:
     """The fields of CLIENT LIST, in the order of the backend with the lowest version; empty if unknown. Learned."""
     selects: bool = True
     """Whether all backends know SELECT; the nodes of a cluster know it from Valkey 9 on only. Learned."""
-    presented: Presented | None = None
-    """The cluster that the proxy presents; None if the proxy presents one server."""
     commands: CommandTable = field(default_factory=CommandTable.builtin)
     """All commands. Learned."""
     denials: Denials = field(default_factory=Denials)
@@ -166,6 +164,7 @@ class Session:
         "last_command",
         "lib_name",
         "lib_ver",
+        "listener",
         "listening",
         "local_address",
         "name",
@@ -182,8 +181,17 @@ class Session:
         "world",
     )
 
-    def __init__(self, world: World, client_id: int, address: str, local_address: str, now: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        client_id: int,
+        address: str,
+        local_address: str,
+        now: float,
+        listener: Listener = _ONLY_LISTENER,
+    ) -> None:
         self.world = world
+        self.listener = listener
         self.id = client_id
         self.address = address
         self.local_address = local_address
@@ -202,7 +210,7 @@ class Session:
     def start_over(self) -> None:
         """Reset the state to that of a new connection (RESET)."""
         self.user = DEFAULT_USER
-        self.authenticated = self.world.users.default_open
+        self.authenticated = self.listener.open_to_all(self.world.users)
         self.full = ""
         """The error for a client that is not logged in because its first user has as many clients as it may have."""
         self.unrestricted = self.permissions.unrestricted
@@ -255,12 +263,18 @@ class Session:
         name = name_text(user)
         world = self.world
         known = world.users.get(name)
-        why = ""
-        if world.delays.due(self, name):
-            why = "not delayed"  # in a transaction no command can wait, so the password is not even checked
-        elif world.users.authenticate(name, password) is not True or known is None:
-            why = "unknown user" if known is None else "wrong password" if known.user.enabled else "disabled user"
-        if why or known is None:
+        # In a transaction no command can wait, so that a password that has to is not even checked.
+        late = world.delays.due(self, name) > 0
+        accepted = not late and world.users.authenticate(name, password) is True
+        if not accepted or known is None or not self.listener.admits(name):
+            if late:
+                why = "not delayed"
+            elif known is None:
+                why = "unknown user"
+            elif not known.user.enabled:
+                why = "disabled user"
+            else:
+                why = "user of other listeners" if accepted else "wrong password"
             world.denials.login(self, command, name, why)
             world.delays.failed(self, name)
             return errors.WRONGPASS

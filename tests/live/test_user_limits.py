@@ -284,7 +284,7 @@ class TestInFlight:
 
 
 class Busy(threading.Thread):
-    """Clients of one user that each keep ``depth`` requests unanswered, all of one shard and all slow, until stopped."""
+    """Clients of one user that each keep ``depth`` slow requests at one shard unanswered, until they are stopped."""
 
     def __init__(self, address: str, clients: int, depth: int) -> None:
         super().__init__(daemon=True)

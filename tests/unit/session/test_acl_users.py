@@ -136,13 +136,17 @@ def test_the_same_work_for_every_name(
     work: list[str] = []
     plain, compare, mark, calculate = passwords.sha256, hmac.compare_digest, hmac.digest, Scrypt.calculate
 
-    def counted(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **named: (work.append(what), function(*args, **named))[1]
+    def counted(what: Callable[..., str], function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            work.append(what(*args))
+            return function(*args)
 
-    monkeypatch.setattr(passwords, "sha256", counted("sha256", plain))
-    monkeypatch.setattr(hmac, "compare_digest", counted("compare", compare))
-    monkeypatch.setattr(hmac, "digest", counted("mark", mark))
-    monkeypatch.setattr(Scrypt, "calculate", lambda self, p: (work.append(f"scrypt {self.n}"), calculate(self, p))[1])
+        return call
+
+    monkeypatch.setattr(passwords, "sha256", counted(lambda *args: "sha256", plain))
+    monkeypatch.setattr(hmac, "compare_digest", counted(lambda *args: "compare", compare))
+    monkeypatch.setattr(hmac, "digest", counted(lambda *args: "mark", mark))
+    monkeypatch.setattr(Scrypt, "calculate", counted(lambda digest, password: f"scrypt {digest.n}", calculate))
     found = {}
     for name in (*digests, "off", "nobody", ""):
         work.clear()
