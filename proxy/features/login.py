@@ -6,6 +6,7 @@ has such a digest, every failing login takes equally long, so that the time does
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -13,6 +14,7 @@ from functools import cache
 from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.session.acl_text import name_text
+from proxy.session.login_delays import LoginDelays
 from proxy.session.session import DEFAULT_USER, Session
 from proxy.transport.flow_control import Stop
 
@@ -38,9 +40,6 @@ def verify(client: Host, request: Request, then: Callable[[], object]) -> int:
     found = _credentials(request.fact.name, request.args)
     assert found is not None
     delay = delays.due(client.session, found[0])
-    if not delay:
-        _verify(client, *found, then)
-        return Stop.ORDER
 
     def waited() -> None:
         delays.waiting.pop(client.number, None)
@@ -49,12 +48,16 @@ def verify(client: Host, request: Request, then: Callable[[], object]) -> int:
         _verify(client, *found, checked)
 
     def checked() -> None:
+        # Logins that have failed meanwhile do not count.
         delays.checked = client.number
         try:
             then()
         finally:
             delays.checked = 0
 
+    if not delay:
+        _verify(client, *found, checked)
+        return Stop.ORDER
     delays.delayed += 1
     delays.waiting[client.number] = client.service.turn.clock.call_later(delay, waited).cancel
     return Stop.LOGIN
@@ -62,19 +65,40 @@ def verify(client: Host, request: Request, then: Callable[[], object]) -> int:
 
 def _verify(client: Host, name: str, password: bytes, then: Callable[[], object]) -> None:
     """Verify a password in the thread if it has to be, and call ``then`` unless the client is gone by that time."""
-    users = client.session.world.users
+    users, delays = client.session.world.users, client.session.world.delays
     if users.authenticate(name, password) is not None:
         then()
         return
-    digests = users.slow_digests(name)
-    verified = client.service.loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
+
+    def start() -> bool:
+        if client.gone:
+            return False
+        digests = users.slow_digests(name)
+        verified = client.service.loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
+        verified.add_done_callback(done)
+        return True
 
     def done(future: asyncio.Future[list[str]]) -> None:
+        _verify_next(delays)
         users.passwords.remember(future.result(), password)
         if not client.gone:
             then()
 
-    verified.add_done_callback(done)
+    delays.unverified.setdefault(delays.source(client.session), deque()).append(start)
+    if not delays.verifying:
+        _verify_next(delays)
+
+
+def _verify_next(delays: LoginDelays) -> None:
+    """Start the next verification in the thread. Addresses take turns, so that a login does not wait behind all those
+    from another address."""
+    delays.verifying = False
+    while delays.unverified and not delays.verifying:
+        source, waiting = delays.unverified.popitem(last=False)
+        start = waiting.popleft()
+        if waiting:
+            delays.unverified[source] = waiting
+        delays.verifying = start()
 
 
 @cache

@@ -13,7 +13,7 @@ tenth of that those of the same user at other addresses, and can not keep anybod
 Each worker counts alone. The counts are bounded; the address or user whose failures are the oldest is forgotten first.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -98,6 +98,8 @@ class LoginDelays:
         "active",
         "checked",
         "delayed",
+        "unverified",
+        "verifying",
         "waiting",
     )
 
@@ -118,18 +120,27 @@ class LoginDelays:
         """The id of the client that has waited and whose login is checked now; 0 if there is none."""
         self.waiting: dict[int, Callable[[], object]] = {}
         """The clients whose logins wait, by id, each with the function that ends the waiting."""
+        self.unverified: OrderedDict[str, deque[Callable[[], bool]]] = OrderedDict()
+        """The logins whose passwords have to be verified in a thread, by address, each with the function that starts it
+        unless the client is gone."""
+        self.verifying = False
+        """Whether a password is being verified in the thread."""
         self.delayed = 0
         """The number of logins that were delayed."""
 
     def __repr__(self) -> str:
         return f"<LoginDelays, {len(self._addresses)} addresses, {len(self._users)} users, {len(self.waiting)} wait>"
 
+    def source(self, client: LoggingIn) -> str:
+        """Return the key under which the address of a client is counted."""
+        return self._source_of(client.address)
+
     def due(self, client: LoggingIn, user: str) -> float:
         """Return the seconds that a login of ``client`` as ``user`` has to wait."""
         if not self.active or client.id == self.checked:
             return 0.0
         now = self._clock()
-        at_address = self._delay(self._addresses.count(self._source_of(client.address), now))
+        at_address = self._delay(self._addresses.count(self.source(client), now))
         return max(at_address, self._delay(self._users.count(user[:_NAME_MOST], now)) * _OF_USERS)
 
     def failed(self, client: LoggingIn, user: str) -> None:
@@ -137,7 +148,7 @@ class LoginDelays:
         if not self._longest:
             return
         now = self._clock()
-        for failures, key in (self._addresses, self._source_of(client.address)), (self._users, user[:_NAME_MOST]):
+        for failures, key in (self._addresses, self.source(client)), (self._users, user[:_NAME_MOST]):
             failures.drop_old(now)
             if failures.add(key, now) >= FREE:
                 self.active = True

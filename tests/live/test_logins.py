@@ -195,3 +195,15 @@ class TestGuessing:
             began = time.monotonic()
             assert client.ask("AUTH", "app", "a") == OK
             assert time.monotonic() - began >= 1.5
+
+    def test_passwords_that_take_long(self, site: Site, serve: Serve, crowd: contextlib.ExitStack) -> None:
+        """Who guesses such a password from one address does not hold up the logins from another one."""
+        salt = b"salt" * 4
+        right = hashlib.scrypt(b"s", salt=salt, n=16384, r=8, p=1).hex()
+        config = f'[[users]]\nname = "slow"\npassword_hash = "scrypt:16384:8:1:{salt.hex()}:{right}"\n'
+        proxy = serve("--static", site.shards.static, config=f"[limits]\nauth_delay_max = '0s'\n{config}")
+        for number in range(150):
+            crowd.enter_context(Wire(proxy.address)).send(pack("AUTH", "slow", f"guess {number}"))
+        with Wire(proxy.address, source="127.0.0.9") as client:
+            assert client.ask("AUTH", "slow", "s") == OK
+            assert metric(proxy, FAILED, reason="wrong password") < 100, "most of the guesses are not even verified"
