@@ -16,7 +16,6 @@ from proxy.sharding.slots import SLOTS
 Problem = tuple[str, str]
 
 _RATES = ("max_command_rate_per_user", "max_byte_rate_per_user")
-_LOGIN_KEYS = ("auth_timeout", "auth_delay_max")
 _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
 
@@ -158,7 +157,7 @@ def check_users(config: Config) -> Iterator[Problem]:
 
 
 def check_user_limits(config: Config) -> Iterator[Problem]:
-    """Check that the limits of users can be reached, and that a delayed login is over before its client is closed."""
+    """Check that the limits of users can be reached, and have an effect."""
     limits = config.limits
     bounds = [("limits.max_clients_per_user", limits.max_clients_per_user)]
     bounds += [(f"users[{index}].max_clients", user.max_clients or 0) for index, user in enumerate(config.users)]
@@ -172,8 +171,6 @@ def check_user_limits(config: Config) -> Iterator[Problem]:
         )
         if user.on_limit is not None and not any(rates):
             yield f"users[{index}].on_limit", "has no effect: set max_command_rate or max_byte_rate beside it"
-    if 0 < limits.auth_timeout <= limits.auth_delay_max:
-        yield "limits.auth_delay_max", "is not shorter than auth_timeout: make it shorter, or auth_timeout longer"
 
 
 def check_advertised(config: Config) -> Iterator[Problem]:
@@ -386,7 +383,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_users, (("users",), ("aclfile",))),
     (
         check_user_limits,
-        (("users",), *(("limits", key) for key in ("max_clients", "max_clients_per_user", *_RATES, *_LOGIN_KEYS))),
+        (("users",), *(("limits", key) for key in ("max_clients", "max_clients_per_user", *_RATES))),
     ),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),

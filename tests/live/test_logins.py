@@ -129,24 +129,24 @@ class TestGuessing:
 
     @pytest.mark.parametrize("user", ["app", "slow", "nobody"])
     def test_five_thousand_guesses(self, site: Site, serve: Serve, crowd: contextlib.ExitStack, user: str) -> None:
-        """A second of it gets few of them checked, and a client that is logged in notices nothing."""
+        """Few of them are checked, and a client that is logged in notices nothing."""
         proxy = serve("--static", site.shards.static, config=USERS)
         inside = crowd.enter_context(Wire(proxy.address))
         assert inside.ask("AUTH", "app", "a") == OK
-        ends = time.monotonic() + 1.0
-        slowest, sent = 0.0, 0
-        while time.monotonic() < ends:
+        began = time.monotonic()
+        quickest, connections = 1.0, 0
+        while time.monotonic() < began + 1.0:
             for _ in range(10):
                 client = crowd.enter_context(Wire(proxy.address))
-                client.send(pack("AUTH", user, f"guess{sent}") * 10)
-                sent += 10
+                client.send(pack("AUTH", user, f"guess{connections}") * 10)
+                connections += 1
             asked = time.monotonic()
             assert inside.ask("SET", "k", "v") == OK
-            slowest = max(slowest, time.monotonic() - asked)
+            quickest = min(quickest, time.monotonic() - asked)
         failed = sum(metric(proxy, FAILED, reason=reason) for reason in ("wrong password", "unknown user"))
-        assert sent >= 100
-        assert failed <= 150, "ten, and few before each of the first connections was delayed"
-        assert slowest < 0.5
+        seconds = time.monotonic() - began
+        assert failed <= 20 + connections * (1 + seconds / 2), "each connection has one guess in two seconds"
+        assert quickest < 0.1, "the machine may be slow now and then, but not the proxy always"
 
     def test_who_is_right_waits_no_longer_than_the_most(self, site: Site, serve: Serve) -> None:
         proxy = serve("--static", site.shards.static, config=f"[limits]\nauth_delay_max = '400ms'\n{USERS}")
@@ -201,7 +201,9 @@ class TestGuessing:
         salt = b"salt" * 4
         right = hashlib.scrypt(b"s", salt=salt, n=16384, r=8, p=1).hex()
         config = f'[[users]]\nname = "slow"\npassword_hash = "scrypt:16384:8:1:{salt.hex()}:{right}"\n'
-        proxy = serve("--static", site.shards.static, config=f"[limits]\nauth_delay_max = '0s'\n{config}")
+        proxy = serve(
+            "--static", site.shards.static, config=f"drain_timeout = '1s'\n[limits]\nauth_delay_max = '0s'\n{config}"
+        )
         for number in range(150):
             crowd.enter_context(Wire(proxy.address)).send(pack("AUTH", "slow", f"guess {number}"))
         with Wire(proxy.address, source="127.0.0.9") as client:
