@@ -126,8 +126,8 @@ class ClientTimeouts:
             client = self._worker.clients.get(number)
             if client is None or client.gone or client.closing or client.session.authenticated:
                 continue
-            if client.held or number in self._worker.clients.delays.waiting:
-                # CLIENT PAUSE or a delay holds the client's login.
+            if number in self._worker.clients.delays.waiting:
+                # The login is delayed, as many have failed.
                 self._strangers.append((now, number))
                 continue
             closed.append((client, LOGIN))
