@@ -21,6 +21,7 @@ MODULES = (
     "proxy.client.own_fast_path",
     "proxy.client.pacing",
     "proxy.client.planned",
+    "proxy.client.quota",
     "proxy.client.read_your_writes",
     "proxy.client.registry",
     "proxy.client.request_loop",

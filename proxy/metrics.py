@@ -34,12 +34,16 @@ AUDIT_DROPPED = Metric("slotgate_audit_dropped", "counter", "Lines for the audit
 AUDIT_WAITING = Metric(
     "slotgate_audit_waiting_bytes", "gauge", "Bytes of the audit log that are not written yet.", ("worker",)
 )
+LOGINS_DELAYED = Metric("slotgate_logins_delayed", "counter", "Logins that had to wait, as many had failed.")
 DENIED = Metric("slotgate_acl_denied", "counter", "Commands that the rules of their user denied.", ("reason",))
 STOPPED = Metric(
     "slotgate_clients_not_read",
     "counter",
-    "Times that a client was not read from, as too much waited for it to read, by the limit.",
+    "Times that a client was not read from for a while because of a limit, by the limit.",
     ("limit",),
+)
+REFUSED = Metric(
+    "slotgate_requests_refused", "counter", "Requests and logins refused because of a limit, by the limit.", ("limit",)
 )
 WAITING = Metric(
     "slotgate_client_waiting_bytes", "gauge", "Bytes that wait for clients that are behind with reading.", ("worker",)
@@ -153,6 +157,7 @@ class Counters:
         "measure",
         "redirections",
         "refreshes",
+        "refused",
         "rejected",
         "retries",
         "splits",
@@ -177,6 +182,7 @@ class Counters:
         self.refreshes: dict[str, int] = {}
         self.confirmed = 0.0
         """The time of the last successful look at the topology, by ``time.monotonic``; 0 if there was none."""
+        self.refused: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
         self.stopped: dict[str, int] = {}
         self.retries = 0
@@ -221,6 +227,10 @@ class Counters:
     def reject(self, reason: str) -> None:
         """Count a client that was closed for ``reason`` (a fixed word)."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def refuse(self, limit: str) -> None:
+        """Count a request or login that is refused because ``limit`` (a key of the configuration) is reached."""
+        self.refused[limit] = self.refused.get(limit, 0) + 1
 
     def hold(self, limit: str) -> None:
         """Count a client that is not read from because ``limit`` (a key of the configuration) is reached."""

@@ -17,6 +17,7 @@ cdef int _ORDER
 cdef int _FULL
 cdef int _BLOCKED
 cdef int _PACED
+cdef int _LOGIN
 
 
 cdef class ClientConnection(Client):

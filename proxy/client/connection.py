@@ -31,6 +31,9 @@ _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
 _PACED = Stop.PACED
+_LOGIN = Stop.LOGIN
+_WITH_LOGIN = 16 * 1024
+"""Bytes of a client's requests that are read and kept while its login is delayed."""
 _HELD = 1024 * 1024
 """Bytes of a client's requests that are read and kept while CLIENT PAUSE holds them."""
 
@@ -92,6 +95,7 @@ class ClientConnection(Client):
         # again.
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
         self.begin(self._clients.enter(self, transport), Flow(self, transport), self._turn.now())
+        self._clients.begun(self)
 
     @property
     def gone(self) -> bool:
@@ -125,7 +129,7 @@ class ClientConnection(Client):
 
     def eof_received(self) -> bool:
         """Answer all requests of a client that sends no more, then close."""
-        if self.held or (self.modes is not None and self.modes.blocked):
+        if self.held or self.flow.reasons & _LOGIN or (self.modes is not None and self.modes.blocked):
             self.close()  # as in Redis, an element must not be given to a client that is gone
             return False
         self._ending = True
@@ -163,8 +167,8 @@ class ClientConnection(Client):
                 # meanwhile are bounded. A client that is behind is weighed below.
                 if size > self.service.limits.requests.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
-                elif self.held and size > _HELD:
-                    self.flow.stop(_FULL)  # until the pause is over
+                elif (self.held and size > _HELD) or (self.flow.reasons & _LOGIN and size > _WITH_LOGIN):
+                    self.flow.stop(_FULL)  # until the pause is over, or the login checked
             elif size >= self.framer().need:
                 self.go_on()
         elif self.closing:

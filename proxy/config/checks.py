@@ -15,6 +15,7 @@ from proxy.config.users import default_user
 from proxy.config.values import Address, format_range
 from proxy.sharding.slots import SLOTS
 
+_RATES = ("max_command_rate_per_user", "max_byte_rate_per_user")
 _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
 
@@ -144,6 +145,23 @@ def check_users(config: Config) -> Iterator[Problem]:
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
     if config.aclfile is not None and config.users != default_user(()):
         yield "aclfile", "is named beside [[users]]: have all users in one place"
+
+
+def check_user_limits(config: Config) -> Iterator[Problem]:
+    """Check that the limits of users can be reached, and have an effect."""
+    limits = config.limits
+    bounds = [("limits.max_clients_per_user", limits.max_clients_per_user)]
+    bounds += [(f"users[{index}].max_clients", user.max_clients or 0) for index, user in enumerate(config.users)]
+    for path, most in bounds:
+        if most > limits.max_clients:
+            yield path, "is larger than limits.max_clients, so it is never reached: make it smaller"
+    for index, user in enumerate(config.users):
+        rates = (
+            limits.max_command_rate_per_user if user.max_command_rate is None else user.max_command_rate,
+            limits.max_byte_rate_per_user if user.max_byte_rate is None else user.max_byte_rate,
+        )
+        if user.on_limit is not None and not any(rates):
+            yield f"users[{index}].on_limit", "has no effect: set max_command_rate or max_byte_rate beside it"
 
 
 def check_advertised(config: Config) -> Iterator[Problem]:
@@ -371,6 +389,10 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_audit, (("audit", "path"), ("audit", "rules"))),
     (check_users, (("users",), ("aclfile",))),
+    (
+        check_user_limits,
+        (("users",), *(("limits", key) for key in ("max_clients", "max_clients_per_user", *_RATES))),
+    ),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
     (check_proxied, (("listeners",), ("trusted_proxies",))),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),

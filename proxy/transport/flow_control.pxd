@@ -14,6 +14,7 @@ cdef class Flow:
     cdef readonly bint stopped
     cdef readonly bint behind
     cdef public bint lively
+    cdef public object quota
     cdef bint _reads
 
     cpdef object stop(self, int reason)

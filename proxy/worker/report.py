@@ -152,6 +152,7 @@ def _tally(service: Service) -> Tally:
     denials = service.world.denials
     for reason, count in denials.logins.items():
         tally.add(metrics.AUTH_FAILURES, count, reason)
+    tally.add(metrics.LOGINS_DELAYED, service.world.delays.delayed)
     for reason, count in denials.commands.items():
         tally.add(metrics.DENIED, count, reason)
     if denials.audit is not None:
@@ -160,6 +161,8 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.AUDIT_WAITING, denials.audit.waiting, str(service.shared_counts.index))
     for limit, count in counters.stopped.items():
         tally.add(metrics.STOPPED, count, limit)
+    for limit, count in counters.refused.items():
+        tally.add(metrics.REFUSED, count, limit)
     tally.add(metrics.WAITING, service.clients.backlog.total, str(service.shared_counts.index))
     for error, count in counters.redirections.items():
         tally.add(metrics.REDIRECTIONS, count, error)
