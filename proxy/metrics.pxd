@@ -22,6 +22,7 @@ cdef class Counters:
     cdef list _fine
     cdef public double latency_sum
     cdef public long long lease_refusals
+    cdef public dict limited
     cdef public dict redirections
     cdef public dict refreshes
     cdef public double confirmed

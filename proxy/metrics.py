@@ -36,6 +36,12 @@ STOPPED = Metric(
     "Times that a client was not read from, as too much waited for it to read, by the limit.",
     ("limit",),
 )
+LIMITED = Metric(
+    "slotgate_limited",
+    "counter",
+    "Commands refused because their client has as much as a limit allows, by the limit.",
+    ("limit",),
+)
 WAITING = Metric(
     "slotgate_client_waiting_bytes", "gauge", "Bytes that wait for clients that are behind with reading.", ("worker",)
 )
@@ -145,6 +151,7 @@ class Counters:
         "crossslots",
         "latency_sum",
         "lease_refusals",
+        "limited",
         "measure",
         "redirections",
         "refreshes",
@@ -168,6 +175,7 @@ class Counters:
         self._fine = [0] * int(_FINE_UPTO * _FINE_PER_SECOND)
         self.latency_sum = 0.0
         self.lease_refusals = 0
+        self.limited: dict[str, int] = {}
         self.redirections: dict[str, int] = {}
         self.refreshes: dict[str, int] = {}
         self.confirmed = 0.0
@@ -216,6 +224,11 @@ class Counters:
     def reject(self, reason: str) -> None:
         """Count a client that was closed for ``reason`` (a fixed word)."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def limit(self, limit: str) -> None:
+        """Count a command that is refused because its client has as much as ``limit`` (a key of the configuration)
+        allows."""
+        self.limited[limit] = self.limited.get(limit, 0) + 1
 
     def hold(self, limit: str) -> None:
         """Count a client that is not read from because ``limit`` (a key of the configuration) is reached."""

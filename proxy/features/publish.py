@@ -139,9 +139,13 @@ def subscribe(modes: Modes, request: Request) -> bool:
     listening = modes.listening()
     if not (listening.follows or client.alone()):
         return False
+    kind, names = BEGIN[request.fact.name], request.args[1:]
+    if excess := listening.excess(kind, names):
+        client.refuse(request.fact, excess)
+        return True
     pending = client.hold(request.fact)
     pending.unmute()  # as in Redis, CLIENT REPLY does not suppress it
-    listening.begin(BEGIN[request.fact.name], request.args[1:], pending)
+    listening.begin(kind, names, pending)
     return True
 
 

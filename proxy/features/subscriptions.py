@@ -44,13 +44,26 @@ class Begun:
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_begun", "_client", "_confirms", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
+    __slots__ = (
+        "_asked",
+        "_begun",
+        "_client",
+        "_confirms",
+        "_expected",
+        "_leaves",
+        "_limited",
+        "_watch",
+        "names",
+        "protocol",
+    )
 
     def __init__(self, client: Host) -> None:
         self._client = client
         self.protocol = client.session.protocol
         self._begun: deque[Begun] = deque()
         """The commands that subscribe and are not confirmed yet, the oldest first."""
+        self._asked = [0, 0]
+        """How many names the commands in ``_begun`` have: of channels, and of patterns."""
         self._confirms = False
         """Whether a job confirms the commands in ``_begun``."""
         self._limited = False
@@ -107,6 +120,9 @@ class Subscriptions:
             for name, args in commands:
                 if BEGIN.get(name, Kind.SHARD) is not Kind.SHARD:
                     names.setdefault(BEGIN[name], []).extend(args[1:])
+            for kind, all_of in names.items():
+                if excess := self.excess(kind, all_of):
+                    return excess
             self._expected = [hub.claim(self._expected_stands) for _ in names]
             slices = self._client.service.slices
             for claim, (kind, all_of) in zip(self._expected, names.items(), strict=True):
@@ -119,6 +135,31 @@ class Subscriptions:
             return None
         self._client.flow.stop(Stop.ORDER)
         return ""
+
+    def excess(self, kind: Kind, names: Sequence[bytes]) -> str:
+        """Count, and return the error for, a subscription to ``names`` that exceeds what the client may have; "" if the
+        client may subscribe. Names in long commands count even if the client is subscribed to them already."""
+        limits = self._client.service.config.limits
+        patterns = kind is Kind.PATTERN
+        most = limits.max_patterns_per_client if patterns else limits.max_subscriptions_per_client
+        if not most:
+            return ""
+        channels, has, of_shards = (len(self.names[each]) for each in Kind)
+        if not patterns:
+            has = channels + of_shards
+        has += self._asked[patterns]
+        if has + len(names) <= most:
+            return ""
+        own = self.names[kind]
+        more = len({*names} - own.keys()) if len(names) <= _FEW else len(names)
+        if has + more <= most:
+            return ""
+        key = "max_patterns_per_client" if patterns else "max_subscriptions_per_client"
+        self._client.service.counters.limit(key)
+        return (
+            f"ERR this client has {has} subscriptions to {'patterns' if patterns else 'channels'} and asks for {more} "
+            f"more: limits.{key} = {most}. The command was not executed"
+        )
 
     def _expected_stands(self, problem: str | None) -> None:
         self._client.flow.go(Stop.ORDER)
@@ -148,6 +189,7 @@ class Subscriptions:
         claim = hub.claim(self._settled)
         hub.beginnings.begin(claim, kind, names)
         self._begun.append(Begun(kind, names, pending, claim))
+        self._asked[kind is Kind.PATTERN] += len(names)
         client.service.slices.run(self._claiming(claim, kind, names), client)
         if self._begun:
             client.adopt_session()
@@ -189,7 +231,7 @@ class Subscriptions:
             # The open stream makes messages wait until all names are confirmed.
             window.stream(token, b"", False)
             yield from self._joining(kind, names, say)
-            begun.popleft()
+            self._drop_first()
             self._changed()
             window.stream(token, b"".join(said), True)
         else:
@@ -197,7 +239,7 @@ class Subscriptions:
                 said.append(encode.error(problem))
             else:
                 at_once(self._joining(kind, names, said.append))
-            begun.popleft()
+            self._drop_first()
             self._changed()
             window.gathers = bool(begun)
             if not begun:
@@ -207,6 +249,11 @@ class Subscriptions:
             first.pending.answer(b"".join(said))
             window.gathers = False
         self._let_go(first.claim)
+
+    def _drop_first(self) -> None:
+        """Remove the oldest command that was not confirmed from ``_begun``."""
+        first = self._begun.popleft()
+        self._asked[first.kind is Kind.PATTERN] -= len(first.names)
 
     def _let_go(self, claim: PendingSubscription) -> None:
         """Release a claim that is served or not needed any more."""
@@ -305,6 +352,7 @@ class Subscriptions:
         self.forget()
         begun = list(self._begun)
         self._begun.clear()
+        self._asked = [0, 0]
         for each in begun:
             self._let_go(each.claim)
         if self._watch is not None:

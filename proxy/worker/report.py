@@ -156,6 +156,8 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.DENIED, count, reason)
     for limit, count in counters.stopped.items():
         tally.add(metrics.STOPPED, count, limit)
+    for limit, count in counters.limited.items():
+        tally.add(metrics.LIMITED, count, limit)
     tally.add(metrics.WAITING, service.clients.backlog.total, str(service.shared_counts.index))
     for error, count in counters.redirections.items():
         tally.add(metrics.REDIRECTIONS, count, error)

@@ -66,6 +66,7 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
 _SLOW = (
     "test_blocking_moves",
     "test_busy_scripts",
+    "test_client_limits",
     "test_clients",
     "test_closed_idle",
     "test_cluster_discovery",
