@@ -39,16 +39,13 @@ _QUEUING = (ClientMode.QUEUES, ClientMode.SPOILED)
 class Client(Receiver):
     """The client whose requests are carried out; the class holds its session, routes and replies, not its transport.
 
-    The contract of the class:
-
-    - ``ClientConnection`` is the only subclass. It has no ``__init__``, because calling the inherited one would add a
-      tenth to the cost of a connection; ``__init__`` calls ``set_up`` for the subclass's own state.
+    - ``ClientConnection`` is the only subclass in use. It has no ``__init__``, because calling the inherited one would
+      add a tenth to the cost of a connection; ``__init__`` calls ``set_up`` for the subclass's own state.
     - ``begin`` is called once the client is admitted; before that call, ``flow`` and ``routes`` are unset.
     - The subclass implements the methods under "of the connection" below; here these raise NotImplementedError.
     - Code that changes the session or ``modes`` calls ``adopt_session`` or ``changed`` afterwards: these set ``plain``,
       ``own`` and ``routes``, the only state that the fast paths read.
     - Each request is answered once and in order, by ``window.answer`` or under a token of ``window.reserve``.
-    - Objects that most clients never need (session, framer, modes) are made on first use.
     """
 
     __slots__ = (
@@ -120,7 +117,6 @@ class Client(Receiver):
         """Whether a CLIENT PAUSE holds a request of the client, which then counts as blocked."""
         self.calls_scripts = False
         """Whether the client has called a script: from then on it shares connections with other callers of scripts."""
-
         self.set_up()
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
@@ -190,6 +186,10 @@ class Client(Receiver):
 
     def unprocessed(self) -> int:
         """The number of bytes of requests that are not carried out yet."""
+        raise NotImplementedError
+
+    def count_sent(self, size: int) -> None:
+        """Count ``size`` bytes of requests that were carried out and may be unanswered."""
         raise NotImplementedError
 
     def close(self) -> None:

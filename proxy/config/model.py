@@ -34,12 +34,14 @@ from proxy.config.values import (
     Count,
     Duration,
     ListenAddress,
+    Memory,
     Percent,
     ServerAddress,
     Size,
     SlotRanges,
     Workers,
     cores,
+    machine_memory,
 )
 
 ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
@@ -262,6 +264,7 @@ class LimitsSection(ConnectionLimits):
         "A quarter of a container of 2 GB: pipelines that are written whole fit, and memory does not run out.",
         gt=0,
     )
+    memory: Memory = _default("auto", "Three quarters of the container's or machine's memory: the rest is for others.")
     max_reply: Size = _default(
         "1gb",
         "Two values of the largest size. The same as output_hard, since a kept reply becomes output in the end.",
@@ -347,6 +350,12 @@ class Config(Section):
         needed."""
         nopass = self.aclfile is None and any(user.name == "default" and user.open for user in self.users)
         return tuple(each for each in self.listen if self.protected_mode and nopass and not each.loopback)
+
+    @property
+    def memory_share(self) -> int:
+        """The bytes of memory that one worker process may use."""
+        memory = self.limits.memory
+        return (machine_memory() * 3 // 4 if memory == "auto" else memory) // self.worker_count
 
     @property
     def worker_count(self) -> int:

@@ -15,8 +15,10 @@ cdef class Flow:
     cdef readonly bint behind
     cdef public bint lively
     cdef bint _reads
+    cdef readonly bint withheld
 
     cpdef object stop(self, int reason)
     cpdef object go(self, int reason)
     @cython.locals(exempt=int, reads=bint)
     cdef object _settle(self)
+    cpdef object withhold(self, bint on)

@@ -78,6 +78,7 @@ _SLOW = (
     "test_localcluster",
     "test_long_replies",
     "test_long_work",
+    "test_memory",
     "test_node",
     "test_protected_mode",
     "test_pubsub_cluster",
