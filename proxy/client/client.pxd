@@ -20,6 +20,7 @@ cdef int _LONG_WAY
 cdef class Client(Receiver):
     # for good
     cdef readonly object service
+    cdef readonly object listener
     cdef readonly Lookups lookups
     cdef readonly OwnAnswers own_answers
     cdef readonly ReplyWindow window
@@ -44,7 +45,6 @@ cdef class Client(Receiver):
     cdef readonly int own
     cdef readonly bytes said
     cdef tuple _usual
-    cdef readonly bint calls_scripts
     cdef readonly bint held
 
     cpdef object set_up(self)

@@ -25,6 +25,7 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
+from proxy.session.listener import Listener
 from proxy.session.own_command import OwnCommand
 from proxy.session.session import ClientMode, ReplyMode, Session
 from proxy.transport.flow_control import Flow, Stop
@@ -33,32 +34,34 @@ _EVERY_SHARD = 2**64 - 1
 _ON = ReplyMode.ON
 _OWN = ClientMode.OWN
 _LONG_WAY = ClientMode.LONG
-_QUEUING = (ClientMode.QUEUES, ClientMode.SPOILED)
 
 
 class Client(Receiver):
     """The client whose requests are carried out; the class holds its session, routes and replies, not its transport.
 
-    - ``ClientConnection`` is the only subclass in use. It has no ``__init__``, because calling the inherited one would
-      add a tenth to the cost of a connection; ``__init__`` calls ``set_up`` for the subclass's own state.
+    The contract of the class:
+
+    - ``ClientConnection``, the only subclass in use, has no ``__init__``: calling the inherited one would add a tenth to the
+      cost of a connection. ``__init__`` calls ``set_up`` for the subclass's own state.
     - ``begin`` is called once the client is admitted; before that call, ``flow`` and ``routes`` are unset.
     - The subclass implements the methods under "of the connection" below; here these raise NotImplementedError.
     - Code that changes the session or ``modes`` calls ``adopt_session`` or ``changed`` afterwards: these set ``plain``,
       ``own`` and ``routes``, the only state that the fast paths read.
     - Each request is answered once and in order, by ``window.answer`` or under a token of ``window.reserve``.
+    - Objects that most clients never need (session, framer, modes) are made on first use.
     """
 
     __slots__ = (
         "_framer",
         "_session",
         "_usual",
-        "calls_scripts",
         "closing",
         "created",
         "flow",
         "held",
         "last_active",
         "latest",
+        "listener",
         "lookups",
         "modes",
         "most",
@@ -76,10 +79,10 @@ class Client(Receiver):
         "wrote",
     )
 
-    def __init__(self, service: ClientServices) -> None:
-        # Set once.
+    def __init__(self, service: ClientServices, listener: Listener | None = None) -> None:
         limits = service.limits
         self.service = service
+        self.listener: Listener = service.listeners[0] if listener is None else listener
         self.window = ReplyWindow(self.wake, limits.output_soft)
         self.number = 0
         self.most = min(limits.max_in_flight, AT_FIRST)
@@ -115,8 +118,6 @@ class Client(Receiver):
         """The session's state that selects the routes, and the routes that the client has outside of any mode."""
         self.held = False
         """Whether a CLIENT PAUSE holds a request of the client, which then counts as blocked."""
-        self.calls_scripts = False
-        """Whether the client has called a script: from then on it shares connections with other callers of scripts."""
         self.set_up()
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
@@ -127,11 +128,11 @@ class Client(Receiver):
         self.created = self.last_active = now
         if lasting := service.upstream.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, lasting)
-        if service.world.users.default_plain:
+        if self.listener.plain(service.world.users):
             quiet = not (service.clients.paused or service.clients.monitoring.watching)
             self.own = ClientMode.OWN if quiet else ClientMode.LONG
             self.plain = self.lookups.allowed and quiet
-            plain = service.upstream.plain_routes
+            plain = service.upstream.plain_routes[self.listener.read_from]
             self.routes = plain[0] if len(plain) == 1 else plain[service.shared_counts.rank(number) % len(plain)]
         else:
             self.adopt_session()
@@ -145,7 +146,8 @@ class Client(Receiver):
         """Return ``session``, without the cost of a property, for code that runs at each request."""
         session = self._session
         if session is None:
-            session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
+            world, listener = self.service.world, self.listener
+            session = self._session = Session(world, self.number, *self.addresses(), self.created, listener)
         return session
 
     @property
@@ -219,11 +221,12 @@ class Client(Receiver):
         framer = self._framer
         if framer is not None:
             framer.set_authenticated(session.authenticated)
-        now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
+        now = session.protocol, session.db, session.reads_replicas, session.calls_scripts
         usual = self._usual
         if usual is None or usual[0] != now:
             protocol, db, replicas, rank = now[0], now[1], now[2], service.shared_counts.rank(self.number)
-            routes = service.upstream.routes(protocol, db, rank, replicas, self.calls_scripts)
+            policy = self.listener.policy(replicas)
+            routes = service.upstream.routes(protocol, db, policy, rank, session.calls_scripts)
             usual = self._usual = now, routes
         self.routes = usual[1]
         if modes is not None:
@@ -255,7 +258,7 @@ class Client(Receiver):
     def _mode(self, session: Session) -> int:
         """The client's mode for the own fast path, which does not check the ACL rules of the client's user."""
         mode = _OWN if self.modes is None else self.modes.mode
-        if session.unrestricted or (mode not in _QUEUING and (session.permissions.own or not session.authenticated)):
+        if session.unrestricted or session.permissions.own or not session.authenticated:
             return mode
         return _LONG_WAY
 
@@ -273,10 +276,10 @@ class Client(Receiver):
 
     def may_call_scripts(self) -> bool:
         """Use the connections for callers of scripts. False if requests on other connections must be answered first."""
-        if not self.calls_scripts and not self.routes.key.owner:
+        if not self.session.calls_scripts and not self.routes.key.owner:
             if not self.alone():
                 return False
-            self.calls_scripts = True
+            self.session.calls_scripts = True
             self.adopt_session()
         return True
 
@@ -304,14 +307,12 @@ class Client(Receiver):
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command that is not executed with the error ``text``."""
-        if fact is not None and fact.name == "exec":
-            text = errors.exec_refused(text)
         if self.modes is not None:
             commands.spoil(self.modes, fact)
         if fact is not None:
             self.service.counters.command(fact.name).rejected += 1
-        muted = self.session.muted()
-        self.window.answer(b"" if muted else encode.error(text))
+            text = errors.exec_refused(text) if fact.name == "exec" else text
+        self.window.answer(b"" if self.session.muted() else encode.error(text))
         self.adopt_session()
 
     def reject(self, fact: Fact, rejected: Reject) -> None:
@@ -370,8 +371,7 @@ class Client(Receiver):
         """The routes for the request in ``frame``. A request that is very large, or has had very long replies, is not
         sent over a shared connection: it waits until all earlier requests are answered (None), and later requests wait
         until it is answered."""
-        session = self.session
-        routes = self.service.upstream.large_routes(frame, self.routes, session.protocol, session.db)
+        routes = self.service.upstream.large_routes(frame, self.routes, self.session.protocol, self.session.db)
         if routes is None:
             frames = [part.frame for part in plan.parts] if isinstance(plan, Scatter) else [frame]
             routes = self.service.upstream.long_routes(frames, self.routes)

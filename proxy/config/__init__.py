@@ -6,6 +6,7 @@
     section        what the tables have in common
     client_limits  the keys of ``[limits]`` about who is connected, and what one client may have
     admin          the table of the admin port
+    listeners      the listening addresses, and what holds for the clients of each
     users          the users and their rules
     values         durations, sizes, addresses and slot ranges
     secret         passwords and tokens, from the file, the environment or a file of their own
