@@ -44,6 +44,7 @@ from proxy.transport.listeners import BACKLOG, listen
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
 from proxy.worker.admin_port import AdminPort
+from proxy.worker.audit_log import audit_rules_of
 from proxy.worker.configured_users import learn_users, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.made_from_config import credentials_of
@@ -79,7 +80,9 @@ def run(config: Config, config_file: str = "") -> int:
     if engine() == "python":
         log.warning(WARNING)
     topology = build_topology(config)
-    users_of(config)  # raises an error for invalid users before anything is started
+    # These raise an error for invalid users and rules before anything is started.
+    users_of(config)
+    audit_rules_of(config)
     # Workers inherit the limit.
     descriptors.check(descriptors.raise_limit(), config, topology)
     if config.topology.kind == "static":
@@ -125,7 +128,7 @@ async def serve(config: Config, identity: Identity) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
+    loop.add_signal_handler(signal.SIGHUP, _hung_up, service)
     async with at_work(service):
         listeners = listen([each.address for each in config.listening], idle=config.limits.tcp_keepalive_seconds)
         try:
@@ -138,6 +141,14 @@ async def serve(config: Config, identity: Identity) -> None:
         finally:
             listeners.close()
     log.info("stopped")
+
+
+def _hung_up(service: Service) -> None:
+    """Act on SIGHUP: nothing but the audit log is opened again."""
+    log.warning(NO_RELOAD)
+    audit = service.world.denials.audit
+    if audit is not None:
+        audit.reopen()
 
 
 @contextlib.asynccontextmanager
