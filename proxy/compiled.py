@@ -15,6 +15,7 @@ MODULES = (
     "proxy.client.connection",
     "proxy.client.fast_commands",
     "proxy.client.fast_path",
+    "proxy.client.holdings",
     "proxy.client.kept_input",
     "proxy.client.own_answers",
     "proxy.client.own_commands",

@@ -48,6 +48,16 @@ REFUSED = Metric(
 WAITING = Metric(
     "slotgate_client_waiting_bytes", "gauge", "Bytes that wait for clients that are behind with reading.", ("worker",)
 )
+MEMORY = Metric(
+    "slotgate_client_memory_bytes",
+    "gauge",
+    "Bytes that clients hold, by kind, counted every few seconds.",
+    ("kind", "worker"),
+)
+MEMORY_LIMIT = Metric(
+    "slotgate_client_memory_limit_bytes", "gauge", "Bytes that clients may hold, of limits.memory.", ("worker",)
+)
+RESIDENT = Metric("slotgate_resident_bytes", "gauge", "Memory of the worker process.", ("worker",))
 SPLITS = Metric("slotgate_splits", "counter", "Requests split into parts for several shards.")
 CROSSSLOTS = Metric("slotgate_crossslots", "counter", "Requests refused because their keys are in several slots.")
 _BACKEND = ("shard", "address", "role", "connection", "worker")

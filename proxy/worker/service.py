@@ -82,7 +82,7 @@ class Service:
         self.transports = LoopTransports(self.loop) if transports is None else transports
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
-        self.slices = Slices(self.loop, clock)
+        self.slices = Slices(self.loop, clock, lambda: self.counters.bytes_in)
         self.shared_counts = shared_counts or SharedCounts(listeners=len(config.listening))
         self.siblings: Siblings | None = None
         """The other workers, if there are any."""
@@ -255,7 +255,11 @@ class Service:
         """Return INFO's fields about the proxy."""
         shared_counts, maximum = self.shared_counts, self.clients.maximum
         standing = sum(backend.ready for backend in self.upstream.pool)
-        return overlay(self.config, cluster, identity, shared_counts, maximum, self.topology, standing, self.counters)
+        return overlay(
+            *(self.config, cluster, identity, shared_counts, maximum, self.topology, standing),
+            self.counters,
+            self.clients.memory,
+        )
 
     def _unserved(self) -> str:
         """Return why not all shards can be asked; empty if all can be asked."""
