@@ -48,6 +48,7 @@ MODULES = (
     "proxy.session.session",
     "proxy.sharding.colocation",
     "proxy.sharding.slots",
+    "proxy.transport.client_tls",
     "proxy.transport.clock",
     "proxy.transport.flow_control",
     "proxy.transport.write_batch",
