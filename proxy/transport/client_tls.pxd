@@ -6,7 +6,6 @@ cdef Py_ssize_t _RECORD
 cdef Py_ssize_t _FED
 cdef int _CHUNK
 cdef int _BURST
-cdef Py_ssize_t _LEAST_READ
 cdef Py_ssize_t _EMPTY_MOST
 
 
@@ -20,8 +19,11 @@ cdef class ClientTls(Receiver):
     cdef object _tls
     cdef object _incoming
     cdef object _outgoing
+    cdef object _give
     cdef object _read
     cdef object _encrypt
+    cdef object _take
+    cdef object _send
     cdef bint _open
     cdef bint _busy
     cdef object _early
@@ -42,7 +44,7 @@ cdef class ClientTls(Receiver):
     cdef bint _closing
 
     cpdef object data_received(self, bytes data)
-    @cython.locals(piece=bytes, data=bytes, pieces=list, over=bint, got=bint, most=Py_ssize_t, filled=Py_ssize_t)
+    @cython.locals(piece=bytes, data=bytes, pieces=list, over=bint, most=Py_ssize_t)
     cdef object _decrypt(self, Py_ssize_t fed)
     @cython.locals(size=Py_ssize_t)
     cpdef object write(self, bytes data)

@@ -33,7 +33,6 @@ _CHUNK = 8
 _BURST = 8
 """The most such chunks in a row, about 1 MB, which takes about a millisecond; other clients get their turn then."""
 _HIGH = 64 * 1024
-_LEAST_READ = 64
 _FIRST_FLIGHT = 128 * 1024
 """The most bytes that a client may send before its handshake is over; certificates of clients may be long."""
 _EMPTY_MOST = 40 * 1024
@@ -41,7 +40,8 @@ _EMPTY_MOST = 40 * 1024
 empty records cost the proxy far more than the client."""
 _HEADER = 5
 _HANDSHAKE = 22
-"""The type of a record that carries a handshake (RFC 8446, section 5.1)."""
+_MAJOR = 3
+"""The type of a record that carries a handshake, and the first byte of its version (RFC 8446, section 5.1)."""
 
 
 class Tls(Protocol):
@@ -81,6 +81,7 @@ class ClientTls(Receiver):
         "_empty",
         "_encrypt",
         "_factory",
+        "_give",
         "_given",
         "_held",
         "_high",
@@ -98,8 +99,10 @@ class ClientTls(Receiver):
         "_reading",
         "_receiver",
         "_scheduled",
+        "_send",
         "_settings",
         "_slow",
+        "_take",
         "_tls",
         "_wanted",
     )
@@ -117,8 +120,12 @@ class ClientTls(Receiver):
         self._tls: ssl.SSLObject | None = None
         self._incoming: ssl.MemoryBIO | None = None
         self._outgoing: ssl.MemoryBIO | None = None
+        # Their methods, since looking up a method costs as much as a short call; None unless the connection is open.
+        self._give: Callable[[bytes | memoryview], int] | None = None
         self._read: Callable[..., bytes | int] | None = None
         self._encrypt: Callable[[bytes | memoryview], int] | None = None
+        self._take: Callable[[], bytes] | None = None
+        self._send: Callable[[bytes], None] | None = None
         # the handshake
         self._open = False
         """Whether the handshake is complete."""
@@ -177,7 +184,7 @@ class ClientTls(Receiver):
             before = b"" if self._later is None else bytes(self._later)
             self._later = memoryview(before + data)
         elif len(data) <= _FED:
-            self._incoming.write(data)  # type: ignore[union-attr]  # it is there once the handshake is complete
+            self._give(data)  # type: ignore[misc]  # it is there once the handshake is complete
             self._decrypt(len(data))
         else:
             self._feed(memoryview(data))
@@ -204,7 +211,7 @@ class ClientTls(Receiver):
         self._early = self._later = None
         self._kept.clear()
         self._kept_size = 0
-        self._read = self._encrypt = None
+        self._give = self._read = self._encrypt = self._take = self._send = None
         if not self._busy:
             self._tls = self._incoming = self._outgoing = None
         if inner is not None:
@@ -290,6 +297,8 @@ class ClientTls(Receiver):
         self._settings.established(cast(ssl.SSLObject, self._tls))
         engine = getattr(self._tls, "_sslobj", self._tls)  # what SSLObject's methods call, without their frames
         self._read, self._encrypt = engine.read, engine.write
+        self._give, self._take = cast(ssl.MemoryBIO, self._incoming).write, cast(ssl.MemoryBIO, self._outgoing).read
+        self._send = raw.write
         self._open = True
         self._early = None
         if self._closing:
@@ -331,46 +340,38 @@ class ClientTls(Receiver):
                 self._later = data[at:]
                 return
             piece = data[at : at + _FED]
-            self._incoming.write(piece)  # type: ignore[union-attr]  # it is there once the handshake is complete
+            self._give(piece)  # type: ignore[misc]  # it is there once the handshake is complete
             at += len(piece)
             self._decrypt(len(piece))
 
     def _decrypt(self, fed: int) -> None:
         """Pass on all plaintext that OpenSSL has, of which ``fed`` bytes of ciphertext are new."""
-        incoming, outgoing, read = self._incoming, self._outgoing, self._read
+        incoming, read = self._incoming, self._read
         assert incoming is not None
-        assert outgoing is not None
         assert read is not None
+        if self._buffered:
+            self._decrypt_into(fed)
+            return
         data: bytes | None = None
         pieces: list[bytes] | None = None
-        over = got = False
+        over = False
+        # A record is longer than its plaintext; of one whose first part came earlier, the length is not known here.
+        most = _RECORD if self._partial or not fed else fed
+        self._partial = False
         try:
-            while self._open:
-                if self._buffered:
-                    if data is not None:
-                        break
-                    filled = self._fill()
-                    if not filled:
-                        over = True
-                        break
-                    got = True
-                    if not incoming.pending and not self._tls.pending():  # type: ignore[union-attr]
-                        break
-                    continue
-                most = _RECORD if self._partial else incoming.pending + _LEAST_READ
+            while True:
                 piece = cast(bytes, read(most))
-                self._partial = False
                 if not piece:
                     over = True
                     break
-                got = True
                 if data is None:
                     data = piece
                 elif pieces is None:
                     pieces = [data, piece]
                 else:
                     pieces.append(piece)
-                if not incoming.pending and not (len(piece) == most and self._tls.pending()):  # type: ignore[union-attr]
+                most = incoming.pending
+                if not most:
                     break
         except ssl.SSLWantReadError:
             self._partial = True
@@ -379,18 +380,11 @@ class ClientTls(Receiver):
         except ssl.SSLError as error:
             self._fail(error)
             return
-        if not self._open:
-            return
-        if got:
-            self._empty = 0
-        else:
+        if data is None:
             self._empty += fed
-        if outgoing.pending and self._raw is not None:
-            self._raw.write(outgoing.read())
-        if self._empty > _EMPTY_MOST:
-            self._fail(ConnectionAbortedError("the client sends records without data"))
-            return
-        if data is not None:
+            self._answer()
+        else:
+            self._empty = 0
             if pieces is not None:
                 data = b"".join(pieces)
             receiver = self._receiver
@@ -400,6 +394,45 @@ class ClientTls(Receiver):
                 self._inner.data_received(data)
         if over:
             self._end_input()
+
+    def _decrypt_into(self, fed: int) -> None:
+        """Decrypt into the protocol's own buffer, as long as it has one."""
+        over = got = False
+        try:
+            while self._open and self._buffered and self._has_input():
+                if not self._fill():
+                    over = True
+                    break
+                got = True
+        except ssl.SSLWantReadError:
+            self._partial = True
+        except ssl.SSLZeroReturnError:
+            over = True
+        except ssl.SSLError as error:
+            self._fail(error)
+            return
+        self._empty = 0 if got else self._empty + fed
+        self._answer()
+        if over:
+            self._end_input()
+        elif self._open and not self._closing and self._has_input():
+            self._decrypt(0)
+
+    def _has_input(self) -> bool:
+        """Whether OpenSSL has bytes that are not decrypted, or not passed on."""
+        incoming, tls = self._incoming, self._tls
+        return incoming is not None and tls is not None and bool(incoming.pending or tls.pending())
+
+    def _answer(self) -> None:
+        """Send what TLS itself answers, to a client that wants new keys for example; end the connection of a client
+        that sends nothing else."""
+        raw, outgoing = self._raw, self._outgoing
+        if raw is None or outgoing is None:
+            return
+        if outgoing.pending:
+            raw.write(outgoing.read())
+        if self._empty > _EMPTY_MOST:
+            self._fail(ConnectionAbortedError("the client sends records without data"))
 
     def _fill(self) -> int:
         """Decrypt into the protocol's own buffer; return how many bytes, 0 at the end."""
@@ -429,10 +462,8 @@ class ClientTls(Receiver):
         try:
             if later is not None and len(later):
                 self._feed(later)
-            else:
-                incoming, tls = self._incoming, self._tls
-                if incoming is not None and tls is not None and (incoming.pending or tls.pending()):
-                    self._decrypt(0)
+            elif self._has_input():
+                self._decrypt(0)
         except Exception as error:
             log.exception("a connection failed")
             self._fail(error)
@@ -463,8 +494,7 @@ class ClientTls(Receiver):
             return
         if self._scheduled:
             return
-        incoming, tls = self._incoming, self._tls
-        if self._later is not None or incoming.pending or tls.pending():  # type: ignore[union-attr]
+        if self._later is not None or self._has_input():
             self._scheduled = True
             self._settings.handshakes.loop.call_soon(self._catch_up)
         else:
@@ -483,7 +513,7 @@ class ClientTls(Receiver):
             except ssl.SSLError as error:
                 self._fail(error)
                 return
-            self._raw.write(self._outgoing.read())  # type: ignore[union-attr]
+            self._send(self._take())  # type: ignore[misc]
             return
         self._kept.append(data)
         self._kept_size += size
@@ -641,6 +671,9 @@ class ClientTls(Receiver):
 
 def _whole(early: bytearray) -> bool:
     """Whether a step can begin: a record is complete, or this is no handshake, so that OpenSSL can say so."""
-    if early[0] != _HANDSHAKE:
+    if early[0] != _HANDSHAKE or (len(early) > 1 and early[1] != _MAJOR):
         return True
-    return len(early) >= _HEADER and len(early) >= _HEADER + (early[3] << 8 | early[4])
+    if len(early) < _HEADER:
+        return False
+    size = early[3] << 8 | early[4]
+    return len(early) >= _HEADER + size or size > _RECORD
