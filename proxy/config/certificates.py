@@ -132,7 +132,9 @@ def _named_context(section: ListenerTls, each: ListenerCertificate) -> tuple[Seq
         raise Problems(*problems)
     names = each.server_names or dns_names(each.cert_file)
     if not names:
-        raise Problems(("server_names", f"are missing, and the certificate in {each.cert_file} has no DNS names either"))
+        raise Problems(
+            ("server_names", f"are missing, and the certificate in {each.cert_file} has no DNS names either")
+        )
     return names, context
 
 

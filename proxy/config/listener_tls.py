@@ -17,7 +17,9 @@ def _server_name(value: str) -> str:
     name = value.lower().rstrip(".")
     labels = name.removeprefix("*.").split(".")
     if not name or any(not label or not label.replace("-", "").replace("_", "").isalnum() for label in labels):
-        raise ValueError(f'{shown(value)} is not a host name: write it without a port; "*." may stand for its first part')
+        raise ValueError(
+            f'{shown(value)} is not a host name: write it without a port; "*." may stand for its first part'
+        )
     return name
 
 

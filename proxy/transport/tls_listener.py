@@ -12,13 +12,14 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import cast
 
 from proxy.config.certificates import expires_at, server_context
 from proxy.config.listener_tls import ListenerTls
 from proxy.config.secret import Problems
 from proxy.errors import ConfigError
-from proxy.transport.clock import Clock
 from proxy.transport.client_tls import ClientTls
+from proxy.transport.clock import Clock
 from proxy.transport.handshakes import Handshakes
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ _NO_TLS = {"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER", "PACKE
 _NO_TLS |= {"RECORD_LAYER_FAILURE", "BAD_PROTOCOL_VERSION_NUMBER"}
 _OLD = {"UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE", "WRONG_SSL_VERSION"}
 _OLD |= {"TLSV1_ALERT_PROTOCOL_VERSION"}
+
+_Names = tuple[tuple[str, str], ...]
+_Subject = tuple[_Names, ...]
+_USER_KINDS = ("DNS", "URI", "email")
 
 PLAIN = "no TLS"
 VERSION = "version"
@@ -112,14 +117,10 @@ class TlsListener:
         certificate = connection.getpeercert()
         if not certificate:
             return None
-        found: list[str] = []
+        subject, alternative = cast(_Subject, certificate.get("subject", ())), certificate.get("subjectAltName", ())
         if self._section.user_from == "cn":
-            for part in certificate.get("subject", ()):
-                found += [str(value) for key, value in part if key == "commonName"]  # type: ignore[misc]
-        else:
-            kinds = ("DNS", "URI", "email")
-            found += [str(value) for key, value in certificate.get("subjectAltName", ()) if key in kinds]  # type: ignore[misc]
-        return found
+            return [value for part in subject for key, value in part if key == "commonName"]
+        return [value for kind, value in cast(_Names, alternative) if kind in _USER_KINDS]
 
     def established(self, connection: ssl.SSLObject) -> None:
         """Count a handshake that is complete."""
