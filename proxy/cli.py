@@ -17,7 +17,8 @@ from proxy.compiled import engine
 from proxy.config import Config, User, load, parse_listen
 from proxy.config.client_limits import PROTECTED
 from proxy.config.environment import sets_topology
-from proxy.config.model import ColocateSection, ReadFrom
+from proxy.config.listeners import ListenerSection, ReadFrom
+from proxy.config.model import ColocateSection
 from proxy.config.values import cores, parse_workers
 from proxy.errors import ConfigError, SlotgateError
 from proxy.sharding.topology import build_topology, even_ranges, format_ranges
@@ -125,6 +126,8 @@ def _flags(options: argparse.Namespace) -> Mapping[str, object]:
     """Return the options that were given, in the structure of the configuration file."""
     given = {
         "listen": options.listen,
+        # Like the flags of a topology, it replaces all that the file says.
+        "listeners": None if options.listen is None else [],
         "read_from": options.read_from,
         "workers": options.workers,
         "admin": options.admin,
@@ -183,15 +186,15 @@ def _check(options: argparse.Namespace) -> int:
 
 def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
     topology = build_topology(config)
-    lines = [("protected", PROTECTED.format(listener)) for listener in config.protected_listeners]
+    lines = [("protected", PROTECTED.format(listener.address)) for listener in config.protected_listeners]
     lines += [
-        ("listen", ", ".join(map(str, config.listen))),
+        ("listen", ", ".join(map(_listener_words, config.listening))),
         ("admin", str(config.admin)),
         ("workers", "1" if config.workers == 1 else f"{config.workers} ({cores()} cores here)"),
         ("read_from", config.read_from),
         ("users", ", ".join(users if config.aclfile else map(_user_words, config.users))),
     ]
-    if config.present_as != "standalone":
+    if config.presents_cluster:
         lines.append(("present_as", config.present_as))
     if config.topology.kind == "cluster":
         lines.append(("cluster", f"asked of {', '.join(map(str, config.cluster.seeds))}"))
@@ -205,6 +208,14 @@ def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
         lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
     lines.extend(("colocate", _rule_words(rule)) for rule in config.colocate)
     return lines
+
+
+def _listener_words(listener: ListenerSection) -> str:
+    keys = [key for key in type(listener).model_fields if key != "address" and getattr(listener, key) is not None]
+    words = [
+        f"{key} {', '.join(value) if isinstance(value := getattr(listener, key), tuple) else value}" for key in keys
+    ]
+    return f"{listener.address} ({'; '.join(words)})" if words else str(listener.address)
 
 
 def _user_words(user: User) -> str:

@@ -45,6 +45,7 @@ MODULES = (
     "proxy.resp.replies",
     "proxy.resp.requests",
     "proxy.session.client_line",
+    "proxy.session.login_commands",
     "proxy.session.session",
     "proxy.sharding.colocation",
     "proxy.sharding.slots",

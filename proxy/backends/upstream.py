@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from proxy.backends.dedicated_pool import Leases
@@ -72,19 +72,15 @@ class Upstream:
             fitness,
             keep_to_primary=self.read_your_writes > 0,
         )
-        self.plain_routes = self.book.plain(config.read_from)
-        """The routes of clients with default settings, one for each way to spread clients."""
+        self.plain_routes: Mapping[str, list[Routes]] = {
+            policy: self.book.plain(policy) for policy in config.read_policies
+        }
+        """The routes of clients with default settings by ``read_from``, one for each way to spread clients."""
 
     # ---- routes of clients
 
-    def routes(
-        self, protocol: int, db: int, rank: int, reads_replicas: bool = False, calls_scripts: bool = False
-    ) -> Routes:
-        """The routes of the client of this ``rank`` with its protocol and database. ``reads_replicas``: the client has
-        sent READONLY."""
-        read_from = self.config.read_from
-        if reads_replicas and read_from == "primary":
-            read_from = "prefer_replica"
+    def routes(self, protocol: int, db: int, read_from: str, rank: int, calls_scripts: bool = False) -> Routes:
+        """The routes of the client of this ``rank`` with its protocol, database and ``read_from``."""
         return self.book.routes(protocol, db, read_from, rank, calls_scripts)
 
     def own_routes(self, number: int) -> Routes:
@@ -227,4 +223,4 @@ def share(config: Config) -> int:
 
 def reads_replicas(config: Config) -> bool:
     """Whether replicas serve reads, and so are measured."""
-    return config.read_from != "primary" or config.present_as == "cluster"
+    return config.presents_cluster or config.read_policies != {"primary"}

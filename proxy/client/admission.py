@@ -14,6 +14,8 @@ from typing import Protocol
 from proxy import errors
 from proxy.config.client_limits import ConnectionLimits
 from proxy.metrics import Counters
+from proxy.session.acl_users import Users
+from proxy.session.listener import Listener
 
 PROTECTED = (
     "DENIED Slotgate is running in protected mode because protected mode is enabled and no password is set for the "
@@ -32,6 +34,11 @@ _IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
 def too_many_clients(host: str, limit: int) -> str:
     """The error for a client whose address already has the most clients that ``limit`` allows."""
     return f"{errors.MAX_CLIENTS} for address {host} (limits.max_clients_per_address = {limit})"
+
+
+def too_many_at(listener: Listener) -> str:
+    """The error for a client of a listener that has the most clients it may have."""
+    return f"{errors.MAX_CLIENTS} for the listener {listener.address} (its max_clients = {listener.max_clients})"
 
 
 def connects_too_often(host: str, limit: int) -> str:
@@ -99,18 +106,18 @@ class ConnectionRates:
 
 
 class Admission:
-    """Decides which clients are admitted; ``open_to_all`` says whether clients need no password."""
+    """Decides which clients are admitted. ``users`` say whether clients need a password."""
 
     def __init__(
         self,
         protected: bool,
-        open_to_all: Callable[[], bool],
+        users: Users,
         limits: ConnectionLimits,
         counters: Counters,
         now: Callable[[], float],
     ) -> None:
         self._protected = protected
-        self._open_to_all = open_to_all
+        self._users = users
         self._counters = counters
         self._most = limits.max_clients_per_address
         self._rate = limits.max_connection_rate
@@ -123,9 +130,10 @@ class Admission:
     def __repr__(self) -> str:
         return f"Admission(protected={self._protected}, {len(self._counts)} addresses)"
 
-    def refusal(self, peer: Peer) -> str:
-        """Return the error's text if ``peer`` is refused, and count the refusal; return "" if ``peer`` is admitted."""
-        protects = self._protected and self._open_to_all()
+    def refusal(self, peer: Peer, listener: Listener) -> str:
+        """Return the error's text if ``peer`` is refused at ``listener``, and count the refusal; return "" if ``peer``
+        is admitted."""
+        protects = self._protected and listener.open_to_all(self._users)
         if not (protects or self._most or self._rate):
             return ""
         host = host_of(peer)

@@ -20,6 +20,7 @@ cdef int _LONG_WAY
 cdef class Client(Receiver):
     # for good
     cdef readonly object service
+    cdef readonly object listener
     cdef readonly Lookups lookups
     cdef readonly OwnAnswers own_answers
     cdef readonly ReplyWindow window

@@ -25,6 +25,7 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
+from proxy.session.listener import Listener
 from proxy.session.own_command import OwnCommand
 from proxy.session.session import ClientMode, ReplyMode, Session
 from proxy.transport.flow_control import Flow, Stop
@@ -41,8 +42,8 @@ class Client(Receiver):
 
     The contract of the class:
 
-    - ``ClientConnection`` is the only subclass. It has no ``__init__``, because calling the inherited one would add a
-      tenth to the cost of a connection; ``__init__`` calls ``set_up`` for the subclass's own state.
+    - ``ClientConnection``, the only subclass, has no ``__init__``: calling the inherited one would add a tenth to the
+      cost of a connection. ``__init__`` calls ``set_up`` for the subclass's own state.
     - ``begin`` is called once the client is admitted; before that call, ``flow`` and ``routes`` are unset.
     - The subclass implements the methods under "of the connection" below; here these raise NotImplementedError.
     - Code that changes the session or ``modes`` calls ``adopt_session`` or ``changed`` afterwards: these set ``plain``,
@@ -62,6 +63,7 @@ class Client(Receiver):
         "held",
         "last_active",
         "latest",
+        "listener",
         "lookups",
         "modes",
         "most",
@@ -79,10 +81,10 @@ class Client(Receiver):
         "wrote",
     )
 
-    def __init__(self, service: ClientServices) -> None:
-        # Set once.
+    def __init__(self, service: ClientServices, listener: Listener | None = None) -> None:
         limits = service.limits
         self.service = service
+        self.listener: Listener = service.listeners[0] if listener is None else listener
         self.window = ReplyWindow(self.wake, limits.output_soft)
         self.number = 0
         self.most = min(limits.max_in_flight, AT_FIRST)
@@ -120,7 +122,6 @@ class Client(Receiver):
         """Whether a CLIENT PAUSE holds a request of the client, which then counts as blocked."""
         self.calls_scripts = False
         """Whether the client has called a script: from then on it shares connections with other callers of scripts."""
-
         self.set_up()
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
@@ -131,11 +132,11 @@ class Client(Receiver):
         self.created = self.last_active = now
         if lasting := service.upstream.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, lasting)
-        if service.world.users.default_plain:
+        if self.listener.plain(service.world.users):
             quiet = not (service.clients.paused or service.clients.monitoring.watching)
             self.own = ClientMode.OWN if quiet else ClientMode.LONG
             self.plain = self.lookups.allowed and quiet
-            plain = service.upstream.plain_routes
+            plain = service.upstream.plain_routes[self.listener.read_from]
             self.routes = plain[0] if len(plain) == 1 else plain[service.shared_counts.rank(number) % len(plain)]
         else:
             self.adopt_session()
@@ -149,7 +150,8 @@ class Client(Receiver):
         """Return ``session``, without the cost of a property, for code that runs at each request."""
         session = self._session
         if session is None:
-            session = self._session = Session(self.service.world, self.number, *self.addresses(), self.created)
+            world, listener = self.service.world, self.listener
+            session = self._session = Session(world, self.number, *self.addresses(), self.created, listener)
         return session
 
     @property
@@ -223,7 +225,8 @@ class Client(Receiver):
         usual = self._usual
         if usual is None or usual[0] != now:
             protocol, db, replicas, rank = now[0], now[1], now[2], service.shared_counts.rank(self.number)
-            routes = service.upstream.routes(protocol, db, rank, replicas, self.calls_scripts)
+            policy = self.listener.policy(replicas)
+            routes = service.upstream.routes(protocol, db, policy, rank, self.calls_scripts)
             usual = self._usual = now, routes
         self.routes = usual[1]
         if modes is not None:
@@ -304,14 +307,12 @@ class Client(Receiver):
 
     def refuse(self, fact: Fact | None, text: str) -> None:
         """Answer a command that is not executed with the error ``text``."""
-        if fact is not None and fact.name == "exec":
-            text = errors.exec_refused(text)
         if self.modes is not None:
             commands.spoil(self.modes, fact)
         if fact is not None:
             self.service.counters.command(fact.name).rejected += 1
-        muted = self.session.muted()
-        self.window.answer(b"" if muted else encode.error(text))
+            text = errors.exec_refused(text) if fact.name == "exec" else text
+        self.window.answer(b"" if self.session.muted() else encode.error(text))
         self.adopt_session()
 
     def reject(self, fact: Fact, rejected: Reject) -> None:
@@ -370,8 +371,7 @@ class Client(Receiver):
         """The routes for the request in ``frame``. A request that is very large, or has had very long replies, is not
         sent over a shared connection: it waits until all earlier requests are answered (None), and later requests wait
         until it is answered."""
-        session = self.session
-        routes = self.service.upstream.large_routes(frame, self.routes, session.protocol, session.db)
+        routes = self.service.upstream.large_routes(frame, self.routes, self.session.protocol, self.session.db)
         if routes is None:
             frames = [part.frame for part in plan.parts] if isinstance(plan, Scatter) else [frame]
             routes = self.service.upstream.long_routes(frames, self.routes)

@@ -82,7 +82,7 @@ class ClientConnection(Client):
         """Register the new client, or refuse it if there are too many."""
         # uvloop's transports are none of asyncio's classes, but have their methods.
         transport = cast(asyncio.Transport, transport)
-        if refusal := self._clients.refusal(transport):
+        if refusal := self._clients.refusal(transport, self.listener):
             transport.write(encode.error(refusal))
             transport.close()
             self.closing = True

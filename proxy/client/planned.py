@@ -18,7 +18,9 @@ def send(client: Client, request: Request) -> bool:
     """Send a request according to its plan. Returns False if it must wait; then nothing was done."""
     fact, args, frame, now = request.fact, request.args, request.frame, request.now
     service = client.service
-    if client.session.admin and not service.planner.without_cluster(fact):
+    shown = client.listener.presented
+    planner = service.planner.shown(shown is not None)
+    if client.session.admin and not planner.without_cluster(fact):
         if fact.for_admins is not None:
             fact = fact.for_admins
             request = Request(fact, args, frame, now)
@@ -30,14 +32,13 @@ def send(client: Client, request: Request) -> bool:
             client.modes = Modes(client)
         if publish.asks_too_early(client.modes):
             return False
-    plan = service.planner.plan(fact, args, frame)
+    plan = planner.plan(fact, args, frame)
     if service.upstream.redirections.unsettled and runs_code(fact) and service.topology.cluster:
         # A server knows the first key of a module's command only, and replies although other keys are missing.
-        plan = service.planner.by_key(fact, args, frame) or plan
-    shown = client.session.world.presented
+        plan = planner.by_key(fact, args, frame) or plan
     share = None if shown is None or fact.name not in OF_KEYSPACE else shown.share(client.session.local_address)
     if share is not None:
-        divided = service.planner.divided(plan, fact, args, share)
+        divided = planner.divided(plan, fact, args, share)
         if isinstance(divided, bytes):
             client.say(fact, divided)
             return True
@@ -76,7 +77,7 @@ def send(client: Client, request: Request) -> bool:
             targets = [routes.writers[part.shard] for part in plan.parts]
         else:
             targets = [(routes.readers if plan.read else routes.writers)[plan.shard]]
-        found = service.planner.examined.of(fact, args)
+        found = planner.examined.of(fact, args)
         service.scripts.prepare(fact.name, args if found is None else found.naming, targets, now)
     if service.upstream.redirections.unsettled and isinstance(plan, Forward):
         service.upstream.forestall(

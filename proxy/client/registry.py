@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 from proxy import errors
-from proxy.client.admission import Admission, Peer
+from proxy.client.admission import Admission, Peer, too_many_at
 from proxy.client.backlog import Backlog
 from proxy.client.client import Client
 from proxy.client.shared_counts import SharedCounts
@@ -15,6 +15,7 @@ from proxy.features.pause import Pausing
 from proxy.metrics import Counters
 from proxy.resp import encode
 from proxy.session.cross_worker import Pause
+from proxy.session.listener import Listener
 from proxy.session.session import Load, Session
 from proxy.transport.flow_control import Stop
 from proxy.transport.job_runner import Slices
@@ -60,12 +61,16 @@ class Clients:
     def __iter__(self) -> Iterator[Client]:
         return iter(list(self._clients.values()))
 
-    def refusal(self, peer: Peer) -> str:
-        """Return the error's text if ``peer`` is refused, and count the refusal; return "" if ``peer`` is admitted."""
+    def refusal(self, peer: Peer, listener: Listener) -> str:
+        """Return the error's text if ``peer`` is refused at ``listener``, and count the refusal; return "" if ``peer``
+        is admitted."""
         if self._shared_counts.total() >= self.maximum or len(self._clients) >= self.own_maximum:
             self._counters.reject("max clients")
             return errors.MAX_CLIENTS
-        return self.admission.refusal(peer)
+        if listener.max_clients is not None and self._shared_counts.total_at(listener.index) >= listener.max_clients:
+            self._counters.reject("listener limit")
+            return too_many_at(listener)
+        return self.admission.refusal(peer, listener)
 
     def newest_first(self) -> Iterator[Client]:
         """All clients, the latest first. No client may be added or removed during the iteration."""
@@ -78,6 +83,8 @@ class Clients:
         number = shared_counts.next_number()
         self._clients[number] = client
         self.admission.enter(number, peer)
+        if client.listener.max_clients is not None:
+            shared_counts.count_at(client.listener.index, 1)
         shared_counts.connected(len(self._clients))
         return number
 
@@ -88,7 +95,8 @@ class Clients:
 
     def remove(self, client: Client) -> None:
         """Remove a client whose connection has ended."""
-        self._clients.pop(client.number, None)
+        if self._clients.pop(client.number, None) is not None and client.listener.max_clients is not None:
+            self._shared_counts.count_at(client.listener.index, -1)
         self.admission.leave(client.number)
         self._let_go(client)
         self._shared_counts.connected(len(self._clients))

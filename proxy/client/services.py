@@ -6,6 +6,7 @@ from typing import Protocol
 from proxy.client.fast_paths import FastPaths
 from proxy.commands.facts import Fact
 from proxy.features.host import Monitors, Paused, Registry, Services, WorkerCounts
+from proxy.session.listener import Listener
 from proxy.session.session import Session, World
 
 
@@ -60,6 +61,10 @@ class ClientServices(Services, Protocol):
     @property
     def world(self) -> World:
         """The facts that sessions know about the server."""
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """What holds for the clients of each listening address."""
 
     @property
     def fast_paths(self) -> FastPaths:

@@ -13,7 +13,7 @@ Source of ``idle_timeout``: Redis 7.0's timeout.c, ``clientsCronHandleTimeout``.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
 from proxy.client.client import Client
@@ -22,6 +22,7 @@ from proxy.client.registry import Clients
 from proxy.config.client_limits import ConnectionLimits
 from proxy.engine.jobs import MORE, Job
 from proxy.metrics import Counters
+from proxy.session.acl_users import Users
 from proxy.transport.clock import Clock
 from proxy.transport.job_runner import Slices
 
@@ -56,17 +57,15 @@ class TimedWorker(Protocol):
 
 
 class ClientTimeouts:
-    """The timeouts of a worker's clients; ``open_to_all`` says whether clients need not log in."""
+    """The timeouts of a worker's clients. ``users`` say whether clients have to log in."""
 
-    def __init__(
-        self, worker: TimedWorker, clock: Clock, limits: ConnectionLimits, open_to_all: Callable[[], bool]
-    ) -> None:
+    def __init__(self, worker: TimedWorker, clock: Clock, limits: ConnectionLimits, users: Users) -> None:
         self._worker = worker
         self._clock = clock
         self._login = limits.auth_timeout
         self._idle = limits.idle_timeout
         self._request = limits.request_read_timeout
-        self._open_to_all = open_to_all
+        self._users = users
         self._newest = 0
         """The id of the latest client that was checked for its login."""
         self._strangers: deque[tuple[float, int]] = deque()
@@ -113,9 +112,8 @@ class ClientTimeouts:
             if client.number <= known:
                 break
             self._newest = max(self._newest, client.number)
-            if self._open_to_all():
-                break  # new clients are logged in at once
-            if not client.session.authenticated:
+            # A client that is logged in at once needs no session for this.
+            if not client.listener.open_to_all(self._users) and not client.session.authenticated:
                 found.append((client.created, client.number))
         self._strangers.extend(reversed(found))
 

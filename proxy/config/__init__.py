@@ -6,6 +6,7 @@
     section        what the tables have in common
     client_limits  the keys of ``[limits]`` about who is connected
     admin          the table of the admin port
+    listeners      the listening addresses, and what holds for the clients of each
     listener_tls   the table of a listener's TLS
     users          the users and their rules
     values         durations, sizes, addresses and slot ranges

@@ -157,7 +157,7 @@ def check_users(config: Config) -> Iterator[Problem]:
 
 def check_advertised(config: Config) -> Iterator[Problem]:
     """Check that the advertised addresses have an effect, and that cluster clients can connect to them."""
-    if config.advertise and config.present_as != "cluster":
+    if config.advertise and not config.presents_cluster:
         yield "advertise", 'has no effect: it is for present_as = "cluster", so set that beside it, or leave it out'
     for index, address in enumerate(config.advertise):
         if address.unix:
@@ -167,7 +167,7 @@ def check_advertised(config: Config) -> Iterator[Problem]:
             )
     for first, second, name in _repeated(map(str, config.advertise)):
         yield f"advertise[{second}]", f"{name} is advertise[{first}] too: name each address once"
-    if config.present_as == "cluster" and not config.advertise and all(address.unix for address in config.listen):
+    if config.presents_cluster and not config.advertise and all(each.address.unix for each in config.listening):
         yield "advertise", 'is missing: with unix sockets only, cluster clients need a "host:port" to connect to'
 
 
@@ -243,7 +243,11 @@ def _ranges(slots: list[int]) -> str:
 
 def check_listeners(config: Config) -> Iterator[Problem]:
     """Check that no listener uses another listener's address, or a server's: the proxy would connect to itself."""
-    listeners = [(f"listen[{index}]", address) for index, address in enumerate(config.listen)]
+    short = len(config.listening) - len(config.listeners)
+    listeners = [
+        (f"listen[{index}]" if index < short else f"listeners[{index - short}].address", each.address)
+        for index, each in enumerate(config.listening)
+    ]
     if not listeners:
         yield "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'
     if config.admin.address is not None:
@@ -255,6 +259,23 @@ def check_listeners(config: Config) -> Iterator[Problem]:
         for name, listener in listeners:
             if _same_place(listener, server):
                 yield path, f"{server} is the proxy itself ({name}): name the server's own address"
+
+
+def check_listeners_users(config: Config) -> Iterator[Problem]:
+    """Check that the users of a listener exist, and that its limit of clients has an effect."""
+    known = {user.name for user in config.users}
+    for index, each in enumerate(config.listeners):
+        if each.users is not None and not each.users:
+            yield f"listeners[{index}].users", "is empty, so that nobody could log in: name users, or leave it out"
+        if config.aclfile is None:
+            for name in each.users or ():
+                if name not in known:
+                    yield f"listeners[{index}].users", f'names "{name}", which is no user: add it under [[users]]'
+        if each.max_clients is not None and each.max_clients > config.limits.max_clients:
+            yield (
+                f"listeners[{index}].max_clients",
+                f"has no effect: all listeners together have limits.max_clients = {config.limits.max_clients}",
+            )
 
 
 def _asked(config: Config) -> Iterator[tuple[str, Address]]:
@@ -316,6 +337,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
         check_listeners,
         (
             ("listen",),
+            ("listeners",),
             ("admin",),
             ("shards", "primary"),
             ("shards", "replicas"),
@@ -341,6 +363,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_users, (("users",), ("aclfile",))),
-    (check_advertised, (("advertise",), ("present_as",), ("listen",))),
+    (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
+    (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

@@ -22,6 +22,7 @@ from pydantic import (
 from proxy.config.admin import AdminSection, from_address
 from proxy.config.certificates import TLS_FILES
 from proxy.config.client_limits import ConnectionLimits
+from proxy.config.listeners import ListenerSection, PresentAs, ReadFrom
 from proxy.config.secret import Problems, full_path, read_secret
 from proxy.config.section import DAY as _DAY
 from proxy.config.section import Section
@@ -29,7 +30,6 @@ from proxy.config.section import default as _default
 from proxy.config.section import one_or_many as _one_or_many
 from proxy.config.users import User, default_user
 from proxy.config.values import (
-    Address,
     AddressMap,
     Count,
     Duration,
@@ -42,10 +42,8 @@ from proxy.config.values import (
     cores,
 )
 
-ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 _KEEPALIVE_MAX = 32767.0
 """The largest number of seconds that Linux accepts (TCP_KEEPIDLE)."""
-
 
 Servers = Annotated[tuple[ServerAddress, ...], BeforeValidator(_one_or_many)]
 
@@ -298,6 +296,7 @@ class Config(Section):
     listen: Annotated[tuple[ListenAddress, ...], BeforeValidator(_one_or_many)] = _default(
         ("127.0.0.1:6380",), "Loopback is the safe default; the port is free beside a Redis on 6379."
     )
+    listeners: tuple[ListenerSection, ...] = _default((), "None: the addresses of listen, all with the same settings.")
     admin: Annotated[AdminSection, BeforeValidator(from_address)] = _default({}, "See its keys.")
     protected_mode: bool = _default(
         True, "As in Redis: without passwords, an open port must not let everybody in by mistake."
@@ -316,7 +315,7 @@ class Config(Section):
     )
     read_your_writes: Duration = _default("0s", "Off: clients that read replicas accept their lag.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and others work as on one server.")
-    present_as: Literal["standalone", "cluster"] = _default(
+    present_as: PresentAs = _default(
         "standalone", "Any client can use one server; cluster mode has to be turned on in a client."
     )
     advertise: Servers = _default((), "Each client sees the address that it connected to, which is right without NAT.")
@@ -342,11 +341,30 @@ class Config(Section):
         return self
 
     @property
-    def protected_listeners(self) -> tuple[Address, ...]:
+    def listening(self) -> tuple[ListenerSection, ...]:
+        """All listeners: those of ``listen``, unless only ``[[listeners]]`` are given, and then those of
+        ``[[listeners]]``."""
+        listen = () if self.listeners and "listen" not in self.model_fields_set else self.listen
+        return (*(ListenerSection(address=address) for address in listen), *self.listeners)
+
+    @property
+    def read_policies(self) -> frozenset[ReadFrom]:
+        """The values of ``read_from`` that clients may have."""
+        return frozenset(each.read_from or self.read_from for each in self.listening)
+
+    @property
+    def presents_cluster(self) -> bool:
+        """Whether the clients of any listener see a Redis Cluster."""
+        return any((each.present_as or self.present_as) == "cluster" for each in self.listening)
+
+    @property
+    def protected_listeners(self) -> tuple[ListenerSection, ...]:
         """The listeners that refuse clients of other machines, because protected mode is on and no password is
         needed."""
         nopass = self.aclfile is None and any(user.name == "default" and user.open for user in self.users)
-        return tuple(each for each in self.listen if self.protected_mode and nopass and not each.loopback)
+        if not (self.protected_mode and nopass):
+            return ()
+        return tuple(each for each in self.listening if each.admits("default") and not each.address.loopback)
 
     @property
     def worker_count(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -36,6 +36,7 @@ LISTS = frozenset(name for name in TABLES if name and Config.model_fields[name].
 
 _MISSING = {
     "primary": 'is missing: name the server that takes the writes, as in primary = "127.0.0.1:7001"',
+    "address": 'is missing: name the address where clients connect, as in address = "127.0.0.1:6381"',
     "name": 'is missing: give the name that AUTH gives, as in name = "default"',
 }
 
@@ -99,15 +100,25 @@ def _words(detail: ErrorDetails) -> str:
 
 def _unknown_key(location: Location) -> str:
     key = str(location[-1])
-    here = str(location[0]) if len(location) > 1 else ""
-    close = suggestion(key, TABLES[here].model_fields)
+    here = _table_at(location)
+    close = suggestion(key, here.model_fields)
     if close:
         return f"is not a key{close}"
-    for name, table in TABLES.items():
-        if key in table.model_fields:
+    # A key of the whole proxy is more likely to be meant than that of an item.
+    for name in sorted(TABLES, key=LISTS.__contains__):
+        if key in TABLES[name].model_fields:
             place = f"under {_heading((name,))}" if name else "at the top of the file, before the first [table]"
             return f"is not a key here: it belongs {place}"
-    return f"is not a key: {'here' if here else 'at the top'} are {', '.join(TABLES[here].model_fields)}"
+    return f"is not a key: {'at the top' if here is Config else 'here'} are {', '.join(here.model_fields)}"
+
+
+def _table_at(location: Location) -> type[BaseModel]:
+    """The innermost table that holds the key at ``location``."""
+    table: type[BaseModel] = Config
+    for part in location[:-1]:
+        if isinstance(part, str) and part in table.model_fields:
+            table = _table_of(table.model_fields[part].annotation) or table
+    return table
 
 
 def _heading(location: Location) -> str:
@@ -122,6 +133,8 @@ def _not_a_list(location: Location) -> str:
 
 
 def _not_a_choice(value: object, location: Location) -> str:
-    table = TABLES[str(location[0])] if len(location) > 1 else Config
-    choices = get_args(table.model_fields[str(location[-1])].annotation)
+    annotation = _table_at(location).model_fields[str(location[-1])].annotation
+    # The choices of a key that may be left out are one part of its type.
+    parts = [part for part in get_args(annotation) if get_origin(part) is Literal]
+    choices = get_args(parts[0] if parts else annotation)
     return f"{shown(value)} is not one of {', '.join(choices)}{suggestion(str(value), choices)}"

@@ -67,7 +67,8 @@ def enqueue(modes: Modes, request: Request) -> None:
     service = client.service
     if fact.for_admins is not None and client.session.admin:
         fact = fact.for_admins
-    found = service.planner.member(fact, args, frame)
+    as_cluster = client.session.listener.presented is not None
+    found = service.planner.shown(as_cluster).member(fact, args, frame)
     if isinstance(found, Reject):
         client.reject(fact, found)
         return

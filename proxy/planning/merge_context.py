@@ -39,15 +39,20 @@ class ShardPrimaries(Protocol):
         """Report that shards have different ``values`` of a setting, each value by its shard's name."""
 
 
+def _no_fields(cluster: bool) -> Overlay:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The facts that a merge may use, each computed on demand.
 
-    ``overlay`` returns the proxy's own fields of INFO, ``audience`` counts subscribers, and ``servers`` knows the
+    ``overlay`` returns the proxy's own fields of INFO, for a client to which the proxy presents itself as a cluster, or
+    as one server. ``audience`` counts subscribers, and ``servers`` knows the
     shards' primaries. ``version`` is the servers' version, ``unserved`` says why some slots have no shard.
     """
 
-    overlay: Callable[[], Overlay] = dict
+    overlay: Callable[[bool], Overlay] = _no_fields
     audience: Callable[[], Audience] | None = None
     servers: ShardPrimaries | None = None
     version: Callable[[], str] = str

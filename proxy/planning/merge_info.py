@@ -90,7 +90,7 @@ def info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
         documents = [only(bare(context.version()), sections)]
     of_lowest = context.servers.oldest() if context.servers is not None else frozenset()
     oldest = {number for number, at in enumerate(answered) if plan.parts[at].shard in of_lowest}
-    merged = merge(documents, context.overlay(), sections, oldest=oldest, missing=missing)
+    merged = merge(documents, context.overlay(plan.way.cluster), sections, oldest=oldest, missing=missing)
     return encode.verbatim(merged, 3 if answered and replies[answered[0]][:1] == b"=" else 2)
 
 
@@ -115,7 +115,7 @@ def config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
             ]
             context.servers.differ(errors.text(name), values)
     if b"maxclients" in merged:
-        merged[b"maxclients"] = context.overlay()["Clients"]["maxclients"].encode()
+        merged[b"maxclients"] = context.overlay(plan.way.cluster)["Clients"]["maxclients"].encode()
     pairs = {encode.bulk(name): encode.bulk(value) for name, value in merged.items()}
     return encode.mapping(pairs, 3 if replies[answered[0]][:1] == b"%" else 2)
 

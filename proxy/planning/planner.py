@@ -4,6 +4,7 @@ No I/O. Commands of the session (``Handling.SESSION``) are answered before the p
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,9 +69,9 @@ CrossSlot = Literal["split", "reject"]
 class Planner:
     """Makes the plans for one topology.
 
-    ``rules`` choose the part of a key that is hashed. ``presents_cluster`` says that the proxy presents itself as a
-    cluster, which clients ask about slots. ``before`` has the cursors of the previous topology. ``examined`` has the
-    result of ``examining`` for the request to plan.
+    ``rules`` choose the part of a key that is hashed. ``before`` has the cursors of the previous topology. ``examined``
+    has the result of ``examining`` for the request to plan. ``as_cluster`` is the planner for clients to which the
+    proxy presents itself as a cluster, which they ask about slots.
     """
 
     def __init__(
@@ -78,12 +79,11 @@ class Planner:
         topology: Topology,
         cross_slot: CrossSlot,
         rules: Colocation | None = None,
-        presents_cluster: bool = False,
         before: Cursors | None = None,
         examined: Examined | None = None,
     ) -> None:
         self.examined = examined or Examined()
-        self._presents_cluster = presents_cluster
+        self._presents_cluster = False
         self._topology = topology
         self._rules = rules
         self._slot_of = slot_of(rules)
@@ -92,10 +92,16 @@ class Planner:
         self.cursors = Cursors(topology, before)
         self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
         """The error for commands to all shards if some slots have no shard; else empty."""
+        self.as_cluster = copy(self)
+        self.as_cluster._presents_cluster = True
 
     def renewed(self, topology: Topology) -> "Planner":
         """The planner for the topology that follows."""
-        return Planner(topology, self._cross_slot, self._rules, self._presents_cluster, self.cursors, self.examined)
+        return Planner(topology, self._cross_slot, self._rules, self.cursors, self.examined)
+
+    def shown(self, as_cluster: bool) -> "Planner":
+        """The planner for clients to which the proxy presents itself as a cluster, or as one server."""
+        return self.as_cluster if as_cluster else self
 
     def plan(self, fact: Fact, args: Sequence[bytes], frame: bytes) -> Plan:
         """The plan for a known command of the right arity; ``frame`` is the request unchanged, for forwarding."""
@@ -320,6 +326,7 @@ class Planner:
             shards,
             changes=not (fact.readonly or fact.handling is Handling.SPECIAL or fact.name in READS_ONLY),
             replicas=fact.handling is Handling.ALL_NODES,
+            cluster=self._presents_cluster,
         )
         return Scatter(way, parts, tuple(args[1:]) if fact.handling is Handling.SPECIAL else ())
 

@@ -12,6 +12,7 @@ cdef class Way:
     cdef readonly bint changes
     cdef readonly bint replicas
     cdef readonly Py_ssize_t tail
+    cdef readonly bint cluster
 
 
 cdef class Scatter:

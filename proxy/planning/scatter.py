@@ -35,10 +35,11 @@ class Way:
     ``merge`` names a function of proxy.planning.merge. ``read`` says that replicas may answer. ``changes`` says that
     the command may change data, so that a failed part among others makes the outcome uncertain. ``replicas`` says that
     replicas get the command too; their replies are not waited for. ``shards`` is the number of shards. ``tail`` is the
-    number of arguments behind the keys that every part has (the path of JSON.MGET).
+    number of arguments behind the keys that every part has (the path of JSON.MGET). ``cluster`` says that the proxy
+    presents itself to the client as a cluster.
     """
 
-    __slots__ = ("changes", "merge", "name", "read", "replicas", "shards", "tail")
+    __slots__ = ("changes", "cluster", "merge", "name", "read", "replicas", "shards", "tail")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Way:
         changes: bool = False,
         replicas: bool = False,
         tail: int = 0,
+        cluster: bool = False,
     ) -> None:
         self.name = name
         self.merge = merge
@@ -57,9 +59,10 @@ class Way:
         self.changes = changes
         self.replicas = replicas
         self.tail = tail
+        self.cluster = cluster
 
     def __repr__(self) -> str:
-        words = [word for word in ("read", "changes", "replicas", "tail") if getattr(self, word)]
+        words = [word for word in ("read", "changes", "replicas", "tail", "cluster") if getattr(self, word)]
         return f"Way({', '.join([self.name, self.merge, str(self.shards), *words])})"
 
     def __eq__(self, other: object) -> bool:

@@ -4,7 +4,7 @@ A session holds the client's identity and its settings. A session knows neither 
 
 ::
 
-    session           the state of one client, and HELLO, AUTH, SELECT, RESET ...
+    session           the state of one client, and SELECT, RESET, PING ...
     users             the users of a configuration
     passwords         passwords, kept as digests and compared in constant time
     acl_rules         a user's rules, in Redis's ACL language
@@ -14,12 +14,14 @@ A session holds the client's identity and its settings. A session knows neither 
     acl_log           the log of denied commands and failed logins
     acl_access        whether a client may run a command, by the rules of its user
     acl_commands      the ACL subcommands
+    login_commands    AUTH and HELLO
     commands          the handlers of this package's commands: a part of the table in features/commands
     own_command       a row of that table
     client_commands   CLIENT subcommands about the client that asks
     cross_worker      CLIENT subcommands about the clients of all workers: LIST, KILL, PAUSE ...
     client_line       a client as CLIENT LIST and CLIENT INFO show it
     cluster_commands  the read subcommands of CLUSTER
+    listener          a listening address: who may log in there, and what its clients see
     virtual_cluster   the cluster that the proxy presents (``present_as = "cluster"``)
     tracking_options  the options of CLIENT TRACKING
     script_cache      the scripts that clients have sent, kept by their digest

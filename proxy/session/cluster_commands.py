@@ -30,7 +30,7 @@ def read_from(replicas: bool) -> Command:
     """Return the handler of READONLY (``replicas``) or READWRITE."""
 
     def command(session: Session, args: Sequence[bytes]) -> bytes:
-        if session.world.presented is None:
+        if session.listener.presented is None:
             return encode.error(errors.NO_CLUSTER)
         session.reads_replicas = replicas
         return encode.OK
@@ -40,14 +40,14 @@ def read_from(replicas: bool) -> Command:
 
 def asking(session: Session, args: Sequence[bytes]) -> bytes:
     """Reply to ASKING."""
-    return encode.OK if session.world.presented is not None else encode.error(errors.NO_CLUSTER)
+    return encode.OK if session.listener.presented is not None else encode.error(errors.NO_CLUSTER)
 
 
 def presented(subcommand: Subcommand) -> Command:
     """Return a handler that refuses the subcommand unless the proxy presents a cluster."""
 
     def command(session: Session, args: Sequence[bytes]) -> bytes:
-        shown = session.world.presented
+        shown = session.listener.presented
         return encode.error(errors.NO_CLUSTER) if shown is None else subcommand(shown, session, args)
 
     return command

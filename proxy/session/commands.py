@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from proxy.resp import encode
-from proxy.session import acl_commands, client_commands, cluster_commands, cross_worker, session
+from proxy.session import acl_commands, client_commands, cluster_commands, cross_worker, login_commands, session
 from proxy.session.cross_worker import CrossWorkerCommand
 from proxy.session.own_command import InMulti, SessionCommand, TimedCommand
 
@@ -26,7 +26,7 @@ SESSION_COMMANDS: Mapping[str, SessionRow] = {
     "acl|users": SessionCommand(acl_commands.users),
     "acl|whoami": SessionCommand(acl_commands.whoami),
     "asking": SessionCommand(cluster_commands.asking),
-    "auth": SessionCommand(session.auth),
+    "auth": SessionCommand(login_commands.auth),
     "client|capa": SessionCommand(client_commands.capa),
     "client|getname": SessionCommand(client_commands.getname),
     "client|getredir": SessionCommand(client_commands.getredir),
@@ -57,7 +57,7 @@ SESSION_COMMANDS: Mapping[str, SessionRow] = {
     "cluster|slot-stats": SessionCommand(cluster_commands.refused("cluster|slot-stats")),
     "cluster|slots": SessionCommand(cluster_commands.slots),
     "echo": SessionCommand(session.echo),
-    "hello": SessionCommand(session.hello),
+    "hello": SessionCommand(login_commands.hello),
     "module|list": SessionCommand(cluster_commands.modules),
     "ping": SessionCommand(session.ping, while_subscribed=True),
     "quit": SessionCommand(session.quit, while_subscribed=True, in_multi=InMulti.AT_ONCE),

@@ -1,5 +1,3 @@
-import cython
-
 
 cdef class Load:
     cdef readonly Py_ssize_t in_flight
@@ -13,6 +11,7 @@ cdef class Load:
 
 cdef class Session:
     cdef public object world
+    cdef readonly object listener
     cdef public Py_ssize_t id
     cdef public str address
     cdef public str local_address
@@ -41,7 +40,3 @@ cdef class Session:
     cpdef object start_over(self)
     cpdef bint authenticate(self, bytes user, bytes password, bytes command=*) except -1
     cpdef bint muted(self) except -1
-
-
-@cython.locals(name=Py_ssize_t, user=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, option=bytes)
-cdef tuple _hello_options(object args)

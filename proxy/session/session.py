@@ -1,13 +1,11 @@
 """The state of one client, and the proxy's own commands that change or show only that state. Pure: no I/O, no clock.
 
-Sources: https://redis.io/docs/latest/commands/ (HELLO, AUTH, SELECT, RESET, QUIT, PING, ECHO, ROLE, CLUSTER ...), and
-the replies of Redis 7.
+Sources: https://redis.io/docs/latest/commands/ (SELECT, RESET, QUIT, PING, ECHO), and the replies of Redis 7.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
 from typing import Protocol
 
 from proxy import errors
@@ -21,20 +19,14 @@ from proxy.session.acl_log import Denials
 from proxy.session.acl_rules import AclUser
 from proxy.session.acl_text import name_text
 from proxy.session.acl_users import DEFAULT, Users, UsersFile
+from proxy.session.listener import Listener
 from proxy.session.script_cache import Scripts
 from proxy.session.tracking_options import Tracking
-from proxy.session.virtual_cluster import Presented
 from proxy.sharding.colocation import SlotOf
 from proxy.sharding.slots import key_slot
 
 DEFAULT_USER = DEFAULT
-_DEFAULT_USER = DEFAULT_USER.encode()
 _RESET = encode.simple("RESET")
-_PROTOCOLS = {b"2": 2, b"3": 3}
-_HELLO_NOAUTH = (
-    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
-    "option can be used to authenticate the client and select the RESP protocol version at the same time"
-)
 
 
 class ReplyMode(Enum):
@@ -47,6 +39,7 @@ class ReplyMode(Enum):
 
 _ON = ReplyMode.ON
 _LISTENS_TO_NOTHING = (0, 0, 0)
+_ONLY_LISTENER = Listener()
 
 
 class ClientMode:
@@ -141,8 +134,6 @@ class World:
     """The fields of CLIENT LIST, in the order of the backend with the lowest version; empty if unknown. Learned."""
     selects: bool = True
     """Whether all backends know SELECT; the nodes of a cluster know it from Valkey 9 on only. Learned."""
-    presented: Presented | None = None
-    """The cluster that the proxy presents; None if the proxy presents one server."""
     commands: CommandTable = field(default_factory=CommandTable.builtin)
     """All commands. Learned."""
     denials: Denials = field(default_factory=Denials)
@@ -166,6 +157,7 @@ class Session:
         "last_command",
         "lib_name",
         "lib_ver",
+        "listener",
         "listening",
         "local_address",
         "name",
@@ -182,8 +174,17 @@ class Session:
         "world",
     )
 
-    def __init__(self, world: World, client_id: int, address: str, local_address: str, now: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        client_id: int,
+        address: str,
+        local_address: str,
+        now: float,
+        listener: Listener = _ONLY_LISTENER,
+    ) -> None:
         self.world = world
+        self.listener = listener
         self.id = client_id
         self.address = address
         self.local_address = local_address
@@ -202,7 +203,7 @@ class Session:
     def start_over(self) -> None:
         """Reset the state to that of a new connection (RESET)."""
         self.user = DEFAULT_USER
-        self.authenticated = self.world.users.default_open
+        self.authenticated = self.listener.open_to_all(self.world.users)
         self.unrestricted = self.permissions.unrestricted
         """Whether the user may do everything, so that no command needs a check by the rules."""
         self.db = 0
@@ -243,8 +244,14 @@ class Session:
         """Log in as ``user`` if the password is right, and return whether; a failure is logged with ``command``."""
         name = name_text(user)
         known = self.world.users.get(name)
-        if self.world.users.authenticate(name, password) is not True or known is None:
-            why = "unknown user" if known is None else "wrong password" if known.user.enabled else "disabled user"
+        accepted = self.world.users.authenticate(name, password)
+        if accepted is not True or known is None or not self.listener.admits(name):
+            if known is None:
+                why = "unknown user"
+            elif not known.user.enabled:
+                why = "disabled user"
+            else:
+                why = "user of other listeners" if accepted else "wrong password"
             self.world.denials.login(self, command, name, why)
             return False
         self.user = known.user.name
@@ -320,79 +327,3 @@ def select(session: Session, args: Sequence[bytes]) -> bytes:
         return encode.error(errors.DB_OUT_OF_RANGE if session.world.selects else errors.NO_SELECT)
     session.db = db
     return encode.OK
-
-
-def auth(session: Session, args: Sequence[bytes]) -> bytes:
-    """Reply to AUTH."""
-    if len(args) > 3:
-        return encode.error(errors.SYNTAX)
-    if len(args) == 2 and session.world.users.default_nopass:
-        return encode.error(errors.NO_PASSWORD_SET)
-    user = args[1] if len(args) == 3 else _DEFAULT_USER
-    if not session.authenticate(user, args[-1], args[0]):
-        return encode.error(errors.WRONGPASS)
-    return encode.OK
-
-
-def hello(session: Session, args: Sequence[bytes]) -> bytes:
-    """Reply to HELLO."""
-    protocol = session.protocol
-    if len(args) >= 2:
-        asked = _PROTOCOLS.get(args[1])
-        if asked is None:
-            if parse_integer(args[1]) is None:
-                return encode.error("ERR Protocol version is not an integer or out of range")
-            return encode.error(errors.NOPROTO)
-        protocol = asked
-    name, user, wrong = _hello_options(args)
-    if wrong:
-        return encode.error(f"ERR Syntax error in HELLO option '{errors.text(args[wrong])}'")
-    credentials = (args[user], args[user + 1]) if user else None
-    if name and not printable(args[name]):
-        return encode.error(errors.BAD_CLIENT_NAME)
-    if credentials is not None and not session.authenticate(*credentials, args[0]):
-        return encode.error(errors.WRONGPASS)
-    if not session.authenticated:
-        return encode.error(_HELLO_NOAUTH)
-    if name:
-        session.rename(args[name])
-    session.protocol = protocol
-    world = session.world
-    before, behind = _greeting(protocol, world.server_version, world.presented is not None, world.modules[protocol])
-    return b"%b%d%b" % (before, session.id, behind)
-
-
-def _hello_options(args: Sequence[bytes]) -> tuple[int, int, int]:
-    """Return the positions of the last name, the last user and the first invalid option; 0 for those not given."""
-    name = user = 0
-    at = 2
-    count = len(args)
-    while at < count:
-        option = args[at]
-        if option != b"AUTH" and option != b"SETNAME":
-            option = option.upper()
-        if option == b"AUTH" and at + 2 < count:
-            user = at + 1
-            at += 3
-        elif option == b"SETNAME" and at + 1 < count:
-            name = at + 1
-            at += 2
-        else:
-            return name, user, at
-    return name, user, 0
-
-
-@cache
-def _greeting(protocol: int, version: str, cluster: bool, modules: bytes) -> tuple[bytes, bytes]:
-    """Return HELLO's reply, before and behind the client's id."""
-    pairs = {
-        encode.bulk("server"): encode.bulk("redis"),
-        encode.bulk("version"): encode.bulk(version),
-        encode.bulk("proto"): encode.integer(protocol),
-        encode.bulk("id"): encode.integer(0),
-        encode.bulk("mode"): encode.bulk("cluster" if cluster else "standalone"),
-        encode.bulk("role"): encode.bulk("master"),
-        encode.bulk("modules"): modules,
-    }
-    before, found, behind = encode.mapping(pairs, protocol).partition(encode.bulk("id") + b":")
-    return before + found, behind[1:]

@@ -80,8 +80,8 @@ def divide(limit: int, config: Config, topology: Topology, workers: int) -> Divi
     most = config.limits.max_clients
     share = -(-most // workers)
     dedicated = config.backend.dedicated_connections * primaries
-    wanted = _RESERVE + len(config.listen) + shared + share + dedicated
-    room = limit - _RESERVE - len(config.listen) - shared
+    wanted = _RESERVE + len(config.listening) + shared + share + dedicated
+    room = limit - _RESERVE - len(config.listening) - shared
     enough = wanted <= limit
     if not enough:
         dedicated = min(dedicated, max(room - share, room // _DEDICATED_PART))

@@ -35,7 +35,7 @@ class Listeners:
     """
 
     def __init__(self, workers: int = 1, idle: int = 0) -> None:
-        self._groups: list[list[socket.socket]] = []
+        self._groups: list[tuple[int, list[socket.socket]]] = []
         self._workers = workers
         self._idle = idle
         self.addresses: list[Address] = []
@@ -43,15 +43,17 @@ class Listeners:
     def __repr__(self) -> str:
         return f"Listeners({', '.join(map(str, self.addresses))}: {self._groups})"
 
-    def of(self, index: int) -> list[socket.socket]:
-        """The sockets from which worker ``index`` accepts."""
-        return [group[index % len(group)] for group in self._groups]
+    def of(self, worker: int) -> list[tuple[int, socket.socket]]:
+        """The sockets from which the worker of this index accepts, each with the position of its address in
+        ``addresses``."""
+        return [(position, group[worker % len(group)]) for position, group in self._groups]
 
     def listen(self, address: Address) -> None:
         """Listen on one more address, on each IP address of its host. Raises OSError."""
+        position = len(self.addresses)
         if address.unix:
             _remove_stale_socket(address.host)
-            self._groups.append([_bound(socket.AF_UNIX, address.host, 0)])
+            self._groups.append((position, [_bound(socket.AF_UNIX, address.host, 0)]))
             self.addresses.append(address)
             return
         infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -67,7 +69,7 @@ class Listeners:
                 missing = error
                 continue
             group = [first]
-            self._groups.append(group)
+            self._groups.append((position, group))
             port = first.getsockname()[1]
             if _DEALT_OUT and self._workers > 1:
                 first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -80,7 +82,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close the sockets, and remove the files of unix sockets."""
-        for group in self._groups:
+        for _, group in self._groups:
             for each in group:
                 each.close()
         for address in self.addresses:
@@ -101,7 +103,7 @@ def listen(addresses: Sequence[Address], workers: int = 1, idle: int = 0) -> Lis
             except OSError as error:
                 raise SlotgateError(
                     f"can not listen on {address}: {error.strerror or error}. "
-                    "Stop what uses it, or choose another address (listen, admin)"
+                    "Stop what uses it, or choose another address (listen, listeners, admin)"
                 ) from error
     except SlotgateError:
         listeners.close()

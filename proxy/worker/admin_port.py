@@ -98,7 +98,7 @@ class AdminPort:
 
     async def _live(self) -> str:
         """Run one admin process until it ends, and return how it ended."""
-        sockets = [each.fileno() for each in self._listeners.of(0)]
+        sockets = [each.fileno() for _, each in self._listeners.of(0)]
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:

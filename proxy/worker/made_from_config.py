@@ -12,6 +12,7 @@ from proxy.config import Config
 from proxy.discovery.learn import FEWER_ARGUMENTS
 from proxy.metrics import Counters
 from proxy.resp.limits import RequestLimits
+from proxy.session.listener import Listener
 from proxy.session.virtual_cluster import Presented
 from proxy.sharding.topology import Topology
 from proxy.transport.flow_control import ClientLimits
@@ -35,8 +36,23 @@ def credentials_of(config: Config) -> Credentials:
 def presented_by(config: Config, topology: Callable[[], Topology]) -> Presented:
     """Return the cluster that the proxy presents."""
     told = [(address.host, address.port) for address in config.advertise]
-    listening = [(address.host, address.port) for address in config.listen if not address.unix]
+    listening = [(each.address.host, each.address.port) for each in config.listening if not each.address.unix]
     return Presented(told, listening, topology)
+
+
+def listeners_of(config: Config, presented: Presented | None) -> list[Listener]:
+    """Return the listeners; those that present a cluster present ``presented``."""
+    return [
+        Listener(
+            index,
+            str(each.address),
+            each.read_from or config.read_from,
+            presented if (each.present_as or config.present_as) == "cluster" else None,
+            each.users,
+            each.max_clients,
+        )
+        for index, each in enumerate(config.listening)
+    ]
 
 
 def client_limits_of(config: Config) -> ClientLimits:
@@ -86,6 +102,7 @@ def role_checks_of(config: Config) -> RoleChecks:
 
 def overlay(
     config: Config,
+    cluster: bool,
     identity: Identity,
     shared_counts: SharedCounts,
     maximum: int,
@@ -94,16 +111,16 @@ def overlay(
     counters: Counters,
 ) -> Mapping[str, Mapping[str, str]]:
     """Return INFO's fields about the proxy by section: its clients, of which there may be ``maximum``, and a section of
-    its own with the number of ready ``connections`` to servers."""
+    its own with the number of ready ``connections`` to servers. ``cluster``: the proxy presents itself as a cluster."""
     seconds = int(time.time() - identity.started)
-    cluster = config.present_as == "cluster"
+    ports = (each.address.port for each in config.listening if not each.address.unix)
     return {
         "Server": {
             # Valkey names the field server_mode, but client libraries read this one.
             "redis_mode": "cluster" if cluster else "standalone",
             "process_id": str(identity.pid),
             "run_id": identity.run_id,
-            "tcp_port": str(next((address.port for address in config.listen if not address.unix), 0)),
+            "tcp_port": str(next(ports, 0)),
             "uptime_in_seconds": str(seconds),
             "uptime_in_days": str(seconds // 86400),
             "executable": "slotgate",

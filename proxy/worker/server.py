@@ -126,7 +126,7 @@ async def serve(config: Config, identity: Identity) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
     async with at_work(service):
-        listeners = listen(config.listen, idle=config.limits.tcp_keepalive_seconds)
+        listeners = listen([each.address for each in config.listening], idle=config.limits.tcp_keepalive_seconds)
         try:
             await accept(service, listeners.of(0))
             async with admin.listening():
@@ -151,7 +151,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
     ]
     if service.config.topology.kind == "static" and service.config.topology.check_roles:
         tasks.append(service.loop.create_task(discovery.roles.run(), name="watch roles"))
-    shown = service.world.presented
+    shown = service.presented
     if shown is not None and len(shown.advertised) > 1:
         looking = watch_advertised(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
         tasks.append(service.loop.create_task(looking, name="look after what is advertised"))
@@ -177,10 +177,11 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await service.close()
 
 
-async def accept(service: Service, sockets: Sequence[socket.socket]) -> None:
-    """Accept clients from listening sockets."""
-    for each in sockets:
-        await service.transports.listen(each, partial(ClientConnection, service), BACKLOG, service.clients.turn_away)
+async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]]) -> None:
+    """Accept clients from listening sockets, each given with the position of its listener."""
+    for position, each in sockets:
+        client = partial(ClientConnection, service, service.listeners[position])
+        await service.transports.listen(each, client, BACKLOG, service.clients.turn_away)
 
 
 async def drain(service: Service) -> None:
@@ -222,7 +223,8 @@ class Upkeep:
         service = self._service
         service.upstream.forget_long_replies()
         used = {routes for client in service.clients for routes in client.used_routes}
-        used.update(service.upstream.plain_routes)
+        for plain in service.upstream.plain_routes.values():
+            used.update(plain)
         for place in service.upstream.pool.close_unused(service.upstream.keep_routes(used), self.unused):
             if tracker := service.trackers.get(place.owner):
                 tracker.leave(place.node)

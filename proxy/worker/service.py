@@ -48,6 +48,7 @@ from proxy.worker.loop_lag import LoopLag
 from proxy.worker.made_from_config import (
     client_limits_of,
     credentials_of,
+    listeners_of,
     overlay,
     presented_by,
     role_checks_of,
@@ -77,7 +78,7 @@ class Service:
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
         self.slices = Slices(self.loop, clock)
-        self.shared_counts = shared_counts or SharedCounts()
+        self.shared_counts = shared_counts or SharedCounts(listeners=len(config.listening))
         self.siblings: Siblings | None = None
         """The other workers, if there are any."""
         self._descriptors = descriptors.WorkerDescriptors(
@@ -86,12 +87,15 @@ class Service:
         # the requests, and their limits
         rules = build_colocation(config.colocate)
         self.inspector = Inspector(CommandTable.builtin(), slot_of(rules), self.counters)
-        self.planner = Planner(topology, config.cross_slot, rules, config.present_as == "cluster")
+        self.planner = Planner(topology, config.cross_slot, rules)
         self.query = QueryLimit()
         """The number of bytes of one connection's requests that the servers keep."""
         self.limits: ClientLimits = client_limits_of(config)
         self.fast_paths = FastPaths(config, topology, self.inspector, self.counters, rules, self.query)
         # the clients
+        self.presented = presented_by(config, lambda: self.topology) if config.presents_cluster else None
+        """The cluster that the proxy presents to the clients of some listeners."""
+        self.listeners = listeners_of(config, self.presented)
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
@@ -104,12 +108,9 @@ class Service:
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
         )
         self.world.denials.on_login = logging_logins(self.turn.now)
-        self.clients.admission = Admission(
-            config.protected_mode, self._open_to_all, limits, self.counters, self.turn.now
-        )
-        self._timeouts = ClientTimeouts(self, self.turn.clock, limits, self._open_to_all)
-        if config.present_as == "cluster":
-            self.world.presented = presented_by(config, lambda: self.topology)
+        users = self.world.users
+        self.clients.admission = Admission(config.protected_mode, users, limits, self.counters, self.turn.now)
+        self._timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
         if topology.cluster:
             # These values hold until the cluster's nodes have been asked.
             self.world.databases, self.world.selects = 1, False
@@ -156,10 +157,6 @@ class Service:
         self.trackers = TrackingClients(self, backend.dedicated_connections, share(config), self.upstream.budget)
         self._slow_scripts = SlowScripts(self)
         self.scripts.on_call = self._slow_scripts.called
-
-    def _open_to_all(self) -> bool:
-        """Whether a new client needs no password."""
-        return self.world.users.default_open
 
     # ---- the topology
 
@@ -229,11 +226,11 @@ class Service:
 
     # ---- replies about the proxy
 
-    def _overlay(self, identity: Identity) -> Overlay:
+    def _overlay(self, identity: Identity, cluster: bool) -> Overlay:
         """Return INFO's fields about the proxy."""
         shared_counts, maximum = self.shared_counts, self.clients.maximum
         standing = sum(backend.ready for backend in self.upstream.pool)
-        return overlay(self.config, identity, shared_counts, maximum, self.topology, standing, self.counters)
+        return overlay(self.config, cluster, identity, shared_counts, maximum, self.topology, standing, self.counters)
 
     def _unserved(self) -> str:
         """Return why not all shards can be asked; empty if all can be asked."""

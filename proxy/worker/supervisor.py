@@ -60,7 +60,9 @@ _WORKER = "proxy.worker.worker"
 async def supervise(config: Config, identity: Identity) -> None:
     """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
     loop = asyncio.get_running_loop()
-    listeners = listen(config.listen, config.worker_count, config.limits.tcp_keepalive_seconds)
+    listeners = listen(
+        [each.address for each in config.listening], config.worker_count, config.limits.tcp_keepalive_seconds
+    )
     try:
         supervisor = Supervisor(config, listeners, identity)
         admin = AdminPort(config, supervisor.look, supervisor.stuck)
@@ -85,7 +87,7 @@ async def supervise(config: Config, identity: Identity) -> None:
 def log_serving(config: Config, listeners: Listeners) -> None:
     """Log what is served, and at which addresses."""
     for listener in config.protected_listeners:
-        log.warning("protected mode: %s", PROTECTED.format(listener))
+        log.warning("protected mode: %s", PROTECTED.format(listener.address))
     log.info(
         "serving version=%s engine=%s listen=%s admin=%s topology=%s read_from=%s workers=%d pid=%d",
         __version__,
@@ -155,8 +157,8 @@ class Supervisor:
         self._identity = identity
         self._listeners = listeners
         self._workers = config.worker_count
-        self._memory = shared_file(self._workers)
-        self._shared_counts = SharedCounts(self._workers, 0, self._memory)
+        self._memory = shared_file(self._workers, len(config.listening))
+        self._shared_counts = SharedCounts(self._workers, 0, self._memory, len(config.listening))
         self._members: dict[int, WorkerProcess] = {}
         self._lost = Tally()
         """The counters of workers that have ended."""
@@ -219,9 +221,11 @@ class Supervisor:
 
     async def _spawn(self, index: int) -> WorkerProcess:
         ours, theirs = socket.socketpair()
-        sockets = [each.fileno() for each in self._listeners.of(index)]
+        sockets = [(position, each.fileno()) for position, each in self._listeners.of(index)]
         try:
-            process = start(_WORKER, f"slotgate-worker-{index}", theirs.fileno(), [self._memory, *sockets])
+            process = start(
+                _WORKER, f"slotgate-worker-{index}", theirs.fileno(), [self._memory, *(number for _, number in sockets)]
+            )
         except OSError:
             ours.close()
             raise

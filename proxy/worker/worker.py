@@ -94,7 +94,7 @@ class Worker:
         config = pickle.loads(b64decode(start["config"]))
         logs.configure(config.log.level, config.log.format, start["index"])
         settle()
-        shared_counts = SharedCounts(start["workers"], start["index"], start["shared_counts"])
+        shared_counts = SharedCounts(start["workers"], start["index"], start["shared_counts"], len(config.listening))
         self._channel = channel
         self._service = service = Service(
             config,
@@ -107,7 +107,7 @@ class Worker:
         service.siblings = self
         async with at_work(service):
             await channel.ask("up", take(service).plain(), timeout=_PATIENCE)
-            await accept(service, [socket.socket(fileno=number) for number in start["sockets"]])
+            await accept(service, [(position, socket.socket(fileno=number)) for position, number in start["sockets"]])
             log.info("serving pid=%d", os.getpid())
             reporter = service.loop.create_task(self._keep_reporting())
             await self._stop.wait()

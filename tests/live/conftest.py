@@ -74,6 +74,7 @@ _SLOW = (
     "test_discover_replicas",
     "test_half_moved",
     "test_known_long",
+    "test_listener_settings",
     "test_localcluster",
     "test_long_replies",
     "test_long_work",

@@ -15,7 +15,7 @@ from proxy.worker.service import Service
 async def working(config: Config, transports: Transports) -> AsyncIterator[Service]:
     """It serves as ``config`` says, in the running loop; its clients and connections are closed at the end."""
     service = Service(config, build_topology(config), transports=transports)
-    listeners = listen(config.listen)
+    listeners = listen([each.address for each in config.listening])
     try:
         await accept(service, listeners.of(0))
         yield service

@@ -58,11 +58,20 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         *arguments: str,
         config: str = "",
         listen: str = "",
+        listeners: bool = False,
         environment: Mapping[str, str] | None = None,
         ready: bool = True,
         files: tuple[int, int] | None = None,
     ) -> ProxyProcess:
-        proxy = ProxyProcess(tmp_path, *arguments, config=config, listen=listen, environment=environment, files=files)
+        proxy = ProxyProcess(
+            tmp_path,
+            *arguments,
+            config=config,
+            listen=listen,
+            listeners=listeners,
+            environment=environment,
+            files=files,
+        )
         started.append(proxy)
         proxy.start(ready=ready)
         return proxy

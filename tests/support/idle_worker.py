@@ -68,7 +68,7 @@ class IdleWorker:
         )
         service = Service(config, build_topology(config), clock=loop.time)
         for number in range(2):
-            service.upstream.routes(2, 0, number)
+            service.upstream.routes(2, 0, config.read_from, number)
         await asyncio.sleep(0.01)
         return service
 

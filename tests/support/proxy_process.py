@@ -29,7 +29,8 @@ class ProxyProcess:
     """``slotgate serve`` with ``arguments`` (besides the addresses to listen at) and the TOML text ``config``.
 
     The log and the configuration file are in ``directory``. The process gets no SLOTGATE_ variables except those given
-    and the one of the engine, which is that of the tests. ``files``: the soft and the hard limit of open files.
+    and the one of the engine, which is that of the tests. ``listeners``: ``config`` names the listeners, of which
+    ``listen`` is one, instead of the command line. ``files``: the soft and the hard limit of open files.
     """
 
     running_now: ClassVar[set["ProxyProcess"]] = set()
@@ -43,6 +44,7 @@ class ProxyProcess:
         *arguments: str,
         config: str = "",
         listen: str = "",
+        listeners: bool = False,
         environment: Mapping[str, str] | None = None,
         files: tuple[int, int] | None = None,
     ) -> None:
@@ -52,7 +54,7 @@ class ProxyProcess:
         self._log = directory / f"{name}.log"
         self._directory = directory
         self._files = files
-        self._arguments = list(arguments)
+        self._arguments = [*([] if listeners else ["--listen", self.address]), *arguments]
         if config:
             file = directory / f"{name}.toml"
             file.write_text(config)
@@ -97,7 +99,7 @@ class ProxyProcess:
 
     def start(self, *, ready: bool = True) -> None:
         """Start the proxy, and wait until every shard is reachable (``ready`` False: until it serves)."""
-        command = [sys.executable, *self.program, "serve", "--listen", self.address, "--admin", self.admin]
+        command = [sys.executable, *self.program, "serve", "--admin", self.admin]
         if self._files is not None:
             soft, hard = self._files
             command = ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh", *command]

@@ -8,12 +8,14 @@ from proxy.commands.table import CommandTable
 from proxy.session import commands
 from proxy.session.acl_rules import AclUser
 from proxy.session.acl_users import Users
+from proxy.session.listener import Listener
 from proxy.session.session import Load, Session, World
 from proxy.session.users import configured, open_to_all
 
 TABLE = CommandTable.builtin()
 COMMANDS = CommandSet(TABLE)
 OPEN = {"default": open_to_all("default")}
+ONLY = Listener()
 
 
 def account(name: str, digests: frozenset[str] = frozenset(), nopass: bool = False, admin: bool = False) -> AclUser:
@@ -28,7 +30,8 @@ def sha256(password: str) -> frozenset[str]:
 class Room:
     """All sessions of a worker, and what was done to them; the ``Directory`` that they look into."""
 
-    def __init__(self, users: Mapping[str, AclUser] = OPEN) -> None:
+    def __init__(self, users: Mapping[str, AclUser] = OPEN, listener: Listener = ONLY) -> None:
+        self.listener = listener
         self.world = World(Users(COMMANDS, users.values()), self)
         self.clients: list[Session] = []
         self.killed: list[int] = []
@@ -41,7 +44,7 @@ class Room:
     def enter(self, now: float = 100.0) -> Session:
         """A new client; the first has id 1 and port 5001."""
         number = len(self.clients) + 1
-        session = Session(self.world, number, f"127.0.0.1:{5000 + number}", "127.0.0.1:6380", now)
+        session = Session(self.world, number, f"127.0.0.1:{5000 + number}", "127.0.0.1:6380", now, self.listener)
         self.clients.append(session)
         return session
 

@@ -4,8 +4,19 @@ import pytest
 
 from proxy.client import admission
 from proxy.client.admission import Admission, ConnectionRates, counted_as, is_loopback
+from proxy.commands.categories import CommandSet
 from proxy.config.client_limits import ConnectionLimits
 from proxy.metrics import Counters
+from proxy.session.acl_rules import everything
+from proxy.session.acl_users import Users
+from proxy.session.listener import Listener
+
+LISTENER = Listener()
+
+
+def users(open_to_all: bool) -> Users:
+    """Users of which "default" needs a password, or none."""
+    return Users(CommandSet(()), [everything("default")] if open_to_all else [])
 
 
 class End:
@@ -79,20 +90,27 @@ def test_a_flood_of_addresses_takes_bounded_memory(monkeypatch: pytest.MonkeyPat
     assert len(rates) == 50
 
 
+def test_protected_mode_at_a_listener_without_the_default_user() -> None:
+    door = Admission(True, users(True), ConnectionLimits(), Counters(), Time())
+    stranger = End("10.0.0.1")
+    assert door.refusal(stranger, Listener(users={"default"})) == admission.PROTECTED
+    assert not door.refusal(stranger, Listener(users={"somebody"}))
+
+
 def test_clients_of_an_address() -> None:
     counters = Counters()
     limits = ConnectionLimits(max_clients_per_address=2)
-    door = Admission(True, lambda: False, limits, counters, Time())
+    door = Admission(True, users(False), limits, counters, Time())
     one, other = End("10.0.0.1"), End("10.0.0.2")
     for number in 1, 2:
-        assert not door.refusal(one)
+        assert not door.refusal(one, LISTENER)
         door.enter(number, one)
-    assert door.refusal(one) == admission.too_many_clients("10.0.0.1", 2)
-    assert not door.refusal(other)
-    assert not door.refusal(End(""))
+    assert door.refusal(one, LISTENER) == admission.too_many_clients("10.0.0.1", 2)
+    assert not door.refusal(other, LISTENER)
+    assert not door.refusal(End(""), LISTENER)
     door.leave(1)
     door.leave(1)
-    assert not door.refusal(one)
+    assert not door.refusal(one, LISTENER)
     door.leave(2)
     assert repr(door) == "Admission(protected=True, 0 addresses)"
     assert counters.rejected == {"address limit": 1}
@@ -109,5 +127,5 @@ def test_clients_of_an_address() -> None:
     ],
 )
 def test_protected_mode(protected: bool, open_to_all: bool, host: str, refused: bool) -> None:
-    door = Admission(protected, lambda: open_to_all, ConnectionLimits(), Counters(), Time())
-    assert (door.refusal(End(host)) == admission.PROTECTED) is refused
+    door = Admission(protected, users(open_to_all), ConnectionLimits(), Counters(), Time())
+    assert (door.refusal(End(host), LISTENER) == admission.PROTECTED) is refused

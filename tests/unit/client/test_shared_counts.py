@@ -65,3 +65,23 @@ def test_what_clients_of_other_workers_are_about_to_hear(memory: int) -> None:
     one.bury(1)
     assert one.begun_elsewhere(5) == []
     assert one.ended_elsewhere(5, 1) == 3
+
+
+def test_clients_of_a_listener() -> None:
+    descriptor = shared_file(2, 3)
+    try:
+        one, other = (SharedCounts(2, index, descriptor, 3) for index in range(2))
+        one.count_at(0, 1)
+        one.count_at(2, 1)
+        other.count_at(2, 1)
+        other.count_at(2, 1)
+        other.begun(0)
+        assert [one.total_at(listener) for listener in range(3)] == [1, 0, 3]
+        assert one.begun_elsewhere(0) == [(1, 1)]
+        other.count_at(2, -1)
+        assert one.total_at(2) == 2
+        one.bury(1)
+        assert [one.total_at(listener) for listener in range(3)] == [1, 0, 1]
+        assert (one.total(), one.begun_elsewhere(0)) == (0, [])
+    finally:
+        os.close(descriptor)

@@ -178,9 +178,9 @@ def test_unknown_keys(tmp_path: Path) -> None:
         [limit]
     """
     keys = (
-        "listen, admin, protected_mode, workers, drain_timeout, measure, read_from, max_replica_lag, read_your_writes, "
-        "cross_slot, present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, limits, users, "
-        "aclfile, log"
+        "listen, listeners, admin, protected_mode, workers, drain_timeout, measure, read_from, max_replica_lag, "
+        "read_your_writes, cross_slot, present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, "
+        "limits, users, aclfile, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (
@@ -631,6 +631,63 @@ class TestSentinel:
 
 
 class TestListeners:
+    TABLES = (
+        '[[listeners]]\naddress = "127.0.0.1:6381"\nread_from = "any"\n'
+        '[[listeners]]\naddress = "unix:/run/a.sock"\npresent_as = "cluster"\nusers = "default"\nmax_clients = 3\n'
+    )
+
+    def listening(self, tmp_path: Path, text: str, **flags: object) -> list[str]:
+        return [str(each.address) for each in loaded(tmp_path, text + ONE_SHARD, None, **flags).listening]
+
+    def test_tables_stand_beside_listen_or_alone(self, tmp_path: Path) -> None:
+        assert self.listening(tmp_path, "") == ["127.0.0.1:6380"]
+        assert self.listening(tmp_path, self.TABLES) == ["127.0.0.1:6381", "unix:/run/a.sock"]
+        text = 'listen = "127.0.0.1:1"\n' + self.TABLES
+        assert self.listening(tmp_path, text) == ["127.0.0.1:1", "127.0.0.1:6381", "unix:/run/a.sock"]
+        assert self.listening(tmp_path, text, listen="127.0.0.1:2", listeners=[]) == ["127.0.0.1:2"]
+
+    def test_what_follows_from_the_tables(self, tmp_path: Path) -> None:
+        config = loaded(tmp_path, self.TABLES + ONE_SHARD)
+        assert config.read_policies == {"any", "primary"}
+        assert config.presents_cluster
+        assert [each.admits("other") for each in config.listening] == [True, False]
+        assert not loaded(tmp_path, ONE_SHARD).presents_cluster
+
+    def test_what_is_wrong_with_the_tables(self, tmp_path: Path) -> None:
+        text = (
+            '[[listeners]]\nread_from = "replicas"\nuser = "a"\n'
+            '[[listeners]]\naddress = "127.0.0.1:1"\nmax_clients = 0\n' + ONE_SHARD
+        )
+        assert dict(problems(tmp_path, text)) == {
+            "listeners[0].address": (
+                'is missing: name the address where clients connect, as in address = "127.0.0.1:6381"'
+            ),
+            "listeners[0].read_from": (
+                '"replicas" is not one of primary, prefer_replica, replica, any, nearest; did you mean "replica"?'
+            ),
+            "listeners[0].user": 'is not a key; did you mean "users"?',
+            "listeners[1].max_clients": "is too small: at least 1",
+        }
+        text = (
+            '[[listeners]]\naddress = "127.0.0.1:1"\nusers = ["default", "nobody"]\nmax_clients = 20000\n'
+            '[[listeners]]\naddress = "127.0.0.1:1"\nusers = []\n' + ONE_SHARD
+        )
+        assert problems(tmp_path, text) == [
+            ("listeners[1].address", "127.0.0.1:1 is taken by listeners[0].address: choose another port"),
+            ("listeners[0].users", 'names "nobody", which is no user: add it under [[users]]'),
+            (
+                "listeners[0].max_clients",
+                "has no effect: all listeners together have limits.max_clients = 10000",
+            ),
+            ("listeners[1].users", "is empty, so that nobody could log in: name users, or leave it out"),
+        ]
+
+    def test_protected_mode_is_for_those_who_need_no_password(self, tmp_path: Path) -> None:
+        text = '[[listeners]]\naddress = "0.0.0.0:1"\n[[listeners]]\naddress = "0.0.0.0:2"\nusers = "a"\n'
+        users = '[[users]]\nname = "default"\nnopass = true\n[[users]]\nname = "a"\npassword = "b"\n'
+        config = loaded(tmp_path, text + users + ONE_SHARD)
+        assert [str(each.address) for each in config.protected_listeners] == ["0.0.0.0:1"]
+
     def test_two_the_same(self, tmp_path: Path) -> None:
         text = 'listen = ["127.0.0.1:1", "localhost:1"]\nadmin = "0.0.0.0:1"\n' + ONE_SHARD
         assert problems(tmp_path, text) == [

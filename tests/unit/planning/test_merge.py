@@ -292,7 +292,7 @@ def info(
     *documents: str, protocol: int = 2, overlay: dict[str, dict[str, str]] | None = None, asked: tuple[bytes, ...] = ()
 ) -> bytes:
     replies = [encode.verbatim(document, protocol) for document in documents]
-    return merge(scatter("info", len(replies), options=asked), replies, Context(lambda: overlay or {}))
+    return merge(scatter("info", len(replies), options=asked), replies, Context(lambda cluster: overlay or {}))
 
 
 def test_info_is_one_document() -> None:
@@ -328,7 +328,7 @@ def test_info_of_the_shards_that_answer() -> None:
 def test_info_of_no_shard() -> None:
     """Clients ask it before they do anything."""
     overlay: dict[str, dict[str, str]] = {"Clients": {"maxclients": "9"}}
-    context = Context(lambda: overlay, version=lambda: "7.2.4")
+    context = Context(lambda cluster: overlay, version=lambda: "7.2.4")
     said = merge(scatter("info", 2), [DOWN, DOWN], context).decode()
     assert "redis_version:7.2.4\r\n" in said
     assert "maxclients:9\r\n" in said

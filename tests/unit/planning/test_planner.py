@@ -611,6 +611,6 @@ def test_slots_that_are_asked_about(line: str, wanted: Plan) -> None:
     """As Redis 7.0.15 words it, of a cluster that the proxy passes for."""
     fact, args, frame = request(line)
     cluster = Topology(1, THREE.shards, THREE.slot_shard, cluster=True)
-    assert Planner(cluster, "split", presents_cluster=True).plan(fact, args, frame) == wanted
+    assert Planner(cluster, "split").as_cluster.plan(fact, args, frame) == wanted
     assert Planner(cluster, "split").plan(fact, args, frame) == Reject(errors.NO_CLUSTER)
-    assert Planner(THREE, "split", presents_cluster=True).plan(fact, args, frame) == Reject(errors.no_slots(fact.name))
+    assert Planner(THREE, "split").as_cluster.plan(fact, args, frame) == Reject(errors.no_slots(fact.name))

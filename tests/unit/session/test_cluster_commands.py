@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy.session.listener import Listener
 from proxy.session.virtual_cluster import AdvertisedNode, Presented
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import NOBODY, Node, Shard, Topology
@@ -12,9 +13,7 @@ TOPOLOGY = Topology.static([Shard("a", Node("a", 1)), Shard("b", Node("b", 1))])
 
 
 def room(*advertised: tuple[str, int], topology: Topology = TOPOLOGY) -> Room:
-    found = Room()
-    found.world.presented = Presented(advertised, [("10.0.0.9", 6380)], lambda: topology)
-    return found
+    return Room(listener=Listener(presented=Presented(advertised, [("10.0.0.9", 6380)], lambda: topology)))
 
 
 def test_one_address_owns_all_slots() -> None:
@@ -77,7 +76,7 @@ def test_several_addresses_divide_the_slots(order: tuple[int, ...]) -> None:
 
 def test_who_does_not_answer_owns_nothing() -> None:
     session = room(*ADVERTISED).enter()
-    presented = session.world.presented
+    presented = session.listener.presented
     assert presented is not None
     presented.silent.update(ADVERTISED[:2])  # it itself answers, whatever it thinks of itself
     lines = say(session, "CLUSTER", "NODES").decode().splitlines()[1:-1]

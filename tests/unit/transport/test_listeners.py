@@ -36,7 +36,7 @@ def accepted(bound: socket.socket) -> int:
 def test_one_port_for_all_workers(two: Listeners) -> None:
     (address,) = two.addresses
     assert address.port > 0
-    (one,), (other,) = two.of(0), two.of(1)
+    ((_, one),), ((_, other),) = two.of(0), two.of(1)
     assert one.getsockname() == other.getsockname() == ("127.0.0.1", address.port)
     for _ in range(64):
         socket.create_connection(("127.0.0.1", address.port)).close()
@@ -97,7 +97,7 @@ def test_silent_clients_are_asked(address: Address, idle: int, settings: tuple[i
         pytest.skip(str(error))
     try:
         for worker in range(2):
-            (bound,) = listeners.of(worker)
+            ((_, bound),) = listeners.of(worker)
             bound.setblocking(True)
             waits = accepted_by(bound, listeners.addresses[0].port)
             on = waits.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -1,0 +1,27 @@
+"""The listening addresses, and what holds for the clients of each: ``listen`` and ``[[listeners]]``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from proxy.config.section import Section, default, one_or_many
+from proxy.config.values import Count, ListenAddress
+
+ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
+PresentAs = Literal["standalone", "cluster"]
+
+
+class ListenerSection(Section):
+    """One table ``[[listeners]]``: an address, and what holds for the clients that connect there."""
+
+    address: ListenAddress = Field(description="Required: where clients connect.")
+    read_from: ReadFrom | None = default(None, "None: as for the whole proxy.")
+    present_as: PresentAs | None = default(None, "None: as for the whole proxy.")
+    users: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] | None = default(None, "None: every user.")
+    max_clients: Count | None = default(None, "None: only the limit of all listeners together.", ge=1, le=10000000)
+
+    def admits(self, user: str) -> bool:
+        """Return whether a user of this name may log in here."""
+        return self.users is None or user in self.users
