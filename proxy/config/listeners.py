@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from proxy.config.listener_tls import ListenerTls
 from proxy.config.section import Section, default, one_or_many
 from proxy.config.values import Count, ListenAddress
 
@@ -20,7 +21,13 @@ class ListenerSection(Section):
     read_from: ReadFrom | None = default(None, "None: as for the whole proxy.")
     present_as: PresentAs | None = default(None, "None: as for the whole proxy.")
     users: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] | None = default(None, "None: every user.")
+    tls: ListenerTls | None = default(None, "None: plain connections, as with a Redis's port.")
     max_clients: Count | None = default(None, "None: only the limit of all listeners together.", ge=1, le=10000000)
+
+    @property
+    def wants_certificates(self) -> bool:
+        """Whether only clients with a certificate can connect."""
+        return self.tls is not None and self.tls.client_certs == "required"
 
     def admits(self, user: str) -> bool:
         """Return whether a user of this name may log in here."""

@@ -364,7 +364,11 @@ class Config(Section):
         nopass = self.aclfile is None and any(user.name == "default" and user.open for user in self.users)
         if not (self.protected_mode and nopass):
             return ()
-        return tuple(each for each in self.listening if each.admits("default") and not each.address.loopback)
+        return tuple(
+            each
+            for each in self.listening
+            if each.admits("default") and not each.address.loopback and not each.wants_certificates
+        )
 
     @property
     def worker_count(self) -> int:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the files."""
+_PATIENCE = 10.0
+"""The seconds that a handshake may take if clients have no deadline for their login."""
 _LOGGED = 5
 """The most failed handshakes of a listener that are logged in a second."""
 
@@ -103,6 +105,15 @@ class TlsListener:
     def over(self, factory: Callable[[], object]) -> Callable[[], ClientTls]:
         """Return a factory of connections with TLS, whose protocols ``factory`` makes."""
         return partial(ClientTls, self, factory)
+
+    def without_words(self, turn_away: Callable[[], bytes]) -> Callable[[], bytes]:
+        """Return ``turn_away`` without the bytes for the client, which could not read them without a handshake."""
+
+        def quietly() -> bytes:
+            turn_away()
+            return b""
+
+        return quietly
 
     # ---- for connections
 
@@ -184,30 +195,36 @@ class TlsListener:
 
 
 class TlsListeners:
-    """The TLS of all listeners of a worker. A handshake may take ``patience`` seconds."""
+    """The TLS of all listeners of a worker. A handshake may take ``patience`` seconds; 0 stands for the default."""
 
     def __init__(self, clock: Clock, patience: float) -> None:
-        self.handshakes = Handshakes(clock, patience)
-        self._all: list[TlsListener] = []
+        self.handshakes = Handshakes(clock, patience or _PATIENCE)
+        self._all: dict[int, TlsListener] = {}
 
     def __repr__(self) -> str:
-        return f"TlsListeners({self._all})"
+        return f"TlsListeners({list(self._all.values())})"
 
     def __iter__(self) -> Iterator[TlsListener]:
-        return iter(self._all)
+        return iter(self._all.values())
 
-    def add(self, name: str, section: ListenerTls) -> TlsListener:
-        """The TLS of one more listener. Raises ConfigError if its files can not be used."""
-        listener = TlsListener(name, section, self.handshakes)
-        self._all.append(listener)
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, position: int, name: str, section: ListenerTls) -> TlsListener:
+        """Add the TLS of the listener at ``position``. Raises ConfigError if its files can not be used."""
+        listener = self._all[position] = TlsListener(name, section, self.handshakes)
         return listener
+
+    def at(self, position: int) -> TlsListener | None:
+        """The TLS of the listener at ``position``, if it has any."""
+        return self._all.get(position)
 
     async def watch(self) -> None:
         """Look at the files again and again, in a thread. Never returns."""
         loop = self.handshakes.loop
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            for each in self._all:
+            for each in self:
                 try:
                     await loop.run_in_executor(None, each.look)
                 except Exception:

@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 
 import uvloop
@@ -161,6 +161,8 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if reads_replicas(service.config):
         tasks.append(service.loop.create_task(discovery.monitor.run(), name="watch replicas"))
+    if service.tls:
+        tasks.append(service.loop.create_task(service.tls.watch(), name="watch certificates"))
     service.loop_lag.start()
     try:
         # The first answers say which commands exist. A backend that is down must not keep the proxy from starting.
@@ -180,8 +182,11 @@ async def at_work(service: Service) -> AsyncIterator[None]:
 async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]]) -> None:
     """Accept clients from listening sockets, each given with the position of its listener."""
     for position, each in sockets:
-        client = partial(ClientConnection, service, service.listeners[position])
-        await service.transports.listen(each, client, BACKLOG, service.clients.turn_away)
+        client: Callable[[], object] = partial(ClientConnection, service, service.listeners[position])
+        turn_away = service.clients.turn_away
+        if (tls := service.tls.at(position)) is not None:
+            client, turn_away = tls.over(client), tls.without_words(turn_away)
+        await service.transports.listen(each, client, BACKLOG, turn_away)
 
 
 async def drain(service: Service) -> None:

@@ -40,6 +40,7 @@ from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits
 from proxy.transport.job_runner import Slices
 from proxy.transport.tls import connecting
+from proxy.transport.tls_listener import TlsListeners
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
 from proxy.worker.configured_users import logging_logins, users_file_of, users_of
@@ -96,6 +97,10 @@ class Service:
         self.presented = presented_by(config, lambda: self.topology) if config.presents_cluster else None
         """The cluster that the proxy presents to the clients of some listeners."""
         self.listeners = listeners_of(config, self.presented)
+        self.tls = TlsListeners(self.turn.clock, limits.auth_timeout)
+        for position, each in enumerate(config.listening):
+            if each.tls is not None:
+                self.tls.add(position, str(each.address), each.tls)
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.scripts = Scripts(limits.max_scripts, limits.script_memory)
@@ -193,6 +198,7 @@ class Service:
         self.upstream.redirections.close()
         self._slow_scripts.close()
         self._timeouts.close()
+        self.tls.close()
         await self.hub.close()
         await self.upstream.close()
         self.turn.clock.close()
