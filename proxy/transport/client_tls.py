@@ -80,6 +80,9 @@ class ClientTls(TlsOutput):
         then a request that is cut off is not carried out, as without TLS."""
         if self._over:
             return True  # the protocol knows, and closes the connection once all is answered
+        if (self._busy and self._early is not None) or (self._open and not self._reading):
+            self._ended = True  # there may be requests before the end
+            return True
         if not self._open or self._inner is None:
             self._broken(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the client closed the connection"))
             return False
@@ -157,6 +160,8 @@ class ClientTls(TlsOutput):
         elif not done:
             if early and _whole(early):
                 self._take_step()
+            elif self._ended:
+                self.eof_received()
         else:
             self._establish(names)
 

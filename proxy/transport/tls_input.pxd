@@ -29,6 +29,7 @@ cdef class TlsInput(Receiver):
     cdef bint _partial
     cdef Py_ssize_t _empty
     cdef bint _over
+    cdef bint _ended
 
     cdef object received(self, bytes data)
     @cython.locals(piece=bytes, data=bytes, pieces=list, over=bint, most=Py_ssize_t)

@@ -51,6 +51,7 @@ class TlsInput(Receiver):
         "_closing",
         "_empty",
         "_encrypt",
+        "_ended",
         "_give",
         "_incoming",
         "_inner",
@@ -102,7 +103,9 @@ class TlsInput(Receiver):
         self._empty = 0
         """How many bytes of ciphertext came since the last plaintext."""
         self._over = False
-        """Whether the client has said that it sends no more."""
+        """Whether the protocol knows that the client sends no more."""
+        self._ended = False
+        """Whether the socket has ended, behind bytes that are not passed on yet."""
 
     def begin_records(self) -> None:
         """Begin to exchange data: the handshake is complete."""
@@ -280,6 +283,8 @@ class TlsInput(Receiver):
             return
         if self._open and self._reading and not self._closing and self._raw is not None:
             raw.resume_reading()
+            if self._ended and self._later is None:
+                self._end_input()
 
     # ---- the transport of the protocol above
 
@@ -304,7 +309,7 @@ class TlsInput(Receiver):
             return
         if self._scheduled:
             return
-        if self._later is not None or self._has_input():
+        if self._later is not None or self._ended or self._has_input():
             self._scheduled = True
             self._settings.handshakes.loop.call_soon(self._catch_up)
         else:

@@ -549,6 +549,44 @@ def test_end_without_a_goodbye(talk: Talk) -> None:
     assert talk.above.ended
 
 
+def test_end_behind_bytes_that_are_not_passed_on_yet(talk: Talk) -> None:
+    talk.tls.pause_reading()
+    talk.client.write(b"PING\r\n")
+    talk.tls.data_received(talk.outgoing.read())
+    assert talk.tls.eof_received() is True
+    assert not talk.above.ended
+    talk.tls.resume_reading()
+    talk.settings.steps.loop.turn()
+    assert talk.above.got == b"PING\r\n"
+    assert talk.above.ended
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_end_while_the_thread_works(contexts: Any, paused: bool) -> None:
+    """A client may send its requests and the end together with the last part of its handshake."""
+    talk = Talk(*contexts)
+    steps = talk.settings.steps
+    talk.shake()
+    talk.tls.data_received(talk.outgoing.read())
+    talk.incoming.write(bytes(talk.below.sent))
+    talk.below.sent.clear()
+    talk.shake()
+    if talk.shaken:
+        talk.client.write(b"PING\r\n")
+    if paused:
+        talk.tls.pause_reading()
+    steps.held = []
+    talk.tls.data_received(talk.outgoing.read())
+    assert talk.tls.eof_received() is True
+    assert not talk.above.ended
+    talk.tls.stepped(*talk.tls.step())
+    if paused:
+        talk.tls.resume_reading()
+        steps.loop.turn()
+    assert talk.above.ended
+    assert talk.above.got == (b"PING\r\n" if talk.shaken else b"")
+
+
 def test_goodbye_of_the_proxy(talk: Talk) -> None:
     talk.tls.write(b"+OK\r\n")
     talk.tls.close()
