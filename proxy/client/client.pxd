@@ -45,7 +45,6 @@ cdef class Client(Receiver):
     cdef readonly int own
     cdef readonly bytes said
     cdef tuple _usual
-    cdef readonly bint calls_scripts
     cdef readonly bint held
 
     cpdef object set_up(self)

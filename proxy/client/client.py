@@ -56,7 +56,6 @@ class Client(Receiver):
         "_framer",
         "_session",
         "_usual",
-        "calls_scripts",
         "closing",
         "created",
         "flow",
@@ -120,8 +119,6 @@ class Client(Receiver):
         """The session's state that selects the routes, and the routes that the client has outside of any mode."""
         self.held = False
         """Whether a CLIENT PAUSE holds a request of the client, which then counts as blocked."""
-        self.calls_scripts = False
-        """Whether the client has called a script: from then on it shares connections with other callers of scripts."""
         self.set_up()
 
     def begin(self, number: int, flow: Flow, now: float) -> None:
@@ -221,12 +218,12 @@ class Client(Receiver):
         framer = self._framer
         if framer is not None:
             framer.set_authenticated(session.authenticated)
-        now = session.protocol, session.db, session.reads_replicas, self.calls_scripts
+        now = session.protocol, session.db, session.reads_replicas, session.calls_scripts
         usual = self._usual
         if usual is None or usual[0] != now:
             protocol, db, replicas, rank = now[0], now[1], now[2], service.shared_counts.rank(self.number)
             policy = self.listener.policy(replicas)
-            routes = service.upstream.routes(protocol, db, policy, rank, self.calls_scripts)
+            routes = service.upstream.routes(protocol, db, policy, rank, session.calls_scripts)
             usual = self._usual = now, routes
         self.routes = usual[1]
         if modes is not None:
@@ -276,10 +273,10 @@ class Client(Receiver):
 
     def may_call_scripts(self) -> bool:
         """Use the connections for callers of scripts. False if requests on other connections must be answered first."""
-        if not self.calls_scripts and not self.routes.key.owner:
+        if not self.session.calls_scripts and not self.routes.key.owner:
             if not self.alone():
                 return False
-            self.calls_scripts = True
+            self.session.calls_scripts = True
             self.adopt_session()
         return True
 

@@ -1,6 +1,7 @@
 cdef class SharedCounts:
     cdef object _cells
     cdef readonly Py_ssize_t workers
+    cdef Py_ssize_t _listeners
     cdef readonly Py_ssize_t index
 
     cpdef Py_ssize_t next_number(self) except -1

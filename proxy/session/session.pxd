@@ -19,6 +19,7 @@ cdef class Session:
     cdef public double last_active
     cdef public bint closing
     cdef public bint blocked
+    cdef public bint calls_scripts
     cdef public str lib_name
     cdef public str lib_ver
     cdef public str user

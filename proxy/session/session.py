@@ -149,6 +149,7 @@ class Session:
         "address",
         "authenticated",
         "blocked",
+        "calls_scripts",
         "closing",
         "created",
         "db",
@@ -193,6 +194,8 @@ class Session:
         self.closing = False
         self.blocked = False
         """Whether the client waits in a blocking command."""
+        self.calls_scripts = False
+        """Whether the client has called a script: from then on it shares connections with other callers of scripts."""
         self.lib_name = ""
         self.lib_ver = ""
         self.start_over()
