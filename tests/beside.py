@@ -1,12 +1,16 @@
 """Runs of pytest beside the one that was started: most tests wait for servers, and the machine has two cores.
 
-What they run: the uncompiled engine, the live tests with the second kind of server, and a share of the others.
+What they run: the uncompiled engine, the live tests with the second kind of server, and a share of the others. It is
+cut into parts that stand in one queue. Threads take them from its front; the session that was started takes them from
+its end as soon as its own tests are done, so that no side waits for the other for longer than a part takes.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,60 +28,84 @@ UNCOMPILED: Mapping[str, Sequence[str]] = {
     "differential": ["tests/live/differential"],
     "smoke": ["tests/live", "-m", "smoke"],
 }
-OTHER_SERVER: Mapping[str, Sequence[str]] = {OTHER: ["tests/live", "-k", OTHER]}
 
 
-def _live(letter: str) -> list[str]:
-    """The files of live tests whose names begin with ``letter``."""
-    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(f"tests/live/test_{letter}*.py"))
+def _live(letters: str) -> list[str]:
+    """The files of live tests whose names begin with one of the ``letters``."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(f"tests/live/test_[{letters}]*.py"))
 
 
-SHARE: Mapping[str, Sequence[str]] = {
-    "units": ["tests/unit", "tests/simulation", "tests/engines"],
-    **{f"live-{letter}": _live(letter) for letter in "bd"},
+OTHER_SERVER: Mapping[str, Sequence[str]] = {
+    f"{OTHER}-a-to-o": _live("a-o"),
+    f"{OTHER}-p-to-z": _live("p-z"),
+    f"{OTHER}-differential": ["tests/live/differential"],
 }
-"""Where the tests are that are done there so that neither has to wait long for the other."""
+"""Where the live tests are that run there with the second kind of server."""
+SHARE: Mapping[str, Sequence[str]] = {
+    "units": ["tests/unit"],
+    "engines": ["tests/engines"],
+    "simulations": ["tests/simulation"],
+    **{f"live-{letter}": _live(letter) for letter in "lrpbd"},
+}
+"""Where the other tests are that run there so that no side has to wait long for the other."""
 MOVED = {**OTHER_SERVER, **SHARE}
 """What the session itself leaves out then."""
 PARTS = {
     **UNCOMPILED,
-    **MOVED,
+    **{part: [*places, "-k", OTHER] for part, places in OTHER_SERVER.items()},
+    **SHARE,
     **{part: [*places, "-k", f"not {OTHER}"] for part, places in SHARE.items() if part.startswith("live-")},
 }
+THREADS = 1
 
 
 class Runs:
-    """The ``parts``, one after the other in the background from now on. Each result is (exit status, what was said)."""
+    """The ``parts``, one after the other in each of ``THREADS`` threads from now on. Each result is (exit status, what
+    was said)."""
 
     def __init__(self, parts: Sequence[str]) -> None:
         self._results: dict[str, Future[tuple[int, str]]] = {part: Future() for part in parts}
-        self._process: subprocess.Popen[str] | None = None
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="runs beside", daemon=True)
-        self._thread.start()
+        self._waiting = deque(parts)
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._threads = [
+            threading.Thread(target=self._run_waiting, name=f"runs beside {number}", daemon=True)
+            for number in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def result(self, part: str) -> tuple[int, str]:
-        """What a part came to, when it is over."""
+        """What a part came to. Until it is over, the caller runs parts that nobody has begun with."""
+        while not self._results[part].done():
+            try:
+                other = self._waiting.pop()
+            except IndexError:
+                break
+            self._run(other)
         return self._results[part].result()
 
     def end(self) -> None:
         """Stop what still runs."""
-        self._ended = True
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-        self._thread.join()
+        self._waiting.clear()
+        for process in list(self._processes):
+            process.terminate()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
-        for part, result in self._results.items():
-            if not self._ended:
-                try:
-                    result.set_result(self._pytest(part))
-                except OSError as error:
-                    result.set_exception(error)
+    def _run_waiting(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._run(self._waiting.popleft())
+
+    def _run(self, part: str) -> None:
+        try:
+            self._results[part].set_result(self._pytest(part))
+        except OSError as error:
+            self._results[part].set_exception(error)
 
     def _pytest(self, part: str) -> tuple[int, str]:
         environment = {"SIMULATION_SEEDS": "0-49", **os.environ, ENGINE: "python"} if part in UNCOMPILED else None
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
@@ -94,5 +122,9 @@ class Runs:
             text=True,
             errors="replace",
         )
-        said, _ = self._process.communicate()
-        return self._process.returncode, said
+        self._processes.add(process)
+        try:
+            said, _ = process.communicate()
+        finally:
+            self._processes.discard(process)
+        return process.returncode, said

@@ -27,19 +27,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to the run beside this one what it will do."""
+    """Leave to the runs beside this one what they will do, and wait for them last."""
     parts = _parts(items)
     theirs = {item: None for item in items if _part(item) in parts}
-    items[:] = [item for item in items if item not in theirs]
+    items[:] = sorted((item for item in items if item not in theirs), key=_waits)
     config.hook.pytest_deselected(items=list(theirs))
 
 
 def _part(item: pytest.Item) -> str | None:
     """The run beside this one that a test is of, if that is asked for."""
-    if "live" in item.path.parts and OTHER in item.name:
-        return next(iter(OTHER_SERVER))
     where = item.path.relative_to(item.config.rootpath).as_posix()
-    return next((part for part, places in SHARE.items() if where.startswith(tuple(places))), None)
+    parts = OTHER_SERVER if OTHER in item.name and "live" in item.path.parts else SHARE
+    return next((part for part, places in parts.items() if where.startswith(tuple(places))), None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -52,11 +51,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _parts(items: list[pytest.Item]) -> list[str]:
-    return [
-        str(item.callspec.params["part"])
-        for item in items
-        if isinstance(item, pytest.Function) and item.path.stem == "test_beside"
-    ]
+    return [str(item.callspec.params["part"]) for item in items if isinstance(item, pytest.Function) and _waits(item)]
+
+
+def _waits(item: pytest.Item) -> bool:
+    """Whether a test waits for a run beside this one."""
+    return item.path.stem == "test_beside"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

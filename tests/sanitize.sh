@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The engine under AddressSanitizer and UndefinedBehaviorSanitizer: built in build/sanitize, a copy, so that what is
 # compiled in the checkout stays as it is. What is found ends the run, and stands in its last lines.
-# Arguments go to pytest in place of those below; ENGINES_TIMES (0.1) is the part of the cases of tests/engines;
+# Arguments are the names of the parts to run (live, units, simulation, engines; all without), or else go to pytest in
+# place of those below; ENGINES_TIMES (0.1) is the part of the cases of tests/engines;
 # PYTHON is the interpreter, with everything that the tests need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,11 +44,25 @@ sanitized() {
         ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
         "$python" -m pytest -p no:cacheprovider --capture=sys -o timeout=1200 "$@"
 }
-if (($#)); then
-    sanitized "$@"
-else
-    # The proxy's own sockets are in the live tests only.
-    sanitized tests/live -m smoke
-    sanitized tests/unit/engine tests/unit/resp tests/simulation tests/engines tests/unit/test_metrics.py \
-        tests/unit/planning/test_{split,merge}.py tests/unit/sharding/test_slots.py tests/unit/client/test_fast_path.py
-fi
+part() {
+    case $1 in
+        live) sanitized tests/live -m smoke ;; # the proxy's own sockets are in the live tests only
+        units)
+            sanitized tests/unit/engine tests/unit/resp tests/unit/test_metrics.py tests/unit/planning/test_{split,merge}.py \
+                tests/unit/sharding/test_slots.py tests/unit/client/test_fast_path.py
+            ;;
+        simulation) sanitized tests/simulation ;;
+        engines) sanitized tests/engines ;;
+    esac
+}
+case ${1-} in
+    '') parts=(live units simulation engines) ;;
+    live | units | simulation | engines) parts=("$@") ;;
+    *)
+        sanitized "$@"
+        exit
+        ;;
+esac
+for name in "${parts[@]}"; do
+    part "$name"
+done

@@ -2,8 +2,8 @@
 
 The uncompiled engine: what runs compiled above runs there once more without; all that needs no server, the
 differential tests, and of the other live ones those marked ``smoke``. And what the session itself leaves out then:
-the live tests with the second kind of server, and what makes both halves take as long (``SHARE``). Their closing
-lines are shown at the end; where one fails, its failures.
+the live tests with the second kind of server, and a share of the others (``SHARE``). The session takes its part of that
+work when its own tests are done. The closing lines are shown at the end; where one fails, its failures.
 """
 
 import pytest

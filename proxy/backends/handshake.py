@@ -4,12 +4,15 @@ identity."""
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import hiredis
 
 from proxy.errors import BackendError, PlaceRefused, ServerBusy, WrongRole
 from proxy.resp import encode
+from proxy.resp.bounded_reader import SHORT, BoundedReader, ReplyTooLong
 from proxy.resp.info import Replication
+from proxy.resp.replies import BadReply
 from proxy.resp.role import RoleReply
 from proxy.transport.clock import timeout
 from proxy.transport.tls import Tls, lost_words
@@ -89,7 +92,6 @@ class Greeting:
         self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._tls = credentials.tls
         self._heard = False
-        self._reader = hiredis.Reader()
         alone = alone and primary
         self._role = "master" if alone or (verify and primary) else "slave" if verify else ""
         """The role that the server must have, "" if any will do."""
@@ -123,6 +125,7 @@ class Greeting:
         self._further = set(steps)
         self._steps += steps
         self._steps.append(("PING",))
+        self._reader = BoundedReader(repeat(SHORT, len(self._steps)))
 
     async def exchange(self, connecting: Awaitable[None], seconds: float) -> None:
         """Wait until ``connecting`` has made the connection and the server has answered all commands. Raises
@@ -138,19 +141,29 @@ class Greeting:
     def feed(self, data: bytes) -> None:
         """Take ``data``, replies of the server."""
         self._heard = True
-        self._reader.feed(data)
         try:
+            self._reader.feed(data)
             while self._steps and not self.done.done():
                 reply = self._reader.gets()
                 if reply is False:
                     return
                 self._take(self._steps.pop(0), reply)
-        except (hiredis.ProtocolError, BackendError) as error:
-            if not self.done.done():
-                self.done.set_exception(error if isinstance(error, BackendError) else BackendError(str(error)))
+        except ReplyTooLong as error:
+            self._fail(BackendError(f"the server's reply to the handshake is too long: {error}"))
+            return
+        except (hiredis.ProtocolError, BadReply) as error:
+            words = str(error)
+            self._fail(BackendError(words if isinstance(error, hiredis.ProtocolError) else f"Protocol error: {words}"))
+            return
+        except BackendError as error:
+            self._fail(error)
             return
         if not self.done.done():
             self.done.set_result(True)
+
+    def _fail(self, error: BackendError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
 
     def lost(self, error: Exception | None) -> None:
         """End the handshake, as the connection is lost; ``error`` is None if the server closed it in order."""

@@ -6,7 +6,7 @@ from functools import partial
 from proxy.client.client import Client
 from proxy.engine.jobs import Job
 from proxy.features import commands, login
-from proxy.features.own_dispatch import FeatureCommand, replying
+from proxy.features.own_dispatch import FeatureCommand, reply_of_all
 from proxy.features.request import PendingReply, Request
 from proxy.resp import encode
 from proxy.session.cross_worker import CrossWorkerCommand
@@ -21,7 +21,7 @@ def run(client: Client, request: Request) -> None:
     """Answer a command that is about clients."""
     row = commands.find(request.fact.name)
     if isinstance(row, CrossWorkerCommand):
-        _run_on_all_workers(client, request)
+        _run_on_all_workers(client, request, row)
     else:
         assert not isinstance(row, FeatureCommand), "the feature would have taken it"
         session = client.session
@@ -64,19 +64,22 @@ def _run(
         client.drain()
 
 
-def _run_on_all_workers(client: Client, request: Request) -> None:
+def _run_on_all_workers(client: Client, request: Request, row: CrossWorkerCommand) -> None:
     """Answer a command about the clients of all workers. Requests behind the command wait until it is answered."""
-    done = client.service.slices.run(_running_on_all_workers(client, request, client.hold(request.fact)), client)
+    job = _running_on_all_workers(client, request, row, client.hold(request.fact))
+    done = client.service.slices.run(job, client)
     if not done or (client.service.siblings is not None and client.window.pending):
         client.flow.stop(Stop.ORDER)
     client.adopt_session()
 
 
-def _running_on_all_workers(client: Client, request: Request, pending: PendingReply) -> Job[None]:
+def _running_on_all_workers(
+    client: Client, request: Request, row: CrossWorkerCommand, pending: PendingReply
+) -> Job[None]:
     """Carry out the command on this worker and on the other workers, and answer it."""
     # A partial, because a compiled closure and this generator would keep each other, and the client, in memory.
     answer = partial(_answer, client, pending)
-    reply = yield from replying(client, request.fact.name, request.args, request.now, answer)
+    reply = yield from reply_of_all(client, row, request.fact.name, request.args, request.now, answer)
     if reply is not None:
         answer(reply)
 

@@ -124,10 +124,6 @@ class ClientTimeouts:
             client = self._worker.clients.get(number)
             if client is None or client.gone or client.closing or client.session.authenticated:
                 continue
-            if client.held:
-                # CLIENT PAUSE holds the client's login.
-                self._strangers.append((now, number))
-                continue
             closed.append((client, LOGIN))
         self._close(closed)
 

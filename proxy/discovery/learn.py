@@ -35,8 +35,13 @@ QUESTIONS = (
     ("MODULE", "LIST"),
     ("CLIENT", "INFO"),
 )
-_RAISED = (r"'{}\r\n+1'", r"{{err='{}\r\n+1'}}", r"'{}\0\r\n+1'", r"{{err='{}\0\r\n+1'}}")
 _MARK = "raised by slotgate"
+_RAISES = (
+    r"local errors = {ARGV[2]..'\r\n+1', {err=ARGV[2]..'\r\n+1'}, ARGV[2]..'\0\r\n+1', {err=ARGV[2]..'\0\r\n+1'}} "
+    "error(errors[tonumber(ARGV[1])])"
+)
+"""One script for all errors, since servers count the scripts that they keep."""
+_ERRORS = 4
 _NO_SCRIPTS = ("NOPERM", "ERR")
 """The beginnings of the errors of servers that run no scripts for the proxy."""
 _LATER = ("LOADING", "BUSY", "MASTERDOWN")
@@ -109,7 +114,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
 async def _raises(node: Node, credentials: Credentials) -> bool:
     """Whether ``node`` turns an error that a script raises into more than one reply, or does not tell. Raises as
     ``ask`` does, and BackendError while the server runs no scripts."""
-    scripts = [("EVAL", f"error({words.format(_MARK)})", "0") for words in _RAISED]
+    scripts = [("EVAL", _RAISES, "0", str(number), _MARK) for number in range(1, _ERRORS + 1)]
     try:
         commands = [each for script in scripts for each in (script, ("ECHO", _MARK))]
         answers = await ask(node, credentials, commands, _TIMEOUT)

@@ -8,7 +8,7 @@ Each feature has a narrow interface: it uses its client and the servers, and nev
     state              the modes that one client is in
     request            one parsed request, and the reply that its client waits for
     commands           the table of the proxy's own commands, and the choice of the feature that takes a command
-    own_dispatch       the choice of the handler for one of the proxy's own commands, for EXEC and the slow path
+    own_dispatch       how one of the proxy's own commands is answered, for EXEC and the slow path
     login              passwords whose digest takes long to compute
     transactions       MULTI, EXEC, DISCARD, WATCH and UNWATCH
     watch              the keys that a client watches
@@ -16,6 +16,7 @@ Each feature has a narrow interface: it uses its client and the servers, and nev
     blocking           commands that block
     wait               WAIT and WAITAOF
     subscriptions      the subscriptions of one client
+    pending_changes    the commands of one client that subscribe or unsubscribe, until they are confirmed
     publish            the commands of pub/sub
     tracking           CLIENT TRACKING and CLIENT CACHING
     tracking_client    one client with CLIENT TRACKING on, and its connections

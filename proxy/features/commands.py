@@ -69,6 +69,9 @@ def take(modes: Modes, request: Request) -> bool | None:
     if subscriptions is not None:
         if subscriptions.precedes(fact):
             return False
+        if subscriptions.begins and fact.name == "ping":
+            subscriptions.changes.ping(request.args, client.hold(fact))
+            return True
         if subscriptions.restricted and (row is None or not row.while_subscribed):
             client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
             return True

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from proxy.engine.jobs import MORE, Job
 from proxy.engine.sink import Sink, WholeReplySink
 from proxy.features.host import Host
-from proxy.features.own_dispatch import replying
+from proxy.features.own_dispatch import reply_of_all, reply_of_one
 from proxy.features.request import PendingReply
 from proxy.planning import exec_block
 from proxy.planning.channels import BEGIN, END
 from proxy.planning.exec_block import Queued
 from proxy.resp.replies import elements
+from proxy.session.cross_worker import CrossWorkerCommand
 from proxy.session.session import ReplyMode
 
 _TOLD = frozenset((*BEGIN, *END))
@@ -78,10 +79,15 @@ class Ending(WholeReplySink):
                 if item.along:
                     next(self._frames)
                 now = client.service.turn.now()
-                own = yield from replying(client, item.fact.name, item.args, now, self._replied)
-                if own is None:
-                    return
-                self._add_own(item, own)
+                name, args = item.fact.name, item.args
+                row = client.own_command(name)
+                if not isinstance(row, CrossWorkerCommand):
+                    self._add_own(item, reply_of_one(client, row, name, args, now))
+                else:
+                    own = yield from reply_of_all(client, row, name, args, now, self._replied)
+                    if own is None:
+                        return
+                    self._add_own(item, own)
             else:
                 reply = next(self._frames)
                 self._add(reply if item.whole is None else client.service.dispatcher.merged(item.whole, reply))

@@ -1,4 +1,4 @@
-"""The choice of the handler that answers one of the proxy's own commands, for EXEC and the slow path.
+"""How one of the proxy's own commands is answered, for EXEC and the slow path.
 
 The table of these commands is in ``proxy.features.commands``. This module defines the rows for features, and collects
 the parts of all workers for a command about all clients.
@@ -29,19 +29,22 @@ class FeatureCommand(OwnCommand):
     in_multi: InMulti = field(default=InMulti.REFUSED, kw_only=True)
 
 
-def replying(
-    client: Host, name: str, args: Sequence[bytes], now: float, later: Callable[[bytes], None]
-) -> Job[bytes | None]:
-    """Carry out the command ``name``, which no server gets, and return the reply. If other workers have to do their
-    parts, return None, and call ``later`` with the reply when all parts are done."""
-    row = client.own_command(name)
-    session = client.session
+def reply_of_one(client: Host, row: OwnCommand, name: str, args: Sequence[bytes], now: float) -> bytes:
+    """Carry out the command ``name`` of a transaction, which no server gets and which is not about the clients of all
+    workers. Return the reply."""
     if isinstance(row, FeatureCommand):
         assert row.at_exec is not None, f"{name} was queued"
         return row.at_exec(client, name, args)
-    if isinstance(row, _ABOUT_ONE_CLIENT):
-        return row.run(session, args, now)
-    assert isinstance(row, CrossWorkerCommand)
+    assert isinstance(row, _ABOUT_ONE_CLIENT)
+    return row.run(client.session, args, now)
+
+
+def reply_of_all(
+    client: Host, row: CrossWorkerCommand, name: str, args: Sequence[bytes], now: float, later: Callable[[bytes], None]
+) -> Job[bytes | None]:
+    """Carry out the command ``name`` about the clients of all workers, and return the reply. If other workers have to
+    do their parts, return None, and call ``later`` with the reply when all parts are done."""
+    session = client.session
     wrong = yield from row.check(session.world, args)
     if wrong is not None:
         return encode.error(wrong)

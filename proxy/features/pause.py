@@ -1,5 +1,9 @@
 """The commands of a worker's clients that a CLIENT PAUSE holds: all of them, or those that may write.
 
+No pause holds the commands about the connection alone, nor CLIENT, by which the pause can be ended: a client can log in
+and find out that the proxy is alive. (A server holds them in a PAUSE ALL.) Requests behind one that is held wait in
+their order.
+
 A PAUSE WRITE does not hold a script whose first line says that it does not write, nor a function registered so. When a
 function is called in such a pause, the servers are asked for the list (FUNCTION LIST), and the call is held until they
 answer. Meanwhile every FUNCTION LOAD is held.
@@ -8,10 +12,8 @@ Sources: https://redis.io/docs/latest/commands/client-pause/ and
 https://redis.io/docs/latest/develop/programmability/lua-api/ (script flags).
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-import hiredis
+import sys
+from collections.abc import Iterator, Sequence
 
 from proxy.commands.facts import Fact
 from proxy.engine.sink import WholeReplySink
@@ -19,12 +21,20 @@ from proxy.features.host import Services
 from proxy.planning.exec_block import Queue
 from proxy.planning.proof import RUNS_CODE, SHEBANG
 from proxy.resp import encode
+from proxy.resp.replies import BadReply, elements, string_of
 
 _LIST = encode.request(("FUNCTION", "LIST"))
+_ENGINE = SHEBANG + b"lua"
+_LONGEST_LIST = 256 * 1024
+"""The most bytes of the list of functions that are read; all functions of a longer list count as writing."""
 _NO_WRITES = b"no-writes"
+_FLAGS = frozenset((_NO_WRITES, b"allow-oom", b"allow-stale", b"no-cluster", b"allow-cross-slot-keys"))
+"""The flags of a script; a server takes a script with any other one for one that writes."""
 _MAY_REPLICATE = frozenset(("publish", "spublish", "pfcount"))
 """Commands that are replicated although they are no writes, which servers do not say in COMMAND."""
 _READS = "_ro"
+_NEVER_HELD = frozenset(("auth", "hello", "ping", "quit", "reset"))
+"""The commands about the connection alone."""
 
 
 class Pausing(WholeReplySink):
@@ -47,16 +57,16 @@ class Pausing(WholeReplySink):
         self._reading = None
 
     def holds(self, fact: Fact, args: Sequence[bytes]) -> bool:
-        """Whether a command has to wait. CLIENT is never held, so that a pause can be ended."""
+        """Whether a command has to wait."""
         clients = self._service.clients
-        if not clients.paused or fact.name.startswith("client|"):
+        if not clients.paused or _never_held(fact):
             return False
         return not clients.pauses_writes_only or self._may_write(fact, args)
 
     def holds_any(self, queue: Queue) -> bool:
         """Whether one of the queued commands has to wait."""
         if not self._service.clients.pauses_writes_only:
-            return any(not fact.name.startswith("client|") for fact in queue.facts)
+            return any(not _never_held(fact) for fact in queue.facts)
         if any(fact.name not in RUNS_CODE and _writes(fact) for fact in queue.facts):
             return True
         return any(self._may_write_code(name, args) for name, args in queue.calls)
@@ -85,6 +95,10 @@ class Pausing(WholeReplySink):
                 self._asked = True
                 backend.send(self, 0, _LIST, self._service.turn.now(), None)
 
+    def kept(self, token: int, size: int) -> int:
+        """Have a list that is too long dropped."""
+        return size if size <= _LONGEST_LIST else sys.maxsize
+
     def take(self, token: int, reply: bytes) -> None:
         """Take the list of functions, and check the held commands again."""
         self._asked = False
@@ -92,6 +106,11 @@ class Pausing(WholeReplySink):
             return
         self._reading = _reading(reply)
         self._service.clients.look_again()
+
+
+def _never_held(fact: Fact) -> bool:
+    """Whether a command goes through any pause."""
+    return fact.name in _NEVER_HELD or fact.name.startswith("client|")
 
 
 def _writes(fact: Fact) -> bool:
@@ -103,27 +122,43 @@ def _writes(fact: Fact) -> bool:
 
 
 def _says_no_writes(script: bytes) -> bool:
-    """Whether a script's first line says that it does not write."""
+    """Whether a script's first line is right, and says that it does not write."""
     if not script.startswith(SHEBANG):
         return False
-    options = (word.partition(b"=") for word in script.partition(b"\n")[0].split()[1:])
-    return any(name == b"flags" and _NO_WRITES in value.split(b",") for name, _, value in options)
+    engine, *options = script.partition(b"\n")[0].split()
+    flags = [option.removeprefix(b"flags=").split(b",") for option in options if option.startswith(b"flags=")]
+    right = engine == _ENGINE and len(flags) == len(options) == 1 and _FLAGS.issuperset(flags[0])
+    return right and _NO_WRITES in flags[0]
 
 
 def _reading(reply: bytes) -> frozenset[bytes]:
-    """The names of the functions that do not write, from a reply to FUNCTION LIST in RESP2."""
-    reader = hiredis.Reader()
-    reader.feed(reply)
-    found: set[bytes] = set()
-    libraries = reader.gets()
-    for library in libraries if isinstance(libraries, list) else ():
-        for function in _fields(library).get(b"functions") or ():
-            fields = _fields(function)
-            if _NO_WRITES in (fields.get(b"flags") or ()):
-                found.add(fields[b"name"])
-    return frozenset(found)
+    """The names of the functions that do not write, from a reply to FUNCTION LIST in RESP2. Parts of the reply that can
+    not be read are passed over, so that their functions count as writing."""
+    try:
+        return frozenset(_names_of_reading(reply))
+    except BadReply:
+        return frozenset()
 
 
-def _fields(row: list[Any]) -> dict[bytes, Any]:
-    """The fields of a row of FUNCTION LIST, in which names and values alternate."""
-    return dict(zip(row[::2], row[1::2], strict=False))
+def _names_of_reading(reply: bytes) -> Iterator[bytes]:
+    for library in _rows(reply):
+        for function in _rows(_field(library, b"functions")):
+            flags, name = _field(function, b"flags"), _field(function, b"name")
+            if _NO_WRITES in map(_text, _rows(flags)) and name:
+                yield string_of(name)
+
+
+def _rows(frame: bytes) -> list[bytes]:
+    """The elements of an array or a set; none for any other reply."""
+    return elements(frame) if frame[:1] in (b"*", b"~") else []
+
+
+def _text(frame: bytes) -> bytes:
+    """The content of a string; empty for any other reply."""
+    return string_of(frame) if frame[:1] in (b"$", b"+") else b""
+
+
+def _field(row: bytes, name: bytes) -> bytes:
+    """The frame of a field of a row of FUNCTION LIST, in which names and values alternate; empty if it is missing."""
+    words = _rows(row)
+    return next((value for key, value in zip(words[::2], words[1::2], strict=False) if _text(key) == name), b"")

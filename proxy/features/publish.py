@@ -14,9 +14,8 @@ from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.channels import BEGIN, END, Kind, nothing_ended
-from proxy.pubsub.beginnings import Elsewhere
+from proxy.pubsub.beginnings import Change, Elsewhere
 from proxy.pubsub.subscriber import Subscriber
-from proxy.pubsub.topic import PendingSubscription
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop
 
@@ -58,25 +57,25 @@ def publish(modes: Modes, request: Request) -> bool:
 
 
 def awaits_listeners(modes: Modes, requests: Iterable[Named]) -> bool:
-    """Whether one of ``requests`` publishes to a subscription that was asked for but does not exist yet. The client
-    then waits for it, but not for subscriptions that are asked for later."""
+    """Whether one of ``requests`` publishes to a subscription that was asked for, or asked to end, without being
+    confirmed yet. The client then waits for that, but not for what is asked for later."""
     awaited, beginnings = modes.awaited, modes.client.service.hub.beginnings
-    claims: set[PendingSubscription] = set()
+    changes: set[Change] = set()
     elsewhere: list[Elsewhere] = []
     if awaited is None and beginnings:
         for each in requests:
             if each.fact.name in PUBLISHES:
-                claims |= beginnings.of(PUBLISHES[each.fact.name], each.args[1])
+                changes |= beginnings.of(PUBLISHES[each.fact.name], each.args[1])
                 elsewhere += beginnings.elsewhere(each.args[1])
-    return _waits_for(modes, claims, elsewhere)
+    return _waits_for(modes, changes, elsewhere)
 
 
-def _waits_for(modes: Modes, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere] = ()) -> bool:
-    """Whether a client waits for ``claims``, or for the subscriptions that it waits for already."""
+def _waits_for(modes: Modes, changes: Collection[Change], elsewhere: Sequence[Elsewhere] = ()) -> bool:
+    """Whether a client waits for ``changes`` of subscriptions, or for those that it waits for already."""
     client = modes.client
-    if modes.awaited is None and (claims or elsewhere):
+    if modes.awaited is None and (changes or elsewhere):
         beginnings = client.service.hub.beginnings
-        modes.awaited = beginnings.wait(claims, elsewhere, lambda: client.flow.go(Stop.ORDER))
+        modes.awaited = beginnings.wait(changes, elsewhere, lambda: client.flow.go(Stop.ORDER))
     if modes.awaited is None:
         return False
     if modes.awaited.over:
@@ -137,11 +136,13 @@ def subscribe(modes: Modes, request: Request) -> bool:
     """Carry out SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE."""
     client = modes.client
     listening = modes.listening()
+    kind, names = BEGIN[request.fact.name], request.args[1:]
     if not (listening.follows or client.alone()):
+        listening.changes.announce(kind, names)
         return False
     pending = client.hold(request.fact)
     pending.unmute()  # as in Redis, CLIENT REPLY does not suppress it
-    listening.begin(BEGIN[request.fact.name], request.args[1:], pending)
+    listening.changes.begin(kind, names, pending)
     return True
 
 
@@ -150,17 +151,18 @@ def unsubscribe(modes: Modes, request: Request) -> bool:
     client = modes.client
     kind, names = END[request.fact.name], request.args[1:]
     listening = modes.listening()
-    if listening.has_none(kind, names):
+    if not listening.begins and listening.has_none(kind, names):
         pending = client.hold(request.fact)
         pending.unmute()
         pending.answer(nothing_ended(kind, names, listening.count(kind), listening.protocol))
         client.adopt_session()
         return True
-    if not client.alone():
+    if not (listening.follows or client.alone()):
+        listening.changes.announce(kind, names)
         return False  # an earlier PUBSUB must still see the subscription
     pending = client.hold(request.fact)
     pending.unmute()
-    listening.end(kind, names, pending)
+    listening.changes.end(kind, names, pending)
     return True
 
 

@@ -1,26 +1,28 @@
 """The subscriptions of one client, and the mode with few commands that a RESP2 client enters by subscribing.
 
-A SUBSCRIBE does not wait for an earlier SUBSCRIBE; the confirmations keep the order of the commands. Any other command
-waits until all earlier subscriptions are confirmed, because its result may depend on them.
+The commands that subscribe and unsubscribe, and PING, are taken one behind the other
+(``proxy.features.pending_changes``). Any other command waits until these are confirmed, because its result may depend
+on them.
 
 Source: https://redis.io/docs/latest/develop/interact/pubsub/ and what Redis 7 answers.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from proxy import errors
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.features.host import Host
-from proxy.features.request import PendingReply
+from proxy.features.pending_changes import PendingChanges, claiming
 from proxy.planning.channels import BEGIN, END, Kind, confirmation, nothing_ended
+from proxy.pubsub.beginnings import Announcement
 from proxy.pubsub.topic import PendingSubscription, Server
 from proxy.resp import encode
 from proxy.transport.clock import Deadline
 from proxy.transport.flow_control import Stop
 
+IN_TURN = frozenset((*BEGIN, *END, "ping"))
+"""The commands that do not wait until earlier ones of them are confirmed."""
 _STEP = 8
 """How many names a job handles between two points at which other jobs may run."""
 _FEW = 64
@@ -31,28 +33,16 @@ _LOOK_EVERY = 1.0
 """Seconds between two checks of whether a slow client has caught up."""
 
 
-@dataclass(eq=False, slots=True)
-class Begun:
-    """A command that subscribes to ``names`` and is not confirmed yet; ``pending`` is the reply to the command."""
-
-    kind: Kind
-    names: Sequence[bytes]
-    pending: PendingReply
-    claim: PendingSubscription
-
-
 class Subscriptions:
     """The subscriptions of ``client``."""
 
-    __slots__ = ("_begun", "_client", "_confirms", "_expected", "_leaves", "_limited", "_watch", "names", "protocol")
+    __slots__ = ("_client", "_expected", "_leaves", "_limited", "_watch", "changes", "names", "protocol")
 
     def __init__(self, client: Host) -> None:
         self._client = client
         self.protocol = client.session.protocol
-        self._begun: deque[Begun] = deque()
-        """The commands that subscribe and are not confirmed yet, the oldest first."""
-        self._confirms = False
-        """Whether a job confirms the commands in ``_begun``."""
+        self.changes = PendingChanges(client, self)
+        """The commands that subscribe or unsubscribe and are not confirmed yet."""
         self._limited = False
         """Whether the output limits for subscribers apply to the client."""
         self._leaves = False
@@ -75,17 +65,17 @@ class Subscriptions:
 
     @property
     def begins(self) -> bool:
-        """Whether a command that subscribes is not confirmed yet."""
-        return bool(self._begun)
+        """Whether a command that subscribes or unsubscribes is not confirmed yet."""
+        return bool(self.changes)
 
     @property
     def follows(self) -> bool:
-        """Whether all commands of the client in flight are commands that subscribe."""
-        return self._client.window.pending == len(self._begun)
+        """Whether all commands of the client in flight are among those that are not confirmed yet."""
+        return self._client.window.pending == len(self.changes)
 
     def precedes(self, fact: Fact) -> bool:
-        """Whether a command has to wait for earlier commands that subscribe."""
-        if not self._begun or fact.name in BEGIN:
+        """Whether a command has to wait for earlier commands that subscribe or unsubscribe."""
+        if not self.changes or fact.name in IN_TURN:
             return False
         self._client.flow.stop(Stop.ORDER)
         return True
@@ -110,7 +100,7 @@ class Subscriptions:
             self._expected = [hub.claim(self._expected_stands) for _ in names]
             slices = self._client.service.slices
             for claim, (kind, all_of) in zip(self._expected, names.items(), strict=True):
-                slices.run(self._claiming(claim, kind, all_of), self._client)
+                slices.run(claiming(claim, kind, all_of), self._client)
         problem = next((claim.problem for claim in self._expected if claim.problem), None)
         if problem is not None:
             self.forget()
@@ -132,89 +122,20 @@ class Subscriptions:
     def told_at_exec(self, name: str, args: Sequence[bytes]) -> bytes:
         """Carry out the command ``name`` of a transaction, and return its confirmations."""
         if name in END:
-            return b"".join(at_once(self._leaving(END[name], args[1:], set())))
+            links: set[Server] = set()
+            announced = self._client.service.hub.beginnings.announce(END[name], args[1:])
+            frames = at_once(self.leaving(END[name], args[1:], links))
+            self._after(links, (announced,))
+            return b"".join(frames)
         kind = BEGIN[name]
         if kind is Kind.SHARD:
             return encode.error(errors.NO_SSUBSCRIBE)
-        frames: list[bytes] = []
-        at_once(self._joining(kind, args[1:], frames.append))
-        self._changed()
-        return b"".join(frames)
-
-    def begin(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
-        """Subscribe to ``names``. Commands behind this one wait for its confirmation unless they subscribe, too."""
-        client = self._client
-        hub = client.service.hub
-        claim = hub.claim(self._settled)
-        hub.beginnings.begin(claim, kind, names)
-        self._begun.append(Begun(kind, names, pending, claim))
-        client.service.slices.run(self._claiming(claim, kind, names), client)
-        if self._begun:
-            client.adopt_session()
-
-    def _settled(self, problem: str | None) -> None:
-        """Confirm commands from the oldest on, because the servers have confirmed or refused one of them."""
-        if not self._confirms and self._begun and self._begun[0].claim.over:
-            self._confirms = True
-            self._client.service.slices.run(self._confirming_all(), self._client)
-
-    def _confirming_all(self) -> Job[None]:
-        """Confirm commands from the oldest on, up to the first one whose claim is not settled."""
-        begun = self._begun
-        while begun and begun[0].claim.over:
-            yield from self._confirming(begun[0])
-            yield MORE
-        self._confirms = False
-
-    def _claiming(self, claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> Job[None]:
-        """Add ``names`` to the claim, and seal the claim."""
-        yield from claim.adding(kind, names)
-        claim.seal()
-
-    def _confirming(self, first: Begun) -> Job[None]:
-        """Join the topics of the ``first`` command and confirm them, or answer with the claim's error. Releases the
-        claim."""
-        client, begun = self._client, self._begun
-        window = client.window
-        kind, names, token, problem = first.kind, first.names, first.pending.token, first.claim.problem
         said: list[bytes] = []
+        at_once(self.joining(kind, args[1:], said.append))
+        self.changed()
+        return b"".join(said)
 
-        def say(frame: bytes) -> None:
-            said.append(frame)
-            if len(said) > _TOLD_AT_ONCE:
-                window.stream(token, b"".join(said), False)
-                said.clear()
-
-        if problem is None and len(names) > _FEW:
-            # The open stream makes messages wait until all names are confirmed.
-            window.stream(token, b"", False)
-            yield from self._joining(kind, names, say)
-            begun.popleft()
-            self._changed()
-            window.stream(token, b"".join(said), True)
-        else:
-            if problem is not None:
-                said.append(encode.error(problem))
-            else:
-                at_once(self._joining(kind, names, said.append))
-            begun.popleft()
-            self._changed()
-            window.gathers = bool(begun)
-            if not begun:
-                # Reading resumes before the answer is given: a PUBLISH that the client sends in reaction to the answer
-                # must not come behind what other clients publish later.
-                client.flow.go(Stop.ORDER)
-            first.pending.answer(b"".join(said))
-            window.gathers = False
-        self._let_go(first.claim)
-
-    def _let_go(self, claim: PendingSubscription) -> None:
-        """Release a claim that is served or not needed any more."""
-        service = self._client.service
-        service.hub.beginnings.end(claim)
-        service.slices.run(claim.releasing())
-
-    def _joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
+    def joining(self, kind: Kind, names: Sequence[bytes], say: Callable[[bytes], None]) -> Job[None]:
         """Join the topics ``names``, which are claimed and subscribed at the servers, and ``say`` each confirmation."""
         hub, push = self._client.service.hub, self._client.window.push
         own = self.names[kind]
@@ -232,23 +153,7 @@ class Subscriptions:
         own = self.names[kind]
         return not own if not names else len(names) <= _FEW and own.keys().isdisjoint(names)
 
-    def end(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> None:
-        """End the subscriptions to ``names``, or all of ``kind`` if ``names`` is empty.
-
-        Commands behind this one wait until the servers have confirmed the end: such a command may ask the servers for
-        the number of subscribers, as PUBLISH and PUBSUB do.
-        """
-        client = self._client
-        client.service.slices.run(self._ending(kind, names, pending), client)
-        if client.window.pending:
-            client.flow.stop(Stop.ORDER)
-
-    def _ending(self, kind: Kind, names: Sequence[bytes], pending: PendingReply) -> Job[None]:
-        links: set[Server] = set()
-        frames = yield from self._leaving(kind, names, links)
-        self._client.service.hub.after(links, lambda: pending.answer(b"".join(frames)))
-
-    def _leaving(self, kind: Kind, names: Sequence[bytes], links: set[Server]) -> Job[list[bytes]]:
+    def leaving(self, kind: Kind, names: Sequence[bytes], links: set[Server]) -> Job[list[bytes]]:
         """Leave the topics ``names``, or all of ``kind`` if ``names`` is empty. Returns the confirmations, and adds the
         servers that were told to unsubscribe to ``links``."""
         frames = []
@@ -263,7 +168,7 @@ class Subscriptions:
             frames.append(confirmation(kind.unsubscribe, name, self.count(kind), self.protocol))
             if not at % _STEP:
                 yield MORE
-        self._changed()
+        self.changed()
         return frames
 
     def adopted(self) -> None:
@@ -303,10 +208,7 @@ class Subscriptions:
     def gone(self) -> None:
         """End all subscriptions without confirmations, because the client is gone or reset."""
         self.forget()
-        begun = list(self._begun)
-        self._begun.clear()
-        for each in begun:
-            self._let_go(each.claim)
+        self.changes.clear()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -317,20 +219,37 @@ class Subscriptions:
         """Leave all topics."""
         hub = self._client.service.hub
         links: set[Server] = set()
+        # Nobody counts on an order between the end of a connection and a PUBLISH.
+        reset = not self._client.gone
+        announced = [
+            hub.beginnings.announce(kind, list(names)) for kind, names in self.names.items() if names and reset
+        ]
         for kind, names in self.names.items():
             for at, name in enumerate(names):
                 links.update(hub.leave(kind, name, self))
                 if not at % _STEP:
                     yield MORE
             names.clear()
+        self._after(links, announced)
         if self._leaves:
             hub.after(links, self._left)
+
+    def _after(self, links: Collection[Server], announced: Collection[Announcement]) -> None:
+        """Let the publishers go on that wait for ``announced``, when the servers ``links`` have unsubscribed."""
+        hub = self._client.service.hub
+
+        def left() -> None:
+            for each in announced:
+                hub.beginnings.confirmed(each)
+
+        if announced:
+            hub.after(links, left)
 
     def _left(self) -> None:
         """Let the client go on with RESET, since the servers have confirmed the end of all subscriptions."""
         self._leaves = False
         if not self._client.gone:
-            self._changed()
+            self.changed()
             self._client.flow.go(Stop.ORDER)
 
     def count(self, kind: Kind) -> int:
@@ -339,7 +258,8 @@ class Subscriptions:
             return len(self.names[kind])
         return len(self.names[Kind.CHANNEL]) + len(self.names[Kind.PATTERN])
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Adopt the present subscriptions as the client's state."""
         client = self._client
         channels, patterns, of_shards = (len(self.names[kind]) for kind in Kind)
         client.session.listening = channels, patterns, of_shards

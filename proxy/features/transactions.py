@@ -18,6 +18,7 @@ from proxy import errors
 from proxy.backends.dedicated_pool import Lease
 from proxy.backends.dedicated_request import Fate
 from proxy.backends.exec_request import ExecRequest
+from proxy.backends.routes import Routes
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job, at_once
 from proxy.engine.sink import Sink
@@ -85,11 +86,7 @@ def enqueue(modes: Modes, request: Request) -> None:
         if queue.size + item.size > service.query.limit and queue.held() + item.taken > service.query.limit:
             client.refuse(fact, errors.transaction_too_large(service.query.limit))
             return
-        permissions = client.session.permissions
-        if not queue.items:
-            queue.allowed_by = permissions
-        elif queue.allowed_by is not permissions:
-            queue.allowed_by = None
+        queue.allow(client.session.permissions)
         queue.add(item, slots)
     client.queued(item, slots, service.planner)
 
@@ -187,18 +184,23 @@ def execute(modes: Modes, request: Request) -> bool:
     if service.clients.paused and service.clients.pausing.holds_any(queue):
         client.postpone()
         return False
-    denied = denied_at_exec(client.session, queue.allowed_by, [(item.fact, item.args) for item in queue.items])
-    errors_at = {at: encode.error(text) for at, text in denied}
-    if errors_at:
-        modes.queue = queue = queue.without(errors_at)
-    queue.allowed_by = client.session.permissions
-    publishes = any(fact.name in PUBLISHES for fact in queue.facts)
-    if publishes and publish.awaits_listeners(modes, [item for item in queue.items if not item.denied]):
+    permissions = client.session.permissions
+    if queue.allowed_by is not permissions and not permissions.unrestricted:
+        denied = denied_at_exec(client.session, queue.allowed_by, [(item.fact, item.args) for item in queue.items])
+        errors_at = {at: encode.error(text) for at, text in denied}
+        if errors_at:
+            modes.queue = queue = queue.without(errors_at)
+        queue.allowed_by = permissions
+    names = {kind.fact.name for kind in queue.kinds.values()}
+    if not names.isdisjoint(PUBLISHES) and publish.awaits_listeners(
+        modes, [item for item in queue.items if not item.denied]
+    ):
         return False
-    listens = any(fact.name in BEGIN for fact in queue.facts)
+    listens = not names.isdisjoint(BEGIN)
+    moves = queue.moves
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in RUNS_CODE for fact in queue.facts))
     large = queue.size >= service.query.large
-    if (held is not None or queue.moves or listens or odd or large) and not client.alone():
+    if (held is not None or moves or listens or odd or large) and not client.alone():
         return False
     if queue.calls and not client.may_call_scripts():
         return False
@@ -228,7 +230,7 @@ def execute(modes: Modes, request: Request) -> bool:
     queue.happened(TransactionEvent.EXECUTED)
     modes.queue = modes.watch = None
     client.session.watched = 0
-    _carry_out(client, queue, held, shard, odd, client.hold(fact), now)
+    _carry_out(client, queue, held, shard, client.hold(fact), now, odd=odd, moves=moves)
     if not queue.own:
         _end(modes)
     client.adopt_session()
@@ -236,13 +238,24 @@ def execute(modes: Modes, request: Request) -> bool:
 
 
 def _carry_out(
-    client: Host, queue: Queue, held: Watch | None, shard: int, odd: bool, pending: PendingReply, now: float
+    client: Host,
+    queue: Queue,
+    held: Watch | None,
+    shard: int,
+    pending: PendingReply,
+    now: float,
+    *,
+    odd: bool,
+    moves: bool,
 ) -> None:
-    """Send the block, or carry out a transaction without a command for a server. ``odd``: the server may answer with
-    more than one frame for a command, so the block is not sent over a shared connection."""
+    """Send the block, or carry out a transaction without a command for a server.
+
+    ``odd``: the server may answer with more than one frame for a command, so the block is not sent over a shared
+    connection. ``moves``: a command may change the database or the protocol.
+    """
     service = client.service
     remote = held is not None or bool(queue.frames)
-    if remote and queue.moves:
+    if remote and moves:
         _follow(client.session, queue.items)
     ending = Ending(client, queue.items, pending)
     if queue.own or odd or held is not None:
@@ -252,16 +265,19 @@ def _carry_out(
         ending.finish([])
         return
     frames: Iterable[bytes] = queue.frames
-    if queue.moves:
+    if moves:
         frames = (item.along or item.frame for item in queue.items if item.along or not item.own)
     block = exec_block.block(frames)
-    writes = _writes(queue)
     calls = queue.calls
-    own = odd and client.routes.key.owner and held is None and not queue.moves
-    if (held is not None or queue.moves or odd) and not own:
+    own = odd and client.routes.key.owner and held is None and not moves
+    if (held is not None or moves or odd) and not own:
         for name, args in calls:
             service.scripts.note(name, args)
+        writes = _writes(queue)
         _send_alone(client, queue, held, block, client.writing([shard], writes, ending), repeat=not writes, fenced=odd)
+        return
+    if not calls:
+        _send(client, queue, ending, block, shard, _routes(client, block), now, fenced=bool(own))
         return
     sending = _sending(client, queue, ending, block, shard, now, fenced=bool(own))
     if len(calls) <= _FEW:
@@ -278,25 +294,45 @@ def _writes(queue: Queue) -> bool:
 def _sending(
     client: Host, queue: Queue, ending: Ending, block: bytes, shard: int, now: float, *, fenced: bool
 ) -> Job[None]:
-    """Send the block over the client's connection to the shard's primary, after loading the scripts that it needs.
-    ``fenced``: the server may answer with more than one frame for a command."""
-    service, pending = client.service, ending.pending
-    writes = _writes(queue)
-    routes = service.upstream.large_routes(block, client.routes, client.session.protocol, client.session.db)
-    if routes is None:
-        routes = client.routes
-    else:
-        client.flow.stop(Stop.ORDER)
+    """Do what ``_send`` does, after loading the scripts that the block calls."""
+    service = client.service
+    routes = _routes(client, block)
     backend, planner = routes.writers[shard], service.planner
-    if queue.calls and backend is not None:
+    if backend is not None:
         yield from service.scripts.preparing(queue.calls, backend, now)
     if service.planner is not planner:
         # The topology has changed while scripts were loaded: the shard may be another one.
         place = service.planner.together(queue.slots)
         if isinstance(place, Reject):
-            pending.answer(_reject(client, place))
+            ending.pending.answer(_reject(client, place))
             return
         shard = place.shard
+    _send(client, queue, ending, block, shard, routes, now, fenced=fenced)
+
+
+def _routes(client: Host, block: bytes) -> Routes:
+    """Return the routes over which ``block`` is sent. Later requests wait if it has a connection of its own."""
+    routes = client.service.upstream.large_routes(block, client.routes, client.session.protocol, client.session.db)
+    if routes is None:
+        return client.routes
+    client.flow.stop(Stop.ORDER)
+    return routes
+
+
+def _send(
+    client: Host,
+    queue: Queue,
+    ending: Ending,
+    block: bytes,
+    shard: int,
+    routes: Routes,
+    now: float,
+    *,
+    fenced: bool,
+) -> None:
+    """Send the block over the client's connection to the shard's primary. ``fenced``: the server may answer with more
+    than one frame for a command."""
+    pending, writes = ending.pending, _writes(queue)
     if client.modes is not None and client.modes.tracker is not None:
         client.modes.tracker.before([shard], now)
     if fenced:
@@ -304,7 +340,7 @@ def _sending(
         FencedReply(client, sink, pending.token).send(shard, block, read=False, now=now)
         return
     sink = client.writing([shard], writes, ending if queue.own or queue.wholes else ending.direct())
-    service.dispatcher.send(shard, False, block, routes, client.flow, sink, pending.token, now)
+    client.service.dispatcher.send(shard, False, block, routes, client.flow, sink, pending.token, now)
 
 
 def _send_alone(

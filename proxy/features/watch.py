@@ -34,7 +34,7 @@ class WatchState(Enum):
     ASKED = "asked"
     """The first WATCH is in flight."""
     STANDING = "standing"
-    """The server watches them."""
+    """The server watches the keys."""
     ADDING = "adding"
     """The server watches the keys, and a WATCH of more keys is in flight."""
     BROKEN = "broken"

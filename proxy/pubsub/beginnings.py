@@ -1,19 +1,23 @@
-"""Subscriptions that clients have asked for and that are not confirmed yet. A PUBLISH to their channels waits for the
-confirmation, because a single server would have read the SUBSCRIBE before the PUBLISH.
+"""Subscriptions that clients have asked for, or asked to end, and that are not confirmed yet. A PUBLISH to their
+channels waits for the confirmation, because a single server would have read the SUBSCRIBE, or the UNSUBSCRIBE, before
+the PUBLISH.
 
 ::
 
     SUBSCRIBE c    ── begin ──▶ servers confirm it ──▶ the client is joined to c ── end ──▶
     PUBLISH c               └── waits ──────────────────────────────────────────────────┘  for _PATIENCE at most
 
-A PUBLISH waits only for subscriptions that were asked for before it arrived. The workers tell each other only the
-numbers of such subscriptions, once they have read the commands: a SUBSCRIBE that is unread in the socket of one worker
-is unknown to the others.
+    UNSUBSCRIBE c  ── announce ──▶ the client has left c ──▶ servers confirm it ── confirmed ──▶
+    PUBLISH c                  └── waits ───────────────────────────────────────────────────┘
+
+A SUBSCRIBE that still has to wait for the replies to the client's earlier commands is announced, too.
+A PUBLISH waits only for what was asked for before it arrived. The workers tell each other only the numbers of such
+commands, once they have read them: a SUBSCRIBE that is unread in the socket of one worker is unknown to the others.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Reversible, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 from zlib import crc32
 
 from proxy.planning.channels import Kind
@@ -29,7 +33,7 @@ _POLL = 0.002
 BUCKETS = 64
 """The number of buckets: the channels are spread over all but the last, by their hash."""
 _ANY = BUCKETS - 1
-"""The bucket for patterns, and for commands with more than ``_MANY`` names."""
+"""The bucket for patterns, and for commands with more than ``_MANY`` names or with none."""
 _MANY = 64
 
 Elsewhere = tuple[int, int, int]
@@ -57,7 +61,7 @@ class WorkerRows(Protocol):
 
 
 class PublisherWait:
-    """The wait of a PUBLISH for ``count`` subscriptions; ``then`` is called when the wait is ``over``."""
+    """The wait of a PUBLISH for ``count`` changes of subscriptions; ``then`` is called when the wait is ``over``."""
 
     __slots__ = ("_left", "_then")
 
@@ -84,25 +88,47 @@ class PublisherWait:
             self._then()
 
 
+class Announcement:
+    """A change of one client's subscriptions that was asked for: of those to ``names``, or of any of ``kind`` if
+    ``names`` is empty. Either they end, or their SUBSCRIBE can not be carried out yet."""
+
+    __slots__ = ("kind", "names")
+
+    def __init__(self, kind: Kind, names: Sequence[bytes]) -> None:
+        self.kind = kind
+        self.names = names
+
+    def __repr__(self) -> str:
+        return f"Announcement({self.kind.name}, {len(self.names)} names)"
+
+
+Change = PendingSubscription | Announcement
+C = TypeVar("C", PendingSubscription, Announcement, Change)
+_NONE: dict[Announcement, None] = {}
+
+
 class Beginnings:
-    """The claims of a worker's clients that have asked for subscriptions to ``topics`` and have no confirmation yet."""
+    """The claims of a worker's clients that have asked for subscriptions to ``topics``, and the announced changes of
+    their subscriptions, as long as these are not confirmed."""
 
     def __init__(self, topics: Mapping[Kind, Mapping[bytes, Topic]], clock: Clock, rows: WorkerRows | None) -> None:
         self._topics = topics
         self._clock = clock
-        self._begun: dict[PendingSubscription, float] = {}
-        """The time at which each claim was begun."""
+        self._begun: dict[Change, float] = {}
+        """The time at which each claim and each announcement was made."""
         self._patterns: dict[PendingSubscription, None] = {}
         """The claims of patterns."""
-        self._waits: dict[PendingSubscription, list[PublisherWait]] = {}
+        self._announced: dict[tuple[Kind, bytes | None], dict[Announcement, None]] = {}
+        """The announcements by their names; by None those about patterns, and about very many names or all names."""
+        self._waits: dict[Change, list[PublisherWait]] = {}
         self._rows = rows if rows is not None and rows.workers > 1 else None
         """The counts of all workers; None if there is only one worker."""
-        self._said: dict[PendingSubscription, set[int]] = {}
-        """The buckets in which each claim was counted for the other workers."""
-        self._aging: deque[tuple[float, PendingSubscription]] = deque()
+        self._said: dict[Change, set[int]] = {}
+        """The buckets in which each claim and each announcement was counted for the other workers."""
+        self._aging: deque[tuple[float, Change]] = deque()
 
     def __repr__(self) -> str:
-        return f"Beginnings({len(self._begun)} claims, {len(self._waits)} waited for)"
+        return f"Beginnings({len(self._begun)} changes, {len(self._waits)} waited for)"
 
     def __bool__(self) -> bool:
         return bool(self._begun) or self._rows is not None
@@ -112,23 +138,47 @@ class Beginnings:
         self._begun[claim] = self._clock.now()
         if kind is Kind.PATTERN:
             self._patterns[claim] = None
+        self._say_begun(claim, kind, names)
+
+    def announce(self, kind: Kind, names: Sequence[bytes]) -> Announcement:
+        """Announce a change of a client's subscriptions to ``names``, or to any of ``kind`` if ``names`` is empty."""
+        announced = Announcement(kind, names)
+        self._begun[announced] = self._clock.now()
+        for key in _keys(announced):
+            self._announced.setdefault(key, {})[announced] = None
+        self._say_begun(announced, kind, names)
+        return announced
+
+    def confirmed(self, announced: Announcement) -> None:
+        """Remove an announced change that is confirmed; it may have been removed already."""
+        if self._begun.pop(announced, None) is None:
+            return
+        for key in _keys(announced):
+            changes = self._announced[key]
+            changes.pop(announced, None)
+            if not changes:
+                del self._announced[key]
+        self._ended(announced)
+
+    def _say_begun(self, change: Change, kind: Kind, names: Sequence[bytes]) -> None:
+        """Tell other workers that a PUBLISH has to wait for ``change``."""
         if self._rows is not None:
-            several = kind is Kind.PATTERN or len(names) > _MANY
-            buckets = self._said[claim] = {_ANY} if several else set(map(_bucket, names))
+            several = kind is Kind.PATTERN or not 0 < len(names) <= _MANY
+            buckets = self._said[change] = {_ANY} if several else set(map(_bucket, names))
             for bucket in buckets:
                 self._rows.begun(bucket)
             if not self._aging:
                 self._clock.call_later(_PATIENCE, self._forget_old)
-            self._aging.append((self._clock.now(), claim))
+            self._aging.append((self._clock.now(), change))
 
-    def _say_ended(self, claim: PendingSubscription) -> None:
-        """Tell other workers that no PUBLISH has to wait for ``claim`` any more."""
+    def _say_ended(self, change: Change) -> None:
+        """Tell other workers that no PUBLISH has to wait for ``change`` any more."""
         if self._rows is not None:
-            for bucket in self._said.pop(claim, ()):
+            for bucket in self._said.pop(change, ()):
                 self._rows.ended(bucket)
 
     def _forget_old(self) -> None:
-        """Tell other workers not to wait for claims that are older than ``_PATIENCE``."""
+        """Tell other workers not to wait for changes that are older than ``_PATIENCE``."""
         since = self._clock.now() - _PATIENCE
         while self._aging and self._aging[0][0] <= since:
             self._say_ended(self._aging.popleft()[1])
@@ -139,15 +189,24 @@ class Beginnings:
         """Remove a claim whose client is subscribed or will not be; the claim need not have been added."""
         self._begun.pop(claim, None)
         self._patterns.pop(claim, None)
-        self._say_ended(claim)
-        for wait in self._waits.pop(claim, ()):
+        self._ended(claim)
+
+    def _ended(self, change: Change) -> None:
+        """Let publishers go on that wait for ``change``."""
+        self._say_ended(change)
+        for wait in self._waits.pop(change, ()):
             wait.one_less()
 
-    def of(self, kind: Kind, channel: bytes) -> set[PendingSubscription]:
-        """The claims whose clients a message on ``channel`` would reach if the subscriptions were confirmed."""
+    def of(self, kind: Kind, channel: bytes) -> set[Change]:
+        """The claims whose clients a message on ``channel`` would reach if the subscriptions were confirmed, and the
+        announced changes of subscriptions that it may reach."""
         since = self._clock.now() - _PATIENCE
         topic = self._topics[kind].get(channel)
-        found = set() if topic is None else set(self._young(topic.claims, since))
+        found: set[Change] = set() if topic is None else set(self._young(topic.claims, since))
+        if self._announced:
+            for key in ((kind, channel), (kind, None), (Kind.PATTERN, None)):
+                if key[0] is kind or kind is Kind.CHANNEL:
+                    found.update(self._young(self._announced.get(key, _NONE), since))
         if kind is Kind.CHANNEL and self._patterns:
             looked = 0
             for claim in self._young(self._patterns, since):
@@ -157,18 +216,18 @@ class Beginnings:
                     found.add(claim)
         return found
 
-    def all(self) -> set[PendingSubscription]:
-        """All claims that a PUBLISH has to wait for."""
+    def all(self) -> set[Change]:
+        """All claims and announced changes, for which PUBSUB waits."""
         return set(self._young(self._begun, self._clock.now() - _PATIENCE))
 
-    def _young(self, claims: Reversible[PendingSubscription], since: float) -> Iterator[PendingSubscription]:
-        """Those of ``claims`` that were begun after ``since``; ``claims`` has the oldest first."""
-        for claim in reversed(claims):
-            begun = self._begun.get(claim)
+    def _young(self, changes: Reversible[C], since: float) -> Iterator[C]:
+        """Those of ``changes`` that were begun after ``since``; ``changes`` has the oldest first."""
+        for change in reversed(changes):
+            begun = self._begun.get(change)
             if begun is not None:
                 if begun < since:
                     return
-                yield claim
+                yield change
 
     def elsewhere(self, channel: bytes) -> list[Elsewhere]:
         """The subscriptions of other workers to ``channel``, or to names in the same buckets."""
@@ -179,12 +238,12 @@ class Beginnings:
         return [(bucket, worker, begun) for bucket in buckets for worker, begun in rows.begun_elsewhere(bucket)]
 
     def wait(
-        self, claims: Collection[PendingSubscription], elsewhere: Sequence[Elsewhere], then: Callable[[], None]
+        self, changes: Collection[Change], elsewhere: Sequence[Elsewhere], then: Callable[[], None]
     ) -> PublisherWait:
-        """Call ``then`` when all ``claims`` and all subscriptions ``elsewhere`` have ended, or have taken too long."""
-        wait = PublisherWait(len(claims) + len(elsewhere), then)
-        for claim in claims:
-            self._waits.setdefault(claim, []).append(wait)
+        """Call ``then`` when all ``changes`` and all of those ``elsewhere`` are confirmed, or have taken too long."""
+        wait = PublisherWait(len(changes) + len(elsewhere), then)
+        for change in changes:
+            self._waits.setdefault(change, []).append(wait)
         if elsewhere:
             self._clock.loop.call_later(_POLL, self._poll, wait, elsewhere)
         self._clock.call_later(_PATIENCE, wait.give_up)
@@ -199,6 +258,13 @@ class Beginnings:
             self._clock.loop.call_later(_POLL, self._poll, wait, left)
         for _ in range(len(elsewhere) - len(left)):
             wait.one_less()
+
+
+def _keys(announced: Announcement) -> Sequence[tuple[Kind, bytes | None]]:
+    """The keys at which ``announced`` is found."""
+    if announced.kind is Kind.PATTERN or not 0 < len(announced.names) <= _MANY:
+        return ((announced.kind, None),)
+    return [(announced.kind, name) for name in announced.names]
 
 
 def _bucket(name: bytes) -> int:

@@ -17,7 +17,7 @@ from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
 from proxy.pubsub.beginnings import Beginnings, WorkerRows
 from proxy.pubsub.subscriber import Subscriber
-from proxy.pubsub.topic import Listener, PendingSubscription, Push, Server, Then, Topic
+from proxy.pubsub.topic import PendingSubscription, Push, Server, Then, Topic, TopicListener
 from proxy.sharding.slots import key_slot
 from proxy.sharding.topology import NOBODY, Node, Topology
 from proxy.transport.clock import Deadline
@@ -91,11 +91,11 @@ class Hub:
             topic = self.topics[kind][name] = Topic(kind, name)
         return topic
 
-    def join(self, kind: Kind, name: bytes, listener: Listener, push: Push) -> None:
+    def join(self, kind: Kind, name: bytes, listener: TopicListener, push: Push) -> None:
         """Add ``listener`` to a topic that is subscribed."""
         self.topics[kind][name].pushes[listener] = push
 
-    def leave(self, kind: Kind, name: bytes, listener: Listener) -> Sequence[Server]:
+    def leave(self, kind: Kind, name: bytes, listener: TopicListener) -> Sequence[Server]:
         """Remove ``listener`` from a topic; return the servers at which the subscription was given up, if any."""
         topic = self.topics[kind][name]
         topic.pushes.pop(listener, None)

@@ -17,7 +17,7 @@ Then = Callable[[str | None], None]
 """A callback with None when all topics are subscribed, else with the text of the error reply that says why not."""
 
 
-class Listener(Protocol):
+class TopicListener(Protocol):
     """A client that is subscribed; ``protocol`` is the version of RESP that it speaks now."""
 
     protocol: int
@@ -81,7 +81,7 @@ class Topic:
         self.kind = kind
         self.name = name
         self.reach = Reach.EVERY
-        self.pushes: dict[Listener, Push] = {}
+        self.pushes: dict[TopicListener, Push] = {}
         self.claims: dict[PendingSubscription, None] = {}
         self.target: Sequence[Server] = ()
         """The servers at which the topic has to be subscribed now."""

@@ -3,6 +3,8 @@
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2 and RESP3).
 """
 
+from collections.abc import Iterator
+
 _DOLLAR = 36
 _STAR = 42
 _PLUS = 43
@@ -273,6 +275,14 @@ def some_elements(frame: bytes, at: int, count: int) -> tuple[list[bytes], int]:
         at = after
         count -= 1
     return found, at
+
+
+def element_steps(frame: bytes, step: int) -> Iterator[list[bytes]]:
+    """The frames of the direct elements of an aggregate, ``step`` of them at a time, for jobs; see ``elements``."""
+    kind, number, at = header(frame)
+    for left in range(number * 2 if kind in (b"%", b"|") else number, 0, -step):
+        some, at = some_elements(frame, at, min(step, left))
+        yield some
 
 
 def elements(frame: bytes) -> list[bytes]:

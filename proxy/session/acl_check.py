@@ -177,12 +177,14 @@ class Permissions:
     ``CommandSet`` calls ``keyed`` and ``own``.
     """
 
-    __slots__ = ("keyed", "own", "selectors", "unrestricted", "user")
+    __slots__ = ("_allowed", "keyed", "own", "selectors", "unrestricted", "user")
 
     def __init__(self, user: AclUser, commands: CommandSet) -> None:
         self.user = user
         self.unrestricted = self.keyed = self.own = user.unrestricted
         self.selectors: tuple[CompiledSelector, ...] = ()
+        self._allowed: dict[str, bool] = {}
+        """The results of ``allows``, by the command's name."""
         if not self.unrestricted:
             self.selectors = tuple(CompiledSelector(selector, commands) for selector in user.selectors)
             for compiled in self.selectors:
@@ -192,6 +194,14 @@ class Permissions:
 
     def __repr__(self) -> str:
         return f"<Permissions of {self.user.name!r}>"
+
+    def allows(self, fact: Fact) -> bool:
+        """Whether the user may run a command without keys and channels, whatever its arguments are."""
+        found = self._allowed.get(fact.name)
+        if found is None:
+            found = self.unrestricted or any(compiled.allows_command(fact, ()) for compiled in self.selectors)
+            self._allowed[fact.name] = found
+        return found
 
     def check(self, fact: Fact, args: Sequence[bytes]) -> Denial | None:
         """Return why the user may not run ``args``, else None. ``fact`` is the subcommand's; the arity is checked."""

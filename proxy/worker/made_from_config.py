@@ -40,7 +40,7 @@ def presented_by(config: Config, topology: Callable[[], Topology]) -> Presented:
     return Presented(told, listening, topology)
 
 
-def listeners_of(config: Config, presented: Presented | None) -> list[Listener]:
+def listeners_of(config: Config, presented: Presented) -> list[Listener]:
     """Return the listeners; those that present a cluster present ``presented``."""
     return [
         Listener(

@@ -151,7 +151,7 @@ async def at_work(service: Service) -> AsyncIterator[None]:
     ]
     if service.config.topology.kind == "static" and service.config.topology.check_roles:
         tasks.append(service.loop.create_task(discovery.roles.run(), name="watch roles"))
-    shown = service.presented
+    shown = next((each.presented for each in service.listeners if each.presented is not None), None)
     if shown is not None and len(shown.advertised) > 1:
         looking = watch_advertised(shown, service.config.topology.refresh, service.config.backend.connect_timeout)
         tasks.append(service.loop.create_task(looking, name="look after what is advertised"))

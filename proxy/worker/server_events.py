@@ -46,10 +46,13 @@ class WorkerParts(Protocol):
     hub: Hub
     inspector: Inspector
     planner: Planner
-    scripts: Scripts
     siblings: Siblings | None
     trackers: TrackingClients
     upstream: Upstream
+
+    @property
+    def scripts(self) -> Scripts:
+        """The scripts that clients have sent."""
 
 
 class ServerEvents:

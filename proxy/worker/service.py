@@ -94,20 +94,17 @@ class Service:
         self.limits: ClientLimits = client_limits_of(config)
         self.fast_paths = FastPaths(config, topology, self.inspector, self.counters, rules, self.query)
         # the clients
-        self.presented = presented_by(config, lambda: self.topology) if config.presents_cluster else None
-        """The cluster that the proxy presents to the clients of some listeners."""
-        self.listeners = listeners_of(config, self.presented)
+        self.listeners = listeners_of(config, presented_by(config, lambda: self.topology))
         self.tls = TlsListeners(self.turn.clock, limits.auth_timeout)
         for position, each in enumerate(config.listening):
             if each.tls is not None:
                 self.tls.add(position, str(each.address), each.tls)
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
         self.loop_lag = LoopLag(self.clients.latest, clock)
-        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
         self.world = World(
             users_of(config),
             self.clients,
-            scripts=self.scripts,
+            scripts=Scripts(limits.max_scripts, limits.script_memory),
             slot_of=self.inspector.slot_of,
             users_file=users_file_of(config),
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
@@ -162,6 +159,11 @@ class Service:
         self.trackers = TrackingClients(self, backend.dedicated_connections, share(config), self.upstream.budget)
         self._slow_scripts = SlowScripts(self)
         self.scripts.on_call = self._slow_scripts.called
+
+    @property
+    def scripts(self) -> Scripts:
+        """The scripts that clients have sent."""
+        return self.world.scripts
 
     # ---- the topology
 

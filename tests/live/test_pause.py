@@ -1,6 +1,7 @@
 """CLIENT PAUSE through the proxy, beside the same straight at a server."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 
@@ -43,6 +44,7 @@ THROUGH: list[list[Argument]] = [
     ["NOSUCH", "{t}k"],
     ["MGET", "{t}k", "{t}l"],
     ["EVAL", READING, 1, "{t}k"],
+    ["EVAL", "#!lua flags=allow-oom,no-writes\nreturn 1", 1, "{t}k"],
     ["EVAL_RO", PLAIN, 1, "{t}k"],
     ["FCALL", "reads", 1, "{t}k"],
     ["FCALL_RO", "reads", 1, "{t}k"],
@@ -63,6 +65,9 @@ HELD: list[list[Argument]] = [
     ["DEL", "{t}k", "{t}l"],
     ["BLPOP", "{t}k", 1],
     ["EVAL", WRITING, 1, "{t}k"],
+    ["EVAL", "#!lua name=x flags=no-writes\nreturn 1", 1, "{t}k"],
+    ["EVAL", "#!lua flags=no-writes,nosuch\nreturn 1", 1, "{t}k"],
+    ["EVAL", "#!other flags=no-writes\nreturn 1", 1, "{t}k"],
     ["EVAL", PLAIN, 1, "{t}k"],
     ["FCALL", "writes", 1, "{t}k"],
     ["PUBLISH", "{t}c", "x"],
@@ -88,7 +93,7 @@ def test_what_a_pause_of_writes_lets_through(site: Site, pairs: list[tuple[Wire,
     for client, other in pairs:
         assert other.ask("CLIENT", "PAUSE", 60_000, "WRITE") == OK
         said.append([client.ask(*filled(command, site.tags()[1])) for command in THROUGH])
-        for command in THROUGH[5:9]:
+        for command in THROUGH[5:10]:
             client.send(pipeline(("MULTI",), tuple(filled(command, site.tags()[1])), ("EXEC",)))
             said[-1] += client.replies(3)
         assert other.ask("CLIENT", "UNPAUSE") == OK
@@ -183,3 +188,64 @@ def test_several_slots_are_refused_at_once(site: Site) -> None:
         assert other.ask("CLIENT", "PAUSE", 60_000, "WRITE") == OK
         assert client.ask("RENAME", one, two).startswith(b"-CROSSSLOT ")
         assert other.ask("CLIENT", "UNPAUSE") == OK
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_connection_itself_is_not_held(site: Site, protocol: int) -> None:
+    """Nobody is kept from logging in, from finding out whether the proxy is alive, or from leaving."""
+    connecting: list[list[Argument]] = [
+        ["PING"],
+        ["PING", "x"],
+        ["AUTH", "default", "any"],
+        ["AUTH", "nobody", "any"],
+        ["HELLO"],
+        ["HELLO", protocol],
+        ["HELLO", protocol, "AUTH", "default", "any", "SETNAME", "me"],
+        ["CLIENT", "GETNAME"],
+        ["RESET"],
+        ["HELLO", protocol],
+        ["QUIT"],
+    ]
+    with site.client() as other, site.client(protocol) as subscribed:
+        subscribed.ask("SUBSCRIBE", "c")
+        with site.client(protocol) as client:
+            expected = [client.ask(*command) for command in connecting]
+        assert other.ask("CLIENT", "PAUSE", 60_000) == OK
+        try:
+            with site.client(protocol) as client:
+                for command, reply in zip(connecting, expected, strict=True):
+                    assert without_id(client.ask(*command)) == without_id(reply), command
+                assert client.closed()
+            assert b"pong" in subscribed.ask("PING").lower()
+            for name in (("ECHO", "x"), ("SELECT", 0), ("COMMAND", "COUNT"), ("MULTI",)):
+                with site.client(protocol) as client:
+                    client.send(pack(*name))
+                    assert client.silent(0.05)
+        finally:
+            assert other.ask("CLIENT", "UNPAUSE") == OK
+
+
+@pytest.mark.parametrize("mode", ["ALL", "WRITE"])
+def test_they_wait_behind_what_is_held(site: Site, pairs: list[tuple[Wire, Wire]], mode: str) -> None:
+    said = []
+    for client, other in pairs:
+        assert other.ask("CLIENT", "PAUSE", 400, mode) == OK
+        client.send(
+            pipeline(
+                ("PING",), ("SET", "k", 1), ("PING",), ("GET", "k"), ("HELLO", 2), ("RESET",), ("PING",), ("QUIT",)
+            )
+        )
+        if client is pairs[1][0]:
+            assert client.reply() == b"+PONG\r\n"
+            assert client.silent(0.1)
+        replies = [*([b"+PONG\r\n"] if client is pairs[1][0] else []), *client.replies(7 + (client is pairs[0][0]))]
+        assert client.closed()
+        said.append([without_id(reply) for reply in replies])
+        until_blocked(other, 0)
+    assert [len(reply) for reply in said[0]] == [len(reply) for reply in said[1]]
+    assert said[0][:4] + said[0][5:] == said[1][:4] + said[1][5:]
+
+
+def without_id(reply: bytes) -> bytes:
+    """The reply to HELLO without the client's id."""
+    return re.sub(rb"\bid\r\n:\d+", b"id", reply)

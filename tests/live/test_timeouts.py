@@ -88,7 +88,7 @@ class TestLogin:
             time.sleep(2 * TIMEOUT)
             assert client.ask("PING") == b"+PONG\r\n"
 
-    def test_a_login_that_a_pause_holds_is_waited_for(self, site: Site, serve: Serve) -> None:
+    def test_a_pause_holds_no_login(self, site: Site, serve: Serve) -> None:
         root = '[[users]]\nname = "root"\npassword = "friend"\nadmin = true\n'
         config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\n{PASSWORD}{root}'
         proxy = serve("--static", site.shards.static, config=config)
@@ -97,6 +97,9 @@ class TestLogin:
             assert pausing.ask("CLIENT", "PAUSE", int(2500 * TIMEOUT)) == OK
             late.send(pack("AUTH", "friend"))
             assert late.reply() == OK
+            late.send(pack("GET", "k"))
+            assert late.silent()
+            assert late.reply() == b"$-1\r\n"
 
 
 class TestIdle:

@@ -5,7 +5,6 @@ import sys
 import time
 
 from celery import Celery, Task, chain, chord, group
-from celery.result import ResultBase
 
 HOST, PORT, *ROLE = sys.argv[1:]
 URL = f"redis://{HOST}:{PORT}/0"
@@ -43,15 +42,6 @@ def fails() -> None:
     raise ValueError("as it should")
 
 
-def settled(result: ResultBase) -> ResultBase:
-    """The result, once it is there: what is published in the round trip of an UNSUBSCRIBE in front of the SUBSCRIBE
-    that would hear it is lost (docs/differences.md), and Celery unsubscribes and subscribes between two results."""
-    until = time.monotonic() + WAIT
-    while not result.ready() and time.monotonic() < until:
-        time.sleep(0.01)
-    return result
-
-
 def main() -> None:
     worker = subprocess.Popen([sys.executable, __file__, HOST, PORT, "worker"])
     try:
@@ -60,17 +50,17 @@ def main() -> None:
             assert time.monotonic() < until, "no worker answers"
         numbers = range(40)
         results = [add.delay(number, number) for number in numbers]
-        assert [settled(result).get(timeout=WAIT) for result in results] == [2 * number for number in numbers]
-        assert settled(add.apply_async((2, 3), queue="celery-other")).get(timeout=WAIT) == 5
-        assert settled(add.apply_async((2, 4), priority=9)).get(timeout=WAIT) == 6
+        assert [result.get(timeout=WAIT) for result in results] == [2 * number for number in numbers]
+        assert add.apply_async((2, 3), queue="celery-other").get(timeout=WAIT) == 5
+        assert add.apply_async((2, 4), priority=9).get(timeout=WAIT) == 6
         # A moment later: Celery does not wait until its subscriptions stand, nor ask for what came before.
         soon = group(add.s(number, 1).set(countdown=0.5) for number in numbers)
-        assert settled(soon()).get(timeout=WAIT) == [number + 1 for number in numbers]
-        assert settled(chain(add.s(1, 2), add.s(3), add.s(4))()).get(timeout=WAIT) == 10
-        assert settled(chord((add.s(number, number) for number in range(10)), total.s())()).get(timeout=WAIT) == 90
-        assert settled(third_time.delay()).get(timeout=WAIT) == 2
-        assert isinstance(settled(fails.delay()).get(timeout=WAIT, propagate=False), ValueError)
-        assert settled(add.apply_async((1, 1), countdown=0.3)).get(timeout=WAIT) == 2
+        assert soon().get(timeout=WAIT) == [number + 1 for number in numbers]
+        assert chain(add.s(1, 2), add.s(3), add.s(4))().get(timeout=WAIT) == 10
+        assert chord((add.s(number, number) for number in range(10)), total.s())().get(timeout=WAIT) == 90
+        assert third_time.delay().get(timeout=WAIT) == 2
+        assert isinstance(fails.delay().get(timeout=WAIT, propagate=False), ValueError)
+        assert add.apply_async((1, 1), countdown=0.3).get(timeout=WAIT) == 2
         put_off = add.apply_async((1, 1), countdown=3600)
         [scheduled] = app.control.inspect(timeout=2.0).scheduled().values() or [[]]
         assert put_off.id in [each["request"]["id"] for each in scheduled]

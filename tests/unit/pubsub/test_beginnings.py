@@ -85,6 +85,55 @@ async def test_what_takes_too_long_is_given_up() -> None:
     assert stand.over == ["late"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "names", "awaited_at"),
+    [
+        (Kind.CHANNEL, [b"news", b"more"], [(Kind.CHANNEL, b"news"), (Kind.CHANNEL, b"more")]),
+        (Kind.CHANNEL, [], [(Kind.CHANNEL, b"news"), (Kind.CHANNEL, b"x")]),
+        (Kind.CHANNEL, [b"%d" % number for number in range(100)], [(Kind.CHANNEL, b"5"), (Kind.CHANNEL, b"x")]),
+        (Kind.PATTERN, [b"n*"], [(Kind.CHANNEL, b"news"), (Kind.CHANNEL, b"x")]),
+        (Kind.SHARD, [b"news"], [(Kind.SHARD, b"news")]),
+        (Kind.SHARD, [], [(Kind.SHARD, b"news"), (Kind.SHARD, b"x")]),
+    ],
+    ids=["some", "all", "very many", "patterns", "of a shard", "all of shards"],
+)
+async def test_subscriptions_that_end(kind: Kind, names: list[bytes], awaited_at: list[tuple[Kind, bytes]]) -> None:
+    """For as long as the servers may count them."""
+    stand = Stand()
+    beginnings = stand.beginnings
+    announced = beginnings.announce(kind, names)
+    places = [(at, name) for at in (Kind.CHANNEL, Kind.SHARD) for name in (b"news", b"more", b"5", b"x")]
+    found = [place for place in places if beginnings.of(*place) == {announced}]
+    assert set(awaited_at) <= set(found)
+    assert all(at is (Kind.SHARD if kind is Kind.SHARD else Kind.CHANNEL) for at, _ in found)
+    assert len(names) != 1 or kind is Kind.PATTERN or found == awaited_at
+    wait = beginnings.wait(beginnings.of(*awaited_at[0]), [], stand.then("left"))
+    assert beginnings.all() == {announced}
+    beginnings.confirmed(announced)
+    beginnings.confirmed(announced)
+    assert wait.over
+    assert stand.over == ["left"]
+    assert not beginnings
+    assert not any(beginnings.of(*place) for place in places)
+
+
+@pytest.mark.parametrize("names", [[b"c"], []], ids=["one", "all"])
+async def test_subscriptions_that_end_at_other_workers(names: list[bytes]) -> None:
+    memory = shared_file(2)
+    try:
+        here, there = Stand(SharedCounts(2, 0, memory)), Stand(SharedCounts(2, 1, memory))
+        announced = there.beginnings.announce(Kind.CHANNEL, names)
+        wait = here.beginnings.wait((), here.beginnings.elsewhere(b"c"), here.then("left"))
+        await asyncio.sleep(0.02)
+        assert not wait.over
+        there.beginnings.confirmed(announced)
+        await asyncio.sleep(0.05)
+        assert here.over == ["left"]
+        assert here.beginnings.elsewhere(b"c") == []
+    finally:
+        os.close(memory)
+
+
 @pytest.mark.parametrize("kind", [Kind.CHANNEL, Kind.PATTERN])
 async def test_clients_of_other_workers(kind: Kind) -> None:
     """By the numbers that these have written."""

@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 import uvloop
 
+from proxy.backends import query
 from proxy.backends.handshake import Credentials
 from proxy.backends.query import ask
 from proxy.config import Config
@@ -214,6 +215,22 @@ async def test_whom_the_server_trusts(papers: Papers, version: ssl.TLSVersion) -
         assert await asked(port, settings(papers, papers.client)) == b"PONG"
         # asyncio's own transports do not always read the alert before they are closed: either way it is named.
         assert FILES in await trouble(port, settings(papers))
+        assert FILES in await trouble(port, settings(papers, papers.stranger))
+
+
+async def test_a_refusal_that_comes_before_the_first_request_is_named(
+    papers: Papers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy proxy sends it so late."""
+
+    async def open_late(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        streams = await open_streams(node, tls)
+        with contextlib.suppress(OSError):
+            await streams[1].wait_closed()
+        return streams
+
+    monkeypatch.setattr(query, "open_streams", open_late)
+    async with serving(pong, server_side(papers.server, papers.authority.pair)) as port:
         assert FILES in await trouble(port, settings(papers, papers.stranger))
 
 
