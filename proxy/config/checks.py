@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import combinations, groupby
 
-from proxy.config.certificates import TLS_FILES, check_own, client_context
+from proxy.config.certificates import TLS_FILES, check_own, client_context, server_context
 from proxy.config.key_checks import Problem, check_colocate, check_undeclared, repeated
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
@@ -285,6 +285,19 @@ def check_listeners(config: Config) -> Iterator[Problem]:
                 yield path, f"{server} is the proxy itself ({name}): name the server's own address"
 
 
+def check_listeners_tls(config: Config) -> Iterator[Problem]:
+    """Check that the certificates of the listeners can be used, and that TLS is not asked for on a unix socket."""
+    for index, each in enumerate(config.listeners):
+        if each.tls is None:
+            continue
+        if each.address.unix:
+            yield f"listeners[{index}].tls", "has no use on a unix socket, which nobody can listen in on: leave it out"
+        try:
+            server_context(each.tls)
+        except Problems as error:
+            yield from ((f"listeners[{index}].tls.{key}", words) for key, words in error.problems)
+
+
 def check_listeners_users(config: Config) -> Iterator[Problem]:
     """Check that the users of a listener exist, and that its limit of clients has an effect."""
     known = {user.name for user in config.users}
@@ -419,6 +432,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     ),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
     (check_proxied, (("listeners",), ("trusted_proxies",))),
+    (check_listeners_tls, (("listeners",),)),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

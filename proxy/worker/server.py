@@ -173,6 +173,8 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if reads_replicas(service.config):
         tasks.append(service.loop.create_task(discovery.monitor.run(), name="watch replicas"))
+    if service.tls:
+        tasks.append(service.loop.create_task(service.tls.watch(), name="watch certificates"))
     memory_watch = MemoryWatch(service, service.turn.clock, service.config.memory_share)
     service.loop_lag.start()
     try:
@@ -196,9 +198,12 @@ async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]])
     """Accept clients from listening sockets, each given with the position of its listener."""
     for position, each in sockets:
         client: Callable[[], object] = partial(ClientConnection, service, service.listeners[position])
+        turn_away = service.clients.turn_away
+        if (tls := service.tls.at(position)) is not None:
+            client, turn_away = tls.over(client), tls.without_words(turn_away)
         if service.config.listening[position].proxy_protocol:
             client = service.proxy_protocol.ahead_of(client)
-        await service.transports.listen(each, client, BACKLOG, service.clients.turn_away)
+        await service.transports.listen(each, client, BACKLOG, turn_away)
 
 
 async def drain(service: Service) -> None:
