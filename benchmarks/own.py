@@ -26,6 +26,7 @@ from benchmarks.processes import direct, started
 from proxy.devservers.servers import LOOPBACK, LocalServer, free_port, start_many
 from proxy.errors import SlotgateError
 from proxy.resp.encode import request
+from proxy.session.users import DEFAULT_RULES
 
 _TARGET: Final = 3.0
 _PASSWORD: Final = "benchmark"
@@ -227,6 +228,8 @@ def measure(*, quick: bool = False, only: str = "") -> Costs:
     assert command is not None
     pairs = _QUICK_PAIRS if quick else _PAIRS
     with start_many(1, 0, password=_PASSWORD) as shards, started(guarded, command, shards) as ours:
+        # The proxy's user is no admin, and the server's has the same rules: both check each command, or neither does.
+        shards.primaries[0].ask("ACL", "SETUSER", "default", *DEFAULT_RULES.split())
         theirs = direct(shards)
         with one_cpu([ours.pid, theirs.pid]):
             return {

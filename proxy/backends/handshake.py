@@ -4,12 +4,15 @@ identity."""
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import hiredis
 
 from proxy.errors import BackendError, PlaceRefused, ServerBusy, WrongRole
 from proxy.resp import encode
+from proxy.resp.bounded_reader import SHORT, BoundedReader, ReplyTooLong
 from proxy.resp.info import Replication
+from proxy.resp.replies import BadReply
 from proxy.resp.role import RoleReply
 from proxy.transport.clock import timeout
 from proxy.transport.tls import Tls, lost_words
@@ -27,6 +30,7 @@ Stranger = Callable[[str], str]
 STAY: Step = ("CLIENT", "NO-EVICT", "ON")
 """Tells a server not to close a connection to save memory: https://redis.io/docs/latest/commands/client-no-evict/"""
 NEEDS_PASSWORD = "the server asks for a password: set backend.password"
+TAKES_NO_HEADER = 'the server takes the PROXY header for a command: set backend.proxy_protocol = "off"'
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
 """Commands that ask for a server's role if no other source confirms it. Errors in reply to them are ignored."""
 _SELF2: Step = ("HELLO", 2)
@@ -37,12 +41,14 @@ _SELF2: Step = ("HELLO", 2)
 class Credentials:
     """The proxy's user, password and TLS settings for servers of one kind.
 
-    Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted.
+    Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted. ``header`` is
+    sent ahead of everything (the PROXY protocol).
     """
 
     username: str = ""
     password: str = field(default="", repr=False)
     tls: Tls | None = None
+    header: bytes = b""
 
     def arguments(self) -> list[str]:
         """The arguments of AUTH; empty without a password."""
@@ -89,7 +95,6 @@ class Greeting:
         self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._tls = credentials.tls
         self._heard = False
-        self._reader = hiredis.Reader()
         alone = alone and primary
         self._role = "master" if alone or (verify and primary) else "slave" if verify else ""
         """The role that the server must have, "" if any will do."""
@@ -123,6 +128,7 @@ class Greeting:
         self._further = set(steps)
         self._steps += steps
         self._steps.append(("PING",))
+        self._reader = BoundedReader(repeat(SHORT, len(self._steps)))
 
     async def exchange(self, connecting: Awaitable[None], seconds: float) -> None:
         """Wait until ``connecting`` has made the connection and the server has answered all commands. Raises
@@ -138,19 +144,29 @@ class Greeting:
     def feed(self, data: bytes) -> None:
         """Take ``data``, replies of the server."""
         self._heard = True
-        self._reader.feed(data)
         try:
+            self._reader.feed(data)
             while self._steps and not self.done.done():
                 reply = self._reader.gets()
                 if reply is False:
                     return
                 self._take(self._steps.pop(0), reply)
-        except (hiredis.ProtocolError, BackendError) as error:
-            if not self.done.done():
-                self.done.set_exception(error if isinstance(error, BackendError) else BackendError(str(error)))
+        except ReplyTooLong as error:
+            self._fail(BackendError(f"the server's reply to the handshake is too long: {error}"))
+            return
+        except (hiredis.ProtocolError, BadReply) as error:
+            words = str(error)
+            self._fail(BackendError(words if isinstance(error, hiredis.ProtocolError) else f"Protocol error: {words}"))
+            return
+        except BackendError as error:
+            self._fail(error)
             return
         if not self.done.done():
             self.done.set_result(True)
+
+    def _fail(self, error: BackendError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
 
     def lost(self, error: Exception | None) -> None:
         """End the handshake, as the connection is lost; ``error`` is None if the server closed it in order."""
@@ -158,6 +174,8 @@ class Greeting:
             self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
 
     def _take(self, step: Step, reply: object) -> None:
+        if refuses_header(reply):
+            raise BackendError(TAKES_NO_HEADER)
         if step is IDENTITY and self._stranger is not None:
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("BUSY"):
                 if not self._at_busy:
@@ -218,6 +236,12 @@ class Greeting:
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
         raise fault(f"the server answers {step} with: {words}")
+
+
+def refuses_header(reply: object) -> bool:
+    """Whether a server answers the header of the PROXY protocol, version 1, as it answers an unknown command."""
+    words = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
+    return words.startswith("ERR unknown command") and "PROXY" in words
 
 
 def refused_identity(reply: object, stranger: Stranger) -> str:

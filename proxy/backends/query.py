@@ -1,21 +1,50 @@
-"""Requests to a server on a connection of their own, outside the data path: which commands it has, its role and so
-on."""
+"""Requests to a server on a connection of their own, outside the data path: which commands it has, its role and so on.
+
+Replies are bounded (``bounds_of``), whatever the server sends: one that is larger ends the connection.
+"""
 
 import asyncio
 import contextlib
+import logging
 import ssl
+import time
 from collections.abc import Sequence
 
 import hiredis
 
-from proxy.backends.handshake import Credentials
+from proxy.backends.handshake import TAKES_NO_HEADER, Credentials, refuses_header
 from proxy.errors import BackendError
 from proxy.resp import encode
+from proxy.resp.bounded_reader import SHORT, BoundedReader, ReplyBounds, ReplyTooLong
+from proxy.resp.replies import BadReply
 from proxy.sharding.topology import Node
 from proxy.transport import clock
 from proxy.transport.tls import Tls, lost_words, open_streams
 
-_CHUNK = 64 * 1024
+log = logging.getLogger(__name__)
+
+_CHUNK = 16 * 1024
+"""The most bytes that are decoded in one turn of the event loop."""
+_TOLD_AGAIN = 60.0
+_MOST_TOLD = 1000
+_MEGABYTE = 1024 * 1024
+_BOUNDS = {
+    "COMMAND": ReplyBounds(4 * _MEGABYTE, 200_000),
+    "CLUSTER NODES": ReplyBounds(8 * _MEGABYTE, 1),
+    "CLUSTER SHARDS": ReplyBounds(32 * _MEGABYTE, 1_000_000),
+    "CLUSTER SLOTS": ReplyBounds(32 * _MEGABYTE, 1_000_000),
+    "FUNCTION LIST": ReplyBounds(4 * _MEGABYTE, 100_000),
+    "SENTINEL REPLICAS": ReplyBounds(_MEGABYTE, 50_000),
+    "SENTINEL SENTINELS": ReplyBounds(_MEGABYTE, 50_000),
+    "SENTINEL SLAVES": ReplyBounds(_MEGABYTE, 50_000),
+}
+"""The bounds of replies that may be longer than ``SHORT``: several times what the largest known servers and clusters
+reply. (16,384 ranges of slots with five replicas each are 10 MB and 540,000 values.)"""
+
+
+def bounds_of(command: Sequence[str]) -> ReplyBounds:
+    """The bounds of the reply to ``command``."""
+    return _BOUNDS.get(" ".join(command[:2]), SHORT)
 
 
 class TooManyReplies(BackendError):
@@ -63,7 +92,7 @@ class Line:
     async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
         """Connect, authenticate, and send ``commands``, all in one piece. Returns their replies. Raises as ``ask``
         does, but has no timeout."""
-        self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
+        self._reader, self._writer = await open_streams(self._node, self._credentials.tls, self._credentials.header)
         auth = self._credentials.arguments()
         login = [("AUTH", *auth)] if auth else []
         try:
@@ -90,9 +119,12 @@ class Line:
                 # uvloop raises a RuntimeError for what is written then.
                 raise ConnectionResetError("the server closed the connection")
             writer.write(b"".join(encode.request(command) for command in commands))
-            replies = await _read(reader, len(commands), self._credentials.tls)
+            replies = await _read(reader, commands, self._credentials.tls)
             whole = True
-        except hiredis.ProtocolError as error:
+        except _TooLong as error:
+            _tell(self._node, str(error))
+            raise
+        except (hiredis.ProtocolError, BadReply) as error:
             raise BackendError(f"what answers is no Redis server: {error}") from error
         finally:
             if not whole:
@@ -106,12 +138,36 @@ class Line:
         self._reader = self._writer = None
 
 
-async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> list[Reply]:
-    parser = hiredis.Reader()
+class _TooLong(BackendError):
+    """The reply to ``command`` exceeds its bounds."""
+
+    def __init__(self, command: str, error: ReplyTooLong) -> None:
+        super().__init__(f"its reply to {command} is too long: {error}")
+
+
+_told: dict[tuple[Node, str], float] = {}
+"""The times at which too long replies were logged, by the server and the words."""
+
+
+def _tell(node: Node, words: str) -> None:
+    """Log a reply that is too long: the server is asked again, so the log says the same once in ``_TOLD_AGAIN``."""
+    now = time.monotonic()
+    if now - _told.get((node, words), -_TOLD_AGAIN) < _TOLD_AGAIN:
+        return
+    if len(_told) >= _MOST_TOLD:
+        _told.clear()
+    _told[node, words] = now
+    log.warning("connection closed, as a server replies too much address=%s reason=%r", node.address, words)
+
+
+async def _read(reader: asyncio.StreamReader, commands: Sequence[Sequence[str]], tls: Tls | None) -> list[Reply]:
+    parser = BoundedReader(map(bounds_of, commands))
     replies: list[Reply] = []
     heard = False
-    while len(replies) < count:
+    while len(replies) < len(commands):
         reply = parser.gets()
+        if refuses_header(reply):
+            raise BackendError(TAKES_NO_HEADER)
         if reply is not False:
             replies.append(reply)
             continue
@@ -122,8 +178,13 @@ async def _read(reader: asyncio.StreamReader, count: int, tls: Tls | None) -> li
         if not data:
             raise BackendError(lost_words(None, tls, heard))
         heard = True
-        parser.feed(data)
-    if parser.has_data():
+        try:
+            parser.feed(data)
+        except ReplyTooLong as error:
+            raise _TooLong(" ".join(commands[parser.complete][:2]), error) from error
+        if len(data) == _CHUNK:
+            await asyncio.sleep(0)  # more may have come, which is read without a pause
+    if parser.extra:
         raise TooManyReplies
     return replies
 

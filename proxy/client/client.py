@@ -34,7 +34,6 @@ _EVERY_SHARD = 2**64 - 1
 _ON = ReplyMode.ON
 _OWN = ClientMode.OWN
 _LONG_WAY = ClientMode.LONG
-_QUEUING = (ClientMode.QUEUES, ClientMode.SPOILED)
 
 
 class Client(Receiver):
@@ -255,7 +254,7 @@ class Client(Receiver):
     def _mode(self, session: Session) -> int:
         """The client's mode for the own fast path, which does not check the ACL rules of the client's user."""
         mode = _OWN if self.modes is None else self.modes.mode
-        if session.unrestricted or (mode not in _QUEUING and (session.permissions.own or not session.authenticated)):
+        if session.unrestricted or session.permissions.own or not session.authenticated:
             return mode
         return _LONG_WAY
 

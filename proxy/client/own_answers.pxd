@@ -45,6 +45,7 @@ cdef class OwnAnswers:
     cdef readonly object run
     cdef readonly bytes frame
     cdef readonly object slots
+    cdef readonly object permissions
     cdef readonly object planner
 
     @cython.locals(counter=CommandCounter)

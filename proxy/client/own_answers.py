@@ -68,7 +68,7 @@ class Call:
         self.changing = fact.name in _CHANGING
         self.secret = fact.name in _SECRET
         self.restricted = "admin" in fact.categories
-        """Whether the slow path carries the command out for a user with restricted permissions."""
+        """Whether the command is checked by itself for a user with restricted permissions (``Permissions.allows``)."""
         self.ends: bytes | None = _TRANSACTION.get(fact.name)
         """The answer of MULTI, or of EXEC or DISCARD with nothing queued; None for other commands."""
         self.subcommands: dict[bytes, Call] | None = None
@@ -97,6 +97,7 @@ class OwnAnswers:
         "name",
         "now",
         "own",
+        "permissions",
         "planner",
         "queues",
         "refused",
@@ -126,8 +127,9 @@ class OwnAnswers:
         # The answer, None if there is none or it must be made each time; and whether the answer is a refusal.
         self.reply: bytes | None = None
         self.refused = False
-        # Whether the request was queued (only counted in a spoiled transaction), and what was queued.
+        # Whether the request was queued (only counted in a spoiled transaction), by whose permissions, and what it was.
         self.queues = False
+        self.permissions: object = None
         self.fact: Fact | None = None
         self.own = False
         self.run: Answer | None = None
@@ -204,6 +206,7 @@ class OwnAnswers:
         """Remember a request that was queued, whose keys are in ``slots`` according to ``planner``."""
         self.keep(session, mode, text, None, item.args, QUEUED)
         self.queues = True
+        self.permissions = session.permissions
         self.fact = item.fact
         self.own = item.own
         self.run = item.run

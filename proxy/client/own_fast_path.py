@@ -61,7 +61,7 @@ def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int
             turn.credit -= 1
             pos += step
         return pos
-    if call is not None and call.restricted and not session.unrestricted:
+    if call is not None and call.restricted and not session.unrestricted and not session.permissions.allows(call.fact):
         return pos
     if call is not None and call.kind is not None:
         if not _ends_nothing(client, session, call, lookup.args):
@@ -73,6 +73,8 @@ def repeat(client: Client, data: bytes, pos: int, turn: Turn, more: bool) -> int
     counter = lookup.counter
     queues = lookup.queues
     if queues and lookup.planner is not None and lookup.planner is not client.service.planner:
+        return pos
+    if queues and not session.unrestricted and lookup.permissions is not session.permissions:
         return pos
     lookup.now = client.last_active
     client.latest = None
@@ -105,6 +107,8 @@ def _queue_again(client: Client, session: Session, lookup: OwnAnswers) -> bool:
         item.run = lookup.run
         if queue.size + item.size > lookup.most:
             return False
+        if not session.unrestricted:
+            queue.allow(lookup.permissions)
         queue.add(item, lookup.slots)
     session.queued += 1
     return True
@@ -156,7 +160,10 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         if call is None:
             return False
     session = client.known_session()
-    if (call.restricted and not session.unrestricted) or (call.secret and session.world.users.slow):
+    if call.secret and session.world.users.slow:
+        return False
+    checked = call.restricted and session.authenticated and not session.unrestricted
+    if checked and not session.permissions.allows(call.fact):
         return False
     arity = call.arity
     refusal = b""
@@ -257,6 +264,8 @@ def _enqueue(
         return False
     client.latest = None
     session.last_command = call.name
+    if not session.unrestricted:
+        queue.allow(session.permissions)
     queue.add(item, ())
     session.queued += 1
     client.window.answer(QUEUED)
@@ -271,7 +280,7 @@ def _begin_or_end(client: Client, session: Session, call: Call) -> bool:
     reply = call.ends
     assert reply is not None
     if call.name == "multi":
-        if client.own != _IS_OWN or not session.unrestricted:
+        if client.own != _IS_OWN:
             return False
         _begin_queue(client)
     elif client.own == _IS_OWN:
@@ -280,6 +289,8 @@ def _begin_or_end(client: Client, session: Session, call: Call) -> bool:
     else:
         queue = _queue(client)
         if len(queue.items) > _AT_ONCE or not queue.answered or not _only_queues(client):
+            return False
+        if not session.unrestricted and queue.allowed_by is not session.permissions and queue.items:
             return False
         if queue.items and call.name == "exec":
             reply = _execute(client, session, queue.items)

@@ -24,7 +24,8 @@ OLDER = "data/categories.json"
 
 KEYED = (Handling.KEYED, Handling.MULTI_SHARD)
 """The handlings of the commands that the fast path may send to servers."""
-_ENDING = frozenset({"unsubscribe", "punsubscribe", "sunsubscribe"})
+_ANSWERED = frozenset({"unsubscribe", "punsubscribe", "sunsubscribe", "multi", "exec", "discard"})
+"""Commands of features that the proxy answers itself in the simple case."""
 FUTURE = 1
 """The bit that stands for all commands that the proxy does not know yet."""
 
@@ -90,7 +91,7 @@ class CommandSet:
                 self.modules |= bit
             if fact.handling in KEYED:
                 self.keyed |= bit
-            elif fact.name in _ENDING or (fact.handling is Handling.SESSION and "admin" not in fact.categories):
+            elif fact.name in _ANSWERED or (fact.handling is Handling.SESSION and "admin" not in fact.categories):
                 self.own |= bit
             categories = fact.categories if older is None else older.get(fact.name, fact.categories)
             if not (older is None or fact.name in older or fact.name in own or bit & self.modules):

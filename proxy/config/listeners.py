@@ -20,7 +20,15 @@ class ListenerSection(Section):
     read_from: ReadFrom | None = default(None, "None: as for the whole proxy.")
     present_as: PresentAs | None = default(None, "None: as for the whole proxy.")
     users: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] | None = default(None, "None: every user.")
+    proxy_protocol: bool = default(
+        False, "Only a balancer sends the header, and only where it is told to.", strict=True
+    )
     max_clients: Count | None = default(None, "None: only the limit of all listeners together.", ge=1, le=10000000)
+
+    @property
+    def has_strangers(self) -> bool:
+        """Return whether clients of other machines may come here, be it by a balancer on this one."""
+        return self.proxy_protocol or not self.address.loopback
 
     def admits(self, user: str) -> bool:
         """Return whether a user of this name may log in here."""

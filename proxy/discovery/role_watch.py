@@ -11,6 +11,7 @@ nothing is sent to a replica until the primary is found. Meanwhile the requests 
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Collection
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from proxy.backends.shared import Backend
 from proxy.discovery.learn import node_of_cluster
 from proxy.engine.sink import WholeReplySink
 from proxy.resp import encode
+from proxy.resp.bounded_reader import SHORT
 from proxy.resp.info import Replication
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node
@@ -70,6 +72,10 @@ class _RoleAnswer(WholeReplySink):
     def counted(self) -> bool:
         """Whether an error counts as a failed command: it does not, since no client sent the request."""
         return False
+
+    def kept(self, token: int, size: int) -> int:
+        """Have a reply dropped that is longer than an answer to this question."""
+        return size if size <= SHORT.size else sys.maxsize
 
     def take(self, token: int, reply: bytes) -> None:
         """Report a server that is a replica."""

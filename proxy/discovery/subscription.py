@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
+from itertools import repeat
 
 import hiredis
 
@@ -10,11 +12,15 @@ from proxy.backends.connect_gate import Backoff
 from proxy.backends.handshake import Credentials
 from proxy.errors import BackendError
 from proxy.resp import encode
+from proxy.resp.bounded_reader import SHORT, BoundedReader
+from proxy.resp.replies import BadReply
 from proxy.sharding.topology import Node
 from proxy.transport.clock import timeout
 from proxy.transport.tls import open_streams
 
-_CHUNK = 64 * 1024
+log = logging.getLogger(__name__)
+
+_CHUNK = 16 * 1024
 _PING_AFTER = 1.0
 """Seconds of silence after which a PING is sent."""
 _BACKOFF_MIN = 0.1
@@ -44,6 +50,8 @@ class Subscription:
         self._patience = patience
         self._on_message = on_message
         self._on_change = on_change
+        self._unreadable = ""
+        """The reason for which the events could not be read, as it was logged last."""
 
     async def run(self) -> None:
         """Keep the subscription; never returns. Failures are not logged: after ``on_change`` the server is asked, which
@@ -53,7 +61,7 @@ class Subscription:
         while True:
             began = loop.time()
             # ValueError is raised for a host that is not a valid name.
-            with contextlib.suppress(OSError, TimeoutError, ValueError, BackendError, hiredis.ProtocolError):
+            with contextlib.suppress(OSError, TimeoutError, ValueError, BackendError):
                 await self._listen()
             if loop.time() - began > _BACKOFF_MAX:
                 backoff.reset()
@@ -71,7 +79,7 @@ class Subscription:
             writer.close()
 
     async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        parser = hiredis.Reader()
+        parser = BoundedReader(repeat(SHORT))
         subscribed = pinged = False
         try:
             while True:
@@ -91,6 +99,12 @@ class Subscription:
                 parser.feed(data)
                 while (reply := parser.gets()) is not False:
                     subscribed = self._take(reply) or subscribed
+                if len(data) == _CHUNK:
+                    await asyncio.sleep(0)  # a sentinel that sends without end does not hold up clients
+        except (BadReply, hiredis.ProtocolError) as error:
+            if self._unreadable != str(error):
+                self._unreadable = str(error)
+                log.warning("a sentinel's events can not be read address=%s reason=%r", self.node.address, str(error))
         finally:
             if subscribed:
                 self._on_change(self.node)

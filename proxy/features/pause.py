@@ -12,10 +12,8 @@ Sources: https://redis.io/docs/latest/commands/client-pause/ and
 https://redis.io/docs/latest/develop/programmability/lua-api/ (script flags).
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-import hiredis
+import sys
+from collections.abc import Iterator, Sequence
 
 from proxy.commands.facts import Fact
 from proxy.engine.sink import WholeReplySink
@@ -23,9 +21,12 @@ from proxy.features.host import Services
 from proxy.planning.exec_block import Queue
 from proxy.planning.proof import RUNS_CODE, SHEBANG
 from proxy.resp import encode
+from proxy.resp.replies import BadReply, elements, string_of
 
 _LIST = encode.request(("FUNCTION", "LIST"))
 _ENGINE = SHEBANG + b"lua"
+_LONGEST_LIST = 256 * 1024
+"""The most bytes of the list of functions that are read; all functions of a longer list count as writing."""
 _NO_WRITES = b"no-writes"
 _FLAGS = frozenset((_NO_WRITES, b"allow-oom", b"allow-stale", b"no-cluster", b"allow-cross-slot-keys"))
 """The flags of a script; a server takes a script with any other one for one that writes."""
@@ -94,6 +95,10 @@ class Pausing(WholeReplySink):
                 self._asked = True
                 backend.send(self, 0, _LIST, self._service.turn.now(), None)
 
+    def kept(self, token: int, size: int) -> int:
+        """Have a list that is too long dropped."""
+        return size if size <= _LONGEST_LIST else sys.maxsize
+
     def take(self, token: int, reply: bytes) -> None:
         """Take the list of functions, and check the held commands again."""
         self._asked = False
@@ -127,19 +132,33 @@ def _says_no_writes(script: bytes) -> bool:
 
 
 def _reading(reply: bytes) -> frozenset[bytes]:
-    """The names of the functions that do not write, from a reply to FUNCTION LIST in RESP2."""
-    reader = hiredis.Reader()
-    reader.feed(reply)
-    found: set[bytes] = set()
-    libraries = reader.gets()
-    for library in libraries if isinstance(libraries, list) else ():
-        for function in _fields(library).get(b"functions") or ():
-            fields = _fields(function)
-            if _NO_WRITES in (fields.get(b"flags") or ()):
-                found.add(fields[b"name"])
-    return frozenset(found)
+    """The names of the functions that do not write, from a reply to FUNCTION LIST in RESP2. Parts of the reply that can
+    not be read are passed over, so that their functions count as writing."""
+    try:
+        return frozenset(_names_of_reading(reply))
+    except BadReply:
+        return frozenset()
 
 
-def _fields(row: list[Any]) -> dict[bytes, Any]:
-    """The fields of a row of FUNCTION LIST, in which names and values alternate."""
-    return dict(zip(row[::2], row[1::2], strict=False))
+def _names_of_reading(reply: bytes) -> Iterator[bytes]:
+    for library in _rows(reply):
+        for function in _rows(_field(library, b"functions")):
+            flags, name = _field(function, b"flags"), _field(function, b"name")
+            if _NO_WRITES in map(_text, _rows(flags)) and name:
+                yield string_of(name)
+
+
+def _rows(frame: bytes) -> list[bytes]:
+    """The elements of an array or a set; none for any other reply."""
+    return elements(frame) if frame[:1] in (b"*", b"~") else []
+
+
+def _text(frame: bytes) -> bytes:
+    """The content of a string; empty for any other reply."""
+    return string_of(frame) if frame[:1] in (b"$", b"+") else b""
+
+
+def _field(row: bytes, name: bytes) -> bytes:
+    """The frame of a field of a row of FUNCTION LIST, in which names and values alternate; empty if it is missing."""
+    words = _rows(row)
+    return next((value for key, value in zip(words[::2], words[1::2], strict=False) if _text(key) == name), b"")

@@ -39,5 +39,6 @@ cdef class Queue:
     cdef Py_ssize_t _counted
     cdef Py_ssize_t _held
 
+    cpdef object allow(self, object permissions)
     @cython.locals(kind=QueuedKind)
     cpdef object add(self, Queued item, object slots)

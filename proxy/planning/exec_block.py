@@ -186,6 +186,13 @@ class Queue:
         self.state = state
         self.spoiled = state is TransactionState.SPOILED
 
+    def allow(self, permissions: object) -> None:
+        """Note that the next command is allowed by the ``permissions`` of the client's user."""
+        if not self.items:
+            self.allowed_by = permissions
+        elif self.allowed_by is not permissions:
+            self.allowed_by = None
+
     def add(self, item: Queued, slots: Collection[int]) -> None:
         """Append ``item``, whose keys are in ``slots``. Raises ``RuntimeError`` if nothing may be queued any more."""
         if self.state is not _QUEUEING:

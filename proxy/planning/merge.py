@@ -20,7 +20,7 @@ from proxy.planning.scan_cursor import page
 from proxy.planning.scatter import Scatter
 from proxy.planning.split import joining
 from proxy.resp import encode
-from proxy.resp.replies import BadReply, elements, header, integer_of, some_elements, string_of
+from proxy.resp.replies import BadReply, element_steps, header, integer_of, some_elements, string_of
 
 _ERROR = ord("-")
 _STEP = 16
@@ -36,6 +36,13 @@ _JOINED = (b"*", b"~", b"%")
 """The types of aggregates whose elements can be concatenated."""
 _TOLERANT = frozenset({"one_ok", "info", "config_get"})
 """The ways that return a reply even if a part failed."""
+_STATISTICS = frozenset(
+    {"info", "config_get", "latency_latest", "latency_history", "latency_histogram", "memory_stats", "running", "text"}
+)
+"""The ways that merge what servers tell about themselves."""
+STATISTICS_MOST = 1024 * 1024
+"""The most bytes of a reply that tells of a server: twice the INFO of a server with 10,000 databases. A longer one is
+not merged."""
 
 
 def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
@@ -60,11 +67,12 @@ def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[l
     pieces = [reply if isinstance(reply, list) else [reply] for reply in replies]
     replies.clear()
     join = PIECEWISE.get(plan.way.merge)
-    if any(reply[0][0] == _ERROR for reply in pieces):
-        # Most ways read only the error of a failed part, which is its first piece.
-        tolerant = plan.way.merge in _TOLERANT
-        return [merge(plan, [b"".join(reply) if tolerant else reply[0] for reply in pieces], context)]
+    if plan.way.merge not in _TOLERANT and any(reply[0][0] == _ERROR for reply in pieces):
+        # Only the error of a failed part is read, which is its first piece.
+        return [merge(plan, [reply[0] for reply in pieces], context)]
     if join is None:
+        if plan.way.merge in _STATISTICS and any(sum(map(len, reply)) > STATISTICS_MOST for reply in pieces):
+            return [encode.error(errors.NO_MERGE)]
         whole = [b"".join(reply) for reply in pieces]
         pieces.clear()
         reply = (yield from merging(plan, whole, context)) if is_long(plan) else merge(plan, whole, context)
@@ -189,14 +197,28 @@ def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
     return random.choice(found) if found else replies[0]
 
 
+def _randomkey_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
+    """The same as ``_randomkey``, for replies in pieces."""
+    found = [reply for reply in replies if reply[0] not in (b"$-1\r\n", b"_\r\n")]
+    yield MORE
+    return random.choice(found)
+
+
 def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     """The newest entries of all servers, as many as were asked for."""
     rows: list[tuple[int, bytes]] = []
-    for row in (row for reply in replies for row in elements(reply)):
-        rows.append((integer_of(elements(row)[1]), row))
+    for row in (row for reply in replies for some in element_steps(reply, _STEP) for row in some):
+        rows.append((integer_of(some_elements(row, header(row)[2], 2)[0][1]), row))
         yield MORE
     rows.sort(key=itemgetter(0), reverse=True)
-    return encode.array(row for _, row in rows[: _asked(plan.options)])
+    rows = rows[: _asked(plan.options)]
+    yield MORE
+    frames = [b"*%d\r\n" % len(rows)]
+    for at in range(0, len(rows), _MANY):
+        frames += [row for _, row in rows[at : at + _MANY]]
+        yield MORE
+    yield from joining(frames)
+    return b"".join(frames)
 
 
 def _asked(options: Sequence[bytes]) -> int | None:
@@ -268,6 +290,12 @@ _SLICED: Mapping[str, Merging] = {
     "pubsub_numsub": _counting,
     "series": _merging_series,
     "slowlog": _sorting,
+    "info": merge_info.info,
+    "config_get": merge_info.config_get,
+    "latency_latest": merge_stats.latency_latest,
+    "latency_history": merge_stats.latency_history,
+    "latency_histogram": merge_stats.latency_histogram,
+    "memory_stats": merge_stats.memory_stats,
 }
 """The ways that merge element by element, possibly very many of them."""
 
@@ -279,7 +307,7 @@ def is_long(plan: Scatter) -> bool:
 
 def merging(plan: Scatter, replies: list[bytes], context: Context) -> Job[bytes]:
     """The job that does the work of ``merge`` for long replies."""
-    if any(reply[0] == _ERROR for reply in replies):
+    if any(reply[0] == _ERROR for reply in replies) and plan.way.merge not in _TOLERANT:
         return merge(plan, replies, context)
     try:
         found = yield from _SLICED[plan.way.merge](plan, replies, context)
@@ -304,19 +332,14 @@ MERGERS: Mapping[str, Merger] = {
     "mget": _by_key,
     "scan": _scan,
     "randomkey": _randomkey,
-    "info": merge_info.info,
-    "config_get": merge_info.config_get,
-    "latency_latest": merge_stats.latency_latest,
-    "latency_history": merge_stats.latency_history,
-    "latency_histogram": merge_stats.latency_histogram,
     "running": merge_stats.running,
     "text": merge_stats.texts,
-    "memory_stats": merge_stats.memory_stats,
     "pubsub_numpat": _pubsub_numpat,
 }
 
 PIECEWISE: Mapping[str, Callable[[Scatter, list[list[bytes]]], Job[list[bytes]]]] = {
     "concat": _concat_pieces,
     "mget": _by_key_pieces,
+    "randomkey": _randomkey_pieces,
 }
 """The mergers of replies in pieces, by way."""

@@ -4,14 +4,22 @@ Sources: https://redis.io/docs/latest/commands/info/ and https://redis.io/docs/l
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from itertools import chain
 
 from proxy import errors
+from proxy.engine.jobs import MORE, Job, at_once
 from proxy.planning.merge_context import Context
 from proxy.planning.scatter import Scatter, Uncounted
 from proxy.resp import encode
-from proxy.resp.info import Section, parse, write
-from proxy.resp.replies import elements, string_of
+from proxy.resp.info import Section, parse, parsing, write
+from proxy.resp.replies import element_steps, string_of
 
+_STEP = 16
+"""The number of fields or settings after which a job may be interrupted."""
+_LINES = 100
+"""The number of lines that are written in one step."""
+_FEW = 4
+"""The number of lines of numbers after which a job may be interrupted."""
 _ERROR = ord("-")
 _DOWN = (b"-SHARDDOWN", b"-TIMEOUT", b"-UNCERTAIN", b"-LOADING", b"-CLUSTERDOWN")
 """The beginnings of the errors of shards that can not be asked now."""
@@ -73,7 +81,7 @@ Settings = Mapping[bytes, bytes]
 """The settings of one server, from CONFIG GET."""
 
 
-def info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+def info(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     """The merged INFO of the shards that answer; one field says why the others do not."""
     failed = [reply for reply in replies if reply[0] == _ERROR]
     answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
@@ -90,22 +98,25 @@ def info(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
         documents = [only(bare(context.version()), sections)]
     of_lowest = context.servers.oldest() if context.servers is not None else frozenset()
     oldest = {number for number, at in enumerate(answered) if plan.parts[at].shard in of_lowest}
-    merged = merge(documents, context.overlay(plan.way.cluster), sections, oldest=oldest, missing=missing)
+    merged = yield from merging(documents, context.overlay(plan.way.cluster), sections, oldest=oldest, missing=missing)
     return encode.verbatim(merged, 3 if answered and replies[answered[0]][:1] == b"=" else 2)
 
 
-def config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:
+def config_get(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     """The settings of the first shard that answers, those that only other shards have, and the keyspace events that all
     of them send. Settings that differ are logged. ``maxclients`` is the proxy's own."""
     answered = [at for at, reply in enumerate(replies) if reply[0] != _ERROR]
     if not answered:
         return replies[0]
-    frames = [elements(replies[at]) for at in answered]
-    found = [
-        {string_of(name): string_of(value) for name, value in zip(all_[::2], all_[1::2], strict=True)}
-        for all_ in frames
-    ]
-    merged, differing = common_settings(found)
+    found: list[dict[bytes, bytes]] = []
+    for at in answered:
+        settings: dict[bytes, bytes] = {}
+        for some in element_steps(replies[at], 2 * _STEP):
+            texts = list(map(string_of, some))
+            settings.update(zip(texts[::2], texts[1::2], strict=True))
+            yield MORE
+        found.append(settings)
+    merged, differing = yield from common_settings(found)
     if context.servers is not None:
         for name in differing:
             values = [
@@ -128,22 +139,37 @@ def merge(
     oldest: Set[int] = frozenset(),
     missing: str = "",
 ) -> str:
+    """The result of ``merging``, without a pause."""
+    return at_once(merging(documents, overlay, asked, oldest=oldest, missing=missing))
+
+
+def merging(
+    documents: Sequence[str],
+    overlay: Mapping[str, Mapping[str, str]],
+    asked: Set[str],
+    *,
+    oldest: Set[int] = frozenset(),
+    missing: str = "",
+) -> Job[str]:
     """One document from the ``documents`` of several shards; fields in ``overlay`` replace those of their sections.
 
     A section of the overlay that no document has is added if it is in ``asked`` (lower case; empty means all).
     ``oldest`` are the indexes of the documents whose fields are used; empty means all documents. ``missing`` says why
     other documents are missing, and is always added.
     """
-    parsed = [parse(document) for document in documents]
-    names = list(dict.fromkeys(name for sections in parsed for name in sections))
-    merged = {
-        name: _section(
+    parsed: list[dict[str, Section]] = []
+    for document in documents:
+        parsed.append({})
+        for _ in parsing(document, parsed[-1]):
+            yield MORE
+    merged: dict[str, Section] = {}
+    for name in dict.fromkeys(name for sections in parsed for name in sections):
+        merged[name] = yield from _section(
             name,
             [sections[name] for sections in parsed if name in sections],
             [parsed[at][name] for at in oldest if at < len(parsed) and name in parsed[at]],
         )
-        for name in names
-    }
+        yield MORE
     for name, fields in overlay.items():
         if name in merged:
             merged[name].update(fields)
@@ -156,7 +182,21 @@ def merge(
         if _LOADING in missing and "Persistence" in merged:
             merged["Persistence"]["loading"] = "1"
         merged.setdefault("Slotgate", {})["slotgate_missing"] = missing
-    return write(merged)
+    return (yield from _writing(merged))
+
+
+def _writing(document: Mapping[str, Section]) -> Job[str]:
+    """The text of ``document``, as ``write`` makes it."""
+    texts: list[str] = []
+    for name, fields in document.items():
+        names = list(fields)
+        for at in range(0, max(len(names), 1), _LINES):
+            some = {field: fields[field] for field in names[at : at + _LINES]}
+            text = write({name: some})
+            texts.append(text if at == 0 else text[len(name) + 4 :])
+            yield MORE
+        texts.append("\r\n")
+    return "".join(texts[:-1])
 
 
 def without_keys(document: str) -> str:
@@ -188,16 +228,20 @@ def only(document: str, asked: Set[str]) -> str:
     return write({name: fields for name, fields in parse(document).items() if name.lower() in asked})
 
 
-def _section(name: str, parts: Sequence[Section], oldest: Sequence[Section]) -> Section:
+def _section(name: str, parts: Sequence[Section], oldest: Sequence[Section]) -> Job[Section]:
     if name in _TABLES:
-        return _table(name, parts)
+        return (yield from _table(name, parts))
     fields: Section = {}
-    for field in dict.fromkeys(field for part in oldest or parts for field in part):
+    for at, field in enumerate(dict.fromkeys(chain(*(oldest or parts)))):
         values = [part[field] for part in parts if field in part]
+        if not at % _STEP:
+            yield MORE
         if name == "Replication" and field not in _REPLICATION_KEPT:
             continue
         fields[field] = _FIXED[field] if field in _FIXED else _value(name, field, values)
-    for field in fields:
+    for at, field in enumerate(fields):
+        if not at % (8 * _STEP):
+            yield MORE
         if field.endswith("_human") and field[:-6] in fields and fields[field[:-6]].isdigit():
             fields[field] = human(int(fields[field[:-6]]))
     return fields
@@ -221,17 +265,24 @@ def _value(section: str, field: str, values: Sequence[str]) -> str:
     return f"{total:.{len(values[0].partition('.')[2])}f}"
 
 
-def _table(name: str, parts: Sequence[Section]) -> Section:
+def _table(name: str, parts: Sequence[Section]) -> Job[Section]:
     """Adds up lines of the form ``db0:keys=1,expires=0,avg_ttl=0``, column by column."""
     if name == "Latencystats":
         # Percentiles can not be added up: for a command that several shards have run, the first shard's are given.
         return {field: value for part in reversed(parts) for field, value in part.items()}
     lines: dict[str, list[dict[str, float]]] = {}
     for part in parts:
-        for field, value in part.items():
+        for at, (field, value) in enumerate(part.items()):
             pairs = (item.partition("=") for item in value.split(","))
             lines.setdefault(field, []).append({key: float(number) for key, _, number in pairs})
-    return {field: _row(rows) for field, rows in sorted(lines.items())}
+            if not at % _FEW:
+                yield MORE
+    table: Section = {}
+    for at, field in enumerate(sorted(lines)):
+        table[field] = _row(lines[field])
+        if not at % _FEW:
+            yield MORE
+    return table
 
 
 def _row(rows: Sequence[Mapping[str, float]]) -> str:
@@ -272,15 +323,17 @@ def human(size: int) -> str:
     return f"{size}B" if unit == "B" else f"{value:.2f}{unit}"
 
 
-def common_settings(servers: Sequence[Settings]) -> tuple[dict[bytes, bytes], list[bytes]]:
+def common_settings(servers: Sequence[Settings]) -> Job[tuple[dict[bytes, bytes], list[bytes]]]:
     """The settings of the first of ``servers``, then those that only others have, with empty passwords; and the names
     of the settings that differ though they should be the same."""
     merged: dict[bytes, bytes] = {}
     differing = []
-    for server in servers:
-        for name, value in server.items():
-            merged.setdefault(name, value)
-    for name in merged:
+    for server in reversed(servers):
+        merged |= server
+    merged = {name: merged[name] for name in chain(*servers)}
+    for at, name in enumerate(merged):
+        if not at % _STEP:
+            yield MORE
         key = name.lower()
         values = {server[name] for server in servers if name in server}
         if key in _SECRETS:

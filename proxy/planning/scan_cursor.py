@@ -107,15 +107,20 @@ class Cursors:
         return (slots << _PRIMARY_BITS | self._primaries[shard]) << self._bits | shard if self._tagged else shard
 
 
-def page(reply: bytes) -> tuple[bytes, bytes]:
-    """The cursor and the array of keys, as frames, in a whole reply to SCAN. Raises ``BadReply``.
-
-    The keys, of which there may be millions, are not looked at.
+def cursor_of(reply: bytes) -> tuple[bytes, int]:
+    """The frame of the cursor in a reply to SCAN, and the offset of the array of keys; the rest of the reply may be
+    missing. Raises ``BadReply``.
     """
     _, count, at = header(reply)
     if count != 2:
         raise BadReply(f"no page of a scan: {reply[:32]!r}")
     (cursor,), at = some_elements(reply, at, 1)
+    return cursor, at
+
+
+def page(reply: bytes) -> tuple[bytes, bytes]:
+    """The cursor and the array of keys, as frames, in a whole reply to SCAN. Raises ``BadReply``."""
+    cursor, at = cursor_of(reply)
     return cursor, reply[at:]
 
 

@@ -9,6 +9,9 @@ from typing import AnyStr
 
 from proxy.resp.role import is_replica
 
+_STEP = 2048
+"""The number of characters of a document that are parsed in one step."""
+
 Section = dict[str, str]
 """The fields of one section of INFO, in order."""
 
@@ -25,16 +28,27 @@ def fields(document: AnyStr) -> Iterator[tuple[AnyStr, AnyStr]]:
 def parse(document: str) -> dict[str, Section]:
     """The sections of ``document`` by name. A ``module:`` line is kept whole as a field, since there can be several."""
     found: dict[str, Section] = {}
-    current: Section = {}
-    for line in document.splitlines():
-        if line.startswith("# "):
-            current = found.setdefault(line[2:].strip(), {})
-        elif line.startswith("module:"):
-            current[line] = ""
-        elif ":" in line:
-            name, _, value = line.partition(":")
-            current[name] = value
+    for _ in parsing(document, found):
+        pass
     return found
+
+
+def parsing(document: str, found: dict[str, Section]) -> Iterator[None]:
+    """Parse ``document`` as ``parse`` does into ``found``, in steps of some lines, of which there may be very many."""
+    current: Section = {}
+    at = 0
+    while at < len(document):
+        end = document.find("\n", at + _STEP) + 1 or len(document)
+        for line in document[at:end].splitlines():
+            if line.startswith("# "):
+                current = found.setdefault(line[2:].strip(), {})
+            elif line.startswith("module:"):
+                current[line] = ""
+            elif ":" in line:
+                name, _, value = line.partition(":")
+                current[name] = value
+        at = end
+        yield
 
 
 def write(document: Mapping[str, Mapping[str, str]]) -> str:

@@ -3,11 +3,15 @@
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2 and RESP3).
 """
 
+from collections.abc import Iterator
+
 _DOLLAR = 36
 _STAR = 42
 _PLUS = 43
 _MINUS = 45
 _COLON = 58
+_UNDERSCORE = 95
+_HASH = 35
 _CR = 13
 _LF = 10
 _ZERO = 48
@@ -131,6 +135,16 @@ class ReplyFramer:
                     if after > size:
                         return self._more(at - start, left, after - start)
                     at = after
+                    left -= 1
+                    continue
+            elif kind == _COLON or kind == _UNDERSCORE or kind == _PLUS or kind == _HASH:  # noqa: SIM109
+                # So are short numbers, nulls, simple strings and booleans.
+                end = at + 1
+                most = min(size - 1, at + _LONGEST)
+                while end < most and view[end] != _CR:
+                    end += 1
+                if end < most and view[end + 1] == _LF:
+                    at = end + 2
                     left -= 1
                     continue
             end = data.find(b"\r\n", max(at, start + self._searched))
@@ -273,6 +287,14 @@ def some_elements(frame: bytes, at: int, count: int) -> tuple[list[bytes], int]:
         at = after
         count -= 1
     return found, at
+
+
+def element_steps(frame: bytes, step: int) -> Iterator[list[bytes]]:
+    """The frames of the direct elements of an aggregate, ``step`` of them at a time, for jobs; see ``elements``."""
+    kind, number, at = header(frame)
+    for left in range(number * 2 if kind in (b"%", b"|") else number, 0, -step):
+        some, at = some_elements(frame, at, min(step, left))
+        yield some
 
 
 def elements(frame: bytes) -> list[bytes]:

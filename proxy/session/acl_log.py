@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from proxy.resp import encode
+from proxy.session.audit import Audit
 
 _TOGETHER = 60_000
 """The milliseconds within which equal entries are counted as one."""
@@ -38,13 +39,6 @@ class LogEntry:
     created: int = 0
     number: int = 0
     count: int = 1
-
-    def like(self, other: LogEntry) -> bool:
-        """Whether ``other`` is to be counted as the same entry."""
-        return (
-            (self.reason, self.context, self.object_, self.username)
-            == (other.reason, other.context, other.object_, other.username)
-        ) and abs(self.updated - other.updated) <= _TOGETHER
 
     def reply(self, now: int, protocol: int, numbered: bool) -> bytes:
         """Return the entry as a map; ``numbered`` says whether the map has the entry's number and times."""
@@ -79,20 +73,29 @@ class AclLog:
     def __repr__(self) -> str:
         return f"<AclLog of {len(self._entries)} entries>"
 
-    def add(self, entry: LogEntry) -> None:
-        """Add a denial, the newest."""
-        entry.object_ = entry.object_[:_OBJECT_MOST]
-        for at, known in enumerate(self._entries[:_LOOKED_AT]):
-            if known.like(entry):
-                known.client_info = entry.client_info
-                known.updated = entry.updated
+    def add(self, reason: str, context: str, object_: str, username: str, client_info: str, now: int) -> LogEntry:
+        """Add a denial, the newest, and return its entry, which may be one of before."""
+        object_ = object_[:_OBJECT_MOST]
+        entries = self._entries
+        for at, known in enumerate(entries[:_LOOKED_AT] if entries else ()):
+            if (
+                known.object_ == object_
+                and known.username == username
+                and known.reason == reason
+                and known.context == context
+                and abs(known.updated - now) <= _TOGETHER
+            ):
+                known.client_info = client_info
+                known.updated = now
                 known.count += 1
-                self._entries.insert(0, self._entries.pop(at))
-                return
-        entry.number, entry.created = self._numbered, entry.updated
+                if at:
+                    entries.insert(0, entries.pop(at))
+                return known
+        entry = LogEntry(reason, context, object_, username, client_info, now, now, self._numbered)
         self._numbered += 1
-        self._entries.insert(0, entry)
-        del self._entries[self._longest :]
+        entries.insert(0, entry)
+        del entries[self._longest :]
+        return entry
 
     def reset(self) -> None:
         """Forget all entries."""
@@ -119,7 +122,7 @@ class Denials:
     """Counts denials, and records them in the log. ``line_of`` shows a client as CLIENT LIST does; ``clock`` is the
     time of day, in seconds."""
 
-    __slots__ = ("_clock", "_line_of", "commands", "log", "logins", "on_login")
+    __slots__ = ("_clock", "_line_of", "audit", "commands", "log", "logins", "on_login")
 
     def __init__(self, clock: Callable[[], float] = float, line_of: Callable[[Any], str] = lambda session: "") -> None:
         self.log = AclLog()
@@ -129,6 +132,8 @@ class Denials:
         """The number of denied commands, by what was denied: the command, a key, a channel."""
         self.on_login: Callable[[LogEntry, str], None] | None = None
         """Called with each failed login and its reason."""
+        self.audit: Audit | None = None
+        """The audit log, if there is one."""
         self._clock = clock
         self._line_of = line_of
 
@@ -148,15 +153,15 @@ class Denials:
         """Record a failed login; ``command`` is the command that asked for it."""
         self.logins[why] = self.logins.get(why, 0) + 1
         entry = self._note(session, "auth", command, username)
+        if self.audit is not None:
+            self.audit.login_failed(session, command, username, why)
         if self.on_login is not None:
             self.on_login(entry, why)
 
     def _note(self, session: DeniedClient, reason: str, object_: bytes, username: str) -> LogEntry:
         context = "multi" if session.queued >= 0 else "toplevel"
         name = username.encode("utf-8", "surrogateescape").decode("latin-1")
-        entry = LogEntry(reason, context, object_.decode("latin-1"), name, self._line_of(session), self.now())
-        self.log.add(entry)
-        return entry
+        return self.log.add(reason, context, object_.decode("latin-1"), name, self._line_of(session), self.now())
 
 
 def reply(logs: Iterable[Sequence[dict[str, Any]]], count: int, now: int, protocol: int, numbered: bool) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.commands.categories import CommandSet
 from proxy.commands.table import CommandTable
-from proxy.session.acl_log import AclLog, LogEntry, reply
+from proxy.session.acl_log import AclLog, reply
 from proxy.session.acl_rules import AclUser, change, everything
 from proxy.session.acl_users import AclFileError, Users, lost_channels, parse_file
 from proxy.session.passwords import Passwords, Scrypt, sha256
@@ -147,32 +147,32 @@ def test_channels_that_are_lost() -> None:
     assert not lost_channels(old, made("a", "(&a*)", "(&b)"))
 
 
-def entry(at: int, name: str = "get", info: str = "id=1") -> LogEntry:
-    return LogEntry("command", "toplevel", name, "u", info, at)
+def deny(log: AclLog, at: int, name: str = "get", info: str = "id=1") -> None:
+    log.add("command", "toplevel", name, "u", info, at)
 
 
 def test_the_log_counts_what_is_alike_within_a_minute() -> None:
     log = AclLog(longest=3)
-    log.add(entry(1000))
-    log.add(entry(2000, "set"))
-    log.add(entry(61_000, info="id=2"))
+    deny(log, 1000)
+    deny(log, 2000, "set")
+    deny(log, 61_000, info="id=2")
     newest, older = log.export()
     assert (newest["object_"], newest["count"], newest["client_info"], newest["number"]) == ("get", 2, "id=2", 0)
     assert (newest["created"], newest["updated"], older["number"]) == (1000, 61_000, 1)
-    log.add(entry(200_000))
+    deny(log, 200_000)
     assert [kept["count"] for kept in log.export()] == [1, 2, 1]
-    log.add(entry(300_000))
+    deny(log, 300_000)
     assert [kept["number"] for kept in log.export()] == [3, 2, 0], "the oldest is forgotten"
     log.reset()
     assert log.export() == []
-    log.add(entry(1))
+    deny(log, 1)
     assert log.export()[0]["number"] == 4
 
 
 def test_what_the_log_shows() -> None:
     log = AclLog()
-    log.add(entry(1000))
-    log.add(entry(1500, "set"))
+    deny(log, 1000)
+    deny(log, 1500, "set")
     reader = hiredis.Reader()
     reader.feed(reply([log.export()], 1, 1504, 2, numbered=False))
     ((*fields,),) = reader.gets()
