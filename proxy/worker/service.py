@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.connect_gate import Gates
 from proxy.backends.dispatch import Dispatcher
 from proxy.backends.settings import BackendSettings
@@ -270,4 +270,4 @@ class Service:
     def _unserved(self) -> str:
         """Return why not all shards can be asked; empty if all can be asked."""
         topology = self.topology
-        return "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
+        return "" if topology.whole else server_errors.incomplete(topology.shards, topology.cluster)
