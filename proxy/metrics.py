@@ -36,6 +36,30 @@ AUDIT_WAITING = Metric(
 )
 LOGINS_DELAYED = Metric("slotgate_logins_delayed", "counter", "Logins that had to wait, as many had failed.")
 DENIED = Metric("slotgate_acl_denied", "counter", "Commands that the rules of their user denied.", ("reason",))
+HANDSHAKES = Metric(
+    "slotgate_tls_handshakes",
+    "counter",
+    "TLS handshakes of clients: full, resumed, or failed, by the reason.",
+    ("listener", "outcome"),
+)
+HANDSHAKING = Metric(
+    "slotgate_tls_handshaking",
+    "gauge",
+    "Clients whose TLS handshake is not complete (open), and steps of handshakes that wait for the thread (waiting).",
+    ("state", "worker"),
+)
+CERTIFICATE_EXPIRY = Metric(
+    "slotgate_certificate_expiry_seconds",
+    "gauge",
+    "Seconds until a certificate in use expires; negative if it has.",
+    ("listener", "file", "worker"),
+)
+CERTIFICATE_RELOADS = Metric(
+    "slotgate_certificate_reloads",
+    "counter",
+    "Times that changed certificates of a listener were used (ok), or could not be (failed).",
+    ("listener", "outcome"),
+)
 STOPPED = Metric(
     "slotgate_clients_not_read",
     "counter",
@@ -48,6 +72,16 @@ REFUSED = Metric(
 WAITING = Metric(
     "slotgate_client_waiting_bytes", "gauge", "Bytes that wait for clients that are behind with reading.", ("worker",)
 )
+MEMORY = Metric(
+    "slotgate_client_memory_bytes",
+    "gauge",
+    "Bytes that clients hold, by kind, counted every few seconds.",
+    ("kind", "worker"),
+)
+MEMORY_LIMIT = Metric(
+    "slotgate_client_memory_limit_bytes", "gauge", "Bytes that clients may hold, of limits.memory.", ("worker",)
+)
+RESIDENT = Metric("slotgate_resident_bytes", "gauge", "Memory of the worker process.", ("worker",))
 SPLITS = Metric("slotgate_splits", "counter", "Requests split into parts for several shards.")
 CROSSSLOTS = Metric("slotgate_crossslots", "counter", "Requests refused because their keys are in several slots.")
 _BACKEND = ("shard", "address", "role", "connection", "worker")

@@ -3,6 +3,8 @@
 ::
 
     connection        the connection: bytes in, replies out, and when it is read from
+    holdings          the memory that a client holds: requests, replies, a transaction, subscriptions
+    memory_budget     decides which clients are not read from, or closed, when memory is short
     kept_input        bytes that are received but not carried out yet
     request_loop      gives each request to the first path that carries it out
     fast_path         forwards plain commands without decoding them

@@ -10,11 +10,12 @@ Bytes that are read and not yet carried out are kept (``KeptInput``); ``Flow`` d
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import cast
 
 from proxy import errors
-from proxy.client.client import Client
-from proxy.client.kept_input import KeptInput
+from proxy.client.holdings import HoldingClient
+from proxy.client.kept_input import PIECE, KeptInput
 from proxy.client.large_request import LANDS_FROM, Landing
 from proxy.client.registry import Clients
 from proxy.client.request_loop import carry_out_all, pace, wait
@@ -34,11 +35,12 @@ _PACED = Stop.PACED
 _LOGIN = Stop.LOGIN
 _WITH_LOGIN = 16 * 1024
 """Bytes of a client's requests that are read and kept while its login is delayed."""
+_LARGE = PIECE
 _HELD = 1024 * 1024
 """Bytes of a client's requests that are read and kept while CLIENT PAUSE holds them."""
 
 
-class ClientConnection(Client):
+class ClientConnection(HoldingClient):
     """The ``asyncio.Protocol`` of a client's connection: frames and carries out its requests, answers them in order,
     and reads only while there is room."""
 
@@ -47,8 +49,6 @@ class ClientConnection(Client):
         "_clients",
         "_counters",
         "_ending",
-        "_kept",
-        "_landing",
         "_more",
         "_transport",
         "_turn",
@@ -67,10 +67,7 @@ class ClientConnection(Client):
         self._transport: asyncio.Transport | None = None
         self._ending = False
         # of its requests
-        self._kept: KeptInput | None = None
-        """The bytes that are not carried out yet."""
-        self._landing: Landing | None = None
-        """The large request that is being read."""
+        self.hold_nothing()
         self._more = False
         """Whether more bytes are kept behind the requests that are carried out now."""
 
@@ -96,6 +93,12 @@ class ClientConnection(Client):
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
         self.begin(self._clients.enter(self, transport), Flow(self, transport), self._turn.now())
         self._clients.begun(self)
+
+    def certified(self, names: Sequence[str]) -> None:
+        """Log in as the user that the client's certificate names, if there is one."""
+        if self._transport is not None:
+            self.session.certify(names)
+            self.adopt_session()
 
     @property
     def gone(self) -> bool:
@@ -229,6 +232,7 @@ class ClientConnection(Client):
     def _process(self, data: bytes, pos: int, now: float) -> None:
         """Carry out the requests in ``data[pos:]``, and keep those that must wait or are incomplete."""
         try:
+            taken = pos
             pos = carry_out_all(self, data, pos, now, self._turn, self._more)
         except ProtocolError as error:
             self.window.gathers = False
@@ -236,6 +240,9 @@ class ClientConnection(Client):
             return
         if self.closing:
             return
+        taken = (pos if pos >= 0 else ~pos) - taken
+        if taken >= _LARGE:
+            self.count_sent(taken)
         if pos >= 0:
             if pos < len(data):
                 self._kept = KeptInput(data, pos)
@@ -261,6 +268,7 @@ class ClientConnection(Client):
         if self._transport is not None:
             self._landing = Landing(self, self._transport, self.framer().need, begun)
             self.framer().reset()
+            self.flow.handed_back()
 
     def landed(self, request: bytes) -> None:
         """Carry out a large request that is complete."""
@@ -329,28 +337,6 @@ class ClientConnection(Client):
             elif flow.reasons & _FULL and window.pending <= self.most // 2:
                 pace(self)
                 flow.go(_FULL)
-
-    def waiting(self) -> int:
-        """The bytes that wait in this process until the client reads its replies: replies, the expected replies to its
-        requests in flight (as large as its last ones, but no larger than what streams), and requests behind them."""
-        window = self.window
-        coming = 0 if self.pacing is None else self.pacing.expected(window.pending)
-        return self.flow.unread() + window.parked_bytes + coming + self.unprocessed()
-
-    def unprocessed(self) -> int:
-        """The bytes of requests that are not carried out yet."""
-        return 0 if self._kept is None else self._kept.size()
-
-    def arriving(self) -> int:
-        """A number that changes as more comes of a request that has begun; 0 while none has, or it is not read."""
-        if self.flow.stopped:
-            return 0
-        return self.unprocessed() if self._landing is None else self._landing.left
-
-    def coming(self) -> int:
-        """The bytes of replies to the requests that the client may send before the next check, in addition to those
-        that wait."""
-        return 0 if self.pacing is None else self.pacing.expected(max(self.most - self.window.pending, 0))
 
     def abort(self, reason: str) -> None:
         """Close at once, for a ``reason`` that is logged and counted."""

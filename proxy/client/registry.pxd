@@ -20,6 +20,7 @@ cdef class Clients:
     cdef object _pause_timer
     cdef readonly bint paused
     cdef readonly object backlog
+    cdef public object memory
     cdef readonly object monitoring
     cdef public object pausing
     cdef public object admission

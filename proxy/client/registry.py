@@ -7,6 +7,7 @@ from proxy import errors
 from proxy.client.admission import Admission, Peer, too_many_at
 from proxy.client.backlog import Backlog
 from proxy.client.client import Client
+from proxy.client.memory_budget import MemoryBudget
 from proxy.client.shared_counts import SharedCounts
 from proxy.client.user_limits import UserLimits
 from proxy.config.model import LimitsSection
@@ -46,6 +47,8 @@ class Clients:
         self.own_maximum = limits.max_clients
         """How many clients this worker may have: its file descriptors suffice for so many."""
         self.backlog = Backlog(loop, limits.output_memory, counters)
+        self.memory = MemoryBudget(0)
+        """The memory of the clients, which is counted from the start of the worker on."""
         self.monitoring = MonitoringClients(self.tell_plain)
         self.pausing: Pausing
         """Decides which commands a pause holds."""

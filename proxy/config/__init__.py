@@ -4,9 +4,10 @@
 
     model          the tables and keys, with their defaults and the reason for each
     section        what the tables have in common
-    client_limits  the keys of ``[limits]`` about who is connected
+    client_limits  the keys of ``[limits]`` about who is connected, and what one client may have
     admin          the table of the admin port
     listeners      the listening addresses, and what holds for the clients of each
+    listener_tls   the table of a listener's TLS
     users          the users and their rules
     audit          the table of the audit log
     colocate       the co-location rules

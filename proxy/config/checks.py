@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import combinations, groupby
 
-from proxy.config.certificates import TLS_FILES, check_own, client_context
+from proxy.config.certificates import TLS_FILES, check_own, client_context, server_context
 from proxy.config.key_checks import Problem, check_colocate, check_undeclared, repeated
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
@@ -16,6 +16,8 @@ from proxy.config.values import Address, format_range
 from proxy.sharding.slots import SLOTS
 
 _RATES = ("max_command_rate_per_user", "max_byte_rate_per_user")
+LEAST_MEMORY = 96 << 20
+"""The least memory of a worker, in bytes: it takes about half of it without any client."""
 _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
 
@@ -83,6 +85,27 @@ def check_pubsub_output(config: Config) -> Iterator[Problem]:
     if config.limits.pubsub_output_soft > config.limits.pubsub_output_hard:
         path = "limits.pubsub_output_soft"
         yield path, "is larger than pubsub_output_hard: make it smaller, or pubsub_output_hard larger"
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """Yield limits that ``limits.memory`` does not allow to be reached, in words: warnings, as the proxy works."""
+    limits, share = config.limits, config.memory_share
+    of_share = f"one worker's share of limits.memory ({share // 2**20} MB)"
+    for key, size, so in (
+        ("max_request_size", limits.max_request_size, "the client of a larger request than fits is closed"),
+        ("output_hard", limits.output_hard, "a client for which so much waits is closed before"),
+        ("output_memory", limits.output_memory, "clients are not read from, or closed, before"),
+        ("max_reply", limits.max_reply, "the client of a larger reply than fits is closed"),
+        ("script_memory", limits.script_memory, "scripts may take all of it"),
+    ):
+        if size > share:
+            yield f"limits.{key} ({size // 2**20} MB) is more than {of_share}: {so}"
+
+
+def check_memory(config: Config) -> Iterator[Problem]:
+    """Check that each worker has memory to start with."""
+    if config.limits.memory != "auto" and config.memory_share < LEAST_MEMORY:
+        yield "limits.memory", f"is too small: each worker needs {LEAST_MEMORY // 2**20} MB"
 
 
 def check_bulk(config: Config) -> Iterator[Problem]:
@@ -262,6 +285,19 @@ def check_listeners(config: Config) -> Iterator[Problem]:
                 yield path, f"{server} is the proxy itself ({name}): name the server's own address"
 
 
+def check_listeners_tls(config: Config) -> Iterator[Problem]:
+    """Check that the certificates of the listeners can be used, and that TLS is not asked for on a unix socket."""
+    for index, each in enumerate(config.listeners):
+        if each.tls is None:
+            continue
+        if each.address.unix:
+            yield f"listeners[{index}].tls", "has no use on a unix socket, which nobody can listen in on: leave it out"
+        try:
+            server_context(each.tls)
+        except Problems as error:
+            yield from ((f"listeners[{index}].tls.{key}", words) for key, words in error.problems)
+
+
 def check_listeners_users(config: Config) -> Iterator[Problem]:
     """Check that the users of a listener exist, and that its limit of clients has an effect."""
     known = {user.name for user in config.users}
@@ -386,6 +422,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_admin, (("admin", "tls_cert_file"), ("admin", "tls_key_file"))),
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
+    (check_memory, (("limits", "memory"), ("workers",))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
     (check_audit, (("audit", "path"), ("audit", "rules"))),
     (check_users, (("users",), ("aclfile",))),
@@ -395,6 +432,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     ),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
     (check_proxied, (("listeners",), ("trusted_proxies",))),
+    (check_listeners_tls, (("listeners",),)),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

@@ -1,4 +1,5 @@
-"""The keys of ``[limits]`` about who may be connected, and the operator's text about protected mode."""
+"""The keys of ``[limits]`` about who may be connected and what one client may have, and the operator's text about
+protected mode."""
 
 from __future__ import annotations
 
@@ -18,7 +19,21 @@ PROTECTED = (
 """The meaning of protected mode at a listener, as the operator reads it."""
 
 
-class ConnectionLimits(Section):
+class SubscriptionLimits(Section):
+    """Limits on what one client may subscribe to and track. 0 means no limit."""
+
+    max_subscriptions_per_client: Count = _default(
+        1_000_000, "Redis has no limit; no application has so many, and a loop that never unsubscribes does.", ge=0
+    )
+    max_patterns_per_client: Count = _default(
+        100_000, "Redis has no limit; servers compare every message with every pattern.", ge=0
+    )
+    max_prefixes_per_client: Count = _default(
+        100_000, "Redis has no limit; servers compare every key that is written with every prefix.", ge=0
+    )
+
+
+class ConnectionLimits(SubscriptionLimits):
     """Limits on the number of clients, and on how long a client may leave the proxy waiting. 0 means no limit."""
 
     max_clients: Count = _default(10000, "Redis's own default.", ge=1)

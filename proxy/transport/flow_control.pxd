@@ -16,8 +16,10 @@ cdef class Flow:
     cdef public bint lively
     cdef public object quota
     cdef bint _reads
+    cdef readonly bint withheld
 
     cpdef object stop(self, int reason)
     cpdef object go(self, int reason)
     @cython.locals(exempt=int, reads=bint)
     cdef object _settle(self)
+    cpdef object withhold(self, bint on)

@@ -115,6 +115,7 @@ class Flow:
         "quota",
         "reasons",
         "stopped",
+        "withheld",
     )
 
     def __init__(self, client: Controlled, transport: asyncio.Transport) -> None:
@@ -134,6 +135,8 @@ class Flow:
         """What the client's user and address allow (``proxy.client.quota``); None if nothing limits them."""
         self.reasons = 0
         self.stopped = False
+        self.withheld = False
+        """Whether the client is not read from because the clients hold too much memory."""
 
     def __repr__(self) -> str:
         return f"Flow({'|'.join(name for bit, name in _NAMES.items() if self.reasons & bit)})"
@@ -172,6 +175,13 @@ class Flow:
         self._settle()
         if not self.stopped:
             client.go_on()
+
+    def withhold(self, on: bool) -> None:
+        """Stop reading from the client for want of memory, or read again. The requests that were read are carried out
+        all the same, since that frees their memory."""
+        if on is not self.withheld:
+            self.withheld = on
+            self._settle()
 
     def halt(self) -> None:
         """Stop the client because a request was refused and is sent to another server: no request may overtake it."""
@@ -235,7 +245,7 @@ class Flow:
         if client is None or transport.is_closing():
             return
         exempt = ~_NOT_READ_WHILE_BEHIND if self.behind else _READ_WHILE_BLOCKED
-        reads = not self.reasons & ~exempt
+        reads = not (self.withheld or self.reasons & ~exempt)
         if reads is not self._reads:
             self._reads = reads
             if reads:

@@ -44,6 +44,7 @@ from proxy.transport.flow_control import ClientLimits
 from proxy.transport.job_runner import Slices
 from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.tls import connecting
+from proxy.transport.tls_listener import TlsListeners
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
 from proxy.worker.audit_log import audit_of
@@ -82,7 +83,7 @@ class Service:
         self.transports = LoopTransports(self.loop) if transports is None else transports
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
-        self.slices = Slices(self.loop, clock)
+        self.slices = Slices(self.loop, clock, lambda: self.counters.bytes_in)
         self.shared_counts = shared_counts or SharedCounts(listeners=len(config.listening))
         self.siblings: Siblings | None = None
         """The other workers, if there are any."""
@@ -101,6 +102,10 @@ class Service:
         self.fast_paths = FastPaths(config, topology, self.inspector, self.counters, rules, self.query)
         # the clients
         self.listeners = listeners_of(config, presented_by(config, lambda: self.topology))
+        self.tls = TlsListeners(self.turn.clock, limits.auth_timeout)
+        for position, each in enumerate(config.listening):
+            if each.tls is not None:
+                self.tls.add(position, str(each.address), each.tls)
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
         self.proxy_protocol = ProxyProtocol(
             TrustedProxies(config.trusted_proxies),
@@ -214,6 +219,7 @@ class Service:
         self.upstream.redirections.close()
         self._slow_scripts.close()
         self._timeouts.close()
+        self.tls.close()
         if self.world.denials.audit is not None:
             await self.world.denials.audit.close()
         await self.hub.close()
@@ -255,7 +261,11 @@ class Service:
         """Return INFO's fields about the proxy."""
         shared_counts, maximum = self.shared_counts, self.clients.maximum
         standing = sum(backend.ready for backend in self.upstream.pool)
-        return overlay(self.config, cluster, identity, shared_counts, maximum, self.topology, standing, self.counters)
+        return overlay(
+            *(self.config, cluster, identity, shared_counts, maximum, self.topology, standing),
+            self.counters,
+            self.clients.memory,
+        )
 
     def _unserved(self) -> str:
         """Return why not all shards can be asked; empty if all can be asked."""
