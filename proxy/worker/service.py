@@ -89,8 +89,8 @@ class Service:
         # the requests, and their limits
         rules = build_colocation(config.colocate)
         self.inspector = Inspector(CommandTable.builtin(), slot_of(rules), self.counters)
-        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
-        undeclared = UndeclaredKeys(config.keyless_shard or "", self.scripts.touches)
+        scripts = Scripts(limits.max_scripts, limits.script_memory)
+        undeclared = UndeclaredKeys(config.keyless_shard or "", scripts.touches)
         self.planner = Planner(topology, config.cross_slot, rules, undeclared=undeclared)
         self.query = QueryLimit()
         """The number of bytes of one connection's requests that the servers keep."""
@@ -103,7 +103,7 @@ class Service:
         self.world = World(
             users_of(config),
             self.clients,
-            scripts=Scripts(limits.max_scripts, limits.script_memory),
+            scripts=scripts,
             slot_of=self.inspector.slot_of,
             users_file=users_file_of(config),
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
