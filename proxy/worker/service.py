@@ -39,7 +39,6 @@ from proxy.transport import descriptors
 from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits
 from proxy.transport.job_runner import Slices
-from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.tls import connecting
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
@@ -96,13 +95,6 @@ class Service:
         # the clients
         self.listeners = listeners_of(config, presented_by(config, lambda: self.topology))
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
-        self.proxy_protocol = ProxyProtocol(
-            TrustedProxies(config.trusted_proxies),
-            self.counters,
-            self.turn.clock,
-            limits.auth_timeout,
-            lambda: max(self.clients.own_maximum - len(self.clients), 16),
-        )
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.world = World(
             users_of(config),
