@@ -63,6 +63,23 @@ def carry_out_nothing(client: Client, frame: bytes) -> None:
         client.adopt_session()
 
 
+def refuse(client: Client, frame: bytes, text: str) -> None:
+    """Refuse the request ``frame``, found by the client's framer, with the error ``text``, whatever the request is."""
+    framer = client.framer()
+    if framer.inline or framer.ragged:
+        args = split_inline(frame) if framer.inline else split_ragged(frame)
+    else:
+        args = some_bulks(frame, frame.index(b"\n") + 1, min(_arguments(frame), 2))[0]
+    try:
+        fact = client.service.inspector.table.resolve(args) if args else None
+    except UnknownSubcommand as unknown:
+        fact = unknown.fact
+    client.latest = None
+    if fact is not None:
+        client.session.last_command = fact.name
+    client.refuse(fact, text)
+
+
 def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
     """Carry out a request of very many arguments. Requests that the client sent behind it wait."""
     done = yield from splitting(client, frame, now)
@@ -187,6 +204,25 @@ def _carry_out_monitored(client: Client, request: Request) -> bool:
 
 
 def _carry_out(client: Client, request: Request) -> bool:
+    """Carry out a command that the client may call, and record it in the audit log. False if it must wait (nothing was
+    done)."""
+    session = client.session
+    audit = session.world.denials.audit
+    if audit is None or session.unrestricted:
+        return _carry_out_unrecorded(client, request)
+    record = audit.record(session, request.fact, request.args)
+    if record is None:
+        return _carry_out_unrecorded(client, request)
+    if audit.full:
+        client.refuse(request.fact, errors.AUDIT_FULL)
+        return True
+    done = _carry_out_unrecorded(client, request)
+    if done:
+        audit.write(record)
+    return done
+
+
+def _carry_out_unrecorded(client: Client, request: Request) -> bool:
     """Carry out a command that the client may call. False if it must wait (nothing was done)."""
     done = _take_by_mode(client, request)
     if done is not None:

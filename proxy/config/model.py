@@ -5,8 +5,6 @@ Durations are seconds and sizes are bytes once parsed; defaults are written as a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from math import ceil
 from typing import Annotated, Literal, Self
 
@@ -20,12 +18,14 @@ from pydantic import (
 )
 
 from proxy.config.admin import AdminSection, from_address
+from proxy.config.audit import AuditSection
 from proxy.config.certificates import TLS_FILES
 from proxy.config.client_limits import ConnectionLimits
+from proxy.config.colocate import ColocateSection
 from proxy.config.listeners import ListenerSection, PresentAs, ReadFrom
-from proxy.config.secret import Problems, full_path, read_secret
+from proxy.config.secret import full_path, read_secret
 from proxy.config.section import DAY as _DAY
-from proxy.config.section import Section
+from proxy.config.section import Section, short_name
 from proxy.config.section import default as _default
 from proxy.config.section import one_or_many as _one_or_many
 from proxy.config.users import User, default_user
@@ -34,6 +34,7 @@ from proxy.config.values import (
     Count,
     Duration,
     ListenAddress,
+    Memory,
     Percent,
     ServerAddress,
     Size,
@@ -41,6 +42,7 @@ from proxy.config.values import (
     TrustedProxy,
     Workers,
     cores,
+    machine_memory,
 )
 
 _KEEPALIVE_MAX = 32767.0
@@ -92,16 +94,10 @@ class SentinelSection(Section):
         return self
 
 
-def _name(value: str | None) -> str | None:
-    if value and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value):
-        raise ValueError("is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)")
-    return value
-
-
 class ShardSection(Section):
     """One table ``[[shards]]``: a primary, its replicas, and the slots of the shard."""
 
-    name: Annotated[str, AfterValidator(_name)] = _default(
+    name: Annotated[str, AfterValidator(short_name)] = _default(
         "", "The shard's position gives the name, shard-1, shard-2 and so on: names are only for people."
     )
     primary: ServerAddress = Field(description="Required: the server that takes the writes.")
@@ -116,67 +112,6 @@ def _name_shards(shards: tuple[ShardSection, ...]) -> tuple[ShardSection, ...]:
         shard if shard.name else shard.model_copy(update={"name": f"shard-{position}"})
         for position, shard in enumerate(shards, start=1)
     )
-
-
-class ColocateSection(Section):
-    """One table ``[[colocate]]``: a rule for keys with common prefixes, so that related keys share a slot."""
-
-    name: Annotated[str | None, AfterValidator(_name)] = _default(
-        None, "Required with prefixes: their keys are in the slot of a key of this name."
-    )
-    prefixes: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
-        (), "None: a rule has prefixes or a prefix. All keys that begin with one of these share a slot."
-    )
-    prefix: str | None = _default(
-        None, 'None: a rule has a prefix or prefixes. The fields of keys with it are counted; "" is for all keys.'
-    )
-    upto: Count | None = _default(None, "Required with prefix: how many fields are hashed.", ge=1, le=64)
-    separator: str = _default(":", "The colon is the usual separator of fields in keys.")
-
-    def named_prefixes(self) -> Iterator[tuple[str, str]]:
-        """Yield each prefix with its key in this table."""
-        if self.prefix is not None:
-            yield "prefix", self.prefix
-        for index, prefix in enumerate(self.prefixes):
-            yield f"prefixes[{index}]", prefix
-
-    @model_validator(mode="after")
-    def _is_one_kind(self) -> Self:
-        problems = [*_rule_problems(self)]
-        if problems:
-            raise Problems(*problems)
-        return self
-
-
-def _has_brace(prefix: str) -> bool:
-    return "{" in prefix or "}" in prefix
-
-
-def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
-    if rule.prefix is None:
-        if not rule.prefixes:
-            yield "", "matches no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."
-        elif not rule.name:
-            yield "name", "is missing: it chooses the slot of the keys, so it should never change later"
-        for key in "upto", "separator":
-            if key in rule.model_fields_set:
-                yield key, "goes with prefix only: prefixes keep all their keys together"
-    else:
-        if rule.prefixes:
-            yield "prefixes", "are set beside prefix: make two rules of them"
-        braced = _has_brace(rule.prefix)  # reported below; the number of fields is not checked then
-        if rule.upto is None and not braced:
-            yield "upto", f'is missing: write how many fields are hashed, 2 for "{rule.prefix}<name>"'
-        if len(rule.separator.encode()) != 1 or rule.separator in "{}":
-            yield "separator", 'is not one ASCII character, as in separator = ":"; braces are for hash tags'
-        elif rule.upto is not None and rule.prefix.count(rule.separator) >= rule.upto and not braced:
-            yield "upto", "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes"
-    for key, prefixes in ("prefix", rule.prefix is not None and [rule.prefix]), ("prefixes", rule.prefixes):
-        for prefix in prefixes or ():
-            if not prefix and key == "prefixes":
-                yield key, '"" matches every key: to keep all keys together, use one shard'
-            elif _has_brace(prefix):
-                yield key, f'"{prefix}" has a brace: a hash tag takes precedence over rules, so leave it out'
 
 
 class BackendSection(Section):
@@ -264,6 +199,7 @@ class LimitsSection(ConnectionLimits):
         "A quarter of a container of 2 GB: pipelines that are written whole fit, and memory does not run out.",
         gt=0,
     )
+    memory: Memory = _default("auto", "Three quarters of the container's or machine's memory: the rest is for others.")
     max_reply: Size = _default(
         "1gb",
         "Two values of the largest size. The same as output_hard, since a kept reply becomes output in the end.",
@@ -322,6 +258,12 @@ class Config(Section):
     )
     read_your_writes: Duration = _default("0s", "Off: clients that read replicas accept their lag.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and others work as on one server.")
+    undeclared_keys: Literal["refuse", "allow"] = _default(
+        "refuse", "A script that finds no data, because it runs on another shard, gives wrong results without an error."
+    )
+    keyless_shard: str | None = _default(
+        None, 'Required with "allow" and several shards: only you know where the keys are.'
+    )
     present_as: PresentAs = _default(
         "standalone", "Any client can use one server; cluster mode has to be turned on in a client."
     )
@@ -339,6 +281,7 @@ class Config(Section):
         (), "The default user needs no password, as in Redis."
     )
     aclfile: str | None = _default(None, "None: the users are those under [[users]].")
+    audit: AuditSection = _default({}, "See its keys.")
     log: LogSection = _default({}, "See its keys.")
 
     @model_validator(mode="after")
@@ -372,6 +315,12 @@ class Config(Section):
         if not (self.protected_mode and nopass):
             return ()
         return tuple(each for each in self.listening if each.admits("default") and each.has_strangers)
+
+    @property
+    def memory_share(self) -> int:
+        """The bytes of memory that one worker process may use."""
+        memory = self.limits.memory
+        return (machine_memory() * 3 // 4 if memory == "auto" else memory) // self.worker_count
 
     @property
     def worker_count(self) -> int:

@@ -5,7 +5,7 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from proxy import errors
@@ -21,7 +21,8 @@ from proxy.session.acl_rules import (
     valid_username,
 )
 from proxy.session.acl_text import EXACT, REDIS_7_2, Describing, Dialect, name_bytes, name_text
-from proxy.session.passwords import Passwords, is_scrypt
+from proxy.session.audit_rules import AuditRules
+from proxy.session.passwords import Passwords, filled, fillers, is_scrypt
 
 DEFAULT = "default"
 _BLANKS = b" \t\r\n"
@@ -49,7 +50,9 @@ class Users:
     """The users by name, each with its rules prepared for checks."""
 
     __slots__ = (
+        "_audit",
         "_by_name",
+        "_most",
         "commands",
         "default_nopass",
         "default_open",
@@ -69,7 +72,11 @@ class Users:
         """``default_nopass``: whether "default" needs no password. ``default_open``: whether a new client is logged in
         as "default". ``default_plain``: whether such a client may also send everything over the fast paths without a
         check."""
+        self._audit: AuditRules | None = None
         self._by_name: dict[str, Permissions] = {}
+        self._most: dict[str, list[str]] | None = None
+        """The most digests of each kind that a user has, with which every login takes the same time; None if the users
+        have changed since."""
         self.replace_all(users)
 
     def __repr__(self) -> str:
@@ -90,6 +97,11 @@ class Users:
         """Return the permissions of the user; None if there is no such user."""
         return self._by_name.get(name)
 
+    def audit_by(self, rules: AuditRules) -> None:
+        """Have the commands of the users recorded as ``rules`` say."""
+        self._audit = rules
+        self.replace_all([known.user for known in self._by_name.values()])
+
     def learn(self, commands: CommandSet, dialect: Dialect) -> None:
         """Use the commands and the dialect of the connected servers."""
         self.commands = commands
@@ -98,7 +110,9 @@ class Users:
 
     def put(self, user: AclUser) -> None:
         """Add a user, or replace the user of that name."""
-        known = self._by_name[user.name] = Permissions(user, self.commands)
+        audited = 0 if self._audit is None else self._audit.commands_of(user.name, self.commands)
+        known = self._by_name[user.name] = Permissions(user, self.commands, audited)
+        self._most = None
         self.slow = next(filter(is_scrypt, user.digests), self.slow)
         if user.name == DEFAULT:
             self.default_nopass = user.nopass
@@ -107,6 +121,7 @@ class Users:
 
     def remove(self, names: Iterable[str]) -> list[str]:
         """Delete users, and return the names of those that existed."""
+        self._most = None
         return [name for name in dict.fromkeys(names) if self._by_name.pop(name, None) is not None]
 
     def replace_all(self, users: Iterable[AclUser]) -> None:
@@ -131,21 +146,27 @@ class Users:
     def authenticate(self, name: str, password: bytes) -> bool | None:
         """Whether ``password`` is that of an enabled user; None if ``slow_digests`` have to be verified first.
 
-        The time is the same whether the user exists or not.
+        The time is the same whether the user exists or not, and however many digests the user has.
         """
         known = self._by_name.get(name)
-        accepted = self.passwords.fast(() if known is None else known.user.digests, password)
+        digests = () if known is None else known.user.digests
+        accepted = self.passwords.fast(digests, password, self._filled(digests)[len(digests) :])
         if known is not None and known.user.enabled and (known.user.nopass or accepted):
             return True
         return None if self.slow else False
 
     def slow_digests(self, name: str) -> list[str]:
-        """Return the scrypt digests with which a user's password has to be verified. If there are none, another user's
-        digest is returned, so that the verification takes as long. (An accepted password for that digest is no help
-        with another name.)"""
+        """Return the scrypt digests with which a user's password has to be verified, and others behind them, so that
+        the verification takes as long for every name. (A password that another user's digest accepts is no help.)"""
         known = self._by_name.get(name)
-        own = [] if known is None or not known.user.enabled else [*filter(is_scrypt, known.user.digests)]
-        return own or [self.slow]
+        own = () if known is None or not known.user.enabled else known.user.digests
+        return [*filter(is_scrypt, self._filled(own))] or [self.slow]
+
+    def _filled(self, digests: Collection[str]) -> list[str]:
+        """Return ``digests``, and as many of other users as it takes to verify as many for every name."""
+        if self._most is None:
+            self._most = fillers(known.user.digests for known in self._by_name.values())
+        return filled(digests, self._most)
 
     def file(self) -> bytes:
         """Return all users as text of an aclfile; the loaded file gives the same users."""

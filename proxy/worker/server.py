@@ -45,9 +45,11 @@ from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
 from proxy.worker.admin_port import AdminPort
+from proxy.worker.audit_log import audit_rules_of
 from proxy.worker.configured_users import learn_users, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.made_from_config import credentials_of
+from proxy.worker.memory_watch import MemoryWatch
 from proxy.worker.metric_snapshot import Overview
 from proxy.worker.report import take, together
 from proxy.worker.service import Service
@@ -81,7 +83,9 @@ def run(config: Config, config_file: str = "") -> int:
     if engine() == "python":
         log.warning(WARNING)
     topology = build_topology(config)
-    users_of(config)  # raises an error for invalid users before anything is started
+    # These raise an error for invalid users and rules before anything is started.
+    users_of(config)
+    audit_rules_of(config)
     # Workers inherit the limit.
     descriptors.check(descriptors.raise_limit(), config, topology)
     if config.topology.kind == "static":
@@ -127,7 +131,7 @@ async def serve(config: Config, identity: Identity) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
+    loop.add_signal_handler(signal.SIGHUP, _hung_up, service)
     async with at_work(service):
         listeners = listen([each.address for each in config.listening], idle=config.limits.tcp_keepalive_seconds)
         try:
@@ -140,6 +144,14 @@ async def serve(config: Config, identity: Identity) -> None:
         finally:
             listeners.close()
     log.info("stopped")
+
+
+def _hung_up(service: Service) -> None:
+    """Act on SIGHUP: nothing but the audit log is opened again."""
+    log.warning(NO_RELOAD)
+    audit = service.world.denials.audit
+    if audit is not None:
+        audit.reopen()
 
 
 @contextlib.asynccontextmanager
@@ -164,14 +176,17 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if reads_replicas(service.config):
         tasks.append(service.loop.create_task(discovery.monitor.run(), name="watch replicas"))
+    memory_watch = MemoryWatch(service, service.turn.clock, service.config.memory_share)
     service.loop_lag.start()
     try:
         # The first answers say which commands exist. A backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(discovery.learned.wait()), service.config.backend.connect_timeout)
+        memory_watch.start()
         yield
     finally:
         service.loop_lag.stop()
+        memory_watch.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,6 +9,7 @@ import pytest
 from proxy.devservers.servers import LocalServer, ServerBinary, start_many
 from tests.support.binaries import FULL, Source
 from tests.support.proxy_process import ProxyProcess
+from tests.support.secrets import Secrets
 from tests.support.site import Site
 
 _LOG_TAIL = 4000
@@ -16,6 +17,8 @@ _LOG_TAIL = 4000
 _QUIET = ("slowlog-log-slower-than -1",)
 _DEBUG = "enable-debug-command yes"
 
+KEYLESS = {"SLOTGATE_UNDECLARED_KEYS": "allow", "SLOTGATE_KEYLESS_SHARD": "shard-1"}
+"""Scripts without keys run on the first shard, so that they can be compared with those of the plain server."""
 Serve = Callable[..., ProxyProcess]
 """Starts a proxy; takes the arguments of ``ProxyProcess`` without the directory, and ``ready`` as its ``start``."""
 
@@ -37,7 +40,7 @@ def build(binary: ServerBinary, directory: Path, count: int = 3, more: Sequence[
     with start_many(count, 0, binary=binary, options=options) as shards:
         try:
             plain.start()
-            with ProxyProcess(directory, "--static", shards.static).serving() as proxy:
+            with ProxyProcess(directory, "--static", shards.static, environment=KEYLESS).serving() as proxy:
                 yield Site(shards, plain, proxy)
         finally:
             plain.stop()
@@ -84,6 +87,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     finally:
         for proxy in started:
             proxy.kill()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_logs() -> Iterator[None]:
+    """Fails at the end if the log of a proxy that was killed shows a secret; for the others the test fails."""
+    yield
+    assert not Secrets.leaked, Secrets.leaked
 
 
 @pytest.hookimpl(wrapper=True)

@@ -179,8 +179,8 @@ def test_unknown_keys(tmp_path: Path) -> None:
     """
     keys = (
         "listen, listeners, admin, protected_mode, trusted_proxies, workers, drain_timeout, measure, read_from, "
-        "max_replica_lag, read_your_writes, cross_slot, present_as, advertise, topology, cluster, sentinel, shards, "
-        "colocate, backend, limits, users, aclfile, log"
+        "max_replica_lag, read_your_writes, cross_slot, undeclared_keys, keyless_shard, present_as, advertise, "
+        "topology, cluster, sentinel, shards, colocate, backend, limits, users, aclfile, audit, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (
@@ -913,3 +913,73 @@ def test_present_as_cluster(tmp_path: Path) -> None:
     assert config.present_as == "cluster"
     assert config.advertise == (Address("redis.example.com", 6380),)
     assert not config.users[0].admin
+
+
+TWO = '[[shards]]\nname = "a"\nprimary = "127.0.0.1:1"\n[[shards]]\nname = "b"\nprimary = "127.0.0.1:2"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        (
+            'undeclared_keys = "allow"\n' + TWO,
+            "keyless_shard",
+            "is missing: name the shard on which scripts without declared keys run (a, b)",
+        ),
+        (
+            'keyless_shard = "a"\n' + TWO,
+            "keyless_shard",
+            'goes with undeclared_keys = "allow" only: without it, such scripts are refused',
+        ),
+        (
+            'undeclared_keys = "allow"\nkeyless_shard = "c"\n' + TWO,
+            "keyless_shard",
+            '"c" is the name of no shard: there are a, b',
+        ),
+        (
+            'keyless_shard = "a"\n[topology]\nkind = "cluster"\n[cluster]\nseeds = "a:1"\n',
+            "keyless_shard",
+            "has no effect in front of a Redis Cluster: its servers refuse keys of other servers to scripts "
+            "themselves. Leave it out",
+        ),
+        (
+            'undeclared_keys = "allow"\n[topology]\nkind = "sentinel"\n[sentinel]\nsentinels = "a:1"\n'
+            'masters = ["x", "y"]\n',
+            "keyless_shard",
+            "is missing: name the shard on which scripts without declared keys run (x, y)",
+        ),
+        (
+            TWO + "[[audit.rules]]\n",
+            "audit.path",
+            "is missing: name the file that what the rules record is written to",
+        ),
+        (
+            TWO + '[audit]\npath = "audit"\n',
+            "audit.rules",
+            "are missing, so nothing would be recorded: one of {} records everything",
+        ),
+    ],
+)
+def test_scripts_without_keys_and_the_audit_log(tmp_path: Path, text: str, path: str, words: str) -> None:
+    assert problems(tmp_path, text) == [(path, words)]
+
+
+def test_where_the_audit_log_can_not_be(tmp_path: Path) -> None:
+    rules = "\n[[audit.rules]]\n"
+    ((path, words),) = problems(tmp_path, TWO + '[audit]\npath = "none/audit"' + rules)
+    assert path == "audit.path"
+    assert words.endswith("none, which does not exist: make it, for the user of the proxy")
+    ((path, words),) = problems(tmp_path, TWO + '[audit]\npath = "."' + rules)
+    assert words.endswith("is a folder: name a file in it")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'undeclared_keys = "allow"\nkeyless_shard = "b"\n' + TWO,
+        'undeclared_keys = "allow"\n[[shards]]\nprimary = "127.0.0.1:1"\n',
+        'undeclared_keys = "allow"\n[topology]\nkind = "cluster"\n[cluster]\nseeds = "a:1"\n',
+    ],
+)
+def test_where_scripts_without_keys_may_run(tmp_path: Path, text: str) -> None:
+    assert loaded(tmp_path, text).undeclared_keys == "allow"
