@@ -41,6 +41,7 @@ from proxy.sharding.topology import Node, Topology, build_topology
 from proxy.transport import descriptors
 from proxy.transport.job_runner import apart
 from proxy.transport.listeners import BACKLOG, listen
+from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
 from proxy.worker.admin_port import AdminPort
@@ -62,6 +63,8 @@ generation is collected by ``memory.tend`` only: with many clients a collection 
 _LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 _DRAINED_AT_ONCE = 100
+_FEWEST_HEADERS = 16
+"""The connections that may wait for their header when there are as many clients as may be: those are told so."""
 _SWEEPS = 12
 """The number of sweeps during the time after which an unused connection is closed."""
 _PING = b"PING\r\n"
@@ -132,12 +135,12 @@ async def serve(config: Config, identity: Identity) -> None:
     async with at_work(service):
         listeners = listen([each.address for each in config.listening], idle=config.limits.tcp_keepalive_seconds)
         try:
-            await accept(service, listeners.of(0))
+            headers = await accept(service, listeners.of(0))
             async with admin.listening():
                 log_serving(config, listeners)
                 await stop.wait()
                 admin.drain()
-                await drain(service)
+                await drain(service, headers)
         finally:
             listeners.close()
     log.info("stopped")
@@ -194,24 +197,35 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await service.close()
 
 
-async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]]) -> None:
-    """Accept clients from listening sockets, each given with the position of its listener."""
+async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]]) -> ProxyProtocol:
+    """Accept clients from listening sockets, each given with the position of its listener. Returns the connections that
+    wait for the header of a balancer."""
+    config, clients = service.config, service.clients
+    headers = ProxyProtocol(
+        TrustedProxies(config.trusted_proxies),
+        service.counters,
+        service.turn.clock,
+        config.limits.auth_timeout,
+        lambda: max(clients.own_maximum - len(clients), _FEWEST_HEADERS),
+    )
     for position, each in sockets:
         client: Callable[[], object] = partial(ClientConnection, service, service.listeners[position])
-        turn_away = service.clients.turn_away
+        turn_away = clients.turn_away
         if (tls := service.tls.at(position)) is not None:
             client, turn_away = tls.over(client), tls.without_words(turn_away)
-        if service.config.listening[position].proxy_protocol:
-            client = service.proxy_protocol.ahead_of(client)
+        if config.listening[position].proxy_protocol:
+            client = headers.ahead_of(client)
         await service.transports.listen(each, client, BACKLOG, turn_away)
+    return headers
 
 
-async def drain(service: Service) -> None:
-    """Take no new clients or requests, and wait for those in flight, ``drain_timeout`` at most."""
+async def drain(service: Service, headers: ProxyProtocol) -> None:
+    """Take no new clients or requests, also no clients whose ``headers`` have not come, and wait for what is in flight,
+    ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
     service.transports.stop_listening()
-    service.proxy_protocol.close()
+    headers.close()
     for at, client in enumerate(service.clients):
         client.drain()
         if not at % _DRAINED_AT_ONCE:

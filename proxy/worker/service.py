@@ -42,7 +42,6 @@ from proxy.transport import descriptors
 from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits
 from proxy.transport.job_runner import Slices
-from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.tls import connecting
 from proxy.transport.tls_listener import TlsListeners
 from proxy.transport.transports import LoopTransports, Transports
@@ -107,13 +106,6 @@ class Service:
             if each.tls is not None:
                 self.tls.add(position, str(each.address), each.tls)
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
-        self.proxy_protocol = ProxyProtocol(
-            TrustedProxies(config.trusted_proxies),
-            self.counters,
-            self.turn.clock,
-            limits.auth_timeout,
-            lambda: max(self.clients.own_maximum - len(self.clients), 16),
-        )
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.world = World(
             users_of(config),
