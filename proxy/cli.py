@@ -16,9 +16,9 @@ from proxy import __version__
 from proxy.compiled import engine
 from proxy.config import Config, User, load, parse_listen
 from proxy.config.client_limits import PROTECTED
+from proxy.config.colocate import ColocateSection
 from proxy.config.environment import sets_topology
 from proxy.config.listeners import ListenerSection, ReadFrom
-from proxy.config.model import ColocateSection
 from proxy.config.values import cores, parse_workers
 from proxy.errors import ConfigError, SlotgateError
 from proxy.sharding.topology import build_topology, even_ranges, format_ranges
@@ -172,9 +172,11 @@ def _serve(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     try:
         config = _load(options)
-        from proxy.worker.configured_users import users_of  # imported here for the same reason as in `_serve`
+        from proxy.worker.audit_log import audit_rules_of  # imported here for the same reason as in `_serve`
+        from proxy.worker.configured_users import users_of
 
         users = [user.name for user in users_of(config) if user.enabled]
+        audit_rules_of(config)
     except ConfigError as error:
         for where, words in error.problems:
             print(f"{where}: {words}")
@@ -207,6 +209,10 @@ def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
         slots = format_ranges(topology.ranges(index))
         lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
     lines.extend(("colocate", _rule_words(rule)) for rule in config.colocate)
+    if config.audit.path is not None:
+        lines.append(("audit", f"{config.audit.path}, {len(config.audit.rules)} rules, on_full {config.audit.on_full}"))
+    if config.keyless_shard is not None:
+        lines.append(("scripts", f"those that declare no key run on {config.keyless_shard}"))
     return lines
 
 
@@ -223,9 +229,10 @@ def _user_words(user: User) -> str:
 
 
 def _rule_words(rule: ColocateSection) -> str:
+    tags = "" if rule.hash_tags else "; hash tags do not count"
     if rule.name is not None:
-        return f"keys that begin with {', '.join(map(repr, rule.prefixes))}: all in the slot of {rule.name!r}"
-    return f"keys that begin with {rule.prefix!r}: hashed up to field {rule.upto}, divided by {rule.separator!r}"
+        return f"keys that begin with {', '.join(map(repr, rule.prefixes))}: all in the slot of {rule.name!r}{tags}"
+    return f"keys that begin with {rule.prefix!r}: hashed up to field {rule.upto}, divided by {rule.separator!r}{tags}"
 
 
 def _commands(options: argparse.Namespace) -> int:

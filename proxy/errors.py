@@ -246,6 +246,38 @@ def uncovered(name: str) -> str:
     )
 
 
+NOSCRIPT = "NOSCRIPT No matching script. Please use EVAL."
+KEYLESS_ELSEWHERE = (
+    "CROSSSLOT The transaction has keys on one shard, and a script without keys, which runs on the shard that "
+    "keyless_shard names"
+)
+
+
+def undeclared_keys(name: str) -> str:
+    """The error for a call of a script or a function that declares no key, but may use keys."""
+    what = "functions" if name.startswith("fcall") else "a script that calls Redis"
+    return (
+        f"ERR '{name}' of {what} with 0 keys is refused: there are several shards, and only declared keys say on which "
+        "of them the data is. Pass the keys that it uses as keys, or name the shard that all of them are on "
+        '(undeclared_keys = "allow", keyless_shard = "..."). Nothing was executed'
+    )
+
+
+AUDIT_FULL = (
+    "ERR the audit log is full, and audit.on_full = refuse forbids what can not be recorded. Nothing was executed"
+)
+
+
+def watch_seconds(most: int) -> str:
+    """The error for a time for which SLOTGATE SCRIPTS can not watch."""
+    return f"ERR the servers are watched for 1 to {most} seconds: SLOTGATE SCRIPTS [<seconds>]"
+
+
+def not_watched(reason: str) -> str:
+    """The error for a server that does not show its commands."""
+    return f"ERR a server can not be watched by MONITOR: {reason}"
+
+
 def reply_too_large(limit: int, ran: bool) -> str:
     """The error for a reply that had to be kept (it was out of order, merged, or came over a dedicated connection)."""
     begin = "ERR the command was carried out, but its reply" if ran else "ERR the reply"

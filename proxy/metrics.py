@@ -29,6 +29,11 @@ CLIENTS = Metric("slotgate_clients", "gauge", "Connected clients.")
 ACCEPTED = Metric("slotgate_clients_accepted", "counter", "Client connections accepted.")
 REJECTED = Metric("slotgate_clients_rejected", "counter", "Client connections closed by the proxy.", ("reason",))
 AUTH_FAILURES = Metric("slotgate_auth_failures", "counter", "Logins that failed.", ("reason",))
+AUDITED = Metric("slotgate_audit_records", "counter", "Lines recorded in the audit log.")
+AUDIT_DROPPED = Metric("slotgate_audit_dropped", "counter", "Lines for the audit log that its queue had no room for.")
+AUDIT_WAITING = Metric(
+    "slotgate_audit_waiting_bytes", "gauge", "Bytes of the audit log that are not written yet.", ("worker",)
+)
 DENIED = Metric("slotgate_acl_denied", "counter", "Commands that the rules of their user denied.", ("reason",))
 HANDSHAKES = Metric(
     "slotgate_tls_handshakes",

@@ -16,6 +16,7 @@
     dedicated_server   the dedicated connections to one server, and the claims that wait for one
     dedicated_pool     all dedicated connections of a worker
     dedicated_request  the base of requests over dedicated connections: retries, deadlines, -UNCERTAIN
+    monitored          a connection with MONITOR on, which shows all commands of a server
     single_request     one request over a dedicated connection that is then closed
     blocking_request   one request that may block, over a dedicated connection
     exec_request       WATCH, or the block of a transaction, over a dedicated connection

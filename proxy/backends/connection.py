@@ -64,6 +64,12 @@ class ServerConnection(Receiver):
         if self._greeting is not None:
             self._transport.write(self._greeting.request())
 
+    def takes_messages(self) -> None:
+        """Have little read in a turn: the server sends many messages, each of which takes long to pass on."""
+        narrow = getattr(self._transport, "narrow", None)
+        if narrow is not None:
+            narrow()
+
     def eof_received(self) -> bool:
         """Close the connection, as the server sends no more."""
         return False

@@ -98,6 +98,8 @@ class Lease(ServerConnection):
         greeting = self._settings.greeting(self.place, at_busy=self._at_busy, identify=True, shared=self._shared)
         await self.greet(address, seconds, greeting)
         self.client_id = greeting.client_id
+        if self._shared:
+            self.takes_messages()
 
     def send(self, sink: Sink, token: int, frame: bytes, since: float) -> None:
         """Send one request; its bytes are written at the end of this turn of the loop."""

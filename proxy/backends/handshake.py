@@ -30,6 +30,7 @@ Stranger = Callable[[str], str]
 STAY: Step = ("CLIENT", "NO-EVICT", "ON")
 """Tells a server not to close a connection to save memory: https://redis.io/docs/latest/commands/client-no-evict/"""
 NEEDS_PASSWORD = "the server asks for a password: set backend.password"
+TAKES_NO_HEADER = 'the server takes the PROXY header for a command: set backend.proxy_protocol = "off"'
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
 """Commands that ask for a server's role if no other source confirms it. Errors in reply to them are ignored."""
 _SELF2: Step = ("HELLO", 2)
@@ -40,12 +41,14 @@ _SELF2: Step = ("HELLO", 2)
 class Credentials:
     """The proxy's user, password and TLS settings for servers of one kind.
 
-    Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted.
+    Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted. ``header`` is
+    sent ahead of everything (the PROXY protocol).
     """
 
     username: str = ""
     password: str = field(default="", repr=False)
     tls: Tls | None = None
+    header: bytes = b""
 
     def arguments(self) -> list[str]:
         """The arguments of AUTH; empty without a password."""
@@ -171,6 +174,8 @@ class Greeting:
             self.done.set_exception(BackendError(lost_words(error, self._tls, self._heard)))
 
     def _take(self, step: Step, reply: object) -> None:
+        if refuses_header(reply):
+            raise BackendError(TAKES_NO_HEADER)
         if step is IDENTITY and self._stranger is not None:
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("BUSY"):
                 if not self._at_busy:
@@ -231,6 +236,12 @@ class Greeting:
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
         raise fault(f"the server answers {step} with: {words}")
+
+
+def refuses_header(reply: object) -> bool:
+    """Whether a server answers the header of the PROXY protocol, version 1, as it answers an unknown command."""
+    words = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
+    return words.startswith("ERR unknown command") and "PROXY" in words
 
 
 def refused_identity(reply: object, stranger: Stranger) -> str:

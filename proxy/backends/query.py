@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import hiredis
 
-from proxy.backends.handshake import Credentials
+from proxy.backends.handshake import TAKES_NO_HEADER, Credentials, refuses_header
 from proxy.errors import BackendError
 from proxy.resp import encode
 from proxy.resp.bounded_reader import SHORT, BoundedReader, ReplyBounds, ReplyTooLong
@@ -92,7 +92,7 @@ class Line:
     async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
         """Connect, authenticate, and send ``commands``, all in one piece. Returns their replies. Raises as ``ask``
         does, but has no timeout."""
-        self._reader, self._writer = await open_streams(self._node, self._credentials.tls)
+        self._reader, self._writer = await open_streams(self._node, self._credentials.tls, self._credentials.header)
         auth = self._credentials.arguments()
         login = [("AUTH", *auth)] if auth else []
         try:
@@ -166,6 +166,8 @@ async def _read(reader: asyncio.StreamReader, commands: Sequence[Sequence[str]],
     heard = False
     while len(replies) < len(commands):
         reply = parser.gets()
+        if refuses_header(reply):
+            raise BackendError(TAKES_NO_HEADER)
         if reply is not False:
             replies.append(reply)
             continue

@@ -102,8 +102,7 @@ class Backend(ReconnectingConnection):
         self._hurry: Callable[[bool], None] | None = None
         """Makes the transport read more in a turn, if it can."""
         self._hurried = False
-        self._heard = 0.0
-        self._greeted = 0.0
+        self._heard = self._greeted = 0.0
 
     def __repr__(self) -> str:
         place = self.place
@@ -187,6 +186,8 @@ class Backend(ReconnectingConnection):
         self._hurry = getattr(transport, "hurry", None)
         self._hurried = False
         super().connection_made(transport)
+        if self._owner is not None:
+            self.takes_messages()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hold the requests that may be sent again, and answer the rest, as the connection is lost."""

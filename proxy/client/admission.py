@@ -50,7 +50,8 @@ class Peer(Protocol):
     """The part of a client's connection that tells the address of its other end."""
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """Return the address of the other end if ``name`` is "peername"."""
+        """Return the address of the client if ``name`` is "peername"; if it is "relayed", whether a balancer forwards a
+        client that is not known to be on this machine."""
 
 
 def host_of(peer: Peer) -> str:
@@ -137,7 +138,7 @@ class Admission:
         if not (protects or self._most or self._rate):
             return ""
         host = host_of(peer)
-        if protects and not is_loopback(host):
+        if protects and not (is_loopback(host) and not peer.get_extra_info("relayed")):
             self._counters.reject("protected mode")
             return PROTECTED
         if not host:

@@ -134,7 +134,11 @@ class FastPaths:
         permissions = known.permissions
         assert permissions is not None
         compiled = permissions.selectors[0]
-        facts = [fact for fact in self._inspector.table if compiled.allows_command(fact, ()) and not fact.subcommands]
+        facts = [
+            fact
+            for fact in self._inspector.table
+            if compiled.allows_command(fact, ()) and not fact.subcommands and not permissions.records(fact)
+        ]
         rules = self._rules
         if not compiled.selector.all_keys:
             writes = any(not fact.readonly for fact in facts if fact.handling in KEYED)

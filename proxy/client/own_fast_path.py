@@ -162,9 +162,9 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
     session = client.known_session()
     if call.secret and session.world.users.slow:
         return False
-    if call.restricted and session.authenticated and not session.unrestricted:
-        if not session.permissions.allows(call.fact):
-            return False
+    checked = call.restricted and session.authenticated and not session.unrestricted
+    if checked and not session.permissions.allows(call.fact):
+        return False
     arity = call.arity
     refusal = b""
     if count != arity and (arity >= 0 or count < -arity):

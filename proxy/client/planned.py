@@ -4,7 +4,7 @@ from proxy import errors
 from proxy.client.client import Client
 from proxy.client.fast_path import reading
 from proxy.commands.facts import Handling
-from proxy.features import blocking, publish, unshared
+from proxy.features import blocking, publish, unseen_scripts, unshared
 from proxy.features.request import Request
 from proxy.features.scan import Page
 from proxy.features.state import Modes
@@ -44,6 +44,8 @@ def send(client: Client, request: Request) -> bool:
             return True
         plan = divided
     if isinstance(plan, Reject):
+        if unseen_scripts.is_awaited(client, plan, args):
+            return False
         client.reject(fact, plan)
         return True
     if isinstance(plan, Pin):

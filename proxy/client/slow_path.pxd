@@ -13,6 +13,8 @@ cpdef object carry_out_nothing(Client client, bytes frame)
 cdef bint _parsed(Client client, list args, bytes frame, double now, object denied) except -1
 cdef bint _postpone(Client client, Request request) except -1
 cdef bint _carry_out_monitored(Client client, Request request) except -1
+@cython.locals(session=Session)
 cdef bint _carry_out(Client client, Request request) except -1
+cdef bint _carry_out_unrecorded(Client client, Request request) except -1
 cdef object _take_by_mode(Client client, Request request)
 cdef Py_ssize_t _arguments(bytes frame) except -1

@@ -187,6 +187,25 @@ def _carry_out_monitored(client: Client, request: Request) -> bool:
 
 
 def _carry_out(client: Client, request: Request) -> bool:
+    """Carry out a command that the client may call, and record it in the audit log. False if it must wait (nothing was
+    done)."""
+    session = client.session
+    audit = session.world.denials.audit
+    if audit is None or session.unrestricted:
+        return _carry_out_unrecorded(client, request)
+    record = audit.record(session, request.fact, request.args)
+    if record is None:
+        return _carry_out_unrecorded(client, request)
+    if audit.full:
+        client.refuse(request.fact, errors.AUDIT_FULL)
+        return True
+    done = _carry_out_unrecorded(client, request)
+    if done:
+        audit.write(record)
+    return done
+
+
+def _carry_out_unrecorded(client: Client, request: Request) -> bool:
     """Carry out a command that the client may call. False if it must wait (nothing was done)."""
     done = _take_by_mode(client, request)
     if done is not None:

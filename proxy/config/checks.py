@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterator
 from itertools import combinations, groupby
 
 from proxy.config.certificates import TLS_FILES, check_own, client_context, server_context
+from proxy.config.key_checks import Problem, check_colocate, check_undeclared, repeated
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
 from proxy.config.users import default_user
 from proxy.config.values import Address, format_range
 from proxy.sharding.slots import SLOTS
-
-Problem = tuple[str, str]
 
 _TLS_KEYS = (*TLS_FILES, "tls_server_name", "tls_verify")
 
@@ -51,7 +51,7 @@ def check_asked(config: Config) -> Iterator[Problem]:
 
 def check_masters(config: Config) -> Iterator[Problem]:
     """Check that each master is named once, by a name that sentinels allow."""
-    for first, second, name in _repeated(config.sentinel.masters):
+    for first, second, name in repeated(config.sentinel.masters):
         yield f"sentinel.masters[{second}]", f'"{name}" is sentinel.masters[{first}] too: name each master once'
     for index, name in enumerate(config.sentinel.masters):
         if not name or any(char.isspace() for char in name):
@@ -63,33 +63,6 @@ def check_shards(config: Config) -> Iterator[Problem]:
     others = config.cluster.seeds or config.sentinel.sentinels or config.sentinel.masters
     if config.topology.kind == "static" and not config.shards and not others:
         yield "shards", "there are none: name at least one primary under [[shards]], or with --static"
-
-
-def check_colocate(config: Config) -> Iterator[Problem]:
-    """Check that the servers do not check slots themselves if there are rules, and that each prefix and name is used
-    once."""
-    if config.colocate and config.topology.kind == "cluster":
-        yield (
-            "colocate",
-            "has no effect in front of a Redis Cluster: its servers compute the slots of keys themselves, and refuse "
-            'other keys. Use hash tags in the keys, or topology.kind "static" or "sentinel"',
-        )
-    for first, second, name in _repeated(rule.name or f"#{index}" for index, rule in enumerate(config.colocate)):
-        yield (
-            f"colocate[{second}].name",
-            f'"{name}" is the name of colocate[{first}] too: put the prefixes into one rule',
-        )
-    seen: dict[str, str] = {}
-    for index, rule in enumerate(config.colocate):
-        for key, prefix in rule.named_prefixes():
-            path = f"colocate[{index}].{key}"
-            if prefix in seen:
-                yield path, f'"{prefix}" is {seen[prefix]} too: name each prefix once'
-                continue
-            seen[prefix] = path
-            shorter = next((other for other in rule.prefixes if other != prefix and prefix.startswith(other)), None)
-            if shorter is not None:
-                yield path, f'"{prefix}" begins with "{shorter}" of the same rule, which covers it: leave it out'
 
 
 def check_backoff(config: Config) -> Iterator[Problem]:
@@ -147,9 +120,27 @@ def check_admin(config: Config) -> Iterator[Problem]:
         yield from ((f"admin.{key}", words) for key, words in error.problems)
 
 
+def check_audit(config: Config) -> Iterator[Problem]:
+    """Check that the audit log can be written, and that there are rules for it."""
+    path, rules = config.audit.path, config.audit.rules
+    if path is None:
+        if rules:
+            yield "audit.path", "is missing: name the file that what the rules record is written to"
+        return
+    if not rules:
+        yield "audit.rules", "are missing, so nothing would be recorded: one of {} records everything"
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        yield "audit.path", f"is in the folder {folder}, which does not exist: make it, for the user of the proxy"
+    elif os.path.isdir(path):
+        yield "audit.path", f"{path} is a folder: name a file in it"
+    elif not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        yield "audit.path", f"{path} can not be written by this user: change the rights of the file or its folder"
+
+
 def check_users(config: Config) -> Iterator[Problem]:
     """Check that each user is named once."""
-    for first, second, name in _repeated(user.name for user in config.users):
+    for first, second, name in repeated(user.name for user in config.users):
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
     if config.aclfile is not None and config.users != default_user(()):
         yield "aclfile", "is named beside [[users]]: have all users in one place"
@@ -165,7 +156,7 @@ def check_advertised(config: Config) -> Iterator[Problem]:
                 f"advertise[{index}]",
                 f'{address} is a unix socket: write "host:port", as cluster clients connect to it',
             )
-    for first, second, name in _repeated(map(str, config.advertise)):
+    for first, second, name in repeated(map(str, config.advertise)):
         yield f"advertise[{second}]", f"{name} is advertise[{first}] too: name each address once"
     if config.presents_cluster and not config.advertise and all(each.address.unix for each in config.listening):
         yield "advertise", 'is missing: with unix sockets only, cluster clients need a "host:port" to connect to'
@@ -173,16 +164,8 @@ def check_advertised(config: Config) -> Iterator[Problem]:
 
 def check_shard_names(config: Config) -> Iterator[Problem]:
     """Check that each shard has a name of its own."""
-    for first, second, name in _repeated(shard.name for shard in config.shards):
+    for first, second, name in repeated(shard.name for shard in config.shards):
         yield f"shards[{second}].name", f'"{name}" is the name of shards[{first}] too: choose another'
-
-
-def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield the repeated names: (index of the first one, index of the repetition, name)."""
-    seen: dict[str, int] = {}
-    for position, name in enumerate(names):
-        if seen.setdefault(name, position) != position:
-            yield seen[name], position, name
 
 
 def check_servers(config: Config) -> Iterator[Problem]:
@@ -291,6 +274,20 @@ def check_listeners_users(config: Config) -> Iterator[Problem]:
             )
 
 
+def check_proxied(config: Config) -> Iterator[Problem]:
+    """Check that the balancers of listeners with the PROXY protocol are named, and that no setting of it is in vain."""
+    if config.trusted_proxies and not any(each.proxy_protocol for each in config.listeners):
+        yield "trusted_proxies", "has no effect: no listener has proxy_protocol = true, so set that, or leave it out"
+    for index, each in enumerate(config.listeners):
+        if each.proxy_protocol and not config.trusted_proxies:
+            yield (
+                f"listeners[{index}].proxy_protocol",
+                "lets nobody in: name the balancers' networks in trusted_proxies",
+            )
+        elif each.proxy_protocol and each.address.unix and "unix" not in config.trusted_proxies:
+            yield f"listeners[{index}].proxy_protocol", 'lets nobody in: name "unix" in trusted_proxies'
+
+
 def _asked(config: Config) -> Iterator[tuple[str, Address]]:
     for table, key, addresses in (
         ("cluster", "seeds", config.cluster.seeds),
@@ -365,6 +362,16 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     ),
     (check_slots, (("shards", "slots"),)),
     (check_colocate, (("colocate",), ("topology", "kind"))),
+    (
+        check_undeclared,
+        (
+            ("undeclared_keys",),
+            ("keyless_shard",),
+            ("topology", "kind"),
+            ("sentinel", "masters"),
+            ("shards", "name"),
+        ),
+    ),
     (check_backoff, (("backend", "backoff_min"), ("backend", "backoff_max"))),
     (
         check_logins,
@@ -375,9 +382,11 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
     (check_output, (("limits", "output_soft"), ("limits", "output_hard"))),
     (check_pubsub_output, (("limits", "pubsub_output_soft"), ("limits", "pubsub_output_hard"))),
     (check_bulk, (("limits", "max_bulk"), ("limits", "max_request_size"))),
+    (check_audit, (("audit", "path"), ("audit", "rules"))),
     (check_users, (("users",), ("aclfile",))),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
     (check_listeners_tls, (("listeners",),)),
+    (check_proxied, (("listeners",), ("trusted_proxies",))),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),
 )
 """The checks, each with the keys that it reads: a check is skipped if one of its keys is invalid."""

@@ -21,12 +21,20 @@ class ListenerSection(Section):
     read_from: ReadFrom | None = default(None, "None: as for the whole proxy.")
     present_as: PresentAs | None = default(None, "None: as for the whole proxy.")
     users: Annotated[tuple[str, ...], BeforeValidator(one_or_many)] | None = default(None, "None: every user.")
+    proxy_protocol: bool = default(
+        False, "Only a balancer sends the header, and only where it is told to.", strict=True
+    )
     tls: ListenerTls | None = default(None, "None: plain connections, as with a Redis's port.")
     max_clients: Count | None = default(None, "None: only the limit of all listeners together.", ge=1, le=10000000)
 
     @property
+    def has_strangers(self) -> bool:
+        """Return whether clients of other machines may come here, be it by a balancer on this one."""
+        return self.proxy_protocol or not self.address.loopback
+
+    @property
     def wants_certificates(self) -> bool:
-        """Whether only clients with a certificate can connect."""
+        """Return whether only clients with a certificate can connect."""
         return self.tls is not None and self.tls.client_certs == "required"
 
     def admits(self, user: str) -> bool:

@@ -5,8 +5,6 @@ Durations are seconds and sizes are bytes once parsed; defaults are written as a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from math import ceil
 from typing import Annotated, Literal, Self
 
@@ -20,12 +18,14 @@ from pydantic import (
 )
 
 from proxy.config.admin import AdminSection, from_address
+from proxy.config.audit import AuditSection
 from proxy.config.certificates import TLS_FILES
 from proxy.config.client_limits import ConnectionLimits
+from proxy.config.colocate import ColocateSection
 from proxy.config.listeners import ListenerSection, PresentAs, ReadFrom
-from proxy.config.secret import Problems, full_path, read_secret
+from proxy.config.secret import full_path, read_secret
 from proxy.config.section import DAY as _DAY
-from proxy.config.section import Section
+from proxy.config.section import Section, short_name
 from proxy.config.section import default as _default
 from proxy.config.section import one_or_many as _one_or_many
 from proxy.config.users import User, default_user
@@ -38,6 +38,7 @@ from proxy.config.values import (
     ServerAddress,
     Size,
     SlotRanges,
+    TrustedProxy,
     Workers,
     cores,
 )
@@ -91,16 +92,10 @@ class SentinelSection(Section):
         return self
 
 
-def _name(value: str | None) -> str | None:
-    if value and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value):
-        raise ValueError("is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)")
-    return value
-
-
 class ShardSection(Section):
     """One table ``[[shards]]``: a primary, its replicas, and the slots of the shard."""
 
-    name: Annotated[str, AfterValidator(_name)] = _default(
+    name: Annotated[str, AfterValidator(short_name)] = _default(
         "", "The shard's position gives the name, shard-1, shard-2 and so on: names are only for people."
     )
     primary: ServerAddress = Field(description="Required: the server that takes the writes.")
@@ -115,67 +110,6 @@ def _name_shards(shards: tuple[ShardSection, ...]) -> tuple[ShardSection, ...]:
         shard if shard.name else shard.model_copy(update={"name": f"shard-{position}"})
         for position, shard in enumerate(shards, start=1)
     )
-
-
-class ColocateSection(Section):
-    """One table ``[[colocate]]``: a rule for keys with common prefixes, so that related keys share a slot."""
-
-    name: Annotated[str | None, AfterValidator(_name)] = _default(
-        None, "Required with prefixes: their keys are in the slot of a key of this name."
-    )
-    prefixes: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = _default(
-        (), "None: a rule has prefixes or a prefix. All keys that begin with one of these share a slot."
-    )
-    prefix: str | None = _default(
-        None, 'None: a rule has a prefix or prefixes. The fields of keys with it are counted; "" is for all keys.'
-    )
-    upto: Count | None = _default(None, "Required with prefix: how many fields are hashed.", ge=1, le=64)
-    separator: str = _default(":", "The colon is the usual separator of fields in keys.")
-
-    def named_prefixes(self) -> Iterator[tuple[str, str]]:
-        """Yield each prefix with its key in this table."""
-        if self.prefix is not None:
-            yield "prefix", self.prefix
-        for index, prefix in enumerate(self.prefixes):
-            yield f"prefixes[{index}]", prefix
-
-    @model_validator(mode="after")
-    def _is_one_kind(self) -> Self:
-        problems = [*_rule_problems(self)]
-        if problems:
-            raise Problems(*problems)
-        return self
-
-
-def _has_brace(prefix: str) -> bool:
-    return "{" in prefix or "}" in prefix
-
-
-def _rule_problems(rule: ColocateSection) -> Iterator[tuple[str, str]]:
-    if rule.prefix is None:
-        if not rule.prefixes:
-            yield "", "matches no keys: set prefixes = [...] and a name, or prefix = ... and upto = ..."
-        elif not rule.name:
-            yield "name", "is missing: it chooses the slot of the keys, so it should never change later"
-        for key in "upto", "separator":
-            if key in rule.model_fields_set:
-                yield key, "goes with prefix only: prefixes keep all their keys together"
-    else:
-        if rule.prefixes:
-            yield "prefixes", "are set beside prefix: make two rules of them"
-        braced = _has_brace(rule.prefix)  # reported below; the number of fields is not checked then
-        if rule.upto is None and not braced:
-            yield "upto", f'is missing: write how many fields are hashed, 2 for "{rule.prefix}<name>"'
-        if len(rule.separator.encode()) != 1 or rule.separator in "{}":
-            yield "separator", 'is not one ASCII character, as in separator = ":"; braces are for hash tags'
-        elif rule.upto is not None and rule.prefix.count(rule.separator) >= rule.upto and not braced:
-            yield "upto", "ends within the prefix, so that all keys share a slot: make it larger, or use prefixes"
-    for key, prefixes in ("prefix", rule.prefix is not None and [rule.prefix]), ("prefixes", rule.prefixes):
-        for prefix in prefixes or ():
-            if not prefix and key == "prefixes":
-                yield key, '"" matches every key: to keep all keys together, use one shard'
-            elif _has_brace(prefix):
-                yield key, f'"{prefix}" has a brace: a hash tag takes precedence over rules, so leave it out'
 
 
 class BackendSection(Section):
@@ -226,6 +160,9 @@ class BackendSection(Section):
         None, "None: the host of the server's address.", min_length=1, pattern=r"^[^\s\x00]+$"
     )
     tls_verify: bool = _default(True, "TLS to a server that is not verified does not protect.")
+    proxy_protocol: Literal["off", "v1", "v2"] = _default(
+        "off", "Redis takes no header; a balancer or a Slotgate in front of it may expect one."
+    )
 
     @model_validator(mode="after")
     def _resolve(self, info: ValidationInfo) -> Self:
@@ -301,6 +238,9 @@ class Config(Section):
     protected_mode: bool = _default(
         True, "As in Redis: without passwords, an open port must not let everybody in by mistake."
     )
+    trusted_proxies: Annotated[tuple[TrustedProxy, ...], BeforeValidator(_one_or_many)] = _default(
+        (), "Nobody: whoever is trusted may claim any address for its clients. Not even loopback is, unless named."
+    )
     workers: Workers = _default(1, "One process serves as much load as one Redis server.")
     drain_timeout: Duration = _default(
         "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
@@ -315,6 +255,12 @@ class Config(Section):
     )
     read_your_writes: Duration = _default("0s", "Off: clients that read replicas accept their lag.", ge=0, le=_DAY)
     cross_slot: Literal["split", "reject"] = _default("split", "MGET, MSET, DEL and others work as on one server.")
+    undeclared_keys: Literal["refuse", "allow"] = _default(
+        "refuse", "A script that finds no data, because it runs on another shard, gives wrong results without an error."
+    )
+    keyless_shard: str | None = _default(
+        None, 'Required with "allow" and several shards: only you know where the keys are.'
+    )
     present_as: PresentAs = _default(
         "standalone", "Any client can use one server; cluster mode has to be turned on in a client."
     )
@@ -332,6 +278,7 @@ class Config(Section):
         (), "The default user needs no password, as in Redis."
     )
     aclfile: str | None = _default(None, "None: the users are those under [[users]].")
+    audit: AuditSection = _default({}, "See its keys.")
     log: LogSection = _default({}, "See its keys.")
 
     @model_validator(mode="after")
@@ -367,7 +314,7 @@ class Config(Section):
         return tuple(
             each
             for each in self.listening
-            if each.admits("default") and not each.address.loopback and not each.wants_certificates
+            if each.admits("default") and each.has_strangers and not each.wants_certificates
         )
 
     @property

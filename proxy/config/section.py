@@ -36,3 +36,10 @@ def _hash(value: SecretStr) -> SecretStr:
 
 Hash = Annotated[SecretStr, AfterValidator(_hash)]
 """The SHA-256 of a password, as lower-case hex."""
+
+
+def short_name(value: str | None) -> str | None:
+    """Check a name that errors and metrics show."""
+    if value and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value):
+        raise ValueError("is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)")
+    return value

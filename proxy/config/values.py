@@ -253,6 +253,30 @@ def _has_port(text: str) -> bool:
     return bool(colon) and (":" not in host or host.endswith("]"))
 
 
+ProxyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network | Literal["unix"]
+"""A network whose machines are believed about their clients; "unix" for whoever connects to a unix socket."""
+
+
+def parse_trusted_proxy(value: object) -> ProxyNetwork:
+    """A network, as in ``"10.0.0.0/24"``, an address, or ``"unix"``."""
+    if isinstance(value, (ipaddress.IPv4Network, ipaddress.IPv6Network)) or value == "unix":
+        return value
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(
+                f'{shown(value)} is no network: write "10.0.0.0/24", an address, or "unix" for unix sockets'
+            ) from None
+        raise ValueError(f'{shown(value)} has bits behind its prefix: write "{network}"') from None
+    if not network.prefixlen:
+        raise ValueError(f"{shown(value)} is everybody, who could then claim any address: name the balancers' networks")
+    return network
+
+
 def format_range(first: int, last: int) -> str:
     """A range of slots as the configuration writes it."""
     return str(first) if first == last else f"{first}-{last}"
@@ -270,3 +294,4 @@ ListenAddress = Annotated[Address, PlainValidator(parse_listen)]
 ServerAddress = Annotated[Address, PlainValidator(parse_server)]
 AddressMap = Annotated[dict[str, str], PlainValidator(parse_address_map)]
 SlotRanges = Annotated[tuple[tuple[int, int], ...], PlainValidator(parse_slots)]
+TrustedProxy = Annotated[ProxyNetwork, PlainValidator(parse_trusted_proxy)]

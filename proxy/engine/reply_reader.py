@@ -12,11 +12,13 @@ from proxy.resp.replies import BadReply, ReplyFramer, short_end
 _ERROR = 45
 _PUSH = 62
 _LONG = frozenset(b"$=*~%+:,#_(")
-"""The types of replies that may be taken in pieces: all but errors, which are inspected whole, push messages and
-attributes."""
+"""The types of replies that are taken in pieces when they are long: all but errors, push messages and attributes."""
 
 STREAM_FROM = 64 * 1024
 """The size in bytes above which a reply is taken in pieces, counting what has come and what is known to follow."""
+ERROR_MOST = 1024 * 1024
+"""The size in bytes above which an error is taken in pieces too, without being inspected: servers make none so long,
+only scripts do."""
 PUSH_MOST = 1024 * 1024 * 1024
 """The most bytes of a push message, which is kept whole: a server's limit is 512 MB (``proto-max-bulk-len``)."""
 
@@ -175,7 +177,7 @@ class ReplyReader:
         """Whether a cut reply of type ``kind``, of which ``got`` bytes have come, is taken in pieces."""
         return (
             (got > STREAM_FROM or self._framer.need - got > STREAM_FROM)
-            and (kind in _LONG or (kind == _ERROR and got > self._most))
+            and (kind in _LONG or (kind == _ERROR and got > min(ERROR_MOST, self._most)))
             and self._inflight.written > 0
         )
 

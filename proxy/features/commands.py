@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from proxy import errors
 from proxy.commands.facts import Fact
-from proxy.features import monitor, publish, script_kill, slotgate, tracking, transactions, wait
+from proxy.features import monitor, publish, script_kill, script_watch, slotgate, tracking, transactions, wait
 from proxy.features.own_dispatch import FeatureCommand
 from proxy.features.request import Request
 from proxy.features.state import Modes
@@ -36,6 +36,7 @@ OWN_COMMANDS: Mapping[str, OwnRow] = {
     "slotgate|config": FeatureCommand(slotgate.say(slotgate.config)),
     "slotgate|help": FeatureCommand(slotgate.say(slotgate.say_help)),
     "slotgate|nodes": FeatureCommand(slotgate.say(slotgate.nodes)),
+    "slotgate|scripts": FeatureCommand(script_watch.scripts),
     "slotgate|send": FeatureCommand(slotgate.send),
     "slotgate|where": FeatureCommand(slotgate.say_where),
     "spublish": FeatureCommand(publish.publish, in_multi=InMulti.SENT),
@@ -76,8 +77,7 @@ def take(modes: Modes, request: Request) -> bool | None:
             client.refuse_for_good(fact, errors.in_subscribe_mode(fact.name))
             return True
     if modes.queue is not None and (row is None or row.in_multi is not InMulti.AT_ONCE):
-        transactions.enqueue(modes, request)
-        return True
+        return transactions.enqueue(modes, request)
     if fact.name == "reset" and subscriptions is not None and subscriptions.leaves():
         return False
     if modes.tracker is not None and fact.name in tracking.MOVING and not client.alone():

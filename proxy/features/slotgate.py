@@ -28,6 +28,8 @@ HELP = (
     "    Return the configuration in use, without its secrets.",
     "NODES",
     "    Return every server: its shard, role, slots, state, requests in flight, and how far a replica is behind.",
+    "SCRIPTS [<seconds>]",
+    "    Watch the primaries by MONITOR (1 second, at most 60), and return what scripts use beyond their keys.",
     "SEND <node> <command> [<arg> ...]",
     "    Send a command to one server, named by its address or, for the primary of a shard, by the shard's name.",
     "WHERE <key> [<key> ...]",

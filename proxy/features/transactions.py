@@ -22,7 +22,7 @@ from proxy.backends.routes import Routes
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job, at_once
 from proxy.engine.sink import Sink
-from proxy.features import publish
+from proxy.features import publish, unseen_scripts
 from proxy.features.exec_reply import Ending
 from proxy.features.host import Host
 from proxy.features.publish import PUBLISHES
@@ -60,8 +60,9 @@ def multi(modes: Modes, request: Request) -> bool:
     return True
 
 
-def enqueue(modes: Modes, request: Request) -> None:
-    """Queue a command until EXEC, or refuse it if it is not allowed in a transaction."""
+def enqueue(modes: Modes, request: Request) -> bool:
+    """Queue a command until EXEC, or refuse it if it is not allowed in a transaction. False if the command must wait
+    (nothing was done)."""
     fact, args, frame = request.fact, request.args, request.frame
     client, queue = modes.client, modes.queue
     assert queue is not None
@@ -71,8 +72,10 @@ def enqueue(modes: Modes, request: Request) -> None:
     as_cluster = client.session.listener.presented is not None
     found = service.planner.shown(as_cluster).member(fact, args, frame)
     if isinstance(found, Reject):
+        if unseen_scripts.is_awaited(client, found, args):
+            return False
         client.reject(fact, found)
-        return
+        return True
     if isinstance(found, Scatter):
         item = Queued(fact, args, found.parts[0].frame, found)
         slots = frozenset[int]()
@@ -82,13 +85,14 @@ def enqueue(modes: Modes, request: Request) -> None:
         most = service.limits.requests.request
         if queue.size + item.size > most:
             client.refuse(fact, errors.transaction_too_big(most))
-            return
+            return True
         if queue.size + item.size > service.query.limit and queue.held() + item.taken > service.query.limit:
             client.refuse(fact, errors.transaction_too_large(service.query.limit))
-            return
+            return True
         queue.allow(client.session.permissions)
         queue.add(item, slots)
     client.queued(item, slots, service.planner)
+    return True
 
 
 def spoil(modes: Modes, fact: Fact | None) -> None:

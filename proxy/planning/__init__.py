@@ -24,5 +24,7 @@ command, and decide what a server's error means for a request and whether the re
     query_limit      the bytes of requests that a server keeps for one connection
     retry_rules      which unanswered requests may be sent again when their connection is lost
     refusals         errors of requests that were not carried out: MOVED, ASK, TRYAGAIN, READONLY ...
+    script_calls     whether a script may read or write data, from its text
+    undeclared_keys  what becomes of scripts that declare no key when there are several shards
     proof            decides whether an error that looks like a refusal comes from the server or from a script
 """

@@ -37,12 +37,12 @@ _JOINED = (b"*", b"~", b"%")
 _TOLERANT = frozenset({"one_ok", "info", "config_get"})
 """The ways that return a reply even if a part failed."""
 _STATISTICS = frozenset(
-    {"info", "config_get", "latency_latest", "latency_history", "latency_histogram", "memory_stats", "running"}
+    {"info", "config_get", "latency_latest", "latency_history", "latency_histogram", "memory_stats", "running", "text"}
 )
 """The ways that merge what servers tell about themselves."""
-STATISTICS_MOST = 2 * 1024 * 1024
-"""The most bytes of a reply that tells of a server: several times the INFO of a server with 10,000 databases. A longer
-one is not merged."""
+STATISTICS_MOST = 1024 * 1024
+"""The most bytes of a reply that tells of a server: twice the INFO of a server with 10,000 databases. A longer one is
+not merged."""
 
 
 def merge(plan: Scatter, replies: list[bytes], context: Context) -> bytes:
@@ -197,6 +197,13 @@ def _randomkey(plan: Scatter, replies: Sequence[bytes], context: Context) -> byt
     return random.choice(found) if found else replies[0]
 
 
+def _randomkey_pieces(plan: Scatter, replies: list[list[bytes]]) -> Job[list[bytes]]:
+    """The same as ``_randomkey``, for replies in pieces."""
+    found = [reply for reply in replies if reply[0] not in (b"$-1\r\n", b"_\r\n")]
+    yield MORE
+    return random.choice(found)
+
+
 def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[bytes]:
     """The newest entries of all servers, as many as were asked for."""
     rows: list[tuple[int, bytes]] = []
@@ -204,7 +211,14 @@ def _sorting(plan: Scatter, replies: Sequence[bytes], context: Context) -> Job[b
         rows.append((integer_of(some_elements(row, header(row)[2], 2)[0][1]), row))
         yield MORE
     rows.sort(key=itemgetter(0), reverse=True)
-    return encode.array(row for _, row in rows[: _asked(plan.options)])
+    rows = rows[: _asked(plan.options)]
+    yield MORE
+    frames = [b"*%d\r\n" % len(rows)]
+    for at in range(0, len(rows), _MANY):
+        frames += [row for _, row in rows[at : at + _MANY]]
+        yield MORE
+    yield from joining(frames)
+    return b"".join(frames)
 
 
 def _asked(options: Sequence[bytes]) -> int | None:
@@ -326,5 +340,6 @@ MERGERS: Mapping[str, Merger] = {
 PIECEWISE: Mapping[str, Callable[[Scatter, list[list[bytes]]], Job[list[bytes]]]] = {
     "concat": _concat_pieces,
     "mget": _by_key_pieces,
+    "randomkey": _randomkey_pieces,
 }
 """The mergers of replies in pieces, by way."""

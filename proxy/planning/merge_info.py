@@ -16,6 +16,8 @@ from proxy.resp.replies import element_steps, string_of
 
 _STEP = 16
 """The number of fields or settings after which a job may be interrupted."""
+_LINES = 100
+"""The number of lines that are written in one step."""
 _FEW = 4
 """The number of lines of numbers after which a job may be interrupted."""
 _ERROR = ord("-")
@@ -180,7 +182,21 @@ def merging(
         if _LOADING in missing and "Persistence" in merged:
             merged["Persistence"]["loading"] = "1"
         merged.setdefault("Slotgate", {})["slotgate_missing"] = missing
-    return write(merged)
+    return (yield from _writing(merged))
+
+
+def _writing(document: Mapping[str, Section]) -> Job[str]:
+    """The text of ``document``, as ``write`` makes it."""
+    texts: list[str] = []
+    for name, fields in document.items():
+        names = list(fields)
+        for at in range(0, max(len(names), 1), _LINES):
+            some = {field: fields[field] for field in names[at : at + _LINES]}
+            text = write({name: some})
+            texts.append(text if at == 0 else text[len(name) + 4 :])
+            yield MORE
+        texts.append("\r\n")
+    return "".join(texts[:-1])
 
 
 def without_keys(document: str) -> str:

@@ -19,6 +19,7 @@ from proxy.planning.key_slots import Examined, denied, slots_of
 from proxy.planning.scan_cursor import Cursors
 from proxy.planning.scatter import IN_PART, Part, Scatter, Uncounted, Way
 from proxy.planning.split import array_header, by_key, cut, skip_bulks
+from proxy.planning.undeclared_keys import UndeclaredKeys
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
 from proxy.sharding.colocation import Colocation, slot_of
@@ -70,8 +71,9 @@ class Planner:
     """Makes the plans for one topology.
 
     ``rules`` choose the part of a key that is hashed. ``before`` has the cursors of the previous topology. ``examined``
-    has the result of ``examining`` for the request to plan. ``as_cluster`` is the planner for clients to which the
-    proxy presents itself as a cluster, which they ask about slots.
+    has the result of ``examining`` for the request to plan. ``undeclared`` decides about scripts that declare no key;
+    without it, they run on the first shard. ``as_cluster`` is the planner for clients to which the proxy presents
+    itself as a cluster, which they ask about slots.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Planner:
         rules: Colocation | None = None,
         before: Cursors | None = None,
         examined: Examined | None = None,
+        undeclared: UndeclaredKeys | None = None,
     ) -> None:
         self.examined = examined or Examined()
         self._presents_cluster = False
@@ -88,6 +91,9 @@ class Planner:
         self._rules = rules
         self._slot_of = slot_of(rules)
         self._cross_slot = cross_slot
+        self._undeclared = undeclared
+        self._keyless_slot = NOBODY if undeclared is None else undeclared.slot(topology)
+        """A slot of the shard for scripts that declare no key, which stands for the keys of such a script."""
         self._single = topology.single
         self.cursors = Cursors(topology, before)
         self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
@@ -97,7 +103,7 @@ class Planner:
 
     def renewed(self, topology: Topology) -> "Planner":
         """The planner for the topology that follows."""
-        return Planner(topology, self._cross_slot, self._rules, self.cursors, self.examined)
+        return Planner(topology, self._cross_slot, self._rules, self.cursors, self.examined, self._undeclared)
 
     def shown(self, as_cluster: bool) -> "Planner":
         """The planner for clients to which the proxy presents itself as a cluster, or as one server."""
@@ -196,10 +202,13 @@ class Planner:
             place = self._first()
             assert not isinstance(place, Pin)
             return place
+        owners = self._topology.slot_shard
         if len(slots) > 1:
-            return Reject(errors.CROSSSLOT)
-        (slot,) = slots
-        return Forward(self._topology.slot_shard[slot], read=False)
+            if len(slots) > 2 or self._keyless_slot not in slots:
+                return Reject(errors.CROSSSLOT)
+            if len({owners[slot] for slot in slots}) > 1:
+                return Reject(errors.KEYLESS_ELSEWHERE)
+        return Forward(owners[next(iter(slots))], read=False)
 
     def watched(self, fact: Fact, args: Sequence[bytes], held: frozenset[int]) -> frozenset[int] | Reject:
         """The slots of the keys to watch, if those in ``held`` are watched already: all must be the same slot."""
@@ -219,6 +228,8 @@ class Planner:
             return slots
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
+        if not slots and (place := self._without_keys(fact, args)) is not None:
+            return place if isinstance(place, Reject) else frozenset((self._keyless_slot,))
         if option := denied(fact, args, slots, self.examined):
             return Reject(errors.sort_denied(option))
         return slots
@@ -234,6 +245,11 @@ class Planner:
         if not self._topology.shards:
             return Reject(self._nobody)
         return Pin(FIRST_SHARD) if blocking else Forward(FIRST_SHARD, read)
+
+    def _without_keys(self, fact: Fact, args: Sequence[bytes]) -> int | Reject | None:
+        """The shard for a command that names no key, or the reason why it is refused; None if any shard will do."""
+        place = None if self._undeclared is None else self._undeclared.place(fact, args, self._topology)
+        return Reject(place) if isinstance(place, str) else place
 
     def _single_shard(self, fact: Fact, args: Sequence[bytes]) -> Plan:
         """The plan of a command about what one server has, or about what all nodes of a cluster answer together."""
@@ -254,7 +270,10 @@ class Planner:
             # The server answers with its own error for the arguments, and executes nothing.
             return self._first(blocking=blocking)
         if not slots:
-            return self._first(fact.replica_ok, blocking)
+            place = self._without_keys(fact, args)
+            if place is None:
+                return self._first(fact.replica_ok, blocking)
+            return place if isinstance(place, Reject) else Forward(place, fact.replica_ok)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         if option := denied(fact, args, slots, self.examined):

@@ -7,5 +7,5 @@
     changes           the states of the topics at one server, and the commands that are still to be sent
     pending_commands  the commands that a server has not answered yet
     topic             one channel or pattern: who listens, and who waits until it stands
-    beginnings        what was asked for and is not heard yet: who publishes there waits for it
+    beginnings        what was asked for, or asked to end, and is not confirmed yet: publishers wait for it
 """

@@ -10,6 +10,8 @@ cdef int _STAR
 cdef int _LONGEST
 cdef int _PLUS
 cdef int _COLON
+cdef int _UNDERSCORE
+cdef int _HASH
 cdef int _MINUS
 
 

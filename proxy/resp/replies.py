@@ -10,6 +10,8 @@ _STAR = 42
 _PLUS = 43
 _MINUS = 45
 _COLON = 58
+_UNDERSCORE = 95
+_HASH = 35
 _CR = 13
 _LF = 10
 _ZERO = 48
@@ -133,6 +135,16 @@ class ReplyFramer:
                     if after > size:
                         return self._more(at - start, left, after - start)
                     at = after
+                    left -= 1
+                    continue
+            elif kind == _COLON or kind == _UNDERSCORE or kind == _PLUS or kind == _HASH:  # noqa: SIM109
+                # So are short numbers, nulls, simple strings and booleans.
+                end = at + 1
+                most = min(size - 1, at + _LONGEST)
+                while end < most and view[end] != _CR:
+                    end += 1
+                if end < most and view[end + 1] == _LF:
+                    at = end + 2
                     left -= 1
                     continue
             end = data.find(b"\r\n", max(at, start + self._searched))

@@ -11,6 +11,8 @@ A session holds the client's identity and its settings. A session knows neither 
     acl_check         whether a user may run a command, by its rules
     acl_text          the descriptions of users and the errors of denied commands, in servers' words
     acl_users         all users, and the aclfile that may hold them
+    audit             the contract of the audit log
+    audit_rules       the rules of the audit log
     acl_log           the log of denied commands and failed logins
     acl_access        whether a client may run a command, by the rules of its user
     acl_commands      the ACL subcommands

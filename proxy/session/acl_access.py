@@ -53,4 +53,7 @@ def denied_at_exec(
 
 def _note(session: Session, denial: Denial, fact: Fact, args: Sequence[bytes]) -> None:
     object_ = fact.name.encode() if denial.reason is Reason.COMMAND else args[denial.position]
-    session.world.denials.command(session, _REASONS[denial.reason], object_)
+    denials = session.world.denials
+    denials.command(session, _REASONS[denial.reason], object_)
+    if denials.audit is not None:
+        denials.audit.denied(session, fact, args, _REASONS[denial.reason])

@@ -81,6 +81,11 @@ def allowed_commands(selector: Selector, commands: CommandSet) -> AllowedCommand
     return AllowedCommands(bits, first_args)
 
 
+def bit_of(bits: Mapping[str, int], fact: Fact) -> int:
+    """Return the bit of a command, or that of its container, or the bit of all commands that are not known."""
+    return bits.get(fact.name) or bits.get(fact.name.partition("|")[0], FUTURE)
+
+
 class Patterns:
     """Glob patterns of which one has to match. The usual pattern, a literal prefix and a star, is matched cheaply."""
 
@@ -131,8 +136,7 @@ class CompiledSelector:
         """Whether the selector allows the command with any arguments, or with its first argument."""
         if self.all_commands or "no_auth" in fact.flags:
             return True
-        bit = self.bits.get(fact.name) or self.bits.get(fact.name.partition("|")[0], FUTURE)
-        if self.allowed.bits & bit:
+        if self.allowed.bits & bit_of(self.bits, fact):
             return True
         first_args = self.allowed.first_args.get(fact.name)
         if first_args is None or len(args) < 2:
@@ -177,11 +181,15 @@ class Permissions:
     ``CommandSet`` calls ``keyed`` and ``own``.
     """
 
-    __slots__ = ("_allowed", "keyed", "own", "selectors", "unrestricted", "user")
+    __slots__ = ("_allowed", "_bits", "audited", "keyed", "own", "selectors", "unrestricted", "user")
 
-    def __init__(self, user: AclUser, commands: CommandSet) -> None:
+    def __init__(self, user: AclUser, commands: CommandSet, audited: int = 0) -> None:
+        """``audited``: the commands that are recorded in the audit log when this user runs them, as bits of
+        ``commands``. The fast paths do not record, so they do not carry out these commands."""
         self.user = user
-        self.unrestricted = self.keyed = self.own = user.unrestricted
+        self.audited = audited
+        self._bits = commands.bits
+        self.unrestricted = self.keyed = self.own = user.unrestricted and not audited
         self.selectors: tuple[CompiledSelector, ...] = ()
         self._allowed: dict[str, bool] = {}
         """The results of ``allows``, by the command's name."""
@@ -191,9 +199,16 @@ class Permissions:
                 bits = compiled.allowed.bits
                 self.keyed = self.keyed or (compiled.selector.all_keys and not commands.keyed & ~bits)
                 self.own = self.own or not commands.own & ~bits
+            self.keyed = self.keyed and not audited & (commands.keyed | FUTURE)
+            self.own = self.own and not audited  # the own fast path also queues commands in transactions
 
     def __repr__(self) -> str:
         return f"<Permissions of {self.user.name!r}>"
+
+    def records(self, fact: Fact) -> bool:
+        """Whether a call of the command may have to be recorded in the audit log."""
+        audited = self.audited
+        return bool(audited) and bool(audited & bit_of(self._bits, fact))
 
     def allows(self, fact: Fact) -> bool:
         """Whether the user may run a command without keys and channels, whatever its arguments are."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from proxy.resp import encode
+from proxy.session.audit import Audit
 
 _TOGETHER = 60_000
 """The milliseconds within which equal entries are counted as one."""
@@ -121,7 +122,7 @@ class Denials:
     """Counts denials, and records them in the log. ``line_of`` shows a client as CLIENT LIST does; ``clock`` is the
     time of day, in seconds."""
 
-    __slots__ = ("_clock", "_line_of", "commands", "log", "logins", "on_login")
+    __slots__ = ("_clock", "_line_of", "audit", "commands", "log", "logins", "on_login")
 
     def __init__(self, clock: Callable[[], float] = float, line_of: Callable[[Any], str] = lambda session: "") -> None:
         self.log = AclLog()
@@ -131,6 +132,8 @@ class Denials:
         """The number of denied commands, by what was denied: the command, a key, a channel."""
         self.on_login: Callable[[LogEntry, str], None] | None = None
         """Called with each failed login and its reason."""
+        self.audit: Audit | None = None
+        """The audit log, if there is one."""
         self._clock = clock
         self._line_of = line_of
 
@@ -150,6 +153,8 @@ class Denials:
         """Record a failed login; ``command`` is the command that asked for it."""
         self.logins[why] = self.logins.get(why, 0) + 1
         entry = self._note(session, "auth", command, username)
+        if self.audit is not None:
+            self.audit.login_failed(session, command, username, why)
         if self.on_login is not None:
             self.on_login(entry, why)
 

@@ -21,6 +21,7 @@ from proxy.session.acl_rules import (
     valid_username,
 )
 from proxy.session.acl_text import EXACT, REDIS_7_2, Describing, Dialect, name_bytes, name_text
+from proxy.session.audit_rules import AuditRules
 from proxy.session.passwords import Passwords, is_scrypt
 
 DEFAULT = "default"
@@ -49,6 +50,7 @@ class Users:
     """The users by name, each with its rules prepared for checks."""
 
     __slots__ = (
+        "_audit",
         "_by_name",
         "commands",
         "default_nopass",
@@ -69,6 +71,7 @@ class Users:
         """``default_nopass``: whether "default" needs no password. ``default_open``: whether a new client is logged in
         as "default". ``default_plain``: whether such a client may also send everything over the fast paths without a
         check."""
+        self._audit: AuditRules | None = None
         self._by_name: dict[str, Permissions] = {}
         self.replace_all(users)
 
@@ -90,6 +93,11 @@ class Users:
         """Return the permissions of the user; None if there is no such user."""
         return self._by_name.get(name)
 
+    def audit_by(self, rules: AuditRules) -> None:
+        """Have the commands of the users recorded as ``rules`` say."""
+        self._audit = rules
+        self.replace_all([known.user for known in self._by_name.values()])
+
     def learn(self, commands: CommandSet, dialect: Dialect) -> None:
         """Use the commands and the dialect of the connected servers."""
         self.commands = commands
@@ -98,7 +106,8 @@ class Users:
 
     def put(self, user: AclUser) -> None:
         """Add a user, or replace the user of that name."""
-        known = self._by_name[user.name] = Permissions(user, self.commands)
+        audited = 0 if self._audit is None else self._audit.commands_of(user.name, self.commands)
+        known = self._by_name[user.name] = Permissions(user, self.commands, audited)
         self.slow = next(filter(is_scrypt, user.digests), self.slow)
         if user.name == DEFAULT:
             self.default_nopass = user.nopass

@@ -22,6 +22,7 @@ from proxy.engine.sink import DISCARD, Sink
 from proxy.planning import exec_block
 from proxy.planning.refusals import NOSCRIPT, Refusal
 from proxy.planning.reply_counts import odd_code
+from proxy.planning.script_calls import touches_data
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_request
 
@@ -37,6 +38,8 @@ _CALLS = frozenset((b"evalsha", b"evalsha_ro"))
 _RUNS = frozenset(("eval", "eval_ro", "evalsha", "evalsha_ro"))
 """The commands that call the script in their first argument."""
 _FLUSHES = (b"sync", b"async")
+_MOST_KNOWN = 10_000
+"""The number of digests for which it is remembered whether the script touches data."""
 _STEP = 64
 """The number of calls or digests after which a job may be interrupted."""
 _NAMED = 32
@@ -72,8 +75,13 @@ class Scripts:
         """Called when a client sends a command that calls or manages scripts."""
         self.on_flush: Callable[[], object] | None = None
         """Called when a client empties the cache."""
+        self.look_elsewhere: Callable[[bytes, Callable[[], None]], bool] | None = None
+        """Asks the other workers for the script of a digest, and calls a function when they have answered. Returns
+        False, and does not call the function, if nobody has the script."""
         self.loads = 0
         """The number of scripts that were loaded ahead of calls."""
+        self._touching: dict[bytes, bool] = {}
+        """For each digest, whether its script may read or write data."""
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -95,6 +103,25 @@ class Scripts:
         self._size += len(body)
         while len(self._bodies) > self._most or self._size > self._memory:
             self._drop(next(iter(self._bodies)))
+
+    def touches(self, name: str, args: Sequence[bytes]) -> bool | None:
+        """Whether the code that a call of the command ``name`` runs may read or write data. None if the call names a
+        script that is not known here."""
+        body: bytes | None
+        if name in _BODY:
+            body = args[_BODY[name]]
+            digest = self._digests.get(body) or sha1(body).hexdigest().encode()
+        elif name in _DIGESTS:
+            digest = args[1].lower()
+            body = self._bodies.get(digest)
+        else:
+            return True  # a function, of which the proxy does not know the code
+        known = self._touching.get(digest)
+        if known is None and body is not None:
+            known = self._touching[digest] = touches_data(body)
+            if len(self._touching) > _MOST_KNOWN:
+                del self._touching[next(iter(self._touching))]
+        return known
 
     def ahead(self, connection: Hashable | None, calls: Iterable[Call]) -> list[bytes]:
         """The requests to send over ``connection`` ahead of ``calls``; they count as sent from then on. None stands for

@@ -240,6 +240,8 @@ class Session:
         if not self.authenticated and "no_auth" not in fact.flags:
             return errors.NOAUTH
         if fact.privileged and not self.admin:
+            if self.world.denials.audit is not None:
+                self.world.denials.audit.denied(self, fact, (), "admin")
             return errors.no_permission(fact.name)
         return None
 
@@ -260,6 +262,8 @@ class Session:
         self.user = known.user.name
         self.unrestricted = known.unrestricted
         self.authenticated = True
+        if self.world.denials.audit is not None:
+            self.world.denials.audit.logged_in(self, command)
         return True
 
     def certify(self, names: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 import cython
 
 from proxy.sharding.slots cimport span_slot as plain_slot
+from proxy.sharding.slots cimport whole_slot
 
 
 cdef class Rule:
@@ -8,6 +9,7 @@ cdef class Rule:
     cdef readonly int slot
     cdef readonly int fields
     cdef readonly int separator
+    cdef readonly bint tags
 
 
 cdef class Colocation:

@@ -5,15 +5,15 @@
     prefixes "celery", "unacked"    every key with one of these prefixes is in the slot of the rule's name
     prefix "bull:", 2 fields        bull:mail:wait is in the slot of bull:mail
 
-A hash tag in the key takes precedence over any rule, and the longest prefix over other rules. With rules, this module
-computes the slot of every key and shard channel, without rules ``proxy.sharding.slots`` does. Both compute the same
-slot for a key that no rule matches.
+A hash tag in the key takes precedence over a rule, unless the rule says that tags do not count, and the longest prefix
+over other rules. With rules, this module computes the slot of every key and shard channel, without rules
+``proxy.sharding.slots`` does. Both compute the same slot for a key that no rule matches.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from proxy.sharding.slots import key_slot
+from proxy.sharding.slots import key_slot, whole_slot
 from proxy.sharding.slots import span_slot as plain_slot
 
 SlotOf = Callable[[bytes], int]
@@ -22,15 +22,19 @@ SlotOf = Callable[[bytes], int]
 
 class Rule:
     """The rule for keys that begin with ``prefix``: their first ``fields``, divided by ``separator`` (one byte), are
-    hashed. With 0 fields nothing is hashed, and all of these keys are in ``slot``."""
+    hashed. With 0 fields nothing is hashed, and all of these keys are in ``slot``. ``tags``: a hash tag in a key takes
+    precedence; otherwise braces are characters like all others."""
 
-    __slots__ = ("fields", "prefix", "separator", "slot")
+    __slots__ = ("fields", "prefix", "separator", "slot", "tags")
 
-    def __init__(self, prefix: bytes, slot: int = 0, fields: int = 0, separator: bytes = b":") -> None:
+    def __init__(
+        self, prefix: bytes, slot: int = 0, fields: int = 0, separator: bytes = b":", tags: bool = True
+    ) -> None:
         self.prefix = prefix
         self.slot = slot
         self.fields = fields
         self.separator = separator[0]
+        self.tags = tags
 
 
 class Colocation:
@@ -54,9 +58,10 @@ class Colocation:
                 break
         if found is None:
             return plain_slot(data, start, stop)
-        opened = data.find(b"{", start, stop)
-        if opened >= 0 and data.find(b"}", opened, stop) > opened + 1:
-            return plain_slot(data, start, stop)
+        if found.tags:
+            opened = data.find(b"{", start, stop)
+            if opened >= 0 and data.find(b"}", opened, stop) > opened + 1:
+                return plain_slot(data, start, stop)
         if not found.fields:
             return found.slot
         view = data
@@ -68,7 +73,7 @@ class Colocation:
                 if not left:
                     break
             at += 1
-        return plain_slot(data, start, at)
+        return whole_slot(data, start, at)
 
 
 class AllowedKeys(Colocation):
@@ -113,6 +118,8 @@ class RuleLike(Protocol):
     def upto(self) -> int | None: ...
     @property
     def separator(self) -> str: ...
+    @property
+    def hash_tags(self) -> bool: ...
 
 
 def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
@@ -120,8 +127,9 @@ def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
     rules = []
     for each in configured:
         if each.prefix is not None:
-            rules.append(Rule(each.prefix.encode(), 0, each.upto or 0, each.separator.encode()))
-        rules += [Rule(prefix.encode(), key_slot((each.name or "").encode())) for prefix in each.prefixes]
+            rules.append(Rule(each.prefix.encode(), 0, each.upto or 0, each.separator.encode(), each.hash_tags))
+        slot = key_slot((each.name or "").encode())
+        rules += [Rule(prefix.encode(), slot, tags=each.hash_tags) for prefix in each.prefixes]
     return Colocation(rules) if rules else None
 
 

@@ -29,6 +29,11 @@ def key_slot(key: bytes) -> int:
     return crc_hqx(key, 0) & 0x3FFF
 
 
+def whole_slot(data: bytes, start: int, stop: int) -> int:
+    """The slot of ``data[start:stop]``, which lies within ``data``, if all of it is hashed: hash tags do not count."""
+    return crc_hqx(data[start:stop], 0) & 0x3FFF
+
+
 def span_slot(data: bytes, start: int, stop: int) -> int:
     """The slot of the key at ``data[start:stop]``, which lies within ``data``."""
     return key_slot(data[start:stop])

@@ -52,9 +52,9 @@ cdef const unsigned char* _hashed(const unsigned char* key, Py_ssize_t* size) no
 
 
 cdef int _slot(const unsigned char* key, Py_ssize_t size) noexcept:
+    """The slot if all of ``key`` is hashed."""
     cdef unsigned int crc = 0
     cdef Py_ssize_t at, begin = 0
-    key = _hashed(key, &size)
     if size >= LONG:
         while begin + 8 <= size:
             crc = (
@@ -70,10 +70,20 @@ cdef int _slot(const unsigned char* key, Py_ssize_t size) noexcept:
 
 cpdef int key_slot(bytes key):
     """The slot of ``key``, 0 to 16383: ``CRC16(hashed part) mod 16384``."""
-    return _slot(key, len(key))
+    cdef Py_ssize_t size = len(key)
+    cdef const unsigned char* begin = _hashed(key, &size)
+    return _slot(begin, size)
+
+
+cpdef int whole_slot(bytes data, Py_ssize_t start, Py_ssize_t stop):
+    """The slot of ``data[start:stop]``, which lies within ``data``, if all of it is hashed: hash tags do not count."""
+    cdef const unsigned char* begin = data
+    return _slot(begin + start, stop - start)
 
 
 cpdef int span_slot(bytes data, Py_ssize_t start, Py_ssize_t stop):
     """The slot of the key at ``data[start:stop]``, which lies within ``data``."""
     cdef const unsigned char* begin = data
-    return _slot(begin + start, stop - start)
+    cdef Py_ssize_t size = stop - start
+    begin = _hashed(begin + start, &size)
+    return _slot(begin, size)

@@ -13,6 +13,8 @@
     tls_listener     the certificates of the listeners, renewed from their files
     handshakes       carries out TLS handshakes in a thread
     listeners        listening sockets
+    proxy_header     the header of the PROXY protocol as bytes
+    proxy_protocol   reads the header of a new connection, ahead of the connection's own protocol
     addresses        the IP addresses of a server's name
     descriptors      the division of a process's file descriptors, and the spare one
     flow_control     the reasons to stop reading from a client, and the timeout of a client that does not read

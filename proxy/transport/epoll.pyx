@@ -25,17 +25,11 @@ from proxy.transport.epoll_transport cimport (
     Poller,
     epoll_event,
     epoll_wait,
+    monotonic_ns,
 )
 
 from proxy.transport.descriptors import NO_ROOM, Spare
 from proxy.transport.sockets import keep_alive
-
-cdef extern from "time.h" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_MONOTONIC
-    int clock_gettime(int clock, timespec* time)
 
 cdef extern from * nogil:
     """
@@ -66,13 +60,6 @@ cdef enum:
     _TURN = 4000000
     _LOOK = 4096
     _EVENT = 256
-
-
-cdef inline long long _clock() noexcept nogil:
-    """The monotonic clock, in nanoseconds."""
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <long long> now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef class EpollTransports(Poller):
@@ -154,7 +141,7 @@ cdef class EpollTransports(Poller):
         cdef EpollTransport transport
         cdef list late = self._late
         self._late = []
-        self._turn_ends = _clock() + _TURN
+        self._turn_ends = monotonic_ns() + _TURN
         self.work = 0
         self.more = _CHUNKS_HURRIED
         self.busy = True
@@ -190,7 +177,7 @@ cdef class EpollTransports(Poller):
         """Whether the time of this turn for the sockets of clients is used up."""
         if self.work >= _LOOK and self._turn_ends:
             self.work = 0
-            if _clock() >= self._turn_ends:
+            if monotonic_ns() >= self._turn_ends:
                 self._turn_ends = 0
         return self._turn_ends == 0
 

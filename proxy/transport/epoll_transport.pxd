@@ -16,6 +16,21 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
 
 
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec* time)
+
+
+cdef inline long long monotonic_ns() noexcept nogil:
+    """The monotonic clock, in nanoseconds."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <long long> now.tv_sec * 1000000000 + now.tv_nsec
+
+
 cdef class Poller:
     cdef object loop
     cdef int epoll
@@ -57,7 +72,11 @@ cdef class EpollTransport:
     cdef bint _closing
     cdef bint _slow
     cdef bint _hurried
+    # Whether little is read in a turn; and whether this stays so, because the connection is one of messages.
+    cdef bint _narrow
+    cdef bint _messages
     cdef object _error
+    cdef dict _extra
     # The bytes that could not be sent yet: the pieces from `_first` on, the first of them from `_sent` on. The last
     # `_loose` pieces are small ones, which are joined when they are many.
     cdef list _kept

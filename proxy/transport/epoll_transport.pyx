@@ -51,6 +51,8 @@ cdef enum:
     _CHUNK = 256 * 1024
     _CHUNKS = 4
     _FIRST = 64 * 1024  # bytes of a read before a connection has sent large pieces
+    _NARROW = 64 * 1024  # bytes that are read in a turn from a connection whose bytes take long
+    _LONG = 4000000  # nanoseconds that a piece of many small replies or messages may take without being narrowed
     _PLENTY = 64 * 1024
     _VECTORS = 64
     _SENDS = 8
@@ -135,6 +137,7 @@ cdef class EpollTransport:
         cdef Py_buffer room
         cdef PyObject* whole
         cdef bytes data
+        cdef long long begun
         cdef int chunks = _CHUNKS
         while chunks or (self._hurried and self.poller.more):
             if chunks:
@@ -151,7 +154,7 @@ cdef class EpollTransport:
                 finally:
                     PyBuffer_Release(&room)
             else:
-                if self._plenty:
+                if self._plenty and not self._narrow:
                     # After large reads the next one goes into the bytes object itself; small ones are cheaper to copy.
                     most = _CHUNK
                     whole = new_bytes(NULL, _CHUNK)
@@ -166,18 +169,21 @@ cdef class EpollTransport:
                         # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
                         Py_DECREF(<object> whole)
                 else:
-                    most = _FIRST if self.client else _CHUNK
+                    most = _NARROW if self._narrow else _FIRST
                     size = recv(self.fd, self.poller.buffer, most, 0)
                     if size > 0:
                         data = PyBytes_FromStringAndSize(self.poller.buffer, size)
                 if size > 0:
                     self._plenty = size >= _PLENTY
                     self.poller.work += size
+                    begun = monotonic_ns() if size >= _PLENTY else 0
                     if self._receiver is not None:
                         self._receiver.data_received(data)
                     else:
                         self._protocol.data_received(data)
-                    if size < most:
+                    if begun:
+                        self._narrow = self._messages or monotonic_ns() - begun > (_LONG if not self._narrow else _LONG // 4)
+                    if size < most or self._narrow:
                         return
             if size == 0:
                 self.reading = False
@@ -204,6 +210,10 @@ cdef class EpollTransport:
         if not self._closing and not self._eof:
             self.reading = True
             self._watch()
+
+    def narrow(self):
+        """Read little in a turn from now on: each message of the connection takes long to pass on."""
+        self._narrow = self._messages = True
 
     def hurry(self, bint on):
         """Set whether more than usual is read in a turn, because a client waits for a reply behind a long one."""
@@ -427,8 +437,14 @@ cdef class EpollTransport:
         """The socket's descriptor; -1 when it is closed."""
         return self.fd
 
+    def set_extra_info(self, dict extra):
+        """Have ``get_extra_info`` return what is in ``extra``, such as the addresses that a balancer tells."""
+        self._extra = extra
+
     def get_extra_info(self, name, default=None):
-        """The socket's ``peername`` or ``sockname``; ``default`` for anything else."""
+        """What ``set_extra_info`` has set; else the socket's ``peername`` or ``sockname``, or ``default``."""
+        if self._extra is not None and name in self._extra:
+            return self._extra[name]
         if self.fd < 0 or name not in ("peername", "sockname"):
             return default
         link = socket.socket(fileno=self.fd)

@@ -18,6 +18,7 @@ from proxy.config.secret import Problems
 from proxy.errors import BackendError, ConfigError
 from proxy.sharding.topology import Node
 from proxy.transport.addresses import is_numeric, look_up
+from proxy.transport.proxy_protocol import HeaderSender
 from proxy.transport.sockets import keep_alive
 
 log = logging.getLogger(__name__)
@@ -95,45 +96,57 @@ def _tls(config: Config, switch: str) -> Tls:
     return Tls(context, patience, config.backend.tls_server_name or "", switch)
 
 
-def connecting(plain: Connect, tls: Tls | None) -> Connect:
-    """A function that connects with the settings of ``tls``; ``plain`` if there are none.
+def connecting(plain: Connect, tls: Tls | None, header: bytes = b"") -> Connect:
+    """A function that connects with the settings of ``tls``, and sends ``header``, a header of the PROXY protocol,
+    first; ``plain`` if there are neither.
 
     The function raises ``OSError``, or ``BackendError`` if the server can be reached and TLS fails.
     """
-    if tls is None:
+    if tls is None and not header:
         return plain
 
     async def connect(host: str, port: int, protocol: object, name: str = "") -> None:
-        if not port:
-            await plain(host, port, protocol)
+        if tls is None or not port:
+            await plain(host, port, HeaderSender(header, protocol) if header else protocol)
             return
-        await _shake(cast(asyncio.Protocol, protocol), host, port, tls, name or host)
+        await _shake(cast(asyncio.Protocol, protocol), host, port, tls, name or host, header)
 
     return connect
 
 
-async def open_streams(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A new connection to ``node``, with the settings of ``tls``. Raises as the function of ``connecting`` does."""
+async def open_streams(
+    node: Node, tls: Tls | None, header: bytes = b""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A new connection to ``node``, with the settings of ``tls`` and ``header`` ahead. Raises as the function of
+    ``connecting`` does."""
+    if tls is not None and node.port:
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport = await _shake(protocol, node.host, node.port, tls, node.host, header)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
     if not node.port:
-        return await asyncio.open_unix_connection(node.host)
-    if tls is None and is_numeric(node.host):
-        return await asyncio.open_connection(node.host, node.port)
-    if tls is None:
-        return await asyncio.open_connection(sock=await _dial(node.host, node.port))
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport = await _shake(protocol, node.host, node.port, tls, node.host)
-    return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+        reader, writer = await asyncio.open_unix_connection(node.host)
+    elif is_numeric(node.host):
+        reader, writer = await asyncio.open_connection(node.host, node.port)
+    else:
+        reader, writer = await asyncio.open_connection(sock=await _dial(node.host, node.port))
+    if header:
+        writer.write(header)
+    return reader, writer
 
 
-async def _shake(protocol: asyncio.Protocol, host: str, port: int, tls: Tls, name: str) -> asyncio.Transport:
-    """Connect to ``host``, whose server is called ``name``, and complete the TLS handshake.
+async def _shake(
+    protocol: asyncio.Protocol, host: str, port: int, tls: Tls, name: str, header: bytes
+) -> asyncio.Transport:
+    """Connect to ``host``, whose server is called ``name``, send ``header``, and complete the TLS handshake.
 
     A cancellation waits for the end of the handshake, for ``tls.patience`` seconds at most: uvloop would close the
     socket of a cancelled handshake and still read from it.
     """
     loop = asyncio.get_running_loop()
     link = await _dial(host, port)
+    if header:
+        await loop.sock_sendall(link, header)  # it fits into the empty buffer of a new connection
     making = loop.create_connection(
         lambda: protocol,
         sock=link,

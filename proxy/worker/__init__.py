@@ -5,6 +5,7 @@
     service           the composition root: what the clients of a worker share
     server_events     passes the events of the servers to the parts of a worker
     configured_users  the users of the configuration or of an aclfile
+    audit_log         the audit log of one worker
     made_from_config  the parts of a worker that follow from the configuration alone
     server            the process that serves: signals, start and end
     worker            one of several workers, started by the supervisor

@@ -16,6 +16,7 @@ from proxy.session.listener import Listener
 from proxy.session.virtual_cluster import Presented
 from proxy.sharding.topology import Topology
 from proxy.transport.flow_control import ClientLimits
+from proxy.transport.proxy_header import own_header
 from proxy.transport.tls import backend_tls
 from proxy.worker.identity import Identity
 
@@ -29,7 +30,10 @@ def credentials_of(config: Config) -> Credentials:
     """Return the user and password for the servers."""
     password = config.backend.password
     return Credentials(
-        config.backend.username or "", password.get_secret_value() if password else "", backend_tls(config)
+        config.backend.username or "",
+        password.get_secret_value() if password else "",
+        backend_tls(config),
+        own_header(config.backend.proxy_protocol),
     )
 
 

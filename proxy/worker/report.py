@@ -154,6 +154,10 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.AUTH_FAILURES, count, reason)
     for reason, count in denials.commands.items():
         tally.add(metrics.DENIED, count, reason)
+    if denials.audit is not None:
+        tally.add(metrics.AUDITED, denials.audit.written)
+        tally.add(metrics.AUDIT_DROPPED, denials.audit.dropped)
+        tally.add(metrics.AUDIT_WAITING, denials.audit.waiting, str(service.shared_counts.index))
     for limit, count in counters.stopped.items():
         tally.add(metrics.STOPPED, count, limit)
     tally.add(metrics.WAITING, service.clients.backlog.total, str(service.shared_counts.index))

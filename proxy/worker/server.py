@@ -44,6 +44,7 @@ from proxy.transport.listeners import BACKLOG, listen
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
 from proxy.worker.admin_port import AdminPort
+from proxy.worker.audit_log import audit_rules_of
 from proxy.worker.configured_users import learn_users, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.made_from_config import credentials_of
@@ -78,7 +79,9 @@ def run(config: Config, config_file: str = "") -> int:
     if engine() == "python":
         log.warning(WARNING)
     topology = build_topology(config)
-    users_of(config)  # raises an error for invalid users before anything is started
+    # These raise an error for invalid users and rules before anything is started.
+    users_of(config)
+    audit_rules_of(config)
     # Workers inherit the limit.
     descriptors.check(descriptors.raise_limit(), config, topology)
     if config.topology.kind == "static":
@@ -124,7 +127,7 @@ async def serve(config: Config, identity: Identity) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
+    loop.add_signal_handler(signal.SIGHUP, _hung_up, service)
     async with at_work(service):
         listeners = listen([each.address for each in config.listening], idle=config.limits.tcp_keepalive_seconds)
         try:
@@ -137,6 +140,14 @@ async def serve(config: Config, identity: Identity) -> None:
         finally:
             listeners.close()
     log.info("stopped")
+
+
+def _hung_up(service: Service) -> None:
+    """Act on SIGHUP: nothing but the audit log is opened again."""
+    log.warning(NO_RELOAD)
+    audit = service.world.denials.audit
+    if audit is not None:
+        audit.reopen()
 
 
 @contextlib.asynccontextmanager
@@ -186,6 +197,8 @@ async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]])
         turn_away = service.clients.turn_away
         if (tls := service.tls.at(position)) is not None:
             client, turn_away = tls.over(client), tls.without_words(turn_away)
+        if service.config.listening[position].proxy_protocol:
+            client = service.proxy_protocol.ahead_of(client)
         await service.transports.listen(each, client, BACKLOG, turn_away)
 
 
@@ -194,6 +207,7 @@ async def drain(service: Service) -> None:
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
     service.transports.stop_listening()
+    service.proxy_protocol.close()
     for at, client in enumerate(service.clients):
         client.drain()
         if not at % _DRAINED_AT_ONCE:

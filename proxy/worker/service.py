@@ -28,6 +28,7 @@ from proxy.planning.inspector import Inspector
 from proxy.planning.merge_context import Context, Overlay
 from proxy.planning.planner import Planner
 from proxy.planning.query_limit import DEFAULT, QueryLimit
+from proxy.planning.undeclared_keys import UndeclaredKeys
 from proxy.pubsub.hub import Hub
 from proxy.session.acl_log import Denials
 from proxy.session.client_line import line
@@ -39,10 +40,12 @@ from proxy.transport import descriptors
 from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits
 from proxy.transport.job_runner import Slices
+from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.tls import connecting
 from proxy.transport.tls_listener import TlsListeners
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
+from proxy.worker.audit_log import audit_of
 from proxy.worker.configured_users import logging_logins, users_file_of, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.loop_lag import LoopLag
@@ -88,7 +91,9 @@ class Service:
         # the requests, and their limits
         rules = build_colocation(config.colocate)
         self.inspector = Inspector(CommandTable.builtin(), slot_of(rules), self.counters)
-        self.planner = Planner(topology, config.cross_slot, rules)
+        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
+        undeclared = UndeclaredKeys(config.keyless_shard or "", self.scripts.touches)
+        self.planner = Planner(topology, config.cross_slot, rules, undeclared=undeclared)
         self.query = QueryLimit()
         """The number of bytes of one connection's requests that the servers keep."""
         self.limits: ClientLimits = client_limits_of(config)
@@ -100,6 +105,13 @@ class Service:
             if each.tls is not None:
                 self.tls.add(position, str(each.address), each.tls)
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
+        self.proxy_protocol = ProxyProtocol(
+            TrustedProxies(config.trusted_proxies),
+            self.counters,
+            self.turn.clock,
+            limits.auth_timeout,
+            lambda: max(self.clients.own_maximum - len(self.clients), 16),
+        )
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.world = World(
             users_of(config),
@@ -110,6 +122,7 @@ class Service:
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
         )
         self.world.denials.on_login = logging_logins(self.turn.now)
+        self.world.denials.audit = audit_of(config, self.world, lambda: self.topology, self.shared_counts.index)
         users = self.world.users
         self.clients.admission = Admission(config.protected_mode, users, limits, self.counters, self.turn.now)
         self._timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
@@ -143,7 +156,7 @@ class Service:
             timing,
             credentials,
             Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
-            connecting(self.transports.connect, credentials.tls),
+            connecting(self.transports.connect, credentials.tls, credentials.header),
             role_checks_of(config),
             self.query,
             limits.max_reply,
@@ -201,6 +214,8 @@ class Service:
         self._slow_scripts.close()
         self._timeouts.close()
         self.tls.close()
+        if self.world.denials.audit is not None:
+            await self.world.denials.audit.close()
         await self.hub.close()
         await self.upstream.close()
         self.turn.clock.close()
@@ -211,6 +226,8 @@ class Service:
         """Use a command table that was completed by the commands of the backends."""
         self.inspector.table = table
         self.fast_paths.learn()
+        if self.world.denials.audit is not None:
+            self.world.denials.audit.forget()
 
     def lack(self, absent: frozenset[str]) -> None:
         """Refuse the commands ``absent``, which are in the table but known to no backend."""

@@ -68,7 +68,7 @@ async def supervise(config: Config, identity: Identity) -> None:
         admin = AdminPort(config, supervisor.look, supervisor.stuck)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, log.warning, NO_RELOAD)
+        loop.add_signal_handler(signal.SIGHUP, supervisor.hung_up)
         async with admin.listening():
             tasks = supervisor.start()
             log_serving(config, listeners)
@@ -180,6 +180,12 @@ class Supervisor:
             # A task that ends before `stopping` has failed by a bug: `stop` raises its exception.
             task.add_done_callback(lambda _: self.stopping.set())
         return tasks
+
+    def hung_up(self) -> None:
+        """Act on SIGHUP: the workers open nothing but the audit log again."""
+        log.warning(NO_RELOAD)
+        for member in self._members.values():
+            member.channel.tell("reopen")
 
     async def stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Tell all workers to drain, and kill those that do not end."""

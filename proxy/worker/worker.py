@@ -86,7 +86,13 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._service: Service
         self._channel: Channel
-        self.handlers = {"drain": self._drain, "report": self._report, "part": self._part, "alive": lambda _: True}
+        self.handlers = {
+            "drain": self._drain,
+            "report": self._report,
+            "part": self._part,
+            "reopen": self._reopen,
+            "alive": lambda _: True,
+        }
 
     async def serve(self, channel: Channel) -> None:
         """Serve until ``stop`` is set. Raises ChannelError and TimeoutError if the supervisor does not answer."""
@@ -115,6 +121,12 @@ class Worker:
             reporter.cancel()
         self._report(None)
         log.info("stopped")
+
+    def _reopen(self, _: object) -> None:
+        """Open the audit log again, as the supervisor has got SIGHUP."""
+        audit = self._service.world.denials.audit
+        if audit is not None:
+            audit.reopen()
 
     def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
         """Have the other workers carry out their parts of a command (``Siblings``)."""

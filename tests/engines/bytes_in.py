@@ -158,6 +158,7 @@ def _slots(engine: Engine, steps: Steps) -> object:
     at = 0
     for key in steps:
         log += [slots.key_slot(key), slots.span_slot(data, at, at + len(key)), slots.hashed_part(key)]
+        log += [slots.whole_slot(data, at, at + len(key))]
         at += len(key)
     return [*log, slots.key_slot(data), slots.SLOTS]
 
@@ -165,7 +166,13 @@ def _slots(engine: Engine, steps: Steps) -> object:
 def _rules(engine: Engine) -> Any:
     rule = engine["sharding.colocation"].Rule
     return engine["sharding.colocation"].Colocation(
-        [rule(b"a", 7), rule(b"ab", 0, 2, b"b"), rule(b"\xff", 0, 1, b"a"), rule(b"k", 9)]
+        [
+            rule(b"a", 7),
+            rule(b"ab", 0, 2, b"b"),
+            rule(b"\xff", 0, 1, b"a"),
+            rule(b"k", 9),
+            rule(b"{", 0, 1, b"b", False),
+        ]
     )
 
 

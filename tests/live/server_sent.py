@@ -39,8 +39,8 @@ _KEY = b"$1\r\nk\r\n"
 _NAMES = b"".join(_bulk(b"%d" % number) for number in range(300_000))
 _ROWS = _array(100_000, b"*4\r\n$1\r\ne\r\n:1\r\n:2\r\n:3\r\n")
 _BUCKETS = b"*4\r\n$5\r\ncalls\r\n:1\r\n$14\r\nhistogram_usec\r\n*40000\r\n" + _numbered(20_000, b":%d\r\n:%d\r\n")
-_DOCUMENT = b"# Stats\r\n" + _numbered(60_000, b"field%d:%d\r\n")
-_KEYSPACE = b"# Keyspace\r\n" + _numbered(30_000, b"db%d:keys=%d,expires=0,avg_ttl=0\r\n")
+_DOCUMENT = b"# Stats\r\n" + _numbered(50_000, b"field%d:%d\r\n")
+_KEYSPACE = b"# Keyspace\r\n" + _numbered(20_000, b"db%d:keys=%d,expires=0,avg_ttl=0\r\n")
 SENT = {
     "an array of 5,000,000": _one(_array(5_000_000, _KEY), "LRANGE", "k", 0, -1),
     "an array of 5,000,000 nulls": _one(_array(5_000_000, b"_\r\n"), "LRANGE", "k", 0, -1),
@@ -59,8 +59,8 @@ SENT = {
     "LATENCY LATEST of 2 MB": _one(_array(40_000, b"*4\r\n$1\r\ne\r\n:1\r\n:2\r\n:3\r\n"), "LATENCY", "LATEST"),
     "LATENCY HISTORY of 100,000": _one(_array(100_000, b"*2\r\n:1\r\n:2\r\n"), "LATENCY", "HISTORY", "e"),
     "LATENCY HISTOGRAM of 20,000": _one(b"*2\r\n$3\r\nget\r\n" + _BUCKETS, "LATENCY", "HISTOGRAM"),
-    "INFO of 2 MB": _one(_bulk(_DOCUMENT), "INFO"),
-    "INFO of 30,000 databases": _one(_bulk(_KEYSPACE), "INFO"),
+    "INFO of 1 MB": _one(_bulk(_DOCUMENT), "INFO"),
+    "INFO of 20,000 databases": _one(_bulk(_KEYSPACE), "INFO"),
     "INFO of 32 MB": _one(_bulk(b"a:b\r\n" * 6_000_000), "INFO"),
     "CONFIG GET of 40,000": _one(_array(80_000, b"$3\r\nabc\r\n"), "CONFIG", "GET", "*"),
     "CONFIG GET of 300,000": _one(b"*600000\r\n" + _NAMES * 2, "CONFIG", "GET", "*"),
@@ -75,7 +75,7 @@ SENT = {
     "an EXEC of 1,000,000": Sent(b"EXEC", _array(1_000_000, _KEY), pipeline(("MULTI",), ("GET", "k"), ("EXEC",))),
     "WAIT of 1,000,000": _one(_array(1_000_000, _KEY), "WAIT", 1, 10),
     "BLPOP of 2,000,000": _one(_array(2_000_000, _KEY), "BLPOP", "k", 1),
-    "BLPOP of 32 MB": _one(_array(2, _bulk(b"x" * 16 * MEGABYTE)), "BLPOP", "k", 1),
+    "BLPOP of 8 MB": _one(_array(2, _bulk(b"x" * 4 * MEGABYTE)), "BLPOP", "k", 1),
     "2,000,000 replies that nobody asked for": _one(b":1234\r\n" * 2_000_000, "GET", "k"),
     "500,000 push messages": _one(b">2\r\n+a\r\n+b\r\n" * 500_000 + b"+OK\r\n", "GET", "k", greeting=pack("HELLO", 3)),
     "500,000 invalidations": _one(
@@ -95,8 +95,8 @@ SENT = {
         "SUBSCRIBE",
         "c",
     ),
-    "a message of 32 MB": _one(
-        b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n" + _bulk(b"x" * 32 * MEGABYTE),
+    "a message of 4 MB": _one(
+        b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n" + _bulk(b"x" * 4 * MEGABYTE),
         "SUBSCRIBE",
         "c",
     ),

@@ -37,9 +37,11 @@ NODE_APPS = ("bullmq", "socketio")
 def recipes() -> str:
     """All rules that the document gives, as one configuration."""
     blocks = re.findall(r"```toml\n(.*?)```", RECIPES.read_text(), re.DOTALL)
-    rules = [block for block in blocks if "[[colocate]]" in block]
-    assert len(tomllib.loads("\n".join(rules))["colocate"]) == RULES
-    return "\n".join(rules)
+    # The keys of the top of the file go ahead of all tables.
+    blocks = [block for block in blocks if "undeclared_keys" in block or "[[colocate]]" in block]
+    whole = "\n".join(sorted(blocks, key=lambda block: "undeclared_keys" not in block))
+    assert len(tomllib.loads(whole)["colocate"]) == RULES
+    return whole
 
 
 def install(

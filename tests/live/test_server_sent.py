@@ -8,7 +8,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import uvloop
@@ -52,24 +52,27 @@ def drained(wire: Wire, payload: bytes) -> Iterator[threading.Event]:
         thread.join()
 
 
-async def longest_turn(sent: Sent, speaker: Speaker) -> float:
-    """The longest turn of a worker's loop while ``speaker`` answers the request of a client."""
+async def longest_turn(sent: Sent, speakers: Sequence[Speaker]) -> float:
+    """The longest turn of a worker's loop while ``speakers``, its shards, answer the request of a client."""
     address = f"{LOOPBACK}:{free_port()}"
-    config = Config.model_validate({"listen": address, "shards": [{"primary": speaker.address}] * 1})
+    shards = [{"primary": speaker.address} for speaker in speakers]
+    config = Config.model_validate({"listen": address, "shards": shards})
     async with working(config, best_transports(asyncio.get_running_loop())) as service:
         with Wire(address, timeout=20.0) as wire:
             await asyncio.to_thread(wire.ask, "GET", "k")
             if sent.greeting:
                 await asyncio.to_thread(wire.send, sent.greeting)
                 await asyncio.sleep(0.1)
-            speaker.answer = lambda args: sent.reply if args[0].upper() == sent.command else None
+            for speaker in speakers:
+                speaker.answer = lambda args: sent.reply if args[0].upper() == sent.command else None
             longest = 0.0
             with drained(wire, sent.requests) as quiet:
                 while not quiet.is_set() or service.slices.busy:
                     before = time.thread_time()
                     await asyncio.sleep(0)
                     longest = max(longest, time.thread_time() - before)
-            speaker.answer = lambda args: None
+            for speaker in speakers:
+                speaker.answer = lambda args: None
     return longest
 
 
@@ -77,8 +80,8 @@ def best(sent: Sent, tries: int = TRIES) -> float:
     """The shortest of some tries' longest turns."""
     found = []
     for _ in range(tries):
-        with Speaker() as speaker, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            found.append(runner.run(longest_turn(sent, speaker)))
+        with Speaker() as one, Speaker() as other, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            found.append(runner.run(longest_turn(sent, (one, other))))
         if found[-1] < BOUND:
             break
     return min(found)

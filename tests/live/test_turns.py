@@ -37,12 +37,17 @@ FLOODS = {
 }
 
 
+USERS = [{"name": "default", "password": "secret"}]
+
+
 @contextlib.asynccontextmanager
-async def worker() -> AsyncIterator[tuple[str, Service]]:
-    """A worker before two shards that are down, in the running loop, and its address."""
+async def worker(password: bool = False) -> AsyncIterator[tuple[str, Service]]:
+    """A worker before two shards that are down, in the running loop, and its address; ``password``: its clients have to
+    log in."""
     address = f"{LOOPBACK}:{free_port()}"
     shards = [{"primary": f"{LOOPBACK}:{free_port()}"} for _ in range(2)]
-    config = Config.model_validate({"listen": address, "shards": shards})
+    users = {"users": USERS} if password else {}
+    config = Config.model_validate({"listen": address, "shards": shards, **users})
     async with working(config, best_transports(asyncio.get_running_loop())) as service:
         yield address, service
 
@@ -105,6 +110,70 @@ def test_no_turn_is_long(piece: bytes, clients: int) -> None:
 
 def test_a_crowd_that_has_sent_already_takes_no_longer() -> None:
     assert longest(before_a_crowd())[RARELY] < BOUND
+
+
+HALVES = {
+    "a header": b"*10\r\n",
+    "arguments": b"*10\r\n" + b"$1\r\na\r\n" * 9,
+    "long arguments": b"*10\r\n" + (b"$16000\r\n" + b"x" * 16_000 + b"\r\n") * 9,
+    "a part of an argument": b"*2\r\n$4\r\nECHO\r\n$16384\r\n" + b"x" * 16_383,
+    "a line": b"x" * 60_000,
+    "a line of words": b"a " * 30_000,
+    "blanks": b" " * 60_000,
+    "carriage returns": b"\r" * 60_000,
+    "open quotes": b'ECHO "' + b"\\x41" * 14_000,
+    "a login": b"*3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$16000\r\n" + b"x" * 15_999,
+    "a login without its name": b"*3\r\n$4\r\nAUTH\r\n",
+    "a greeting": b"*7\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n",
+    "very many empty lines before a part": b"\r\n" * 100_000 + b"*1\r\n",
+    "very many empty arrays before a part": b"*0\r\n" * 100_000 + b"*1\r\n",
+}
+"""Beginnings of requests, which never end, within the limits of clients that have not logged in."""
+LONG_HALVES = {
+    "a million arguments": b"*1000001\r\n" + b"$1\r\na\r\n" * 1_000_000,
+    "a million empty arguments": b"*1000001\r\n" + b"$0\r\n\r\n" * 1_000_000,
+    "an argument of 64 MB": b"*2\r\n$4\r\nECHO\r\n$67108864\r\n" + b"x" * 60_000_000,
+    "MSET of 500,000": b"*1000001\r\n$4\r\nMSET\r\n" + b"$1\r\na\r\n" * 999_000,
+    "a transaction": pack("MULTI") + pack("PING") * 50_000 + b"*2\r\n",
+}
+"""What clients may begin that have logged in."""
+
+
+async def with_halves(piece: bytes, step: int, clients: int, password: bool) -> list[float]:
+    """The turns in which ``clients`` send the beginning of a request, ``step`` bytes at a time, and leave."""
+    turns: list[float] = []
+    async with worker(password) as (address, service), contextlib.AsyncExitStack() as stack:
+        wires = [stack.enter_context(Wire(address)) for _ in range(clients)]
+
+        def send() -> None:
+            for at in range(0, len(piece), step):
+                for wire in wires:
+                    with contextlib.suppress(OSError):  # some are closed for it
+                        wire.socket.sendall(piece[at : at + step])
+
+        sending = asyncio.create_task(asyncio.to_thread(send))
+        while not sending.done() or service.slices.busy:
+            turns.append(await turn())
+        for wire in wires:
+            wire.close()
+        turns += [await turn() for _ in range(50)]
+    return turns
+
+
+@pytest.mark.parametrize("password", [True, False], ids=["before login", "logged in"])
+@pytest.mark.parametrize(("step", "clients"), [(1 << 20, 100), (1000, 50), (100, 5)])
+@pytest.mark.parametrize("name", HALVES)
+def test_no_turn_is_long_for_requests_that_do_not_end(name: str, step: int, clients: int, password: bool) -> None:
+    piece = HALVES[name]
+    found = longest(with_halves(piece[: step * 200], step, clients, password))
+    assert found[RARELY] < BOUND
+
+
+@pytest.mark.skipif(engine() == "python", reason="the plain engine frames so many arguments in one go")
+@pytest.mark.parametrize("step", [1 << 20, 64 * 1024])
+@pytest.mark.parametrize("name", LONG_HALVES)
+def test_no_turn_is_long_for_a_long_request_that_does_not_end(name: str, step: int) -> None:
+    assert longest(with_halves(LONG_HALVES[name], step, 3, False))[RARELY] < BOUND
 
 
 AT_MOST = 0.05

@@ -16,6 +16,8 @@ _LOG_TAIL = 4000
 _QUIET = ("slowlog-log-slower-than -1",)
 _DEBUG = "enable-debug-command yes"
 
+KEYLESS = {"SLOTGATE_UNDECLARED_KEYS": "allow", "SLOTGATE_KEYLESS_SHARD": "shard-1"}
+"""Scripts without keys run on the first shard, so that they can be compared with those of the plain server."""
 Serve = Callable[..., ProxyProcess]
 """Starts a proxy; takes the arguments of ``ProxyProcess`` without the directory, and ``ready`` as its ``start``."""
 
@@ -37,7 +39,7 @@ def build(binary: ServerBinary, directory: Path, count: int = 3, more: Sequence[
     with start_many(count, 0, binary=binary, options=options) as shards:
         try:
             plain.start()
-            with ProxyProcess(directory, "--static", shards.static).serving() as proxy:
+            with ProxyProcess(directory, "--static", shards.static, environment=KEYLESS).serving() as proxy:
                 yield Site(shards, plain, proxy)
         finally:
             plain.stop()

@@ -48,16 +48,16 @@ def frames(data: bytes) -> list[bytes]:
 
 
 class Wire:
-    """A raw connection to ``address`` ("host:port" or "unix:/path") for RESP."""
+    """A raw connection to ``address`` ("host:port" or "unix:/path") for RESP; ``source``: the client's own address."""
 
-    def __init__(self, address: str, *, protocol: int = 2, timeout: float = TIMEOUT) -> None:
+    def __init__(self, address: str, *, protocol: int = 2, timeout: float = TIMEOUT, source: str = "") -> None:
         if address.startswith("unix:"):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout)
             self.socket.connect(address.removeprefix("unix:"))
         else:
             host, _, port = address.rpartition(":")
-            self.socket = socket.create_connection((host, int(port)), timeout)
+            self.socket = socket.create_connection((host, int(port)), timeout, (source, 0) if source else None)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._framer = ReplyFramer()
         self._kept = bytearray()

@@ -230,14 +230,15 @@ class TestCheck:
         path.write_text(
             'present_as = "cluster"\n[[shards]]\nprimary = "127.0.0.1:7001"\n'
             '[[colocate]]\nname = "celery"\nprefixes = ["celery", "unacked"]\n'
-            '[[colocate]]\nprefix = "bull:"\nupto = 2\n'
+            '[[colocate]]\nprefix = "bull:"\nupto = 2\n[[colocate]]\nprefix = "{"\nupto = 1\nhash_tags = false\n'
         )
         assert main(["check", "-c", str(path)]) == 0
-        assert capsys.readouterr().out.splitlines()[-4:] == [
+        assert capsys.readouterr().out.splitlines()[-5:] == [
             "present_as cluster",
             "shard      shard-1: slots 0-16383, primary 127.0.0.1:7001",
             "colocate   keys that begin with 'celery', 'unacked': all in the slot of 'celery'",
             "colocate   keys that begin with 'bull:': hashed up to field 2, divided by ':'",
+            "colocate   keys that begin with '{': hashed up to field 1, divided by ':'; hash tags do not count",
         ]
 
     def test_workers_beside_the_cores_there_are(self, good: str, capsys: Output) -> None:

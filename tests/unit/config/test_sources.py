@@ -178,9 +178,9 @@ def test_unknown_keys(tmp_path: Path) -> None:
         [limit]
     """
     keys = (
-        "listen, listeners, admin, protected_mode, workers, drain_timeout, measure, read_from, max_replica_lag, "
-        "read_your_writes, cross_slot, present_as, advertise, topology, cluster, sentinel, shards, colocate, backend, "
-        "limits, users, aclfile, log"
+        "listen, listeners, admin, protected_mode, trusted_proxies, workers, drain_timeout, measure, read_from, "
+        "max_replica_lag, read_your_writes, cross_slot, undeclared_keys, keyless_shard, present_as, advertise, "
+        "topology, cluster, sentinel, shards, colocate, backend, limits, users, aclfile, audit, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (
@@ -188,7 +188,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
             "is not a key: here are connections_per_node, connect_timeout, request_timeout, retry_deadline, "
             "backoff_min, backoff_max, dedicated_connections, dedicated_wait, dedicated_share, watch_timeout, "
             "long_reply_connections, username, password, password_env, password_file, tls, tls_ca_file, "
-            "tls_cert_file, tls_key_file, tls_server_name, tls_verify",
+            "tls_cert_file, tls_key_file, tls_server_name, tls_verify, proxy_protocol",
         ),
         ("limit", 'is not a key; did you mean "limits"?'),
         ("max_clients", "is not a key here: it belongs under [limits]"),
@@ -217,6 +217,38 @@ def test_unknown_keys(tmp_path: Path) -> None:
         ("[backend]\nconnections_per_node = 0", "backend.connections_per_node", "is too small: at least 1"),
         ("[backend]\nconnections_per_node = 2000", "backend.connections_per_node", "is too large: at most 1024"),
         ("[backend]\nusername = 5", "backend.username", "is not text: write it in quotes"),
+        (
+            '[[listeners]]\naddress = "127.0.0.1:7009"\nproxy_protocol = true',
+            "listeners[0].proxy_protocol",
+            "lets nobody in: name the balancers' networks in trusted_proxies",
+        ),
+        (
+            'trusted_proxies = "10.0.0.1"\n[[listeners]]\naddress = "unix:/tmp/s"\nproxy_protocol = true',
+            "listeners[0].proxy_protocol",
+            'lets nobody in: name "unix" in trusted_proxies',
+        ),
+        (
+            'trusted_proxies = ["10.0.0.0/8"]\n[[listeners]]\naddress = "127.0.0.1:7009"',
+            "trusted_proxies",
+            "has no effect: no listener has proxy_protocol = true, so set that, or leave it out",
+        ),
+        (
+            'trusted_proxies = ["10.0.0.1/8"]',
+            "trusted_proxies[0]",
+            '"10.0.0.1/8" has bits behind its prefix: write "10.0.0.0/8"',
+        ),
+        (
+            'trusted_proxies = ["0.0.0.0/0"]',
+            "trusted_proxies[0]",
+            '"0.0.0.0/0" is everybody, who could then claim any address: name the balancers\' networks',
+        ),
+        (
+            'trusted_proxies = "haproxy"',
+            "trusted_proxies[0]",
+            '"haproxy" is no network: write "10.0.0.0/24", an address, or "unix" for unix sockets',
+        ),
+        ("trusted_proxies = 5", "trusted_proxies", 'is not a list: write it in brackets, as in ["127.0.0.1:7002"]'),
+        ('[backend]\nproxy_protocol = "v3"', "backend.proxy_protocol", '"v3" is not one of off, v1, v2'),
         (
             '[backend]\nbackoff_min = "3s"',
             "backend.backoff_min",
@@ -881,3 +913,73 @@ def test_present_as_cluster(tmp_path: Path) -> None:
     assert config.present_as == "cluster"
     assert config.advertise == (Address("redis.example.com", 6380),)
     assert not config.users[0].admin
+
+
+TWO = '[[shards]]\nname = "a"\nprimary = "127.0.0.1:1"\n[[shards]]\nname = "b"\nprimary = "127.0.0.1:2"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        (
+            'undeclared_keys = "allow"\n' + TWO,
+            "keyless_shard",
+            "is missing: name the shard on which scripts without declared keys run (a, b)",
+        ),
+        (
+            'keyless_shard = "a"\n' + TWO,
+            "keyless_shard",
+            'goes with undeclared_keys = "allow" only: without it, such scripts are refused',
+        ),
+        (
+            'undeclared_keys = "allow"\nkeyless_shard = "c"\n' + TWO,
+            "keyless_shard",
+            '"c" is the name of no shard: there are a, b',
+        ),
+        (
+            'keyless_shard = "a"\n[topology]\nkind = "cluster"\n[cluster]\nseeds = "a:1"\n',
+            "keyless_shard",
+            "has no effect in front of a Redis Cluster: its servers refuse keys of other servers to scripts "
+            "themselves. Leave it out",
+        ),
+        (
+            'undeclared_keys = "allow"\n[topology]\nkind = "sentinel"\n[sentinel]\nsentinels = "a:1"\n'
+            'masters = ["x", "y"]\n',
+            "keyless_shard",
+            "is missing: name the shard on which scripts without declared keys run (x, y)",
+        ),
+        (
+            TWO + "[[audit.rules]]\n",
+            "audit.path",
+            "is missing: name the file that what the rules record is written to",
+        ),
+        (
+            TWO + '[audit]\npath = "audit"\n',
+            "audit.rules",
+            "are missing, so nothing would be recorded: one of {} records everything",
+        ),
+    ],
+)
+def test_scripts_without_keys_and_the_audit_log(tmp_path: Path, text: str, path: str, words: str) -> None:
+    assert problems(tmp_path, text) == [(path, words)]
+
+
+def test_where_the_audit_log_can_not_be(tmp_path: Path) -> None:
+    rules = "\n[[audit.rules]]\n"
+    ((path, words),) = problems(tmp_path, TWO + '[audit]\npath = "none/audit"' + rules)
+    assert path == "audit.path"
+    assert words.endswith("none, which does not exist: make it, for the user of the proxy")
+    ((path, words),) = problems(tmp_path, TWO + '[audit]\npath = "."' + rules)
+    assert words.endswith("is a folder: name a file in it")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'undeclared_keys = "allow"\nkeyless_shard = "b"\n' + TWO,
+        'undeclared_keys = "allow"\n[[shards]]\nprimary = "127.0.0.1:1"\n',
+        'undeclared_keys = "allow"\n[topology]\nkind = "cluster"\n[cluster]\nseeds = "a:1"\n',
+    ],
+)
+def test_where_scripts_without_keys_may_run(tmp_path: Path, text: str) -> None:
+    assert loaded(tmp_path, text).undeclared_keys == "allow"

@@ -1,5 +1,7 @@
 """What becomes of commands: (command line, topology, policy) → plan."""
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from proxy.commands.facts import Fact, Handling
 from proxy.planning.planner import FIRST_SHARD, Forward, Pin, Plan, Planner, Reject
 from proxy.planning.scan_cursor import shard_bits
 from proxy.planning.scatter import Part, Scatter, Way
+from proxy.planning.undeclared_keys import UndeclaredKeys
 from proxy.resp import encode
 from proxy.resp.requests import split_request
 from proxy.sharding.slots import key_slot
@@ -614,3 +617,47 @@ def test_slots_that_are_asked_about(line: str, wanted: Plan) -> None:
     assert Planner(cluster, "split").as_cluster.plan(fact, args, frame) == wanted
     assert Planner(cluster, "split").plan(fact, args, frame) == Reject(errors.NO_CLUSTER)
     assert Planner(THREE, "split").as_cluster.plan(fact, args, frame) == Reject(errors.no_slots(fact.name))
+
+
+class TestScriptsWithoutKeys:
+    """``THREE`` with a rule; a script "touch" touches data, "none" touches none, and others are not known."""
+
+    KNOWN: ClassVar[dict[bytes, bool]] = {b"touch": True, b"none": False}
+
+    def made(self, on: Topology, shard: str = "") -> Planner:
+        return Planner(on, "split", undeclared=UndeclaredKeys(shard, lambda _, args: self.KNOWN.get(args[1])))
+
+    @pytest.mark.parametrize("command", ["EVAL", "EVAL_RO", "EVALSHA", "FCALL"])
+    def test_refused_by_what_they_touch(self, command: str) -> None:
+        planner = self.made(THREE)
+        plan = planner.plan(*request(f"{command} touch 0"))
+        assert plan == Reject(errors.undeclared_keys(command.lower()))
+        assert planner.member(*request(f"{command} touch 0")) == plan
+        assert planner.plan(*request(f"{command} other 0")) == Reject(errors.NOSCRIPT)
+        assert planner.plan(*request(f"{command} none 0")) == Forward(FIRST_SHARD, command == "EVAL_RO")
+        assert planner.member(*request(f"{command} none 0")) == frozenset()
+        assert planner.member(*request(f"{command} touch 1 a")) == frozenset({key_slot(b"a")})
+        assert isinstance(planner.plan(*request(f"{command} touch x")), Forward)  # the server's own error
+
+    def test_not_on_one_shard_or_in_front_of_a_cluster(self) -> None:
+        for on in (
+            ONE,
+            Topology.found(THREE.shards, [((0, 5460),), ((5461, 10922),), ((10923, 16383),)], cluster=True),
+        ):
+            assert isinstance(self.made(on).plan(*request("EVAL touch 0")), Forward)
+
+    def test_on_the_shard_that_is_named(self) -> None:
+        name = THREE.shards[2].name
+        planner = self.made(THREE, name)
+        assert planner.plan(*request("EVAL touch 0")) == Forward(2, WRITE)
+        assert planner.plan(*request("EVALSHA other 0")) == Forward(2, WRITE)
+        slots = planner.member(*request("EVAL touch 0"))
+        assert isinstance(slots, frozenset)
+        assert planner.together(slots) == Forward(2, WRITE)
+        there = next(slot for slot in range(16384) if THREE.slot_shard[slot] == 2 and slot not in slots)
+        other = next(slot for slot in range(16384) if THREE.slot_shard[slot] != 2)
+        assert planner.together(slots | {there}) == Forward(2, WRITE)
+        assert planner.together(slots | {other}) == Reject(errors.KEYLESS_ELSEWHERE)
+        assert planner.together(slots | {there, there + 1}) == Reject(errors.CROSSSLOT)
+        assert planner.together({there, there + 1}) == Reject(errors.CROSSSLOT)
+        assert planner.renewed(THREE).plan(*request("EVAL touch 0")) == Forward(2, WRITE)

@@ -1,5 +1,6 @@
 """Co-location rules: what they say of a key, and that everything in a worker which computes slots says the same."""
 
+from binascii import crc_hqx
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
@@ -23,11 +24,16 @@ CONFIGURED: Sequence[Mapping[str, object]] = (
     {"prefix": "bull:deep:", "upto": 3},
     {"name": "events", "prefixes": ["bull:deep:events"]},
     {"prefix": "a", "upto": 1, "separator": "b"},
+    {"prefix": "resque:", "upto": 2, "hash_tags": False},
+    {"name": "locks", "prefixes": ["resque:{"], "hash_tags": False},
 )
 
 
 def model(key: bytes) -> int:
     """What ``CONFIGURED`` says, worked out another way."""
+    if key.startswith(b"resque:"):
+        whole = b"locks" if key.startswith(b"resque:{") else b":".join(key.split(b":")[:2])
+        return crc_hqx(whole, 0) % SLOTS
     if hashed_part(key) != key:
         return key_slot(key)
     names = {b"celery": b"celery", b"unacked": b"celery", b"_kombu.": b"celery", b"bull:deep:events": b"events"}
@@ -41,7 +47,19 @@ def model(key: bytes) -> int:
     return key_slot(separator.join(key.split(separator)[:count]))
 
 
-STARTS = [b"celery", b"unacked", b"_kombu.", b"bull:", b"bull:deep:", b"bull:deep:events", b"a", b"bull", b"cel", b""]
+STARTS = [
+    b"celery",
+    b"unacked",
+    b"_kombu.",
+    b"bull:",
+    b"bull:deep:",
+    b"bull:deep:events",
+    b"a",
+    b"bull",
+    b"cel",
+    b"",
+    b"resque:",
+]
 REST = st.lists(st.sampled_from([b":", b"b", b"a", b"deep", b"{", b"}", b"q1", b"\r\n", b"\0"]), max_size=8).map(
     b"".join
 )
@@ -81,6 +99,8 @@ class TestWhatARuleSays:
             (b"bull:deep", b"bull:deep"),
             (b"ab", b"a"),
             (b"aaba", b"aa"),
+            (b"resque:mail:{x}", b"resque:mail"),
+            (b"resque:{x}:1", b"locks"),
         ],
     )
     def test_which_part_is_hashed(self, key: bytes, hashed: bytes) -> None:

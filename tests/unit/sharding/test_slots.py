@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.sharding.slots import SLOTS, hashed_part, key_slot, span_slot
+from proxy.sharding.slots import SLOTS, hashed_part, key_slot, span_slot, whole_slot
 
 
 def crc16(data: bytes) -> int:
@@ -110,3 +110,9 @@ def test_long_keys(size: int) -> None:
     key = bytes(number * 7 % 256 for number in range(size)).replace(b"{", b"x")
     assert key_slot(key) == plain_slot(key)
     assert key_slot(b"{" + key + b"}") == plain_slot(key.partition(b"}")[0])
+
+
+@given(st.binary(max_size=100), st.binary(max_size=20))
+@example(b"a{b}c", b"{x}")
+def test_the_slot_of_all_bytes(key: bytes, before: bytes) -> None:
+    assert whole_slot(before + key + before, len(before), len(before) + len(key)) == crc16(key) % SLOTS

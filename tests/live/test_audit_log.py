@@ -1,0 +1,226 @@
+"""The audit log: what is recorded of whom, that nothing secret is, and what happens when it can not be written."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.devservers.servers import LocalShards, ServerBinary, start_many
+from tests.support.fixtures import Serve
+from tests.support.proxy_process import metric
+from tests.support.wire import Wire, pipeline
+
+pytestmark = pytest.mark.live
+
+SECRET = "s3cr3t-planted"
+USERS = f"""
+[[users]]
+name = "default"
+nopass = true
+[[users]]
+name = "boss"
+password = "{SECRET}"
+admin = true
+[[users]]
+name = "reader"
+password = "{SECRET}"
+rules = "+@read +@connection ~app:*"
+"""
+
+
+def eventually(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def shards(binary: ServerBinary) -> Iterator[LocalShards]:
+    with start_many(3, 0, binary=binary) as started:
+        yield started
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit.jsonl"
+
+
+def config(path: Path, rules: str, more: str = "") -> str:
+    return f'{USERS}[audit]\npath = "{path}"\n{more}\n{rules}'
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def commands(path: Path) -> list[tuple[str, str, str]]:
+    return [(line["user"], line["command"], line["outcome"]) for line in lines(path)]
+
+
+WRITES = '[[audit.rules]]\ncommands = ["@write"]\n'
+ALL = "[[audit.rules]]\n"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+class TestWhatIsRecorded:
+    def test_writes(self, shards: LocalShards, serve: Serve, path: Path, workers: str) -> None:
+        proxy = serve("--static", shards.static, "--workers", workers, config=config(path, WRITES))
+        clients = [Wire(proxy.address) for _ in range(8)]
+        try:
+            for number, client in enumerate(clients):
+                client.send(
+                    pipeline(*(("SET", f"k{number}:{each}", SECRET) for each in range(20)))
+                    + pipeline(*(("GET", f"k{number}:{each}") for each in range(20)))
+                    + pipeline(("MULTI",), ("INCR", "{a}n"), ("GET", "{a}n"), ("EXEC",), ("MSET", "a", 1, "b", 2))
+                )
+                assert b"-" not in {reply[:1] for reply in client.replies(45)}
+        finally:
+            for client in clients:
+                client.close()
+        eventually(lambda: len(lines(path)) == 8 * 22)
+        found = lines(path)
+        assert {line["command"] for line in found} == {"set", "incr", "mset"}
+        assert {line["worker"] for line in found} <= set(range(int(workers)))
+        sets = [line for line in found if line["command"] == "set"]
+        assert sorted(line["keys"][0] for line in sets) == sorted(f"k{n}:{e}" for n in range(8) for e in range(20))
+        assert {line["shard"] for line in sets} == {"shard-1", "shard-2", "shard-3"}
+        assert {line["address"].rpartition(":")[0] for line in found} == {"127.0.0.1"}
+        assert all(line.get("transaction", False) is (line["command"] == "incr") for line in found)
+        assert next(line["keys"] for line in found if line["command"] == "mset") == ["a", "b"]
+        assert SECRET not in path.read_text()
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    def test_opened_again_on_sighup(self, shards: LocalShards, serve: Serve, path: Path, workers: str) -> None:
+        proxy = serve("--static", shards.static, "--workers", workers, config=config(path, WRITES))
+        moved = path.with_suffix(".1")
+        with Wire(proxy.address) as client:
+            client.ask("SET", "before", 1)
+            eventually(lambda: len(lines(path)) == 1)
+            path.rename(moved)
+            proxy.signal(signal.SIGHUP)
+            eventually(path.exists)
+            client.ask("SET", "after", 1)
+            eventually(lambda: [line["keys"] for line in lines(path)] == [["after"]])
+        assert [line["keys"] for line in lines(moved)] == [["before"]]
+
+
+class TestRules:
+    def test_by_user_outcome_and_key(self, shards: LocalShards, serve: Serve, path: Path) -> None:
+        rules = (
+            '[[audit.rules]]\nusers = ["bo*"]\noutcome = "allowed"\ncommands = ["get", "config|get"]\n'
+            '[[audit.rules]]\noutcome = "denied"\n[[audit.rules]]\nkeys = ["secret:*"]\n'
+        )
+        proxy = serve("--static", shards.static, config=config(path, rules))
+        with Wire(proxy.address) as client:
+            client.ask("GET", "plain")
+            client.ask("SET", "secret:1", 1)
+            client.ask("MGET", "plain", "secret:2")
+            client.ask("SLOTGATE", "NODES")
+        with Wire(proxy.address) as reader:
+            assert reader.ask("AUTH", "reader", SECRET) == b"+OK\r\n"
+            assert reader.ask("AUTH", "reader", f"wrong-{SECRET}")[:10] == b"-WRONGPASS"
+            reader.ask("GET", "app:1")
+            reader.ask("GET", "other")
+            reader.ask("SET", "app:1", SECRET)
+        with Wire(proxy.address) as boss:
+            boss.ask("AUTH", "boss", SECRET)
+            boss.ask("GET", "plain")
+            boss.ask("SET", "plain", 1)
+            boss.ask("CONFIG", "GET", "maxmemory")
+        wanted = [
+            ("default", "set", "allowed"),
+            ("default", "mget", "allowed"),
+            ("default", "slotgate|nodes", "denied"),
+            ("reader", "auth", "denied"),
+            ("reader", "get", "denied"),
+            ("reader", "set", "denied"),
+            ("boss", "get", "allowed"),
+            ("boss", "config|get", "allowed"),
+        ]
+        eventually(lambda: len(lines(path)) >= len(wanted))
+        assert commands(path) == wanted
+        assert [line.get("reason") for line in lines(path)][2:6] == ["admin", "wrong password", "key", "command"]
+        assert SECRET not in path.read_text()
+
+    def test_no_password_of_any_command(self, shards: LocalShards, serve: Serve, path: Path) -> None:
+        proxy = serve("--static", shards.static, config=config(path, ALL, 'arguments = "all"'))
+        asked: list[tuple[str | int, ...]] = [
+            ("HELLO", 3, "AUTH", "boss", SECRET),
+            ("AUTH", "boss", SECRET),
+            ("AUTH", SECRET),
+            ("ACL", "SETUSER", "new", "on", f">{SECRET}"),
+            ("CONFIG", "SET", "requirepass", SECRET),
+            ("CONFIG", "SET", "masterauth", SECRET),
+            ("MIGRATE", "127.0.0.1", 1, "k", 0, 1, "AUTH", SECRET),
+            ("MIGRATE", "127.0.0.1", 1, "", 0, 1, "AUTH2", "u", SECRET, "KEYS", "k"),
+            ("SLOTGATE", "SEND", "shard-1", "CONFIG", "SET", "masterauth", ""),
+            ("ACL", "DRYRUN", "boss", "AUTH", SECRET),
+            ("CLIENT", "SETNAME", SECRET),
+        ]
+        with Wire(proxy.address) as client:
+            for each in asked:
+                client.ask(*each)
+            client.ask("SET", "k", "x" * 100)
+            client.send(pipeline(("MULTI",), *(("PING",),) * 3, ("EXEC",)))
+            client.replies(5)
+        eventually(lambda: ("boss", "exec", "allowed") in commands(path))
+        assert SECRET not in path.read_text()
+        assert SECRET not in proxy.log
+        assert [name for _, name, _ in commands(path)].count("ping") == 3
+        (line,) = [line for line in lines(path) if line["command"] == "set"]
+        assert line["arguments"] == ["k", "x" * 64 + "..."]
+
+
+class TestWhenItCanNotBeWritten:
+    @pytest.mark.parametrize("on_full", ["drop", "refuse"])
+    def test_the_queue_is_bounded(self, shards: LocalShards, serve: Serve, path: Path, on_full: str) -> None:
+        """The file's place is a device that is full."""
+        path.symlink_to("/dev/full")
+        more = f'queue = "8kb"\non_full = "{on_full}"'
+        proxy = serve("--static", shards.static, config=config(path, WRITES, more))
+        with Wire(proxy.address) as client:
+            client.send(pipeline(*(("SET", f"k{number}", 1) for number in range(200)), ("GET", "k1")))
+            replies = client.replies(201)
+            refused = [reply for reply in replies if reply.startswith(b"-ERR the audit log is full")]
+            assert len(refused) == (0 if on_full == "drop" else 200 - replies.count(b"+OK\r\n"))
+            assert 20 < replies.count(b"+OK\r\n") < (201 if on_full == "drop" else 100)
+            assert replies[-1] == b"$1\r\n1\r\n"
+            eventually(lambda: "the audit log can not be written" in proxy.log)
+            if on_full == "drop":
+                assert metric(proxy, "slotgate_audit_dropped_total") > 100
+            assert 0 < metric(proxy, "slotgate_audit_waiting_bytes", worker="0") < 10_000
+            path.unlink()
+            proxy.signal(signal.SIGHUP)
+            eventually(lambda: len(lines(path)) > 20)
+            eventually(lambda: client.ask("SET", "k", 1) == b"+OK\r\n")
+        assert proxy.log.count("the audit log can not be written") < 4
+        assert "the audit log is written again" in proxy.log
+
+    def test_a_folder_that_vanishes(self, shards: LocalShards, serve: Serve, tmp_path: Path) -> None:
+        folder = tmp_path / "logs"
+        folder.mkdir()
+        path = folder / "audit.jsonl"
+        proxy = serve("--static", shards.static, config=config(path, WRITES))
+        with Wire(proxy.address) as client:
+            client.ask("SET", "a", 1)
+            eventually(lambda: len(lines(path)) == 1)
+            path.unlink()
+            folder.rmdir()
+            proxy.signal(signal.SIGHUP)
+            client.ask("SET", "b", 1)
+            eventually(lambda: "reason='No such file or directory'" in proxy.log)
+            folder.mkdir()
+            eventually(lambda: [line["keys"] for line in lines(path)] == [["b"]])
+
+    def test_lines_that_wait_are_written_at_the_end(self, shards: LocalShards, serve: Serve, path: Path) -> None:
+        proxy = serve("--static", shards.static, config=config(path, WRITES))
+        with Wire(proxy.address) as client:
+            client.send(pipeline(*(("SET", f"k{number}", 1) for number in range(100))))
+            client.replies(100)
+        proxy.stop()
+        assert len(lines(path)) == 100
