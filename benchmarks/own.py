@@ -139,6 +139,7 @@ class Guarded(Slotgate):
         file = directory / "own.toml"
         file.write_text(
             f'listen = "{LOOPBACK}:{port}"\nadmin = "{LOOPBACK}:{free_port()}"\n'
+            "limits.auth_commands = 0\nlimits.auth_bytes = '0b'\nlimits.auth_delay_max = '0s'\n"
             f'backend.password = "{_PASSWORD}"\n[[users]]\nname = "default"\npassword = "{_PASSWORD}"\n'
             + "".join(f'[[shards]]\nprimary = "{shard.address}"\n' for shard in shards)
         )

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, get_args
 from proxy import __version__
 from proxy.compiled import engine
 from proxy.config import Config, User, load, parse_listen
+from proxy.config.checks import contradictions
 from proxy.config.client_limits import PROTECTED
 from proxy.config.colocate import ColocateSection
 from proxy.config.environment import sets_topology
@@ -189,6 +190,7 @@ def _check(options: argparse.Namespace) -> int:
 def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
     topology = build_topology(config)
     lines = [("protected", PROTECTED.format(listener.address)) for listener in config.protected_listeners]
+    lines += [("warning", words) for words in contradictions(config)]
     lines += [
         ("listen", ", ".join(map(_listener_words, config.listening))),
         ("admin", str(config.admin)),
@@ -196,6 +198,8 @@ def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
         ("read_from", config.read_from),
         ("users", ", ".join(users if config.aclfile else map(_user_words, config.users))),
     ]
+    if config.limits.memory != "auto":
+        lines.append(("memory", f"{config.memory_share // 2**20} MB for each worker"))
     if config.presents_cluster:
         lines.append(("present_as", config.present_as))
     if config.topology.kind == "cluster":

@@ -25,6 +25,7 @@ cdef class Counters:
     cdef public dict redirections
     cdef public dict refreshes
     cdef public double confirmed
+    cdef public dict refused
     cdef public dict rejected
     cdef public dict stopped
     cdef public long long retries

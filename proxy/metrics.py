@@ -34,6 +34,7 @@ AUDIT_DROPPED = Metric("slotgate_audit_dropped", "counter", "Lines for the audit
 AUDIT_WAITING = Metric(
     "slotgate_audit_waiting_bytes", "gauge", "Bytes of the audit log that are not written yet.", ("worker",)
 )
+LOGINS_DELAYED = Metric("slotgate_logins_delayed", "counter", "Logins that had to wait, as many had failed.")
 DENIED = Metric("slotgate_acl_denied", "counter", "Commands that the rules of their user denied.", ("reason",))
 HANDSHAKES = Metric(
     "slotgate_tls_handshakes",
@@ -62,12 +63,25 @@ CERTIFICATE_RELOADS = Metric(
 STOPPED = Metric(
     "slotgate_clients_not_read",
     "counter",
-    "Times that a client was not read from, as too much waited for it to read, by the limit.",
+    "Times that a client was not read from for a while because of a limit, by the limit.",
     ("limit",),
+)
+REFUSED = Metric(
+    "slotgate_requests_refused", "counter", "Requests and logins refused because of a limit, by the limit.", ("limit",)
 )
 WAITING = Metric(
     "slotgate_client_waiting_bytes", "gauge", "Bytes that wait for clients that are behind with reading.", ("worker",)
 )
+MEMORY = Metric(
+    "slotgate_client_memory_bytes",
+    "gauge",
+    "Bytes that clients hold, by kind, counted every few seconds.",
+    ("kind", "worker"),
+)
+MEMORY_LIMIT = Metric(
+    "slotgate_client_memory_limit_bytes", "gauge", "Bytes that clients may hold, of limits.memory.", ("worker",)
+)
+RESIDENT = Metric("slotgate_resident_bytes", "gauge", "Memory of the worker process.", ("worker",))
 SPLITS = Metric("slotgate_splits", "counter", "Requests split into parts for several shards.")
 CROSSSLOTS = Metric("slotgate_crossslots", "counter", "Requests refused because their keys are in several slots.")
 _BACKEND = ("shard", "address", "role", "connection", "worker")
@@ -177,6 +191,7 @@ class Counters:
         "measure",
         "redirections",
         "refreshes",
+        "refused",
         "rejected",
         "retries",
         "splits",
@@ -201,6 +216,7 @@ class Counters:
         self.refreshes: dict[str, int] = {}
         self.confirmed = 0.0
         """The time of the last successful look at the topology, by ``time.monotonic``; 0 if there was none."""
+        self.refused: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
         self.stopped: dict[str, int] = {}
         self.retries = 0
@@ -245,6 +261,10 @@ class Counters:
     def reject(self, reason: str) -> None:
         """Count a client that was closed for ``reason`` (a fixed word)."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def refuse(self, limit: str) -> None:
+        """Count a request or login that is refused because ``limit`` (a key of the configuration) is reached."""
+        self.refused[limit] = self.refused.get(limit, 0) + 1
 
     def hold(self, limit: str) -> None:
         """Count a client that is not read from because ``limit`` (a key of the configuration) is reached."""

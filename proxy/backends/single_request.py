@@ -50,6 +50,10 @@ class SingleRequest(DedicatedRequest):
         """The client that ``sink`` belongs to."""
         return self._sink.owner
 
+    def kept(self, token: int, size: int) -> int:
+        """How many bytes are kept for the request, as the sink counts them."""
+        return self._sink.kept(self._token, size)
+
     def where(self) -> Place:
         """Return the server that the request is for."""
         return self._place

@@ -3,6 +3,8 @@
 ::
 
     connection        the connection: bytes in, replies out, and when it is read from
+    holdings          the memory that a client holds: requests, replies, a transaction, subscriptions
+    memory_budget     decides which clients are not read from, or closed, when memory is short
     kept_input        bytes that are received but not carried out yet
     request_loop      gives each request to the first path that carries it out
     fast_path         forwards plain commands without decoding them
@@ -21,6 +23,8 @@
     backlog           the replies that wait for clients that do not read, and their limits
     registry          the clients of a worker
     admission         decides which clients may connect
+    quota             the limits of a client by its user and its address, and before its login
+    user_limits       counts the clients of each user, and gives each client its quota
     timeouts          closes clients that leave the proxy waiting
     shared_counts     counters that all workers share: ids, connected and blocked clients
 """

@@ -75,6 +75,13 @@ def counted_as(host: str) -> str:
     return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8)) + "/64"
 
 
+def source_of(shown: str) -> str:
+    """The address under which a client is counted whose address CLIENT LIST shows as ``shown``; for a unix socket, its
+    path."""
+    host = shown.rpartition(":")[0]
+    return host if host.startswith("/") else counted_as(host.strip("[]"))
+
+
 class ConnectionRates:
     """A token bucket for each address that connected within the last second. An address may open ``most`` connections
     at once, and ``most`` in each second after that. Only the latest ``_MOST_KNOWN`` addresses are kept."""

@@ -41,8 +41,8 @@ class Client(Receiver):
 
     The contract of the class:
 
-    - ``ClientConnection``, the only subclass, has no ``__init__``: calling the inherited one would add a tenth to the
-      cost of a connection. ``__init__`` calls ``set_up`` for the subclass's own state.
+    - ``ClientConnection``, the only subclass in use, has no ``__init__``: calling the inherited one would add a tenth
+      to the cost of a connection. ``__init__`` calls ``set_up`` for the subclass's own state.
     - ``begin`` is called once the client is admitted; before that call, ``flow`` and ``routes`` are unset.
     - The subclass implements the methods under "of the connection" below; here these raise NotImplementedError.
     - Code that changes the session or ``modes`` calls ``adopt_session`` or ``changed`` afterwards: these set ``plain``,
@@ -188,6 +188,10 @@ class Client(Receiver):
 
     def unprocessed(self) -> int:
         """The number of bytes of requests that are not carried out yet."""
+        raise NotImplementedError
+
+    def count_sent(self, size: int) -> None:
+        """Count ``size`` bytes of requests that were carried out and may be unanswered."""
         raise NotImplementedError
 
     def close(self) -> None:

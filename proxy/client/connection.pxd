@@ -1,6 +1,6 @@
 import cython
 
-from proxy.client.client cimport Client
+from proxy.client.holdings cimport HoldingClient
 from proxy.engine.window cimport ReplyWindow
 from proxy.transport.flow_control cimport Flow
 from proxy.client.kept_input cimport KeptInput
@@ -17,23 +17,24 @@ cdef int _ORDER
 cdef int _FULL
 cdef int _BLOCKED
 cdef int _PACED
+cdef int _LOGIN
+cdef int _LARGE
 
 
-cdef class ClientConnection(Client):
+cdef class ClientConnection(HoldingClient):
     cdef Counters _counters
     cdef Turn _turn
     cdef object _backlog
     cdef Clients _clients
     cdef object _transport
     cdef bint _ending
-    cdef KeptInput _kept
-    cdef object _landing
     cdef bint _more
 
     @cython.locals(now=double, size=Py_ssize_t)
     cpdef object data_received(self, bytes data)
     @cython.locals(size=Py_ssize_t, flow=Flow)
     cpdef object flush(self)
+    @cython.locals(taken=Py_ssize_t)
     cdef object _process(self, bytes data, Py_ssize_t pos, double now)
     @cython.locals(careful=bint)
     cdef object _process_large(self, bytes request, double now)

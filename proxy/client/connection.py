@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from proxy import errors
-from proxy.client.client import Client
-from proxy.client.kept_input import KeptInput
+from proxy.client.holdings import HoldingClient
+from proxy.client.kept_input import PIECE, KeptInput
 from proxy.client.large_request import LANDS_FROM, Landing
 from proxy.client.registry import Clients
 from proxy.client.request_loop import carry_out_all, pace, wait
@@ -32,11 +32,15 @@ _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
 _PACED = Stop.PACED
+_LOGIN = Stop.LOGIN
+_WITH_LOGIN = 16 * 1024
+"""Bytes of a client's requests that are read and kept while its login is delayed."""
+_LARGE = PIECE
 _HELD = 1024 * 1024
 """Bytes of a client's requests that are read and kept while CLIENT PAUSE holds them."""
 
 
-class ClientConnection(Client):
+class ClientConnection(HoldingClient):
     """The ``asyncio.Protocol`` of a client's connection: frames and carries out its requests, answers them in order,
     and reads only while there is room."""
 
@@ -45,8 +49,6 @@ class ClientConnection(Client):
         "_clients",
         "_counters",
         "_ending",
-        "_kept",
-        "_landing",
         "_more",
         "_transport",
         "_turn",
@@ -65,10 +67,7 @@ class ClientConnection(Client):
         self._transport: asyncio.Transport | None = None
         self._ending = False
         # of its requests
-        self._kept: KeptInput | None = None
-        """The bytes that are not carried out yet."""
-        self._landing: Landing | None = None
-        """The large request that is being read."""
+        self.hold_nothing()
         self._more = False
         """Whether more bytes are kept behind the requests that are carried out now."""
 
@@ -93,6 +92,7 @@ class ClientConnection(Client):
         # again.
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
         self.begin(self._clients.enter(self, transport), Flow(self, transport), self._turn.now())
+        self._clients.begun(self)
 
     def certified(self, names: Sequence[str]) -> None:
         """Log in as the user that the client's certificate names, if there is one."""
@@ -132,7 +132,7 @@ class ClientConnection(Client):
 
     def eof_received(self) -> bool:
         """Answer all requests of a client that sends no more, then close."""
-        if self.held or (self.modes is not None and self.modes.blocked):
+        if self.held or self.flow.reasons & _LOGIN or (self.modes is not None and self.modes.blocked):
             self.close()  # as in Redis, an element must not be given to a client that is gone
             return False
         self._ending = True
@@ -170,8 +170,8 @@ class ClientConnection(Client):
                 # meanwhile are bounded. A client that is behind is weighed below.
                 if size > self.service.limits.requests.request and self.flow.reasons & _BLOCKED:
                     self.abort("request limit")
-                elif self.held and size > _HELD:
-                    self.flow.stop(_FULL)  # until the pause is over
+                elif (self.held and size > _HELD) or (self.flow.reasons & _LOGIN and size > _WITH_LOGIN):
+                    self.flow.stop(_FULL)  # until the pause is over, or the login checked
             elif size >= self.framer().need:
                 self.go_on()
         elif self.closing:
@@ -232,6 +232,7 @@ class ClientConnection(Client):
     def _process(self, data: bytes, pos: int, now: float) -> None:
         """Carry out the requests in ``data[pos:]``, and keep those that must wait or are incomplete."""
         try:
+            taken = pos
             pos = carry_out_all(self, data, pos, now, self._turn, self._more)
         except ProtocolError as error:
             self.window.gathers = False
@@ -239,6 +240,9 @@ class ClientConnection(Client):
             return
         if self.closing:
             return
+        taken = (pos if pos >= 0 else ~pos) - taken
+        if taken >= _LARGE:
+            self.count_sent(taken)
         if pos >= 0:
             if pos < len(data):
                 self._kept = KeptInput(data, pos)
@@ -264,6 +268,7 @@ class ClientConnection(Client):
         if self._transport is not None:
             self._landing = Landing(self, self._transport, self.framer().need, begun)
             self.framer().reset()
+            self.flow.handed_back()
 
     def landed(self, request: bytes) -> None:
         """Carry out a large request that is complete."""
@@ -332,28 +337,6 @@ class ClientConnection(Client):
             elif flow.reasons & _FULL and window.pending <= self.most // 2:
                 pace(self)
                 flow.go(_FULL)
-
-    def waiting(self) -> int:
-        """The bytes that wait in this process until the client reads its replies: replies, the expected replies to its
-        requests in flight (as large as its last ones, but no larger than what streams), and requests behind them."""
-        window = self.window
-        coming = 0 if self.pacing is None else self.pacing.expected(window.pending)
-        return self.flow.unread() + window.parked_bytes + coming + self.unprocessed()
-
-    def unprocessed(self) -> int:
-        """The bytes of requests that are not carried out yet."""
-        return 0 if self._kept is None else self._kept.size()
-
-    def arriving(self) -> int:
-        """A number that changes as more comes of a request that has begun; 0 while none has, or it is not read."""
-        if self.flow.stopped:
-            return 0
-        return self.unprocessed() if self._landing is None else self._landing.left
-
-    def coming(self) -> int:
-        """The bytes of replies to the requests that the client may send before the next check, in addition to those
-        that wait."""
-        return 0 if self.pacing is None else self.pacing.expected(max(self.most - self.window.pending, 0))
 
     def abort(self, reason: str) -> None:
         """Close at once, for a ``reason`` that is logged and counted."""

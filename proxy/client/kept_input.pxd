@@ -1,5 +1,6 @@
 import cython
 
+from proxy.engine.window cimport ReplyWindow
 from proxy.resp.requests cimport RequestFramer
 
 
@@ -16,3 +17,13 @@ cdef class KeptInput:
     @cython.locals(size=Py_ssize_t, end=Py_ssize_t, taken=Py_ssize_t)
     cpdef bytes next_piece(self, RequestFramer framer, Py_ssize_t large)
     cpdef object drop(self, Py_ssize_t size)
+
+
+cdef class SentBytes:
+    cdef Py_ssize_t _newer
+    cdef Py_ssize_t _older
+    cdef Py_ssize_t _until
+
+    cpdef object add(self, Py_ssize_t size, ReplyWindow window)
+    cpdef Py_ssize_t size(self, ReplyWindow window) except -1
+    cdef object _settle(self, ReplyWindow window)

@@ -1,4 +1,5 @@
-"""Bytes that a client has sent and that are not carried out yet: requests that must wait, or that are incomplete.
+"""Bytes that a client has sent and that are not carried out yet: requests that must wait, or that are incomplete. And
+the number of bytes that were carried out in large pieces and may be unanswered (``SentBytes``).
 
 ::
 
@@ -8,6 +9,7 @@
 Most clients have no such bytes, and no ``KeptInput``.
 """
 
+from proxy.engine.window import ReplyWindow
 from proxy.resp.requests import RequestFramer
 
 PIECE = 64 * 1024
@@ -76,3 +78,39 @@ class KeptInput:
         """Remove the first ``size`` bytes of a bytearray, which were carried out."""
         assert isinstance(self.data, bytearray)
         del self.data[:size]  # only the start of the bytearray moves: no bytes are copied
+
+
+class SentBytes:
+    """The bytes of a client's requests in large pieces that may be unanswered, and so are kept for their servers.
+
+    The bytes are counted in two generations: those of the older one count until all requests up to ``_until`` are
+    answered. So the number is too high by up to the size of answered requests that came with unanswered ones.
+    """
+
+    __slots__ = ("_newer", "_older", "_until")
+
+    def __init__(self) -> None:
+        self._newer = 0
+        self._older = 0
+        self._until = 0
+
+    def __repr__(self) -> str:
+        return f"SentBytes({self._older} until {self._until}, {self._newer})"
+
+    def add(self, size: int, window: ReplyWindow) -> None:
+        """Count ``size`` bytes of requests, the replies to which go to ``window``."""
+        self._newer += size
+        self._settle(window)
+
+    def size(self, window: ReplyWindow) -> int:
+        """The number of bytes of requests that may be unanswered."""
+        self._settle(window)
+        return self._older + self._newer
+
+    def _settle(self, window: ReplyWindow) -> None:
+        """Drop the generation whose requests are answered."""
+        if window.head == window.issued:
+            self._older = self._newer = 0
+        elif window.head >= self._until:
+            self._older, self._newer = self._newer, 0
+            self._until = window.issued

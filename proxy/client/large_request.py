@@ -48,8 +48,14 @@ class Landing(asyncio.BufferedProtocol):
     def __init__(self, client: Landed, transport: asyncio.Transport, size: int, begun: bytes) -> None:
         self._client = client
         self._transport = transport
+        self._size = size
         self._room = Room(size, begun)
         _hand_over(transport, self)
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come."""
+        return self._size - self._room.left
 
     @property
     def left(self) -> int:

@@ -25,7 +25,7 @@ def run(client: Client, request: Request) -> None:
     else:
         assert not isinstance(row, FeatureCommand), "the feature would have taken it"
         session = client.session
-        if session.world.users.slow and login.takes_long(session, request):
+        if login.takes_long(session, request):
             _run_verified(client, request, row)
         else:
             mode = session.reply_mode
@@ -33,10 +33,10 @@ def run(client: Client, request: Request) -> None:
 
 
 def _run_verified(client: Client, request: Request, row: SessionCommand | TimedCommand) -> None:
-    """Verify the password of a command that logs in, then answer it. Requests behind the command wait for that."""
+    """Verify the password of a command that logs in, perhaps after a delay, then answer it. Requests behind the command
+    wait for that."""
     pending = client.hold(request.fact)
-    login.verify(client, request, lambda: _run(client, request, row, pending, ReplyMode.ON))
-    client.flow.stop(Stop.ORDER)
+    client.flow.stop(login.verify(client, request, lambda: _run(client, request, row, pending, ReplyMode.ON)))
     client.adopt_session()
 
 

@@ -160,8 +160,10 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         if call is None:
             return False
     session = client.known_session()
-    if call.secret and session.world.users.slow:
-        return False
+    if session.full:
+        return False  # the error names the limit
+    if call.secret and (session.world.users.slow or session.world.delays.active):
+        return False  # the login may have to wait
     checked = call.restricted and session.authenticated and not session.unrestricted
     if checked and not session.permissions.allows(call.fact):
         return False

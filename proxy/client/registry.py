@@ -7,7 +7,9 @@ from proxy import errors
 from proxy.client.admission import Admission, Peer, too_many_at
 from proxy.client.backlog import Backlog
 from proxy.client.client import Client
+from proxy.client.memory_budget import MemoryBudget
 from proxy.client.shared_counts import SharedCounts
+from proxy.client.user_limits import UserLimits
 from proxy.config.model import LimitsSection
 from proxy.engine.jobs import MORE, Job
 from proxy.features.monitor import MonitoringClients
@@ -16,6 +18,7 @@ from proxy.metrics import Counters
 from proxy.resp import encode
 from proxy.session.cross_worker import Pause
 from proxy.session.listener import Listener
+from proxy.session.login_delays import LoginDelays
 from proxy.session.session import Load, Session
 from proxy.transport.flow_control import Stop
 from proxy.transport.job_runner import Slices
@@ -44,11 +47,17 @@ class Clients:
         self.own_maximum = limits.max_clients
         """How many clients this worker may have: its file descriptors suffice for so many."""
         self.backlog = Backlog(loop, limits.output_memory, counters)
+        self.memory = MemoryBudget(0)
+        """The memory of the clients, which is counted from the start of the worker on."""
         self.monitoring = MonitoringClients(self.tell_plain)
         self.pausing: Pausing
         """Decides which commands a pause holds."""
         self.admission: Admission
         """Decides which clients are admitted."""
+        self.delays: LoginDelays
+        """The delays of logins."""
+        self.user_limits: UserLimits
+        """Gives the clients of users and addresses with limits their quotas."""
         self._clients: dict[int, Client] = {}
         self._pause: Pause | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
@@ -88,6 +97,13 @@ class Clients:
         shared_counts.connected(len(self._clients))
         return number
 
+    def begun(self, client: Client) -> None:
+        """Apply the limits of its user and address, or those before its login, to a client that is served from now
+        on."""
+        session = client._session  # most clients have none yet: they are logged in, and may send everything
+        if self.user_limits.limited or (session is not None and not session.authenticated):
+            self.user_limits.begin(client)
+
     def turn_away(self) -> bytes:
         """Count a client that is refused for want of a file descriptor, and return the error for that client."""
         self._counters.reject("max clients")
@@ -98,6 +114,8 @@ class Clients:
         if self._clients.pop(client.number, None) is not None and client.listener.max_clients is not None:
             self._shared_counts.count_at(client.listener.index, -1)
         self.admission.leave(client.number)
+        self.delays.leave(client.number)
+        self.user_limits.leave(client)
         self._let_go(client)
         self._shared_counts.connected(len(self._clients))
 

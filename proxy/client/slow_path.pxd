@@ -9,6 +9,8 @@ from proxy.session.session cimport Session
 @cython.locals(framer=RequestFramer)
 cpdef bint carry_out(Client client, bytes frame, double now) except -1
 cpdef object carry_out_nothing(Client client, bytes frame)
+@cython.locals(framer=RequestFramer, args=list)
+cpdef object refuse(Client client, bytes frame, str text)
 @cython.locals(session=Session)
 cdef bint _parsed(Client client, list args, bytes frame, double now, object denied) except -1
 cdef bint _postpone(Client client, Request request) except -1

@@ -63,6 +63,23 @@ def carry_out_nothing(client: Client, frame: bytes) -> None:
         client.adopt_session()
 
 
+def refuse(client: Client, frame: bytes, text: str) -> None:
+    """Refuse the request ``frame``, found by the client's framer, with the error ``text``, whatever the request is."""
+    framer = client.framer()
+    if framer.inline or framer.ragged:
+        args = split_inline(frame) if framer.inline else split_ragged(frame)
+    else:
+        args = some_bulks(frame, frame.index(b"\n") + 1, min(_arguments(frame), 2))[0]
+    try:
+        fact = client.service.inspector.table.resolve(args) if args else None
+    except UnknownSubcommand as unknown:
+        fact = unknown.fact
+    client.latest = None
+    if fact is not None:
+        client.session.last_command = fact.name
+    client.refuse(fact, text)
+
+
 def _taking_apart(client: Client, frame: bytes, now: float) -> Job[None]:
     """Carry out a request of very many arguments. Requests that the client sent behind it wait."""
     done = yield from splitting(client, frame, now)

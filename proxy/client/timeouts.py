@@ -108,12 +108,14 @@ class ClientTimeouts:
     def _note_strangers(self, now: float) -> None:
         """Note the clients that connected since the last tick and must log in."""
         known, found = self._newest, []
+        limited = self._worker.clients.user_limits.limited
         for client in self._worker.clients.newest_first():
             if client.number <= known:
                 break
             self._newest = max(self._newest, client.number)
             # A client that is logged in at once needs no session for this.
-            if not client.listener.open_to_all(self._users) and not client.session.authenticated:
+            open_to_all = not limited and client.listener.open_to_all(self._users)
+            if not open_to_all and not client.session.authenticated:
                 found.append((client.created, client.number))
         self._strangers.extend(reversed(found))
 
@@ -123,6 +125,10 @@ class ClientTimeouts:
             _, number = self._strangers.popleft()
             client = self._worker.clients.get(number)
             if client is None or client.gone or client.closing or client.session.authenticated:
+                continue
+            if number in self._worker.clients.delays.waiting:
+                # The login is delayed, as many have failed.
+                self._strangers.append((now, number))
                 continue
             closed.append((client, LOGIN))
         self._close(closed)

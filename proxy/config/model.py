@@ -34,6 +34,7 @@ from proxy.config.values import (
     Count,
     Duration,
     ListenAddress,
+    Memory,
     Percent,
     ServerAddress,
     Size,
@@ -41,6 +42,7 @@ from proxy.config.values import (
     TrustedProxy,
     Workers,
     cores,
+    machine_memory,
 )
 
 _KEEPALIVE_MAX = 32767.0
@@ -197,6 +199,7 @@ class LimitsSection(ConnectionLimits):
         "A quarter of a container of 2 GB: pipelines that are written whole fit, and memory does not run out.",
         gt=0,
     )
+    memory: Memory = _default("auto", "Three quarters of the container's or machine's memory: the rest is for others.")
     max_reply: Size = _default(
         "1gb",
         "Two values of the largest size. The same as output_hard, since a kept reply becomes output in the end.",
@@ -316,6 +319,12 @@ class Config(Section):
             for each in self.listening
             if each.admits("default") and each.has_strangers and not each.wants_certificates
         )
+
+    @property
+    def memory_share(self) -> int:
+        """The bytes of memory that one worker process may use."""
+        memory = self.limits.memory
+        return (machine_memory() * 3 // 4 if memory == "auto" else memory) // self.worker_count
 
     @property
     def worker_count(self) -> int:

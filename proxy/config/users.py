@@ -7,8 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, model_validator
 
+from proxy.config.client_limits import OnLimit
 from proxy.config.secret import PASSWORD_KEYS, Problems, keep_hash
 from proxy.config.section import Hash, Section, default, one_or_many
+from proxy.config.values import Count, Size
 
 
 def _scrypt(value: SecretStr) -> SecretStr:
@@ -35,6 +37,11 @@ class User(Section):
     password_hash: Annotated[tuple[Scrypt, ...], BeforeValidator(one_or_many)] = default(
         (), "None: for passwords that people choose."
     )
+    max_clients: Count | None = default(None, "None: limits.max_clients_per_user.", ge=0)
+    max_command_rate: Count | None = default(None, "None: limits.max_command_rate_per_user.", ge=0)
+    max_byte_rate: Size | None = default(None, "None: limits.max_byte_rate_per_user.", ge=0)
+    max_in_flight: Count | None = default(None, "None: limits.max_in_flight_per_user.", ge=0)
+    on_limit: OnLimit | None = default(None, "None: limits.on_limit.")
     rules: SecretStr | None = default(None, "None: what an application needs, or everything for an admin.")
 
     @model_validator(mode="after")

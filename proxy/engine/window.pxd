@@ -21,6 +21,7 @@ cdef class ReplyWindow(Sink):
     cdef bint _ready
     cdef list _pieces
     cdef list _late
+    cdef dict _keeping
     cdef Py_ssize_t _late_bytes
     cdef char* _open
     cdef Py_ssize_t _open_size

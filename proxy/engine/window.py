@@ -31,6 +31,7 @@ class ReplyWindow(Sink):
 
     __slots__ = (
         "_closed",
+        "_keeping",
         "_late",
         "_late_bytes",
         "_limit",
@@ -57,6 +58,8 @@ class ReplyWindow(Sink):
         self._wake = wake
         self._closed = False
         self._streaming = False
+        self._keeping: dict[int, int] | None = None
+        """The bytes that servers' connections keep of replies that are still arriving, by the token."""
         self._late: list[bytes] = []
         self._late_bytes = 0
         self._slow = False
@@ -128,6 +131,8 @@ class ReplyWindow(Sink):
             if self._parked:
                 self._unpark()
         elif not self._closed:
+            if self._keeping is not None:
+                self._keeping.pop(token, None)
             self._parked[token] = pieces
             self.parked_bytes += sum(map(len, pieces))
             if self.overflowing:
@@ -156,6 +161,22 @@ class ReplyWindow(Sink):
         """Take no more requests from the client until all that it has sent are answered."""
         if self.on_halt is not None:
             self.on_halt()
+
+    def kept(self, token: int, size: int) -> int:
+        """Record that ``size`` bytes of the reply for ``token`` are kept until all of it has come."""
+        if not self._closed:
+            if self._keeping is None:
+                self._keeping = {}
+            self._keeping[token] = size
+        return size
+
+    def keeping(self) -> int:
+        """The bytes that are kept of replies that are still arriving."""
+        if self._keeping is None:
+            return 0
+        for token in [token for token in self._keeping if token < self.head]:
+            del self._keeping[token]
+        return sum(self._keeping.values())
 
     def accepts_stream(self, token: int) -> bool:
         """Whether the reply of ``token`` is in turn, so that it can be passed on piece by piece."""
@@ -241,6 +262,7 @@ class ReplyWindow(Sink):
         self.direct = None
         self.on_halt = None
         self.head = -1
+        self._keeping = None
         self._parked.clear()
         self._late.clear()
         self._late_bytes = 0

@@ -98,6 +98,8 @@ cdef class ReplyWindow(Sink):
             if self._parked_count:
                 self._unpark()
         elif not self._closed:
+            if self._keeping is not None:
+                self._keeping.pop(token, None)
             self._park(token, pieces)
             for piece in pieces:
                 self.parked_bytes += PyBytes_GET_SIZE(piece)
@@ -129,6 +131,22 @@ cdef class ReplyWindow(Sink):
         """Take no more requests from the client until all that it has sent are answered."""
         if self.on_halt is not None:
             self.on_halt()
+
+    cpdef Py_ssize_t kept(self, Py_ssize_t token, Py_ssize_t size) except -1:
+        """Record that ``size`` bytes of the reply for ``token`` are kept until all of it has come."""
+        if not self._closed:
+            if self._keeping is None:
+                self._keeping = {}
+            self._keeping[token] = size
+        return size
+
+    def keeping(self):
+        """The bytes that are kept of replies that are still arriving."""
+        if self._keeping is None:
+            return 0
+        for token in [token for token in self._keeping if token < self.head]:
+            del self._keeping[token]
+        return sum(self._keeping.values())
 
     cpdef bint accepts_stream(self, Py_ssize_t token) except -1:
         """Whether the reply of ``token`` is in turn, so that it can be passed on piece by piece."""
@@ -229,6 +247,7 @@ cdef class ReplyWindow(Sink):
         self.on_halt = None
         self.head = -1
         self.parked_bytes = 0
+        self._keeping = None
         self._drop()
         self.set_slow(False)
 

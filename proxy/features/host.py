@@ -364,5 +364,8 @@ class Host(Protocol):
     def drain(self) -> None:
         """Take no more requests, and close when those in flight are answered."""
 
+    def count_sent(self, size: int) -> None:
+        """Count ``size`` bytes of requests that were carried out and may be unanswered."""
+
     def abort(self, reason: str) -> None:
         """Close at once, for a ``reason`` that is logged and counted."""

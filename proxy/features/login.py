@@ -1,10 +1,12 @@
-"""Passwords whose digest takes long to compute (scrypt), verified in a thread while other clients are served.
+"""Logins that take time: those that are delayed, and passwords whose digest takes long to compute (scrypt), which are
+verified in a thread while other clients are served.
 
 An accepted password is remembered (``proxy.session.passwords``), so that its digest is computed only once. If any user
 has such a digest, every failing login takes equally long, so that the time does not reveal whether the user exists.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -12,36 +14,91 @@ from functools import cache
 from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.session.acl_text import name_text
+from proxy.session.login_delays import LoginDelays
 from proxy.session.session import DEFAULT_USER, Session
+from proxy.transport.flow_control import Stop
 
 _COMMANDS = frozenset(("auth", "hello"))
 
 
 def takes_long(session: Session, request: Request) -> bool:
-    """Whether a request logs in with a password that has to be verified in the thread."""
-    users = session.world.users
-    if not users.slow or request.fact.name not in _COMMANDS:
+    """Whether a request logs in, and has to wait or has a password that has to be verified in the thread."""
+    users, delays = session.world.users, session.world.delays
+    if not (users.slow or delays.active) or request.fact.name not in _COMMANDS:
         return False
     found = _credentials(request.fact.name, request.args)
-    return found is not None and users.authenticate(*found) is None
+    if found is None:
+        return False
+    delays.settle()
+    return delays.due(session, found[0]) > 0 or users.authenticate(*found) is None
 
 
-def verify(client: Host, request: Request, then: Callable[[], object]) -> None:
+def verify(client: Host, request: Request, then: Callable[[], object]) -> int:
     """Verify the password of a request that ``takes_long``, and call ``then`` unless the client is gone by that time.
-    The caller stops reading from the client meanwhile."""
-    users = client.session.world.users
+    Returns the reason for which the caller stops the client meanwhile."""
+    delays = client.session.world.delays
     found = _credentials(request.fact.name, request.args)
     assert found is not None
-    name, password = found
-    digests = users.slow_digests(name)
-    verified = client.service.loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
+    delay = delays.due(client.session, found[0])
+
+    def waited() -> None:
+        delays.waiting.pop(client.number, None)
+        client.flow.stop(Stop.ORDER)
+        client.flow.go(Stop.LOGIN)
+        _verify(client, *found, checked)
+
+    def checked() -> None:
+        # Logins that have failed meanwhile do not count.
+        delays.checked = client.number
+        try:
+            then()
+        finally:
+            delays.checked = 0
+
+    if not delay:
+        _verify(client, *found, checked)
+        return Stop.ORDER
+    delays.delayed += 1
+    delays.waiting[client.number] = client.service.turn.clock.call_later(delay, waited).cancel
+    return Stop.LOGIN
+
+
+def _verify(client: Host, name: str, password: bytes, then: Callable[[], object]) -> None:
+    """Verify a password in the thread if it has to be, and call ``then`` unless the client is gone by that time."""
+    users, delays = client.session.world.users, client.session.world.delays
+    if users.authenticate(name, password) is not None:
+        then()
+        return
+
+    def start() -> bool:
+        if client.gone:
+            return False
+        digests = users.slow_digests(name)
+        verified = client.service.loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
+        verified.add_done_callback(done)
+        return True
 
     def done(future: asyncio.Future[list[str]]) -> None:
+        _verify_next(delays)
         users.passwords.remember(future.result(), password)
         if not client.gone:
             then()
 
-    verified.add_done_callback(done)
+    delays.unverified.setdefault(delays.source(client.session), deque()).append(start)
+    if not delays.verifying:
+        _verify_next(delays)
+
+
+def _verify_next(delays: LoginDelays) -> None:
+    """Start the next verification in the thread. Addresses take turns, so that a login does not wait behind all those
+    from another address."""
+    delays.verifying = False
+    while delays.unverified and not delays.verifying:
+        source, waiting = delays.unverified.popitem(last=False)
+        start = waiting.popleft()
+        if waiting:
+            delays.unverified[source] = waiting
+        delays.verifying = start()
 
 
 @cache

@@ -80,13 +80,15 @@ def claiming(claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> 
 class PendingChanges:
     """The commands of ``client`` that are not confirmed yet, which change the subscriptions that it ``listens`` to."""
 
-    __slots__ = ("_announced", "_begun", "_client", "_confirms", "_listens")
+    __slots__ = ("_announced", "_asked", "_begun", "_client", "_confirms", "_listens")
 
     def __init__(self, client: Host, listens: Listens) -> None:
         self._client = client
         self._listens = listens
         self._begun: deque[PendingChange] = deque()
         """The commands, the oldest first."""
+        self._asked = [0, 0]
+        """How many names those that subscribe have: of channels, and of patterns."""
         self._confirms = False
         """Whether commands are being confirmed, or the first one waits for the servers to unsubscribe."""
         self._announced: Announcement | None = None
@@ -98,10 +100,19 @@ class PendingChanges:
     def __len__(self) -> int:
         return len(self._begun)
 
+    def asked(self, patterns: bool) -> int:
+        """The number of channels, or of patterns, that commands subscribe to which are not confirmed yet."""
+        return self._asked[patterns]
+
     def announce(self, kind: Kind, names: Sequence[bytes]) -> None:
         """Have publishers wait for the next command, which can not be carried out yet."""
         if self._announced is None:
             self._announced = self._client.service.hub.beginnings.announce(kind, names)
+
+    def withdraw(self) -> None:
+        """Let publishers go on: the next command, which they wait for, is refused."""
+        if (announced := self._take_announced()) is not None:
+            self._client.service.hub.beginnings.confirmed(announced)
 
     def _take_announced(self) -> Announcement | None:
         announced, self._announced = self._announced, None
@@ -114,6 +125,7 @@ class PendingChanges:
         claim = hub.claim(self._settled)
         hub.beginnings.begin(claim, kind, names)
         self._begun.append(PendingChange(kind, names, pending, claim, self._take_announced()))
+        self._asked[kind is Kind.PATTERN] += len(names)
         client.service.slices.run(claiming(claim, kind, names), client)
         if self._begun:
             client.adopt_session()
@@ -139,6 +151,7 @@ class PendingChanges:
         beginnings = self._client.service.hub.beginnings
         begun = list(self._begun)
         self._begun.clear()
+        self._asked = [0, 0]
         if self._announced is not None:
             beginnings.confirmed(self._announced)
         for each in begun:
@@ -199,7 +212,7 @@ class PendingChanges:
             # The open stream makes messages wait until all names are confirmed.
             window.stream(token, b"", False)
             yield from listens.joining(kind, names, say)
-            self._begun.popleft()
+            self._drop_first()
             listens.changed()
             window.stream(token, b"".join(said), True)
         else:
@@ -211,6 +224,12 @@ class PendingChanges:
         self._let_go(claim)
         if first.announced is not None:
             self._client.service.hub.beginnings.confirmed(first.announced)
+
+    def _drop_first(self) -> None:
+        """Remove the oldest command."""
+        first = self._begun.popleft()
+        if first.claim is not None:
+            self._asked[first.kind is Kind.PATTERN] -= len(first.names)
 
     def _let_go(self, claim: PendingSubscription) -> None:
         """Release a claim that is served or not needed any more."""
@@ -237,7 +256,7 @@ class PendingChanges:
     def _answer(self, first: PendingChange, reply: bytes) -> None:
         """Answer the ``first`` command, which has been carried out."""
         client, begun, window = self._client, self._begun, self._client.window
-        begun.popleft()
+        self._drop_first()
         self._listens.changed()
         gathered = window.gathers
         window.gathers = gathered or bool(begun)

@@ -138,8 +138,13 @@ def subscribe(modes: Modes, request: Request) -> bool:
     listening = modes.listening()
     kind, names = BEGIN[request.fact.name], request.args[1:]
     if not (listening.follows or client.alone()):
-        listening.changes.announce(kind, names)
+        if listening.excess(kind, names) is None:
+            listening.changes.announce(kind, names)
         return False
+    if refusal := listening.refusal(kind, names):
+        listening.changes.withdraw()
+        client.refuse(request.fact, refusal)
+        return True
     pending = client.hold(request.fact)
     pending.unmute()  # as in Redis, CLIENT REPLY does not suppress it
     listening.changes.begin(kind, names, pending)

@@ -97,6 +97,9 @@ class Subscriptions:
             for name, args in commands:
                 if BEGIN.get(name, Kind.SHARD) is not Kind.SHARD:
                     names.setdefault(BEGIN[name], []).extend(args[1:])
+            for kind, all_of in names.items():
+                if refusal := self.refusal(kind, all_of):
+                    return refusal
             self._expected = [hub.claim(self._expected_stands) for _ in names]
             slices = self._client.service.slices
             for claim, (kind, all_of) in zip(self._expected, names.items(), strict=True):
@@ -109,6 +112,40 @@ class Subscriptions:
             return None
         self._client.flow.stop(Stop.ORDER)
         return ""
+
+    def excess(self, kind: Kind, names: Sequence[bytes]) -> tuple[str, str] | None:
+        """Return the key of the limit and the error for a subscription to ``names`` that exceeds what the client may
+        have; None if the client may subscribe. Names in long commands count even if the client is subscribed to them
+        already."""
+        limits = self._client.service.config.limits
+        patterns = kind is Kind.PATTERN
+        most = limits.max_patterns_per_client if patterns else limits.max_subscriptions_per_client
+        if not most:
+            return None
+        channels, has, of_shards = (len(self.names[each]) for each in Kind)
+        if not patterns:
+            has = channels + of_shards
+        has += self.changes.asked(patterns)
+        if has + len(names) <= most:
+            return None
+        own = self.names[kind]
+        more = len({*names} - own.keys()) if len(names) <= _FEW else len(names)
+        if has + more <= most:
+            return None
+        key = "max_patterns_per_client" if patterns else "max_subscriptions_per_client"
+        return key, (
+            f"ERR this client has {has} subscriptions to {'patterns' if patterns else 'channels'} and asks for {more} "
+            f"more: limits.{key} = {most}. The command was not executed"
+        )
+
+    def refusal(self, kind: Kind, names: Sequence[bytes]) -> str:
+        """Count an excess, and return its error; "" if there is none."""
+        excess = self.excess(kind, names)
+        if excess is None:
+            return ""
+        key, text = excess
+        self._client.service.counters.refuse(key)
+        return text
 
     def _expected_stands(self, problem: str | None) -> None:
         self._client.flow.go(Stop.ORDER)

@@ -25,6 +25,14 @@ MOVING = frozenset({"hello", "select", "reset"})
 them."""
 
 
+def too_many_prefixes(count: int, most: int) -> str:
+    """The error of CLIENT TRACKING for a client that would track more prefixes than it may."""
+    return (
+        f"ERR this client would track {count} prefixes: limits.max_prefixes_per_client = {most}. "
+        "The command was not executed"
+    )
+
+
 class TrackingClients:
     """The tracking clients of a worker: at most ``most``, as each has a connection to each primary, and at most
     ``share`` of one user at one address."""
@@ -101,6 +109,11 @@ def track(modes: Modes, request: Request) -> bool:
     tracker = modes.tracker
     if asked is None and tracker is None:
         client.say(request.fact, encode.OK)
+        return True
+    most = service.config.limits.max_prefixes_per_client
+    if asked is not None and 0 < most < len(asked.prefixes):
+        service.counters.refuse("max_prefixes_per_client")
+        client.refuse(request.fact, too_many_prefixes(len(asked.prefixes), most))
         return True
     if tracker is None and len(service.trackers) >= service.trackers.most:
         client.refuse(request.fact, errors.too_many_trackers(service.trackers.most))

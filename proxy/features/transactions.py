@@ -235,6 +235,7 @@ def execute(modes: Modes, request: Request) -> bool:
     modes.queue = modes.watch = None
     client.session.watched = 0
     _carry_out(client, queue, held, shard, client.hold(fact), now, odd=odd, moves=moves)
+    client.count_sent(queue.size)
     if not queue.own:
         _end(modes)
     client.adopt_session()

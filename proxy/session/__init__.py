@@ -14,6 +14,7 @@ A session holds the client's identity and its settings. A session knows neither 
     audit             the contract of the audit log
     audit_rules       the rules of the audit log
     acl_log           the log of denied commands and failed logins
+    login_delays      the delay of logins from an address, or as a user, of which many logins have failed
     acl_access        whether a client may run a command, by the rules of its user
     acl_commands      the ACL subcommands
     login_commands    AUTH and HELLO

@@ -5,7 +5,7 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from proxy import errors
@@ -22,7 +22,7 @@ from proxy.session.acl_rules import (
 )
 from proxy.session.acl_text import EXACT, REDIS_7_2, Describing, Dialect, name_bytes, name_text
 from proxy.session.audit_rules import AuditRules
-from proxy.session.passwords import Passwords, is_scrypt
+from proxy.session.passwords import Passwords, filled, fillers, is_scrypt
 
 DEFAULT = "default"
 _BLANKS = b" \t\r\n"
@@ -52,6 +52,7 @@ class Users:
     __slots__ = (
         "_audit",
         "_by_name",
+        "_most",
         "commands",
         "default_nopass",
         "default_open",
@@ -73,6 +74,9 @@ class Users:
         check."""
         self._audit: AuditRules | None = None
         self._by_name: dict[str, Permissions] = {}
+        self._most: dict[str, list[str]] | None = None
+        """The most digests of each kind that a user has, with which every login takes the same time; None if the users
+        have changed since."""
         self.replace_all(users)
 
     def __repr__(self) -> str:
@@ -108,6 +112,7 @@ class Users:
         """Add a user, or replace the user of that name."""
         audited = 0 if self._audit is None else self._audit.commands_of(user.name, self.commands)
         known = self._by_name[user.name] = Permissions(user, self.commands, audited)
+        self._most = None
         self.slow = next(filter(is_scrypt, user.digests), self.slow)
         if user.name == DEFAULT:
             self.default_nopass = user.nopass
@@ -116,6 +121,7 @@ class Users:
 
     def remove(self, names: Iterable[str]) -> list[str]:
         """Delete users, and return the names of those that existed."""
+        self._most = None
         return [name for name in dict.fromkeys(names) if self._by_name.pop(name, None) is not None]
 
     def replace_all(self, users: Iterable[AclUser]) -> None:
@@ -140,21 +146,27 @@ class Users:
     def authenticate(self, name: str, password: bytes) -> bool | None:
         """Whether ``password`` is that of an enabled user; None if ``slow_digests`` have to be verified first.
 
-        The time is the same whether the user exists or not.
+        The time is the same whether the user exists or not, and however many digests the user has.
         """
         known = self._by_name.get(name)
-        accepted = self.passwords.fast(() if known is None else known.user.digests, password)
+        digests = () if known is None else known.user.digests
+        accepted = self.passwords.fast(digests, password, self._filled(digests)[len(digests) :])
         if known is not None and known.user.enabled and (known.user.nopass or accepted):
             return True
         return None if self.slow else False
 
     def slow_digests(self, name: str) -> list[str]:
-        """Return the scrypt digests with which a user's password has to be verified. If there are none, another user's
-        digest is returned, so that the verification takes as long. (An accepted password for that digest is no help
-        with another name.)"""
+        """Return the scrypt digests with which a user's password has to be verified, and others behind them, so that
+        the verification takes as long for every name. (A password that another user's digest accepts is no help.)"""
         known = self._by_name.get(name)
-        own = [] if known is None or not known.user.enabled else [*filter(is_scrypt, known.user.digests)]
-        return own or [self.slow]
+        own = () if known is None or not known.user.enabled else known.user.digests
+        return [*filter(is_scrypt, self._filled(own))] or [self.slow]
+
+    def _filled(self, digests: Collection[str]) -> list[str]:
+        """Return ``digests``, and as many of other users as it takes to verify as many for every name."""
+        if self._most is None:
+            self._most = fillers(known.user.digests for known in self._by_name.values())
+        return filled(digests, self._most)
 
     def file(self) -> bytes:
         """Return all users as text of an aclfile; the loaded file gives the same users."""

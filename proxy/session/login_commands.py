@@ -27,9 +27,8 @@ def auth(session: Session, args: Sequence[bytes]) -> bytes:
     if len(args) == 2 and session.world.users.default_nopass and session.listener.admits(DEFAULT_USER):
         return encode.error(errors.NO_PASSWORD_SET)
     user = args[1] if len(args) == 3 else _DEFAULT_USER
-    if not session.authenticate(user, args[-1], args[0]):
-        return encode.error(errors.WRONGPASS)
-    return encode.OK
+    refusal = session.log_in(user, args[-1], args[0])
+    return encode.error(refusal) if refusal else encode.OK
 
 
 def hello(session: Session, args: Sequence[bytes]) -> bytes:
@@ -48,10 +47,10 @@ def hello(session: Session, args: Sequence[bytes]) -> bytes:
     credentials = (args[user], args[user + 1]) if user else None
     if name and not printable(args[name]):
         return encode.error(errors.BAD_CLIENT_NAME)
-    if credentials is not None and not session.authenticate(*credentials, args[0]):
-        return encode.error(errors.WRONGPASS)
+    if credentials is not None and (refusal := session.log_in(*credentials, args[0])):
+        return encode.error(refusal)
     if not session.authenticated:
-        return encode.error(_HELLO_NOAUTH)
+        return encode.error(session.full or _HELLO_NOAUTH)
     if name:
         session.rename(args[name])
     session.protocol = protocol

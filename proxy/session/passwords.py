@@ -7,8 +7,8 @@ A digest is either the SHA-256 of the password as 64 lower-case hex digits, as R
 import hashlib
 import hmac
 import os
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -85,6 +85,34 @@ def sha256(password: bytes) -> str:
     return hashlib.sha256(password).hexdigest()
 
 
+def kind_of(digest: str) -> str:
+    """Return what the time of a verification depends on: the digest's function, with its parameters and lengths."""
+    if not is_scrypt(digest):
+        return ""
+    *parameters, salt, value = digest.split(":")
+    return ":".join((*parameters, str(len(salt)), str(len(value))))
+
+
+def fillers(users: Iterable[Iterable[str]]) -> dict[str, list[str]]:
+    """Return the most digests of each kind that any one user has: with these, every login can be made to take as long
+    as that of the user with the most digests."""
+    most: dict[str, list[str]] = {}
+    for digests in users:
+        own: dict[str, list[str]] = {}
+        for digest in digests:
+            own.setdefault(kind_of(digest), []).append(digest)
+        for kind, some in own.items():
+            if len(some) > len(most.get(kind, ())):
+                most[kind] = some
+    return most
+
+
+def filled(digests: Collection[str], most: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return ``digests`` and, behind them, as many others as it takes to have ``most`` digests of each kind."""
+    counts = Counter(map(kind_of, digests))
+    return [*digests, *(digest for kind, some in most.items() for digest in some[counts[kind] :])]
+
+
 class Passwords:
     """Verifies passwords, and remembers those that a slow digest has accepted, so that only the first login is slow.
 
@@ -100,17 +128,18 @@ class Passwords:
     def __repr__(self) -> str:
         return f"<Passwords, {len(self._known)} remembered>"
 
-    def fast(self, digests: Iterable[str], password: bytes) -> bool:
+    def fast(self, digests: Collection[str], password: bytes, others: Sequence[str] = ()) -> bool:
         """Whether a SHA-256 of ``digests`` is that of ``password``, or a slow digest has accepted the password before.
 
-        The time is the same for every password, and the same for no digest as for one SHA-256.
+        The time is the same for every password, and the same for no digest as for one SHA-256. It is taken by
+        ``others`` too, digests that accept nothing.
         """
         digest = sha256(password)
         found = False
-        for known in digests or (_NOBODY,):
+        for known in (*digests, *others) or (_NOBODY,):
             if is_scrypt(known):
                 mark = self._mark(known, password)
-                if mark in self._known:
+                if mark in self._known and known in digests:
                     self._known.move_to_end(mark)
                     found = True
             elif hmac.compare_digest(digest, known) and known in digests:

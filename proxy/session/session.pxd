@@ -1,4 +1,3 @@
-
 cdef class Load:
     cdef readonly Py_ssize_t in_flight
     cdef readonly Py_ssize_t unread
@@ -24,6 +23,7 @@ cdef class Session:
     cdef public str lib_ver
     cdef public str user
     cdef public bint authenticated
+    cdef public str full
     cdef public bint unrestricted
     cdef public Py_ssize_t db
     cdef public int protocol
@@ -39,5 +39,5 @@ cdef class Session:
     cdef public tuple listening
 
     cpdef object start_over(self)
-    cpdef bint authenticate(self, bytes user, bytes password, bytes command=*) except -1
+    cpdef str log_in(self, bytes user, bytes password, bytes command)
     cpdef bint muted(self) except -1

@@ -20,6 +20,7 @@ from proxy.session.acl_rules import AclUser
 from proxy.session.acl_text import name_text
 from proxy.session.acl_users import DEFAULT, Users, UsersFile
 from proxy.session.listener import Listener
+from proxy.session.login_delays import LoginDelays
 from proxy.session.script_cache import Scripts
 from proxy.session.tracking_options import Tracking
 from proxy.sharding.colocation import SlotOf
@@ -138,6 +139,11 @@ class World:
     """All commands. Learned."""
     denials: Denials = field(default_factory=Denials)
     """The log of what was denied to this worker's clients."""
+    delays: LoginDelays = field(default_factory=LoginDelays)
+    """The delays of logins where many have failed."""
+    enter_user: Callable[[int, str], str] = lambda number, user: ""
+    """Counts the client of an id as one of a user, or (``""``) as one that is not logged in. Returns the error, and
+    changes nothing, if the user has as many clients as it may have."""
     users_file: UsersFile | None = None
     """The aclfile, if there is one."""
 
@@ -153,6 +159,7 @@ class Session:
         "closing",
         "created",
         "db",
+        "full",
         "id",
         "last_active",
         "last_command",
@@ -207,6 +214,8 @@ class Session:
         """Reset the state to that of a new connection (RESET)."""
         self.user = DEFAULT_USER
         self.authenticated = self.listener.open_to_all(self.world.users)
+        self.full = ""
+        """The error for a client that is not logged in because its first user has as many clients as it may have."""
         self.unrestricted = self.permissions.unrestricted
         """Whether the user may do everything, so that no command needs a check by the rules."""
         self.db = 0
@@ -238,33 +247,52 @@ class Session:
     def refusal(self, fact: Fact) -> str | None:
         """Return the error if this client may not call ``fact`` now, whatever its user's rules say; else None."""
         if not self.authenticated and "no_auth" not in fact.flags:
-            return errors.NOAUTH
+            return self.full or errors.NOAUTH
         if fact.privileged and not self.admin:
             if self.world.denials.audit is not None:
                 self.world.denials.audit.denied(self, fact, (), "admin")
             return errors.no_permission(fact.name)
         return None
 
-    def authenticate(self, user: bytes, password: bytes, command: bytes = b"AUTH") -> bool:
-        """Log in as ``user`` if the password is right, and return whether; a failure is logged with ``command``."""
+    def enter(self) -> None:
+        """Count a new client, or one after RESET, which is logged in unless a password is needed."""
+        world = self.world
+        if not self.authenticated or (full := world.enter_user(self.id, self.user)):
+            self.full = full if self.authenticated else ""
+            self.authenticated = False
+            world.enter_user(self.id, "")
+
+    def log_in(self, user: bytes, password: bytes, command: bytes) -> str:
+        """Log in as ``user`` if the password is right. Otherwise change nothing, and return the error; a failure is
+        logged with ``command``."""
         name = name_text(user)
-        known = self.world.users.get(name)
-        accepted = self.world.users.authenticate(name, password)
-        if accepted is not True or known is None or not self.listener.admits(name):
-            if known is None:
+        world = self.world
+        known = world.users.get(name)
+        # In a transaction no command can wait, so that a password that has to is not even checked.
+        late = world.delays.due(self, name) > 0
+        accepted = not late and world.users.authenticate(name, password) is True
+        if not accepted or known is None or not self.listener.admits(name):
+            if late:
+                why = "not delayed"
+            elif known is None:
                 why = "unknown user"
             elif not known.user.enabled:
                 why = "disabled user"
             else:
                 why = "user of other listeners" if accepted else "wrong password"
-            self.world.denials.login(self, command, name, why)
-            return False
+            world.denials.login(self, command, name, why)
+            world.delays.failed(self, name)
+            return errors.WRONGPASS
+        changes = known.user.name != self.user or not self.authenticated
+        if changes and (refusal := world.enter_user(self.id, known.user.name)):
+            return refusal
+        self.full = ""
         self.user = known.user.name
         self.unrestricted = known.unrestricted
         self.authenticated = True
         if self.world.denials.audit is not None:
             self.world.denials.audit.logged_in(self, command)
-        return True
+        return ""
 
     def certify(self, names: Iterable[str]) -> None:
         """Log in as the first user among ``names``, those of the client's certificate; if there is none, leave the
@@ -335,6 +363,7 @@ def quit(session: Session, args: Sequence[bytes]) -> bytes:
 def reset(session: Session, args: Sequence[bytes]) -> bytes:
     """Reply to RESET, and reset the session."""
     session.start_over()
+    session.enter()
     return _RESET
 
 

@@ -14,9 +14,12 @@ cdef class Flow:
     cdef readonly bint stopped
     cdef readonly bint behind
     cdef public bint lively
+    cdef public object quota
     cdef bint _reads
+    cdef readonly bint withheld
 
     cpdef object stop(self, int reason)
     cpdef object go(self, int reason)
     @cython.locals(exempt=int, reads=bint)
     cdef object _settle(self)
+    cpdef object withhold(self, bint on)

@@ -78,12 +78,16 @@ class Stop:
     carried out."""
     PACED = 512
     """The client reads its large replies slowly: replies are passed on, and requests carried out, at its speed."""
+    QUOTA = 1024
+    """The client's user or address is over a limit of commands or bytes a second, or of requests in flight."""
+    LOGIN = 2048
+    """The client's login is delayed. Its socket is read, so that its disconnect is seen."""
     TURN = 128
     """The client has used its share of this turn of the loop, and other clients have not."""
 
 
-_READ_WHILE_BLOCKED = Stop.BLOCKED | Stop.PAUSED
-_NOT_READ_WHILE_BEHIND = Stop.SLOW | Stop.ENDING | Stop.TURN
+_READ_WHILE_BLOCKED = Stop.BLOCKED | Stop.PAUSED | Stop.LOGIN
+_NOT_READ_WHILE_BEHIND = Stop.SLOW | Stop.ENDING | Stop.TURN | Stop.QUOTA
 """The reasons for which a slow reader's socket is not read. Such a client may read no reply before it has written all
 its requests, so under any other reason its requests are read and kept, up to a limit (``proxy.client.backlog``)."""
 _NAMES = {value: name for name, value in vars(Stop).items() if name.isupper()}
@@ -108,8 +112,10 @@ class Flow:
         "_transport",
         "behind",
         "lively",
+        "quota",
         "reasons",
         "stopped",
+        "withheld",
     )
 
     def __init__(self, client: Controlled, transport: asyncio.Transport) -> None:
@@ -125,8 +131,12 @@ class Flow:
         """Whether the client reads more slowly than it is answered."""
         self.lively = False
         """Whether the client has sent anything since the last check of its progress."""
+        self.quota: object | None = None
+        """What the client's user and address allow (``proxy.client.quota``); None if nothing limits them."""
         self.reasons = 0
         self.stopped = False
+        self.withheld = False
+        """Whether the client is not read from because the clients hold too much memory."""
 
     def __repr__(self) -> str:
         return f"Flow({'|'.join(name for bit, name in _NAMES.items() if self.reasons & bit)})"
@@ -165,6 +175,13 @@ class Flow:
         self._settle()
         if not self.stopped:
             client.go_on()
+
+    def withhold(self, on: bool) -> None:
+        """Stop reading from the client for want of memory, or read again. The requests that were read are carried out
+        all the same, since that frees their memory."""
+        if on is not self.withheld:
+            self.withheld = on
+            self._settle()
 
     def halt(self) -> None:
         """Stop the client because a request was refused and is sent to another server: no request may overtake it."""
@@ -228,7 +245,7 @@ class Flow:
         if client is None or transport.is_closing():
             return
         exempt = ~_NOT_READ_WHILE_BEHIND if self.behind else _READ_WHILE_BLOCKED
-        reads = not self.reasons & ~exempt
+        reads = not (self.withheld or self.reasons & ~exempt)
         if reads is not self._reads:
             self._reads = reads
             if reads:

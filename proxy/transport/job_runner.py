@@ -3,6 +3,7 @@
 ::
 
     run(job)   runs the job for the time left in this turn, and the rest in the next turns, in rotation with others
+    a turn     the clients' requests and replies ──▶ jobs; while clients send, for as long as they took, within bounds
 
 All jobs of a worker share the time of a turn. The client that a job is for is stopped (``Stop.ORDER``) until the job
 has answered; a job ends with its client.
@@ -20,7 +21,11 @@ from proxy.engine.jobs import Job
 log = logging.getLogger(__name__)
 
 _A_TURN = 0.005
-"""Seconds of each turn for jobs."""
+"""The most seconds of a turn for jobs; while clients send, as many as the rest of the turn took."""
+_LEAST = 0.0002
+"""The fewest seconds of a turn for jobs: a request that comes during them waits, and takes about as long itself."""
+_ACTIVE = 0.05
+"""Seconds for which clients count as sending after each piece that came from one."""
 _AT_A_TIME = 0.001
 """Seconds after which another job gets its turn."""
 
@@ -42,9 +47,20 @@ class JobOwner(Protocol):
 class Slices:
     """Runs the jobs of a worker."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.perf_counter,
+        received: Callable[[], int] = int,
+    ) -> None:
         self._loop = loop
         self._clock = clock
+        self._received = received
+        """A number that grows with each piece that a client sends."""
+        self._received_before = received()
+        self._active_until = 0.0
+        self._left_at = 0.0
+        """The clock's time at which the jobs of the last turn ended."""
         self._ends = 0.0
         """The clock's time at which this turn's time for jobs ends; 0 while no job has run in this turn."""
         self._jobs: deque[tuple[Job[None], JobOwner | None]] = deque()
@@ -62,7 +78,7 @@ class Slices:
         """Whether this turn's time for jobs is used up."""
         now = self._clock()
         if not self._ends:
-            self._begin(now)
+            self._ends = now + (_AT_A_TIME if self._active(now) else _A_TURN)
             self._loop.call_soon(self._go_on)
         return now > self._ends
 
@@ -85,8 +101,13 @@ class Slices:
         self.run(whole())
         return done
 
-    def _begin(self, now: float) -> None:
-        self._ends = now + _A_TURN
+    def _active(self, now: float) -> bool:
+        """Whether clients send, so that the jobs of a turn must be short."""
+        received = self._received()
+        if received != self._received_before:
+            self._received_before = received
+            self._active_until = now + _ACTIVE
+        return now < self._active_until
 
     def _do(self, job: Job[None], owner: JobOwner | None) -> bool | None:
         """Run a slice of ``job``: None if it is finished, True if it has done enough for this turn, else False."""
@@ -113,7 +134,9 @@ class Slices:
         self._ends = 0.0
         if not self._jobs:
             return
-        self._begin(self._clock())
+        now = self._clock()
+        others = now - self._left_at if self._active(now) else _A_TURN
+        self._ends = now + min(max(others, _LEAST), _A_TURN)
         jobs, self._jobs = self._jobs, deque()
         later: list[tuple[Job[None], JobOwner | None]] = []
         while jobs and self._clock() <= self._ends:
@@ -122,6 +145,7 @@ class Slices:
             if enough is not None:
                 (later if enough else jobs).append((job, owner))
         self._jobs.extendleft(reversed((*jobs, *later)))
+        self._left_at = self._clock()
         self._loop.call_soon(self._go_on)
 
 

@@ -22,6 +22,7 @@
     logs              structured logs
     loop_lag          measures how late the event loop is, and finds the cause
     memory            settings of the C library for freed memory
+    memory_watch      keeps the memory of a worker within its share of ``limits.memory``
     identity          the identity of this process, for INFO
     script_lookup     asks the other workers for a script
 """

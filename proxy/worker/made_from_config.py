@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from proxy import __version__
 from proxy.backends.handshake import Credentials
 from proxy.backends.settings import RoleChecks, Timing
+from proxy.client.memory_budget import MemoryBudget
 from proxy.client.shared_counts import SharedCounts
 from proxy.config import Config
 from proxy.discovery.learn import FEWER_ARGUMENTS
@@ -114,6 +115,7 @@ def overlay(
     topology: Topology,
     connections: int,
     counters: Counters,
+    memory: MemoryBudget,
 ) -> Mapping[str, Mapping[str, str]]:
     """Return INFO's fields about the proxy by section: its clients, of which there may be ``maximum``, and a section of
     its own with the number of ready ``connections`` to servers. ``cluster``: the proxy presents itself as a cluster."""
@@ -145,5 +147,7 @@ def overlay(
             "slotgate_backend_connections": str(connections),
             "slotgate_clients_accepted": str(counters.accepted),
             "slotgate_splits": str(counters.splits),
+            "slotgate_client_memory": str(memory.total),
+            "slotgate_client_memory_limit": str(memory.limit),
         },
     }

@@ -1,4 +1,4 @@
-"""Sets how the C library keeps freed memory, and returns free memory to the system.
+"""Sets how the C library keeps freed memory, returns free memory to the system, and measures the process.
 
 Source: mallopt(3) and malloc_trim(3) of glibc. With other libraries nothing is set.
 """
@@ -6,9 +6,12 @@ Source: mallopt(3) and malloc_trim(3) of glibc. With other libraries nothing is 
 import asyncio
 import ctypes
 import gc
+import os
+from pathlib import Path
 
 from proxy.worker.service import Service
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEEP = 32 * 1024 * 1024
@@ -30,6 +33,14 @@ def keep_pages() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _FROM_THE_HEAP)
         mallopt(_M_TRIM_THRESHOLD, _KEEP)
+
+
+def resident() -> int:
+    """The bytes of memory that this process has now; 0 if the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
 
 
 def collect() -> None:

@@ -10,6 +10,7 @@ from proxy import metrics
 from proxy.backends.settings import LARGE, LONG, SCRIPTS
 from proxy.metrics import BUCKETS
 from proxy.sharding.topology import NOBODY, Topology, format_ranges
+from proxy.worker.memory import resident
 from proxy.worker.metric_snapshot import SUM, Overview, Tally
 from proxy.worker.service import Service
 
@@ -152,6 +153,7 @@ def _tally(service: Service) -> Tally:
     denials = service.world.denials
     for reason, count in denials.logins.items():
         tally.add(metrics.AUTH_FAILURES, count, reason)
+    tally.add(metrics.LOGINS_DELAYED, service.world.delays.delayed)
     for reason, count in denials.commands.items():
         tally.add(metrics.DENIED, count, reason)
     if denials.audit is not None:
@@ -160,7 +162,14 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.AUDIT_WAITING, denials.audit.waiting, str(service.shared_counts.index))
     for limit, count in counters.stopped.items():
         tally.add(metrics.STOPPED, count, limit)
+    for limit, count in counters.refused.items():
+        tally.add(metrics.REFUSED, count, limit)
     tally.add(metrics.WAITING, service.clients.backlog.total, str(service.shared_counts.index))
+    memory = service.clients.memory
+    for held_as, size in memory.kinds.items():
+        tally.add(metrics.MEMORY, size, held_as, str(service.shared_counts.index))
+    tally.add(metrics.MEMORY_LIMIT, memory.limit, str(service.shared_counts.index))
+    tally.add(metrics.RESIDENT, resident(), str(service.shared_counts.index))
     for error, count in counters.redirections.items():
         tally.add(metrics.REDIRECTIONS, count, error)
     if counters.confirmed:

@@ -48,6 +48,7 @@ from proxy.worker.audit_log import audit_rules_of
 from proxy.worker.configured_users import learn_users, users_of
 from proxy.worker.identity import Identity
 from proxy.worker.made_from_config import credentials_of
+from proxy.worker.memory_watch import MemoryWatch
 from proxy.worker.metric_snapshot import Overview
 from proxy.worker.report import take, together
 from proxy.worker.service import Service
@@ -174,14 +175,17 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         tasks.append(service.loop.create_task(discovery.monitor.run(), name="watch replicas"))
     if service.tls:
         tasks.append(service.loop.create_task(service.tls.watch(), name="watch certificates"))
+    memory_watch = MemoryWatch(service, service.turn.clock, service.config.memory_share)
     service.loop_lag.start()
     try:
         # The first answers say which commands exist. A backend that is down must not keep the proxy from starting.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(discovery.learned.wait()), service.config.backend.connect_timeout)
+        memory_watch.start()
         yield
     finally:
         service.loop_lag.stop()
+        memory_watch.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,11 +11,12 @@ from proxy.backends.connect_gate import Gates
 from proxy.backends.dispatch import Dispatcher
 from proxy.backends.settings import BackendSettings
 from proxy.backends.upstream import Upstream, share
-from proxy.client.admission import Admission
+from proxy.client.admission import Admission, source_of
 from proxy.client.fast_paths import FastPaths
 from proxy.client.registry import Clients
 from proxy.client.shared_counts import SharedCounts
 from proxy.client.timeouts import ClientTimeouts
+from proxy.client.user_limits import UserLimits
 from proxy.commands.table import CommandTable
 from proxy.config import Config
 from proxy.discovery.discovery import Discovery
@@ -32,6 +33,7 @@ from proxy.planning.undeclared_keys import UndeclaredKeys
 from proxy.pubsub.hub import Hub
 from proxy.session.acl_log import Denials
 from proxy.session.client_line import line
+from proxy.session.login_delays import LoginDelays
 from proxy.session.script_cache import Scripts
 from proxy.session.session import World
 from proxy.sharding.colocation import build_colocation, slot_of
@@ -81,7 +83,7 @@ class Service:
         self.transports = LoopTransports(self.loop) if transports is None else transports
         self.counters = Counters(config.measure)
         self.turn = Turn(self.loop, Clock(self.loop, clock))
-        self.slices = Slices(self.loop, clock)
+        self.slices = Slices(self.loop, clock, lambda: self.counters.bytes_in)
         self.shared_counts = shared_counts or SharedCounts(listeners=len(config.listening))
         self.siblings: Siblings | None = None
         """The other workers, if there are any."""
@@ -91,8 +93,8 @@ class Service:
         # the requests, and their limits
         rules = build_colocation(config.colocate)
         self.inspector = Inspector(CommandTable.builtin(), slot_of(rules), self.counters)
-        self.scripts = Scripts(limits.max_scripts, limits.script_memory)
-        undeclared = UndeclaredKeys(config.keyless_shard or "", self.scripts.touches)
+        scripts = Scripts(limits.max_scripts, limits.script_memory)
+        undeclared = UndeclaredKeys(config.keyless_shard or "", scripts.touches)
         self.planner = Planner(topology, config.cross_slot, rules, undeclared=undeclared)
         self.query = QueryLimit()
         """The number of bytes of one connection's requests that the servers keep."""
@@ -116,15 +118,19 @@ class Service:
         self.world = World(
             users_of(config),
             self.clients,
-            scripts=Scripts(limits.max_scripts, limits.script_memory),
+            scripts=scripts,
             slot_of=self.inspector.slot_of,
             users_file=users_file_of(config),
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
+            delays=LoginDelays(self.turn.now, limits.auth_delay_max, source_of),
         )
+        self.clients.delays = self.world.delays
         self.world.denials.on_login = logging_logins(self.turn.now)
         self.world.denials.audit = audit_of(config, self.world, lambda: self.topology, self.shared_counts.index)
         users = self.world.users
         self.clients.admission = Admission(config.protected_mode, users, limits, self.counters, self.turn.now)
+        self.clients.user_limits = UserLimits(limits, config.users, self.clients.get, self.counters, self.turn.now)
+        self.world.enter_user = self.clients.user_limits.enter_user
         self._timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
         if topology.cluster:
             # These values hold until the cluster's nodes have been asked.
@@ -255,7 +261,11 @@ class Service:
         """Return INFO's fields about the proxy."""
         shared_counts, maximum = self.shared_counts, self.clients.maximum
         standing = sum(backend.ready for backend in self.upstream.pool)
-        return overlay(self.config, cluster, identity, shared_counts, maximum, self.topology, standing, self.counters)
+        return overlay(
+            *(self.config, cluster, identity, shared_counts, maximum, self.topology, standing),
+            self.counters,
+            self.clients.memory,
+        )
 
     def _unserved(self) -> str:
         """Return why not all shards can be asked; empty if all can be asked."""

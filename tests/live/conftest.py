@@ -9,10 +9,10 @@ import redis
 from proxy.devservers.servers import LOOPBACK, LocalShards, ServerBinary, start_many
 from tests.live.nodejs import install
 from tests.support.binaries import FULL, SMOKE
-from tests.support.fixtures import binary, build, find, pytest_runtest_makereport, serve
+from tests.support.fixtures import binary, build, find, no_secret_in_logs, pytest_runtest_makereport, serve
 from tests.support.site import Site
 
-__all__ = ["binary", "pytest_runtest_makereport", "serve"]
+__all__ = ["binary", "no_secret_in_logs", "pytest_runtest_makereport", "serve"]
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +66,7 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
 _SLOW = (
     "test_blocking_moves",
     "test_busy_scripts",
+    "test_client_limits",
     "test_clients",
     "test_closed_idle",
     "test_cluster_discovery",
@@ -78,11 +79,13 @@ _SLOW = (
     "test_localcluster",
     "test_long_replies",
     "test_long_work",
+    "test_memory",
     "test_node",
     "test_protected_mode",
     "test_pubsub_cluster",
     "test_pubsub_failures",
     "test_replica_reads",
+    "test_secrets",
     "test_sentinel",
     "test_shared_dedicated",
     "test_stranger_sentinels",

@@ -9,6 +9,7 @@ import pytest
 from proxy.devservers.servers import LocalServer, ServerBinary, start_many
 from tests.support.binaries import FULL, Source
 from tests.support.proxy_process import ProxyProcess
+from tests.support.secrets import Secrets
 from tests.support.site import Site
 
 _LOG_TAIL = 4000
@@ -86,6 +87,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     finally:
         for proxy in started:
             proxy.kill()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_logs() -> Iterator[None]:
+    """Fails at the end if the log of a proxy that was killed shows a secret; for the others the test fails."""
+    yield
+    assert not Secrets.leaked, Secrets.leaked
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,6 +18,7 @@ from proxy.compiled import engine
 from proxy.config.environment import ENGINE
 from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, free_port
+from tests.support.secrets import Secrets, command_lines
 
 _READY = 60.0
 """Seconds until the proxy must be ready: two workers need more than 15 seconds if ten other processes use the two
@@ -63,6 +64,7 @@ class ProxyProcess:
             key: value for key, value in os.environ.items() if not key.startswith("SLOTGATE_") or key == ENGINE
         }
         self._environment = {**inherited, **(environment or {})}
+        Secrets.add_of_config(config, self._environment, directory)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -111,6 +113,7 @@ class ProxyProcess:
         while time.monotonic() < deadline and self.running:
             if self._answers(200 if ready else 0):
                 assert f'engine="{engine()}"' in self.http("/metrics")[1], "it is not the engine of the tests"
+                self._shows_no_secret(command_lines(self.pid), "the command line")
                 return
             time.sleep(0.02)
         self.kill()
@@ -126,6 +129,7 @@ class ProxyProcess:
         """Send SIGTERM; assert that the proxy ends by itself, with exit code 0 and no traceback in its log."""
         assert self._process is not None
         self.running_now.discard(self)
+        self._shows_no_secret(command_lines(self.pid), "the command line")
         self._process.send_signal(signal.SIGTERM)
         try:
             code = self._process.wait(_STOP)
@@ -134,6 +138,7 @@ class ProxyProcess:
             raise AssertionError(f"{self!r} did not stop:\n{self.log}") from None
         assert code == 0, f"{self!r} ended with {code}:\n{self.log}"
         assert "Traceback" not in self.log, self.log
+        self._shows_no_secret(self.log, "the log")
 
     def signal(self, number: signal.Signals) -> None:
         """Send the signal ``number``."""
@@ -144,18 +149,26 @@ class ProxyProcess:
         """Send SIGKILL, and wait for the end."""
         self.running_now.discard(self)
         if self._process is not None:
-            self._process.kill()
+            if self._process.poll() is None:
+                self._process.kill()
             self._process.wait()
+            Secrets.leaked += Secrets.shown_in(self.log, f"the log of {self!r}")
 
     def http(self, path: str, *, method: str = "GET", accept: str = "") -> tuple[int, str]:
         """The status and the body of a request to the admin port. Raises ``OSError`` if the port can not be reached."""
         request = urllib.request.Request(f"http://{self.admin}{path}", method=method, headers={"Accept": accept})
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
-                return answer.status, answer.read().decode()
+                body = answer.read().decode()
+                self._shows_no_secret(body, path)
+                return answer.status, body
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def _shows_no_secret(self, text: str, where: str) -> None:
+        shown = Secrets.shown_in(text, where)
+        assert not shown, shown
 
     def topology(self) -> list[dict[str, Any]]:
         """The shards in the reply of /topology."""

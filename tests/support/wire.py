@@ -11,6 +11,7 @@ import hiredis
 
 from proxy.resp import encode
 from proxy.resp.replies import ReplyFramer
+from tests.support.secrets import Secrets
 
 Argument = bytes | str | int
 TIMEOUT = 15.0
@@ -76,7 +77,8 @@ class Wire:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send ``data`` as it is."""
+        """Send ``data`` as it is. Passwords in it must not be shown by any proxy."""
+        Secrets.add_sent(data)
         self.socket.sendall(data)
 
     def ask(self, *args: Argument) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.client import admission
-from proxy.client.admission import Admission, ConnectionRates, counted_as, is_loopback
+from proxy.client.admission import Admission, ConnectionRates, counted_as, is_loopback, source_of
 from proxy.commands.categories import CommandSet
 from proxy.config.client_limits import ConnectionLimits
 from proxy.metrics import Counters
@@ -129,3 +129,16 @@ def test_clients_of_an_address() -> None:
 def test_protected_mode(protected: bool, open_to_all: bool, host: str, refused: bool) -> None:
     door = Admission(protected, users(open_to_all), ConnectionLimits(), Counters(), Time())
     assert (door.refusal(End(host), LISTENER) == admission.PROTECTED) is refused
+
+
+@pytest.mark.parametrize(
+    ("shown", "counted"),
+    [
+        ("10.0.0.1:5000", "10.0.0.1"),
+        ("[2001:db8::5]:5000", "2001:db8::/64"),
+        ("[::ffff:10.0.0.1]:5000", "10.0.0.1"),
+        ("/run/a:b.sock:0", "/run/a:b.sock"),
+    ],
+)
+def test_the_address_that_is_shown(shown: str, counted: str) -> None:
+    assert source_of(shown) == counted

@@ -1,13 +1,17 @@
 """All users: the file that holds them, logging in, passwords, and the log of what was denied."""
 
+import hmac
 import time
+from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import hiredis
 import pytest
 
 from proxy.commands.categories import CommandSet
 from proxy.commands.table import CommandTable
+from proxy.session import passwords
 from proxy.session.acl_log import AclLog, reply
 from proxy.session.acl_rules import AclUser, change, everything
 from proxy.session.acl_users import AclFileError, Users, lost_channels, parse_file
@@ -104,6 +108,64 @@ def test_logging_in_with_digests_that_take_long() -> None:
     for name in ("a", "off", "nobody"):
         assert users.authenticate(name, b"slow") is None
     assert users.authenticate("b", b"wrong") is None
+
+
+@pytest.mark.parametrize(
+    "digests",
+    [
+        {"a": 1},
+        {"a": 3, "b": 1},
+        {"a": 1, "b": 2, "c": 0},
+    ],
+)
+@pytest.mark.parametrize("slow", [{}, {"a": [2]}, {"a": [2], "b": [2, 2, 4]}, {"a": [8], "b": [2]}])
+def test_the_same_work_for_every_name(
+    digests: dict[str, int], slow: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that no user has is verified by as many hashes, of the same costs, as that of any user."""
+    people = [
+        made(
+            name,
+            "on",
+            *(f">{name}{number}" for number in range(count)),
+            *(f"#{Scrypt.of(b'q', n=n)}" for n in slow.get(name, [])),
+        )
+        for name, count in digests.items()
+    ]
+    users = Users(COMMANDS, [*people, made("off", ">x", f"#{Scrypt.of(b'q', n=2)}" if slow else ">y")])
+    work: list[str] = []
+    plain, compare, mark, calculate = passwords.sha256, hmac.compare_digest, hmac.digest, Scrypt.calculate
+
+    def counted(what: Callable[..., str], function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            work.append(what(*args))
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(passwords, "sha256", counted(lambda *args: "sha256", plain))
+    monkeypatch.setattr(hmac, "compare_digest", counted(lambda *args: "compare", compare))
+    monkeypatch.setattr(hmac, "digest", counted(lambda *args: "mark", mark))
+    monkeypatch.setattr(Scrypt, "calculate", counted(lambda digest, password: f"scrypt {digest.n}", calculate))
+    found = {}
+    for name in (*digests, "off", "nobody", ""):
+        work.clear()
+        if users.authenticate(name, b"wrong") is None:
+            assert users.passwords.verify_slowly(users.slow_digests(name), b"wrong") == []
+        found[name] = sorted(work)
+    assert all(each == found["nobody"] for each in found.values()), found
+    assert "sha256" in found["nobody"]
+    assert "compare" in found["nobody"]
+
+
+def test_digests_of_others_accept_nothing() -> None:
+    slow = str(Scrypt.of(b"s", n=2))
+    users = Users(COMMANDS, [made("a", "on", ">x", ">y", f"#{slow}"), made("b", "on", ">z")])
+    users.passwords.remember([slow], b"s")
+    assert users.authenticate("a", b"s") is True
+    for name in ("b", "nobody"):
+        for password in (b"x", b"y", b"s"):
+            assert not users.authenticate(name, password)
 
 
 def test_a_remembered_password_ends_with_its_digest() -> None:
