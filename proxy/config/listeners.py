@@ -34,7 +34,7 @@ class ListenerSection(Section):
 
     @property
     def wants_certificates(self) -> bool:
-        """Whether only clients with a certificate can connect."""
+        """Return whether only clients with a certificate can connect."""
         return self.tls is not None and self.tls.client_certs == "required"
 
     def admits(self, user: str) -> bool:
