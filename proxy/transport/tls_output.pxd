@@ -3,6 +3,7 @@ import cython
 from proxy.transport.tls_input cimport TlsInput
 
 cdef Py_ssize_t _RECORD
+cdef Py_ssize_t _AT_ONCE
 cdef int _CHUNK
 cdef int _BURST
 
@@ -17,7 +18,7 @@ cdef class TlsOutput(TlsInput):
 
     @cython.locals(size=Py_ssize_t)
     cpdef object write(self, bytes data)
-    @cython.locals(piece=bytes)
+    @cython.locals(piece=bytes, size=Py_ssize_t)
     cpdef object writelines(self, object pieces)
     cpdef object _go_on(self)
     @cython.locals(first=bytes, whole=bytes, piece=bytes, left=Py_ssize_t, at=Py_ssize_t, pieces=list)

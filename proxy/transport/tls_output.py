@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from proxy.transport.tls_input import RECORD, Tls, TlsInput
 
 _RECORD = RECORD
+_AT_ONCE = 32 * 1024
+"""The most bytes that are encrypted with one call where nothing is kept: OpenSSL makes records of them, and its buffer
+grows to as much."""
 _CHUNK = 8
 """Records that are encrypted before they are sent together."""
 _BURST = 8
@@ -54,7 +57,7 @@ class TlsOutput(TlsInput):
         size = len(data)
         if self._closing or not size:
             return
-        if size <= _RECORD and self._open and not self._held and not self._kept_size:
+        if size <= _AT_ONCE and self._open and not self._held and not self._kept_size:
             try:
                 self._encrypt(data)  # type: ignore[misc]  # it is there once the handshake is complete
             except ssl.SSLError as error:
@@ -70,6 +73,13 @@ class TlsOutput(TlsInput):
         """Send ``pieces``, now or as soon as the socket takes them."""
         if self._closing:
             return
+        if self._open and not self._held and not self._kept_size:
+            size = 0
+            for piece in pieces:
+                size += len(piece)
+            if size <= _AT_ONCE:
+                self.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                return
         for piece in pieces:
             if piece:
                 self._kept.append(piece)
