@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from benchmarks import against, memory, micro, mixed_load, overhead, own, report, rounds, usage
+from benchmarks import against, memory, micro, mixed_load, overhead, own, report, rounds, tls, usage
 from benchmarks.loadgen import find_load_generator
 from benchmarks.machine import Bystanders, facts
 from benchmarks.peers import NAMES, Target
@@ -27,8 +27,8 @@ _QUICK_ROUNDS: Final = 2
 _QUICK_BUDGET: Final = 100.0
 # The part of each scenario's requests that --quick sends.
 _QUICK_SHARE: Final = 0.15
-PARTS = ("proxies", "overhead", "memory", "mixed-load", "micro", "own")
-_PROXIES, _OVERHEAD, _MEMORY, _MIXED_LOAD, _MICRO, _OWN = PARTS
+PARTS = ("proxies", "overhead", "memory", "mixed-load", "micro", "own", "tls")
+_PROXIES, _OVERHEAD, _MEMORY, _MIXED_LOAD, _MICRO, _OWN, _TLS = PARTS
 
 
 class _Failed(Exception):
@@ -136,6 +136,14 @@ def _own_lines(_shards: LocalShards, quick: bool) -> list[str]:
     return list(own.lines(own.measure(quick=quick)))
 
 
+def _tls_lines(shards: LocalShards, quick: bool) -> list[str]:
+    results = tls.measure(shards, quick=quick)
+    lines = list(tls.lines(results))
+    if results.failures:
+        raise _Failed(lines)
+    return lines
+
+
 def _micro_lines(_shards: LocalShards, quick: bool) -> list[str]:
     return list(micro.lines(micro.measure(quick=quick)))
 
@@ -146,6 +154,7 @@ _OTHERS: Final[Mapping[str, Callable[[LocalShards, bool], list[str]]]] = {
     _MIXED_LOAD: _mixed_load_lines,
     _OWN: _own_lines,
     _MICRO: _micro_lines,
+    _TLS: _tls_lines,
 }
 
 

@@ -62,6 +62,8 @@ def benchmark_command(target: Target, scenario: Scenario, requests: int) -> list
         "-k": int(scenario.keepalive),
     }
     flat = [str(part) for option in options.items() for part in option]
+    if target.tls:
+        flat += ["--tls", "--insecure"]
     return [str(find_load_generator()), *flat, "--csv", *scenario.args]
 
 

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -28,7 +30,7 @@ _BACKLOG: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that runs and takes commands: a proxy, or a server without one."""
+    """Something that runs and takes commands: a proxy, or a server without one. ``tls``: over TLS only."""
 
     name: str
     version: str
@@ -36,16 +38,33 @@ class Target:
     port: int
     pid: int
     is_running: Callable[[], bool]
+    tls: bool = False
+
+
+def connect(host: str, port: int, timeout: float, tls: bool) -> socket.socket:
+    """A connection; with TLS, to whoever answers. Raises OSError."""
+    connection = socket.create_connection((host, port), timeout)
+    if not tls:
+        return connection
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        return context.wrap_socket(connection)
+    except OSError:
+        connection.close()
+        raise
 
 
 class Proxy(ABC):
     """How one proxy is found and started.
 
-    ``name``: what reports call it; ``absent``: what they say when it can not be found.
+    ``name``: what reports call it; ``absent``: what they say when it can not be found; ``tls``: it takes only TLS.
     """
 
     name: str
     absent: str
+    tls = False
 
     @abstractmethod
     def find(self) -> tuple[str, ...] | None:

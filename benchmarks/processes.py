@@ -1,13 +1,12 @@
 """Starting what is compared, in front of the same shards, and stopping it."""
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from benchmarks.peers import DIRECT, PROXIES, Proxy, Target
+from benchmarks.peers import DIRECT, PROXIES, Proxy, Target, connect
 from proxy.devservers.process_guard import process_guard
 from proxy.devservers.servers import LOOPBACK, LocalShards, free_port
 from proxy.errors import SlotgateError
@@ -60,8 +59,8 @@ def started(each: Proxy, command: tuple[str, ...], shards: LocalShards) -> Itera
             [*command, *arguments], cwd=shards.directory, output=log, env=each.environment()
         )
         try:
-            if _answers(process, port):
-                yield _target(each.name, version, port, process)
+            if _answers(process, port, each.tls):
+                yield _target(each, version, port, process)
                 return
         finally:
             _stop(process)
@@ -69,15 +68,15 @@ def started(each: Proxy, command: tuple[str, ...], shards: LocalShards) -> Itera
     raise SlotgateError(f"{each.name} does not start: {words}")
 
 
-def _target(name: str, version: str, port: int, process: subprocess.Popen[bytes]) -> Target:
-    return Target(name, version, LOOPBACK, port, process.pid, lambda: process.poll() is None)
+def _target(each: Proxy, version: str, port: int, process: subprocess.Popen[bytes]) -> Target:
+    return Target(each.name, version, LOOPBACK, port, process.pid, lambda: process.poll() is None, each.tls)
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+def _answers(process: subprocess.Popen[bytes], port: int, tls: bool) -> bool:
     """Whether it answers PING in time, if only by asking for a password."""
     deadline = time.monotonic() + _START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1.0) as connection:
+        with contextlib.suppress(OSError), connect(LOOPBACK, port, 1.0, tls) as connection:
             connection.sendall(b"*1\r\n$4\r\nPING\r\n")
             if connection.recv(64).startswith((b"+PONG", b"-NOAUTH")):
                 return True

@@ -15,7 +15,7 @@ from typing import Final
 import hiredis
 
 from benchmarks.loadgen import RunFailed, load
-from benchmarks.peers import Target
+from benchmarks.peers import Target, connect
 from benchmarks.proc import cpu_ns
 from benchmarks.scenarios import KeySet, Scenario
 from proxy.devservers.servers import LocalShards
@@ -90,7 +90,7 @@ def preload(target: Target, keys: KeySet) -> None:
     Raises RunFailed when a reply is not what Redis answers, OSError when there is none in time.
     """
     step = max(1, _BATCH // keys.size)
-    with socket.create_connection((target.host, target.port), _PRELOAD_TIMEOUT) as connection:
+    with connect(target.host, target.port, _PRELOAD_TIMEOUT, target.tls) as connection:
         for first in range(0, keys.count, step):
             numbers = range(first, min(first + step, keys.count))
             _expect(connection, [("SET", keys.key(number), keys.value) for number in numbers], b"OK")

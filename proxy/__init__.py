@@ -23,6 +23,7 @@ The floors. A module imports only from lower floors and from its own, without a 
 (``tests/unit/test_floors.py``). Each package's own text names its modules::
 
     0  errors      the errors of the proxy, and their words on the wire
+    0  server_errors  the words of the errors about shards and servers
     0  metrics     the table of metrics, and the counters that the data path adds to
     0  compiled    tells which engine runs: the compiled one, or plain Python
     1  resp        RESP: framing, encoding, limits

@@ -51,8 +51,11 @@ MODULES = (
     "proxy.session.session",
     "proxy.sharding.colocation",
     "proxy.sharding.slots",
+    "proxy.transport.client_tls",
     "proxy.transport.clock",
     "proxy.transport.flow_control",
+    "proxy.transport.tls_input",
+    "proxy.transport.tls_output",
     "proxy.transport.write_batch",
 )
 """The modules that are compiled on every system: those with a .pxd beside the .py.

@@ -36,6 +36,30 @@ AUDIT_WAITING = Metric(
 )
 LOGINS_DELAYED = Metric("slotgate_logins_delayed", "counter", "Logins that had to wait, as many had failed.")
 DENIED = Metric("slotgate_acl_denied", "counter", "Commands that the rules of their user denied.", ("reason",))
+HANDSHAKES = Metric(
+    "slotgate_tls_handshakes",
+    "counter",
+    "TLS handshakes of clients: full, resumed, or failed, by the reason.",
+    ("listener", "outcome"),
+)
+HANDSHAKING = Metric(
+    "slotgate_tls_handshaking",
+    "gauge",
+    "Clients whose TLS handshake is not complete (open), and steps of handshakes that wait for the thread (waiting).",
+    ("state", "worker"),
+)
+CERTIFICATE_EXPIRY = Metric(
+    "slotgate_certificate_expiry_seconds",
+    "gauge",
+    "Seconds until a certificate in use expires; negative if it has.",
+    ("listener", "file", "worker"),
+)
+CERTIFICATE_RELOADS = Metric(
+    "slotgate_certificate_reloads",
+    "counter",
+    "Times that changed certificates of a listener were used (ok), or could not be (failed).",
+    ("listener", "outcome"),
+)
 STOPPED = Metric(
     "slotgate_clients_not_read",
     "counter",

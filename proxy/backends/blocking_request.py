@@ -8,7 +8,7 @@ carried it out: a failover or a resharding takes time, but is no error. The time
 import math
 from collections.abc import Sequence
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.backends.dedicated_pool import Lease
 from proxy.backends.dedicated_request import FORCED, DedicatedRequest, Fate, RequestPolicy
 from proxy.backends.settings import Place
@@ -104,7 +104,7 @@ class BlockingRequest(DedicatedRequest):
             return place
         if place is None:
             self.asking = False
-            return Refusal("", encode.error(errors.nobody(self.upstream.topology.cluster)))
+            return Refusal("", encode.error(server_errors.nobody(self.upstream.topology.cluster)))
         if node is not None:
             place = Place(place.shard, node, True, place.protocol, place.db, 0)
         return self.usable(place)

@@ -4,7 +4,7 @@ them."""
 from collections.abc import Callable
 from typing import Any
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.connection import ServerConnection
 from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.entry import Entry
@@ -193,4 +193,6 @@ class Lease(ServerConnection):
     def _too_large(self, entry: Entry) -> bytes:
         settings = self._settings
         settings.counters.too_large += 1
-        return encode.error(errors.reply_too_large(settings.max_reply, not settings.events.look(entry.frame).readonly))
+        return encode.error(
+            server_errors.reply_too_large(settings.max_reply, not settings.events.look(entry.frame).readonly)
+        )

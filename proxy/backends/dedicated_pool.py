@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.backends.connection import reason
 from proxy.backends.dedicated import Lease
 from proxy.backends.dedicated_server import OWN, Claim, Station, Then, Usage
@@ -189,7 +189,7 @@ class Leases:
         for station in list(self._stations.values()):
             for claim in [claim for claim in station.waiting if (claim.place.node, claim.place.primary) not in roles]:
                 station.waiting.remove(claim)  # first, as the call below may cancel the claim
-                claim.settle(errors.shard_down(claim.place.shard, claim.place.node.address, _STRAY))
+                claim.settle(server_errors.shard_down(claim.place.shard, claim.place.node.address, _STRAY))
 
     def renew(self, node: Node) -> None:
         """Close the connections to ``node`` as a primary, as it is none any more. If a request is in flight, the server
@@ -240,7 +240,7 @@ class Leases:
             self._settings.events.hint(None)
             words = reason(error, self._settings.timing.connect_timeout)
             if not isinstance(error, errors.ServerBusy):
-                words = errors.shard_down(place.shard, place.node.address, words)
+                words = server_errors.shard_down(place.shard, place.node.address, words)
             self._found(station, claim, words)
             self._leave(place.node)
             self._settle(station)
@@ -283,7 +283,7 @@ class Leases:
             self._rest(found)
         elif isinstance(found, Lease) and not found.standing:
             place = claim.place
-            claim.settle(errors.shard_down(place.shard, place.node.address, "the server closed the connection"))
+            claim.settle(server_errors.shard_down(place.shard, place.node.address, "the server closed the connection"))
         else:
             claim.settle(found)
 
@@ -294,11 +294,13 @@ class Leases:
         self._settings.counters.lease_refusals += 1
         place = claim.place
         if station is not None and station.clients < self._limit and station.may(claim.holder):
-            claim.settle(errors.no_descriptors(self._budget.most))
+            claim.settle(server_errors.no_descriptors(self._budget.most))
         elif station is None or station.clients >= self._limit or claim.holder == OWN:
-            claim.settle(errors.no_lease(place.shard, place.node.address, self._limit, self._wait))
+            claim.settle(server_errors.no_lease(place.shard, place.node.address, self._limit, self._wait))
         else:
-            claim.settle(errors.no_share(place.shard, place.node.address, claim.holder, self._share, self._limit))
+            claim.settle(
+                server_errors.no_share(place.shard, place.node.address, claim.holder, self._share, self._limit)
+            )
 
     def _lend(self, station: Station, lease: Lease, claim: Claim) -> None:
         """Give ``lease`` to ``claim``, behind the claims that are in line before it."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.backends.dedicated_pool import Claim, Lease
 from proxy.backends.settings import Place
 from proxy.backends.upstream import Upstream
@@ -234,7 +234,7 @@ class DedicatedRequest(WholeReplySink):
         error = refusal.error
         if refusal.node is not None:
             said = errors.text(error[1:-2])
-            error = encode.error(errors.redirected(place.shard, place.node.address, said, self._hops + 1))
+            error = encode.error(server_errors.redirected(place.shard, place.node.address, said, self._hops + 1))
         self.retry(error, refusal)
 
     def retry(self, error: bytes, refusal: Refusal | None = None, *, idle: bool = False) -> None:
@@ -259,7 +259,7 @@ class DedicatedRequest(WholeReplySink):
         """Answer ``-UNCERTAIN``: the request may have been carried out at ``place``. ``reason``: why nobody can
         know."""
         self.upstream.counters.uncertain += 1
-        self.finish(Fate.LOST, encode.error(errors.uncertain(place.shard, place.node.address, reason)))
+        self.finish(Fate.LOST, encode.error(server_errors.uncertain(place.shard, place.node.address, reason)))
 
     def _got(self, found: Lease | str) -> None:
         """Take the connection that was asked for, or the error text that says why there is no connection."""
@@ -288,7 +288,7 @@ class DedicatedRequest(WholeReplySink):
         if sent and not self.repeat:
             self.uncertain(place, self.policy.loss.format(reason=reason))
         else:
-            self.retry(encode.error(errors.shard_down(place.shard, place.node.address, reason)), idle=not sent)
+            self.retry(encode.error(server_errors.shard_down(place.shard, place.node.address, reason)), idle=not sent)
 
     def _expired(self) -> None:
         """End the request, as the server has not answered in time."""
@@ -301,7 +301,7 @@ class DedicatedRequest(WholeReplySink):
         if self._proving is not None:
             self.finish(Fate.ANSWERED, self._proving.error)
         elif self.repeat:
-            self.finish(Fate.FAILED, encode.error(errors.timed_out(place.shard, place.node.address, self.limit)))
+            self.finish(Fate.FAILED, encode.error(server_errors.timed_out(place.shard, place.node.address, self.limit)))
         else:
             self.uncertain(place, f"did not answer within {self.limit:g} s")
 

@@ -4,7 +4,7 @@ merged."""
 from collections.abc import Callable
 from typing import Any
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.routes import Routes
 from proxy.backends.settings import Holder, Place
 from proxy.backends.shared import Backend
@@ -120,7 +120,7 @@ class Gather(Sink):
         """Drop replies that are too large together; an error is the reply when the last part has arrived."""
         self._counters.too_large += not self._dropped
         self._dropped = True
-        error = encode.error(errors.reply_too_large(self._most, self._plan.way.changes))
+        error = encode.error(server_errors.reply_too_large(self._most, self._plan.way.changes))
         self._replies = [error] * len(self._replies)
         self._in_pieces = False
 

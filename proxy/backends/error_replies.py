@@ -2,7 +2,7 @@
 
 from typing import Generic, Protocol, TypeVar
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.settings import BackendSettings, ConnectionOwner, Place
 from proxy.engine.entry import Entry
 from proxy.engine.inflight import InFlight
@@ -81,11 +81,13 @@ class ErrorReplies(Generic[_Connection]):
         settings.counters.too_large += 1
         settings.events.count_error(entry.sink, entry.frame)
         ran = not settings.events.look(entry.frame).readonly
-        return encode.error(errors.reply_too_large(settings.max_reply, ran))
+        return encode.error(server_errors.reply_too_large(settings.max_reply, ran))
 
     def _not_executed(self, error: bytes, why: bytes, rejected: bytes) -> bytes:
         """The reply to a transaction that the server did not execute because of ``error``."""
         if exec_block.lacks_multi(error):
             place = self._backend.place
-            return encode.error(errors.uncertain(place.shard, place.node.address, errors.multi_refused(rejected)))
+            return encode.error(
+                server_errors.uncertain(place.shard, place.node.address, server_errors.multi_refused(rejected))
+            )
         return exec_block.aborted(why)

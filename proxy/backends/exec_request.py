@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from secrets import token_hex
 from typing import Protocol
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.dedicated_pool import Lease
 from proxy.backends.dedicated_request import DedicatedRequest, Fate, RequestPolicy
 from proxy.backends.settings import Place
@@ -124,9 +124,9 @@ class ExecRequest(DedicatedRequest):
         upstream = self.upstream
         shard = serving(upstream.topology, self._slots)
         if shard is None:
-            return Refusal("", encode.error(errors.nobody(upstream.topology.cluster)))
+            return Refusal("", encode.error(server_errors.nobody(upstream.topology.cluster)))
         if upstream.holds(shard.name):
-            return Refusal("", encode.error(errors.failing_over(shard.name)))
+            return Refusal("", encode.error(server_errors.failing_over(shard.name)))
         node = self.node or shard.primary
         session = self._client.session
         return self.usable(Place(upstream.topology.called(node), node, True, session.protocol, session.db, 0))
@@ -203,7 +203,7 @@ class ExecRequest(DedicatedRequest):
         if reply.startswith(b"-"):
             block = exec_block.is_block(self._frame)
             if block and exec_block.lacks_multi(reply):
-                self.uncertain(lease.place, errors.multi_refused(self._rejected))
+                self.uncertain(lease.place, server_errors.multi_refused(self._rejected))
                 return
             why = exec_block.reason(reply, self._rejected) if block else reply
             found = self.upstream.events.refusal(why, lease.place.node, self._frame)

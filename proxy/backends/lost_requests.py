@@ -4,7 +4,7 @@ whether the request may have been carried out."""
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.refused_requests import WatchingSink
 from proxy.backends.settings import BackendSettings, Place
 from proxy.engine.entry import Entry
@@ -60,7 +60,7 @@ class LostRequests(Generic[_Connection]):
         verdict = yield from judge(self._real(written), self._settings.events.look)
         self._settings.counters.retries += len(verdict.again)
         for entry in verdict.stale:
-            self._answer(entry, errors.read_lost(place.shard, place.node.address))
+            self._answer(entry, server_errors.read_lost(place.shard, place.node.address))
             yield MORE
         yield from self._uncertain(verdict.uncertain, place, "closed the connection before it answered")
         yield from self._sending_on((*verdict.again, *unwritten))
@@ -113,12 +113,12 @@ class LostRequests(Generic[_Connection]):
         for entry in self._real(written):
             settings.counters.timeouts += 1
             if settings.events.look(entry.frame).readonly:
-                self._answer(entry, errors.timed_out(place.shard, place.node.address, seconds))
+                self._answer(entry, server_errors.timed_out(place.shard, place.node.address, seconds))
             else:
                 yield from self._uncertain((entry,), place, f"did not answer within {seconds:g} s")
             yield MORE
         if self._backend.ready:
-            refusal = encode.error(errors.stalled(place.shard, place.node.address, seconds))
+            refusal = encode.error(server_errors.stalled(place.shard, place.node.address, seconds))
         else:
             refusal = self._backend.down_error()
         for entry in self._real(unwritten):
@@ -148,7 +148,7 @@ class LostRequests(Generic[_Connection]):
     def _uncertain(self, entries: Iterable[Entry], place: Place, reason: str) -> Job[None]:
         for entry in entries:
             self._settings.counters.uncertain += 1
-            self._answer(entry, errors.uncertain(place.shard, place.node.address, reason))
+            self._answer(entry, server_errors.uncertain(place.shard, place.node.address, reason))
             yield MORE
 
     def _answer(self, entry: Entry, text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.backends.connect_gate import Backoff
 from proxy.backends.connection import ServerConnection, reason
 from proxy.backends.handshake import Step
@@ -106,7 +106,7 @@ class ReconnectingConnection(ServerConnection):
 
     def down_error(self) -> bytes:
         """The error reply for a request that is not sent."""
-        return encode.error(errors.shard_down(self.place.shard, self.place.node.address, self._reason))
+        return encode.error(server_errors.shard_down(self.place.shard, self.place.node.address, self._reason))
 
     def start(self) -> None:
         """Connect, and reconnect after each loss."""

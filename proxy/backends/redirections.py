@@ -20,7 +20,7 @@ ahead of each request, in the same write.
 import asyncio
 from collections.abc import Callable, Iterable
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.refused_requests import RefusedRequest, RequestGroup, WatchingSink
 from proxy.backends.settings import BackendSettings, Place
 from proxy.backends.shared import Backend
@@ -183,7 +183,7 @@ class Redirections:
         may = repeatable([(ticket.outcome, ticket.look or Look(False, None), ticket.whole) for ticket in tickets])
         for ticket, yes in zip(tickets, may, strict=True):
             if ticket.outcome is Outcome.REFUSED and not yes:
-                self.give_up(ticket, errors.overtaken)
+                self.give_up(ticket, server_errors.overtaken)
         return [ticket for ticket, yes in zip(tickets, may, strict=True) if yes]
 
     def _resume(self, tickets: Iterable[RefusedRequest]) -> None:
@@ -205,7 +205,7 @@ class Redirections:
         error = refusal.error
         if refusal.kind in ("MOVED", "ASK"):
             said = (ticket.place.shard, ticket.place.node.address, refusal.error[1:-2].decode("latin-1"))
-            error = encode.error(words(*said) if words else errors.redirected(*said, ticket.hops))
+            error = encode.error(words(*said) if words else server_errors.redirected(*said, ticket.hops))
         self.answer(ticket, error)
 
     def answer(self, ticket: RefusedRequest, error: bytes) -> None:

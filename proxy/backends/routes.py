@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.pool import Pool
 from proxy.backends.replica_lag import Fitness, Unwatched, near
 from proxy.backends.settings import LARGE, LONG, SCRIPTS, Place
@@ -94,10 +94,12 @@ class Routes:
         shard = self._topology.shards[index]
         if read and self.key.read_from == "replica":
             if not shard.replicas:
-                return encode.error(errors.no_replica(shard.name))
+                return encode.error(server_errors.no_replica(shard.name))
             backend = self.replicas(index)[0]
             if backend.ready:
-                return encode.error(errors.unfit_replica(shard.name, backend.place.node.address, self._reason(backend)))
+                return encode.error(
+                    server_errors.unfit_replica(shard.name, backend.place.node.address, self._reason(backend))
+                )
             return backend.down_error()
         return self.primaries[index].down_error()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Protocol
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.dispatch import Dispatcher
 from proxy.backends.long_replies import LongReplies
 from proxy.backends.pool import Pool
@@ -179,7 +179,7 @@ class UpstreamEvents:
     def wait(self, entry: Entry, place: Place) -> None:
         """Keep ``entry``, whose slot no shard serves, until one does; answer it with an error if that has lasted for
         long."""
-        error = encode.error(errors.nobody(self.topology.cluster))
+        error = encode.error(server_errors.nobody(self.topology.cluster))
         if self._servers.turn.now() - self._servers.gaps_since > self._servers.timing.retry_deadline:
             self._owner.hint(None)
             self.inspector.count_error(entry.sink, entry.frame)

@@ -141,7 +141,7 @@ class Admission:
     def refusal(self, peer: Peer, listener: Listener) -> str:
         """Return the error's text if ``peer`` is refused at ``listener``, and count the refusal; return "" if ``peer``
         is admitted."""
-        protects = self._protected and listener.open_to_all(self._users)
+        protects = self._protected and listener.open_to_all(self._users) and not listener.wants_certificates
         if not (protects or self._most or self._rate):
             return ""
         host = host_of(peer)

@@ -10,6 +10,7 @@ Bytes that are read and not yet carried out are kept (``KeptInput``); ``Flow`` d
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import cast
 
 from proxy import errors
@@ -92,6 +93,12 @@ class ClientConnection(HoldingClient):
         transport.set_write_buffer_limits(high=self.service.limits.output_soft // 2)
         self.begin(self._clients.enter(self, transport), Flow(self, transport), self._turn.now())
         self._clients.begun(self)
+
+    def certified(self, names: Sequence[str]) -> None:
+        """Log in as the user that the client's certificate names, if there is one."""
+        if self._transport is not None:
+            self.session.certify(names)
+            self.adopt_session()
 
     @property
     def gone(self) -> bool:

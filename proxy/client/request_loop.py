@@ -52,7 +52,10 @@ def _carry_out_limited(client: Client, data: bytes, pos: int, now: float, turn: 
     flow = client.flow
     while 0 <= pos < size and not (flow.stopped or client.closing):
         if flow.quota is None:
-            return _carry_out(client, data, pos, now, turn, more, _PLENTY)
+            pos = _carry_out(client, data, pos, now, turn, more, _PLENTY)
+            if flow.quota is None:
+                break
+            continue
         quota = cast(Quota, flow.quota)
         if error := quota.before_login(True, 0) if quota.stranger else "":
             _close(client, error)

@@ -2,23 +2,25 @@
 
 ::
 
-    model          the tables and keys, with their defaults and the reason for each
-    section        what the tables have in common
-    client_limits  the keys of ``[limits]`` about who is connected, and what one client may have
-    admin          the table of the admin port
-    listeners      the listening addresses, and what holds for the clients of each
-    users          the users and their rules
-    audit          the table of the audit log
-    colocate       the co-location rules
-    values         durations, sizes, addresses and slot ranges
-    secret         passwords and tokens, from the file, the environment or a file of their own
-    certificates   TLS contexts, from their files
-    checks         rules between several keys
-    key_checks     rules between the keys about where the keys of clients are
-    words          the errors of pydantic in an operator's words
-    environment    the ``SLOTGATE_`` variables
-    sources        ``load``, which combines the file, the environment and the flags
-    settings       the configuration in use as names and values, without secrets
+    model            the tables and keys, with their defaults and the reason for each
+    section          what the tables have in common
+    client_limits    the keys of ``[limits]`` about who is connected, and what one client may have
+    admin            the table of the admin port
+    listeners        the listening addresses, and what holds for the clients of each
+    listener_tls     the table of a listener's TLS
+    users            the users and their rules
+    audit            the table of the audit log
+    colocate         the co-location rules
+    values           durations, sizes, addresses and slot ranges
+    secret           passwords and tokens, from the file, the environment or a file of their own
+    certificates     TLS contexts, from their files
+    checks           rules between several keys
+    listener_checks  rules between the keys of listeners
+    key_checks       rules between the keys about where the keys of clients are
+    words            the errors of pydantic in an operator's words
+    environment      the ``SLOTGATE_`` variables
+    sources          ``load``, which combines the file, the environment and the flags
+    settings         the configuration in use as names and values, without secrets
 """
 
 from proxy.config.admin import AdminSection

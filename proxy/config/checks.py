@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Iterator
 from itertools import combinations, groupby
 
 from proxy.config.certificates import TLS_FILES, check_own, client_context
 from proxy.config.key_checks import Problem, check_colocate, check_undeclared, repeated
+from proxy.config.listener_checks import (
+    asked,
+    canonical,
+    check_listeners,
+    check_listeners_tls,
+    check_listeners_users,
+    check_proxied,
+    servers,
+)
 from proxy.config.model import Config
 from proxy.config.secret import PASSWORD_KEYS, Problems
 from proxy.config.users import default_user
-from proxy.config.values import Address, format_range
+from proxy.config.values import format_range
 from proxy.sharding.slots import SLOTS
 
 _RATES = ("max_command_rate_per_user", "max_byte_rate_per_user")
@@ -47,7 +55,7 @@ def check_kind(config: Config) -> Iterator[Problem]:
 
 def check_asked(config: Config) -> Iterator[Problem]:
     """Check that the nodes and sentinels that are asked for the servers have network addresses, as the servers have."""
-    for path, address in _asked(config):
+    for path, address in asked(config):
         if address.unix:
             yield path, f'{address} is a unix socket: write "host:port", which says where the other servers are too'
 
@@ -212,8 +220,8 @@ def check_shard_names(config: Config) -> Iterator[Problem]:
 def check_servers(config: Config) -> Iterator[Problem]:
     """Check that each server is named once, as primary or replica of one shard."""
     seen: dict[str, str] = {}
-    for path, address in _servers(config):
-        key = str(_canonical(address))
+    for path, address in servers(config):
+        key = str(canonical(address))
         if key in seen:
             yield path, f"{address} is {seen[key]} too: name each server once"
         else:
@@ -263,99 +271,6 @@ def _ranges(slots: list[int]) -> str:
     """Return ascending slots as ranges. Within a range, slot minus position is constant."""
     runs = [[slot for _, slot in run] for _, run in groupby(enumerate(slots), lambda item: item[1] - item[0])]
     return ",".join(format_range(run[0], run[-1]) for run in runs)
-
-
-def check_listeners(config: Config) -> Iterator[Problem]:
-    """Check that no listener uses another listener's address, or a server's: the proxy would connect to itself."""
-    short = len(config.listening) - len(config.listeners)
-    listeners = [
-        (f"listen[{index}]" if index < short else f"listeners[{index - short}].address", each.address)
-        for index, each in enumerate(config.listening)
-    ]
-    if not listeners:
-        yield "listen", 'names no address: write at least one, as in ["127.0.0.1:6380"]'
-    if config.admin.address is not None:
-        listeners.append(("admin", config.admin.address))
-    for (first, one), (second, other) in combinations(listeners, 2):
-        if not one.chosen_by_system and _same_place(one, other):
-            yield second, f"{other} is taken by {first}: choose another port"
-    for path, server in _servers(config):
-        for name, listener in listeners:
-            if _same_place(listener, server):
-                yield path, f"{server} is the proxy itself ({name}): name the server's own address"
-
-
-def check_listeners_users(config: Config) -> Iterator[Problem]:
-    """Check that the users of a listener exist, and that its limit of clients has an effect."""
-    known = {user.name for user in config.users}
-    for index, each in enumerate(config.listeners):
-        if each.users is not None and not each.users:
-            yield f"listeners[{index}].users", "is empty, so that nobody could log in: name users, or leave it out"
-        if config.aclfile is None:
-            for name in each.users or ():
-                if name not in known:
-                    yield f"listeners[{index}].users", f'names "{name}", which is no user: add it under [[users]]'
-        if each.max_clients is not None and each.max_clients > config.limits.max_clients:
-            yield (
-                f"listeners[{index}].max_clients",
-                f"has no effect: all listeners together have limits.max_clients = {config.limits.max_clients}",
-            )
-
-
-def check_proxied(config: Config) -> Iterator[Problem]:
-    """Check that the balancers of listeners with the PROXY protocol are named, and that no setting of it is in vain."""
-    if config.trusted_proxies and not any(each.proxy_protocol for each in config.listeners):
-        yield "trusted_proxies", "has no effect: no listener has proxy_protocol = true, so set that, or leave it out"
-    for index, each in enumerate(config.listeners):
-        if each.proxy_protocol and not config.trusted_proxies:
-            yield (
-                f"listeners[{index}].proxy_protocol",
-                "lets nobody in: name the balancers' networks in trusted_proxies",
-            )
-        elif each.proxy_protocol and each.address.unix and "unix" not in config.trusted_proxies:
-            yield f"listeners[{index}].proxy_protocol", 'lets nobody in: name "unix" in trusted_proxies'
-
-
-def _asked(config: Config) -> Iterator[tuple[str, Address]]:
-    for table, key, addresses in (
-        ("cluster", "seeds", config.cluster.seeds),
-        ("sentinel", "sentinels", config.sentinel.sentinels),
-    ):
-        for index, address in enumerate(addresses):
-            yield f"{table}.{key}[{index}]", address
-
-
-def _servers(config: Config) -> Iterator[tuple[str, Address]]:
-    yield from _asked(config)
-    for index, shard in enumerate(config.shards):
-        yield f"shards[{index}].primary", shard.primary
-        for position, replica in enumerate(shard.replicas):
-            yield f"shards[{index}].replicas[{position}]", replica
-
-
-def _canonical(address: Address) -> Address:
-    return Address("127.0.0.1", address.port) if address.host == "localhost" else address
-
-
-def _same_place(listener: Address, other: Address) -> bool:
-    """Whether ``listener`` is reached at ``other``, as far as this can be decided without a name server."""
-    if listener.unix or other.unix:
-        return listener == other
-    if listener.port != other.port:
-        return False
-    one, two = _canonical(listener).host, _canonical(other).host
-    return one == two or (one in _ANY and _is_local(two)) or (two in _ANY and _is_local(one))
-
-
-_ANY = ("0.0.0.0", "::")
-
-
-def _is_local(host: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return parsed.is_loopback or parsed.is_unspecified
 
 
 Check = Callable[[Config], Iterator[Problem]]
@@ -418,6 +333,7 @@ CHECKS: tuple[tuple[Check, tuple[tuple[str, ...], ...]], ...] = (
         (("users",), *(("limits", key) for key in ("max_clients", "max_clients_per_user", *_RATES))),
     ),
     (check_advertised, (("advertise",), ("present_as",), ("listen",), ("listeners",))),
+    (check_listeners_tls, (("listeners",),)),
     (check_proxied, (("listeners",), ("trusted_proxies",))),
     (check_listeners_users, (("listeners",), ("users",), ("aclfile",), ("limits", "max_clients"))),
 )

@@ -314,7 +314,11 @@ class Config(Section):
         nopass = self.aclfile is None and any(user.name == "default" and user.open for user in self.users)
         if not (self.protected_mode and nopass):
             return ()
-        return tuple(each for each in self.listening if each.admits("default") and each.has_strangers)
+        return tuple(
+            each
+            for each in self.listening
+            if each.admits("default") and each.has_strangers and not each.wants_certificates
+        )
 
     @property
     def memory_share(self) -> int:

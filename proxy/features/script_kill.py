@@ -8,7 +8,7 @@ script has run for its threshold (``busy-reply-threshold``); until then it answe
 
 from collections.abc import Iterator
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.dedicated_pool import OWN
 from proxy.backends.settings import Place
 from proxy.backends.single_request import SingleRequest
@@ -34,7 +34,7 @@ def ask_all(modes: Modes, request: Request) -> bool:
         return False
     places = list(_places(service, client.session.protocol))
     if not places:
-        client.refuse(request.fact, errors.incomplete((), service.topology.cluster))
+        client.refuse(request.fact, server_errors.incomplete((), service.topology.cluster))
         return True
     pending = client.hold(request.fact)
     way = Way(request.fact.name, request.fact.merge or "one_ok", len(service.topology.shards))

@@ -8,7 +8,7 @@ invalidations may have been missed, as a connection was lost or slots moved, eve
 from collections.abc import Iterator
 from typing import cast
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.engine.jobs import Job, at_once
 from proxy.features.host import Host, KeyTracking, Services
 from proxy.features.request import Request
@@ -119,10 +119,10 @@ def track(modes: Modes, request: Request) -> bool:
         client.refuse(request.fact, errors.too_many_trackers(service.trackers.most))
         return True
     if tracker is None and service.trackers.of(client.holder) >= service.trackers.share:
-        client.refuse(request.fact, errors.trackers_share(client.holder, service.trackers.share))
+        client.refuse(request.fact, server_errors.trackers_share(client.holder, service.trackers.share))
         return True
     if tracker is None and not service.upstream.budget.has(len(service.topology.shards)):
-        client.refuse(request.fact, errors.no_descriptors(service.upstream.budget.most))
+        client.refuse(request.fact, server_errors.no_descriptors(service.upstream.budget.most))
         return True
     pending = client.hold(request.fact)
     session.tracking = asked

@@ -8,7 +8,7 @@ that. For several shards the reply is the smallest number.
 import math
 from collections.abc import Sequence
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.backends.blocking_request import UNBLOCKED, BlockingRequest
 from proxy.backends.settings import Place
 from proxy.features.blocking import Halt
@@ -42,7 +42,7 @@ def begin(modes: Modes, request: Request) -> bool:
     service = client.service
     shards = len(service.topology.shards)
     if not shards:
-        client.refuse(request.fact, errors.nobody(service.topology.cluster))
+        client.refuse(request.fact, server_errors.nobody(service.topology.cluster))
         return True
     wrote = client.wrote or modes.waited
     every = range(shards)
@@ -156,7 +156,7 @@ class ShardWait(BlockingRequest):
         upstream = self.upstream
         index = upstream.topology.index(self._shard)
         if index < 0:
-            return encode.error(errors.shard_left(self._shard))
+            return encode.error(server_errors.shard_left(self._shard))
         session = self._whole.modes.client.session
         return upstream.primary(index, session.protocol, session.db)
 

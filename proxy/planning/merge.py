@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.planning import merge_info, merge_stats
 from proxy.planning.channels import Kind
@@ -85,7 +85,7 @@ def merging_pieces(plan: Scatter, replies: list[Any], context: Context) -> Job[l
 
 def _failure(failed: Sequence[bytes], partial: bool) -> bytes:
     worst = next((reply for reply in failed if reply.startswith(_UNCERTAIN)), failed[0])
-    return encode.error(errors.uncertain_partial(errors.text(worst[1:-2]))) if partial else worst
+    return encode.error(server_errors.uncertain_partial(errors.text(worst[1:-2]))) if partial else worst
 
 
 def _sum(plan: Scatter, replies: Sequence[bytes], context: Context) -> bytes:

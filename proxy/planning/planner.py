@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.commands.access import shuts_out
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.keys import KeysError, blocks
@@ -96,7 +96,7 @@ class Planner:
         """A slot of the shard for scripts that declare no key, which stands for the keys of such a script."""
         self._single = topology.single
         self.cursors = Cursors(topology, before)
-        self._nobody = "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
+        self._nobody = "" if topology.whole else server_errors.incomplete(topology.shards, topology.cluster)
         """The error for commands to all shards if some slots have no shard; else empty."""
         self.as_cluster = copy(self)
         self.as_cluster._presents_cluster = True
@@ -231,7 +231,7 @@ class Planner:
         if not slots and (place := self._without_keys(fact, args)) is not None:
             return place if isinstance(place, Reject) else frozenset((self._keyless_slot,))
         if option := denied(fact, args, slots, self.examined):
-            return Reject(errors.sort_denied(option))
+            return Reject(server_errors.sort_denied(option))
         return slots
 
     def without_cluster(self, fact: Fact) -> bool:
@@ -277,7 +277,7 @@ class Planner:
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
         if option := denied(fact, args, slots, self.examined):
-            return Reject(errors.sort_denied(option))
+            return Reject(server_errors.sort_denied(option))
         (slot,) = slots
         shard = self._topology.slot_shard[slot]
         return Pin(shard) if blocking else Forward(shard, fact.replica_ok)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.settings import BackendSettings
 from proxy.engine.jobs import ENOUGH, MORE, Job
 from proxy.planning.channels import Kind, Reach, as_resp2, is_event, reach
@@ -82,7 +82,7 @@ class Hub:
     @property
     def nobody(self) -> str:
         """The error for a topic that no shard serves."""
-        return errors.nobody(self._topology.cluster)
+        return server_errors.nobody(self._topology.cluster)
 
     def topic(self, kind: Kind, name: bytes) -> Topic:
         """The topic called ``name``, which is created if needed; it is kept only while it is claimed or listened to."""

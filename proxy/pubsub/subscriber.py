@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.backends import connection
 from proxy.backends.connect_gate import Backoff
 from proxy.backends.dedicated import Lease
@@ -114,7 +114,7 @@ class Subscriber:
     @property
     def error(self) -> str:
         """The text of the error reply for topics that could not be subscribed."""
-        return errors.shard_down(self.shard, self.node.address, self._reason)
+        return server_errors.shard_down(self.shard, self.node.address, self._reason)
 
     def add(self, topic: Topic) -> None:
         """Subscribe to ``topic``."""

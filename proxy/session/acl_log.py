@@ -26,9 +26,9 @@ _OBJECT_MOST = 4096
 
 @dataclass(slots=True)
 class LogEntry:
-    """A denied command or a failed login. ``reason`` is command, key, channel or auth; ``context`` is toplevel, multi
-    or lua; ``object_`` is the command, key or channel. Texts hold one byte in each character (Latin-1); times are
-    milliseconds since 1970."""
+    """A denied command or a failed login. ``reason`` is command, key, channel, auth or tls-cert; ``context`` is
+    toplevel, multi or lua; ``object_`` is the command, key or channel. Texts hold one byte in each character (Latin-1);
+    times are milliseconds since 1970."""
 
     reason: str
     context: str
@@ -155,6 +155,14 @@ class Denials:
         entry = self._note(session, "auth", command, username)
         if self.audit is not None:
             self.audit.login_failed(session, command, username, why)
+        if self.on_login is not None:
+            self.on_login(entry, why)
+
+    def certificate(self, session: DeniedClient, username: str) -> None:
+        """Record a client whose certificate names no user that may log in."""
+        why = "no user of the certificate"
+        self.logins[why] = self.logins.get(why, 0) + 1
+        entry = self._note(session, "tls-cert", b"", username)
         if self.on_login is not None:
             self.on_login(entry, why)
 

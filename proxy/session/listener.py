@@ -15,11 +15,12 @@ class Listener:
     """A listening address as its clients see it.
 
     ``index`` is the listener's position among all of them. ``users`` are the names of the users that may log in, None
-    for all. ``max_clients`` is the number of clients of all workers together, None without a limit of its own.
-    ``presented`` is the cluster that the proxy presents; None if it presents one server.
+    for all. ``wants_certificates`` says that only clients with a certificate can connect. ``max_clients`` is the number
+    of clients of all workers together, None without a limit of its own. ``presented`` is the cluster that the proxy
+    presents; None if it presents one server.
     """
 
-    __slots__ = ("address", "index", "max_clients", "presented", "read_from", "users")
+    __slots__ = ("address", "index", "max_clients", "presented", "read_from", "users", "wants_certificates")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Listener:
         presented: Presented | None = None,
         users: Collection[str] | None = None,
         max_clients: int | None = None,
+        wants_certificates: bool = False,
     ) -> None:
         self.index = index
         self.address = address
@@ -36,6 +38,7 @@ class Listener:
         self.presented = presented
         self.users = None if users is None else frozenset(users)
         self.max_clients = max_clients
+        self.wants_certificates = wants_certificates
 
     def __repr__(self) -> str:
         return f"Listener({self.index} {self.address})"

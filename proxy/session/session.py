@@ -294,6 +294,21 @@ class Session:
             self.world.denials.audit.logged_in(self, command)
         return ""
 
+    def certify(self, names: Iterable[str]) -> None:
+        """Log in as the first user among ``names``, those of the client's certificate; if there is none, leave the
+        client as it is and log that, as Redis 8.6 does."""
+        tried = None
+        for name in names:
+            known = self.world.users.get(name)
+            if known is not None and known.user.enabled and self.listener.admits(name):
+                self.user = known.user.name
+                self.unrestricted = known.unrestricted
+                self.authenticated = True
+                return
+            tried = name if tried is None else tried
+        if tried is not None:
+            self.world.denials.certificate(self, tried)
+
     def rename(self, name: bytes) -> str | None:
         """Set the client's name; return the error if the name is not allowed."""
         if not printable(name):

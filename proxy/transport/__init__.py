@@ -7,6 +7,11 @@
     epoll_transport  the transport of one such connection, and the epoll descriptor
     sockets          settings of TCP sockets
     tls              TLS to the servers, and the words for a failed handshake
+    client_tls       TLS on a client's connection: the handshake, and what the connection is made of
+    tls_input        its reading half
+    tls_output       its writing half
+    tls_listener     the certificates of the listeners, renewed from their files
+    handshakes       carries out TLS handshakes in a thread
     listeners        listening sockets
     proxy_header     the header of the PROXY protocol as bytes
     proxy_protocol   reads the header of a new connection, ahead of the connection's own protocol

@@ -50,8 +50,7 @@ log = logging.getLogger(__name__)
 cdef enum:
     _CHUNK = 256 * 1024
     _CHUNKS = 4
-    _FIRST = 64 * 1024  # bytes of a read before a connection has sent large pieces
-    _NARROW = 64 * 1024  # bytes that are read in a turn from a connection whose bytes take long
+    _FIRST = 64 * 1024  # bytes of a read before a connection has sent large pieces, or if its bytes take long
     _LONG = 4000000  # nanoseconds that a piece of many small replies or messages may take without being narrowed
     _PLENTY = 64 * 1024
     _VECTORS = 64
@@ -132,8 +131,7 @@ cdef class EpollTransport:
     # ---- reading
 
     cdef object read(self):
-        cdef ssize_t size
-        cdef ssize_t most
+        cdef ssize_t size, most
         cdef Py_buffer room
         cdef PyObject* whole
         cdef bytes data
@@ -169,7 +167,7 @@ cdef class EpollTransport:
                         # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
                         Py_DECREF(<object> whole)
                 else:
-                    most = _NARROW if self._narrow else _FIRST
+                    most = _FIRST
                     size = recv(self.fd, self.poller.buffer, most, 0)
                     if size > 0:
                         data = PyBytes_FromStringAndSize(self.poller.buffer, size)
@@ -224,10 +222,7 @@ cdef class EpollTransport:
         cdef uint32_t mask = 0
         if self.fd < 0:
             return 0
-        if self.reading:
-            mask |= EPOLLIN
-        if self._kept_size:
-            mask |= EPOLLOUT
+        mask = (EPOLLIN if self.reading else 0) | (EPOLLOUT if self._kept_size else 0)
         if mask == self.mask:
             return 0
         if not mask:
@@ -414,8 +409,7 @@ cdef class EpollTransport:
             return
         self.ending = True
         self.reading = False
-        self._kept = None
-        self._kept_size = 0
+        self._kept, self._kept_size = None, 0
         self.poller.ended.append(self)
         if not self.poller.busy:
             self.poller.schedule_end()
@@ -425,8 +419,7 @@ cdef class EpollTransport:
         self.poller.transports.pop(self.number, None)
         c_close(self.fd)
         self.fd = -1
-        self._protocol = None
-        self._receiver = None
+        self._protocol = self._receiver = None
         if protocol is not None:
             try:
                 protocol.connection_lost(self._error)

@@ -8,6 +8,7 @@
     audit_log         the audit log of one worker
     made_from_config  the parts of a worker that follow from the configuration alone
     server            the process that serves: signals, start and end
+    learning          asks every server for its facts, and asks again after reconnections
     worker            one of several workers, started by the supervisor
     supervisor        starts the workers, and keeps the state that outlives a worker
     control_channel   messages between the supervisor and a worker

@@ -55,6 +55,7 @@ def listeners_of(config: Config, presented: Presented) -> list[Listener]:
             presented if (each.present_as or config.present_as) == "cluster" else None,
             each.users,
             each.max_clients,
+            each.wants_certificates,
         )
         for index, each in enumerate(config.listening)
     ]

@@ -204,6 +204,7 @@ def _tally(service: Service) -> Tally:
         tally.add(metrics.IN_FLIGHT, len(backend.inflight), *labels)
         tally.add(metrics.RECONNECTS, backend.reconnects, *labels)
     _add_loop(tally, service)
+    _add_tls(tally, service)
     names = {node: shard.name for shard in service.topology.shards for node in shard.nodes}
     for usage in service.upstream.leases.usage():
         for state, count in (("used", usage.used), ("idle", usage.idle)):
@@ -212,6 +213,22 @@ def _tally(service: Service) -> Tally:
     for shard, node, lag in service.discovery.lags():
         tally.add(metrics.LAG, lag, shard, node.address, str(service.shared_counts.index))
     return tally
+
+
+def _add_tls(tally: Tally, service: Service) -> None:
+    if not service.tls:
+        return
+    worker = str(service.shared_counts.index)
+    handshakes = service.tls.handshakes
+    for state, count in (("open", handshakes.open), ("waiting", handshakes.waiting)):
+        tally.add(metrics.HANDSHAKING, count, state, worker)
+    for listener in service.tls:
+        for outcome, count in listener.outcomes.items():
+            tally.add(metrics.HANDSHAKES, count, listener.name, outcome)
+        for outcome, count in listener.reloads.items():
+            tally.add(metrics.CERTIFICATE_RELOADS, count, listener.name, outcome)
+        for file, expires in listener.expiry.items():
+            tally.add(metrics.CERTIFICATE_EXPIRY, expires - time.time(), listener.name, file, worker)
 
 
 def _add_loop(tally: Tally, service: Service) -> None:

@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import uvloop
@@ -15,38 +15,24 @@ from proxy.backends.upstream import reads_replicas
 from proxy.client.connection import ClientConnection
 from proxy.compiled import WARNING, engine
 from proxy.config import Config
-from proxy.discovery.discovery import Discovery
 from proxy.discovery.functions import keep_comparing
 from proxy.discovery.learn import (
-    Learned,
-    absent,
-    all_select,
     cluster_at_static_shards,
     cluster_nodes,
-    complete,
-    fewest_databases,
-    learn_all,
-    learn_limits,
-    lowest,
-    most_arguments,
-    slots_served,
-    smallest_bulk,
-    smallest_query,
-    some_raise,
 )
 from proxy.errors import SlotgateError
-from proxy.planning.server_facts import common, listed
 from proxy.session.virtual_cluster import Address, Presented
-from proxy.sharding.topology import Node, Topology, build_topology
+from proxy.sharding.topology import Topology, build_topology
 from proxy.transport import descriptors
-from proxy.transport.job_runner import apart
 from proxy.transport.listeners import BACKLOG, listen
+from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
 from proxy.worker.admin_port import AdminPort
 from proxy.worker.audit_log import audit_rules_of
-from proxy.worker.configured_users import learn_users, users_of
+from proxy.worker.configured_users import users_of
 from proxy.worker.identity import Identity
+from proxy.worker.learning import keep_learning
 from proxy.worker.made_from_config import credentials_of
 from proxy.worker.memory_watch import MemoryWatch
 from proxy.worker.metric_snapshot import Overview
@@ -59,9 +45,10 @@ log = logging.getLogger(__name__)
 _COLLECT_AFTER = (10_000, 5, 1_000_000)
 """The thresholds of the garbage collector. Each collection of the two young generations takes milliseconds. The oldest
 generation is collected by ``memory.tend`` only: with many clients a collection takes tenths of a second."""
-_LEARN_AGAIN = 1.0
 _DRAIN_STEP = 0.02
 _DRAINED_AT_ONCE = 100
+_FEWEST_HEADERS = 16
+"""The connections that may wait for their header when there are as many clients as may be: those are told so."""
 _SWEEPS = 12
 """The number of sweeps during the time after which an unused connection is closed."""
 _PING = b"PING\r\n"
@@ -132,12 +119,12 @@ async def serve(config: Config, identity: Identity) -> None:
     async with at_work(service):
         listeners = listen([each.address for each in config.listening], idle=config.limits.tcp_keepalive_seconds)
         try:
-            await accept(service, listeners.of(0))
+            headers = await accept(service, listeners.of(0))
             async with admin.listening():
                 log_serving(config, listeners)
                 await stop.wait()
                 admin.drain()
-                await drain(service)
+                await drain(service, headers)
         finally:
             listeners.close()
     log.info("stopped")
@@ -173,6 +160,8 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         tasks.append(service.loop.create_task(comparing, name="compare functions"))
     if reads_replicas(service.config):
         tasks.append(service.loop.create_task(discovery.monitor.run(), name="watch replicas"))
+    if service.tls:
+        tasks.append(service.loop.create_task(service.tls.watch(), name="watch certificates"))
     memory_watch = MemoryWatch(service, service.turn.clock, service.config.memory_share)
     service.loop_lag.start()
     try:
@@ -192,21 +181,36 @@ async def at_work(service: Service) -> AsyncIterator[None]:
         await service.close()
 
 
-async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]]) -> None:
-    """Accept clients from listening sockets, each given with the position of its listener."""
+async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]]) -> ProxyProtocol:
+    """Accept clients from listening sockets, each given with the position of its listener. Returns the connections that
+    wait for the header of a balancer."""
+    config, clients = service.config, service.clients
+    headers = ProxyProtocol(
+        TrustedProxies(config.trusted_proxies),
+        service.counters,
+        service.turn.clock,
+        config.limits.auth_timeout,
+        lambda: max(clients.own_maximum - len(clients), _FEWEST_HEADERS),
+    )
     for position, each in sockets:
         client: Callable[[], object] = partial(ClientConnection, service, service.listeners[position])
-        if service.config.listening[position].proxy_protocol:
-            client = service.proxy_protocol.ahead_of(client)
-        await service.transports.listen(each, client, BACKLOG, service.clients.turn_away)
+        turn_away = clients.turn_away
+        if (tls := service.tls.at(position)) is not None:
+            client, turn_away = tls.over(client), tls.without_words(turn_away)
+        section = config.listening[position]
+        if section.proxy_protocol:
+            client = headers.ahead_of(client, section.proxy_auth == "certificate")
+        await service.transports.listen(each, client, BACKLOG, turn_away)
+    return headers
 
 
-async def drain(service: Service) -> None:
-    """Take no new clients or requests, and wait for those in flight, ``drain_timeout`` at most."""
+async def drain(service: Service, headers: ProxyProtocol) -> None:
+    """Take no new clients or requests, also no clients whose ``headers`` have not come, and wait for what is in flight,
+    ``drain_timeout`` at most."""
     timeout = service.config.drain_timeout
     log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
     service.transports.stop_listening()
-    service.proxy_protocol.close()
+    headers.close()
     for at, client in enumerate(service.clients):
         client.drain()
         if not at % _DRAINED_AT_ONCE:
@@ -292,102 +296,3 @@ async def _found_at(address: Address, patience: float) -> Address | None:
             finally:
                 writer.transport.abort()
     return None
-
-
-_CLOSES = (
-    "a long reply makes a server close a connection that clients share, and their writes are uncertain address=%s "
-    "limit=%d: have client-output-buffer-limit normal 0 0 0 there, as it is by default"
-)
-_RAISES = "the server passes on the line breaks of their errors, which a later release of it does not"
-
-
-async def keep_learning(service: Service) -> None:
-    """Ask every server for its facts: at the start, and again after each reconnection."""
-    known: dict[Node, Learned] = {}
-    read_from: dict[Node, Learned] = {}
-    discovery = service.discovery
-    while True:
-        primaries = [shard.primary for shard in service.topology.shards]
-        _note_replicas(service, read_from)
-        known = {node: answer for node, answer in known.items() if node in primaries}
-        missing = [node for node in primaries if node not in known]
-        service.upstream.line_breaks.unasked = frozenset(missing)
-        service.upstream.line_breaks.known = some_raise(list(known.values()))
-        if missing:
-            answers = await learn_all(missing, discovery.credentials, discovery.stranger)
-            known |= answers
-            if service.config.topology.kind == "static":
-                await _look_for_clusters(discovery, answers)
-            if answers:
-                discovery.facts.learn({node: answer.version for node, answer in known.items()})
-                await _adopt(service, list(known.values()), list(read_from.values()))
-            _tell(answers)
-            service.upstream.line_breaks.unasked = frozenset(missing) - answers.keys()
-            service.upstream.line_breaks.known = some_raise(list(known.values()))
-            if len(answers) < len(missing):
-                await asyncio.sleep(_LEARN_AGAIN)
-                continue
-            service.lack(await apart(True, absent, service.inspector.table, list(known.values())))
-        if primaries:
-            discovery.learned.set()
-        if reads_replicas(service.config) and known:
-            read_from = await _replicas_limits(discovery, read_from)
-            _limit(service, [*known.values(), *read_from.values()])
-            _note_replicas(service, read_from)
-        await discovery.changed.wait()
-        discovery.changed.clear()
-        for backend in [backend for backend in discovery.restarted if backend.ready]:
-            discovery.restarted.discard(backend)
-            known.pop(backend.place.node, None)
-            read_from.pop(backend.place.node, None)
-
-
-def _note_replicas(service: Service, answers: Mapping[Node, Learned]) -> None:
-    """Take note whether a replica that is read from passes line breaks of script errors on, or was not asked yet."""
-    shards = service.topology.shards if reads_replicas(service.config) else ()
-    replicas = {node for shard in shards for node in shard.replicas}
-    service.upstream.line_breaks.at_replicas = any(node not in answers or answers[node].raises for node in replicas)
-
-
-def _tell(answers: Mapping[Node, Learned]) -> None:
-    """Warn about servers whose settings make the proxy work around them."""
-    for node, answer in answers.items():
-        if answer.raises:
-            log.warning("scripts go over connections of their own address=%s reason=%r", node.address, _RAISES)
-        if answer.max_output is not None:
-            log.warning(_CLOSES, node.address, answer.max_output)
-
-
-async def _replicas_limits(discovery: Discovery, known: dict[Node, Learned]) -> dict[Node, Learned]:
-    """Return the limits of the replicas. Those in ``known`` are not asked again unless they were primaries since."""
-    replicas = {node for shard in discovery.topology.shards for node in shard.replicas}
-    known = {node: answer for node, answer in known.items() if node in replicas}
-    missing = [node for node in replicas if node not in known]
-    answers = await asyncio.gather(*(learn_limits(node, discovery.credentials) for node in missing))
-    found = {node: answer for node, answer in zip(missing, answers, strict=True) if answer is not None}
-    _tell(found)
-    return known | found
-
-
-async def _look_for_clusters(discovery: Discovery, answers: Mapping[Node, Learned]) -> None:
-    """Look for static shards that are part of a Redis Cluster, which is not allowed."""
-    for node, answer in answers.items():
-        discovery.roles.learned(node, await slots_served(node, discovery.credentials) if answer.clustered else None)
-
-
-async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequence[Learned]) -> None:
-    service.learn(await apart(True, complete, service.inspector.table, answers))
-    if oldest := lowest(answers):
-        service.world.server_version = oldest.version or service.world.server_version
-        service.world.client_fields = oldest.client_fields
-    service.slices.run(learn_users(service.world, service.inspector.table))
-    service.upstream.pool.keep_connections(answer.version for answer in answers)
-    service.world.databases = fewest_databases(answers) or service.world.databases
-    service.world.selects = all_select(answers)
-    modules = common([answer.modules for answer in answers if answer.modules is not None])
-    service.world.modules = {protocol: listed(modules, protocol) for protocol in (2, 3)}
-    _limit(service, [*answers, *replicas])
-
-
-def _limit(service: Service, answers: Sequence[Learned]) -> None:
-    service.limit_requests(smallest_bulk(answers), smallest_query(answers), most_arguments(answers))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from proxy import errors
+from proxy import server_errors
 from proxy.backends.connect_gate import Gates
 from proxy.backends.dispatch import Dispatcher
 from proxy.backends.settings import BackendSettings
@@ -42,8 +42,8 @@ from proxy.transport import descriptors
 from proxy.transport.clock import Clock
 from proxy.transport.flow_control import ClientLimits
 from proxy.transport.job_runner import Slices
-from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.tls import connecting
+from proxy.transport.tls_listener import TlsListeners
 from proxy.transport.transports import LoopTransports, Transports
 from proxy.transport.write_batch import Turn
 from proxy.worker.audit_log import audit_of
@@ -101,14 +101,11 @@ class Service:
         self.fast_paths = FastPaths(config, topology, self.inspector, self.counters, rules, self.query)
         # the clients
         self.listeners = listeners_of(config, presented_by(config, lambda: self.topology))
+        self.tls = TlsListeners(self.turn.clock, limits.auth_timeout)
+        for position, each in enumerate(config.listening):
+            if each.tls is not None:
+                self.tls.add(position, str(each.address), each.tls)
         self.clients = Clients(self.loop, self.slices, self.counters, limits, self.shared_counts)
-        self.proxy_protocol = ProxyProtocol(
-            TrustedProxies(config.trusted_proxies),
-            self.counters,
-            self.turn.clock,
-            limits.auth_timeout,
-            lambda: max(self.clients.own_maximum - len(self.clients), 16),
-        )
         self.loop_lag = LoopLag(self.clients.latest, clock)
         self.world = World(
             users_of(config),
@@ -214,6 +211,7 @@ class Service:
         self.upstream.redirections.close()
         self._slow_scripts.close()
         self._timeouts.close()
+        self.tls.close()
         if self.world.denials.audit is not None:
             await self.world.denials.audit.close()
         await self.hub.close()
@@ -264,4 +262,4 @@ class Service:
     def _unserved(self) -> str:
         """Return why not all shards can be asked; empty if all can be asked."""
         topology = self.topology
-        return "" if topology.whole else errors.incomplete(topology.shards, topology.cluster)
+        return "" if topology.whole else server_errors.incomplete(topology.shards, topology.cluster)

@@ -113,11 +113,13 @@ class Worker:
         service.siblings = self
         async with at_work(service):
             await channel.ask("up", take(service).plain(), timeout=_PATIENCE)
-            await accept(service, [(position, socket.socket(fileno=number)) for position, number in start["sockets"]])
+            headers = await accept(
+                service, [(position, socket.socket(fileno=number)) for position, number in start["sockets"]]
+            )
             log.info("serving pid=%d", os.getpid())
             reporter = service.loop.create_task(self._keep_reporting())
             await self._stop.wait()
-            await drain(service)
+            await drain(service, headers)
             reporter.cancel()
         self._report(None)
         log.info("stopped")

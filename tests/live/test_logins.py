@@ -88,6 +88,16 @@ class TestBeforeLogin:
             assert [client.ask("PING") for _ in range(10)] == [NOAUTH] * 10
             assert client.ask("AUTH", "app", "a") == MANY
 
+    def test_logins_in_the_middle_of_a_pipeline(self, site: Site, serve: Serve) -> None:
+        """What follows is carried out under the limits of that time: none, those before the login, none."""
+        proxy = serve("--static", site.shards.static, config=USERS)
+        with Wire(proxy.address) as client:
+            login = pack("AUTH", "app", "a")
+            client.send(login + pack("PING") + pack("RESET") + pack("GET", "k") + login + pack("GET", "k") * 20)
+            replies = client.replies(25)
+            assert replies[:5] == [OK, b"+PONG\r\n", b"+RESET\r\n", NOAUTH, OK]
+            assert replies[5:] == [b"$-1\r\n"] * 20
+
     def test_it_can_be_set(self, site: Site, serve: Serve) -> None:
         config = f"[limits]\nauth_commands = 0\nauth_bytes = '0b'\n{USERS}"
         proxy = serve("--static", site.shards.static, config=config)

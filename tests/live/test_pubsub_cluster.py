@@ -205,10 +205,13 @@ def test_a_planned_failover(cluster: LocalCluster, proxy: ProxyProcess) -> None:
         tag = next(tag for tag in shard_tags() if owner(cluster, tag) is node)
         sharded.ask("SSUBSCRIBE", tag)
         cluster.failover(cluster.replicas_of(node)[0])
-        hears_again(listener, publisher, "PUBLISH", "news")
-        hears_again(sharded, publisher, "SPUBLISH", tag)
+        # Until this holds, a message on its way between the nodes may be lost (docs/decisions/0017-pubsub.md), and an
+        # old primary that does not know of the failover yet takes messages, and then ends the subscription.
+        assert eventually(lambda: not node.is_primary())
         assert eventually(lambda: not subscribed(node, "NUMSUB", "news"))
         assert eventually(lambda: not subscribed(node, "SHARDNUMSUB", tag))
+        hears_again(listener, publisher, "PUBLISH", "news")
+        hears_again(sharded, publisher, "SPUBLISH", tag)
         assert publisher.value("PUBLISH", "news", "x") == 1
 
 

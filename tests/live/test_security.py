@@ -44,7 +44,7 @@ def standing_guarded(standing_site: Site, tmp_path_factory: pytest.TempPathFacto
         tmp_path_factory.mktemp("guarded"),
         "--static",
         standing_site.shards.static,
-        config="[limits]\nauth_commands = 0\nauth_delay_max = '0s'\n" + USERS,
+        config="[limits]\nauth_commands = 0\nauth_bytes = '0b'\nauth_delay_max = '0s'\n" + USERS,
         environment={"TEST_PASSWORD": "from the environment"},
     )
     with proxy.serving():

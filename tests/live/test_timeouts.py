@@ -73,7 +73,7 @@ class TestLogin:
             assert one.ask("PING") == other.ask("PING") == b"+PONG\r\n"
 
     def test_talking_without_a_password_is_no_login(self, site: Site, serve: Serve) -> None:
-        config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\n{PASSWORD}'
+        config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\nauth_commands = 0\n{PASSWORD}'
         proxy = serve("--static", site.shards.static, config=config)
         began = time.monotonic()
         with Wire(proxy.address) as stranger, contextlib.suppress(ConnectionError):

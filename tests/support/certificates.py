@@ -35,11 +35,12 @@ class Authority:
         files = ("-keyout", self.pair.key, "-out", self.pair.certificate)
         openssl("req", "-x509", *_KEY, *files, "-subj", f"/CN={name}", "-days", "2")
 
-    def sign(self, name: str, *, days: int = 2) -> Pair:
-        """A certificate for servers and clients that is valid for ``days`` days; -1: it expired yesterday."""
+    def sign(self, name: str, *, days: int = 2, names: str = f"IP:127.0.0.1,DNS:{SERVER_NAME}") -> Pair:
+        """A certificate for servers and clients that is valid for ``days`` days; -1: it expired yesterday. ``names``
+        are the alternative ones, as OpenSSL writes them; the common name is ``name``."""
         pair, request, extensions = self._pair(name), self._directory / f"{name}.csr", self._directory / f"{name}.ext"
         openssl("req", "-new", *_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
-        extensions.write_text(f"basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:{SERVER_NAME}\n")
+        extensions.write_text("basicConstraints=CA:FALSE\n" + (f"subjectAltName={names}\n" if names else ""))
         signer = ("-CA", self.pair.certificate, "-CAkey", self.pair.key, "-CAcreateserial")
         wanted = ("-days", str(days), "-extfile", extensions)
         openssl("x509", "-req", "-in", request, "-out", pair.certificate, *signer, *wanted)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.errors import BackendError, ConfigError, SlotgateError
 from proxy.resp import encode
 
@@ -73,12 +73,12 @@ def test_bytes_are_quoted_one_character_each() -> None:
         (errors.SYNTAX, "ERR"),
         (errors.refused("shutdown", ""), "ERR"),
         (errors.uncovered("foo"), "ERR"),
-        (errors.shard_down("s1", "h:1", "refused"), "SHARDDOWN"),
-        (errors.no_replica("s1"), "SHARDDOWN"),
-        (errors.timed_out("s1", "h:1", 0.5), "TIMEOUT"),
-        (errors.uncertain("s1", "h:1", "closed the connection"), "UNCERTAIN"),
-        (errors.uncertain_partial("ERR x"), "UNCERTAIN"),
-        (errors.sort_denied("BY"), "ERR"),
+        (server_errors.shard_down("s1", "h:1", "refused"), "SHARDDOWN"),
+        (server_errors.no_replica("s1"), "SHARDDOWN"),
+        (server_errors.timed_out("s1", "h:1", 0.5), "TIMEOUT"),
+        (server_errors.uncertain("s1", "h:1", "closed the connection"), "UNCERTAIN"),
+        (server_errors.uncertain_partial("ERR x"), "UNCERTAIN"),
+        (server_errors.sort_denied("BY"), "ERR"),
     ],
 )
 def test_codes(words: str, code: str) -> None:
@@ -88,13 +88,13 @@ def test_codes(words: str, code: str) -> None:
 
 def test_a_backends_fault_names_the_shard() -> None:
     for words in (
-        errors.shard_down("users", "h:1", "refused"),
-        errors.timed_out("users", "h:1", 0.5),
-        errors.uncertain("users", "h:1", "x"),
-        errors.no_replica("users"),
+        server_errors.shard_down("users", "h:1", "refused"),
+        server_errors.timed_out("users", "h:1", 0.5),
+        server_errors.uncertain("users", "h:1", "x"),
+        server_errors.no_replica("users"),
     ):
         assert "'users'" in words
-    assert "within 0.5 s" in errors.timed_out("users", "h:1", 0.5)
+    assert "within 0.5 s" in server_errors.timed_out("users", "h:1", 0.5)
 
 
 def test_a_refusal_says_why() -> None:

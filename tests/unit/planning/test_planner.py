@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import errors
+from proxy import errors, server_errors
 from proxy.commands.facts import Fact, Handling
 from proxy.planning.planner import FIRST_SHARD, Forward, Pin, Plan, Planner, Reject
 from proxy.planning.scan_cursor import shard_bits
@@ -342,7 +342,7 @@ def test_what_a_transaction_may_hold(line: str, keys: str) -> None:
         ("MSET a 1 b 2", CROSSSLOT.text),
         ("DEL a b", CROSSSLOT.text),
         ("BLPOP a b 0", CROSSSLOT.text),
-        ("SORT a BY w_*", errors.sort_denied("BY")),
+        ("SORT a BY w_*", server_errors.sort_denied("BY")),
         ("DBSIZE", errors.for_all_shards("dbsize")),
         ("SCAN 0", errors.for_all_shards("scan")),
         ("FLUSHALL", errors.for_all_shards("flushall")),

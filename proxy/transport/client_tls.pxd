@@ -1,0 +1,11 @@
+from proxy.transport.tls_output cimport TlsOutput
+
+
+cdef class ClientTls(TlsOutput):
+    cdef object _factory
+    cdef bint _busy
+    cdef object _early
+    cdef bytes _given
+    cdef bint _wanted
+
+    cpdef object data_received(self, bytes data)
