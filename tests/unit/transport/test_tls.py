@@ -223,8 +223,8 @@ async def test_a_refusal_that_comes_before_the_first_request_is_named(
 ) -> None:
     """A busy proxy sends it so late."""
 
-    async def open_late(node: Node, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        streams = await open_streams(node, tls)
+    async def open_late(node: Node, tls: Tls | None, *more: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        streams = await open_streams(node, tls, *more)
         with contextlib.suppress(OSError):
             await streams[1].wait_closed()
         return streams
