@@ -250,9 +250,8 @@ class TlsInput(Receiver):
     def _fill(self) -> int:
         """Decrypt into the protocol's own buffer; return how many bytes, 0 at the end."""
         inner = cast(asyncio.BufferedProtocol, self._inner)
-        room = inner.get_buffer(-1)
-        filled = cast(int, self._read(len(room), room))  # type: ignore[misc,arg-type]
-        del room
+        with memoryview(inner.get_buffer(-1)) as room:  # any object with a buffer, which may have no length of its own
+            filled = cast(int, self._read(len(room), room))  # type: ignore[misc]  # it is there while it is open
         if filled:
             inner.buffer_updated(filled)
         return filled

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from proxy.engine.receive_buffer import Room
 from proxy.engine.receiver import Receiver
 from proxy.transport.client_tls import ClientTls
 from proxy.transport.handshakes import Handshakes, Shaking
@@ -490,6 +491,26 @@ def test_protocol_with_its_own_buffer(talk: Talk) -> None:
     assert lands.room == data
     assert talk.above.got == b"behind"
     assert talk.tls.get_write_buffer_size() == 0
+
+
+def test_a_large_request_of_the_engine(talk: Talk) -> None:
+    """The engine's own buffer: compiled, it is no bytearray."""
+    data = bytes(range(256)) * 1000
+    room = Room(len(data), data[:10])
+
+    class Lands(asyncio.BufferedProtocol):
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return room.buffer()  # type: ignore[return-value]  # any writable buffer will do
+
+        def buffer_updated(self, nbytes: int) -> None:
+            room.filled(nbytes)
+            if not room.left:
+                talk.tls.set_protocol(talk.above)
+
+    talk.tls.set_protocol(Lands())
+    talk.say(data[10:] + b"behind", 64 * KB)
+    assert room.take() == data
+    assert talk.above.got == b"behind"
 
 
 def test_slow_client_keeps_plaintext_and_tells_the_protocol(talk: Talk) -> None:
