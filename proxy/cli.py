@@ -221,10 +221,11 @@ def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _listener_words(listener: ListenerSection) -> str:
-    keys = [key for key in type(listener).model_fields if key != "address" and getattr(listener, key) is not None]
-    words = [
-        f"{key} {', '.join(value) if isinstance(value := getattr(listener, key), tuple) else value}" for key in keys
-    ]
+    words = []
+    for key in type(listener).model_fields:
+        value = getattr(listener, key)
+        if key != "address" and key in listener.model_fields_set:
+            words.append(f"{key} {', '.join(value) if isinstance(value, tuple) else value}")
     return f"{listener.address} ({'; '.join(words)})" if words else str(listener.address)
 
 

@@ -69,6 +69,13 @@ def check_proxied(config: Config) -> Iterator[Problem]:
     if config.trusted_proxies and not any(each.proxy_protocol for each in config.listeners):
         yield "trusted_proxies", "has no effect: no listener has proxy_protocol = true, so set that, or leave it out"
     for index, each in enumerate(config.listeners):
+        if each.proxy_auth == "certificate" and not each.proxy_protocol:
+            yield f"listeners[{index}].proxy_auth", "has no effect: set proxy_protocol = true beside it"
+        elif each.proxy_auth == "certificate" and each.tls is not None:
+            yield (
+                f"listeners[{index}].proxy_auth",
+                "is for a balancer where the clients' TLS ends: with tls here, set auth under [listeners.tls]",
+            )
         if each.proxy_protocol and not config.trusted_proxies:
             yield (
                 f"listeners[{index}].proxy_protocol",

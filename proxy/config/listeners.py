@@ -24,6 +24,9 @@ class ListenerSection(Section):
     proxy_protocol: bool = default(
         False, "Only a balancer sends the header, and only where it is told to.", strict=True
     )
+    proxy_auth: Literal["password", "certificate"] = default(
+        "password", "What a balancer says of a certificate is its word alone, so it logs nobody in unless told to."
+    )
     tls: ListenerTls | None = default(None, "None: plain connections, as with a Redis's port.")
     max_clients: Count | None = default(None, "None: only the limit of all listeners together.", ge=1, le=10000000)
 

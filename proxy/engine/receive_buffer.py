@@ -1,5 +1,10 @@
 """The buffer of a large request of known size, filled by the transport itself."""
 
+from mmap import mmap
+
+_LARGE = 1 << 20
+"""Bytes from which a buffer has pages of its own, which take memory only as they are filled."""
+
 
 class Room:
     """A buffer of ``size`` bytes that begins with ``begun``; the transport reads the rest into ``buffer()``.
@@ -12,7 +17,7 @@ class Room:
     def __init__(self, size: int, begun: bytes) -> None:
         if size < len(begun):
             raise ValueError("more is begun than there is room for")
-        self._data = bytearray(size)
+        self._data: bytearray | mmap = bytearray(size) if size < _LARGE else mmap(-1, size)
         self._data[: len(begun)] = begun
         self.left = size - len(begun)
         """How many bytes are still missing."""

@@ -41,6 +41,8 @@ class ReplyMode(Enum):
 _ON = ReplyMode.ON
 _LISTENS_TO_NOTHING = (0, 0, 0)
 _ONLY_LISTENER = Listener()
+_CERTIFICATE = b"CERTIFICATE"
+"""What stands in the audit log for the command of a client that a certificate has logged in."""
 
 
 class ClientMode:
@@ -283,8 +285,13 @@ class Session:
             world.denials.login(self, command, name, why)
             world.delays.failed(self, name)
             return errors.WRONGPASS
+        return self._become(known, command)
+
+    def _become(self, known: Permissions, command: bytes) -> str:
+        """Make this the session of a user, or change nothing and return the error, if the user has as many clients as
+        it may have."""
         changes = known.user.name != self.user or not self.authenticated
-        if changes and (refusal := world.enter_user(self.id, known.user.name)):
+        if changes and (refusal := self.world.enter_user(self.id, known.user.name)):
             return refusal
         self.full = ""
         self.user = known.user.name
@@ -301,9 +308,9 @@ class Session:
         for name in names:
             known = self.world.users.get(name)
             if known is not None and known.user.enabled and self.listener.admits(name):
-                self.user = known.user.name
-                self.unrestricted = known.unrestricted
-                self.authenticated = True
+                refusal = self._become(known, _CERTIFICATE)
+                if not self.authenticated:
+                    self.full = refusal
                 return
             tried = name if tried is None else tried
         if tried is not None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from proxy.transport.handshakes import Step
-from proxy.transport.tls_input import Tls
+from proxy.transport.tls_input import TlsSettings
 from proxy.transport.tls_output import HIGH, TlsOutput
 
 _FIRST_FLIGHT = 128 * 1024
@@ -42,7 +42,7 @@ class ClientTls(TlsOutput):
 
     __slots__ = ("_busy", "_early", "_factory", "_given", "_wanted")
 
-    def __init__(self, settings: Tls, factory: Callable[[], object]) -> None:
+    def __init__(self, settings: TlsSettings, factory: Callable[[], object]) -> None:
         super().__init__(settings)
         self._factory = factory
         self._busy = False

@@ -25,7 +25,7 @@ _EMPTY_MOST = 40 * 1024
 empty records cost the proxy far more than the client."""
 
 
-class Tls(Protocol):
+class TlsSettings(Protocol):
     """The TLS of a listener, as its connections use it."""
 
     handshakes: Handshakes
@@ -71,7 +71,7 @@ class TlsInput(Receiver):
         "_tls",
     )
 
-    def __init__(self, settings: Tls) -> None:
+    def __init__(self, settings: TlsSettings) -> None:
         self._settings = settings
         self._raw: asyncio.Transport | None = None
         """The transport below; None when the connection is lost."""

@@ -9,7 +9,7 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 
-from proxy.transport.tls_input import RECORD, Tls, TlsInput
+from proxy.transport.tls_input import RECORD, TlsInput, TlsSettings
 
 _RECORD = RECORD
 _AT_ONCE = 32 * 1024
@@ -35,7 +35,7 @@ class TlsOutput(TlsInput):
         "_slow",
     )
 
-    def __init__(self, settings: Tls) -> None:
+    def __init__(self, settings: TlsSettings) -> None:
         super().__init__(settings)
         self._kept: deque[bytes] = deque()
         """Plaintext that is not encrypted yet: the pieces, the first of them from ``_at`` on."""

@@ -197,8 +197,9 @@ async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]])
         turn_away = clients.turn_away
         if (tls := service.tls.at(position)) is not None:
             client, turn_away = tls.over(client), tls.without_words(turn_away)
-        if config.listening[position].proxy_protocol:
-            client = headers.ahead_of(client)
+        section = config.listening[position]
+        if section.proxy_protocol:
+            client = headers.ahead_of(client, section.proxy_auth == "certificate")
         await service.transports.listen(each, client, BACKLOG, turn_away)
     return headers
 

@@ -123,7 +123,7 @@ class Service:
         self.clients.admission = Admission(config.protected_mode, users, limits, self.counters, self.turn.now)
         self.clients.user_limits = UserLimits(limits, config.users, self.clients.get, self.counters, self.turn.now)
         self.world.enter_user = self.clients.user_limits.enter_user
-        self._timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
+        timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
         if topology.cluster:
             # These values hold until the cluster's nodes have been asked.
             self.world.databases, self.world.selects = 1, False
@@ -168,8 +168,10 @@ class Service:
         self.hub: Hub = Hub(self.upstream.settings, topology, self.shared_counts)
         self.clients.pausing = Pausing(self)
         self.trackers = TrackingClients(self, backend.dedicated_connections, share(config), self.upstream.budget)
-        self._slow_scripts = SlowScripts(self)
-        self.scripts.on_call = self._slow_scripts.called
+        slow_scripts = SlowScripts(self)
+        self.scripts.on_call = slow_scripts.called
+        self._timed = timeouts, slow_scripts
+        """The parts that have timers of their own."""
 
     @property
     def scripts(self) -> Scripts:
@@ -209,8 +211,8 @@ class Service:
     async def close(self) -> None:
         """Close every connection to a server. Requests in flight are answered with an error."""
         self.upstream.redirections.close()
-        self._slow_scripts.close()
-        self._timeouts.close()
+        for part in self._timed:
+            part.close()
         self.tls.close()
         if self.world.denials.audit is not None:
             await self.world.denials.audit.close()

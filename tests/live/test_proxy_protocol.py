@@ -390,3 +390,21 @@ def test_the_user_of_a_certificate(
     )
     with client:
         assert client.execute_command("ACL WHOAMI") == user
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_tls_behind_the_header(behind: Behind, tmp_path: Path, stack: contextlib.ExitStack, workers: str) -> None:
+    """The HAProxy ends the client's TLS, and speaks TLS to the proxy too, behind the header that names the client."""
+    authority = Authority(tmp_path / "papers")
+    own = authority.sign("server")
+    pem = tmp_path / "server.pem"
+    pem.write_text(own.certificate.read_text() + own.key.read_text())
+    tls = f'[listeners.tls]\ncert_file = "{own.certificate}"\nkey_file = "{own.key}"\n'
+    proxy = behind("--workers", workers, listener=tls)
+    options = f"send-proxy-v2 ssl verify required ca-file {authority.pair.certificate}"
+    front = stack.enter_context(HAProxy(tmp_path, proxy.address, options, bind=f"ssl crt {pem}").running())
+    client: Any = redis.Redis(host=LOOPBACK, port=front.port, ssl=True, ssl_ca_certs=str(authority.pair.certificate))
+    with client:
+        assert client.client_info()["laddr"] == front.address
+        assert client.set("k", "v" * 100_000)
+        assert client.get("k") == b"v" * 100_000
