@@ -297,6 +297,25 @@ def test_a_resumed_session_keeps_its_user(shards: LocalShards, papers: Papers, s
             assert client.socket.session_reused
 
 
+def test_behind_a_balancer(shards: LocalShards, papers: Papers, serve: Serve) -> None:
+    """The header of the PROXY protocol comes before TLS."""
+    address = new_address()
+    config = (
+        'trusted_proxies = ["127.0.0.1"]\nprotected_mode = false\n'
+        + papers.table(address, *papers.asking("optional", 'auth = "certificate"'), settings="proxy_protocol = true")
+        + USERS
+    )
+    serve("--static", shards.static, config=config, listen=address, listeners=True)
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as link:
+        link.sendall(f"PROXY TCP4 192.0.2.7 127.0.0.1 5555 {port}\r\n".encode())
+        with papers.context(papers.alice).wrap_socket(link, server_hostname=SERVER_NAME) as client:
+            client.sendall(pack("CLIENT", "INFO"))
+            shown = client.recv(4096)
+            assert b"addr=192.0.2.7:5555" in shown
+            assert b"user=alice" in shown
+
+
 # ---- files
 
 
