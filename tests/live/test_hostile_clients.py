@@ -87,12 +87,7 @@ def p99(wire: Wire) -> float:
     return sorted(times)[REQUESTS * 99 // 100]
 
 
-UNTIL_DELAYED = pytest.mark.xfail(reason="failed logins are not delayed yet", strict=False)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=UNTIL_DELAYED if name == "floods_auth" else ()) for name in ATTACKS]
-)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_others_are_served(
     shards: LocalShards,
     serve: Serve,

@@ -50,6 +50,9 @@ def pings(name: str, least: int, most: int, *last: str) -> Step:
     return step
 
 
+ECHO = encode.request(("ECHO", "PONG"))
+"""A command that a pause holds, with the answer of PING."""
+
 CASES: dict[str, tuple[Step, ...]] = {
     "all is carried out, in order": (
         floods("a", PING * MANY + encode.request(("ECHO", "end"))), pings("a", MANY, MANY, "end"), known(1),
@@ -82,7 +85,7 @@ CASES: dict[str, tuple[Step, ...]] = {
         pings("a", MANY, MANY, "-ERR Protocol error: expected '$', got 'x'", "closed"),
     ),
     "a pause holds what is left": (
-        floods("a", PING * MANY, lambda stage: stage.service.clients.pause(1.0, False)),
+        floods("a", ECHO * MANY, lambda stage: stage.service.clients.pause(1.0, False)),
         pings("a", 1, SHARE + LOOK), passes(1.1), pings("a", MANY - SHARE - LOOK, MANY - 1),
     ),
     "what a server answers keeps its place": (
