@@ -247,6 +247,25 @@ def test_required_certificates(shards: LocalShards, papers: Papers, serve: Serve
     assert "reason='no certificate: PEER_DID_NOT_RETURN_A_CERTIFICATE'" in proxy.log
 
 
+@pytest.mark.parametrize("how", ["optional", "required"])
+def test_certificates_of_clients_with_several_names(
+    shards: LocalShards, papers: Papers, serve: Serve, how: str
+) -> None:
+    """A listener with several certificates verifies the clients' own whichever name they ask for."""
+    address = new_address()
+    others = f'certificates = [{{ cert_file = "{papers.other.certificate}", key_file = "{papers.other.key}" }}]'
+    config = papers.table(address, *papers.asking(how, 'auth = "certificate"'), others) + USERS
+    serve("--static", shards.static, config=config, listen=address, listeners=True)
+    for name in SERVER_NAME, "other.test":
+        with TlsWire(address, papers.context(papers.alice), name=name) as client:
+            assert whoami(client) == b"alice"
+        with (
+            pytest.raises((ConnectionError, ssl.SSLError)),
+            TlsWire(address, papers.context(papers.stranger), name=name) as client,
+        ):
+            client.ask("PING")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_certificate_logs_in(shards: LocalShards, papers: Papers, serve: Serve, workers: int) -> None:
     address, san = new_address(), new_address()
