@@ -102,6 +102,15 @@ def test_values_of_all_sizes(proxy: ProxyProcess, context: ssl.SSLContext, size:
         assert client.replies(5)[4] == PONG
 
 
+def test_large_requests_right_behind_the_handshake(proxy: ProxyProcess, context: ssl.SSLContext) -> None:
+    """The client's last part of the handshake and its requests may arrive together."""
+    request = pack("SET", "at-once", b"x" * MB)
+    for _ in range(10):
+        with TlsWire(proxy.address, context) as client:
+            client.send(request * 2)
+            assert client.replies(2) == [OK, OK]
+
+
 def test_a_request_byte_by_byte(proxy: ProxyProcess, context: ssl.SSLContext) -> None:
     with TlsWire(proxy.address, context) as client:
         for byte in pack("SET", "slow", "1"):

@@ -102,6 +102,11 @@ CORPUS: dict[str, tuple[Callable[[Papers], bytes], str]] = {
     "TLS 1.0": (lambda _: old_hello(), "version"),
     "garbage in a record": (lambda _: b"\x16\x03\x01\x01\x00" + b"\xff" * 256, "other"),
     "a record of 64 KB": (lambda _: b"\x16\x03\x01\xff\xff" + bytes(65535), "no TLS"),
+    "many long records": (lambda _: (b"\x16\x03\x01\x40\x00" + bytes(16384)) * 20, "other"),
+    "a hello without end": (
+        lambda _: b"\x16\x03\x01\x00\x04\x01\x02\x01\x44" + (b"\x16\x03\x01\x40\x00" + bytes(16384)) * 20,
+        "other",
+    ),
     "an alert": (lambda _: b"\x15\x03\x03\x00\x02\x02\x28", "other"),
     "data before a handshake": (lambda _: b"\x17\x03\x03\x00\x10" + bytes(16), "other"),
     "a hello, and then noise": (lambda papers: hello(papers) + b"\xff" * 3000, "other"),
@@ -127,6 +132,7 @@ def test_nonsense_is_closed_at_once(proxy: ProxyProcess, papers: Papers, name: s
     assert sum(counted.values()) == 1, counted
     if why != "other":
         assert counted[why] == 1 or (why == "no TLS" and counted["other"] == 1), counted
+    assert "Traceback" not in proxy.log
 
 
 @pytest.mark.parametrize("sent", [0, 1, 5, 100])

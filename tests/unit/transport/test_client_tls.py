@@ -343,6 +343,45 @@ def test_data_while_the_thread_works(contexts: Any) -> None:
     assert talk.above.got == b"x"
 
 
+@pytest.mark.parametrize("contexts", ["1.3"], indirect=True)
+@pytest.mark.parametrize("first", [100, 1 << 20])
+@pytest.mark.parametrize("read", [10 * KB, 64 * KB, 256 * KB])
+def test_much_data_right_behind_the_handshake(contexts: Any, first: int, read: int) -> None:
+    """The socket is not read while more than a little waits for the thread, and nothing is lost."""
+    talk = Talk(*contexts)
+    steps = talk.settings.steps
+    steps.held = []
+    talk.shake()
+    talk.tls.data_received(talk.outgoing.read())
+    steps.held.clear()
+    talk.tls.stepped(*talk.tls.step())
+    talk.incoming.write(bytes(talk.below.sent))
+    talk.shake()
+    assert talk.shaken
+    flight = talk.outgoing.read()
+    data = bytes(range(256)) * 4 * KB
+    talk.client.write(data)
+    records = talk.outgoing.read()
+    records = flight[first:] + records
+    sent = [flight[:first], *(records[at : at + read] for at in range(0, len(records), read))]
+    most = passed = 0
+    while sent or steps.held:
+        if sent and talk.below.reading:
+            piece = sent.pop(0)
+            talk.tls.data_received(piece)
+            passed += len(piece) if steps.held else 0
+        else:
+            most, passed = max(most, passed), 0
+            assert steps.held
+            steps.held.clear()
+            talk.tls.stepped(*talk.tls.step())
+    assert most < 64 * KB + 2 * read
+    assert not talk.settings.failures
+    assert talk.settings.complete == 1
+    assert talk.below.reading
+    assert talk.above.got == data
+
+
 def test_lost_while_the_thread_works(contexts: Any) -> None:
     talk = Talk(*contexts)
     talk.settings.steps.held = []
@@ -395,6 +434,18 @@ def test_handshake_without_end_is_bounded(contexts: Any) -> None:
         talk.tls.data_received(b"x" * 10 * KB)
     assert talk.below.closed
     assert "too much" in str(talk.settings.failures[0])
+
+
+def test_handshake_of_many_records_is_bounded(contexts: Any) -> None:
+    """A hello that OpenSSL would still wait for: each record is a step."""
+    talk = Talk(*contexts)
+    talk.tls.data_received(b"\x16\x03\x01\x00\x04\x01\x02\x01\x44")
+    for at in range(1, 9):
+        assert not talk.below.closed, at
+        talk.tls.data_received(b"\x16\x03\x01\x3f\xff" + bytes(0x3FFF))
+    assert talk.below.closed
+    assert "too much" in str(talk.settings.failures[0])
+    assert not talk.settings.steps.open
 
 
 def test_too_many_wait(contexts: Any) -> None:
