@@ -13,6 +13,7 @@ import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
 from tests.live.tls_clients import USERS, Papers, TlsWire, new_address
+from tests.support.new_keys import want_new_keys
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess, metric
 from tests.support.wire import Wire, pack
@@ -201,6 +202,16 @@ def test_a_record_that_was_tampered_with(proxy: ProxyProcess, papers: Papers) ->
         raw.sendall(b"\x17\x03\x03\x00\x30" + os.urandom(48))
         raw.close()
         assert ended(client)
+
+
+def test_new_keys_again_and_again(proxy: ProxyProcess, papers: Papers) -> None:
+    """A client that wants new keys ahead of each request, whether it has a reply or not."""
+    with TlsWire(proxy.address, papers.context()) as client:
+        for _ in range(300):
+            for request in b"\r\n", pack("PING"):
+                want_new_keys(client.socket)
+                client.send(request)
+            assert client.reply() == PONG
 
 
 def test_cut_off_in_the_middle_of_a_request(proxy: ProxyProcess, papers: Papers) -> None:

@@ -12,6 +12,7 @@ from proxy.engine.receiver import Receiver
 from proxy.transport.client_tls import ClientTls
 from proxy.transport.handshakes import Handshakes, Shaking
 from tests.support.certificates import Authority, Pair
+from tests.support.new_keys import want_new_keys
 
 KB = 1024
 
@@ -592,6 +593,46 @@ def test_a_large_reply_is_encrypted_over_several_turns(talk: Talk) -> None:
         got += talk.hear()
     assert len(got) == 5_000_000
     assert not talk.settings.steps.loop.calls
+
+
+@pytest.mark.parametrize("contexts", ["1.3"], indirect=True)
+def test_new_keys_are_answered_behind_data(talk: Talk) -> None:
+    """Nothing stays in OpenSSL when the data itself has no reply."""
+    talk.hear()
+    for _ in range(50):
+        talk.client.write(b"\r\n")
+        want_new_keys(talk.client)
+    talk.client.write(b"\r\n")
+    talk.tls.data_received(talk.outgoing.read())
+    assert talk.above.got == b"\r\n" * 51
+    assert len(talk.below.sent) > 50 * 20
+    talk.tls.write(b"+PONG\r\n")
+    assert talk.hear() == b"+PONG\r\n"
+
+
+@pytest.mark.parametrize("contexts", ["1.3"], indirect=True)
+@pytest.mark.parametrize("lands", [False, True])
+def test_answers_that_are_not_read_are_bounded(talk: Talk, lands: bool) -> None:
+    class Lands(asyncio.BufferedProtocol):
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return bytearray(100)
+
+        def buffer_updated(self, nbytes: int) -> None:
+            pass
+
+    talk.hear()
+    if lands:
+        talk.tls.set_protocol(Lands())
+    talk.below.taking = False
+    for _ in range(2_000):
+        for _ in range(10):
+            want_new_keys(talk.client)
+            talk.client.write(b"\r\n")
+        talk.tls.data_received(talk.outgoing.read())
+        if talk.below.closed:
+            break
+    assert talk.below.aborted
+    assert len(talk.below.kept) < 300 * KB
 
 
 def test_goodbye_of_the_client(talk: Talk) -> None:
