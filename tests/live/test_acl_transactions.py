@@ -62,7 +62,7 @@ def server(shards: LocalShards) -> LocalServer:
 
 @pytest.fixture
 def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
-    return serve("--static", shards.static, config=USERS)
+    return serve("--static", shards.static, config=f"[limits]\nauth_commands = 0\n{USERS}")
 
 
 def told(address: str, *logins: str, conversation: list[tuple[Argument, ...]]) -> list[list[bytes]]:
