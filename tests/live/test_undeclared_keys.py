@@ -143,6 +143,24 @@ class TestRefused:
             for client in clients:
                 client.close()
 
+    def test_a_script_that_another_worker_knows_in_a_pause(self, shards: LocalShards, serve: Serve) -> None:
+        """The call is held: the other workers are asked afterwards."""
+        proxy = serve("--static", shards.static, "--workers", "2")
+        clients = [Wire(proxy.address) for _ in range(8)]
+        try:
+            shown = [str(client.value("INFO", "Slotgate")) for client in clients]
+            assert len({text.partition("slotgate_worker:")[2][:1] for text in shown}) == 2
+            assert clients[0].ask("SCRIPT", "LOAD", "return 8")[:1] == b"$"
+            assert clients[0].ask("CLIENT", "PAUSE", 1000, "ALL") == b"+OK\r\n"
+            began = time.monotonic()
+            for client in clients:
+                client.send(pack("EVALSHA", digest("return 8"), 0))
+            assert [client.reply() for client in clients] == [b":8\r\n"] * len(clients)
+            assert time.monotonic() - began > 0.8
+        finally:
+            for client in clients:
+                client.close()
+
 
 ALLOW = {"SLOTGATE_UNDECLARED_KEYS": "allow", "SLOTGATE_KEYLESS_SHARD": "shard-2"}
 
