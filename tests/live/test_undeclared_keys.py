@@ -1,5 +1,6 @@
 """Scripts that declare no keys over several static shards: refused, or run on the shard that is named for them."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -254,3 +255,23 @@ class TestWhatScriptsUse:
             eventually(watched)
             assert other.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
             eventually(lambda: not watched())
+
+    def test_a_server_that_ends_the_connection_is_named(self, shards: LocalShards, serve: Serve) -> None:
+        """What is missing is no proof that nothing was called. A server also drops a reader that is too slow."""
+        proxy = serve("--static", shards.static, config=ADMIN)
+        server = shards.primaries[1]
+
+        def monitors() -> list[bytes]:
+            lines = server.ask("CLIENT", "LIST")
+            assert isinstance(lines, bytes)
+            return re.findall(rb"^id=(\d+) .* cmd=monitor", lines, re.MULTILINE)
+
+        with Wire(proxy.address) as client:
+            client.send(pack("SLOTGATE", "SCRIPTS", "60"))
+            eventually(lambda: bool(monitors()))
+            time.sleep(0.3)  # the other servers are asked as well
+            assert server.ask("CLIENT", "KILL", "ID", monitors()[0].decode()) == 1
+            reply = client.reply()
+            assert reply.startswith(b"-ERR a server can not be watched by MONITOR: "), reply
+            assert server.address.encode() in reply
+            assert client.ask("PING") == b"+PONG\r\n"
