@@ -32,6 +32,8 @@ _NO_OBJECT = tuple(bytes((each,)) for each in b".:0123456789")
 _NAMES = re.compile(rf"\b(?:{_SERVER}|{_REACHES_ALL})\b".encode())
 _NEXT = re.compile(
     rf"""(?P<skipped>--(?!\[=*\[)[^\r\n]*|"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\\\r\n]|\\.)*')"""
+    # A name that is only given a value: of a local variable, of a field in a table.
+    rf"""|(?P<given>(?<![\w.:\x80-\xff])local\s+(?:{_SERVER}|{_REACHES_ALL})\b|\b(?:{_SERVER}|{_REACHES_ALL})\b\s*=(?!=))"""
     rf"""|(?P<long>(?:--)?\[(?P<level>=*)\[)|\b(?P<server>{_SERVER})\b|\b(?P<all>{_REACHES_ALL})\b|(?P<unclosed>["'])""".encode(),
     re.DOTALL,
 )
@@ -59,7 +61,7 @@ def _reaches(body: bytes, at: int) -> bool:
     while (found := _NEXT.search(body, at)) is not None:
         before, at = at, found.end()
         kind = found.lastgroup
-        if kind == "skipped":
+        if kind in ("skipped", "given"):
             continue
         if kind == "long":
             closed = b"]" + found["level"] + b"]"

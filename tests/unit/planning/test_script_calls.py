@@ -65,6 +65,20 @@ TOUCHES = [
     b"local x=...redis.call('get','k')",
     b"local x=... redis.call('get','k')",
     b"return 'a'..redis.call('get','k')",
+    # a name that is given a value, and is used as well
+    b"local redis = redis return redis.call('get','k')",
+    b"local redis=redis",
+    b"local redis\n= {} do local server end server.call('get','k')",
+    b"local x = server",
+    b"-- local\nredis.call('SET','k','x')",
+    b"--[[ local ]] redis.call('SET','k','x')",
+    b"local x = 'local' redis.call('SET','k','x')",
+    b"xlocal redis.call('SET','k','x')",
+    b"x = \xc3\xa9local redis.call('SET','k','x')",
+    b"return redis == nil",
+    b"return {redis = redis.call('get','k')}",
+    b"load = load('x')",
+    b"local function load() return redis.call('get','k') end",
     # other languages, compiled code, long ones
     b"#!js\nreturn 1",
     b"#!lua flags=no-writes\nreturn redis.call('get','x')",
@@ -87,6 +101,12 @@ TOUCHES_NOT = [
     b"return x:redis()",
     b"return x[1].redis",
     b"-- Set it.\nreturn x.redis",
+    b"local debug=false return 1",
+    b"local server\nreturn 1",
+    b"local load, debug = 1, 2",
+    b"return cjson.encode({redis=1})",
+    b"return cjson.encode({a = 1, server = {load = 2, debug\n= 3}})",
+    b"for load = 1, 2 do end return 1",
     b"return redis.sha1hex('x')",
     b"redis.log(redis.LOG_WARNING, 'x') return redis.status_reply('OK')",
     b"return redis.error_reply('MOVED 1 x')",
@@ -109,7 +129,21 @@ def test_it_does_not(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [b"redis.log(1) ", b"[[]]", b'"a"', b'"\\', b"[[", b"redis" + b" " * 100, b"--[[", b"x.redis "], ids=repr
+    "part",
+    [
+        b"redis.log(1) ",
+        b"[[]]",
+        b'"a"',
+        b'"\\',
+        b"[[",
+        b"redis" + b" " * 100,
+        b"--[[",
+        b"x.redis ",
+        b"local ",
+        b"local redis ",
+        b"redis=",
+    ],
+    ids=repr,
 )
 def test_no_text_takes_long(part: bytes) -> None:
     body = (b"redis.log(1)" + part * 5000)[: 16 * 1024]
