@@ -54,9 +54,9 @@ cdef class Quota:
     cdef Py_ssize_t _received
     cdef Allowance _over
 
-    @cython.locals(most=Py_ssize_t, some=Py_ssize_t, one=Allowance)
-    cpdef Py_ssize_t allowed(self, double now, bint replies) except -1
-    @cython.locals(window=ReplyWindow, commands=Py_ssize_t, one=Allowance)
-    cpdef object charge(self, Py_ssize_t size, bint replies)
+    @cython.locals(window=ReplyWindow, most=Py_ssize_t, some=Py_ssize_t, one=Allowance)
+    cpdef Py_ssize_t allowed(self, double now) except -1
+    @cython.locals(window=ReplyWindow, commands=Py_ssize_t, written=Py_ssize_t, one=Allowance)
+    cpdef object charge(self, Py_ssize_t size)
     cpdef object skip(self)
     cpdef str before_login(self, bint more, Py_ssize_t coming)

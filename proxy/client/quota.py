@@ -310,6 +310,8 @@ class Quota:
         """How many requests of the client were counted; negative as long as the request that made the quota, which was
         counted by the quota before, may not have its number yet."""
         self._written = 0
+        """The most bytes of replies that were seen to be written: those written that no push message put there. Those of
+        messages are known before they are written."""
         self._commands = 0
         self._received = 0
         """The number of the requests, and their bytes, since the quota was made."""
@@ -322,19 +324,23 @@ class Quota:
         return f"Quota({self.allowances}, {'not logged in' if self.stranger else 'logged in'})"
 
     def leave(self) -> None:
-        """Give the allowances up, as the client has another user now or is gone."""
+        """Give the allowances up, as the client has another user now or is gone. What was carried out is taken first;
+        the size of the requests that are carried out at this moment still comes (``charge``)."""
+        if self._issued >= 0:
+            self.charge(0)
         for one in self.allowances:
             one.leave(self._client.number)
 
-    def allowed(self, now: float, replies: bool) -> int:
-        """How many requests may be carried out now; those of more than ``CREDIT`` bytes count more than once. What was
-        written to the client lately is taken first, if it was ``replies``."""
+    def allowed(self, now: float) -> int:
+        """How many requests may be carried out now; those of more than ``CREDIT`` bytes count more than once. The
+        replies that were written to the client lately are taken first."""
         most = _PLENTY
+        window = self._window
         if self._issued < 0:
-            self._issued = self._window.issued
-            self._written = self._window.written
-        elif self._written != self._window.written:
-            self.charge(0, replies)
+            self._issued = window.issued
+            self._written = window.written - window.pushed
+        elif self._written < window.written - window.pushed:
+            self.charge(0)
         for one in self.allowances:
             some = one.allowed(now)
             if some <= 0:
@@ -343,17 +349,18 @@ class Quota:
             most = min(most, some)
         return 1 if self.stranger else most
 
-    def charge(self, size: int, replies: bool) -> None:
-        """Take from the allowances what was carried out since the last time: requests of ``size`` bytes and, if
-        ``replies``, the bytes that were written to the client meanwhile."""
+    def charge(self, size: int) -> None:
+        """Take from the allowances what was carried out since the last time: requests of ``size`` bytes, and the
+        replies that were written to the client meanwhile. Messages that others caused do not count."""
         window = self._window
         commands = window.issued - self._issued
         self._issued += commands
         self._received += size
         self._commands += commands
-        if replies:
-            size += window.written - self._written
-        self._written = window.written
+        written = window.written - window.pushed
+        if written > self._written:
+            size += written - self._written
+            self._written = written
         for one in self.allowances:
             one.take(commands, size)
 

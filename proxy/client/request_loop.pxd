@@ -26,7 +26,7 @@ cpdef Py_ssize_t carry_out_all(
 ) except? -2
 
 
-@cython.locals(size=Py_ssize_t, flow=Flow, quota=Quota, allowed=Py_ssize_t, begun=Py_ssize_t, part=Py_ssize_t, replies=bint, error=str)
+@cython.locals(size=Py_ssize_t, flow=Flow, quota=Quota, allowed=Py_ssize_t, begun=Py_ssize_t, part=Py_ssize_t, error=str)
 cdef Py_ssize_t _carry_out_limited(
     Client client, bytes data, Py_ssize_t pos, double now, Turn turn, bint more
 ) except? -2
@@ -41,8 +41,6 @@ cdef Py_ssize_t _refuse_one(
 cdef object _close(Client client, str error)
 
 
-@cython.locals(modes=Modes)
-cdef bint _counts_replies(Client client) except -1
 
 
 @cython.locals(

@@ -60,12 +60,11 @@ def _carry_out_limited(client: Client, data: bytes, pos: int, now: float, turn: 
         if error := quota.before_login(True, 0) if quota.stranger else "":
             _close(client, error)
             break
-        replies = _counts_replies(client)
-        allowed = quota.allowed(now, replies)
+        allowed = quota.allowed(now)
         begun = pos
         if allowed > 0:
             pos = _carry_out(client, data, pos, now, turn, more, allowed)
-            quota.charge((pos if pos >= 0 else ~pos) - begun, replies)
+            quota.charge((pos if pos >= 0 else ~pos) - begun)
             if quota.stranger and flow.quota is quota and not client.closing:
                 part = 0 if pos >= 0 else max(size - ~pos, client.framer().need)
                 if error := quota.before_login(part > 0, part):
@@ -101,12 +100,6 @@ def _close(client: Client, error: str) -> None:
     client.service.counters.reject("login limit")
     client.window.answer(encode.error(error))
     client.drain()
-
-
-def _counts_replies(client: Client) -> bool:
-    """Whether all that is written to the client are replies, which count; messages that others caused do not."""
-    modes = client.modes
-    return modes is None or (modes.subscriptions is None and modes.tracker is None)
 
 
 def _carry_out(client: Client, data: bytes, pos: int, now: float, turn: Turn, more: bool, allowed: int) -> int:

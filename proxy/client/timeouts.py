@@ -12,7 +12,7 @@ Source of ``idle_timeout``: Redis 7.0's timeout.c, ``clientsCronHandleTimeout``.
 """
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
@@ -24,6 +24,7 @@ from proxy.engine.jobs import MORE, Job
 from proxy.metrics import Counters
 from proxy.session.acl_users import Users
 from proxy.transport.clock import Clock
+from proxy.transport.flow_control import Stop
 from proxy.transport.job_runner import Slices
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ _PART = 8
 """How often a client is checked within a timeout."""
 _SHORTEST, _TICK, _LOOK = 0.05, 1.0, 5.0
 """Seconds: the shortest and the longest time between two ticks, and the longest between two checks of all clients."""
+_WAITS = Stop.HELD | Stop.ORDER | Stop.QUOTA | Stop.LOGIN
+"""The reasons for which the proxy makes a client wait that has no request in flight: the client is not idle."""
 _AT_ONCE = 100
 """How many clients are checked before other jobs get their turn."""
 
@@ -68,8 +71,9 @@ class ClientTimeouts:
         self._users = users
         self._newest = 0
         """The id of the latest client that was checked for its login."""
-        self._strangers: deque[tuple[float, int]] = deque()
-        """Clients that were not logged in when first checked, the oldest first: when the timeout began, and the id."""
+        self._strangers: dict[int, float] = {}
+        """The clients that were not logged in when first checked or are not any more, the oldest first: when the
+        timeout of each began, by the id."""
         self._active: dict[int, float] = {}
         """When clients were last active in ways that ``last_active`` does not record, by their ids."""
         self._begun: dict[int, tuple[int, float, float]] = {}
@@ -106,9 +110,15 @@ class ClientTimeouts:
     # ---- clients that have not logged in
 
     def _note_strangers(self, now: float) -> None:
-        """Note the clients that connected since the last tick and must log in."""
+        """Note the clients that connected since the last tick and must log in, and those that must log in again."""
         known, found = self._newest, []
-        limited = self._worker.clients.user_limits.limited
+        user_limits = self._worker.clients.user_limits
+        limited, again = user_limits.limited, user_limits.new_strangers
+        for number in again:
+            if number <= known:
+                self._strangers.pop(number, None)  # it comes last now
+                self._strangers[number] = now
+        again.clear()
         for client in self._worker.clients.newest_first():
             if client.number <= known:
                 break
@@ -116,19 +126,22 @@ class ClientTimeouts:
             # A client that is logged in at once needs no session for this.
             open_to_all = not limited and client.listener.open_to_all(self._users)
             if not open_to_all and not client.session.authenticated:
-                found.append((client.created, client.number))
-        self._strangers.extend(reversed(found))
+                found.append((client.number, client.created))
+        self._strangers.update(reversed(found))
 
     def _close_strangers(self, now: float) -> None:
         closed: list[tuple[Client, str]] = []
-        while self._strangers and self._strangers[0][0] + self._login <= now:
-            _, number = self._strangers.popleft()
+        strangers, delays, spared = self._strangers, self._worker.clients.delays, None
+        while strangers and strangers[number := next(iter(strangers))] + self._login <= now:
+            del strangers[number]
             client = self._worker.clients.get(number)
             if client is None or client.gone or client.closing or client.session.authenticated:
                 continue
-            if number in self._worker.clients.delays.waiting:
-                # The login is delayed, as many have failed.
-                self._strangers.append((now, number))
+            if spared is None:
+                spared = delays.spared()
+            if number in spared:
+                # The login is delayed, as many have failed, or its password is verified soon.
+                strangers[number] = now
                 continue
             closed.append((client, LOGIN))
         self._close(closed)
@@ -178,7 +191,7 @@ class ClientTimeouts:
 
     def _busy(self, client: Client) -> bool:
         """Whether the client is not idle: it waits for the proxy or has replies to read, or it receives messages."""
-        if client.held or client.window.pending or client.flow.unread():
+        if client.held or client.flow.reasons & _WAITS or client.window.pending or client.flow.unread():
             return True
         modes = client.modes
         if modes is None:

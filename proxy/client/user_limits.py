@@ -80,10 +80,12 @@ class UserLimits:
         """How many clients each user has, of those whose number is bounded."""
         self._users: dict[int, str] = {}
         """The user under which each client is counted, by the client's id."""
+        self.new_strangers: set[int] = set()
+        """The ids of new clients that have to log in, and of those that have to again, since the set was cleared."""
         self._allowances: dict[tuple[str, str], Allowance] = {}
         """The allowances of users and addresses with clients."""
         self._left: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
-        """Those of users and addresses without clients, from which something was taken; the latest are last."""
+        """Those of users and addresses without clients, from which something may have been taken; the latest are last."""
 
     def __repr__(self) -> str:
         return f"UserLimits({len(self._users)} clients, {len(self._allowances)} allowances)"
@@ -119,7 +121,11 @@ class UserLimits:
         if user and full and self._users.get(number) != user:
             self._counters.refuse("max_clients_per_user")
             return f"{errors.MAX_CLIENTS} for user '{user}' ({bounds.key} = {bounds.clients})"
+        quota = client.flow.quota
+        stranger = isinstance(quota, Quota) and quota.stranger
         self.leave(client)
+        if not user and not stranger:
+            self.new_strangers.add(number)
         if user and bounds.clients:
             self._users[number] = user
             self._counts[user] = self._counts.get(user, 0) + 1
@@ -128,6 +134,7 @@ class UserLimits:
 
     def leave(self, client: Client) -> None:
         """Count a client no more: its connection has ended, or it has another user."""
+        self.new_strangers.discard(client.number)
         user = self._users.pop(client.number, None)
         if user is not None:
             self._counts[user] -= 1
@@ -137,11 +144,13 @@ class UserLimits:
         if isinstance(quota, Quota):
             quota.leave()
             client.flow.quota = None
+            self._forget_full()
             for one in quota.allowances:
                 if not one.clients:
                     del self._allowances[one.kind, one.name]
-                    if not one.full(self.now()):
-                        self._left[one.kind, one.name] = one
+                    # One that seems to be full is kept as well: the size of the requests that are carried out now is
+                    # taken later.
+                    self._left[one.kind, one.name] = one
 
     def _give_quota(self, client: Client, user: str, bounds: UserBounds) -> None:
         allowances = []
@@ -162,9 +171,12 @@ class UserLimits:
     def _allowance(self, kind: str, name: str, rates: tuple[int, int, int], delays: bool) -> Allowance:
         known = self._allowances.get((kind, name))
         if known is None:
-            now, left = self.now(), self._left
-            while left and (len(left) > _KNOWN_MOST or next(iter(left.values())).full(now)):
-                left.popitem(last=False)
-            known = left.pop((kind, name), None) or Allowance(kind, name, self, rates, delays)
+            known = self._left.pop((kind, name), None) or Allowance(kind, name, self, rates, delays)
             self._allowances[kind, name] = known
         return known
+
+    def _forget_full(self) -> None:
+        """Forget the allowances without clients of which nothing was taken lately, and the oldest of too many."""
+        now, left = self.now(), self._left
+        while left and (len(left) >= _KNOWN_MOST or next(iter(left.values())).full(now)):
+            left.popitem(last=False)

@@ -8,6 +8,7 @@ cdef class ReplyWindow(Sink):
     cdef readonly Py_ssize_t issued
     cdef readonly Py_ssize_t parked_bytes
     cdef readonly Py_ssize_t written
+    cdef readonly Py_ssize_t pushed
     cdef public object direct
     cdef public bint gathers
     cdef public object on_halt

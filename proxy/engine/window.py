@@ -47,6 +47,7 @@ class ReplyWindow(Sink):
         "issued",
         "on_halt",
         "parked_bytes",
+        "pushed",
         "written",
     )
 
@@ -72,6 +73,8 @@ class ReplyWindow(Sink):
         """Called when no more requests are to be taken from the client until all that it has sent are answered."""
         self.written = 0
         """How many bytes were written."""
+        self.pushed = 0
+        """How many bytes of push messages were put into the output."""
         self.issued = 0
         """The sequence number of the next request; ``head`` is that of the reply in turn."""
 
@@ -155,6 +158,7 @@ class ReplyWindow(Sink):
             return
         if not self._out:
             self._wake()
+        self.pushed += len(frame)
         self._out.append(frame)
 
     def halt(self) -> None:

@@ -125,6 +125,7 @@ cdef class ReplyWindow(Sink):
             return
         if not self._ready:
             self._wake()
+        self.pushed += PyBytes_GET_SIZE(frame)
         self._append(frame, 0, PyBytes_GET_SIZE(frame))
 
     def halt(self):

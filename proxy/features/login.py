@@ -6,7 +6,6 @@ has such a digest, every failing login takes equally long, so that the time does
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,7 +13,6 @@ from functools import cache
 from proxy.features.host import Host
 from proxy.features.request import Request
 from proxy.session.acl_text import name_text
-from proxy.session.login_delays import LoginDelays
 from proxy.session.session import DEFAULT_USER, Session
 from proxy.transport.flow_control import Stop
 
@@ -70,35 +68,18 @@ def _verify(client: Host, name: str, password: bytes, then: Callable[[], object]
         then()
         return
 
-    def start() -> bool:
-        if client.gone:
-            return False
+    def start() -> None:
         digests = users.slow_digests(name)
         verified = client.service.loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
         verified.add_done_callback(done)
-        return True
 
     def done(future: asyncio.Future[list[str]]) -> None:
-        _verify_next(delays)
+        delays.verify_next()
         users.passwords.remember(future.result(), password)
         if not client.gone:
             then()
 
-    delays.unverified.setdefault(delays.source(client.session), deque()).append(start)
-    if not delays.verifying:
-        _verify_next(delays)
-
-
-def _verify_next(delays: LoginDelays) -> None:
-    """Start the next verification in the thread. Addresses take turns, so that a login does not wait behind all those
-    from another address."""
-    delays.verifying = False
-    while delays.unverified and not delays.verifying:
-        source, waiting = delays.unverified.popitem(last=False)
-        start = waiting.popleft()
-        if waiting:
-            delays.unverified[source] = waiting
-        delays.verifying = start()
+    delays.verify_later(client.session, start)
 
 
 @cache

@@ -6,15 +6,17 @@
     delay      none      0.1   0.2   0.4   0.8   1.6   the most    a tenth of it for the failures of a user
 
 A login waits before its password is checked, a right one as well as a wrong one: otherwise a client that guesses would
-not wait for the answer to a wrong password, and ask again over another connection. Nobody is refused, and no login
-waits longer than the longest delay. So whoever guesses can slow down the logins of others at its own address, and by a
-tenth of that those of the same user at other addresses, and can not keep anybody from logging in.
+not wait for the answer to a wrong password, and ask again over another connection. No login waits longer than the
+longest delay, and none is refused, but for one in a transaction, where no command can wait. So whoever guesses can slow
+down the logins of others at its own address, and by a tenth of that those of the same user at other addresses, and can
+not keep anybody from logging in.
 
 Each worker counts alone. The counts are bounded; the address or user whose failures are the oldest is forgotten first.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Protocol
 
 FREE = 10
@@ -29,6 +31,8 @@ _KNOWN_MOST = 10_000
 """The most addresses, and the most users, of which failures are counted."""
 _NAME_MOST = 128
 """The characters of a user's name that are kept. Longer names with the same beginning count as one."""
+_SPARED_MOST = 100
+"""How many logins of an address, of those whose passwords are verified next, are waited for beyond a timeout."""
 _OF_USERS = 0.1
 """The part of the delay that the failures of a user cause, which other addresses cause as well."""
 
@@ -94,6 +98,7 @@ class LoginDelays:
         "_clock",
         "_longest",
         "_source_of",
+        "_sources",
         "_users",
         "active",
         "checked",
@@ -114,17 +119,19 @@ class LoginDelays:
         self._source_of = source_of
         self._addresses = Failures()
         self._users = Failures()
+        self._sources: dict[int, str] = {}
+        """The address of each client in ``unverified``, by the client's id."""
         self.active = False
         """Whether any login may have to wait, so that logins take the slow path."""
         self.checked = 0
         """The id of the client that has waited and whose login is checked now; 0 if there is none."""
         self.waiting: dict[int, Callable[[], object]] = {}
         """The clients whose logins wait, by id, each with the function that ends the waiting."""
-        self.unverified: OrderedDict[str, deque[Callable[[], bool]]] = OrderedDict()
-        """The logins whose passwords have to be verified in a thread, by address, each with the function that starts it
-        unless the client is gone."""
-        self.verifying = False
-        """Whether a password is being verified in the thread."""
+        self.unverified: OrderedDict[str, dict[int, Callable[[], object]]] = OrderedDict()
+        """The logins whose passwords have to be verified in a thread, by address: the client's id, and the function
+        that starts it."""
+        self.verifying = 0
+        """The id of the client whose password is being verified in the thread; 0 if there is none."""
         self.delayed = 0
         """The number of logins that were delayed."""
 
@@ -161,11 +168,45 @@ class LoginDelays:
             self._users.drop_old(now)
             self.active = bool(len(self._addresses) or len(self._users))
 
+    def verify_later(self, client: LoggingIn, start: Callable[[], object]) -> None:
+        """Call ``start``, which verifies the password of ``client`` in a thread, when its turn comes."""
+        source = self._sources[client.id] = self.source(client)
+        self.unverified.setdefault(source, {})[client.id] = start
+        if not self.verifying:
+            self.verify_next()
+
+    def verify_next(self) -> None:
+        """Start the next verification, as the one before has ended. Addresses take turns, so that a login does not wait
+        behind all those from another address."""
+        self.verifying = 0
+        if self.unverified:
+            source, logins = self.unverified.popitem(last=False)
+            self.verifying = number = next(iter(logins))
+            start = logins.pop(number)
+            del self._sources[number]
+            if logins:
+                self.unverified[source] = logins
+            start()
+
+    def spared(self) -> set[int]:
+        """The ids of the clients that are about to be answered: whose logins are delayed or being verified, or come
+        next at their address. The number of the latter is bounded, so that no client stays for long because many
+        others log in."""
+        found = {self.verifying, *self.waiting}
+        for logins in self.unverified.values():
+            found.update(islice(logins, _SPARED_MOST))
+        return found
+
     def leave(self, number: int) -> None:
         """End the waiting of client ``number``, whose connection has ended."""
         end = self.waiting.pop(number, None)
         if end is not None:
             end()
+        source = self._sources.pop(number, None)
+        if source is not None:
+            del self.unverified[source][number]
+            if not self.unverified[source]:
+                del self.unverified[source]
 
     def _delay(self, failures: int) -> float:
         return 0.0 if failures < FREE else min(FIRST * 2.0 ** (failures - FREE), self._longest)

@@ -270,7 +270,8 @@ class Session:
         name = name_text(user)
         world = self.world
         known = world.users.get(name)
-        # In a transaction no command can wait, so that a password that has to is not even checked.
+        # In a transaction no command can wait, so that a password that has to is not even checked. Nothing is learned
+        # about it, and so it is no failure that delays further logins.
         late = world.delays.due(self, name) > 0
         accepted = not late and world.users.authenticate(name, password) is True
         if not accepted or known is None or not self.listener.admits(name):
@@ -283,7 +284,8 @@ class Session:
             else:
                 why = "user of other listeners" if accepted else "wrong password"
             world.denials.login(self, command, name, why)
-            world.delays.failed(self, name)
+            if not late:
+                world.delays.failed(self, name)
             return errors.WRONGPASS
         return self._become(known, command)
 

@@ -182,7 +182,19 @@ class TestGuessing:
             replies = frames(b"".join(client.replies(33)[32:]))
             assert replies[0].count(WRONG) == 31, "after ten failures the right one is not even checked"
             assert client.ask("ACL", "WHOAMI") == b"$7\r\ndefault\r\n"
-        assert metric(proxy, FAILED, reason="not delayed") >= 20
+        assert metric(proxy, FAILED, reason="not delayed") == 21
+
+    def test_a_login_in_a_transaction_delays_nobody_else(self, site: Site, serve: Serve) -> None:
+        """It is refused while it would have to wait: the password was not checked, and so it did not fail."""
+        config = f"{USERS}\n[[users]]\nname = 'default'\nnopass = true\n"
+        proxy = serve("--static", site.shards.static, config=config)
+        guess(proxy.address, 10)
+        with Wire(proxy.address) as client:
+            client.send(pipeline(("MULTI",), *[("AUTH", "app", "a")] * 20, ("EXEC",)))
+            assert client.replies(22)[21].count(WRONG) == 20
+            began = time.monotonic()
+            assert client.ask("AUTH", "app", "a") == OK
+            assert time.monotonic() - began < 1.0, "one delay, as after ten failures"
 
     def test_who_leaves_is_forgotten(self, site: Site, serve: Serve) -> None:
         proxy = serve("--static", site.shards.static, config=USERS)
@@ -219,3 +231,18 @@ class TestGuessing:
         with Wire(proxy.address, source="127.0.0.9") as client:
             assert client.ask("AUTH", "slow", "s") == OK
             assert metric(proxy, FAILED, reason="wrong password") < 100, "most of the guesses are not even verified"
+
+    def test_who_waits_for_its_turn_is_not_closed(self, site: Site, serve: Serve, crowd: contextlib.ExitStack) -> None:
+        """A right password behind many wrong ones from the same address is accepted, however long it takes to verify
+        them all."""
+        limits = "[limits]\nauth_timeout = '500ms'\nauth_delay_max = '0s'\n"
+        salt = b"salt" * 4
+        right = hashlib.scrypt(b"s", salt=salt, n=16384, r=8, p=1).hex()
+        slow = f'[[users]]\nname = "slow"\npassword_hash = "scrypt:16384:8:1:{salt.hex()}:{right}"\n'
+        proxy = serve("--static", site.shards.static, config=f"drain_timeout = '1s'\n{limits}{slow}")
+        for number in range(40):
+            crowd.enter_context(Wire(proxy.address)).send(pack("AUTH", "slow", f"guess {number}"))
+        with Wire(proxy.address) as client:
+            began = time.monotonic()
+            assert client.ask("AUTH", "slow", "s") == OK
+            assert time.monotonic() - began > 0.7, "it has waited longer than the timeout"

@@ -88,6 +88,36 @@ class TestLogin:
             time.sleep(2 * TIMEOUT)
             assert client.ask("PING") == b"+PONG\r\n"
 
+    def test_who_has_to_log_in_again(self, site: Site, serve: Serve) -> None:
+        """The timeout begins anew with RESET, if the client was logged in; RESET without a login does not move it."""
+        config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\nauth_commands = 0\n{PASSWORD}'
+        proxy = serve("--static", site.shards.static, config=config)
+        with Wire(proxy.address) as client:
+            for _ in range(2):
+                assert client.ask("AUTH", "friend") == OK
+                time.sleep(1.5 * TIMEOUT)
+                assert client.ask("RESET") == b"+RESET\r\n"
+            assert TIMEOUT / 2 < closed_after(client) < TIMEOUT + LATE
+        with Wire(proxy.address) as stranger, contextlib.suppress(ConnectionError):
+            until = time.monotonic() + TIMEOUT + LATE
+            while stranger.ask("RESET") == b"+RESET\r\n":
+                time.sleep(TIMEOUT / 20)
+                assert time.monotonic() < until
+        assert count(proxy, "auth timeout") == 2
+
+    def test_who_finds_no_place_after_reset(self, site: Site, serve: Serve) -> None:
+        users = "[[users]]\nname = 'default'\nnopass = true\n[[users]]\nname = 'app'\npassword = 'a'\n"
+        config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\nmax_clients_per_user = 1\n{users}'
+        proxy = serve("--static", site.shards.static, config=config)
+        with Wire(proxy.address) as client:
+            assert client.ask("AUTH", "app", "a") == OK
+            time.sleep(TIMEOUT / 2)
+            with Wire(proxy.address) as other:
+                assert other.ask("SET", "k", 1) == OK
+                assert client.ask("RESET") == b"+RESET\r\n"
+                assert closed_after(client) < TIMEOUT + LATE
+                assert other.ask("SET", "k", 1) == OK
+
     def test_a_pause_holds_no_login(self, site: Site, serve: Serve) -> None:
         root = '[[users]]\nname = "root"\npassword = "friend"\nadmin = true\n'
         config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\n{PASSWORD}{root}'
@@ -138,6 +168,16 @@ class TestIdle:
             assert client.ask("EVAL", script, 1, "k") == b":1\r\n"
             time.sleep(TIMEOUT / 4)
             assert client.ask("PING") == b"+PONG\r\n"
+
+    def test_whom_the_proxy_makes_wait_may_be_silent(self, site: Site, serve: Serve) -> None:
+        users = "[[users]]\nname = 'default'\nnopass = true\nmax_byte_rate = '10kb'\n"
+        config = f'[limits]\nidle_timeout = "{TIMEOUT / 2}s"\n{users}'
+        proxy = serve("--static", site.shards.static, config=config)
+        with Wire(proxy.address) as client:
+            assert client.ask("SET", "k", b"x" * 40_000) == OK
+            client.send(pack("GET", "j"))
+            assert client.reply() == b"$-1\r\n"
+        assert count(proxy, "idle timeout") == 0
 
     def test_an_upload_is_no_silence(self, proxy: ProxyProcess) -> None:
         size = 1_000_000

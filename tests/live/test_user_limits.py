@@ -189,6 +189,77 @@ class TestRefused:
         assert answered <= 10 + 10 * (time.monotonic() - began) + 1
 
 
+class TestNoWayAround:
+    """A limit is not escaped by logging in again, nor by other connections or modes."""
+
+    AUTH = pack("AUTH", "app", "a")
+
+    @pytest.mark.parametrize(
+        ("batch", "answered"),
+        [
+            (pack("GET", "k") * 45 + pack("RESET"), b"$-1\r\n"),
+            (pack("RESET"), b"+RESET\r\n"),
+            (AUTH + pack("GET", "k") * 40 + pack("AUTH", "other", "o"), b"$-1\r\n"),
+            (AUTH + pack("AUTH", "other", "o"), b"+OK\r\n"),
+            (AUTH + pack("MULTI") + pack("RESET"), b"+RESET\r\n"),
+        ],
+        ids=["RESET", "only RESET", "other user", "only AUTH", "MULTI"],
+    )
+    def test_logins_in_a_batch(self, site: Site, serve: Serve, batch: bytes, answered: bytes) -> None:
+        limits = "on_limit = 'refuse'\nmax_command_rate_per_user = 50\nmax_command_rate_per_address = 70\n"
+        proxy = serve("--static", site.shards.static, config=users(limits) + OPEN)
+        with Wire(proxy.address) as client:
+            began = time.monotonic()
+            client.send(batch * 40)
+            replies = client.replies(40 * batch.count(b"*"))
+            assert replies.count(answered) <= 70 + 70 * (time.monotonic() - began) + 1
+            assert any(b" is over its limit of " in reply for reply in replies) or len(replies) <= 70
+
+    @pytest.mark.parametrize("again", [pack("RESET"), pack("RESET") + AUTH, AUTH + pack("AUTH", "other", "o")])
+    def test_bytes_in_a_batch(self, site: Site, serve: Serve, again: bytes) -> None:
+        limits = "on_limit = 'refuse'\nmax_byte_rate_per_user = '100kb'\nmax_byte_rate_per_address = '100kb'\n"
+        proxy = serve("--static", site.shards.static, config=users(limits) + OPEN)
+        batch = pack("SET", "k", "v" * 20_000) + again
+        with Wire(proxy.address) as client:
+            began = time.monotonic()
+            client.send(batch * 40)
+            replies = client.replies(40 * (1 + again.count(b"*")))
+            size = 20_000 * sum(reply == OK for reply in replies[:: 1 + again.count(b"*")])
+            assert size <= 150_000 + 102_400 * (time.monotonic() - began)
+
+    @pytest.mark.parametrize(
+        "limit", ["max_byte_rate_per_user = '100kb'", "max_byte_rate_per_address = '100kb'"], ids=["user", "address"]
+    )
+    def test_replies_of_a_connection_that_is_closed(self, site: Site, serve: Serve, limit: str) -> None:
+        proxy = serve("--static", site.shards.static, config=users(f"on_limit = 'refuse'\n{limit}"))
+        self.fill(proxy.address)
+        large = 0
+        for _ in range(20):
+            with Wire(proxy.address) as client:
+                client.send(self.AUTH + pack("GET", "k"))
+                large += sum(len(reply) > 100_000 for reply in client.replies(2))
+        assert large <= 2
+
+    @pytest.mark.parametrize(
+        "mode", [pack("SUBSCRIBE", "c"), pack("CLIENT", "TRACKING", "ON")], ids=["subscribed", "tracking"]
+    )
+    def test_replies_of_a_client_that_receives_messages(self, site: Site, serve: Serve, mode: bytes) -> None:
+        config = users("on_limit = 'refuse'", "max_byte_rate = '100kb'")
+        proxy = serve("--static", site.shards.static, config=config)
+        self.fill(proxy.address)
+        with logged_in(proxy.address) as client:
+            assert client.ask("HELLO", "3").startswith(b"%7")
+            client.send(mode)
+            assert client.reply()
+            large = sum(len(client.ask("GET", "k")) > 100_000 for _ in range(10))
+        assert large == 1
+
+    def fill(self, address: str) -> None:
+        """Set k to a megabyte."""
+        with logged_in(address, "other") as other:
+            assert other.ask("SET", "k", "v" * 1_000_000) == OK
+
+
 class TestDelayed:
     @pytest.mark.parametrize("clients", [1, 8])
     def test_commands(self, site: Site, serve: Serve, crowd: contextlib.ExitStack, clients: int) -> None:

@@ -91,7 +91,7 @@ class Guest:
 
     def go_on(self) -> None:
         while self.requests and not self.flow.stopped:
-            allowed = self.quota.allowed(self.worker.time, True)
+            allowed = self.quota.allowed(self.worker.time)
             if allowed <= 0:
                 if error := self.quota.over(self.worker.time):
                     self.errors.append(error)
@@ -107,7 +107,7 @@ class Guest:
                     self.window.reserve()
             self.requests -= count
             self.done += count
-            self.quota.charge(100 * count, True)
+            self.quota.charge(100 * count)
 
 
 @pytest.fixture
@@ -211,6 +211,40 @@ class Sent:
         pass
 
 
+def test_messages_are_no_replies(worker: Worker) -> None:
+    """What is pushed to a client does not count, whether it is written by then or not; its replies do."""
+    guest = Guest(worker, 1, user(worker, size=10_000, delays=False))
+    guest.ask(1)
+    guest.window.push(b"m" * 1_000_000)
+    guest.ask(1)
+    guest.window.write_to(Sent())
+    guest.ask(1)
+    assert (guest.done, guest.errors) == (3, [])
+    guest.window.push(b"m" * 1_000_000)
+    guest.window.answer(b"x" * 30_000)
+    guest.quota.skip()
+    guest.window.write_to(Sent())
+    guest.ask(1)
+    assert guest.done == 3, "the reply is a debt"
+
+
+def test_who_leaves_takes_what_it_was_answered_along(worker: Worker) -> None:
+    one = user(worker, commands=100, size=10_000, delays=False)
+    guest = Guest(worker, 1, one)
+    guest.ask(1)
+    guest.window.answer(b"x" * 30_000)
+    guest.window.write_to(Sent())
+    guest.quota.leave()
+    assert not one.full(worker.time)
+    other = Guest(worker, 2, one)
+    other.ask(1)
+    assert (other.done, len(other.errors)) == (0, 1)
+    unused = Guest(worker, 3, full := user(worker, commands=100, size=10_000))
+    unused.window.answer(b"+OK\r\n")
+    unused.quota.leave()
+    assert full.full(worker.time), "what the quota before has counted is not taken again"
+
+
 def test_a_user_and_an_address(worker: Worker) -> None:
     address = Allowance("address", "10.0.0.1", worker, (30, 0, 0), False)
     first = Guest(worker, 1, user(worker, commands=20, delays=False), address)
@@ -261,10 +295,10 @@ def test_before_the_login(worker: Worker) -> None:
     guest = Guest(worker, 1)
     quota = Quota(guest, worker, [], True, 3, 1000)
     for number in range(3):
-        assert quota.allowed(0.0, True) == 1
+        assert quota.allowed(0.0) == 1
         assert quota.before_login(True, 1000 - 100 * number) == ""
         guest.window.answer(b"")
-        quota.charge(100, True)
+        quota.charge(100)
     assert quota.before_login(False, 0) == ""
     assert quota.before_login(True, 0) == "ERR more than 3 commands before the login (limits.auth_commands)"
     assert quota.before_login(False, 701) == "ERR more than 1000 bytes before the login (limits.auth_bytes)"

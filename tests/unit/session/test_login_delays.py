@@ -1,6 +1,7 @@
 """The delays of logins where many have failed."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -113,3 +114,32 @@ def test_its_memory_is_bounded(delays: LoginDelays, monkeypatch: pytest.MonkeyPa
     assert "50 addresses, 50 users" in repr(delays)
     assert delays.due(Guest("10.0.499.1:7"), "x") == 2.0
     assert delays.due(Guest("10.0.449.1:7"), "x") == 0, "the oldest are forgotten"
+
+
+class TestVerifications:
+    def test_addresses_take_turns(self, delays: LoginDelays) -> None:
+        started: list[int] = []
+        for number, host in (1, 1), (2, 1), (3, 1), (4, 2):
+            delays.verify_later(Guest(f"10.0.0.{host}:1", number), partial(started.append, number))
+        assert started == [1]
+        delays.leave(2)
+        for _ in range(3):
+            delays.verify_next()
+        assert started == [1, 3, 4]
+        assert not delays.verifying
+        assert not delays.unverified
+
+    def test_who_is_about_to_be_answered(self, delays: LoginDelays) -> None:
+        for number in range(1, 300):
+            delays.verify_later(Guest("10.0.0.1:1", number), lambda: None)
+        delays.verify_later(Guest("10.0.0.2:1", 300), lambda: None)
+        delays.waiting[400] = lambda: None
+        assert delays.spared() == {*range(1, 102), 300, 400}
+        for number in range(1, 200):
+            delays.leave(number)
+        delays.verify_next()
+        assert delays.spared() == {*range(200, 300), 200, 300, 400}
+        for number in range(1, 500):
+            delays.leave(number)
+        delays.verify_next()
+        assert not delays.unverified
