@@ -310,7 +310,7 @@ class Quota:
         """How many requests of the client were counted; negative as long as the request that made the quota, which was
         counted by the quota before, may not have its number yet."""
         self._written = 0
-        """The most bytes of replies that were seen to be written: those written that no push message put there. Those of
+        """The most bytes of replies that were seen to be written: those that no push message put there. Those of
         messages are known before they are written."""
         self._commands = 0
         self._received = 0

@@ -85,7 +85,7 @@ class UserLimits:
         self._allowances: dict[tuple[str, str], Allowance] = {}
         """The allowances of users and addresses with clients."""
         self._left: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
-        """Those of users and addresses without clients, from which something may have been taken; the latest are last."""
+        """Those of users and addresses without clients, from which something may be taken; the latest are last."""
 
     def __repr__(self) -> str:
         return f"UserLimits({len(self._users)} clients, {len(self._allowances)} allowances)"

@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 cdef enum:
     _CHUNK = 256 * 1024
     _CHUNKS = 4
-    _FIRST = 64 * 1024  # bytes of a read before a connection has sent large pieces, or if its bytes take long
-    _LONG = 4000000  # nanoseconds that a piece of many small replies or messages may take without being narrowed
+    _NARROW = 16 * 1024  # bytes of a read from a server until its bytes are known to take little time
+    _LONG = 4000000  # nanoseconds that 64 KB of small replies or messages may take without being read in smaller pieces
     _PLENTY = 64 * 1024
     _VECTORS = 64
     _SENDS = 8
@@ -166,22 +166,22 @@ cdef class EpollTransport:
                         # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
                         Py_DECREF(<object> whole)
                 else:
-                    most = _CHUNK if self._wide and not self.client and not self._narrow else _FIRST
+                    most = _PLENTY if self.client else _CHUNK if self._wide else _NARROW
                     size = recv(self.fd, self.poller.buffer, most, 0)
                     if size > 0:
                         data = PyBytes_FromStringAndSize(self.poller.buffer, size)
                 if size > 0:
                     self._plenty = size >= _PLENTY
                     self.poller.work += size
-                    begun = monotonic_ns() if size >= _PLENTY else 0
+                    begun = monotonic_ns() if size >= (_PLENTY if self.client else _NARROW) else 0
                     if self._receiver is not None:
                         self._receiver.data_received(data)
                     else:
                         self._protocol.data_received(data)
                     if begun:
-                        begun = monotonic_ns() - begun
+                        begun = (monotonic_ns() - begun) * _PLENTY // size
                         self._narrow = self._messages or begun > (_LONG if not self._narrow else _LONG // 4)
-                        self._wide = begun < _LONG // 4
+                        self._wide = begun < _LONG // 4 and not self._narrow
                     if size < most or self._narrow:
                         return
             if size == 0:
